@@ -1,0 +1,49 @@
+# What a contributor runs. Needs Rust, Go and a POSIX make; nothing else.
+
+.POSIX:
+.PHONY: help test fmt clippy assets unit promises doc demo
+
+CARGO = cargo
+TIMED = tools/timed
+
+help:
+	@echo 'make test       everything that CI checks'
+	@echo 'make fmt        formats the code'
+	@echo 'make clippy     lints'
+	@echo 'make assets     builds etcd and kube-apiserver once, and prints where they are'
+	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
+	@echo 'make promises   whole-program tests on a real API server'
+	@echo 'make doc        documentation, warnings are errors'
+	@echo 'make demo       the operator at work on this machine'
+
+# One after the other, even with -j: they share the machine, and the cheap checks come first.
+test:
+	@$(TIMED) format $(CARGO) fmt --all --check
+	@$(TIMED) clippy $(MAKE) clippy
+	@$(TIMED) assets $(MAKE) assets
+	@$(TIMED) unit $(MAKE) unit
+	@$(TIMED) promises $(MAKE) promises
+	@$(TIMED) doc $(MAKE) doc
+
+fmt:
+	$(CARGO) fmt --all
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
+assets:
+	$(CARGO) run --quiet --package kit -- assets
+
+unit:
+	$(CARGO) test --workspace --lib --bins
+	$(CARGO) test --package kit --test '*'
+
+promises:
+	$(CARGO) test --package graph-credential-operator --test promises
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
+
+demo:
+	$(CARGO) run --quiet --package kit -- demo

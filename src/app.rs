@@ -1,0 +1,196 @@
+//! Wiring: what starts, in which order, and how it stops.
+
+mod crds;
+mod kubernetes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::controller::{self, Accounts, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes};
+use crate::http::{self, ClientError, DnsServers};
+use crate::microsoft::{Authorities, TokenEndpoint};
+use crate::settings::{RunSettings, Timing, TimingError};
+use crate::store::fingerprint::FingerprintKeys;
+use crate::store::keyring::{self, KeyringPlace};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
+use crate::woodpecker::Lanes;
+
+/// Why the operator cannot start or go on.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The waits do not fit together.
+    #[error("the timing cannot be used")]
+    Timing(#[from] TimingError),
+    /// The probes' address cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// There is no way to the Kubernetes API.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::ConnectError),
+    /// The client for Microsoft and Woodpecker cannot be made.
+    #[error(transparent)]
+    Http(#[from] ClientError),
+    /// The system gives no randomness.
+    #[error("failed to draw random bytes")]
+    Random(#[from] getrandom::Error),
+    /// Signals cannot be received.
+    #[error("failed to listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// Work did not end in time after the request to stop.
+    #[error("work was still under way {0:?} after the request to stop, and is left")]
+    ShutdownTooSlow(Duration),
+}
+
+/// Runs the operator until it is told to stop.
+pub async fn run(settings: RunSettings) -> Result<(), AppError> {
+    let timing = settings.timing()?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    let readiness = Readiness::default();
+    note_time_scale(&settings, &readiness);
+    readiness.wait_for("controller", "the operator is starting");
+    let metrics = Arc::new(Metrics::new());
+    let probes = ProbeServer::bind(settings.listen).await?;
+    tracing::info!(address = %probes.address(), "serving probes and metrics");
+    let probes_stop = CancellationToken::new();
+    let probes =
+        tokio::spawn(probes.serve(readiness.clone(), metrics.clone(), probes_stop.clone().cancelled_owned()));
+
+    let ended = serve(&settings, &timing, &readiness, &metrics, &stop).await;
+
+    probes_stop.cancel();
+    if let Ok(Err(error)) = probes.await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "serving probes and metrics ended badly");
+    }
+    ended
+}
+
+async fn serve(
+    settings: &RunSettings,
+    timing: &Timing,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Result<(), AppError> {
+    let http = http::client(timing, &DnsServers::listed_or_system(&settings.dns_servers))?;
+    let cluster = kubernetes::connect(settings, timing).await?;
+    let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
+        return Ok(());
+    };
+    let place = KeyringPlace {
+        namespace: cluster.namespace.clone(),
+        name: settings.keyring_secret.clone(),
+        served: settings.watch_namespaces.clone(),
+    };
+    let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
+    let Some(fingerprints) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+
+    let scopes = Scope::of(&settings.watch_namespaces);
+    let mut calls = Calls::default();
+    let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
+    let context = Arc::new(Context {
+        rules: Rules { allow_unverified: settings.allow_unverified, timing: *timing },
+        max_concurrent_passes: settings.max_concurrent_passes,
+        fingerprints,
+        token_endpoint: TokenEndpoint::new(
+            http.clone(),
+            Authorities::new(settings.microsoft_authority.clone()),
+            timing,
+            metrics.clone(),
+        ),
+        accounts: Accounts::new(http, Lanes::new(timing)?, settings.woodpecker_base_urls.clone(), scopes),
+        claims: Claims::default(),
+        index: Index::default(),
+        calls,
+        events: Events::new(cluster.client.clone(), cluster.instance, timing.kube_headers),
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        scopes: known,
+        stop: stop.clone(),
+        client: cluster.client,
+    });
+    let work = tokio::spawn(controller::run(context, watches));
+    readiness.arrived("controller");
+    end_within(work, timing, stop).await
+}
+
+/// Waits for the work to end, for at most the shutdown time after the request to stop.
+async fn end_within(
+    mut work: tokio::task::JoinHandle<()>,
+    timing: &Timing,
+    stop: &CancellationToken,
+) -> Result<(), AppError> {
+    tokio::select! {
+        ended = &mut work => {
+            if let Err(error) = ended {
+                tracing::error!(error = &error as &dyn std::error::Error, "the controller ended unexpectedly");
+            }
+            return Ok(());
+        }
+        () = stop.cancelled() => {}
+    }
+    tracing::info!(within = ?timing.shutdown, "ending: work under way is finished, nothing new is begun");
+    if tokio::time::timeout(timing.shutdown, &mut work).await.is_ok() {
+        tracing::info!("ended");
+        return Ok(());
+    }
+    work.abort();
+    Err(AppError::ShutdownTooSlow(timing.shutdown))
+}
+
+async fn wait_for_keyring(
+    client: &Client,
+    place: &KeyringPlace,
+    timing: &Timing,
+    readiness: &Readiness,
+) -> FingerprintKeys {
+    let mut told = String::new();
+    loop {
+        match keyring::load_or_create(client, place).await {
+            Ok(keys) => {
+                readiness.arrived("keyring");
+                return keys;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if told != text {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the keyring cannot be used; trying again"
+                    );
+                }
+                readiness.wait_for("keyring", text.clone());
+                told = text;
+            }
+        }
+        tokio::time::sleep(timing.startup_retry).await;
+    }
+}
+
+fn note_time_scale(settings: &RunSettings, readiness: &Readiness) {
+    if settings.time_scale > 1 {
+        let scale = settings.time_scale;
+        tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
+        readiness.note(format!("every wait is divided by {scale} (--time-scale): for tests only"));
+    }
+}
+
+/// SIGTERM and SIGINT ask to stop; a second one changes nothing, for the bound runs already.
+fn stop_on_signals(stop: CancellationToken) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM received"),
+            _ = interrupt.recv() => tracing::info!("SIGINT received"),
+        }
+        stop.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The client of the Kubernetes API, with the bounds that kube leaves to its user.
+
+use kube::Client;
+use kube::client::ClientBuilder;
+use kube::config::{Config, InferConfigError};
+use thiserror::Error;
+use tower::timeout::TimeoutLayer;
+
+use crate::settings::{RunSettings, Timing};
+
+/// The cluster that the operator works in.
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Name of this instance, for events: the pod's name, or the host's.
+    pub instance: String,
+}
+
+/// Why there is no way to the Kubernetes API.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Neither a pod's ServiceAccount nor a kubeconfig can be used.
+    #[error("failed to find a cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")]
+    Infer(#[from] InferConfigError),
+    /// The settings found cannot be used.
+    #[error(
+        "failed to set up the connection to the Kubernetes API: check the kubeconfig's server and certificates"
+    )]
+    Setup(#[from] kube::Error),
+}
+
+/// Finds the cluster and prepares the client.
+///
+/// kube's own retries are off: the queue retries, and they would hold a call for minutes. Every answer must
+/// begin within a bound, which kube does not ask for since version 4.
+pub async fn connect(settings: &RunSettings, timing: &Timing) -> Result<Cluster, ConnectError> {
+    let mut config = Config::infer().await?;
+    config.default_retry = false;
+    config.connect_timeout = Some(timing.connect);
+    let namespace = settings.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let client = ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(timing.kube_headers)).build();
+    tracing::info!(namespace, "the operator's own objects live in this namespace");
+    Ok(Cluster { client, namespace, instance: instance() })
+}
+
+fn instance() -> String {
+    ["POD_NAME", "HOSTNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
+}

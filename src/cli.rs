@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thiserror::Error;
+
+use crate::app::{self, AppError};
+use crate::resources::crds::{self, YamlError};
+use crate::settings::RunSettings;
+use crate::telemetry::logs::{self, LogError};
+
+/// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them
+#[derive(Debug, Parser)]
+#[command(name = "graph-credential-operator", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator in the cluster of the pod's ServiceAccount or of KUBECONFIG
+    Run(Box<RunSettings>),
+    /// Print the CustomResourceDefinitions as YAML, ready for `kubectl apply --server-side -f -`
+    Crd,
+}
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+enum CliError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("failed to write to standard output")]
+    Output(#[source] io::Error),
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// Reads the command line, carries it out, and turns its end into an exit code: 0, 1 for a failure, 2
+    /// for a command line that cannot be understood.
+    pub fn run() -> ExitCode {
+        let ended = match Self::parse().command {
+            Command::Run(settings) => run(*settings),
+            Command::Crd => print_crds(),
+        };
+        match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(settings: RunSettings) -> Result<(), CliError> {
+    logs::install(&settings.logging)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let ended = runtime.block_on(app::run(settings));
+    // Nothing may hold the process after its work has ended.
+    runtime.shutdown_background();
+    Ok(ended?)
+}
+
+fn print_crds() -> Result<(), CliError> {
+    let mut text = String::new();
+    for crd in crds::all() {
+        text.push_str("---\n");
+        text.push_str(&crds::to_yaml(&crd)?);
+    }
+    match io::stdout().write_all(text.as_bytes()) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended.map_err(CliError::Output),
+    }
+}
+
+/// The error with its causes, one a line, on standard error.
+fn complain(error: &dyn std::error::Error) {
+    let mut text = format!("error: {error}\n").into_bytes();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.extend_from_slice(format!("  because: {cause}\n").as_bytes());
+        source = cause.source();
+    }
+    // There is no better place left to tell that this failed.
+    let _unwritten = io::stderr().write_all(&text);
+}

@@ -1,0 +1,194 @@
+//! The Woodpecker accounts: what is known of each, for the credentials that use it.
+
+mod pass;
+mod report;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use kube::runtime::controller::{self, Action, Config, applier};
+use kube::{Api, Client, ResourceExt};
+
+use super::Context;
+use super::calls::Calls;
+use super::guard::Guard;
+use super::index::{Named, Referrer};
+use super::scope::{GuardedAccount, Scope, Watch};
+use super::triggers::{News, Prepared, prepare};
+use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec};
+use crate::settings::BaseUrl;
+use crate::woodpecker::{Lanes, RemoteAccount, RemoteIdentity};
+
+/// What is known of all accounts.
+#[derive(Debug)]
+pub struct Accounts {
+    http: reqwest::Client,
+    lanes: Lanes,
+    allowed_base_urls: Vec<BaseUrl>,
+    served: Vec<Scope>,
+    known: Mutex<HashMap<AccountName, Known>>,
+    managed: Mutex<HashMap<AccountName, HashMap<String, i64>>>,
+}
+
+/// What a credential finds where it looks for its account.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// No such account.
+    Missing,
+    /// It exists and was not looked at yet.
+    NotSeenYet,
+    /// It does not let the namespace in.
+    NotAllowed,
+    /// It cannot be used now.
+    NotReady,
+    /// It works.
+    Ready(Arc<RemoteAccount>),
+}
+
+#[derive(Debug)]
+struct Known {
+    spec: WoodpeckerAccountSpec,
+    /// The last client that could be made; kept while the account is refused, for its key may come back.
+    remote: Option<Arc<RemoteAccount>>,
+    is_ready: bool,
+    failures: u32,
+}
+
+/// Runs the queue of accounts of one scope until the controller stops.
+pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
+    let Prepared { store, requests } = prepare(&context, "WoodpeckerAccount", watch, keep_books);
+    let guard = Arc::new(Guard::new("woodpeckeraccount"));
+    let config = Config::default().concurrency(context.max_concurrent_passes);
+    let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {
+        let guard = guard.clone();
+        Box::pin(async move {
+            let own = Named::of(&*object);
+            let action = match &object.0 {
+                Ok(_) => guard.watch_over(&context, &own, pass::run(&context, &own)).await,
+                Err(problem) => {
+                    tracing::warn!(account = %own, problem = %problem.error, "a WoodpeckerAccount cannot be read and is left as it is");
+                    Action::requeue(context.rules.timing.resync)
+                }
+            };
+            Ok::<Action, Infallible>(action)
+        })
+    };
+    let never = |_: Arc<GuardedAccount>, error: &Infallible, _: Arc<Context>| match *error {};
+    applier(reconcile, never, context.clone(), store, requests, config)
+        .for_each(|ended| {
+            match ended {
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the queue of accounts failed")
+                }
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Keeps the index true, and wakes the credentials of an account that went.
+fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
+    match news {
+        News::Known(guarded) => {
+            if let Ok(object) = &guarded.0 {
+                context.index.put_account(object);
+            }
+        }
+        News::Gone(guarded) => {
+            let own = Named::of(*guarded);
+            context.index.remove(&Referrer::Account(own.clone()));
+            let name = AccountName { namespace: own.namespace, name: own.name };
+            context.accounts.lock().remove(&name);
+            call_credentials(context, &name);
+        }
+    }
+}
+
+fn call_credentials(context: &Context, account: &AccountName) {
+    for credential in context.index.credentials_at(account) {
+        context.calls.credential(&credential.namespace, &credential.name);
+    }
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    /// None known yet. `http` is made by [`crate::http::client`]; API keys go to `allowed_base_urls` alone.
+    pub fn new(
+        http: reqwest::Client,
+        lanes: Lanes,
+        allowed_base_urls: Vec<BaseUrl>,
+        served: Vec<Scope>,
+    ) -> Self {
+        Self { http, lanes, allowed_base_urls, served, known: Mutex::default(), managed: Mutex::default() }
+    }
+
+    /// Finds an account for a credential of `namespace`.
+    pub async fn look_up(
+        &self,
+        client: &Client,
+        name: &AccountName,
+        namespace: &str,
+    ) -> Result<Lookup, kube::Error> {
+        if let Some(known) = self.lock().get(name) {
+            return Ok(match &known.remote {
+                _ if !known.spec.allows(&name.namespace, namespace) => Lookup::NotAllowed,
+                Some(remote) if known.is_ready => Lookup::Ready(remote.clone()),
+                _ => Lookup::NotReady,
+            });
+        }
+        if !self.served.iter().any(|scope| scope.covers(&name.namespace)) {
+            return Ok(Lookup::Missing);
+        }
+        let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
+        let exists = api.get_metadata_opt(&name.name).await?.is_some();
+        Ok(if exists { Lookup::NotSeenYet } else { Lookup::Missing })
+    }
+
+    /// Whether that account is that remote account.
+    pub fn is_at(&self, name: &AccountName, remote: &RemoteIdentity) -> bool {
+        let known = self.lock();
+        known
+            .get(name)
+            .and_then(|known| known.remote.as_ref())
+            .is_some_and(|known| known.identity() == remote)
+    }
+
+    /// Notes what a credential has registered; the account's counts follow.
+    pub fn note_registration(&self, account: &AccountName, object: &MicrosoftGraphCredential, calls: &Calls) {
+        let Some(id) = object.status.as_ref().and_then(|status| status.credential_id) else { return };
+        let uid = object.uid().unwrap_or_default();
+        if self.managed().entry(account.clone()).or_default().insert(uid, id) != Some(id) {
+            calls.account(&account.namespace, &account.name);
+        }
+    }
+
+    /// Forgets what a credential that is gone had registered.
+    pub fn forget_registration(
+        &self,
+        account: &AccountName,
+        object: &MicrosoftGraphCredential,
+        calls: &Calls,
+    ) {
+        let uid = object.uid().unwrap_or_default();
+        let mut managed = self.managed();
+        if managed.get_mut(account).is_some_and(|ids| ids.remove(&uid).is_some()) {
+            calls.account(&account.namespace, &account.name);
+        }
+    }
+
+    fn managed_ids(&self, account: &AccountName) -> Vec<i64> {
+        self.managed().get(account).into_iter().flat_map(HashMap::values).copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn managed(&self) -> MutexGuard<'_, HashMap<AccountName, HashMap<String, i64>>> {
+        self.managed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

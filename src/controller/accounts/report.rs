@@ -1,0 +1,169 @@
+//! PURE: the status of an account that follows a look at it.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use crate::controller::report::Note;
+use crate::resources::WoodpeckerAccountStatus;
+use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
+use crate::woodpecker::Entry;
+
+/// How an account stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Woodpecker accepts its key.
+    Ready,
+    /// It cannot be told: Woodpecker could not be asked. The text says what and what to do.
+    Unreachable(String),
+    /// It cannot be used before somebody changes something.
+    Unusable(AccountProblem),
+}
+
+/// Something that a person must mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountProblem {
+    reason: Reason,
+    message: String,
+}
+
+/// How many credentials of each sort an account holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    remote: i32,
+    managed: i32,
+    unclaimed: i32,
+    foreign: i32,
+}
+
+/// What follows a look at an account.
+#[derive(Clone, Debug)]
+pub struct AccountReport {
+    /// The status to write, where it differs.
+    pub status: WoodpeckerAccountStatus,
+    /// What to tell people, where Ready changed.
+    pub note: Option<Note>,
+}
+
+/// A problem from its parts.
+pub fn problem(reason: Reason, message: String) -> AccountProblem {
+    AccountProblem { reason, message }
+}
+
+/// Counts a listing: what objects have registered, what is for an app that some object names, the rest.
+pub fn counts(entries: &[Entry], managed: &[i64], is_named: impl Fn(&Entry) -> bool) -> Counts {
+    let managed: HashSet<i64> = managed.iter().copied().collect();
+    let mut counts = Counts::default();
+    for entry in entries {
+        counts.remote += 1;
+        if managed.contains(&entry.id) {
+            counts.managed += 1;
+        } else if is_named(entry) {
+            counts.unclaimed += 1;
+        } else {
+            counts.foreign += 1;
+        }
+    }
+    counts
+}
+
+/// The next status. Without a listing the counts stay as they were.
+pub fn report(
+    before: &WoodpeckerAccountStatus,
+    generation: i64,
+    verdict: &Verdict,
+    counts: Option<Counts>,
+    now: Timestamp,
+) -> AccountReport {
+    let mut status = before.clone();
+    status.observed_generation = generation;
+    if let Some(counts) = counts {
+        status.remote = Some(counts.remote);
+        status.managed = Some(counts.managed);
+        status.unclaimed = Some(counts.unclaimed);
+        status.foreign = Some(counts.foreign);
+    }
+    let ready = |status, reason, message: &str| Desired {
+        type_: ConditionType::Ready,
+        status,
+        reason,
+        message: message.to_owned(),
+    };
+    let desired = match verdict {
+        Verdict::Ready => {
+            vec![ready(ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key")]
+        }
+        Verdict::Unreachable(text) => {
+            let ready = ready(ConditionStatus::False, Reason::Unreachable, text);
+            let reconciling =
+                Desired { type_: ConditionType::Reconciling, status: ConditionStatus::True, ..ready.clone() };
+            vec![ready, reconciling]
+        }
+        Verdict::Unusable(problem) => {
+            let ready = ready(ConditionStatus::False, problem.reason, &problem.message);
+            let stalled =
+                Desired { type_: ConditionType::Stalled, status: ConditionStatus::True, ..ready.clone() };
+            vec![ready, stalled]
+        }
+    };
+    status.conditions = merge(&before.conditions, desired, generation, now);
+    let (old, new) =
+        (find(&before.conditions, ConditionType::Ready), find(&status.conditions, ConditionType::Ready));
+    let note = new.filter(|new| old.is_none_or(|old| old.reason != new.reason || old.status != new.status));
+    let note = note.and_then(|ready| {
+        Some(Note {
+            is_warning: ready.status != ConditionStatus::True,
+            reason: ready.as_desired()?.reason.as_str(),
+            action: "CheckAccount",
+            text: ready.message.clone(),
+        })
+    });
+    AccountReport { status, note }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// One word for the metric.
+    pub fn result(&self) -> &'static str {
+        match self {
+            Self::Ready => "success",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unusable(_) => "unmet",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: i64, client: &str) -> Entry {
+        Entry { id, tenant: "t".into(), client: client.into(), name: String::new() }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn every_credential_is_counted_once() {
+        let entries = [entry(1, "ours"), entry(2, "ours"), entry(3, "stranger"), entry(4, "ours")];
+        let counts = counts(&entries, &[1, 99], |entry| entry.client == "ours");
+        assert_eq!(counts, Counts { remote: 4, managed: 1, unclaimed: 2, foreign: 1 });
+    }
+
+    #[test]
+    fn an_outage_keeps_the_counts_and_tells_once() {
+        let ready =
+            report(&WoodpeckerAccountStatus::default(), 1, &Verdict::Ready, Some(Counts::default()), at(1));
+        assert!(ready.note.is_some_and(|note| !note.is_warning));
+        let outage = Verdict::Unreachable("out of reach".into());
+        let down = report(&ready.status, 1, &outage, None, at(2));
+        assert_eq!(down.status.remote, Some(0));
+        assert!(down.note.is_some_and(|note| note.is_warning));
+        let still = report(&down.status, 1, &outage, None, at(3));
+        assert_eq!(still.status, down.status);
+        assert!(still.note.is_none());
+    }
+}

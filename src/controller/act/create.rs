@@ -1,0 +1,159 @@
+//! The create: intent first, then the request, then the fact, each written before the next.
+//!
+//! A POST is not idempotent and its outcome can be unknown. The intent carries a token that is also in the
+//! name of the new credential, so that what was made can be told from what a stranger made.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Step, note_failure, tell};
+use crate::controller::Context;
+use crate::controller::error::PassError;
+use crate::controller::observe::Gathered;
+use crate::controller::observed::{Claim, Observed, Source, Target};
+use crate::controller::status::{self, Written};
+use crate::destination::{FailureKind, Operation};
+use crate::resources::conditions::whole_second;
+use crate::resources::{Ownership, Pending, Registration};
+use crate::woodpecker::{ApiError, NewCredential, RemoteAccount, SecretUpdate};
+
+/// Letters and digits of a token: none that look alike.
+const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Registers the app at the account.
+pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+    if let Some((key, claimant)) = gathered.claimant.clone() {
+        // Another pass may be creating for the same app at this very moment.
+        gathered.observed.claim = context.claims.take(key, &claimant);
+        if gathered.observed.claim != Claim::Ours {
+            return Ok(Step::Done);
+        }
+    }
+    let token = token()?;
+    let Some(pending) = pending(&gathered.observed, &token) else { return Ok(Step::Done) };
+    let mut intent = gathered.observed.status.clone();
+    intent.pending = Some(pending);
+    if status::write_once(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
+        return Ok(Step::ObjectGone);
+    }
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    let name = format!("{} [{token}]", gathered.observed.object.remote_name());
+    match post(gathered, &account, &name).await {
+        Ok(id) => record(context, &mut gathered.observed, id, name, token).await,
+        Err(error) => {
+            note_failure(&mut gathered.observed, Operation::Create, &error);
+            give_up_intent(context, &mut gathered.observed).await
+        }
+    }
+}
+
+fn pending(observed: &Observed, token: &str) -> Option<Pending> {
+    let (Source::Usable(source), Target::Ready(target)) = (&observed.source, &observed.target) else {
+        return None;
+    };
+    let entries = observed.learnt.entries.as_deref().unwrap_or_default();
+    Some(Pending {
+        token: token.to_owned(),
+        since: Time(whole_second(Timestamp::now())),
+        ids: entries.iter().map(|entry| entry.id).collect(),
+        account: target.account.clone(),
+        base_url: target.base_url.clone(),
+        company_id: target.company_id,
+        fingerprint: source.fingerprint.clone(),
+    })
+}
+
+async fn post(gathered: &Gathered, account: &Arc<RemoteAccount>, name: &str) -> Result<i64, ApiError> {
+    let spec = &gathered.observed.object.spec;
+    let (Some(secret), Source::Usable(source)) = (&gathered.secret, &gathered.observed.source) else {
+        return Err(ApiError::NotFound);
+    };
+    let secret = SecretUpdate { secret, expires_at: source.expires_at };
+    account.create(&NewCredential { tenant: &spec.tenant_id, client: &spec.client_id, secret, name }).await
+}
+
+/// Writes the registration down at once, before anything else happens to the object.
+async fn record(
+    context: &Context,
+    observed: &mut Observed,
+    id: i64,
+    name: String,
+    token: String,
+) -> Result<Step, PassError> {
+    let (Source::Usable(source), Target::Ready(target)) = (&mut observed.source, &observed.target) else {
+        return Ok(Step::Done);
+    };
+    let registration = Registration {
+        account: Some(target.account.clone()),
+        base_url: Some(target.base_url.clone()),
+        company_id: target.company_id,
+        record: None,
+        credential_id: id,
+        ownership: Ownership::Created,
+        fingerprint: source.fingerprint.clone(),
+        name,
+        expires_at: Time(source.expires_at),
+        registered_at: Time(whole_second(Timestamp::now())),
+        token: Some(token),
+    };
+    source.is_registered = true;
+    tracing::info!(id, account = %target.account, "Woodpecker has made the credential");
+    let mut fact = observed.status.clone();
+    fact.credential_id = Some(id);
+    fact.expires_at = Some(registration.expires_at.clone());
+    fact.registration = Some(registration);
+    fact.pending = None;
+    fact.candidate = None;
+    if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
+        tracing::error!(
+            id,
+            cause = "object_gone",
+            "a credential is left at Woodpecker: its object was deleted while it was made"
+        );
+        context.metrics.orphaned("object_gone");
+        return Ok(Step::ObjectGone);
+    }
+    tell(context, observed, "Registered", format!("Woodpecker has made credential {id}")).await;
+    Ok(Step::Done)
+}
+
+/// After a refusal nothing was made, and the intent goes; after an unknown outcome it stays.
+async fn give_up_intent(context: &Context, observed: &mut Observed) -> Result<Step, PassError> {
+    if observed.learnt.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::OutcomeUnknown) {
+        return Ok(Step::Done);
+    }
+    let mut without = observed.status.clone();
+    without.pending = None;
+    match status::write_fact(context, observed, without).await? {
+        Written::Yes => Ok(Step::Done),
+        Written::ObjectGone => Ok(Step::ObjectGone),
+    }
+}
+
+/// Twelve random letters and digits: sixty bits.
+fn token() -> Result<String, PassError> {
+    let mut random = [0_u8; 12];
+    getrandom::fill(&mut random)?;
+    Ok(random
+        .iter()
+        .filter_map(|byte| TOKEN_ALPHABET.get(usize::from(byte & 31)))
+        .map(|byte| char::from(*byte))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_fresh_and_of_full_length() {
+        let (one, other) = (token().unwrap(), token().unwrap());
+        assert_ne!(one, other);
+        assert!(
+            one.len() == 12 && one.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()),
+            "{one}"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Calls wake objects for another reason than a change of their own: a Secret or an account changed, or
+//! another object let go of a claim.
+
+use kube::Resource;
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::scope::{GuardedAccount, GuardedCredential, Scope};
+
+/// The receiving end of one scope.
+pub type Inbox<K> = UnboundedReceiver<ObjectRef<K>>;
+
+/// Wakes credentials and accounts.
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    pub(super) credentials: Callers<GuardedCredential>,
+    pub(super) accounts: Callers<GuardedAccount>,
+}
+
+/// Wakes objects of one kind in whichever scope they are.
+#[derive(Debug)]
+pub(super) struct Callers<K: Resource<DynamicType = ()>> {
+    scopes: Vec<(Scope, UnboundedSender<ObjectRef<K>>)>,
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// Wakes a credential.
+    pub fn credential(&self, namespace: &str, name: &str) {
+        self.credentials.call(namespace, name);
+    }
+
+    /// Wakes an account.
+    pub fn account(&self, namespace: &str, name: &str) {
+        self.accounts.call(namespace, name);
+    }
+}
+
+// === impl Callers ===
+
+impl<K: Resource<DynamicType = ()>> Default for Callers<K> {
+    fn default() -> Self {
+        Self { scopes: Vec::new() }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Clone for Callers<K> {
+    fn clone(&self) -> Self {
+        Self { scopes: self.scopes.clone() }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Callers<K> {
+    /// Opens the inbox of a scope.
+    pub(super) fn open(&mut self, scope: Scope) -> Inbox<K> {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        self.scopes.push((scope, sender));
+        inbox
+    }
+
+    fn call(&self, namespace: &str, name: &str) {
+        let Some((_, sender)) = self.scopes.iter().find(|(scope, _)| scope.covers(namespace)) else { return };
+        if sender.send(ObjectRef::new(name).within(namespace)).is_err() {
+            // The loop that would listen has ended, as at the end of the program.
+            tracing::debug!(namespace, name, "nobody listens to the call any more");
+        }
+    }
+}

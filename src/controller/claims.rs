@@ -1,0 +1,121 @@
+//! Claims: per remote account, one app belongs to one object.
+//!
+//! It belongs to the object that has registered it; among unregistered ones to the oldest verified one. The
+//! others wait and take over when it goes. What the cache says is complemented by what passes hold right
+//! now, so that two passes at the same time cannot both win.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use super::observed::Claim;
+use crate::resources::{ClientId, TenantId};
+use crate::woodpecker::RemoteIdentity;
+
+/// An app at a remote account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimKey {
+    /// The account.
+    pub account: RemoteIdentity,
+    /// Tenant of the app.
+    pub tenant: TenantId,
+    /// Client id of the app.
+    pub client: ClientId,
+}
+
+/// An object that names an app, as far as the claim depends on it.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    /// `<namespace>/<name>`.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether it has registered the app at the account, or is about to.
+    pub is_registered: bool,
+    /// Whether its secret was proved.
+    pub is_verified: bool,
+}
+
+/// The claims that are held.
+#[derive(Debug, Default)]
+pub struct Claims {
+    held: Mutex<HashMap<ClaimKey, Holder>>,
+}
+
+#[derive(Clone, Debug)]
+struct Holder {
+    uid: String,
+    name: String,
+}
+
+/// Who is entitled to the app: `ours`, or the rival that comes before it.
+pub fn entitled(ours: &Claimant, rivals: &[Claimant]) -> Claim {
+    if ours.is_registered {
+        return Claim::Ours;
+    }
+    let registered = rivals.iter().find(|rival| rival.is_registered);
+    let age = |claimant: &Claimant| (claimant.created, claimant.uid.clone());
+    let elder = rivals
+        .iter()
+        .filter(|rival| rival.is_verified && age(rival) < age(ours))
+        .min_by_key(|rival| age(rival));
+    match registered.or(elder) {
+        Some(rival) => Claim::HeldBy(rival.name.clone()),
+        None => Claim::Ours,
+    }
+}
+
+// === impl Claims ===
+
+impl Claims {
+    /// Takes the claim for an object, or says who holds it. An object that has it keeps it.
+    pub fn take(&self, key: ClaimKey, ours: &Claimant) -> Claim {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let holder =
+            held.entry(key).or_insert_with(|| Holder { uid: ours.uid.clone(), name: ours.name.clone() });
+        if holder.uid == ours.uid { Claim::Ours } else { Claim::HeldBy(holder.name.clone()) }
+    }
+
+    /// Lets go of everything that an object holds, and says whether it held anything.
+    pub fn release(&self, uid: &str) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.len();
+        held.retain(|_, holder| holder.uid != uid);
+        held.len() < before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimant(name: &str, created: i64, is_registered: bool, is_verified: bool) -> Claimant {
+        let created = Timestamp::from_second(created).unwrap();
+        Claimant { name: name.into(), uid: name.into(), created, is_registered, is_verified }
+    }
+
+    #[test]
+    fn the_registered_one_comes_first_then_the_oldest_verified() {
+        let held_by = |name: &str| Claim::HeldBy(name.into());
+        let young = claimant("young", 20, false, true);
+        assert_eq!(entitled(&young, &[]), Claim::Ours);
+        assert_eq!(entitled(&young, &[claimant("old", 10, false, true)]), held_by("old"));
+        assert_eq!(entitled(&young, &[claimant("old-but-unproved", 10, false, false)]), Claim::Ours);
+        assert_eq!(entitled(&claimant("old", 10, false, true), &[young.clone()]), Claim::Ours);
+        assert_eq!(
+            entitled(&claimant("old", 10, false, true), &[claimant("young", 20, true, true)]),
+            held_by("young")
+        );
+        assert_eq!(
+            entitled(&claimant("mine", 30, true, false), &[claimant("old", 10, true, true)]),
+            Claim::Ours
+        );
+        assert_eq!(
+            entitled(&claimant("b", 10, false, true), &[claimant("a", 10, false, true)]),
+            held_by("a")
+        );
+    }
+}

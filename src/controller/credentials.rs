@@ -1,0 +1,78 @@
+//! The queue of `MicrosoftGraphCredential`s: from watch and calls to guarded passes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::ResourceExt;
+use kube::runtime::controller::{self, Action, Config, applier};
+
+use super::guard::Guard;
+use super::index::{Named, Referrer};
+use super::scope::{GuardedCredential, Watch};
+use super::triggers::{News, Prepared, prepare};
+use super::{Context, invalid, pass};
+use crate::resources::AccountName;
+
+/// Runs the queue of one scope until the controller stops and the passes under way have ended.
+pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
+    let Prepared { store, requests } = prepare(&context, "MicrosoftGraphCredential", watch, keep_books);
+    let guard = Arc::new(Guard::new("microsoftgraphcredential"));
+    let config = Config::default().concurrency(context.max_concurrent_passes);
+    let reconcile = move |object: Arc<GuardedCredential>, context: Arc<Context>| {
+        let guard = guard.clone();
+        Box::pin(async move {
+            let own = Named::of(&*object);
+            let action = match &object.0 {
+                Ok(_) => guard.watch_over(&context, &own, Box::pin(pass::run(&context, &own))).await,
+                Err(problem) => {
+                    guard.watch_over(&context, &own, invalid::report(&context, &own, &problem.error)).await
+                }
+            };
+            Ok::<Action, Infallible>(action)
+        })
+    };
+    let never = |_: Arc<GuardedCredential>, error: &Infallible, _: Arc<Context>| match *error {};
+    applier(reconcile, never, context.clone(), store, requests, config)
+        .for_each(|ended| {
+            match ended {
+                // Deleted between its call and its pass.
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the queue of credentials failed"
+                ),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Keeps the index true, and wakes who waits for what an object had.
+fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
+    match news {
+        News::Known(guarded) => {
+            let Ok(object) = &guarded.0 else { return };
+            context.index.put_credential(object);
+            if let Some(account) = registered_at(guarded) {
+                context.accounts.note_registration(&account, object, &context.calls);
+            }
+        }
+        News::Gone(guarded) => {
+            context.claims.release(&guarded.uid().unwrap_or_default());
+            let Ok(object) = &guarded.0 else { return };
+            let own = Named::of(object);
+            context.index.remove(&Referrer::Credential(own.clone()));
+            for rival in context.index.credentials_for(&object.spec.tenant_id, &object.spec.client_id) {
+                context.calls.credential(&rival.namespace, &rival.name);
+            }
+            if let Some(account) = registered_at(guarded) {
+                context.accounts.forget_registration(&account, object, &context.calls);
+            }
+        }
+    }
+}
+
+fn registered_at(guarded: &GuardedCredential) -> Option<AccountName> {
+    guarded.0.as_ref().ok()?.status.as_ref()?.registration.as_ref()?.account.clone()
+}

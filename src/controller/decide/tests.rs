@@ -1,0 +1,374 @@
+//! The policy of a pass, as tables and sentences.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::controller::observed::Proof;
+use crate::controller::observed::testing::{
+    account, deleted, fresh, issued, not_issued, now, refused, registration, rotated, rules, seen, settled,
+};
+use crate::microsoft::{Diagnosis, Verdict};
+use crate::resources::{Ownership, Pending};
+use crate::woodpecker::Entry;
+
+fn plain() -> Value {
+    json!({})
+}
+
+fn next(observed: &Observed) -> Decision {
+    decide(observed, &rules(), now())
+}
+
+fn acts(observed: &Observed) -> Action {
+    match next(observed) {
+        Decision::Act(action) => action,
+        Decision::Rest(rest) => panic!("rests: {rest:?}"),
+    }
+}
+
+fn rests(observed: &Observed) -> Rest {
+    match next(observed) {
+        Decision::Rest(rest) => rest,
+        Decision::Act(action) => panic!("acts: {action:?}"),
+    }
+}
+
+/// The reason in the condition that the decision blames.
+fn reason(observed: &Observed) -> Reason {
+    match rests(observed).standing {
+        Standing::Blocked(problem) | Standing::NotProven(problem) => problem.reason,
+        standing => panic!("{standing:?}"),
+    }
+}
+
+fn proved(mut observed: Observed) -> Observed {
+    observed.learnt.proof = Some(issued());
+    observed
+}
+
+fn listed(mut observed: Observed, ids: &[i64]) -> Observed {
+    let entry =
+        |id: &i64| Entry { id: *id, tenant: String::new(), client: String::new(), name: String::new() };
+    observed.learnt.entries = Some(ids.iter().map(entry).collect());
+    observed
+}
+
+fn failing(mut observed: Observed, operation: Operation, kind: FailureKind) -> Observed {
+    observed.learnt.failure = Some(Failure { operation, kind, retry_after: None });
+    observed
+}
+
+#[test]
+fn the_road_of_a_new_object_proves_before_it_touches_anything() {
+    let observed = fresh(&plain());
+    assert_eq!(acts(&observed), Action::Prove);
+    let observed = proved(observed);
+    assert_eq!(acts(&observed), Action::List);
+    let observed = listed(observed, &[]);
+    assert_eq!(acts(&observed), Action::Create);
+}
+
+#[test]
+fn with_policy_delete_the_finalizer_comes_before_the_create() {
+    let mut observed = listed(proved(fresh(&json!({"deletionPolicy": "Delete"}))), &[]);
+    assert_eq!(acts(&observed), Action::AddFinalizer);
+    observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    assert_eq!(acts(&observed), Action::Create);
+}
+
+#[test]
+fn what_the_account_holds_already_is_never_created_again() {
+    let observed = proved(fresh(&plain()));
+    assert_eq!(reason(&listed(observed.clone(), &[7])), Reason::AlreadyExists);
+    assert_eq!(reason(&listed(observed, &[7, 8])), Reason::AlreadyExists);
+}
+
+#[test]
+fn adopt_only_never_creates() {
+    let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
+    assert_eq!(reason(&listed(proved(fresh(&spec)), &[])), Reason::NothingToAdopt);
+}
+
+#[test]
+fn nothing_is_posted_over_a_create_of_unknown_outcome() {
+    let pending = Pending {
+        token: "t0ken".into(),
+        since: registration().registered_at,
+        ids: vec![],
+        account: account(),
+        base_url: "https://api.woodpecker.co/rest".into(),
+        company_id: None,
+        fingerprint: "k:new".into(),
+    };
+    let mut observed = listed(proved(fresh(&plain())), &[]);
+    observed.status.pending = Some(pending);
+    assert_eq!(reason(&observed), Reason::OutcomeUnknown);
+    let observed = failing(observed, Operation::Create, FailureKind::OutcomeUnknown);
+    assert_eq!(reason(&observed), Reason::OutcomeUnknown);
+}
+
+#[test]
+fn a_settled_object_does_nothing() {
+    let rest = rests(&settled(&plain()));
+    assert_eq!(rest, Rest { standing: Standing::Settled, retry: Retry::WhenDue });
+}
+
+#[test]
+fn a_new_secret_is_proved_and_then_updates_the_same_credential() {
+    let observed = rotated(&plain());
+    assert_eq!(acts(&observed), Action::Prove);
+    assert_eq!(acts(&proved(observed)), Action::Update);
+}
+
+#[test]
+fn a_new_name_is_sent_alone_and_without_a_proof() {
+    assert_eq!(acts(&settled(&json!({"displayName": "MS Graph app"}))), Action::Rename);
+}
+
+#[test]
+fn a_refused_new_secret_never_replaces_a_registration() {
+    let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::AwaitingPropagation);
+    observed.learnt.proof = Some(refused(Reason::InvalidClientSecret));
+    assert_eq!(reason(&observed), Reason::InvalidClientSecret);
+    assert!(matches!(rests(&observed).retry, Retry::Stalled(_)));
+}
+
+#[test]
+fn a_refusal_of_a_new_secret_counts_as_propagation_for_twenty_minutes() {
+    for (minutes, expected) in [
+        (0, Reason::AwaitingPropagation),
+        (19, Reason::AwaitingPropagation),
+        (20, Reason::InvalidClientSecret),
+    ] {
+        let mut observed = seen(fresh(&plain()), Duration::from_mins(minutes), Reason::AwaitingPropagation);
+        observed.learnt.proof = Some(refused(Reason::InvalidClientSecret));
+        assert_eq!(reason(&observed), expected, "{minutes} minutes");
+    }
+    let mut registered = settled(&plain());
+    registered.learnt.proof = Some(refused(Reason::SecretExpired));
+    assert_eq!(reason(&registered), Reason::SecretExpired, "a registered secret has spread long ago");
+}
+
+#[test]
+fn woodpeckers_refusal_of_a_secret_has_the_same_window() {
+    let first = failing(proved(fresh(&plain())), Operation::Create, FailureKind::SecretRefused);
+    assert_eq!(rests(&first).retry, Retry::Propagation(None));
+    let late = seen(fresh(&plain()), Duration::from_mins(21), Reason::AwaitingPropagation);
+    let late = failing(proved(late), Operation::Create, FailureKind::SecretRefused);
+    assert!(matches!(rests(&late).retry, Retry::Stalled(_)));
+}
+
+#[test]
+fn microsofts_failures_are_tried_again_whatever_the_secret() {
+    for (diagnosis, expected) in
+        [(Diagnosis::Throttled, Reason::Throttled), (Diagnosis::Unavailable, Reason::MicrosoftUnavailable)]
+    {
+        let mut observed = rotated(&plain());
+        observed.learnt.proof = Some(not_issued(diagnosis));
+        assert_eq!(reason(&observed), expected);
+        assert_eq!(rests(&observed).retry, Retry::Backoff(None));
+    }
+}
+
+#[test]
+fn best_effort_goes_on_without_microsoft_but_not_against_it() {
+    let best_effort = json!({"verification": {"policy": "BestEffort"}});
+    let after = |proof: Proof| {
+        let mut observed = seen(fresh(&best_effort), Duration::from_hours(1), Reason::AwaitingPropagation);
+        observed.learnt.proof = Some(proof);
+        observed
+    };
+    assert_eq!(acts(&after(not_issued(Diagnosis::Unavailable))), Action::List);
+    assert_eq!(acts(&after(refused(Reason::ConditionalAccessBlocked))), Action::List);
+    assert_eq!(reason(&after(not_issued(Diagnosis::Throttled))), Reason::Throttled);
+    assert_eq!(reason(&after(refused(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
+}
+
+#[test]
+fn disabled_verification_counts_only_where_the_administrator_allows_it() {
+    let observed = fresh(&json!({"verification": {"policy": "Disabled"}}));
+    assert_eq!(acts(&observed), Action::Prove);
+    let allowed = Rules { allow_unverified: true, ..rules() };
+    assert_eq!(decide(&observed, &allowed, now()), Decision::Act(Action::List));
+}
+
+#[test]
+fn required_roles_must_be_in_the_token() {
+    let with = |roles: Option<Vec<String>>| {
+        let mut observed =
+            fresh(&json!({"verification": {"requiredRoles": ["Mail.Send", "Mail.ReadWrite"]}}));
+        observed.learnt.proof = Some(Proof { at: now(), verdict: Verdict::Issued { roles } });
+        observed
+    };
+    assert_eq!(acts(&with(Some(vec!["Mail.ReadWrite".into(), "Mail.Send".into()]))), Action::List);
+    assert_eq!(reason(&with(Some(vec!["Mail.Send".into()]))), Reason::RequiredRolesMissing);
+    assert_eq!(reason(&with(None)), Reason::RequiredRolesMissing);
+}
+
+#[test]
+fn a_registered_secret_is_proved_again_after_the_interval_and_when_its_date_passes() {
+    let observed = settled(&json!({"verification": {"interval": "24h"}}));
+    let at = |hours: u64| decide(&observed, &rules(), now() + Duration::from_hours(hours));
+    assert!(matches!(at(22), Decision::Rest(_)));
+    assert_eq!(at(24), Decision::Act(Action::Prove));
+    let expiring = settled(&json!({"verification": {"interval": "720h"}}));
+    let expiry = registration().expires_at.0;
+    let mut expiring = expiring;
+    expiring.status.verified_at =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(expiry - Duration::from_hours(2)));
+    assert!(matches!(decide(&expiring, &rules(), expiry - Duration::from_secs(1)), Decision::Rest(_)));
+    assert_eq!(decide(&expiring, &rules(), expiry), Decision::Act(Action::Prove));
+}
+
+#[test]
+fn a_proof_of_a_candidate_is_not_repeated_while_only_the_registration_is_missing() {
+    let mut observed = seen(settled(&plain()), Duration::from_mins(1), Reason::TokenIssued);
+    observed.source = fresh(&plain()).source;
+    let observed = seen(observed, Duration::from_mins(1), Reason::TokenIssued);
+    assert_eq!(acts(&observed), Action::Update);
+}
+
+#[test]
+fn the_delay_after_a_failure_is_kept_unless_something_changed() {
+    let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::MicrosoftUnavailable);
+    observed.status.next_attempt_at =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_secs(30)));
+    assert_eq!(rests(&observed), Rest { standing: Standing::Waiting, retry: Retry::AsPlanned });
+    assert_eq!(decide(&observed, &rules(), now() + Duration::from_secs(30)), Decision::Act(Action::Prove));
+    let mut edited = observed.clone();
+    edited.object.metadata.generation = Some(2);
+    assert_eq!(acts(&edited), Action::Prove);
+    let mut asked = observed.clone();
+    asked.object.metadata.annotations =
+        Some([(crate::resources::RECONCILE_REQUESTED_AT.to_owned(), "now".to_owned())].into());
+    assert_eq!(acts(&asked), Action::Prove);
+    let mut replaced = observed;
+    if let Source::Usable(source) = &mut replaced.source {
+        source.is_candidate = false;
+    }
+    assert_eq!(acts(&replaced), Action::Prove);
+}
+
+#[test]
+fn accounts_that_cannot_be_used_block_and_touch_nothing() {
+    for (target, expected) in [
+        (Target::Missing(account()), Reason::AccountNotFound),
+        (Target::NotAllowed(account()), Reason::AccountNotAllowed),
+        (Target::NotReady(account()), Reason::AccountNotReady),
+    ] {
+        let mut observed = proved(fresh(&plain()));
+        observed.target = target;
+        assert_eq!(reason(&observed), expected);
+    }
+    let mut observed = fresh(&plain());
+    observed.target = Target::NotSeenYet(account());
+    assert_eq!(rests(&observed).standing, Standing::Waiting);
+}
+
+#[test]
+fn the_store_is_refused_until_it_exists() {
+    let mut observed = fresh(&json!({"destination": {"store": {}}}));
+    observed.target = Target::Store;
+    assert_eq!(reason(&observed), Reason::DestinationNotSupported);
+}
+
+#[test]
+fn a_registration_at_another_account_is_kept_and_not_touched() {
+    let mut observed = rotated(&plain());
+    if let Target::Ready(target) = &mut observed.target {
+        target.account.name = "other".into();
+    }
+    assert_eq!(reason(&proved(observed)), Reason::DestinationNotSupported);
+}
+
+#[test]
+fn an_app_claimed_by_another_object_is_left_to_it() {
+    let mut observed = listed(proved(fresh(&plain())), &[]);
+    observed.claim = Claim::HeldBy("mail/first".into());
+    assert_eq!(reason(&observed), Reason::DuplicateClaim);
+}
+
+#[test]
+fn a_suspended_object_is_left_alone() {
+    let suspended = json!({"suspend": true});
+    assert_eq!(rests(&fresh(&suspended)).standing, Standing::Suspended);
+    assert_eq!(rests(&rotated(&suspended)).standing, Standing::Suspended);
+}
+
+#[test]
+fn a_policy_changed_to_retain_takes_the_finalizer_off() {
+    let mut observed = settled(&plain());
+    observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    assert_eq!(acts(&observed), Action::RemoveFinalizer);
+    let observed = settled(&json!({"deletionPolicy": "Delete"}));
+    assert_eq!(acts(&observed), Action::AddFinalizer);
+}
+
+#[test]
+fn failures_at_woodpecker_end_the_pass_with_the_right_patience() {
+    let retry = |kind, operation| rests(&failing(proved(fresh(&plain())), operation, kind)).retry;
+    assert_eq!(retry(FailureKind::Unavailable, Operation::Update), Retry::Backoff(None));
+    assert_eq!(retry(FailureKind::Throttled, Operation::Create), Retry::Backoff(None));
+    assert_eq!(retry(FailureKind::Queued, Operation::Create), Retry::Backoff(None));
+    assert_eq!(retry(FailureKind::Unauthorized, Operation::List), Retry::WhenCalled);
+    let refusal = FailureKind::Refused { status: 422, word: None };
+    assert!(matches!(retry(refusal.clone(), Operation::Create), Retry::Stalled(_)));
+    assert_eq!(retry(refusal, Operation::List), Retry::Backoff(None));
+    assert!(matches!(retry(FailureKind::Gone, Operation::Update), Retry::Stalled(_)));
+}
+
+#[test]
+fn a_deletion_takes_away_only_what_the_object_made() {
+    let delete = json!({"deletionPolicy": "Delete"});
+    assert_eq!(rests(&deleted(settled(&delete), false)).standing, Standing::Gone);
+    assert_eq!(acts(&deleted(fresh(&delete), true)), Action::LetGo(Parting::NeverRegistered));
+    assert_eq!(acts(&deleted(settled(&delete), true)), Action::Delete);
+    assert_eq!(acts(&deleted(settled(&plain()), true)), Action::LetGo(Parting::Retained));
+    let mut adopted = deleted(settled(&delete), true);
+    if let Some(registration) = &mut adopted.status.registration {
+        registration.ownership = Ownership::Adopted;
+    }
+    assert_eq!(acts(&adopted), Action::LetGo(Parting::NotOurs));
+    let mut removed = deleted(settled(&delete), true);
+    removed.learnt.removed = true;
+    assert_eq!(acts(&removed), Action::LetGo(Parting::Removed));
+}
+
+#[test]
+fn a_deletion_while_suspended_leaves_an_orphan_and_says_so() {
+    let observed = deleted(settled(&json!({"deletionPolicy": "Delete", "suspend": true})), true);
+    assert_eq!(acts(&observed), Action::LetGo(Parting::OrphanedBySuspension));
+}
+
+#[test]
+fn a_terminating_namespace_gets_out_after_ten_minutes() {
+    let observed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
+    let mut observed = failing(observed, Operation::Delete, FailureKind::Unavailable);
+    observed.namespace_deleted_at = Some(now() - Duration::from_mins(9));
+    assert_eq!(rests(&observed).retry, Retry::Backoff(None));
+    observed.namespace_deleted_at = Some(now() - Duration::from_mins(10));
+    assert_eq!(acts(&observed), Action::LetGo(Parting::OrphanedByNamespace));
+}
+
+#[test]
+fn what_is_in_use_is_tried_again_slowly() {
+    let observed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
+    let observed = failing(observed, Operation::Delete, FailureKind::Refused { status: 409, word: None });
+    assert_eq!(rests(&observed).retry, Retry::Stalled(Duration::from_mins(10)));
+}
+
+#[test]
+fn a_deletion_waits_for_its_account_and_for_no_other() {
+    let mut observed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
+    observed.target = Target::NotReady(account());
+    assert_eq!(reason(&observed), Reason::AccountNotReady);
+    observed.target = Target::Missing(account());
+    assert_eq!(reason(&observed), Reason::AccountNotFound);
+    let mut changed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
+    if let Target::Ready(target) = &mut changed.target {
+        target.company_id = Some(7);
+    }
+    assert_eq!(reason(&changed), Reason::AccountNotFound);
+}

@@ -1,0 +1,79 @@
+//! Why a pass could not be carried out at all. What goes wrong at Microsoft or Woodpecker is no such error:
+//! it is an outcome, and stands in the object's status.
+
+use thiserror::Error;
+
+use crate::secrets::ReadError;
+
+/// A pass that ended without a report.
+#[derive(Debug, Error)]
+pub enum PassError {
+    /// The object could not be read.
+    #[error("failed to read the object")]
+    ReadObject(#[source] kube::Error),
+    /// Its Secret could not be read, for now.
+    #[error("failed to read Secret {name}")]
+    ReadSecret {
+        /// The Secret's name.
+        name: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// Its account could not be read.
+    #[error("failed to read the WoodpeckerAccount")]
+    ReadAccount(#[source] kube::Error),
+    /// Its namespace could not be read.
+    #[error("failed to read the namespace")]
+    ReadNamespace(#[source] kube::Error),
+    /// Its status could not be written.
+    #[error("failed to write the status")]
+    WriteStatus(#[source] kube::Error),
+    /// Its status could not be written as JSON.
+    #[error("failed to put the status into words")]
+    Encode(#[source] serde_json::Error),
+    /// Its finalizer could not be changed.
+    #[error("failed to change the finalizer")]
+    WriteFinalizer(#[source] kube::Error),
+    /// Somebody else changed it meanwhile.
+    #[error("the object was changed meanwhile")]
+    Conflict,
+    /// It took longer than any pass may.
+    #[error("the pass took too long")]
+    Deadline,
+    /// It panicked.
+    #[error("the pass panicked: this is a defect of the operator")]
+    Panicked,
+    /// It asked for more steps than any pass has.
+    #[error("the pass did not come to an end: this is a defect of the operator")]
+    Endless,
+    /// The system gives no randomness.
+    #[error("failed to draw random bytes")]
+    Random(#[from] getrandom::Error),
+}
+
+// === impl PassError ===
+
+impl PassError {
+    /// One word for metrics and logs.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::ReadObject(_) => "read_object",
+            Self::ReadSecret { .. } => "read_secret",
+            Self::ReadAccount(_) => "read_account",
+            Self::ReadNamespace(_) => "read_namespace",
+            Self::WriteStatus(_) => "write_status",
+            Self::Encode(_) => "encode",
+            Self::WriteFinalizer(_) => "write_finalizer",
+            Self::Conflict => "conflict",
+            Self::Deadline => "deadline",
+            Self::Panicked => "panic",
+            Self::Endless => "endless",
+            Self::Random(_) => "random",
+        }
+    }
+
+    /// Whether it is the ordinary course of things and no failure.
+    pub fn is_ordinary(&self) -> bool {
+        matches!(self, Self::Conflict)
+    }
+}

@@ -1,0 +1,68 @@
+//! An object that cannot be read as its kind demands: it keeps its status, its registration with it, and
+//! says what is wrong.
+
+use jiff::Timestamp;
+use kube::Api;
+use kube::core::{ApiResource, DynamicObject};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::error::PassError;
+use super::guard::Outcome;
+use super::index::Named;
+use crate::resources::MicrosoftGraphCredential;
+use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
+
+/// Writes Ready False with what is wrong; everything else in the status stays as it is.
+pub async fn report(context: &Context, own: &Named, problem: &str) -> Result<Outcome, PassError> {
+    let kind = ApiResource::erase::<MicrosoftGraphCredential>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &own.namespace, &kind);
+    let outcome = Outcome { result: "invalid", again_in: context.rules.timing.resync };
+    let Some(live) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else { return Ok(outcome) };
+    let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
+    let generation = live.metadata.generation.unwrap_or_default();
+    let conditions = next_conditions(&status, problem, generation);
+    if status.get("conditions") == Some(&conditions) {
+        return Ok(outcome);
+    }
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("conditions".into(), conditions);
+        fields.insert("observedGeneration".into(), generation.into());
+    }
+    tracing::warn!(problem, "the object cannot be read");
+    let patch = json!({
+        "apiVersion": kind.api_version, "kind": kind.kind,
+        "metadata": {"name": own.name, "namespace": own.namespace, "resourceVersion": live.metadata.resource_version},
+        "status": status,
+    });
+    let params = kube::api::PatchParams::apply(super::FIELD_MANAGER).force();
+    match api.patch_status(&own.name, &params, &kube::api::Patch::Apply(patch)).await {
+        Ok(_) => Ok(outcome),
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(outcome),
+        Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
+        Err(error) => Err(PassError::WriteStatus(error)),
+    }
+}
+
+/// The conditions that the object has, with Ready and Stalled saying what is wrong.
+fn next_conditions(status: &Value, problem: &str, generation: i64) -> Value {
+    let before = status.get("conditions").cloned().unwrap_or_default();
+    let before: Vec<Condition> = serde_json::from_value(before).unwrap_or_default();
+    let message = format!(
+        "the object cannot be read and is left as it is, its registration too: mend the field in question ({})",
+        problem.get(..300).unwrap_or(problem)
+    );
+    let invalid =
+        |type_, status| Desired { type_, status, reason: Reason::InvalidObject, message: message.clone() };
+    let kept = [
+        ConditionType::SourceReady,
+        ConditionType::Verified,
+        ConditionType::Registered,
+        ConditionType::Expiring,
+    ];
+    let mut desired: Vec<Desired> =
+        kept.into_iter().filter_map(|type_| find(&before, type_)?.as_desired()).collect();
+    desired.push(invalid(ConditionType::Ready, ConditionStatus::False));
+    desired.push(invalid(ConditionType::Stalled, ConditionStatus::True));
+    json!(merge(&before, desired, generation, Timestamp::now()))
+}

@@ -1,0 +1,142 @@
+//! Gathers what a pass must know: the object as it is now, its Secret, its account, its rivals.
+
+mod source;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+
+use super::Context;
+use super::accounts::Lookup;
+use super::claims::{ClaimKey, Claimant, entitled};
+use super::error::PassError;
+use super::index::Named;
+use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};
+use crate::resources::conditions::{ConditionStatus, ConditionType, find};
+use crate::resources::{AccountName, MicrosoftGraphCredential};
+use crate::secret::SecretText;
+use crate::woodpecker::{RemoteAccount, RemoteIdentity};
+
+/// What a pass knows, and what it needs to act: the values that `decide` must not see.
+pub struct Gathered {
+    /// What is known.
+    pub observed: Observed,
+    /// The client secret, for the length of the pass.
+    pub secret: Option<SecretText>,
+    /// The account that works.
+    pub account: Option<Arc<RemoteAccount>>,
+    /// The object's claim on its app at that account, taken before a create.
+    pub claimant: Option<(ClaimKey, Claimant)>,
+}
+
+/// Gathers everything about the credential of that name; nothing where it does not exist any more.
+///
+/// The object is read anew: the cache may be older than our own last write to it.
+pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>, PassError> {
+    let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), &own.namespace);
+    let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else { return Ok(None) };
+    let status = object.status_or_default();
+    let (source, secret) = if object.is_deleted() || object.spec.is_suspended() {
+        (Source::NotRead, None)
+    } else {
+        source::read(context, &object, &status).await?
+    };
+    let (target, account) = target(context, &object).await?;
+    let identity = account.as_ref().map(|account| account.identity());
+    let claimant = identity
+        .and_then(|identity| Some((claim_key(&object, identity), claimant(context, &object, identity)?)));
+    let claim = claimant
+        .as_ref()
+        .map_or(Claim::Ours, |(key, ours)| entitled(ours, &rivals(context, &object, &key.account)));
+    let namespace_deleted_at =
+        if object.is_deleted() { namespace_deleted_at(context, &own.namespace).await? } else { None };
+    let observed = Observed {
+        object,
+        written: status.clone(),
+        status,
+        source,
+        target,
+        claim,
+        namespace_deleted_at,
+        learnt: Learnt::default(),
+    };
+    Ok(Some(Gathered { observed, secret, account, claimant }))
+}
+
+/// The destination: that of the spec, or for a deleted object that of its registration.
+async fn target(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
+    let registered = object.status.as_ref().and_then(|status| status.registration.as_ref()?.account.clone());
+    let wanted = if object.is_deleted() {
+        registered.or_else(|| object.account_name())
+    } else {
+        object.account_name()
+    };
+    let Some(name) = wanted else { return Ok((Target::Store, None)) };
+    let lookup = context.accounts.look_up(&context.client, &name, object.namespace_name()).await;
+    Ok(match lookup.map_err(PassError::ReadAccount)? {
+        Lookup::Missing => (Target::Missing(name), None),
+        Lookup::NotSeenYet => (Target::NotSeenYet(name), None),
+        Lookup::NotAllowed => (Target::NotAllowed(name), None),
+        Lookup::NotReady => (Target::NotReady(name), None),
+        Lookup::Ready(account) => {
+            let identity = account.identity();
+            let (base_url, company_id) = (identity.base_url.as_str().to_owned(), identity.company_id);
+            (Target::Ready(ReadyTarget { account: name, base_url, company_id }), Some(account))
+        }
+    })
+}
+
+fn claim_key(object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> ClaimKey {
+    let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
+    ClaimKey { account: account.clone(), tenant, client }
+}
+
+/// The other objects that name the same app at that remote account, as the cache knows them.
+fn rivals(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> Vec<Claimant> {
+    let own = Named::of(object);
+    context
+        .index
+        .credentials_for(&object.spec.tenant_id, &object.spec.client_id)
+        .into_iter()
+        .filter(|other| *other != own)
+        .filter_map(|other| context.scopes.credential(&other.namespace, &other.name))
+        .filter_map(|guarded| guarded.0.as_ref().ok().and_then(|rival| claimant(context, rival, account)))
+        .collect()
+}
+
+/// An object as a claimant of its app at that remote account; nothing where it makes no claim there.
+fn claimant(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    account: &RemoteIdentity,
+) -> Option<Claimant> {
+    let is_there = |name: &AccountName| context.accounts.is_at(name, account);
+    let status = object.status.as_ref();
+    let registered = status.and_then(|status| status.registration.as_ref()?.account.as_ref());
+    let pending = status.and_then(|status| status.pending.as_ref()).map(|pending| &pending.account);
+    let is_registered = registered.into_iter().chain(pending).any(is_there);
+    let wants = object.account_name().as_ref().is_some_and(is_there)
+        && !object.is_deleted()
+        && !object.spec.is_suspended();
+    let is_verified = status
+        .and_then(|status| find(&status.conditions, ConditionType::Verified))
+        .is_some_and(|verified| verified.status == ConditionStatus::True);
+    (is_registered || wants).then(|| Claimant {
+        name: Named::of(object).to_string(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |created| created.0),
+        is_registered,
+        is_verified,
+    })
+}
+
+async fn namespace_deleted_at(context: &Context, name: &str) -> Result<Option<Timestamp>, PassError> {
+    let namespaces: Api<Namespace> = Api::all(context.client.clone());
+    let namespace = namespaces.get_metadata_opt(name).await.map_err(PassError::ReadNamespace)?;
+    Ok(namespace.and_then(|namespace| namespace.metadata.deletion_timestamp).map(|deleted_at| deleted_at.0))
+}

@@ -1,0 +1,87 @@
+//! One pass over one credential: observe, then decide and act step by step, then report.
+
+use jiff::Timestamp;
+use kube::Resource;
+
+use super::Context;
+use super::act::{self, Step};
+use super::decide::{Decision, Rest, Standing, decide};
+use super::error::PassError;
+use super::guard::Outcome;
+use super::index::Named;
+use super::observe::{self, Gathered};
+use super::report::{Report, report};
+use super::status::{self, Written};
+
+/// More steps than any road through `decide` has.
+const MOST_STEPS: usize = 16;
+
+/// Carries out a pass over the credential of that name.
+pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
+    let Some(mut gathered) = observe::observe(context, own).await? else {
+        return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+    };
+    let ended = steps(context, &mut gathered).await;
+    let status = &gathered.observed.status;
+    if status.registration.is_none() && status.pending.is_none() {
+        give_up_claim(context, &gathered, own);
+    }
+    ended
+}
+
+async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, PassError> {
+    for _ in 0..MOST_STEPS {
+        let action = match decide(&gathered.observed, &context.rules, Timestamp::now()) {
+            Decision::Act(action) => action,
+            Decision::Rest(rest) => return conclude(context, gathered, &rest).await,
+        };
+        if context.stop.is_cancelled() {
+            tracing::info!(?action, "not begun: the program is ending");
+            return Ok(Outcome { result: "interrupted", again_in: context.rules.timing.resync });
+        }
+        tracing::debug!(?action, "step");
+        match act::act(context, gathered, &action).await? {
+            Step::Done => {}
+            Step::ObjectGone => return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync }),
+        }
+    }
+    Err(PassError::Endless)
+}
+
+/// Lets go of a claim that came to nothing, and wakes who waits for it.
+fn give_up_claim(context: &Context, gathered: &Gathered, own: &Named) {
+    let object = &gathered.observed.object;
+    if !context.claims.release(object.metadata.uid.as_deref().unwrap_or_default()) {
+        return;
+    }
+    for rival in context.index.credentials_for(&object.spec.tenant_id, &object.spec.client_id) {
+        if rival != *own {
+            context.calls.credential(&rival.namespace, &rival.name);
+        }
+    }
+}
+
+/// Writes the status where it changed and tells people.
+async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Result<Outcome, PassError> {
+    let result = match rest.standing {
+        Standing::Settled => "success",
+        Standing::Waiting | Standing::Suspended | Standing::Gone => "requeue_after",
+        Standing::SourceUnusable | Standing::NotProven(_) | Standing::Blocked(_) | Standing::Failed(_) => {
+            "unmet"
+        }
+    };
+    if rest.standing == Standing::Gone {
+        return Ok(Outcome { result, again_in: context.rules.timing.resync });
+    }
+    let observed = &mut gathered.observed;
+    let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
+    if status != observed.written || observed.object.status.is_none() {
+        if status::write_fact(context, observed, status).await? == Written::ObjectGone {
+            return Ok(Outcome { result: "gone", again_in });
+        }
+        for note in &notes {
+            context.events.publish(&observed.object.object_ref(&()), note).await;
+        }
+    }
+    Ok(Outcome { result, again_in })
+}

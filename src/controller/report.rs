@@ -1,0 +1,225 @@
+//! PURE: the status that follows a pass, the events that tell of it, and when to look again.
+//!
+//! A pass that has changed nothing yields the very status that the object has, so that nothing is written.
+
+mod conditions;
+mod expiry;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::backoff;
+use super::decide::{Rest, Retry, Standing, verification_due_at};
+use super::observed::{Observed, Rules};
+use crate::microsoft::Verdict;
+use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find, merge, whole_second};
+use crate::resources::{Candidate, MicrosoftGraphCredentialStatus};
+
+/// What follows a pass.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The status to write, where it differs from the one that the object has.
+    pub status: MicrosoftGraphCredentialStatus,
+    /// What to tell people.
+    pub notes: Vec<Note>,
+    /// When the object is to be looked at again without being called.
+    pub again_in: Duration,
+}
+
+/// Something to tell people as an event of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it is bad news.
+    pub is_warning: bool,
+    /// One word, stable.
+    pub reason: &'static str,
+    /// What was being done.
+    pub action: &'static str,
+    /// What is so and what to do.
+    pub text: String,
+}
+
+/// Reports how things stand at the end of a pass.
+pub fn report(observed: &Observed, rest: &Rest, rules: &Rules, now: Timestamp) -> Report {
+    let mut status = observed.status.clone();
+    let generation = observed.object.metadata.generation.unwrap_or_default();
+    if rest.standing != Standing::Waiting {
+        status.observed_generation = generation;
+        if let Some(requested) = observed.object.reconcile_requested_at() {
+            status.last_handled_reconcile_at = Some(requested.to_owned());
+        }
+    }
+    if !matches!(rest.standing, Standing::Waiting | Standing::Suspended) {
+        remember_proof(&mut status, observed);
+        remember_source(&mut status, observed, rest, now);
+        plan_next_attempt(&mut status, observed, rest, rules, now);
+    }
+    status.credential_id = status.registration.as_ref().map(|registration| registration.credential_id);
+    status.expires_at = status.registration.as_ref().map(|registration| registration.expires_at.clone());
+    let expires_at = conditions::expires_at(&status, observed);
+    status.expiry_notice_days = expires_at.and_then(|expires_at| expiry::notice_days(expires_at, now));
+    let desired = conditions::desired(observed, rest, rules, &status, now);
+    status.conditions = merge(&observed.status.conditions, desired, status.observed_generation, now);
+    let notes = notes(observed, &status);
+    let again_in = again_in(&status, observed, rest, rules, now);
+    Report { status, notes, again_in }
+}
+
+fn remember_proof(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
+    if let Some(proof) = &observed.learnt.proof
+        && let Verdict::Issued { roles } = &proof.verdict
+    {
+        status.verified_at = Some(Time(whole_second(proof.at)));
+        status.observed_roles.clone_from(roles);
+    }
+}
+
+/// Keeps the registered fingerprint under the newest key, and the candidate while it is not accepted.
+fn remember_source(
+    status: &mut MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    rest: &Rest,
+    now: Timestamp,
+) {
+    let Some(source) = observed.usable_source() else { return };
+    if source.is_registered {
+        if let Some(registration) = &mut status.registration {
+            registration.fingerprint.clone_from(&source.fingerprint);
+        }
+        status.expiry_source = Some(source.expiry_source);
+        status.candidate = None;
+        return;
+    }
+    let earlier = status.candidate.take().filter(|_| source.is_candidate);
+    let tried = i32::from(observed.learnt.proof.is_some());
+    let reason = match (&rest.standing, &observed.learnt.proof) {
+        (Standing::NotProven(problem), _) => problem.reason.as_str().to_owned(),
+        (Standing::Failed(_), _) if matches!(rest.retry, Retry::Propagation(_)) => {
+            Reason::AwaitingPropagation.as_str().to_owned()
+        }
+        (_, Some(proof)) if matches!(proof.verdict, Verdict::Issued { .. }) => {
+            Reason::TokenIssued.as_str().to_owned()
+        }
+        _ => earlier
+            .as_ref()
+            .map_or_else(|| Reason::NotAttempted.as_str().to_owned(), |earlier| earlier.reason.clone()),
+    };
+    status.candidate = Some(Candidate {
+        fingerprint: source.fingerprint.clone(),
+        first_seen_at: earlier
+            .as_ref()
+            .map_or_else(|| Time(whole_second(now)), |earlier| earlier.first_seen_at.clone()),
+        attempts: earlier.as_ref().map_or(0, |earlier| earlier.attempts).saturating_add(tried),
+        reason,
+    });
+}
+
+/// Counts a failure and sets the next attempt, or clears both.
+fn plan_next_attempt(
+    status: &mut MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    rest: &Rest,
+    rules: &Rules,
+    now: Timestamp,
+) {
+    let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
+    let same_secret =
+        observed.usable_source().is_none_or(|source| source.is_registered || source.is_candidate);
+    let before = observed.status.consecutive_failures.filter(|_| same_spec && same_secret).unwrap_or(0);
+    let failures = before.saturating_add(1);
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let delay = match rest.retry {
+        Retry::WhenDue | Retry::AsPlanned | Retry::WhenCalled | Retry::Stalled(Duration::MAX) => None,
+        Retry::Stalled(delay) => Some(delay),
+        Retry::Backoff(at_least) => Some(
+            backoff::delay(&rules.timing, failures.unsigned_abs(), uid).max(at_least.unwrap_or_default()),
+        ),
+        Retry::Propagation(at_least) => Some(
+            backoff::propagation_delay(&rules.timing, failures.unsigned_abs())
+                .max(at_least.unwrap_or_default()),
+        ),
+    };
+    status.consecutive_failures = delay.map(|_| failures);
+    // Remote sides may ask for any wait; a week is as good as for ever and cannot overflow a date.
+    status.next_attempt_at = delay.map(|delay| Time(now + delay.min(Duration::from_hours(168))));
+}
+
+/// An event for each change of what Ready says, and one for each expiry notice.
+fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let (before, after) = (
+        find(&observed.status.conditions, ConditionType::Ready),
+        find(&status.conditions, ConditionType::Ready),
+    );
+    if let Some(after) = after
+        && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)
+        && let Some(reason) = after.as_desired().map(|desired| desired.reason)
+    {
+        let trace = observed.learnt.proof.as_ref().map(trace).unwrap_or_default();
+        notes.push(Note {
+            is_warning: after.status == ConditionStatus::False,
+            reason: reason.as_str(),
+            action: "Reconcile",
+            text: format!("{}{trace}", after.message),
+        });
+    }
+    let (told, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);
+    if let (Some(due), Some(expires_at)) = (due, conditions::expires_at(status, observed))
+        && told.is_none_or(|told| told > due)
+    {
+        notes.push(expiry::note(due, expires_at));
+    }
+    notes
+}
+
+/// Ids by which Microsoft's support finds the request: in an event, never in a condition.
+fn trace(proof: &super::observed::Proof) -> String {
+    let Verdict::NotIssued { trace, .. } = &proof.verdict else { return String::new() };
+    let ids = [
+        ("trace", &trace.trace_id),
+        ("correlation", &trace.correlation_id),
+        ("time", &trace.timestamp),
+        ("failure", &trace.failure),
+    ];
+    let ids: Vec<String> =
+        ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}"))).collect();
+    format!(" [{}]", ids.join(", "))
+}
+
+fn again_in(
+    status: &MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    rest: &Rest,
+    rules: &Rules,
+    now: Timestamp,
+) -> Duration {
+    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+    let mut again_in = rules.timing.resync;
+    if let Some(at) = &status.next_attempt_at {
+        again_in = again_in.min(until(at.0));
+    }
+    if rest.retry == Retry::WhenDue
+        && let Some(source) = observed.usable_source()
+    {
+        let reported = Observed { status: status.clone(), ..observed.clone() };
+        if let Some(due) = verification_due_at(&reported, source) {
+            again_in = again_in.min(until(due));
+        }
+    }
+    if let Some(expires_at) = conditions::expires_at(status, observed) {
+        for boundary in expiry::boundaries(expires_at, observed.object.spec.expiry_warning()) {
+            if boundary > now {
+                again_in = again_in.min(until(boundary));
+            }
+        }
+    }
+    if let Some(deleted_at) = observed.namespace_deleted_at {
+        again_in = again_in.min(until(deleted_at + rules.timing.namespace_grace));
+    }
+    again_in
+}
+
+#[cfg(test)]
+mod tests;

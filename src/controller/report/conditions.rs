@@ -1,0 +1,324 @@
+//! The conditions that follow a pass. What the pass has learnt nothing about stays as it was.
+
+use jiff::Timestamp;
+
+use crate::controller::decide::{Rest, Retry, Standing};
+use crate::controller::observed::{Observed, Problem, Rules, Source};
+use crate::destination::{Failure, FailureKind, Operation};
+use crate::microsoft::Verdict;
+use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find};
+use crate::resources::{MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy};
+use crate::woodpecker::rfc3339;
+
+/// All conditions that the object should have now.
+pub(super) fn desired(
+    observed: &Observed,
+    rest: &Rest,
+    rules: &Rules,
+    status: &MicrosoftGraphCredentialStatus,
+    now: Timestamp,
+) -> Vec<Desired> {
+    let expires_at = expires_at(status, observed);
+    match rest.standing {
+        Standing::Suspended => return suspended(observed),
+        Standing::Waiting => {
+            let mut kept = previous(observed);
+            kept.retain(|desired| desired.type_ != ConditionType::Expiring);
+            let expiring = expires_at.map(|at| expiring(at, observed, &kept, now));
+            kept.extend(expiring);
+            return kept;
+        }
+        _ => {}
+    }
+    let parts =
+        [source_ready(observed), verified(observed, rest, rules), Some(registered(observed, rest, status))];
+    let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
+    let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
+    let ready = ready(&all, expiring.as_ref(), status);
+    all.extend(expiring);
+    all.extend(progress(&ready, rest));
+    all.push(ready);
+    all
+}
+
+/// The expiry that counts: the registered one, or that of the secret to be registered.
+pub(super) fn expires_at(status: &MicrosoftGraphCredentialStatus, observed: &Observed) -> Option<Timestamp> {
+    let registered = status.registration.as_ref().map(|registration| registration.expires_at.0);
+    registered.or_else(|| observed.usable_source().map(|source| source.expires_at))
+}
+
+fn previous(observed: &Observed) -> Vec<Desired> {
+    observed
+        .status
+        .conditions
+        .iter()
+        .filter_map(crate::resources::conditions::Condition::as_desired)
+        .collect()
+}
+
+fn keep(observed: &Observed, type_: ConditionType) -> Option<Desired> {
+    find(&observed.status.conditions, type_)?.as_desired()
+}
+
+/// The last conditions, with a Ready that says so; nothing is under way any more.
+fn suspended(observed: &Observed) -> Vec<Desired> {
+    const PREFIX: &str = "suspended, last known: ";
+    let mut all = previous(observed);
+    all.retain(|desired| desired.type_ != ConditionType::Reconciling);
+    match all.iter_mut().find(|desired| desired.type_ == ConditionType::Ready) {
+        Some(ready) if ready.message.starts_with(PREFIX) => {}
+        Some(ready) => ready.message = format!("{PREFIX}{}", ready.message),
+        None => all.push(unknown(
+            ConditionType::Ready,
+            Reason::NotAttempted,
+            format!("{PREFIX}nothing was done yet; set spec.suspend to false to go on"),
+        )),
+    }
+    all
+}
+
+fn source_ready(observed: &Observed) -> Option<Desired> {
+    match &observed.source {
+        Source::NotRead => keep(observed, ConditionType::SourceReady),
+        Source::Unusable(problem) => Some(failed(ConditionType::SourceReady, problem)),
+        Source::Usable(_) => {
+            let name = &observed.object.spec.secret_ref.name;
+            let message = format!("Secret {name} holds a client secret and its expiry");
+            Some(met(ConditionType::SourceReady, Reason::SecretRead, message))
+        }
+    }
+}
+
+fn verified(observed: &Observed, rest: &Rest, rules: &Rules) -> Option<Desired> {
+    const TYPE: ConditionType = ConditionType::Verified;
+    let source = match &observed.source {
+        Source::NotRead => return keep(observed, TYPE),
+        Source::Unusable(_) => {
+            return Some(unknown(TYPE, Reason::AwaitingSource, "there is no usable secret to verify".into()));
+        }
+        Source::Usable(source) => source,
+    };
+    if let Standing::NotProven(problem) = &rest.standing {
+        return Some(match problem.reason {
+            Reason::AwaitingPropagation | Reason::Throttled | Reason::MicrosoftUnavailable => {
+                unknown(TYPE, problem.reason, problem.message.clone())
+            }
+            _ => failed(TYPE, problem),
+        });
+    }
+    if is_refused_for_now(rest) {
+        let message = "Woodpecker does not accept the new secret yet, which is normal for some minutes after it was made; the operator tries again";
+        return Some(unknown(TYPE, Reason::AwaitingPropagation, message.into()));
+    }
+    let policy = observed.object.spec.verification_policy();
+    if policy == VerificationPolicy::Disabled && rules.allow_unverified {
+        return Some(met(TYPE, Reason::NotRequired, "verification is disabled".into()));
+    }
+    match observed.learnt.proof.as_ref().map(|proof| &proof.verdict) {
+        Some(Verdict::Issued { .. }) if policy == VerificationPolicy::Disabled => Some(met(
+            TYPE,
+            Reason::TokenIssued,
+            "Microsoft issues tokens for the secret; policy Disabled counts as Required here, for the operator runs without --allow-unverified".into(),
+        )),
+        Some(Verdict::Issued { .. }) => {
+            Some(met(TYPE, Reason::TokenIssued, "Microsoft issues tokens for the secret".into()))
+        }
+        Some(Verdict::NotIssued { .. }) => Some(met(
+            TYPE,
+            Reason::ProofSkipped,
+            "the proof could not be had, and policy BestEffort goes on without".into(),
+        )),
+        None if source.is_registered || source.is_candidate => keep(observed, TYPE).or_else(|| Some(not_attempted())),
+        None => Some(not_attempted()),
+    }
+}
+
+fn not_attempted() -> Desired {
+    unknown(ConditionType::Verified, Reason::NotAttempted, "the secret was not verified yet".into())
+}
+
+fn is_refused_for_now(rest: &Rest) -> bool {
+    matches!(&rest.standing, Standing::Failed(failure) if failure.kind == FailureKind::SecretRefused)
+        && matches!(rest.retry, Retry::Propagation(_))
+}
+
+fn registered(observed: &Observed, rest: &Rest, status: &MicrosoftGraphCredentialStatus) -> Desired {
+    const TYPE: ConditionType = ConditionType::Registered;
+    let registration = status.registration.as_ref();
+    match &rest.standing {
+        Standing::Blocked(problem) if problem.reason == Reason::OutcomeUnknown => {
+            unknown(TYPE, problem.reason, problem.message.clone())
+        }
+        Standing::Blocked(problem) => failed(TYPE, problem),
+        Standing::Failed(failure) if !is_refused_for_now(rest) => after_failure(failure, status),
+        _ => match registration {
+            Some(registration) => held(observed, registration),
+            None => unknown(
+                TYPE,
+                Reason::AwaitingVerification,
+                "nothing is registered before the secret is proved".into(),
+            ),
+        },
+    }
+}
+
+fn held(observed: &Observed, registration: &Registration) -> Desired {
+    let id = registration.credential_id;
+    let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
+    let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
+    let message = if is_current {
+        format!("Woodpecker holds the secret as credential {id} (WoodpeckerAccount {account})")
+    } else {
+        format!(
+            "Woodpecker holds credential {id} (WoodpeckerAccount {account}) with the secret that was last accepted"
+        )
+    };
+    let reason = match registration.ownership {
+        Ownership::Created => Reason::Registered,
+        Ownership::Adopted => Reason::Adopted,
+    };
+    met(ConditionType::Registered, reason, message)
+}
+
+fn after_failure(failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> Desired {
+    const TYPE: ConditionType = ConditionType::Registered;
+    let id = status.registration.as_ref().map(|registration| registration.credential_id).unwrap_or_default();
+    let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
+    match (&failure.kind, failure.operation) {
+        (FailureKind::Queued, _) => {
+            unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead; the operator waits for its turn".into())
+        }
+        (FailureKind::Throttled, _) => {
+            unknown(TYPE, Reason::RateLimited, "Woodpecker asked to slow down; the operator waits and tries again".into())
+        }
+        (FailureKind::Unavailable, _) => unknown(
+            TYPE,
+            Reason::WoodpeckerUnavailable,
+            "Woodpecker could not be reached or had a failure; the operator tries again".into(),
+        ),
+        (FailureKind::OutcomeUnknown, _) => unknown(
+            TYPE,
+            Reason::OutcomeUnknown,
+            "Woodpecker's answer to the create was lost; nothing is created over it".into(),
+        ),
+        (FailureKind::Unauthorized, _) => problem(
+            Reason::AccountNotReady,
+            "Woodpecker refuses the API key of the WoodpeckerAccount: put a valid key into its Secret".into(),
+        ),
+        (FailureKind::Gone, _) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker does not know credential {id} any more: delete this object and apply it again to register the app anew"),
+        ),
+        (FailureKind::SecretRefused, Operation::Update) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker refuses the new secret although Microsoft accepts it; credential {id} keeps the old one. Make a new secret or ask Woodpecker's support"),
+        ),
+        (FailureKind::SecretRefused, _) => problem(
+            Reason::RejectedByWoodpecker,
+            "Woodpecker refuses the secret although Microsoft accepts it: make a new secret or ask Woodpecker's support".into(),
+        ),
+        (FailureKind::Refused { .. }, Operation::Delete) => problem(
+            Reason::InUse,
+            format!("Woodpecker refuses to delete credential {id}, mostly because a mailbox uses it: disconnect its mailboxes in Woodpecker, or set deletionPolicy to Retain to let this object go"),
+        ),
+        (FailureKind::Refused { status, word }, Operation::Update | Operation::Rename) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker refuses to change credential {id} ({}); it keeps what it has. Check the object's fields or ask Woodpecker's support", answer(*status, word.as_deref())),
+        ),
+        (FailureKind::Refused { status, word }, Operation::List | Operation::Create) => problem(
+            Reason::RejectedByWoodpecker,
+            format!("Woodpecker refuses the request ({}): check the object's fields and the account's base URL, or ask Woodpecker's support", answer(*status, word.as_deref())),
+        ),
+    }
+}
+
+fn answer(status: u16, word: Option<&str>) -> String {
+    match word {
+        Some(word) => format!("HTTP {status}, {word}"),
+        None => format!("HTTP {status}"),
+    }
+}
+
+fn expiring(at: Timestamp, observed: &Observed, others: &[Desired], now: Timestamp) -> Desired {
+    const TYPE: ConditionType = ConditionType::Expiring;
+    let date = rfc3339(at);
+    let cure = "make a new one in Entra and put it with its expiry into the Secret";
+    if at <= now {
+        let still_works = others
+            .iter()
+            .any(|other| other.type_ == ConditionType::Verified && other.status == ConditionStatus::True);
+        let message = if still_works {
+            format!(
+                "the secret's date {date} has passed: {cure}, or correct the date if Microsoft still accepts the secret"
+            )
+        } else {
+            format!("the secret expired at {date}: {cure}")
+        };
+        met(TYPE, Reason::Expired, message)
+    } else if at - observed.object.spec.expiry_warning() <= now {
+        met(TYPE, Reason::ExpiresSoon, format!("the secret expires at {date}: {cure}"))
+    } else {
+        Desired {
+            type_: TYPE,
+            status: ConditionStatus::False,
+            reason: Reason::NotExpiring,
+            message: format!("the secret expires at {date}"),
+        }
+    }
+}
+
+/// The first part that is not met, or an expiry that has passed; else all is well.
+fn ready(parts: &[Desired], expiring: Option<&Desired>, status: &MicrosoftGraphCredentialStatus) -> Desired {
+    const TYPE: ConditionType = ConditionType::Ready;
+    if let Some(unmet) = parts.iter().find(|part| part.status != ConditionStatus::True) {
+        return Desired { type_: TYPE, ..unmet.clone() };
+    }
+    match expiring {
+        Some(expired) if expired.reason == Reason::Expired => {
+            Desired { type_: TYPE, status: ConditionStatus::False, ..expired.clone() }
+        }
+        _ => match &status.registration {
+            Some(registration) => met(
+                TYPE,
+                Reason::Ready,
+                format!(
+                    "credential {} is proved and registered; the secret expires at {}",
+                    registration.credential_id,
+                    rfc3339(registration.expires_at.0)
+                ),
+            ),
+            None => unknown(TYPE, Reason::AwaitingVerification, "nothing is registered yet".into()),
+        },
+    }
+}
+
+/// Reconciling while the operator goes on by itself, Stalled while only a person can go on.
+fn progress(ready: &Desired, rest: &Rest) -> Option<Desired> {
+    if ready.status == ConditionStatus::True {
+        return None;
+    }
+    let type_ = match rest.retry {
+        Retry::Stalled(_) | Retry::WhenDue => ConditionType::Stalled,
+        Retry::Backoff(_) | Retry::Propagation(_) | Retry::WhenCalled | Retry::AsPlanned => {
+            ConditionType::Reconciling
+        }
+    };
+    Some(Desired { type_, status: ConditionStatus::True, ..ready.clone() })
+}
+
+fn met(type_: ConditionType, reason: Reason, message: String) -> Desired {
+    Desired { type_, status: ConditionStatus::True, reason, message }
+}
+
+fn failed(type_: ConditionType, problem: &Problem) -> Desired {
+    Desired {
+        type_,
+        status: ConditionStatus::False,
+        reason: problem.reason,
+        message: problem.message.clone(),
+    }
+}
+
+fn unknown(type_: ConditionType, reason: Reason, message: String) -> Desired {
+    Desired { type_, status: ConditionStatus::Unknown, reason, message }
+}

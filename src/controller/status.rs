@@ -1,0 +1,130 @@
+//! Writes the status: the whole of it, by server-side apply, always under the resource version that we saw.
+//!
+//! Neither an apply nor a patch honours a uid, so a write without a version could land on an object that
+//! was deleted and made again under the same name.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::error::PassError;
+use super::observed::Observed;
+use super::{Context, FIELD_MANAGER};
+use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+
+/// Whether a status that had to be written was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was.
+    Yes,
+    /// The object is gone, or another one has its name.
+    ObjectGone,
+}
+
+/// Writes the status once. Fails with [`PassError::Conflict`] where the object changed since it was read:
+/// for an intent, which must not rest on what is outdated.
+pub async fn write_once(
+    context: &Context,
+    observed: &mut Observed,
+    status: MicrosoftGraphCredentialStatus,
+) -> Result<Written, PassError> {
+    let api = credentials(context, observed);
+    match apply(&api, &observed.object, &status).await {
+        Ok(object) => {
+            observed.object = object;
+            observed.written.clone_from(&status);
+            observed.status = status;
+            Ok(Written::Yes)
+        }
+        Err(ApplyError::Gone) => Ok(Written::ObjectGone),
+        Err(ApplyError::Conflict) => Err(PassError::Conflict),
+        Err(ApplyError::Encode(error)) => Err(PassError::Encode(error)),
+        Err(ApplyError::Kube(error)) => Err(PassError::WriteStatus(error)),
+    }
+}
+
+/// Writes the status whatever else happened to the object, for at most `timing.record`: for a fact that
+/// exists at the destination and must not be forgotten.
+pub async fn write_fact(
+    context: &Context,
+    observed: &mut Observed,
+    status: MicrosoftGraphCredentialStatus,
+) -> Result<Written, PassError> {
+    let deadline = Instant::now() + context.rules.timing.record;
+    let pause = context.rules.timing.record / 600;
+    loop {
+        let error = match write_once(context, observed, status.clone()).await {
+            Err(error @ (PassError::Conflict | PassError::WriteStatus(_))) => error,
+            ended => return ended,
+        };
+        if Instant::now() >= deadline {
+            return Err(error);
+        }
+        tracing::info!(error = &error as &dyn std::error::Error, "writing the status again");
+        tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
+        match read_again(context, observed).await {
+            Ok(Written::Yes) => {}
+            Ok(Written::ObjectGone) => return Ok(Written::ObjectGone),
+            Err(error) => {
+                tracing::info!(error = &error as &dyn std::error::Error, "reading the object again failed")
+            }
+        }
+    }
+}
+
+/// Reads the object again and checks that it is still the same one; the status that we know is newer.
+async fn read_again(context: &Context, observed: &mut Observed) -> Result<Written, PassError> {
+    let api = credentials(context, observed);
+    let name = observed.object.metadata.name.clone().unwrap_or_default();
+    let Some(live) = api.get_opt(&name).await.map_err(PassError::ReadObject)? else {
+        return Ok(Written::ObjectGone);
+    };
+    if live.metadata.uid != observed.object.metadata.uid {
+        return Ok(Written::ObjectGone);
+    }
+    observed.object = live;
+    Ok(Written::Yes)
+}
+
+fn credentials(context: &Context, observed: &Observed) -> Api<MicrosoftGraphCredential> {
+    Api::namespaced(context.client.clone(), observed.object.namespace_name())
+}
+
+/// Why a status was not applied.
+pub(super) enum ApplyError {
+    /// The object does not exist.
+    Gone,
+    /// It changed since it was read.
+    Conflict,
+    /// The status is no JSON.
+    Encode(serde_json::Error),
+    /// Anything else.
+    Kube(kube::Error),
+}
+
+/// Applies the whole status to the object at the resource version at which it was read.
+pub(super) async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<K, ApplyError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+{
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let status = serde_json::to_value(status).map_err(ApplyError::Encode)?;
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "namespace": meta.namespace, "resourceVersion": meta.resource_version},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch_status(name, &params, &Patch::Apply(patch)).await.map_err(|error| match &error {
+        kube::Error::Api(answer) if answer.is_not_found() => ApplyError::Gone,
+        kube::Error::Api(answer) if answer.is_conflict() => ApplyError::Conflict,
+        _ => ApplyError::Kube(error),
+    })
+}

@@ -1,0 +1,135 @@
+//! Where a credential goes, in one vocabulary for every destination: what went wrong there, and what a
+//! person can do about it.
+
+use std::time::Duration;
+
+use crate::woodpecker::{ApiError, Certainty, LaneClosed};
+
+/// What was attempted at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Look at what it holds.
+    List,
+    /// Make a credential.
+    Create,
+    /// Replace secret and expiry.
+    Update,
+    /// Replace the name alone.
+    Rename,
+    /// Remove a credential.
+    Delete,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What was attempted.
+    pub operation: Operation,
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// How long to wait at least, where the destination said so.
+    pub retry_after: Option<Duration>,
+}
+
+/// What went wrong at the destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The turn at the account has not come.
+    Queued,
+    /// The destination asks to slow down.
+    Throttled,
+    /// It could not be reached or had a failure, and nothing is known to have changed.
+    Unavailable,
+    /// It may have done what was asked; only a create needs to know.
+    OutcomeUnknown,
+    /// It refuses the operator's key.
+    Unauthorized,
+    /// It does not hold what was named.
+    Gone,
+    /// It refuses the client secret itself.
+    SecretRefused,
+    /// It refuses for another reason.
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its constant for the reason, where it gave one.
+        word: Option<String>,
+    },
+}
+
+/// The constant by which Woodpecker refuses a client secret. Source: the vendor's page on create.
+const INVALID_CLIENT_SECRET: &str = "INVALID_CLIENT_SECRET";
+
+// === impl Failure ===
+
+impl Failure {
+    /// Puts a failed request to Woodpecker into the common vocabulary.
+    pub fn at_woodpecker(operation: Operation, error: &ApiError) -> Self {
+        let kind = match error {
+            ApiError::Lane(LaneClosed::Busy) => FailureKind::Queued,
+            ApiError::Lane(LaneClosed::Paused(_)) | ApiError::Throttled(_) => FailureKind::Throttled,
+            ApiError::Unauthorized(_) => FailureKind::Unauthorized,
+            // Without an id in the address, 404 says that the address is wrong, not that something is gone.
+            ApiError::NotFound => match operation {
+                Operation::Update | Operation::Rename | Operation::Delete => FailureKind::Gone,
+                Operation::List | Operation::Create => FailureKind::Refused { status: 404, word: None },
+            },
+            ApiError::Refused { word, .. } if word.as_deref() == Some(INVALID_CLIENT_SECRET) => {
+                FailureKind::SecretRefused
+            }
+            ApiError::Refused { status, word } => {
+                FailureKind::Refused { status: *status, word: word.clone() }
+            }
+            ApiError::NotSent(_)
+            | ApiError::Body(_)
+            | ApiError::Lost(_)
+            | ApiError::Failed(_)
+            | ApiError::Malformed(_) => match (operation, error.certainty()) {
+                (Operation::Create, Certainty::Unknown) => FailureKind::OutcomeUnknown,
+                _ => FailureKind::Unavailable,
+            },
+        };
+        let retry_after = match error {
+            ApiError::Lane(LaneClosed::Paused(left)) => Some(*left),
+            ApiError::Throttled(asked) => *asked,
+            _ => None,
+        };
+        Self { operation, kind, retry_after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(operation: Operation, error: &ApiError) -> FailureKind {
+        Failure::at_woodpecker(operation, error).kind
+    }
+
+    #[test]
+    fn only_a_create_can_have_an_unknown_outcome() {
+        for error in [ApiError::Failed(500), ApiError::Malformed(201), ApiError::Lost("cut".into())] {
+            assert_eq!(kind(Operation::Create, &error), FailureKind::OutcomeUnknown);
+            for operation in [Operation::List, Operation::Update, Operation::Rename, Operation::Delete] {
+                assert_eq!(kind(operation, &error), FailureKind::Unavailable, "{operation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_404_without_an_id_is_not_taken_for_gone() {
+        assert_eq!(kind(Operation::Update, &ApiError::NotFound), FailureKind::Gone);
+        assert_eq!(
+            kind(Operation::Create, &ApiError::NotFound),
+            FailureKind::Refused { status: 404, word: None }
+        );
+    }
+
+    #[test]
+    fn the_secret_itself_is_refused_only_by_the_documented_word() {
+        let refused = |word: &str| ApiError::Refused { status: 422, word: Some(word.into()) };
+        assert_eq!(kind(Operation::Create, &refused("INVALID_CLIENT_SECRET")), FailureKind::SecretRefused);
+        let other = FailureKind::Refused { status: 422, word: Some("OTHER".into()) };
+        assert_eq!(kind(Operation::Create, &refused("OTHER")), other);
+    }
+}

@@ -1,0 +1,94 @@
+//! The HTTP client for Microsoft and Woodpecker: no redirects, no pooled connections, bounded bodies, and
+//! names resolved by servers that somebody chose.
+
+mod dns;
+
+use std::time::Duration;
+
+use reqwest::Response;
+use thiserror::Error;
+
+pub use self::dns::{DnsError, DnsServers};
+use crate::settings::Timing;
+
+/// Longest body that is read of any answer: 8 MiB, some 40 000 credentials in a listing.
+const LONGEST_BODY: usize = 8 << 20;
+
+/// A client that could not be made.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No name server is known.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// TLS could not be set up, mostly for want of CA certificates.
+    #[error("failed to set up TLS for Microsoft and Woodpecker: are CA certificates installed?")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// An answer that was not received whole.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// The connection ended early or timed out.
+    #[error("the answer was cut off")]
+    CutOff(#[source] reqwest::Error),
+    /// It is longer than any proper answer.
+    #[error("the answer is longer than {LONGEST_BODY} bytes")]
+    TooLong,
+}
+
+/// Makes the client that carries secrets.
+///
+/// Connections are not pooled, so no buffer of one outlives its request; redirects are not followed, for a
+/// 307 would send the secret on. Each request sets its own total time-out.
+pub fn client(timing: &Timing, servers: &DnsServers) -> Result<reqwest::Client, ClientError> {
+    reqwest::Client::builder()
+        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .pool_max_idle_per_host(0)
+        .connect_timeout(timing.connect)
+        .dns_resolver(servers.resolver()?)
+        .build()
+        .map_err(ClientError::Tls)
+}
+
+/// Reads the whole body, up to the bound.
+pub async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::CutOff)? {
+        if body.len() + chunk.len() > LONGEST_BODY {
+            return Err(BodyError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What a `Retry-After` header asks for, in either of its forms. Source: RFC 9110 §10.2.3.
+pub fn retry_after(headers: &http::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
+    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(value: &str) -> Option<Duration> {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
+        retry_after(&headers, "2026-11-24T08:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("Tue, 24 Nov 2026 08:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(asked("Tue, 24 Nov 2026 07:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("soon"), None);
+    }
+}

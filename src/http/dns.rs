@@ -1,0 +1,95 @@
+//! Name resolution in pure Rust, by servers that somebody chose: never a public one for want of settings.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use thiserror::Error;
+
+/// Where names are looked up.
+#[derive(Clone, Debug)]
+pub enum DnsServers {
+    /// The servers of the system's own settings (`/etc/resolv.conf`).
+    System,
+    /// These and no others.
+    Listed(Vec<SocketAddr>),
+}
+
+/// No name server is known.
+#[derive(Debug, Error)]
+pub enum DnsError {
+    /// The system's settings cannot be used.
+    #[error(
+        "failed to read the system's DNS settings (/etc/resolv.conf): mend them or name the servers with --dns-server"
+    )]
+    System(#[source] NetError),
+    /// A resolver cannot be made from these servers.
+    #[error("failed to use the DNS servers {servers:?}: give --dns-server as ADDRESS:PORT")]
+    Listed {
+        /// The servers as given.
+        servers: Vec<SocketAddr>,
+        /// Why.
+        source: NetError,
+    },
+}
+
+/// A resolver in the form that reqwest takes.
+#[derive(Clone)]
+pub(super) struct Resolver(TokioResolver);
+
+// === impl DnsServers ===
+
+impl DnsServers {
+    /// Those listed, or the system's where none is.
+    pub fn listed_or_system(listed: &[SocketAddr]) -> Self {
+        if listed.is_empty() { Self::System } else { Self::Listed(listed.to_vec()) }
+    }
+
+    pub(super) fn resolver(&self) -> Result<Arc<Resolver>, DnsError> {
+        let resolver = match self {
+            Self::System => TokioResolver::builder_tokio().and_then(|mut builder| {
+                builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+                builder.build()
+            }),
+            Self::Listed(servers) => {
+                let servers = servers.iter().map(|server| name_server(*server)).collect();
+                let config = ResolverConfig::from_name_servers(servers);
+                let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+                builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+                builder.build()
+            }
+        };
+        match resolver {
+            Ok(resolver) => Ok(Arc::new(Resolver(resolver))),
+            Err(source) => Err(match self {
+                Self::System => DnsError::System(source),
+                Self::Listed(servers) => DnsError::Listed { servers: servers.clone(), source },
+            }),
+        }
+    }
+}
+
+fn name_server(server: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    NameServerConfig::new(server.ip(), true, connections.into())
+}
+
+// === impl Resolver ===
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.0.clone();
+        Box::pin(async move {
+            let found = resolver.lookup_ip(name.as_str()).await?;
+            let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! Microsoft's clouds: where each one's token endpoint is, and the scope of its Graph.
+
+use crate::resources::Cloud;
+use crate::settings::BaseUrl;
+
+/// Where secrets of each cloud are proved.
+///
+/// Source: Microsoft, "National clouds" (authority hosts) and "Graph national cloud deployments" (roots).
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    global: BaseUrl,
+}
+
+// === impl Authorities ===
+
+impl Authorities {
+    /// Microsoft's own, except for the Global cloud's, which an administrator may replace.
+    pub fn new(global: BaseUrl) -> Self {
+        Self { global }
+    }
+
+    /// The authority's base URL, without a slash at its end.
+    pub fn of(&self, cloud: Cloud) -> &str {
+        match cloud {
+            Cloud::Global => self.global.as_str(),
+            Cloud::USGovernment | Cloud::USGovernmentDoD => "https://login.microsoftonline.us",
+            Cloud::China => "https://login.partner.microsoftonline.cn",
+        }
+    }
+}
+
+/// The scope that asks for all application permissions granted on that cloud's Graph.
+pub(super) fn scope(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Global => "https://graph.microsoft.com/.default",
+        Cloud::USGovernment => "https://graph.microsoft.us/.default",
+        Cloud::USGovernmentDoD => "https://dod-graph.microsoft.us/.default",
+        Cloud::China => "https://microsoftgraph.chinacloudapi.cn/.default",
+    }
+}

@@ -1,0 +1,11 @@
+//! Microsoft Entra: the token endpoint that proves a client secret, and what its answers mean.
+
+mod claims;
+mod cloud;
+pub mod diagnosis;
+mod pace;
+mod token;
+
+pub use self::cloud::Authorities;
+pub use self::diagnosis::{Diagnosis, Refusal};
+pub use self::token::{App, TokenEndpoint, Trace, Verdict};

@@ -1,0 +1,231 @@
+//! The token endpoint: one request, one verdict. The reconcile queue is the retry loop.
+//!
+//! Source: Microsoft, "OAuth 2.0 client credentials flow" (v2.0).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde::Deserialize;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
+use super::pace::Pace;
+use super::{Authorities, claims, cloud};
+use crate::http;
+use crate::resources::{ClientId, Cloud, TenantId};
+use crate::secret::SecretText;
+use crate::settings::Timing;
+use crate::telemetry::metrics::Metrics;
+
+/// The app whose secret is to be proved.
+#[derive(Clone, Copy, Debug)]
+pub struct App<'a> {
+    /// Cloud that the tenant lives in.
+    pub cloud: Cloud,
+    /// Its tenant.
+    pub tenant: &'a TenantId,
+    /// Its client id.
+    pub client: &'a ClientId,
+}
+
+/// What Microsoft said to a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A token was issued. It is dropped at once; only its roles are kept, where they can be read.
+    Issued {
+        /// Application roles, sorted.
+        roles: Option<Vec<String>>,
+    },
+    /// No token, and why.
+    NotIssued {
+        /// What the answer means.
+        diagnosis: Diagnosis,
+        /// How long to wait at least, where somebody said so.
+        retry_after: Option<Duration>,
+        /// For logs and events, never for conditions: it differs on each try.
+        trace: Trace,
+    },
+}
+
+/// What Microsoft's support needs to find a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// HTTP status; none where no answer came.
+    pub status: Option<u16>,
+    /// AADSTS codes.
+    pub codes: Vec<u32>,
+    /// Microsoft's trace id.
+    pub trace_id: Option<String>,
+    /// Microsoft's correlation id, or the one we sent.
+    pub correlation_id: Option<String>,
+    /// Microsoft's time of the answer.
+    pub timestamp: Option<String>,
+    /// Why no answer came.
+    pub failure: Option<String>,
+}
+
+/// The token endpoints of all clouds.
+#[derive(Debug)]
+pub struct TokenEndpoint {
+    http: reqwest::Client,
+    authorities: Authorities,
+    time_out: Duration,
+    pace: Pace,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Deserialize)]
+struct TokenBody {
+    access_token: SecretText,
+}
+
+// === impl TokenEndpoint ===
+
+impl TokenEndpoint {
+    /// Over a client made by [`http::client`].
+    pub fn new(
+        http: reqwest::Client,
+        authorities: Authorities,
+        timing: &Timing,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { http, authorities, time_out: timing.token_call, pace: Pace::new(timing), metrics }
+    }
+
+    /// Asks for a token for Graph and drops it: a token proves tenant, client and secret, nothing else.
+    pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Verdict {
+        if let Err(wait) = self.pace.admit(app.tenant, app.client) {
+            let trace = Trace {
+                failure: Some("tried too often; held back by the operator".into()),
+                ..Trace::default()
+            };
+            return Verdict::NotIssued { diagnosis: Diagnosis::Throttled, retry_after: Some(wait), trace };
+        }
+        let started = Instant::now();
+        let verdict = self.ask(app, secret).await;
+        self.metrics.remote_request("microsoft", "token", verdict.outcome(), started.elapsed());
+        verdict
+    }
+
+    async fn ask(&self, app: App<'_>, secret: &SecretText) -> Verdict {
+        let url = format!("{}/{}/oauth2/v2.0/token", self.authorities.of(app.cloud), app.tenant);
+        let request_id = request_id();
+        let request = self
+            .http
+            .post(url)
+            .timeout(self.time_out)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .header("client-request-id", &request_id)
+            .body(form(app, secret));
+        let mut trace = Trace { correlation_id: Some(request_id), ..Trace::default() };
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return unreachable(trace, &error.without_url()),
+        };
+        let status = response.status().as_u16();
+        let retry_after = http::retry_after(response.headers(), Timestamp::now());
+        trace.status = Some(status);
+        let body = match http::body(response).await {
+            Ok(body) => Zeroizing::new(body),
+            Err(error) => return unreachable(trace, &error),
+        };
+        if status == 200 {
+            if let Ok(token) = serde_json::from_slice::<TokenBody>(&body) {
+                return Verdict::Issued { roles: claims::roles(token.access_token.expose()) };
+            }
+            trace.failure = Some("the answer holds no token".into());
+            return Verdict::NotIssued { diagnosis: Diagnosis::Unavailable, retry_after, trace };
+        }
+        let body = serde_json::from_slice::<ErrorBody>(&body).ok();
+        let diagnosis = diagnose(status, body.as_ref());
+        if let Some(body) = body {
+            trace.codes = body.error_codes;
+            trace.trace_id = body.trace_id;
+            trace.correlation_id = body.correlation_id.or(trace.correlation_id);
+            trace.timestamp = body.timestamp;
+        }
+        Verdict::NotIssued { diagnosis, retry_after, trace }
+    }
+}
+
+fn unreachable(mut trace: Trace, error: &dyn std::error::Error) -> Verdict {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    trace.failure = Some(text);
+    Verdict::NotIssued { diagnosis: Diagnosis::Unavailable, retry_after: None, trace }
+}
+
+/// The request's form, encoded once: a secret may hold `+`, `/`, `=` and `%`.
+fn form(app: App<'_>, secret: &SecretText) -> Vec<u8> {
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("client_id", app.client.as_str())
+        .append_pair("client_secret", secret.expose())
+        .append_pair("grant_type", "client_credentials")
+        .append_pair("scope", cloud::scope(app.cloud))
+        .finish()
+        .into_bytes()
+}
+
+/// A fresh random GUID (version 4), by which Microsoft's support finds the request.
+fn request_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Without randomness the id is all zeros: a request that is harder to find, nothing worse.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = [0; 16];
+    }
+    let mut number = u128::from_be_bytes(bytes);
+    number = (number & !(0xf << 76)) | (0x4 << 76);
+    number = (number & !(0x3 << 62)) | (0x2 << 62);
+    let hex = format!("{number:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// One word for the metric.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Issued { .. } => "issued",
+            Self::NotIssued { diagnosis: Diagnosis::Refused(_), .. } => "refused",
+            Self::NotIssued { diagnosis: Diagnosis::Throttled, .. } => "throttled",
+            Self::NotIssued { diagnosis: Diagnosis::Unavailable, .. } => "unavailable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_encoded_exactly_once() {
+        let tenant = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap();
+        let client = "e1c6ac69-480e-4a17-9b85-3467967bd179".parse().unwrap();
+        let app = App { cloud: Cloud::Global, tenant: &tenant, client: &client };
+        let body = String::from_utf8(form(app, &SecretText::new("a+b%2B/=~ \"".into()))).unwrap();
+        assert_eq!(
+            body,
+            "client_id=e1c6ac69-480e-4a17-9b85-3467967bd179&client_secret=a%2Bb%252B%2F%3D%7E+%22\
+             &grant_type=client_credentials&scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
+        );
+    }
+
+    #[test]
+    fn request_ids_are_fresh_guids() {
+        let (one, other) = (request_id(), request_id());
+        assert_ne!(one, other);
+        assert!(one.parse::<TenantId>().is_ok(), "{one}");
+        assert_eq!(one.as_bytes()[14], b'4');
+    }
+}

@@ -1,0 +1,370 @@
+//! Conditions: their types, their reasons, and the rules by which a new set follows an old one.
+//!
+//! A condition says what is true now, in words that stay the same while it stays true: nothing that differs
+//! on each try (trace ids, times, remote texts) belongs into one, or the object would change for ever.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a condition is about. The order here is the order in which conditions are always written: for the
+/// API server another order is a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The summary: everything needed holds.
+    Ready,
+    /// The Secret could be read and holds a usable secret and expiry.
+    SourceReady,
+    /// Microsoft has issued a token for the secret.
+    Verified,
+    /// The destination holds the credential.
+    Registered,
+    /// The secret expires soon or has expired. True is bad news.
+    Expiring,
+    /// Work is under way or will be tried again soon. Present only while True (kstatus).
+    Reconciling,
+    /// Nothing more will happen before a person acts. Present only while True (kstatus).
+    Stalled,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be told.
+    Unknown,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Why a condition has its status: a stable word for alerts and scripts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The word as it stands in the condition, an event and a metric label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // --- SourceReady
+    /// The Secret was read and is usable.
+    SecretRead,
+    /// There is no Secret of that name in the namespace.
+    SecretNotFound,
+    /// The Secret lacks the key of the client secret.
+    KeyMissing,
+    /// The client secret is empty.
+    EmptyValue,
+    /// White space or a line break stands around or inside the client secret.
+    SurroundingWhitespace,
+    /// Neither the Secret nor the object says when the secret expires.
+    ExpiryMissing,
+    /// The expiry in the Secret is no date.
+    ExpiryInvalid,
+    /// A new secret that has expired already.
+    ExpiryInPast,
+    /// The operator may not read the Secret.
+    AccessDenied,
+    // --- Verified
+    /// Microsoft issued a token.
+    TokenIssued,
+    /// Verification is disabled, and the operator allows that.
+    NotRequired,
+    /// Verification could not be carried out and the policy is `BestEffort`.
+    ProofSkipped,
+    /// Microsoft refuses the secret.
+    InvalidClientSecret,
+    /// Microsoft says that the secret has expired.
+    SecretExpired,
+    /// No such app in that tenant.
+    ApplicationNotFound,
+    /// No such tenant.
+    TenantNotFound,
+    /// The app exists, its service principal in the tenant does not.
+    ServicePrincipalMissing,
+    /// The app or its service principal is disabled.
+    ApplicationDisabled,
+    /// The app is a public client and must not present a secret.
+    PublicClient,
+    /// A Conditional Access policy blocks the operator's request.
+    ConditionalAccessBlocked,
+    /// The tenant lives in another cloud.
+    WrongCloud,
+    /// The token lacks roles that the object requires.
+    RequiredRolesMissing,
+    /// Microsoft refused for another reason.
+    Rejected,
+    /// No proof was attempted yet.
+    NotAttempted,
+    /// There is no secret to verify.
+    AwaitingSource,
+    /// A new secret is refused, which is normal while it spreads through Entra.
+    AwaitingPropagation,
+    /// Microsoft asked to slow down.
+    Throttled,
+    /// Microsoft could not be reached or had a failure.
+    MicrosoftUnavailable,
+    // --- Registered
+    /// Woodpecker holds the credential that this object created.
+    Registered,
+    /// Woodpecker holds a credential that existed before and was taken over.
+    Adopted,
+    /// The credential is sealed in the cluster.
+    Stored,
+    /// The destination cannot be served by this operator.
+    DestinationNotSupported,
+    /// There is no such WoodpeckerAccount.
+    AccountNotFound,
+    /// The WoodpeckerAccount is not Ready.
+    AccountNotReady,
+    /// The WoodpeckerAccount does not allow this namespace.
+    AccountNotAllowed,
+    /// Woodpecker refused to create the credential.
+    RejectedByWoodpecker,
+    /// Woodpecker refused to update the credential.
+    UpdateRejected,
+    /// Nothing to adopt, and the policy forbids to create.
+    NothingToAdopt,
+    /// The account holds a credential for the app already, and the policy does not adopt it.
+    AlreadyExists,
+    /// Another object has the claim on the app at this account.
+    DuplicateClaim,
+    /// Several remote credentials could be the one.
+    AmbiguousRemote,
+    /// The operator's keyring is missing.
+    KeyringMissing,
+    /// The credential cannot be deleted while mailboxes use it.
+    InUse,
+    /// The secret is not proven yet.
+    AwaitingVerification,
+    /// Waiting for the turn at the account.
+    Queued,
+    /// It is not known whether a create took place.
+    OutcomeUnknown,
+    /// Woodpecker asked to slow down.
+    RateLimited,
+    /// Woodpecker could not be reached or had a failure.
+    WoodpeckerUnavailable,
+    /// The credential is being removed.
+    Deleting,
+    // --- Expiring
+    /// The secret expires within the warning time.
+    ExpiresSoon,
+    /// The secret has expired.
+    Expired,
+    /// The secret does not expire within the warning time.
+    NotExpiring,
+    // --- Ready alone
+    /// Everything needed holds.
+    Ready,
+    /// The object cannot be read as its kind demands.
+    InvalidObject,
+    // --- WoodpeckerAccount
+    /// Woodpecker accepts the API key.
+    Authenticated,
+    /// Woodpecker refuses the API key.
+    InvalidApiKey,
+    /// The Secret or its key is missing or empty.
+    ApiKeyMissing,
+    /// White space stands around or inside the API key.
+    ApiKeyWhitespace,
+    /// The base URL is not on the operator's allow-list.
+    BaseUrlNotAllowed,
+    /// Woodpecker cannot be reached or had a failure.
+    Unreachable,
+    /// A listing lacks what a request shows to exist.
+    ListingIncomplete,
+    /// Woodpecker ignores the company id.
+    CompanyIgnored,
+    /// The remote side does not hold what it held.
+    RemoteDiverged,
+}
+
+/// One aspect of an object's state, in the form of Kubernetes' `metav1.Condition`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What the condition is about, in `CamelCase`.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 316))]
+    pub type_: String,
+    /// True, False or Unknown.
+    pub status: ConditionStatus,
+    /// Why, as one word in `CamelCase`; stable, for alerts and scripts.
+    #[schemars(length(min = 1, max = 1024))]
+    pub reason: String,
+    /// What is so and what to do about it, for people.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+    /// When `status` last changed.
+    pub last_transition_time: Time,
+    /// The `metadata.generation` that the condition is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+}
+
+/// A condition as a pass wants it, before it is merged into the ones that the object has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// What it is about.
+    pub type_: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why.
+    pub reason: Reason,
+    /// Problem and cure, in one or two sentences.
+    pub message: String,
+}
+
+/// The set that follows `previous`: exactly the `desired` ones, in the fixed order, each keeping its
+/// transition time where its status stays.
+pub fn merge(
+    previous: &[Condition],
+    mut desired: Vec<Desired>,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    desired.sort_by_key(|condition| condition.type_);
+    desired
+        .into_iter()
+        .map(|new| {
+            let since = find(previous, new.type_)
+                .filter(|old| old.status == new.status)
+                .map_or_else(|| Time(whole_second(now)), |old| old.last_transition_time.clone());
+            Condition {
+                type_: new.type_.as_str().to_owned(),
+                status: new.status,
+                reason: new.reason.as_str().to_owned(),
+                message: new.message,
+                last_transition_time: since,
+                observed_generation: Some(generation),
+            }
+        })
+        .collect()
+}
+
+/// The condition of that type.
+pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
+}
+
+/// `now` without its fraction: Kubernetes keeps whole seconds, and a fraction would differ when read back.
+pub fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+// === impl ConditionType ===
+
+impl ConditionType {
+    /// Every type, in the order in which they are written.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::SourceReady,
+        Self::Verified,
+        Self::Registered,
+        Self::Expiring,
+        Self::Reconciling,
+        Self::Stalled,
+    ];
+
+    /// The name as it stands in the condition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::SourceReady => "SourceReady",
+            Self::Verified => "Verified",
+            Self::Registered => "Registered",
+            Self::Expiring => "Expiring",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+// === impl Reason ===
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Condition ===
+
+impl Condition {
+    /// Whether the condition has this reason.
+    pub fn is_because(&self, reason: Reason) -> bool {
+        self.reason == reason.as_str()
+    }
+
+    /// What a pass would have to want for the condition to stay as it is; nothing where this version does
+    /// not know its type or reason.
+    pub fn as_desired(&self) -> Option<Desired> {
+        Some(Desired {
+            type_: ConditionType::ALL.into_iter().find(|type_| type_.as_str() == self.type_)?,
+            status: self.status,
+            reason: Reason::ALL.iter().copied().find(|reason| self.is_because(*reason))?,
+            message: self.message.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(status: ConditionStatus, message: &str) -> Desired {
+        Desired { type_: ConditionType::Ready, status, reason: Reason::Ready, message: message.into() }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let first = merge(&[], vec![ready(ConditionStatus::False, "a")], 1, at(10));
+        let second = merge(&first, vec![ready(ConditionStatus::False, "b")], 2, at(20));
+        assert_eq!(second[0].last_transition_time.0, at(10));
+        assert_eq!((second[0].message.as_str(), second[0].observed_generation), ("b", Some(2)));
+        let third = merge(&second, vec![ready(ConditionStatus::True, "b")], 2, at(30));
+        assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn the_order_never_depends_on_the_caller() {
+        let stalled = Desired { type_: ConditionType::Stalled, ..ready(ConditionStatus::True, "") };
+        let one = merge(&[], vec![stalled.clone(), ready(ConditionStatus::False, "")], 1, at(1));
+        let other = merge(&[], vec![ready(ConditionStatus::False, ""), stalled], 1, at(1));
+        assert_eq!(one, other);
+        assert_eq!(one[0].type_, "Ready");
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_goes() {
+        let before = merge(&[], vec![ready(ConditionStatus::True, "")], 1, at(1));
+        assert_eq!(merge(&before, vec![], 1, at(2)), vec![]);
+    }
+
+    #[test]
+    fn a_condition_survives_the_way_back_to_what_is_wanted() {
+        let before = merge(&[], vec![ready(ConditionStatus::True, "all well")], 1, at(1));
+        let kept = before[0].as_desired().map(|desired| merge(&before, vec![desired], 1, at(9)));
+        assert_eq!(kept, Some(before));
+    }
+}

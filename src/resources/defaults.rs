@@ -1,0 +1,154 @@
+//! What an unset field means. The schemas hold no defaults, for a default that the API server fills in is a
+//! perpetual difference to GitOps tools; so every reader goes through these.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::duration::KubeDuration;
+use super::{
+    AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, FLUX_RECONCILE_REQUESTED_AT,
+    MicrosoftGraphCredential, MicrosoftGraphCredentialSpec, MicrosoftGraphCredentialStatus,
+    RECONCILE_REQUESTED_AT, SecretRef, Verification, VerificationPolicy, WoodpeckerDestination,
+};
+
+const HOUR: u64 = 3600;
+
+/// Re-proof of a registered secret where `verification.interval` is unset.
+const VERIFICATION_INTERVAL: Duration = Duration::from_secs(24 * HOUR);
+
+/// Warning before the expiry where `expiryWarning` is unset.
+const EXPIRY_WARNING: Duration = Duration::from_secs(720 * HOUR);
+
+// === impl MicrosoftGraphCredential ===
+
+impl MicrosoftGraphCredential {
+    /// Its namespace; empty only for an object that did not come from an API server.
+    pub fn namespace_name(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The name that the credential should have at the destination: `displayName`, or else
+    /// `<namespace>/<name>`.
+    pub fn remote_name(&self) -> String {
+        match &self.spec.display_name {
+            Some(name) => name.clone(),
+            None => format!("{}/{}", self.namespace_name(), self.name_any()),
+        }
+    }
+
+    /// Namespace and name of the account that the spec points to; nothing for the store.
+    pub fn account_name(&self) -> Option<AccountName> {
+        let reference = &self.spec.woodpecker()?.account_ref;
+        Some(AccountName {
+            namespace: reference.namespace.as_deref().unwrap_or(self.namespace_name()).to_owned(),
+            name: reference.name.clone(),
+        })
+    }
+
+    /// Its status, or an empty one before the operator has written any.
+    pub fn status_or_default(&self) -> MicrosoftGraphCredentialStatus {
+        self.status.clone().unwrap_or_else(|| MicrosoftGraphCredentialStatus {
+            observed_generation: -1,
+            ..Default::default()
+        })
+    }
+
+    /// The value of the annotation that asks for a pass: ours, or else Flux's.
+    pub fn reconcile_requested_at(&self) -> Option<&str> {
+        let annotations = self.annotations();
+        annotations
+            .get(RECONCILE_REQUESTED_AT)
+            .or_else(|| annotations.get(FLUX_RECONCILE_REQUESTED_AT))
+            .map(String::as_str)
+    }
+
+    /// Whether its deletion was asked for.
+    pub fn is_deleted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+}
+
+// === impl MicrosoftGraphCredentialSpec ===
+
+impl MicrosoftGraphCredentialSpec {
+    /// The tenant's cloud.
+    pub fn cloud(&self) -> Cloud {
+        self.cloud.unwrap_or_default()
+    }
+
+    /// The settings of the destination Woodpecker; nothing for the store.
+    pub fn woodpecker(&self) -> Option<&WoodpeckerDestination> {
+        match &self.destination {
+            Destination::Woodpecker(woodpecker) => Some(woodpecker),
+            Destination::Store(_) => None,
+        }
+    }
+
+    /// What happens at the destination on deletion.
+    pub fn deletion_policy(&self) -> DeletionPolicy {
+        self.deletion_policy.unwrap_or_default()
+    }
+
+    /// Whether nothing may be sent anywhere.
+    pub fn is_suspended(&self) -> bool {
+        self.suspend.unwrap_or(false)
+    }
+
+    /// How the secret is proved.
+    pub fn verification_policy(&self) -> VerificationPolicy {
+        self.verification.as_ref().and_then(|verification| verification.policy).unwrap_or_default()
+    }
+
+    /// How often a registered secret is proved again.
+    pub fn verification_interval(&self) -> Duration {
+        let interval = self.verification.as_ref().and_then(|verification| verification.interval.as_ref());
+        interval.map_or(VERIFICATION_INTERVAL, KubeDuration::get)
+    }
+
+    /// Application roles that the token must carry.
+    pub fn required_roles(&self) -> &[String] {
+        let roles = self
+            .verification
+            .as_ref()
+            .and_then(|Verification { required_roles, .. }| required_roles.as_deref());
+        roles.unwrap_or_default()
+    }
+
+    /// How long before the expiry `Expiring` turns True.
+    pub fn expiry_warning(&self) -> Duration {
+        self.expiry_warning.as_ref().map_or(EXPIRY_WARNING, KubeDuration::get)
+    }
+}
+
+// === impl SecretRef ===
+
+impl SecretRef {
+    /// Key of the client secret; `client_secret` as in Woodpecker's API.
+    pub fn client_secret_key(&self) -> &str {
+        self.client_secret_key.as_deref().unwrap_or("client_secret")
+    }
+
+    /// Key of the expiry; `secret_expires_at` as in Woodpecker's API.
+    pub fn expires_at_key(&self) -> &str {
+        self.expires_at_key.as_deref().unwrap_or("secret_expires_at")
+    }
+}
+
+// === impl Adoption ===
+
+impl Adoption {
+    /// Whether an existing credential may be taken over and a new one made.
+    pub fn policy(&self) -> AdoptionPolicy {
+        self.policy.unwrap_or_default()
+    }
+}
+
+// === impl WoodpeckerDestination ===
+
+impl WoodpeckerDestination {
+    /// Whether an existing credential may be taken over and a new one made.
+    pub fn adoption_policy(&self) -> AdoptionPolicy {
+        self.adoption.as_ref().map(Adoption::policy).unwrap_or_default()
+    }
+}

@@ -1,0 +1,190 @@
+//! The status of a `MicrosoftGraphCredential`: what is true, and what the operator must remember.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::conditions::Condition;
+
+/// What is true of the credential. Written by the operator alone.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct MicrosoftGraphCredentialStatus {
+    /// The `metadata.generation` that the status is about; −1 until the operator has seen the object.
+    #[serde(default = "unobserved")]
+    #[schemars(!default)]
+    pub observed_generation: i64,
+
+    /// Id of the credential at the destination; mirrors `registration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_id: Option<i64>,
+
+    /// When the registered secret expires; mirrors `registration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// Where `expiresAt` comes from: the Secret or the object's spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_source: Option<ExpirySource>,
+
+    /// The smallest expiry notice already given, in days before the expiry; 0 for the one of the expiry
+    /// itself. Absent while none was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_notice_days: Option<i32>,
+
+    /// When Microsoft last issued a token for the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+
+    /// Application roles seen in that token; absent where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_roles: Option<Vec<String>>,
+
+    /// What is registered at the destination now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+
+    /// Earlier registrations that still have to be removed, at most four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), !default)]
+    pub retiring: Vec<Registration>,
+
+    /// A create that is under way, written before the request is sent. Recovery works on the account named
+    /// here, whatever the spec says by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+
+    /// A secret that was seen and is not accepted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
+
+    /// When the operator tries again after a failure, unless spec or Secret change first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Time>,
+
+    /// Failures in a row since something last worked or changed. Absent means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consecutive_failures: Option<i32>,
+
+    /// Value of the annotation `graph-credentials.io/reconcile-requested-at` (or
+    /// `reconcile.fluxcd.io/requestedAt`) that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+
+    /// The conditions: Ready, SourceReady, Verified, Registered, Expiring, and while they hold Reconciling
+    /// and Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(!default)]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where `expiresAt` comes from: the expiry key of the Secret, or `spec.secretExpiresAt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExpirySource {
+    /// The expiry key of the Secret.
+    Secret,
+    /// `spec.secretExpiresAt`.
+    Spec,
+}
+
+/// A credential that a destination holds for the object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    /// The `WoodpeckerAccount` that it is registered at; absent for the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountName>,
+    /// Base URL of Woodpecker's API at that time; absent for the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Company on whose behalf it was registered, for agencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company_id: Option<i64>,
+    /// Name of the `SealedGraphCredential`; absent for Woodpecker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// Id of the credential at the destination, positive.
+    pub credential_id: i64,
+    /// Whether this object made it or took it over.
+    pub ownership: Ownership,
+    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`.
+    pub fingerprint: String,
+    /// Name that it has at the destination.
+    pub name: String,
+    /// Expiry that it has at the destination.
+    pub expires_at: Time,
+    /// When the registration was made or last changed.
+    pub registered_at: Time,
+    /// The mark that its name carried while it was created; absent when adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// Whether the object made the remote credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ownership {
+    /// The object created it.
+    Created,
+    /// It existed and the object took it over.
+    Adopted,
+}
+
+/// Namespace and name of a `WoodpeckerAccount`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct AccountName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A create whose outcome is not recorded yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// Mark in the name of the credential, 12 random letters and digits.
+    pub token: String,
+    /// When the create was first written down.
+    pub since: Time,
+    /// Ids that the account held for the same tenant and client before.
+    pub ids: Vec<i64>,
+    /// The `WoodpeckerAccount` that the create goes to.
+    pub account: AccountName,
+    /// Base URL of Woodpecker's API.
+    pub base_url: String,
+    /// Company on whose behalf it is made, for agencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company_id: Option<i64>,
+    /// Fingerprint of the secret and expiry that are sent.
+    pub fingerprint: String,
+}
+
+/// A secret that was seen and is not accepted yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// Fingerprint of the secret and expiry.
+    pub fingerprint: String,
+    /// When it was first seen.
+    pub first_seen_at: Time,
+    /// How often it was tried at Microsoft or Woodpecker.
+    pub attempts: i32,
+    /// Reason of the last verdict: `TokenIssued` where only the registration is missing.
+    pub reason: String,
+}
+
+/// Before the operator has seen the object.
+fn unobserved() -> i64 {
+    -1
+}
+
+// === impl AccountName ===
+
+impl std::fmt::Display for AccountName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

@@ -1,0 +1,137 @@
+//! Flags and environment of the program, and [`Timing`]: every wait of the program in one place.
+
+mod base_url;
+mod timing;
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+
+pub use self::base_url::{BaseUrl, BaseUrlError};
+pub use self::timing::{Timing, TimingError};
+use crate::resources::{VENDOR_BASE_URL, duration::KubeDuration};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for log collectors.
+    #[default]
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// Where and how the program logs.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogSettings {
+    /// Form of the log lines
+    #[arg(long, env = "GCO_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level (error, warn, info, debug, trace) or filter directives such as
+    /// `info,graph_credential_operator=debug`. Bodies of Kubernetes answers are never logged
+    #[arg(long, env = "GCO_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Everything that `run` can be told.
+#[derive(Clone, Debug, Args)]
+pub struct RunSettings {
+    /// Log settings.
+    #[command(flatten)]
+    pub logging: LogSettings,
+
+    /// Namespace whose resources are served; may be repeated or hold a comma-separated list. Without it,
+    /// those of all namespaces
+    #[arg(
+        long = "watch-namespace",
+        env = "GCO_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    pub watch_namespaces: Vec<String>,
+
+    /// Namespace of the operator's own objects, such as its keyring. Without it, the namespace of the pod
+    /// or of the kubeconfig's context
+    #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    pub operator_namespace: Option<String>,
+
+    /// Name of the Secret, in the operator's namespace, that holds the keyring
+    #[arg(
+        long,
+        env = "GCO_KEYRING_SECRET",
+        default_value = "graph-credential-operator-keyring",
+        value_name = "NAME"
+    )]
+    pub keyring_secret: String,
+
+    /// Address that serves /healthz, /readyz and /metrics
+    #[arg(long, env = "GCO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// Base URL that a WoodpeckerAccount may name; may be repeated or hold a comma-separated list. API keys
+    /// are sent nowhere else
+    #[arg(
+        long = "woodpecker-base-url",
+        env = "GCO_WOODPECKER_BASE_URLS",
+        value_delimiter = ',',
+        default_value = VENDOR_BASE_URL,
+        value_name = "URL"
+    )]
+    pub woodpecker_base_urls: Vec<BaseUrl>,
+
+    /// Authority that proves secrets of the Global cloud, in place of Microsoft's own
+    #[arg(
+        long,
+        env = "GCO_MICROSOFT_AUTHORITY",
+        default_value = "https://login.microsoftonline.com",
+        value_name = "URL"
+    )]
+    pub microsoft_authority: BaseUrl,
+
+    /// Let resources with `verification.policy: Disabled` register secrets that nobody has proved
+    #[arg(long, env = "GCO_ALLOW_UNVERIFIED")]
+    pub allow_unverified: bool,
+
+    /// How long refusals of a new secret count as its slow spreading through Entra, before they count as
+    /// final
+    #[arg(long, env = "GCO_PROPAGATION_WINDOW", default_value = "20m", value_name = "DURATION")]
+    pub propagation_window: KubeDuration,
+
+    /// Name server for Microsoft's and Woodpecker's addresses; may be repeated or hold a comma-separated
+    /// list. Without it, those of /etc/resolv.conf; there is no other fall-back
+    #[arg(long = "dns-server", env = "GCO_DNS_SERVERS", value_delimiter = ',', value_name = "ADDRESS:PORT")]
+    pub dns_servers: Vec<SocketAddr>,
+
+    /// How many resources are worked on at the same time
+    #[arg(
+        long,
+        env = "GCO_MAX_CONCURRENT_PASSES",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        value_name = "N"
+    )]
+    pub max_concurrent_passes: u16,
+
+    /// For tests: divides every wait of the program by N, call time-outs included
+    #[arg(
+        long,
+        env = "GCO_TIME_SCALE",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        value_name = "N",
+        hide_short_help = true
+    )]
+    pub time_scale: u32,
+}
+
+// === impl RunSettings ===
+
+impl RunSettings {
+    /// Every wait of the program, as the flags have it.
+    pub fn timing(&self) -> Result<Timing, TimingError> {
+        let standard = Timing { propagation_window: self.propagation_window.get(), ..Timing::STANDARD };
+        standard.divided_by(self.time_scale).checked()
+    }
+}

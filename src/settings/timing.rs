@@ -1,0 +1,216 @@
+//! Every wait of the program, with its reason.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Every wait of the program. `--time-scale N` divides all of them by N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// One call to Microsoft's token endpoint, from connect to the last byte.
+    pub token_call: Duration,
+    /// One call to Woodpecker: its queue may take 15 s, and create and update call Microsoft in turn.
+    pub woodpecker_call: Duration,
+    /// Until a connection to either stands.
+    pub connect: Duration,
+    /// Until the Kubernetes API server has sent the headers of an answer; kube itself would wait for ever.
+    pub kube_headers: Duration,
+    /// What must be left of a lease beyond the longest call before a call may start.
+    pub margin: Duration,
+    /// One pass over one object, all calls together.
+    pub pass: Duration,
+    /// Between two looks at the metadata of a referenced Secret.
+    pub secret_poll: Duration,
+    /// Least time between two such requests: at most ten a second.
+    pub secret_poll_pace: Duration,
+    /// How old a listing may be for a decision to create.
+    pub listing_max_age: Duration,
+    /// Between two listings of a settled account.
+    pub listing_interval: Duration,
+    /// After which the outcome of a create can no longer change.
+    pub create_settle: Duration,
+    /// How long refusals of a new secret count as its spreading through Entra.
+    pub propagation_window: Duration,
+    /// The span in which one app is tried at Microsoft at most [`Timing::TOKEN_TRIES`] times.
+    pub token_tries_span: Duration,
+    /// First delay after a failure; doubled with each further one.
+    pub backoff_first: Duration,
+    /// Longest delay after failures.
+    pub backoff_longest: Duration,
+    /// Between two probes of what only a person can mend.
+    pub stalled_probe: Duration,
+    /// Between two attempts to delete what is in use.
+    pub in_use_retry: Duration,
+    /// How long an account's lane stays shut after a 429 without `Retry-After`: its queue drains in 15 s.
+    pub throttle_pause: Duration,
+    /// Longest time between two looks at a settled object, in case an event was missed.
+    pub resync: Duration,
+    /// How long a terminating namespace waits for a deletion at Woodpecker.
+    pub namespace_grace: Duration,
+    /// How long a watch may be silent before it is opened anew; below the 240 s of Azure's load balancers.
+    pub watch_idle: Duration,
+    /// Between two looks for missing CRDs or a missing keyring.
+    pub startup_retry: Duration,
+    /// Validity of the leader's lease.
+    pub lease: Duration,
+    /// After which a leader that could not renew gives up.
+    pub renew_deadline: Duration,
+    /// Between two attempts to renew or take the lease.
+    pub lease_retry: Duration,
+    /// How long work may take to end after SIGTERM.
+    pub shutdown: Duration,
+    /// What a pass may at most take to write down a registration that exists at Woodpecker.
+    pub record: Duration,
+}
+
+/// A set of waits in which one could end after what it must precede.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum TimingError {
+    /// A call could outlive the lease under which it started.
+    #[error(
+        "the longest call ({call:?}) and the margin ({margin:?}) must be shorter than the renew deadline \
+         ({renew_deadline:?}), and that shorter than the lease ({lease:?})"
+    )]
+    Lease {
+        /// The longest call.
+        call: Duration,
+        /// The margin.
+        margin: Duration,
+        /// The renew deadline.
+        renew_deadline: Duration,
+        /// The lease.
+        lease: Duration,
+    },
+    /// A create could still be under way when recovery takes it for settled.
+    #[error(
+        "the longest call ({call:?}) and the margin ({margin:?}) must be shorter than the time after which a \
+         create counts as settled ({create_settle:?})"
+    )]
+    Settle {
+        /// The longest call.
+        call: Duration,
+        /// The margin.
+        margin: Duration,
+        /// The time after which a create counts as settled.
+        create_settle: Duration,
+    },
+}
+
+// === impl Timing ===
+
+impl Timing {
+    /// Tries of one app at Microsoft in [`Timing::token_tries_span`]. Microsoft takes fifteen for a loop
+    /// (AADSTS50196).
+    pub const TOKEN_TRIES: usize = 10;
+
+    /// The waits of a program in production.
+    pub const STANDARD: Self = Self {
+        token_call: Duration::from_secs(15),
+        woodpecker_call: Duration::from_secs(45),
+        connect: Duration::from_secs(5),
+        kube_headers: Duration::from_secs(30),
+        margin: Duration::from_secs(5),
+        pass: Duration::from_mins(10),
+        secret_poll: Duration::from_mins(1),
+        secret_poll_pace: Duration::from_millis(100),
+        listing_max_age: Duration::from_mins(1),
+        listing_interval: Duration::from_mins(15),
+        create_settle: Duration::from_mins(2),
+        propagation_window: Duration::from_mins(20),
+        token_tries_span: Duration::from_mins(5),
+        backoff_first: Duration::from_secs(5),
+        backoff_longest: Duration::from_mins(15),
+        stalled_probe: Duration::from_hours(24),
+        in_use_retry: Duration::from_mins(10),
+        throttle_pause: Duration::from_secs(15),
+        resync: Duration::from_hours(1),
+        namespace_grace: Duration::from_mins(10),
+        watch_idle: Duration::from_secs(200),
+        startup_retry: Duration::from_secs(5),
+        lease: Duration::from_secs(90),
+        renew_deadline: Duration::from_mins(1),
+        lease_retry: Duration::from_secs(5),
+        shutdown: Duration::from_secs(50),
+        record: Duration::from_mins(1),
+    };
+
+    /// All waits divided by `scale`, which is at least 1.
+    #[must_use]
+    pub fn divided_by(self, scale: u32) -> Self {
+        let by = |wait: Duration| wait / scale.max(1);
+        Self {
+            token_call: by(self.token_call),
+            woodpecker_call: by(self.woodpecker_call),
+            connect: by(self.connect),
+            kube_headers: by(self.kube_headers),
+            margin: by(self.margin),
+            pass: by(self.pass),
+            secret_poll: by(self.secret_poll),
+            secret_poll_pace: by(self.secret_poll_pace),
+            listing_max_age: by(self.listing_max_age),
+            listing_interval: by(self.listing_interval),
+            create_settle: by(self.create_settle),
+            propagation_window: by(self.propagation_window),
+            token_tries_span: by(self.token_tries_span),
+            backoff_first: by(self.backoff_first),
+            backoff_longest: by(self.backoff_longest),
+            stalled_probe: by(self.stalled_probe),
+            in_use_retry: by(self.in_use_retry),
+            throttle_pause: by(self.throttle_pause),
+            resync: by(self.resync),
+            namespace_grace: by(self.namespace_grace),
+            watch_idle: by(self.watch_idle),
+            startup_retry: by(self.startup_retry),
+            lease: by(self.lease),
+            renew_deadline: by(self.renew_deadline),
+            lease_retry: by(self.lease_retry),
+            shutdown: by(self.shutdown),
+            record: by(self.record),
+        }
+    }
+
+    /// The longest call to a remote side.
+    pub fn longest_call(&self) -> Duration {
+        self.woodpecker_call.max(self.token_call)
+    }
+
+    /// The set itself, or why it could let two leaders or two creates overlap.
+    pub fn checked(self) -> Result<Self, TimingError> {
+        let (call, margin) = (self.longest_call(), self.margin);
+        let bound = call + margin;
+        if bound >= self.renew_deadline || self.renew_deadline >= self.lease {
+            let Self { renew_deadline, lease, .. } = self;
+            return Err(TimingError::Lease { call, margin, renew_deadline, lease });
+        }
+        if bound >= self.create_settle {
+            return Err(TimingError::Settle { call, margin, create_settle: self.create_settle });
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_holds_at_every_scale() {
+        for scale in [1, 7, 60, 600, 100_000] {
+            assert!(Timing::STANDARD.divided_by(scale).checked().is_ok(), "scale {scale}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_outlives_its_lease_is_refused() {
+        let slow = Timing { woodpecker_call: Duration::from_secs(55), ..Timing::STANDARD };
+        assert!(matches!(slow.checked(), Err(TimingError::Lease { .. })));
+        let late = Timing { renew_deadline: Duration::from_secs(90), ..Timing::STANDARD };
+        assert!(matches!(late.checked(), Err(TimingError::Lease { .. })));
+    }
+
+    #[test]
+    fn a_create_that_settles_too_early_is_refused() {
+        let early = Timing { create_settle: Duration::from_secs(50), ..Timing::STANDARD };
+        assert!(matches!(early.checked(), Err(TimingError::Settle { .. })));
+    }
+}

@@ -1,0 +1,140 @@
+//! Keyed fingerprints: whether a secret is the one that is registered, without keeping the secret.
+//!
+//! A fingerprint reads `<key id>:<hex>`, where hex is an HMAC-SHA-256 over the object's uid, the secret and
+//! its expiry, each preceded by its length in eight bytes (big endian). Who sees one can neither turn it
+//! back nor compare the secrets of two objects.
+
+use std::fmt::Write as _;
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::secret::SecretText;
+use crate::woodpecker::rfc3339;
+
+/// The keys of fingerprints, newest first; older ones stay while any fingerprint names them.
+#[derive(Clone)]
+pub struct FingerprintKeys {
+    newest: FingerprintKey,
+    older: Vec<FingerprintKey>,
+}
+
+/// One key of 32 bytes and its id.
+#[derive(Clone)]
+pub(super) struct FingerprintKey {
+    pub(super) id: String,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+}
+
+/// What a fingerprint is taken of.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The object's uid.
+    pub uid: &'a str,
+    /// The client secret.
+    pub secret: &'a SecretText,
+    /// When it expires; whole seconds count.
+    pub expires_at: Timestamp,
+}
+
+// === impl FingerprintKeys ===
+
+impl FingerprintKeys {
+    pub(super) fn new(newest: FingerprintKey, older: Vec<FingerprintKey>) -> Self {
+        Self { newest, older }
+    }
+
+    /// The fingerprint under the newest key.
+    pub fn fingerprint(&self, subject: Subject<'_>) -> String {
+        let mut text = format!("{}:", self.newest.id);
+        for byte in mac(&self.newest, subject).finalize().into_bytes() {
+            // Writing to a String cannot fail.
+            let _infallible = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    /// Whether a fingerprint, under whichever key that we have, is the subject's.
+    pub fn matches(&self, fingerprint: &str, subject: Subject<'_>) -> bool {
+        let Some((id, hex)) = fingerprint.split_once(':') else { return false };
+        let Some(key) = std::iter::once(&self.newest).chain(&self.older).find(|key| key.id == id) else {
+            return false;
+        };
+        unhex(hex).is_some_and(|bytes| mac(key, subject).verify_slice(&bytes).is_ok())
+    }
+}
+
+impl std::fmt::Debug for FingerprintKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FingerprintKeys").field("newest", &self.newest.id).finish_non_exhaustive()
+    }
+}
+
+fn mac(key: &FingerprintKey, subject: Subject<'_>) -> Hmac<Sha256> {
+    // An HMAC takes a key of any length; the fall-back is never reached.
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key.bytes).unwrap_or_else(|_| Hmac::new(&[0; 64].into()));
+    let expires_at = rfc3339(subject.expires_at);
+    for part in [subject.uid.as_bytes(), subject.secret.expose().as_bytes(), expires_at.as_bytes()] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
+fn unhex(hex: &str) -> Option<Vec<u8>> {
+    if !hex.len().is_multiple_of(2) || !hex.is_ascii() {
+        return None;
+    }
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, byte: u8) -> FingerprintKey {
+        FingerprintKey { id: id.into(), bytes: Zeroizing::new(vec![byte; 32]) }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_fingerprint_depends_on_object_secret_and_expiry() {
+        let keys = FingerprintKeys::new(key("a", 1), vec![]);
+        let (secret, other) = (SecretText::new("s".into()), SecretText::new("t".into()));
+        let expires_at = at("2027-11-28T23:59:59Z");
+        let subject = Subject { uid: "u", secret: &secret, expires_at };
+        let fingerprint = keys.fingerprint(subject);
+        assert!(keys.matches(&fingerprint, subject));
+        assert!(fingerprint.starts_with("a:") && fingerprint.len() == 66, "{fingerprint}");
+        assert!(!keys.matches(&fingerprint, Subject { uid: "v", ..subject }));
+        assert!(!keys.matches(&fingerprint, Subject { secret: &other, ..subject }));
+        assert!(!keys.matches(&fingerprint, Subject { expires_at: at("2027-11-29T00:00:00Z"), ..subject }));
+    }
+
+    #[test]
+    fn lengths_keep_the_parts_apart() {
+        let keys = FingerprintKeys::new(key("a", 1), vec![]);
+        let (one, other) = (SecretText::new("bc".into()), SecretText::new("c".into()));
+        let expires_at = at("2027-11-28T23:59:59Z");
+        let first = keys.fingerprint(Subject { uid: "a", secret: &one, expires_at });
+        assert_ne!(first, keys.fingerprint(Subject { uid: "ab", secret: &other, expires_at }));
+    }
+
+    #[test]
+    fn a_fingerprint_under_an_older_key_still_matches() {
+        let secret = SecretText::new("s".into());
+        let subject = Subject { uid: "u", secret: &secret, expires_at: at("2027-11-28T23:59:59Z") };
+        let old = FingerprintKeys::new(key("a", 1), vec![]).fingerprint(subject);
+        let keys = FingerprintKeys::new(key("b", 2), vec![key("a", 1)]);
+        assert!(keys.matches(&old, subject));
+        assert!(!FingerprintKeys::new(key("b", 2), vec![]).matches(&old, subject));
+        for odd in ["", "a", "a:", "a:zz", "a:abc", ":", "a:ü0"] {
+            assert!(!keys.matches(odd, subject), "{odd}");
+        }
+    }
+}

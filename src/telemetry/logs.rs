@@ -1,0 +1,51 @@
+//! Log lines, in JSON or text, without the bodies of Kubernetes' answers.
+
+use std::io;
+
+use thiserror::Error;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterFn, ParseError};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// Logging that cannot be set up.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error("--log {filter:?} is no log filter: give a level such as info or debug, or target=level pairs")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// Why.
+        source: ParseError,
+    },
+    /// Something else logs already.
+    #[error("failed to install the logger")]
+    Install(#[from] TryInitError),
+}
+
+/// Installs the process's logger, which writes to standard error.
+pub fn install(settings: &LogSettings) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(&settings.log)
+        .map_err(|source| LogError::Filter { filter: settings.log.clone(), source })?;
+    let lines = fmt::layer().with_writer(io::stderr).with_target(true);
+    let lines = match settings.log_format {
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        }
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter).with_filter(FilterFn::new(is_fit_for_logs)))
+        .try_init()?;
+    Ok(())
+}
+
+/// Keeps out what no filter may let in: kube's client logs the whole body of an answer that it cannot
+/// read, and that body may be a Secret.
+fn is_fit_for_logs(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("kube_client::client") || *metadata.level() == Level::ERROR
+}

@@ -1,0 +1,178 @@
+//! Metrics, under controller-runtime's names where the meaning is the same.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Seconds: a pass that only looks takes milliseconds, one that creates takes several calls of seconds.
+const PASS_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// Seconds: Woodpecker queues for up to 15 and calls Microsoft itself.
+const CALL_BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 45.0];
+
+/// Every metric of the program.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    passes: Family<PassLabels, Counter>,
+    pass_seconds: Family<ControllerLabels, Histogram, fn() -> Histogram>,
+    panics: Family<ControllerLabels, Counter>,
+    active: Family<ControllerLabels, Gauge>,
+    remote_requests: Family<RemoteLabels, Counter>,
+    remote_seconds: Family<RemoteTargetLabels, Histogram, fn() -> Histogram>,
+    watch_errors: Family<WatchLabels, Counter>,
+    orphans: Family<OrphanLabels, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ControllerLabels {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PassLabels {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RemoteLabels {
+    target: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RemoteTargetLabels {
+    target: &'static str,
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WatchLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OrphanLabels {
+    cause: &'static str,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A fresh registry with all metrics at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let passes = Family::default();
+        registry.register("controller_runtime_reconcile", "Passes by controller and result", passes.clone());
+        let pass_seconds =
+            Family::new_with_constructor((|| Histogram::new(PASS_BUCKETS)) as fn() -> Histogram);
+        registry.register(
+            "controller_runtime_reconcile_time_seconds",
+            "Duration of a pass",
+            pass_seconds.clone(),
+        );
+        let panics = Family::default();
+        registry.register("controller_runtime_reconcile_panics", "Passes that panicked", panics.clone());
+        let active = Family::default();
+        registry.register("controller_runtime_active_workers", "Passes under way", active.clone());
+        let remote_requests = Family::default();
+        registry.register(
+            "mgc_external_requests",
+            "Requests to Microsoft and Woodpecker by operation and outcome",
+            remote_requests.clone(),
+        );
+        let remote_seconds =
+            Family::new_with_constructor((|| Histogram::new(CALL_BUCKETS)) as fn() -> Histogram);
+        registry.register(
+            "mgc_external_request_duration_seconds",
+            "Duration of requests to Microsoft and Woodpecker",
+            remote_seconds.clone(),
+        );
+        let watch_errors = Family::default();
+        registry.register("mgc_watch_errors", "Errors of watches by kind", watch_errors.clone());
+        let orphans = Family::default();
+        registry.register(
+            "mgc_orphans",
+            "Credentials left at a destination although they should have been removed",
+            orphans.clone(),
+        );
+        registry.register(
+            "mgc_build",
+            "Version of the operator",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            passes,
+            pass_seconds,
+            panics,
+            active,
+            remote_requests,
+            remote_seconds,
+            watch_errors,
+            orphans,
+        }
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// A pass begins.
+    pub fn pass_started(&self, controller: &'static str) {
+        self.active.get_or_create(&ControllerLabels { controller }).inc();
+    }
+
+    /// A pass has ended.
+    pub fn pass_ended(&self, controller: &'static str, result: &'static str, took: Duration) {
+        self.active.get_or_create(&ControllerLabels { controller }).dec();
+        self.passes.get_or_create(&PassLabels { controller, result }).inc();
+        self.pass_seconds.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
+    }
+
+    /// A pass panicked.
+    pub fn panicked(&self, controller: &'static str) {
+        self.panics.get_or_create(&ControllerLabels { controller }).inc();
+    }
+
+    /// A request to `target` (`microsoft` or `woodpecker`) has ended.
+    pub fn remote_request(
+        &self,
+        target: &'static str,
+        operation: &'static str,
+        outcome: &'static str,
+        took: Duration,
+    ) {
+        self.remote_requests.get_or_create(&RemoteLabels { target, operation, outcome }).inc();
+        self.remote_seconds
+            .get_or_create(&RemoteTargetLabels { target, operation })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A watch reported an error.
+    pub fn watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&WatchLabels { kind }).inc();
+    }
+
+    /// A credential was left behind at its destination.
+    pub fn orphaned(&self, cause: &'static str) {
+        self.orphans.get_or_create(&OrphanLabels { cause }).inc();
+    }
+}

@@ -1,0 +1,164 @@
+//! The client: one method per endpoint, one request each, no retries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, RequestBuilder};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::error::ApiError;
+use super::wire::{self, Credential, NewCredential, SecretUpdate};
+use crate::http;
+use crate::secret::SecretText;
+use crate::settings::BaseUrl;
+use crate::telemetry::metrics::Metrics;
+
+/// The credentials endpoints of one account.
+#[derive(Debug)]
+pub struct Client {
+    parts: ClientParts,
+}
+
+/// What a client is made of.
+#[derive(Clone, Debug)]
+pub struct ClientParts {
+    /// A client made by [`http::client`].
+    pub http: reqwest::Client,
+    /// Base URL, on the operator's allow-list.
+    pub base_url: BaseUrl,
+    /// Company to act for, sent as `x-company-id` with every request.
+    pub company_id: Option<i64>,
+    /// The API key, sent as `x-api-key`.
+    pub api_key: SecretText,
+    /// Total time of one call.
+    pub time_out: Duration,
+    /// Where calls are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// From its parts.
+    pub fn new(parts: ClientParts) -> Self {
+        Self { parts }
+    }
+
+    /// What it was made of.
+    pub fn parts(&self) -> &ClientParts {
+        &self.parts
+    }
+
+    /// All credentials of the account.
+    pub async fn list(&self) -> Result<Vec<Credential>, ApiError> {
+        let (status, body) = self.call("list", self.request(Method::GET, None)).await?;
+        wire::read_listing(&body).ok_or(ApiError::Malformed(status))
+    }
+
+    /// Makes a credential. Not idempotent: two of them make two credentials.
+    pub async fn create(&self, new: &NewCredential<'_>) -> Result<Credential, ApiError> {
+        let body = wire::create_body(new).map_err(ApiError::Body)?;
+        let (status, body) = self.call("create", with_json(self.request(Method::POST, None), &body)).await?;
+        let created = wire::read_credential(&body).ok_or(ApiError::Malformed(status))?;
+        let is_ours = created.tenant_id.eq_ignore_ascii_case(new.tenant.as_str())
+            && created.client_id.eq_ignore_ascii_case(new.client.as_str());
+        if is_ours { Ok(created) } else { Err(ApiError::Malformed(status)) }
+    }
+
+    /// Replaces secret and expiry, and the name where one is given.
+    pub async fn update(
+        &self,
+        id: i64,
+        secret: SecretUpdate<'_>,
+        name: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let body = wire::update_body(Some(secret), name).map_err(ApiError::Body)?;
+        self.patch("update", id, &body).await
+    }
+
+    /// Replaces the name alone.
+    pub async fn rename(&self, id: i64, name: &str) -> Result<(), ApiError> {
+        let body = wire::update_body(None, Some(name)).map_err(ApiError::Body)?;
+        self.patch("rename", id, &body).await
+    }
+
+    /// Removes a credential that no active mailbox uses.
+    pub async fn delete(&self, id: i64) -> Result<(), ApiError> {
+        self.call("delete", self.request(Method::DELETE, Some(id))).await.map(drop)
+    }
+
+    async fn patch(
+        &self,
+        operation: &'static str,
+        id: i64,
+        body: &Zeroizing<Vec<u8>>,
+    ) -> Result<(), ApiError> {
+        let (status, answer) =
+            self.call(operation, with_json(self.request(Method::PATCH, Some(id)), body)).await?;
+        match wire::read_credential(&answer) {
+            Some(credential) if credential.credential_id != id => Err(ApiError::Malformed(status)),
+            _ => Ok(()),
+        }
+    }
+
+    fn request(&self, method: Method, id: Option<i64>) -> RequestBuilder {
+        let credentials = format!("{}/v2/mailboxes/microsoft/credentials", self.parts.base_url);
+        let url = match id {
+            Some(id) => format!("{credentials}/{id}"),
+            None => credentials,
+        };
+        let mut request = self.parts.http.request(method, url).timeout(self.parts.time_out);
+        // A key that cannot stand in a header was refused as ApiKeyWhitespace before it came here; without
+        // it the request is answered with 401.
+        if let Ok(mut key) = HeaderValue::from_str(self.parts.api_key.expose()) {
+            key.set_sensitive(true);
+            request = request.header("x-api-key", key);
+        }
+        if let Some(company) = self.parts.company_id {
+            request = request.header("x-company-id", company);
+        }
+        request.header(ACCEPT, "application/json")
+    }
+
+    async fn call(
+        &self,
+        operation: &'static str,
+        request: RequestBuilder,
+    ) -> Result<(u16, Vec<u8>), ApiError> {
+        let started = Instant::now();
+        let result = send(request).await;
+        let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
+        self.parts.metrics.remote_request("woodpecker", operation, outcome, started.elapsed());
+        result
+    }
+}
+
+fn with_json(request: RequestBuilder, body: &Zeroizing<Vec<u8>>) -> RequestBuilder {
+    request.header(CONTENT_TYPE, "application/json").body(body.to_vec())
+}
+
+async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) if error.is_connect() || error.is_builder() => {
+            return Err(ApiError::NotSent(error.without_url()));
+        }
+        Err(error) => return Err(ApiError::Lost(Box::new(error.without_url()))),
+    };
+    let status = response.status().as_u16();
+    let retry_after = http::retry_after(response.headers(), Timestamp::now());
+    let body = match http::body(response).await {
+        Ok(body) => body,
+        // A refusal is a refusal even where its text is cut off.
+        Err(_) if (400..500).contains(&status) => Vec::new(),
+        Err(error) => return Err(ApiError::Lost(Box::new(error))),
+    };
+    if (200..300).contains(&status) {
+        Ok((status, body))
+    } else {
+        Err(ApiError::from_answer(status, &body, retry_after))
+    }
+}

@@ -1,0 +1,13 @@
+//! Woodpecker's credentials API: its bodies, a client, one lane per account, and what its answers mean.
+
+mod account;
+mod client;
+mod error;
+mod lane;
+mod wire;
+
+pub use self::account::{Entry, RemoteAccount, RemoteIdentity};
+pub use self::client::{Client, ClientParts};
+pub use self::error::{ApiError, Certainty};
+pub use self::lane::{Lane, LaneClosed, Lanes};
+pub use self::wire::{Credential, NewCredential, SecretUpdate, rfc3339};

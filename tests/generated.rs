@@ -1,0 +1,68 @@
+//! Generated files are what the code generates. `make generate` writes them anew.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use graph_credential_operator::resources::crds;
+
+/// Each generated file and what must stand in it.
+fn generated() -> Vec<(PathBuf, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let crds = crds::all().into_iter().map(|crd| {
+        let path = root.join("crds").join(format!("{}.yaml", crd.spec.names.plural));
+        let text = crds::to_yaml(&crd).expect("a CRD can be written as YAML");
+        (path, format!("# Generated from src/resources by `make generate`; do not edit.\n{text}"))
+    });
+    crds.collect()
+}
+
+#[test]
+fn generated_files_are_up_to_date() {
+    let write = std::env::var_os("GENERATE").is_some();
+    for (path, expected) in generated() {
+        if write {
+            fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the folder can be made");
+            fs::write(&path, &expected).expect("the file can be written");
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == expected, "{} is stale: run `make generate` and commit the result", path.display());
+    }
+}
+
+#[test]
+fn schemas_hold_no_defaults_but_the_generation_not_yet_observed() {
+    for crd in crds::all() {
+        let text = crds::to_yaml(&crd).expect("a CRD can be written as YAML");
+        let defaults: Vec<&str> =
+            text.lines().filter(|line| line.trim_start().starts_with("default:")).collect();
+        assert_eq!(defaults.len(), 1, "{}: {defaults:?}", crd.spec.names.kind);
+        assert!(text.contains("observedGeneration: -1"), "{}", crd.spec.names.kind);
+        assert!(!text.contains("nullable"), "{}", crd.spec.names.kind);
+    }
+}
+
+#[test]
+fn every_field_has_a_description() {
+    fn check(path: &str, schema: &serde_json::Value, undescribed: &mut Vec<String>) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if property["description"].as_str().is_none_or(str::is_empty) {
+                undescribed.push(path.clone());
+            }
+            check(&path, property, undescribed);
+        }
+        if schema["items"].is_object() {
+            check(&format!("{path}[]"), &schema["items"], undescribed);
+        }
+    }
+    let mut undescribed = Vec::new();
+    for crd in crds::all() {
+        let schema = serde_json::to_value(&crd).expect("a CRD is JSON");
+        let schema = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        for part in ["spec", "status"] {
+            check(&format!("{}.{part}", crd.spec.names.kind), &schema[part], &mut undescribed);
+        }
+    }
+    assert!(undescribed.is_empty(), "fields without a description: {undescribed:?}");
+}

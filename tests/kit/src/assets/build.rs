@@ -1,0 +1,215 @@
+//! Builds programs into the cache directory: one checkout at a time, and never half a binary.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Error, Pins, Program};
+
+/// How often somebody who waits is told that the build still runs.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How much of a failed build's output is shown.
+const SHOWN_LINES: usize = 30;
+
+/// Builds those programs that `dir` does not hold yet.
+pub(super) fn missing(pins: &Pins, dir: &Path, programs: &[Program]) -> Result<(), Error> {
+    if programs.iter().all(|program| dir.join(program.name()).is_file()) {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(cache("create", dir))?;
+    let _lock = lock(&dir.join(".lock"))?;
+    remove_leftovers(dir)?;
+    for program in programs {
+        // Another checkout may have built it while this one waited for the lock.
+        if !dir.join(program.name()).is_file() {
+            build(pins, dir, *program)?;
+        }
+    }
+    Ok(())
+}
+
+fn build(pins: &Pins, dir: &Path, program: Program) -> Result<(), Error> {
+    let (name, version) = (program.name(), pins.version(program));
+    require_go(pins, program)?;
+    say(&format!(
+        "building {name} {version}, once, {} on two cores; kept in {}",
+        estimate(program),
+        dir.display()
+    ));
+    let partial = partial(dir, name, "bin");
+    let output = partial.with_extension("log");
+    let start = Instant::now();
+    let mut child = go_build(pins, program, &partial, &output)?;
+    let status = wait(&mut child, name).map_err(cache("build", &partial))?;
+    if !status.success() {
+        let text = fs::read_to_string(&output).unwrap_or_else(|error| error.to_string());
+        remove_leftovers(dir)?;
+        return Err(Error::Build { program: name, status, output: last_lines(&text) });
+    }
+    let target = dir.join(name);
+    fs::rename(&partial, &target).map_err(cache("put in place", &target))?;
+    fs::remove_file(&output).map_err(cache("remove", &output))?;
+    say(&format!("built {name} {version} in {}", clock(start.elapsed())));
+    Ok(())
+}
+
+/// Whether `go` is there and takes this go.mod: asked in its directory, where `go` applies the `go` line (and where
+/// its `GOTOOLCHAIN` may bring a newer one).
+fn require_go(pins: &Pins, program: Program) -> Result<(), Error> {
+    let (program, wanted) = (program.name(), pins.go().to_owned());
+    match go(pins).args(["list", "-m"]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(Error::OldGo { program, wanted, detail })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoGo { program, wanted }),
+        Err(error) => Err(Error::OldGo { program, wanted, detail: error.to_string() }),
+    }
+}
+
+fn go_build(pins: &Pins, program: Program, target: &Path, output: &Path) -> Result<Child, Error> {
+    let log = File::create(output).map_err(cache("create", output))?;
+    let errors = log.try_clone().map_err(cache("open", output))?;
+    go(pins)
+        .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
+        .arg(format!("-ldflags={}", pins.link_flags(program)))
+        .arg("-o")
+        .arg(target)
+        .arg(pins.package(program))
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(cache("build", target))
+}
+
+/// `go` for this machine, untouched by a workspace or a target set for other work.
+fn go(pins: &Pins) -> Command {
+    let mut go = Command::new("go");
+    go.current_dir(pins.tools())
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off")
+        .env_remove("GOOS")
+        .env_remove("GOARCH")
+        .stdin(Stdio::null());
+    go
+}
+
+fn wait(child: &mut Child, name: &str) -> io::Result<ExitStatus> {
+    let start = Instant::now();
+    let mut told = start;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if told.elapsed() >= HEARTBEAT {
+            told = Instant::now();
+            say(&format!("still building {name}, {} so far", clock(start.elapsed())));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Holds the directory until the returned file is closed, which the kernel does even for a killed process.
+fn lock(path: &Path) -> Result<File, Error> {
+    let file = File::create(path).map_err(cache("create", path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            say(&format!("waiting for another build, which holds {}", path.display()))
+        }
+        Err(TryLockError::Error(source)) => return Err(cache("lock", path)(source)),
+    }
+    file.lock().map_err(cache("lock", path))?;
+    Ok(file)
+}
+
+/// A name nobody runs, unique to this process.
+fn partial(dir: &Path, name: &str, extension: &str) -> PathBuf {
+    dir.join(format!(".partial-{name}-{}.{extension}", std::process::id()))
+}
+
+/// What a killed build left behind. Only the holder of the lock may call this.
+fn remove_leftovers(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).map_err(cache("list", dir))? {
+        let entry = entry.map_err(cache("list", dir))?;
+        if entry.file_name().to_string_lossy().starts_with(".partial-") {
+            fs::remove_file(entry.path()).map_err(cache("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// As measured with an empty Go build cache.
+const fn estimate(program: Program) -> &'static str {
+    match program {
+        Program::Etcd => "about 1 minute",
+        Program::KubeApiserver => "about 10 minutes",
+        Program::KubeControllerManager => "about 3 minutes",
+        Program::Kubectl => "about 2 minutes",
+    }
+}
+
+fn clock(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    format!("{}m{:02}s", seconds / 60, seconds % 60)
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
+
+/// Straight to stderr: the test harness swallows `eprintln!` of a test that goes on to pass, and the one who waits
+/// for minutes would see nothing. A closed stderr is no reason to stop.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "kit: {text}");
+}
+
+fn cache(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_path_buf();
+    move |source| Error::Cache { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_builder_waits_for_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let first = lock(&path).unwrap();
+        let second = thread::spawn({
+            let path = path.clone();
+            move || lock(&path).map(|_| Instant::now())
+        });
+        thread::sleep(Duration::from_millis(200));
+        let released = Instant::now();
+        drop(first);
+        assert!(second.join().unwrap().unwrap() >= released);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_build_go_and_programs_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (left, kept) = (partial(dir.path(), "etcd", "bin"), dir.path().join("etcd"));
+        fs::write(&left, "half").unwrap();
+        fs::write(&kept, "whole").unwrap();
+        remove_leftovers(dir.path()).unwrap();
+        assert!(!left.exists());
+        assert!(kept.exists());
+    }
+
+    #[test]
+    fn the_end_of_a_long_output_is_shown() {
+        let text: String = (0..100).map(|line| format!("{line}\n")).collect();
+        assert!(last_lines(&text).starts_with("70\n"));
+        assert!(last_lines(&text).ends_with("\n99"));
+    }
+}

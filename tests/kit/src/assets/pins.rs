@@ -1,0 +1,152 @@
+//! What `tools/go.mod` pins: the only place where the versions of the outside programs are written.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{Error, Program};
+
+/// The module of etcd's server.
+const ETCD: &str = "go.etcd.io/etcd/server/v3";
+/// The module of every Kubernetes program.
+const KUBERNETES: &str = "k8s.io/kubernetes";
+
+/// The pinned versions, and the directory of their go.mod.
+pub(super) struct Pins {
+    tools: PathBuf,
+    digest: String,
+    go: String,
+    etcd: String,
+    kubernetes: String,
+}
+
+impl Pins {
+    pub(super) fn read() -> Result<Self, Error> {
+        let tools = crate::workspace().join("tools");
+        let module = read(&tools.join("go.mod"))?;
+        let sums = read(&tools.join("go.sum"))?;
+        Self::parse(tools, &module, &sums)
+    }
+
+    fn parse(tools: PathBuf, module: &str, sums: &str) -> Result<Self, Error> {
+        let pinned = |module_path: &'static str| {
+            version(module, module_path)
+                .ok_or_else(|| Error::Unpinned { path: tools.join("go.mod"), module: module_path })
+        };
+        let digest = Sha256::new().chain_update(module).chain_update(sums).finalize();
+        Ok(Self {
+            digest: digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            go: pinned("go")?,
+            etcd: pinned(ETCD)?,
+            kubernetes: pinned(KUBERNETES)?,
+            tools,
+        })
+    }
+
+    /// The directory of go.mod.
+    pub(super) fn tools(&self) -> &Path {
+        &self.tools
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 of go.mod and go.sum.
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The lowest Go version, such as `1.26.0`.
+    pub(super) fn go(&self) -> &str {
+        &self.go
+    }
+
+    /// A program's version without the `v`, such as `1.37.2`.
+    pub(super) fn version(&self, program: Program) -> &str {
+        match program {
+            Program::Etcd => &self.etcd,
+            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => &self.kubernetes,
+        }
+    }
+
+    /// The Go package of a program's `main`.
+    pub(super) fn package(&self, program: Program) -> String {
+        match program {
+            Program::Etcd => ETCD.to_owned(),
+            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
+                format!("{KUBERNETES}/cmd/{}", program.name())
+            }
+        }
+    }
+
+    /// What the linker is told. Without the stamp a Kubernetes program calls itself v0.0.0; etcd knows its own version.
+    pub(super) fn link_flags(&self, program: Program) -> String {
+        const STAMP: &str = "-X k8s.io/component-base/version";
+        let version = self.version(program);
+        let mut numbers = version.split('.');
+        match (program, numbers.next(), numbers.next()) {
+            (Program::Etcd, ..) | (_, None, _) | (_, _, None) => "-s -w".to_owned(),
+            (_, Some(major), Some(minor)) => {
+                format!(
+                    "-s -w {STAMP}.gitVersion=v{version} {STAMP}.gitMajor={major} {STAMP}.gitMinor={minor}"
+                )
+            }
+        }
+    }
+}
+
+/// The version that a go.mod gives a module (or `go` itself): in a `require` block or on a line of its own.
+fn version(go_mod: &str, module: &str) -> Option<String> {
+    go_mod.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word == "require");
+        let (name, version) = (words.next()?, words.next()?);
+        (name == module).then(|| version.trim_start_matches('v').to_owned())
+    })
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::ReadPins { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GO_MOD: &str = "module tools\n\ngo 1.26.0\n\nreplace k8s.io/api => k8s.io/api v0.37.2\n\
+        tool go.etcd.io/etcd/server/v3\n\nrequire k8s.io/kubernetes v1.37.2 // indirect\n\
+        require (\n\tgo.etcd.io/etcd/server/v3 v3.7.3 // indirect\n)\n";
+
+    #[test]
+    fn versions_come_from_go_mod() {
+        let pins = Pins::parse(PathBuf::from("tools"), GO_MOD, "").unwrap();
+        assert_eq!(pins.go(), "1.26.0");
+        assert_eq!(pins.version(Program::Etcd), "3.7.3");
+        assert_eq!(pins.version(Program::Kubectl), "1.37.2");
+        assert_eq!(
+            pins.link_flags(Program::KubeApiserver),
+            "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 \
+             -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
+        );
+        assert_eq!(pins.link_flags(Program::Etcd), "-s -w");
+    }
+
+    #[test]
+    fn a_module_without_a_version_is_named() {
+        let error = Pins::parse(PathBuf::from("tools"), "go 1.26.0\n", "").err().unwrap();
+        assert!(error.to_string().contains("does not require go.etcd.io/etcd/server/v3"), "{error}");
+    }
+
+    #[test]
+    fn another_pin_means_another_cache_directory() {
+        let one = Pins::parse(PathBuf::from("tools"), GO_MOD, "a").unwrap();
+        let two = Pins::parse(PathBuf::from("tools"), GO_MOD, "b").unwrap();
+        assert_eq!(one.digest().len(), 16);
+        assert_ne!(one.digest(), two.digest());
+    }
+
+    #[test]
+    fn the_pins_of_this_repository_are_complete() {
+        let pins = Pins::read().unwrap();
+        assert!(pins.version(Program::KubeApiserver).starts_with("1."));
+    }
+}

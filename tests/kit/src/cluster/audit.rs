@@ -1,0 +1,242 @@
+//! The audit log: what was asked of the API, by whom, and what it answered.
+//!
+//! kube-apiserver writes a line when a request comes in and one before its answer ends, so whatever a client has
+//! the answer to is here. Source: `k8s.io/apiserver` v0.37, `pkg/endpoints/filters/audit.go`.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Error;
+
+/// Bodies are left out: they hold Secrets.
+const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n";
+
+/// A request to the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// As RBAC names it: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    pub verb: String,
+    /// The API group, empty for the core group and for paths outside resources.
+    pub group: String,
+    /// The plural, such as `secrets`; empty for paths outside resources.
+    pub resource: String,
+    /// Such as `status`.
+    pub subresource: Option<String>,
+    /// None for resources of the whole cluster and for requests across namespaces.
+    pub namespace: Option<String>,
+    /// None for requests for many objects.
+    pub name: Option<String>,
+    /// Who asked; with impersonation, the one impersonated.
+    pub user: String,
+    /// The client's name for itself.
+    pub user_agent: String,
+    /// Path and query.
+    pub uri: String,
+    /// The HTTP status; none while there is no answer.
+    pub code: Option<u16>,
+    /// When the request came in.
+    pub time: Timestamp,
+}
+
+/// A point in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditMark(u64);
+
+/// The file that kube-apiserver writes.
+#[derive(Debug)]
+pub(super) struct AuditLog {
+    path: PathBuf,
+    policy: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    #[serde(rename = "auditID")]
+    id: String,
+    stage: Stage,
+    #[serde(rename = "requestURI")]
+    uri: String,
+    verb: String,
+    user: EventUser,
+    impersonated_user: Option<EventUser>,
+    #[serde(default)]
+    user_agent: String,
+    #[serde(default)]
+    object_ref: ObjectRef,
+    response_status: Option<ResponseStatus>,
+    request_received_timestamp: Timestamp,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+enum Stage {
+    RequestReceived,
+    ResponseStarted,
+    ResponseComplete,
+    Panic,
+}
+
+#[derive(Deserialize)]
+struct EventUser {
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ObjectRef {
+    resource: String,
+    api_group: String,
+    subresource: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ResponseStatus {
+    code: Option<u16>,
+}
+
+// === impl AuditEntry ===
+
+impl AuditEntry {
+    /// Whether the request was to change something, allowed or not.
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+}
+
+impl From<Event> for AuditEntry {
+    fn from(event: Event) -> Self {
+        let ObjectRef { resource, api_group: group, subresource, namespace, name } = event.object_ref;
+        Self {
+            verb: event.verb,
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+            user: event.impersonated_user.unwrap_or(event.user).username,
+            user_agent: event.user_agent,
+            uri: event.uri,
+            code: event.response_status.and_then(|status| status.code),
+            time: event.request_received_timestamp,
+        }
+    }
+}
+
+// === impl AuditMark ===
+
+impl AuditMark {
+    /// Before the first request.
+    pub(super) const START: Self = Self(0);
+}
+
+// === impl AuditLog ===
+
+impl AuditLog {
+    pub(super) fn create(dir: &Path) -> Result<Self, Error> {
+        let log = Self { path: dir.join("audit.log"), policy: dir.join("audit-policy.yaml") };
+        fs::write(&log.policy, POLICY).map_err(Error::files("write", &log.policy))?;
+        Ok(log)
+    }
+
+    pub(super) fn flags(&self) -> [String; 4] {
+        [
+            format!("--audit-log-path={}", self.path.display()),
+            format!("--audit-policy-file={}", self.policy.display()),
+            // Written before the answer ends, and to one file: megabytes that no test reaches.
+            "--audit-log-mode=blocking".to_owned(),
+            "--audit-log-maxsize=100000".to_owned(),
+        ]
+    }
+
+    pub(super) fn since(&self, mark: AuditMark) -> Result<Vec<AuditEntry>, Error> {
+        self.read(mark).map(|(text, _)| entries(&text))
+    }
+
+    pub(super) fn mark(&self) -> Result<AuditMark, Error> {
+        self.read(AuditMark::START).map(|(_, end)| end)
+    }
+
+    /// The whole lines from the mark on.
+    fn read(&self, AuditMark(mark): AuditMark) -> Result<(String, AuditMark), Error> {
+        let read = || {
+            let mut file = match File::open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                file => file?,
+            };
+            file.seek(SeekFrom::Start(mark))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let mut bytes = read().map_err(Error::files("read", &self.path))?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        bytes.truncate(whole);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok((text, AuditMark(mark + whole as u64)))
+    }
+}
+
+/// One entry a request that came in, in that order.
+fn entries(text: &str) -> Vec<AuditEntry> {
+    let mut places = BTreeMap::new();
+    let mut entries: Vec<AuditEntry> = Vec::new();
+    for event in text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok()) {
+        if event.stage == Stage::RequestReceived {
+            places.insert(event.id.clone(), entries.len());
+            entries.push(event.into());
+        } else if let Some(entry) = places.get(&event.id).and_then(|place| entries.get_mut(*place)) {
+            // Knows more: the answer, and the name of an object that only the body told.
+            *entry = event.into();
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str, stage: &str, rest: &str) -> String {
+        format!(
+            r#"{{"auditID":"{id}","stage":"{stage}","requestURI":"/x","verb":"create","user":{{"username":"u"}},
+            "requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z"{rest}}}"#
+        )
+        .replace('\n', "")
+            + "\n"
+    }
+
+    #[test]
+    fn a_request_is_one_entry_that_learns_its_answer() {
+        let text = event("1", "RequestReceived", "")
+            + &event("2", "RequestReceived", "")
+            + &event("1", "ResponseComplete", r#","responseStatus":{"code":201},"objectRef":{"name":"n"}"#);
+        let entries = entries(&text);
+        let told: Vec<_> = entries.iter().map(|entry| (entry.name.as_deref(), entry.code)).collect();
+        assert_eq!(told, [(Some("n"), Some(201)), (None, None)]);
+    }
+
+    #[test]
+    fn a_request_from_before_the_mark_stays_out_even_when_answered_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AuditLog::create(dir.path()).unwrap();
+        assert_eq!(log.since(log.mark().unwrap()).unwrap(), []);
+        fs::write(&log.path, event("1", "RequestReceived", "")).unwrap();
+        let mark = log.mark().unwrap();
+        let mut text = fs::read_to_string(&log.path).unwrap();
+        text += &event("1", "ResponseComplete", "");
+        text += &event("2", "RequestReceived", "");
+        // A line that is not whole yet.
+        text += r#"{"auditID":"3","#;
+        fs::write(&log.path, text).unwrap();
+        assert_eq!(log.since(mark).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,172 @@
+//! etcd and kube-apiserver: their flags, their ports, their processes.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::select;
+
+use super::{Error, START, access::Access, audit::AuditLog, error::tail};
+use crate::{
+    assets::{Assets, Program},
+    process::Process,
+};
+
+/// Both programs. Dropped in this order, so that the API server does not miss its store.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    apiserver: Process,
+    etcd: Process,
+    etcd_url: String,
+}
+
+/// Where the programs listen, on 127.0.0.1.
+#[derive(Clone, Copy)]
+pub(super) struct Ports {
+    /// etcd's, for clients.
+    pub(super) client: u16,
+    /// etcd's, for its peers: there are none.
+    pub(super) peer: u16,
+    /// The Kubernetes API's.
+    pub(super) api: u16,
+}
+
+/// etcd is on its way; kube-apiserver is next.
+pub(super) struct Starting {
+    etcd: Process,
+    etcd_url: String,
+    server: String,
+    port: u16,
+}
+
+// === impl Ports ===
+
+impl Ports {
+    /// Ports that are free now; somebody else may take one before the programs do.
+    pub(super) fn free() -> Result<Self, Error> {
+        // Held together while they are chosen, or one could come out twice.
+        let [client, peer, api] = [listen()?, listen()?, listen()?];
+        let port = |listener: TcpListener| {
+            listener.local_addr().map(|address| address.port()).map_err(Error::NoPort)
+        };
+        Ok(Self { client: port(client)?, peer: port(peer)?, api: port(api)? })
+    }
+}
+
+fn listen() -> Result<TcpListener, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::NoPort)
+}
+
+// === impl Starting ===
+
+impl Starting {
+    /// Starts etcd, whose guardian will remove the directory.
+    pub(super) async fn etcd(assets: &Assets, dir: &Path, ports: Ports) -> Result<Self, Error> {
+        let (client, peer) = (url("http", ports.client), url("http", ports.peer));
+        let etcd = program(assets, Program::Etcd, dir)
+            .cleanup_dir(dir)
+            .args([
+                format!("--data-dir={}", dir.join("etcd").display()),
+                format!("--listen-client-urls={client}"),
+                format!("--advertise-client-urls={client}"),
+                format!("--listen-peer-urls={peer}"),
+                format!("--initial-advertise-peer-urls={peer}"),
+                format!("--initial-cluster=default={peer}"),
+                // Nothing has to survive the machine.
+                "--unsafe-no-fsync".to_owned(),
+            ])
+            .spawn()
+            .await?;
+        Ok(Self { etcd, etcd_url: client, server: url("https", ports.api), port: ports.api })
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(super) async fn apiserver(
+        self,
+        assets: &Assets,
+        dir: &Path,
+        audit: &AuditLog,
+    ) -> Result<ControlPlane, Error> {
+        let apiserver = program(assets, Program::KubeApiserver, dir)
+            .args([
+                format!("--etcd-servers={}", self.etcd_url),
+                format!("--secure-port={}", self.port),
+                format!("--cert-dir={}", dir.join("certs").display()),
+                "--bind-address=127.0.0.1".to_owned(),
+                "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+                "--allow-privileged=true".to_owned(),
+                // It refuses pods until a controller, which does not run here, has made their ServiceAccount.
+                "--disable-admission-plugins=ServiceAccount".to_owned(),
+                // Tests in parallel must not wait for each other.
+                "--max-requests-inflight=3000".to_owned(),
+                "--max-mutating-requests-inflight=1000".to_owned(),
+            ])
+            .args(Access::flags(dir))
+            .args(audit.flags())
+            .spawn()
+            .await?;
+        Ok(ControlPlane { apiserver, etcd: self.etcd, etcd_url: self.etcd_url })
+    }
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    /// Returns when one of the programs ends, which none should.
+    pub(super) async fn end(&self) -> Error {
+        let ended = select! {
+            exit = self.etcd.wait(Duration::MAX) => (Program::Etcd, &self.etcd, exit),
+            exit = self.apiserver.wait(Duration::MAX) => (Program::KubeApiserver, &self.apiserver, exit),
+        };
+        match ended {
+            (program, process, Ok(exit)) => {
+                Error::Died { program: program.name(), exit, log: tail(&process.log()) }
+            }
+            (.., Err(error)) => error.into(),
+        }
+    }
+
+    /// Nothing has ended, and still nobody answers.
+    pub(super) fn not_ready(&self, last_answer: Option<Error>) -> Error {
+        let answer = last_answer.map_or_else(|| "no answer".to_owned(), |error| crate::chain(&error));
+        Error::NotReady { bound: START, answer, log: tail(&self.apiserver.log()) }
+    }
+
+    pub(super) async fn stop(mut self) -> Result<(), Error> {
+        self.apiserver.kill().await?;
+        self.etcd.kill().await?;
+        Ok(())
+    }
+
+    pub(super) fn etcd_url(&self) -> &str {
+        &self.etcd_url
+    }
+
+    pub(super) const fn etcd(&self) -> &Process {
+        &self.etcd
+    }
+
+    pub(super) const fn apiserver(&self) -> &Process {
+        &self.apiserver
+    }
+}
+
+/// A program with nothing of this process's environment, which may hold `ETCD_…` or `GODEBUG`.
+fn program(assets: &Assets, program: Program, dir: &Path) -> crate::process::Builder {
+    let path = assets.path(program).unwrap_or_else(|| Path::new(program.name()));
+    Process::builder(path)
+        .clear_env()
+        .env("HOME", dir)
+        .env("TMPDIR", dir)
+        .current_dir(dir)
+        .log(dir.join(format!("{}.log", program.name())))
+}
+
+fn url(scheme: &str, port: u16) -> String {
+    format!("{scheme}://127.0.0.1:{port}")
+}

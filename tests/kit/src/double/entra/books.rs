@@ -1,0 +1,208 @@
+//! What the double of Entra knows: tenants, apps, their secrets and roles. Deciding is a function of these books alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::refusal::Cause;
+use crate::double::SecretText;
+
+/// How an app stands in its tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppState {
+    /// Tokens are issued for its secrets.
+    #[default]
+    Active,
+    /// AADSTS7000112.
+    Disabled,
+    /// AADSTS7000229.
+    WithoutServicePrincipal,
+    /// AADSTS700025.
+    PublicClient,
+    /// AADSTS53003: Conditional Access refuses even a right secret.
+    BlockedByPolicy,
+}
+
+#[derive(Default)]
+pub(crate) struct Books {
+    tenants: BTreeSet<String>,
+    apps: BTreeMap<AppKey, App>,
+}
+
+/// Tenant and client in lower case: Entra does not tell cases apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AppKey(String, String);
+
+pub(crate) struct App {
+    pub(crate) state: AppState,
+    pub(crate) roles: Vec<String>,
+    secrets: Vec<Entry>,
+}
+
+struct Entry {
+    text: SecretText,
+    expired: bool,
+    /// How many more tries are refused because the secret has not propagated.
+    refusals_left: u32,
+}
+
+/// Whether a try uses up one of the refusals of a propagating secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Try {
+    Counted,
+    /// Woodpecker's own look.
+    Unseen,
+}
+
+// === impl AppKey ===
+
+impl AppKey {
+    pub(crate) fn new(tenant: &str, client: &str) -> Self {
+        Self(tenant.to_ascii_lowercase(), client.to_ascii_lowercase())
+    }
+}
+
+// === impl Books ===
+
+impl Books {
+    pub(crate) fn add_tenant(&mut self, tenant: &str) {
+        self.tenants.insert(tenant.to_ascii_lowercase());
+    }
+
+    /// Forgets a tenant with all its apps.
+    pub(crate) fn remove_tenant(&mut self, tenant: &str) {
+        let tenant = tenant.to_ascii_lowercase();
+        self.tenants.remove(&tenant);
+        self.apps.retain(|AppKey(of, _), _| *of != tenant);
+    }
+
+    pub(crate) fn remove_app(&mut self, tenant: &str, client: &str) {
+        self.apps.remove(&AppKey::new(tenant, client));
+    }
+
+    /// The app, made (and its tenant) where it is new.
+    pub(crate) fn app(&mut self, tenant: &str, client: &str) -> &mut App {
+        self.add_tenant(tenant);
+        self.apps.entry(AppKey::new(tenant, client)).or_default()
+    }
+
+    /// The roles to put into a token, or why there is none.
+    pub(crate) fn judge(
+        &mut self,
+        tenant: &str,
+        client: &str,
+        secret: &SecretText,
+        attempt: Try,
+    ) -> Result<Vec<String>, Cause> {
+        self.check_tenant(tenant)?;
+        let key = AppKey::new(tenant, client);
+        let app = self.apps.get_mut(&key).ok_or(Cause::UnknownApp)?;
+        match app.state {
+            AppState::Disabled => return Err(Cause::AppDisabled),
+            AppState::WithoutServicePrincipal => return Err(Cause::NoServicePrincipal),
+            AppState::PublicClient => return Err(Cause::PublicClient),
+            AppState::Active | AppState::BlockedByPolicy => {}
+        }
+        app.check_secret(secret, attempt)?;
+        if app.state == AppState::BlockedByPolicy {
+            return Err(Cause::BlockedByPolicy);
+        }
+        Ok(app.roles.clone())
+    }
+
+    fn check_tenant(&self, tenant: &str) -> Result<(), Cause> {
+        let tenant = tenant.to_ascii_lowercase();
+        if matches!(tenant.as_str(), "common" | "consumers" | "organizations") {
+            return Err(Cause::SharedTenant);
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+        if tenant.is_empty() || !tenant.chars().all(is_name) {
+            return Err(Cause::MalformedTenant);
+        }
+        if !self.tenants.contains(&tenant) {
+            return Err(Cause::UnknownTenant);
+        }
+        Ok(())
+    }
+}
+
+// === impl App ===
+
+impl App {
+    pub(crate) fn add_secret(&mut self, secret: &str, refusals_left: u32) {
+        self.remove_secret(secret);
+        self.secrets.push(Entry { text: SecretText::new(secret), expired: false, refusals_left });
+    }
+
+    pub(crate) fn remove_secret(&mut self, secret: &str) {
+        self.secrets.retain(|entry| !entry.text.is(secret));
+    }
+
+    pub(crate) fn set_secrets(&mut self, secrets: &[&str]) {
+        self.secrets.clear();
+        for secret in secrets {
+            self.add_secret(secret, 0);
+        }
+    }
+
+    /// Marks a secret as expired, adding it where it is new.
+    pub(crate) fn expire_secret(&mut self, secret: &str) {
+        if !self.secrets.iter().any(|entry| entry.text.is(secret)) {
+            self.add_secret(secret, 0);
+        }
+        for entry in &mut self.secrets {
+            entry.expired |= entry.text.is(secret);
+        }
+    }
+
+    fn check_secret(&mut self, secret: &SecretText, attempt: Try) -> Result<(), Cause> {
+        let found = self.secrets.iter_mut().find(|entry| entry.text == *secret);
+        let entry = found.ok_or(Cause::WrongSecret)?;
+        if entry.expired {
+            return Err(Cause::ExpiredSecret);
+        }
+        if entry.refusals_left > 0 {
+            if attempt == Try::Counted {
+                entry.refusals_left -= 1;
+            }
+            return Err(Cause::WrongSecret);
+        }
+        Ok(())
+    }
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            state: AppState::default(),
+            roles: ["Mail.ReadWrite", "Mail.Send"].map(str::to_owned).to_vec(),
+            secrets: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(books: &mut Books, secret: &str, attempt: Try) -> Result<Vec<String>, Cause> {
+        books.judge("T", "c", &SecretText::new(secret), attempt)
+    }
+
+    #[test]
+    fn a_propagating_secret_is_refused_for_counted_tries_only() {
+        let mut books = Books::default();
+        books.app("t", "C").add_secret("s", 1);
+        assert_eq!(judge(&mut books, "s", Try::Unseen), Err(Cause::WrongSecret));
+        assert_eq!(judge(&mut books, "s", Try::Counted), Err(Cause::WrongSecret));
+        assert!(judge(&mut books, "s", Try::Unseen).is_ok());
+    }
+
+    #[test]
+    fn a_blocked_app_still_tells_a_wrong_secret_from_a_right_one() {
+        let mut books = Books::default();
+        let app = books.app("t", "c");
+        app.state = AppState::BlockedByPolicy;
+        app.set_secrets(&["s"]);
+        assert_eq!(judge(&mut books, "x", Try::Counted), Err(Cause::WrongSecret));
+        assert_eq!(judge(&mut books, "s", Try::Counted), Err(Cause::BlockedByPolicy));
+    }
+}

@@ -1,0 +1,100 @@
+//! What can go wrong at the token endpoint besides a refusal.
+
+use std::time::Duration;
+
+use super::refusal::Cause;
+use crate::double::http::{Answer, Manner, What};
+use crate::double::{Delays, RetryAfter};
+
+/// A fault of the token endpoint. Durations are divided by the double's time scale.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// This status, body and headers. The content type is among the headers, or there is none.
+    Status(u16, String, Vec<(String, String)>),
+    /// 503 with an HTML page.
+    Html503,
+    /// 504 without a body.
+    Empty504,
+    /// 429 with `Retry-After`.
+    Throttled {
+        /// What the header says.
+        retry_after: RetryAfter,
+    },
+    /// 307 to this location, which would make a careless client send the secret there.
+    Redirect307(String),
+    /// 200 whose JSON text ends in the middle, with a `Content-Length` that agrees.
+    TruncatedJson,
+    /// 200 with an HTML page, as captive portals give.
+    NotJson,
+    /// No answer for this long, then a reset.
+    Hang(Duration),
+    /// The true answer, its second half this much later than its first.
+    SlowBody(Duration),
+    /// TCP reset instead of an answer.
+    Reset,
+    /// The true refusal without `error_codes`; 7000215 where a token would have been issued.
+    MissingErrorCodes,
+    /// A refusal with this code and `error`; 401 for `invalid_client`, otherwise 400.
+    UnknownCode(u32, String),
+}
+
+/// What a fault leaves of the answer.
+pub(crate) enum Effect {
+    /// Nothing: this instead, and the books are not asked.
+    Instead(What),
+    /// The true answer, sent in this manner.
+    Sent(Manner),
+    /// This refusal.
+    Refused(Cause),
+    /// The true refusal without its codes.
+    WithoutCodes,
+}
+
+impl Fault {
+    /// For records and messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Status(..) => "Status",
+            Self::Html503 => "Html503",
+            Self::Empty504 => "Empty504",
+            Self::Throttled { .. } => "Throttled",
+            Self::Redirect307(_) => "Redirect307",
+            Self::TruncatedJson => "TruncatedJson",
+            Self::NotJson => "NotJson",
+            Self::Hang(_) => "Hang",
+            Self::SlowBody(_) => "SlowBody",
+            Self::Reset => "Reset",
+            Self::MissingErrorCodes => "MissingErrorCodes",
+            Self::UnknownCode(..) => "UnknownCode",
+        }
+    }
+
+    pub(crate) fn effect(self, delays: &Delays) -> Effect {
+        let answer = match self {
+            Self::Status(status, body, headers) => {
+                Answer { status, headers, body: body.into(), manner: Manner::Whole }
+            }
+            Self::Html503 => Answer::html(503, "Service Unavailable"),
+            Self::Empty504 => Answer::empty(504),
+            Self::Throttled { retry_after } => {
+                Answer::json(429, &serde_json::json!({ "error": "temporarily_unavailable" }))
+                    .with_header("retry-after", retry_after.header_value())
+            }
+            Self::Redirect307(to) => Answer::empty(307).with_header("location", to),
+            Self::TruncatedJson => Answer::new(
+                200,
+                "application/json; charset=utf-8",
+                r#"{"token_type":"Bearer","expires_in":3599,"access_tok"#,
+            ),
+            Self::NotJson => Answer::html(200, "Please sign in to the network"),
+            Self::Hang(time) => return Effect::Instead(What::Hang(delays.scaled(time))),
+            Self::Reset => return Effect::Instead(What::Reset),
+            Self::SlowBody(time) => return Effect::Sent(Manner::PauseInHalf(delays.scaled(time))),
+            Self::MissingErrorCodes => return Effect::WithoutCodes,
+            Self::UnknownCode(code, error) => {
+                return Effect::Refused(Cause::Unheard(code, error));
+            }
+        };
+        Effect::Instead(answer.into())
+    }
+}

@@ -1,0 +1,171 @@
+//! Why no token is issued, and Microsoft's error body for it: the AADSTS table, the two layouts of its description, the
+//! ids that are new in every answer. Source: shared/reference/entra.md §1 and §3.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The two layouts of `error_description` seen in the wild.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Trace id, correlation id and timestamp on lines of their own, parted by `\r\n`: the layout of Microsoft's docs.
+    #[default]
+    Lines,
+    /// Everything on one line, parted by spaces.
+    OneLine,
+}
+
+/// Why no token is issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    WrongSecret,
+    ExpiredSecret,
+    UnknownApp,
+    UnknownTenant,
+    MalformedTenant,
+    SharedTenant,
+    NoServicePrincipal,
+    AppDisabled,
+    PublicClient,
+    BlockedByPolicy,
+    MissingParameter(&'static str),
+    MissingSecret,
+    Malformed,
+    WrongGrant,
+    WrongScope,
+    /// A code and an `error` nobody knows.
+    Unheard(u32, String),
+}
+
+/// One refusal, ready to be written.
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) error: String,
+    pub(crate) code: u32,
+    text: String,
+}
+
+/// What is particular to one answer.
+pub(crate) struct Occasion {
+    trace_id: String,
+    correlation_id: String,
+    timestamp: String,
+    layout: Layout,
+}
+
+/// A GUID-shaped id, new in every call.
+pub(crate) fn fresh_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let nanos = Timestamp::now().as_nanosecond() as u64;
+    // The count makes it unique in this process, the clock between processes.
+    format!(
+        "{:08x}-{:04x}-4{:03x}-9{:03x}-{:012x}",
+        nanos >> 32,
+        (nanos >> 16) & 0xffff,
+        nanos & 0xfff,
+        std::process::id() & 0xfff,
+        count
+    )
+}
+
+// === impl Cause ===
+
+impl Cause {
+    pub(crate) fn refusal(&self, tenant: &str, client: &str) -> Refusal {
+        let (status, error, code, text) = match self {
+            Self::WrongSecret => (401, "invalid_client", 7_000_215, format!("Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client}'.")),
+            Self::ExpiredSecret => (401, "invalid_client", 7_000_222, format!("The provided client secret keys for app '{client}' are expired. Create new keys for your app or consider using certificate credentials for added security.")),
+            Self::UnknownApp => (400, "unauthorized_client", 700_016, format!("Application with identifier '{client}' was not found in the directory '{tenant}'.")),
+            Self::UnknownTenant => (400, "invalid_tenant", 90_002, format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")),
+            Self::MalformedTenant => (400, "invalid_request", 900_023, format!("Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain.")),
+            Self::SharedTenant => (400, "invalid_request", 9_001_023, "The grant type is not supported over the /common or /consumers endpoints. Please use the /organizations or tenant-specific endpoint.".to_owned()),
+            Self::NoServicePrincipal => (401, "invalid_client", 7_000_229, format!("The client application '{client}' is missing service principal in the tenant '{tenant}'.")),
+            Self::AppDisabled => (400, "unauthorized_client", 7_000_112, format!("Application '{client}' is disabled.")),
+            Self::PublicClient => (401, "invalid_client", 700_025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.".to_owned()),
+            Self::BlockedByPolicy => (400, "invalid_grant", 53_003, "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.".to_owned()),
+            Self::MissingParameter(name) => (400, "invalid_request", 900_144, format!("The request body must contain the following parameter: '{name}'.")),
+            Self::MissingSecret => (401, "invalid_client", 7_000_218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.".to_owned()),
+            Self::Malformed => (400, "invalid_request", 9_002_313, "Invalid request. Request is malformed or invalid.".to_owned()),
+            Self::WrongGrant => (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.".to_owned()),
+            Self::WrongScope => (400, "invalid_scope", 70_011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid.".to_owned()),
+            Self::Unheard(code, error) => {
+                let status = if error == "invalid_client" { 401 } else { 400 };
+                return Refusal { status, error: error.clone(), code: *code, text: "Something nobody has heard of.".to_owned() };
+            }
+        };
+        Refusal { status, error: error.to_owned(), code, text }
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(crate) fn body(&self, occasion: &Occasion) -> Value {
+        let mut body = json!({
+            "error": self.error,
+            "error_description": occasion.describe(self.code, &self.text),
+            "error_codes": [self.code],
+            "timestamp": occasion.timestamp,
+            "trace_id": occasion.trace_id,
+            "correlation_id": occasion.correlation_id,
+        });
+        // Only where Microsoft's lookup page knows the code.
+        if !matches!(self.code, 7_000_229 | 900_023) {
+            let uri = format!("https://login.microsoftonline.com/error?code={}", self.code);
+            body["error_uri"] = uri.into();
+        }
+        body
+    }
+}
+
+// === impl Occasion ===
+
+impl Occasion {
+    /// `client_request_id` comes back as the correlation id, as Microsoft does.
+    pub(crate) fn new(client_request_id: Option<&str>, layout: Layout) -> Self {
+        Self {
+            trace_id: fresh_id(),
+            correlation_id: client_request_id.map_or_else(fresh_id, str::to_owned),
+            timestamp: Timestamp::now().strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            layout,
+        }
+    }
+
+    fn describe(&self, code: u32, text: &str) -> String {
+        let between = match self.layout {
+            Layout::Lines => "\r\n",
+            Layout::OneLine => " ",
+        };
+        [
+            format!("AADSTS{code}: {text}"),
+            format!("Trace ID: {}", self.trace_id),
+            format!("Correlation ID: {}", self.correlation_id),
+            format!("Timestamp: {}", self.timestamp),
+        ]
+        .join(between)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_the_shape_of_guids_and_never_repeat() {
+        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| fresh_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        for id in ids {
+            let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+            assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+        }
+    }
+
+    #[test]
+    fn an_unheard_code_keeps_its_error_and_gets_the_status_of_its_kind() {
+        let of = |error: &str| Cause::Unheard(123, error.to_owned()).refusal("t", "c");
+        assert_eq!((of("invalid_client").status, of("new_error").status), (401, 400));
+        assert_eq!(of("new_error").error, "new_error");
+    }
+}

@@ -1,0 +1,76 @@
+//! An access token in the shape of Entra's: three base64url parts, the claims an app-only token has, a signature that is
+//! the same in all of them, so that a leak test has something to search for.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::refusal::fresh_id;
+
+/// The signature part of every token of the double; a text that holds it holds a token.
+pub const TOKEN_SIGNATURE: &str = "a2l0LXRva2VuLXNpZ25hdHVyZS1ub3QtYS1yZWFsLW9uZQ";
+
+const LIFETIME: i64 = 3599;
+
+/// The body of a 200 answer. `roles` absent where there are none, as at Microsoft.
+pub(crate) fn answer(tenant: &str, client: &str, scope: &str, roles: &[String]) -> Value {
+    json!({
+        "token_type": "Bearer",
+        "expires_in": LIFETIME,
+        "ext_expires_in": LIFETIME,
+        "access_token": token(tenant, client, scope, roles),
+    })
+}
+
+fn token(tenant: &str, client: &str, scope: &str, roles: &[String]) -> String {
+    let now = Timestamp::now().as_second();
+    let header = json!({ "typ": "JWT", "alg": "RS256", "kid": "kit" });
+    let mut claims = json!({
+        "aud": scope.strip_suffix("/.default").unwrap_or(scope),
+        "iss": format!("https://sts.windows.net/{tenant}/"),
+        "iat": now,
+        "nbf": now,
+        "exp": now + LIFETIME,
+        "appid": client,
+        "appidacr": "1",
+        "idtyp": "app",
+        "tid": tenant,
+        "uti": fresh_id(),
+        "ver": "1.0",
+    });
+    if !roles.is_empty() {
+        claims["roles"] = json!(roles);
+    }
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{TOKEN_SIGNATURE}", part(header), part(claims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(roles: &[&str]) -> Value {
+        let roles: Vec<String> = roles.iter().copied().map(str::to_owned).collect();
+        let token = token("t", "c", "https://graph.microsoft.com/.default", &roles);
+        let parts: Vec<&str> = token.split('.').collect();
+        assert_eq!(parts[2], TOKEN_SIGNATURE);
+        let decoded = URL_SAFE_NO_PAD.decode(parts[1]).expect("base64url");
+        serde_json::from_slice(&decoded).expect("JSON")
+    }
+
+    #[test]
+    fn a_token_names_tenant_app_audience_and_roles() {
+        let claims = claims(&["Mail.Send"]);
+        assert_eq!(claims["tid"], "t");
+        assert_eq!(claims["appid"], "c");
+        assert_eq!(claims["idtyp"], "app");
+        assert_eq!(claims["aud"], "https://graph.microsoft.com");
+        assert_eq!(claims["roles"], json!(["Mail.Send"]));
+    }
+
+    #[test]
+    fn a_token_without_roles_has_no_roles_claim() {
+        assert_eq!(claims(&[]).get("roles"), None);
+    }
+}

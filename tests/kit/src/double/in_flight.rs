@@ -1,0 +1,82 @@
+//! How many requests are open at once, as a client can know it: from the arrival of the request until the last byte of the
+//! answer is handed over, the connection is closed by the double, or the client has hung up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The open requests of one account or service.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    open: AtomicUsize,
+    most: AtomicUsize,
+    hanging: AtomicUsize,
+}
+
+/// One open request; closed when dropped.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<InFlight>);
+
+/// One request that is kept waiting on purpose; over when dropped.
+#[derive(Debug)]
+pub(crate) struct Hanging(Arc<InFlight>);
+
+// === impl InFlight ===
+
+impl InFlight {
+    /// Opens a request and says how many are open with it.
+    pub(crate) fn enter(self: &Arc<Self>) -> (Open, usize) {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(open, Ordering::SeqCst);
+        (Open(Arc::clone(self)), open)
+    }
+
+    pub(crate) fn now(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hang(self: &Arc<Self>) -> Hanging {
+        self.hanging.fetch_add(1, Ordering::SeqCst);
+        Hanging(Arc::clone(self))
+    }
+
+    /// Whether a request is kept waiting on purpose. Its client may have given up without the double having noticed yet.
+    pub(crate) fn hangs(&self) -> bool {
+        self.hanging.load(Ordering::SeqCst) > 0
+    }
+}
+
+// === impl Open, Hanging ===
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.hanging.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_ever_open_stays_after_the_requests_are_closed() {
+        let lane = Arc::new(InFlight::default());
+        let (first, alone) = lane.enter();
+        let (second, together) = lane.enter();
+        assert_eq!((alone, together), (1, 2));
+
+        let hanging = lane.hang();
+        assert!(lane.hangs());
+        drop((first, second, hanging));
+        assert_eq!((lane.now(), lane.most(), lane.hangs()), (0, 2, false));
+    }
+}

@@ -1,0 +1,153 @@
+//! The rules of the credentials API, on the books alone: what is refused, what is stored, what is answered. Constants other
+//! than `INVALID_CLIENT_SECRET` are the double's own: the vendor names no other.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::answer::{ExpiryEcho, in_use, problem, shown, unprocessable};
+use super::books::{Books, Credential};
+use super::route::{Op, Route};
+use crate::double::SecretText;
+use crate::double::http::Answer;
+
+const DEFAULT_NAME: &str = "Microsoft Graph credential";
+
+/// The API as it stands for one request.
+pub(crate) struct Api<'a> {
+    pub(crate) books: &'a mut Books,
+    pub(crate) account: &'a str,
+    /// Whether Microsoft issues a token for tenant, client and secret.
+    pub(crate) proves: &'a dyn Fn(&str, &str, &SecretText) -> bool,
+    pub(crate) rules: Rules,
+}
+
+/// What the vendor leaves open.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) in_use_status: u16,
+    pub(crate) prove_updates: bool,
+    pub(crate) expiry_echo: ExpiryEcho,
+}
+
+/// What came of it.
+pub(crate) struct Done {
+    pub(crate) answer: Answer,
+    pub(crate) credential_id: Option<i64>,
+}
+
+type Object = Map<String, Value>;
+type Refused = Answer;
+
+impl Api<'_> {
+    /// `body` is the request's JSON object, where it has one.
+    pub(crate) fn perform(mut self, route: &Route, body: Option<&Object>) -> Done {
+        let id = route.id;
+        let result = match (route.op, id) {
+            (Op::List, _) => Ok((self.list(), None)),
+            (Op::Create, _) => self.create(body),
+            (Op::Rename | Op::Update, Some(id)) => self.update(id, body),
+            (Op::Delete, Some(id)) => self.delete(id),
+            _ => Err(problem(404)),
+        };
+        match result {
+            Ok((answer, made)) => Done { answer, credential_id: made.or(id) },
+            Err(answer) => Done { answer, credential_id: id },
+        }
+    }
+
+    fn list(&self) -> Answer {
+        let credentials = self.books.credentials(self.account);
+        let echo = self.rules.expiry_echo;
+        let all: Vec<Value> = credentials.iter().map(|it| shown(it, echo)).collect();
+        Answer::json(200, &json!({ "credentials": all }))
+    }
+
+    fn create(&mut self, body: Option<&Object>) -> Result<(Answer, Option<i64>), Refused> {
+        let body = body.ok_or_else(|| unprocessable("INVALID_REQUEST_BODY"))?;
+        let credential = Credential {
+            credential_id: 0,
+            tenant_id: required(body, "tenant_id")?.to_owned(),
+            client_id: required(body, "client_id")?.to_owned(),
+            secret: SecretText::new(required(body, "client_secret")?),
+            secret_expires_at: expiry(required(body, "secret_expires_at")?)?.to_owned(),
+            name: optional(body, "name")?.unwrap_or(DEFAULT_NAME).to_owned(),
+            created_at: Timestamp::now(),
+        };
+        self.prove(&credential.tenant_id, &credential.client_id, &credential.secret)?;
+        let id = self.books.put(self.account, credential.clone());
+        let stored = Credential { credential_id: id, ..credential };
+        let answer = Answer::json(201, &shown(&stored, self.rules.expiry_echo));
+        Ok((answer, Some(id)))
+    }
+
+    fn update(&mut self, id: i64, body: Option<&Object>) -> Result<(Answer, Option<i64>), Refused> {
+        let found = self.books.credential(self.account, id);
+        let mut credential = found.ok_or_else(|| problem(404))?.clone();
+        let body = body.ok_or_else(|| unprocessable("INVALID_REQUEST_BODY"))?;
+        for fixed in ["tenant_id", "client_id"] {
+            if body.contains_key(fixed) {
+                return Err(unprocessable("FIELD_NOT_UPDATABLE"));
+            }
+        }
+        match (body.contains_key("client_secret"), body.contains_key("secret_expires_at")) {
+            (false, false) => {}
+            (true, true) => {
+                credential.secret = SecretText::new(required(body, "client_secret")?);
+                expiry(required(body, "secret_expires_at")?)?.clone_into(&mut credential.secret_expires_at);
+                if self.rules.prove_updates {
+                    self.prove(&credential.tenant_id, &credential.client_id, &credential.secret)?;
+                }
+            }
+            _ => return Err(unprocessable("SECRET_AND_EXPIRY_BELONG_TOGETHER")),
+        }
+        if let Some(name) = optional(body, "name")? {
+            name.clone_into(&mut credential.name);
+        }
+        let answer = Answer::json(200, &shown(&credential, self.rules.expiry_echo));
+        self.books.put(self.account, credential);
+        Ok((answer, None))
+    }
+
+    fn delete(&mut self, id: i64) -> Result<(Answer, Option<i64>), Refused> {
+        if self.books.credential(self.account, id).is_none() {
+            return Err(problem(404));
+        }
+        if self.books.is_in_use(id) {
+            return Err(in_use(self.rules.in_use_status));
+        }
+        self.books.remove(self.account, id);
+        Ok((Answer::empty(204), None))
+    }
+
+    fn prove(&self, tenant: &str, client: &str, secret: &SecretText) -> Result<(), Refused> {
+        if (self.proves)(tenant, client, secret) {
+            return Ok(());
+        }
+        Err(unprocessable("INVALID_CLIENT_SECRET"))
+    }
+}
+
+fn required<'a>(body: &'a Object, name: &str) -> Result<&'a str, Refused> {
+    let constant = name.to_ascii_uppercase();
+    match body.get(name) {
+        None => Err(unprocessable(&format!("MISSING_{constant}"))),
+        Some(Value::String(text)) if text.is_empty() => Err(unprocessable(&format!("MISSING_{constant}"))),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(unprocessable(&format!("INVALID_{constant}"))),
+    }
+}
+
+/// A field that may be left out, but not be null: Woodpecker is said not to like explicit nulls.
+fn optional<'a>(body: &'a Object, name: &str) -> Result<Option<&'a str>, Refused> {
+    if body.contains_key(name) {
+        return required(body, name).map(Some);
+    }
+    Ok(None)
+}
+
+fn expiry(text: &str) -> Result<&str, Refused> {
+    match text.parse::<Timestamp>() {
+        Ok(_) => Ok(text),
+        Err(_) => Err(unprocessable("INVALID_SECRET_EXPIRES_AT")),
+    }
+}

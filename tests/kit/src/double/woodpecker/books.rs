@@ -1,0 +1,179 @@
+//! What the double of Woodpecker knows: API keys, accounts, the client companies of agencies, and the credentials of each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use crate::double::SecretText;
+
+/// The first id that is given away; the documentation's sample.
+const FIRST_ID: i64 = 22_334_455;
+
+/// A credential as stored at Woodpecker. The secret is kept, and only compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Unique in the whole double; 0 asks [`crate::woodpecker::Woodpecker::put`] for a fresh one.
+    pub credential_id: i64,
+    /// Microsoft Entra tenant id, as sent.
+    pub tenant_id: String,
+    /// Application client id, as sent.
+    pub client_id: String,
+    /// ISO 8601, as sent.
+    pub secret_expires_at: String,
+    /// Display name.
+    pub name: String,
+    /// The client secret.
+    pub secret: SecretText,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+/// Keys and books by account. A company of an agency is an account of its own, named `<agency>/<company id>`.
+#[derive(Default)]
+pub(crate) struct Books {
+    keys: HashMap<String, Key>,
+    accounts: BTreeMap<String, BTreeMap<i64, Credential>>,
+    in_use: BTreeSet<i64>,
+    given: i64,
+}
+
+struct Key {
+    account: String,
+    revoked: bool,
+}
+
+/// Whose key it is.
+pub(crate) enum Holder {
+    Account(String),
+    Revoked(String),
+    Nobody,
+}
+
+/// The name of a company's account.
+pub(crate) fn company_account(agency: &str, company: &str) -> String {
+    format!("{agency}/{company}")
+}
+
+// === impl Credential ===
+
+impl Credential {
+    /// One with a fresh id, stored now: for entries that were there before the operator, or are someone else's.
+    pub fn new(tenant: &str, client: &str, secret: &str, expires_at: &str, name: &str) -> Self {
+        Self {
+            credential_id: 0,
+            tenant_id: tenant.to_owned(),
+            client_id: client.to_owned(),
+            secret_expires_at: expires_at.to_owned(),
+            name: name.to_owned(),
+            secret: SecretText::new(secret),
+            created_at: Timestamp::now(),
+        }
+    }
+}
+
+// === impl Books ===
+
+impl Books {
+    pub(crate) fn add_account(&mut self, account: &str, api_key: &str) {
+        self.accounts.entry(account.to_owned()).or_default();
+        let key = Key { account: account.to_owned(), revoked: false };
+        self.keys.insert(api_key.to_owned(), key);
+    }
+
+    pub(crate) fn add_company(&mut self, agency: &str, company: &str) {
+        let account = company_account(agency, company);
+        self.accounts.entry(account).or_default();
+    }
+
+    pub(crate) fn revoke_key(&mut self, api_key: &str) {
+        if let Some(key) = self.keys.get_mut(api_key) {
+            key.revoked = true;
+        }
+    }
+
+    pub(crate) fn holder(&self, api_key: &str) -> Holder {
+        match self.keys.get(api_key) {
+            None => Holder::Nobody,
+            Some(key) if key.revoked => Holder::Revoked(key.account.clone()),
+            Some(key) => Holder::Account(key.account.clone()),
+        }
+    }
+
+    pub(crate) fn knows(&self, account: &str) -> bool {
+        self.accounts.contains_key(account)
+    }
+
+    pub(crate) fn has_several_accounts(&self) -> bool {
+        self.accounts.len() > 1
+    }
+
+    /// In the order of their ids.
+    pub(crate) fn credentials(&self, account: &str) -> Vec<Credential> {
+        let found = self.accounts.get(account);
+        found.map_or_else(Vec::new, |them| them.values().cloned().collect())
+    }
+
+    pub(crate) fn credential(&mut self, account: &str, id: i64) -> Option<&mut Credential> {
+        self.accounts.get_mut(account)?.get_mut(&id)
+    }
+
+    /// Stores a credential, in the place of the one with its id if there is one, and says its id.
+    pub(crate) fn put(&mut self, account: &str, mut credential: Credential) -> i64 {
+        if credential.credential_id == 0 {
+            credential.credential_id = self.fresh_id();
+        }
+        let id = credential.credential_id;
+        let account = self.accounts.entry(account.to_owned()).or_default();
+        account.insert(id, credential);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, account: &str, id: i64) -> bool {
+        let found = self.accounts.get_mut(account);
+        found.is_some_and(|them| them.remove(&id).is_some())
+    }
+
+    pub(crate) fn mark_in_use(&mut self, id: i64) {
+        self.in_use.insert(id);
+    }
+
+    pub(crate) fn release(&mut self, id: i64) {
+        self.in_use.remove(&id);
+    }
+
+    pub(crate) fn is_in_use(&self, id: i64) -> bool {
+        self.in_use.contains(&id)
+    }
+
+    fn fresh_id(&mut self) -> i64 {
+        loop {
+            let id = FIRST_ID + self.given;
+            self.given += 1;
+            if !self.accounts.values().any(|them| them.contains_key(&id)) {
+                return id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_ids_start_at_the_sample_and_step_over_ids_that_are_taken() {
+        let mut books = Books::default();
+        let foreign = || Credential::new("t", "c", "s", "2030-01-01T00:00:00Z", "n");
+        let mut taken = foreign();
+        taken.credential_id = FIRST_ID + 1;
+        books.put("b", taken);
+        let ids = [books.put("a", foreign()), books.put("a", foreign())];
+        assert_eq!(ids, [22_334_455, 22_334_457]);
+    }
+
+    #[test]
+    fn a_credential_does_not_print_its_secret() {
+        let credential = Credential::new("t", "c", "canary", "2030-01-01T00:00:00Z", "n");
+        assert!(!format!("{credential:?}").contains("canary"));
+    }
+}

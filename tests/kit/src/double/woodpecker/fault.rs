@@ -1,0 +1,166 @@
+//! What can go wrong at Woodpecker's side, told apart by whether the request took effect.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::answer::problem;
+use super::api::Done;
+use crate::double::http::{Answer, Manner, What};
+use crate::double::{Delays, RetryAfter};
+
+/// A fault of one operation. Durations are divided by the double's time scale.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// No effect; this status and JSON body.
+    RefusedBefore(u16, Value),
+    /// Takes effect; then a TCP reset without an answer.
+    ProcessedThenReset,
+    /// Takes effect; then half of the true answer and a closed connection. A reset where the answer has no body.
+    ProcessedThenTruncated,
+    /// Takes effect at once; then no answer for this long and a reset.
+    ProcessedThenHang(Duration),
+    /// Takes effect; then the vendor's 500.
+    ProcessedThen500,
+    /// No effect; the vendor's 500.
+    Http500Before,
+    /// A reset at once; takes effect this much later.
+    ProcessedLate(Duration),
+    /// No effect; 429.
+    Throttled {
+        /// The `Retry-After` header; the vendor documents none.
+        retry_after: Option<RetryAfter>,
+    },
+    /// No effect; 502 with an HTML page.
+    Html502,
+    /// Takes effect; the true status with this body.
+    WrongShape(Value),
+    /// Takes effect; the true status without a body.
+    EmptyBody,
+    /// No effect; the vendor's 401.
+    Unauthorized,
+    /// Takes effect and is answered, but only after this long, even if the client has gone by then.
+    Slow(Duration),
+    /// No effect; no answer for this long, then a reset.
+    Hang(Duration),
+    /// For listings: 200 with `{}`.
+    ListingWithoutArray,
+    /// For listings: 200 with an empty array.
+    ListingEmpty,
+    /// For listings: the true one without these ids.
+    ListingOmits(Vec<i64>),
+    /// For listings: the true one without any `name`.
+    ListingWithoutNames,
+    /// No effect; a TCP reset.
+    ConnectionReset,
+}
+
+/// When the request takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Never,
+    Now,
+    After(Duration),
+    /// Now, and answered only after it.
+    AfterWaiting(Duration),
+}
+
+impl Fault {
+    /// For records and messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::RefusedBefore(..) => "RefusedBefore",
+            Self::ProcessedThenReset => "ProcessedThenReset",
+            Self::ProcessedThenTruncated => "ProcessedThenTruncated",
+            Self::ProcessedThenHang(_) => "ProcessedThenHang",
+            Self::ProcessedThen500 => "ProcessedThen500",
+            Self::Http500Before => "Http500Before",
+            Self::ProcessedLate(_) => "ProcessedLate",
+            Self::Throttled { .. } => "Throttled",
+            Self::Html502 => "Html502",
+            Self::WrongShape(_) => "WrongShape",
+            Self::EmptyBody => "EmptyBody",
+            Self::Unauthorized => "Unauthorized",
+            Self::Slow(_) => "Slow",
+            Self::Hang(_) => "Hang",
+            Self::ListingWithoutArray => "ListingWithoutArray",
+            Self::ListingEmpty => "ListingEmpty",
+            Self::ListingOmits(_) => "ListingOmits",
+            Self::ListingWithoutNames => "ListingWithoutNames",
+            Self::ConnectionReset => "ConnectionReset",
+        }
+    }
+
+    pub(crate) fn effect(&self) -> Effect {
+        match self {
+            Self::RefusedBefore(..)
+            | Self::Http500Before
+            | Self::Throttled { .. }
+            | Self::Html502
+            | Self::Unauthorized
+            | Self::Hang(_)
+            | Self::ConnectionReset => Effect::Never,
+            Self::ProcessedLate(time) => Effect::After(*time),
+            Self::Slow(time) => Effect::AfterWaiting(*time),
+            Self::ProcessedThenReset
+            | Self::ProcessedThenTruncated
+            | Self::ProcessedThenHang(_)
+            | Self::ProcessedThen500
+            | Self::WrongShape(_)
+            | Self::EmptyBody
+            | Self::ListingWithoutArray
+            | Self::ListingEmpty
+            | Self::ListingOmits(_)
+            | Self::ListingWithoutNames => Effect::Now,
+        }
+    }
+
+    /// What the client gets where the request did not take effect, or not yet.
+    pub(crate) fn instead(self, delays: &Delays) -> What {
+        match self {
+            Self::RefusedBefore(status, body) => Answer::json(status, &body).into(),
+            Self::Http500Before => problem(500).into(),
+            Self::Html502 => Answer::html(502, "Bad Gateway").into(),
+            Self::Unauthorized => problem(401).into(),
+            Self::Throttled { retry_after: None } => problem(429).into(),
+            Self::Throttled { retry_after: Some(when) } => {
+                problem(429).with_header("retry-after", when.header_value()).into()
+            }
+            Self::Hang(time) => What::Hang(delays.scaled(time)),
+            _ => What::Reset,
+        }
+    }
+
+    /// What the client gets after the request took effect.
+    pub(crate) fn after(self, done: Done, delays: &Delays) -> What {
+        let answer = done.answer;
+        match self {
+            Self::ProcessedThenReset => What::Reset,
+            Self::ProcessedThenTruncated if answer.body.is_empty() => What::Reset,
+            Self::ProcessedThenTruncated => answer.sent(Manner::CutInHalf).into(),
+            Self::ProcessedThenHang(time) => What::Hang(delays.scaled(time)),
+            Self::ProcessedThen500 => problem(500).into(),
+            Self::WrongShape(body) => Answer::json(answer.status, &body).into(),
+            Self::EmptyBody => Answer::empty(answer.status).into(),
+            Self::ListingWithoutArray => Answer::json(200, &json!({})).into(),
+            Self::ListingEmpty => Answer::json(200, &json!({ "credentials": [] })).into(),
+            Self::ListingOmits(ids) => edit_listing(answer, |all| {
+                all.retain(|it| !ids.iter().any(|id| it["credential_id"] == *id));
+            }),
+            Self::ListingWithoutNames => edit_listing(answer, |all| {
+                for it in all.iter_mut().filter_map(Value::as_object_mut) {
+                    it.remove("name");
+                }
+            }),
+            _ => answer.into(),
+        }
+    }
+}
+
+fn edit_listing(answer: Answer, edit: impl FnOnce(&mut Vec<Value>)) -> What {
+    let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if let Some(all) = body.get_mut("credentials").and_then(Value::as_array_mut) {
+        edit(all);
+    }
+    Answer::json(answer.status, &body).into()
+}

@@ -1,0 +1,232 @@
+//! Woodpecker's office: takes a request in, finds whose it is, keeps the record, and lets the API or the script of faults
+//! answer. The work goes on when the client hangs up, as a server's does.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::answer::{ExpiryEcho, problem};
+use super::api::{Api, Done, Rules};
+use super::books::{Books, Holder, company_account};
+use super::fault::{Effect, Fault};
+use super::lane::Lane;
+use super::record::Request as Record;
+use super::route::{Op, Route};
+use crate::double::entra::desk::Desk;
+use crate::double::http::{Reply, Request, What};
+use crate::double::script::Script;
+use crate::double::{Delays, SecretText, lock};
+
+/// Everything the double of Woodpecker holds.
+pub(crate) struct Office {
+    pub(crate) books: Mutex<Books>,
+    /// By account and operation; `None` is every account.
+    pub(crate) script: Mutex<Script<(Option<String>, Op), Fault>>,
+    pub(crate) records: Mutex<Vec<Record>>,
+    pub(crate) manners: Mutex<Manners>,
+    pub(crate) delays: Delays,
+    lanes: Mutex<HashMap<String, Arc<Lane>>>,
+}
+
+/// What can be switched.
+#[derive(Clone)]
+pub(crate) struct Manners {
+    pub(crate) ignore_company_header: bool,
+    pub(crate) enforce_lane: bool,
+    pub(crate) service_time: Duration,
+    pub(crate) rules: Rules,
+    pub(crate) microsoft: Option<Arc<Desk>>,
+}
+
+/// A request on its way, with all that is needed to carry it out.
+#[derive(Clone)]
+struct Job {
+    office: Arc<Office>,
+    account: String,
+    route: Route,
+    body: Option<Value>,
+    number: usize,
+    lane: Arc<Lane>,
+    manners: Manners,
+}
+
+/// A client that gave up on a request kept waiting may send its next one before the double has noticed.
+const NOTICE: Duration = Duration::from_millis(25);
+
+// === impl Office ===
+
+impl Office {
+    pub(crate) fn new() -> Self {
+        let rules = Rules { in_use_status: 409, prove_updates: false, expiry_echo: ExpiryEcho::default() };
+        Self {
+            books: Mutex::default(),
+            script: Mutex::new(Script::new()),
+            records: Mutex::default(),
+            manners: Mutex::new(Manners {
+                ignore_company_header: false,
+                enforce_lane: false,
+                service_time: Duration::ZERO,
+                rules,
+                microsoft: None,
+            }),
+            delays: Delays::new(),
+            lanes: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn lane(&self, account: &str) -> Arc<Lane> {
+        let mut lanes = lock(&self.lanes);
+        let lane = lanes.entry(account.to_owned());
+        Arc::clone(lane.or_insert_with(|| Arc::new(Lane::new())))
+    }
+
+    pub(crate) async fn serve(self: Arc<Self>, request: Request) -> Reply {
+        let body = json_of(&request);
+        let route = Route::of(&request, body.as_ref());
+        let manners = lock(&self.manners).clone();
+        let (account, admitted) = self.admit(&request, &manners);
+        let record = Record::new(&request, &route, body.as_ref(), account.as_deref());
+        let number = self.remember(record);
+        let account = match (admitted, account) {
+            (Ok(()), Some(account)) if route.op != Op::Other => account,
+            (admitted, _) => {
+                let status = admitted.err().unwrap_or(404);
+                let what = What::from(problem(status));
+                self.note(number, |record| record.status = what.status());
+                return Reply { what, held: Vec::new() };
+            }
+        };
+
+        let lane = self.lane(&account);
+        if lane.in_flight.hangs() {
+            tokio::time::sleep(NOTICE).await;
+        }
+        let (open, together) = lane.in_flight.enter();
+        self.note(number, |record| record.in_flight_at_start = together);
+        let office = Arc::clone(&self);
+        let job = Job { office, account, route, body, number, lane: Arc::clone(&lane), manners };
+        let work = tokio::spawn(job.run());
+        let Ok(mut reply) = work.await else {
+            return Reply { what: What::Reset, held: vec![Box::new(open)] };
+        };
+        if let What::Hang(_) = reply.what {
+            reply.held.push(Box::new(lane.in_flight.hang()));
+        }
+        reply.held.push(Box::new(open));
+        reply
+    }
+
+    /// Whose request it is, as far as that can be told, and the status it is turned away with.
+    fn admit(&self, request: &Request, manners: &Manners) -> (Option<String>, Result<(), u16>) {
+        let books = lock(&self.books);
+        let account = match books.holder(request.header("x-api-key").unwrap_or_default()) {
+            Holder::Nobody => return (None, Err(401)),
+            Holder::Revoked(account) => return (Some(account), Err(401)),
+            Holder::Account(account) => account,
+        };
+        let Some(company) = request.header("x-company-id") else {
+            return (Some(account), Ok(()));
+        };
+        if manners.ignore_company_header {
+            return (Some(account), Ok(()));
+        }
+        let of_company = company_account(&account, company);
+        if books.knows(&of_company) {
+            return (Some(of_company), Ok(()));
+        }
+        // What the vendor does with a company id it does not know is not documented.
+        (Some(account), Err(404))
+    }
+
+    fn remember(&self, record: Record) -> usize {
+        let mut records = lock(&self.records);
+        records.push(record);
+        records.len() - 1
+    }
+
+    fn note(&self, number: usize, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = lock(&self.records).get_mut(number) {
+            change(record);
+        }
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    async fn run(self) -> Reply {
+        let mut held: Vec<Box<dyn std::any::Any + Send>> = Vec::new();
+        if self.manners.enforce_lane {
+            match self.lane.queue(&self.office.delays).await {
+                Ok(turn) => held.push(Box::new(turn)),
+                Err(_) => return self.reply(problem(429).into(), held),
+            }
+        }
+        self.office.delays.pause(self.manners.service_time).await;
+        let what = self.carry_out().await;
+        self.reply(what, held)
+    }
+
+    async fn carry_out(&self) -> What {
+        let op = self.route.op;
+        let keys = [(Some(self.account.clone()), op), (None, op)];
+        let fault = lock(&self.office.script).take(&keys);
+        let Some(fault) = fault else {
+            return self.perform().answer.into();
+        };
+        let delays = &self.office.delays;
+        self.office.note(self.number, |record| record.fault = Some(fault.name()));
+        match fault.effect() {
+            Effect::Never => fault.instead(delays),
+            Effect::Now => fault.after(self.perform(), delays),
+            Effect::AfterWaiting(time) => {
+                let _waiting = self.lane.in_flight.hang();
+                delays.pause(time).await;
+                fault.after(self.perform(), delays)
+            }
+            Effect::After(time) => {
+                let later = self.clone();
+                tokio::spawn(async move {
+                    later.office.delays.pause(time).await;
+                    later.perform();
+                });
+                fault.instead(delays)
+            }
+        }
+    }
+
+    fn perform(&self) -> Done {
+        let microsoft = self.manners.microsoft.as_ref();
+        let proves = |tenant: &str, client: &str, secret: &SecretText| {
+            microsoft.is_none_or(|it| it.accepts(tenant, client, secret))
+        };
+        let body = self.body.as_ref().and_then(Value::as_object);
+        let mut books = lock(&self.office.books);
+        let listed = books.credentials(&self.account).len();
+        let api =
+            Api { books: &mut books, account: &self.account, proves: &proves, rules: self.manners.rules };
+        let done = api.perform(&self.route, body);
+        drop(books);
+        self.office.note(self.number, |record| {
+            record.took_effect = done.answer.status < 300;
+            record.credential_id = done.credential_id;
+            record.listed = (self.route.op == Op::List).then_some(listed);
+        });
+        done
+    }
+
+    fn reply(&self, what: What, held: Vec<Box<dyn std::any::Any + Send>>) -> Reply {
+        self.office.note(self.number, |record| record.status = what.status());
+        Reply { what, held }
+    }
+}
+
+/// The body, where it is JSON and says so.
+fn json_of(request: &Request) -> Option<Value> {
+    if !request.has_content_type("application/json") {
+        return None;
+    }
+    serde_json::from_slice(&request.body).ok()
+}

@@ -1,0 +1,105 @@
+//! Which of the API's operations a request is.
+
+use serde_json::Value;
+
+use crate::double::http::Request;
+
+const CREDENTIALS: &str = "/rest/v2/mailboxes/microsoft/credentials";
+
+/// The operations of the credentials API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// `GET …/credentials`.
+    List,
+    /// `POST …/credentials`.
+    Create,
+    /// `PATCH …/credentials/{id}` with neither secret nor expiry.
+    Rename,
+    /// `PATCH …/credentials/{id}` with a secret or an expiry.
+    Update,
+    /// `DELETE …/credentials/{id}`.
+    Delete,
+    /// Anything else: 404.
+    Other,
+}
+
+/// An operation and what it is about.
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub(crate) op: Op,
+    pub(crate) id: Option<i64>,
+}
+
+impl Op {
+    /// Whether it is meant to change something.
+    pub fn is_write(self) -> bool {
+        !matches!(self, Self::List | Self::Other)
+    }
+}
+
+impl Route {
+    /// `body` is the request's, where it is JSON.
+    pub(crate) fn of(request: &Request, body: Option<&Value>) -> Self {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let rest = path.strip_prefix(CREDENTIALS);
+        let id = rest.and_then(|rest| rest.strip_prefix('/')?.parse().ok());
+        let op = match (request.method.as_str(), rest, id) {
+            ("GET", Some(""), _) => Op::List,
+            ("POST", Some(""), _) => Op::Create,
+            ("DELETE", _, Some(_)) => Op::Delete,
+            ("PATCH", _, Some(_)) if names_secret(body) => Op::Update,
+            ("PATCH", _, Some(_)) => Op::Rename,
+            _ => Op::Other,
+        };
+        Self { op, id }
+    }
+}
+
+fn names_secret(body: Option<&Value>) -> bool {
+    let has = |name| body.is_some_and(|body| body.get(name).is_some());
+    has("client_secret") || has("secret_expires_at")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn op(method: &str, rest: &str, body: Value) -> (Op, Option<i64>) {
+        let request = Request {
+            method: method.to_owned(),
+            path: format!("{CREDENTIALS}{rest}"),
+            headers: Vec::new(),
+            body: Default::default(),
+        };
+        let route = Route::of(&request, Some(&body));
+        (route.op, route.id)
+    }
+
+    #[test]
+    fn an_operation_is_told_by_method_path_and_body() {
+        assert_eq!(op("GET", "", json!({})), (Op::List, None));
+        assert_eq!(op("GET", "?page=1", json!({})), (Op::List, None));
+        assert_eq!(op("POST", "", json!({})), (Op::Create, None));
+        assert_eq!(op("DELETE", "/7", json!({})), (Op::Delete, Some(7)));
+        assert_eq!(op("PATCH", "/7", json!({"name": "n"})), (Op::Rename, Some(7)));
+        assert_eq!(op("PATCH", "/7", json!({"client_secret": "s"})), (Op::Update, Some(7)));
+        assert_eq!(op("PATCH", "/7", json!({"secret_expires_at": "x"})), (Op::Update, Some(7)));
+    }
+
+    #[test]
+    fn paths_the_vendor_does_not_have_are_other() {
+        for (method, rest) in [
+            ("GET", "/7"),
+            ("GET", "/"),
+            ("PATCH", ""),
+            ("DELETE", "/"),
+            ("DELETE", "/x"),
+            ("POST", "/7"),
+            ("GET", "s"),
+        ] {
+            assert_eq!(op(method, rest, json!({})).0, Op::Other, "{method} {rest}");
+        }
+    }
+}

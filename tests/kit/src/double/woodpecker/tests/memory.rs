@@ -1,0 +1,168 @@
+//! What is remembered and measured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::woodpecker::{Fault, Op};
+
+#[tokio::test]
+async fn a_request_is_remembered_without_its_secret() {
+    let it = woodpecker().await;
+    create(&it).await;
+    let requests = it.requests("team");
+    let request = &requests[0];
+    assert_eq!((request.op, request.method.as_str()), (Op::Create, "POST"));
+    assert_eq!(request.path, "/rest/v2/mailboxes/microsoft/credentials");
+    assert_eq!((request.status, request.credential_id), (Some(201), Some(22_334_455)));
+    assert_eq!(request.body_without_secret, without("client_secret"));
+    assert!(request.had_secret && request.secret_is("canary") && !request.secret_is("x"));
+    assert_eq!((request.in_flight_at_start, request.fault), (1, None));
+
+    let printed = format!("{requests:?} {:?} {:?}", it.credentials("team"), it.summary(Timestamp::MIN));
+    assert!(!printed.contains("canary"));
+}
+
+#[tokio::test]
+async fn writes_and_listings_are_counted_apart_and_strangers_aside() {
+    let it = woodpecker().await;
+    list(&it).await;
+    it.fail_next(Op::Create, 1, Fault::ConnectionReset);
+    create(&it).await;
+    ask(&it, "PATCH", "/1", json!({ "name": "n" })).await;
+    ask(&it, "DELETE", "/1", Value::Null).await;
+    ask(&it, "GET", "/1", Value::Null).await;
+    ask_with(&it, &[("x-api-key", "nobody")], "POST", "", create_body()).await;
+
+    assert_eq!((it.writes("team"), it.lists("team")), (3, 1));
+    let ops: Vec<Op> = it.requests("team").iter().map(|it| it.op).collect();
+    assert_eq!(ops, [Op::List, Op::Create, Op::Rename, Op::Delete, Op::Other]);
+    assert_eq!(it.strangers().len(), 1);
+    it.revoke_key("key");
+    list(&it).await;
+    assert_eq!(it.requests("team").last().and_then(|it| it.status), Some(401));
+}
+
+#[tokio::test]
+async fn a_summary_is_one_line_a_request() {
+    let it = woodpecker().await;
+    list(&it).await;
+    let since = Timestamp::now();
+    create(&it).await;
+    let update = json!({ "client_secret": "s", "secret_expires_at": EXPIRY });
+    ask(&it, "PATCH", "/22334455", update).await;
+    ask(&it, "PATCH", "/22334455", json!({ "name": "mail/sales-eu" })).await;
+    list(&it).await;
+    it.fail_next(Op::Delete, 1, Fault::ProcessedThenReset);
+    ask(&it, "DELETE", "/22334455", Value::Null).await;
+    ask(&it, "GET", "/", Value::Null).await;
+    assert_eq!(
+        it.summary(since),
+        [
+            "POST credentials app=e1c6… name=\"mail/sales-eu [..]\" → 201 id=22334455",
+            "PATCH credentials/22334455 secret expires=2027-11-28T23:59:59Z → 200",
+            "PATCH credentials/22334455 name=\"mail/sales-eu\" → 200",
+            "GET credentials → 200 (1 credential)",
+            "DELETE credentials/22334455 → no answer (ProcessedThenReset)",
+            "GET /rest/v2/mailboxes/microsoft/credentials/ → 404",
+        ]
+    );
+    it.add_account("other", "other-key");
+    assert_eq!(it.summary(since)[3], "GET credentials account=team → 200 (1 credential)");
+}
+
+#[tokio::test]
+async fn what_other_hands_do_shows_in_the_listing() {
+    let it = woodpecker().await;
+    let id = it.put("team", entry("theirs"));
+    let mut renamed = it.credentials("team").remove(0);
+    "renamed by hand".clone_into(&mut renamed.name);
+    assert_eq!(it.put("team", renamed), id);
+    let (_, body) = seen(&list(&it).await);
+    assert_eq!(body["credentials"][0]["name"], "renamed by hand");
+    assert!(it.remove("team", id));
+    assert!(!it.remove("team", id));
+    assert_eq!(seen(&list(&it).await).1, json!({ "credentials": [] }));
+}
+
+#[tokio::test]
+async fn requests_that_overlap_are_measured_per_account() {
+    let it = woodpecker().await;
+    it.add_account("other", "other-key");
+    it.service_time(Duration::from_millis(50));
+    let other = ask_with(&it, &[("x-api-key", "other-key")], "GET", "", Value::Null);
+    tokio::join!(list(&it), list(&it), other);
+    assert_eq!((it.max_in_flight("team"), it.max_in_flight("other")), (2, 1));
+    let at_start: Vec<usize> = it.requests("team").iter().map(|it| it.in_flight_at_start).collect();
+    assert_eq!(at_start, [1, 2]);
+    assert_eq!(it.in_flight("team"), 0);
+}
+
+#[tokio::test]
+async fn requests_one_after_the_other_never_overlap() {
+    let it = woodpecker().await;
+    for _ in 0..200 {
+        list(&it).await;
+    }
+    it.fail_next(Op::List, 3, Fault::ConnectionReset);
+    for _ in 0..6 {
+        list(&it).await;
+    }
+    it.fail_next(Op::List, 10, Fault::Hang(Duration::from_secs(600)));
+    it.fail_next(Op::List, 10, Fault::Slow(Duration::from_secs(600)));
+    for _ in 0..20 {
+        let given_up = tokio::time::timeout(Duration::from_millis(20), list(&it)).await;
+        assert!(given_up.is_err());
+    }
+    list(&it).await;
+    assert_eq!(it.max_in_flight("team"), 1);
+}
+
+#[tokio::test]
+async fn the_vendors_rule_can_be_enforced() {
+    let it = Arc::new(woodpecker().await);
+    it.enforce_concurrency(true);
+    it.service_time(Duration::from_millis(50));
+    let all: Vec<_> = (0..9)
+        .map(|_| {
+            let it = Arc::clone(&it);
+            tokio::spawn(async move { status(&list(&it).await) })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for one in all {
+        statuses.push(one.await.expect("joins"));
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 429, 429]);
+    assert_eq!(status(&list(&it).await), 200, "the lane is free again");
+}
+
+/// How many requests a listing finds open whose predecessor hangs up one millisecond after it has come.
+async fn open_beside_one_that_gives_up() -> usize {
+    let it = woodpecker().await;
+    it.fail_next(Op::List, 1, Fault::Hang(Duration::from_secs(600)));
+    let mut hanging = Box::pin(list(&it));
+    let given_up = tokio::time::timeout(Duration::from_millis(50), &mut hanging).await;
+    assert!(given_up.is_err());
+    let giving_up = async move {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(hanging);
+    };
+    tokio::join!(list(&it), giving_up);
+    it.requests("team")[1].in_flight_at_start
+}
+
+#[tokio::test]
+async fn a_client_that_has_just_given_up_on_a_hang_does_not_overlap_itself() {
+    // A loaded machine may notice late; five times in a row it does not.
+    for _ in 0..5 {
+        if open_beside_one_that_gives_up().await == 1 {
+            return;
+        }
+    }
+    panic!("the hanging request was counted each time");
+}

@@ -1,0 +1,28 @@
+//! The test kit: a real etcd and kube-apiserver on this machine, child processes that never outlive their
+//! parent, and (beside them) doubles of the services the operator talks to.
+//!
+//! Tests, the demo and the benchmarks use the same kit. It knows nothing of the operator's own code.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+use std::{error::Error, iter, path::PathBuf};
+
+pub mod assets;
+pub mod cluster;
+pub mod double;
+pub mod entra;
+pub mod process;
+pub mod woodpecker;
+
+/// The root of the workspace: where `crds/`, `deploy/` and `tools/` are.
+pub fn workspace() -> PathBuf {
+    let kit = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).map(PathBuf::from).unwrap_or(kit)
+}
+
+/// An error and what caused it, on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let causes = iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

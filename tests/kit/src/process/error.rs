@@ -1,0 +1,68 @@
+//! What can go wrong with a child process.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// Why a program could not be started, watched or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such program.
+    #[error("there is no program {program:?}")]
+    NoProgram {
+        /// The path given.
+        program: PathBuf,
+    },
+    /// A directory that must not be removed.
+    #[error(
+        "{dir:?} cannot be a directory to clean up: it must be absolute and below a directory other than the root"
+    )]
+    UnsafeCleanup {
+        /// The directory given.
+        dir: PathBuf,
+    },
+    /// The guardian could not be started.
+    #[error("cannot start the guardian of {program}")]
+    Spawn {
+        /// The program's name.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The guardian ended before the program did: somebody killed it.
+    #[error("the guardian of {program} is gone, so nobody knows how the program ended")]
+    GuardianLost {
+        /// The program's name.
+        program: String,
+    },
+    /// The program has ended already.
+    #[error("{program} has ended")]
+    Ended {
+        /// The program's name.
+        program: String,
+    },
+    /// A signal could not be sent.
+    #[error("cannot signal {program}")]
+    Signal {
+        /// The program's name.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A wait was too short.
+    #[error("{program} still runs after {bound:?}")]
+    StillRunning {
+        /// The program's name.
+        program: String,
+        /// How long the wait was.
+        bound: Duration,
+    },
+    /// A text did not appear.
+    #[error("{program} did not log {text:?}; it logged:\n{log}")]
+    NotInLog {
+        /// The program's name.
+        program: String,
+        /// The text waited for.
+        text: String,
+        /// The whole log.
+        log: String,
+    },
+}

@@ -1,0 +1,61 @@
+//! Listens to the guardian on a thread of its own, so that a [`Process`](super::Process) belongs to no runtime and
+//! can be shared between tests that each have one.
+
+use std::{
+    io::{self, BufRead, BufReader},
+    process::Child,
+    thread,
+};
+
+use rustix::process::Pid;
+use tokio::sync::watch;
+
+use super::Exit;
+
+/// The guardian itself.
+pub(super) const SCRIPT: &str = include_str!("guardian.sh");
+
+/// How far a program has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) pid: Option<Pid>,
+    pub(super) exit: Option<Exit>,
+    /// The guardian has ended, its last duties done. Without an exit, it was killed before the program ended.
+    pub(super) over: bool,
+}
+
+/// Follows the guardian's reports until it ends.
+pub(super) fn follow(mut guardian: Child) -> io::Result<watch::Receiver<State>> {
+    let reports = guardian.stdout.take().ok_or_else(|| io::Error::other("no pipe from the guardian"))?;
+    let (sender, receiver) = watch::channel(State::default());
+    thread::Builder::new().name("guardian".to_owned()).spawn(move || {
+        for line in BufReader::new(reports).lines().map_while(Result::ok) {
+            sender.send_modify(|state| state.apply(&line));
+        }
+        // Only reaps: what matters was reported, and a guardian that cannot be waited for is over as well.
+        let _ = guardian.wait();
+        sender.send_modify(|state| state.over = true);
+    })?;
+    Ok(receiver)
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) const fn has_started(&self) -> bool {
+        self.pid.is_some() || self.over
+    }
+
+    pub(super) const fn has_ended(&self) -> bool {
+        self.exit.is_some() || self.over
+    }
+
+    fn apply(&mut self, report: &str) {
+        let Some((event, value)) = report.split_once(' ') else { return };
+        match (event, value.parse()) {
+            ("started", Ok(pid)) => self.pid = Pid::from_raw(pid),
+            ("ended", Ok(code)) => self.exit = Some(Exit::from_shell(code)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A double of Woodpecker's Microsoft Graph credentials API: the documented rules and bodies, books per account, faults
+//! before and after a request takes effect, and a memory of every request. Where the vendor says nothing, the double picks
+//! one behaviour and has a switch for the others.
+//!
+//! A client company of an agency is an account of its own, named `<agency>/<company id>`, for all that takes an account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use crate::double::RetryAfter;
+pub use crate::double::woodpecker::answer::ExpiryEcho;
+pub use crate::double::woodpecker::books::Credential;
+pub use crate::double::woodpecker::fault::Fault;
+pub use crate::double::woodpecker::record::Request;
+pub use crate::double::woodpecker::route::Op;
+
+use crate::double::lock;
+use crate::double::server::Server;
+use crate::double::woodpecker::office::Office;
+use crate::entra::Entra;
+
+/// A running double of Woodpecker; stops when dropped.
+pub struct Woodpecker {
+    office: Arc<Office>,
+    server: Server,
+}
+
+impl Woodpecker {
+    /// Starts on a free loopback port, with no account.
+    pub async fn start() -> Self {
+        let office = Arc::new(Office::new());
+        let serving = Arc::clone(&office);
+        let server = Server::start(move |request| Arc::clone(&serving).serve(request)).await;
+        Self { office, server }
+    }
+
+    /// `http://127.0.0.1:<port>`, without a slash at its end.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// What clients take as base URL: [`Woodpecker::url`] with `/rest`.
+    pub fn base_url(&self) -> String {
+        self.url() + "/rest"
+    }
+
+    // --- accounts
+
+    /// An account with this API key; a further key where the account is there already.
+    pub fn add_account(&self, account: &str, api_key: &str) {
+        lock(&self.office.books).add_account(account, api_key);
+    }
+
+    /// 401 for this key from now on. The account and its books stay.
+    pub fn revoke_key(&self, api_key: &str) {
+        lock(&self.office.books).revoke_key(api_key);
+    }
+
+    /// A client company of an agency, reached by the agency's keys with `x-company-id`. An id not added gets 404.
+    pub fn add_company(&self, agency: &str, company: &str) {
+        lock(&self.office.books).add_company(agency, company);
+    }
+
+    /// Whether requests with `x-company-id` act on the agency itself; `false` at first.
+    pub fn ignore_company_header(&self, ignore: bool) {
+        lock(&self.office.manners).ignore_company_header = ignore;
+    }
+
+    // --- books
+
+    /// The account's credentials in the order of their ids; none where there is no such account.
+    pub fn credentials(&self, account: &str) -> Vec<Credential> {
+        lock(&self.office.books).credentials(account)
+    }
+
+    /// Whether the stored secret is exactly `secret`; `false` where there is no such credential.
+    pub fn secret_matches(&self, account: &str, id: i64, secret: &str) -> bool {
+        let mut books = lock(&self.office.books);
+        books.credential(account, id).is_some_and(|it| it.secret.is(secret))
+    }
+
+    /// Stores a credential as if by other hands, in the place of the one with its id if there is one; says its id.
+    pub fn put(&self, account: &str, credential: Credential) -> i64 {
+        lock(&self.office.books).put(account, credential)
+    }
+
+    /// Removes a credential as if by other hands; says whether it was there.
+    pub fn remove(&self, account: &str, id: i64) -> bool {
+        lock(&self.office.books).remove(account, id)
+    }
+
+    /// Deleting it is refused from now on.
+    pub fn mark_in_use(&self, id: i64) {
+        lock(&self.office.books).mark_in_use(id);
+    }
+
+    /// Undoes [`Woodpecker::mark_in_use`].
+    pub fn release(&self, id: i64) {
+        lock(&self.office.books).release(id);
+    }
+
+    // --- manners
+
+    /// Creates are proved against the books of this double of Entra, behind its back: no request is recorded there, no
+    /// propagation try is used up, and its faults do not apply. Without it every secret is taken.
+    pub fn verify_with(&self, entra: &Entra) {
+        lock(&self.office.manners).microsoft = Some(entra.desk());
+    }
+
+    /// Whether updates are proved as well; `false` at first, for the vendor does not say.
+    pub fn verify_updates(&self, prove: bool) {
+        lock(&self.office.manners).rules.prove_updates = prove;
+    }
+
+    /// The status that refuses to delete what is in use; 409 at first, for the vendor does not say.
+    pub fn in_use_status(&self, status: u16) {
+        lock(&self.office.manners).rules.in_use_status = status;
+    }
+
+    /// How `secret_expires_at` comes back; [`ExpiryEcho::Verbatim`] at first.
+    pub fn expiry_echo(&self, echo: ExpiryEcho) {
+        lock(&self.office.manners).rules.expiry_echo = echo;
+    }
+
+    /// How long every request takes before it does anything; nothing at first.
+    pub fn service_time(&self, time: Duration) {
+        lock(&self.office.manners).service_time = time;
+    }
+
+    /// Whether the vendor's rule is enforced: one request of an account in work, six waiting for at most 15 s each, 429 for
+    /// the rest. `false` at first; it is measured in any case.
+    pub fn enforce_concurrency(&self, enforce: bool) {
+        lock(&self.office.manners).enforce_lane = enforce;
+    }
+
+    /// Divides all delays of the double, as the operator's `--time-scale` does; 0 counts as 1.
+    pub fn time_scale(&self, scale: u32) {
+        self.office.delays.divide_by(scale);
+    }
+
+    // --- faults: those of an account before those of all, counted ones before standing ones, in the order given
+
+    /// The next `n` requests of this operation, of whatever account.
+    pub fn fail_next(&self, op: Op, n: usize, fault: Fault) {
+        lock(&self.office.script).fail_next((None, op), n, fault);
+    }
+
+    /// Every request of this operation until [`Woodpecker::heal`].
+    pub fn fail_always(&self, op: Op, fault: Fault) {
+        lock(&self.office.script).fail_always((None, op), fault);
+    }
+
+    /// The next `n` requests of this operation and account.
+    pub fn fail_account_next(&self, account: &str, op: Op, n: usize, fault: Fault) {
+        lock(&self.office.script).fail_next((Some(account.to_owned()), op), n, fault);
+    }
+
+    /// Every request of this operation and account until [`Woodpecker::heal`].
+    pub fn fail_account_always(&self, account: &str, op: Op, fault: Fault) {
+        lock(&self.office.script).fail_always((Some(account.to_owned()), op), fault);
+    }
+
+    /// Ends all faults, those still waiting included.
+    pub fn heal(&self) {
+        lock(&self.office.script).heal_all();
+    }
+
+    // --- what was asked
+
+    /// The account's requests in order of arrival, those with a revoked key included.
+    pub fn requests(&self, account: &str) -> Vec<Request> {
+        let records = lock(&self.office.records);
+        let of_account = records.iter().filter(|it| it.account.as_deref() == Some(account));
+        of_account.cloned().collect()
+    }
+
+    /// Requests with a key that no account has ever had.
+    pub fn strangers(&self) -> Vec<Request> {
+        let records = lock(&self.office.records);
+        records.iter().filter(|it| it.account.is_none()).cloned().collect()
+    }
+
+    /// How many creates, renames, updates and deletes of the account have arrived, whatever came of them.
+    pub fn writes(&self, account: &str) -> usize {
+        self.count(account, Op::is_write)
+    }
+
+    /// How many listings of the account have been asked for.
+    pub fn lists(&self, account: &str) -> usize {
+        self.count(account, |op| op == Op::List)
+    }
+
+    /// The most requests of the account that were ever open at once, as its clients could know it.
+    pub fn max_in_flight(&self, account: &str) -> usize {
+        self.office.lane(account).in_flight.most()
+    }
+
+    /// How many requests of the account are open now.
+    pub fn in_flight(&self, account: &str) -> usize {
+        self.office.lane(account).in_flight.now()
+    }
+
+    /// One line for people per request that arrived at or after `since`, of all accounts, for instance
+    /// `POST credentials app=e1c6… name="mail/sales-eu [..]" → 201 id=22334455`.
+    pub fn summary(&self, since: Timestamp) -> Vec<String> {
+        let with_account = lock(&self.office.books).has_several_accounts();
+        let records = lock(&self.office.records);
+        let recent = records.iter().filter(|it| it.at >= since);
+        recent.map(|it| it.line(with_account)).collect()
+    }
+
+    fn count(&self, account: &str, is_counted: impl Fn(Op) -> bool) -> usize {
+        let records = lock(&self.office.records);
+        let of_account = records.iter().filter(|it| it.account.as_deref() == Some(account));
+        of_account.filter(|it| is_counted(it.op)).count()
+    }
+}
