@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms() {
-        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("120"), Some(Duration::from_mins(2)));
         assert_eq!(asked("Tue, 24 Nov 2026 08:00:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(asked("Tue, 24 Nov 2026 07:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("soon"), None);

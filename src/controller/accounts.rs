@@ -81,7 +81,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
             match ended {
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the queue of accounts failed")
+                    tracing::error!(error = &error as &dyn std::error::Error, "the queue of accounts failed");
                 }
             }
             std::future::ready(())

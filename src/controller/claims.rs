@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(entitled(&young, &[]), Claim::Ours);
         assert_eq!(entitled(&young, &[claimant("old", 10, false, true)]), held_by("old"));
         assert_eq!(entitled(&young, &[claimant("old-but-unproved", 10, false, false)]), Claim::Ours);
-        assert_eq!(entitled(&claimant("old", 10, false, true), &[young.clone()]), Claim::Ours);
+        assert_eq!(entitled(&claimant("old", 10, false, true), std::slice::from_ref(&young)), Claim::Ours);
         assert_eq!(
             entitled(&claimant("old", 10, false, true), &[claimant("young", 20, true, true)]),
             held_by("young")

@@ -251,10 +251,8 @@ fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
     let status = &observed.status;
     let delayed = status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
     let same_spec = observed.object.metadata.generation == Some(status.observed_generation);
-    let same_secret =
-        observed.usable_source().is_some_and(|source| source.is_registered || source.is_candidate);
     let nothing_learnt = observed.learnt.proof.is_none() && observed.learnt.entries.is_none();
-    delayed && same_spec && same_secret && nothing_learnt && !observed.is_requested()
+    delayed && same_spec && observed.is_same_secret() && nothing_learnt && !observed.is_requested()
 }
 
 /// The same for an object that is being deleted, whose Secret plays no part.

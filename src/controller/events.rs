@@ -41,7 +41,7 @@ impl Events {
         let event = Event {
             metadata: ObjectMeta {
                 // Room for the API server's suffix within the 253 characters of a name.
-                generate_name: Some(format!("{}.", name.get(..200).unwrap_or(&name))),
+                generate_name: Some(format!("{}-", name.get(..200).unwrap_or(&name))),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
@@ -67,7 +67,7 @@ impl Events {
                 "failed to publish an event"
             ),
             Err(_) => {
-                tracing::warn!(namespace, name, reason = note.reason, "publishing an event took too long")
+                tracing::warn!(namespace, name, reason = note.reason, "publishing an event took too long");
             }
         }
     }

@@ -149,6 +149,14 @@ impl Observed {
         }
     }
 
+    /// Whether the source holds the secret that the status is about: the candidate where there is one, else
+    /// the registered one.
+    pub fn is_same_secret(&self) -> bool {
+        let has_candidate = self.status.candidate.is_some();
+        self.usable_source()
+            .is_some_and(|source| if has_candidate { source.is_candidate } else { source.is_registered })
+    }
+
     /// Whether a pass was asked for by annotation and not handled yet.
     pub fn is_requested(&self) -> bool {
         let requested = self.object.reconcile_requested_at();

@@ -125,8 +125,7 @@ fn plan_next_attempt(
     now: Timestamp,
 ) {
     let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
-    let same_secret =
-        observed.usable_source().is_none_or(|source| source.is_registered || source.is_candidate);
+    let same_secret = observed.usable_source().is_none() || observed.is_same_secret();
     let before = observed.status.consecutive_failures.filter(|_| same_spec && same_secret).unwrap_or(0);
     let failures = before.saturating_add(1);
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();

@@ -71,7 +71,7 @@ pub async fn write_fact(
             Ok(Written::Yes) => {}
             Ok(Written::ObjectGone) => return Ok(Written::ObjectGone),
             Err(error) => {
-                tracing::info!(error = &error as &dyn std::error::Error, "reading the object again failed")
+                tracing::info!(error = &error as &dyn std::error::Error, "reading the object again failed");
             }
         }
     }

@@ -62,9 +62,9 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(pace.admit(&tenant, &app), Ok(()));
         }
-        assert_eq!(pace.admit(&tenant, &app), Err(Duration::from_secs(300)));
+        assert_eq!(pace.admit(&tenant, &app), Err(Duration::from_mins(5)));
         assert_eq!(pace.admit(&tenant, &other), Ok(()));
-        tokio::time::advance(Duration::from_secs(300)).await;
+        tokio::time::advance(Duration::from_mins(5)).await;
         assert_eq!(pace.admit(&tenant, &app), Ok(()));
     }
 }

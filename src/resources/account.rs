@@ -116,7 +116,6 @@ pub struct AllowedNamespaces {
 pub struct WoodpeckerAccountStatus {
     /// The `metadata.generation` that the status is about; −1 until the operator has seen the object.
     #[serde(default = "unobserved")]
-    #[schemars(!default)]
     pub observed_generation: i64,
 
     /// Credentials that the account holds in all.
@@ -137,7 +136,6 @@ pub struct WoodpeckerAccountStatus {
 
     /// The conditions: Ready, and while they hold Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(!default)]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

@@ -21,11 +21,14 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     [MicrosoftGraphCredential::crd(), WoodpeckerAccount::crd(), SealedGraphCredential::crd()]
         .into_iter()
         .map(|mut crd| {
-            for version in &mut crd.spec.versions {
-                if let Some(schema) =
-                    version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())
+            for schema in crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()) {
+                for (name, part) in
+                    schema.open_api_v3_schema.iter_mut().flat_map(|schema| &mut schema.properties).flatten()
                 {
-                    strip_null(schema);
+                    // The one default: a status that no operator has written yet says so.
+                    let unobserved = part.default.take().filter(|_| name == "status");
+                    simplify(part);
+                    part.default = unobserved;
                 }
             }
             crd
@@ -38,20 +41,23 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
     serde_saphyr::to_string(crd).map_err(|source| YamlError { name: crd.name_any(), source })
 }
 
-/// Makes an explicit `null` mean "unset", as everywhere in Kubernetes: the API server prunes nulls of fields
-/// that are not nullable, but refuses them for a nullable field whose enum lists null.
-fn strip_null(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
+/// Takes out of a schema what serde's attributes put there and Kubernetes must not see.
+///
+/// A default that the API server fills in is a perpetual difference to GitOps tools. And an enum is never
+/// nullable to the API server, whatever its schema says, so the schema does not say it.
+fn simplify(schema: &mut JSONSchemaProps) {
+    schema.default = None;
     if let Some(values) = &mut schema.enum_ {
         values.retain(|value| !value.0.is_null());
+        schema.nullable = None;
     }
     for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
-        strip_null(property);
+        simplify(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        strip_null(items);
+        simplify(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        strip_null(values);
+        simplify(values);
     }
 }

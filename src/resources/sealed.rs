@@ -94,7 +94,6 @@ pub struct SealedGraphCredentialSpec {
 pub struct SealedGraphCredentialStatus {
     /// The `metadata.generation` that the status is about; −1 until the operator has seen the record.
     #[serde(default = "unobserved")]
-    #[schemars(!default)]
     pub observed_generation: i64,
 
     /// When Microsoft last issued a token for the sealed secret.
@@ -103,7 +102,6 @@ pub struct SealedGraphCredentialStatus {
 
     /// The conditions: Ready, Verified, Expiring.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(!default)]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

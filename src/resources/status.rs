@@ -14,7 +14,6 @@ use super::conditions::Condition;
 pub struct MicrosoftGraphCredentialStatus {
     /// The `metadata.generation` that the status is about; −1 until the operator has seen the object.
     #[serde(default = "unobserved")]
-    #[schemars(!default)]
     pub observed_generation: i64,
 
     /// Id of the credential at the destination; mirrors `registration`.
@@ -48,7 +47,7 @@ pub struct MicrosoftGraphCredentialStatus {
 
     /// Earlier registrations that still have to be removed, at most four.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4), !default)]
+    #[schemars(length(max = 4))]
     pub retiring: Vec<Registration>,
 
     /// A create that is under way, written before the request is sent. Recovery works on the account named
@@ -76,7 +75,6 @@ pub struct MicrosoftGraphCredentialStatus {
     /// The conditions: Ready, SourceReady, Verified, Registered, Expiring, and while they hold Reconciling
     /// and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(!default)]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

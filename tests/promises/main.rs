@@ -1,1 +1,15 @@
-fn main() {}
+//! Whole-program tests: the real operator as its own process, a real kube-apiserver, and doubles of Entra
+//! and Woodpecker that speak HTTP. One file per promise; all share one API server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
+
+mod accounts;
+mod converges;
+mod deletes;
+mod never_leaks;
+mod process;
+mod proves_first;
+mod quiet;
+mod rules;
+mod sources;
+mod stage;
+mod tells_the_truth;

@@ -252,6 +252,18 @@ fn the_delay_after_a_failure_is_kept_unless_something_changed() {
 }
 
 #[test]
+fn going_back_to_the_registered_secret_does_not_wait_for_the_refused_one() {
+    let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::InvalidClientSecret);
+    observed.status.next_attempt_at =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_hours(20)));
+    assert_eq!(rests(&observed).standing, Standing::Waiting);
+    if let Source::Usable(source) = &mut observed.source {
+        (source.is_candidate, source.is_registered) = (false, true);
+    }
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+}
+
+#[test]
 fn accounts_that_cannot_be_used_block_and_touch_nothing() {
     for (target, expected) in [
         (Target::Missing(account()), Reason::AccountNotFound),

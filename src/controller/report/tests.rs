@@ -96,7 +96,7 @@ fn failures_in_a_row_are_counted_and_a_new_secret_starts_anew() {
     observed.status.consecutive_failures = Some(3);
     observed.learnt.proof = Some(refused(Reason::InvalidClientSecret));
     let report = concluded(&observed, now());
-    assert_eq!((report.status.consecutive_failures, report.again_in), (Some(4), Duration::from_secs(60)));
+    assert_eq!((report.status.consecutive_failures, report.again_in), (Some(4), Duration::from_mins(1)));
     if let Source::Usable(source) = &mut observed.source {
         source.is_candidate = false;
     }

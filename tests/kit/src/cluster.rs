@@ -11,7 +11,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::PostParams};
-use tokio::{select, sync::OnceCell, task::spawn_blocking, time::sleep};
+use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     assets::{Assets, Program},
@@ -94,19 +94,8 @@ impl Cluster {
         let audit = AuditLog::create(&dir)?;
         let control_plane = starting.apiserver(assets, &dir, &audit).await?;
         let cluster = Self { control_plane, access, audit, dir };
-        cluster.wait_until_ready().await?;
+        cluster.control_plane.wait_until_ready(&cluster.client()?).await?;
         Ok(cluster)
-    }
-
-    async fn wait_until_ready(&self) -> Result<(), Error> {
-        let client = self.client()?;
-        let mut last_answer = None;
-        // A program's end first: on a port that is not ours, a question may hang.
-        select! {
-            error = self.control_plane.end() => Err(error),
-            () = readiness(&client, &mut last_answer) => Ok(()),
-            () = sleep(START) => Err(self.control_plane.not_ready(last_answer)),
-        }
     }
 
     /// Stops both programs and waits until the directory is gone. Dropping does the same without waiting.
@@ -240,16 +229,6 @@ impl Cluster {
     /// The audit log cannot be read.
     pub fn audit_since(&self, mark: AuditMark) -> Result<Vec<AuditEntry>, Error> {
         self.audit.since(mark)
-    }
-}
-
-/// Returns once the API is ready, the namespace `default` included, which is made a moment later.
-async fn readiness(client: &Client, last_answer: &mut Option<Error>) {
-    for path in ["/readyz", "/api/v1/namespaces/default"] {
-        while let Err(error) = access::get(client, path, None).await {
-            *last_answer = Some(error);
-            sleep(Duration::from_millis(50)).await;
-        }
     }
 }
 

@@ -89,12 +89,9 @@ impl Process {
         }
     }
 
-    /// All that the program wrote so far, or why that cannot be read.
+    /// All that the program wrote so far; empty if it has no log, or somebody removed it.
     pub fn log(&self) -> String {
-        match fs::read(&self.log) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) => format!("(no log of {}: {error})", self.name),
-        }
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Where the program's output goes.

@@ -6,9 +6,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::select;
+use kube::Client;
+use tokio::{select, time::sleep};
 
-use super::{Error, START, access::Access, audit::AuditLog, error::tail};
+use super::{
+    Error, START,
+    access::{self, Access},
+    audit::AuditLog,
+    error::tail,
+};
 use crate::{
     assets::{Assets, Program},
     process::Process,
@@ -117,24 +123,29 @@ impl Starting {
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Returns when one of the programs ends, which none should.
-    pub(super) async fn end(&self) -> Error {
-        let ended = select! {
-            exit = self.etcd.wait(Duration::MAX) => (Program::Etcd, &self.etcd, exit),
-            exit = self.apiserver.wait(Duration::MAX) => (Program::KubeApiserver, &self.apiserver, exit),
-        };
-        match ended {
-            (program, process, Ok(exit)) => {
-                Error::Died { program: program.name(), exit, log: tail(&process.log()) }
+    pub(super) async fn wait_until_ready(&self, client: &Client) -> Result<(), Error> {
+        let mut last_answer = None;
+        // The programs' end counts too: on a port that is not ours, a question may hang.
+        select! {
+            error = self.end() => Err(error),
+            () = readiness(client, &mut last_answer) => Ok(()),
+            () = sleep(START) => {
+                let answer = last_answer.map_or_else(|| "no answer".to_owned(), |error| crate::chain(&error));
+                Err(Error::NotReady { bound: START, answer, log: tail(&self.apiserver.log()) })
             }
-            (.., Err(error)) => error.into(),
         }
     }
 
-    /// Nothing has ended, and still nobody answers.
-    pub(super) fn not_ready(&self, last_answer: Option<Error>) -> Error {
-        let answer = last_answer.map_or_else(|| "no answer".to_owned(), |error| crate::chain(&error));
-        Error::NotReady { bound: START, answer, log: tail(&self.apiserver.log()) }
+    /// Returns when one of the programs ends, which none should.
+    async fn end(&self) -> Error {
+        let (program, process, exit) = select! {
+            exit = self.etcd.wait(Duration::MAX) => (Program::Etcd, &self.etcd, exit),
+            exit = self.apiserver.wait(Duration::MAX) => (Program::KubeApiserver, &self.apiserver, exit),
+        };
+        match exit {
+            Ok(exit) => Error::Died { program: program.name(), exit, log: tail(&process.log()) },
+            Err(error) => error.into(),
+        }
     }
 
     pub(super) async fn stop(mut self) -> Result<(), Error> {
@@ -153,6 +164,16 @@ impl ControlPlane {
 
     pub(super) const fn apiserver(&self) -> &Process {
         &self.apiserver
+    }
+}
+
+/// Returns once the API is ready, the namespace `default` included, which is made a moment later.
+async fn readiness(client: &Client, last_answer: &mut Option<Error>) {
+    for path in ["/readyz", "/api/v1/namespaces/default"] {
+        while let Err(error) = access::get(client, path, None).await {
+            *last_answer = Some(error);
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -23,11 +23,14 @@ pub(crate) struct Hanging(Arc<InFlight>);
 // === impl InFlight ===
 
 impl InFlight {
-    /// Opens a request and says how many are open with it.
+    /// Opens a request and says how many are open with it. Remembered as the most only when [`InFlight::measured`].
     pub(crate) fn enter(self: &Arc<Self>) -> (Open, usize) {
         let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(open, Ordering::SeqCst);
         (Open(Arc::clone(self)), open)
+    }
+
+    pub(crate) fn measured(&self, open: usize) {
+        self.most.fetch_max(open, Ordering::SeqCst);
     }
 
     pub(crate) fn now(&self) -> usize {
@@ -74,6 +77,7 @@ mod tests {
         let (second, together) = lane.enter();
         assert_eq!((alone, together), (1, 2));
 
+        lane.measured(together);
         let hanging = lane.hang();
         assert!(lane.hangs());
         drop((first, second, hanging));

@@ -110,6 +110,8 @@ impl Builder {
         if let Some(dir) = log.parent() {
             fs::create_dir_all(dir).map_err(spawn_error)?;
         }
+        // Here rather than in the guardian, which could not say why it failed.
+        fs::OpenOptions::new().append(true).create(true).open(&log).map_err(spawn_error)?;
         let mut child = self.command(&log)?.spawn().map_err(spawn_error)?;
         let lifeline = child.stdin.take();
         let mut state = guardian::follow(child).map_err(spawn_error)?;

@@ -59,7 +59,8 @@ impl Desk {
             let what = Answer::html(404, "Not Found").into();
             return Reply { what, held: Vec::new() };
         };
-        let (open, _) = self.in_flight.enter();
+        let (open, together) = self.in_flight.enter();
+        self.in_flight.measured(together);
         let manners = lock(&self.manners).clone();
         let form = Form::read(&request, &manners.scope);
         let number = self.remember(TokenRequest::new(tenant, &form, &request));

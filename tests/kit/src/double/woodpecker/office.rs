@@ -52,7 +52,8 @@ struct Job {
     manners: Manners,
 }
 
-/// A client that gave up on a request kept waiting may send its next one before the double has noticed.
+/// A client that gave up on a request kept waiting may send its next one before the double has noticed; so long it is given
+/// to notice before the two are taken to overlap.
 const NOTICE: Duration = Duration::from_millis(25);
 
 // === impl Office ===
@@ -100,19 +101,23 @@ impl Office {
         };
 
         let lane = self.lane(&account);
-        if lane.in_flight.hangs() {
-            tokio::time::sleep(NOTICE).await;
-        }
-        let (open, together) = lane.in_flight.enter();
-        self.note(number, |record| record.in_flight_at_start = together);
+        let in_flight = Arc::clone(&lane.in_flight);
+        let unsure = in_flight.hangs();
+        let (open, mut together) = in_flight.enter();
         let office = Arc::clone(&self);
-        let job = Job { office, account, route, body, number, lane: Arc::clone(&lane), manners };
+        let job = Job { office, account, route, body, number, lane, manners };
         let work = tokio::spawn(job.run());
+        if unsure {
+            tokio::time::sleep(NOTICE).await;
+            together = together.min(in_flight.now());
+        }
+        in_flight.measured(together);
+        self.note(number, |record| record.in_flight_at_start = together);
         let Ok(mut reply) = work.await else {
             return Reply { what: What::Reset, held: vec![Box::new(open)] };
         };
         if let What::Hang(_) = reply.what {
-            reply.held.push(Box::new(lane.in_flight.hang()));
+            reply.held.push(Box::new(in_flight.hang()));
         }
         reply.held.push(Box::new(open));
         reply

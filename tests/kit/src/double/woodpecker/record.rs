@@ -33,6 +33,7 @@ pub struct Request {
     /// The `x-company-id` header.
     pub company: Option<String>,
     /// How many requests of the account were open at its arrival, itself included: 1 where the vendor's rule was kept.
+    /// 0 where the request was turned away at the door (401, 404), or its client left at once.
     pub in_flight_at_start: usize,
     pub(crate) account: Option<String>,
     pub(crate) listed: Option<usize>,

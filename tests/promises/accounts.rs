@@ -1,0 +1,134 @@
+//! Accounts: the key, the address, and who may use them.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, find};
+use kit::woodpecker::{Credential, Fault, Op};
+use serde_json::json;
+
+use crate::stage::{API_KEY, CLIENT, EXPIRY, Stage, TENANT, message};
+
+#[tokio::test]
+async fn a_working_account_counts_what_it_holds() {
+    let stage = Stage::set().await;
+    let foreign = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "foreign");
+    stage.woodpecker.put("agency", foreign);
+    stage.account("fresh", json!({})).await;
+    let account = stage.wait_for_account("fresh", ConditionStatus::True, "Authenticated").await;
+    let status = account.status.unwrap();
+    assert_eq!(
+        (status.remote, status.managed, status.unclaimed, status.foreign),
+        (Some(1), Some(0), Some(0), Some(1))
+    );
+    assert_eq!(status.observed_generation, 1);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_told_by_the_account_and_its_objects_and_a_new_key_heals_both() {
+    let stage = Stage::set().await;
+    stage.secret("agency-key", &[("api_key", "1234.wrong")]).await;
+    let account = stage.wait_for_account("agency", ConditionStatus::False, "InvalidApiKey").await;
+    let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap();
+    assert!(ready.message.contains("Marketplace"), "{}", ready.message);
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("agency"));
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    stage.secret("agency-key", &[("api_key", API_KEY)]).await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_missing_or_spoilt_key_is_named_and_never_sent() {
+    let stage = Stage::set().await;
+    stage.apply_account("no-secret", json!({})).await;
+    stage.wait_for_account("no-secret", ConditionStatus::False, "ApiKeyMissing").await;
+    stage.secret("no-key-key", &[("other", "x")]).await;
+    stage.apply_account("no-key", json!({})).await;
+    stage.wait_for_account("no-key", ConditionStatus::False, "ApiKeyMissing").await;
+    stage.secret("spoilt-key", &[("api_key", "1234.key\n")]).await;
+    stage.apply_account("spoilt", json!({})).await;
+    stage.wait_for_account("spoilt", ConditionStatus::False, "ApiKeyWhitespace").await;
+    assert_eq!(stage.woodpecker.strangers().len(), 0);
+}
+
+#[tokio::test]
+async fn keys_go_to_allowed_addresses_alone() {
+    let stage = Stage::set().await;
+    let elsewhere = kit::woodpecker::Woodpecker::start().await;
+    elsewhere.add_account("agency", API_KEY);
+    stage.account("elsewhere", json!({"baseUrl": elsewhere.base_url()})).await;
+    let account = stage.wait_for_account("elsewhere", ConditionStatus::False, "BaseUrlNotAllowed").await;
+    let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap();
+    assert!(ready.message.contains("--woodpecker-base-url"), "{}", ready.message);
+    assert_eq!(elsewhere.requests("agency").len(), 0);
+}
+
+#[tokio::test]
+async fn an_account_of_another_namespace_must_name_the_objects_namespace() {
+    let mut stage = Stage::bare().await;
+    let other = Stage::bare().await;
+    stage.extra_args = ["--watch-namespace".to_owned(), other.namespace.clone()].into();
+    stage.start_operator().await;
+    other.secret("shared-key", &[("api_key", API_KEY)]).await;
+    other.apply_account("shared", json!({"baseUrl": stage.woodpecker.base_url()})).await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let reference = json!({"name": "shared", "namespace": other.namespace});
+    stage.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": reference}}})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotAllowed")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("allowedNamespaces"));
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    let allowed =
+        json!({"baseUrl": stage.woodpecker.base_url(), "allowedNamespaces": {"names": [stage.namespace]}});
+    other.apply_account("shared", allowed).await;
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_waited_for() {
+    let stage = Stage::set().await;
+    stage
+        .credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "later"}}}}))
+        .await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotFound").await;
+    stage.account("later", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
+    let stage = Stage::set().await;
+    let stranger = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
+    stage.woodpecker.put("agency", stranger);
+    stage.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
+    stage.account("fresh", json!({})).await;
+    stage.wait_for_account("fresh", ConditionStatus::False, "Unreachable").await;
+    let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "fresh"}}}});
+    stage.credential("sales-eu", spec).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
+        .await;
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    stage.woodpecker.heal();
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
+}
+
+#[tokio::test]
+async fn the_company_is_sent_with_every_request() {
+    let stage = Stage::set().await;
+    stage.woodpecker.add_company("agency", "77");
+    stage.account("client", json!({"companyId": 77})).await;
+    stage
+        .credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "client"}}}}))
+        .await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    assert_eq!(object.status.unwrap().registration.unwrap().company_id, Some(77));
+    let requests = stage.woodpecker.requests("agency/77");
+    assert!(requests.iter().any(|request| request.op == Op::Create));
+    assert!(requests.iter().all(|request| request.company.as_deref() == Some("77")));
+    assert_eq!(stage.woodpecker.credentials("agency/77").len(), 1);
+    assert_eq!(stage.remote().len(), 0);
+}

@@ -1,0 +1,167 @@
+//! Promise 2: exactly one registration, none leaked, none of a stranger's touched.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use kit::woodpecker::{Credential, Fault, Op};
+use serde_json::json;
+
+use crate::stage::{A_WHILE, CLIENT, EXPIRY, Stage, TENANT, condition, message};
+
+#[tokio::test]
+async fn an_app_that_the_account_holds_already_is_refused_and_left_alone() {
+    let stage = Stage::set().await;
+    let stranger = Credential::new(&TENANT.to_uppercase(), CLIENT, "somebody's", EXPIRY, "by hand");
+    let id = stage.woodpecker.put("agency", stranger);
+    stage.credential("sales-eu", json!({})).await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
+    assert!(message(&object, ConditionType::Registered).contains(&id.to_string()));
+    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "TokenIssued");
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    assert!(stage.woodpecker.secret_matches("agency", id, "somebody's"));
+
+    stage.woodpecker.remove("agency", id);
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_create_of_unknown_outcome_is_never_posted_over_not_even_after_a_restart() {
+    for fault in [
+        Fault::ProcessedThenReset,
+        Fault::ProcessedThen500,
+        Fault::ProcessedThenTruncated,
+        Fault::Http500Before,
+    ] {
+        let mut stage = Stage::set().await;
+        stage.woodpecker.fail_next(Op::Create, 1, fault.clone());
+        stage.credential("sales-eu", json!({})).await;
+        let object = stage
+            .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
+            .await;
+        let pending = object.status.as_ref().unwrap().pending.clone().expect("the intent stays");
+        let text = message(&object, ConditionType::Registered);
+        assert!(text.contains(&pending.token) && text.contains("delete this object"), "{text}");
+        assert!(stage.remote().iter().all(|held| held.name.ends_with(&format!("[{}]", pending.token))));
+
+        stage.stop_operator().await;
+        stage.start_operator().await;
+        stage.secret("unrelated", &[("a", "b")]).await;
+        tokio::time::sleep(A_WHILE).await;
+        let object = stage.read("sales-eu").await;
+        assert_eq!(object.status.unwrap().pending, Some(pending));
+        let creates =
+            stage.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count();
+        assert_eq!(creates, 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_create_leaves_no_intent_and_is_made_when_the_cause_is_gone() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("NAME_TAKEN"));
+    assert_eq!(object.status.unwrap().pending, None);
+    stage.credential("sales-eu", json!({"displayName": "another name"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_throttled_create_is_made_after_the_pause() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::Throttled { retry_after: None });
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_rename_or_update_is_sent_again_to_the_same_credential() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Rename, 1, Fault::ProcessedThenReset);
+    stage.credential("sales-eu", json!({})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.fail_next(Op::Update, 1, Fault::ProcessedThen500);
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage
+        .secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", "2028-01-31")])
+        .await;
+    stage
+        .wait_until("sales-eu", "the new expiry", |object| {
+            object
+                .status
+                .as_ref()
+                .and_then(|status| status.expires_at.as_ref())
+                .is_some_and(|at| at.0.to_string() == "2028-01-31T00:00:00Z")
+        })
+        .await;
+    let remote = stage.remote();
+    assert_eq!((remote.len(), remote[0].credential_id), (1, id));
+    assert_eq!(remote[0].name, format!("{}/sales-eu", stage.namespace));
+    assert!(stage.woodpecker.secret_matches("agency", id, "s3cret-two"));
+}
+
+#[tokio::test]
+async fn a_refused_update_keeps_what_is_registered() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let before = stage.wait_until_ready("sales-eu").await.status.unwrap();
+    stage.woodpecker.fail_always(Op::Update, Fault::RefusedBefore(422, json!({"message": "SOMETHING_NEW"})));
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    assert!(message(&object, ConditionType::Registered).contains("SOMETHING_NEW"));
+    assert_eq!(object.status.unwrap().registration, before.registration);
+}
+
+#[tokio::test]
+async fn two_objects_for_one_app_make_one_registration_and_the_second_takes_over() {
+    let stage = Stage::set().await;
+    tokio::join!(stage.credential("first", json!({})), stage.credential("second", json!({})));
+    let (winner, loser) =
+        crate::stage::eventually("one of them is registered and the other waits", || async {
+            let reason = |object: &_| {
+                condition(object, ConditionType::Ready).map(|ready| ready.reason.clone()).unwrap_or_default()
+            };
+            let (first, second) = (stage.read("first").await, stage.read("second").await);
+            match (reason(&first).as_str(), reason(&second).as_str()) {
+                ("Ready", "DuplicateClaim") => Ok(("first", "second")),
+                ("DuplicateClaim", "Ready") => Ok(("second", "first")),
+                reasons => Err(format!("{reasons:?}")),
+            }
+        })
+        .await;
+    assert!(
+        message(&stage.read(loser).await, ConditionType::Ready)
+            .contains(&format!("{}/{winner}", stage.namespace))
+    );
+    assert_eq!(stage.remote().len(), 1);
+
+    stage.credential(winner, json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until(winner, "the finalizer", |object| object.metadata.finalizers.is_some()).await;
+    stage.delete(winner).await;
+    stage.wait_until_gone(winner).await;
+    stage.wait_until_ready(loser).await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn one_request_at_a_time_reaches_an_account() {
+    let stage = Stage::set().await;
+    stage.woodpecker.service_time(std::time::Duration::from_millis(30));
+    let clients: Vec<String> = (0..8).map(|n| format!("00000000-0000-4000-8000-00000000000{n}")).collect();
+    for (n, client) in clients.iter().enumerate() {
+        stage.entra.add_app(TENANT, client);
+        stage.entra.set_secrets(TENANT, client, &["s3cret-one"]);
+        stage.credential(&format!("app-{n}"), json!({"clientId": client})).await;
+    }
+    for n in 0..clients.len() {
+        stage.wait_until_ready(&format!("app-{n}")).await;
+    }
+    assert_eq!(stage.woodpecker.max_in_flight("agency"), 1);
+    assert_eq!(stage.remote().len(), clients.len());
+}

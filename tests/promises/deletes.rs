@@ -1,0 +1,160 @@
+//! Promise 8: deletion can't hurt or hang.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use kit::woodpecker::{Credential, Fault, Op};
+use serde_json::json;
+
+use crate::stage::{EXPIRY, Stage, TENANT, message};
+
+#[tokio::test]
+async fn retain_is_the_default_and_leaves_the_credential() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    assert_eq!(object.metadata.finalizers, None, "nothing to wait for");
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+    assert!(stage.woodpecker.requests("agency").iter().all(|request| request.op != Op::Delete));
+}
+
+#[tokio::test]
+async fn delete_removes_what_the_object_made_and_nothing_else() {
+    let stage = Stage::set().await;
+    let stranger = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "stranger");
+    let strangers = stage.woodpecker.put("agency", stranger);
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!(stage.remote().len(), 2);
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    let left: Vec<i64> = stage.remote().iter().map(|held| held.credential_id).collect();
+    assert_eq!(left, [strangers]);
+    assert!(
+        stage.events("sales-eu").await.iter().any(|event| event.starts_with("Deleted")),
+        "{}",
+        stage.log()
+    );
+}
+
+#[tokio::test]
+async fn the_finalizer_is_there_before_anything_is_created() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_always(Op::Create, Fault::Http500Before);
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
+        .await;
+    assert_eq!(object.metadata.finalizers, Some(vec!["graph-credentials.io/registration".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_is_in_use_says_so_and_changing_to_retain_lets_go() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.mark_in_use(id);
+    stage.delete("sales-eu").await;
+    let object = stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "InUse").await;
+    assert!(message(&object, ConditionType::Registered).contains("Retain"));
+    stage.credential("sales-eu", json!({"deletionPolicy": "Retain"})).await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_gone_already_does_not_hold_the_object() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.remove("agency", id);
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_404_that_the_listing_contradicts_is_not_taken_for_gone() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.fail_next(
+        Op::Delete,
+        1,
+        Fault::RefusedBefore(404, json!({"title": "Not Found", "status": 404})),
+    );
+    stage.delete("sales-eu").await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "InUse").await;
+    assert_eq!(stage.remote().len(), 1);
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn an_outage_delays_a_deletion_and_a_deletion_survives_it() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.fail_always(Op::Delete, Fault::Html502);
+    stage.delete("sales-eu").await;
+    stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
+        .await;
+    stage.woodpecker.heal();
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn an_object_deleted_while_suspended_leaves_an_orphan_that_is_named() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete", "suspend": true})).await;
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+    assert!(
+        stage
+            .events("sales-eu")
+            .await
+            .iter()
+            .any(|event| event.starts_with("Orphaned") && event.contains(&id.to_string()))
+    );
+    assert!(
+        stage.log().lines().any(|line| line.contains("an orphan is left") && line.contains(&id.to_string()))
+    );
+    assert!(stage.get("/metrics").await.1.contains("mgc_orphans_total{cause=\"suspended\"} 1"));
+}
+
+#[tokio::test]
+async fn a_terminating_namespace_waits_for_an_outage_but_not_for_ever() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.fail_always(Op::Delete, Fault::Html502);
+    stage.delete_namespace().await;
+    stage.delete("sales-eu").await;
+    stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
+        .await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+    assert!(stage.get("/metrics").await.1.contains("mgc_orphans_total{cause=\"namespace\"} 1"));
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_an_account_that_is_gone_until_told_to_retain() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let accounts = stage.api::<graph_credential_operator::resources::WoodpeckerAccount>();
+    accounts.delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
+    stage.delete("sales-eu").await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotFound")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("Retain"));
+    stage.apply_account("agency", json!({})).await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0);
+}

@@ -1,0 +1,200 @@
+//! The process: how it starts, what it waits for, and how it ends.
+
+use std::process::Command;
+use std::time::Duration;
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use k8s_openapi::api::core::v1::Secret;
+use kit::cluster::Cluster;
+use kit::woodpecker::{Fault, Op};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::stage::{EXPIRY, Stage, eventually, grant_everything};
+
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
+        .args(args)
+        .env_clear()
+        .env("KUBECONFIG", "/nonexistent")
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_names_every_flag_with_its_environment_variable() {
+    let (code, help, _) = run(&["run", "--help"]);
+    assert_eq!(code, Some(0));
+    for word in [
+        "--watch-namespace",
+        "GCO_WATCH_NAMESPACES",
+        "--listen",
+        "GCO_LISTEN",
+        "--woodpecker-base-url",
+        "--allow-unverified",
+        "--propagation-window",
+        "--dns-server",
+        "--log-format",
+        "--time-scale",
+        "--keyring-secret",
+    ] {
+        assert!(help.contains(word), "{word} is missing in:\n{help}");
+    }
+}
+
+#[test]
+fn a_bad_flag_is_named_with_its_cure() {
+    for (args, field, cure) in [
+        (
+            vec!["run", "--woodpecker-base-url", "http://api.example.com"],
+            "--woodpecker-base-url",
+            "use https",
+        ),
+        (vec!["run", "--listen", "8080"], "--listen", "ADDRESS:PORT"),
+        (vec!["run", "--propagation-window", "1d"], "--propagation-window", "720h"),
+        (vec!["run", "--time-scale", "0"], "--time-scale", "1..="),
+        (vec!["walk"], "walk", "--help"),
+    ] {
+        let (code, _, error) = run(&args);
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(error.contains(field) && error.contains(cure), "{args:?}:\n{error}");
+    }
+}
+
+#[test]
+fn no_cluster_and_a_bad_log_filter_are_clear_errors() {
+    let (code, _, error) = run(&["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("KUBECONFIG"), "{error}");
+    let (code, _, error) = run(&["run", "--log", "a=b=c"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("--log"), "{error}");
+}
+
+#[test]
+fn the_crds_are_printed_as_they_stand_in_the_repository() {
+    let (code, printed, _) = run(&["crd"]);
+    assert_eq!(code, Some(0));
+    for file in ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"] {
+        let path = kit::workspace().join("crds").join(format!("{file}.yaml"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let without_comment = text.split_once('\n').unwrap().1;
+        assert!(printed.contains(without_comment), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn missing_crds_are_waited_for_and_named_by_readiness() {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    grant_everything(cluster).await;
+    let mut stage = Stage::on(cluster).await;
+    stage.spawn_operator().await;
+    eventually("readiness names the CRDs", || async {
+        let (status, text) = stage.get("/readyz").await;
+        let is_told =
+            status == 503 && text.contains("microsoftgraphcredentials") && text.contains("apply the CRDs");
+        if is_told { Ok(()) } else { Err(format!("{status} {text}\n{}", stage.log())) }
+    })
+    .await;
+    assert_eq!(stage.get("/healthz").await, (200, "ok\n".into()));
+    cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
+    eventually("it becomes ready", || async {
+        let (status, text) = stage.get("/readyz").await;
+        if status == 200 && text.contains("--time-scale") {
+            Ok(())
+        } else {
+            Err(format!("{status} {text}\n{}", stage.log()))
+        }
+    })
+    .await;
+    stage.stop_operator().await;
+}
+
+#[tokio::test]
+async fn sigterm_finishes_the_work_that_is_under_way() {
+    let mut stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
+    stage.credential("sales-eu", json!({})).await;
+    eventually("the create is under way", || async {
+        if stage.woodpecker.in_flight("agency") == 1 && stage.woodpecker.writes("agency") == 1 {
+            Ok(())
+        } else {
+            Err("not yet".into())
+        }
+    })
+    .await;
+    let operator = stage.operator.as_ref().unwrap();
+    operator.signal(Signal::TERM).unwrap();
+    let exit = operator.wait(Duration::from_secs(20)).await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", operator.log());
+    let status = stage.read("sales-eu").await.status.unwrap();
+    assert!(
+        status.registration.is_some() && status.pending.is_none(),
+        "the registration is written down: {status:#?}"
+    );
+    stage.start_operator().await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_keyring_is_never_replaced_silently() {
+    let mut stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let keyring: Secret = stage.api().get("graph-credential-operator-keyring").await.unwrap();
+    let json: Value = serde_json::from_slice(&keyring.data.as_ref().unwrap()["keyring.json"].0).unwrap();
+    assert_eq!(json["primary"], json["keys"][0]["id"]);
+    for key in [&json["keys"][0], &json["fingerprintKeys"][0]] {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(key["bytes"].as_str().unwrap()).unwrap();
+        assert_eq!(bytes.len(), 32);
+        assert!(key["created"].is_string() && key["id"].is_string());
+    }
+    stage.stop_operator().await;
+    stage.delete_secret("graph-credential-operator-keyring").await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    stage.spawn_operator().await;
+    eventually("readiness names the keyring", || async {
+        let (status, text) = stage.get("/readyz").await;
+        if status == 503 && text.contains("keyring") && text.contains("backup") {
+            Ok(())
+        } else {
+            Err(format!("{status} {text}"))
+        }
+    })
+    .await;
+    assert_eq!(stage.status_writes(mark), Vec::<String>::new());
+
+    let mut restored = keyring;
+    restored.metadata.resource_version = None;
+    restored.metadata.managed_fields = None;
+    stage.api::<Secret>().create(&kube::api::PostParams::default(), &restored).await.unwrap();
+    eventually("the restored keyring serves", || async {
+        let (status, text) = stage.get("/readyz").await;
+        if status == 200 { Ok(()) } else { Err(text) }
+    })
+    .await;
+    let tokens = stage.entra.requests().len();
+    tokio::time::sleep(crate::stage::A_WHILE).await;
+    assert_eq!(stage.entra.requests().len(), tokens, "the fingerprint is known again");
+}
+
+#[tokio::test]
+async fn a_lost_api_server_is_survived() {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    crate::stage::prepare(cluster).await;
+    let mut stage = Stage::on(cluster).await;
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    cluster.apiserver().signal(Signal::STOP).unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    cluster.apiserver().signal(Signal::CONT).unwrap();
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::True, "Ready").await;
+    assert!(stage.operator.as_ref().unwrap().is_running());
+}

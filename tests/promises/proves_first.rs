@@ -1,0 +1,138 @@
+//! Promise 1: prove before touching. Nothing reaches Woodpecker before Microsoft has issued a token for it,
+//! and a refused new secret never replaces a working registration.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use kit::entra::{Fault, Outcome};
+use kit::woodpecker::Op;
+use serde_json::json;
+
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, message};
+
+#[tokio::test]
+async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"displayName": "MS Graph app"})).await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    let status = object.status.unwrap();
+    let remote = stage.remote();
+    assert_eq!(remote.len(), 1);
+    assert_eq!(status.credential_id, Some(remote[0].credential_id));
+    assert_eq!(status.expires_at.unwrap().0.to_string(), EXPIRY);
+    assert_eq!(remote[0].name, "MS Graph app");
+    assert_eq!(remote[0].secret_expires_at, EXPIRY);
+    assert!(stage.woodpecker.secret_matches("agency", remote[0].credential_id, "s3cret-one"));
+    assert_eq!(status.pending, None);
+    assert_eq!(status.candidate, None);
+
+    let proof =
+        stage.entra.requests().into_iter().find(|request| request.outcome == Outcome::Issued).unwrap();
+    let create =
+        stage.woodpecker.requests("agency").into_iter().find(|request| request.op == Op::Create).unwrap();
+    assert!(proof.at < create.at, "proved at {} and sent at {}", proof.at, create.at);
+    assert_eq!(proof.scope, "https://graph.microsoft.com/.default");
+    assert!(proof.client_request_id.is_some());
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_updated_under_the_same_id() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let before = stage.wait_until_ready("sales-eu").await.status.unwrap();
+
+    stage.entra.set_secrets(TENANT, CLIENT, &["s3cret-one", "s3cret-two"]);
+    stage
+        .secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", "2028-01-31")])
+        .await;
+    let after = stage
+        .wait_until("sales-eu", "the new expiry", |object| {
+            object.status.as_ref().is_some_and(|status| status.expires_at != before.expires_at)
+        })
+        .await
+        .status
+        .unwrap();
+    assert_eq!(after.credential_id, before.credential_id);
+    let id = after.credential_id.unwrap();
+    assert!(stage.woodpecker.secret_matches("agency", id, "s3cret-two"));
+    assert_eq!(stage.remote()[0].secret_expires_at, "2028-01-31T00:00:00Z");
+    let updates =
+        stage.woodpecker.requests("agency").into_iter().filter(|request| request.op == Op::Update).count();
+    assert_eq!(updates, 1);
+}
+
+#[tokio::test]
+async fn a_rejected_rotation_keeps_the_old_registration() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let before = stage.wait_until_ready("sales-eu").await.status.unwrap();
+    let writes = stage.woodpecker.writes("agency");
+
+    stage.secret("sales-eu-graph", &[("client_secret", "typo"), ("secret_expires_at", EXPIRY)]).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation")
+        .await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret")
+        .await;
+    assert!(message(&object, ConditionType::Verified).contains("AADSTS7000215"));
+    assert!(message(&object, ConditionType::Ready).contains("Certificates & secrets"));
+    let status = object.status.as_ref().unwrap();
+    assert_eq!(status.registration, before.registration);
+    assert_eq!(status.credential_id, before.credential_id);
+    assert_eq!(stage.woodpecker.writes("agency"), writes);
+    assert!(stage.woodpecker.secret_matches("agency", before.credential_id.unwrap(), "s3cret-one"));
+
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    assert_eq!(object.status.unwrap().credential_id, before.credential_id);
+    assert_eq!(stage.woodpecker.writes("agency"), writes, "the old secret is registered still");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_of_a_new_object_reaches_microsoft_alone() {
+    let stage = Stage::set().await;
+    stage.secret("sales-eu-graph", &[("client_secret", TENANT), ("secret_expires_at", EXPIRY)]).await;
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret")
+        .await;
+    assert!(message(&object, ConditionType::Verified).contains("looks like a secret's ID"));
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    assert!(object.status.unwrap().next_attempt_at.is_some());
+}
+
+#[tokio::test]
+async fn an_unknown_app_and_an_unknown_tenant_are_told_apart() {
+    let stage = Stage::set().await;
+    stage.credential("no-app", json!({"clientId": "00000000-0000-4000-8000-000000000001"})).await;
+    stage.credential("no-tenant", json!({"tenantId": "00000000-0000-4000-8000-000000000002"})).await;
+    stage.wait_for("no-app", ConditionType::Verified, ConditionStatus::False, "ApplicationNotFound").await;
+    stage.wait_for("no-tenant", ConditionType::Verified, ConditionStatus::False, "TenantNotFound").await;
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+}
+
+#[tokio::test]
+async fn an_unreachable_microsoft_is_waited_for() {
+    let stage = Stage::set().await;
+    stage.entra.fail_always(Fault::Reset);
+    stage.credential("sales-eu", json!({})).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable")
+        .await;
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    stage.entra.fail_always(Fault::Html503);
+    stage.entra.heal();
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_spreads_slowly_gets_there_by_itself() {
+    let stage = Stage::set().await;
+    stage.entra.propagate_after(TENANT, CLIENT, "s3cret-one", 2);
+    stage.credential("sales-eu", json!({})).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation")
+        .await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!(stage.entra.count(TENANT, CLIENT), 3);
+    assert_eq!(stage.remote().len(), 1);
+}
