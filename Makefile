@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; nothing else.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises doc demo
+.PHONY: help test generate fmt clippy assets unit promises doc deny demo
 
 CARGO = cargo
 TIMED = tools/timed
@@ -52,3 +52,7 @@ doc:
 
 demo:
 	$(CARGO) run --quiet --package kit -- demo
+
+# Licences, advisories and sources of the dependencies. Needs `cargo install cargo-deny` and a network.
+deny:
+	$(CARGO) deny check

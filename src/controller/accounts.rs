@@ -1,22 +1,16 @@
 //! The Woodpecker accounts: what is known of each, for the credentials that use it.
 
 mod pass;
+pub mod queue;
 mod report;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::StreamExt;
-use kube::runtime::controller::{self, Action, Config, applier};
 use kube::{Api, Client, ResourceExt};
 
-use super::Context;
 use super::calls::Calls;
-use super::guard::Guard;
-use super::index::{Named, Referrer};
-use super::scope::{GuardedAccount, Scope, Watch};
-use super::triggers::{News, Prepared, prepare};
+use super::scope::Scope;
 use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
 use crate::woodpecker::{Lanes, RemoteAccount, RemoteIdentity};
@@ -54,63 +48,6 @@ struct Known {
     remote: Option<Arc<RemoteAccount>>,
     is_ready: bool,
     failures: u32,
-}
-
-/// Runs the queue of accounts of one scope until the controller stops.
-pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
-    let Prepared { store, requests } = prepare(&context, "WoodpeckerAccount", watch, keep_books);
-    let guard = Arc::new(Guard::new("woodpeckeraccount"));
-    let config = Config::default().concurrency(context.max_concurrent_passes);
-    let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {
-        let guard = guard.clone();
-        Box::pin(async move {
-            let own = Named::of(&*object);
-            let action = match &object.0 {
-                Ok(_) => guard.watch_over(&context, &own, pass::run(&context, &own)).await,
-                Err(problem) => {
-                    tracing::warn!(account = %own, problem = %problem.error, "a WoodpeckerAccount cannot be read and is left as it is");
-                    Action::requeue(context.rules.timing.resync)
-                }
-            };
-            Ok::<Action, Infallible>(action)
-        })
-    };
-    let never = |_: Arc<GuardedAccount>, error: &Infallible, _: Arc<Context>| match *error {};
-    applier(reconcile, never, context.clone(), store, requests, config)
-        .for_each(|ended| {
-            match ended {
-                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the queue of accounts failed");
-                }
-            }
-            std::future::ready(())
-        })
-        .await;
-}
-
-/// Keeps the index true, and wakes the credentials of an account that went.
-fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
-    match news {
-        News::Known(guarded) => {
-            if let Ok(object) = &guarded.0 {
-                context.index.put_account(object);
-            }
-        }
-        News::Gone(guarded) => {
-            let own = Named::of(*guarded);
-            context.index.remove(&Referrer::Account(own.clone()));
-            let name = AccountName { namespace: own.namespace, name: own.name };
-            context.accounts.lock().remove(&name);
-            call_credentials(context, &name);
-        }
-    }
-}
-
-fn call_credentials(context: &Context, account: &AccountName) {
-    for credential in context.index.credentials_at(account) {
-        context.calls.credential(&credential.namespace, &credential.name);
-    }
 }
 
 // === impl Accounts ===
@@ -178,6 +115,11 @@ impl Accounts {
         if managed.get_mut(account).is_some_and(|ids| ids.remove(&uid).is_some()) {
             calls.account(&account.namespace, &account.name);
         }
+    }
+
+    /// Forgets an account that is gone.
+    fn forget(&self, account: &AccountName) {
+        self.lock().remove(account);
     }
 
     fn managed_ids(&self, account: &AccountName) -> Vec<i64> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
-use super::Context;
+use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
 use super::observe::Gathered;

@@ -7,27 +7,28 @@ use futures::StreamExt;
 use kube::ResourceExt;
 use kube::runtime::controller::{self, Action, Config, applier};
 
+use super::context::Context;
 use super::guard::Guard;
 use super::index::{Named, Referrer};
-use super::scope::{GuardedCredential, Watch};
+use super::scope::GuardedCredential;
 use super::triggers::{News, Prepared, prepare};
-use super::{Context, invalid, pass};
+use super::watches::Watch;
+use super::{invalid, pass};
 use crate::resources::AccountName;
 
 /// Runs the queue of one scope until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
     let Prepared { store, requests } = prepare(&context, "MicrosoftGraphCredential", watch, keep_books);
-    let guard = Arc::new(Guard::new("microsoftgraphcredential"));
+    let guard =
+        Arc::new(Guard::new("microsoftgraphcredential", context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedCredential>, context: Arc<Context>| {
         let guard = guard.clone();
         Box::pin(async move {
             let own = Named::of(&*object);
             let action = match &object.0 {
-                Ok(_) => guard.watch_over(&context, &own, Box::pin(pass::run(&context, &own))).await,
-                Err(problem) => {
-                    guard.watch_over(&context, &own, invalid::report(&context, &own, &problem.error)).await
-                }
+                Ok(_) => guard.watch_over(&own, Box::pin(pass::run(&context, &own))).await,
+                Err(problem) => guard.watch_over(&own, invalid::report(&context, &own, &problem.error)).await,
             };
             Ok::<Action, Infallible>(action)
         })
@@ -60,12 +61,9 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
         }
         News::Gone(guarded) => {
             context.claims.release(&guarded.uid().unwrap_or_default());
+            context.index.remove(&Referrer::Credential(Named::of(*guarded)));
             let Ok(object) = &guarded.0 else { return };
-            let own = Named::of(object);
-            context.index.remove(&Referrer::Credential(own.clone()));
-            for rival in context.index.credentials_for(&object.spec.tenant_id, &object.spec.client_id) {
-                context.calls.credential(&rival.namespace, &rival.name);
-            }
+            context.call_rivals(object);
             if let Some(account) = registered_at(guarded) {
                 context.accounts.forget_registration(&account, object, &context.calls);
             }

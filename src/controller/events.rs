@@ -12,8 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
-use super::FIELD_MANAGER;
 use super::report::Note;
+use crate::resources::{FIELD_MANAGER, GROUP};
 
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -50,7 +50,7 @@ impl Events {
             note: Some(bounded(&note.text).to_owned()),
             reason: Some(note.reason.to_owned()),
             regarding: Some(regarding.clone()),
-            reporting_controller: Some(format!("{}/{FIELD_MANAGER}", crate::resources::GROUP)),
+            reporting_controller: Some(format!("{}/{FIELD_MANAGER}", GROUP)),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if note.is_warning { "Warning" } else { "Normal" }.to_owned()),
             ..Event::default()

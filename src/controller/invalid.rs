@@ -6,7 +6,7 @@ use kube::Api;
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 
-use super::Context;
+use super::context::Context;
 use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
@@ -35,7 +35,7 @@ pub async fn report(context: &Context, own: &Named, problem: &str) -> Result<Out
         "metadata": {"name": own.name, "namespace": own.namespace, "resourceVersion": live.metadata.resource_version},
         "status": status,
     });
-    let params = kube::api::PatchParams::apply(super::FIELD_MANAGER).force();
+    let params = kube::api::PatchParams::apply(crate::resources::FIELD_MANAGER).force();
     match api.patch_status(&own.name, &params, &kube::api::Patch::Apply(patch)).await {
         Ok(_) => Ok(outcome),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(outcome),

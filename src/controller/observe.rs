@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
-use super::Context;
 use super::accounts::Lookup;
 use super::claims::{ClaimKey, Claimant, entitled};
+use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};

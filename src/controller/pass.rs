@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use kube::Resource;
 
-use super::Context;
 use super::act::{self, Step};
+use super::context::Context;
 use super::decide::{Decision, Rest, Standing, decide};
 use super::error::PassError;
 use super::guard::Outcome;
@@ -24,7 +24,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let ended = steps(context, &mut gathered).await;
     let status = &gathered.observed.status;
     if status.registration.is_none() && status.pending.is_none() {
-        give_up_claim(context, &gathered, own);
+        give_up_claim(context, &gathered);
     }
     ended
 }
@@ -49,15 +49,10 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
 }
 
 /// Lets go of a claim that came to nothing, and wakes who waits for it.
-fn give_up_claim(context: &Context, gathered: &Gathered, own: &Named) {
+fn give_up_claim(context: &Context, gathered: &Gathered) {
     let object = &gathered.observed.object;
-    if !context.claims.release(object.metadata.uid.as_deref().unwrap_or_default()) {
-        return;
-    }
-    for rival in context.index.credentials_for(&object.spec.tenant_id, &object.spec.client_id) {
-        if rival != *own {
-            context.calls.credential(&rival.namespace, &rival.name);
-        }
+    if context.claims.release(object.metadata.uid.as_deref().unwrap_or_default()) {
+        context.call_rivals(object);
     }
 }
 

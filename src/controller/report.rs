@@ -194,31 +194,25 @@ fn again_in(
     rules: &Rules,
     now: Timestamp,
 ) -> Duration {
-    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
-    let mut again_in = rules.timing.resync;
-    if let Some(at) = &status.next_attempt_at {
-        again_in = again_in.min(until(at.0));
-    }
+    let mut times: Vec<Timestamp> = status.next_attempt_at.iter().map(|at| at.0).collect();
     if rest.retry == Retry::WhenDue
         && let Some(source) = observed.usable_source()
     {
         let reported = Observed { status: status.clone(), ..observed.clone() };
-        if let Some(due) = verification_due_at(&reported, source) {
-            again_in = again_in.min(until(due));
-        }
+        times.extend(verification_due_at(&reported, source));
     }
     if let Some(expires_at) = conditions::expires_at(status, observed) {
-        for boundary in expiry::boundaries(expires_at, observed.object.spec.expiry_warning()) {
-            if boundary > now {
-                again_in = again_in.min(until(boundary));
-            }
-        }
+        times.extend(expiry::boundaries(expires_at, observed.object.spec.expiry_warning()));
     }
-    if let Some(deleted_at) = observed.namespace_deleted_at {
-        again_in = again_in.min(until(deleted_at + rules.timing.namespace_grace));
-    }
-    again_in
+    times.extend(observed.namespace_deleted_at.map(|deleted_at| deleted_at + rules.timing.namespace_grace));
+    // What is over already (the plan of an attempt that a suspension overtook, say) asks for nothing.
+    let next = times.into_iter().filter(|at| *at > now).min();
+    let until = next.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    until.map_or(rules.timing.resync, |until| until.min(rules.timing.resync))
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod properties;

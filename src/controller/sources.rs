@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Context;
+use super::context::Context;
 use super::index::{Named, Referrer};
 use crate::secrets::{self, ReadError, SecretVersion};
 

@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::context::Context;
 use super::error::PassError;
 use super::observed::Observed;
-use super::{Context, FIELD_MANAGER};
-use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 
 /// Whether a status that had to be written was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

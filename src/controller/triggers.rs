@@ -14,8 +14,9 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::Context;
-use super::scope::{Scope, Watch};
+use super::context::Context;
+use super::scope::Scope;
+use super::watches::Watch;
 
 /// What happened to an object, for whoever keeps books on its kind.
 #[derive(Debug)]

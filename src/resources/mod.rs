@@ -36,3 +36,6 @@ pub const RECONCILE_REQUESTED_AT: &str = "graph-credentials.io/reconcile-request
 
 /// The same from Flux's tools (`flux reconcile`), honoured where ours is absent.
 pub const FLUX_RECONCILE_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// The field manager of everything that the operator applies.
+pub const FIELD_MANAGER: &str = "graph-credential-operator";

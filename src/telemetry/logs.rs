@@ -49,3 +49,41 @@ pub fn install(settings: &LogSettings) -> Result<(), LogError> {
 fn is_fit_for_logs(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("kube_client::client") || *metadata.level() == Level::ERROR
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_lets_kubes_client_log_a_body() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = fmt::layer().with_writer(move || writer.clone()).with_filter(EnvFilter::new("trace"));
+        let subscriber =
+            tracing_subscriber::registry().with(layer.with_filter(FilterFn::new(is_fit_for_logs)));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "kube_client::client", "failed to read {}", "the body");
+            tracing::error!(target: "kube_client::client", "no connection");
+            tracing::trace!(target: "kube_runtime", "a detail");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("the body"), "{text}");
+        assert!(text.contains("no connection") && text.contains("a detail"), "{text}");
+    }
+}

@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::{Api, Resource};
 
+use super::Known;
 use super::report::{Verdict, counts, problem, report};
-use super::{Known, call_credentials};
+use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
 use crate::controller::status::{ApplyError, apply};
-use crate::controller::{Context, backoff, jitter};
+use crate::controller::{backoff, jitter};
 use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, WoodpeckerAccount};
 use crate::secret::SecretText;
@@ -178,7 +179,7 @@ fn remember(
     accounts.insert(name.clone(), Known { spec: object.spec.clone(), remote, is_ready, failures });
     drop(accounts);
     if is_news {
-        call_credentials(context, name);
+        context.call_credentials_at(name);
     }
     failures
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Step, note_failure, tell};
-use crate::controller::Context;
+use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Claim, Observed, Source, Target};

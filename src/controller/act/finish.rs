@@ -5,7 +5,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{Step, is_gone, note_failure, refused_though_listed};
-use crate::controller::Context;
+use crate::controller::context::Context;
 use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
 use crate::controller::index::Named;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::controller::Context;
+use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observed::{Problem, Source, UsableSource};
 use crate::resources::conditions::Reason;

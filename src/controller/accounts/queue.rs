@@ -1,0 +1,67 @@
+//! The queue of `WoodpeckerAccount`s: from watch and calls to guarded passes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::runtime::controller::{self, Action, Config, applier};
+
+use super::pass;
+use crate::controller::context::Context;
+use crate::controller::guard::Guard;
+use crate::controller::index::{Named, Referrer};
+use crate::controller::scope::GuardedAccount;
+use crate::controller::triggers::{News, Prepared, prepare};
+use crate::controller::watches::Watch;
+use crate::resources::AccountName;
+
+/// Runs the queue of accounts of one scope until the controller stops.
+pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
+    let Prepared { store, requests } = prepare(&context, "WoodpeckerAccount", watch, keep_books);
+    let guard = Arc::new(Guard::new("woodpeckeraccount", context.rules.timing, context.metrics.clone()));
+    let config = Config::default().concurrency(context.max_concurrent_passes);
+    let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {
+        let guard = guard.clone();
+        Box::pin(async move {
+            let own = Named::of(&*object);
+            let action = match &object.0 {
+                Ok(_) => guard.watch_over(&own, pass::run(&context, &own)).await,
+                Err(problem) => {
+                    tracing::warn!(account = %own, problem = %problem.error, "a WoodpeckerAccount cannot be read and is left as it is");
+                    Action::requeue(context.rules.timing.resync)
+                }
+            };
+            Ok::<Action, Infallible>(action)
+        })
+    };
+    let never = |_: Arc<GuardedAccount>, error: &Infallible, _: Arc<Context>| match *error {};
+    applier(reconcile, never, context.clone(), store, requests, config)
+        .for_each(|ended| {
+            match ended {
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the queue of accounts failed");
+                }
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Keeps the index true, and wakes the credentials of an account that went.
+fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
+    match news {
+        News::Known(guarded) => {
+            if let Ok(object) = &guarded.0 {
+                context.index.put_account(object);
+            }
+        }
+        News::Gone(guarded) => {
+            let own = Named::of(*guarded);
+            context.index.remove(&Referrer::Account(own.clone()));
+            let name = AccountName { namespace: own.namespace, name: own.name };
+            context.accounts.forget(&name);
+            context.call_credentials_at(&name);
+        }
+    }
+}

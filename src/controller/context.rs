@@ -1,0 +1,72 @@
+//! What every pass may use.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::Accounts;
+use super::calls::Calls;
+use super::claims::Claims;
+use super::events::Events;
+use super::index::{Index, Named};
+use super::observed::Rules;
+use super::watches::Scopes;
+use crate::microsoft::TokenEndpoint;
+use crate::resources::{AccountName, MicrosoftGraphCredential};
+use crate::store::fingerprint::FingerprintKeys;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::probes::Readiness;
+
+/// What every pass may use.
+pub struct Context {
+    /// Client of the Kubernetes API, without retries of its own and with a bound on every answer.
+    pub client: Client,
+    /// What the administrator has decided.
+    pub rules: Rules,
+    /// Passes at the same time, per kind.
+    pub max_concurrent_passes: u16,
+    /// Keys of fingerprints.
+    pub fingerprints: FingerprintKeys,
+    /// Microsoft.
+    pub token_endpoint: TokenEndpoint,
+    /// The Woodpecker accounts.
+    pub accounts: Accounts,
+    /// Who registers which app where.
+    pub claims: Claims,
+    /// Which object points to which Secret, account and app.
+    pub index: Index,
+    /// Wakes objects.
+    pub calls: Calls,
+    /// Tells people.
+    pub events: Events,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What is not there yet.
+    pub readiness: Readiness,
+    /// The namespaces served, with what is known of their objects.
+    pub scopes: Scopes,
+    /// Cancelled when no new step may begin.
+    pub stop: CancellationToken,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Wakes the credentials that use an account.
+    pub fn call_credentials_at(&self, account: &AccountName) {
+        for credential in self.index.credentials_at(account) {
+            self.calls.credential(&credential.namespace, &credential.name);
+        }
+    }
+
+    /// Wakes the other credentials for the app of an object that let go of it.
+    pub fn call_rivals(&self, object: &MicrosoftGraphCredential) {
+        let own = Named::of(object);
+        for rival in self.index.credentials_for(&object.spec.tenant_id, &object.spec.client_id) {
+            if rival != own {
+                self.calls.credential(&rival.namespace, &rival.name);
+            }
+        }
+    }
+}

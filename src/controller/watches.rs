@@ -1,0 +1,77 @@
+//! What is watched in each scope: the stores of the objects known, and the ends that the queues take.
+
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
+
+use super::calls::{Calls, Inbox};
+use super::scope::{GuardedAccount, GuardedCredential, Scope};
+
+/// The scopes served and the objects known in them.
+#[derive(Clone)]
+pub struct Scopes {
+    scopes: Vec<KnownScope>,
+}
+
+#[derive(Clone)]
+struct KnownScope {
+    scope: Scope,
+    credentials: Store<GuardedCredential>,
+}
+
+/// The watching ends of all scopes, taken once by the controller.
+pub struct Watches(Vec<ScopeWatch>);
+
+/// The watching ends of one scope.
+pub struct ScopeWatch {
+    pub(super) credentials: Watch<GuardedCredential>,
+    pub(super) accounts: Watch<GuardedAccount>,
+}
+
+/// What it takes to watch one kind in one scope.
+pub struct Watch<K: Resource<DynamicType = ()> + Clone + 'static> {
+    pub(super) scope: Scope,
+    pub(super) store: Store<K>,
+    pub(super) writer: Writer<K>,
+    pub(super) inbox: Inbox<K>,
+}
+
+// === impl Scopes ===
+
+impl Scopes {
+    /// Prepares the stores and inboxes of all scopes.
+    pub fn prepare(scopes: Vec<Scope>, calls: &mut Calls) -> (Self, Watches) {
+        let mut known = Vec::new();
+        let mut watches = Vec::new();
+        for scope in scopes {
+            let credentials = watch(scope.clone(), calls.credentials.open(scope.clone()));
+            let accounts = watch(scope.clone(), calls.accounts.open(scope.clone()));
+            known.push(KnownScope { scope, credentials: credentials.store.clone() });
+            watches.push(ScopeWatch { credentials, accounts });
+        }
+        (Self { scopes: known }, Watches(watches))
+    }
+
+    /// A credential as last heard of, where it can be read.
+    pub fn credential(&self, namespace: &str, name: &str) -> Option<Arc<GuardedCredential>> {
+        let scope = self.scopes.iter().find(|known| known.scope.covers(namespace))?;
+        scope.credentials.get(&ObjectRef::new(name).within(namespace))
+    }
+}
+
+fn watch<K>(scope: Scope, inbox: Inbox<K>) -> Watch<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let (store, writer) = reflector::store();
+    Watch { scope, store, writer, inbox }
+}
+
+// === impl Watches ===
+
+impl Watches {
+    pub(super) fn take(&mut self) -> Vec<ScopeWatch> {
+        std::mem::take(&mut self.0)
+    }
+}
