@@ -20,7 +20,7 @@ use crate::resources::AccountName;
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
     let Prepared { store, requests } = prepare(&context, "MicrosoftGraphCredential", watch, keep_books);
     let guard =
-        Arc::new(Guard::new("microsoftgraphcredential", context.rules.timing, context.metrics.clone()));
+        Arc::new(Guard::new("microsoftgraphcredential", &context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedCredential>, context: Arc<Context>| {
         let guard = guard.clone();

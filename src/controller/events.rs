@@ -50,7 +50,7 @@ impl Events {
             note: Some(bounded(&note.text).to_owned()),
             reason: Some(note.reason.to_owned()),
             regarding: Some(regarding.clone()),
-            reporting_controller: Some(format!("{}/{FIELD_MANAGER}", GROUP)),
+            reporting_controller: Some(format!("{GROUP}/{FIELD_MANAGER}")),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if note.is_warning { "Warning" } else { "Normal" }.to_owned()),
             ..Event::default()

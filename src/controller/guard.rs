@@ -40,8 +40,8 @@ pub struct Guard {
 
 impl Guard {
     /// For that controller, as metrics name it.
-    pub fn new(controller: &'static str, timing: Timing, metrics: Arc<Metrics>) -> Self {
-        Self { controller, timing, metrics, errors: Mutex::default() }
+    pub fn new(controller: &'static str, timing: &Timing, metrics: Arc<Metrics>) -> Self {
+        Self { controller, timing: *timing, metrics, errors: Mutex::default() }
     }
 
     /// Carries out a pass over the object of that name and says when the next one is due.
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard {
-        Guard::new("test", Timing::STANDARD, Arc::new(Metrics::new()))
+        Guard::new("test", &Timing::STANDARD, Arc::new(Metrics::new()))
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,8 +40,9 @@ pub use self::watches::{Scopes, Watches};
 /// Runs all loops until `context.stop` is cancelled and the passes under way have ended.
 pub async fn run(context: Arc<Context>, mut watches: Watches) {
     let mut loops = tokio::task::JoinSet::new();
-    loops.spawn(sources::poll(context.clone()));
+    let pace = sources::Pace::new(context.rules.timing.secret_poll_pace);
     for watch in watches.take() {
+        loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));
         loops.spawn(accounts::queue::run(context.clone(), watch.accounts));
         loops.spawn(credentials::run(context.clone(), watch.credentials));
     }

@@ -25,6 +25,7 @@ pub struct Watches(Vec<ScopeWatch>);
 
 /// The watching ends of one scope.
 pub struct ScopeWatch {
+    pub(super) scope: Scope,
     pub(super) credentials: Watch<GuardedCredential>,
     pub(super) accounts: Watch<GuardedAccount>,
 }
@@ -47,8 +48,8 @@ impl Scopes {
         for scope in scopes {
             let credentials = watch(scope.clone(), calls.credentials.open(scope.clone()));
             let accounts = watch(scope.clone(), calls.accounts.open(scope.clone()));
-            known.push(KnownScope { scope, credentials: credentials.store.clone() });
-            watches.push(ScopeWatch { credentials, accounts });
+            known.push(KnownScope { scope: scope.clone(), credentials: credentials.store.clone() });
+            watches.push(ScopeWatch { scope, credentials, accounts });
         }
         (Self { scopes: known }, Watches(watches))
     }

@@ -10,6 +10,7 @@ mod process;
 mod proves_first;
 mod quiet;
 mod rules;
+mod secret_access;
 mod sources;
 mod stage;
 mod tells_the_truth;

@@ -82,7 +82,7 @@ async fn a_new_secret_that_has_expired_already_is_not_sent() {
 #[tokio::test]
 async fn a_secret_that_may_not_be_read_is_named() {
     let mut stage = Stage::bare().await;
-    stage.user = Some(stage.user_without_secrets().await);
+    stage.limit_operator(&[]).await;
     stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     stage.account("agency", json!({})).await;
     stage.start_operator().await;

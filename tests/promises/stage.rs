@@ -216,18 +216,11 @@ impl Stage {
         self.secret(name, values).await;
     }
 
-    /// The kubeconfig of a ServiceAccount that may do everything in the namespace but read Secrets other
-    /// than the keyring.
-    pub async fn user_without_secrets(&self) -> PathBuf {
-        let all = json!(["*"]);
-        let create = json!(["create"]);
-        let rules = json!([
-            {"apiGroups": ["graph-credentials.io", "events.k8s.io", "coordination.k8s.io"], "resources": all, "verbs": all},
-            {"apiGroups": [""], "resources": ["secrets"], "verbs": create},
-            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["graph-credential-operator-keyring"], "verbs": ["get"]}
-        ]);
+    /// Makes the operator a ServiceAccount that may do everything in the namespace, and with Secrets other
+    /// than the keyring only this.
+    pub async fn limit_operator(&mut self, secret_verbs: &[&str]) {
         self.apply::<ServiceAccount>("limited", json!({})).await.expect("a ServiceAccount can be made");
-        self.apply::<Role>("limited", json!({"rules": rules})).await.expect("a Role can be made");
+        self.grant(secret_verbs).await;
         let binding = json!({
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "limited"},
             "subjects": [{"kind": "ServiceAccount", "name": "limited", "namespace": self.namespace}]
@@ -240,7 +233,23 @@ impl Stage {
             .await
             .expect("a token");
         let token = token.status.expect("a token").token;
-        self.cluster.kubeconfig_with_token(&self.namespace, &token).expect("a kubeconfig can be written")
+        let kubeconfig = self.cluster.kubeconfig_with_token(&self.namespace, &token);
+        self.user = Some(kubeconfig.expect("a kubeconfig can be written"));
+    }
+
+    /// Changes what the limited ServiceAccount may do with Secrets.
+    pub async fn grant(&self, secret_verbs: &[&str]) {
+        let all = json!(["*"]);
+        let keyring = "graph-credential-operator-keyring";
+        let mut rules = json!([
+            {"apiGroups": ["graph-credentials.io", "events.k8s.io"], "resources": all, "verbs": all},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [keyring], "verbs": ["get"]}
+        ]);
+        if let (Some(rules), false) = (rules.as_array_mut(), secret_verbs.is_empty()) {
+            rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "verbs": secret_verbs}));
+        }
+        self.apply::<Role>("limited", json!({"rules": rules})).await.expect("a Role can be made");
     }
 
     pub async fn delete_secret(&self, name: &str) {

@@ -18,7 +18,7 @@ use crate::resources::AccountName;
 /// Runs the queue of accounts of one scope until the controller stops.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
     let Prepared { store, requests } = prepare(&context, "WoodpeckerAccount", watch, keep_books);
-    let guard = Arc::new(Guard::new("woodpeckeraccount", context.rules.timing, context.metrics.clone()));
+    let guard = Arc::new(Guard::new("woodpeckeraccount", &context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {
         let guard = guard.clone();
