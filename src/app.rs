@@ -78,7 +78,11 @@ async fn serve(
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> Result<(), AppError> {
-    let http = http::client(timing, &DnsServers::listed_or_system(&settings.dns_servers))?;
+    let http = http::client(
+        timing,
+        &DnsServers::listed_or_system(&settings.dns_servers),
+        settings.extra_ca.as_deref(),
+    )?;
     let cluster = kubernetes::connect(settings, timing).await?;
     let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
         return Ok(());

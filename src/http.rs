@@ -3,9 +3,10 @@
 
 mod dns;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{Certificate, Response};
 use thiserror::Error;
 
 pub use self::dns::{DnsError, DnsServers};
@@ -20,6 +21,20 @@ pub enum ClientError {
     /// No name server is known.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// The file of further CA certificates cannot be read.
+    #[error("failed to read --extra-ca {path}: give a file that the operator may read")]
+    ReadCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file of further CA certificates holds none.
+    #[error("--extra-ca {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
+    NoCa {
+        /// The file.
+        path: PathBuf,
+    },
     /// TLS could not be set up, mostly for want of CA certificates.
     #[error("failed to set up TLS for Microsoft and Woodpecker: are CA certificates installed?")]
     Tls(#[source] reqwest::Error),
@@ -36,12 +51,17 @@ pub enum BodyError {
     TooLong,
 }
 
-/// Makes the client that carries secrets.
+/// Makes the client that carries secrets. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
 ///
 /// Connections are not pooled, so no buffer of one outlives its request; redirects are not followed, for a
 /// 307 would send the secret on. Each request sets its own total time-out.
-pub fn client(timing: &Timing, servers: &DnsServers) -> Result<reqwest::Client, ClientError> {
+pub fn client(
+    timing: &Timing,
+    servers: &DnsServers,
+    extra_ca: Option<&Path>,
+) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
+        .tls_certs_merge(extra_ca.map_or(Ok(Vec::new()), certificates)?)
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
@@ -50,6 +70,14 @@ pub fn client(timing: &Timing, servers: &DnsServers) -> Result<reqwest::Client, 
         .dns_resolver(servers.resolver()?)
         .build()
         .map_err(ClientError::Tls)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let pem = std::fs::read(path).map_err(|source| ClientError::ReadCa { path: path.to_owned(), source })?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) | Err(_) => Err(ClientError::NoCa { path: path.to_owned() }),
+    }
 }
 
 /// Reads the whole body, up to the bound.

@@ -4,6 +4,7 @@ mod base_url;
 mod timing;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -103,6 +104,11 @@ pub struct RunSettings {
     /// list. Without it, those of /etc/resolv.conf; there is no other fall-back
     #[arg(long = "dns-server", env = "GCO_DNS_SERVERS", value_delimiter = ',', value_name = "ADDRESS:PORT")]
     pub dns_servers: Vec<SocketAddr>,
+
+    /// File with further CA certificates in PEM to trust for Microsoft and Woodpecker, such as those of a
+    /// proxy that opens TLS. The system's stay trusted
+    #[arg(long, env = "GCO_EXTRA_CA", value_name = "FILE")]
+    pub extra_ca: Option<PathBuf>,
 
     /// How many resources are worked on at the same time
     #[arg(

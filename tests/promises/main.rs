@@ -5,6 +5,7 @@
 mod accounts;
 mod converges;
 mod deletes;
+mod network;
 mod never_leaks;
 mod process;
 mod proves_first;

@@ -69,6 +69,14 @@ fn no_cluster_and_a_bad_log_filter_are_clear_errors() {
     let (code, _, error) = run(&["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"]);
     assert_eq!(code, Some(1));
     assert!(error.contains("KUBECONFIG"), "{error}");
+    let run_with_ca = |path: &str| {
+        run(&["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9", "--extra-ca", path])
+    };
+    let (code, _, error) = run_with_ca("/nonexistent");
+    assert!(code == Some(1) && error.contains("--extra-ca") && error.contains("may read"), "{error}");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let (code, _, error) = run_with_ca(manifest);
+    assert!(code == Some(1) && error.contains("BEGIN CERTIFICATE"), "{error}");
     let (code, _, error) = run(&["run", "--log", "a=b=c"]);
     assert_eq!(code, Some(1));
     assert!(error.contains("--log"), "{error}");

@@ -48,6 +48,10 @@ pub struct Stage {
     pub extra_args: Vec<String>,
     /// The kubeconfig of the operator, where it is not that of the user who may do everything.
     pub user: Option<PathBuf>,
+    /// More environment of the operator.
+    pub extra_env: Vec<(&'static str, String)>,
+    /// Where secrets are proved, in place of the double's own address.
+    pub authority: Option<String>,
     /// What the operator logs.
     pub log_filter: &'static str,
     logs: usize,
@@ -118,6 +122,8 @@ impl Stage {
             operator: None,
             extra_args: Vec::new(),
             user: None,
+            extra_env: Vec::new(),
+            authority: None,
             log_filter: "info,graph_credential_operator=debug",
             logs: 0,
         }
@@ -142,12 +148,15 @@ impl Stage {
         let log = self.cluster.dir().join(format!("{}-{}.log", self.namespace, self.logs));
         self.logs += 1;
         let kubeconfig = self.user.clone().unwrap_or_else(|| self.cluster.kubeconfig_for(User::Operator));
-        let process = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
+        let authority = self.authority.clone().unwrap_or_else(|| self.entra.url());
+        let builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"));
+        let builder = self.extra_env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
+        let process = builder
             .env("KUBECONFIG", kubeconfig)
             .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log", self.log_filter])
             .args(["--watch-namespace", &self.namespace, "--operator-namespace", &self.namespace])
-            .args(["--microsoft-authority", &self.entra.url()])
+            .args(["--microsoft-authority", &authority])
             .args(["--woodpecker-base-url", &self.woodpecker.base_url()])
             .args(["--propagation-window", "60s", "--time-scale", &TIME_SCALE.to_string()])
             .args(&self.extra_args)

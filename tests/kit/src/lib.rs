@@ -13,6 +13,8 @@ pub mod cluster;
 pub mod double;
 pub mod entra;
 pub mod process;
+pub mod proxy;
+pub mod tls;
 pub mod woodpecker;
 
 /// The root of the workspace: where `crds/`, `deploy/` and `tools/` are.

@@ -1,0 +1,98 @@
+//! TLS in front of a double: a certificate authority of its own, and a relay that ends TLS and hands the
+//! bytes on.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate authority that nobody trusts unless told to.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// TLS on a free port of 127.0.0.1 in front of a plain one. Dropped, it stops.
+#[derive(Debug)]
+pub struct Relay {
+    port: u16,
+    task: JoinHandle<()>,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no randomness.
+    pub fn new() -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+    }
+
+    /// Its certificate, to be trusted.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Serves TLS under these names or addresses, and relays to the plain server at `to` (`host:port`).
+    ///
+    /// # Errors
+    ///
+    /// A name is none, or no port is free.
+    pub async fn relay(&self, names: &[&str], to: &str) -> io::Result<Relay> {
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).map_err(io::Error::other)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .map_err(io::Error::other)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let to = to.to_owned();
+        let task = tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(serve(acceptor.clone(), connection, to.clone()));
+            }
+        });
+        Ok(Relay { port, task })
+    }
+}
+
+/// A client that does not trust the certificate ends the handshake; that is its business.
+async fn serve(acceptor: TlsAcceptor, connection: TcpStream, to: String) -> io::Result<()> {
+    let mut client = acceptor.accept(connection).await?;
+    let mut server = TcpStream::connect(to).await?;
+    copy_bidirectional(&mut client, &mut server).await.map(drop)
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// Its port on 127.0.0.1.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
