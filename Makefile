@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; nothing else.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises doc deny demo
+.PHONY: help test generate fmt clippy assets unit promises doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -50,8 +50,14 @@ promises:
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
 
-demo:
-	$(CARGO) run --quiet --package kit -- demo
+# The operator in a debug build, at work on this machine. KEEP=1 leaves it running.
+demo: assets
+	$(CARGO) build --bin graph-credential-operator
+	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
+
+# A kubectl of the same version, for `make demo KEEP=1`; prints its directory.
+kubectl:
+	$(CARGO) run --quiet --package kit -- assets kubectl
 
 # Licences, advisories and sources of the dependencies. Needs `cargo install cargo-deny` and a network.
 deny:

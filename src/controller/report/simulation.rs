@@ -128,10 +128,10 @@ fn a_settled_object_is_written_once_an_interval_and_not_in_between() {
 fn each_notice_of_the_last_thirty_days_is_one_write() {
     let expiry = crate::controller::observed::testing::registration().expires_at.0;
     let mut observed = settled(&json!({"verification": {"interval": "720h"}, "expiryWarning": "1h"}));
-    let start = Duration::try_from(expiry.duration_since(now())).unwrap() - Duration::from_hours(24 * 31);
+    let time = Duration::try_from(expiry.duration_since(now())).unwrap() + Duration::from_hours(24);
     observed.status.verified_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     let world = World { proof: issued, failure: None };
-    let whole = live(observed, &world, start + Duration::from_hours(24 * 32));
+    let whole = live(observed, &world, time);
     let last_month: Vec<&Timestamp> =
         whole.writes.iter().filter(|at| **at > expiry - Duration::from_hours(24 * 31)).collect();
     let proofs = whole.calls.iter().filter(|at| **at > expiry - Duration::from_hours(24 * 31)).count();

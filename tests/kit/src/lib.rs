@@ -10,6 +10,7 @@ use std::{error::Error, iter, path::PathBuf};
 
 pub mod assets;
 pub mod cluster;
+pub mod demo;
 pub mod double;
 pub mod entra;
 pub mod process;

@@ -1,17 +1,23 @@
 //! `kit`: the test kit from the command line.
 //!
-//! `kit assets` makes sure that etcd and kube-apiserver are there and prints their directory.
+//! `kit assets` makes sure that etcd and kube-apiserver are there and prints their directory. `kit demo`
+//! shows the operator at work.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kit::assets::{Assets, Program};
+use kit::demo::{self, Options};
 
-const USAGE: &str = "usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl]...";
+const USAGE: &str = "\
+usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl]...
+       kit demo --operator PROGRAM [--keep]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
         Some((command, programs)) if command == "assets" => assets(programs),
+        Some((command, flags)) if command == "demo" => demo(flags),
         _ => usage(),
     }
 }
@@ -34,6 +40,29 @@ fn assets(names: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn demo(flags: &[String]) -> ExitCode {
+    let (mut operator, mut keep) = (None, false);
+    let mut flags = flags.iter();
+    while let Some(flag) = flags.next() {
+        match flag.as_str() {
+            "--operator" => operator = flags.next().map(PathBuf::from),
+            "--keep" => keep = true,
+            _ => return usage(),
+        }
+    }
+    let Some(operator) = operator else { return usage() };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kit: failed to start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(demo::run(&Options { operator, keep }));
+    runtime.shutdown_background();
+    ended
 }
 
 fn usage() -> ExitCode {

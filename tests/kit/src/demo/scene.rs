@@ -1,0 +1,179 @@
+//! The scene: a cluster with the CRDs, the doubles of Entra and Woodpecker, and the operator as a process of
+//! its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::Difference;
+use super::screen::Screen;
+use crate::cluster::Cluster;
+use crate::entra::Entra;
+use crate::process::Process;
+use crate::woodpecker::Woodpecker;
+
+pub(super) const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
+pub(super) const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
+pub(super) const OTHER_CLIENT: &str = "5c1f0a4e-8f4b-4f0e-9d43-2b6a1e7d9a10";
+pub(super) const ACCOUNT: &str = "agency";
+pub(super) const NAMESPACE: &str = "mail";
+
+/// Secrets that the double of Entra accepts for the first app.
+pub(super) const GOOD_SECRETS: [&str; 3] = ["first-value", "second-value", "third-value"];
+
+const API_KEY: &str = "1234.the-agencys-api-key";
+
+/// How many times faster the operator's waits are; a wrong secret is final after three seconds.
+const TIME_SCALE: &str = "20";
+const PROPAGATION_WINDOW: &str = "60s";
+
+/// How long a step may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Scene {
+    pub(super) cluster: Cluster,
+    pub(super) entra: Entra,
+    pub(super) woodpecker: Woodpecker,
+    client: Client,
+    operator: Process,
+}
+
+// === impl Scene ===
+
+impl Scene {
+    /// Starts everything on loopback, on free ports, in a directory of its own.
+    pub(super) async fn set(operator: &Path, screen: &Screen) -> Result<Self, Difference> {
+        screen.line("starting etcd and kube-apiserver on 127.0.0.1 …");
+        let cluster = Cluster::start().await?;
+        let crds = cluster.apply_crds(crate::workspace().join("crds")).await?;
+        screen.line(&format!("applied {}", crds.join(", ")));
+        let entra = Entra::start().await;
+        for client in [CLIENT, OTHER_CLIENT] {
+            entra.add_app(TENANT, client);
+            entra.set_secrets(TENANT, client, &GOOD_SECRETS);
+        }
+        let woodpecker = Woodpecker::start().await;
+        woodpecker.verify_with(&entra);
+        woodpecker.add_account(ACCOUNT, API_KEY);
+        screen.line("doubles of Microsoft Entra and Woodpecker listen on 127.0.0.1");
+        let process = Process::builder(operator)
+            .env("KUBECONFIG", cluster.kubeconfig_path())
+            .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
+            .args(["--operator-namespace", "default", "--microsoft-authority", &entra.url()])
+            .args(["--woodpecker-base-url", &woodpecker.base_url()])
+            .args(["--time-scale", TIME_SCALE, "--propagation-window", PROPAGATION_WINDOW])
+            .log(cluster.dir().join("operator.log"))
+            .spawn()
+            .await?;
+        screen.line(&format!("the operator runs as process {}", process.pid()));
+        let client = cluster.client()?;
+        Ok(Self { cluster, entra, woodpecker, client, operator: process })
+    }
+
+    /// Ends the operator as Kubernetes would, and the cluster after it.
+    pub(super) async fn strike(mut self) -> Result<(), Difference> {
+        let exit = self.operator.stop().await?;
+        if !exit.success() {
+            return Err(Difference::new(format!("the operator did not end well: {exit}\n{}", self.tail())));
+        }
+        Ok(self.cluster.stop().await?)
+    }
+
+    /// Applies a manifest as `kubectl apply --server-side` does, with the secrets put in for `(…)`.
+    pub(super) async fn apply(&self, manifest: &str, values: &[(&str, &str)]) -> Result<(), Difference> {
+        let text = values.iter().fold(manifest.to_owned(), |text, (word, value)| text.replace(word, value));
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+        for object in objects {
+            let text = |pointer: &str| {
+                object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let (group, version) = match text("/apiVersion").split_once('/') {
+                Some((group, version)) => (group.to_owned(), version.to_owned()),
+                None => (String::new(), text("/apiVersion")),
+            };
+            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, &version, &text("/kind")));
+            let api: Api<DynamicObject> = match object.pointer("/metadata/namespace").and_then(Value::as_str)
+            {
+                Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
+                None => Api::all_with(self.client.clone(), &kind),
+            };
+            let name = text("/metadata/name");
+            api.patch(&name, &PatchParams::apply("kubectl").force(), &Patch::Apply(object)).await?;
+        }
+        Ok(())
+    }
+
+    /// The credential of that name; nothing where it is gone.
+    pub(super) async fn credential(&self, name: &str) -> Result<Option<Value>, Difference> {
+        Ok(self.credentials().get_opt(name).await?.map(|object| object.data))
+    }
+
+    pub(super) async fn delete(&self, name: &str) -> Result<(), Difference> {
+        self.credentials().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Waits until the credential is as wanted, and returns it.
+    pub(super) async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        is_so: impl Fn(Option<&Value>) -> bool,
+    ) -> Result<Value, Difference> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.credential(name).await?;
+            if is_so(found.as_ref()) {
+                return Ok(found.unwrap_or_default());
+            }
+            if Instant::now() >= deadline {
+                let status = found.map(|object| object["status"].to_string()).unwrap_or_default();
+                let tail = self.tail();
+                return Err(Difference::new(format!(
+                    "{what}: not so after {PATIENCE:?}; status {status}\n{tail}"
+                )));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The table of `kubectl get mgc -o wide`.
+    pub(super) async fn table(&self) -> Result<String, Difference> {
+        let path =
+            format!("/apis/graph-credentials.io/v1alpha1/namespaces/{NAMESPACE}/microsoftgraphcredentials");
+        Ok(self.cluster.table(&path, true).await?)
+    }
+
+    /// Makes the Secret that the manifests name, so that none of them shows its value.
+    pub(super) async fn secret(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let body = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE},
+            "stringData": {"client_secret": secret, "secret_expires_at": expires_at}
+        });
+        api.patch(name, &PatchParams::apply("kubectl").force(), &Patch::Apply(body)).await?;
+        Ok(())
+    }
+
+    /// The API key, to be put in for its stand-in.
+    pub(super) fn api_key(&self) -> &'static str {
+        API_KEY
+    }
+
+    fn credentials(&self) -> Api<DynamicObject> {
+        let gvk = GroupVersionKind::gvk("graph-credentials.io", "v1alpha1", "MicrosoftGraphCredential");
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&gvk))
+    }
+
+    /// The end of the operator's log.
+    fn tail(&self) -> String {
+        let log = self.operator.log();
+        let lines: Vec<&str> = log.lines().rev().take(15).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,62 @@
+//! What the demo prints: calm, the same on each run but for times and ids, in colour only on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Standard output.
+#[derive(Debug)]
+pub(super) struct Screen {
+    has_colour: bool,
+}
+
+// === impl Screen ===
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        let has_colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { has_colour }
+    }
+
+    pub(super) fn title(&self, text: &str) {
+        self.put(&format!("\n{}\n", self.styled("1", text)));
+    }
+
+    /// The headline of a step.
+    pub(super) fn step(&self, number: usize, text: &str) {
+        self.put(&format!("\n{} {}\n", self.styled("1;36", &format!("{number}.")), self.styled("1", text)));
+    }
+
+    pub(super) fn line(&self, text: &str) {
+        self.put(&format!("   {text}\n"));
+    }
+
+    /// A text of several lines under a label.
+    pub(super) fn block(&self, label: &str, text: &str) {
+        self.put(&format!("   {}\n", self.styled("2", label)));
+        for line in text.lines() {
+            self.put(&format!("     {line}\n"));
+        }
+    }
+
+    pub(super) fn well(&self, text: &str) {
+        self.put(&format!("   {} {text}\n", self.styled("32", "✓")));
+    }
+
+    pub(super) fn differs(&self, text: &str) {
+        self.put(&format!("   {} {text}\n", self.styled("1;31", "✗ DIFFERS:")));
+    }
+
+    pub(super) fn complain(&self, text: &str) {
+        // There is no better place left to tell that this failed.
+        let _unwritten = writeln!(io::stderr(), "demo: {text}");
+    }
+
+    fn styled(&self, code: &str, text: &str) -> String {
+        if self.has_colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// A closed pipe ends what is seen, not the story.
+    fn put(&self, text: &str) {
+        let mut out = io::stdout();
+        let _unseen = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}

@@ -1,0 +1,327 @@
+//! The story: seven steps from apply to delete, each with what is applied, what can be seen, and what must
+//! be so.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Difference;
+use super::scene::{ACCOUNT, CLIENT, GOOD_SECRETS, NAMESPACE, OTHER_CLIENT, Scene, TENANT};
+use super::screen::Screen;
+use crate::entra::Outcome;
+
+/// When the first secrets expire.
+const EXPIRY: &str = "2027-11-28T23:59:59Z";
+
+const NAMESPACE_YAML: &str = "apiVersion: v1\nkind: Namespace\nmetadata: { name: mail }\n";
+
+const ACCOUNT_YAML: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: { name: agency-key, namespace: mail }
+stringData: { api_key: (the API key) }
+---
+apiVersion: graph-credentials.io/v1alpha1
+kind: WoodpeckerAccount
+metadata: { name: agency, namespace: mail }
+spec:
+  apiKeySecretRef: { name: agency-key }
+  baseUrl: (the double's address)
+";
+
+const CREDENTIAL_YAML: &str = "\
+apiVersion: graph-credentials.io/v1alpha1
+kind: MicrosoftGraphCredential
+metadata: { name: sales-eu, namespace: mail }
+spec:
+  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
+  clientId: e1c6ac69-480e-4a17-9b85-3467967bd179
+  displayName: MS Graph app
+  secretRef: { name: sales-eu-graph }
+  destination:
+    woodpecker: { accountRef: { name: agency } }
+";
+
+const DELETE_YAML: &str = "\
+apiVersion: graph-credentials.io/v1alpha1
+kind: MicrosoftGraphCredential
+metadata: { name: sales-us, namespace: mail }
+spec:
+  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
+  clientId: 5c1f0a4e-8f4b-4f0e-9d43-2b6a1e7d9a10
+  secretRef: { name: sales-us-graph }
+  destination:
+    woodpecker: { accountRef: { name: agency } }
+  deletionPolicy: Delete
+";
+
+/// One step as it went.
+struct Told {
+    title: &'static str,
+    took: Duration,
+    difference: Option<Difference>,
+}
+
+/// Tells the whole story; whether all went as told.
+pub(super) async fn tell(scene: &Scene, screen: &Screen) -> bool {
+    let mut teller = Teller { scene, screen, told: Vec::new(), id: None };
+    teller.step("create: from applied to Ready", Teller::create).await;
+    teller.step("rotate the secret: updated at Woodpecker, under the same id", Teller::rotate).await;
+    teller
+        .step("a wrong secret: what the status says, and the old registration intact", Teller::mistake)
+        .await;
+    teller.step("the right secret again: Ready", Teller::mend).await;
+    teller.step("a secret that expires in ten days: told in time", Teller::expire).await;
+    teller.step("delete with Retain (the default): the credential stays at Woodpecker", Teller::retain).await;
+    teller.step("delete with Delete: the credential goes, and nothing else", Teller::delete).await;
+    teller.summary()
+}
+
+/// Applies a fresh credential and says how to play with it.
+pub(super) async fn leave(scene: &Scene, screen: &Screen) -> Result<(), Difference> {
+    for held in scene.woodpecker.credentials(ACCOUNT) {
+        scene.woodpecker.remove(ACCOUNT, held.credential_id);
+    }
+    scene.secret("sales-eu-graph", GOOD_SECRETS[0], EXPIRY).await?;
+    scene.apply(CREDENTIAL_YAML, &[]).await?;
+    screen.title("everything is left running");
+    screen.block(
+        "try, in another terminal (make kubectl builds one, if you have none):",
+        &format!(
+            "export KUBECONFIG={}\n\
+             kubectl -n {NAMESPACE} get mgc -o wide\n\
+             kubectl -n {NAMESPACE} describe mgc sales-eu\n\
+             kubectl -n {NAMESPACE} patch secret sales-eu-graph -p '{{\"stringData\":{{\"client_secret\":\"{}\"}}}}'",
+            scene.cluster.kubeconfig_path().display(),
+            GOOD_SECRETS[1]
+        ),
+    );
+    screen.line(&format!("Microsoft's double accepts: {}", GOOD_SECRETS.join(", ")));
+    screen.line("Ctrl-C ends it and removes everything");
+    Ok(())
+}
+
+struct Teller<'a> {
+    scene: &'a Scene,
+    screen: &'a Screen,
+    told: Vec<Told>,
+    id: Option<i64>,
+}
+
+// === impl Teller ===
+
+impl Teller<'_> {
+    async fn step(
+        &mut self,
+        title: &'static str,
+        tell: impl AsyncFnOnce(&mut Self) -> Result<(), Difference>,
+    ) {
+        self.screen.step(self.told.len() + 1, title);
+        let (started, since) = (Instant::now(), Timestamp::now());
+        let ended = tell(self).await;
+        let ended = match self.show(since).await {
+            Ok(()) => ended,
+            Err(difference) => ended.and(Err(difference)),
+        };
+        let took = started.elapsed();
+        match &ended {
+            Ok(()) => self.screen.well(&format!("as told, in {:.1} s", took.as_secs_f64())),
+            Err(difference) => self.screen.differs(&difference.to_string()),
+        }
+        self.told.push(Told { title, took, difference: ended.err() });
+    }
+
+    /// The table that a person sees, and what the remote sides received.
+    async fn show(&self, since: Timestamp) -> Result<(), Difference> {
+        let table = self.scene.table().await?;
+        let table = if table.is_empty() { "No resources found in mail namespace.".to_owned() } else { table };
+        self.screen.block("$ kubectl -n mail get mgc -o wide", &table);
+        let proofs = self.scene.entra.requests().into_iter().filter(|request| request.at >= since);
+        let mut received: Vec<String> = proofs
+            .map(|request| {
+                let outcome = match request.outcome {
+                    Outcome::Issued => "token issued".to_owned(),
+                    Outcome::Refused { status, error, code } => format!("{status} {error}, AADSTS{code}"),
+                    other => format!("{other:?}"),
+                };
+                format!(
+                    "Microsoft   POST token app={}… → {outcome}",
+                    request.client.get(..4).unwrap_or_default()
+                )
+            })
+            .collect();
+        received.extend(
+            self.scene.woodpecker.summary(since).into_iter().map(|line| format!("Woodpecker  {line}")),
+        );
+        if received.is_empty() {
+            received.push("nothing".to_owned());
+        }
+        self.screen.block("received by the remote sides:", &received.join("\n"));
+        Ok(())
+    }
+
+    async fn create(&mut self) -> Result<(), Difference> {
+        self.screen
+            .block("$ kubectl apply --server-side -f -", &format!("{ACCOUNT_YAML}---\n{CREDENTIAL_YAML}"));
+        self.screen.line("and a Secret sales-eu-graph with client_secret and secret_expires_at");
+        self.scene.apply(NAMESPACE_YAML, &[]).await?;
+        self.scene.secret("sales-eu-graph", GOOD_SECRETS[0], EXPIRY).await?;
+        let base_url = self.scene.woodpecker.base_url();
+        let values = [("(the API key)", self.scene.api_key()), ("(the double's address)", base_url.as_str())];
+        self.scene.apply(ACCOUNT_YAML, &values).await?;
+        self.scene.apply(CREDENTIAL_YAML, &[]).await?;
+        let object =
+            self.scene.until("sales-eu", "Ready", |object| is(object, "Ready", "True", "Ready")).await?;
+        let id = object["status"]["credentialId"].as_i64();
+        self.id = id;
+        same("status.credentialId", &id.is_some(), &true)?;
+        same("status.expiresAt", &object["status"]["expiresAt"], &Value::from(EXPIRY))?;
+        self.holds("MS Graph app", GOOD_SECRETS[0], EXPIRY)
+    }
+
+    async fn rotate(&mut self) -> Result<(), Difference> {
+        let expiry = "2028-05-31T00:00:00Z";
+        self.screen.line("the Secret sales-eu-graph gets a new client_secret and secret_expires_at");
+        self.scene.secret("sales-eu-graph", GOOD_SECRETS[1], expiry).await?;
+        let object = self
+            .scene
+            .until("sales-eu", "the new expiry", |object| expires_at(object) == Some(expiry))
+            .await?;
+        same("status.credentialId", &object["status"]["credentialId"].as_i64(), &self.id)?;
+        self.holds("MS Graph app", GOOD_SECRETS[1], expiry)
+    }
+
+    async fn mistake(&mut self) -> Result<(), Difference> {
+        let (before, writes) = (self.registration().await?, self.scene.woodpecker.writes(ACCOUNT));
+        self.screen.line("the Secret sales-eu-graph gets a client_secret with a typo");
+        self.scene.secret("sales-eu-graph", "first-valeu", "2028-05-31T00:00:00Z").await?;
+        let refused = |object: Option<&Value>| is(object, "Verified", "False", "InvalidClientSecret");
+        let object = self.scene.until("sales-eu", "Verified False InvalidClientSecret", refused).await?;
+        let message = condition(&object, "Ready")["message"].as_str().unwrap_or_default().to_owned();
+        self.screen.block("the message of Ready:", &message);
+        same("status.registration", &self.registration().await?, &before)?;
+        same("writes to Woodpecker", &self.scene.woodpecker.writes(ACCOUNT), &writes)?;
+        self.holds("MS Graph app", GOOD_SECRETS[1], "2028-05-31T00:00:00Z")
+    }
+
+    async fn mend(&mut self) -> Result<(), Difference> {
+        let expiry = "2028-06-30T00:00:00Z";
+        self.screen.line("the Secret sales-eu-graph gets the right client_secret");
+        self.scene.secret("sales-eu-graph", GOOD_SECRETS[2], expiry).await?;
+        let mended = |object: Option<&Value>| {
+            is(object, "Ready", "True", "Ready") && expires_at(object) == Some(expiry)
+        };
+        let object = self.scene.until("sales-eu", "Ready with the new expiry", mended).await?;
+        same("status.credentialId", &object["status"]["credentialId"].as_i64(), &self.id)?;
+        self.holds("MS Graph app", GOOD_SECRETS[2], expiry)
+    }
+
+    async fn expire(&mut self) -> Result<(), Difference> {
+        let soon = Timestamp::now() + Duration::from_secs(10 * 24 * 3600);
+        let soon = soon.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        self.screen.line(&format!("the Secret sales-eu-graph says that it expires at {soon}"));
+        self.scene.secret("sales-eu-graph", GOOD_SECRETS[2], &soon).await?;
+        let told = |object: Option<&Value>| {
+            is(object, "Expiring", "True", "ExpiresSoon") && expires_at(object) == Some(&soon)
+        };
+        let object = self.scene.until("sales-eu", "Expiring True ExpiresSoon", told).await?;
+        let message = condition(&object, "Expiring")["message"].as_str().unwrap_or_default().to_owned();
+        self.screen.block("the message of Expiring:", &message);
+        same("Ready", &is(Some(&object), "Ready", "True", "Ready"), &true)?;
+        self.holds("MS Graph app", GOOD_SECRETS[2], &soon)
+    }
+
+    async fn retain(&mut self) -> Result<(), Difference> {
+        self.screen.line("$ kubectl -n mail delete mgc sales-eu");
+        self.scene.delete("sales-eu").await?;
+        self.scene.until("sales-eu", "the object is gone", |object| object.is_none()).await?;
+        same("credentials at Woodpecker", &self.scene.woodpecker.credentials(ACCOUNT).len(), &1)
+    }
+
+    async fn delete(&mut self) -> Result<(), Difference> {
+        self.screen.block("$ kubectl apply --server-side -f -", DELETE_YAML);
+        self.scene.secret("sales-us-graph", GOOD_SECRETS[0], EXPIRY).await?;
+        self.scene.apply(DELETE_YAML, &[]).await?;
+        self.scene.until("sales-us", "Ready", |object| is(object, "Ready", "True", "Ready")).await?;
+        same("credentials at Woodpecker", &self.scene.woodpecker.credentials(ACCOUNT).len(), &2)?;
+        self.screen.block("$ kubectl -n mail get mgc -o wide", &self.scene.table().await?);
+        self.screen.line("$ kubectl -n mail delete mgc sales-us");
+        self.scene.delete("sales-us").await?;
+        self.scene.until("sales-us", "the object is gone", |object| object.is_none()).await?;
+        let left = self.scene.woodpecker.credentials(ACCOUNT);
+        same(
+            "the other credential is left",
+            &left.iter().map(|held| held.client_id.as_str()).collect::<Vec<_>>(),
+            &vec![CLIENT],
+        )?;
+        same("proofs of the other app", &(self.scene.entra.count(TENANT, OTHER_CLIENT) > 0), &true)
+    }
+
+    /// Woodpecker holds one credential, under the id of the first step, with exactly this.
+    fn holds(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
+        let held = self.scene.woodpecker.credentials(ACCOUNT);
+        same(
+            "credentials at Woodpecker",
+            &held.iter().map(|one| Some(one.credential_id)).collect::<Vec<_>>(),
+            &vec![self.id],
+        )?;
+        let Some(one) = held.first() else { return Ok(()) };
+        same("its name", &one.name.as_str(), &name)?;
+        same("its expiry", &one.secret_expires_at.as_str(), &expires_at)?;
+        same(
+            "its secret is the right one",
+            &self.scene.woodpecker.secret_matches(ACCOUNT, one.credential_id, secret),
+            &true,
+        )?;
+        same("most requests at once", &self.scene.woodpecker.max_in_flight(ACCOUNT), &1)
+    }
+
+    async fn registration(&self) -> Result<Value, Difference> {
+        let object = self.scene.credential("sales-eu").await?.unwrap_or_default();
+        Ok(object["status"]["registration"].clone())
+    }
+
+    fn summary(&self) -> bool {
+        self.screen.title("summary");
+        for (number, step) in self.told.iter().enumerate() {
+            let line = format!("{}. {}, {:.1} s", number + 1, step.title, step.took.as_secs_f64());
+            match &step.difference {
+                None => self.screen.well(&line),
+                Some(_) => self.screen.differs(&line),
+            }
+        }
+        let all_well = self.told.iter().all(|step| step.difference.is_none());
+        self.screen.line(if all_well {
+            "everything went as told"
+        } else {
+            "something went another way: see above"
+        });
+        all_well
+    }
+}
+
+fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)
+}
+
+fn is(object: Option<&Value>, type_: &str, status: &str, reason: &str) -> bool {
+    object.is_some_and(|object| {
+        let condition = condition(object, type_);
+        condition["status"] == status && condition["reason"] == reason
+    })
+}
+
+fn expires_at(object: Option<&Value>) -> Option<&str> {
+    object?["status"]["expiresAt"].as_str()
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, told: &T) -> Result<(), Difference> {
+    if found == told {
+        Ok(())
+    } else {
+        Err(Difference::new(format!("{what} is {found:?} and should be {told:?}")))
+    }
+}
