@@ -17,6 +17,7 @@ use crate::microsoft::{Authorities, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
 use crate::store::fingerprint::FingerprintKeys;
 use crate::store::keyring::{self, KeyringPlace};
+use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
 use crate::woodpecker::Lanes;
@@ -66,7 +67,7 @@ pub async fn run(settings: RunSettings) -> Result<(), AppError> {
 
     probes_stop.cancel();
     if let Ok(Err(error)) = probes.await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "serving probes and metrics ended badly");
+        tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
     }
     ended
 }
@@ -133,7 +134,7 @@ async fn end_within(
     tokio::select! {
         ended = &mut work => {
             if let Err(error) = ended {
-                tracing::error!(error = &error as &dyn std::error::Error, "the controller ended unexpectedly");
+                tracing::error!(error = chain(&error), "the controller ended unexpectedly");
             }
             return Ok(());
         }
@@ -164,10 +165,7 @@ async fn wait_for_keyring(
             Err(error) => {
                 let text = error.to_string();
                 if told != text {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the keyring cannot be used; trying again"
-                    );
+                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
                 }
                 readiness.wait_for("keyring", text.clone());
                 told = text;

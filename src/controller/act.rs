@@ -18,6 +18,7 @@ use super::report::Note;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::{App, Verdict};
 use crate::resources::conditions::whole_second;
+use crate::telemetry::logs::chain;
 use crate::woodpecker::{ApiError, SecretUpdate};
 
 /// What a step leaves.
@@ -123,7 +124,7 @@ async fn rename(gathered: &mut Gathered) {
 
 fn note_failure(observed: &mut Observed, operation: Operation, error: &ApiError) {
     let failure = Failure::at_woodpecker(operation, error);
-    tracing::warn!(?operation, kind = ?failure.kind, error = error as &dyn std::error::Error, "a request to Woodpecker failed");
+    tracing::warn!(?operation, kind = ?failure.kind, error = chain(error), "a request to Woodpecker failed");
     observed.learnt.failure = Some(failure);
 }
 

@@ -15,6 +15,7 @@ use super::triggers::{News, Prepared, prepare};
 use super::watches::Watch;
 use super::{invalid, pass};
 use crate::resources::AccountName;
+use crate::telemetry::logs::chain;
 
 /// Runs the queue of one scope until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
@@ -39,10 +40,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
             match ended {
                 // Deleted between its call and its pass.
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the queue of credentials failed"
-                ),
+                Err(error) => tracing::error!(error = chain(&error), "the queue of credentials failed"),
             }
             std::future::ready(())
         })

@@ -14,6 +14,7 @@ use kube::{Api, Client};
 
 use super::report::Note;
 use crate::resources::{FIELD_MANAGER, GROUP};
+use crate::telemetry::logs::chain;
 
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -60,7 +61,7 @@ impl Events {
         match tokio::time::timeout(self.time_out, events.create(&params, &event)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 namespace,
                 name,
                 reason = note.reason,

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::backoff;
 use super::error::PassError;
 use crate::settings::Timing;
+use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// What a pass leaves behind.
@@ -81,11 +82,11 @@ impl Guard {
         let count = errors.entry(object.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
         let again_in = backoff::delay(&self.timing, *count, object);
-        let source = &error as &dyn std::error::Error;
+        let text = chain(&error);
         if error.is_ordinary() {
-            tracing::info!(error = source, ?again_in, "pass ended early");
+            tracing::info!(error = text, ?again_in, "pass ended early");
         } else {
-            tracing::warn!(error = source, category = error.category(), ?again_in, "pass failed");
+            tracing::warn!(error = text, category = error.category(), ?again_in, "pass failed");
         }
         Outcome { result: if error.is_ordinary() { "requeue" } else { "error" }, again_in }
     }

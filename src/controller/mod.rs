@@ -25,6 +25,7 @@ mod status;
 mod triggers;
 mod watches;
 
+use crate::telemetry::logs::chain;
 use std::sync::Arc;
 
 pub use self::accounts::Accounts;
@@ -48,10 +49,7 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) {
     }
     while let Some(ended) = loops.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a loop of the controller ended unexpectedly"
-            );
+            tracing::error!(error = chain(&error), "a loop of the controller ended unexpectedly");
             context.stop.cancel();
         }
     }

@@ -70,7 +70,7 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     }
     let observed = &mut gathered.observed;
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
-    if status != observed.written || observed.object.status.is_none() {
+    if status != observed.written {
         if status::write_fact(context, observed, status).await? == Written::ObjectGone {
             return Ok(Outcome { result: "gone", again_in });
         }

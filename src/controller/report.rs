@@ -44,6 +44,11 @@ pub struct Note {
 /// Reports how things stand at the end of a pass.
 pub fn report(observed: &Observed, rest: &Rest, rules: &Rules, now: Timestamp) -> Report {
     let mut status = observed.status.clone();
+    if rest.standing == Standing::Waiting && status.observed_generation < 0 {
+        // Nothing was looked at yet: the object goes on saying so.
+        let again_in = again_in(&status, observed, rest, rules, now);
+        return Report { status, notes: Vec::new(), again_in };
+    }
     let generation = observed.object.metadata.generation.unwrap_or_default();
     if rest.standing != Standing::Waiting {
         status.observed_generation = generation;

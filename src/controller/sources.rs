@@ -18,6 +18,7 @@ use super::context::Context;
 use super::index::{Named, Referrer};
 use super::scope::Scope;
 use crate::secrets::SecretVersion;
+use crate::telemetry::logs::chain;
 
 pub use self::rights::Access;
 
@@ -45,11 +46,7 @@ pub async fn run(context: Arc<Context>, scope: Scope, pace: Pace) {
             None => return,
             Some(Ok(access)) => access,
             Some(Err(error)) => {
-                tracing::warn!(
-                    ?scope,
-                    error = &error as &dyn std::error::Error,
-                    "failed to ask which Secrets may be watched"
-                );
+                tracing::warn!(?scope, error = chain(&error), "failed to ask which Secrets may be watched");
                 known.unwrap_or(Access::Get)
             }
         };

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::error::PassError;
 use super::observed::Observed;
 use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+use crate::telemetry::logs::chain;
 
 /// Whether a status that had to be written was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,18 +63,27 @@ pub async fn write_fact(
             Err(error @ (PassError::Conflict | PassError::WriteStatus(_))) => error,
             ended => return ended,
         };
-        if Instant::now() >= deadline {
+        if !is_worth_another_try(&error) || Instant::now() >= deadline {
             return Err(error);
         }
-        tracing::info!(error = &error as &dyn std::error::Error, "writing the status again");
+        tracing::info!(error = chain(&error), "writing the status again");
         tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
         match read_again(context, observed).await {
             Ok(Written::Yes) => {}
             Ok(Written::ObjectGone) => return Ok(Written::ObjectGone),
             Err(error) => {
-                tracing::info!(error = &error as &dyn std::error::Error, "reading the object again failed");
+                tracing::info!(error = chain(&error), "reading the object again failed");
             }
         }
+    }
+}
+
+/// Whether the same write may succeed a moment later: after a conflict or a failure of the API server or of
+/// the way to it, and not where the server refuses what is written.
+fn is_worth_another_try(error: &PassError) -> bool {
+    match error {
+        PassError::WriteStatus(kube::Error::Api(answer)) => answer.code == 429 || answer.code >= 500,
+        _ => true,
     }
 }
 

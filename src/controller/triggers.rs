@@ -1,6 +1,7 @@
 //! Turns a watch into requests for passes: only for changes that a pass could answer, so that our own
 //! status writes do not wake us.
 
+use crate::telemetry::logs::chain;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -123,11 +124,7 @@ where
                 Ok(event) => Some(event),
                 Err(error) => {
                     metrics.watch_error(kind);
-                    tracing::warn!(
-                        kind,
-                        error = &error as &dyn std::error::Error,
-                        "a watch failed and is tried again"
-                    );
+                    tracing::warn!(kind, error = chain(&error), "a watch failed and is tried again");
                     None
                 }
             };

@@ -18,6 +18,7 @@ use crate::http;
 use crate::resources::{ClientId, Cloud, TenantId};
 use crate::secret::SecretText;
 use crate::settings::Timing;
+use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// The app whose secret is to be proved.
@@ -153,14 +154,7 @@ impl TokenEndpoint {
 }
 
 fn unreachable(mut trace: Trace, error: &dyn std::error::Error) -> Verdict {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    trace.failure = Some(text);
+    trace.failure = Some(chain(error));
     Verdict::NotIssued { diagnosis: Diagnosis::Unavailable, retry_after: None, trace }
 }
 

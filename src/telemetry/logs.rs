@@ -1,5 +1,6 @@
 //! Log lines, in JSON or text, without the bodies of Kubernetes' answers.
 
+use std::error::Error;
 use std::io;
 
 use thiserror::Error;
@@ -42,6 +43,23 @@ pub fn install(settings: &LogSettings) -> Result<(), LogError> {
         .with(lines.with_filter(filter).with_filter(FilterFn::new(is_fit_for_logs)))
         .try_init()?;
     Ok(())
+}
+
+/// An error and its causes on one line, for a log line's `error` field: the JSON form of a line would keep
+/// the first alone.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat their cause in their own text.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Keeps out what no filter may let in: kube's client logs the whole body of an answer that it cannot

@@ -1,5 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
+use super::logs::chain;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -125,7 +126,7 @@ async fn render(State(shared): State<Shared>) -> impl IntoResponse {
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to write the metrics");
+            tracing::error!(error = chain(&error), "failed to write the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

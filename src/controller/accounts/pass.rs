@@ -19,6 +19,7 @@ use crate::resources::{AccountName, WoodpeckerAccount};
 use crate::secret::SecretText;
 use crate::secrets::{self, ReadError};
 use crate::settings::BaseUrl;
+use crate::telemetry::logs::chain;
 use crate::woodpecker::{ApiError, Client, ClientParts, Entry, RemoteAccount};
 
 /// Looks at the account and tells the credentials that use it where that changed anything for them.
@@ -33,10 +34,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         Ok(remote) => {
             let listed = remote.list(listing_age(context, &name, &remote)).await;
             if let Err(error) = &listed {
-                tracing::warn!(
-                    error = error as &dyn std::error::Error,
-                    "listing the account's credentials failed"
-                );
+                tracing::warn!(error = chain(error), "listing the account's credentials failed");
             }
             Ok((remote, listed))
         }

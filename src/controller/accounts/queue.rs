@@ -14,6 +14,7 @@ use crate::controller::scope::GuardedAccount;
 use crate::controller::triggers::{News, Prepared, prepare};
 use crate::controller::watches::Watch;
 use crate::resources::AccountName;
+use crate::telemetry::logs::chain;
 
 /// Runs the queue of accounts of one scope until the controller stops.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
@@ -40,7 +41,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
             match ended {
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the queue of accounts failed");
+                    tracing::error!(error = chain(&error), "the queue of accounts failed");
                 }
             }
             std::future::ready(())

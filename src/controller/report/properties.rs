@@ -130,9 +130,12 @@ prop_compose! {
         if unusable {
             observed.source = Source::Unusable(Problem { reason: Reason::KeyMissing, message: "no key".into() });
         }
+        // Nothing is asked of a destination that cannot be reached.
+        let is_reachable = matches!(observed.target, Target::Ready(_));
+        let (entries, failure) = if is_reachable { (entries, failure) } else { (None, None) };
         // Only a usable secret is proved, and only a proved one reaches the destination.
         if observed.usable_source().is_some() && !observed.object.spec.is_suspended() {
-            let (entries, failure) = if proof.is_some() && observed.target != Target::Store { (entries, failure) } else { (None, None) };
+            let (entries, failure) = if proof.is_some() { (entries, failure) } else { (None, None) };
             observed.learnt = Learnt { proof, entries, failure, removed: false };
         }
         observed.status.consecutive_failures = failures;
@@ -178,6 +181,9 @@ proptest! {
                 prop_assert!(!expired);
             }
             prop_assert!(!(is_true(&report, ConditionType::Stalled) && is_true(&report, ConditionType::Reconciling)));
+            for condition in &report.status.conditions {
+                prop_assert!(condition.observed_generation.is_some_and(|generation| generation >= 0), "{condition:?}");
+            }
             let without_text = report.status.conditions.iter().find(|condition| condition.message.is_empty());
             prop_assert!(without_text.is_none(), "{without_text:?}");
         }

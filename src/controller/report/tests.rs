@@ -196,3 +196,13 @@ fn the_handled_request_is_noted() {
     assert_eq!(report.status.last_handled_reconcile_at.as_deref(), Some("tick"));
     assert_eq!(report.status.verified_at, Some(Time(now())));
 }
+
+#[test]
+fn an_object_that_nothing_was_looked_at_for_goes_on_saying_so() {
+    let mut observed = fresh(&json!({}));
+    observed.target =
+        crate::controller::observed::Target::NotSeenYet(crate::controller::observed::testing::account());
+    let report = concluded(&observed, now());
+    assert_eq!(report.status, observed.written);
+    assert_eq!(report.status.observed_generation, -1);
+}

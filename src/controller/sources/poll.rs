@@ -7,6 +7,7 @@ use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::controller::scope::Scope;
 use crate::secrets::{self, ReadError};
+use crate::telemetry::logs::chain;
 
 /// Looks once at every referenced Secret and waits until the next round is due.
 pub(super) async fn round(context: &Context, scope: &Scope, pace: &Pace, seen: &mut Seen) {
@@ -29,7 +30,7 @@ async fn look(context: &Context, secret: Named, seen: &mut Seen) {
         Err(ReadError::NotFound) => State::Missing,
         Err(ReadError::Forbidden) => State::Forbidden,
         Err(error @ ReadError::Kube(_)) => {
-            tracing::warn!(%secret, error = &error as &dyn std::error::Error, "failed to look at a Secret");
+            tracing::warn!(%secret, error = chain(&error), "failed to look at a Secret");
             return;
         }
     };

@@ -15,6 +15,7 @@ use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::controller::scope::Scope;
 use crate::secrets::SecretVersion;
+use crate::telemetry::logs::chain;
 
 type SecretMeta = PartialObjectMeta<Secret>;
 
@@ -35,11 +36,7 @@ pub(super) async fn watch(context: &Context, scope: &Scope, seen: &mut Seen) {
             Some(Some(Ok(event))) => note(context, scope, seen, &mut listing, event),
             Some(Some(Err(error))) => {
                 context.metrics.watch_error("Secret");
-                tracing::warn!(
-                    ?scope,
-                    error = &error as &dyn std::error::Error,
-                    "the watch of Secrets failed"
-                );
+                tracing::warn!(?scope, error = chain(&error), "the watch of Secrets failed");
                 if has_lost_the_right(context, scope).await {
                     return;
                 }
