@@ -142,7 +142,7 @@ impl Cluster {
         self.access.kubeconfig(&self.dir, user)
     }
 
-    /// Writes a kubeconfig file for a bearer token, such as a ServiceAccount's from the TokenRequest API. The name
+    /// Writes a kubeconfig file for a bearer token, such as a ServiceAccount's from the `TokenRequest` API. The name
     /// tells the files apart; a second file of one name replaces the first.
     ///
     /// # Errors

@@ -3,6 +3,9 @@
 //! `kit assets` makes sure that etcd and kube-apiserver are there and prints their directory. `kit demo`
 //! shows the operator at work.
 
+// A command line talks to its terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

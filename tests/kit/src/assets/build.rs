@@ -121,7 +121,7 @@ fn lock(path: &Path) -> Result<File, Error> {
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {
-            say(&format!("waiting for another build, which holds {}", path.display()))
+            say(&format!("waiting for another build, which holds {}", path.display()));
         }
         Err(TryLockError::Error(source)) => return Err(cache("lock", path)(source)),
     }

@@ -83,7 +83,7 @@ impl Request {
             body: Limited::new(body, LONGEST_BODY)
                 .collect()
                 .await
-                .map(|body| body.to_bytes())
+                .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default(),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) struct Occasion {
 pub(crate) fn fresh_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let nanos = Timestamp::now().as_nanosecond() as u64;
+    let nanos = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
     // The count makes it unique in this process, the clock between processes.
     format!(
         "{:08x}-{:04x}-4{:03x}-9{:03x}-{:012x}",

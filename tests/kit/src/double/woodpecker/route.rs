@@ -71,7 +71,7 @@ mod tests {
             method: method.to_owned(),
             path: format!("{CREDENTIALS}{rest}"),
             headers: Vec::new(),
-            body: Default::default(),
+            body: hyper::body::Bytes::default(),
         };
         let route = Route::of(&request, Some(&body));
         (route.op, route.id)
