@@ -1,4 +1,12 @@
 //! A real cluster: starts, answers, tells what was asked of it, and leaves nothing behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 use std::{
     collections::BTreeMap,

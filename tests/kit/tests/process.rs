@@ -1,4 +1,12 @@
 //! Child processes never outlive their parent, and tell how they ended.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 use std::{
     fs,
@@ -193,7 +201,7 @@ fn start_parent() -> (std::process::Child, PathBuf, u32) {
 fn assert_nothing_remains(mut parent: std::process::Child, dir: &Path, pid: u32) {
     assert!(!parent.wait().unwrap().success());
     assert!(is_gone_soon(pid), "process {pid} still runs");
-    assert!(soon(|| !dir.exists()), "{dir:?} is still there");
+    assert!(soon(|| !dir.exists()), "{} is still there", dir.display());
 }
 
 fn is_gone_soon(pid: u32) -> bool {
