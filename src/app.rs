@@ -121,7 +121,6 @@ async fn serve(
         client: cluster.client,
     });
     let work = tokio::spawn(controller::run(context, watches));
-    readiness.arrived("controller");
     end_within(work, timing, stop).await
 }
 

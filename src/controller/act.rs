@@ -13,7 +13,7 @@ use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
 use super::observe::Gathered;
-use super::observed::{Observed, Proof, Source};
+use super::observed::{Observed, Proof, Source, Target};
 use super::report::Note;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::{App, Verdict};
@@ -49,7 +49,7 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
             Ok(Step::Done)
         }
         Action::Rename => {
-            rename(gathered).await;
+            rename(context, gathered).await;
             Ok(Step::Done)
         }
         Action::Delete => {
@@ -83,7 +83,7 @@ async fn list(context: &Context, gathered: &mut Gathered) {
             entries.retain(|entry| entry.is_for(&spec.tenant_id, &spec.client_id));
             observed.learnt.entries = Some(entries);
         }
-        Err(error) => note_failure(observed, Operation::List, &error),
+        Err(error) => note_failure(context, observed, Operation::List, &error),
     }
 }
 
@@ -96,7 +96,7 @@ async fn update(context: &Context, gathered: &mut Gathered) {
     let new_name = (registration.name != name).then_some(name.as_str());
     let new_secret = SecretUpdate { secret, expires_at: source.expires_at };
     if let Err(error) = account.update(registration.credential_id, new_secret, new_name).await {
-        note_failure(observed, Operation::Update, &error);
+        note_failure(context, observed, Operation::Update, &error);
         return;
     }
     registration.fingerprint.clone_from(&source.fingerprint);
@@ -110,20 +110,24 @@ async fn update(context: &Context, gathered: &mut Gathered) {
     tell(context, observed, "Updated", text).await;
 }
 
-async fn rename(gathered: &mut Gathered) {
+async fn rename(context: &Context, gathered: &mut Gathered) {
     let Gathered { observed, account: Some(account), .. } = gathered else { return };
     let name = observed.object.remote_name();
     let Some(mut registration) = observed.status.registration.clone() else { return };
     if let Err(error) = account.rename(registration.credential_id, &name).await {
-        note_failure(observed, Operation::Rename, &error);
+        note_failure(context, observed, Operation::Rename, &error);
         return;
     }
     registration.name = name;
     observed.status.registration = Some(registration);
 }
 
-fn note_failure(observed: &mut Observed, operation: Operation, error: &ApiError) {
+fn note_failure(context: &Context, observed: &mut Observed, operation: Operation, error: &ApiError) {
     let failure = Failure::at_woodpecker(operation, error);
+    if let (FailureKind::Unauthorized, Target::Ready(target)) = (&failure.kind, &observed.target) {
+        // The account finds out for all its objects.
+        context.calls.account(&target.account.namespace, &target.account.name);
+    }
     tracing::warn!(?operation, kind = ?failure.kind, error = chain(error), "a request to Woodpecker failed");
     observed.learnt.failure = Some(failure);
 }

@@ -17,9 +17,12 @@ use super::{invalid, pass};
 use crate::resources::AccountName;
 use crate::telemetry::logs::chain;
 
+/// The kind of the objects in the queue.
+pub const KIND: &str = "MicrosoftGraphCredential";
+
 /// Runs the queue of one scope until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
-    let Prepared { store, requests } = prepare(&context, "MicrosoftGraphCredential", watch, keep_books);
+    let Prepared { store, requests } = prepare(&context, KIND, watch, keep_books);
     let guard =
         Arc::new(Guard::new("microsoftgraphcredential", &context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);

@@ -42,7 +42,14 @@ pub use self::watches::{Scopes, Watches};
 pub async fn run(context: Arc<Context>, mut watches: Watches) {
     let mut loops = tokio::task::JoinSet::new();
     let pace = sources::Pace::new(context.rules.timing.secret_poll_pace);
-    for watch in watches.take() {
+    let watches = watches.take();
+    for watch in &watches {
+        for kind in [credentials::KIND, accounts::queue::KIND] {
+            context.readiness.wait_for(&triggers::gate(kind, &watch.scope), "the watch is being opened");
+        }
+    }
+    context.readiness.arrived("controller");
+    for watch in watches {
         loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));
         loops.spawn(accounts::queue::run(context.clone(), watch.accounts));
         loops.spawn(credentials::run(context.clone(), watch.credentials));

@@ -56,11 +56,7 @@ where
         + 'static,
 {
     let Watch { scope, store, writer, mut inbox } = watch;
-    let gate = match &scope {
-        Scope::All => "all namespaces".to_owned(),
-        Scope::Namespace(name) => format!("namespace {name}"),
-    };
-    context.readiness.wait_for(kind, format!("the first list in {gate}"));
+    let gate = gate(kind, &scope);
     let mut changed = Changes::default();
     let books = context.clone();
     let own = events(context, kind, &scope, writer).filter_map(move |event| {
@@ -81,7 +77,7 @@ where
                 for gone in changed.end_list() {
                     tell(&books, &News::Gone(&gone));
                 }
-                books.readiness.arrived(kind);
+                books.readiness.arrived(&gate);
             }
         }
         std::future::ready(wake)
@@ -93,6 +89,14 @@ where
         .take_until(async move { stop.cancelled().await })
         .boxed();
     Prepared { store, requests }
+}
+
+/// The name under which readiness waits for the first list of a kind in a scope.
+pub fn gate(kind: &str, scope: &Scope) -> String {
+    match scope {
+        Scope::All => format!("the first list of {kind}s"),
+        Scope::Namespace(name) => format!("the first list of {kind}s in namespace {name}"),
+    }
 }
 
 /// The watch itself: errors are counted and logged, its own back-off waits between attempts, what decisions

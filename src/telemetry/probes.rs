@@ -32,7 +32,7 @@ pub struct Readiness {
 
 #[derive(Debug, Default)]
 struct ReadinessState {
-    pending: BTreeMap<&'static str, String>,
+    pending: BTreeMap<String, String>,
     notes: Vec<String>,
 }
 
@@ -53,12 +53,12 @@ struct Shared {
 
 impl Readiness {
     /// Says that `name` is waited for, and why.
-    pub fn wait_for(&self, name: &'static str, why: impl Into<String>) {
-        self.lock().pending.insert(name, why.into());
+    pub fn wait_for(&self, name: &str, why: impl Into<String>) {
+        self.lock().pending.insert(name.to_owned(), why.into());
     }
 
     /// Says that `name` is there.
-    pub fn arrived(&self, name: &'static str) {
+    pub fn arrived(&self, name: &str) {
         self.lock().pending.remove(name);
     }
 

@@ -85,7 +85,7 @@ impl RemoteAccount {
         }
         // The age counts from before the request: what others write meanwhile may be missing.
         let taken = Instant::now();
-        let listed = self.note_throttling(self.client.list().await);
+        let listed = self.heed(self.client.list().await);
         drop(turn);
         let entries: Vec<Entry> = listed?.into_iter().map(Entry::from).collect();
         *self.lock() = Some(Listing { taken, entries: entries.clone() });
@@ -95,7 +95,7 @@ impl RemoteAccount {
     /// Makes a credential and returns its id. Not idempotent.
     pub async fn create(&self, new: &NewCredential<'_>) -> Result<i64, ApiError> {
         let turn = self.lane.enter().await?;
-        let created = self.note_throttling(self.client.create(new).await);
+        let created = self.heed(self.client.create(new).await);
         match created {
             Ok(credential) => {
                 let entry = Entry::from(credential);
@@ -120,7 +120,7 @@ impl RemoteAccount {
         name: Option<&str>,
     ) -> Result<(), ApiError> {
         let _turn = self.lane.enter().await?;
-        self.note_throttling(self.client.update(id, secret, name).await)?;
+        self.heed(self.client.update(id, secret, name).await)?;
         if let Some(name) = name {
             self.rename_in_listing(id, name);
         }
@@ -130,7 +130,7 @@ impl RemoteAccount {
     /// Replaces the name alone. Sending it again does no harm.
     pub async fn rename(&self, id: i64, name: &str) -> Result<(), ApiError> {
         let _turn = self.lane.enter().await?;
-        self.note_throttling(self.client.rename(id, name).await)?;
+        self.heed(self.client.rename(id, name).await)?;
         self.rename_in_listing(id, name);
         Ok(())
     }
@@ -138,7 +138,7 @@ impl RemoteAccount {
     /// Removes a credential that no active mailbox uses.
     pub async fn delete(&self, id: i64) -> Result<(), ApiError> {
         let _turn = self.lane.enter().await?;
-        let deleted = self.note_throttling(self.client.delete(id).await);
+        let deleted = self.heed(self.client.delete(id).await);
         match &deleted {
             Ok(()) => self.change_listing(|entries| entries.retain(|entry| entry.id != id)),
             Err(_) => self.forget_listing(),
@@ -146,9 +146,13 @@ impl RemoteAccount {
         deleted
     }
 
-    fn note_throttling<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
-        if let Err(ApiError::Throttled(asked)) = &result {
-            self.lane.pause(*asked);
+    /// Draws the consequences of an answer for the requests that follow.
+    fn heed<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        match &result {
+            Err(ApiError::Throttled(asked)) => self.lane.pause(*asked),
+            // What was listed with a key that is refused now says nothing about the key any more.
+            Err(ApiError::Unauthorized(_)) => self.forget_listing(),
+            Ok(_) | Err(_) => {}
         }
         result
     }

@@ -87,7 +87,8 @@ impl Client {
 
     /// Removes a credential that no active mailbox uses.
     pub async fn delete(&self, id: i64) -> Result<(), ApiError> {
-        self.call("delete", self.request(Method::DELETE, Some(id))).await.map(drop)
+        let (status, answer) = self.call("delete", self.request(Method::DELETE, Some(id))).await?;
+        ApiError::hidden_in(status, &answer).map_or(Ok(()), Err)
     }
 
     async fn patch(
@@ -98,6 +99,10 @@ impl Client {
     ) -> Result<(), ApiError> {
         let (status, answer) =
             self.call(operation, with_json(self.request(Method::PATCH, Some(id)), body)).await?;
+        if let Some(error) = ApiError::hidden_in(status, &answer) {
+            return Err(error);
+        }
+        // An empty answer is no contradiction: some of the vendor's changes answer so.
         match wire::read_credential(&answer) {
             Some(credential) if credential.credential_id != id => Err(ApiError::Malformed(status)),
             _ => Ok(()),

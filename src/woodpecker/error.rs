@@ -74,6 +74,12 @@ impl ApiError {
         }
     }
 
+    /// The error that an answer holds although its status says success, as version 1 of the API does it.
+    pub(super) fn hidden_in(status: u16, body: &[u8]) -> Option<Self> {
+        let json: Value = serde_json::from_slice(body).ok()?;
+        (json.pointer("/status/status")? == "ERROR").then(|| Self::Refused { status, word: word(body) })
+    }
+
     /// Whether the request may have taken effect.
     pub fn certainty(&self) -> Certainty {
         match self {
@@ -161,6 +167,19 @@ mod tests {
             assert_eq!(answer(status, "").certainty(), Certainty::Unknown, "{status}");
         }
         assert_eq!(ApiError::Malformed(201).certainty(), Certainty::Unknown);
+    }
+
+    #[test]
+    fn an_error_under_a_status_of_success_is_found() {
+        let body = br#"{"status":{"status":"ERROR","code":"E_LIMIT","msg":"x"}}"#;
+        assert!(
+            matches!(ApiError::hidden_in(200, body), Some(ApiError::Refused { word: Some(word), .. }) if word == "E_LIMIT")
+        );
+        for fine in
+            [&br#"{"credential_id":1,"status":"ok"}"#[..], b"", b"{}", br#"{"status":{"status":"OK"}}"#]
+        {
+            assert!(ApiError::hidden_in(200, fine).is_none());
+        }
     }
 
     #[test]

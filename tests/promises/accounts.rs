@@ -40,6 +40,27 @@ async fn a_refused_key_is_told_by_the_account_and_its_objects_and_a_new_key_heal
 }
 
 #[tokio::test]
+async fn a_key_that_is_revoked_is_noticed_by_the_first_refusal() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let before = stage.wait_until_ready("sales-eu").await.status.unwrap();
+    stage.woodpecker.revoke_key(API_KEY);
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_for_account("agency", ConditionStatus::False, "InvalidApiKey").await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady")
+        .await;
+    assert_eq!(object.status.unwrap().registration, before.registration);
+    let asked = stage.woodpecker.requests("agency").len();
+    stage.woodpecker.add_account("agency", "1234.another-key");
+    stage.secret("agency-key", &[("api_key", "1234.another-key")]).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert!(stage.woodpecker.secret_matches("agency", before.credential_id.unwrap(), "s3cret-two"));
+    assert!(asked < 12, "a refused key stops the traffic: {asked} requests");
+}
+
+#[tokio::test]
 async fn a_missing_or_spoilt_key_is_named_and_never_sent() {
     let stage = Stage::set().await;
     stage.apply_account("no-secret", json!({})).await;

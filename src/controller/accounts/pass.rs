@@ -222,7 +222,7 @@ impl Verdict {
             Ok(_) => Self::Ready,
             Err(ApiError::Unauthorized(_)) => Self::Unusable(problem(
                 Reason::InvalidApiKey,
-                "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys and put it into the Secret".into(),
+                "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
             )),
             Err(ApiError::Malformed(_)) => Self::Unreachable(
                 "Woodpecker's answer to the listing could not be understood, and is never taken for an empty account; the operator tries again".into(),

@@ -16,9 +16,12 @@ use crate::controller::watches::Watch;
 use crate::resources::AccountName;
 use crate::telemetry::logs::chain;
 
+/// The kind of the objects in the queue.
+pub const KIND: &str = "WoodpeckerAccount";
+
 /// Runs the queue of accounts of one scope until the controller stops.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
-    let Prepared { store, requests } = prepare(&context, "WoodpeckerAccount", watch, keep_books);
+    let Prepared { store, requests } = prepare(&context, KIND, watch, keep_books);
     let guard = Arc::new(Guard::new("woodpeckeraccount", &context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {

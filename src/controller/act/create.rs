@@ -43,7 +43,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     match post(gathered, &account, &name).await {
         Ok(id) => record(context, &mut gathered.observed, id, name, token).await,
         Err(error) => {
-            note_failure(&mut gathered.observed, Operation::Create, &error);
+            note_failure(context, &mut gathered.observed, Operation::Create, &error);
             give_up_intent(context, &mut gathered.observed).await
         }
     }

@@ -54,9 +54,9 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) {
         Err(ApiError::NotFound) => match is_gone(gathered, id).await {
             Ok(true) => gathered.observed.learnt.removed = true,
             Ok(false) => gathered.observed.learnt.failure = Some(refused_though_listed(Operation::Delete)),
-            Err(error) => note_failure(&mut gathered.observed, Operation::List, &error),
+            Err(error) => note_failure(context, &mut gathered.observed, Operation::List, &error),
         },
-        Err(error) => note_failure(&mut gathered.observed, Operation::Delete, &error),
+        Err(error) => note_failure(context, &mut gathered.observed, Operation::Delete, &error),
     }
     if gathered.observed.learnt.removed {
         let account = gathered
