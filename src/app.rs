@@ -81,8 +81,8 @@ async fn serve(
 ) -> Result<(), AppError> {
     let http = http::client(
         timing,
-        &DnsServers::listed_or_system(&settings.dns_servers),
-        settings.extra_ca.as_deref(),
+        &DnsServers::listed_or_system(&settings.network.dns_servers),
+        settings.network.extra_ca.as_deref(),
     )?;
     let cluster = kubernetes::connect(settings, timing).await?;
     let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
@@ -105,7 +105,7 @@ async fn serve(
         fingerprints,
         token_endpoint: TokenEndpoint::new(
             http.clone(),
-            Authorities::new(settings.microsoft_authority.clone()),
+            Authorities::new(settings.network.microsoft_authority.clone()),
             timing,
             metrics.clone(),
         ),

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod explain;
+mod output;
+mod verify;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -23,6 +27,11 @@ pub struct Cli {
 enum Command {
     /// Run the operator in the cluster of the pod's ServiceAccount or of KUBECONFIG
     Run(Box<RunSettings>),
+    /// Prove a tenant, client id and secret at Microsoft, as the operator would, and print what is wrong and
+    /// what to do
+    Verify(Box<verify::VerifyArgs>),
+    /// Explain an AADSTS code or the reason of a condition; without one, list all
+    Explain(explain::ExplainArgs),
     /// Print the CustomResourceDefinitions as YAML, ready for `kubectl apply --server-side -f -`
     Crd,
 }
@@ -35,25 +44,31 @@ enum CliError {
     #[error(transparent)]
     App(#[from] AppError),
     #[error(transparent)]
+    Verify(#[from] verify::VerifyError),
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
+    #[error(transparent)]
     Yaml(#[from] YamlError),
     #[error("failed to start the runtime")]
     Runtime(#[source] io::Error),
-    #[error("failed to write to standard output")]
-    Output(#[source] io::Error),
+    #[error(transparent)]
+    Output(#[from] output::OutputError),
 }
 
 // === impl Cli ===
 
 impl Cli {
     /// Reads the command line, carries it out, and turns its end into an exit code: 0, 1 for a failure, 2
-    /// for a command line that cannot be understood.
+    /// for a command line that cannot be understood; `verify` has more.
     pub fn run() -> ExitCode {
         let ended = match Self::parse().command {
-            Command::Run(settings) => run(*settings),
-            Command::Crd => print_crds(),
+            Command::Run(settings) => run(*settings).map(|()| ExitCode::SUCCESS),
+            Command::Verify(args) => verify::run(&args).map_err(CliError::from),
+            Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+            Command::Crd => print_crds().map(|()| ExitCode::SUCCESS),
         };
         match ended {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => {
                 complain(&error);
                 ExitCode::FAILURE
@@ -78,11 +93,7 @@ fn print_crds() -> Result<(), CliError> {
         text.push_str("---\n");
         text.push_str(&crds::to_yaml(&crd)?);
     }
-    match io::stdout().write_all(text.as_bytes()) {
-        // The reader has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        ended => ended.map_err(CliError::Output),
-    }
+    Ok(output::print(&text)?)
 }
 
 /// The error with its causes, one a line, on standard error.

@@ -36,12 +36,40 @@ pub struct LogSettings {
     pub log: String,
 }
 
+/// The way out to Microsoft and Woodpecker. Proxies come from the environment: `HTTPS_PROXY`, `NO_PROXY`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkSettings {
+    /// Authority that proves secrets of the Global cloud, in place of Microsoft's own
+    #[arg(
+        long,
+        env = "GCO_MICROSOFT_AUTHORITY",
+        default_value = "https://login.microsoftonline.com",
+        value_name = "URL"
+    )]
+    pub microsoft_authority: BaseUrl,
+
+    /// Name server for Microsoft's and Woodpecker's addresses; may be repeated or hold a comma-separated
+    /// list. Without it, those of /etc/resolv.conf; there is no other fall-back
+    #[arg(long = "dns-server", env = "GCO_DNS_SERVERS", value_delimiter = ',', value_name = "ADDRESS:PORT")]
+    pub dns_servers: Vec<SocketAddr>,
+
+    /// File with further CA certificates in PEM to trust for Microsoft and Woodpecker, such as those of a
+    /// proxy that opens TLS. The system's stay trusted
+    #[arg(long, env = "GCO_EXTRA_CA", value_name = "FILE")]
+    pub extra_ca: Option<PathBuf>,
+}
+
 /// Everything that `run` can be told.
 #[derive(Clone, Debug, Args)]
 pub struct RunSettings {
     /// Log settings.
     #[command(flatten)]
     pub logging: LogSettings,
+
+    /// Network settings.
+    #[command(flatten)]
+    pub network: NetworkSettings,
 
     /// Namespace whose resources are served; may be repeated or hold a comma-separated list. Without it,
     /// those of all namespaces
@@ -82,15 +110,6 @@ pub struct RunSettings {
     )]
     pub woodpecker_base_urls: Vec<BaseUrl>,
 
-    /// Authority that proves secrets of the Global cloud, in place of Microsoft's own
-    #[arg(
-        long,
-        env = "GCO_MICROSOFT_AUTHORITY",
-        default_value = "https://login.microsoftonline.com",
-        value_name = "URL"
-    )]
-    pub microsoft_authority: BaseUrl,
-
     /// Let resources with `verification.policy: Disabled` register secrets that nobody has proved
     #[arg(long, env = "GCO_ALLOW_UNVERIFIED")]
     pub allow_unverified: bool,
@@ -99,16 +118,6 @@ pub struct RunSettings {
     /// final
     #[arg(long, env = "GCO_PROPAGATION_WINDOW", default_value = "20m", value_name = "DURATION")]
     pub propagation_window: KubeDuration,
-
-    /// Name server for Microsoft's and Woodpecker's addresses; may be repeated or hold a comma-separated
-    /// list. Without it, those of /etc/resolv.conf; there is no other fall-back
-    #[arg(long = "dns-server", env = "GCO_DNS_SERVERS", value_delimiter = ',', value_name = "ADDRESS:PORT")]
-    pub dns_servers: Vec<SocketAddr>,
-
-    /// File with further CA certificates in PEM to trust for Microsoft and Woodpecker, such as those of a
-    /// proxy that opens TLS. The system's stay trusted
-    #[arg(long, env = "GCO_EXTRA_CA", value_name = "FILE")]
-    pub extra_ca: Option<PathBuf>,
 
     /// How many resources are worked on at the same time
     #[arg(

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
+use graph_credential_operator::resources::conditions::{ConditionType, Reason};
 use graph_credential_operator::resources::crds;
 
 /// Each generated file and what must stand in it.
@@ -14,8 +16,59 @@ fn generated() -> Vec<(PathBuf, String)> {
         let text = crds::to_yaml(&crd).expect("a CRD can be written as YAML");
         (path, format!("# Generated from src/resources by `make generate`; do not edit.\n{text}"))
     });
-    crds.collect()
+    let conditions = (root.join("docs").join("conditions.md"), conditions_page());
+    crds.chain([conditions]).collect()
 }
+
+/// `docs/conditions.md`, from the catalogue of reasons.
+fn conditions_page() -> String {
+    let mut page = String::from(CONDITIONS_INTRO);
+    for type_ in [
+        ConditionType::SourceReady,
+        ConditionType::Verified,
+        ConditionType::Registered,
+        ConditionType::Expiring,
+        ConditionType::Ready,
+    ] {
+        page.push_str(&format!("\n### {}\n\n", type_.as_str()));
+        page.push_str(&reasons_table(|entry| entry.kind == Kind::Credential && entry.condition == type_));
+    }
+    page.push_str("\n## WoodpeckerAccount\n\n`Ready` alone, with `Reconciling` and `Stalled` as above.\n\n");
+    page.push_str(&reasons_table(|entry| entry.kind == Kind::Account));
+    page
+}
+
+fn reasons_table(is_wanted: impl Fn(&Entry) -> bool) -> String {
+    let rows = Reason::ALL
+        .iter()
+        .map(|reason| (reason, catalogue::entry(*reason)))
+        .filter(|(_, entry)| is_wanted(entry));
+    let rows = rows.map(|(reason, entry)| {
+        let Entry { status, meaning, actor, cure, .. } = entry;
+        format!("| `{reason}` | {status:?} | {meaning} | {} | {cure} |\n", actor.as_str())
+    });
+    let head =
+        "| reason | status | meaning | who acts | what to do |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    std::iter::once(head).chain(rows).collect()
+}
+
+const CONDITIONS_INTRO: &str = "\
+<!-- Generated from src/resources/catalogue.rs by `make generate`; do not edit. -->
+
+# Conditions and their reasons
+
+A condition says what is true now, with a reason (one stable word, for alerts and scripts) and a message (problem and
+cure, for people). Nothing that differs on each try stands in one: trace ids, times and remote texts are in the log and
+in events. `graph-credential-operator explain REASON` prints a row of these tables.
+
+## MicrosoftGraphCredential
+
+`Ready` is the summary: it takes reason and message of the first of `SourceReady`, `Verified` and `Registered` that is
+not True, or of `Expiring` once the secret has expired. `Reconciling` is True while the operator goes on by itself,
+`Stalled` while only a person can go on; both are absent otherwise, and never True beside a True `Ready` (kstatus). A new
+object has `status.observedGeneration: -1` until the operator has seen it. A suspended object keeps its conditions, and
+the message of `Ready` says so.
+";
 
 #[test]
 fn generated_files_are_up_to_date() {

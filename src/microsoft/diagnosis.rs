@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::codes::{self, Class};
 use crate::resources::conditions::Reason;
 
 /// Why Microsoft did not issue a token.
@@ -50,14 +51,6 @@ fn readable_codes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<V
     let codes = serde_json::Value::deserialize(deserializer)?;
     let codes = codes.as_array().map(Vec::as_slice).unwrap_or_default();
     Ok(codes.iter().filter_map(|code| code.as_u64()?.try_into().ok()).collect())
-}
-
-/// What an AADSTS code tells beyond the `error` that comes with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    Refused(Reason),
-    Throttled,
-    Unavailable,
 }
 
 /// The code of a refusal as people look it up, or the word for none.
@@ -111,23 +104,23 @@ pub(super) fn diagnose(status: u16, body: Option<&ErrorBody>) -> Diagnosis {
     if status == 408 || !(400..500).contains(&status) {
         return Diagnosis::Unavailable;
     }
-    let codes = codes(body);
-    let known = codes.iter().find_map(|code| meaning(*code).map(|meaning| (*code, meaning)));
-    match known {
-        Some((_, Meaning::Throttled)) => return Diagnosis::Throttled,
-        Some((_, Meaning::Unavailable)) => return Diagnosis::Unavailable,
-        Some((_, Meaning::Refused(_))) | None => {}
+    let numbers = numbers(body);
+    let known = numbers.iter().find_map(|number| codes::find(*number));
+    match known.map(|code| code.class) {
+        Some(Class::Throttled) => return Diagnosis::Throttled,
+        Some(Class::Unavailable) => return Diagnosis::Unavailable,
+        Some(Class::Refused(_)) | None => {}
     }
     let Some(by_error) = reason_of_error(&body.error) else { return Diagnosis::Unavailable };
-    let (code, reason) = match known {
-        Some((code, Meaning::Refused(reason))) => (Some(code), reason),
-        _ => (codes.first().copied(), by_error),
+    let (code, reason) = match known.map(|code| (code.number, code.class)) {
+        Some((number, Class::Refused(reason))) => (Some(number), reason),
+        _ => (numbers.first().copied(), by_error),
     };
     Diagnosis::Refused(Refusal { reason, code })
 }
 
 /// The AADSTS codes of an answer: its list, or else the one that its description begins with.
-fn codes(body: &ErrorBody) -> Vec<u32> {
+fn numbers(body: &ErrorBody) -> Vec<u32> {
     if !body.error_codes.is_empty() {
         return body.error_codes.clone();
     }
@@ -153,27 +146,6 @@ fn reason_of_error(error: &str) -> Option<Reason> {
         | "access_denied" => Some(Reason::Rejected),
         _ => None,
     }
-}
-
-/// What we know of a code in the client-credentials flow.
-fn meaning(code: u32) -> Option<Meaning> {
-    Some(match code {
-        7_000_215 | 7_000_216 | 7_000_218 => Meaning::Refused(Reason::InvalidClientSecret),
-        7_000_222 => Meaning::Refused(Reason::SecretExpired),
-        700_016 | 700_011 => Meaning::Refused(Reason::ApplicationNotFound),
-        7_000_229 => Meaning::Refused(Reason::ServicePrincipalMissing),
-        7_000_112 | 70_001 | 1_000_031 => Meaning::Refused(Reason::ApplicationDisabled),
-        700_025 => Meaning::Refused(Reason::PublicClient),
-        90_002 | 900_023 | 900_021 | 50_059 | 50_128 | 90_019 | 9_001_023 => {
-            Meaning::Refused(Reason::TenantNotFound)
-        }
-        900_439 | 90_038 | 900_382 | 900_432 => Meaning::Refused(Reason::WrongCloud),
-        53_003 | 530_032 | 53_011 | 50_131 => Meaning::Refused(Reason::ConditionalAccessBlocked),
-        50_196 | 90_055 => Meaning::Throttled,
-        90_033 | 90_006 | 90_012 | 90_024 | 90_025 | 90_090 | 90_091 | 50_033 | 90_041 | 90_036 | 90_092
-        | 50_000 => Meaning::Unavailable,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -210,6 +182,20 @@ mod tests {
         ] {
             let diagnosis = diagnose(status, Some(&body(error, &[code], "")));
             assert_eq!(diagnosis, refused(reason, Some(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_known_code_is_judged_by_its_class_whatever_error_comes_with_it() {
+        for code in super::codes::CODES {
+            for error in ["invalid_client", "unauthorized_client", "invalid_request", "invalid_grant"] {
+                let expected = match code.class {
+                    Class::Refused(reason) => refused(reason, Some(code.number)),
+                    Class::Throttled => Diagnosis::Throttled,
+                    Class::Unavailable => Diagnosis::Unavailable,
+                };
+                assert_eq!(diagnose(400, Some(&body(error, &[code.number], ""))), expected, "{code:?}");
+            }
         }
     }
 

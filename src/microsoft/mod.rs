@@ -2,6 +2,7 @@
 
 mod claims;
 mod cloud;
+pub mod codes;
 pub mod diagnosis;
 mod pace;
 mod token;

@@ -1,6 +1,7 @@
 //! The resources of the group `graph-credentials.io`, their defaults, and the CRDs generated from them.
 
 mod account;
+pub mod catalogue;
 pub mod conditions;
 pub mod crds;
 mod credential;

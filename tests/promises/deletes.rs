@@ -4,7 +4,7 @@ use graph_credential_operator::resources::conditions::{ConditionStatus, Conditio
 use kit::woodpecker::{Credential, Fault, Op};
 use serde_json::json;
 
-use crate::stage::{EXPIRY, Stage, TENANT, message};
+use crate::stage::{EXPIRY, Stage, TENANT, condition, message};
 
 #[tokio::test]
 async fn retain_is_the_default_and_leaves_the_credential() {
@@ -150,10 +150,13 @@ async fn a_deletion_waits_for_an_account_that_is_gone_until_told_to_retain() {
     let accounts = stage.api::<graph_credential_operator::resources::WoodpeckerAccount>();
     accounts.delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
     stage.delete("sales-eu").await;
-    let object = stage
-        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotFound")
+    stage
+        .wait_until("sales-eu", "AccountNotFound with the way out", |object| {
+            let registered = condition(object, ConditionType::Registered);
+            registered
+                .is_some_and(|found| found.reason == "AccountNotFound" && found.message.contains("Retain"))
+        })
         .await;
-    assert!(message(&object, ConditionType::Registered).contains("Retain"));
     stage.apply_account("agency", json!({})).await;
     stage.wait_until_gone("sales-eu").await;
     assert_eq!(stage.remote().len(), 0);

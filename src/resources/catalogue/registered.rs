@@ -1,0 +1,124 @@
+//! The reasons of `Registered`.
+
+use super::{Actor, BY_ITSELF, Entry, NOTHING, credential};
+use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
+
+pub(super) fn entry(reason: Reason) -> Option<Entry> {
+    use Actor::{Nobody, OperatorAdmin, User, Woodpecker};
+    use ConditionStatus::{False, True};
+    let new = |status, meaning, actor, cure| {
+        Some(credential(ConditionType::Registered, status, meaning, actor, cure))
+    };
+    match reason {
+        Reason::Registered => {
+            new(True, "Woodpecker holds the credential that this object created.", Nobody, NOTHING)
+        }
+        Reason::Adopted => new(
+            True,
+            "Woodpecker holds a credential that existed before and was taken over.",
+            Nobody,
+            NOTHING,
+        ),
+        Reason::Stored => new(True, "The credential is sealed in the cluster.", Nobody, NOTHING),
+        Reason::DestinationNotSupported => new(
+            False,
+            "This version of the operator cannot serve the destination, or cannot move the registration there.",
+            User,
+            "Do what the message says: another destination, or the earlier account.",
+        ),
+        Reason::AccountNotFound => new(
+            False,
+            "There is no such WoodpeckerAccount.",
+            User,
+            "Create it, or mend `destination.woodpecker.accountRef`.",
+        ),
+        Reason::AccountNotReady => new(
+            False,
+            "The WoodpeckerAccount cannot be used.",
+            User,
+            "See the conditions of the WoodpeckerAccount.",
+        ),
+        Reason::AccountNotAllowed => new(
+            False,
+            "The WoodpeckerAccount does not let this namespace in.",
+            User,
+            "Name the namespace in the account's `allowedNamespaces.names`, or use an account of this namespace.",
+        ),
+        Reason::RejectedByWoodpecker => new(
+            False,
+            "Woodpecker refused to create the credential.",
+            User,
+            "Check the fields that the message names, or ask Woodpecker's support.",
+        ),
+        Reason::UpdateRejected => new(
+            False,
+            "Woodpecker refused to change the credential, or does not know it any more; what it holds stays.",
+            User,
+            "Do what the message says, or ask Woodpecker's support.",
+        ),
+        Reason::NothingToAdopt => new(
+            False,
+            "The account holds no credential for the app, and `AdoptOnly` forbids to create one.",
+            User,
+            "Use `adoption.policy: AdoptOrCreate`.",
+        ),
+        Reason::AlreadyExists => new(
+            False,
+            "The account holds a credential for the app already; it is left alone.",
+            User,
+            "Remove it at Woodpecker; it is then created anew.",
+        ),
+        Reason::DuplicateClaim => new(
+            False,
+            "Another object registers the same app at the same Woodpecker account.",
+            User,
+            "Delete one of the two objects.",
+        ),
+        Reason::AmbiguousRemote => new(
+            False,
+            "Several credentials at Woodpecker could be the one.",
+            User,
+            "Name the right one in `adoption.credentialId`.",
+        ),
+        Reason::KeyringMissing => new(
+            False,
+            "The operator's keyring is missing.",
+            OperatorAdmin,
+            "Restore the keyring Secret from a backup.",
+        ),
+        Reason::InUse => new(
+            False,
+            "Woodpecker refuses to delete the credential, mostly because a mailbox uses it.",
+            Woodpecker,
+            "Disconnect its mailboxes, or set `deletionPolicy: Retain` to let the object go.",
+        ),
+        _ => registering(reason),
+    }
+}
+
+/// Those of a registration that is under way.
+fn registering(reason: Reason) -> Option<Entry> {
+    use Actor::{Nobody, User};
+    use ConditionStatus::Unknown;
+    let new = |status, meaning, actor, cure| {
+        Some(credential(ConditionType::Registered, status, meaning, actor, cure))
+    };
+    match reason {
+        Reason::AwaitingVerification => {
+            new(Unknown, "Nothing is registered before the secret is proved.", User, "See `Verified`.")
+        }
+        Reason::Queued => new(Unknown, "Other requests to the account are ahead.", Nobody, BY_ITSELF),
+        Reason::OutcomeUnknown => new(
+            Unknown,
+            "It is not known whether a create took place; nothing is created over it.",
+            User,
+            "Look at Woodpecker for a credential whose name ends with the mark in the message, remove it, then delete this object and apply it again.",
+        ),
+        Reason::RateLimited => new(Unknown, "Woodpecker asked to slow down.", Nobody, BY_ITSELF),
+        Reason::WoodpeckerUnavailable => {
+            new(Unknown, "Woodpecker could not be reached or had a failure.", Nobody, BY_ITSELF)
+        }
+        Reason::Deleting => new(Unknown, "The credential is being removed.", Nobody, NOTHING),
+        _ => None,
+    }
+}

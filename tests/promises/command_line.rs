@@ -1,0 +1,166 @@
+//! The command line beside `run`: `verify` and `explain`.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use graph_credential_operator::microsoft::codes::CODES;
+use graph_credential_operator::resources::conditions::Reason;
+use kit::entra::{Entra, Fault, RetryAfter};
+use serde_json::Value;
+
+use crate::stage::{CLIENT, TENANT};
+
+const CANARY: &str = "canary-of-the-command-line+/%";
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+struct Printed {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+async fn run(args: &[&str], input: &str) -> Printed {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let input = input.to_owned();
+    let ended = tokio::task::spawn_blocking(move || start(&args, &input)).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Printed { code: ended.status.code(), out: text(ended.stdout), error: text(ended.stderr) }
+}
+
+fn start(args: &[String], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input closes it.
+    let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+async fn verify(entra: &Entra, more: &[&str], secret: &str) -> Printed {
+    let url = entra.url();
+    let mut args =
+        vec!["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--microsoft-authority", &url];
+    args.extend(["--dns-server", "127.0.0.1:9", "--secret-stdin"]);
+    args.extend(more);
+    let printed = run(&args, secret).await;
+    assert!(!printed.out.contains(secret.trim()) && !printed.error.contains(secret.trim()), "{printed:?}");
+    printed
+}
+
+async fn entra() -> Entra {
+    let entra = Entra::start().await;
+    entra.add_app(TENANT, CLIENT);
+    entra.set_secrets(TENANT, CLIENT, &[CANARY]);
+    entra.set_roles(TENANT, CLIENT, &["Mail.Send"]);
+    entra
+}
+
+#[tokio::test]
+async fn verify_tells_each_class_by_its_exit_code() {
+    let entra = entra().await;
+    let issued = verify(&entra, &[], CANARY).await;
+    assert_eq!(issued.code, Some(0), "{issued:?}");
+    assert!(issued.out.contains("TokenIssued") && issued.out.contains("Mail.Send"), "{}", issued.out);
+
+    let refused = verify(&entra, &[], "another").await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    for word in ["InvalidClientSecret", "AADSTS7000215", "who acts", "what to do", "trace id", "correlation"]
+    {
+        assert!(refused.out.contains(word), "{word}: {}", refused.out);
+    }
+
+    entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(60) });
+    let throttled = verify(&entra, &[], CANARY).await;
+    assert_eq!((throttled.code, throttled.out.contains("Throttled")), (Some(4), true), "{throttled:?}");
+    entra.fail_next(1, Fault::Html503);
+    assert_eq!(verify(&entra, &[], CANARY).await.code, Some(4));
+}
+
+#[tokio::test]
+async fn verify_sends_nothing_that_is_no_usable_value() {
+    let entra = entra().await;
+    let stray = verify(&entra, &[], &format!("{CANARY}\n")).await;
+    assert_eq!(stray.code, Some(3));
+    assert!(stray.out.contains("SurroundingWhitespace") && stray.out.contains("echo -n"), "{}", stray.out);
+    let empty = run(&["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--secret-stdin"], "").await;
+    assert_eq!((empty.code, empty.out.contains("EmptyValue")), (Some(3), true), "{empty:?}");
+    assert_eq!(entra.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn verify_checks_roles_and_prints_json() {
+    let entra = entra().await;
+    let printed = verify(&entra, &["--required-role", "Mail.ReadWrite", "-o", "json"], CANARY).await;
+    assert_eq!(printed.code, Some(3));
+    let json: Value = serde_json::from_str(&printed.out).unwrap();
+    assert_eq!(json["reason"], "RequiredRolesMissing");
+    assert_eq!(json["roles"][0], "Mail.Send");
+    let printed = verify(&entra, &["-o", "json"], "another").await;
+    let json: Value = serde_json::from_str(&printed.out).unwrap();
+    assert_eq!((&json["codes"][0], &json["status"]), (&Value::from(7_000_215), &Value::from(401)));
+    assert!(json["traceId"].is_string());
+}
+
+#[tokio::test]
+async fn verify_never_takes_the_secret_from_the_command_line() {
+    let bare = run(&["verify", "--tenant-id", TENANT, "--client-id", CLIENT], "").await;
+    assert_eq!(bare.code, Some(2));
+    assert!(bare.error.contains("--secret-file"), "{}", bare.error);
+    let given = run(&["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--secret", "x"], "").await;
+    assert_eq!(given.code, Some(2));
+    let bad =
+        run(&["verify", "--tenant-id", "contoso.com", "--client-id", CLIENT, "--secret-stdin"], "").await;
+    assert!(
+        bad.code == Some(2) && bad.error.contains("--tenant-id") && bad.error.contains("GUID"),
+        "{}",
+        bad.error
+    );
+    let gone =
+        run(&["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--secret-file", "/nonexistent"], "")
+            .await;
+    assert!(gone.code == Some(1) && gone.error.contains("--secret-file"), "{}", gone.error);
+}
+
+#[tokio::test]
+async fn explain_knows_every_code_and_every_reason() {
+    let all = run(&["explain"], "").await;
+    assert_eq!(all.code, Some(0));
+    for reason in Reason::ALL {
+        assert!(all.out.contains(&format!("{reason}: ")), "{reason}");
+    }
+    for code in CODES {
+        assert!(all.out.contains(&format!("AADSTS{}: ", code.number)), "{}", code.number);
+    }
+    for word in ["7000215", "aadsts7000215", "AADSTS7000215"] {
+        let printed = run(&["explain", word], "").await;
+        assert!(
+            printed.out.contains("InvalidClientSecret") && printed.out.contains("what to do"),
+            "{word}: {}",
+            printed.out
+        );
+    }
+    let printed = run(&["explain", "invalidclientsecret", "-o", "json"], "").await;
+    let json: Value = serde_json::from_str(&printed.out).unwrap();
+    assert_eq!(
+        (&json["reason"], &json["condition"]),
+        (&Value::from("InvalidClientSecret"), &Value::from("Verified"))
+    );
+}
+
+#[tokio::test]
+async fn explain_says_what_an_unknown_word_is_near_to() {
+    let printed = run(&["explain", "InvalidClientSecrt"], "").await;
+    assert_eq!(printed.code, Some(1));
+    assert!(printed.error.contains("did you mean InvalidClientSecret"), "{}", printed.error);
+    let printed = run(&["explain", "999"], "").await;
+    assert!(
+        printed.code == Some(1) && printed.error.contains("neither an AADSTS code nor a reason"),
+        "{}",
+        printed.error
+    );
+}
