@@ -2,6 +2,7 @@
 
 mod crds;
 mod kubernetes;
+mod memory;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub enum AppError {
 
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: RunSettings) -> Result<(), AppError> {
+    memory::close(settings.allow_core_dumps);
     let timing = settings.timing()?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;

@@ -129,6 +129,11 @@ pub struct RunSettings {
     )]
     pub max_concurrent_passes: u16,
 
+    /// Let the system write core files of the process, for profiling. They hold API keys and, during a
+    /// pass, client secrets
+    #[arg(long, env = "GCO_ALLOW_CORE_DUMPS")]
+    pub allow_core_dumps: bool,
+
     /// For tests: divides every wait of the program by N, call time-outs included
     #[arg(
         long,

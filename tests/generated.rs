@@ -30,7 +30,7 @@ fn conditions_page() -> String {
         ConditionType::Expiring,
         ConditionType::Ready,
     ] {
-        page.push_str(&format!("\n### {}\n\n", type_.as_str()));
+        page.extend(["\n### ", type_.as_str(), "\n\n"]);
         page.push_str(&reasons_table(|entry| entry.kind == Kind::Credential && entry.condition == type_));
     }
     page.push_str("\n## WoodpeckerAccount\n\n`Ready` alone, with `Reconciling` and `Stalled` as above.\n\n");

@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::stage::{CLIENT, TENANT};
 
-const CANARY: &str = "canary-of-the-command-line+/%";
+pub const CANARY: &str = "canary-of-the-command-line+/%";
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-struct Printed {
-    code: Option<i32>,
-    out: String,
-    error: String,
+pub struct Printed {
+    pub code: Option<i32>,
+    pub out: String,
+    pub error: String,
 }
 
 async fn run(args: &[&str], input: &str) -> Printed {
@@ -41,7 +41,7 @@ fn start(args: &[String], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-async fn verify(entra: &Entra, more: &[&str], secret: &str) -> Printed {
+pub async fn verify(entra: &Entra, more: &[&str], secret: &str) -> Printed {
     let url = entra.url();
     let mut args =
         vec!["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--microsoft-authority", &url];
@@ -52,7 +52,7 @@ async fn verify(entra: &Entra, more: &[&str], secret: &str) -> Printed {
     printed
 }
 
-async fn entra() -> Entra {
+pub async fn entra() -> Entra {
     let entra = Entra::start().await;
     entra.add_app(TENANT, CLIENT);
     entra.set_secrets(TENANT, CLIENT, &[CANARY]);

@@ -165,3 +165,45 @@ async fn one_request_at_a_time_reaches_an_account() {
     assert_eq!(stage.woodpecker.max_in_flight("agency"), 1);
     assert_eq!(stage.remote().len(), clients.len());
 }
+
+#[tokio::test]
+async fn a_refusal_of_the_secret_by_woodpecker_has_the_window_of_a_new_secret_and_then_counts() {
+    let stage = Stage::set().await;
+    let refusal = json!({"message": "INVALID_CLIENT_SECRET"});
+    stage.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, refusal));
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation")
+        .await;
+    assert!(message(&object, ConditionType::Verified).contains("Woodpecker"));
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("although Microsoft accepts it"));
+    stage.woodpecker.heal();
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn every_odd_refusal_is_a_refusal_with_what_is_known_of_it() {
+    for (body, word) in [
+        (json!({"message": "SOMETHING_NEW"}), Some("SOMETHING_NEW")),
+        (json!({"code": "E_ODD", "details": []}), Some("E_ODD")),
+        (json!({"message": "tenant 4711 is not liked"}), None),
+        (json!({"message": 5}), None),
+        (json!({}), None),
+    ] {
+        let stage = Stage::set().await;
+        stage.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, body.clone()));
+        stage.credential("sales-eu", json!({})).await;
+        let object = stage
+            .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker")
+            .await;
+        let text = message(&object, ConditionType::Registered);
+        assert!(text.contains("HTTP 422") && !text.contains("4711"), "{text}");
+        assert!(word.is_none_or(|word| text.contains(word)), "{body}: {text}");
+        assert_eq!(object.status.unwrap().pending, None);
+    }
+}

@@ -6,6 +6,8 @@ mod accounts;
 mod command_line;
 mod converges;
 mod deletes;
+mod forgets;
+mod microsoft;
 mod network;
 mod never_leaks;
 mod process;

@@ -1,0 +1,173 @@
+//! Every class of answer that Microsoft's token endpoint gives, and what the program makes of it.
+
+use std::time::Duration;
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use kit::entra::{AppState, Entra, Fault, Layout, RetryAfter};
+use serde_json::{Value, json};
+
+use crate::command_line::{CANARY, entra, verify};
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition};
+
+/// What `verify` makes of the next answer: its exit code and the reason.
+async fn verdict(entra: &Entra, secret: &str) -> (Option<i32>, String) {
+    let printed = verify(entra, &["-o", "json"], secret).await;
+    let json: Value = serde_json::from_str(&printed.out).unwrap_or_else(|_| panic!("{printed:?}"));
+    (printed.code, json["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+fn is(code: i32, reason: &str) -> (Option<i32>, String) {
+    (Some(code), reason.to_owned())
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart_in_both_layouts_of_their_text() {
+    let entra = entra().await;
+    for layout in [Layout::Lines, Layout::OneLine] {
+        entra.layout(layout);
+        assert_eq!(verdict(&entra, "wrong").await, is(3, "InvalidClientSecret"));
+        entra.expire_secret(TENANT, CLIENT, CANARY);
+        assert_eq!(verdict(&entra, CANARY).await, is(3, "SecretExpired"));
+        entra.set_secrets(TENANT, CLIENT, &[CANARY]);
+        for (state, reason) in [
+            (AppState::Disabled, "ApplicationDisabled"),
+            (AppState::WithoutServicePrincipal, "ServicePrincipalMissing"),
+            (AppState::PublicClient, "PublicClient"),
+            (AppState::BlockedByPolicy, "ConditionalAccessBlocked"),
+        ] {
+            entra.set_state(TENANT, CLIENT, state);
+            assert_eq!(verdict(&entra, CANARY).await, is(3, reason), "{state:?}");
+        }
+        entra.set_state(TENANT, CLIENT, AppState::Active);
+        entra.fail_next(1, Fault::MissingErrorCodes);
+        assert_eq!(verdict(&entra, "wrong").await, is(3, "InvalidClientSecret"), "from the description");
+        for (error, reason) in [
+            ("invalid_client", "InvalidClientSecret"),
+            ("unauthorized_client", "ApplicationNotFound"),
+            ("invalid_grant", "Rejected"),
+        ] {
+            entra.fail_next(1, Fault::UnknownCode(123_456, error.into()));
+            assert_eq!(verdict(&entra, CANARY).await, is(3, reason), "an unknown code beside {error}");
+        }
+        entra.fail_next(1, Fault::UnknownCode(123_456, "something_new".into()));
+        assert_eq!(
+            verdict(&entra, CANARY).await,
+            is(4, "MicrosoftUnavailable"),
+            "an unknown error is no refusal"
+        );
+    }
+    entra.remove_app(TENANT, CLIENT);
+    assert_eq!(verdict(&entra, CANARY).await, is(3, "ApplicationNotFound"));
+    entra.remove_tenant(TENANT);
+    assert_eq!(verdict(&entra, CANARY).await, is(3, "TenantNotFound"));
+}
+
+#[tokio::test]
+async fn what_is_no_verdict_is_never_taken_for_one() {
+    let entra = entra().await;
+    let html = ("content-type".to_owned(), "text/html".to_owned());
+    for fault in [
+        Fault::Html503,
+        Fault::Empty504,
+        Fault::TruncatedJson,
+        Fault::NotJson,
+        Fault::Reset,
+        Fault::Redirect307("http://127.0.0.1:9/".into()),
+        Fault::Status(401, "<html>Authentication required by your proxy</html>".into(), vec![html]),
+        Fault::Status(
+            500,
+            json!({"error": "invalid_client", "error_codes": [7_000_215]}).to_string(),
+            vec![],
+        ),
+        Fault::Status(
+            400,
+            json!({"error": "temporarily_unavailable", "error_codes": [90_033]}).to_string(),
+            vec![],
+        ),
+    ] {
+        entra.fail_next(1, fault.clone());
+        assert_eq!(verdict(&entra, CANARY).await, is(4, "MicrosoftUnavailable"), "{fault:?}");
+    }
+    entra.fail_next(1, Fault::SlowBody(Duration::from_millis(300)));
+    assert_eq!(verdict(&entra, CANARY).await, is(0, "TokenIssued"), "slow is not lost");
+    assert_eq!(entra.strays().len(), 0, "nothing was sent elsewhere");
+}
+
+#[tokio::test]
+async fn throttling_is_seen_in_both_forms_and_as_a_loop() {
+    let entra = entra().await;
+    for retry_after in [RetryAfter::Seconds(30), RetryAfter::Date(Duration::from_secs(30))] {
+        entra.fail_next(1, Fault::Throttled { retry_after });
+        assert_eq!(verdict(&entra, CANARY).await, is(4, "Throttled"));
+    }
+    let looping = json!({"error": "invalid_grant", "error_codes": [50_196]}).to_string();
+    entra.fail_next(1, Fault::Status(400, looping, vec![]));
+    assert_eq!(verdict(&entra, CANARY).await, is(4, "Throttled"));
+}
+
+#[tokio::test]
+async fn the_operator_waits_as_long_as_microsoft_asks() {
+    let stage = Stage::set().await;
+    stage.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(4) });
+    stage.credential("sales-eu", json!({})).await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "Throttled").await;
+    let asked_at = stage.entra.requests()[0].at;
+    assert!(object.status.unwrap().next_attempt_at.is_some());
+    stage.wait_until_ready("sales-eu").await;
+    let requests = stage.entra.requests();
+    let waited = requests[1].at.duration_since(asked_at);
+    assert!(waited.as_secs() >= 3, "tried again after {waited}");
+}
+
+#[tokio::test]
+async fn roles_are_shown_and_required_ones_are_asked_for() {
+    let stage = Stage::set().await;
+    stage.entra.set_roles(TENANT, CLIENT, &["Mail.Send", "Mail.Read"]);
+    stage.credential("sales-eu", json!({"verification": {"requiredRoles": ["Mail.ReadWrite"]}})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "RequiredRolesMissing")
+        .await;
+    assert!(condition(&object, ConditionType::Verified).unwrap().message.contains("Mail.ReadWrite"));
+    assert_eq!(object.status.unwrap().observed_roles, Some(vec!["Mail.Read".into(), "Mail.Send".into()]));
+    assert_eq!(stage.woodpecker.writes("agency"), 0);
+    stage.credential("sales-eu", json!({"verification": {"requiredRoles": ["Mail.Send"]}})).await;
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn best_effort_goes_on_without_microsoft_and_stops_at_a_refusal() {
+    let stage = Stage::set().await;
+    // The operator's address is blocked; Woodpecker's is another one.
+    stage.entra.fail_always(Fault::UnknownCode(53_003, "invalid_grant".into()));
+    stage.credential("sales-eu", json!({"verification": {"policy": "BestEffort"}})).await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "ProofSkipped");
+    assert_eq!(stage.remote().len(), 1);
+
+    stage.entra.heal();
+    let writes = stage.woodpecker.writes("agency");
+    stage.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;
+    assert_eq!(stage.woodpecker.writes("agency"), writes);
+}
+
+#[tokio::test]
+async fn disabled_verification_is_for_the_administrator_to_allow() {
+    let mut stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"verification": {"policy": "Disabled"}})).await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    let verified = condition(&object, ConditionType::Verified).unwrap();
+    assert_eq!(verified.reason, "TokenIssued");
+    assert!(verified.message.contains("--allow-unverified"), "{}", verified.message);
+    stage.stop_operator().await;
+    stage.extra_args = vec!["--allow-unverified".to_owned()];
+    stage.start_operator().await;
+    let other = "00000000-0000-4000-8000-000000000001";
+    stage.entra.add_app(TENANT, other);
+    stage.entra.set_secrets(TENANT, other, &["s3cret-one"]);
+    stage.credential("unproved", json!({"clientId": other, "verification": {"policy": "Disabled"}})).await;
+    let object = stage.wait_until_ready("unproved").await;
+    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "NotRequired");
+    assert_eq!(stage.entra.count(TENANT, other), 0, "nobody proved it");
+}
