@@ -12,9 +12,6 @@ use thiserror::Error;
 pub use self::dns::{DnsError, DnsServers};
 use crate::settings::Timing;
 
-/// Longest body that is read of any answer: 8 MiB, some 40 000 credentials in a listing.
-const LONGEST_BODY: usize = 8 << 20;
-
 /// A client that could not be made.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -46,9 +43,9 @@ pub enum BodyError {
     /// The connection ended early or timed out.
     #[error("the answer was cut off")]
     CutOff(#[source] reqwest::Error),
-    /// It is longer than any proper answer.
-    #[error("the answer is longer than {LONGEST_BODY} bytes")]
-    TooLong,
+    /// It is longer than any proper answer of its kind.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// Makes the client that carries secrets. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
@@ -80,12 +77,12 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     }
 }
 
-/// Reads the whole body, up to the bound.
-pub async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
+/// Reads the whole body, which may have at most so many bytes.
+pub async fn body(mut response: Response, most: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(BodyError::CutOff)? {
-        if body.len() + chunk.len() > LONGEST_BODY {
-            return Err(BodyError::TooLong);
+        if body.len() + chunk.len() > most {
+            return Err(BodyError::TooLong(most));
         }
         body.extend_from_slice(&chunk);
     }

@@ -21,6 +21,9 @@ use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
+/// Longest answer that is read, in bytes: a token with many roles has some thousands.
+const LONGEST_ANSWER: usize = 256 << 10;
+
 /// The app whose secret is to be proved.
 #[derive(Clone, Copy, Debug)]
 pub struct App<'a> {
@@ -130,7 +133,7 @@ impl TokenEndpoint {
         let status = response.status().as_u16();
         let retry_after = http::retry_after(response.headers(), Timestamp::now());
         trace.status = Some(status);
-        let body = match http::body(response).await {
+        let body = match http::body(response, LONGEST_ANSWER).await {
             Ok(body) => Zeroizing::new(body),
             Err(error) => return unreachable(trace, &error),
         };

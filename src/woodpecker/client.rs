@@ -16,6 +16,9 @@ use crate::secret::SecretText;
 use crate::settings::BaseUrl;
 use crate::telemetry::metrics::Metrics;
 
+/// Longest answer that is read, in bytes: a listing of some forty thousand credentials.
+const LONGEST_ANSWER: usize = 8 << 20;
+
 /// The credentials endpoints of one account.
 #[derive(Debug)]
 pub struct Client {
@@ -155,7 +158,7 @@ async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
     };
     let status = response.status().as_u16();
     let retry_after = http::retry_after(response.headers(), Timestamp::now());
-    let body = match http::body(response).await {
+    let body = match http::body(response, LONGEST_ANSWER).await {
         Ok(body) => body,
         // A refusal is a refusal even where its text is cut off.
         Err(_) if (400..500).contains(&status) => Vec::new(),

@@ -72,6 +72,7 @@ async fn what_is_no_verdict_is_never_taken_for_one() {
         Fault::TruncatedJson,
         Fault::NotJson,
         Fault::Reset,
+        Fault::Status(200, format!("{{\"access_token\":\"{}\"}}", "x".repeat(300 << 10)), vec![]),
         Fault::Redirect307("http://127.0.0.1:9/".into()),
         Fault::Status(401, "<html>Authentication required by your proxy</html>".into(), vec![html]),
         Fault::Status(

@@ -110,3 +110,22 @@ async fn a_requested_pass_proves_again_and_is_noted_once() {
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(stage.entra.requests().len(), tokens + 1, "one request, one proof");
 }
+
+#[tokio::test]
+async fn nothing_is_written_over_hours_without_a_new_proof() {
+    let mut stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let before = stage.wait_until_ready("sales-eu").await;
+    stage.stop_operator().await;
+    let (tokens, writes) = (stage.entra.requests().len(), stage.woodpecker.writes("agency"));
+    // An hour passes in eighteen seconds.
+    stage.time_scale = 200;
+    stage.start_operator().await;
+    tokio::time::sleep(std::time::Duration::from_secs(40)).await;
+    let passes =
+        stage.log().lines().filter(|line| line.contains("pass ended") && line.contains("sales-eu")).count();
+    assert!(passes >= 3, "it was looked at {passes} times");
+    let after = stage.read("sales-eu").await;
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    assert_eq!((stage.entra.requests().len(), stage.woodpecker.writes("agency")), (tokens, writes));
+}

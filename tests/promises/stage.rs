@@ -52,6 +52,8 @@ pub struct Stage {
     pub extra_env: Vec<(&'static str, String)>,
     /// Where secrets are proved, in place of the double's own address.
     pub authority: Option<String>,
+    /// How many times faster the operator's clock runs.
+    pub time_scale: u32,
     /// What the operator logs.
     pub log_filter: &'static str,
     logs: usize,
@@ -124,6 +126,7 @@ impl Stage {
             user: None,
             extra_env: Vec::new(),
             authority: None,
+            time_scale: TIME_SCALE,
             log_filter: "info,graph_credential_operator=debug",
             logs: 0,
         }
@@ -158,7 +161,7 @@ impl Stage {
             .args(["--watch-namespace", &self.namespace, "--operator-namespace", &self.namespace])
             .args(["--microsoft-authority", &authority])
             .args(["--woodpecker-base-url", &self.woodpecker.base_url()])
-            .args(["--propagation-window", "60s", "--time-scale", &TIME_SCALE.to_string()])
+            .args(["--propagation-window", "60s", "--time-scale", &self.time_scale.to_string()])
             .args(&self.extra_args)
             .log(log)
             .spawn()

@@ -46,7 +46,7 @@ async fn the_columns_answer_whether_it_works_and_until_when() {
 
 #[tokio::test]
 async fn an_expiry_that_comes_close_is_told_in_time() {
-    let stage = Stage::set().await;
+    let mut stage = Stage::set().await;
     let soon = (Timestamp::now() + Duration::from_hours(24 * 10)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", &soon)]).await;
     stage.credential("sales-eu", json!({})).await;
@@ -64,6 +64,13 @@ async fn an_expiry_that_comes_close_is_told_in_time() {
         if notices == 1 { Ok(()) } else { Err(format!("{events:#?}")) }
     })
     .await;
+
+    stage.stop_operator().await;
+    stage.start_operator().await;
+    tokio::time::sleep(crate::stage::A_WHILE).await;
+    let events = stage.events("sales-eu").await;
+    let notices = events.iter().filter(|event| event.contains("14 days")).count();
+    assert_eq!(notices, 1, "not again after a restart: {events:#?}");
 }
 
 #[tokio::test]
