@@ -55,7 +55,7 @@ where
         + Sync
         + 'static,
 {
-    let Watch { scope, store, writer, mut inbox } = watch;
+    let Watch { scope, store, writer, mut inbox, listed } = watch;
     let gate = gate(kind, &scope);
     let mut changed = Changes::default();
     let books = context.clone();
@@ -77,6 +77,7 @@ where
                 for gone in changed.end_list() {
                     tell(&books, &News::Gone(&gone));
                 }
+                listed.cancel();
                 books.readiness.arrived(&gate);
             }
         }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use kube::Resource;
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 
+use tokio_util::sync::CancellationToken;
+
 use super::calls::{Calls, Inbox};
 use super::scope::{GuardedAccount, GuardedCredential, Scope};
 
@@ -18,6 +20,8 @@ pub struct Scopes {
 struct KnownScope {
     scope: Scope,
     credentials: Store<GuardedCredential>,
+    /// Cancelled once they have been listed.
+    listed: CancellationToken,
 }
 
 /// The watching ends of all scopes, taken once by the controller.
@@ -36,6 +40,8 @@ pub struct Watch<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) store: Store<K>,
     pub(super) writer: Writer<K>,
     pub(super) inbox: Inbox<K>,
+    /// To be cancelled once the objects have been listed.
+    pub(super) listed: CancellationToken,
 }
 
 // === impl Scopes ===
@@ -48,10 +54,21 @@ impl Scopes {
         for scope in scopes {
             let credentials = watch(scope.clone(), calls.credentials.open(scope.clone()));
             let accounts = watch(scope.clone(), calls.accounts.open(scope.clone()));
-            known.push(KnownScope { scope: scope.clone(), credentials: credentials.store.clone() });
+            known.push(KnownScope {
+                scope: scope.clone(),
+                credentials: credentials.store.clone(),
+                listed: credentials.listed.clone(),
+            });
             watches.push(ScopeWatch { scope, credentials, accounts });
         }
         (Self { scopes: known }, Watches(watches))
+    }
+
+    /// Returns once the credentials of every scope have been listed.
+    pub async fn credentials_listed(&self) {
+        for known in &self.scopes {
+            known.listed.cancelled().await;
+        }
     }
 
     /// A credential as last heard of, where it can be read.
@@ -66,7 +83,7 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let (store, writer) = reflector::store();
-    Watch { scope, store, writer, inbox }
+    Watch { scope, store, writer, inbox, listed: CancellationToken::new() }
 }
 
 // === impl Watches ===

@@ -22,6 +22,11 @@ pub const KIND: &str = "WoodpeckerAccount";
 /// Runs the queue of accounts of one scope until the controller stops.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
     let Prepared { store, requests } = prepare(&context, KIND, watch, keep_books);
+    // What an account's counts say rests on all credentials: with some of them not heard of yet, each start
+    // would write wrong ones and then right ones.
+    if context.stop.run_until_cancelled(context.scopes.credentials_listed()).await.is_none() {
+        return;
+    }
     let guard = Arc::new(Guard::new("woodpeckeraccount", &context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {
