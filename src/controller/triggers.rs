@@ -2,7 +2,7 @@
 //! status writes do not wake us.
 
 use crate::telemetry::logs::chain;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::context::Context;
+use super::index::Named;
 use super::scope::Scope;
 use super::watches::Watch;
 
@@ -59,14 +60,19 @@ where
     let gate = gate(kind, &scope);
     let mut changed = Changes::default();
     let books = context.clone();
-    let own = events(context, kind, &scope, writer).filter_map(move |event| {
-        let mut wake = None;
+    let known = store.clone();
+    let own = events(context, kind, &scope, writer).flat_map(move |event| {
+        let mut wake = Vec::new();
         match &event {
-            Event::Init => changed.begin_list(),
+            Event::Init => changed.begin_list(known.state()),
             Event::InitApply(object) | Event::Apply(object) => {
+                if let Some(replaced) = changed.arrived(object) {
+                    changed.forget(&replaced);
+                    tell(&books, &News::Gone(&*replaced));
+                }
                 tell(&books, &News::Known(object));
                 if changed.notice(object) {
-                    wake = Some(ObjectRef::from_obj(object));
+                    wake.push(ObjectRef::from_obj(object));
                 }
             }
             Event::Delete(object) => {
@@ -75,13 +81,14 @@ where
             }
             Event::InitDone => {
                 for gone in changed.end_list() {
-                    tell(&books, &News::Gone(&gone));
+                    changed.forget(&gone);
+                    tell(&books, &News::Gone(&*gone));
                 }
                 listed.cancel();
                 books.readiness.arrived(&gate);
             }
         }
-        std::future::ready(wake)
+        futures::stream::iter(changed.hold_back(&event, wake))
     });
     let calls = futures::stream::poll_fn(move |cx| inbox.poll_recv(cx));
     let stop = context.stop.clone();
@@ -137,43 +144,67 @@ where
         })
 }
 
-/// What was last seen of each object, so that only changes that matter wake it.
-struct Changes<K> {
-    seen: HashMap<String, (u64, K)>,
-    listing: Option<HashSet<String>>,
+/// What was last seen of each object, by uid, so that only changes that matter wake it. The objects
+/// themselves are in the store alone.
+struct Changes<K: Resource<DynamicType = ()>> {
+    seen: HashMap<String, u64>,
+    /// While a list is under way: what the store held before and the list has not brought yet.
+    missing: HashMap<Named, Arc<K>>,
+    /// Objects to wake once the list under way is complete; nothing while there is none.
+    held_back: Option<Vec<ObjectRef<K>>>,
 }
 
-impl<K> Default for Changes<K> {
+impl<K: Resource<DynamicType = ()>> Default for Changes<K> {
     fn default() -> Self {
-        Self { seen: HashMap::new(), listing: None }
+        Self { seen: HashMap::new(), missing: HashMap::new(), held_back: None }
     }
 }
 
-impl<K: Resource<DynamicType = ()> + Clone> Changes<K> {
-    fn begin_list(&mut self) {
-        self.listing = Some(HashSet::new());
+impl<K: Resource<DynamicType = ()>> Changes<K> {
+    /// A list begins; the store still holds what was known `before`.
+    fn begin_list(&mut self, before: Vec<Arc<K>>) {
+        self.missing = before.into_iter().map(|object| (Named::of(&*object), object)).collect();
+    }
+
+    /// Keeps wake-ups until a list under way is complete: only then the store holds its objects, and a pass
+    /// over an object that the store lacks would be dropped.
+    fn hold_back(&mut self, event: &Event<K>, wake: Vec<ObjectRef<K>>) -> Vec<ObjectRef<K>> {
+        match event {
+            Event::Init => {
+                self.held_back.get_or_insert_default();
+                wake
+            }
+            Event::InitDone => self.held_back.take().unwrap_or_default(),
+            Event::InitApply(_) | Event::Apply(_) | Event::Delete(_) => match &mut self.held_back {
+                Some(held_back) => {
+                    held_back.extend(wake);
+                    Vec::new()
+                }
+                None => wake,
+            },
+        }
+    }
+
+    /// An object has come. Returns the one of the same name that it replaces: that was deleted and this one
+    /// made while the watch was cut off.
+    fn arrived(&mut self, object: &K) -> Option<Arc<K>> {
+        let before = self.missing.remove(&Named::of(object))?;
+        (before.meta().uid != object.meta().uid).then_some(before)
     }
 
     /// Whether the object is new or changed in what a pass looks at.
     fn notice(&mut self, object: &K) -> bool {
-        let uid = object.uid().unwrap_or_default();
-        if let Some(listing) = &mut self.listing {
-            listing.insert(uid.clone());
-        }
         let now = fingerprint(object);
-        let before = self.seen.insert(uid, (now, object.clone()));
-        before.is_none_or(|(before, _)| before != now)
+        self.seen.insert(object.meta().uid.clone().unwrap_or_default(), now) != Some(now)
     }
 
     fn forget(&mut self, object: &K) {
-        self.seen.remove(&object.uid().unwrap_or_default());
+        self.seen.remove(object.meta().uid.as_deref().unwrap_or_default());
     }
 
-    /// The objects that a completed list does not hold any more.
-    fn end_list(&mut self) -> Vec<K> {
-        let Some(listing) = self.listing.take() else { return Vec::new() };
-        let gone: Vec<String> = self.seen.keys().filter(|uid| !listing.contains(*uid)).cloned().collect();
-        gone.iter().filter_map(|uid| self.seen.remove(uid)).map(|(_, object)| object).collect()
+    /// The objects that a completed list does not hold any more: a watch that was cut off misses deletions.
+    fn end_list(&mut self) -> Vec<Arc<K>> {
+        std::mem::take(&mut self.missing).into_values().collect()
     }
 }
 
@@ -186,4 +217,58 @@ fn fingerprint<K: Resource>(object: &K) -> u64 {
     meta.finalizers.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(uid: &str, generation: i64, labels: &serde_json::Value) -> Arc<ConfigMap> {
+        let meta = json!({"name": uid, "uid": uid, "generation": generation, "labels": labels});
+        Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap())
+    }
+
+    #[test]
+    fn only_what_a_pass_looks_at_wakes_an_object() {
+        let mut changes = Changes::default();
+        assert!(changes.notice(&*object("a", 1, &json!({}))), "it is new");
+        assert!(!changes.notice(&*object("a", 1, &json!({"x": "y"}))), "a label says nothing");
+        assert!(changes.notice(&*object("a", 2, &json!({}))), "its spec changed");
+    }
+
+    #[test]
+    fn what_a_list_lacks_is_gone() {
+        let mut changes = Changes::default();
+        let (a, b) = (object("a", 1, &json!({})), object("b", 1, &json!({})));
+        changes.begin_list(vec![a.clone(), b.clone()]);
+        assert_eq!(changes.arrived(&b), None, "it was known");
+        assert_eq!(changes.end_list(), [a]);
+        assert!(changes.end_list().is_empty(), "it is told once");
+    }
+
+    #[test]
+    fn what_was_made_anew_under_its_name_replaces_the_one_that_is_gone() {
+        let mut changes = Changes::default();
+        let old = object("a", 1, &json!({}));
+        let mut new = (*old).clone();
+        new.metadata.uid = Some("another".into());
+        changes.begin_list(vec![old.clone()]);
+        assert_eq!(changes.arrived(&new), Some(old));
+        assert!(changes.end_list().is_empty());
+    }
+
+    #[test]
+    fn what_a_list_brings_is_woken_once_the_store_holds_it() {
+        let mut changes = Changes::<ConfigMap>::default();
+        let object = (*object("a", 1, &json!({}))).clone();
+        let wake = || vec![ObjectRef::from_obj(&object)];
+        assert_eq!(changes.hold_back(&Event::Apply(object.clone()), wake()), wake());
+        assert!(changes.hold_back(&Event::Init, vec![]).is_empty());
+        assert!(changes.hold_back(&Event::InitApply(object.clone()), wake()).is_empty());
+        assert_eq!(changes.hold_back(&Event::InitDone, vec![]), wake());
+        assert_eq!(changes.hold_back(&Event::Apply(object.clone()), wake()), wake());
+    }
 }
