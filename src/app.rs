@@ -2,7 +2,7 @@
 
 mod crds;
 mod kubernetes;
-mod memory;
+pub(crate) mod memory;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::output::{self, Format, OutputError};
-use crate::microsoft::codes::{self, CODES, Class, Code};
+use crate::microsoft::codes::{self, CODES, Code, Remedy};
 use crate::resources::catalogue::{self, Entry, Kind};
 use crate::resources::conditions::Reason;
 
@@ -25,10 +25,11 @@ pub(super) struct ExplainArgs {
 #[derive(Debug, Error)]
 pub(super) enum ExplainError {
     #[error(
-        "{word:?} is neither an AADSTS code nor a reason that this version knows{}: run explain without a word for all of them",
-        suggestion(near)
+        "{word:?} is neither an AADSTS code (such as 7000215 or AADSTS7000215) nor a reason (such as InvalidClientSecret) that this version knows{}: run explain without a word for all of them{}",
+        suggestion(near),
+        if *is_code { ", or look the code up at https://login.microsoftonline.com/error" } else { "" }
     )]
-    Unknown { word: String, near: Vec<String> },
+    Unknown { word: String, near: Vec<String>, is_code: bool },
     #[error(transparent)]
     Output(#[from] OutputError),
 }
@@ -67,21 +68,41 @@ fn all() -> impl Iterator<Item = Subject> {
 
 fn find(word: &str) -> Result<Subject, ExplainError> {
     let plain = word.trim().to_ascii_lowercase();
-    let digits = plain.strip_prefix("aadsts").unwrap_or(&plain);
-    if let Some(code) = digits.parse().ok().and_then(codes::find) {
+    let number = number(&plain);
+    if let Some(code) = number.and_then(codes::find) {
         return Ok(Subject::Code(code));
     }
     let reason = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&plain));
-    reason.map(|reason| Subject::Reason(*reason)).ok_or_else(|| {
-        let mut near: Vec<(f64, String)> = all()
-            .map(|subject| subject.name())
-            .map(|name| (strsim::jaro_winkler(&plain, &name.to_ascii_lowercase()), name))
-            .filter(|(likeness, _)| *likeness > 0.85)
-            .collect();
-        near.sort_by(|one, other| other.0.total_cmp(&one.0));
-        let near = near.into_iter().take(3).map(|(_, name)| name).collect();
-        ExplainError::Unknown { word: word.to_owned(), near }
+    reason.map(|reason| Subject::Reason(*reason)).ok_or_else(|| ExplainError::Unknown {
+        word: word.to_owned(),
+        near: near(&plain),
+        is_code: number.is_some(),
     })
+}
+
+/// The number of what is written like a code.
+fn number(plain: &str) -> Option<u32> {
+    let digits = plain.strip_prefix("aadsts").unwrap_or(plain);
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// Up to three names that look like the word: codes by their digits, for all share what stands before them.
+fn near(plain: &str) -> Vec<String> {
+    let digits = plain.strip_prefix("aadsts").unwrap_or(plain);
+    let mut near: Vec<(f64, String)> = all()
+        .map(|subject| {
+            let likeness = match subject {
+                Subject::Code(code) => strsim::jaro_winkler(digits, &code.number.to_string()),
+                Subject::Reason(reason) => {
+                    strsim::jaro_winkler(plain, &reason.as_str().to_ascii_lowercase())
+                }
+            };
+            (likeness, subject.name())
+        })
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .collect();
+    near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 fn suggestion(names: &[String]) -> String {
@@ -102,38 +123,47 @@ impl Subject {
     fn reason(&self) -> Reason {
         match self {
             Self::Reason(reason) => *reason,
-            Self::Code(code) => match code.class {
-                Class::Refused(reason) => reason,
-                Class::Throttled => Reason::Throttled,
-                Class::Unavailable => Reason::MicrosoftUnavailable,
-            },
+            Self::Code(code) => code.reason(),
+        }
+    }
+
+    /// Who must act, and how.
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Code(code) => code.remedy(),
+            Self::Reason(reason) => {
+                let Entry { actor, cure, .. } = catalogue::entry(*reason);
+                Remedy { actor, cure }
+            }
         }
     }
 
     fn text(&self) -> String {
-        let (name, reason) = (self.name(), self.reason());
-        let Entry { condition, status, meaning, actor, cure, .. } = catalogue::entry(reason);
+        let (name, reason, remedy) = (self.name(), self.reason(), self.remedy());
+        let Entry { condition, status, meaning, .. } = catalogue::entry(reason);
         let head = match self {
             Self::Code(code) => format!("{name}: {}\n  reason:     {reason}\n", code.text),
             Self::Reason(_) => format!("{name}: {meaning}\n"),
         };
         format!(
-            "{head}  condition:  {} {status:?} of a {}\n  who acts:   {}\n  what to do: {cure}\n",
+            "{head}  condition:  {} {status:?} of a {}\n  who acts:   {}\n  what to do: {}\n",
             condition.as_str(),
             kind(reason),
-            actor.as_str()
+            remedy.actor.as_str(),
+            remedy.cure
         )
     }
 
     fn json(&self) -> Value {
-        let reason = self.reason();
-        let Entry { condition, status, meaning, actor, cure, .. } = catalogue::entry(reason);
+        let (reason, remedy) = (self.reason(), self.remedy());
+        let Entry { condition, status, meaning, .. } = catalogue::entry(reason);
         let mut value = json!({
             "name": self.name(), "reason": reason.as_str(), "kind": kind(reason), "condition": condition.as_str(),
-            "status": status, "meaning": meaning, "whoActs": actor.as_str(), "cure": cure
+            "status": status, "meaning": meaning, "whoActs": remedy.actor.as_str(), "cure": remedy.cure
         });
         if let Self::Code(code) = self {
             value["microsoft"] = code.text.into();
+            value["class"] = code.class.as_str().into();
         }
         value
     }
@@ -143,5 +173,59 @@ fn kind(reason: Reason) -> &'static str {
     match catalogue::entry(reason).kind {
         Kind::Credential => "MicrosoftGraphCredential",
         Kind::Account => "WoodpeckerAccount",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unknown(word: &str) -> String {
+        find(word).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_code_is_found_in_each_of_its_forms() {
+        for code in CODES {
+            for word in ["", "AADSTS", "aadsts", " AadSts"].map(|head| format!("{head}{}", code.number)) {
+                let found = find(&word).unwrap();
+                assert_eq!((found.name(), found.reason()), (format!("AADSTS{}", code.number), code.reason()));
+                assert!(found.text().contains(code.remedy().cure), "{}", found.text());
+            }
+        }
+    }
+
+    #[test]
+    fn every_reason_is_found_in_any_case() {
+        for reason in Reason::ALL {
+            let name = reason.as_str();
+            for word in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                let found = find(&word).unwrap();
+                assert_eq!(found.name(), name);
+                assert!(found.text().contains(catalogue::entry(*reason).cure), "{}", found.text());
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_told_what_it_is_near_to() {
+        for (word, near) in
+            [("InvalidClientSecrt", "InvalidClientSecret"), ("700021", "AADSTS7000215"), ("AADSTS70002155", "AADSTS7000215")]
+        {
+            let text = unknown(word);
+            assert!(text.contains("did you mean") && text.contains(near), "{text}");
+        }
+        assert!(!unknown("qqq").contains("did you mean"), "{}", unknown("qqq"));
+    }
+
+    #[test]
+    fn an_unknown_code_is_told_where_to_look_and_another_word_is_not() {
+        for word in ["AADSTS50076", "50076"] {
+            assert!(unknown(word).contains("login.microsoftonline.com/error"), "{}", unknown(word));
+        }
+        for word in ["", "AADSTS", "+7000215", "7000215x", "99999999999"] {
+            assert!(unknown(word).contains("neither an AADSTS code"), "{word:?}");
+            assert!(!unknown(word).contains("login.microsoftonline.com"), "{word:?}");
+        }
     }
 }

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::ResourceExt;
 use kube::runtime::controller::{self, Action, Config, applier};
+use kube::{Resource, ResourceExt};
 
 use super::context::Context;
-use super::guard::Guard;
+use super::guard::{Guard, Guarded};
 use super::index::{Named, Referrer};
 use super::scope::GuardedCredential;
 use super::triggers::{News, Prepared, prepare};
@@ -30,10 +30,13 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
         let guard = guard.clone();
         Box::pin(async move {
             let own = Named::of(&*object);
-            let action = match &object.0 {
+            let Guarded { action, note } = match &object.0 {
                 Ok(_) => guard.watch_over(&own, Box::pin(pass::run(&context, &own))).await,
                 Err(problem) => guard.watch_over(&own, invalid::report(&context, &own, &problem.error)).await,
             };
+            if let Some(note) = &note {
+                context.events.publish(&object.object_ref(&()), note).await;
+            }
             Ok::<Action, Infallible>(action)
         })
     };

@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use super::backoff;
 use super::error::PassError;
+use super::report::Note;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -34,7 +35,24 @@ pub struct Guard {
     controller: &'static str,
     timing: Timing,
     metrics: Arc<Metrics>,
-    errors: Mutex<HashMap<String, u32>>,
+    errors: Mutex<HashMap<String, Errors>>,
+}
+
+/// The errors in a row of one object.
+#[derive(Debug, Default)]
+struct Errors {
+    count: u32,
+    /// What was last told of them.
+    told: Option<String>,
+}
+
+/// How a guarded pass ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// When the next pass is due.
+    pub action: Action,
+    /// A failure to tell people, where it is not the one that they were told last.
+    pub note: Option<Note>,
 }
 
 // === impl Guard ===
@@ -45,12 +63,12 @@ impl Guard {
         Self { controller, timing: *timing, metrics, errors: Mutex::default() }
     }
 
-    /// Carries out a pass over the object of that name and says when the next one is due.
+    /// Carries out a pass over the object of that name and says how it ended.
     pub async fn watch_over(
         &self,
         object: impl Display,
         pass: impl Future<Output = Result<Outcome, PassError>>,
-    ) -> Action {
+    ) -> Guarded {
         let object = object.to_string();
         let span = tracing::info_span!("pass", controller = self.controller, object);
         let started = Instant::now();
@@ -64,31 +82,40 @@ impl Guard {
                 Err(PassError::Panicked)
             }
         };
-        let outcome = span.in_scope(|| self.conclude(&object, ended));
+        let (outcome, note) = span.in_scope(|| self.conclude(&object, ended));
         self.metrics.pass_ended(self.controller, outcome.result, started.elapsed());
-        Action::requeue(outcome.again_in)
+        Guarded { action: Action::requeue(outcome.again_in), note }
     }
 
-    fn conclude(&self, object: &str, ended: Result<Outcome, PassError>) -> Outcome {
+    fn conclude(&self, object: &str, ended: Result<Outcome, PassError>) -> (Outcome, Option<Note>) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let error = match ended {
             Ok(outcome) => {
                 errors.remove(object);
                 tracing::debug!(result = outcome.result, again_in = ?outcome.again_in, "pass ended");
-                return outcome;
+                return (outcome, None);
             }
             Err(error) => error,
         };
-        let count = errors.entry(object.to_owned()).or_insert(0);
-        *count = count.saturating_add(1);
-        let again_in = backoff::delay(&self.timing, *count, object);
+        let errors = errors.entry(object.to_owned()).or_default();
+        errors.count = errors.count.saturating_add(1);
+        let again_in = backoff::delay(&self.timing, errors.count, object);
         let text = chain(&error);
         if error.is_ordinary() {
             tracing::info!(error = text, ?again_in, "pass ended early");
-        } else {
-            tracing::warn!(error = text, category = error.category(), ?again_in, "pass failed");
+            return (Outcome { result: "requeue", again_in }, None);
         }
-        Outcome { result: if error.is_ordinary() { "requeue" } else { "error" }, again_in }
+        tracing::warn!(error = text, category = error.category(), ?again_in, "pass failed");
+        // The error's own words are the same on each try; its causes may hold times and addresses.
+        let words = format!("{error}; the operator tries again");
+        let is_news = errors.told.replace(words.clone()).is_none_or(|told| told != words);
+        let note = is_news.then_some(Note {
+            is_warning: true,
+            reason: "PassFailed",
+            action: "Reconcile",
+            text: words,
+        });
+        (Outcome { result: "error", again_in }, note)
     }
 }
 
@@ -106,7 +133,7 @@ mod tests {
         let panicking = async { panic!("a defect") };
         let other = async { Ok(Outcome { result: "success", again_in: Duration::from_hours(1) }) };
         let (_, kept) = tokio::join!(guard.watch_over("a/b", panicking), guard.watch_over("a/c", other));
-        assert_eq!(kept, Action::requeue(Duration::from_hours(1)));
+        assert_eq!(kept, Guarded { action: Action::requeue(Duration::from_hours(1)), note: None });
         let text = guard.metrics.render().unwrap();
         assert!(text.contains("controller_runtime_reconcile_panics_total{controller=\"test\"} 1"), "{text}");
         assert!(text.contains("controller_runtime_active_workers{controller=\"test\"} 0"), "{text}");
@@ -125,8 +152,21 @@ mod tests {
         let guard = guard();
         let fail = async || guard.watch_over("a/b", async { Err(PassError::Conflict) }).await;
         let delay = |failures| Action::requeue(backoff::delay(&Timing::STANDARD, failures, "a/b"));
-        assert_eq!((fail().await, fail().await), (delay(1), delay(2)));
+        assert_eq!((fail().await.action, fail().await.action), (delay(1), delay(2)));
         guard.watch_over("a/b", async { Ok(Outcome { result: "success", again_in: Duration::ZERO }) }).await;
-        assert_eq!(fail().await, delay(1));
+        assert_eq!(fail().await.action, delay(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_told_once_until_another_comes_or_a_pass_succeeds() {
+        let guard = guard();
+        let fail = async |error: PassError| guard.watch_over("a/b", async { Err(error) }).await.note;
+        assert!(fail(PassError::Deadline).await.is_some_and(|note| note.text.contains("took too long")));
+        assert_eq!(fail(PassError::Deadline).await, None);
+        assert!(fail(PassError::Endless).await.is_some());
+        assert!(fail(PassError::Deadline).await.is_some());
+        assert_eq!(fail(PassError::Conflict).await, None, "a conflict is the ordinary course of things");
+        guard.watch_over("a/b", async { Ok(Outcome { result: "success", again_in: Duration::ZERO }) }).await;
+        assert!(fail(PassError::Deadline).await.is_some());
     }
 }

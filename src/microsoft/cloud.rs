@@ -38,3 +38,22 @@ pub(super) fn scope(cloud: Cloud) -> &'static str {
         Cloud::China => "https://microsoftgraph.chinacloudapi.cn/.default",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cloud_has_its_authority_and_its_graph() {
+        let authorities = Authorities::new("https://login.example.test".parse().unwrap());
+        for (cloud, authority, graph) in [
+            (Cloud::Global, "login.example.test", "graph.microsoft.com"),
+            (Cloud::USGovernment, "login.microsoftonline.us", "graph.microsoft.us"),
+            (Cloud::USGovernmentDoD, "login.microsoftonline.us", "dod-graph.microsoft.us"),
+            (Cloud::China, "login.partner.microsoftonline.cn", "microsoftgraph.chinacloudapi.cn"),
+        ] {
+            assert_eq!(authorities.of(cloud), format!("https://{authority}"));
+            assert_eq!(scope(cloud), format!("https://{graph}/.default"));
+        }
+    }
+}

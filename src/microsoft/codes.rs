@@ -4,6 +4,7 @@
 //! for those that the page lacks. Microsoft may change codes at any time, so they refine a verdict and
 //! never decide it alone: see [`super::diagnosis`].
 
+use crate::resources::catalogue::{self, Actor};
 use crate::resources::conditions::Reason;
 
 /// A code and what it means to us.
@@ -15,6 +16,17 @@ pub struct Code {
     pub class: Class,
     /// What Microsoft means by it.
     pub text: &'static str,
+    /// Who acts and how, where that differs from what its reason says.
+    own_remedy: Option<Remedy>,
+}
+
+/// Who must act, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// Who must act.
+    pub actor: Actor,
+    /// What to do.
+    pub cure: &'static str,
 }
 
 /// What kind of answer a code is.
@@ -34,16 +46,41 @@ pub fn find(number: u32) -> Option<&'static Code> {
 }
 
 const fn refused(number: u32, reason: Reason, text: &'static str) -> Code {
-    Code { number, class: Class::Refused(reason), text }
+    Code { number, class: Class::Refused(reason), text, own_remedy: None }
+}
+
+/// A refusal for a reason of no name of its own: only the code tells what to do.
+const fn rejected(number: u32, text: &'static str, remedy: Remedy) -> Code {
+    refused(number, Reason::Rejected, text).with(remedy)
 }
 
 const fn throttled(number: u32, text: &'static str) -> Code {
-    Code { number, class: Class::Throttled, text }
+    Code { number, class: Class::Throttled, text, own_remedy: None }
 }
 
 const fn unavailable(number: u32, text: &'static str) -> Code {
-    Code { number, class: Class::Unavailable, text }
+    Code { number, class: Class::Unavailable, text, own_remedy: None }
 }
+
+const GRAPH_MISSING: Remedy = Remedy {
+    actor: Actor::TenantAdmin,
+    cure: "Make sure that the tenant is of the cloud in `spec.cloud`, and that Microsoft Graph is there and enabled under Enterprise applications.",
+};
+
+const CONSENT: Remedy = Remedy {
+    actor: Actor::TenantAdmin,
+    cure: "Add the Microsoft Graph application permissions to the app and grant them with admin consent.",
+};
+
+const DEFECT: Remedy = Remedy {
+    actor: Actor::Developers,
+    cure: "Report it as a defect of the operator, with its version and the trace id.",
+};
+
+const SUPPORT: Remedy = Remedy {
+    actor: Actor::MicrosoftSupport,
+    cure: "The operator tries again by itself. If it lasts, ask Microsoft's support with the trace id.",
+};
 
 /// Every code that we know.
 pub const CODES: &[Code] = &[
@@ -52,8 +89,10 @@ pub const CODES: &[Code] = &[
         Reason::InvalidClientSecret,
         "the client secret is wrong (a typo, its ID in place of its value, a deleted one, or one that has not spread yet)",
     ),
-    refused(7_000_216, Reason::InvalidClientSecret, "the request lacks a client secret or assertion"),
-    refused(7_000_218, Reason::InvalidClientSecret, "the request body lacks a client secret or assertion"),
+    refused(7_000_216, Reason::InvalidClientSecret, "the request lacks a client secret or assertion")
+        .with(DEFECT),
+    refused(7_000_218, Reason::InvalidClientSecret, "the request body lacks a client secret or assertion")
+        .with(DEFECT),
     refused(7_000_222, Reason::SecretExpired, "the client secret has expired"),
     refused(700_016, Reason::ApplicationNotFound, "the app was not found in the tenant"),
     refused(700_011, Reason::ApplicationNotFound, "the app was not found in the tenant of this organisation"),
@@ -77,32 +116,33 @@ pub const CODES: &[Code] = &[
     refused(530_032, Reason::ConditionalAccessBlocked, "a security policy of the tenant blocks the request"),
     refused(53_011, Reason::ConditionalAccessBlocked, "the identity is blocked for risk"),
     refused(50_131, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
-    refused(500_011, Reason::Rejected, "Graph's service principal was not found in the tenant"),
-    refused(50_001, Reason::Rejected, "the resource is disabled or does not exist"),
-    refused(650_052, Reason::Rejected, "the tenant has no subscription for the resource, or it is disabled"),
-    refused(650_054, Reason::Rejected, "the resource is disabled in the tenant"),
-    refused(500_014, Reason::Rejected, "Graph's service principal is disabled"),
-    refused(650_056, Reason::Rejected, "the app's permissions are misconfigured"),
-    refused(650_057, Reason::Rejected, "the app does not ask for the resource"),
-    refused(65_001, Reason::Rejected, "nobody has consented to the app"),
-    refused(65_005, Reason::Rejected, "the app lacks access to the resource"),
-    refused(90_094, Reason::Rejected, "an admin must consent"),
-    refused(70_011, Reason::Rejected, "the scope is not valid: a defect of the operator"),
-    refused(28_002, Reason::Rejected, "the scope is not valid: a defect of the operator"),
-    refused(1_002_012, Reason::Rejected, "the scope lacks /.default: a defect of the operator"),
-    refused(700_022, Reason::Rejected, "several resources in one scope: a defect of the operator"),
-    refused(700_023, Reason::Rejected, "several resources in one scope: a defect of the operator"),
-    refused(700_024, Reason::Rejected, "a client assertion is outside its time"),
-    refused(700_027, Reason::Rejected, "a client assertion's certificate is not registered"),
-    refused(700_030, Reason::Rejected, "a client assertion's certificate is not valid"),
-    refused(50_012, Reason::Rejected, "a client assertion could not be verified"),
-    refused(90_013, Reason::Rejected, "the request is not valid"),
-    refused(90_014, Reason::Rejected, "a field of the request is missing"),
-    refused(900_144, Reason::Rejected, "a parameter of the request is missing"),
-    refused(90_023, Reason::Rejected, "the request is not valid"),
-    refused(9_002_313, Reason::Rejected, "the request is malformed"),
-    refused(90_100, Reason::Rejected, "a parameter of the request is empty or not valid"),
-    refused(90_004, Reason::Rejected, "the request is not formatted properly"),
+    rejected(500_011, "Graph's service principal was not found in the tenant", GRAPH_MISSING),
+    rejected(50_001, "the resource is disabled or does not exist", GRAPH_MISSING),
+    rejected(650_052, "the tenant has no subscription for the resource, or it is disabled", GRAPH_MISSING),
+    rejected(650_054, "the resource is disabled in the tenant", GRAPH_MISSING),
+    rejected(500_014, "Graph's service principal is disabled", GRAPH_MISSING),
+    rejected(650_056, "the app's permissions are misconfigured", CONSENT),
+    rejected(650_057, "the app does not ask for the resource", CONSENT),
+    rejected(65_001, "nobody has consented to the app", CONSENT),
+    rejected(65_005, "the app lacks access to the resource", CONSENT),
+    rejected(90_094, "an admin must consent", CONSENT),
+    rejected(70_011, "the scope is not valid", DEFECT),
+    rejected(28_002, "the scope is not valid", DEFECT),
+    rejected(1_002_012, "the scope lacks /.default", DEFECT),
+    rejected(700_022, "several resources in one scope", DEFECT),
+    rejected(700_023, "several resources in one scope", DEFECT),
+    rejected(700_024, "a client assertion is outside its time", DEFECT),
+    rejected(700_027, "a client assertion's certificate is not registered", DEFECT),
+    rejected(700_030, "a client assertion's certificate is not valid", DEFECT),
+    rejected(50_012, "a client assertion could not be verified", DEFECT),
+    rejected(90_013, "the request is not valid", DEFECT),
+    rejected(90_014, "a field of the request is missing", DEFECT),
+    rejected(900_144, "a parameter of the request is missing", DEFECT),
+    rejected(90_023, "the request is not valid", DEFECT),
+    rejected(9_002_313, "the request is malformed", DEFECT),
+    rejected(90_100, "a parameter of the request is empty or not valid", DEFECT),
+    rejected(90_004, "the request is not formatted properly", DEFECT),
+    rejected(50_034, "a user was not found, and no user has a part in this flow", DEFECT),
     throttled(50_196, "the same request was made too often in five minutes"),
     throttled(90_055, "too many requests for the tenant"),
     unavailable(90_033, "a transient failure"),
@@ -114,17 +154,114 @@ pub const CODES: &[Code] = &[
     unavailable(90_091, "a gateway failed for the moment"),
     unavailable(50_033, "a temporary failure"),
     unavailable(90_041, "a temporary failure"),
-    unavailable(
-        90_036,
-        "an unexpected failure that a retry may not mend; Microsoft's support needs the trace id",
-    ),
-    unavailable(90_092, "a failure that a retry may not mend; Microsoft's support needs the trace id"),
-    unavailable(50_000, "the token service failed; Microsoft's support needs the trace id"),
+    unavailable(90_036, "an unexpected failure that a retry may not mend").with(SUPPORT),
+    unavailable(90_092, "a failure that a retry may not mend").with(SUPPORT),
+    unavailable(50_000, "the token service failed").with(SUPPORT),
 ];
+
+// === impl Code ===
+
+impl Code {
+    const fn with(self, remedy: Remedy) -> Self {
+        Self { own_remedy: Some(remedy), ..self }
+    }
+
+    /// The reason that a condition has for it.
+    pub fn reason(&self) -> Reason {
+        match self.class {
+            Class::Refused(reason) => reason,
+            Class::Throttled => Reason::Throttled,
+            Class::Unavailable => Reason::MicrosoftUnavailable,
+        }
+    }
+
+    /// Who must act, and how.
+    pub fn remedy(&self) -> Remedy {
+        self.own_remedy.unwrap_or_else(|| {
+            let entry = catalogue::entry(self.reason());
+            Remedy { actor: entry.actor, cure: entry.cure }
+        })
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    /// One word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Written down a second time, from Microsoft's page and not from the table above.
+    #[test]
+    fn every_code_leads_to_its_reason() {
+        let expected: [(Reason, &[u32]); 12] = [
+            (Reason::InvalidClientSecret, &[7_000_215, 7_000_216, 7_000_218]),
+            (Reason::SecretExpired, &[7_000_222]),
+            (Reason::ApplicationNotFound, &[700_011, 700_016]),
+            (Reason::ServicePrincipalMissing, &[7_000_229]),
+            (Reason::ApplicationDisabled, &[70_001, 1_000_031, 7_000_112]),
+            (Reason::PublicClient, &[700_025]),
+            (Reason::TenantNotFound, &[50_059, 50_128, 90_002, 90_019, 900_021, 900_023, 9_001_023]),
+            (Reason::WrongCloud, &[90_038, 900_382, 900_432, 900_439]),
+            (Reason::ConditionalAccessBlocked, &[50_131, 53_003, 53_011, 530_032]),
+            (
+                Reason::Rejected,
+                &[
+                    28_002, 50_001, 50_012, 50_034, 65_001, 65_005, 70_011, 90_004, 90_013, 90_014, 90_023,
+                    90_094, 90_100, 500_011, 500_014, 650_052, 650_054, 650_056, 650_057, 700_022, 700_023,
+                    700_024, 700_027, 700_030, 900_144, 1_002_012, 9_002_313,
+                ],
+            ),
+            (Reason::Throttled, &[50_196, 90_055]),
+            (
+                Reason::MicrosoftUnavailable,
+                &[
+                    50_000, 50_033, 90_006, 90_012, 90_024, 90_025, 90_033, 90_036, 90_041, 90_090, 90_091,
+                    90_092,
+                ],
+            ),
+        ];
+        for (reason, numbers) in expected {
+            for number in numbers {
+                assert_eq!(find(*number).map(Code::reason), Some(reason), "{number}");
+            }
+        }
+        assert_eq!(CODES.len(), expected.iter().map(|(_, numbers)| numbers.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn the_remedy_of_a_code_never_sends_people_round_in_a_circle() {
+        for code in CODES {
+            assert!(!code.remedy().cure.contains("explain"), "{}", code.number);
+        }
+    }
+
+    #[test]
+    fn who_acts_follows_the_code_where_its_reason_is_too_wide() {
+        for (number, actor) in [
+            (7_000_215, Actor::User),
+            (7_000_218, Actor::Developers),
+            (7_000_229, Actor::TenantAdmin),
+            (500_011, Actor::TenantAdmin),
+            (65_001, Actor::TenantAdmin),
+            (70_011, Actor::Developers),
+            (90_033, Actor::Nobody),
+            (90_036, Actor::MicrosoftSupport),
+            (50_196, Actor::Nobody),
+        ] {
+            assert_eq!(find(number).map(|code| code.remedy().actor), Some(actor), "{number}");
+        }
+    }
 
     #[test]
     fn no_code_stands_twice() {

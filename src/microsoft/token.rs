@@ -15,7 +15,7 @@ use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::Pace;
 use super::{Authorities, claims, cloud};
 use crate::http;
-use crate::resources::{ClientId, Cloud, TenantId};
+use crate::resources::{ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
@@ -147,10 +147,7 @@ impl TokenEndpoint {
         let body = serde_json::from_slice::<ErrorBody>(&body).ok();
         let diagnosis = diagnose(status, body.as_ref());
         if let Some(body) = body {
-            trace.codes = body.error_codes;
-            trace.trace_id = body.trace_id;
-            trace.correlation_id = body.correlation_id.or(trace.correlation_id);
-            trace.timestamp = body.timestamp;
+            trace.take(body);
         }
         Verdict::NotIssued { diagnosis, retry_after, trace }
     }
@@ -187,6 +184,24 @@ fn request_id() -> String {
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
+// === impl Trace ===
+
+impl Trace {
+    /// Takes over what has the shape that Microsoft gives it. What answers may be a proxy that says back what
+    /// it was sent, the secret with it, and a trace is shown in logs, in events and by `verify`.
+    fn take(&mut self, body: ErrorBody) {
+        self.codes = body.error_codes;
+        self.trace_id = body.trace_id.filter(|id| is_guid(id));
+        self.correlation_id = body.correlation_id.filter(|id| is_guid(id)).or(self.correlation_id.take());
+        self.timestamp = body.timestamp.filter(|time| is_time(time));
+    }
+}
+
+/// Whether the text is a time as Microsoft writes it, `2016-01-09 02:02:12Z`, or in RFC 3339.
+fn is_time(text: &str) -> bool {
+    text.ends_with('Z') && text.parse::<Timestamp>().is_ok()
+}
+
 // === impl Verdict ===
 
 impl Verdict {
@@ -216,6 +231,30 @@ mod tests {
             "client_id=e1c6ac69-480e-4a17-9b85-3467967bd179&client_secret=a%2Bb%252B%2F%3D%7E+%22\
              &grant_type=client_credentials&scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
         );
+    }
+
+    #[test]
+    fn a_trace_holds_nothing_but_ids_and_a_time() {
+        let body = |id: &str, time: &str| ErrorBody {
+            error_codes: vec![7_000_215],
+            trace_id: Some(id.into()),
+            correlation_id: Some(id.into()),
+            timestamp: Some(time.into()),
+            ..ErrorBody::default()
+        };
+        let own = Trace { correlation_id: Some("ours".into()), ..Trace::default() };
+        let id = "0f1a2b3c-4d5e-4f60-8a7b-9c0d1e2f3a4b";
+        for time in ["2016-01-09 02:02:12Z", "2016-01-09T02:02:12Z"] {
+            let mut trace = own.clone();
+            trace.take(body(id, time));
+            assert_eq!((trace.trace_id.as_deref(), trace.timestamp.as_deref()), (Some(id), Some(time)));
+            assert_eq!(trace.correlation_id.as_deref(), Some(id));
+        }
+        for echo in ["my~secret", "\u{1b}[31m", "", "2016-01-09 02:02:12Z my~secret", "12345"] {
+            let mut trace = own.clone();
+            trace.take(body(echo, echo));
+            assert_eq!(trace, Trace { codes: vec![7_000_215], ..own.clone() }, "{echo:?}");
+        }
     }
 
     #[test]

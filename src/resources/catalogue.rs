@@ -28,8 +28,14 @@ pub enum Actor {
     TenantAdmin,
     /// Whoever installed the operator.
     OperatorAdmin,
-    /// Whoever runs mailboxes in Woodpecker, or its support.
+    /// Whoever runs mailboxes in Woodpecker.
     Woodpecker,
+    /// Woodpecker's support.
+    WoodpeckerSupport,
+    /// Microsoft's support.
+    MicrosoftSupport,
+    /// The operator's developers: it is a defect.
+    Developers,
 }
 
 /// What there is to know of a reason.
@@ -51,11 +57,28 @@ pub struct Entry {
 
 /// The entry of a reason.
 pub fn entry(reason: Reason) -> Entry {
-    source::entry(reason)
-        .or_else(|| verified::entry(reason))
-        .or_else(|| registered::entry(reason))
-        .unwrap_or_else(|| other::entry(reason))
+    ENTRIES[reason as usize]
 }
+
+/// By the place of the reason in [`Reason::ALL`]. A reason without an entry, or with two, does not compile.
+const ENTRIES: [Entry; Reason::ALL.len()] = {
+    let mut entries = [account(ConditionStatus::Unknown, "", Actor::Nobody, ""); Reason::ALL.len()];
+    let mut at = 0;
+    while at < entries.len() {
+        let reason = Reason::ALL[at];
+        let found =
+            (source::entry(reason), verified::entry(reason), registered::entry(reason), other::entry(reason));
+        entries[at] = match found {
+            (Some(entry), None, None, None)
+            | (None, Some(entry), None, None)
+            | (None, None, Some(entry), None)
+            | (None, None, None, Some(entry)) => entry,
+            _ => panic!("each reason has exactly one entry, in one of the four files of the catalogue"),
+        };
+        at += 1;
+    }
+    entries
+};
 
 const fn credential(
     condition: ConditionType,
@@ -85,6 +108,9 @@ impl Actor {
             Self::TenantAdmin => "an admin of the tenant",
             Self::OperatorAdmin => "the operator's administrator",
             Self::Woodpecker => "you, in Woodpecker",
+            Self::WoodpeckerSupport => "Woodpecker's support",
+            Self::MicrosoftSupport => "Microsoft's support",
+            Self::Developers => "the operator's developers",
         }
     }
 }

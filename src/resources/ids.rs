@@ -71,7 +71,8 @@ guid! {
     ClientId
 }
 
-fn is_guid(text: &str) -> bool {
+/// Whether the text is 32 hexadecimal digits in groups of 8-4-4-4-12, in any case.
+pub fn is_guid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',

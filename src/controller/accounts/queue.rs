@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use kube::Resource;
 use kube::runtime::controller::{self, Action, Config, applier};
 
 use super::pass;
 use crate::controller::context::Context;
-use crate::controller::guard::Guard;
+use crate::controller::guard::{Guard, Guarded};
 use crate::controller::index::{Named, Referrer};
 use crate::controller::scope::GuardedAccount;
 use crate::controller::triggers::{News, Prepared, prepare};
@@ -33,13 +34,16 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
         let guard = guard.clone();
         Box::pin(async move {
             let own = Named::of(&*object);
-            let action = match &object.0 {
+            let Guarded { action, note } = match &object.0 {
                 Ok(_) => guard.watch_over(&own, pass::run(&context, &own)).await,
                 Err(problem) => {
                     tracing::warn!(account = %own, problem = %problem.error, "a WoodpeckerAccount cannot be read and is left as it is");
-                    Action::requeue(context.rules.timing.resync)
+                    Guarded { action: Action::requeue(context.rules.timing.resync), note: None }
                 }
             };
+            if let Some(note) = &note {
+                context.events.publish(&object.object_ref(&()), note).await;
+            }
             Ok::<Action, Infallible>(action)
         })
     };

@@ -86,6 +86,18 @@ fn what_the_account_holds_already_is_never_created_again() {
 }
 
 #[test]
+fn what_exists_is_never_taken_over_without_a_proof_whatever_the_policy() {
+    let observed = listed(fresh(&json!({"verification": {"policy": "Disabled"}})), &[7]);
+    let allowed = Rules { allow_unverified: true, ..rules() };
+    let Decision::Rest(Rest { standing: Standing::Blocked(problem), .. }) =
+        decide(&observed, &allowed, now())
+    else {
+        panic!("it goes on");
+    };
+    assert_eq!(problem.reason, Reason::AlreadyExists);
+}
+
+#[test]
 fn adopt_only_never_creates() {
     let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
     assert_eq!(reason(&listed(proved(fresh(&spec)), &[])), Reason::NothingToAdopt);

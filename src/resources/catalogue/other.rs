@@ -3,13 +3,11 @@
 use super::{Actor, Entry, NOTHING, account, credential};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 
-pub(super) fn entry(reason: Reason) -> Entry {
-    use Actor::{Nobody, OperatorAdmin, User};
+pub(super) const fn entry(reason: Reason) -> Option<Entry> {
+    use Actor::{Nobody, OperatorAdmin, User, WoodpeckerSupport};
     use ConditionStatus::{False, True};
     const RENEW: &str = "Make a new secret in Entra and put it with its expiry into the Secret.";
-    let expiring =
-        |status, meaning, actor, cure| credential(ConditionType::Expiring, status, meaning, actor, cure);
-    match reason {
+    Some(match reason {
         Reason::ExpiresSoon => expiring(True, "The secret expires within the warning time.", User, RENEW),
         Reason::Expired => expiring(
             True,
@@ -68,7 +66,7 @@ pub(super) fn entry(reason: Reason) -> Entry {
         Reason::ListingIncomplete => account(
             False,
             "A listing lacks what a request shows to exist; nothing is created on its word.",
-            Nobody,
+            WoodpeckerSupport,
             "Ask Woodpecker's support if it lasts.",
         ),
         Reason::CompanyIgnored => account(
@@ -77,12 +75,16 @@ pub(super) fn entry(reason: Reason) -> Entry {
             User,
             "Use an API key of each company's own.",
         ),
-        // The last one, and any that an earlier function forgot: a test finds those.
-        _ => account(
+        Reason::RemoteDiverged => account(
             False,
             "The account does not hold what it held: another key, or many credentials gone at once.",
             User,
             "Check that the API key belongs to the same account.",
         ),
-    }
+        _ => return None,
+    })
+}
+
+const fn expiring(status: ConditionStatus, meaning: &'static str, actor: Actor, cure: &'static str) -> Entry {
+    credential(ConditionType::Expiring, status, meaning, actor, cure)
 }

@@ -3,12 +3,9 @@
 use super::{Actor, BY_ITSELF, Entry, NOTHING, credential};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 
-pub(super) fn entry(reason: Reason) -> Option<Entry> {
+pub(super) const fn entry(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, OperatorAdmin, User, Woodpecker};
     use ConditionStatus::{False, True};
-    let new = |status, meaning, actor, cure| {
-        Some(credential(ConditionType::Registered, status, meaning, actor, cure))
-    };
     match reason {
         Reason::Registered => {
             new(True, "Woodpecker holds the credential that this object created.", Nobody, NOTHING)
@@ -97,12 +94,9 @@ pub(super) fn entry(reason: Reason) -> Option<Entry> {
 }
 
 /// Those of a registration that is under way.
-fn registering(reason: Reason) -> Option<Entry> {
+const fn registering(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, User};
     use ConditionStatus::Unknown;
-    let new = |status, meaning, actor, cure| {
-        Some(credential(ConditionType::Registered, status, meaning, actor, cure))
-    };
     match reason {
         Reason::AwaitingVerification => {
             new(Unknown, "Nothing is registered before the secret is proved.", User, "See `Verified`.")
@@ -121,4 +115,13 @@ fn registering(reason: Reason) -> Option<Entry> {
         Reason::Deleting => new(Unknown, "The credential is being removed.", Nobody, NOTHING),
         _ => None,
     }
+}
+
+const fn new(
+    status: ConditionStatus,
+    meaning: &'static str,
+    actor: Actor,
+    cure: &'static str,
+) -> Option<Entry> {
+    Some(credential(ConditionType::Registered, status, meaning, actor, cure))
 }

@@ -3,12 +3,9 @@
 use super::{Actor, Entry, NOTHING, credential};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 
-pub(super) fn entry(reason: Reason) -> Option<Entry> {
+pub(super) const fn entry(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, OperatorAdmin, User};
     use ConditionStatus::{False, True};
-    let new = |status, meaning, actor, cure| {
-        Some(credential(ConditionType::SourceReady, status, meaning, actor, cure))
-    };
     match reason {
         Reason::SecretRead => new(True, "The Secret holds a client secret and its expiry.", Nobody, NOTHING),
         Reason::SecretNotFound => new(
@@ -58,4 +55,13 @@ pub(super) fn entry(reason: Reason) -> Option<Entry> {
         ),
         _ => None,
     }
+}
+
+const fn new(
+    status: ConditionStatus,
+    meaning: &'static str,
+    actor: Actor,
+    cure: &'static str,
+) -> Option<Entry> {
+    Some(credential(ConditionType::SourceReady, status, meaning, actor, cure))
 }

@@ -3,12 +3,9 @@
 use super::{Actor, BY_ITSELF, Entry, NOTHING, credential};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 
-pub(super) fn entry(reason: Reason) -> Option<Entry> {
+pub(super) const fn entry(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, TenantAdmin, User};
     use ConditionStatus::{False, True, Unknown};
-    let new = |status, meaning, actor, cure| {
-        Some(credential(ConditionType::Verified, status, meaning, actor, cure))
-    };
     match reason {
         Reason::TokenIssued => new(True, "Microsoft issues tokens for the secret.", Nobody, NOTHING),
         Reason::NotRequired => {
@@ -102,4 +99,13 @@ pub(super) fn entry(reason: Reason) -> Option<Entry> {
         ),
         _ => None,
     }
+}
+
+const fn new(
+    status: ConditionStatus,
+    meaning: &'static str,
+    actor: Actor,
+    cure: &'static str,
+) -> Option<Entry> {
+    Some(credential(ConditionType::Verified, status, meaning, actor, cure))
 }

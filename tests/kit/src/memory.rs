@@ -1,11 +1,24 @@
 //! What is in the memory of another process: every mapping that it can write to, searched for byte strings.
-//! Linux only, and only for a process that we may trace (our own user's dumpable ones, or any as root).
+//!
+//! Linux only, and only for a process that we may trace (our own user's dumpable ones, or any as root). Stop
+//! it with SIGSTOP first: in a running one, bytes can move from what is still to be read to what was read.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use memchr::memmem;
+
+/// What a search came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Every place where something was found.
+    pub hits: Vec<Hit>,
+    /// How many bytes were searched.
+    pub searched: u64,
+    /// How many bytes could not be read, and so may hold anything. None, where the process was stopped.
+    pub unread: u64,
+}
 
 /// A place in memory where something was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,67 +29,153 @@ pub struct Hit {
     pub address: u64,
     /// The mapping it is in, as `/proc/PID/maps` names it.
     pub mapping: String,
+    /// What stands around it, for whoever must find out who left it there.
+    pub context: String,
 }
 
-/// How much is read at once; a needle on the border is found because pieces overlap.
+/// How much is read at once. What lies across a border is found, for each piece begins with the end of the
+/// one before.
 const PIECE: usize = 1 << 20;
+/// How much is given up where nothing can be read.
+const PAGE: u64 = 4096;
+/// How many bytes on each side of a hit are shown.
+const CONTEXT: usize = 120;
 
 /// Searches every writable mapping of the process.
 ///
 /// # Errors
 ///
 /// The process is gone, or may not be read.
-pub fn search(pid: u32, needles: &[&[u8]]) -> io::Result<Vec<Hit>> {
+pub fn search(pid: u32, needles: &[&[u8]]) -> io::Result<Search> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let memory = File::open(format!("/proc/{pid}/mem"))?;
-    let overlap = needles.iter().map(|needle| needle.len()).max().unwrap_or(0).saturating_sub(1);
-    let mut hits = Vec::new();
+    let mut search = Search::default();
     for line in maps.lines() {
-        let Some((start, end)) = writable(line) else { continue };
-        let mut at = start;
-        while at < end {
-            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE + overlap);
-            let mut piece = vec![0; length];
-            // A page that is not there, such as a guard page, holds nothing.
-            let read = memory.read_at(&mut piece, at).unwrap_or(0);
-            piece.truncate(read);
-            for (needle, bytes) in needles.iter().enumerate() {
-                let found = memmem::find_iter(&piece, bytes).filter(|offset| *offset < PIECE);
-                hits.extend(found.map(|offset| Hit {
-                    needle,
-                    address: at + offset as u64,
-                    mapping: line.to_owned(),
-                }));
-            }
-            at += PIECE as u64;
+        if let Some((start, end)) = writable(line) {
+            search.mapping(line, (start, end), needles, |piece, at| memory.read_at(piece, at));
         }
     }
-    Ok(hits)
+    Ok(search)
 }
 
 fn writable(line: &str) -> Option<(u64, u64)> {
     let mut words = line.split_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
-    let may_write = words.next()?.starts_with("rw");
+    let may_write = words.next()?.contains('w');
     let parse = |text| u64::from_str_radix(text, 16).ok();
     may_write.then_some((parse(start)?, parse(end)?))
 }
 
+// === impl Search ===
+
+impl Search {
+    fn mapping(
+        &mut self,
+        name: &str,
+        (start, end): (u64, u64),
+        needles: &[&[u8]],
+        read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+    ) {
+        let overlap = needles.iter().map(|needle| needle.len()).max().unwrap_or(0).saturating_sub(1);
+        let zeros = vec![0; PIECE];
+        let mut window = Vec::with_capacity(overlap + PIECE);
+        let mut at = start;
+        while at < end {
+            let kept = window.len();
+            let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+            window.resize(kept + wanted, 0);
+            let got = read(&mut window[kept..], at).unwrap_or(0);
+            window.truncate(kept + got);
+            if got == 0 {
+                let given_up = PAGE.min(end - at);
+                self.unread += given_up;
+                at += given_up;
+                window.clear();
+                continue;
+            }
+            // Most of what an allocator reserves was never touched.
+            if window[kept..] != zeros[..got] {
+                self.window(name, (at - kept as u64, kept), &window, needles);
+            }
+            self.searched += got as u64;
+            at += got as u64;
+            window.drain(..window.len().saturating_sub(overlap));
+        }
+    }
+
+    /// `kept` bytes of the window were searched before.
+    fn window(&mut self, name: &str, (start, kept): (u64, usize), window: &[u8], needles: &[&[u8]]) {
+        for (needle, bytes) in needles.iter().enumerate() {
+            for offset in memmem::find_iter(window, bytes).filter(|offset| offset + bytes.len() > kept) {
+                let from = offset.saturating_sub(CONTEXT);
+                let to = window.len().min(offset + bytes.len() + CONTEXT);
+                self.hits.push(Hit {
+                    needle,
+                    address: start + offset as u64,
+                    mapping: name.to_owned(),
+                    context: window[from..to].escape_ascii().to_string(),
+                });
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
+    /// A memory whose bytes are given, with a hole that cannot be read.
+    fn read(
+        memory: &[u8],
+        hole: std::ops::Range<usize>,
+    ) -> impl Fn(&mut [u8], u64) -> io::Result<usize> + '_ {
+        move |piece, at| {
+            let from = usize::try_from(at).unwrap();
+            if hole.contains(&from) {
+                return Err(io::Error::other("a hole"));
+            }
+            let end = if from < hole.start { hole.start } else { memory.len() };
+            let length = piece.len().min(end - from);
+            piece[..length].copy_from_slice(&memory[from..from + length]);
+            Ok(length)
+        }
+    }
+
+    fn hits(memory: &[u8], hole: std::ops::Range<usize>) -> (Vec<u64>, u64) {
+        let mut search = Search::default();
+        search.mapping("test", (0, memory.len() as u64), &[b"rabbit", b"longer than that"], read(memory, hole));
+        (search.hits.iter().map(|hit| hit.address).collect(), search.unread)
+    }
+
     #[test]
-    fn what_is_in_our_own_memory_is_found_until_it_is_wiped() {
-        // Spelt so that the whole text stands in the heap alone.
-        let mut canary: Vec<u8> = ["wh1te", "-rabb1t-", "0f-the-k1t"].concat().into_bytes();
-        let wanted: Vec<u8> = canary.iter().rev().copied().collect();
-        let reversed: Vec<u8> = wanted.iter().rev().copied().collect();
-        let count = |needle: &[u8]| search(std::process::id(), &[needle]).unwrap().len();
-        assert!(count(&canary) >= 2, "the canary and its copy");
-        drop(reversed);
-        let before = count(&canary);
-        canary.fill(0);
-        assert!(before >= 1);
+    fn what_lies_across_two_pieces_is_found_once() {
+        for start in [0, PIECE - 6, PIECE - 3, PIECE, PIECE + 7, 2 * PIECE - 1, 2 * PIECE + 4] {
+            let mut memory = vec![0; 2 * PIECE + 10];
+            memory[start..start + 6].copy_from_slice(b"rabbit");
+            assert_eq!(hits(&memory, 0..0), (vec![start as u64], 0));
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_a_hole_is_found_and_the_hole_is_told() {
+        let page = usize::try_from(PAGE).unwrap();
+        let mut memory = vec![0; 8 * page];
+        memory[7 * page..7 * page + 6].copy_from_slice(b"rabbit");
+        assert_eq!(hits(&memory, 2 * page..4 * page), (vec![7 * PAGE], 2 * PAGE));
+    }
+
+    #[test]
+    fn what_another_process_has_in_memory_is_found_and_nothing_else() {
+        let canary = format!("white-rabbit-{}", std::process::id());
+        let mut child =
+            Command::new("sleep").arg("60").env("CANARY", &canary).stdin(Stdio::null()).spawn().unwrap();
+        let found = search(child.id(), &[canary.as_bytes(), b"n0t-th3re-at-all"]).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found.searched > 0);
+        assert!(found.hits.iter().any(|hit| hit.mapping.contains("[stack]")), "{found:#?}");
+        assert!(found.hits.iter().all(|hit| hit.needle == 0), "{found:#?}");
     }
 }
