@@ -1,10 +1,10 @@
 //! Kubernetes Secrets: read whole at the moment of use, or their metadata alone to see whether they changed.
 //!
-//! Reading needs the right `get` on Secrets and no other.
+//! Reading needs the right `get` on Secrets and no other. The operator's client closes the connection of every
+//! request for Secrets after it, metadata or not, so that no buffer of a pooled one keeps what came through it.
 
 use std::collections::BTreeMap;
 
-use http::header::{CONNECTION, HeaderValue};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::core::request::Request;
@@ -45,14 +45,11 @@ pub enum ReadError {
 }
 
 /// Reads the values of a Secret.
-///
-/// The connection is closed after the answer, so that no buffer of a pooled one keeps the secret.
 pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<SecretData, ReadError> {
     let path = Secret::url_path(&(), Some(namespace));
-    let mut request = Request::new(path)
+    let request = Request::new(path)
         .get(name, &kube::api::GetParams::default())
         .map_err(|error| ReadError::Kube(kube::Error::BuildRequest(error)))?;
-    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     client.request::<SecretData>(request).await.map_err(ReadError::from)
 }
 

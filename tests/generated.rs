@@ -63,11 +63,12 @@ in events. `graph-credential-operator explain REASON` prints a row of these tabl
 
 ## MicrosoftGraphCredential
 
-`Ready` is the summary: it takes reason and message of the first of `SourceReady`, `Verified` and `Registered` that is
-not True, or of `Expiring` once the secret has expired. `Reconciling` is True while the operator goes on by itself,
-`Stalled` while only a person can go on; both are absent otherwise, and never True beside a True `Ready` (kstatus). A new
-object has `status.observedGeneration: -1` until the operator has seen it. A suspended object keeps its conditions, and
-the message of `Ready` says so.
+Conditions always stand in the same order: `Ready`, `SourceReady`, `Verified`, `Registered`, `Expiring`, `Reconciling`,
+`Stalled`. `Ready` is the summary: it takes reason and message of the first of `SourceReady`, `Verified` and `Registered`
+that is not True, or of `Expiring` once the secret has expired. `Reconciling` is True while the operator goes on by
+itself, `Stalled` while only a person can go on; both repeat the reason of `Ready`, are absent otherwise, and never True
+beside a True `Ready` (kstatus). A new object has `status.observedGeneration: -1` until the operator has seen it. A
+suspended object keeps its conditions, and the message of `Ready` says so.
 ";
 
 #[test]

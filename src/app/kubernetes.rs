@@ -1,11 +1,14 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
+mod short_lived;
+
 use kube::Client;
 use kube::client::ClientBuilder;
 use kube::config::{Config, InferConfigError};
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
+use self::short_lived::ShortLivedLayer;
 use crate::settings::{RunSettings, Timing};
 
 /// The cluster that the operator works in.
@@ -40,7 +43,10 @@ pub async fn connect(settings: &RunSettings, timing: &Timing) -> Result<Cluster,
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = settings.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let client = ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(timing.kube_headers)).build();
+    let client = ClientBuilder::try_from(config)?
+        .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
+        .with_layer(&TimeoutLayer::new(timing.kube_headers))
+        .build();
     tracing::info!(namespace, "the operator's own objects live in this namespace");
     Ok(Cluster { client, namespace, instance: instance() })
 }

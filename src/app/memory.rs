@@ -2,8 +2,8 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Turns core dumps off, or says that they are on. What the system refuses is told and no reason to stop:
-/// it is one line of defence of several.
+/// Turns core dumps off, or says that they are on. What the system refuses is told, the other half is done
+/// all the same, and it is no reason to stop: this is one line of defence of several.
 pub fn close(allow_core_dumps: bool) {
     if allow_core_dumps {
         tracing::warn!(
@@ -11,9 +11,15 @@ pub fn close(allow_core_dumps: bool) {
         );
         return;
     }
-    let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    match no_core.and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
-        Ok(()) => tracing::info!("core dumps are off"),
-        Err(error) => tracing::warn!(%error, "core dumps could not be turned off"),
+    let limit = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    if let Err(error) = &limit {
+        tracing::warn!(%error, "the system refuses to turn core files off (RLIMIT_CORE)");
+    }
+    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if let Err(error) = &dumpable {
+        tracing::warn!(%error, "the system refuses to close the process's memory to others (PR_SET_DUMPABLE)");
+    }
+    if limit.is_ok() && dumpable.is_ok() {
+        tracing::info!("core dumps are off");
     }
 }

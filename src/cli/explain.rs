@@ -93,9 +93,7 @@ fn near(plain: &str) -> Vec<String> {
         .map(|subject| {
             let likeness = match subject {
                 Subject::Code(code) => strsim::jaro_winkler(digits, &code.number.to_string()),
-                Subject::Reason(reason) => {
-                    strsim::jaro_winkler(plain, &reason.as_str().to_ascii_lowercase())
-                }
+                Subject::Reason(reason) => strsim::jaro_winkler(plain, &reason.as_str().to_ascii_lowercase()),
             };
             (likeness, subject.name())
         })
@@ -209,9 +207,11 @@ mod tests {
 
     #[test]
     fn an_unknown_word_is_told_what_it_is_near_to() {
-        for (word, near) in
-            [("InvalidClientSecrt", "InvalidClientSecret"), ("700021", "AADSTS7000215"), ("AADSTS70002155", "AADSTS7000215")]
-        {
+        for (word, near) in [
+            ("InvalidClientSecrt", "InvalidClientSecret"),
+            ("700021", "AADSTS7000215"),
+            ("AADSTS70002155", "AADSTS7000215"),
+        ] {
             let text = unknown(word);
             assert!(text.contains("did you mean") && text.contains(near), "{text}");
         }

@@ -28,10 +28,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// What `verify` can be told.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0 Microsoft issued a token; 3 it refuses, the token lacks a required \
-    role, or the secret is no usable value; 4 it could not be asked or asked to slow down; 1 another failure; 2 a bad command line."
-)]
+#[command(after_help = "Exit codes: 0 Microsoft issued a token; 3 it refuses, the token lacks a required \
+    role, or the secret is no usable value; 4 it could not be asked or asked to slow down; 1 another failure; 2 a bad command line.")]
 pub(super) struct VerifyArgs {
     /// Id of the Entra tenant, a GUID
     #[arg(long, value_name = "GUID")]

@@ -23,6 +23,8 @@ pub struct Timing {
     pub secret_poll: Duration,
     /// Least time between two such requests: at most ten a second.
     pub secret_poll_pace: Duration,
+    /// How long a watch of Secrets goes on after something came through it: until then its buffers keep that.
+    pub secret_watch: Duration,
     /// How old a listing may be for a decision to create.
     pub listing_max_age: Duration,
     /// Between two listings of a settled account.
@@ -113,6 +115,7 @@ impl Timing {
         pass: Duration::from_mins(10),
         secret_poll: Duration::from_mins(1),
         secret_poll_pace: Duration::from_millis(100),
+        secret_watch: Duration::from_secs(5),
         listing_max_age: Duration::from_mins(1),
         listing_interval: Duration::from_mins(15),
         create_settle: Duration::from_mins(2),
@@ -147,6 +150,7 @@ impl Timing {
             pass: by(self.pass),
             secret_poll: by(self.secret_poll),
             secret_poll_pace: by(self.secret_poll_pace),
+            secret_watch: by(self.secret_watch),
             listing_max_age: by(self.listing_max_age),
             listing_interval: by(self.listing_interval),
             create_settle: by(self.create_settle),

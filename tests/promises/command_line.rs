@@ -5,8 +5,8 @@ use std::process::{Command, Output, Stdio};
 
 use graph_credential_operator::microsoft::codes::CODES;
 use graph_credential_operator::resources::conditions::Reason;
-use kit::entra::{Entra, Fault, RetryAfter};
-use serde_json::Value;
+use kit::entra::{AppState, Entra, Fault, RetryAfter};
+use serde_json::{Value, json};
 
 use crate::stage::{CLIENT, TENANT};
 
@@ -82,11 +82,106 @@ async fn verify_tells_each_class_by_its_exit_code() {
 }
 
 #[tokio::test]
+async fn verify_names_the_reason_of_each_refusal() {
+    let entra = entra().await;
+    for (state, reason, actor) in [
+        (AppState::Disabled, "ApplicationDisabled", "an admin of the tenant"),
+        (AppState::WithoutServicePrincipal, "ServicePrincipalMissing", "an admin of the tenant"),
+    ] {
+        entra.set_state(TENANT, CLIENT, state);
+        let printed = verify(&entra, &[], CANARY).await;
+        assert_eq!(printed.code, Some(3), "{printed:?}");
+        assert!(printed.out.contains(reason) && printed.out.contains(actor), "{}", printed.out);
+    }
+    entra.set_state(TENANT, CLIENT, AppState::Active);
+    for (code, error, exit, reason, actor) in [
+        (500_011, "invalid_resource", 3, "Rejected", "an admin of the tenant"),
+        (70_011, "invalid_scope", 3, "Rejected", "the operator's developers"),
+        (123_456, "invalid_client", 3, "InvalidClientSecret", "you"),
+        (50_196, "invalid_grant", 4, "Throttled", "nobody"),
+        (90_036, "server_error", 4, "MicrosoftUnavailable", "Microsoft's support"),
+    ] {
+        entra.fail_next(1, Fault::UnknownCode(code, error.into()));
+        let printed = verify(&entra, &["-o", "json"], CANARY).await;
+        let json: Value = serde_json::from_str(&printed.out).unwrap();
+        assert_eq!((printed.code, &json["reason"]), (Some(exit), &Value::from(reason)), "{code}: {json}");
+        assert_eq!(
+            (&json["whoActs"], &json["codes"][0]),
+            (&Value::from(actor), &Value::from(code)),
+            "{json}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn verify_says_how_long_to_wait_and_what_kept_it_from_asking() {
+    let entra = entra().await;
+    entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(61) });
+    let printed = verify(&entra, &["-o", "json"], CANARY).await;
+    let json: Value = serde_json::from_str(&printed.out).unwrap();
+    assert_eq!((&json["retryAfterSeconds"], &json["reason"]), (&Value::from(61), &Value::from("Throttled")));
+    entra.fail_next(1, Fault::Reset);
+    let printed = verify(&entra, &[], CANARY).await;
+    assert_eq!(printed.code, Some(4));
+    assert!(
+        printed.out.contains("could not be reached") && printed.out.contains("failure:"),
+        "{}",
+        printed.out
+    );
+}
+
+#[tokio::test]
+async fn verify_does_not_repeat_what_an_answer_says_back() {
+    let entra = entra().await;
+    let echo = json!({
+        "error": "invalid_client", "error_codes": [7_000_215], "error_description": CANARY,
+        "trace_id": CANARY, "correlation_id": format!("\u{1b}[31m{CANARY}"), "timestamp": CANARY
+    });
+    for form in ["text", "json"] {
+        let headers = vec![("content-type".into(), "application/json".into())];
+        entra.fail_next(1, Fault::Status(401, echo.to_string(), headers));
+        // That the secret is not in it is checked for every output.
+        let printed = verify(&entra, &["-o", form], CANARY).await;
+        assert_eq!(printed.code, Some(3));
+        assert!(printed.out.contains("7000215") && !printed.out.contains('\u{1b}'), "{}", printed.out);
+    }
+}
+
+#[tokio::test]
+async fn verify_reads_the_secret_from_a_file_as_it_is() {
+    let entra = entra().await;
+    let file = std::env::temp_dir().join(format!("verify-secret-{}", std::process::id()));
+    let url = entra.url();
+    let path = file.to_str().unwrap();
+    let args = ["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--microsoft-authority", &url];
+    let args = [&args[..], &["--dns-server", "127.0.0.1:9", "--secret-file", path]].concat();
+    let mut ends = Vec::new();
+    for end in ["", "\n", "\r\n", " "] {
+        std::fs::write(&file, format!("{CANARY}{end}")).unwrap();
+        let printed = run(&args, "").await;
+        assert!(!printed.out.contains(CANARY) && !printed.error.contains(CANARY), "{printed:?}");
+        ends.push((printed.code, printed.out));
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(ends[0].0 == Some(0) && ends[0].1.contains("TokenIssued"), "{ends:?}");
+    for (end, problem) in
+        ends[1..].iter().zip(["ends with a line break", "ends with a line break", "white space"])
+    {
+        assert!(end.0 == Some(3) && end.1.contains("SurroundingWhitespace"), "{end:?}");
+        assert!(end.1.contains(problem) && end.1.contains("nothing was sent"), "{end:?}");
+    }
+    assert_eq!(entra.requests().len(), 1, "only the plain value is sent");
+}
+
+#[tokio::test]
 async fn verify_sends_nothing_that_is_no_usable_value() {
     let entra = entra().await;
     let stray = verify(&entra, &[], &format!("{CANARY}\n")).await;
     assert_eq!(stray.code, Some(3));
     assert!(stray.out.contains("SurroundingWhitespace") && stray.out.contains("echo -n"), "{}", stray.out);
+    let json = verify(&entra, &["-o", "json"], &format!("{CANARY} ")).await;
+    let value: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, &value["reason"]), (Some(3), &Value::from("SurroundingWhitespace")));
     let empty = run(&["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--secret-stdin"], "").await;
     assert_eq!((empty.code, empty.out.contains("EmptyValue")), (Some(3), true), "{empty:?}");
     assert_eq!(entra.requests().len(), 0);
@@ -153,13 +248,25 @@ async fn explain_knows_every_code_and_every_reason() {
 }
 
 #[tokio::test]
+async fn explain_lists_everything_as_json_each_with_who_acts_and_how() {
+    let printed = run(&["explain", "-o", "json"], "").await;
+    let all: Vec<Value> = serde_json::from_str(&printed.out).unwrap();
+    assert_eq!(all.len(), Reason::ALL.len() + CODES.len());
+    for one in &all {
+        for field in ["name", "reason", "condition", "status", "meaning", "whoActs", "cure"] {
+            assert!(one[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {one}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn explain_says_what_an_unknown_word_is_near_to() {
     let printed = run(&["explain", "InvalidClientSecrt"], "").await;
     assert_eq!(printed.code, Some(1));
     assert!(printed.error.contains("did you mean InvalidClientSecret"), "{}", printed.error);
     let printed = run(&["explain", "999"], "").await;
     assert!(
-        printed.code == Some(1) && printed.error.contains("neither an AADSTS code nor a reason"),
+        printed.code == Some(1) && printed.error.contains("neither an AADSTS code (such as 7000215"),
         "{}",
         printed.error
     );

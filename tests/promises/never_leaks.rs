@@ -35,7 +35,10 @@ async fn no_secret_and_no_key_is_in_anything_that_the_operator_puts_out() {
     stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     stage.wait_until_ready("sales-eu").await;
     set(canaries[2]).await;
-    let echo = json!({"error": "invalid_client", "error_description": format!("AADSTS7000215: {}", canaries[2]), "error_codes": [7_000_215]});
+    let echo = json!({
+        "error": "invalid_client", "error_description": format!("AADSTS7000215: {}", canaries[2]), "error_codes": [7_000_215],
+        "trace_id": canaries[2], "correlation_id": canaries[2], "timestamp": canaries[2]
+    });
     stage.entra.fail_next(
         3,
         EntraFault::Status(401, echo.to_string(), vec![("content-type".into(), "application/json".into())]),

@@ -46,12 +46,10 @@ impl Finding {
             Diagnosis::Throttled => {
                 Self::new(Reason::Throttled, "Microsoft asks to slow down: try again in some minutes".into())
             }
-            Diagnosis::Unavailable => Self::new(
-                Reason::MicrosoftUnavailable,
-                "Microsoft's token endpoint could not be reached or had a failure: check the way out to the internet".into(),
-            ),
+            Diagnosis::Unavailable => Self::new(Reason::MicrosoftUnavailable, unavailable(&trace).into()),
         };
-        let code = found.code.or_else(|| trace.codes.iter().copied().find(|code| codes::find(*code).is_some()));
+        let code =
+            found.code.or_else(|| trace.codes.iter().copied().find(|code| codes::find(*code).is_some()));
         Self { code, retry_after, trace, ..found }
     }
 
@@ -137,6 +135,15 @@ impl Finding {
             "roles": self.roles, "traceId": trace.trace_id, "correlationId": trace.correlation_id,
             "time": trace.timestamp, "failure": trace.failure
         })
+    }
+}
+
+fn unavailable(trace: &Trace) -> &'static str {
+    match trace.status {
+        None => "Microsoft's token endpoint could not be reached: check the way out to the internet",
+        Some(_) => {
+            "Microsoft's token endpoint had a failure, or what answered was not Microsoft: try again in some minutes"
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::controller::observed::testing::{
 use crate::controller::observed::{Claim, Learnt, Observed, Problem, Proof, Source, Target};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
-use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find};
+use crate::resources::catalogue::{self, Kind};
+use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
 use crate::woodpecker::Entry;
 
 fn specs() -> impl Strategy<Value = serde_json::Value> {
@@ -203,6 +204,21 @@ proptest! {
             if let Some(second) = concluded(&later, at) {
                 prop_assert_eq!(&second.status, &first.status);
                 prop_assert!(second.notes.is_empty(), "{:?}", second.notes);
+            }
+        }
+    }
+
+    #[test]
+    fn every_reason_comes_with_the_condition_and_status_that_its_catalogue_has(
+        observed in surroundings(), hours in 0_u64..20_000,
+    ) {
+        if let Some(report) = concluded(&observed, now() + Duration::from_hours(hours)) {
+            let desired = report.status.conditions.iter().filter_map(Condition::as_desired);
+            // The others repeat the reason of one of these.
+            let parts = [ConditionType::SourceReady, ConditionType::Verified, ConditionType::Registered, ConditionType::Expiring];
+            for part in desired.filter(|desired| parts.contains(&desired.type_)) {
+                let entry = catalogue::entry(part.reason);
+                prop_assert_eq!((entry.kind, entry.condition, entry.status), (Kind::Credential, part.type_, part.status), "{:?}", part);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 pub(super) const fn entry(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, OperatorAdmin, User, Woodpecker};
     use ConditionStatus::{False, True};
-    match reason {
+    Some(match reason {
         Reason::Registered => {
             new(True, "Woodpecker holds the credential that this object created.", Nobody, NOTHING)
         }
@@ -89,15 +89,15 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
             Woodpecker,
             "Disconnect its mailboxes, or set `deletionPolicy: Retain` to let the object go.",
         ),
-        _ => registering(reason),
-    }
+        _ => return registering(reason),
+    })
 }
 
 /// Those of a registration that is under way.
 const fn registering(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, User};
     use ConditionStatus::Unknown;
-    match reason {
+    Some(match reason {
         Reason::AwaitingVerification => {
             new(Unknown, "Nothing is registered before the secret is proved.", User, "See `Verified`.")
         }
@@ -113,15 +113,10 @@ const fn registering(reason: Reason) -> Option<Entry> {
             new(Unknown, "Woodpecker could not be reached or had a failure.", Nobody, BY_ITSELF)
         }
         Reason::Deleting => new(Unknown, "The credential is being removed.", Nobody, NOTHING),
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
-const fn new(
-    status: ConditionStatus,
-    meaning: &'static str,
-    actor: Actor,
-    cure: &'static str,
-) -> Option<Entry> {
-    Some(credential(ConditionType::Registered, status, meaning, actor, cure))
+const fn new(status: ConditionStatus, meaning: &'static str, actor: Actor, cure: &'static str) -> Entry {
+    credential(ConditionType::Registered, status, meaning, actor, cure)
 }

@@ -6,7 +6,7 @@ use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 pub(super) const fn entry(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, OperatorAdmin, User};
     use ConditionStatus::{False, True};
-    match reason {
+    Some(match reason {
         Reason::SecretRead => new(True, "The Secret holds a client secret and its expiry.", Nobody, NOTHING),
         Reason::SecretNotFound => new(
             False,
@@ -53,15 +53,10 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
             OperatorAdmin,
             "Grant the operator's ServiceAccount `get` on Secrets in the namespace.",
         ),
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
-const fn new(
-    status: ConditionStatus,
-    meaning: &'static str,
-    actor: Actor,
-    cure: &'static str,
-) -> Option<Entry> {
-    Some(credential(ConditionType::SourceReady, status, meaning, actor, cure))
+const fn new(status: ConditionStatus, meaning: &'static str, actor: Actor, cure: &'static str) -> Entry {
+    credential(ConditionType::SourceReady, status, meaning, actor, cure)
 }

@@ -6,7 +6,7 @@ use crate::resources::conditions::{ConditionStatus, ConditionType, Reason};
 pub(super) const fn entry(reason: Reason) -> Option<Entry> {
     use Actor::{Nobody, TenantAdmin, User};
     use ConditionStatus::{False, True, Unknown};
-    match reason {
+    Some(match reason {
         Reason::TokenIssued => new(True, "Microsoft issues tokens for the secret.", Nobody, NOTHING),
         Reason::NotRequired => {
             new(True, "Verification is disabled, and the operator allows that.", Nobody, NOTHING)
@@ -97,15 +97,10 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
             Nobody,
             "The operator tries again by itself. If it lasts, check the operator's way out to the internet.",
         ),
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
-const fn new(
-    status: ConditionStatus,
-    meaning: &'static str,
-    actor: Actor,
-    cure: &'static str,
-) -> Option<Entry> {
-    Some(credential(ConditionType::Verified, status, meaning, actor, cure))
+const fn new(status: ConditionStatus, meaning: &'static str, actor: Actor, cure: &'static str) -> Entry {
+    credential(ConditionType::Verified, status, meaning, actor, cure)
 }

@@ -145,7 +145,12 @@ mod tests {
 
     fn hits(memory: &[u8], hole: std::ops::Range<usize>) -> (Vec<u64>, u64) {
         let mut search = Search::default();
-        search.mapping("test", (0, memory.len() as u64), &[b"rabbit", b"longer than that"], read(memory, hole));
+        search.mapping(
+            "test",
+            (0, memory.len() as u64),
+            &[b"rabbit", b"longer than that"],
+            read(memory, hole),
+        );
         (search.hits.iter().map(|hit| hit.address).collect(), search.unread)
     }
 
