@@ -147,7 +147,7 @@ impl TokenEndpoint {
         let body = serde_json::from_slice::<ErrorBody>(&body).ok();
         let diagnosis = diagnose(status, body.as_ref());
         if let Some(body) = body {
-            trace.take(body);
+            trace.take(body, secret);
         }
         Verdict::NotIssued { diagnosis, retry_after, trace }
     }
@@ -189,10 +189,12 @@ fn request_id() -> String {
 impl Trace {
     /// Takes over what has the shape that Microsoft gives it. What answers may be a proxy that says back what
     /// it was sent, the secret with it, and a trace is shown in logs, in events and by `verify`.
-    fn take(&mut self, body: ErrorBody) {
+    fn take(&mut self, body: ErrorBody, secret: &SecretText) {
+        // Some old secrets are GUIDs themselves.
+        let is_id = |id: &String| is_guid(id) && !id.eq_ignore_ascii_case(secret.expose());
         self.codes = body.error_codes;
-        self.trace_id = body.trace_id.filter(|id| is_guid(id));
-        self.correlation_id = body.correlation_id.filter(|id| is_guid(id)).or(self.correlation_id.take());
+        self.trace_id = body.trace_id.filter(is_id);
+        self.correlation_id = body.correlation_id.filter(is_id).or(self.correlation_id.take());
         self.timestamp = body.timestamp.filter(|time| is_time(time));
     }
 }
@@ -244,15 +246,17 @@ mod tests {
         };
         let own = Trace { correlation_id: Some("ours".into()), ..Trace::default() };
         let id = "0f1a2b3c-4d5e-4f60-8a7b-9c0d1e2f3a4b";
+        let guid = "77777777-4d5e-4f60-8a7b-9c0d1e2f3a4b";
+        let secret = SecretText::new(guid.into());
         for time in ["2016-01-09 02:02:12Z", "2016-01-09T02:02:12Z"] {
             let mut trace = own.clone();
-            trace.take(body(id, time));
+            trace.take(body(id, time), &secret);
             assert_eq!((trace.trace_id.as_deref(), trace.timestamp.as_deref()), (Some(id), Some(time)));
             assert_eq!(trace.correlation_id.as_deref(), Some(id));
         }
-        for echo in ["my~secret", "\u{1b}[31m", "", "2016-01-09 02:02:12Z my~secret", "12345"] {
+        for echo in [guid, "my~secret", "\u{1b}[31m", "", "2016-01-09 02:02:12Z my~secret", "12345"] {
             let mut trace = own.clone();
-            trace.take(body(echo, echo));
+            trace.take(body(echo, echo), &secret);
             assert_eq!(trace, Trace { codes: vec![7_000_215], ..own.clone() }, "{echo:?}");
         }
     }
