@@ -89,14 +89,18 @@ pub async fn body(mut response: Response, most: usize) -> Result<Vec<u8>, BodyEr
     Ok(body)
 }
 
+/// Longest wait that a remote side may ask for, in seconds: a day.
+const LONGEST_WAIT: u64 = 86_400;
+
 /// What a `Retry-After` header asks for, in either of its forms. Source: RFC 9110 §10.2.3.
 pub fn retry_after(headers: &http::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
     let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds.min(LONGEST_WAIT)));
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+    let wait = Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO);
+    Some(wait.min(Duration::from_secs(LONGEST_WAIT)))
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ async fn update(context: &Context, gathered: &mut Gathered) {
     registration.registered_at = Time(whole_second(Timestamp::now()));
     registration.name = name;
     source.is_registered = true;
+    observed.status.candidate = None;
     tracing::info!(id = registration.credential_id, "Woodpecker has the new secret");
     let text = format!("Woodpecker has the new secret for credential {}", registration.credential_id);
     observed.status.registration = Some(registration);

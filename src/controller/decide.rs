@@ -197,7 +197,13 @@ fn register(observed: &Observed, rules: &Rules) -> Decision {
         (false, true) => return Decision::Act(Action::RemoveFinalizer),
         (true, true) | (false, false) => {}
     }
-    if observed.current_registration().is_none() {
+    // An update with another proved secret may have taken effect without an answer.
+    let may_hold_another = observed
+        .status
+        .candidate
+        .as_ref()
+        .is_some_and(|candidate| candidate.reason == Reason::TokenIssued.as_str());
+    if observed.current_registration().is_none() || may_hold_another {
         return Decision::Act(Action::Update);
     }
     if registration.name != observed.object.remote_name() {
@@ -233,9 +239,11 @@ fn after_failure(observed: &Observed, rules: &Rules, failure: &Failure, now: Tim
     let failed = |retry| rest(Standing::Failed(failure.clone()), retry);
     let backoff = Retry::Backoff(failure.retry_after);
     match &failure.kind {
-        FailureKind::Queued | FailureKind::Throttled | FailureKind::Unavailable => failed(backoff),
+        FailureKind::Queued
+        | FailureKind::Throttled
+        | FailureKind::Unavailable
+        | FailureKind::Unauthorized => failed(backoff),
         FailureKind::OutcomeUnknown => failed(Retry::Stalled(Duration::MAX)),
-        FailureKind::Unauthorized => failed(Retry::WhenCalled),
         FailureKind::SecretRefused if verification::is_within_window(observed, rules, now) => {
             failed(Retry::Propagation(failure.retry_after))
         }

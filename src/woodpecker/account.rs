@@ -86,9 +86,10 @@ impl RemoteAccount {
         // The age counts from before the request: what others write meanwhile may be missing.
         let taken = Instant::now();
         let listed = self.heed(self.client.list().await);
-        drop(turn);
         let entries: Vec<Entry> = listed?.into_iter().map(Entry::from).collect();
         *self.lock() = Some(Listing { taken, entries: entries.clone() });
+        // Only now: a create in between would be missing in it.
+        drop(turn);
         Ok(entries)
     }
 

@@ -52,7 +52,8 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let again_in = match verdict {
         Verdict::Ready => jitter::shorten(uid, timing.listing_interval, 20),
         Verdict::Unreachable(_) => backoff::delay(timing, failures, uid),
-        Verdict::Unusable(_) => timing.resync,
+        // A key may be refused for a moment; a Secret that changes calls at once.
+        Verdict::Unusable(_) => timing.listing_interval,
     };
     Ok(Outcome { result: verdict.result(), again_in })
 }

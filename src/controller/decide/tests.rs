@@ -272,7 +272,18 @@ fn going_back_to_the_registered_secret_does_not_wait_for_the_refused_one() {
     if let Source::Usable(source) = &mut observed.source {
         (source.is_candidate, source.is_registered) = (false, true);
     }
-    assert_eq!(rests(&observed).standing, Standing::Settled);
+    assert_eq!(acts(&observed), Action::Prove, "what was verified last is the other secret");
+    assert_eq!(rests(&proved(observed)).standing, Standing::Settled);
+}
+
+#[test]
+fn going_back_after_an_update_without_an_answer_sends_the_registered_secret_again() {
+    let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
+    if let Source::Usable(source) = &mut observed.source {
+        (source.is_candidate, source.is_registered) = (false, true);
+    }
+    assert_eq!(acts(&observed), Action::Prove);
+    assert_eq!(acts(&proved(observed)), Action::Update);
 }
 
 #[test]
@@ -336,7 +347,7 @@ fn failures_at_woodpecker_end_the_pass_with_the_right_patience() {
     assert_eq!(retry(FailureKind::Unavailable, Operation::Update), Retry::Backoff(None));
     assert_eq!(retry(FailureKind::Throttled, Operation::Create), Retry::Backoff(None));
     assert_eq!(retry(FailureKind::Queued, Operation::Create), Retry::Backoff(None));
-    assert_eq!(retry(FailureKind::Unauthorized, Operation::List), Retry::WhenCalled);
+    assert_eq!(retry(FailureKind::Unauthorized, Operation::List), Retry::Backoff(None));
     let refusal = FailureKind::Refused { status: 422, word: None };
     assert!(matches!(retry(refusal.clone(), Operation::Create), Retry::Stalled(_)));
     assert_eq!(retry(refusal, Operation::List), Retry::Backoff(None));

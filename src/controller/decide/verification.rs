@@ -9,7 +9,7 @@ use crate::controller::jitter;
 use crate::controller::observed::{Observed, Problem, Proof, Rules, UsableSource};
 use crate::microsoft::{Diagnosis, Refusal, Verdict, diagnosis};
 use crate::resources::VerificationPolicy;
-use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find};
+use crate::resources::conditions::{ConditionType, Reason, find};
 
 /// Whether the source's secret counts as proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +57,10 @@ pub fn verification_due_at(observed: &Observed, source: &UsableSource) -> Option
     let status = &observed.status;
     let verified_at = status.verified_at.as_ref()?.0;
     let stands = if source.is_registered {
-        find(&status.conditions, ConditionType::Verified).is_some_and(|verified| {
-            verified.status == ConditionStatus::True && !verified.is_because(Reason::ProofSkipped)
-        })
+        // What was verified last may have been another secret, seen and not accepted.
+        status.candidate.is_none()
+            && find(&status.conditions, ConditionType::Verified)
+                .is_some_and(|verified| verified.is_because(Reason::TokenIssued))
     } else {
         let accepted = Reason::TokenIssued.as_str();
         source.is_candidate && status.candidate.as_ref().is_some_and(|candidate| candidate.reason == accepted)
