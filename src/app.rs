@@ -111,7 +111,12 @@ async fn serve(
             timing,
             metrics.clone(),
         ),
-        accounts: Accounts::new(http, Lanes::new(timing)?, settings.woodpecker_base_urls.clone(), scopes),
+        accounts: Accounts::new(
+            http,
+            Lanes::new(timing, stop.clone())?,
+            settings.woodpecker_base_urls.clone(),
+            scopes,
+        ),
         claims: Claims::default(),
         index: Index::default(),
         calls,

@@ -46,6 +46,8 @@ pub enum FailureKind {
     Unauthorized,
     /// It does not hold what was named.
     Gone,
+    /// What was named is for another app there: the key must open another account than it did.
+    Foreign,
     /// It refuses the client secret itself.
     SecretRefused,
     /// It refuses for another reason.
@@ -66,7 +68,7 @@ impl Failure {
     /// Puts a failed request to Woodpecker into the common vocabulary.
     pub fn at_woodpecker(operation: Operation, error: &ApiError) -> Self {
         let kind = match error {
-            ApiError::Lane(LaneClosed::Busy) => FailureKind::Queued,
+            ApiError::Lane(LaneClosed::Busy | LaneClosed::Ending) => FailureKind::Queued,
             ApiError::Lane(LaneClosed::Paused(_)) | ApiError::Throttled(_) => FailureKind::Throttled,
             ApiError::Unauthorized(_) => FailureKind::Unauthorized,
             // Without an id in the address, 404 says that the address is wrong, not that something is gone.

@@ -1,29 +1,36 @@
 //! The Woodpecker accounts: what is known of each, for the credentials that use it.
 
+mod open;
 mod pass;
 pub mod queue;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::{Api, Client, ResourceExt};
 
 use super::calls::Calls;
+use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Lanes, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Lanes, Listings, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
 pub struct Accounts {
     http: reqwest::Client,
     lanes: Lanes,
+    listings: Listings,
     allowed_base_urls: Vec<BaseUrl>,
     served: Vec<Scope>,
     known: Mutex<HashMap<AccountName, Known>>,
     managed: Mutex<HashMap<AccountName, HashMap<String, i64>>>,
+    /// The accounts that the watches show, with their uids.
+    existing: Mutex<HashMap<AccountName, String>>,
+    /// Credentials whose account changed, until their next pass.
+    news: Mutex<HashSet<Named>>,
 }
 
 /// What a credential finds where it looks for its account.
@@ -43,7 +50,8 @@ pub enum Lookup {
 
 #[derive(Debug)]
 struct Known {
-    spec: WoodpeckerAccountSpec,
+    /// Nothing where the object cannot be read.
+    spec: Option<WoodpeckerAccountSpec>,
     /// The last client that could be made; kept while the account is refused, for its key may come back.
     remote: Option<Arc<RemoteAccount>>,
     is_ready: bool,
@@ -60,7 +68,17 @@ impl Accounts {
         allowed_base_urls: Vec<BaseUrl>,
         served: Vec<Scope>,
     ) -> Self {
-        Self { http, lanes, allowed_base_urls, served, known: Mutex::default(), managed: Mutex::default() }
+        Self {
+            http,
+            lanes,
+            listings: Listings::default(),
+            allowed_base_urls,
+            served,
+            known: Mutex::default(),
+            managed: Mutex::default(),
+            existing: Mutex::default(),
+            news: Mutex::default(),
+        }
     }
 
     /// Finds an account for a credential of `namespace`.
@@ -71,9 +89,10 @@ impl Accounts {
         namespace: &str,
     ) -> Result<Lookup, kube::Error> {
         if let Some(known) = self.lock().get(name) {
-            return Ok(match &known.remote {
-                _ if !known.spec.allows(&name.namespace, namespace) => Lookup::NotAllowed,
-                Some(remote) if known.is_ready => Lookup::Ready(remote.clone()),
+            let is_allowed = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, namespace);
+            return Ok(match (&known.spec, &known.remote) {
+                (Some(spec), _) if !is_allowed(spec) => Lookup::NotAllowed,
+                (Some(_), Some(remote)) if known.is_ready => Lookup::Ready(remote.clone()),
                 _ => Lookup::NotReady,
             });
         }
@@ -83,6 +102,13 @@ impl Accounts {
         let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
         let exists = api.get_metadata_opt(&name.name).await?.is_some();
         Ok(if exists { Lookup::NotSeenYet } else { Lookup::Missing })
+    }
+
+    /// Whether that account lets the namespace in, as far as is known.
+    pub fn allows(&self, name: &AccountName, namespace: &str) -> bool {
+        let known = self.lock();
+        let spec = known.get(name).and_then(|known| known.spec.as_ref());
+        spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))
     }
 
     /// Whether that account is that remote account.
@@ -117,13 +143,54 @@ impl Accounts {
         }
     }
 
+    /// Whether the credential's account changed since its last pass: it got another key, say.
+    pub fn take_news(&self, credential: &Named) -> bool {
+        self.news().remove(credential)
+    }
+
+    /// Notes that the credential's account changed.
+    pub fn put_news(&self, credential: &Named) {
+        self.news().insert(credential.clone());
+    }
+
+    fn is_known(&self, account: &AccountName) -> bool {
+        self.lock().contains_key(account)
+    }
+
+    /// Notes that the watch shows an account.
+    fn note_existence(&self, account: &AccountName, uid: &str) {
+        self.existing().insert(account.clone(), uid.to_owned());
+    }
+
     /// Forgets an account that is gone.
     fn forget(&self, account: &AccountName) {
+        self.existing().remove(account);
         self.lock().remove(account);
+    }
+
+    /// Keeps what is known of an account, unless it went meanwhile. Says whether that is news to its
+    /// credentials.
+    fn keep(&self, account: &AccountName, uid: &str, known: Known) -> bool {
+        let existing = self.existing();
+        if existing.get(account).is_none_or(|existing| existing != uid) {
+            return false;
+        }
+        let mut all = self.lock();
+        let is_news = all.get(account).is_none_or(|before| !before.says_the_same_as(&known));
+        all.insert(account.clone(), known);
+        is_news
     }
 
     fn managed_ids(&self, account: &AccountName) -> Vec<i64> {
         self.managed().get(account).into_iter().flat_map(HashMap::values).copied().collect()
+    }
+
+    fn existing(&self) -> MutexGuard<'_, HashMap<AccountName, String>> {
+        self.existing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn news(&self) -> MutexGuard<'_, HashSet<Named>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Known>> {
@@ -132,5 +199,19 @@ impl Accounts {
 
     fn managed(&self) -> MutexGuard<'_, HashMap<AccountName, HashMap<String, i64>>> {
         self.managed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Whether credentials would find the same.
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        let is_same_remote = match (&self.remote, &other.remote) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.is_ready == other.is_ready && self.spec == other.spec && is_same_remote
     }
 }

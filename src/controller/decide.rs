@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::observed::{Claim, Observed, Problem, Rules, Source, Target};
 use crate::destination::{Failure, FailureKind, Operation};
-use crate::resources::conditions::Reason;
+use crate::resources::conditions::{ConditionType, Reason, find};
 use crate::resources::{AdoptionPolicy, DeletionPolicy, WoodpeckerDestination};
 
 pub use self::verification::{Proven, judge, verification_due_at};
@@ -37,10 +37,10 @@ pub enum Action {
     /// Ask Microsoft for a token.
     Prove,
     /// Look at what the account holds for the app.
-    List,
+    List(Freshness),
     /// Write down the intent, make the credential, write down the registration.
     Create,
-    /// Replace secret and expiry of the registration.
+    /// Replace secret and expiry of the registration, its name apart.
     Update,
     /// Give the registration its plain name.
     Rename,
@@ -48,6 +48,15 @@ pub enum Action {
     Delete,
     /// Let a deleted object go.
     LetGo(Parting),
+}
+
+/// How old a listing may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The account's last one will do: nothing is done on its word.
+    Any,
+    /// Young enough to create on its word that nothing is there.
+    Fresh,
 }
 
 /// What is left at the destination when a deleted object goes.
@@ -106,6 +115,8 @@ pub enum Retry {
     AsPlanned,
     /// When what it waits for has come, which calls the object; else after a while.
     WhenCalled,
+    /// After this long, to see whether what is in the way at the account has gone.
+    Look(Duration),
     /// After a delay that grows with each failure, and at least this long.
     Backoff(Option<Duration>),
     /// While a new secret spreads through Entra: soon, growing to a minute, and at least this long.
@@ -118,6 +129,9 @@ pub enum Retry {
 pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     if observed.object.is_deleted() {
         return deletion::decide(observed, rules, now);
+    }
+    if let Some(action) = keep_finalizer(observed) {
+        return Decision::Act(action);
     }
     if observed.object.spec.is_suspended() {
         return rest(Standing::Suspended, Retry::WhenCalled);
@@ -147,6 +161,20 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
         Proven::Needed => Decision::Act(Action::Prove),
         Proven::No { problem, retry } => rest(Standing::NotProven(problem), retry),
         Proven::Yes => register(observed, rules),
+    }
+}
+
+/// Whatever else is to be said of an object: as long as something is or may be registered for it, its
+/// finalizer follows its deletion policy, or a deletion would not wait for us.
+fn keep_finalizer(observed: &Observed) -> Option<Action> {
+    let is_registered = observed.status.registration.is_some() || observed.status.pending.is_some();
+    let wants = is_registered && observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+    match (wants, observed.has_finalizer()) {
+        (true, false) => Some(Action::AddFinalizer),
+        (false, true) if observed.object.spec.deletion_policy() == DeletionPolicy::Retain => {
+            Some(Action::RemoveFinalizer)
+        }
+        (true, true) | (false, _) => None,
     }
 }
 
@@ -184,26 +212,12 @@ fn register(observed: &Observed, rules: &Rules) -> Decision {
     }
     if let Claim::HeldBy(other) = &observed.claim {
         let message = format!(
-            "MicrosoftGraphCredential {other} has registered this tenant and client at the same Woodpecker account: delete one of the two objects"
+            "MicrosoftGraphCredential {other} comes first for this tenant and client at the same Woodpecker account: delete one of the two objects"
         );
         return waiting_for(Reason::DuplicateClaim, message);
     }
-    let wants_finalizer = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
-    let Some(registration) = &observed.status.registration else {
-        return create(observed, rules, wants_finalizer);
-    };
-    match (wants_finalizer, observed.has_finalizer()) {
-        (true, false) => return Decision::Act(Action::AddFinalizer),
-        (false, true) => return Decision::Act(Action::RemoveFinalizer),
-        (true, true) | (false, false) => {}
-    }
-    // An update with another proved secret may have taken effect without an answer.
-    let may_hold_another = observed
-        .status
-        .candidate
-        .as_ref()
-        .is_some_and(|candidate| candidate.reason == Reason::TokenIssued.as_str());
-    if observed.current_registration().is_none() || may_hold_another {
+    let Some(registration) = &observed.status.registration else { return create(observed, rules) };
+    if observed.current_registration().is_none() {
         return Decision::Act(Action::Update);
     }
     if registration.name != observed.object.remote_name() {
@@ -213,22 +227,25 @@ fn register(observed: &Observed, rules: &Rules) -> Decision {
 }
 
 /// Nothing is registered: create, unless the account holds the app already.
-fn create(observed: &Observed, rules: &Rules, wants_finalizer: bool) -> Decision {
-    let Some(entries) = &observed.learnt.entries else { return Decision::Act(Action::List) };
-    if !entries.is_empty() {
-        let ids = entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>().join(", ");
+fn create(observed: &Observed, rules: &Rules) -> Decision {
+    let Some(listed) = &observed.learnt.listed else { return Decision::Act(Action::List(Freshness::Any)) };
+    if !listed.entries.is_empty() {
+        let ids = listed.entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>().join(", ");
         let message = format!(
             "the account already holds credential {ids} for this tenant and client, and this version of the operator cannot adopt it: remove it at Woodpecker, and it will be created anew"
         );
-        return listed_wrong(Reason::AlreadyExists, message, rules);
+        return in_the_way(Reason::AlreadyExists, message, rules);
     }
     let policy =
         observed.object.spec.woodpecker().map(WoodpeckerDestination::adoption_policy).unwrap_or_default();
     if policy == AdoptionPolicy::AdoptOnly {
         let message = "the account holds no credential for this tenant and client, and adoption.policy AdoptOnly forbids to create one: use AdoptOrCreate";
-        return listed_wrong(Reason::NothingToAdopt, message.into(), rules);
+        return in_the_way(Reason::NothingToAdopt, message.into(), rules);
     }
-    if wants_finalizer && !observed.has_finalizer() {
+    if !listed.is_fresh {
+        return Decision::Act(Action::List(Freshness::Fresh));
+    }
+    if observed.object.spec.deletion_policy() == DeletionPolicy::Delete && !observed.has_finalizer() {
         return Decision::Act(Action::AddFinalizer);
     }
     Decision::Act(Action::Create)
@@ -248,6 +265,8 @@ fn after_failure(observed: &Observed, rules: &Rules, failure: &Failure, now: Tim
             failed(Retry::Propagation(failure.retry_after))
         }
         FailureKind::Refused { .. } if failure.operation == Operation::List => failed(backoff),
+        // A key that opens the right account calls the object.
+        FailureKind::Foreign => failed(Retry::Look(rules.timing.listing_interval)),
         FailureKind::SecretRefused | FailureKind::Refused { .. } | FailureKind::Gone => {
             failed(Retry::Stalled(rules.timing.stalled_probe))
         }
@@ -259,8 +278,22 @@ fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
     let status = &observed.status;
     let delayed = status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
     let same_spec = observed.object.metadata.generation == Some(status.observed_generation);
-    let nothing_learnt = observed.learnt.proof.is_none() && observed.learnt.entries.is_none();
-    delayed && same_spec && observed.is_same_secret() && nothing_learnt && !observed.is_requested()
+    let nothing_learnt = observed.learnt.proof.is_none() && observed.learnt.listed.is_none();
+    // What was refused there may be welcome now.
+    let same_account = !(observed.account_changed && was_refused_by_the_account(observed));
+    delayed
+        && same_spec
+        && same_account
+        && observed.is_same_secret()
+        && nothing_learnt
+        && !observed.is_requested()
+}
+
+fn was_refused_by_the_account(observed: &Observed) -> bool {
+    let reason = |type_| find(&observed.status.conditions, type_).map(|condition| condition.reason.as_str());
+    [Reason::RejectedByWoodpecker, Reason::UpdateRejected]
+        .into_iter()
+        .any(|refused| reason(ConditionType::Registered) == Some(refused.as_str()))
 }
 
 /// The same for an object that is being deleted, whose Secret plays no part.
@@ -281,7 +314,7 @@ fn source_retry(reason: Reason) -> Retry {
 
 fn unknown_outcome(token: &str, account: &str) -> String {
     format!(
-        "it is not known whether a create at WoodpeckerAccount {account} took place, and nothing is created over it: look there for a credential whose name ends with [{token}], remove it if there is one, then delete this object and apply it again"
+        "it is not known whether a create at WoodpeckerAccount {account} took place, and nothing is created over it: look there for a credential whose name ends with [{token}], remove it if there is one, then delete this object (with deletionPolicy Retain, for it waits otherwise) and apply it again"
     )
 }
 
@@ -300,9 +333,10 @@ fn blocked(reason: Reason, message: String) -> Decision {
     rest(Standing::Blocked(Problem { reason, message }), Retry::Stalled(Duration::MAX))
 }
 
-/// Blocked by what the account holds, which somebody may change there without our hearing of it.
-fn listed_wrong(reason: Reason, message: String, rules: &Rules) -> Decision {
-    rest(Standing::Blocked(Problem { reason, message }), Retry::Stalled(rules.timing.listing_interval))
+/// Blocked by what the account holds, which somebody may change there without our hearing of it. It costs
+/// nothing to look at the account's own listings again.
+fn in_the_way(reason: Reason, message: String, rules: &Rules) -> Decision {
+    rest(Standing::Blocked(Problem { reason, message }), Retry::Look(rules.timing.listing_interval))
 }
 
 /// Blocked by another object, whose change calls this one.

@@ -14,8 +14,7 @@ use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};
-use crate::resources::conditions::{ConditionStatus, ConditionType, find};
-use crate::resources::{AccountName, MicrosoftGraphCredential};
+use crate::resources::{AccountName, DeletionPolicy, MicrosoftGraphCredential};
 use crate::secret::SecretText;
 use crate::woodpecker::{RemoteAccount, RemoteIdentity};
 
@@ -51,7 +50,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         .as_ref()
         .map_or(Claim::Ours, |(key, ours)| entitled(ours, &rivals(context, &object, &key.account)));
     let namespace_deleted_at =
-        if object.is_deleted() { namespace_deleted_at(context, &own.namespace).await? } else { None };
+        if may_have_to_wait(&object) { namespace_deleted_at(context, &own.namespace).await? } else { None };
     let observed = Observed {
         object,
         written: status.clone(),
@@ -60,6 +59,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         target,
         claim,
         namespace_deleted_at,
+        account_changed: context.accounts.take_news(own),
         learnt: Learnt::default(),
     };
     Ok(Some(Gathered { observed, secret, account, claimant }))
@@ -120,23 +120,39 @@ fn claimant(
     let registered = status.and_then(|status| status.registration.as_ref()?.account.as_ref());
     let pending = status.and_then(|status| status.pending.as_ref()).map(|pending| &pending.account);
     let is_registered = registered.into_iter().chain(pending).any(is_there);
-    let wants = object.account_name().as_ref().is_some_and(is_there)
-        && !object.is_deleted()
-        && !object.spec.is_suspended();
-    let is_verified = status
-        .and_then(|status| find(&status.conditions, ConditionType::Verified))
-        .is_some_and(|verified| verified.status == ConditionStatus::True);
+    let account = object.account_name().filter(is_there);
+    let wants = account.is_some() && !object.is_deleted() && !object.spec.is_suspended();
+    let is_let_in = account.is_some_and(|account| context.accounts.allows(&account, object.namespace_name()));
     (is_registered || wants).then(|| Claimant {
         name: Named::of(object).to_string(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
         created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |created| created.0),
         is_registered,
-        is_verified,
+        could_register: is_let_in && object.may_create() && object.is_verified(),
     })
 }
 
-async fn namespace_deleted_at(context: &Context, name: &str) -> Result<Option<Timestamp>, PassError> {
+/// Whether the deletion of the object depends on how long its namespace has been terminating.
+fn may_have_to_wait(object: &MicrosoftGraphCredential) -> bool {
+    object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete
+}
+
+/// When the deletion of the namespace was asked for. Where the operator may not look, the namespace counts
+/// as staying, so that a deletion waits for Woodpecker as long as it takes.
+pub(super) async fn namespace_deleted_at(
+    context: &Context,
+    name: &str,
+) -> Result<Option<Timestamp>, PassError> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    let namespace = namespaces.get_metadata_opt(name).await.map_err(PassError::ReadNamespace)?;
-    Ok(namespace.and_then(|namespace| namespace.metadata.deletion_timestamp).map(|deleted_at| deleted_at.0))
+    match namespaces.get_metadata_opt(name).await {
+        Ok(namespace) => Ok(namespace.and_then(|it| it.metadata.deletion_timestamp).map(|at| at.0)),
+        Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
+            tracing::warn!(
+                namespace = name,
+                "the operator may not look whether the namespace is terminating: grant its ServiceAccount get on namespaces, or a deletion there may wait for Woodpecker for ever"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(PassError::ReadNamespace(error)),
+    }
 }

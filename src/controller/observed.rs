@@ -29,6 +29,8 @@ pub struct Observed {
     pub claim: Claim,
     /// When the deletion of its namespace was asked for, where the object is being deleted.
     pub namespace_deleted_at: Option<Timestamp>,
+    /// Whether the account changed since a step there was refused: it got another key, say.
+    pub account_changed: bool,
     /// What the steps of this pass have found out.
     pub learnt: Learnt,
 }
@@ -113,11 +115,20 @@ pub struct Learnt {
     /// What Microsoft said.
     pub proof: Option<Proof>,
     /// What the account holds for the app.
-    pub entries: Option<Vec<Entry>>,
+    pub listed: Option<Listed>,
     /// The step that failed.
     pub failure: Option<Failure>,
     /// Whether the registration was removed from the destination.
     pub removed: bool,
+}
+
+/// What the account holds for the app, by a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The entries for the app.
+    pub entries: Vec<Entry>,
+    /// Whether it is young enough to create or adopt on its word; else it is the account's last one.
+    pub is_fresh: bool,
 }
 
 /// What Microsoft said, and when.

@@ -10,8 +10,10 @@ use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
 use super::observe::{self, Gathered};
+use super::observed::Observed;
 use super::report::{Report, report};
 use super::status::{self, Written};
+use crate::destination::FailureKind;
 
 /// More steps than any road through `decide` has.
 const MOST_STEPS: usize = 16;
@@ -22,6 +24,9 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
     };
     let ended = steps(context, &mut gathered).await;
+    if ended.is_err() && gathered.observed.account_changed {
+        context.accounts.put_news(own);
+    }
     let status = &gathered.observed.status;
     if status.registration.is_none() && status.pending.is_none() {
         give_up_claim(context, &gathered);
@@ -33,11 +38,14 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
     for _ in 0..MOST_STEPS {
         let action = match decide(&gathered.observed, &context.rules, Timestamp::now()) {
             Decision::Act(action) => action,
+            Decision::Rest(_) if was_interrupted(context, &gathered.observed) => {
+                return Ok(interrupted(context));
+            }
             Decision::Rest(rest) => return conclude(context, gathered, &rest).await,
         };
         if context.stop.is_cancelled() {
             tracing::info!(?action, "not begun: the program is ending");
-            return Ok(Outcome { result: "interrupted", again_in: context.rules.timing.resync });
+            return Ok(interrupted(context));
         }
         tracing::debug!(?action, "step");
         match act::act(context, gathered, &action).await? {
@@ -46,6 +54,17 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
         }
     }
     Err(PassError::Endless)
+}
+
+/// Whether a step had no turn because the program is ending, of which nothing is to be told.
+fn was_interrupted(context: &Context, observed: &Observed) -> bool {
+    let is_queued =
+        observed.learnt.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Queued);
+    context.stop.is_cancelled() && is_queued
+}
+
+fn interrupted(context: &Context) -> Outcome {
+    Outcome { result: "interrupted", again_in: context.rules.timing.resync }
 }
 
 /// Lets go of a claim that came to nothing, and wakes who waits for it.
@@ -71,7 +90,7 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     let observed = &mut gathered.observed;
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
     if status != observed.written {
-        if status::write_fact(context, observed, status).await? == Written::ObjectGone {
+        if status::write_once(context, observed, status).await? == Written::ObjectGone {
             return Ok(Outcome { result: "gone", again_in });
         }
         for note in &notes {

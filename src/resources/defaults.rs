@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::conditions::{ConditionStatus, ConditionType, find};
 use super::duration::KubeDuration;
 use super::{
     AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, FLUX_RECONCILE_REQUESTED_AT,
@@ -52,6 +53,18 @@ impl MicrosoftGraphCredential {
             observed_generation: -1,
             ..Default::default()
         })
+    }
+
+    /// Whether it may make a credential at Woodpecker, and not only take one over.
+    pub fn may_create(&self) -> bool {
+        self.spec.woodpecker().map(WoodpeckerDestination::adoption_policy) != Some(AdoptionPolicy::AdoptOnly)
+    }
+
+    /// Whether the secret counts as proved.
+    pub fn is_verified(&self) -> bool {
+        let conditions = self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        find(conditions, ConditionType::Verified)
+            .is_some_and(|verified| verified.status == ConditionStatus::True)
     }
 
     /// The value of the annotation that asks for a pass: ours, or else Flux's.

@@ -108,7 +108,8 @@ pub struct Registration {
     pub credential_id: i64,
     /// Whether this object made it or took it over.
     pub ownership: Ownership,
-    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`.
+    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`; `unknown` while an
+    /// update is under way, and where the answer to it was lost.
     pub fingerprint: String,
     /// Name that it has at the destination.
     pub name: String,
@@ -177,6 +178,14 @@ pub struct Candidate {
 /// Before the operator has seen the object.
 fn unobserved() -> i64 {
     -1
+}
+
+// === impl Registration ===
+
+impl Registration {
+    /// The fingerprint of a registration of which it is not known which secret it holds. No secret matches
+    /// it, so whatever the Secret holds is proved and sent again.
+    pub const UNKNOWN: &str = "unknown";
 }
 
 // === impl AccountName ===

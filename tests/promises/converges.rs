@@ -207,3 +207,74 @@ async fn every_odd_refusal_is_a_refusal_with_what_is_known_of_it() {
         assert_eq!(object.status.unwrap().pending, None);
     }
 }
+
+#[tokio::test]
+async fn a_secret_that_is_put_back_after_a_lost_update_is_sent_again() {
+    let mut stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    // The other secret takes effect, and no answer ever says so.
+    stage.woodpecker.fail_always(Op::Update, Fault::ProcessedThenReset);
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
+        .await;
+    assert!(stage.woodpecker.secret_matches("agency", id, "s3cret-two"));
+    // A third one is refused, and the operator starts anew, before the first comes back.
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-bad"), ("secret_expires_at", EXPIRY)]).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation")
+        .await;
+    stage.stop_operator().await;
+    stage.woodpecker.heal();
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert!(stage.woodpecker.secret_matches("agency", id, "s3cret-one"));
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_name_does_not_keep_a_new_secret_out() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
+    stage.credential("sales-eu", json!({"displayName": "taken"})).await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    crate::stage::eventually("the new secret is there", || async {
+        if stage.woodpecker.secret_matches("agency", id, "s3cret-two") { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    let text = message(&object, ConditionType::Registered);
+    assert!(text.contains("NAME_TAKEN") && text.contains("reconcile-requested-at"), "{text}");
+}
+
+#[tokio::test]
+async fn an_elder_that_cannot_register_does_not_keep_a_younger_one_out() {
+    let stage = Stage::set().await;
+    let adopt_only = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
+    stage.credential("elder", adopt_only).await;
+    stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "NothingToAdopt").await;
+    stage.credential("younger", json!({})).await;
+    stage.wait_until_ready("younger").await;
+    stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "DuplicateClaim").await;
+}
+
+#[tokio::test]
+async fn an_elder_that_is_suspended_lets_the_younger_one_go_first() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
+    stage.credential("elder", json!({})).await;
+    stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker").await;
+    stage.credential("younger", json!({})).await;
+    stage.wait_for("younger", ConditionType::Registered, ConditionStatus::False, "DuplicateClaim").await;
+    stage.woodpecker.heal();
+    stage.credential("elder", json!({"suspend": true})).await;
+    stage.wait_until_ready("younger").await;
+}

@@ -10,7 +10,7 @@ use kit::woodpecker::{Fault, Op};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::stage::{EXPIRY, Stage, eventually, grant_everything};
+use crate::stage::{EXPIRY, Stage, TENANT, eventually, grant_everything};
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
@@ -146,6 +146,36 @@ async fn sigterm_finishes_the_work_that_is_under_way() {
     stage.start_operator().await;
     stage.wait_until_ready("sales-eu").await;
     assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn what_only_waited_for_its_turn_at_sigterm_is_not_taken_for_sent() {
+    let mut stage = Stage::set().await;
+    let clients: Vec<String> = (0..5).map(|n| format!("00000000-0000-4000-8000-00000000000{n}")).collect();
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
+    for (n, client) in clients.iter().enumerate() {
+        stage.entra.add_app(TENANT, client);
+        stage.entra.set_secrets(TENANT, client, &["s3cret-one"]);
+        stage.credential(&format!("app-{n}"), json!({"clientId": client})).await;
+    }
+    eventually("one create is under way and all are proved", || async {
+        let is_under_way =
+            stage.woodpecker.in_flight("agency") == 1 && stage.woodpecker.writes("agency") == 1;
+        let proved = stage.log().matches("issued a token").count();
+        if is_under_way && proved == clients.len() { Ok(()) } else { Err(format!("{proved} proved")) }
+    })
+    .await;
+    stage.stop_operator().await;
+    assert_eq!(stage.woodpecker.writes("agency"), 1, "nothing is begun after SIGTERM");
+    for n in 0..clients.len() {
+        let status = stage.read(&format!("app-{n}")).await.status.unwrap_or_default();
+        assert_eq!(status.pending, None, "app-{n}");
+    }
+    stage.start_operator().await;
+    for n in 0..clients.len() {
+        stage.wait_until_ready(&format!("app-{n}")).await;
+    }
+    assert_eq!(stage.remote().len(), clients.len());
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ use crate::woodpecker::Entry;
 pub enum Verdict {
     /// Woodpecker accepts its key.
     Ready,
+    /// It was not asked, or is asked to wait: what was known of it stands. The text is for the time when
+    /// nothing was.
+    Postponed(String),
     /// It cannot be told: Woodpecker could not be asked. The text says what and what to do.
     Unreachable(String),
     /// It cannot be used before somebody changes something.
@@ -93,7 +96,7 @@ pub fn report(
         Verdict::Ready => {
             vec![ready(ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key")]
         }
-        Verdict::Unreachable(text) => {
+        Verdict::Postponed(text) | Verdict::Unreachable(text) => {
             let ready = ready(ConditionStatus::False, Reason::Unreachable, text);
             let reconciling =
                 Desired { type_: ConditionType::Reconciling, status: ConditionStatus::True, ..ready.clone() };
@@ -128,6 +131,7 @@ impl Verdict {
     pub fn result(&self) -> &'static str {
         match self {
             Self::Ready => "success",
+            Self::Postponed(_) => "requeue_after",
             Self::Unreachable(_) => "unreachable",
             Self::Unusable(_) => "unmet",
         }

@@ -3,21 +3,19 @@
 //! A POST is not idempotent and its outcome can be unknown. The intent carries a token that is also in the
 //! name of the new credential, so that what was made can be told from what a stranger made.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Step, note_failure, tell};
+use super::{Step, entries_for, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
-use crate::controller::observed::{Claim, Observed, Source, Target};
+use crate::controller::observed::{Claim, Listed, Observed, Source, Target};
 use crate::controller::status::{self, Written};
 use crate::destination::{FailureKind, Operation};
 use crate::resources::conditions::whole_second;
 use crate::resources::{Ownership, Pending, Registration};
-use crate::woodpecker::{ApiError, NewCredential, RemoteAccount, SecretUpdate};
+use crate::woodpecker::{ApiError, NewCredential, RemoteAccount, SecretUpdate, Turn};
 
 /// Letters and digits of a token: none that look alike.
 const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -31,16 +29,39 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
             return Ok(Step::Done);
         }
     }
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    // The turn comes before the intent: what only waits must not look as if it might have been sent.
+    let turn = match account.enter().await {
+        Ok(turn) => turn,
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::Create, &error);
+            return Ok(Step::Done);
+        }
+    };
+    // While this pass waited for its turn, others may have written there.
+    let listed = match account.list_in(&turn, context.rules.timing.listing_max_age).await {
+        Ok(entries) => entries_for(&gathered.observed, entries),
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::List, &error);
+            return Ok(Step::Done);
+        }
+    };
+    let is_as_decided = gathered.observed.learnt.listed.as_ref().is_some_and(|known| known.entries == listed);
+    if !is_as_decided {
+        gathered.observed.learnt.listed = Some(Listed { entries: listed, is_fresh: true });
+        return Ok(Step::Done);
+    }
     let token = token()?;
     let Some(pending) = pending(&gathered.observed, &token) else { return Ok(Step::Done) };
     let mut intent = gathered.observed.status.clone();
     intent.pending = Some(pending);
-    if status::write_once(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
+    if status::write_intent(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
-    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let name = format!("{} [{token}]", gathered.observed.object.remote_name());
-    match post(gathered, &account, &name).await {
+    let posted = post(gathered, &account, &turn, &name).await;
+    drop(turn);
+    match posted {
         Ok(id) => record(context, &mut gathered.observed, id, name, token).await,
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
@@ -53,7 +74,7 @@ fn pending(observed: &Observed, token: &str) -> Option<Pending> {
     let (Source::Usable(source), Target::Ready(target)) = (&observed.source, &observed.target) else {
         return None;
     };
-    let entries = observed.learnt.entries.as_deref().unwrap_or_default();
+    let entries = observed.learnt.listed.as_ref().map(|listed| listed.entries.as_slice()).unwrap_or_default();
     Some(Pending {
         token: token.to_owned(),
         since: Time(whole_second(Timestamp::now())),
@@ -65,13 +86,20 @@ fn pending(observed: &Observed, token: &str) -> Option<Pending> {
     })
 }
 
-async fn post(gathered: &Gathered, account: &Arc<RemoteAccount>, name: &str) -> Result<i64, ApiError> {
+async fn post(
+    gathered: &Gathered,
+    account: &RemoteAccount,
+    turn: &Turn,
+    name: &str,
+) -> Result<i64, ApiError> {
     let spec = &gathered.observed.object.spec;
     let (Some(secret), Source::Usable(source)) = (&gathered.secret, &gathered.observed.source) else {
         return Err(ApiError::NotFound);
     };
     let secret = SecretUpdate { secret, expires_at: source.expires_at };
-    account.create(&NewCredential { tenant: &spec.tenant_id, client: &spec.client_id, secret, name }).await
+    account
+        .create(turn, &NewCredential { tenant: &spec.tenant_id, client: &spec.client_id, secret, name })
+        .await
 }
 
 /// Writes the registration down at once, before anything else happens to the object.
@@ -94,7 +122,7 @@ async fn record(
         ownership: Ownership::Created,
         fingerprint: source.fingerprint.clone(),
         name,
-        expires_at: Time(source.expires_at),
+        expires_at: Time(whole_second(source.expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(token),
     };

@@ -4,7 +4,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Step, is_gone, note_failure, refused_though_listed};
+use super::{Step, is_for_our_app, is_gone, note_failure, refused_though_listed};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
@@ -49,7 +49,14 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) {
         return;
     };
     let Some(account) = gathered.account.clone() else { return };
-    match account.delete(id).await {
+    if !is_for_our_app(context, &mut gathered.observed, &account, id, Operation::Delete).await {
+        return;
+    }
+    let deleted = match account.enter().await {
+        Ok(turn) => account.delete(&turn, id).await,
+        Err(error) => Err(error),
+    };
+    match deleted {
         Ok(()) => gathered.observed.learnt.removed = true,
         Err(ApiError::NotFound) => match is_gone(gathered, id).await {
             Ok(true) => gathered.observed.learnt.removed = true,
@@ -104,20 +111,20 @@ pub(super) async fn let_go(
             ),
         ),
     };
-    match parting {
-        Parting::OrphanedBySuspension => context.metrics.orphaned("suspended"),
-        Parting::OrphanedByNamespace => context.metrics.orphaned("namespace"),
-        Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
-    }
     if is_warning {
         tracing::error!(object = %own, text, "an orphan is left");
     } else {
         tracing::info!(object = %own, text, "let go");
     }
-    let note = Note { is_warning, reason, action: "Delete", text };
-    context.events.publish(&observed.object.object_ref(&()), &note).await;
-    match set_finalizer(context, gathered, false).await? {
-        Step::ObjectGone => Ok(Step::ObjectGone),
-        Step::Done => Ok(Step::Done),
+    let regarding = observed.object.object_ref(&());
+    // Told once it is so: what fails here is tried again.
+    let step = set_finalizer(context, gathered, false).await?;
+    match parting {
+        Parting::OrphanedBySuspension => context.metrics.orphaned("suspended"),
+        Parting::OrphanedByNamespace => context.metrics.orphaned("namespace"),
+        Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
     }
+    let note = Note { is_warning, reason, action: "Delete", text };
+    context.events.publish(&regarding, &note).await;
+    Ok(step)
 }

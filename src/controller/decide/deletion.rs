@@ -8,7 +8,7 @@ use super::{
 use crate::controller::observed::{Observed, Problem, Rules, Target};
 use crate::destination::FailureKind;
 use crate::resources::conditions::Reason;
-use crate::resources::{DeletionPolicy, Ownership, Registration};
+use crate::resources::{AccountName, DeletionPolicy, Ownership, Registration};
 
 pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     if !observed.has_finalizer() {
@@ -55,11 +55,17 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
         Target::Ready(target) => {
             let is_same = registration.base_url.as_deref() == Some(&target.base_url)
                 && registration.company_id == target.company_id;
-            if is_same { Decision::Act(Action::Delete) } else { gone_account(&target.account.to_string()) }
+            if is_same { Decision::Act(Action::Delete) } else { gone_account(&target.account) }
         }
         Target::NotSeenYet(_) => rest(Standing::Waiting, Retry::WhenCalled),
         Target::NotReady(account) => account_not_ready(account),
-        Target::Missing(account) | Target::NotAllowed(account) => gone_account(&account.to_string()),
+        Target::Missing(account) => gone_account(account),
+        Target::NotAllowed(account) => {
+            let message = format!(
+                "WoodpeckerAccount {account} does not allow this namespace any more: name it in its spec.allowedNamespaces.names, or set deletionPolicy to Retain to let this object go"
+            );
+            rest(Standing::Blocked(Problem { reason: Reason::AccountNotAllowed, message }), Retry::WhenCalled)
+        }
         Target::Store => let_go(Parting::NeverRegistered),
     }
 }
@@ -70,7 +76,7 @@ fn is_ours(observed: &Observed, registration: &Registration) -> bool {
     registration.ownership == Ownership::Created || takes_ownership
 }
 
-fn gone_account(account: &str) -> Decision {
+fn gone_account(account: &AccountName) -> Decision {
     let message = format!(
         "WoodpeckerAccount {account}, where the credential is registered, does not exist any more or has changed: bring it back, or set deletionPolicy to Retain to let this object go"
     );

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::observed::Proof;
 use crate::controller::observed::testing::{
     account, deleted, fresh, issued, not_issued, now, refused, registration, rotated, rules, seen, settled,
 };
+use crate::controller::observed::{Listed, Proof};
 use crate::microsoft::{Diagnosis, Verdict};
-use crate::resources::{Ownership, Pending};
+use crate::resources::{Ownership, Pending, Registration};
 use crate::woodpecker::Entry;
 
 fn plain() -> Value {
@@ -51,7 +51,8 @@ fn proved(mut observed: Observed) -> Observed {
 fn listed(mut observed: Observed, ids: &[i64]) -> Observed {
     let entry =
         |id: &i64| Entry { id: *id, tenant: String::new(), client: String::new(), name: String::new() };
-    observed.learnt.entries = Some(ids.iter().map(entry).collect());
+    let entries = ids.iter().map(entry).collect();
+    observed.learnt.listed = Some(Listed { entries, is_fresh: true });
     observed
 }
 
@@ -65,9 +66,19 @@ fn the_road_of_a_new_object_proves_before_it_touches_anything() {
     let observed = fresh(&plain());
     assert_eq!(acts(&observed), Action::Prove);
     let observed = proved(observed);
-    assert_eq!(acts(&observed), Action::List);
-    let observed = listed(observed, &[]);
+    assert_eq!(acts(&observed), Action::List(Freshness::Any));
+    let mut observed = listed(observed, &[]);
     assert_eq!(acts(&observed), Action::Create);
+    // An old listing is no ground to create on.
+    observed.learnt.listed = Some(Listed { entries: vec![], is_fresh: false });
+    assert_eq!(acts(&observed), Action::List(Freshness::Fresh));
+}
+
+#[test]
+fn what_is_in_the_way_at_the_account_is_looked_for_in_its_own_listings() {
+    let mut observed = listed(proved(fresh(&plain())), &[7]);
+    observed.learnt.listed.as_mut().unwrap().is_fresh = false;
+    assert_eq!(rests(&observed).retry, Retry::Look(rules().timing.listing_interval));
 }
 
 #[test]
@@ -192,8 +203,8 @@ fn best_effort_goes_on_without_microsoft_but_not_against_it() {
         observed.learnt.proof = Some(proof);
         observed
     };
-    assert_eq!(acts(&after(not_issued(Diagnosis::Unavailable))), Action::List);
-    assert_eq!(acts(&after(refused(Reason::ConditionalAccessBlocked))), Action::List);
+    assert_eq!(acts(&after(not_issued(Diagnosis::Unavailable))), Action::List(Freshness::Any));
+    assert_eq!(acts(&after(refused(Reason::ConditionalAccessBlocked))), Action::List(Freshness::Any));
     assert_eq!(reason(&after(not_issued(Diagnosis::Throttled))), Reason::Throttled);
     assert_eq!(reason(&after(refused(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
 }
@@ -203,7 +214,7 @@ fn disabled_verification_counts_only_where_the_administrator_allows_it() {
     let observed = fresh(&json!({"verification": {"policy": "Disabled"}}));
     assert_eq!(acts(&observed), Action::Prove);
     let allowed = Rules { allow_unverified: true, ..rules() };
-    assert_eq!(decide(&observed, &allowed, now()), Decision::Act(Action::List));
+    assert_eq!(decide(&observed, &allowed, now()), Decision::Act(Action::List(Freshness::Any)));
 }
 
 #[test]
@@ -214,7 +225,10 @@ fn required_roles_must_be_in_the_token() {
         observed.learnt.proof = Some(Proof { at: now(), verdict: Verdict::Issued { roles } });
         observed
     };
-    assert_eq!(acts(&with(Some(vec!["Mail.ReadWrite".into(), "Mail.Send".into()]))), Action::List);
+    assert_eq!(
+        acts(&with(Some(vec!["Mail.ReadWrite".into(), "Mail.Send".into()]))),
+        Action::List(Freshness::Any)
+    );
     assert_eq!(reason(&with(Some(vec!["Mail.Send".into()]))), Reason::RequiredRolesMissing);
     assert_eq!(reason(&with(None)), Reason::RequiredRolesMissing);
 }
@@ -277,11 +291,9 @@ fn going_back_to_the_registered_secret_does_not_wait_for_the_refused_one() {
 }
 
 #[test]
-fn going_back_after_an_update_without_an_answer_sends_the_registered_secret_again() {
-    let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
-    if let Source::Usable(source) = &mut observed.source {
-        (source.is_candidate, source.is_registered) = (false, true);
-    }
+fn what_holds_an_unknown_secret_is_sent_the_one_there_is() {
+    let mut observed = rotated(&plain());
+    observed.status.registration.as_mut().unwrap().fingerprint = Registration::UNKNOWN.into();
     assert_eq!(acts(&observed), Action::Prove);
     assert_eq!(acts(&proved(observed)), Action::Update);
 }
@@ -339,6 +351,50 @@ fn a_policy_changed_to_retain_takes_the_finalizer_off() {
     assert_eq!(acts(&observed), Action::RemoveFinalizer);
     let observed = settled(&json!({"deletionPolicy": "Delete"}));
     assert_eq!(acts(&observed), Action::AddFinalizer);
+}
+
+#[test]
+fn the_finalizer_follows_the_policy_whatever_else_is_wrong() {
+    let broken = |spec: &Value| {
+        let mut observed = settled(spec);
+        observed.source =
+            Source::Unusable(Problem { reason: Reason::SecretNotFound, message: "no Secret".into() });
+        observed.target = Target::NotReady(account());
+        observed
+    };
+    assert_eq!(acts(&broken(&json!({"deletionPolicy": "Delete"}))), Action::AddFinalizer);
+    assert_eq!(acts(&broken(&json!({"deletionPolicy": "Delete", "suspend": true}))), Action::AddFinalizer);
+    let mut retained = broken(&plain());
+    retained.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    assert_eq!(acts(&retained), Action::RemoveFinalizer);
+}
+
+#[test]
+fn roles_that_are_newly_required_are_asked_for_at_once() {
+    let mut observed = settled(&json!({"verification": {"requiredRoles": ["Mail.Send"]}}));
+    assert_eq!(acts(&observed), Action::Prove);
+    observed.status.observed_roles = Some(vec!["Mail.Send".into()]);
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+}
+
+#[test]
+fn a_refusal_by_the_account_does_not_outlive_a_change_of_the_account() {
+    let refused_with = |reason: Reason| {
+        let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
+        let at = now() + Duration::from_hours(20);
+        observed.status.next_attempt_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        let desired = crate::resources::conditions::Desired {
+            type_: ConditionType::Registered,
+            status: crate::resources::conditions::ConditionStatus::False,
+            reason,
+            message: "refused".into(),
+        };
+        observed.status.conditions = crate::resources::conditions::merge(&[], vec![desired], 1, now());
+        observed.account_changed = true;
+        observed
+    };
+    assert_eq!(acts(&refused_with(Reason::UpdateRejected)), Action::Update);
+    assert_eq!(rests(&refused_with(Reason::Registered)).standing, Standing::Waiting);
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         }),
         claim: Claim::Ours,
         namespace_deleted_at: None,
+        account_changed: false,
         learnt: Learnt::default(),
     }
 }

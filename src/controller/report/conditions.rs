@@ -30,8 +30,11 @@ pub(super) fn desired(
         }
         _ => {}
     }
-    let parts =
-        [source_ready(observed), verified(observed, rest, rules), Some(registered(observed, rest, status))];
+    let parts = [
+        source_ready(observed),
+        verified(observed, rest, rules),
+        Some(registered(observed, rest, rules, status)),
+    ];
     let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
     let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
     let ready = ready(&all, expiring.as_ref(), status);
@@ -39,6 +42,17 @@ pub(super) fn desired(
     all.extend(progress(&ready, rest));
     all.push(ready);
     all
+}
+
+/// How to have another attempt before the slow probe, where the cure lies outside Kubernetes and so goes
+/// unnoticed.
+const ASK_FOR_A_PASS: &str = ". Once that is done, set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily probe";
+
+/// Adds to a message that it is looked at again once a day, or when asked.
+fn with_a_way_to_ask(message: &str, rest: &Rest, rules: &Rules) -> String {
+    let is_probed = rest.retry == Retry::Stalled(rules.timing.stalled_probe);
+    let ask = if is_probed { ASK_FOR_A_PASS } else { "" };
+    format!("{message}{ask}")
 }
 
 /// The expiry that counts: the registered one, or that of the secret to be registered.
@@ -103,7 +117,10 @@ fn verified(observed: &Observed, rest: &Rest, rules: &Rules) -> Option<Desired> 
             Reason::AwaitingPropagation | Reason::Throttled | Reason::MicrosoftUnavailable => {
                 unknown(TYPE, problem.reason, problem.message.clone())
             }
-            _ => failed(TYPE, problem),
+            _ => {
+                let message = with_a_way_to_ask(&problem.message, rest, rules);
+                failed(TYPE, &Problem { message, ..problem.clone() })
+            }
         });
     }
     if is_refused_for_now(rest) {
@@ -142,7 +159,12 @@ fn is_refused_for_now(rest: &Rest) -> bool {
         && matches!(rest.retry, Retry::Propagation(_))
 }
 
-fn registered(observed: &Observed, rest: &Rest, status: &MicrosoftGraphCredentialStatus) -> Desired {
+fn registered(
+    observed: &Observed,
+    rest: &Rest,
+    rules: &Rules,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
     let registration = status.registration.as_ref();
     match &rest.standing {
@@ -150,7 +172,10 @@ fn registered(observed: &Observed, rest: &Rest, status: &MicrosoftGraphCredentia
             unknown(TYPE, problem.reason, problem.message.clone())
         }
         Standing::Blocked(problem) => failed(TYPE, problem),
-        Standing::Failed(failure) if !is_refused_for_now(rest) => after_failure(failure, status),
+        Standing::Failed(failure) if !is_refused_for_now(rest) => {
+            let desired = after_failure(failure, status);
+            Desired { message: with_a_way_to_ask(&desired.message, rest, rules), ..desired }
+        }
         _ => match registration {
             Some(registration) => held(observed, registration),
             None => unknown(
@@ -203,7 +228,11 @@ fn after_failure(failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> 
         ),
         (FailureKind::Unauthorized, _) => problem(
             Reason::AccountNotReady,
-            "Woodpecker refuses the API key of the WoodpeckerAccount: put a valid key into its Secret".into(),
+            "Woodpecker refuses the request for want of rights: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
+        ),
+        (FailureKind::Foreign, _) => problem(
+            Reason::AccountNotReady,
+            format!("the API key of the WoodpeckerAccount opens another account than the one that holds credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
         ),
         (FailureKind::Gone, _) => problem(
             Reason::UpdateRejected,
@@ -298,7 +327,7 @@ fn progress(ready: &Desired, rest: &Rest) -> Option<Desired> {
         return None;
     }
     let type_ = match rest.retry {
-        Retry::Stalled(_) | Retry::WhenDue => ConditionType::Stalled,
+        Retry::Stalled(_) | Retry::Look(_) | Retry::WhenDue => ConditionType::Stalled,
         Retry::Backoff(_) | Retry::Propagation(_) | Retry::WhenCalled | Retry::AsPlanned => {
             ConditionType::Reconciling
         }

@@ -13,9 +13,10 @@ use crate::controller::decide::{Decision, Standing, decide};
 use crate::controller::observed::testing::{
     account, deleted, fresh, issued, not_issued, now, refused, rotated, rules, seen, settled,
 };
-use crate::controller::observed::{Claim, Learnt, Observed, Problem, Proof, Source, Target};
+use crate::controller::observed::{Claim, Learnt, Listed, Observed, Problem, Proof, Source, Target};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
+use crate::resources::Registration;
 use crate::resources::catalogue::{self, Kind};
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
 use crate::woodpecker::Entry;
@@ -61,6 +62,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
         FailureKind::Gone,
+        FailureKind::Foreign,
         FailureKind::SecretRefused,
         FailureKind::Refused { status: 422, word: Some("WORD".into()) },
     ]);
@@ -74,9 +76,11 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
     proptest::option::weighted(0.3, failure)
 }
 
-fn entries() -> impl Strategy<Value = Option<Vec<Entry>>> {
+fn listings() -> impl Strategy<Value = Option<Listed>> {
     let entry = Entry { id: 7, tenant: String::new(), client: String::new(), name: String::new() };
-    select(vec![None, Some(vec![]), Some(vec![entry])])
+    let listed = (select(vec![vec![], vec![entry]]), any::<bool>())
+        .prop_map(|(entries, is_fresh)| Listed { entries, is_fresh });
+    proptest::option::of(listed)
 }
 
 fn targets() -> impl Strategy<Value = Option<Target>> {
@@ -111,19 +115,26 @@ prop_compose! {
     fn surroundings()(
         mut observed in bases(),
         proof in proofs(),
-        entries in entries(),
+        listed in listings(),
         failure in failures(),
         target in targets(),
         claimed in proptest::bool::weighted(0.1),
         unusable in proptest::bool::weighted(0.2),
         is_deleted in proptest::bool::weighted(0.2),
         has_finalizer in any::<bool>(),
+        is_unknown in proptest::bool::weighted(0.1),
         removed in proptest::bool::weighted(0.1),
         namespace_minutes in proptest::option::of(0_u64..20),
         failures in proptest::option::of(1_i32..60),
     ) -> Observed {
         if observed.target != Target::Store && let Some(target) = target {
             observed.target = target;
+        }
+        if let (true, Some(registration)) = (is_unknown, &mut observed.status.registration) {
+            registration.fingerprint = Registration::UNKNOWN.into();
+            if let Source::Usable(source) = &mut observed.source {
+                source.is_registered = false;
+            }
         }
         if claimed {
             observed.claim = Claim::HeldBy("mail/other".into());
@@ -133,11 +144,11 @@ prop_compose! {
         }
         // Nothing is asked of a destination that cannot be reached.
         let is_reachable = matches!(observed.target, Target::Ready(_));
-        let (entries, failure) = if is_reachable { (entries, failure) } else { (None, None) };
+        let (listed, failure) = if is_reachable { (listed, failure) } else { (None, None) };
         // Only a usable secret is proved, and only a proved one reaches the destination.
         if observed.usable_source().is_some() && !observed.object.spec.is_suspended() {
-            let (entries, failure) = if proof.is_some() { (entries, failure) } else { (None, None) };
-            observed.learnt = Learnt { proof, entries, failure, removed: false };
+            let (listed, failure) = if proof.is_some() { (listed, failure) } else { (None, None) };
+            observed.learnt = Learnt { proof, listed, failure, removed: false };
         }
         observed.status.consecutive_failures = failures;
         observed.status.next_attempt_at = failures.map(|_| Time(now() - Duration::from_secs(1)));
