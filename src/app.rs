@@ -12,7 +12,9 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Accounts, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes};
+use crate::controller::{
+    self, Accounts, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes, Sightings,
+};
 use crate::http::{self, ClientError, DnsServers};
 use crate::microsoft::{Authorities, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
@@ -118,6 +120,7 @@ async fn serve(
             scopes,
         ),
         claims: Claims::default(),
+        sightings: Sightings::default(),
         index: Index::default(),
         calls,
         events: Events::new(cluster.client.clone(), cluster.instance, timing.kube_headers),

@@ -1,5 +1,7 @@
 //! The Woodpecker accounts: what is known of each, for the credentials that use it.
 
+mod agreement;
+mod ledger;
 mod open;
 mod pass;
 pub mod queue;
@@ -10,12 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::{Api, Client, ResourceExt};
 
+use self::ledger::{Divergence, Ledger};
 use super::calls::Calls;
 use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Lanes, Listings, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Entry, Lanes, Listings, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub struct Accounts {
     allowed_base_urls: Vec<BaseUrl>,
     served: Vec<Scope>,
     known: Mutex<HashMap<AccountName, Known>>,
-    managed: Mutex<HashMap<AccountName, HashMap<String, i64>>>,
+    ledgers: Mutex<HashMap<AccountName, Ledger>>,
     /// The accounts that the watches show, with their uids.
     existing: Mutex<HashMap<AccountName, String>>,
     /// Credentials whose account changed, until their next pass.
@@ -45,7 +48,12 @@ pub enum Lookup {
     /// It cannot be used now.
     NotReady,
     /// It works.
-    Ready(Arc<RemoteAccount>),
+    Ready {
+        /// The way to it.
+        remote: Arc<RemoteAccount>,
+        /// Whether something may be created on the word of its listing.
+        may_create: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -55,7 +63,10 @@ struct Known {
     /// The last client that could be made; kept while the account is refused, for its key may come back.
     remote: Option<Arc<RemoteAccount>>,
     is_ready: bool,
+    may_create: bool,
     failures: u32,
+    /// The request for a pass, by annotation, that was handled last.
+    requested: Option<String>,
 }
 
 // === impl Accounts ===
@@ -75,7 +86,7 @@ impl Accounts {
             allowed_base_urls,
             served,
             known: Mutex::default(),
-            managed: Mutex::default(),
+            ledgers: Mutex::default(),
             existing: Mutex::default(),
             news: Mutex::default(),
         }
@@ -92,7 +103,9 @@ impl Accounts {
             let is_allowed = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, namespace);
             return Ok(match (&known.spec, &known.remote) {
                 (Some(spec), _) if !is_allowed(spec) => Lookup::NotAllowed,
-                (Some(_), Some(remote)) if known.is_ready => Lookup::Ready(remote.clone()),
+                (Some(_), Some(remote)) if known.is_ready => {
+                    Lookup::Ready { remote: remote.clone(), may_create: known.may_create }
+                }
                 _ => Lookup::NotReady,
             });
         }
@@ -124,7 +137,7 @@ impl Accounts {
     pub fn note_registration(&self, account: &AccountName, object: &MicrosoftGraphCredential, calls: &Calls) {
         let Some(id) = object.status.as_ref().and_then(|status| status.credential_id) else { return };
         let uid = object.uid().unwrap_or_default();
-        if self.managed().entry(account.clone()).or_default().insert(uid, id) != Some(id) {
+        if self.ledgers().entry(account.clone()).or_default().note(uid, id) {
             calls.account(&account.namespace, &account.name);
         }
     }
@@ -137,10 +150,25 @@ impl Accounts {
         calls: &Calls,
     ) {
         let uid = object.uid().unwrap_or_default();
-        let mut managed = self.managed();
-        if managed.get_mut(account).is_some_and(|ids| ids.remove(&uid).is_some()) {
+        if self.ledgers().get_mut(account).is_some_and(|ledger| ledger.forget(&uid)) {
             calls.account(&account.namespace, &account.name);
         }
+    }
+
+    /// Notes that a credential is there although the account's listing lacks it.
+    pub fn note_present(&self, account: &AccountName, id: i64, calls: &Calls) {
+        self.ledgers().entry(account.clone()).or_default().note_present(id);
+        calls.account(&account.namespace, &account.name);
+    }
+
+    /// Whether that was noted.
+    pub fn is_present(&self, account: &AccountName, id: i64) -> bool {
+        self.ledgers().get(account).is_some_and(|ledger| ledger.is_present(id))
+    }
+
+    /// Why the account that was listed so cannot be the one that it was, by all that is registered there.
+    pub fn has_diverged(&self, account: &AccountName, entries: &[Entry]) -> Option<Divergence> {
+        self.ledgers().get(account)?.divergence(entries)
     }
 
     /// Whether the credential's account changed since its last pass: it got another key, say.
@@ -182,7 +210,7 @@ impl Accounts {
     }
 
     fn managed_ids(&self, account: &AccountName) -> Vec<i64> {
-        self.managed().get(account).into_iter().flat_map(HashMap::values).copied().collect()
+        self.ledgers().get(account).map(Ledger::managed).unwrap_or_default()
     }
 
     fn existing(&self) -> MutexGuard<'_, HashMap<AccountName, String>> {
@@ -197,8 +225,8 @@ impl Accounts {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn managed(&self) -> MutexGuard<'_, HashMap<AccountName, HashMap<String, i64>>> {
-        self.managed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledgers(&self) -> MutexGuard<'_, HashMap<AccountName, Ledger>> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,6 +240,9 @@ impl Known {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        self.is_ready == other.is_ready && self.spec == other.spec && is_same_remote
+        self.is_ready == other.is_ready
+            && self.may_create == other.may_create
+            && self.spec == other.spec
+            && is_same_remote
     }
 }

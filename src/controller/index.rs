@@ -45,7 +45,7 @@ type App = (TenantId, ClientId);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Links {
     secret: Named,
-    /// The account of the spec and, where it differs, that of the registration.
+    /// The account of the spec and those of what is registered, on its way there or on its way out.
     accounts: BTreeSet<AccountName>,
     app: Option<App>,
     stake: Stake,
@@ -65,16 +65,17 @@ impl Index {
     /// or it before them.
     pub fn put_credential(&self, object: &MicrosoftGraphCredential) -> bool {
         let own = Named::of(object);
-        let registered =
-            object.status.as_ref().and_then(|status| status.registration.as_ref()?.account.clone());
+        let status = object.status.as_ref();
+        let registrations =
+            status.into_iter().flat_map(|status| status.registration.iter().chain(&status.retiring));
+        let pending = status.and_then(|status| status.pending.as_ref()).map(|it| it.account.clone());
+        let written = registrations.filter_map(|it| it.account.clone()).chain(pending);
         let links = Links {
             secret: Named { namespace: own.namespace.clone(), name: object.spec.secret_ref.name.clone() },
-            accounts: object.account_name().into_iter().chain(registered).collect(),
+            accounts: object.account_name().into_iter().chain(written).collect(),
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
             stake: Stake {
-                is_registered: object
-                    .status
-                    .as_ref()
+                is_registered: status
                     .is_some_and(|status| status.registration.is_some() || status.pending.is_some()),
                 could_register: object.is_verified()
                     && object.may_create()

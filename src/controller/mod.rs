@@ -20,6 +20,7 @@ mod observed;
 mod pass;
 mod report;
 mod scope;
+mod sightings;
 mod sources;
 mod status;
 mod triggers;
@@ -36,6 +37,7 @@ pub use self::events::Events;
 pub use self::index::Index;
 pub use self::observed::Rules;
 pub use self::scope::Scope;
+pub use self::sightings::Sightings;
 pub use self::watches::{Scopes, Watches};
 
 /// Runs all loops until `context.stop` is cancelled and the passes under way have ended.

@@ -16,7 +16,7 @@ use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};
 use crate::resources::{AccountName, DeletionPolicy, MicrosoftGraphCredential};
 use crate::secret::SecretText;
-use crate::woodpecker::{RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Entry, RemoteAccount, RemoteIdentity};
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
@@ -26,6 +26,8 @@ pub struct Gathered {
     pub secret: Option<SecretText>,
     /// The account that works.
     pub account: Option<Arc<RemoteAccount>>,
+    /// The account of the first registration that still has to be removed, where it works.
+    pub retiring_account: Option<Arc<RemoteAccount>>,
     /// The object's claim on its app at that account, taken before a create.
     pub claimant: Option<(ClaimKey, Claimant)>,
 }
@@ -42,7 +44,14 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
     } else {
         source::read(context, &object, &status).await?
     };
-    let (target, account) = target(context, &object).await?;
+    let (target, account) = target(context, &object, where_to_act(&object)).await?;
+    let (retiring_target, retiring_account) = match status.retiring.first() {
+        Some(first) => {
+            let (target, account) = self::target(context, &object, first.account.clone()).await?;
+            (Some(target), account)
+        }
+        None => (None, None),
+    };
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
         .and_then(|identity| Some((claim_key(&object, identity), claimant(context, &object, identity)?)));
@@ -51,31 +60,60 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         .map_or(Claim::Ours, |(key, ours)| entitled(ours, &rivals(context, &object, &key.account)));
     let namespace_deleted_at =
         if may_have_to_wait(&object) { namespace_deleted_at(context, &own.namespace).await? } else { None };
+    let seen = account.as_ref().and_then(|account| seen(context, &object, account));
+    let settles_in = context.sightings.settles_in(&object, context.rules.timing.create_settle);
     let observed = Observed {
         object,
         written: status.clone(),
         status,
         source,
         target,
+        retiring_target,
+        seen,
+        settles_in,
         claim,
         namespace_deleted_at,
         account_changed: context.accounts.take_news(own),
         learnt: Learnt::default(),
     };
-    Ok(Some(Gathered { observed, secret, account, claimant }))
+    Ok(Some(Gathered { observed, secret, account, retiring_account, claimant }))
 }
 
-/// The destination: that of the spec, or for a deleted object that of its registration.
+/// The account that the next step is about: that of a create under way, else that of the spec, or for a
+/// deleted object that of its registration.
+fn where_to_act(object: &MicrosoftGraphCredential) -> Option<AccountName> {
+    let status = object.status.as_ref();
+    let pending = status.and_then(|status| Some(status.pending.as_ref()?.account.clone()));
+    let registered = status.and_then(|status| status.registration.as_ref()?.account.clone());
+    let wanted = object.account_name();
+    pending.or(if object.is_deleted() { registered.or(wanted) } else { wanted })
+}
+
+/// What the account's last listing holds for the app, without asking. What it lacks and a request has shown
+/// to be there counts as listed.
+fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAccount) -> Option<Vec<Entry>> {
+    let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
+    let is_known_to_be_there = registration.is_some_and(|registration| {
+        let name = registration.account.as_ref();
+        name.is_some_and(|name| context.accounts.is_present(name, registration.credential_id))
+    });
+    if is_known_to_be_there {
+        return None;
+    }
+    // Before all credentials are known nothing can be told from what is missing.
+    let entries = account
+        .last_listing(context.rules.timing.listing_interval * 2)
+        .filter(|_| context.scopes.are_credentials_listed())?;
+    let spec = &object.spec;
+    Some(entries.into_iter().filter(|entry| entry.is_for(&spec.tenant_id, &spec.client_id)).collect())
+}
+
+/// How a named account can be reached.
 async fn target(
     context: &Context,
     object: &MicrosoftGraphCredential,
+    wanted: Option<AccountName>,
 ) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
-    let registered = object.status.as_ref().and_then(|status| status.registration.as_ref()?.account.clone());
-    let wanted = if object.is_deleted() {
-        registered.or_else(|| object.account_name())
-    } else {
-        object.account_name()
-    };
     let Some(name) = wanted else { return Ok((Target::Store, None)) };
     let lookup = context.accounts.look_up(&context.client, &name, object.namespace_name()).await;
     Ok(match lookup.map_err(PassError::ReadAccount)? {
@@ -83,10 +121,10 @@ async fn target(
         Lookup::NotSeenYet => (Target::NotSeenYet(name), None),
         Lookup::NotAllowed => (Target::NotAllowed(name), None),
         Lookup::NotReady => (Target::NotReady(name), None),
-        Lookup::Ready(account) => {
-            let identity = account.identity();
+        Lookup::Ready { remote, may_create } => {
+            let identity = remote.identity();
             let (base_url, company_id) = (identity.base_url.as_str().to_owned(), identity.company_id);
-            (Target::Ready(ReadyTarget { account: name, base_url, company_id }), Some(account))
+            (Target::Ready(ReadyTarget { account: name, base_url, company_id, may_create }), Some(remote))
         }
     })
 }

@@ -50,6 +50,11 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
         tracing::debug!(?action, "step");
         match act::act(context, gathered, &action).await? {
             Step::Done => {}
+            Step::Again => {
+                let own = Named::of(&gathered.observed.object);
+                context.calls.credential(&own.namespace, &own.name);
+                return Ok(Outcome { result: "requeue", again_in: context.rules.timing.resync });
+            }
             Step::ObjectGone => return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync }),
         }
     }
@@ -79,7 +84,7 @@ fn give_up_claim(context: &Context, gathered: &Gathered) {
 async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Result<Outcome, PassError> {
     let result = match rest.standing {
         Standing::Settled => "success",
-        Standing::Waiting | Standing::Suspended | Standing::Gone => "requeue_after",
+        Standing::Waiting | Standing::Settling | Standing::Suspended | Standing::Gone => "requeue_after",
         Standing::SourceUnusable | Standing::NotProven(_) | Standing::Blocked(_) | Standing::Failed(_) => {
             "unmet"
         }

@@ -138,6 +138,7 @@ fn plan_next_attempt(
         Retry::WhenDue
         | Retry::AsPlanned
         | Retry::WhenCalled
+        | Retry::Settle(_)
         | Retry::Look(_)
         | Retry::Stalled(Duration::MAX) => None,
         Retry::Stalled(delay) => Some(delay),
@@ -210,7 +211,7 @@ fn again_in(
         let reported = Observed { status: status.clone(), ..observed.clone() };
         times.extend(verification_due_at(&reported, source));
     }
-    if let Retry::Look(again_in) = rest.retry {
+    if let Retry::Look(again_in) | Retry::Settle(again_in) = rest.retry {
         times.push(now + again_in);
     }
     if let Some(expires_at) = conditions::expires_at(status, observed) {

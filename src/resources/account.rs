@@ -134,6 +134,15 @@ pub struct WoodpeckerAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<i32>,
 
+    /// Keyed fingerprint of the API key with which the account was last found to be the right one, by which
+    /// a key of another account is noticed: `<key id>:<hex>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_fingerprint: Option<String>,
+
+    /// Value of the annotation `graph-credentials.io/acknowledge-gone` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_acknowledged: Option<String>,
+
     /// The conditions: Ready, and while they hold Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]

@@ -58,6 +58,11 @@ impl RemoteAccount {
         Ok(self.lane.enter().await?)
     }
 
+    /// The last listing, if it is at most so old; asks for nothing.
+    pub fn last_listing(&self, max_age: Duration) -> Option<Vec<Entry>> {
+        self.listing.entries(max_age)
+    }
+
     /// Everything that the account holds, from a listing at most `max_age` old with our own later writes
     /// applied; a request is sent only where there is none.
     pub async fn list(&self, max_age: Duration) -> Result<Vec<Entry>, ApiError> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::account::RemoteIdentity;
@@ -20,8 +21,10 @@ pub struct Entry {
     pub tenant: String,
     /// Client id of its app, lower case.
     pub client: String,
-    /// Its name.
+    /// Its name; empty where the listing shows none.
     pub name: String,
+    /// When its secret expires, where the listing says so in a form that can be read.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The listings of all remote accounts.
@@ -38,6 +41,11 @@ pub(super) struct Listing(Arc<Mutex<Option<Taken>>>);
 struct Taken {
     at: Instant,
     entries: Vec<Entry>,
+}
+
+/// The mark of a create as it stands in the name that it gives.
+pub fn mark(token: &str) -> String {
+    format!("[{token}]")
 }
 
 // === impl Listings ===
@@ -90,6 +98,11 @@ impl Entry {
     pub fn is_for(&self, tenant: &TenantId, client: &ClientId) -> bool {
         self.tenant == tenant.as_str() && self.client == client.as_str()
     }
+
+    /// Whether its name carries the mark of a create.
+    pub fn carries(&self, token: &str) -> bool {
+        self.name.contains(&mark(token))
+    }
 }
 
 impl From<Credential> for Entry {
@@ -99,6 +112,7 @@ impl From<Credential> for Entry {
             tenant: credential.tenant_id.trim().to_ascii_lowercase(),
             client: credential.client_id.trim().to_ascii_lowercase(),
             name: credential.name.unwrap_or_default(),
+            expires_at: credential.secret_expires_at.and_then(|text| text.trim().parse().ok()),
         }
     }
 }

@@ -134,7 +134,9 @@ async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
         .await;
     assert_eq!(stage.woodpecker.writes("agency"), 0);
     stage.woodpecker.heal();
-    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
+    stage.wait_until_ready("sales-eu").await;
+    let ops: Vec<Op> = stage.woodpecker.requests("agency").iter().map(|request| request.op).collect();
+    assert!(!ops.contains(&Op::Create), "it was there: {ops:?}");
 }
 
 #[tokio::test]

@@ -1,58 +1,10 @@
 //! Promise 2: exactly one registration, none leaked, none of a stranger's touched.
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
-use kit::woodpecker::{Credential, Fault, Op};
+use kit::woodpecker::{Fault, Op};
 use serde_json::json;
 
-use crate::stage::{A_WHILE, CLIENT, EXPIRY, Stage, TENANT, condition, message};
-
-#[tokio::test]
-async fn an_app_that_the_account_holds_already_is_refused_and_left_alone() {
-    let stage = Stage::set().await;
-    let stranger = Credential::new(&TENANT.to_uppercase(), CLIENT, "somebody's", EXPIRY, "by hand");
-    let id = stage.woodpecker.put("agency", stranger);
-    stage.credential("sales-eu", json!({})).await;
-    let object =
-        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
-    assert!(message(&object, ConditionType::Registered).contains(&id.to_string()));
-    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "TokenIssued");
-    assert_eq!(stage.woodpecker.writes("agency"), 0);
-    assert!(stage.woodpecker.secret_matches("agency", id, "somebody's"));
-
-    stage.woodpecker.remove("agency", id);
-    stage.wait_until_ready("sales-eu").await;
-}
-
-#[tokio::test]
-async fn a_create_of_unknown_outcome_is_never_posted_over_not_even_after_a_restart() {
-    for fault in [
-        Fault::ProcessedThenReset,
-        Fault::ProcessedThen500,
-        Fault::ProcessedThenTruncated,
-        Fault::Http500Before,
-    ] {
-        let mut stage = Stage::set().await;
-        stage.woodpecker.fail_next(Op::Create, 1, fault.clone());
-        stage.credential("sales-eu", json!({})).await;
-        let object = stage
-            .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
-            .await;
-        let pending = object.status.as_ref().unwrap().pending.clone().expect("the intent stays");
-        let text = message(&object, ConditionType::Registered);
-        assert!(text.contains(&pending.token) && text.contains("delete this object"), "{text}");
-        assert!(stage.remote().iter().all(|held| held.name.ends_with(&format!("[{}]", pending.token))));
-
-        stage.stop_operator().await;
-        stage.start_operator().await;
-        stage.secret("unrelated", &[("a", "b")]).await;
-        tokio::time::sleep(A_WHILE).await;
-        let object = stage.read("sales-eu").await;
-        assert_eq!(object.status.unwrap().pending, Some(pending));
-        let creates =
-            stage.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count();
-        assert_eq!(creates, 1, "{fault:?}");
-    }
-}
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition, message};
 
 #[tokio::test]
 async fn a_refused_create_leaves_no_intent_and_is_made_when_the_cause_is_gone() {

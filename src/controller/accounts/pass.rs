@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
 
-use super::Known;
 use super::open::open;
-use super::report::{Verdict, counts, problem, report};
+use super::report::{Findings, Verdict, problem, report};
+use super::{Known, agreement};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
@@ -17,7 +17,7 @@ use crate::controller::scope::GuardedAccount;
 use crate::controller::status::{ApplyError, apply};
 use crate::controller::{backoff, invalid, jitter};
 use crate::resources::conditions::Reason;
-use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
+use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::{ApiError, Entry, RemoteAccount};
 
@@ -42,13 +42,15 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         }
     };
     let listed = match &opened {
-        Ok(remote) => Some(list(context, &name, remote).await),
+        Ok(remote) => Some(list(context, &object, &name, remote).await),
         Err(_) => None,
     };
+    let mut findings = Findings::default();
     let verdict = match (&opened, &listed) {
         (Err(problem), _) => Verdict::Unusable(problem.clone()),
         (Ok(_), Some(Err(error))) => Verdict::of_failure(error),
-        (Ok(_), Some(Ok(_)) | None) => Verdict::Ready,
+        (Ok(remote), Some(Ok(entries))) => agreement::judge(context, &object, remote, entries, &mut findings),
+        (Ok(_), None) => Verdict::Ready,
     };
     if matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name) {
         return Ok(Outcome { result: verdict.result(), again_in: backoff::delay(timing, 1, &uid) });
@@ -56,10 +58,13 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let known = known(context, &object, &name, &verdict, opened.ok());
     let failures = known.failures;
     keep(context, &name, &uid, known);
-    let entries = listed.as_ref().and_then(|listed| listed.as_ref().ok());
-    write(context, &api, &object, &name, &verdict, entries).await?;
+    if let Some(Ok(entries)) = &listed {
+        findings.counts = agreement::count(context, &name, entries);
+        agreement::wake_who_differs(context, &name, entries);
+    }
+    write(context, &api, &object, &verdict, findings).await?;
     let again_in = match verdict {
-        Verdict::Ready => jitter::shorten(&uid, timing.listing_interval, 20),
+        Verdict::Ready | Verdict::Incomplete(_) => jitter::shorten(&uid, timing.listing_interval, 20),
         Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
         // A key may be refused for a moment; a Secret that changes calls at once.
         Verdict::Unusable(_) => timing.listing_interval,
@@ -81,23 +86,39 @@ pub async fn broken(
 
 async fn list(
     context: &Context,
+    object: &WoodpeckerAccount,
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
 ) -> Result<Vec<Entry>, ApiError> {
-    let listed = remote.list(listing_age(context, name, remote)).await;
+    let listed = remote.list(listing_age(context, object, name, remote)).await;
     if let Err(error) = &listed {
         tracing::warn!(error = chain(error), "listing the account's credentials failed");
     }
     listed
 }
 
-/// A listing of the interval serves all objects; a new key or an earlier failure wants a new one.
-fn listing_age(context: &Context, name: &AccountName, remote: &Arc<RemoteAccount>) -> Duration {
+/// A listing of the interval serves all objects; a new key, an earlier failure or a request wants a new one.
+fn listing_age(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+    remote: &Arc<RemoteAccount>,
+) -> Duration {
     let known = context.accounts.lock();
     let Some(known) = known.get(name) else { return Duration::ZERO };
     let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
-    let interval = context.rules.timing.listing_interval;
-    if is_same && known.is_ready && known.failures == 0 { interval * 9 / 10 } else { Duration::ZERO }
+    let is_well = known.is_ready && known.may_create && known.failures == 0;
+    let is_requested = known.requested != requested(object);
+    if is_same && is_well && !is_requested {
+        context.rules.timing.listing_interval * 9 / 10
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// The request for a pass by annotation.
+fn requested(object: &WoodpeckerAccount) -> Option<String> {
+    object.annotations().get(RECONCILE_REQUESTED_AT).cloned()
 }
 
 /// What is known of the account after this look at it.
@@ -111,7 +132,7 @@ fn known(
     let accounts = context.accounts.lock();
     let before = accounts.get(name);
     let failures = match verdict {
-        Verdict::Ready | Verdict::Unusable(_) => 0,
+        Verdict::Ready | Verdict::Incomplete(_) | Verdict::Unusable(_) => 0,
         Verdict::Postponed(_) | Verdict::Unreachable(_) => {
             before.map_or(0, |known| known.failures).saturating_add(1)
         }
@@ -119,11 +140,19 @@ fn known(
     // Woodpecker being out of reach says nothing against the key: each request finds out for itself.
     let is_ready = !matches!(verdict, Verdict::Unusable(_));
     let remote = remote.or_else(|| before.and_then(|known| known.remote.clone()));
-    Known { spec: Some(object.spec.clone()), remote, is_ready, failures }
+    let may_create = is_ready && !matches!(verdict, Verdict::Incomplete(_));
+    Known {
+        spec: Some(object.spec.clone()),
+        remote,
+        is_ready,
+        may_create,
+        failures,
+        requested: requested(object),
+    }
 }
 
 fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
-    Known { spec, remote: None, is_ready: false, failures: 0 }
+    Known { spec, remote: None, is_ready: false, may_create: false, failures: 0, requested: None }
 }
 
 /// Keeps what credentials ask for, and wakes them where their answer changed.
@@ -145,21 +174,12 @@ async fn write(
     context: &Context,
     api: &Api<WoodpeckerAccount>,
     object: &WoodpeckerAccount,
-    name: &AccountName,
     verdict: &Verdict,
-    listing: Option<&Vec<Entry>>,
+    findings: Findings,
 ) -> Result<(), PassError> {
-    let managed = context.accounts.managed_ids(name);
-    let is_named = |entry: &Entry| {
-        let (tenant, client) = (entry.tenant.parse(), entry.client.parse());
-        matches!((tenant, client), (Ok(tenant), Ok(client)) if !context.index.credentials_for(&tenant, &client).is_empty())
-    };
-    let counts = listing
-        .filter(|_| context.scopes.are_credentials_listed())
-        .map(|entries| counts(entries, &managed, is_named));
     let before = object.status.clone().unwrap_or_default();
-    let report =
-        report(&before, object.metadata.generation.unwrap_or_default(), verdict, counts, Timestamp::now());
+    let generation = object.metadata.generation.unwrap_or_default();
+    let report = report(&before, generation, verdict, findings, Timestamp::now());
     if report.status == before && object.status.is_some() {
         return Ok(());
     }

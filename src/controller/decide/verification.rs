@@ -29,11 +29,20 @@ pub enum Proven {
 
 /// Judges the source's secret by the proof of this pass, or else by that of an earlier one.
 pub fn judge(observed: &Observed, rules: &Rules, now: Timestamp) -> Proven {
-    let Some(source) = observed.usable_source() else { return Proven::Needed };
     let policy = effective_policy(observed, rules);
     if policy == VerificationPolicy::Disabled {
         return Proven::Yes;
     }
+    judge_by(observed, rules, policy, now)
+}
+
+/// The same whatever the policy: a token was issued for the very secret.
+pub(super) fn judge_strictly(observed: &Observed, rules: &Rules, now: Timestamp) -> Proven {
+    judge_by(observed, rules, VerificationPolicy::Required, now)
+}
+
+fn judge_by(observed: &Observed, rules: &Rules, policy: VerificationPolicy, now: Timestamp) -> Proven {
+    let Some(source) = observed.usable_source() else { return Proven::Needed };
     if let Some(proof) = &observed.learnt.proof {
         return judge_proof(observed, rules, proof, policy, now);
     }

@@ -11,9 +11,12 @@ use serde_json::json;
 use super::{Report, report};
 use crate::controller::decide::{Decision, Standing, decide};
 use crate::controller::observed::testing::{
-    account, deleted, fresh, issued, not_issued, now, refused, rotated, rules, seen, settled,
+    account, deleted, fresh, issued, not_issued, now, pending, refused, registration, rotated, rules, seen,
+    settled,
 };
-use crate::controller::observed::{Claim, Learnt, Listed, Observed, Problem, Proof, Source, Target};
+use crate::controller::observed::{
+    Claim, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Source, Target,
+};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
 use crate::resources::Registration;
@@ -61,7 +64,6 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
-        FailureKind::Gone,
         FailureKind::Foreign,
         FailureKind::SecretRefused,
         FailureKind::Refused { status: 422, word: Some("WORD".into()) },
@@ -77,9 +79,11 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
 }
 
 fn listings() -> impl Strategy<Value = Option<Listed>> {
-    let entry = Entry { id: 7, tenant: String::new(), client: String::new(), name: String::new() };
-    let listed = (select(vec![vec![], vec![entry]]), any::<bool>())
-        .prop_map(|(entries, is_fresh)| Listed { entries, is_fresh });
+    let entry =
+        Entry { id: 7, tenant: String::new(), client: String::new(), name: String::new(), expires_at: None };
+    let freshness = select(vec![Freshness::Any, Freshness::Fresh, Freshness::Anew]);
+    let listed = (select(vec![vec![], vec![entry]]), freshness)
+        .prop_map(|(entries, freshness)| Listed { entries, freshness });
     proptest::option::of(listed)
 }
 
@@ -126,7 +130,21 @@ prop_compose! {
         removed in proptest::bool::weighted(0.1),
         namespace_minutes in proptest::option::of(0_u64..20),
         failures in proptest::option::of(1_i32..60),
+        pending_settles_in in proptest::option::weighted(0.2, 0_u64..120),
+        seen in proptest::option::weighted(0.3, select(vec![vec![], vec![22_334_455], vec![22_334_455, 9]])),
+        probe in proptest::option::weighted(0.2, select(vec![Probe::Present, Probe::Gone])),
+        retiring in proptest::bool::weighted(0.1),
     ) -> Observed {
+        if let (Some(seconds), false) = (pending_settles_in, observed.target == Target::Store) {
+            observed.status.pending = Some(pending("t0ken", &[]));
+            observed.settles_in = Duration::from_secs(seconds / 10 * 10);
+        }
+        if retiring && observed.status.registration.is_some() {
+            observed.status.retiring = vec![registration()];
+            observed.retiring_target = Some(observed.target.clone());
+        }
+        let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abc]".into(), expires_at: None };
+        observed.seen = seen.map(|ids: Vec<i64>| ids.into_iter().map(named).collect());
         if observed.target != Target::Store && let Some(target) = target {
             observed.target = target;
         }
@@ -148,7 +166,11 @@ prop_compose! {
         // Only a usable secret is proved, and only a proved one reaches the destination.
         if observed.usable_source().is_some() && !observed.object.spec.is_suspended() {
             let (listed, failure) = if proof.is_some() { (listed, failure) } else { (None, None) };
-            observed.learnt = Learnt { proof, listed, failure, removed: false };
+            observed.learnt = Learnt { proof, listed, failure, probe, ..Learnt::default() };
+        }
+        // Before a create under way has settled, nothing is tried.
+        if observed.status.pending.is_some() && !observed.settles_in.is_zero() {
+            observed.learnt = Learnt::default();
         }
         observed.status.consecutive_failures = failures;
         observed.status.next_attempt_at = failures.map(|_| Time(now() - Duration::from_secs(1)));

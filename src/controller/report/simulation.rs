@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::report;
-use crate::controller::decide::{Action, Decision, Freshness, decide};
+use crate::controller::decide::{Action, Decision, decide};
 use crate::controller::observed::testing::{fresh, issued, not_issued, now, refused, rules, settled};
 use crate::controller::observed::{Learnt, Listed, Observed, Proof, Source};
 use crate::destination::{Failure, FailureKind, Operation};
@@ -57,8 +57,7 @@ fn live(mut observed: Observed, world: &World, time: Duration) -> Diary {
                     observed.learnt.proof = Some(Proof { at, ..(world.proof)() });
                 }
                 Decision::Act(Action::List(freshness)) => {
-                    let is_fresh = freshness == Freshness::Fresh;
-                    observed.learnt.listed = Some(Listed { entries: vec![], is_fresh });
+                    observed.learnt.listed = Some(Listed { entries: vec![], freshness });
                 }
                 Decision::Act(Action::Create | Action::Update) => {
                     diary.calls.push(at);
