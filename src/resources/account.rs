@@ -145,6 +145,7 @@ pub struct WoodpeckerAccountStatus {
 
     /// The conditions: Ready, and while they hold Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

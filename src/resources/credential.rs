@@ -5,7 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::duration::KubeDuration;
+use super::date_time;
+use super::duration::{self, KubeDuration};
 use super::ids::{ClientId, GUID_RULE, TenantId};
 use super::status::MicrosoftGraphCredentialStatus;
 
@@ -81,8 +82,8 @@ use super::status::MicrosoftGraphCredentialStatus;
     validation = Rule::new("has(self.destination.store) == has(oldSelf.destination.store)")
         .message("the kind of spec.destination is immutable: make a new object for the other destination and delete this one")
         .field_path(".destination"),
-    validation = Rule::new("!has(self.expiryWarning) || (duration(self.expiryWarning) >= duration('1h') && duration(self.expiryWarning) <= duration('8760h'))")
-        .message("spec.expiryWarning must lie between 1h and 8760h, such as 720h")
+    validation = Rule::new(duration::rule("self.expiryWarning", "1h", "8760h"))
+        .message("spec.expiryWarning must be a duration between 1h and 8760h in hours, minutes and seconds, such as 720h or 36h30m")
         .field_path(".expiryWarning")
 )]
 pub struct MicrosoftGraphCredentialSpec {
@@ -119,9 +120,10 @@ pub struct MicrosoftGraphCredentialSpec {
     /// The Secret, in this namespace, that holds the client secret and when it expires.
     pub secret_ref: SecretRef,
 
-    /// When the client secret expires, RFC 3339 with offset. Used only where the Secret has no expiry key:
+    /// When the client secret expires, RFC 3339 with offset, such as `2027-11-28T23:59:59Z`. Used only where the Secret has no expiry key:
     /// the Secret's own wins, for it changes together with the secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
     pub secret_expires_at: Option<Time>,
 
     /// Where the credential goes: exactly one of `woodpecker` and `store`. The kind is immutable.
@@ -279,8 +281,8 @@ pub enum AdoptionPolicy {
 /// How the secret is proved at Microsoft.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('15m') && duration(self.interval) <= duration('720h'))")
-    .message("spec.verification.interval must lie between 15m and 720h, such as 24h")
+#[x_kube(validation = Rule::new(duration::rule("self.interval", "15m", "720h"))
+    .message("spec.verification.interval must be a duration between 15m and 720h in hours, minutes and seconds, such as 24h or 1h30m")
     .field_path(".interval"))]
 pub struct Verification {
     /// Whether a proof is needed; the schema shows the text of [`VerificationPolicy`].

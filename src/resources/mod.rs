@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod conditions;
 pub mod crds;
 mod credential;
+pub mod date_time;
 mod defaults;
 pub mod duration;
 mod ids;

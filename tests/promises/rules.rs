@@ -1,6 +1,8 @@
 //! The rules of the CRDs, asked of the API server and, for those in CEL, of the same rules client-side: each
 //! refusal names the field, the problem and the cure.
 
+mod readable;
+
 use graph_credential_operator::resources::{
     MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount,
 };
@@ -50,14 +52,29 @@ async fn a_credential_with_a_bad_field_is_refused_with_field_problem_and_cure() 
             json!({"secretRef": {"expiresAtKey": "a b"}}),
             ["spec.secretRef.expiresAtKey", "must be a key", "letters"],
         ),
-        (json!({"secretExpiresAt": "2027-11-28"}), ["spec.secretExpiresAt", "date-time", "must be"]),
+        (
+            json!({"secretExpiresAt": "2027-11-28"}),
+            ["spec.secretExpiresAt", "must be a date with time", "such as"],
+        ),
         (
             json!({"expiryWarning": "30m"}),
-            ["spec.expiryWarning", "must lie between 1h and 8760h", "such as 720h"],
+            ["spec.expiryWarning", "must be a duration between 1h and 8760h", "such as 720h"],
         ),
         (
             json!({"verification": {"interval": "1m"}}),
-            ["spec.verification.interval", "between 15m and 720h", "such as 24h"],
+            ["spec.verification.interval", "must be a duration between 15m and 720h", "such as 24h"],
+        ),
+        (
+            json!({"secretExpiresAt": "2027-02-29T00:00:00Z"}),
+            ["spec.secretExpiresAt", "must be a date with time", "such as"],
+        ),
+        (
+            json!({"expiryWarning": "+720h"}),
+            ["spec.expiryWarning", "must be a duration between 1h and 8760h", "such as 720h"],
+        ),
+        (
+            json!({"verification": {"interval": "1 day"}}),
+            ["spec.verification.interval", "hours, minutes and seconds", "such as 24h"],
         ),
         (
             json!({"verification": {"policy": "Never"}}),
