@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::date_time;
 use super::duration::{self, KubeDuration};
-use super::ids::{ClientId, GUID_RULE, TenantId};
+use super::ids::{ClientId, GUID_RULE, REMOTE_ID_RULE, SUBDOMAIN_RULE, TenantId};
 use super::status::MicrosoftGraphCredentialStatus;
 
 /// A Microsoft Graph app-only credential: an Entra app's client secret, proved at Microsoft and kept
@@ -127,6 +127,8 @@ pub struct MicrosoftGraphCredentialSpec {
     pub secret_expires_at: Option<Time>,
 
     /// Where the credential goes: exactly one of `woodpecker` and `store`. The kind is immutable.
+    #[x_kube(validation = Rule::new("has(self.woodpecker) != has(self.store)")
+        .message("spec.destination must have exactly one of woodpecker and store: add one of them, or remove the other"))]
     pub destination: Destination,
 
     /// How the secret is proved at Microsoft. Unset means policy `Required`, every 24h.
@@ -182,7 +184,7 @@ pub enum DeletionPolicy {
 pub struct SecretRef {
     /// Name of the Secret, in the namespace of this object.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    #[x_kube(validation = Rule::new(SUBDOMAIN_RULE)
         .message("spec.secretRef.name must be the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'"))]
     pub name: String,
 
@@ -233,12 +235,16 @@ pub struct StoreDestination {}
 pub struct AccountRef {
     /// Name of the `WoodpeckerAccount`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new(SUBDOMAIN_RULE)
+        .message("spec.destination.woodpecker.accountRef.name must be the name of a WoodpeckerAccount: lower-case letters, digits, '-' and '.'"))]
     pub name: String,
 
     /// Namespace of the `WoodpeckerAccount`, which must list the object's namespace in
     /// `allowedNamespaces`. Unset means the namespace of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("spec.destination.woodpecker.accountRef.namespace must be the name of a namespace: lower-case letters, digits and '-'; leave it out for this one"))]
     pub namespace: Option<String>,
 }
 
@@ -256,7 +262,8 @@ pub struct Adoption {
     /// Id of the credential to adopt, needed where the account holds several for the app. Unset means the
     /// only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[x_kube(validation = Rule::new(REMOTE_ID_RULE)
+        .message("adoption.credentialId must be a positive number below 2^53: see the id of the credential in Woodpecker's listing"))]
     pub credential_id: Option<i64>,
 
     /// Whether deletion policy `Delete` applies to an adopted credential too. Unset means false: what this

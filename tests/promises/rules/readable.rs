@@ -13,23 +13,12 @@ use serde_json::{Value, json};
 
 use crate::stage::{CLIENT, EXPIRY, Stage, TENANT};
 
-/// For fields that hold text: durations, times and names, right and nearly right.
-const TEXTS: &[&str] = &[
-    "",
-    " ",
-    "x",
-    "X",
-    "-",
-    "a b",
-    "a/b",
-    "\u{0}",
-    "ä",
-    "null",
-    "true",
-    "0",
-    "1",
-    "1h\n",
-    // --- durations
+/// For fields that hold text.
+const TEXTS: &[&str] =
+    &["", " ", "x", "X", "-", "a b", "a/b", "\u{0}", "ä", "null", "true", "0", "1", "1h\n"];
+
+/// For fields that hold a duration.
+const DURATIONS: &[&str] = &[
     "24h",
     "+24h",
     "-24h",
@@ -59,7 +48,10 @@ const TEXTS: &[&str] = &[
     "9999999h",
     "1e2h",
     "24",
-    // --- times
+];
+
+/// For fields that hold a time.
+const TIMES: &[&str] = &[
     "2027-11-28T23:59:59Z",
     "2027-11-28t23:59:59z",
     "2027-11-28 23:59:59Z",
@@ -247,7 +239,7 @@ fn variants(whole: &Value, path: &str, covered: &mut Vec<String>) -> Vec<(String
     let here = whole.pointer(path).unwrap();
     covered.push(path.to_owned());
     let odd: Vec<Value> = match here {
-        Value::String(_) => TEXTS.iter().copied().map(Value::from).collect(),
+        Value::String(text) => odd_texts(text).map(Value::from).collect(),
         Value::Number(_) => NUMBERS.iter().map(|text| serde_json::from_str(text).unwrap()).collect(),
         _ => Vec::new(),
     };
@@ -275,6 +267,16 @@ fn variants(whole: &Value, path: &str, covered: &mut Vec<String>) -> Vec<(String
         variants.extend(self::variants(whole, &format!("{path}/{key}"), covered));
     }
     variants
+}
+
+/// Odd texts for a field in which `text` is none.
+fn odd_texts(text: &str) -> impl Iterator<Item = &'static str> {
+    let more = match text {
+        EXPIRY => TIMES,
+        "24h" | "720h" => DURATIONS,
+        _ => &[],
+    };
+    TEXTS.iter().chain(more).copied()
 }
 
 /// Every place that the CRD knows below spec and status; `0` stands for the items of a list.
