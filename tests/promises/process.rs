@@ -55,6 +55,8 @@ fn a_bad_flag_is_named_with_its_cure() {
         ),
         (vec!["run", "--listen", "8080"], "--listen", "ADDRESS:PORT"),
         (vec!["run", "--propagation-window", "1d"], "--propagation-window", "720h"),
+        (vec!["run", "--propagation-window", "24h1s"], "--propagation-window", "at most 24h"),
+        (vec!["run", "--propagation-window", "99999999h"], "--propagation-window", "such as 20m"),
         (vec!["run", "--time-scale", "0"], "--time-scale", "1..="),
         (vec!["walk"], "walk", "--help"),
     ] {
