@@ -10,7 +10,7 @@ use kit::woodpecker::{Fault, Op};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::stage::{EXPIRY, Stage, TENANT, eventually, grant_everything};
+use crate::stage::{API_KEY, EXPIRY, Stage, TENANT, eventually, grant_everything};
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
@@ -121,6 +121,27 @@ async fn missing_crds_are_waited_for_and_named_by_readiness() {
     })
     .await;
     stage.stop_operator().await;
+}
+
+#[tokio::test]
+async fn log_lines_can_be_text_for_people_and_hold_no_secret_either() {
+    let mut stage = Stage::bare().await;
+    stage.log_filter = "debug";
+    stage.extra_args = vec!["--log-format".into(), "text".into()];
+    stage.spawn_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.operator.as_mut().unwrap().stop().await.unwrap();
+    let log = stage.log();
+    let line = log.lines().find(|line| line.contains("serving probes and metrics")).expect(&log);
+    assert!(line.contains(" INFO ") && line.contains("address=127.0.0.1:"), "{line}");
+    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_err()), "no line is JSON:\n{log}");
+    assert!(!log.contains('\u{1b}'), "no colours in a file:\n{log}");
+    for secret in ["s3cret-one", API_KEY] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
 }
 
 #[tokio::test]
