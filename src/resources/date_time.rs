@@ -27,14 +27,12 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }
-    match text.parse::<Timestamp>() {
-        Ok(at) => Some(at.min(LATEST)),
-        Err(_) => {
-            let pieces = Pieces::parse(text).ok()?;
-            let is_whole = pieces.time().is_some() && pieces.offset().is_some();
-            (is_whole && pieces.date().year() >= LATEST_YEAR).then_some(LATEST)
-        }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at.min(LATEST));
     }
+    let pieces = Pieces::parse(text).ok()?;
+    let is_whole = pieces.time().is_some() && pieces.offset().is_some();
+    (is_whole && pieces.date().year() >= LATEST_YEAR).then_some(LATEST)
 }
 
 const LATEST_YEAR: i16 = 9999;
