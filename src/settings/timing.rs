@@ -13,7 +13,8 @@ pub struct Timing {
     pub woodpecker_call: Duration,
     /// Until a connection to either stands.
     pub connect: Duration,
-    /// Until the Kubernetes API server has sent the headers of an answer; kube itself would wait for ever.
+    /// Until the Kubernetes API server has sent the headers of an answer, and all of it where that is no watch; kube
+    /// itself would wait for ever.
     pub kube_headers: Duration,
     /// What must be left of a lease beyond the longest call before a call may start.
     pub margin: Duration,
