@@ -1,5 +1,6 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
+mod brief_watch;
 mod short_lived;
 mod whole_answer;
 
@@ -10,6 +11,7 @@ use kube::config::{Config, InferConfigError};
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
+use self::brief_watch::BriefWatchLayer;
 use self::short_lived::ShortLivedLayer;
 use self::whole_answer::WholeAnswerLayer;
 use crate::settings::{RunSettings, Timing};
@@ -49,6 +51,7 @@ pub async fn connect(settings: &RunSettings, timing: &Timing) -> Result<Cluster,
     let client = ClientBuilder::try_from(config)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
         .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
+        .with_layer(&BriefWatchLayer { brief: timing.watch_brief, longest: timing.watch_reopen })
         .with_layer(&TimeoutLayer::new(timing.kube_headers))
         .build();
     tracing::info!(namespace, "the operator's own objects live in this namespace");
