@@ -120,8 +120,8 @@ pub struct MicrosoftGraphCredentialSpec {
     /// The Secret, in this namespace, that holds the client secret and when it expires.
     pub secret_ref: SecretRef,
 
-    /// When the client secret expires, RFC 3339 with offset, such as `2027-11-28T23:59:59Z`. Used only where the Secret has no expiry key:
-    /// the Secret's own wins, for it changes together with the secret.
+    /// When the client secret expires, RFC 3339 with offset, such as `2027-11-28T23:59:59Z`. Used only where
+    /// the Secret has no expiry key: the Secret's own wins, for it changes together with the secret.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
     #[schemars(schema_with = "date_time::optional_schema")]
     pub secret_expires_at: Option<Time>,
