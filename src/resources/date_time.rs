@@ -11,7 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// The last time there is, 9999-01-01T00:00:00Z, for which every later one is taken: people write `9999-12-31` for
-/// "never", which jiff cannot hold. A year is left, so that adding a wait to a time of an object cannot overflow.
+/// "never", which jiff cannot hold. Eleven months are left, so that adding a wait to a time of an object cannot overflow.
 pub const LATEST: Timestamp = Timestamp::constant(253_370_764_800, 0);
 
 /// CEL for RFC 3339 with offset, in upper case and without leap seconds; `timestamp` refuses days that do not exist.
