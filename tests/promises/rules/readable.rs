@@ -150,7 +150,7 @@ async fn a_credential_that_is_accepted_can_be_read() {
 #[tokio::test]
 async fn an_account_that_is_accepted_can_be_read() {
     let status = json!({
-        "observedGeneration": 1, "remote": 1, "managed": 1, "unclaimed": 1, "foreign": 1, "conditions": [condition()]
+        "observedGeneration": 1, "remote": 1, "managed": 1, "unclaimed": 1, "foreign": 1, "apiKeyFingerprint": "a:b", "lastAcknowledged": "x", "conditions": [condition()]
     });
     let spec = json!({
         "apiKeySecretRef": {"name": "x", "key": "x"}, "baseUrl": "https://x", "companyId": 7,
