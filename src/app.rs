@@ -23,7 +23,7 @@ use crate::store::keyring::{self, KeyringPlace};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
-use crate::woodpecker::Lanes;
+use crate::woodpecker::{self, Lanes, OwnerKind};
 
 /// Why the operator cannot start or go on.
 #[derive(Debug, Error)]
@@ -115,7 +115,7 @@ async fn serve(
         ),
         accounts: Accounts::new(
             http,
-            Lanes::new(timing, stop.clone())?,
+            lanes(timing, stop, metrics, &calls)?,
             settings.woodpecker_base_urls.clone(),
             scopes,
         ),
@@ -132,6 +132,21 @@ async fn serve(
     });
     let work = tokio::spawn(controller::run(context, watches));
     end_within(work, timing, stop).await
+}
+
+/// The lanes, which wake whoever waits in them.
+fn lanes(
+    timing: &Timing,
+    stop: &CancellationToken,
+    metrics: &Arc<Metrics>,
+    calls: &Calls,
+) -> Result<Lanes, getrandom::Error> {
+    let calls = calls.clone();
+    let call: woodpecker::Call = Arc::new(move |owner| match owner.kind {
+        OwnerKind::Credential => calls.credential(&owner.namespace, &owner.name),
+        OwnerKind::Account => calls.account(&owner.namespace, &owner.name),
+    });
+    Lanes::new(timing, stop.clone(), metrics.clone(), call)
 }
 
 /// Waits for the work to end, for at most the shutdown time after the request to stop.

@@ -34,8 +34,8 @@ pub struct Failure {
 /// What went wrong at the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The turn at the account has not come.
-    Queued,
+    /// The turn at the account has not come; nothing was sent.
+    Queued(Ahead),
     /// The destination asks to slow down.
     Throttled,
     /// It could not be reached or had a failure, and nothing is known to have changed.
@@ -57,6 +57,19 @@ pub enum FailureKind {
     },
 }
 
+/// What is ahead of a request that waits for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Other requests.
+    Others,
+    /// A pause after the destination asked to slow down.
+    Pause,
+    /// A rest after failures in a row.
+    Rest,
+    /// The end of the program.
+    End,
+}
+
 /// The constant by which Woodpecker refuses a client secret. Source: the vendor's page on create.
 const INVALID_CLIENT_SECRET: &str = "INVALID_CLIENT_SECRET";
 
@@ -66,8 +79,13 @@ impl Failure {
     /// Puts a failed request to Woodpecker into the common vocabulary.
     pub fn at_woodpecker(operation: Operation, error: &ApiError) -> Self {
         let kind = match error {
-            ApiError::Lane(LaneClosed::Busy | LaneClosed::Ending) => FailureKind::Queued,
-            ApiError::Lane(LaneClosed::Paused(_)) | ApiError::Throttled(_) => FailureKind::Throttled,
+            ApiError::Lane(closed) => FailureKind::Queued(match closed {
+                LaneClosed::Queued => Ahead::Others,
+                LaneClosed::Paused => Ahead::Pause,
+                LaneClosed::Failing => Ahead::Rest,
+                LaneClosed::Ending => Ahead::End,
+            }),
+            ApiError::Throttled(_) => FailureKind::Throttled,
             ApiError::Unauthorized(_) => FailureKind::Unauthorized,
             // Whether something is gone is found out with a listing, not told from this alone.
             ApiError::NotFound => FailureKind::Refused { status: 404, word: None },
@@ -87,7 +105,6 @@ impl Failure {
             },
         };
         let retry_after = match error {
-            ApiError::Lane(LaneClosed::Paused(left)) => Some(*left),
             ApiError::Throttled(asked) => *asked,
             _ => None,
         };

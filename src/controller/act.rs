@@ -14,6 +14,7 @@ use kube::Resource;
 use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
+use super::index::Named;
 use super::observe::Gathered;
 use super::observed::{Freshness, Listed, Observed, Proof, Target};
 use super::report::Note;
@@ -74,6 +75,8 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
 }
 
 async fn prove(context: &Context, gathered: &mut Gathered) {
+    // A grant does not wait for Microsoft: with another secret than the proved one it goes back.
+    gathered.leave_lanes(&Named::of(&gathered.observed.object));
     let Some(secret) = &gathered.secret else { return };
     let spec = &gathered.observed.object.spec;
     let app = App { cloud: spec.cloud(), tenant: &spec.tenant_id, client: &spec.client_id };
@@ -88,20 +91,19 @@ async fn prove(context: &Context, gathered: &mut Gathered) {
 }
 
 async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) {
-    let Some(account) = &gathered.account else { return };
-    let observed = &mut gathered.observed;
+    let Some(account) = gathered.account.clone() else { return };
     let timing = &context.rules.timing;
     let max_age = match freshness {
         Freshness::Any => timing.listing_interval,
         Freshness::Fresh => timing.listing_max_age,
         Freshness::Anew => Duration::ZERO,
     };
-    match account.list(max_age).await {
+    match gathered.list(&account, max_age).await {
         Ok(entries) => {
-            let entries = entries_for(observed, entries);
-            observed.learnt.listed = Some(Listed { entries, freshness });
+            let entries = entries_for(&gathered.observed, entries);
+            gathered.observed.learnt.listed = Some(Listed { entries, freshness });
         }
-        Err(error) => note_failure(context, observed, Operation::List, &error),
+        Err(error) => note_failure(context, &mut gathered.observed, Operation::List, &error),
     }
 }
 
@@ -116,13 +118,14 @@ fn entries_for(observed: &Observed, mut entries: Vec<Entry>) -> Vec<Entry> {
 /// app. A new API key may open another account, where the same id is a stranger's.
 async fn check_app(
     context: &Context,
-    observed: &Observed,
+    gathered: &mut Gathered,
     account: &RemoteAccount,
     id: i64,
     operation: Operation,
 ) -> Result<(), Failure> {
+    let listed = gathered.list(account, context.rules.timing.listing_interval).await;
+    let observed = &gathered.observed;
     let spec = &observed.object.spec;
-    let listed = account.list(context.rules.timing.listing_interval).await;
     let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
     let is_foreign = |entry: &Entry| entry.id == id && !entry.is_for(&spec.tenant_id, &spec.client_id);
     if entries.iter().any(is_foreign) {
@@ -139,7 +142,10 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
         // The account finds out for all its objects.
         context.calls.account(&target.account.namespace, &target.account.name);
     }
-    tracing::warn!(?operation, kind = ?failure.kind, error = chain(error), "a request to Woodpecker failed");
+    match &failure.kind {
+        FailureKind::Queued(ahead) => tracing::debug!(?operation, ?ahead, "waits for its turn"),
+        kind => tracing::warn!(?operation, ?kind, error = chain(error), "a request to Woodpecker failed"),
+    }
     failure
 }
 

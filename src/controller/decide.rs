@@ -4,6 +4,7 @@
 //! to rest. All order and policy of a pass is here: prove before touching, finalizer before create, one
 //! registration, never over what is not ours.
 
+mod class;
 mod deletion;
 mod recovery;
 mod register;
@@ -20,6 +21,7 @@ use super::observed::{Freshness, Observed, Problem, Rules, Source, Target};
 use crate::destination::Failure;
 use crate::resources::DeletionPolicy;
 
+pub use self::class::class;
 pub use self::verification::{Proven, judge, verification_due_at};
 
 /// The next thing to do.
@@ -126,6 +128,8 @@ pub enum Retry {
     AsPlanned,
     /// When what it waits for has come, which calls the object; else after a while.
     WhenCalled,
+    /// When its turn at the account comes, which calls the object; earlier failures stay counted.
+    WhenGranted,
     /// After this long, when what is under way must have settled.
     Settle(Duration),
     /// After this long, to see whether what is in the way at the account has gone.

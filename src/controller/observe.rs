@@ -3,6 +3,7 @@
 mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,9 +15,12 @@ use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};
+use crate::destination::FailureKind;
 use crate::resources::{AccountName, DeletionPolicy, MicrosoftGraphCredential};
 use crate::secret::SecretText;
-use crate::woodpecker::{Entry, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{
+    ApiError, Class, Entry, Grant, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
+};
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
@@ -30,6 +34,60 @@ pub struct Gathered {
     pub retiring_account: Option<Arc<RemoteAccount>>,
     /// The object's claim on its app at that account, taken before a create.
     pub claimant: Option<(ClaimKey, Claimant)>,
+    /// How urgent the requests of the step are.
+    pub class: Class,
+    /// The right to send requests in one lane, once the pass has it.
+    pub grant: Option<Grant>,
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    /// The turn to send one request to an account; without one the object is called when it has come.
+    pub async fn turn(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
+        let lane = account.lane();
+        self.grant = self.grant.take().filter(|grant| grant.is_of(lane) && !grant.should_yield());
+        let grant = match self.grant.take() {
+            Some(grant) => grant,
+            None => lane.ask(&self.ticket())?,
+        };
+        let turn = grant.turn().await;
+        self.grant = Some(grant);
+        Ok(turn?)
+    }
+
+    /// What an account holds, by a listing at most so old; a request is sent only where there is none.
+    pub async fn list(&mut self, account: &RemoteAccount, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
+        if let Some(entries) = account.last_listing(max_age) {
+            return Ok(entries);
+        }
+        let turn = self.turn(account).await?;
+        account.list(&turn, max_age).await
+    }
+
+    /// Gives back what the pass has in lanes, but for the ticket with which it waits.
+    pub fn leave_lanes(&mut self, own: &Named) {
+        self.grant = None;
+        let kind = self.observed.learnt.failure.as_ref().map(|failure| &failure.kind);
+        if matches!(kind, Some(FailureKind::Queued(_))) {
+            return;
+        }
+        for account in self.account.iter().chain(&self.retiring_account) {
+            account.lane().withdraw(&owner(own));
+        }
+    }
+
+    fn ticket(&self) -> Ticket {
+        Ticket {
+            owner: owner(&Named::of(&self.observed.object)),
+            class: self.class,
+            is_failing: self.observed.status.consecutive_failures.is_some(),
+        }
+    }
+}
+
+fn owner(own: &Named) -> Owner {
+    Owner { kind: OwnerKind::Credential, namespace: own.namespace.clone(), name: own.name.clone() }
 }
 
 /// Gathers everything about the credential of that name; nothing where it does not exist any more.
@@ -76,7 +134,15 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         account_changed: context.accounts.take_news(own),
         learnt: Learnt::default(),
     };
-    Ok(Some(Gathered { observed, secret, account, retiring_account, claimant }))
+    Ok(Some(Gathered {
+        observed,
+        secret,
+        account,
+        retiring_account,
+        claimant,
+        class: Class::Recheck,
+        grant: None,
+    }))
 }
 
 /// The account that the next step is about: that of a create under way, else that of the spec, or for a

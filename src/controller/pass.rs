@@ -5,7 +5,7 @@ use kube::Resource;
 
 use super::act::{self, Step};
 use super::context::Context;
-use super::decide::{Decision, Rest, Standing, decide};
+use super::decide::{Decision, Rest, Standing, class, decide};
 use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
@@ -24,6 +24,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
     };
     let ended = steps(context, &mut gathered).await;
+    gathered.leave_lanes(own);
     if ended.is_err() && gathered.observed.account_changed {
         context.accounts.put_news(own);
     }
@@ -48,6 +49,7 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             return Ok(interrupted(context));
         }
         tracing::debug!(?action, "step");
+        gathered.class = class(&gathered.observed, &action, Timestamp::now());
         match act::act(context, gathered, &action).await? {
             Step::Done => {}
             Step::Again => {
@@ -63,9 +65,8 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
 
 /// Whether a step had no turn because the program is ending, of which nothing is to be told.
 fn was_interrupted(context: &Context, observed: &Observed) -> bool {
-    let is_queued =
-        observed.learnt.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Queued);
-    context.stop.is_cancelled() && is_queued
+    let kind = observed.learnt.failure.as_ref().map(|failure| &failure.kind);
+    context.stop.is_cancelled() && matches!(kind, Some(FailureKind::Queued(_)))
 }
 
 fn interrupted(context: &Context) -> Outcome {

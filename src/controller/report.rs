@@ -129,6 +129,10 @@ fn plan_next_attempt(
     rules: &Rules,
     now: Timestamp,
 ) {
+    if rest.retry == Retry::WhenGranted {
+        // Nothing was tried: what was counted stays counted.
+        return;
+    }
     let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
     let same_secret = observed.usable_source().is_none() || observed.is_same_secret();
     let before = observed.status.consecutive_failures.filter(|_| same_spec && same_secret).unwrap_or(0);
@@ -138,6 +142,7 @@ fn plan_next_attempt(
         Retry::WhenDue
         | Retry::AsPlanned
         | Retry::WhenCalled
+        | Retry::WhenGranted
         | Retry::Settle(_)
         | Retry::Look(_)
         | Retry::Stalled(Duration::MAX) => None,
@@ -164,6 +169,8 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
     );
     if let Some(after) = after
         && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)
+        // To wait for a turn is no news.
+        && !after.is_because(Reason::Queued)
         && let Some(reason) = after.as_desired().map(|desired| desired.reason)
     {
         let trace = observed.learnt.proof.as_ref().map(trace).unwrap_or_default();

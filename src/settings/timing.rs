@@ -46,6 +46,12 @@ pub struct Timing {
     pub in_use_retry: Duration,
     /// How long an account's lane stays shut after a 429 without `Retry-After`: its queue drains in 15 s.
     pub throttle_pause: Duration,
+    /// Longest pause of a lane after answers that ask to slow down, or failures, in a row.
+    pub lane_longest_pause: Duration,
+    /// After which a waiting request rises by one class.
+    pub lane_ageing: Duration,
+    /// How long a grant waits for the one that was called for it.
+    pub lane_claim: Duration,
     /// Longest time between two looks at a settled object, in case an event was missed.
     pub resync: Duration,
     /// How long a terminating namespace waits for a deletion at Woodpecker.
@@ -132,6 +138,9 @@ impl Timing {
         stalled_probe: Duration::from_hours(24),
         in_use_retry: Duration::from_mins(10),
         throttle_pause: Duration::from_secs(15),
+        lane_longest_pause: Duration::from_mins(5),
+        lane_ageing: Duration::from_mins(10),
+        lane_claim: Duration::from_secs(20),
         resync: Duration::from_hours(1),
         namespace_grace: Duration::from_mins(10),
         watch_idle: Duration::from_secs(200),
@@ -169,6 +178,9 @@ impl Timing {
             stalled_probe: by(self.stalled_probe),
             in_use_retry: by(self.in_use_retry),
             throttle_pause: by(self.throttle_pause),
+            lane_longest_pause: by(self.lane_longest_pause),
+            lane_ageing: by(self.lane_ageing),
+            lane_claim: by(self.lane_claim),
             resync: by(self.resync),
             namespace_grace: by(self.namespace_grace),
             watch_idle: by(self.watch_idle),

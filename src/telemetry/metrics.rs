@@ -16,6 +16,9 @@ const PASS_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 /// Seconds: Woodpecker queues for up to 15 and calls Microsoft itself.
 const CALL_BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 45.0];
 
+/// Seconds: at once where nobody is ahead, minutes behind many.
+const WAIT_BUCKETS: [f64; 9] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
+
 /// Every metric of the program.
 #[derive(Debug)]
 pub struct Metrics {
@@ -28,6 +31,9 @@ pub struct Metrics {
     remote_seconds: Family<RemoteTargetLabels, Histogram, fn() -> Histogram>,
     watch_errors: Family<WatchLabels, Counter>,
     orphans: Family<OrphanLabels, Counter>,
+    lane_waiting: Family<LaneLabels, Gauge>,
+    lane_in_flight: Gauge,
+    lane_wait_seconds: Histogram,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -62,6 +68,11 @@ struct WatchLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OrphanLabels {
     cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LaneLabels {
+    class: &'static str,
 }
 
 // === impl Metrics ===
@@ -110,6 +121,24 @@ impl Metrics {
             "Credentials left at a destination although they should have been removed",
             orphans.clone(),
         );
+        let lane_waiting = Family::default();
+        registry.register(
+            "mgc_lane_waiting",
+            "Requests to Woodpecker that wait for their turn, over all accounts, by class",
+            lane_waiting.clone(),
+        );
+        let lane_in_flight = Gauge::default();
+        registry.register(
+            "mgc_lane_in_flight",
+            "Requests to Woodpecker under way, at most one per account",
+            lane_in_flight.clone(),
+        );
+        let lane_wait_seconds = Histogram::new(WAIT_BUCKETS);
+        registry.register(
+            "mgc_lane_wait_seconds",
+            "How long a request to Woodpecker waited for its grant",
+            lane_wait_seconds.clone(),
+        );
         registry.register(
             "mgc_build",
             "Version of the operator",
@@ -125,6 +154,9 @@ impl Metrics {
             remote_seconds,
             watch_errors,
             orphans,
+            lane_waiting,
+            lane_in_flight,
+            lane_wait_seconds,
         }
     }
 
@@ -174,5 +206,20 @@ impl Metrics {
     /// A credential was left behind at its destination.
     pub fn orphaned(&self, cause: &'static str) {
         self.orphans.get_or_create(&OrphanLabels { cause }).inc();
+    }
+
+    /// So many more requests of a class wait for their turn, or fewer.
+    pub fn lane_waiting(&self, class: &'static str, change: i64) {
+        self.lane_waiting.get_or_create(&LaneLabels { class }).inc_by(change);
+    }
+
+    /// A request to Woodpecker may be sent, after having waited so long.
+    pub fn lane_granted(&self, waited: Duration) {
+        self.lane_wait_seconds.observe(waited.as_secs_f64());
+    }
+
+    /// A turn begins, or ends.
+    pub fn lane_in_flight(&self, change: i64) {
+        self.lane_in_flight.inc_by(change);
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::ApiError;
-use super::lane::{KeyDigest, Lane, Lanes, Turn};
+use super::lane::{KeyDigest, Lane, Lanes, Signal, Turn};
 use super::listing::{Entry, Listing, Listings};
 use super::wire::{NewCredential, SecretUpdate};
 use crate::settings::BaseUrl;
@@ -53,9 +53,9 @@ impl RemoteAccount {
         &self.client
     }
 
-    /// Waits for the turn in the account's lane, for at most the length of one call.
-    pub async fn enter(&self) -> Result<Turn, ApiError> {
-        Ok(self.lane.enter().await?)
+    /// Its lane, in which a turn is to be had for every request.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// The last listing, if it is at most so old; asks for nothing.
@@ -65,17 +65,8 @@ impl RemoteAccount {
 
     /// Everything that the account holds, from a listing at most `max_age` old with our own later writes
     /// applied; a request is sent only where there is none.
-    pub async fn list(&self, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
-        if let Some(entries) = self.listing.entries(max_age) {
-            return Ok(entries);
-        }
-        let turn = self.enter().await?;
+    pub async fn list(&self, _turn: &Turn, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
         // Another pass may have listed while this one waited for its turn.
-        self.list_in(&turn, max_age).await
-    }
-
-    /// The same for who has the turn.
-    pub async fn list_in(&self, _turn: &Turn, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
         if let Some(entries) = self.listing.entries(max_age) {
             return Ok(entries);
         }
@@ -131,11 +122,22 @@ impl RemoteAccount {
 
     /// Draws the consequences of an answer for the requests that follow.
     fn heed<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
-        match &result {
-            Err(ApiError::Throttled(asked)) => self.lane.pause(*asked),
+        let signal = match &result {
+            Ok(_) | Err(ApiError::Unauthorized(_) | ApiError::NotFound | ApiError::Refused { .. }) => {
+                Some(Signal::Answered)
+            }
+            Err(ApiError::Throttled(asked)) => Some(Signal::Throttled(*asked)),
+            Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Malformed(_)) => {
+                Some(Signal::Failed)
+            }
+            Err(ApiError::Lane(_) | ApiError::Body(_)) => None,
+        };
+        if let Some(signal) = signal {
+            self.lane.heed(signal);
+        }
+        if let Err(ApiError::Unauthorized(_)) = &result {
             // What was listed with a key that is refused now says nothing about the key any more.
-            Err(ApiError::Unauthorized(_)) => self.listing.forget(),
-            Ok(_) | Err(_) => {}
+            self.listing.forget();
         }
         result
     }

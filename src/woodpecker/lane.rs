@@ -1,8 +1,12 @@
-//! One request at a time per Woodpecker account.
+//! One request at a time per Woodpecker account, for whoever needs it most.
 //!
-//! The vendor processes one request of an account at a time, queues six and drops the rest with 429. A lane
-//! belongs to base URL and API key: accounts that differ in the company id alone share one, since the vendor
-//! does not say that these endpoints honour the id.
+//! The vendor processes one request of an account at a time, queues six and drops the rest with 429. Whoever
+//! wants to send one asks for a grant. Two are out at a time: one whose request is under way, and one that
+//! gets ready meanwhile. Who gets none leaves a ticket and is called when its turn comes; it holds nothing
+//! until then. A lane belongs to base URL and API key: accounts that differ in the company id alone share
+//! one, since the vendor does not say that these endpoints honour the id.
+
+mod queue;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,21 +19,44 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::queue::Queue;
+pub use self::queue::{Class, Owner, OwnerKind, Ticket};
 use crate::secret::SecretText;
 use crate::settings::{BaseUrl, Timing};
+use crate::telemetry::metrics::Metrics;
 
-/// A request that the lane did not let in; it was not sent.
+/// Grants that are out at a time: one request under way, one in preparation.
+const GRANTS: usize = 2;
+
+/// Failures in a row after which a lane rests.
+const FAILURES: u32 = 5;
+
+/// Why there is no grant now. The owner is called when there is one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum LaneClosed {
     /// Others are still ahead of it.
     #[error("other requests to the account are still ahead")]
-    Busy,
+    Queued,
+    /// Woodpecker asked to slow down a moment ago.
+    #[error("the account is paused after Woodpecker asked to slow down")]
+    Paused,
+    /// Woodpecker failed several times in a row.
+    #[error("the account is left in peace after several failures in a row")]
+    Failing,
     /// The program is ending, and no new request may begin.
     #[error("the program is ending")]
     Ending,
-    /// Woodpecker asked to slow down a moment ago.
-    #[error("the account is paused after Woodpecker asked to slow down")]
-    Paused(Duration),
+}
+
+/// What an answer means for the requests that follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Woodpecker answers.
+    Answered,
+    /// It asks to slow down, for that long where it says so.
+    Throttled(Option<Duration>),
+    /// It has a failure, or cannot be reached.
+    Failed,
 }
 
 /// A keyed digest of an API key, by which keys can be told apart without holding them. The key of the digest
@@ -37,45 +64,100 @@ pub enum LaneClosed {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyDigest([u8; 32]);
 
+/// Calls the owner of a ticket whose turn has come.
+pub type Call = Arc<dyn Fn(&Owner) + Send + Sync>;
+
 /// The lanes of all accounts.
-#[derive(Debug)]
 pub struct Lanes {
     digest_key: [u8; 32],
-    wait: Duration,
+    rules: Rules,
+    call: Call,
+    open: Mutex<HashMap<(BaseUrl, KeyDigest), Weak<Shared>>>,
+}
+
+/// What holds for all lanes.
+#[derive(Clone)]
+struct Rules {
     pause: Duration,
+    longest_pause: Duration,
+    ageing: Duration,
+    claim: Duration,
     stop: CancellationToken,
-    open: Mutex<HashMap<(BaseUrl, KeyDigest), Weak<LaneState>>>,
+    metrics: Arc<Metrics>,
+}
+
+/// The lane of one account; clones are the same lane.
+#[derive(Clone)]
+pub struct Lane(Arc<Shared>);
+
+struct Shared {
+    rules: Rules,
+    call: Call,
+    turn: Arc<AsyncMutex<()>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    /// Grants that are out, reserved ones included.
+    out: usize,
+    /// Grants that wait for their owners, who have been called.
+    reserved: HashMap<Owner, Reservation>,
+    reservations: u64,
+    rest: Option<Pause>,
+    failures: u32,
+    throttles: u32,
+    /// What the metrics have been told to wait, by class.
+    told: [i64; Class::ALL.len()],
+}
+
+struct Reservation {
+    number: u64,
+    class: Class,
+}
+
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Instant,
+    why: LaneClosed,
+}
+
+/// The right to send requests, one after the other; it is given back when this goes.
+pub struct Grant {
+    lane: Lane,
+    class: Class,
 }
 
 /// The turn in a lane: who has it may send a request. It ends when this goes.
 #[derive(Debug)]
 pub struct Turn {
     _guard: OwnedMutexGuard<()>,
-}
-
-/// The lane of one account; clones are the same lane.
-#[derive(Clone, Debug)]
-pub struct Lane(Arc<LaneState>);
-
-#[derive(Debug)]
-struct LaneState {
-    wait: Duration,
-    pause: Duration,
-    stop: CancellationToken,
-    turn: Arc<AsyncMutex<()>>,
-    paused_until: Mutex<Option<Instant>>,
+    metrics: Arc<Metrics>,
 }
 
 // === impl Lanes ===
 
 impl Lanes {
-    /// No lane yet. All of them close when `stop` is cancelled. Fails only where the system gives no
-    /// randomness.
-    pub fn new(timing: &Timing, stop: CancellationToken) -> Result<Self, getrandom::Error> {
+    /// No lane yet. All of them close when `stop` is cancelled; `call` wakes the owner of a ticket. Fails
+    /// only where the system gives no randomness.
+    pub fn new(
+        timing: &Timing,
+        stop: CancellationToken,
+        metrics: Arc<Metrics>,
+        call: Call,
+    ) -> Result<Self, getrandom::Error> {
         let mut digest_key = [0; 32];
         getrandom::fill(&mut digest_key)?;
-        let (wait, pause) = (timing.woodpecker_call, timing.throttle_pause);
-        Ok(Self { digest_key, wait, pause, stop, open: Mutex::default() })
+        let rules = Rules {
+            pause: timing.throttle_pause,
+            longest_pause: timing.lane_longest_pause,
+            ageing: timing.lane_ageing,
+            claim: timing.lane_claim,
+            stop,
+            metrics,
+        };
+        Ok(Self { digest_key, rules, call, open: Mutex::default() })
     }
 
     /// The digest of an API key.
@@ -94,51 +176,243 @@ impl Lanes {
         if let Some(lane) = lanes.get(&key).and_then(Weak::upgrade) {
             return Lane(lane);
         }
-        let state = LaneState {
-            wait: self.wait,
-            pause: self.pause,
-            stop: self.stop.clone(),
+        let lane = Arc::new(Shared {
+            rules: self.rules.clone(),
+            call: self.call.clone(),
             turn: Arc::default(),
-            paused_until: Mutex::new(None),
-        };
-        let lane = Arc::new(state);
+            state: Mutex::default(),
+        });
         lanes.insert(key, Arc::downgrade(&lane));
         Lane(lane)
+    }
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").finish_non_exhaustive()
     }
 }
 
 // === impl Lane ===
 
 impl Lane {
-    /// Waits for the turn, for at most the length of one call.
-    pub async fn enter(&self) -> Result<Turn, LaneClosed> {
-        let wait = tokio::time::timeout(self.0.wait, self.0.turn.clone().lock_owned());
-        let turn = self.0.stop.run_until_cancelled(wait).await.ok_or(LaneClosed::Ending)?;
-        let turn = turn.map_err(|_elapsed| LaneClosed::Busy)?;
-        if self.0.stop.is_cancelled() {
+    /// Gives a grant where one is free and nobody more urgent waits; else keeps the ticket, and its owner is
+    /// called when its turn has come.
+    pub fn ask(&self, ticket: &Ticket) -> Result<Grant, LaneClosed> {
+        if self.0.rules.stop.is_cancelled() {
             return Err(LaneClosed::Ending);
         }
-        let left = self.paused_until().map(|until| until.saturating_duration_since(Instant::now()));
-        match left {
-            Some(left) if !left.is_zero() => Err(LaneClosed::Paused(left)),
-            Some(_) | None => Ok(Turn { _guard: turn }),
+        let now = Instant::now();
+        let mut state = self.state();
+        if let Some(reserved) = state.reserved.remove(&ticket.owner) {
+            return Ok(Grant { lane: self.clone(), class: reserved.class.min(ticket.class) });
+        }
+        let rest = state.rest.filter(|rest| now < rest.until);
+        let is_free = rest.is_none()
+            && state.out < state.capacity()
+            && !state.queue.has_more_urgent(ticket.class, now, self.0.rules.ageing)
+            && (state.queue.is_empty() || state.queue.depth(ticket.class) == 0);
+        if is_free {
+            state.queue.take_out(&ticket.owner);
+            state.out += 1;
+            state.queue.note_grant(ticket);
+            self.0.rules.metrics.lane_granted(Duration::ZERO);
+            return Ok(Grant { lane: self.clone(), class: ticket.class });
+        }
+        state.queue.put(ticket.clone(), now);
+        self.tell_depth(&mut state);
+        let why = rest.map_or(LaneClosed::Queued, |rest| rest.why);
+        // A grant may have become free that an equal of this one is to have.
+        self.fill(&mut state);
+        Err(why)
+    }
+
+    /// Takes back an owner's ticket, or the grant that waits for it.
+    pub fn withdraw(&self, owner: &Owner) {
+        let mut state = self.state();
+        state.queue.take_out(owner);
+        if state.reserved.remove(owner).is_some() {
+            state.out = state.out.saturating_sub(1);
+        }
+        self.fill(&mut state);
+        self.tell_depth(&mut state);
+    }
+
+    /// Heeds what an answer means for the requests that follow.
+    pub fn heed(&self, signal: Signal) {
+        let now = Instant::now();
+        let rules = &self.0.rules;
+        let mut state = self.state();
+        let pause = match signal {
+            Signal::Answered => {
+                (state.failures, state.throttles) = (0, 0);
+                None
+            }
+            Signal::Throttled(asked) => {
+                state.throttles = state.throttles.saturating_add(1);
+                let own = jittered(doubled(rules.pause, state.throttles).min(rules.longest_pause));
+                Some((asked.map_or(own, |asked| asked.max(rules.pause / 15)), LaneClosed::Paused))
+            }
+            Signal::Failed => {
+                state.failures = state.failures.saturating_add(1);
+                let beyond = state.failures.saturating_sub(FAILURES);
+                (state.failures >= FAILURES).then(|| {
+                    let long = doubled(rules.pause, beyond + 1).min(rules.longest_pause);
+                    (jittered(long), LaneClosed::Failing)
+                })
+            }
+        };
+        let Some((long, why)) = pause else {
+            self.fill(&mut state);
+            return;
+        };
+        let until = now + long;
+        // A longer rest that runs already goes on.
+        if state.rest.is_none_or(|rest| rest.until < until) {
+            state.rest = Some(Pause { until, why });
+        }
+        drop(state);
+        self.later(long, |lane| lane.fill(&mut lane.state()));
+    }
+
+    /// Whether it is the same lane.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Reserves what is free for those who wait longest or are most urgent, and calls them.
+    fn fill(&self, state: &mut State) {
+        let now = Instant::now();
+        if state.rest.is_some_and(|rest| now < rest.until) || self.0.rules.stop.is_cancelled() {
+            return;
+        }
+        while state.out < state.capacity() {
+            let Some((ticket, since)) = state.queue.pop(now, self.0.rules.ageing) else { break };
+            self.0.rules.metrics.lane_granted(now - since);
+            state.out += 1;
+            state.reservations += 1;
+            let number = state.reservations;
+            state.reserved.insert(ticket.owner.clone(), Reservation { number, class: ticket.class });
+            (self.0.call)(&ticket.owner);
+            let owner = ticket.owner;
+            self.later(self.0.rules.claim, move |lane| lane.lapse(&owner, number));
+        }
+        self.tell_depth(state);
+    }
+
+    /// An owner that does not come loses its grant.
+    fn lapse(&self, owner: &Owner, number: u64) {
+        let mut state = self.state();
+        if state.reserved.get(owner).is_some_and(|reserved| reserved.number == number) {
+            state.reserved.remove(owner);
+            state.out = state.out.saturating_sub(1);
+            tracing::debug!(?owner, "did not come for its turn");
+            self.fill(&mut state);
         }
     }
 
-    /// Woodpecker dropped a request: lets none in for that long, or for 15 s where it did not say. A longer
-    /// pause that runs already goes on.
-    pub fn pause(&self, asked: Option<Duration>) {
-        let until = Instant::now() + asked.unwrap_or(self.0.pause);
-        let mut paused = self.paused();
-        *paused = Some(paused.map_or(until, |before| before.max(until)));
+    fn later(&self, after: Duration, then: impl FnOnce(&Self) + Send + 'static) {
+        let lane = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            if let Some(lane) = lane.upgrade() {
+                then(&Self(lane));
+            }
+        });
     }
 
-    fn paused_until(&self) -> Option<Instant> {
-        *self.paused()
+    fn tell_depth(&self, state: &mut State) {
+        state.tell(&self.0.rules.metrics, Queue::depth);
     }
 
-    fn paused(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.tell(&self.rules.metrics, |_, _| 0);
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// After failures in a row one request at a time finds out whether Woodpecker is back.
+    fn capacity(&self) -> usize {
+        if self.failures >= FAILURES { 1 } else { GRANTS }
+    }
+
+    /// Tells the metrics by how much the number that waits in each class has changed.
+    fn tell(&mut self, metrics: &Metrics, depth: impl Fn(&Queue, Class) -> usize) {
+        for (class, told) in Class::ALL.into_iter().zip(&mut self.told) {
+            let now = i64::try_from(depth(&self.queue, class)).unwrap_or(i64::MAX);
+            if now != *told {
+                metrics.lane_waiting(class.as_str(), now - *told);
+                *told = now;
+            }
+        }
+    }
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// Waits for the turn: for at most the one request that is under way.
+    pub async fn turn(&self) -> Result<Turn, LaneClosed> {
+        let stop = &self.lane.0.rules.stop;
+        let turn = self.lane.0.turn.clone().lock_owned();
+        let guard = stop.run_until_cancelled(turn).await.ok_or(LaneClosed::Ending)?;
+        if stop.is_cancelled() {
+            return Err(LaneClosed::Ending);
+        }
+        if let Some(rest) = self.lane.state().rest.filter(|rest| Instant::now() < rest.until) {
+            return Err(rest.why);
+        }
+        let metrics = self.lane.0.rules.metrics.clone();
+        metrics.lane_in_flight(1);
+        Ok(Turn { _guard: guard, metrics })
+    }
+
+    /// Whether the next request should wait, for somebody more urgent does.
+    pub fn should_yield(&self) -> bool {
+        let ageing = self.lane.0.rules.ageing;
+        self.lane.state().queue.has_more_urgent(self.class, Instant::now(), ageing)
+    }
+
+    /// Whether it is a grant of that lane.
+    pub fn is_of(&self, lane: &Lane) -> bool {
+        self.lane.is(lane)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let mut state = self.lane.state();
+        state.out = state.out.saturating_sub(1);
+        self.lane.fill(&mut state);
+    }
+}
+
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant").field("class", &self.class).finish_non_exhaustive()
+    }
+}
+
+// === impl Turn ===
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.metrics.lane_in_flight(-1);
     }
 }
 
@@ -150,51 +424,17 @@ impl std::fmt::Debug for KeyDigest {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lanes() -> Lanes {
-        Lanes::new(&Timing::STANDARD, CancellationToken::new()).unwrap()
-    }
-
-    fn lane(lanes: &Lanes, url: &str, key: &str) -> Lane {
-        lanes.lane(&url.parse().unwrap(), lanes.digest(&SecretText::new(key.into())))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_key_has_one_lane_and_the_second_request_waits() {
-        let lanes = lanes();
-        let first = lane(&lanes, "https://a.example", "key");
-        let same = lane(&lanes, "https://a.example", "key");
-        let other = lane(&lanes, "https://a.example", "other");
-        let turn = first.enter().await.unwrap();
-        assert!(other.enter().await.is_ok());
-        assert_eq!(same.enter().await.map(drop), Err(LaneClosed::Busy));
-        drop(turn);
-        assert!(same.enter().await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_429_keeps_the_lane_shut_for_a_while() {
-        let lanes = lanes();
-        let lane = lane(&lanes, "https://a.example", "key");
-        lane.pause(Some(Duration::from_secs(30)));
-        assert_eq!(lane.enter().await.map(drop), Err(LaneClosed::Paused(Duration::from_secs(30))));
-        lane.pause(Some(Duration::from_secs(1)));
-        assert_eq!(lane.enter().await.map(drop), Err(LaneClosed::Paused(Duration::from_secs(30))));
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert!(lane.enter().await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_still_waits_when_the_program_ends_is_turned_away_at_once() {
-        let stop = CancellationToken::new();
-        let lanes = Lanes::new(&Timing::STANDARD, stop.clone()).unwrap();
-        let lane = lane(&lanes, "https://a.example", "key");
-        let _turn = lane.enter().await.unwrap();
-        let (waiting, ()) = tokio::join!(lane.enter(), async { stop.cancel() });
-        assert_eq!(waiting.map(drop), Err(LaneClosed::Ending));
-        assert_eq!(lane.enter().await.map(drop), Err(LaneClosed::Ending));
-    }
+fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1 << times.saturating_sub(1).min(16))
 }
+
+/// The duration, longer by up to a quarter: several operators behind one account must not come back at once.
+fn jittered(duration: Duration) -> Duration {
+    let mut random = [0_u8; 1];
+    // Without randomness there is no jitter, which is no harm.
+    let _without = getrandom::fill(&mut random);
+    duration + duration.mul_f64(f64::from(random[0]) / 255.0 / 4.0)
+}
+
+#[cfg(test)]
+mod tests;

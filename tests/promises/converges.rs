@@ -224,6 +224,8 @@ async fn an_elder_that_is_suspended_lets_the_younger_one_go_first() {
     stage.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
     stage.credential("elder", json!({})).await;
     stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker").await;
+    // Creation times have whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     stage.credential("younger", json!({})).await;
     stage.wait_for("younger", ConditionType::Registered, ConditionStatus::False, "DuplicateClaim").await;
     stage.woodpecker.heal();

@@ -26,7 +26,7 @@ async fn is_whole(stage: &Stage, name: &str) {
 
 #[tokio::test]
 async fn whatever_became_of_the_answer_one_registration_is_made() {
-    for (fault, expected) in [
+    let cases = [
         (Fault::ProcessedThenReset, 1),
         (Fault::ProcessedThen500, 1),
         (Fault::ProcessedThenTruncated, 1),
@@ -35,20 +35,23 @@ async fn whatever_became_of_the_answer_one_registration_is_made() {
         (Fault::Http500Before, 2),
         (Fault::Html502, 2),
         (Fault::ConnectionReset, 2),
-    ] {
-        let stage = Stage::set().await;
-        stage.woodpecker.fail_next(Op::Create, 1, fault.clone());
-        stage.credential("sales-eu", json!({})).await;
-        let object = stage
-            .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
-            .await;
-        let pending = object.status.as_ref().unwrap().pending.clone().expect("the intent stays");
-        assert!(message(&object, ConditionType::Registered).contains("looks for what it made"));
-        is_whole(&stage, "sales-eu").await;
-        assert_eq!(creates(&stage), expected, "{fault:?}");
-        let token = stage.read("sales-eu").await.status.unwrap().registration.unwrap().token;
-        assert_eq!(token, Some(pending.token), "{fault:?}: one mark for all attempts");
-    }
+    ];
+    futures::future::join_all(cases.map(|(fault, expected)| is_made_once(fault, expected))).await;
+}
+
+async fn is_made_once(fault: Fault, expected: usize) {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Create, 1, fault.clone());
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
+        .await;
+    let pending = object.status.as_ref().unwrap().pending.clone().expect("the intent stays");
+    assert!(message(&object, ConditionType::Registered).contains("looks for what it made"));
+    is_whole(&stage, "sales-eu").await;
+    assert_eq!(creates(&stage), expected, "{fault:?}");
+    let token = stage.read("sales-eu").await.status.unwrap().registration.unwrap().token;
+    assert_eq!(token, Some(pending.token), "{fault:?}: one mark for all attempts");
 }
 
 #[tokio::test]

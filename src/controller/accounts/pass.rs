@@ -19,7 +19,7 @@ use crate::controller::{backoff, invalid, jitter};
 use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Entry, RemoteAccount};
+use crate::woodpecker::{ApiError, Class, Entry, Owner, OwnerKind, RemoteAccount, Ticket};
 
 /// Looks at the account and tells the credentials that use it where that changed anything for them.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
@@ -52,6 +52,10 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         (Ok(remote), Some(Ok(entries))) => agreement::judge(context, &object, remote, entries, &mut findings),
         (Ok(_), None) => Verdict::Ready,
     };
+    if matches!(listed, Some(Err(ApiError::Lane(_)))) {
+        // What was known stands; its turn calls it.
+        return Ok(Outcome { result: verdict.result(), again_in: timing.listing_interval });
+    }
     if matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name) {
         return Ok(Outcome { result: verdict.result(), again_in: backoff::delay(timing, 1, &uid) });
     }
@@ -90,11 +94,32 @@ async fn list(
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
 ) -> Result<Vec<Entry>, ApiError> {
-    let listed = remote.list(listing_age(context, object, name, remote)).await;
+    let listed = list_in_lane(context, object, name, remote).await;
     if let Err(error) = &listed {
         tracing::warn!(error = chain(error), "listing the account's credentials failed");
     }
     listed
+}
+
+async fn list_in_lane(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+    remote: &Arc<RemoteAccount>,
+) -> Result<Vec<Entry>, ApiError> {
+    let max_age = listing_age(context, object, name, remote);
+    let owner =
+        Owner { kind: OwnerKind::Account, namespace: name.namespace.clone(), name: name.name.clone() };
+    if let Some(entries) = remote.last_listing(max_age) {
+        remote.lane().withdraw(&owner);
+        return Ok(entries);
+    }
+    // Of an account that nothing is known of, everything waits.
+    let is_known = context.accounts.is_known(name);
+    let class = if is_known { Class::Recheck } else { Class::Repair };
+    let grant = remote.lane().ask(&Ticket { owner, class, is_failing: false })?;
+    let turn = grant.turn().await?;
+    remote.list(&turn, max_age).await
 }
 
 /// A listing of the interval serves all objects; a new key, an earlier failure or a request wants a new one.

@@ -28,7 +28,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     }
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     // The turn comes before the intent: what only waits must not look as if it might have been sent.
-    let turn = match account.enter().await {
+    let turn = match gathered.turn(&account).await {
         Ok(turn) => turn,
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
@@ -36,7 +36,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         }
     };
     // While this pass waited for its turn, others may have written there.
-    let listed = match account.list_in(&turn, context.rules.timing.listing_max_age).await {
+    let listed = match account.list(&turn, context.rules.timing.listing_max_age).await {
         Ok(entries) => entries_for(&gathered.observed, entries),
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::List, &error);

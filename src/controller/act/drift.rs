@@ -15,14 +15,14 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) {
     let Some(registration) = gathered.observed.status.registration.clone() else { return };
     let Some(account) = gathered.account.clone() else { return };
     let id = registration.credential_id;
-    if let Err(failure) = check_app(context, &gathered.observed, &account, id, Operation::Rename).await {
+    if let Err(failure) = check_app(context, gathered, &account, id, Operation::Rename).await {
         gathered.observed.learnt.failure = Some(failure);
         return;
     }
     if has_diverged(context, gathered) {
         return;
     }
-    let asked = match account.enter().await {
+    let asked = match gathered.turn(&account).await {
         Ok(turn) => account.rename(&turn, id, &registration.name).await,
         Err(error) => Err(error),
     };
@@ -48,8 +48,9 @@ pub(super) async fn note_vanishing(
     operation: Operation,
 ) {
     let Some(account) = gathered.account.clone() else { return };
+    let listed = gathered.list(&account, Duration::ZERO).await;
     let observed = &mut gathered.observed;
-    match account.list(Duration::ZERO).await {
+    match listed {
         Ok(entries) if entries.iter().any(|entry| entry.id == id) => {
             observed.learnt.failure = Some(refused_though_listed(operation));
         }
@@ -67,7 +68,7 @@ pub(super) async fn note_vanishing(
 /// Removes what a late request of ours has made a second time.
 pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) {
     let Some(account) = gathered.account.clone() else { return };
-    let removed = match account.enter().await {
+    let removed = match gathered.turn(&account).await {
         Ok(turn) => account.delete(&turn, id).await,
         Err(error) => Err(error),
     };

@@ -13,7 +13,6 @@ use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
 use crate::controller::index::Named;
 use crate::controller::observe::Gathered;
-use crate::controller::observed::Observed;
 use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
 use crate::destination::{Failure, FailureKind, Operation};
@@ -50,7 +49,7 @@ pub(super) async fn set_finalizer(
 pub(super) async fn delete(context: &Context, gathered: &mut Gathered) {
     let Some(registration) = gathered.observed.status.registration.clone() else { return };
     let Some(account) = gathered.account.clone() else { return };
-    match remove(context, &gathered.observed, &account, &registration).await {
+    match remove(context, gathered, &account, &registration).await {
         Ok(()) => gathered.observed.learnt.removed = true,
         Err(failure) => gathered.observed.learnt.failure = Some(failure),
     }
@@ -66,7 +65,7 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     let Some(first) = gathered.observed.status.retiring.first().cloned() else { return Ok(Step::Done) };
     let Some(account) = gathered.retiring_account.clone() else { return Ok(Step::Done) };
     let id = first.credential_id;
-    match remove(context, &gathered.observed, &account, &first).await {
+    match remove(context, gathered, &account, &first).await {
         Ok(()) => {}
         Err(failure) if gathered.observed.object.is_deleted() => {
             gathered.observed.learnt.failure = Some(failure);
@@ -93,23 +92,24 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
 /// everything else is missing as well.
 async fn remove(
     context: &Context,
-    observed: &Observed,
+    gathered: &mut Gathered,
     account: &RemoteAccount,
     registration: &Registration,
 ) -> Result<(), Failure> {
     const OPERATION: Operation = Operation::Delete;
     let id = registration.credential_id;
-    check_app(context, observed, account, id, OPERATION).await?;
-    let deleted = match account.enter().await {
+    check_app(context, gathered, account, id, OPERATION).await?;
+    let deleted = match gathered.turn(account).await {
         Ok(turn) => account.delete(&turn, id).await,
         Err(error) => Err(error),
     };
     match deleted {
         Ok(()) => return Ok(()),
         Err(ApiError::NotFound) => {}
-        Err(error) => return Err(failure(context, observed, OPERATION, &error)),
+        Err(error) => return Err(failure(context, &gathered.observed, OPERATION, &error)),
     }
-    let listed = account.list(Duration::ZERO).await;
+    let listed = gathered.list(account, Duration::ZERO).await;
+    let observed = &gathered.observed;
     let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
     if entries.iter().any(|entry| entry.id == id) {
         return Err(refused_though_listed(OPERATION));

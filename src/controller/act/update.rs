@@ -19,24 +19,23 @@ use crate::woodpecker::{ApiError, Certainty, SecretUpdate};
 /// the status says so before the request is sent: a crash, or a Secret that is put back, must not pass for
 /// the secret that was registered before.
 pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
-    let Gathered { observed, secret: Some(secret), account: Some(account), .. } = gathered else {
-        return Ok(Step::Done);
-    };
-    let Some(before) = observed.status.registration.clone() else { return Ok(Step::Done) };
-    let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
-    let (fingerprint, expires_at) = (source.fingerprint.clone(), source.expires_at);
-    if let Err(failure) = check_app(context, observed, account, before.credential_id, Operation::Update).await
-    {
-        observed.learnt.failure = Some(failure);
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    let Some(before) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
+    let id = before.credential_id;
+    if let Err(failure) = check_app(context, gathered, &account, id, Operation::Update).await {
+        gathered.observed.learnt.failure = Some(failure);
         return Ok(Step::Done);
     }
-    let turn = match account.enter().await {
+    let turn = match gathered.turn(&account).await {
         Ok(turn) => turn,
         Err(error) => {
-            note_failure(context, observed, Operation::Update, &error);
+            note_failure(context, &mut gathered.observed, Operation::Update, &error);
             return Ok(Step::Done);
         }
     };
+    let Gathered { observed, secret: Some(secret), .. } = gathered else { return Ok(Step::Done) };
+    let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
+    let (fingerprint, expires_at) = (source.fingerprint.clone(), source.expires_at);
     let mut intent = observed.status.clone();
     intent.registration = Some(Registration { fingerprint: Registration::UNKNOWN.into(), ..before.clone() });
     if intent != observed.written
@@ -44,7 +43,6 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     {
         return Ok(Step::ObjectGone);
     }
-    let id = before.credential_id;
     if let Err(error) = account.update(&turn, id, SecretUpdate { secret, expires_at }).await {
         drop(turn);
         if error.certainty() == Certainty::NotProcessed {
@@ -77,22 +75,23 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
 }
 
 pub(super) async fn rename(context: &Context, gathered: &mut Gathered) {
-    let Gathered { observed, account: Some(account), .. } = gathered else { return };
-    let name = observed.wanted_name();
-    let Some(mut registration) = observed.status.registration.clone() else { return };
+    let Some(account) = gathered.account.clone() else { return };
+    let Some(mut registration) = gathered.observed.status.registration.clone() else { return };
+    let name = gathered.observed.wanted_name();
     let id = registration.credential_id;
-    if let Err(failure) = check_app(context, observed, account, id, Operation::Rename).await {
-        observed.learnt.failure = Some(failure);
+    if let Err(failure) = check_app(context, gathered, &account, id, Operation::Rename).await {
+        gathered.observed.learnt.failure = Some(failure);
         return;
     }
-    let renamed = match account.enter().await {
-        Ok(turn) => account.rename(&turn, registration.credential_id, &name).await,
+    let renamed = match gathered.turn(&account).await {
+        Ok(turn) => account.rename(&turn, id, &name).await,
         Err(error) => Err(error),
     };
+    let observed = &mut gathered.observed;
     match renamed {
         Ok(()) => {}
         Err(ApiError::NotFound) => {
-            note_vanishing(context, gathered, registration.credential_id, Operation::Rename).await;
+            note_vanishing(context, gathered, id, Operation::Rename).await;
             return;
         }
         Err(error) => {

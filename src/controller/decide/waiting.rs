@@ -19,10 +19,8 @@ pub(super) fn after_failure(
     let failed = |retry| rest(Standing::Failed(failure.clone()), retry);
     let backoff = Retry::Backoff(failure.retry_after);
     match &failure.kind {
-        FailureKind::Queued
-        | FailureKind::Throttled
-        | FailureKind::Unavailable
-        | FailureKind::Unauthorized => failed(backoff),
+        FailureKind::Queued(_) => failed(Retry::WhenGranted),
+        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unauthorized => failed(backoff),
         FailureKind::OutcomeUnknown => failed(Retry::Settle(rules.timing.create_settle)),
         FailureKind::SecretRefused if is_within_window(observed, rules, now) => {
             failed(Retry::Propagation(failure.retry_after))

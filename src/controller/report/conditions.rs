@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::controller::decide::{Rest, Retry, Standing};
 use crate::controller::observed::{Observed, Problem, Rules, Source};
-use crate::destination::{Failure, FailureKind, Operation};
+use crate::destination::{Ahead, Failure, FailureKind, Operation};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find};
 use crate::resources::{MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy};
@@ -178,22 +178,23 @@ fn registered(
     status: &MicrosoftGraphCredentialStatus,
 ) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
-    let registration = status.registration.as_ref();
-    match &rest.standing {
-        Standing::Settling => outcome_unknown(),
-        Standing::Blocked(problem) => failed(TYPE, problem),
-        Standing::Failed(failure) if !is_refused_for_now(rest) => {
+    match (&rest.standing, &status.registration) {
+        (Standing::Settling, _) => outcome_unknown(),
+        (Standing::Blocked(problem), _) => failed(TYPE, problem),
+        // What is registered stays so while a change of it waits for its turn.
+        (Standing::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration)) => {
+            held(observed, registration, status)
+        }
+        (Standing::Failed(failure), _) if !is_refused_for_now(rest) => {
             let desired = after_failure(observed, failure, status);
             Desired { message: with_a_way_to_ask(&desired.message, rest, rules), ..desired }
         }
-        _ => match registration {
-            Some(registration) => held(observed, registration, status),
-            None => unknown(
-                TYPE,
-                Reason::AwaitingVerification,
-                "nothing is registered before the secret is proved".into(),
-            ),
-        },
+        (_, Some(registration)) => held(observed, registration, status),
+        (_, None) => unknown(
+            TYPE,
+            Reason::AwaitingVerification,
+            "nothing is registered before the secret is proved".into(),
+        ),
     }
 }
 
@@ -225,13 +226,13 @@ fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraph
     let id = status.registration.as_ref().map(|registration| registration.credential_id).unwrap_or_default();
     let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
     match (&failure.kind, failure.operation) {
-        (FailureKind::Queued, _) => {
+        (FailureKind::Queued(Ahead::Others | Ahead::End), _) => {
             unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead; the operator waits for its turn".into())
         }
-        (FailureKind::Throttled, _) => {
+        (FailureKind::Throttled | FailureKind::Queued(Ahead::Pause), _) => {
             unknown(TYPE, Reason::RateLimited, "Woodpecker asked to slow down; the operator waits and tries again".into())
         }
-        (FailureKind::Unavailable, _) => unknown(
+        (FailureKind::Unavailable | FailureKind::Queued(Ahead::Rest), _) => unknown(
             TYPE,
             Reason::WoodpeckerUnavailable,
             "Woodpecker could not be reached or had a failure; the operator tries again".into(),
@@ -347,7 +348,8 @@ fn progress(ready: &Desired, rest: &Rest) -> Option<Desired> {
     }
     let type_ = match rest.retry {
         Retry::Stalled(_) | Retry::Look(_) | Retry::WhenDue => ConditionType::Stalled,
-        Retry::Settle(_)
+        Retry::WhenGranted
+        | Retry::Settle(_)
         | Retry::Backoff(_)
         | Retry::Propagation(_)
         | Retry::WhenCalled

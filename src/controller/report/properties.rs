@@ -17,7 +17,7 @@ use crate::controller::observed::testing::{
 use crate::controller::observed::{
     Claim, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Source, Target,
 };
-use crate::destination::{Failure, FailureKind, Operation};
+use crate::destination::{Ahead, Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
 use crate::resources::Registration;
 use crate::resources::catalogue::{self, Kind};
@@ -59,7 +59,8 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         Operation::Delete,
     ]);
     let kinds = select(vec![
-        FailureKind::Queued,
+        FailureKind::Queued(Ahead::Others),
+        FailureKind::Queued(Ahead::Pause),
         FailureKind::Throttled,
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,

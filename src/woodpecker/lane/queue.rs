@@ -1,0 +1,264 @@
+//! Who is next in a lane. PURE: no clock of its own, no waiting.
+//!
+//! The most urgent class first; every ten minutes of waiting lift a ticket by one class. Within a class the
+//! namespaces take turns, and within a namespace the oldest ticket goes first. Objects whose last request
+//! failed have one of four grants while others wait.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a request is for, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// A deletion in a namespace that is terminating itself.
+    TerminatingNamespace,
+    /// What is registered is bad, expires within two days, or is not known.
+    Repair,
+    /// The rest of what has begun already, such as a name after a create.
+    Finish,
+    /// A first registration.
+    New,
+    /// Another secret or name for what is registered.
+    Rotation,
+    /// A removal.
+    Delete,
+    /// A look at what does not agree with what is written down.
+    Drift,
+    /// A look whether all is well.
+    Recheck,
+}
+
+/// Whoever waits for a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// Its kind.
+    pub kind: OwnerKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of objects that send requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OwnerKind {
+    /// `MicrosoftGraphCredential`.
+    Credential,
+    /// `WoodpeckerAccount`.
+    Account,
+}
+
+/// A place in the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Whose it is.
+    pub owner: Owner,
+    /// What for.
+    pub class: Class,
+    /// Whether its last request failed.
+    pub is_failing: bool,
+}
+
+/// The tickets of one lane.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Vec<Waiting>,
+    /// When each namespace was last served, as a count of grants.
+    served: HashMap<String, u64>,
+    grants: u64,
+    /// Grants in a row that went to objects that do not fail.
+    sound_in_a_row: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    ticket: Ticket,
+    since: Instant,
+}
+
+/// Of so many grants one may go to an object that fails, while others wait.
+const FAILING_SHARE: u32 = 4;
+
+// === impl Class ===
+
+impl Class {
+    /// All classes.
+    pub const ALL: [Self; 8] = [
+        Self::TerminatingNamespace,
+        Self::Repair,
+        Self::Finish,
+        Self::New,
+        Self::Rotation,
+        Self::Delete,
+        Self::Drift,
+        Self::Recheck,
+    ];
+
+    /// One word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TerminatingNamespace => "terminating_namespace",
+            Self::Repair => "repair",
+            Self::Finish => "finish",
+            Self::New => "new",
+            Self::Rotation => "rotation",
+            Self::Delete => "delete",
+            Self::Drift => "drift",
+            Self::Recheck => "recheck",
+        }
+    }
+
+    /// Its rank after having waited so long; 0 is the most urgent.
+    fn rank(self, waited: Duration, ageing: Duration) -> u128 {
+        let lifted = waited.as_nanos() / ageing.as_nanos().max(1);
+        (self as u128).saturating_sub(lifted)
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Puts a ticket in; one that its owner has already keeps its age.
+    pub(super) fn put(&mut self, ticket: Ticket, now: Instant) {
+        match self.waiting.iter_mut().find(|waiting| waiting.ticket.owner == ticket.owner) {
+            Some(waiting) => waiting.ticket = ticket,
+            None => self.waiting.push(Waiting { ticket, since: now }),
+        }
+    }
+
+    /// Takes an owner's ticket out; says since when it waited.
+    pub(super) fn take_out(&mut self, owner: &Owner) -> Option<Instant> {
+        let at = self.waiting.iter().position(|waiting| waiting.ticket.owner == *owner)?;
+        Some(self.waiting.swap_remove(at).since)
+    }
+
+    /// The next one, which leaves the queue, and since when it waited.
+    pub(super) fn pop(&mut self, now: Instant, ageing: Duration) -> Option<(Ticket, Instant)> {
+        let at = self.best(now, ageing)?;
+        let Waiting { ticket, since } = self.waiting.swap_remove(at);
+        self.note_grant(&ticket);
+        Some((ticket, since))
+    }
+
+    /// Whether anybody waits who goes before this class.
+    pub(super) fn has_more_urgent(&self, class: Class, now: Instant, ageing: Duration) -> bool {
+        let rank = class.rank(Duration::ZERO, ageing);
+        self.waiting.iter().any(|it| it.ticket.class.rank(now - it.since, ageing) < rank)
+    }
+
+    /// Notes a grant, also one that did not wait.
+    pub(super) fn note_grant(&mut self, ticket: &Ticket) {
+        self.grants += 1;
+        self.served.insert(ticket.owner.namespace.clone(), self.grants);
+        self.sound_in_a_row = if ticket.is_failing { 0 } else { self.sound_in_a_row.saturating_add(1) };
+        if self.waiting.is_empty() {
+            // Nobody waits, so nobody's turn needs to be remembered.
+            self.served.clear();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many wait in each class.
+    pub(super) fn depth(&self, class: Class) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.ticket.class == class).count()
+    }
+
+    fn best(&self, now: Instant, ageing: Duration) -> Option<usize> {
+        let key = |waiting: &Waiting| {
+            let rank = waiting.ticket.class.rank(now - waiting.since, ageing);
+            let served = self.served.get(&waiting.ticket.owner.namespace).copied().unwrap_or_default();
+            (rank, served, waiting.since)
+        };
+        let best_of = |is_wanted: &dyn Fn(&Waiting) -> bool| {
+            let all = self.waiting.iter().enumerate().filter(|(_, waiting)| is_wanted(waiting));
+            all.min_by_key(|(_, waiting)| key(waiting)).map(|(at, _)| at)
+        };
+        let sound = best_of(&|waiting| !waiting.ticket.is_failing);
+        let failing_is_due = self.sound_in_a_row + 1 >= FAILING_SHARE;
+        if failing_is_due { best_of(&|_| true) } else { sound.or_else(|| best_of(&|_| true)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGEING: Duration = Duration::from_mins(10);
+
+    fn ticket(namespace: &str, name: &str, class: Class) -> Ticket {
+        let owner = Owner { kind: OwnerKind::Credential, namespace: namespace.into(), name: name.into() };
+        Ticket { owner, class, is_failing: false }
+    }
+
+    fn names(queue: &mut Queue, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop(now, AGEING)).map(|(ticket, _)| ticket.owner.name).collect()
+    }
+
+    #[test]
+    fn the_most_urgent_goes_first_and_then_the_oldest() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        let put = |queue: &mut Queue, name: &str, class, seconds| {
+            queue.put(ticket("a", name, class), start + Duration::from_secs(seconds));
+        };
+        put(&mut queue, "new-1", Class::New, 0);
+        put(&mut queue, "new-2", Class::New, 1);
+        put(&mut queue, "repair", Class::Repair, 2);
+        put(&mut queue, "recheck", Class::Recheck, 0);
+        put(&mut queue, "namespace", Class::TerminatingNamespace, 3);
+        let now = start + Duration::from_secs(4);
+        assert!(queue.has_more_urgent(Class::Repair, now, AGEING));
+        assert!(!queue.has_more_urgent(Class::TerminatingNamespace, now, AGEING));
+        assert_eq!(names(&mut queue, now), ["namespace", "repair", "new-1", "new-2", "recheck"]);
+    }
+
+    #[test]
+    fn waiting_lifts_by_one_class_every_ten_minutes() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        queue.put(ticket("a", "old", Class::Recheck), start);
+        let later = start + Duration::from_mins(50);
+        queue.put(ticket("a", "young", Class::New), later);
+        assert_eq!(names(&mut queue, later), ["old", "young"], "five classes up, it is the equal of Finish");
+    }
+
+    #[test]
+    fn namespaces_take_turns_within_a_class() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for n in 0..4 {
+            queue.put(ticket("many", &format!("many-{n}"), Class::New), now + Duration::from_millis(n));
+        }
+        queue.put(ticket("few", "few-0", Class::New), now + Duration::from_secs(1));
+        let order = names(&mut queue, now + Duration::from_secs(2));
+        assert_eq!(order[..3], ["many-0", "few-0", "many-1"]);
+    }
+
+    #[test]
+    fn who_fails_has_one_of_four_grants_while_others_wait() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for n in 0..3 {
+            let failing = ticket("a", &format!("failing-{n}"), Class::Repair);
+            queue.put(Ticket { is_failing: true, ..failing }, now);
+        }
+        for n in 0..4 {
+            queue.put(ticket("a", &format!("sound-{n}"), Class::New), now + Duration::from_millis(n));
+        }
+        let order = names(&mut queue, now + Duration::from_secs(1));
+        assert!(order[3].starts_with("failing"), "{order:?}");
+        assert_eq!(order.iter().take(5).filter(|name| name.starts_with("failing")).count(), 1, "{order:?}");
+        assert_eq!(order.len(), 7, "with nobody else waiting they all go");
+    }
+
+    #[test]
+    fn a_ticket_that_is_put_in_again_keeps_its_age() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        queue.put(ticket("a", "one", Class::New), start);
+        queue.put(ticket("a", "one", Class::Rotation), start + Duration::from_secs(9));
+        let (again, since) = queue.pop(start + Duration::from_secs(9), AGEING).unwrap();
+        assert_eq!((again.class, since), (Class::Rotation, start));
+        assert!(queue.is_empty());
+    }
+}
