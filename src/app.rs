@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{
-    self, Accounts, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes, Sightings,
+    self, Accounts, Calls, Claims, Context, Events, Holdings, Index, Rules, Scope, Scopes, Sightings,
 };
 use crate::http::{self, ClientError, DnsServers};
 use crate::microsoft::{Authorities, TokenEndpoint};
@@ -120,6 +120,7 @@ async fn serve(
             scopes,
         ),
         claims: Claims::default(),
+        holdings: Holdings::default(),
         sightings: Sightings::default(),
         index: Index::default(),
         calls,

@@ -29,6 +29,8 @@ pub struct Failure {
     pub kind: FailureKind,
     /// How long to wait at least, where the destination said so.
     pub retry_after: Option<Duration>,
+    /// The credential that it is about, where it is not simply the registered one.
+    pub id: Option<i64>,
 }
 
 /// What went wrong at the destination.
@@ -108,7 +110,7 @@ impl Failure {
             ApiError::Throttled(asked) => *asked,
             _ => None,
         };
-        Self { operation, kind, retry_after }
+        Self { operation, kind, retry_after, id: None }
     }
 }
 

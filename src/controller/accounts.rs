@@ -10,13 +10,13 @@ mod report;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 
 use self::ledger::{Divergence, Ledger};
 use super::calls::Calls;
 use super::index::Named;
 use super::scope::Scope;
-use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec};
+use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
 use crate::woodpecker::{Entry, Lanes, Listings, RemoteAccount, RemoteIdentity};
 
@@ -45,6 +45,8 @@ pub enum Lookup {
     NotSeenYet,
     /// It does not let the namespace in.
     NotAllowed,
+    /// It could not be reached since the operator started, or since it has its key.
+    Unjudged,
     /// It cannot be used now.
     NotReady,
     /// It works.
@@ -64,6 +66,8 @@ struct Known {
     remote: Option<Arc<RemoteAccount>>,
     is_ready: bool,
     may_create: bool,
+    /// Whether nothing speaks against it but that it was never reached with its key.
+    is_unjudged: bool,
     failures: u32,
     /// The request for a pass, by annotation, that was handled last.
     requested: Option<String>,
@@ -106,6 +110,7 @@ impl Accounts {
                 (Some(_), Some(remote)) if known.is_ready => {
                     Lookup::Ready { remote: remote.clone(), may_create: known.may_create }
                 }
+                (Some(_), Some(_)) if known.is_unjudged => Lookup::Unjudged,
                 _ => Lookup::NotReady,
             });
         }
@@ -124,6 +129,11 @@ impl Accounts {
         spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))
     }
 
+    /// Which remote account it is, as far as is known.
+    pub fn identity(&self, name: &AccountName) -> Option<RemoteIdentity> {
+        Some(self.lock().get(name)?.remote.as_ref()?.identity().clone())
+    }
+
     /// Whether that account is that remote account.
     pub fn is_at(&self, name: &AccountName, remote: &RemoteIdentity) -> bool {
         let known = self.lock();
@@ -131,28 +141,6 @@ impl Accounts {
             .get(name)
             .and_then(|known| known.remote.as_ref())
             .is_some_and(|known| known.identity() == remote)
-    }
-
-    /// Notes what a credential has registered; the account's counts follow.
-    pub fn note_registration(&self, account: &AccountName, object: &MicrosoftGraphCredential, calls: &Calls) {
-        let Some(id) = object.status.as_ref().and_then(|status| status.credential_id) else { return };
-        let uid = object.uid().unwrap_or_default();
-        if self.ledgers().entry(account.clone()).or_default().note(uid, id) {
-            calls.account(&account.namespace, &account.name);
-        }
-    }
-
-    /// Forgets what a credential that is gone had registered.
-    pub fn forget_registration(
-        &self,
-        account: &AccountName,
-        object: &MicrosoftGraphCredential,
-        calls: &Calls,
-    ) {
-        let uid = object.uid().unwrap_or_default();
-        if self.ledgers().get_mut(account).is_some_and(|ledger| ledger.forget(&uid)) {
-            calls.account(&account.namespace, &account.name);
-        }
     }
 
     /// Notes that a credential is there although the account's listing lacks it.
@@ -166,9 +154,9 @@ impl Accounts {
         self.ledgers().get(account).is_some_and(|ledger| ledger.is_present(id))
     }
 
-    /// Why the account that was listed so cannot be the one that it was, by all that is registered there.
-    pub fn has_diverged(&self, account: &AccountName, entries: &[Entry]) -> Option<Divergence> {
-        self.ledgers().get(account)?.divergence(entries)
+    /// Why the account that was listed so cannot be the one that it was, by the ids held there.
+    pub fn has_diverged(&self, account: &AccountName, entries: &[Entry], held: &[i64]) -> Option<Divergence> {
+        self.ledgers().get(account)?.divergence(entries, held)
     }
 
     /// Whether the credential's account changed since its last pass: it got another key, say.
@@ -209,10 +197,6 @@ impl Accounts {
         is_news
     }
 
-    fn managed_ids(&self, account: &AccountName) -> Vec<i64> {
-        self.ledgers().get(account).map(Ledger::managed).unwrap_or_default()
-    }
-
     fn existing(&self) -> MutexGuard<'_, HashMap<AccountName, String>> {
         self.existing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -242,6 +226,7 @@ impl Known {
         };
         self.is_ready == other.is_ready
             && self.may_create == other.may_create
+            && self.is_unjudged == other.is_unjudged
             && self.spec == other.spec
             && is_same_remote
     }

@@ -16,10 +16,11 @@ use super::decide::Action;
 use super::error::PassError;
 use super::index::Named;
 use super::observe::Gathered;
-use super::observed::{Freshness, Listed, Observed, Proof, Target};
+use super::observed::{Freshness, Listed, Observed, Probe, Proof, Target};
 use super::report::Note;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::{App, Verdict};
+use crate::resources::Registration;
 use crate::telemetry::logs::chain;
 use crate::woodpecker::{ApiError, Entry, RemoteAccount};
 
@@ -65,6 +66,7 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
             drift::remove_duplicate(context, gathered, *id).await;
             Ok(Step::Done)
         }
+        Action::LeaveRetiring => books::leave_retiring(context, gathered).await,
         Action::Retire => finish::retire(context, gathered).await,
         Action::Delete => {
             finish::delete(context, gathered).await;
@@ -107,32 +109,52 @@ async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) 
     }
 }
 
-/// The entries for the object's app.
+/// The entries for the object's app, and whatever carries one of its marks: Woodpecker may write an app's ids
+/// in another way than they were sent.
 fn entries_for(observed: &Observed, mut entries: Vec<Entry>) -> Vec<Entry> {
-    let spec = &observed.object.spec;
-    entries.retain(|entry| entry.is_for(&spec.tenant_id, &spec.client_id));
+    entries.retain(|entry| observed.is_about(entry));
     entries
 }
 
-/// Whether the credential of that id may be ours: the account's last listing does not show it for another
-/// app. A new API key may open another account, where the same id is a stranger's.
-async fn check_app(
+/// What the account's last listing shows under an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Our app, or a request has shown lately that it is there.
+    Ours,
+    /// Nothing.
+    Nothing,
+}
+
+/// What stands under an id at the account, before anything is changed there: a new API key may open another
+/// account, where the same id is a stranger's.
+async fn look_at(
     context: &Context,
     gathered: &mut Gathered,
     account: &RemoteAccount,
-    id: i64,
+    registration: &Registration,
     operation: Operation,
-) -> Result<(), Failure> {
+) -> Result<Shown, Failure> {
     let listed = gathered.list(account, context.rules.timing.listing_interval).await;
-    let observed = &gathered.observed;
-    let spec = &observed.object.spec;
+    let observed = &mut gathered.observed;
     let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
-    let is_foreign = |entry: &Entry| entry.id == id && !entry.is_for(&spec.tenant_id, &spec.client_id);
-    if entries.iter().any(is_foreign) {
-        tracing::warn!(id, ?operation, "not begun: the account holds another app under this id");
-        return Err(Failure { operation, kind: FailureKind::Foreign, retry_after: None });
+    let id = registration.credential_id;
+    match entries.iter().find(|entry| entry.id == id) {
+        Some(entry) if observed.is_about(entry) => Ok(Shown::Ours),
+        Some(_) => {
+            tracing::warn!(id, ?operation, "not begun: the account holds another app under this id");
+            Err(Failure { operation, kind: FailureKind::Foreign, retry_after: None, id: Some(id) })
+        }
+        None => {
+            let name = registration.account.as_ref();
+            let is_present = observed.learnt.probe == Some(Probe::Present)
+                || name.is_some_and(|name| context.accounts.is_present(name, id));
+            if is_present {
+                return Ok(Shown::Ours);
+            }
+            observed.seen = Some(entries_for(observed, entries));
+            Ok(Shown::Nothing)
+        }
     }
-    Ok(())
 }
 
 /// The failure in the common vocabulary; the account hears of a refused key.
@@ -140,7 +162,7 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
     let failure = Failure::at_woodpecker(operation, error);
     if let (FailureKind::Unauthorized, Target::Ready(target)) = (&failure.kind, &observed.target) {
         // The account finds out for all its objects.
-        context.calls.account(&target.account.namespace, &target.account.name);
+        context.calls.account(&target.place.account.namespace, &target.place.account.name);
     }
     match &failure.kind {
         FailureKind::Queued(ahead) => tracing::debug!(?operation, ?ahead, "waits for its turn"),

@@ -79,6 +79,14 @@ impl Claims {
         if holder.uid == ours.uid { Claim::Ours } else { Claim::HeldBy(holder.name.clone()) }
     }
 
+    /// Lets go of what an object holds elsewhere than at these accounts, and says whether it held any such.
+    pub fn keep_only(&self, uid: &str, accounts: &[RemoteIdentity]) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.len();
+        held.retain(|key, holder| holder.uid != uid || accounts.contains(&key.account));
+        held.len() < before
+    }
+
     /// Lets go of everything that an object holds, and says whether it held anything.
     pub fn release(&self, uid: &str) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

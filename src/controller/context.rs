@@ -9,12 +9,13 @@ use super::accounts::Accounts;
 use super::calls::Calls;
 use super::claims::Claims;
 use super::events::Events;
+use super::holdings::{self, Holdings};
 use super::index::{Index, Named};
 use super::observed::Rules;
 use super::sightings::Sightings;
 use super::watches::Scopes;
 use crate::microsoft::TokenEndpoint;
-use crate::resources::{AccountName, MicrosoftGraphCredential};
+use crate::resources::{AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 use crate::store::fingerprint::FingerprintKeys;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -35,6 +36,8 @@ pub struct Context {
     pub accounts: Accounts,
     /// Who registers which app where.
     pub claims: Claims,
+    /// What every object holds at remote accounts.
+    pub holdings: Holdings,
     /// Creates of unknown outcome.
     pub sightings: Sightings,
     /// Which object points to which Secret, account and app.
@@ -60,6 +63,25 @@ impl Context {
     pub fn call_credentials_at(&self, account: &AccountName) {
         for credential in self.index.credentials_at(account) {
             self.calls.credential(&credential.namespace, &credential.name);
+        }
+    }
+
+    /// Takes in what a credential holds, and wakes the accounts for which that changed anything.
+    pub fn note_holdings(&self, object: &MicrosoftGraphCredential, status: &MicrosoftGraphCredentialStatus) {
+        let meta = &object.metadata;
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        let version = meta.resource_version.as_deref();
+        self.call_accounts(self.holdings.put(uid, Named::of(object), version, holdings::held(status)));
+    }
+
+    /// Forgets what a credential held.
+    pub fn forget_holdings(&self, uid: &str) {
+        self.call_accounts(self.holdings.remove(uid));
+    }
+
+    fn call_accounts(&self, accounts: Vec<AccountName>) {
+        for account in accounts {
+            self.calls.account(&account.namespace, &account.name);
         }
     }
 

@@ -14,7 +14,7 @@ use super::scope::GuardedCredential;
 use super::triggers::{News, Prepared, prepare};
 use super::watches::Watch;
 use super::{invalid, pass};
-use crate::resources::{AccountName, MicrosoftGraphCredential};
+use crate::resources::{FINALIZER, MicrosoftGraphCredential};
 use crate::telemetry::logs::chain;
 
 /// The kind of the objects in the queue.
@@ -65,26 +65,30 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
     match news {
         News::Known(guarded) => {
             let Ok(object) = &guarded.0 else { return };
+            if is_let_go(object) {
+                context.forget_holdings(&guarded.uid().unwrap_or_default());
+            } else {
+                context.note_holdings(object, &object.status_or_default());
+            }
             if context.index.put_credential(object) {
                 context.call_rivals(object);
             }
-            if let Some(account) = registered_at(guarded) {
-                context.accounts.note_registration(&account, object, &context.calls);
-            }
         }
         News::Gone(guarded) => {
-            context.claims.release(&guarded.uid().unwrap_or_default());
+            let uid = guarded.uid().unwrap_or_default();
+            context.claims.release(&uid);
+            context.forget_holdings(&uid);
+            context.sightings.forget(&uid);
             context.accounts.take_news(&Named::of(*guarded));
             context.index.remove(&Referrer::Credential(Named::of(*guarded)));
             let Ok(object) = &guarded.0 else { return };
             context.call_rivals(object);
-            if let Some(account) = registered_at(guarded) {
-                context.accounts.forget_registration(&account, object, &context.calls);
-            }
         }
     }
 }
 
-fn registered_at(guarded: &GuardedCredential) -> Option<AccountName> {
-    guarded.0.as_ref().ok()?.status.as_ref()?.registration.as_ref()?.account.clone()
+/// Whether another finalizer alone still keeps a deleted object, of which we have let go.
+fn is_let_go(object: &MicrosoftGraphCredential) -> bool {
+    let is_deleted = object.metadata.deletion_timestamp.is_some();
+    is_deleted && !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }

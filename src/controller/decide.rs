@@ -22,6 +22,7 @@ use crate::destination::Failure;
 use crate::resources::DeletionPolicy;
 
 pub use self::class::class;
+pub use self::register::MOST_RETIRING;
 pub use self::verification::{Proven, judge, verification_due_at};
 
 /// The next thing to do.
@@ -62,8 +63,10 @@ pub enum Action {
     ForgetRegistration,
     /// Remove what a late request of ours has made a second time, by its id.
     RemoveDuplicate(i64),
-    /// Remove the first of the earlier registrations.
+    /// Remove an earlier registration.
     Retire,
+    /// Leave the earlier registrations where they are, as the policy says now.
+    LeaveRetiring,
     /// Remove the registration from the destination.
     Delete,
     /// Let a deleted object go.
@@ -153,7 +156,12 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     if observed.object.spec.is_suspended() {
         return rest(Standing::Suspended, Retry::WhenCalled);
     }
-    if matches!(observed.target, Target::NotSeenYet(_)) {
+    if !observed.status.retiring.is_empty()
+        && observed.object.spec.deletion_policy() == DeletionPolicy::Retain
+    {
+        return Decision::Act(Action::LeaveRetiring);
+    }
+    if must_wait_for_account(observed) {
         return rest(Standing::Waiting, Retry::WhenCalled);
     }
     if let Some(failure) = &observed.learnt.failure {
@@ -191,6 +199,20 @@ fn keep_finalizer(observed: &Observed) -> Option<Action> {
             Some(Action::RemoveFinalizer)
         }
         (true, true) | (false, _) => None,
+    }
+}
+
+/// Whether nothing can be told before the account was looked at. What is registered stays as it is meanwhile,
+/// and its status with it.
+fn must_wait_for_account(observed: &Observed) -> bool {
+    match &observed.target {
+        Target::NotSeenYet(_) => true,
+        Target::Unjudged(_) => observed.status.registration.is_some(),
+        Target::Store
+        | Target::Missing(_)
+        | Target::NotAllowed(_)
+        | Target::NotReady(_)
+        | Target::Ready(_) => false,
     }
 }
 

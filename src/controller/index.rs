@@ -75,8 +75,9 @@ impl Index {
             accounts: object.account_name().into_iter().chain(written).collect(),
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
             stake: Stake {
-                is_registered: status
-                    .is_some_and(|status| status.registration.is_some() || status.pending.is_some()),
+                is_registered: status.is_some_and(|status| {
+                    status.registration.is_some() || status.pending.is_some() || !status.retiring.is_empty()
+                }),
                 could_register: object.is_verified()
                     && object.may_create()
                     && !object.spec.is_suspended()

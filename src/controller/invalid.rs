@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::error::PassError;
 use super::guard::Outcome;
+use super::holdings::held;
 use super::index::Named;
+use crate::resources::MicrosoftGraphCredentialStatus;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
 
 /// Lets the object go where it is being deleted and its words allow that; else writes Ready False with what
@@ -30,6 +32,7 @@ where
     if parting::let_go(context, &api, &live).await? {
         return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
     }
+    note_holdings(context, own, &live);
     let is_waiting = live.metadata.deletion_timestamp.is_some();
     let again_in = if is_waiting { context.rules.timing.in_use_retry } else { context.rules.timing.resync };
     let outcome = Outcome { result: "invalid", again_in };
@@ -55,6 +58,16 @@ where
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(outcome),
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
         Err(error) => Err(PassError::WriteStatus(error)),
+    }
+}
+
+/// What the object holds at remote accounts stays its own, for its status can mostly be read.
+fn note_holdings(context: &Context, own: &Named, live: &DynamicObject) {
+    let status = live.data.get("status").cloned().unwrap_or_default();
+    if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
+        let uid = live.metadata.uid.as_deref().unwrap_or_default();
+        let version = live.metadata.resource_version.as_deref();
+        context.holdings.put(uid, own.clone(), version, held(&status));
     }
 }
 

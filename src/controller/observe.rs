@@ -14,9 +14,12 @@ use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
-use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};
+use super::observed::{Claim, Learnt, Observed, ReadyTarget, Retiring, Source, Target};
 use crate::destination::FailureKind;
-use crate::resources::{AccountName, DeletionPolicy, MicrosoftGraphCredential};
+use crate::resources::conditions::{ConditionType, Reason, find};
+use crate::resources::{
+    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place,
+};
 use crate::secret::SecretText;
 use crate::woodpecker::{
     ApiError, Class, Entry, Grant, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
@@ -30,7 +33,7 @@ pub struct Gathered {
     pub secret: Option<SecretText>,
     /// The account that works.
     pub account: Option<Arc<RemoteAccount>>,
-    /// The account of the first registration that still has to be removed, where it works.
+    /// The account of the earlier registration to remove next, where it works.
     pub retiring_account: Option<Arc<RemoteAccount>>,
     /// The object's claim on its app at that account, taken before a create.
     pub claimant: Option<(ClaimKey, Claimant)>,
@@ -102,14 +105,8 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
     } else {
         source::read(context, &object, &status).await?
     };
-    let (target, account) = target(context, &object, where_to_act(&object)).await?;
-    let (retiring_target, retiring_account) = match status.retiring.first() {
-        Some(first) => {
-            let (target, account) = self::target(context, &object, first.account.clone()).await?;
-            (Some(target), account)
-        }
-        None => (None, None),
-    };
+    let (target, account) = target_now(context, &object, &source).await?;
+    let (retiring, retiring_account) = retiring(context, &object, &status).await?;
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
         .and_then(|identity| Some((claim_key(&object, identity), claimant(context, &object, identity)?)));
@@ -126,7 +123,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         status,
         source,
         target,
-        retiring_target,
+        retiring,
         seen,
         settles_in,
         claim,
@@ -155,6 +152,53 @@ fn where_to_act(object: &MicrosoftGraphCredential) -> Option<AccountName> {
     pending.or(if object.is_deleted() { registered.or(wanted) } else { wanted })
 }
 
+/// The same, but before an object leaves an account, what that still holds gets the new secret: until it is
+/// registered at the other one, mail goes by it.
+async fn target_now(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    source: &Source,
+) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
+    let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
+    let has_new_secret = matches!(source, Source::Usable(source) if !source.is_registered);
+    if let Some(registration) = registration.filter(|_| has_new_secret && is_leaving(object)) {
+        let (target, account) = target(context, object, registration.account.clone()).await?;
+        if target.leads_to(registration) {
+            return Ok((target, account));
+        }
+    }
+    target(context, object, where_to_act(object)).await
+}
+
+/// Whether the spec names another account than the one that the object is registered at, which has not
+/// refused the last change.
+fn is_leaving(object: &MicrosoftGraphCredential) -> bool {
+    let Some(status) = object.status.as_ref().filter(|_| !object.is_deleted()) else { return false };
+    let registered = status.registration.as_ref().and_then(|registration| registration.account.as_ref());
+    let is_refused = find(&status.conditions, ConditionType::Registered)
+        .is_some_and(|registered| registered.is_because(Reason::UpdateRejected));
+    status.pending.is_none() && registered != object.account_name().as_ref() && !is_refused
+}
+
+/// The earlier registration to remove next: the first one whose account can be reached, else the first.
+async fn retiring(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Result<(Option<Retiring>, Option<Arc<RemoteAccount>>), PassError> {
+    let mut next = None;
+    for registration in &status.retiring {
+        let (target, account) = target(context, object, registration.account.clone()).await?;
+        let is_reachable = target.leads_to(registration);
+        let retiring = Retiring { registration: registration.clone(), target };
+        if is_reachable {
+            return Ok((Some(retiring), account));
+        }
+        next.get_or_insert(retiring);
+    }
+    Ok((next, None))
+}
+
 /// What the account's last listing holds for the app, without asking. What it lacks and a request has shown
 /// to be there counts as listed.
 fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAccount) -> Option<Vec<Entry>> {
@@ -170,8 +214,12 @@ fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAc
     let entries = account
         .last_listing(context.rules.timing.listing_interval * 2)
         .filter(|_| context.scopes.are_credentials_listed())?;
+    let token = registration.and_then(|registration| registration.token.as_deref());
     let spec = &object.spec;
-    Some(entries.into_iter().filter(|entry| entry.is_for(&spec.tenant_id, &spec.client_id)).collect())
+    let is_about = |entry: &Entry| {
+        entry.is_for(&spec.tenant_id, &spec.client_id) || token.is_some_and(|token| entry.carries(token))
+    };
+    Some(entries.into_iter().filter(is_about).collect())
 }
 
 /// How a named account can be reached.
@@ -185,12 +233,15 @@ async fn target(
     Ok(match lookup.map_err(PassError::ReadAccount)? {
         Lookup::Missing => (Target::Missing(name), None),
         Lookup::NotSeenYet => (Target::NotSeenYet(name), None),
+        Lookup::Unjudged => (Target::Unjudged(name), None),
         Lookup::NotAllowed => (Target::NotAllowed(name), None),
         Lookup::NotReady => (Target::NotReady(name), None),
         Lookup::Ready { remote, may_create } => {
             let identity = remote.identity();
             let (base_url, company_id) = (identity.base_url.as_str().to_owned(), identity.company_id);
-            (Target::Ready(ReadyTarget { account: name, base_url, company_id, may_create }), Some(remote))
+            let place = Place { account: name, base_url, company_id };
+            let may_adopt = context.scopes.are_credentials_listed();
+            (Target::Ready(ReadyTarget { place, may_create, may_adopt }), Some(remote))
         }
     })
 }
@@ -221,9 +272,11 @@ fn claimant(
 ) -> Option<Claimant> {
     let is_there = |name: &AccountName| context.accounts.is_at(name, account);
     let status = object.status.as_ref();
-    let registered = status.and_then(|status| status.registration.as_ref()?.account.as_ref());
+    let registrations =
+        status.into_iter().flat_map(|status| status.registration.iter().chain(&status.retiring));
+    let registered = registrations.filter_map(|registration| registration.account.as_ref());
     let pending = status.and_then(|status| status.pending.as_ref()).map(|pending| &pending.account);
-    let is_registered = registered.into_iter().chain(pending).any(is_there);
+    let is_registered = registered.chain(pending).any(is_there);
     let account = object.account_name().filter(is_there);
     let wants = account.is_some() && !object.is_deleted() && !object.spec.is_suspended();
     let is_let_in = account.is_some_and(|account| context.accounts.allows(&account, object.namespace_name()));

@@ -9,7 +9,7 @@ use crate::destination::Failure;
 use crate::microsoft::Verdict;
 use crate::resources::conditions::Reason;
 use crate::resources::{
-    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Ownership,
+    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Ownership, Place,
     Registration,
 };
 use crate::settings::Timing;
@@ -29,8 +29,9 @@ pub struct Observed {
     /// The account that the next step is about: that of a create under way, of the spec, or for a deleted
     /// object of its registration.
     pub target: Target,
-    /// The account of the first registration that still has to be removed, where there is one.
-    pub retiring_target: Option<Target>,
+    /// The earlier registration that is to be removed next, with its account: one that can be reached, where
+    /// there is one.
+    pub retiring: Option<Retiring>,
     /// What the target's last listing holds for the app, where there is one.
     pub seen: Option<Vec<Entry>>,
     /// How long until the create under way counts as settled, from this process's own first sight of it.
@@ -89,6 +90,9 @@ pub enum Target {
     Store,
     /// A `WoodpeckerAccount` that exists and that the operator has not looked at since it started.
     NotSeenYet(AccountName),
+    /// A `WoodpeckerAccount` that could not be reached since the operator started, or since it has its key:
+    /// it may be another one than it was.
+    Unjudged(AccountName),
     /// A `WoodpeckerAccount` that does not exist.
     Missing(AccountName),
     /// A `WoodpeckerAccount` that does not let this namespace in.
@@ -102,14 +106,21 @@ pub enum Target {
 /// A `WoodpeckerAccount` that works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadyTarget {
-    /// Its namespace and name.
-    pub account: AccountName,
-    /// Base URL of the API.
-    pub base_url: String,
-    /// Company acted for.
-    pub company_id: Option<i64>,
+    /// Where it leads.
+    pub place: Place,
     /// Whether something may be created on the word of its listing.
     pub may_create: bool,
+    /// Whether something may be taken over: all objects are known, so that nobody else's is.
+    pub may_adopt: bool,
+}
+
+/// An earlier registration that is still to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retiring {
+    /// What is to be removed.
+    pub registration: Registration,
+    /// Its account.
+    pub target: Target,
 }
 
 /// Who may register the app at the remote account.
@@ -134,8 +145,8 @@ pub struct Learnt {
     pub removed: bool,
     /// What a listing lacks was asked for by its id.
     pub probe: Option<Probe>,
-    /// Whether an earlier registration could not be removed for now, which does not stop the rest.
-    pub retiring_failed: bool,
+    /// Whether something that is left over could not be removed for now, which does not stop the rest.
+    pub cleaning_failed: bool,
 }
 
 /// What a request for a registration that the listing lacks has shown.
@@ -185,6 +196,15 @@ pub struct Rules {
     pub timing: Timing,
 }
 
+// === impl Target ===
+
+impl Target {
+    /// Whether it works and leads to where the registration is.
+    pub fn leads_to(&self, registration: &Registration) -> bool {
+        matches!(self, Self::Ready(ready) if registration.place().as_ref() == Some(&ready.place))
+    }
+}
+
 // === impl Observed ===
 
 impl Observed {
@@ -216,6 +236,15 @@ impl Observed {
         finalizers.iter().any(|finalizer| finalizer == crate::resources::FINALIZER)
     }
 
+    /// Whether an entry is for the object's app, or carries one of its marks.
+    pub fn is_about(&self, entry: &Entry) -> bool {
+        let spec = &self.object.spec;
+        let registered = self.status.registration.as_ref().and_then(|it| it.token.as_deref());
+        let pending = self.status.pending.as_ref().map(|it| it.token.as_str());
+        entry.is_for(&spec.tenant_id, &spec.client_id)
+            || registered.into_iter().chain(pending).any(|token| entry.carries(token))
+    }
+
     /// Whether anything is or may be registered for the object.
     pub fn has_books(&self) -> bool {
         let status = &self.status;
@@ -234,12 +263,7 @@ impl Observed {
 
     /// Whether the registration is at the account that the next step is about.
     pub fn is_registered_at_target(&self) -> bool {
-        let (Target::Ready(target), Some(registration)) = (&self.target, &self.status.registration) else {
-            return false;
-        };
-        registration.account.as_ref() == Some(&target.account)
-            && registration.base_url.as_deref() == Some(&target.base_url)
-            && registration.company_id == target.company_id
+        self.status.registration.as_ref().is_some_and(|registration| self.target.leads_to(registration))
     }
 
     /// Whether the last listing lacks the registration.
@@ -254,17 +278,26 @@ impl Observed {
 
     /// Whether a person has said by annotation that the registration is gone.
     pub fn is_acknowledged_gone(&self) -> bool {
-        let annotations = self.object.metadata.annotations.as_ref();
-        let acknowledged = annotations.and_then(|all| all.get(crate::resources::ACKNOWLEDGE_GONE));
         let registered = self.status.registration.as_ref().map(|it| it.credential_id.to_string());
-        acknowledged.is_some() && acknowledged == registered.as_ref()
+        registered.is_some_and(|registered| self.acknowledged() == Some(&registered))
+    }
+
+    /// Whether a person has said by annotation that the create under way has made nothing.
+    pub fn is_pending_acknowledged_gone(&self) -> bool {
+        self.status.pending.as_ref().is_some_and(|pending| self.acknowledged() == Some(&pending.token))
+    }
+
+    fn acknowledged(&self) -> Option<&str> {
+        let annotations = self.object.metadata.annotations.as_ref()?;
+        annotations.get(crate::resources::ACKNOWLEDGE_GONE).map(String::as_str)
     }
 
     /// A late duplicate of our own: an entry that carries our mark and is not the registered one.
     pub fn late_duplicate(&self) -> Option<i64> {
         let registration = self.status.registration.as_ref().filter(|_| self.is_registered_at_target())?;
         let token = registration.token.as_deref()?;
-        let seen = self.seen.as_deref().unwrap_or_default();
+        let listed = self.learnt.listed.as_ref().map(|listed| listed.entries.as_slice());
+        let seen = listed.or(self.seen.as_deref()).unwrap_or_default();
         seen.iter()
             .find(|entry| entry.id != registration.credential_id && entry.carries(token))
             .map(|entry| entry.id)

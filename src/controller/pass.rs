@@ -14,6 +14,7 @@ use super::observed::Observed;
 use super::report::{Report, report};
 use super::status::{self, Written};
 use crate::destination::FailureKind;
+use crate::resources::{Pending, Registration};
 
 /// More steps than any road through `decide` has.
 const MOST_STEPS: usize = 16;
@@ -25,13 +26,14 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     };
     let ended = steps(context, &mut gathered).await;
     gathered.leave_lanes(own);
-    if ended.is_err() && gathered.observed.account_changed {
+    // What could make nothing of the news leaves it for the next pass.
+    let came_to_nothing = ended
+        .as_ref()
+        .map_or(true, |ended| matches!(ended.result, "requeue" | "requeue_after" | "interrupted"));
+    if came_to_nothing && gathered.observed.account_changed {
         context.accounts.put_news(own);
     }
-    let status = &gathered.observed.status;
-    if status.registration.is_none() && status.pending.is_none() {
-        give_up_claim(context, &gathered);
-    }
+    give_up_claims(context, &gathered);
     ended
 }
 
@@ -73,10 +75,15 @@ fn interrupted(context: &Context) -> Outcome {
     Outcome { result: "interrupted", again_in: context.rules.timing.resync }
 }
 
-/// Lets go of a claim that came to nothing, and wakes who waits for it.
-fn give_up_claim(context: &Context, gathered: &Gathered) {
-    let object = &gathered.observed.object;
-    if context.claims.release(object.metadata.uid.as_deref().unwrap_or_default()) {
+/// Lets go of claims at accounts where the object holds nothing and is about to hold nothing, and wakes who
+/// waits for them.
+fn give_up_claims(context: &Context, gathered: &Gathered) {
+    let (object, status) = (&gathered.observed.object, &gathered.observed.status);
+    let registrations = status.registration.iter().chain(&status.retiring);
+    let places =
+        registrations.filter_map(Registration::place).chain(status.pending.iter().map(Pending::place));
+    let accounts: Vec<_> = places.filter_map(|place| context.accounts.identity(&place.account)).collect();
+    if context.claims.keep_only(object.metadata.uid.as_deref().unwrap_or_default(), &accounts) {
         context.call_rivals(object);
     }
 }

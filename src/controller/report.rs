@@ -129,7 +129,7 @@ fn plan_next_attempt(
     rules: &Rules,
     now: Timestamp,
 ) {
-    if rest.retry == Retry::WhenGranted {
+    if matches!(rest.retry, Retry::WhenGranted | Retry::Settle(_)) {
         // Nothing was tried: what was counted stays counted.
         return;
     }
@@ -228,7 +228,10 @@ fn again_in(
     // What is over already (the plan of an attempt that a suspension overtook, say) asks for nothing.
     let next = times.into_iter().filter(|at| *at > now).min();
     let until = next.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-    until.map_or(rules.timing.resync, |until| until.min(rules.timing.resync))
+    // Nothing tells when a namespace begins to terminate.
+    let is_waiting_to_go = observed.object.is_deleted() && observed.has_books();
+    let longest = if is_waiting_to_go { rules.timing.in_use_retry } else { rules.timing.resync };
+    until.map_or(longest, |until| until.min(longest))
 }
 
 #[cfg(test)]

@@ -42,7 +42,13 @@ impl Sightings {
         settle.saturating_sub(seen.at.elapsed())
     }
 
-    /// Begins anew: a request has just been sent once more.
+    /// A request for that create has ended just now, and its outcome may be unknown.
+    pub fn begin(&self, uid: &str, token: &str) {
+        let sighting = Sighting { token: token.to_owned(), at: Instant::now() };
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), sighting);
+    }
+
+    /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
@@ -74,7 +80,7 @@ mod tests {
         assert_eq!(sightings.settles_in(&object(Some("b")), settle), settle, "another create");
         tokio::time::advance(settle).await;
         assert_eq!(sightings.settles_in(&object(Some("b")), settle), Duration::ZERO);
-        sightings.forget("u-1");
+        sightings.begin("u-1", "b");
         assert_eq!(sightings.settles_in(&object(Some("b")), settle), settle, "it was sent once more");
     }
 }

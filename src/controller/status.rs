@@ -40,6 +40,7 @@ pub async fn write_once(
     match apply(&api, &observed.object, &status).await {
         Ok(object) => {
             take_over(observed, object);
+            context.note_holdings(&observed.object, &status);
             observed.written.clone_from(&status);
             observed.status = status;
             Ok(Written::Yes)
@@ -70,6 +71,7 @@ pub async fn write_intent(
     if Books::of(&live) != Books::of(&intent) {
         return Err(error);
     }
+    context.note_holdings(&observed.object, &intent);
     observed.written = live;
     observed.status = intent;
     Ok(Written::Yes)
@@ -106,6 +108,7 @@ pub async fn write_fact(
         let live = observed.object.status_or_default();
         if Books::of(&live) == Books::of(&status) {
             // The write before was applied, and only its answer was lost.
+            context.note_holdings(&observed.object, &status);
             observed.written = live;
             observed.status = status;
             return Ok(Written::Yes);

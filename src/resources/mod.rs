@@ -24,7 +24,8 @@ pub use self::credential::{
 pub use self::ids::{ClientId, NotAGuid, TenantId, is_guid};
 pub use self::sealed::{SealedGraphCredential, SealedGraphCredentialSpec, SealedGraphCredentialStatus};
 pub use self::status::{
-    AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, Ownership, Pending, Registration,
+    AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, Ownership, Pending, Place,
+    Registration,
 };
 
 /// The API group of all resources, and the prefix of our annotations and finalizers.

@@ -149,6 +149,17 @@ pub struct AccountName {
     pub name: String,
 }
 
+/// An account as it was when something was registered there: the same name may stand for another one later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The `WoodpeckerAccount`.
+    pub account: AccountName,
+    /// Base URL of Woodpecker's API.
+    pub base_url: String,
+    /// Company acted for.
+    pub company_id: Option<i64>,
+}
+
 /// A create whose outcome is not recorded yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -199,6 +210,22 @@ impl Registration {
     /// The fingerprint of a registration of which it is not known which secret it holds. No secret matches
     /// it, so whatever the Secret holds is proved and sent again.
     pub const UNKNOWN: &str = "unknown";
+
+    /// Where it is; nothing for the store.
+    pub fn place(&self) -> Option<Place> {
+        let (account, base_url) = (self.account.clone()?, self.base_url.clone()?);
+        Some(Place { account, base_url, company_id: self.company_id })
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// Where the create goes to.
+    pub fn place(&self) -> Place {
+        let (account, base_url) = (self.account.clone(), self.base_url.clone());
+        Place { account, base_url, company_id: self.company_id }
+    }
 }
 
 // === impl AccountName ===

@@ -129,9 +129,7 @@ async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
     stage.wait_for_account("fresh", ConditionStatus::False, "Unreachable").await;
     let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "fresh"}}}});
     stage.credential("sales-eu", spec).await;
-    stage
-        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
-        .await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     assert_eq!(stage.woodpecker.writes("agency"), 0);
     stage.woodpecker.heal();
     stage.wait_until_ready("sales-eu").await;

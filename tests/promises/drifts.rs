@@ -3,7 +3,7 @@
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, find};
 use graph_credential_operator::resources::{
-    ACKNOWLEDGE_GONE, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+    ACKNOWLEDGE_GONE, MicrosoftGraphCredential, Ownership, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
 use kit::woodpecker::{Fault, Op};
 use kube::api::{Patch, PatchParams};
@@ -247,4 +247,164 @@ async fn with_retain_a_move_leaves_the_old_registration_where_it_is() {
     .await;
     stage.wait_until_ready("sales-eu").await;
     assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn an_account_that_got_another_name_keeps_its_credentials() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.apply_account("renamed", json!({"apiKeySecretRef": {"name": "agency-key"}})).await;
+    let at_renamed = json!({"deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": "renamed"}}}});
+    stage.credential("sales-eu", at_renamed).await;
+    let object = stage
+        .wait_until("sales-eu", "registered under the new name", |object| {
+            let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
+            registration.and_then(|it| it.account.as_ref()).is_some_and(|account| account.name == "renamed")
+        })
+        .await;
+    let registration = object.status.unwrap().registration.unwrap();
+    assert_eq!((registration.credential_id, registration.ownership), (id, Ownership::Created));
+    stage.wait_until_ready("sales-eu").await;
+    tokio::time::sleep(A_WHILE / 2).await;
+    assert_eq!((count(&stage, Op::Delete), stage.remote().len()), (0, 1));
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0, "it is still what this object made");
+}
+
+#[tokio::test]
+async fn an_object_that_moves_back_keeps_what_it_had_there() {
+    let stage = Stage::set().await;
+    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
+    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
+    stage.apply_account("branch", json!({})).await;
+    let at = |name: &str| json!({"deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": name}}}});
+    stage.credential("sales-eu", at("agency")).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.mark_in_use(id);
+    stage.credential("sales-eu", at("branch")).await;
+    stage
+        .wait_until("sales-eu", "still to be removed", |object| {
+            message(object, ConditionType::Registered).contains("still to be removed")
+        })
+        .await;
+    stage.credential("sales-eu", at("agency")).await;
+    stage
+        .wait_until("sales-eu", "back again", |object| {
+            object.status.as_ref().and_then(|status| status.credential_id) == Some(id)
+        })
+        .await;
+    stage.woodpecker.release(id);
+    eventually("the branch holds nothing", || async {
+        if stage.woodpecker.credentials("branch").is_empty() { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    stage.wait_until_ready("sales-eu").await;
+    let held: Vec<i64> = stage.remote().iter().map(|it| it.credential_id).collect();
+    assert_eq!(held, [id]);
+}
+
+#[tokio::test]
+async fn with_retain_nothing_is_removed_from_an_earlier_account_any_more() {
+    let stage = Stage::set().await;
+    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
+    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
+    stage.apply_account("branch", json!({})).await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.mark_in_use(id);
+    let at_branch = |policy: &str| json!({"deletionPolicy": policy, "destination": {"woodpecker": {"accountRef": {"name": "branch"}}}});
+    stage.credential("sales-eu", at_branch("Delete")).await;
+    stage
+        .wait_until("sales-eu", "still to be removed", |object| {
+            message(object, ConditionType::Registered).contains("still to be removed")
+        })
+        .await;
+    stage.credential("sales-eu", at_branch("Retain")).await;
+    stage
+        .wait_until("sales-eu", "nothing is to be removed", |object| {
+            object.status.as_ref().is_some_and(|status| status.retiring.is_empty())
+        })
+        .await;
+    stage.woodpecker.release(id);
+    tokio::time::sleep(A_WHILE / 2).await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn objects_that_move_away_do_not_make_their_account_look_robbed() {
+    let stage = Stage::set().await;
+    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
+    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
+    stage.apply_account("branch", json!({})).await;
+    several(&stage, 6).await;
+    for n in 0..4 {
+        let client = format!("00000000-0000-4000-8000-{n:012}");
+        let spec = json!({"clientId": client, "deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": "branch"}}}});
+        stage.credential(&format!("app-{n}"), spec).await;
+    }
+    eventually("four have moved", || async {
+        let (here, there) = (stage.remote().len(), stage.woodpecker.credentials("branch").len());
+        if (here, there) == (2, 4) { Ok(()) } else { Err(format!("{here} and {there}")) }
+    })
+    .await;
+    look_again(&stage).await;
+    eventually("the counts follow", || async {
+        let account: WoodpeckerAccount =
+            stage.api().get("agency").await.map_err(|error| error.to_string())?;
+        let status = account.status.unwrap_or_default();
+        if (status.managed, status.remote) == (Some(2), Some(2)) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+}
+
+#[tokio::test]
+async fn an_account_made_anew_with_a_strangers_key_is_not_trusted() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    stage.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    let accounts = stage.api::<WoodpeckerAccount>();
+    accounts.delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
+    stage.apply_account("agency", json!({})).await;
+    stage.wait_for_account("agency", ConditionStatus::False, "RemoteDiverged").await;
+    assert_eq!(stage.woodpecker.writes("stranger"), 0);
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_key_is_not_used_before_the_account_was_seen_with_it() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    stage.woodpecker.fail_account_always("stranger", Op::List, Fault::Html502);
+    stage.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    stage.wait_for_account("agency", ConditionStatus::False, "Unreachable").await;
+    stage.entra.add_secret(TENANT, crate::stage::CLIENT, "s3cret-two");
+    stage
+        .secret(
+            "sales-eu-graph",
+            &[("client_secret", "s3cret-two"), ("secret_expires_at", crate::stage::EXPIRY)],
+        )
+        .await;
+    tokio::time::sleep(A_WHILE / 2).await;
+    assert_eq!(
+        stage.woodpecker.writes("stranger"),
+        0,
+        "no secret goes to an account that may be another one"
+    );
+    stage.secret("agency-key", &[("api_key", crate::stage::API_KEY)]).await;
+    let id = stage.remote()[0].credential_id;
+    eventually("the new secret is registered at the right account", || async {
+        if stage.woodpecker.secret_matches("agency", id, "s3cret-two") { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
 }

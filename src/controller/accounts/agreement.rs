@@ -7,7 +7,7 @@ use super::ledger::Divergence;
 use super::report::{Counts, Findings, Verdict, counts, problem};
 use crate::controller::context::Context;
 use crate::resources::conditions::Reason;
-use crate::resources::{ACKNOWLEDGE_GONE, AccountName, WoodpeckerAccount};
+use crate::resources::{ACKNOWLEDGE_GONE, AccountName, WoodpeckerAccount, WoodpeckerAccountStatus};
 use crate::store::fingerprint::Subject;
 use crate::woodpecker::{Entry, RemoteAccount};
 
@@ -25,19 +25,25 @@ pub(super) fn judge(
     let key =
         Subject { uid: &uid, secret: &remote.client().parts().api_key, expires_at: Timestamp::UNIX_EPOCH };
     let before = status.api_key_fingerprint.as_deref();
-    let is_key_new = before.is_some_and(|before| !context.fingerprints.matches(before, key));
-    let acknowledged = object.annotations().get(ACKNOWLEDGE_GONE);
-    let is_acknowledged = acknowledged.is_some() && acknowledged != status.last_acknowledged.as_ref();
+    // A key that was never found to be the right one is as new as another one.
+    let is_key_new = before.is_none_or(|before| !context.fingerprints.matches(before, key));
+    let are_all_known = context.scopes.are_credentials_listed();
+    let held = context.holdings.ids_at(&name);
     let mut ledgers = context.accounts.ledgers();
     let ledger = ledgers.entry(name).or_default();
-    ledger.take_in(entries, is_key_new);
-    if is_acknowledged {
-        ledger.acknowledge(entries);
-        findings.acknowledged = acknowledged.cloned();
+    ledger.take_in(entries, &held, is_key_new, context.rules.timing.stalled_probe);
+    if let Some(acknowledged) = unhandled(object, &status).filter(|_| are_all_known) {
+        // On an account that was never looked at, it is about an earlier one of that name.
+        if status.observed_generation >= 0 {
+            ledger.acknowledge(entries, &held);
+        }
+        findings.acknowledged = Some(acknowledged);
     }
-    match ledger.divergence(entries) {
-        Some(divergence) => return diverged(divergence),
-        None => findings.api_key_fingerprint = Some(context.fingerprints.fingerprint(key)),
+    if let Some(divergence) = ledger.divergence(entries, &held) {
+        return diverged(divergence);
+    }
+    if are_all_known {
+        findings.api_key_fingerprint = Some(context.fingerprints.fingerprint(key));
     }
     if ledger.is_incomplete() {
         return Verdict::Incomplete(problem(
@@ -48,13 +54,19 @@ pub(super) fn judge(
     Verdict::Ready
 }
 
+/// An acknowledgement by annotation that was not handled yet.
+fn unhandled(object: &WoodpeckerAccount, status: &WoodpeckerAccountStatus) -> Option<String> {
+    let acknowledged = object.annotations().get(ACKNOWLEDGE_GONE)?;
+    (Some(acknowledged) != status.last_acknowledged.as_ref()).then(|| acknowledged.clone())
+}
+
 fn diverged(divergence: Divergence) -> Verdict {
     let what = match divergence {
         Divergence::AnotherAccount => {
             "the new API key opens an account that holds nothing of what is registered: put a key of the right account into the Secret".to_owned()
         }
-        Divergence::ManyMissing { missing, managed } => format!(
-            "{missing} of the {managed} credentials that are registered at the account are missing in its listing at once: check that the API key belongs to the right account"
+        Divergence::ManyMissing { missing, held } => format!(
+            "{missing} of the {held} credentials that are registered at the account are missing in its listing at once: check that the API key belongs to the right account"
         ),
     };
     let message = format!(
@@ -68,7 +80,7 @@ pub(super) fn count(context: &Context, name: &AccountName, entries: &[Entry]) ->
     if !context.scopes.are_credentials_listed() {
         return None;
     }
-    let managed = context.accounts.managed_ids(name);
+    let managed = context.holdings.registered_at(name);
     let is_named = |entry: &Entry| {
         let (tenant, client) = (entry.tenant.parse(), entry.client.parse());
         matches!((tenant, client), (Ok(tenant), Ok(client)) if !context.index.credentials_for(&tenant, &client).is_empty())

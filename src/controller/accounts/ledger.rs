@@ -1,19 +1,20 @@
-//! What objects have registered at an account, and whether its listing agrees with that. PURE.
+//! Whether an account's listing agrees with what objects hold there. PURE.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::woodpecker::Entry;
 
 /// Fewer missing credentials than this are looked for one by one.
 const MANY: usize = 4;
 
-/// What objects have registered at one account.
+/// What is known of an account beside its listing.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Registered ids by the objects' uids.
-    managed: HashMap<String, i64>,
-    /// Ids that the listing lacks and a request has shown to be there.
-    present: HashSet<i64>,
+    /// Ids that the listing lacks and a request has shown to be there, and when.
+    present: HashMap<i64, Instant>,
     /// Ids that a person has acknowledged to be gone.
     acknowledged: HashSet<i64>,
     /// Whether the key is another one than that with which the account was last found to be the right one.
@@ -30,39 +31,21 @@ pub enum Divergence {
         /// Missing ones.
         missing: usize,
         /// Registered ones.
-        managed: usize,
+        held: usize,
     },
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// Notes a registration; says whether it is news.
-    pub fn note(&mut self, uid: String, id: i64) -> bool {
-        self.managed.insert(uid, id) != Some(id)
-    }
-
-    /// Forgets a registration; says whether there was one.
-    pub fn forget(&mut self, uid: &str) -> bool {
-        let Some(id) = self.managed.remove(uid) else { return false };
-        self.present.remove(&id);
-        self.acknowledged.remove(&id);
-        true
-    }
-
-    /// The registered ids.
-    pub fn managed(&self) -> Vec<i64> {
-        self.managed.values().copied().collect()
-    }
-
     /// Notes that a credential is there although the listing lacks it.
     pub fn note_present(&mut self, id: i64) {
-        self.present.insert(id);
+        self.present.insert(id, Instant::now());
     }
 
     /// Whether that was noted.
     pub fn is_present(&self, id: i64) -> bool {
-        self.present.contains(&id)
+        self.present.contains_key(&id)
     }
 
     /// Whether the listing is known to lack something that is there.
@@ -70,37 +53,39 @@ impl Ledger {
         !self.present.is_empty()
     }
 
-    /// Takes in a new listing, made with a new key or not.
-    pub fn take_in(&mut self, entries: &[Entry], is_key_new: bool) {
+    /// Takes in a new listing, made with a new key or not. What was shown to be there longer ago than `lasts`,
+    /// or is held by nobody any more, has to be shown anew.
+    pub fn take_in(&mut self, entries: &[Entry], held: &[i64], is_key_new: bool, lasts: Duration) {
         let listed: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        self.present.retain(|id| !listed.contains(id));
-        self.acknowledged.retain(|id| !listed.contains(id));
+        self.present.retain(|id, shown| !listed.contains(id) && held.contains(id) && shown.elapsed() < lasts);
+        self.acknowledged.retain(|id| !listed.contains(id) && held.contains(id));
         self.is_key_new = is_key_new;
     }
 
     /// A person says that what is missing now is gone indeed, and that the key is the right one.
-    pub fn acknowledge(&mut self, entries: &[Entry]) {
-        self.acknowledged.extend(self.missing(entries));
+    pub fn acknowledge(&mut self, entries: &[Entry], held: &[i64]) {
+        let missing = self.missing(entries, held);
+        self.acknowledged.extend(missing);
         self.is_key_new = false;
     }
 
     /// Why the account cannot be the one that it was; nothing where the listing may be believed.
-    pub fn divergence(&self, entries: &[Entry]) -> Option<Divergence> {
-        let (missing, managed) = (self.missing(entries).len(), self.managed.len());
-        if self.is_key_new && managed > 0 && missing == managed {
+    pub fn divergence(&self, entries: &[Entry], held: &[i64]) -> Option<Divergence> {
+        let (missing, held) = (self.missing(entries, held).len(), held.len());
+        if self.is_key_new && held > 0 && missing == held {
             Some(Divergence::AnotherAccount)
-        } else if missing >= MANY && missing * 5 > managed {
-            Some(Divergence::ManyMissing { missing, managed })
+        } else if missing >= MANY && missing * 5 > held {
+            Some(Divergence::ManyMissing { missing, held })
         } else {
             None
         }
     }
 
-    fn missing(&self, entries: &[Entry]) -> Vec<i64> {
+    fn missing(&self, entries: &[Entry], held: &[i64]) -> Vec<i64> {
         let listed: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
         let is_missing =
-            |id: &&i64| !listed.contains(id) && !self.present.contains(id) && !self.acknowledged.contains(id);
-        self.managed.values().filter(is_missing).copied().collect()
+            |id: &&i64| !listed.contains(id) && !self.is_present(**id) && !self.acknowledged.contains(id);
+        held.iter().filter(is_missing).copied().collect()
     }
 }
 
@@ -108,65 +93,73 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn ledger(ids: std::ops::Range<i64>) -> Ledger {
-        let mut ledger = Ledger::default();
-        for id in ids {
-            ledger.note(format!("uid-{id}"), id);
-        }
-        ledger
-    }
+    const LASTS: Duration = Duration::from_hours(24);
 
     fn entries(ids: std::ops::Range<i64>) -> Vec<Entry> {
-        ids.map(|id| Entry {
+        let entry = |id| Entry {
             id,
             tenant: String::new(),
             client: String::new(),
             name: String::new(),
             expires_at: None,
-        })
-        .collect()
+        };
+        ids.map(entry).collect()
+    }
+
+    fn held(ids: std::ops::Range<i64>) -> Vec<i64> {
+        ids.collect()
     }
 
     #[test]
     fn many_missing_at_once_are_not_believed_and_a_few_are() {
-        let ledger = ledger(0..100);
-        assert_eq!(ledger.divergence(&entries(0..100)), None);
-        assert_eq!(ledger.divergence(&entries(20..100)), None, "a fifth");
-        let many = Divergence::ManyMissing { missing: 21, managed: 100 };
-        assert_eq!(ledger.divergence(&entries(21..100)), Some(many));
-        assert_eq!(super::tests::ledger(0..3).divergence(&[]), None, "three are looked for one by one");
-        let all = Divergence::ManyMissing { missing: 4, managed: 4 };
-        assert_eq!(super::tests::ledger(0..4).divergence(&[]), Some(all));
+        let ledger = Ledger::default();
+        assert_eq!(ledger.divergence(&entries(0..100), &held(0..100)), None);
+        assert_eq!(ledger.divergence(&entries(20..100), &held(0..100)), None, "a fifth");
+        let many = Divergence::ManyMissing { missing: 21, held: 100 };
+        assert_eq!(ledger.divergence(&entries(21..100), &held(0..100)), Some(many));
+        assert_eq!(ledger.divergence(&[], &held(0..3)), None, "three are looked for one by one");
+        let all = Divergence::ManyMissing { missing: 4, held: 4 };
+        assert_eq!(ledger.divergence(&[], &held(0..4)), Some(all));
     }
 
     #[test]
     fn a_new_key_must_show_something_that_was_registered() {
-        let mut ledger = ledger(0..1);
-        ledger.take_in(&[], false);
-        assert_eq!(ledger.divergence(&[]), None);
-        ledger.take_in(&[], true);
-        assert_eq!(ledger.divergence(&[]), Some(Divergence::AnotherAccount));
-        assert_eq!(ledger.divergence(&entries(0..1)), None);
-        ledger.acknowledge(&[]);
-        assert_eq!(ledger.divergence(&[]), None);
+        let mut ledger = Ledger::default();
+        let one = held(0..1);
+        ledger.take_in(&[], &one, false, LASTS);
+        assert_eq!(ledger.divergence(&[], &one), None);
+        ledger.take_in(&[], &one, true, LASTS);
+        assert_eq!(ledger.divergence(&[], &one), Some(Divergence::AnotherAccount));
+        assert_eq!(ledger.divergence(&entries(0..1), &one), None);
+        assert_eq!(ledger.divergence(&[], &[]), None, "nothing is registered yet");
+        ledger.acknowledge(&[], &one);
+        assert_eq!(ledger.divergence(&[], &one), None);
     }
 
     #[test]
     fn what_a_person_acknowledges_counts_as_gone_until_it_comes_back() {
-        let mut ledger = ledger(0..10);
-        ledger.acknowledge(&entries(0..2));
-        assert_eq!(ledger.divergence(&entries(0..2)), None);
-        ledger.take_in(&entries(0..10), false);
-        assert!(ledger.divergence(&entries(0..2)).is_some());
+        let mut ledger = Ledger::default();
+        let ten = held(0..10);
+        ledger.acknowledge(&entries(0..2), &ten);
+        assert_eq!(ledger.divergence(&entries(0..2), &ten), None);
+        ledger.take_in(&entries(0..10), &ten, false, LASTS);
+        assert!(ledger.divergence(&entries(0..2), &ten).is_some());
     }
 
-    #[test]
-    fn what_was_shown_to_be_there_is_not_missing() {
-        let mut ledger = ledger(0..4);
+    #[tokio::test(start_paused = true)]
+    async fn what_was_shown_to_be_there_is_not_missing_for_a_day() {
+        let mut ledger = Ledger::default();
+        let four = held(0..4);
         ledger.note_present(0);
         assert!(ledger.is_incomplete());
-        assert_eq!(ledger.divergence(&[]), None);
-        ledger.take_in(&entries(0..1), false);
+        assert_eq!(ledger.divergence(&[], &four), None);
+        ledger.take_in(&[], &four, false, LASTS);
+        assert!(ledger.is_present(0));
+        tokio::time::advance(LASTS).await;
+        ledger.take_in(&[], &four, false, LASTS);
+        assert!(!ledger.is_incomplete(), "it has to be shown anew");
+        ledger.note_present(0);
+        ledger.take_in(&entries(0..1), &four, false, LASTS);
         assert!(!ledger.is_incomplete(), "the listing shows it again");
     }
 }

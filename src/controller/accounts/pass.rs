@@ -27,7 +27,6 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
     let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
     let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
-        context.accounts.forget(&name);
         return Ok(Outcome { result: "gone", again_in: timing.resync });
     };
     let uid = object.uid().unwrap_or_default();
@@ -162,22 +161,42 @@ fn known(
             before.map_or(0, |known| known.failures).saturating_add(1)
         }
     };
-    // Woodpecker being out of reach says nothing against the key: each request finds out for itself.
-    let is_ready = !matches!(verdict, Verdict::Unusable(_));
     let remote = remote.or_else(|| before.and_then(|known| known.remote.clone()));
+    // Woodpecker being out of reach says nothing against a key with which the account was reached before:
+    // each request finds out for itself. With another key it may be another account.
+    let was_judged = before.is_some_and(|before| {
+        let is_same =
+            before.remote.as_ref().zip(remote.as_ref()).is_some_and(|(old, new)| Arc::ptr_eq(old, new));
+        is_same && before.is_ready
+    });
+    let is_out_of_reach = matches!(verdict, Verdict::Postponed(_) | Verdict::Unreachable(_));
+    let is_ready = match verdict {
+        Verdict::Ready | Verdict::Incomplete(_) => true,
+        Verdict::Postponed(_) | Verdict::Unreachable(_) => was_judged,
+        Verdict::Unusable(_) => false,
+    };
     let may_create = is_ready && !matches!(verdict, Verdict::Incomplete(_));
     Known {
         spec: Some(object.spec.clone()),
         remote,
         is_ready,
         may_create,
+        is_unjudged: is_out_of_reach && !was_judged,
         failures,
         requested: requested(object),
     }
 }
 
 fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
-    Known { spec, remote: None, is_ready: false, may_create: false, failures: 0, requested: None }
+    Known {
+        spec,
+        remote: None,
+        is_ready: false,
+        may_create: false,
+        is_unjudged: false,
+        failures: 0,
+        requested: None,
+    }
 }
 
 /// Keeps what credentials ask for, and wakes them where their answer changed.

@@ -6,6 +6,7 @@ use kube::Resource;
 
 use super::{Step, tell};
 use crate::controller::context::Context;
+use crate::controller::decide::MOST_RETIRING;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Claim, Observed, Source, Target};
@@ -26,6 +27,8 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
     } else {
         entry.name
     };
+    let source = observed.usable_source().map(|source| source.expires_at);
+    let expires_at = source.or(entry.expires_at).unwrap_or(pending.since.0);
     let registration = Registration {
         account: Some(pending.account),
         base_url: Some(pending.base_url),
@@ -35,7 +38,7 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
         ownership: Ownership::Created,
         fingerprint: Registration::UNKNOWN.into(),
         name,
-        expires_at: Time(whole_second(entry.expires_at.unwrap_or(pending.since.0))),
+        expires_at: Time(whole_second(expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(pending.token),
     };
@@ -66,15 +69,22 @@ pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -
         return Ok(Step::Done);
     }
     let observed = &mut gathered.observed;
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    if let Target::Ready(target) = &observed.target
+        && let Some(other) = context.holdings.other_holder(uid, &target.place, id)
+    {
+        observed.claim = Claim::HeldBy(other.to_string());
+        return Ok(Step::Done);
+    }
     let (Target::Ready(target), Source::Usable(source), Some(entry)) =
         (&observed.target, &observed.source, listed(observed, id))
     else {
         return Ok(Step::Done);
     };
     let registration = Registration {
-        account: Some(target.account.clone()),
-        base_url: Some(target.base_url.clone()),
-        company_id: target.company_id,
+        account: Some(target.place.account.clone()),
+        base_url: Some(target.place.base_url.clone()),
+        company_id: target.place.company_id,
         record: None,
         credential_id: id,
         ownership: Ownership::Adopted,
@@ -107,9 +117,6 @@ pub(super) async fn forget_registration(
     if status::write_once(context, observed, without).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
-    if let Some(account) = &gone.account {
-        context.accounts.forget_registration(account, &observed.object, &context.calls);
-    }
     let id = gone.credential_id;
     tracing::warn!(id, "the credential is gone at Woodpecker and is registered anew");
     let text =
@@ -128,24 +135,28 @@ pub(super) fn take_claim(context: &Context, gathered: &mut Gathered) -> bool {
 }
 
 /// The status with a new registration. What was registered before at another account is to be removed, where
-/// it is ours and the policy says so; else it is left there.
+/// it is ours and the policy says so; else it is left there. Where it is the very same credential (the account
+/// has another name now, or the object came back), it stays whose it was.
 pub(super) fn with_registration(
     observed: &Observed,
-    registration: Registration,
+    mut registration: Registration,
 ) -> MicrosoftGraphCredentialStatus {
     let mut fact = observed.status.clone();
-    let is_removed = |earlier: &Registration| {
-        observed.object.spec.deletion_policy() == DeletionPolicy::Delete && observed.owns(earlier)
+    let is_it = |earlier: &Registration| {
+        earlier.credential_id == registration.credential_id && earlier.base_url == registration.base_url
     };
-    if let Some(earlier) = fact.registration.take() {
-        if is_removed(&earlier) {
+    let known = fact.registration.iter().chain(&fact.retiring).find(|earlier| is_it(earlier)).cloned();
+    fact.retiring.retain(|earlier| !is_it(earlier));
+    let earlier = fact.registration.take().filter(|earlier| !is_it(earlier));
+    if let Some(known) = known {
+        (registration.ownership, registration.token) = (known.ownership, known.token);
+    }
+    if let Some(earlier) = earlier {
+        let is_removed = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+        if is_removed && observed.owns(&earlier) && fact.retiring.len() < MOST_RETIRING {
             fact.retiring.push(earlier);
         } else {
-            tracing::info!(
-                id = earlier.credential_id,
-                account = earlier.account.as_ref().map(ToString::to_string),
-                "the earlier registration is left where it is"
-            );
+            tell_left(&earlier);
         }
     }
     fact.credential_id = Some(registration.credential_id);
@@ -153,6 +164,30 @@ pub(super) fn with_registration(
     fact.registration = Some(registration);
     fact.pending = None;
     fact
+}
+
+/// Forgets what was still to be removed, for the policy says to leave it now.
+pub(super) async fn leave_retiring(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+    let observed = &mut gathered.observed;
+    let mut without = observed.status.clone();
+    let left = std::mem::take(&mut without.retiring);
+    if status::write_once(context, observed, without).await? == Written::ObjectGone {
+        return Ok(Step::ObjectGone);
+    }
+    for earlier in &left {
+        tell_left(earlier);
+        let text = format!(
+            "the earlier credential {} is left, as deletionPolicy Retain says",
+            earlier.credential_id
+        );
+        tell(context, observed, "Retained", text).await;
+    }
+    Ok(Step::Again)
+}
+
+fn tell_left(earlier: &Registration) {
+    let account = earlier.account.as_ref().map(ToString::to_string);
+    tracing::info!(id = earlier.credential_id, account, "an earlier registration is left where it is");
 }
 
 fn listed(observed: &Observed, id: i64) -> Option<Entry> {

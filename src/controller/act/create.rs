@@ -57,10 +57,11 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     if status::write_intent(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
-    context.sightings.forget(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
     let name = format!("{} {}", gathered.observed.object.remote_name(), mark(&token));
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
+    let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
+    context.sightings.begin(&uid, &token);
     match posted {
         Ok(id) => record(context, &mut gathered.observed, id, name, token).await,
         Err(error) => {
@@ -79,9 +80,9 @@ fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option
         token: token.to_owned(),
         since: earlier.map_or_else(|| Time(whole_second(Timestamp::now())), |earlier| earlier.since),
         ids: entries.iter().map(|entry| entry.id).collect(),
-        account: target.account.clone(),
-        base_url: target.base_url.clone(),
-        company_id: target.company_id,
+        account: target.place.account.clone(),
+        base_url: target.place.base_url.clone(),
+        company_id: target.place.company_id,
         fingerprint: source.fingerprint.clone(),
     })
 }
@@ -114,9 +115,9 @@ async fn record(
         return Ok(Step::Done);
     };
     let registration = Registration {
-        account: Some(target.account.clone()),
-        base_url: Some(target.base_url.clone()),
-        company_id: target.company_id,
+        account: Some(target.place.account.clone()),
+        base_url: Some(target.place.base_url.clone()),
+        company_id: target.place.company_id,
         record: None,
         credential_id: id,
         ownership: Ownership::Created,
@@ -127,7 +128,7 @@ async fn record(
         token: Some(token),
     };
     source.is_registered = true;
-    tracing::info!(id, account = %target.account, "Woodpecker has made the credential");
+    tracing::info!(id, account = %target.place.account, "Woodpecker has made the credential");
     let mut fact = with_registration(observed, registration);
     fact.candidate = None;
     // The last listing is from before.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{check_app, entries_for, note_failure};
+use super::{entries_for, failure, look_at, note_failure};
 use crate::controller::context::Context;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Probe, Target};
 use crate::destination::{Failure, FailureKind, Operation};
-use crate::woodpecker::ApiError;
+use crate::resources::AccountName;
+use crate::woodpecker::{ApiError, Entry};
 
 /// Asks for the registration by its id, with the name that it has already: a listing may be short, empty or
 /// somebody else's.
@@ -15,7 +16,7 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) {
     let Some(registration) = gathered.observed.status.registration.clone() else { return };
     let Some(account) = gathered.account.clone() else { return };
     let id = registration.credential_id;
-    if let Err(failure) = check_app(context, gathered, &account, id, Operation::Rename).await {
+    if let Err(failure) = look_at(context, gathered, &account, &registration, Operation::Rename).await {
         gathered.observed.learnt.failure = Some(failure);
         return;
     }
@@ -31,7 +32,7 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) {
             tracing::warn!(id, "the listing lacks a credential that is there");
             gathered.observed.learnt.probe = Some(Probe::Present);
             if let Target::Ready(target) = &gathered.observed.target {
-                context.accounts.note_present(&target.account, id, &context.calls);
+                context.accounts.note_present(&target.place.account, id, &context.calls);
             }
         }
         Err(ApiError::NotFound) => note_vanishing(context, gathered, id, Operation::Rename).await,
@@ -65,21 +66,38 @@ pub(super) async fn note_vanishing(
     }
 }
 
-/// Removes what a late request of ours has made a second time.
+/// Removes what a late request of ours has made a second time. That it cannot be removed stops nothing else.
 pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) {
     let Some(account) = gathered.account.clone() else { return };
+    let Target::Ready(target) = &gathered.observed.target else { return };
+    if context.holdings.is_current(&target.place, id) {
+        tracing::error!(
+            id,
+            "a credential that is registered carries the mark of another object, and is left"
+        );
+        gathered.observed.learnt.cleaning_failed = true;
+        return;
+    }
     let removed = match gathered.turn(&account).await {
         Ok(turn) => account.delete(&turn, id).await,
         Err(error) => Err(error),
     };
+    let observed = &mut gathered.observed;
     match removed {
         Ok(()) | Err(ApiError::NotFound) => {
             tracing::warn!(id, "a late duplicate of this object's own credential was removed");
-            let seen = gathered.observed.seen.take();
-            gathered.observed.seen =
-                seen.map(|seen| seen.into_iter().filter(|entry| entry.id != id).collect());
+            let without = |entries: &mut Vec<Entry>| entries.retain(|entry| entry.id != id);
+            observed.seen.iter_mut().for_each(without);
+            observed.learnt.listed.iter_mut().for_each(|listed| without(&mut listed.entries));
         }
-        Err(error) => note_failure(context, &mut gathered.observed, Operation::Delete, &error),
+        Err(error) => {
+            let failure = Failure { id: Some(id), ..failure(context, observed, Operation::Delete, &error) };
+            if observed.object.is_deleted() || matches!(failure.kind, FailureKind::Queued(_)) {
+                observed.learnt.failure = Some(failure);
+            } else {
+                observed.learnt.cleaning_failed = true;
+            }
+        }
     }
 }
 
@@ -89,18 +107,27 @@ fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
     let Some(account) = &gathered.account else { return false };
     let Target::Ready(target) = &gathered.observed.target else { return false };
     let Some(entries) = account.last_listing(context.rules.timing.listing_interval * 2) else { return false };
-    // With some objects not heard of yet, nothing can be told from how much is missing.
-    let can_tell = context.scopes.are_credentials_listed();
-    if can_tell && context.accounts.has_diverged(&target.account, &entries).is_none() {
-        return false;
+    let name = &target.place.account;
+    let Some(kind) = distrust(context, name, &entries) else { return false };
+    if kind == FailureKind::Foreign {
+        context.calls.account(&name.namespace, &name.name);
     }
-    context.calls.account(&target.account.namespace, &target.account.name);
-    gathered.observed.learnt.failure =
-        Some(Failure { operation: Operation::List, kind: FailureKind::Foreign, retry_after: None });
+    let operation = Operation::List;
+    gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });
     true
+}
+
+/// Why what an account's listing lacks cannot be taken for gone; nothing where it can.
+pub(super) fn distrust(context: &Context, account: &AccountName, entries: &[Entry]) -> Option<FailureKind> {
+    if !context.scopes.are_credentials_listed() {
+        // With some objects not heard of yet, nothing can be told from how much is missing.
+        return Some(FailureKind::Unavailable);
+    }
+    let held = context.holdings.ids_at(account);
+    context.accounts.has_diverged(account, entries, &held).map(|_divergence| FailureKind::Foreign)
 }
 
 /// What Woodpecker says of a credential that its listing still shows: a refusal.
 pub(super) fn refused_though_listed(operation: Operation) -> Failure {
-    Failure { operation, kind: FailureKind::Refused { status: 404, word: None }, retry_after: None }
+    Failure { operation, kind: FailureKind::Refused { status: 404, word: None }, retry_after: None, id: None }
 }

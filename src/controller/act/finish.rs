@@ -6,13 +6,14 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::drift::refused_though_listed;
-use super::{Step, check_app, failure, tell};
+use super::drift::{distrust, refused_though_listed};
+use super::{Step, failure, look_at, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
 use crate::controller::index::Named;
 use crate::controller::observe::Gathered;
+use crate::controller::observed::Observed;
 use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
 use crate::destination::{Failure, FailureKind, Operation};
@@ -53,28 +54,29 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) {
         Ok(()) => gathered.observed.learnt.removed = true,
         Err(failure) => gathered.observed.learnt.failure = Some(failure),
     }
-    if gathered.observed.learnt.removed
-        && let Some(account) = registration.account
-    {
-        context.accounts.forget_registration(&account, &gathered.observed.object, &context.calls);
+    if gathered.observed.learnt.removed {
+        context.forget_holdings(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
     }
 }
 
-/// Removes the first of the earlier registrations from its account.
+/// Removes an earlier registration from its account. What is registered now, here or by another object, is
+/// left: then only the books are wrong.
 pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
-    let Some(first) = gathered.observed.status.retiring.first().cloned() else { return Ok(Step::Done) };
+    let Some(first) = gathered.observed.retiring.as_ref().map(|it| it.registration.clone()) else {
+        return Ok(Step::Done);
+    };
     let Some(account) = gathered.retiring_account.clone() else { return Ok(Step::Done) };
     let id = first.credential_id;
-    match remove(context, gathered, &account, &first).await {
-        Ok(()) => {}
-        Err(failure) if gathered.observed.object.is_deleted() => {
-            gathered.observed.learnt.failure = Some(failure);
-            return Ok(Step::Done);
+    let is_in_use = first.place().is_some_and(|place| context.holdings.is_current(&place, id));
+    let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await };
+    if let Err(failure) = removed {
+        let is_queued = matches!(failure.kind, FailureKind::Queued(_));
+        if gathered.observed.object.is_deleted() || is_queued {
+            gathered.observed.learnt.failure = Some(Failure { id: Some(id), ..failure });
+        } else {
+            gathered.observed.learnt.cleaning_failed = true;
         }
-        Err(_) => {
-            gathered.observed.learnt.retiring_failed = true;
-            return Ok(Step::Done);
-        }
+        return Ok(Step::Done);
     }
     let observed = &mut gathered.observed;
     let mut without = observed.status.clone();
@@ -82,9 +84,11 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     if status::write_fact(context, observed, without).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
-    let account = first.account.as_ref().map(ToString::to_string).unwrap_or_default();
-    let text = format!("the earlier credential {id} at WoodpeckerAccount {account} was removed");
-    tell(context, observed, "Retired", text).await;
+    if !is_in_use {
+        let account = first.account.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = format!("the earlier credential {id} at WoodpeckerAccount {account} was removed");
+        tell(context, observed, "Retired", text).await;
+    }
     Ok(Step::Again)
 }
 
@@ -98,7 +102,7 @@ async fn remove(
 ) -> Result<(), Failure> {
     const OPERATION: Operation = Operation::Delete;
     let id = registration.credential_id;
-    check_app(context, gathered, account, id, OPERATION).await?;
+    look_at(context, gathered, account, registration, OPERATION).await?;
     let deleted = match gathered.turn(account).await {
         Ok(turn) => account.delete(&turn, id).await,
         Err(error) => Err(error),
@@ -114,11 +118,10 @@ async fn remove(
     if entries.iter().any(|entry| entry.id == id) {
         return Err(refused_though_listed(OPERATION));
     }
-    let name = registration.account.as_ref();
-    if name.is_some_and(|name| context.accounts.has_diverged(name, &entries).is_some()) {
-        return Err(Failure { operation: OPERATION, kind: FailureKind::Foreign, retry_after: None });
+    match registration.account.as_ref().and_then(|name| distrust(context, name, &entries)) {
+        Some(kind) => Err(Failure { operation: OPERATION, kind, retry_after: None, id: Some(id) }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Tells what is left and lets the object go.
@@ -129,13 +132,7 @@ pub(super) async fn let_go(
 ) -> Result<Step, PassError> {
     let observed = &gathered.observed;
     let own = Named::of(&observed.object);
-    let what = match &observed.status.registration {
-        Some(registration) => {
-            let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
-            format!("credential {} at WoodpeckerAccount {account}", registration.credential_id)
-        }
-        None => "what a create of unknown outcome may have made".to_owned(),
-    };
+    let what = what_is_held(observed);
     let (is_warning, reason, text) = match parting {
         Parting::NeverRegistered => (false, "Released", "nothing was registered".to_owned()),
         Parting::Removed => (false, "Deleted", format!("{what} was removed")),
@@ -170,4 +167,20 @@ pub(super) async fn let_go(
     let note = Note { is_warning, reason, action: "Delete", text };
     context.events.publish(&regarding, &note).await;
     Ok(step)
+}
+
+/// What the object holds or may hold, in words.
+fn what_is_held(observed: &Observed) -> String {
+    let status = &observed.status;
+    let registered = status.registration.iter().chain(&status.retiring).map(|registration| {
+        let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("credential {} at WoodpeckerAccount {account}", registration.credential_id)
+    });
+    let pending = status.pending.iter().map(|pending| {
+        format!(
+            "what a create of unknown outcome may have made at WoodpeckerAccount {} (its name ends with [{}])",
+            pending.account, pending.token
+        )
+    });
+    registered.chain(pending).collect::<Vec<_>>().join(", ")
 }

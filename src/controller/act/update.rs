@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::drift::note_vanishing;
-use super::{Step, check_app, note_failure, tell};
+use super::{Shown, Step, look_at, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
@@ -22,9 +22,14 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let Some(before) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
     let id = before.credential_id;
-    if let Err(failure) = check_app(context, gathered, &account, id, Operation::Update).await {
-        gathered.observed.learnt.failure = Some(failure);
-        return Ok(Step::Done);
+    match look_at(context, gathered, &account, &before, Operation::Update).await {
+        Ok(Shown::Ours) => {}
+        // No secret goes to what is not shown to be there: `decide` asks for it first.
+        Ok(Shown::Nothing) => return Ok(Step::Done),
+        Err(failure) => {
+            gathered.observed.learnt.failure = Some(failure);
+            return Ok(Step::Done);
+        }
     }
     let turn = match gathered.turn(&account).await {
         Ok(turn) => turn,
@@ -79,9 +84,13 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) {
     let Some(mut registration) = gathered.observed.status.registration.clone() else { return };
     let name = gathered.observed.wanted_name();
     let id = registration.credential_id;
-    if let Err(failure) = check_app(context, gathered, &account, id, Operation::Rename).await {
-        gathered.observed.learnt.failure = Some(failure);
-        return;
+    match look_at(context, gathered, &account, &registration, Operation::Rename).await {
+        Ok(Shown::Ours) => {}
+        Ok(Shown::Nothing) => return,
+        Err(failure) => {
+            gathered.observed.learnt.failure = Some(failure);
+            return;
+        }
     }
     let renamed = match gathered.turn(&account).await {
         Ok(turn) => account.rename(&turn, id, &name).await,

@@ -31,6 +31,7 @@ pub fn class(observed: &Observed, action: &Action, now: Timestamp) -> Class {
         | Action::Prove
         | Action::ForgetPending
         | Action::ForgetRegistration
+        | Action::LeaveRetiring
         | Action::LetGo(_) => Class::Recheck,
     }
 }

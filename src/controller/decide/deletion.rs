@@ -6,9 +6,9 @@ use super::recovery::{Found, ambiguous, look};
 use super::rest::{out_of_reach, rest};
 use super::waiting::{after_failure, is_waiting_to_delete};
 use super::{Action, Decision, Parting, Retry, Standing};
-use crate::controller::observed::{Observed, Rules, Target};
+use crate::controller::observed::{Freshness, Observed, Rules, Target};
 use crate::destination::FailureKind;
-use crate::resources::DeletionPolicy;
+use crate::resources::{DeletionPolicy, Registration};
 
 /// What else a person can do where a deletion waits.
 const WAY_OUT: &str = ", or set deletionPolicy to Retain to let this object go";
@@ -17,7 +17,7 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
     if !observed.has_finalizer() {
         return rest(Standing::Gone, Retry::WhenCalled);
     }
-    if observed.learnt.removed {
+    if observed.learnt.removed && observed.retiring.is_none() {
         return let_go(Parting::Removed);
     }
     if let Some(parting) = at_once(observed, rules, now) {
@@ -37,6 +37,9 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
     if matches!(observed.target, Target::NotSeenYet(_)) {
         return rest(Standing::Waiting, Retry::WhenCalled);
     }
+    if observed.is_pending_acknowledged_gone() {
+        return Decision::Act(Action::ForgetPending);
+    }
     if is_waiting_to_delete(observed, now) {
         return rest(Standing::Waiting, Retry::AsPlanned);
     }
@@ -48,20 +51,31 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
             Err(decision) => decision,
         };
     }
-    match &observed.retiring_target {
-        Some(Target::Ready(_)) => return Decision::Act(Action::Retire),
-        Some(target) => return out_of_reach(target, WAY_OUT),
-        None => {}
+    let retiring = observed.retiring.as_ref();
+    if retiring.is_some_and(|retiring| retiring.target.leads_to(&retiring.registration)) {
+        return Decision::Act(Action::Retire);
     }
-    match &observed.status.registration {
-        Some(registration) if !observed.owns(registration) => let_go(Parting::NotOurs),
-        Some(_) if !observed.is_registered_at_target() => out_of_reach(&observed.target, WAY_OUT),
-        // A late duplicate of our own goes before what it is a duplicate of: afterwards nobody looks for it.
-        Some(_) => match observed.late_duplicate() {
-            Some(id) => Decision::Act(Action::RemoveDuplicate(id)),
-            None => Decision::Act(Action::Delete),
-        },
-        None => let_go(Parting::Removed),
+    match (&observed.status.registration, retiring) {
+        (Some(registration), _) if observed.owns(registration) && !observed.is_registered_at_target() => {
+            out_of_reach(&observed.target, WAY_OUT)
+        }
+        (Some(registration), _) if observed.owns(registration) && !observed.learnt.removed => {
+            remove(observed, registration)
+        }
+        (_, Some(retiring)) => out_of_reach(&retiring.target, WAY_OUT),
+        (Some(registration), None) if !observed.owns(registration) => let_go(Parting::NotOurs),
+        (Some(_) | None, None) => let_go(Parting::Removed),
+    }
+}
+
+/// A late duplicate of our own goes before what it is a duplicate of: afterwards nobody looks for it.
+fn remove(observed: &Observed, registration: &Registration) -> Decision {
+    if registration.token.is_some() && observed.learnt.listed.is_none() {
+        return Decision::Act(Action::List(Freshness::Fresh));
+    }
+    match observed.late_duplicate() {
+        Some(id) => Decision::Act(Action::RemoveDuplicate(id)),
+        None => Decision::Act(Action::Delete),
     }
 }
 

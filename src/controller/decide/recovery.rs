@@ -3,8 +3,8 @@
 use super::rest::{blocked, out_of_reach};
 use super::{Action, Decision};
 use crate::controller::observed::{Freshness, Observed, Target};
-use crate::resources::Pending;
 use crate::resources::conditions::Reason;
+use crate::resources::{ACKNOWLEDGE_GONE, Pending};
 use crate::woodpecker::{Entry, mark};
 
 /// What a create of unknown outcome has made, by a listing taken after it must have settled.
@@ -22,6 +22,9 @@ pub(super) enum Found {
 /// made nothing and the usual road may go on, with the same mark.
 pub(super) fn decide(observed: &Observed) -> Option<Decision> {
     let pending = observed.status.pending.as_ref()?;
+    if observed.is_pending_acknowledged_gone() {
+        return Some(Decision::Act(Action::ForgetPending));
+    }
     let found = match look(observed, pending) {
         Ok(found) => found,
         Err(decision) => return Some(decision),
@@ -39,17 +42,12 @@ pub(super) fn decide(observed: &Observed) -> Option<Decision> {
 
 /// What the create has made, or the step that must come before that can be told.
 pub(super) fn look(observed: &Observed, pending: &Pending) -> Result<Found, Decision> {
-    const WAY_OUT: &str = ", for a create was under way there";
-    let is_the_same = match &observed.target {
-        Target::Ready(target) => {
-            target.account == pending.account
-                && target.base_url == pending.base_url
-                && target.company_id == pending.company_id
-        }
-        _ => false,
-    };
-    if !is_the_same {
-        return Err(out_of_reach(&observed.target, WAY_OUT));
+    if !matches!(&observed.target, Target::Ready(ready) if ready.place == pending.place()) {
+        let way_out = format!(
+            ", for a create was under way there; if it has made nothing, set the annotation {ACKNOWLEDGE_GONE} to {}",
+            pending.token
+        );
+        return Err(out_of_reach(&observed.target, &way_out));
     }
     match &observed.learnt.listed {
         Some(listed) if listed.freshness == Freshness::Anew => {
@@ -60,15 +58,17 @@ pub(super) fn look(observed: &Observed, pending: &Pending) -> Result<Found, Deci
 }
 
 /// An entry with our mark is ours, the lowest id of several: the others are late duplicates. Where the
-/// listing does not show names whole, exactly one new entry is.
+/// listing shows no name, or one that is cut off within the mark, exactly one new entry is.
 pub(super) fn find(entries: &[Entry], pending: &Pending, plain_name: &str) -> Found {
     if let Some(id) = entries.iter().filter(|entry| entry.carries(&pending.token)).map(|it| it.id).min() {
         return Found::One(id);
     }
     let sent = format!("{plain_name} {}", mark(&pending.token));
+    let is_cut_off =
+        |name: &str| name.is_empty() || (name.len() > plain_name.len() + 1 && sent.starts_with(name));
     let could_be: Vec<i64> = entries
         .iter()
-        .filter(|entry| !pending.ids.contains(&entry.id) && sent.starts_with(entry.name.trim_end()))
+        .filter(|entry| !pending.ids.contains(&entry.id) && is_cut_off(&entry.name))
         .map(|entry| entry.id)
         .collect();
     match could_be.as_slice() {
@@ -116,9 +116,11 @@ mod tests {
     fn where_names_are_not_shown_whole_exactly_one_new_entry_is_ours() {
         let found = |entries: &[Entry]| find(entries, &pending(&[1]), "mail/sales-eu");
         assert_eq!(found(&[entry(1, ""), entry(2, "")]), Found::One(2));
-        assert_eq!(found(&[entry(1, ""), entry(2, "mail/sal")]), Found::One(2));
+        assert_eq!(found(&[entry(1, ""), entry(2, "mail/sales-eu [t0")]), Found::One(2));
         assert_eq!(found(&[entry(1, "")]), Found::Nothing);
         assert_eq!(found(&[entry(2, ""), entry(3, "")]), Found::Several(vec![2, 3]));
-        assert_eq!(found(&[entry(2, "a stranger's")]), Found::Nothing);
+        for strangers in ["a stranger's", "mail/sales-eu", "mail"] {
+            assert_eq!(found(&[entry(2, strangers)]), Found::Nothing, "{strangers}");
+        }
     }
 }

@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use super::rest::{account_not_ready, in_the_way, rest, store_not_supported, waiting_for};
 use super::verification::judge_strictly;
 use super::{Action, Decision, Proven, Retry, Standing};
-use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Rules, Target};
+use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Retiring, Rules, Target};
 use crate::resources::conditions::Reason;
 use crate::resources::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
 use crate::woodpecker::Entry;
 
 /// Most earlier registrations that may wait to be removed.
-const MOST_RETIRING: usize = 4;
+pub const MOST_RETIRING: usize = 4;
 
 pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     let target = match target(observed) {
@@ -26,6 +26,9 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
     }
     match &observed.status.registration {
         Some(registration) if observed.is_registered_at_target() => keep(observed, registration, rules, now),
+        Some(earlier) if has_no_room_for(observed, earlier) && can_retire(observed) => {
+            Decision::Act(Action::Retire)
+        }
         Some(earlier) if has_no_room_for(observed, earlier) => {
             let message = format!(
                 "{MOST_RETIRING} earlier registrations still have to be removed before the credential can move again: see their accounts, or set deletionPolicy to Retain"
@@ -53,7 +56,9 @@ fn target(observed: &Observed) -> Result<&ReadyTarget, Decision> {
             );
             waiting_for(Reason::AccountNotAllowed, message)
         }
-        Target::NotReady(account) | Target::NotSeenYet(account) => account_not_ready(account),
+        Target::NotReady(account) | Target::NotSeenYet(account) | Target::Unjudged(account) => {
+            account_not_ready(account)
+        }
     })
 }
 
@@ -62,6 +67,11 @@ fn has_no_room_for(observed: &Observed, earlier: &Registration) -> bool {
     let is_retired =
         observed.object.spec.deletion_policy() == DeletionPolicy::Delete && observed.owns(earlier);
     is_retired && observed.status.retiring.len() >= MOST_RETIRING
+}
+
+fn can_retire(observed: &Observed) -> bool {
+    let is_reachable = |retiring: &Retiring| retiring.target.leads_to(&retiring.registration);
+    !observed.learnt.cleaning_failed && observed.retiring.as_ref().is_some_and(is_reachable)
 }
 
 /// Something is registered at the account: keep it there, with the right secret and name, and alone.
@@ -86,13 +96,13 @@ fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Ti
     if registration.name != observed.wanted_name() {
         return Decision::Act(Action::Rename);
     }
+    if observed.learnt.cleaning_failed {
+        return rest(Standing::Settled, Retry::Look(rules.timing.in_use_retry));
+    }
     if let Some(id) = observed.late_duplicate() {
         return Decision::Act(Action::RemoveDuplicate(id));
     }
-    if observed.learnt.retiring_failed {
-        return rest(Standing::Settled, Retry::Look(rules.timing.in_use_retry));
-    }
-    if matches!(observed.retiring_target, Some(Target::Ready(_))) {
+    if can_retire(observed) {
         return Decision::Act(Action::Retire);
     }
     rest(Standing::Settled, Retry::WhenDue)
@@ -111,11 +121,18 @@ fn make(observed: &Observed, target: &ReadyTarget, rules: &Rules, now: Timestamp
     let is_old = listed.freshness == Freshness::Any;
     match choice {
         Choice::Adopt(_) | Choice::Create if is_old => Decision::Act(Action::List(Freshness::Fresh)),
+        Choice::Adopt(_) if !target.may_adopt => {
+            let message = format!(
+                "nothing is taken over at WoodpeckerAccount {} before all objects are known, for it could be another one's: see the operator's readiness",
+                target.place.account
+            );
+            in_the_way(Reason::AccountNotReady, message, rules)
+        }
         Choice::Adopt(id) => unproven(observed, rules, now).unwrap_or(Decision::Act(Action::Adopt(id))),
         Choice::Create if !target.may_create => {
             let message = format!(
                 "nothing is created at WoodpeckerAccount {} while its listing is incomplete: see its conditions",
-                target.account
+                target.place.account
             );
             waiting_for(Reason::AccountNotReady, message)
         }

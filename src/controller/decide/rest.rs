@@ -56,11 +56,13 @@ pub(super) fn out_of_reach(target: &Target, way_out: &str) -> Decision {
         Target::Ready(ready) => {
             let message = format!(
                 "WoodpeckerAccount {} is not the one any more where the credential is registered, for its base URL or company differs: bring the earlier one back{way_out}",
-                ready.account
+                ready.place.account
             );
             waiting_for(Reason::AccountNotFound, message)
         }
-        Target::NotReady(account) | Target::NotSeenYet(account) => account_not_ready(account),
+        Target::NotReady(account) | Target::NotSeenYet(account) | Target::Unjudged(account) => {
+            account_not_ready(account)
+        }
         Target::Store => store_not_supported(),
     }
 }

@@ -9,11 +9,11 @@ use crate::controller::observed::testing::{
     account, deleted, fresh, issued, not_issued, now, pending, refused, registration, rotated, rules, seen,
     settled,
 };
-use crate::controller::observed::{Claim, Learnt, Listed, Probe, Proof};
+use crate::controller::observed::{Claim, Learnt, Listed, Probe, Proof, ReadyTarget, Retiring};
 use crate::destination::{Ahead, FailureKind, Operation};
 use crate::microsoft::{Diagnosis, Verdict};
 use crate::resources::conditions::{ConditionType, Reason};
-use crate::resources::{Ownership, Registration};
+use crate::resources::{AccountName, Ownership, Registration};
 use crate::woodpecker::Entry;
 
 fn plain() -> Value {
@@ -69,7 +69,7 @@ fn adoption(adoption: &Value) -> Value {
 }
 
 fn failing(mut observed: Observed, operation: Operation, kind: FailureKind) -> Observed {
-    observed.learnt.failure = Some(Failure { operation, kind, retry_after: None });
+    observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });
     observed
 }
 
@@ -173,7 +173,7 @@ fn a_create_of_unknown_outcome_is_waited_for_and_then_looked_for() {
         crate::controller::observed::testing::object(&adoption(&json!({"policy": "CreateOnly"})));
     assert_eq!(reason(&strangers), Reason::AlreadyExists);
     let unknown = failing(observed, Operation::Create, FailureKind::OutcomeUnknown);
-    assert_eq!(rests(&unknown).retry, Retry::Settle(rules().timing.create_settle));
+    assert_eq!(rests(&unknown).retry, Retry::Backoff(Some(rules().timing.create_settle)));
 }
 
 #[test]
@@ -231,32 +231,94 @@ fn a_late_duplicate_of_our_own_is_removed_and_nobody_elses() {
     assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
 }
 
+/// A settled object that still has to remove an earlier registration at another account.
+fn with_retiring(spec: &Value) -> Observed {
+    let mut observed = settled(spec);
+    observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    let mut earlier = registration();
+    (earlier.credential_id, earlier.account) = (7, Some(other_account()));
+    let place = earlier.place().unwrap();
+    observed.status.retiring = vec![earlier.clone()];
+    let target = Target::Ready(ReadyTarget { place, may_create: true, may_adopt: true });
+    observed.retiring = Some(Retiring { registration: earlier, target });
+    observed
+}
+
+fn other_account() -> AccountName {
+    AccountName { namespace: "mail".into(), name: "other".into() }
+}
+
 #[test]
 fn an_object_that_moves_registers_at_the_new_account_before_it_leaves_the_old_one() {
     let mut observed = settled(&json!({"deletionPolicy": "Delete"}));
     observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
     if let Target::Ready(target) = &mut observed.target {
-        target.account.name = "other".into();
+        target.place.account = other_account();
     }
     assert_eq!(acts(&observed), Action::List(Freshness::Any));
     assert_eq!(acts(&listed(observed.clone(), &[])), Action::Create);
     observed.status.retiring = vec![registration(); 4];
     assert_eq!(reason(&observed), Reason::InUse, "there is no room for a fifth");
+    observed.retiring = with_retiring(&plain()).retiring;
+    assert_eq!(acts(&observed), Action::Retire, "room is made first");
 }
 
 #[test]
 fn an_earlier_registration_is_removed_once_the_new_one_stands_and_holds_nothing_up() {
-    let mut observed = settled(&json!({"deletionPolicy": "Delete"}));
-    observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
-    observed.status.retiring = vec![registration()];
-    observed.retiring_target = Some(observed.target.clone());
+    let delete = json!({"deletionPolicy": "Delete"});
+    let mut observed = with_retiring(&delete);
     assert_eq!(acts(&observed), Action::Retire);
-    observed.learnt.retiring_failed = true;
+    observed.learnt.cleaning_failed = true;
     let rest = rests(&observed);
     assert_eq!(rest, Rest { standing: Standing::Settled, retry: Retry::Look(rules().timing.in_use_retry) });
-    observed.learnt.retiring_failed = false;
-    observed.retiring_target = Some(Target::Missing(account()));
-    assert_eq!(rests(&observed).standing, Standing::Settled);
+    let mut missing = with_retiring(&delete);
+    missing.retiring.as_mut().unwrap().target = Target::Missing(account());
+    assert_eq!(rests(&missing).standing, Standing::Settled);
+    let mut renewed = with_retiring(&delete);
+    if let Target::Ready(target) = &mut renewed.retiring.as_mut().unwrap().target {
+        target.place.company_id = Some(2);
+    }
+    assert_eq!(rests(&renewed).standing, Standing::Settled, "another account of that name is left alone");
+}
+
+#[test]
+fn with_retain_what_was_still_to_be_removed_is_left() {
+    let observed = with_retiring(&plain());
+    assert_eq!(acts(&observed), Action::RemoveFinalizer);
+    let mut observed = observed;
+    observed.object.metadata.finalizers = None;
+    assert_eq!(acts(&observed), Action::LeaveRetiring);
+}
+
+#[test]
+fn nothing_is_taken_over_before_all_objects_are_known() {
+    let mut observed = listed(proved(fresh(&plain())), &[7]);
+    if let Target::Ready(target) = &mut observed.target {
+        target.may_adopt = false;
+    }
+    assert_eq!(reason(&observed), Reason::AccountNotReady);
+    assert_eq!(acts(&listed(observed, &[])), Action::Create, "what is not there is nobody's");
+}
+
+#[test]
+fn an_account_that_was_never_reached_with_its_key_is_not_used_and_changes_no_status() {
+    let unjudged = |mut observed: Observed| {
+        observed.target = Target::Unjudged(account());
+        observed
+    };
+    assert_eq!(rests(&unjudged(rotated(&plain()))).standing, Standing::Waiting);
+    assert_eq!(reason(&proved(unjudged(fresh(&plain())))), Reason::AccountNotReady);
+}
+
+#[test]
+fn a_create_at_an_account_that_is_gone_can_be_acknowledged() {
+    let mut observed = proved(fresh(&plain()));
+    observed.status.pending = Some(pending("t0ken", &[]));
+    observed.target = Target::Missing(account());
+    assert_eq!(reason(&observed), Reason::AccountNotFound);
+    observed.object.metadata.annotations =
+        Some([(crate::resources::ACKNOWLEDGE_GONE.to_owned(), "t0ken".to_owned())].into());
+    assert_eq!(acts(&observed), Action::ForgetPending);
 }
 
 #[test]
@@ -541,7 +603,8 @@ fn a_deletion_takes_away_only_what_the_object_made() {
     let delete = json!({"deletionPolicy": "Delete"});
     assert_eq!(rests(&deleted(settled(&delete), false)).standing, Standing::Gone);
     assert_eq!(acts(&deleted(fresh(&delete), true)), Action::LetGo(Parting::NeverRegistered));
-    assert_eq!(acts(&deleted(settled(&delete), true)), Action::Delete);
+    assert_eq!(acts(&deleted(settled(&delete), true)), Action::List(Freshness::Fresh));
+    assert_eq!(acts(&listed(deleted(settled(&delete), true), &[22_334_455])), Action::Delete);
     assert_eq!(acts(&deleted(settled(&plain()), true)), Action::LetGo(Parting::Retained));
     let mut adopted = deleted(settled(&delete), true);
     if let Some(registration) = &mut adopted.status.registration {
@@ -585,7 +648,7 @@ fn a_deletion_waits_for_its_account_and_for_no_other() {
     assert_eq!(reason(&observed), Reason::AccountNotFound);
     let mut changed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
     if let Target::Ready(target) = &mut changed.target {
-        target.company_id = Some(7);
+        target.place.company_id = Some(7);
     }
     assert_eq!(reason(&changed), Reason::AccountNotFound);
 }
@@ -609,18 +672,18 @@ fn a_deletion_with_a_create_under_way_waits_until_it_must_have_settled() {
 
 #[test]
 fn a_deletion_removes_earlier_registrations_and_late_duplicates_as_well() {
-    let mut observed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
-    observed.status.retiring = vec![registration()];
-    observed.retiring_target = Some(observed.target.clone());
+    let mut observed = deleted(with_retiring(&json!({"deletionPolicy": "Delete"})), true);
     assert_eq!(acts(&observed), Action::Retire);
-    observed.retiring_target = Some(Target::Missing(account()));
-    assert_eq!(reason(&observed), Reason::AccountNotFound);
-    observed.status.retiring.clear();
-    observed.retiring_target = None;
-    observed.seen = Some(vec![entry(22_334_455, "x"), entry(9, "x [abc]")]);
+    observed.retiring.as_mut().unwrap().target = Target::Missing(account());
+    let mut observed =
+        listed_as(observed, vec![entry(22_334_455, "x"), entry(9, "x [abc]")], Freshness::Fresh);
     assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
-    observed.seen = None;
-    assert_eq!(acts(&observed), Action::Delete);
+    observed.learnt.listed.as_mut().unwrap().entries.pop();
+    assert_eq!(acts(&observed), Action::Delete, "an account that is gone holds up nothing else");
+    observed.learnt.removed = true;
+    assert_eq!(reason(&observed), Reason::AccountNotFound);
+    (observed.retiring, observed.status.retiring) = (None, vec![]);
+    assert_eq!(acts(&observed), Action::LetGo(Parting::Removed));
 }
 
 #[test]
@@ -632,6 +695,6 @@ fn what_was_taken_over_is_deleted_only_where_its_ownership_was_taken() {
     };
     let mut spec = adoption(&json!({"takeOwnership": true}));
     spec["deletionPolicy"] = json!("Delete");
-    assert_eq!(acts(&adopted(&spec)), Action::Delete);
+    assert_eq!(acts(&listed(adopted(&spec), &[])), Action::Delete);
     assert_eq!(acts(&adopted(&json!({"deletionPolicy": "Delete"}))), Action::LetGo(Parting::NotOurs));
 }

@@ -21,7 +21,7 @@ pub(super) fn after_failure(
     match &failure.kind {
         FailureKind::Queued(_) => failed(Retry::WhenGranted),
         FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unauthorized => failed(backoff),
-        FailureKind::OutcomeUnknown => failed(Retry::Settle(rules.timing.create_settle)),
+        FailureKind::OutcomeUnknown => failed(Retry::Backoff(Some(rules.timing.create_settle))),
         FailureKind::SecretRefused if is_within_window(observed, rules, now) => {
             failed(Retry::Propagation(failure.retry_after))
         }
@@ -62,6 +62,7 @@ fn was_refused_by_the_account(observed: &Observed) -> bool {
 pub(super) fn is_waiting_to_delete(observed: &Observed, now: Timestamp) -> bool {
     let delayed = observed.status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
     let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
-    let nothing_learnt = observed.learnt.listed.is_none() && observed.learnt.probe.is_none();
+    let learnt = &observed.learnt;
+    let nothing_learnt = learnt.listed.is_none() && learnt.probe.is_none() && !learnt.removed;
     delayed && same_spec && nothing_learnt && !observed.is_requested()
 }

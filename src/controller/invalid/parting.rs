@@ -68,7 +68,7 @@ pub(super) async fn let_go(
 /// As `decide` has it for objects that can be read, from the words alone.
 fn end(object: &Value, namespace_waits_no_longer: bool) -> End {
     let word = |path: &str| object.pointer(path);
-    let is_registered = ["/status/registration", "/status/pending"]
+    let is_registered = ["/status/registration", "/status/pending", "/status/retiring/0"]
         .into_iter()
         .any(|path| word(path).is_some_and(|it| !it.is_null()));
     if !is_registered || word("/spec/deletionPolicy").and_then(Value::as_str) != Some("Delete") {

@@ -9,7 +9,7 @@ use crate::microsoft::{Diagnosis, Refusal, Trace, Verdict};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, merge};
 use crate::resources::{
     AccountName, Candidate, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
-    Ownership, Pending, Registration,
+    Ownership, Pending, Place, Registration,
 };
 use crate::settings::Timing;
 
@@ -23,6 +23,10 @@ pub(crate) fn rules() -> Rules {
 
 pub(crate) fn account() -> AccountName {
     AccountName { namespace: "mail".into(), name: "agency".into() }
+}
+
+pub(crate) fn place() -> Place {
+    Place { account: account(), base_url: "https://api.woodpecker.co/rest".into(), company_id: None }
 }
 
 /// An object of generation 1, with `spec` laid over a plain one.
@@ -61,13 +65,8 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         status,
         object,
         source: Source::Usable(source()),
-        target: Target::Ready(ReadyTarget {
-            account: account(),
-            base_url: "https://api.woodpecker.co/rest".into(),
-            company_id: None,
-            may_create: true,
-        }),
-        retiring_target: None,
+        target: Target::Ready(ReadyTarget { place: place(), may_create: true, may_adopt: true }),
+        retiring: None,
         seen: None,
         settles_in: std::time::Duration::ZERO,
         claim: Claim::Ours,

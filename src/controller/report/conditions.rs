@@ -223,7 +223,8 @@ fn held(
 
 fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
-    let id = status.registration.as_ref().map(|registration| registration.credential_id).unwrap_or_default();
+    let registered = status.registration.as_ref().map(|registration| registration.credential_id);
+    let id = failure.id.or(registered).unwrap_or_default();
     let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
     match (&failure.kind, failure.operation) {
         (FailureKind::Queued(Ahead::Others | Ahead::End), _) => {

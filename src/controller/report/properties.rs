@@ -15,7 +15,7 @@ use crate::controller::observed::testing::{
     settled,
 };
 use crate::controller::observed::{
-    Claim, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Source, Target,
+    Claim, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Retiring, Source, Target,
 };
 use crate::destination::{Ahead, Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
@@ -75,6 +75,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         operation,
         kind,
         retry_after,
+        id: None,
     });
     proptest::option::weighted(0.3, failure)
 }
@@ -94,6 +95,7 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
         Target::NotAllowed(account()),
         Target::NotReady(account()),
         Target::NotSeenYet(account()),
+        Target::Unjudged(account()),
     ];
     proptest::option::weighted(0.3, select(others))
 }
@@ -142,7 +144,8 @@ prop_compose! {
         }
         if retiring && observed.status.registration.is_some() {
             observed.status.retiring = vec![registration()];
-            observed.retiring_target = Some(observed.target.clone());
+            let target = observed.target.clone();
+            observed.retiring = Some(Retiring { registration: registration(), target });
         }
         let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abc]".into(), expires_at: None };
         observed.seen = seen.map(|ids: Vec<i64>| ids.into_iter().map(named).collect());

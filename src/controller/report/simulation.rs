@@ -63,7 +63,7 @@ fn live(mut observed: Observed, world: &World, time: Duration) -> Diary {
                     diary.calls.push(at);
                     let kind = world.failure.clone().expect("only failing creates are simulated");
                     observed.learnt.failure =
-                        Some(Failure { operation: Operation::Create, kind, retry_after: None });
+                        Some(Failure { operation: Operation::Create, kind, retry_after: None, id: None });
                 }
                 Decision::Act(action) => panic!("{action:?}"),
             }

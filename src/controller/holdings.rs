@@ -1,0 +1,175 @@
+//! What every object holds at remote accounts: registered, on its way there or on its way out. The one place
+//! that says whose a credential is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::index::Named;
+use crate::resources::{AccountName, MicrosoftGraphCredentialStatus, Place};
+
+/// A credential at a remote account that an object holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Where.
+    pub place: Place,
+    /// Its id.
+    pub id: i64,
+    /// Whether it is the registration, rather than an earlier one that is still to be removed.
+    pub is_current: bool,
+}
+
+/// What all objects hold, by their uids.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    by_uid: Mutex<HashMap<String, Holder>>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    name: Named,
+    version: Option<u64>,
+    holdings: Vec<Holding>,
+}
+
+/// What a status says to be held.
+pub fn held(status: &MicrosoftGraphCredentialStatus) -> Vec<Holding> {
+    let current = status.registration.iter().map(|registration| (registration, true));
+    let earlier = status.retiring.iter().map(|registration| (registration, false));
+    current
+        .chain(earlier)
+        .filter_map(|(registration, is_current)| {
+            Some(Holding { place: registration.place()?, id: registration.credential_id, is_current })
+        })
+        .collect()
+}
+
+// === impl Holdings ===
+
+impl Holdings {
+    /// Takes in what an object holds as of that resource version, unless more recent word is known. Returns
+    /// the accounts for which that changed anything.
+    pub fn put(
+        &self,
+        uid: &str,
+        name: Named,
+        version: Option<&str>,
+        holdings: Vec<Holding>,
+    ) -> Vec<AccountName> {
+        let version = version.and_then(|version| version.parse().ok());
+        let mut all = self.lock();
+        let before = all.get(uid);
+        if before.is_some_and(|before| version.is_some() && version < before.version) {
+            return Vec::new();
+        }
+        let old = before.map(|before| before.holdings.clone()).unwrap_or_default();
+        let changed = accounts_that_differ(&old, &holdings);
+        all.insert(uid.to_owned(), Holder { name, version, holdings });
+        changed
+    }
+
+    /// Forgets an object that is gone, or what it held. Returns the accounts for which that changed anything.
+    pub fn remove(&self, uid: &str) -> Vec<AccountName> {
+        let gone = self.lock().remove(uid);
+        gone.map(|holder| accounts_that_differ(&holder.holdings, &[])).unwrap_or_default()
+    }
+
+    /// Another object than that one which holds the credential of that id behind that address. Ids are not
+    /// known to be unique over accounts, so accounts are not told apart.
+    pub fn other_holder(&self, uid: &str, place: &Place, id: i64) -> Option<Named> {
+        let all = self.lock();
+        let holds = |holder: &Holder| {
+            holder.holdings.iter().any(|it| it.id == id && it.place.base_url == place.base_url)
+        };
+        all.iter()
+            .find(|(other, holder)| *other != uid && holds(holder))
+            .map(|(_, holder)| holder.name.clone())
+    }
+
+    /// Whether the credential of that id is what any object has registered now.
+    pub fn is_current(&self, place: &Place, id: i64) -> bool {
+        let all = self.lock();
+        let is_it = |it: &Holding| it.is_current && it.id == id && it.place.base_url == place.base_url;
+        all.values().flat_map(|holder| &holder.holdings).any(is_it)
+    }
+
+    /// The ids held at an account: those registered, and those that are still to be removed as well.
+    pub fn ids_at(&self, account: &AccountName) -> Vec<i64> {
+        self.at(account, |_| true)
+    }
+
+    /// The ids registered at an account.
+    pub fn registered_at(&self, account: &AccountName) -> Vec<i64> {
+        self.at(account, |holding| holding.is_current)
+    }
+
+    fn at(&self, account: &AccountName, is_wanted: impl Fn(&Holding) -> bool) -> Vec<i64> {
+        let all = self.lock();
+        let holdings = all.values().flat_map(|holder| &holder.holdings);
+        holdings.filter(|it| it.place.account == *account && is_wanted(it)).map(|it| it.id).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Holder>> {
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn accounts_that_differ(old: &[Holding], new: &[Holding]) -> Vec<AccountName> {
+    let at = |holdings: &[Holding], account: &AccountName| -> Vec<Holding> {
+        holdings.iter().filter(|it| it.place.account == *account).cloned().collect()
+    };
+    let mut accounts: Vec<AccountName> = old.iter().chain(new).map(|it| it.place.account.clone()).collect();
+    accounts.sort();
+    accounts.dedup();
+    accounts.retain(|account| at(old, account) != at(new, account));
+    accounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        let account = AccountName { namespace: "mail".into(), name: name.into() };
+        Place { account, base_url: "https://a.example".into(), company_id: None }
+    }
+
+    fn holding(account: &str, id: i64, is_current: bool) -> Holding {
+        Holding { place: place(account), id, is_current }
+    }
+
+    fn named(name: &str) -> Named {
+        Named { namespace: "mail".into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_move_changes_both_accounts_and_leaves_nothing_behind() {
+        let holdings = Holdings::default();
+        let a = place("a").account;
+        assert_eq!(holdings.put("u", named("x"), Some("1"), vec![holding("a", 1, true)]).len(), 1);
+        assert!(holdings.put("u", named("x"), Some("2"), vec![holding("a", 1, true)]).is_empty());
+        let moved = vec![holding("b", 2, true), holding("a", 1, false)];
+        assert_eq!(holdings.put("u", named("x"), Some("3"), moved), [a.clone(), place("b").account]);
+        assert_eq!((holdings.ids_at(&a), holdings.registered_at(&a)), (vec![1], vec![]));
+        holdings.put("u", named("x"), Some("4"), vec![holding("b", 2, true)]);
+        assert!(holdings.ids_at(&a).is_empty());
+    }
+
+    #[test]
+    fn older_word_does_not_undo_newer() {
+        let holdings = Holdings::default();
+        holdings.put("u", named("x"), Some("10"), vec![holding("a", 1, true)]);
+        assert!(holdings.put("u", named("x"), Some("9"), vec![]).is_empty());
+        assert!(holdings.is_current(&place("a"), 1));
+    }
+
+    #[test]
+    fn a_credential_has_one_holder_whatever_the_account_is_called() {
+        let holdings = Holdings::default();
+        holdings.put("u", named("x"), None, vec![holding("a", 1, false)]);
+        assert_eq!(holdings.other_holder("v", &place("another-name"), 1), Some(named("x")));
+        assert_eq!(holdings.other_holder("u", &place("a"), 1), None);
+        assert!(!holdings.is_current(&place("a"), 1), "it is on its way out");
+        assert_eq!(holdings.remove("u"), [place("a").account]);
+        assert_eq!(holdings.other_holder("v", &place("a"), 1), None);
+    }
+}
