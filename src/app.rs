@@ -10,9 +10,12 @@ use std::time::Duration;
 use kube::Client;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Accounts, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes};
+use crate::controller::{
+    self, Accounts, Broken, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes,
+};
 use crate::http::{self, ClientError, DnsServers};
 use crate::microsoft::{Authorities, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
@@ -44,6 +47,12 @@ pub enum AppError {
     /// Signals cannot be received.
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
+    /// The controller ended without being told to.
+    #[error("the controller ended by itself: the program ends, to be started again")]
+    ControllerEnded(#[source] Broken),
+    /// The controller failed as a whole.
+    #[error("the controller failed: the program ends, to be started again")]
+    ControllerFailed(#[source] JoinError),
     /// Work did not end in time after the request to stop.
     #[error("work was still under way {0:?} after the request to stop, and is left")]
     ShutdownTooSlow(Duration),
@@ -122,32 +131,37 @@ async fn serve(
         stop: stop.clone(),
         client: cluster.client,
     });
-    let work = tokio::spawn(controller::run(context, watches));
+    let mut work = JoinSet::new();
+    work.spawn(controller::run(context, watches));
     end_within(work, timing, stop).await
 }
 
-/// Waits for the work to end, for at most the shutdown time after the request to stop.
+/// Waits for the work to end, for at most the shutdown time after the request to stop. What is not waited
+/// for is aborted.
 async fn end_within(
-    mut work: tokio::task::JoinHandle<()>,
+    mut work: JoinSet<Result<(), Broken>>,
     timing: &Timing,
     stop: &CancellationToken,
 ) -> Result<(), AppError> {
-    tokio::select! {
-        ended = &mut work => {
-            if let Err(error) = ended {
-                tracing::error!(error = chain(&error), "the controller ended unexpectedly");
-            }
-            return Ok(());
+    let ended = async {
+        match work.join_next().await {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(broken))) => Err(AppError::ControllerEnded(broken)),
+            Some(Err(error)) => Err(AppError::ControllerFailed(error)),
         }
+    };
+    tokio::pin!(ended);
+    tokio::select! {
+        ended = &mut ended => return ended,
         () = stop.cancelled() => {}
     }
     tracing::info!(within = ?timing.shutdown, "ending: work under way is finished, nothing new is begun");
-    if tokio::time::timeout(timing.shutdown, &mut work).await.is_ok() {
+    let ended = tokio::time::timeout(timing.shutdown, ended).await;
+    let ended = ended.unwrap_or(Err(AppError::ShutdownTooSlow(timing.shutdown)));
+    if ended.is_ok() {
         tracing::info!("ended");
-        return Ok(());
     }
-    work.abort();
-    Err(AppError::ShutdownTooSlow(timing.shutdown))
+    ended
 }
 
 async fn wait_for_keyring(
