@@ -2,6 +2,7 @@
 
 mod crds;
 mod kubernetes;
+mod leading;
 pub(crate) mod memory;
 
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use crate::controller::{
     self, Accounts, Broken, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes,
 };
 use crate::http::{self, ClientError, DnsServers};
-use crate::microsoft::{Authorities, TokenEndpoint};
+use crate::leader::{self, Candidate, ElectionParts, Lost};
+use crate::leadership::{Leadership, since_boot};
+use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
 use crate::store::fingerprint::FingerprintKeys;
 use crate::store::keyring::{self, KeyringPlace};
@@ -25,6 +28,9 @@ use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
 use crate::woodpecker::Lanes;
+
+/// What readiness waits for until the watches are being opened.
+const CONTROLLER: &str = "controller";
 
 /// Why the operator cannot start or go on.
 #[derive(Debug, Error)]
@@ -47,6 +53,9 @@ pub enum AppError {
     /// Signals cannot be received.
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
+    /// Another replica leads, or may.
+    #[error("leadership was lost: the program ends, to stand by when it is started again")]
+    LeadershipLost(#[from] Lost),
     /// The controller ended without being told to.
     #[error("the controller ended by itself: the program ends, to be started again")]
     ControllerEnded(#[source] Broken),
@@ -66,7 +75,7 @@ pub async fn run(settings: RunSettings) -> Result<(), AppError> {
     stop_on_signals(stop.clone())?;
     let readiness = Readiness::default();
     note_time_scale(&settings, &readiness);
-    readiness.wait_for("controller", "the operator is starting");
+    readiness.wait_for(CONTROLLER, "the operator is starting");
     let metrics = Arc::new(Metrics::new());
     let probes = ProbeServer::bind(settings.listen).await?;
     tracing::info!(address = %probes.address(), "serving probes and metrics");
@@ -77,7 +86,8 @@ pub async fn run(settings: RunSettings) -> Result<(), AppError> {
     let ended = serve(&settings, &timing, &readiness, &metrics, &stop).await;
 
     probes_stop.cancel();
-    if let Ok(Err(error)) = probes.await {
+    // A slow scraper must not hold up a program that must end.
+    if let Ok(Ok(Err(error))) = tokio::time::timeout(timing.connect, probes).await {
         tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
     }
     ended
@@ -99,41 +109,96 @@ async fn serve(
     let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
         return Ok(());
     };
-    let place = KeyringPlace {
-        namespace: cluster.namespace.clone(),
-        name: settings.keyring_secret.clone(),
-        served: settings.watch_namespaces.clone(),
-    };
-    let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
-    let Some(fingerprints) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+    let operator = Operator { settings, timing, readiness, metrics, stop, http, cluster };
+    if !settings.leader.leader_elect {
+        tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
+        return operator.work(Leadership::always()).await;
+    }
+    let candidate = Candidate::new(operator.election(), readiness.clone())?;
+    readiness.arrived(CONTROLLER);
+    leading::work_while_leading(candidate, stop, async |leadership| {
+        readiness.wait_for(CONTROLLER, "this replica leads, and begins");
+        readiness.arrived(leader::GATE);
+        operator.work(leadership).await
+    })
+    .await
+}
 
-    let scopes = Scope::of(&settings.watch_namespaces);
-    let mut calls = Calls::default();
-    let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
-    let context = Arc::new(Context {
-        rules: Rules { allow_unverified: settings.allow_unverified, timing: *timing },
-        max_concurrent_passes: settings.max_concurrent_passes,
-        fingerprints,
-        token_endpoint: TokenEndpoint::new(
-            http.clone(),
-            Authorities::new(settings.network.microsoft_authority.clone()),
-            timing,
-            metrics.clone(),
-        ),
-        accounts: Accounts::new(http, Lanes::new(timing)?, settings.woodpecker_base_urls.clone(), scopes),
-        claims: Claims::default(),
-        index: Index::default(),
-        calls,
-        events: Events::new(cluster.client.clone(), cluster.instance, timing.kube_headers),
-        metrics: metrics.clone(),
-        readiness: readiness.clone(),
-        scopes: known,
-        stop: stop.clone(),
-        client: cluster.client,
-    });
-    let mut work = JoinSet::new();
-    work.spawn(controller::run(context, watches));
-    end_within(work, timing, stop).await
+/// What the work needs, whoever leads.
+struct Operator<'a> {
+    settings: &'a RunSettings,
+    timing: &'a Timing,
+    readiness: &'a Readiness,
+    metrics: &'a Arc<Metrics>,
+    stop: &'a CancellationToken,
+    http: reqwest::Client,
+    cluster: kubernetes::Cluster,
+}
+
+// === impl Operator ===
+
+impl Operator<'_> {
+    fn election(&self) -> ElectionParts {
+        ElectionParts {
+            client: self.cluster.client.clone(),
+            namespace: self.cluster.namespace.clone(),
+            lease: self.settings.leader.leader_election_lease.to_string(),
+            instance: self.cluster.instance.clone(),
+            clock: since_boot,
+            timing: *self.timing,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Loads the keyring and runs the controller until it is told to stop.
+    async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
+        let Self { settings, timing, readiness, stop, cluster, .. } = self;
+        let place = KeyringPlace {
+            namespace: cluster.namespace.clone(),
+            name: settings.keyring_secret.clone(),
+            served: settings.watch_namespaces.clone(),
+        };
+        let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
+        let Some(fingerprints) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+        let scopes = Scope::of(&settings.watch_namespaces);
+        let mut calls = Calls::default();
+        let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
+        let context = Arc::new(Context {
+            rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
+            max_concurrent_passes: settings.max_concurrent_passes,
+            fingerprints,
+            token_endpoint: self.token_endpoint(&leadership),
+            accounts: Accounts::new(
+                self.http.clone(),
+                Lanes::new(timing)?,
+                settings.woodpecker_base_urls.clone(),
+                scopes,
+            ),
+            leadership,
+            claims: Claims::default(),
+            index: Index::default(),
+            calls,
+            events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),
+            metrics: self.metrics.clone(),
+            readiness: (*readiness).clone(),
+            scopes: known,
+            stop: (*stop).clone(),
+            client: cluster.client.clone(),
+        });
+        let mut work = JoinSet::new();
+        work.spawn(controller::run(context, watches));
+        end_within(work, timing, stop).await
+    }
+
+    fn token_endpoint(&self, leadership: &Leadership) -> TokenEndpoint {
+        let parts = EndpointParts {
+            http: self.http.clone(),
+            authorities: Authorities::new(self.settings.network.microsoft_authority.clone()),
+            leadership: leadership.clone(),
+            metrics: self.metrics.clone(),
+        };
+        TokenEndpoint::new(parts, self.timing)
+    }
 }
 
 /// Waits for the work to end, for at most the shutdown time after the request to stop. What is not waited
@@ -194,7 +259,8 @@ fn note_time_scale(settings: &RunSettings, readiness: &Readiness) {
     if settings.time_scale > 1 {
         let scale = settings.time_scale;
         tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
-        readiness.note(format!("every wait is divided by {scale} (--time-scale): for tests only"));
+        readiness
+            .note("time-scale", format!("every wait is divided by {scale} (--time-scale): for tests only"));
     }
 }
 

@@ -80,7 +80,8 @@ impl Failure {
             ApiError::Refused { status, word } => {
                 FailureKind::Refused { status: *status, word: word.clone() }
             }
-            ApiError::NotSent(_)
+            ApiError::NotLeading(_)
+            | ApiError::NotSent(_)
             | ApiError::Body(_)
             | ApiError::Lost(_)
             | ApiError::Failed(_)

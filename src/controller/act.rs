@@ -64,7 +64,10 @@ async fn prove(context: &Context, gathered: &mut Gathered) {
     let Some(secret) = &gathered.secret else { return };
     let spec = &gathered.observed.object.spec;
     let app = App { cloud: spec.cloud(), tenant: &spec.tenant_id, client: &spec.client_id };
-    let verdict = context.token_endpoint.prove(app, secret).await;
+    let Ok(verdict) = context.token_endpoint.prove(app, secret).await else {
+        gathered.observed.learnt.not_leading = true;
+        return;
+    };
     match &verdict {
         Verdict::Issued { .. } => tracing::info!("Microsoft issued a token for the secret"),
         Verdict::NotIssued { diagnosis, trace, .. } => {
@@ -124,6 +127,10 @@ async fn rename(context: &Context, gathered: &mut Gathered) {
 }
 
 fn note_failure(context: &Context, observed: &mut Observed, operation: Operation, error: &ApiError) {
+    if let ApiError::NotLeading(_) = error {
+        observed.learnt.not_leading = true;
+        return;
+    }
     let failure = Failure::at_woodpecker(operation, error);
     if let (FailureKind::Unauthorized, Target::Ready(target)) = (&failure.kind, &observed.target) {
         // The account finds out for all its objects.

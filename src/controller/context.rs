@@ -12,6 +12,7 @@ use super::events::Events;
 use super::index::{Index, Named};
 use super::observed::Rules;
 use super::watches::Scopes;
+use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::resources::{AccountName, MicrosoftGraphCredential};
 use crate::store::fingerprint::FingerprintKeys;
@@ -28,6 +29,8 @@ pub struct Context {
     pub max_concurrent_passes: u16,
     /// Keys of fingerprints.
     pub fingerprints: FingerprintKeys,
+    /// Whether this replica leads, and for how long.
+    pub leadership: Leadership,
     /// Microsoft.
     pub token_endpoint: TokenEndpoint,
     /// The Woodpecker accounts.

@@ -29,6 +29,7 @@ pub async fn report(context: &Context, own: &Named, problem: &str) -> Result<Out
         fields.insert("conditions".into(), conditions);
         fields.insert("observedGeneration".into(), generation.into());
     }
+    context.leadership.admit_write()?;
     tracing::warn!(problem, "the object cannot be read");
     let patch = json!({
         "apiVersion": kind.api_version, "kind": kind.kind,

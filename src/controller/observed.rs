@@ -118,6 +118,9 @@ pub struct Learnt {
     pub failure: Option<Failure>,
     /// Whether the registration was removed from the destination.
     pub removed: bool,
+    /// Whether a step sent nothing because this replica does not lead for long enough. The pass ends there:
+    /// it is no finding about the object.
+    pub not_leading: bool,
 }
 
 /// What Microsoft said, and when.

@@ -5,7 +5,7 @@ use kube::Resource;
 
 use super::act::{self, Step};
 use super::context::Context;
-use super::decide::{Decision, Rest, Standing, decide};
+use super::decide::{Action, Decision, Rest, Standing, decide};
 use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
@@ -39,13 +39,25 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             tracing::info!(?action, "not begun: the program is ending");
             return Ok(Outcome { result: "interrupted", again_in: context.rules.timing.resync });
         }
+        if !context.leadership.allows(context.rules.timing.longest_call()) {
+            return Ok(without_leadership(context, &action));
+        }
         tracing::debug!(?action, "step");
         match act::act(context, gathered, &action).await? {
+            Step::Done if gathered.observed.learnt.not_leading => {
+                return Ok(without_leadership(context, &action));
+            }
             Step::Done => {}
             Step::ObjectGone => return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync }),
         }
     }
     Err(PassError::Endless)
+}
+
+/// A lease that was renewed late is renewed soon, or the program ends.
+fn without_leadership(context: &Context, action: &Action) -> Outcome {
+    tracing::info!(?action, "interrupted: this replica does not lead for long enough");
+    Outcome { result: "interrupted", again_in: context.rules.timing.lease_retry }
 }
 
 /// Lets go of a claim that came to nothing, and wakes who waits for it.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::error::PassError;
 use super::observed::Observed;
+use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 use crate::telemetry::logs::chain;
 
@@ -35,7 +36,7 @@ pub async fn write_once(
     status: MicrosoftGraphCredentialStatus,
 ) -> Result<Written, PassError> {
     let api = credentials(context, observed);
-    match apply(&api, &observed.object, &status).await {
+    match apply(&context.leadership, &api, &observed.object, &status).await {
         Ok(object) => {
             observed.object = object;
             observed.written.clone_from(&status);
@@ -44,6 +45,7 @@ pub async fn write_once(
         }
         Err(ApplyError::Gone) => Ok(Written::ObjectGone),
         Err(ApplyError::Conflict) => Err(PassError::Conflict),
+        Err(ApplyError::NotLeading(error)) => Err(PassError::NotLeading(error)),
         Err(ApplyError::Encode(error)) => Err(PassError::Encode(error)),
         Err(ApplyError::Kube(error)) => Err(PassError::WriteStatus(error)),
     }
@@ -111,6 +113,8 @@ pub(super) enum ApplyError {
     Gone,
     /// It changed since it was read.
     Conflict,
+    /// Only the leader writes.
+    NotLeading(NotLeading),
     /// The status is no JSON.
     Encode(serde_json::Error),
     /// Anything else.
@@ -118,10 +122,16 @@ pub(super) enum ApplyError {
 }
 
 /// Applies the whole status to the object at the resource version at which it was read.
-pub(super) async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<K, ApplyError>
+pub(super) async fn apply<K>(
+    leadership: &Leadership,
+    api: &Api<K>,
+    object: &K,
+    status: &impl Serialize,
+) -> Result<K, ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
 {
+    leadership.admit_write().map_err(ApplyError::NotLeading)?;
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
     let status = serde_json::to_value(status).map_err(ApplyError::Encode)?;

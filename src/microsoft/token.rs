@@ -15,6 +15,7 @@ use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::Pace;
 use super::{Authorities, claims, cloud};
 use crate::http;
+use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
 use crate::settings::Timing;
@@ -74,11 +75,22 @@ pub struct Trace {
 /// The token endpoints of all clouds.
 #[derive(Debug)]
 pub struct TokenEndpoint {
-    http: reqwest::Client,
-    authorities: Authorities,
+    parts: EndpointParts,
     time_out: Duration,
     pace: Pace,
-    metrics: Arc<Metrics>,
+}
+
+/// What the token endpoints are made of.
+#[derive(Clone, Debug)]
+pub struct EndpointParts {
+    /// A client made by [`http::client`].
+    pub http: reqwest::Client,
+    /// The address of each cloud.
+    pub authorities: Authorities,
+    /// Asked before each call.
+    pub leadership: Leadership,
+    /// Where calls are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 #[derive(Deserialize)]
@@ -89,35 +101,37 @@ struct TokenBody {
 // === impl TokenEndpoint ===
 
 impl TokenEndpoint {
-    /// Over a client made by [`http::client`].
-    pub fn new(
-        http: reqwest::Client,
-        authorities: Authorities,
-        timing: &Timing,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { http, authorities, time_out: timing.token_call, pace: Pace::new(timing), metrics }
+    /// From its parts.
+    pub fn new(parts: EndpointParts, timing: &Timing) -> Self {
+        Self { parts, time_out: timing.token_call, pace: Pace::new(timing) }
     }
 
     /// Asks for a token for Graph and drops it: a token proves tenant, client and secret, nothing else.
-    pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Verdict {
+    /// Only a leader asks.
+    pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {
+        self.parts.leadership.admit(self.time_out)?;
         if let Err(wait) = self.pace.admit(app.tenant, app.client) {
             let trace = Trace {
                 failure: Some("tried too often; held back by the operator".into()),
                 ..Trace::default()
             };
-            return Verdict::NotIssued { diagnosis: Diagnosis::Throttled, retry_after: Some(wait), trace };
+            return Ok(Verdict::NotIssued {
+                diagnosis: Diagnosis::Throttled,
+                retry_after: Some(wait),
+                trace,
+            });
         }
         let started = Instant::now();
         let verdict = self.ask(app, secret).await;
-        self.metrics.remote_request("microsoft", "token", verdict.outcome(), started.elapsed());
-        verdict
+        self.parts.metrics.remote_request("microsoft", "token", verdict.outcome(), started.elapsed());
+        Ok(verdict)
     }
 
     async fn ask(&self, app: App<'_>, secret: &SecretText) -> Verdict {
-        let url = format!("{}/{}/oauth2/v2.0/token", self.authorities.of(app.cloud), app.tenant);
+        let url = format!("{}/{}/oauth2/v2.0/token", self.parts.authorities.of(app.cloud), app.tenant);
         let request_id = request_id();
         let request = self
+            .parts
             .http
             .post(url)
             .timeout(self.time_out)

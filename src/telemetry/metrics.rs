@@ -28,6 +28,7 @@ pub struct Metrics {
     remote_seconds: Family<RemoteTargetLabels, Histogram, fn() -> Histogram>,
     watch_errors: Family<WatchLabels, Counter>,
     orphans: Family<OrphanLabels, Counter>,
+    leads: Family<LeaseLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -62,6 +63,11 @@ struct WatchLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OrphanLabels {
     cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LeaseLabels {
+    name: String,
 }
 
 // === impl Metrics ===
@@ -110,6 +116,12 @@ impl Metrics {
             "Credentials left at a destination although they should have been removed",
             orphans.clone(),
         );
+        let leads = Family::default();
+        registry.register(
+            "leader_election_master_status",
+            "Whether this replica leads, by lease",
+            leads.clone(),
+        );
         registry.register(
             "mgc_build",
             "Version of the operator",
@@ -125,6 +137,7 @@ impl Metrics {
             remote_seconds,
             watch_errors,
             orphans,
+            leads,
         }
     }
 
@@ -169,6 +182,11 @@ impl Metrics {
     /// A watch reported an error.
     pub fn watch_error(&self, kind: &'static str) {
         self.watch_errors.get_or_create(&WatchLabels { kind }).inc();
+    }
+
+    /// Whether this replica holds the lease of that name.
+    pub fn leads(&self, lease: &str, leads: bool) {
+        self.leads.get_or_create(&LeaseLabels { name: lease.to_owned() }).set(leads.into());
     }
 
     /// A credential was left behind at its destination.

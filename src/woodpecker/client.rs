@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::error::ApiError;
 use super::wire::{self, Credential, NewCredential, SecretUpdate};
 use crate::http;
+use crate::leadership::Leadership;
 use crate::secret::SecretText;
 use crate::settings::BaseUrl;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct ClientParts {
     pub api_key: SecretText,
     /// Total time of one call.
     pub time_out: Duration,
+    /// Asked before each call.
+    pub leadership: Leadership,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -136,6 +139,7 @@ impl Client {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<(u16, Vec<u8>), ApiError> {
+        self.parts.leadership.admit(self.parts.time_out)?;
         let started = Instant::now();
         let result = send(request).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");

@@ -33,6 +33,9 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let opened = match open(context, &object, &name).await? {
         Ok(remote) => {
             let listed = remote.list(listing_age(context, &name, &remote)).await;
+            if let Err(ApiError::NotLeading(error)) = listed {
+                return Err(PassError::NotLeading(error));
+            }
             if let Err(error) = &listed {
                 tracing::warn!(error = chain(error), "listing the account's credentials failed");
             }
@@ -106,6 +109,7 @@ async fn open(
         company_id: object.spec.company_id,
         api_key,
         time_out: context.rules.timing.woodpecker_call,
+        leadership: context.leadership.clone(),
         metrics: context.metrics.clone(),
     });
     Ok(Ok(Arc::new(RemoteAccount::new(client, &accounts.lanes))))
@@ -203,9 +207,10 @@ async fn write(
     if report.status == before && object.status.is_some() {
         return Ok(());
     }
-    match apply::<WoodpeckerAccount>(api, object, &report.status).await {
+    match apply::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
         Ok(_) | Err(ApplyError::Gone) => {}
         Err(ApplyError::Conflict) => return Err(PassError::Conflict),
+        Err(ApplyError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
         Err(ApplyError::Encode(error)) => return Err(PassError::Encode(error)),
         Err(ApplyError::Kube(error)) => return Err(PassError::WriteStatus(error)),
     }
@@ -234,7 +239,7 @@ impl Verdict {
             Err(ApiError::Throttled(_) | ApiError::Lane(_)) => Self::Unreachable(
                 "Woodpecker asked to slow down; the operator waits and tries again".into(),
             ),
-            Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_)) => Self::Unreachable(
+            Err(ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_)) => Self::Unreachable(
                 "Woodpecker could not be reached or had a failure; the operator tries again. If it lasts, check the operator's way out to the internet".into(),
             ),
         }

@@ -137,7 +137,7 @@ prop_compose! {
         // Only a usable secret is proved, and only a proved one reaches the destination.
         if observed.usable_source().is_some() && !observed.object.spec.is_suspended() {
             let (entries, failure) = if proof.is_some() { (entries, failure) } else { (None, None) };
-            observed.learnt = Learnt { proof, entries, failure, removed: false };
+            observed.learnt = Learnt { proof, entries, failure, ..Learnt::default() };
         }
         observed.status.consecutive_failures = failures;
         observed.status.next_attempt_at = failures.map(|_| Time(now() - Duration::from_secs(1)));
