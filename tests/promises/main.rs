@@ -7,6 +7,7 @@ mod command_line;
 mod converges;
 mod deletes;
 mod forgets;
+mod leads;
 mod microsoft;
 mod network;
 mod never_leaks;
