@@ -148,3 +148,24 @@ where
         _ => ApplyError::Kube(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::leadership::testing::clock;
+
+    #[tokio::test]
+    async fn only_a_leader_writes() {
+        let refuse = |_: http::Request<Body>| async { Err::<http::Response<Body>, _>("it is sent") };
+        let api: Api<ConfigMap> = Api::namespaced(Client::new(tower::service_fn(refuse), "mail"), "mail");
+        let leadership = Leadership::none(clock, Duration::from_secs(5));
+        let write = async || apply(&leadership, &api, &ConfigMap::default(), &json!({})).await;
+        assert!(matches!(write().await, Err(ApplyError::NotLeading(_))));
+        leadership.extend(clock() + Duration::from_secs(1));
+        assert!(matches!(write().await, Err(ApplyError::Kube(_))));
+    }
+}

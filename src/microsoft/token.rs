@@ -234,7 +234,38 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::leadership::testing::clock;
+
+    #[tokio::test]
+    async fn only_a_leader_asks_and_only_what_ends_in_time() {
+        let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = format!("http://{}", listener.local_addr().unwrap());
+        let leadership = Leadership::none(clock, Duration::from_secs(5));
+        let parts = EndpointParts {
+            http: reqwest::Client::new(),
+            authorities: Authorities::new(authority.parse().unwrap()),
+            leadership: leadership.clone(),
+            metrics: Arc::default(),
+        };
+        let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD);
+        let tenant = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap();
+        let client = "e1c6ac69-480e-4a17-9b85-3467967bd179".parse().unwrap();
+        let app = App { cloud: Cloud::Global, tenant: &tenant, client: &client };
+        let secret = SecretText::new("s3cret".into());
+        for left in [0, 19] {
+            leadership.extend(clock() + Duration::from_secs(left));
+            assert_eq!(endpoint.prove(app, &secret).await, Err(NotLeading), "{left} s are left");
+        }
+        leadership.extend(clock() + Duration::from_secs(30));
+        tokio::select! {
+            connected = listener.accept() => assert!(connected.is_ok()),
+            ended = endpoint.prove(app, &secret) => panic!("it is sent: {ended:?}"),
+        }
+    }
 
     #[test]
     fn a_secret_is_encoded_exactly_once() {
