@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 
 pub use self::candidate::{Candidate, GATE};
@@ -109,13 +109,25 @@ impl Election {
         Ok(Turn::Ours { since })
     }
 
-    /// Lets go of the lease under the version that we wrote last. From before the request on, nothing that
-    /// only a leader may do begins here.
+    /// Lets go of the lease. From before the request on, nothing that only a leader may do begins here.
     async fn release(&mut self) -> Result<(), LeaseError> {
         self.leadership.forfeit();
-        let Some(Sighting { mut lease, .. }) = self.seen.take() else { return Ok(()) };
-        let before: LeaseSpec = lease.spec.take().unwrap_or_default();
-        lease.spec = Some(record::released(&before, Timestamp::now()));
+        match self.let_go().await {
+            // The answer to our own last write may have been lost.
+            Err(LeaseError::Conflict(_)) => {}
+            ended => return ended,
+        }
+        self.look(self.timing.lease_call).await?;
+        self.let_go().await
+    }
+
+    /// Empties the lease under the version that was seen, where it is ours.
+    async fn let_go(&self) -> Result<(), LeaseError> {
+        let Some(seen) = self.seen.as_ref().filter(|seen| seen.holder() == self.identity) else {
+            return Ok(());
+        };
+        let mut lease = seen.lease.clone();
+        lease.spec = Some(record::released(&lease.spec.unwrap_or_default(), Timestamp::now()));
         self.lease.write(lease, self.timing.lease_call).await.map(drop)
     }
 }

@@ -114,6 +114,30 @@ async fn a_released_lease_is_taken_at_the_next_look() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_is_released_although_the_last_answer_was_lost() {
+    let api = FakeApi::default();
+    let (_first, holding, over) = leader(&api, "one").await;
+    seconds(12).await;
+    api.fares(Mood::Losing);
+    seconds(4).await;
+    over.cancel();
+    let tenure = holding.await.unwrap().expect("it was not lost");
+    api.fares(Mood::Well);
+    tenure.release().await;
+    assert_eq!(api.holder(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_holds_is_not_released() {
+    let api = FakeApi::default();
+    let mut replica = replica(&api, "one");
+    let tenure = (&mut replica.campaign).await.unwrap().unwrap();
+    api.edit(|lease| lease.spec.as_mut().unwrap().holder_identity = Some("thief".into()));
+    tenure.release().await;
+    assert_eq!(api.holder(), "thief");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_finds_another_holder_has_lost_at_once() {
     for (holder, word) in [("thief", "thief holds"), ("", "nobody holds")] {
         let api = FakeApi::default();
