@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes,
+    self, Accounts, Broken, Calls, Claims, Context, Events, Index, Rules, Scope, Scopes, Sightings,
 };
 use crate::http::{self, ClientError, DnsServers};
 use crate::leader::{self, Candidate, ElectionParts, Lost};
@@ -170,12 +170,13 @@ impl Operator<'_> {
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(
                 self.http.clone(),
-                Lanes::new(timing)?,
+                Lanes::new(timing, (*stop).clone())?,
                 settings.woodpecker_base_urls.clone(),
                 scopes,
             ),
             leadership,
             claims: Claims::default(),
+            sightings: Sightings::default(),
             index: Index::default(),
             calls,
             events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),

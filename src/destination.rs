@@ -44,8 +44,8 @@ pub enum FailureKind {
     OutcomeUnknown,
     /// It refuses the operator's key.
     Unauthorized,
-    /// It does not hold what was named.
-    Gone,
+    /// What was named is for another app there: the key must open another account than it did.
+    Foreign,
     /// It refuses the client secret itself.
     SecretRefused,
     /// It refuses for another reason.
@@ -66,22 +66,20 @@ impl Failure {
     /// Puts a failed request to Woodpecker into the common vocabulary.
     pub fn at_woodpecker(operation: Operation, error: &ApiError) -> Self {
         let kind = match error {
-            ApiError::Lane(LaneClosed::Busy) => FailureKind::Queued,
+            ApiError::Lane(LaneClosed::Busy | LaneClosed::Ending) | ApiError::NotLeading(_) => {
+                FailureKind::Queued
+            }
             ApiError::Lane(LaneClosed::Paused(_)) | ApiError::Throttled(_) => FailureKind::Throttled,
             ApiError::Unauthorized(_) => FailureKind::Unauthorized,
-            // Without an id in the address, 404 says that the address is wrong, not that something is gone.
-            ApiError::NotFound => match operation {
-                Operation::Update | Operation::Rename | Operation::Delete => FailureKind::Gone,
-                Operation::List | Operation::Create => FailureKind::Refused { status: 404, word: None },
-            },
+            // Whether something is gone is found out with a listing, not told from this alone.
+            ApiError::NotFound => FailureKind::Refused { status: 404, word: None },
             ApiError::Refused { word, .. } if word.as_deref() == Some(INVALID_CLIENT_SECRET) => {
                 FailureKind::SecretRefused
             }
             ApiError::Refused { status, word } => {
                 FailureKind::Refused { status: *status, word: word.clone() }
             }
-            ApiError::NotLeading(_)
-            | ApiError::NotSent(_)
+            ApiError::NotSent(_)
             | ApiError::Body(_)
             | ApiError::Lost(_)
             | ApiError::Failed(_)
@@ -118,12 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn a_404_without_an_id_is_not_taken_for_gone() {
-        assert_eq!(kind(Operation::Update, &ApiError::NotFound), FailureKind::Gone);
-        assert_eq!(
-            kind(Operation::Create, &ApiError::NotFound),
-            FailureKind::Refused { status: 404, word: None }
-        );
+    fn a_404_alone_is_not_taken_for_gone() {
+        for operation in [Operation::Create, Operation::Update, Operation::Delete] {
+            let refused = FailureKind::Refused { status: 404, word: None };
+            assert_eq!(kind(operation, &ApiError::NotFound), refused);
+        }
     }
 
     #[test]

@@ -6,13 +6,16 @@ mod timing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use thiserror::Error;
 
 pub use self::base_url::{BaseUrl, BaseUrlError};
 pub use self::object_name::{ObjectName, ObjectNameError};
 pub use self::timing::{Timing, TimingError};
-use crate::resources::{VENDOR_BASE_URL, duration::KubeDuration};
+use crate::resources::VENDOR_BASE_URL;
+use crate::resources::duration::{KubeDuration, NotADuration};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -149,8 +152,14 @@ pub struct RunSettings {
     pub allow_unverified: bool,
 
     /// How long refusals of a new secret count as its slow spreading through Entra, before they count as
-    /// final
-    #[arg(long, env = "GCO_PROPAGATION_WINDOW", default_value = "20m", value_name = "DURATION")]
+    /// final; at most 24h
+    #[arg(
+        long,
+        env = "GCO_PROPAGATION_WINDOW",
+        default_value = "20m",
+        value_parser = propagation_window,
+        value_name = "DURATION"
+    )]
     pub propagation_window: KubeDuration,
 
     /// How many resources are worked on at the same time
@@ -178,6 +187,24 @@ pub struct RunSettings {
         hide_short_help = true
     )]
     pub time_scale: u32,
+}
+
+/// Longest `--propagation-window`: a secret that Entra has not spread in a day is wrong. And a time of an object plus
+/// this must be a time.
+const LONGEST_PROPAGATION: Duration = Duration::from_hours(24);
+
+/// Why a text is no propagation window.
+#[derive(Debug, Error)]
+enum WindowError {
+    #[error(transparent)]
+    NotADuration(#[from] NotADuration),
+    #[error("it must be at most 24h, such as 20m")]
+    TooLong,
+}
+
+fn propagation_window(text: &str) -> Result<KubeDuration, WindowError> {
+    let window: KubeDuration = text.parse()?;
+    if window.get() > LONGEST_PROPAGATION { Err(WindowError::TooLong) } else { Ok(window) }
 }
 
 // === impl RunSettings ===

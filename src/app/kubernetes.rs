@@ -1,14 +1,19 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
+mod brief_watch;
 mod short_lived;
+mod whole_answer;
 
+use http::Uri;
 use kube::Client;
 use kube::client::ClientBuilder;
 use kube::config::{Config, InferConfigError};
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
+use self::brief_watch::BriefWatchLayer;
 use self::short_lived::ShortLivedLayer;
+use self::whole_answer::WholeAnswerLayer;
 use crate::settings::{RunSettings, Timing};
 
 /// The cluster that the operator works in.
@@ -37,7 +42,7 @@ pub enum ConnectError {
 /// Finds the cluster and prepares the client.
 ///
 /// kube's own retries are off: the queue retries, and they would hold a call for minutes. Every answer must
-/// begin within a bound, which kube does not ask for since version 4.
+/// begin within a bound, which kube does not ask for since version 4, and end within it unless it is a watch.
 pub async fn connect(settings: &RunSettings, timing: &Timing) -> Result<Cluster, ConnectError> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
@@ -45,10 +50,16 @@ pub async fn connect(settings: &RunSettings, timing: &Timing) -> Result<Cluster,
     let namespace = settings.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = ClientBuilder::try_from(config)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
+        .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
+        .with_layer(&BriefWatchLayer { brief: timing.watch_brief, longest: timing.watch_reopen })
         .with_layer(&TimeoutLayer::new(timing.kube_headers))
         .build();
     tracing::info!(namespace, "the operator's own objects live in this namespace");
     Ok(Cluster { client, namespace, instance: instance() })
+}
+
+fn is_watch(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
 }
 
 fn instance() -> String {

@@ -5,7 +5,7 @@
 
 mod finding;
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +26,9 @@ use crate::resources::{ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
 use crate::settings::{NetworkSettings, Timing};
 use crate::telemetry::metrics::Metrics;
+
+/// Most that is read as a secret, in bytes.
+const LONGEST_INPUT: u64 = 64 * 1024;
 
 /// What `verify` can be told.
 #[derive(Debug, Args)]
@@ -88,8 +91,16 @@ enum CloudArg {
 pub(super) enum VerifyError {
     #[error("failed to read --secret-file {path}: give a file that you may read")]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "--secret-file {path} is longer than 64 KiB, which no client secret is: give the file that holds the client secret and nothing else"
+    )]
+    FileTooLong { path: PathBuf },
     #[error("failed to read the secret from standard input")]
     Stdin(#[source] io::Error),
+    #[error(
+        "what comes from standard input is longer than 64 KiB, which no client secret is: give the client secret and nothing else"
+    )]
+    StdinTooLong,
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -120,15 +131,13 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, VerifyError> {
 
 /// The secret, or the finding that it is no usable value.
 fn read_secret(args: &VerifyArgs) -> Result<Result<SecretText, Finding>, VerifyError> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    match &args.secret_file {
-        Some(path) => {
-            *bytes = fs::read(path).map_err(|source| VerifyError::File { path: path.clone(), source })?;
-        }
-        None => {
-            io::stdin().read_to_end(&mut bytes).map_err(VerifyError::Stdin)?;
-        }
-    }
+    let bytes = match &args.secret_file {
+        Some(path) => File::open(path)
+            .and_then(read_all)
+            .map_err(|source| VerifyError::File { path: path.clone(), source })?
+            .ok_or_else(|| VerifyError::FileTooLong { path: path.clone() })?,
+        None => read_all(io::stdin()).map_err(VerifyError::Stdin)?.ok_or(VerifyError::StdinTooLong)?,
+    };
     if bytes.is_empty() {
         return Ok(Err(Finding::unusable(Reason::EmptyValue, "is empty")));
     }
@@ -141,6 +150,14 @@ fn read_secret(args: &VerifyArgs) -> Result<Result<SecretText, Finding>, VerifyE
         _ if text.trim() != text => stray("has white space around it"),
         _ => stray("holds a line break or another control character"),
     }
+}
+
+/// Everything there is to read; nothing where that is more than a secret can be.
+fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(LONGEST_INPUT + 1).read_to_end(&mut bytes)?;
+    let is_whole = u64::try_from(bytes.len()).is_ok_and(|length| length <= LONGEST_INPUT);
+    Ok(is_whole.then_some(bytes))
 }
 
 async fn prove(args: &VerifyArgs, secret: &SecretText) -> Result<Finding, VerifyError> {

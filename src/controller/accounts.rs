@@ -1,29 +1,39 @@
 //! The Woodpecker accounts: what is known of each, for the credentials that use it.
 
+mod agreement;
+mod ledger;
+mod open;
 mod pass;
 pub mod queue;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::{Api, Client, ResourceExt};
 
+use self::ledger::{Divergence, Ledger};
 use super::calls::Calls;
+use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Lanes, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Entry, Lanes, Listings, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
 pub struct Accounts {
     http: reqwest::Client,
     lanes: Lanes,
+    listings: Listings,
     allowed_base_urls: Vec<BaseUrl>,
     served: Vec<Scope>,
     known: Mutex<HashMap<AccountName, Known>>,
-    managed: Mutex<HashMap<AccountName, HashMap<String, i64>>>,
+    ledgers: Mutex<HashMap<AccountName, Ledger>>,
+    /// The accounts that the watches show, with their uids.
+    existing: Mutex<HashMap<AccountName, String>>,
+    /// Credentials whose account changed, until their next pass.
+    news: Mutex<HashSet<Named>>,
 }
 
 /// What a credential finds where it looks for its account.
@@ -38,16 +48,25 @@ pub enum Lookup {
     /// It cannot be used now.
     NotReady,
     /// It works.
-    Ready(Arc<RemoteAccount>),
+    Ready {
+        /// The way to it.
+        remote: Arc<RemoteAccount>,
+        /// Whether something may be created on the word of its listing.
+        may_create: bool,
+    },
 }
 
 #[derive(Debug)]
 struct Known {
-    spec: WoodpeckerAccountSpec,
+    /// Nothing where the object cannot be read.
+    spec: Option<WoodpeckerAccountSpec>,
     /// The last client that could be made; kept while the account is refused, for its key may come back.
     remote: Option<Arc<RemoteAccount>>,
     is_ready: bool,
+    may_create: bool,
     failures: u32,
+    /// The request for a pass, by annotation, that was handled last.
+    requested: Option<String>,
 }
 
 // === impl Accounts ===
@@ -60,7 +79,17 @@ impl Accounts {
         allowed_base_urls: Vec<BaseUrl>,
         served: Vec<Scope>,
     ) -> Self {
-        Self { http, lanes, allowed_base_urls, served, known: Mutex::default(), managed: Mutex::default() }
+        Self {
+            http,
+            lanes,
+            listings: Listings::default(),
+            allowed_base_urls,
+            served,
+            known: Mutex::default(),
+            ledgers: Mutex::default(),
+            existing: Mutex::default(),
+            news: Mutex::default(),
+        }
     }
 
     /// Finds an account for a credential of `namespace`.
@@ -71,9 +100,12 @@ impl Accounts {
         namespace: &str,
     ) -> Result<Lookup, kube::Error> {
         if let Some(known) = self.lock().get(name) {
-            return Ok(match &known.remote {
-                _ if !known.spec.allows(&name.namespace, namespace) => Lookup::NotAllowed,
-                Some(remote) if known.is_ready => Lookup::Ready(remote.clone()),
+            let is_allowed = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, namespace);
+            return Ok(match (&known.spec, &known.remote) {
+                (Some(spec), _) if !is_allowed(spec) => Lookup::NotAllowed,
+                (Some(_), Some(remote)) if known.is_ready => {
+                    Lookup::Ready { remote: remote.clone(), may_create: known.may_create }
+                }
                 _ => Lookup::NotReady,
             });
         }
@@ -83,6 +115,13 @@ impl Accounts {
         let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
         let exists = api.get_metadata_opt(&name.name).await?.is_some();
         Ok(if exists { Lookup::NotSeenYet } else { Lookup::Missing })
+    }
+
+    /// Whether that account lets the namespace in, as far as is known.
+    pub fn allows(&self, name: &AccountName, namespace: &str) -> bool {
+        let known = self.lock();
+        let spec = known.get(name).and_then(|known| known.spec.as_ref());
+        spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))
     }
 
     /// Whether that account is that remote account.
@@ -98,7 +137,7 @@ impl Accounts {
     pub fn note_registration(&self, account: &AccountName, object: &MicrosoftGraphCredential, calls: &Calls) {
         let Some(id) = object.status.as_ref().and_then(|status| status.credential_id) else { return };
         let uid = object.uid().unwrap_or_default();
-        if self.managed().entry(account.clone()).or_default().insert(uid, id) != Some(id) {
+        if self.ledgers().entry(account.clone()).or_default().note(uid, id) {
             calls.account(&account.namespace, &account.name);
         }
     }
@@ -111,26 +150,99 @@ impl Accounts {
         calls: &Calls,
     ) {
         let uid = object.uid().unwrap_or_default();
-        let mut managed = self.managed();
-        if managed.get_mut(account).is_some_and(|ids| ids.remove(&uid).is_some()) {
+        if self.ledgers().get_mut(account).is_some_and(|ledger| ledger.forget(&uid)) {
             calls.account(&account.namespace, &account.name);
         }
     }
 
+    /// Notes that a credential is there although the account's listing lacks it.
+    pub fn note_present(&self, account: &AccountName, id: i64, calls: &Calls) {
+        self.ledgers().entry(account.clone()).or_default().note_present(id);
+        calls.account(&account.namespace, &account.name);
+    }
+
+    /// Whether that was noted.
+    pub fn is_present(&self, account: &AccountName, id: i64) -> bool {
+        self.ledgers().get(account).is_some_and(|ledger| ledger.is_present(id))
+    }
+
+    /// Why the account that was listed so cannot be the one that it was, by all that is registered there.
+    pub fn has_diverged(&self, account: &AccountName, entries: &[Entry]) -> Option<Divergence> {
+        self.ledgers().get(account)?.divergence(entries)
+    }
+
+    /// Whether the credential's account changed since its last pass: it got another key, say.
+    pub fn take_news(&self, credential: &Named) -> bool {
+        self.news().remove(credential)
+    }
+
+    /// Notes that the credential's account changed.
+    pub fn put_news(&self, credential: &Named) {
+        self.news().insert(credential.clone());
+    }
+
+    fn is_known(&self, account: &AccountName) -> bool {
+        self.lock().contains_key(account)
+    }
+
+    /// Notes that the watch shows an account.
+    fn note_existence(&self, account: &AccountName, uid: &str) {
+        self.existing().insert(account.clone(), uid.to_owned());
+    }
+
     /// Forgets an account that is gone.
     fn forget(&self, account: &AccountName) {
+        self.existing().remove(account);
         self.lock().remove(account);
     }
 
+    /// Keeps what is known of an account, unless it went meanwhile. Says whether that is news to its
+    /// credentials.
+    fn keep(&self, account: &AccountName, uid: &str, known: Known) -> bool {
+        let existing = self.existing();
+        if existing.get(account).is_none_or(|existing| existing != uid) {
+            return false;
+        }
+        let mut all = self.lock();
+        let is_news = all.get(account).is_none_or(|before| !before.says_the_same_as(&known));
+        all.insert(account.clone(), known);
+        is_news
+    }
+
     fn managed_ids(&self, account: &AccountName) -> Vec<i64> {
-        self.managed().get(account).into_iter().flat_map(HashMap::values).copied().collect()
+        self.ledgers().get(account).map(Ledger::managed).unwrap_or_default()
+    }
+
+    fn existing(&self) -> MutexGuard<'_, HashMap<AccountName, String>> {
+        self.existing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn news(&self) -> MutexGuard<'_, HashSet<Named>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn managed(&self) -> MutexGuard<'_, HashMap<AccountName, HashMap<String, i64>>> {
-        self.managed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledgers(&self) -> MutexGuard<'_, HashMap<AccountName, Ledger>> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Whether credentials would find the same.
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        let is_same_remote = match (&self.remote, &other.remote) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.is_ready == other.is_ready
+            && self.may_create == other.may_create
+            && self.spec == other.spec
+            && is_same_remote
     }
 }

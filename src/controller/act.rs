@@ -1,31 +1,34 @@
 //! Carries out one step of a pass. Every request to a remote side starts here.
 
+mod books;
 mod create;
+mod drift;
 mod finish;
+mod update;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
 use super::observe::Gathered;
-use super::observed::{Observed, Proof, Source, Target};
+use super::observed::{Freshness, Listed, Observed, Proof, Target};
 use super::report::Note;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::{App, Verdict};
-use crate::resources::conditions::whole_second;
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, SecretUpdate};
+use crate::woodpecker::{ApiError, Entry, RemoteAccount};
 
 /// What a step leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It ended, well or not: `decide` goes on from what it has found out.
     Done,
+    /// It ended, and what was gathered does not fit any more: another pass goes on.
+    Again,
     /// The object does not exist any more.
     ObjectGone,
 }
@@ -39,19 +42,29 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
             prove(context, gathered).await;
             Ok(Step::Done)
         }
-        Action::List => {
-            list(context, gathered).await;
+        Action::List(freshness) => {
+            list(context, gathered, *freshness).await;
             Ok(Step::Done)
         }
         Action::Create => create::create(context, gathered).await,
-        Action::Update => {
-            update(context, gathered).await;
-            Ok(Step::Done)
-        }
+        Action::Recover(id) => books::recover(context, gathered, *id).await,
+        Action::ForgetPending => books::forget_pending(context, gathered).await,
+        Action::Adopt(id) => books::adopt(context, gathered, *id).await,
+        Action::Update => update::update(context, gathered).await,
         Action::Rename => {
-            rename(context, gathered).await;
+            update::rename(context, gathered).await;
             Ok(Step::Done)
         }
+        Action::Probe => {
+            drift::probe(context, gathered).await;
+            Ok(Step::Done)
+        }
+        Action::ForgetRegistration => books::forget_registration(context, gathered).await,
+        Action::RemoveDuplicate(id) => {
+            drift::remove_duplicate(context, gathered, *id).await;
+            Ok(Step::Done)
+        }
+        Action::Retire => finish::retire(context, gathered).await,
         Action::Delete => {
             finish::delete(context, gathered).await;
             Ok(Step::Done)
@@ -77,84 +90,68 @@ async fn prove(context: &Context, gathered: &mut Gathered) {
     gathered.observed.learnt.proof = Some(Proof { at: Timestamp::now(), verdict });
 }
 
-async fn list(context: &Context, gathered: &mut Gathered) {
+async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) {
     let Some(account) = &gathered.account else { return };
     let observed = &mut gathered.observed;
-    match account.list(context.rules.timing.listing_max_age).await {
-        Ok(mut entries) => {
-            let spec = &observed.object.spec;
-            entries.retain(|entry| entry.is_for(&spec.tenant_id, &spec.client_id));
-            observed.learnt.entries = Some(entries);
+    let timing = &context.rules.timing;
+    let max_age = match freshness {
+        Freshness::Any => timing.listing_interval,
+        Freshness::Fresh => timing.listing_max_age,
+        Freshness::Anew => Duration::ZERO,
+    };
+    match account.list(max_age).await {
+        Ok(entries) => {
+            let entries = entries_for(observed, entries);
+            observed.learnt.listed = Some(Listed { entries, freshness });
         }
         Err(error) => note_failure(context, observed, Operation::List, &error),
     }
 }
 
-/// Sending it again after an unknown outcome does no harm, so the registration is written by the report.
-async fn update(context: &Context, gathered: &mut Gathered) {
-    let Gathered { observed, secret: Some(secret), account: Some(account), .. } = gathered else { return };
-    let name = observed.object.remote_name();
-    let Source::Usable(source) = &mut observed.source else { return };
-    let Some(mut registration) = observed.status.registration.clone() else { return };
-    let new_name = (registration.name != name).then_some(name.as_str());
-    let new_secret = SecretUpdate { secret, expires_at: source.expires_at };
-    if let Err(error) = account.update(registration.credential_id, new_secret, new_name).await {
-        note_failure(context, observed, Operation::Update, &error);
-        return;
-    }
-    registration.fingerprint.clone_from(&source.fingerprint);
-    registration.expires_at = Time(source.expires_at);
-    registration.registered_at = Time(whole_second(Timestamp::now()));
-    registration.name = name;
-    source.is_registered = true;
-    observed.status.candidate = None;
-    tracing::info!(id = registration.credential_id, "Woodpecker has the new secret");
-    let text = format!("Woodpecker has the new secret for credential {}", registration.credential_id);
-    observed.status.registration = Some(registration);
-    tell(context, observed, "Updated", text).await;
+/// The entries for the object's app.
+fn entries_for(observed: &Observed, mut entries: Vec<Entry>) -> Vec<Entry> {
+    let spec = &observed.object.spec;
+    entries.retain(|entry| entry.is_for(&spec.tenant_id, &spec.client_id));
+    entries
 }
 
-async fn rename(context: &Context, gathered: &mut Gathered) {
-    let Gathered { observed, account: Some(account), .. } = gathered else { return };
-    let name = observed.object.remote_name();
-    let Some(mut registration) = observed.status.registration.clone() else { return };
-    if let Err(error) = account.rename(registration.credential_id, &name).await {
-        note_failure(context, observed, Operation::Rename, &error);
-        return;
+/// Whether the credential of that id may be ours: the account's last listing does not show it for another
+/// app. A new API key may open another account, where the same id is a stranger's.
+async fn check_app(
+    context: &Context,
+    observed: &Observed,
+    account: &RemoteAccount,
+    id: i64,
+    operation: Operation,
+) -> Result<(), Failure> {
+    let spec = &observed.object.spec;
+    let listed = account.list(context.rules.timing.listing_interval).await;
+    let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let is_foreign = |entry: &Entry| entry.id == id && !entry.is_for(&spec.tenant_id, &spec.client_id);
+    if entries.iter().any(is_foreign) {
+        tracing::warn!(id, ?operation, "not begun: the account holds another app under this id");
+        return Err(Failure { operation, kind: FailureKind::Foreign, retry_after: None });
     }
-    registration.name = name;
-    observed.status.registration = Some(registration);
+    Ok(())
 }
 
-fn note_failure(context: &Context, observed: &mut Observed, operation: Operation, error: &ApiError) {
-    if let ApiError::NotLeading(_) = error {
-        observed.learnt.not_leading = true;
-        return;
-    }
+/// The failure in the common vocabulary; the account hears of a refused key.
+fn failure(context: &Context, observed: &Observed, operation: Operation, error: &ApiError) -> Failure {
     let failure = Failure::at_woodpecker(operation, error);
     if let (FailureKind::Unauthorized, Target::Ready(target)) = (&failure.kind, &observed.target) {
         // The account finds out for all its objects.
         context.calls.account(&target.account.namespace, &target.account.name);
     }
     tracing::warn!(?operation, kind = ?failure.kind, error = chain(error), "a request to Woodpecker failed");
-    observed.learnt.failure = Some(failure);
+    failure
+}
+
+fn note_failure(context: &Context, observed: &mut Observed, operation: Operation, error: &ApiError) {
+    observed.learnt.not_leading |= matches!(error, ApiError::NotLeading(_));
+    observed.learnt.failure = Some(failure(context, observed, operation, error));
 }
 
 async fn tell(context: &Context, observed: &Observed, reason: &'static str, text: String) {
     let note = Note { is_warning: false, reason, action: "Reconcile", text };
     context.events.publish(&observed.object.object_ref(&()), &note).await;
-}
-
-/// A listing must be fresh where it decides that something is gone.
-const FRESH: Duration = Duration::ZERO;
-
-/// Whether the account's fresh listing lacks the credential of that id.
-async fn is_gone(gathered: &Gathered, id: i64) -> Result<bool, ApiError> {
-    let Some(account) = &gathered.account else { return Ok(false) };
-    Ok(account.list(FRESH).await?.iter().all(|entry| entry.id != id))
-}
-
-/// What Woodpecker says of a credential that its listing still shows: a refusal.
-fn refused_though_listed(operation: Operation) -> Failure {
-    Failure { operation, kind: FailureKind::Refused { status: 404, word: None }, retry_after: None }
 }

@@ -35,8 +35,8 @@ pub struct Claimant {
     pub created: Timestamp,
     /// Whether it has registered the app at the account, or is about to.
     pub is_registered: bool,
-    /// Whether its secret was proved.
-    pub is_verified: bool,
+    /// Whether it could register the app now: it is proved, its account lets it in, it may create.
+    pub could_register: bool,
 }
 
 /// The claims that are held.
@@ -60,7 +60,7 @@ pub fn entitled(ours: &Claimant, rivals: &[Claimant]) -> Claim {
     let age = |claimant: &Claimant| (claimant.created, claimant.uid.clone());
     let elder = rivals
         .iter()
-        .filter(|rival| rival.is_verified && age(rival) < age(ours))
+        .filter(|rival| rival.could_register && age(rival) < age(ours))
         .min_by_key(|rival| age(rival));
     match registered.or(elder) {
         Some(rival) => Claim::HeldBy(rival.name.clone()),
@@ -92,9 +92,9 @@ impl Claims {
 mod tests {
     use super::*;
 
-    fn claimant(name: &str, created: i64, is_registered: bool, is_verified: bool) -> Claimant {
+    fn claimant(name: &str, created: i64, is_registered: bool, could_register: bool) -> Claimant {
         let created = Timestamp::from_second(created).unwrap();
-        Claimant { name: name.into(), uid: name.into(), created, is_registered, is_verified }
+        Claimant { name: name.into(), uid: name.into(), created, is_registered, could_register }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::claims::Claims;
 use super::events::Events;
 use super::index::{Index, Named};
 use super::observed::Rules;
+use super::sightings::Sightings;
 use super::watches::Scopes;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
@@ -37,6 +38,8 @@ pub struct Context {
     pub accounts: Accounts,
     /// Who registers which app where.
     pub claims: Claims,
+    /// Creates of unknown outcome.
+    pub sightings: Sightings,
     /// Which object points to which Secret, account and app.
     pub index: Index,
     /// Wakes objects.

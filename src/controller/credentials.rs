@@ -14,7 +14,7 @@ use super::scope::GuardedCredential;
 use super::triggers::{News, Prepared, prepare};
 use super::watches::Watch;
 use super::{invalid, pass};
-use crate::resources::AccountName;
+use crate::resources::{AccountName, MicrosoftGraphCredential};
 use crate::telemetry::logs::chain;
 
 /// The kind of the objects in the queue.
@@ -32,7 +32,14 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
             let own = Named::of(&*object);
             let Guarded { action, note } = match &object.0 {
                 Ok(_) => guard.watch_over(&own, Box::pin(pass::run(&context, &own))).await,
-                Err(problem) => guard.watch_over(&own, invalid::report(&context, &own, &problem.error)).await,
+                Err(problem) => {
+                    guard
+                        .watch_over(
+                            &own,
+                            invalid::report::<MicrosoftGraphCredential>(&context, &own, &problem.error),
+                        )
+                        .await
+                }
             };
             if let Some(note) = &note {
                 context.events.publish(&object.object_ref(&()), note).await;
@@ -58,13 +65,16 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
     match news {
         News::Known(guarded) => {
             let Ok(object) = &guarded.0 else { return };
-            context.index.put_credential(object);
+            if context.index.put_credential(object) {
+                context.call_rivals(object);
+            }
             if let Some(account) = registered_at(guarded) {
                 context.accounts.note_registration(&account, object, &context.calls);
             }
         }
         News::Gone(guarded) => {
             context.claims.release(&guarded.uid().unwrap_or_default());
+            context.accounts.take_news(&Named::of(*guarded));
             context.index.remove(&Referrer::Credential(Named::of(*guarded)));
             let Ok(object) = &guarded.0 else { return };
             context.call_rivals(object);

@@ -45,25 +45,51 @@ type App = (TenantId, ClientId);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Links {
     secret: Named,
-    /// The account of the spec and, where it differs, that of the registration.
+    /// The account of the spec and those of what is registered, on its way there or on its way out.
     accounts: BTreeSet<AccountName>,
     app: Option<App>,
+    stake: Stake,
+}
+
+/// What makes an object come before others for its app, or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stake {
+    is_registered: bool,
+    could_register: bool,
 }
 
 // === impl Index ===
 
 impl Index {
-    /// Notes where a credential points to.
-    pub fn put_credential(&self, object: &MicrosoftGraphCredential) {
+    /// Notes where a credential points to, and says whether others that name its app may come before it now,
+    /// or it before them.
+    pub fn put_credential(&self, object: &MicrosoftGraphCredential) -> bool {
         let own = Named::of(object);
-        let registered =
-            object.status.as_ref().and_then(|status| status.registration.as_ref()?.account.clone());
+        let status = object.status.as_ref();
+        let registrations =
+            status.into_iter().flat_map(|status| status.registration.iter().chain(&status.retiring));
+        let pending = status.and_then(|status| status.pending.as_ref()).map(|it| it.account.clone());
+        let written = registrations.filter_map(|it| it.account.clone()).chain(pending);
         let links = Links {
             secret: Named { namespace: own.namespace.clone(), name: object.spec.secret_ref.name.clone() },
-            accounts: object.account_name().into_iter().chain(registered).collect(),
+            accounts: object.account_name().into_iter().chain(written).collect(),
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
+            stake: Stake {
+                is_registered: status
+                    .is_some_and(|status| status.registration.is_some() || status.pending.is_some()),
+                could_register: object.is_verified()
+                    && object.may_create()
+                    && !object.spec.is_suspended()
+                    && object.metadata.deletion_timestamp.is_none(),
+            },
         };
-        self.lock().put(Referrer::Credential(own), links);
+        let mut maps = self.lock();
+        let referrer = Referrer::Credential(own);
+        let changes_ranks = maps.links.get(&referrer).is_some_and(|before| {
+            (&before.stake, &before.accounts, &before.app) != (&links.stake, &links.accounts, &links.app)
+        });
+        maps.put(referrer, links);
+        changes_ranks
     }
 
     /// Notes where an account points to.
@@ -71,7 +97,10 @@ impl Index {
         let own = Named::of(object);
         let secret =
             Named { namespace: own.namespace.clone(), name: object.spec.api_key_secret_ref.name.clone() };
-        self.lock().put(Referrer::Account(own), Links { secret, accounts: BTreeSet::new(), app: None });
+        self.lock().put(
+            Referrer::Account(own),
+            Links { secret, accounts: BTreeSet::new(), app: None, stake: Stake::default() },
+        );
     }
 
     /// Forgets an object.

@@ -1,27 +1,41 @@
 //! An object that cannot be read as its kind demands: it keeps its status, its registration with it, and
-//! says what is wrong.
+//! says what is wrong. Where it is being deleted, it still finds its way out.
+
+mod parting;
+
+use std::fmt::Debug;
 
 use jiff::Timestamp;
-use kube::Api;
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use kube::{Api, Resource};
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
-use crate::resources::MicrosoftGraphCredential;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
 
-/// Writes Ready False with what is wrong; everything else in the status stays as it is.
-pub async fn report(context: &Context, own: &Named, problem: &str) -> Result<Outcome, PassError> {
-    let kind = ApiResource::erase::<MicrosoftGraphCredential>(&());
+/// Lets the object go where it is being deleted and its words allow that; else writes Ready False with what
+/// is wrong, and everything else in the status stays as it is.
+pub async fn report<K>(context: &Context, own: &Named, problem: &str) -> Result<Outcome, PassError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Debug,
+{
+    let kind = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &own.namespace, &kind);
-    let outcome = Outcome { result: "invalid", again_in: context.rules.timing.resync };
-    let Some(live) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else { return Ok(outcome) };
+    let Some(live) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
+        return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+    };
+    if parting::let_go(context, &api, &live).await? {
+        return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+    }
+    let is_waiting = live.metadata.deletion_timestamp.is_some();
+    let again_in = if is_waiting { context.rules.timing.in_use_retry } else { context.rules.timing.resync };
+    let outcome = Outcome { result: "invalid", again_in };
     let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let generation = live.metadata.generation.unwrap_or_default();
-    let conditions = next_conditions(&status, problem, generation);
+    let conditions = next_conditions(&status, &message(problem, is_waiting), generation);
     if status.get("conditions") == Some(&conditions) {
         return Ok(outcome);
     }
@@ -45,16 +59,25 @@ pub async fn report(context: &Context, own: &Named, problem: &str) -> Result<Out
     }
 }
 
+fn message(problem: &str, is_waiting: bool) -> String {
+    let problem = problem.get(..300).unwrap_or(problem);
+    if is_waiting {
+        format!(
+            "the object cannot be read, so the operator cannot remove what it registered: mend the field in question ({problem}), or set deletionPolicy to Retain to let this object go"
+        )
+    } else {
+        format!(
+            "the object cannot be read and is left as it is, its registration too: mend the field in question ({problem})"
+        )
+    }
+}
+
 /// The conditions that the object has, with Ready and Stalled saying what is wrong.
-fn next_conditions(status: &Value, problem: &str, generation: i64) -> Value {
+fn next_conditions(status: &Value, message: &str, generation: i64) -> Value {
     let before = status.get("conditions").cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(before).unwrap_or_default();
-    let message = format!(
-        "the object cannot be read and is left as it is, its registration too: mend the field in question ({})",
-        problem.get(..300).unwrap_or(problem)
-    );
     let invalid =
-        |type_, status| Desired { type_, status, reason: Reason::InvalidObject, message: message.clone() };
+        |type_, status| Desired { type_, status, reason: Reason::InvalidObject, message: message.to_owned() };
     let kept = [
         ConditionType::SourceReady,
         ConditionType::Verified,

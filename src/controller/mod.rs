@@ -20,6 +20,7 @@ mod observed;
 mod pass;
 mod report;
 mod scope;
+mod sightings;
 mod sources;
 mod status;
 mod triggers;
@@ -41,6 +42,7 @@ pub use self::events::Events;
 pub use self::index::Index;
 pub use self::observed::Rules;
 pub use self::scope::Scope;
+pub use self::sightings::Sightings;
 pub use self::watches::{Scopes, Watches};
 
 /// A loop of the controller ended without being told to.

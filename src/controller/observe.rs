@@ -14,10 +14,9 @@ use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Source, Target};
-use crate::resources::conditions::{ConditionStatus, ConditionType, find};
-use crate::resources::{AccountName, MicrosoftGraphCredential};
+use crate::resources::{AccountName, DeletionPolicy, MicrosoftGraphCredential};
 use crate::secret::SecretText;
-use crate::woodpecker::{RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Entry, RemoteAccount, RemoteIdentity};
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
@@ -27,6 +26,8 @@ pub struct Gathered {
     pub secret: Option<SecretText>,
     /// The account that works.
     pub account: Option<Arc<RemoteAccount>>,
+    /// The account of the first registration that still has to be removed, where it works.
+    pub retiring_account: Option<Arc<RemoteAccount>>,
     /// The object's claim on its app at that account, taken before a create.
     pub claimant: Option<(ClaimKey, Claimant)>,
 }
@@ -43,7 +44,14 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
     } else {
         source::read(context, &object, &status).await?
     };
-    let (target, account) = target(context, &object).await?;
+    let (target, account) = target(context, &object, where_to_act(&object)).await?;
+    let (retiring_target, retiring_account) = match status.retiring.first() {
+        Some(first) => {
+            let (target, account) = self::target(context, &object, first.account.clone()).await?;
+            (Some(target), account)
+        }
+        None => (None, None),
+    };
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
         .and_then(|identity| Some((claim_key(&object, identity), claimant(context, &object, identity)?)));
@@ -51,31 +59,61 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         .as_ref()
         .map_or(Claim::Ours, |(key, ours)| entitled(ours, &rivals(context, &object, &key.account)));
     let namespace_deleted_at =
-        if object.is_deleted() { namespace_deleted_at(context, &own.namespace).await? } else { None };
+        if may_have_to_wait(&object) { namespace_deleted_at(context, &own.namespace).await? } else { None };
+    let seen = account.as_ref().and_then(|account| seen(context, &object, account));
+    let settles_in = context.sightings.settles_in(&object, context.rules.timing.create_settle);
     let observed = Observed {
         object,
         written: status.clone(),
         status,
         source,
         target,
+        retiring_target,
+        seen,
+        settles_in,
         claim,
         namespace_deleted_at,
+        account_changed: context.accounts.take_news(own),
         learnt: Learnt::default(),
     };
-    Ok(Some(Gathered { observed, secret, account, claimant }))
+    Ok(Some(Gathered { observed, secret, account, retiring_account, claimant }))
 }
 
-/// The destination: that of the spec, or for a deleted object that of its registration.
+/// The account that the next step is about: that of a create under way, else that of the spec, or for a
+/// deleted object that of its registration.
+fn where_to_act(object: &MicrosoftGraphCredential) -> Option<AccountName> {
+    let status = object.status.as_ref();
+    let pending = status.and_then(|status| Some(status.pending.as_ref()?.account.clone()));
+    let registered = status.and_then(|status| status.registration.as_ref()?.account.clone());
+    let wanted = object.account_name();
+    pending.or(if object.is_deleted() { registered.or(wanted) } else { wanted })
+}
+
+/// What the account's last listing holds for the app, without asking. What it lacks and a request has shown
+/// to be there counts as listed.
+fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAccount) -> Option<Vec<Entry>> {
+    let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
+    let is_known_to_be_there = registration.is_some_and(|registration| {
+        let name = registration.account.as_ref();
+        name.is_some_and(|name| context.accounts.is_present(name, registration.credential_id))
+    });
+    if is_known_to_be_there {
+        return None;
+    }
+    // Before all credentials are known nothing can be told from what is missing.
+    let entries = account
+        .last_listing(context.rules.timing.listing_interval * 2)
+        .filter(|_| context.scopes.are_credentials_listed())?;
+    let spec = &object.spec;
+    Some(entries.into_iter().filter(|entry| entry.is_for(&spec.tenant_id, &spec.client_id)).collect())
+}
+
+/// How a named account can be reached.
 async fn target(
     context: &Context,
     object: &MicrosoftGraphCredential,
+    wanted: Option<AccountName>,
 ) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
-    let registered = object.status.as_ref().and_then(|status| status.registration.as_ref()?.account.clone());
-    let wanted = if object.is_deleted() {
-        registered.or_else(|| object.account_name())
-    } else {
-        object.account_name()
-    };
     let Some(name) = wanted else { return Ok((Target::Store, None)) };
     let lookup = context.accounts.look_up(&context.client, &name, object.namespace_name()).await;
     Ok(match lookup.map_err(PassError::ReadAccount)? {
@@ -83,10 +121,10 @@ async fn target(
         Lookup::NotSeenYet => (Target::NotSeenYet(name), None),
         Lookup::NotAllowed => (Target::NotAllowed(name), None),
         Lookup::NotReady => (Target::NotReady(name), None),
-        Lookup::Ready(account) => {
-            let identity = account.identity();
+        Lookup::Ready { remote, may_create } => {
+            let identity = remote.identity();
             let (base_url, company_id) = (identity.base_url.as_str().to_owned(), identity.company_id);
-            (Target::Ready(ReadyTarget { account: name, base_url, company_id }), Some(account))
+            (Target::Ready(ReadyTarget { account: name, base_url, company_id, may_create }), Some(remote))
         }
     })
 }
@@ -120,23 +158,39 @@ fn claimant(
     let registered = status.and_then(|status| status.registration.as_ref()?.account.as_ref());
     let pending = status.and_then(|status| status.pending.as_ref()).map(|pending| &pending.account);
     let is_registered = registered.into_iter().chain(pending).any(is_there);
-    let wants = object.account_name().as_ref().is_some_and(is_there)
-        && !object.is_deleted()
-        && !object.spec.is_suspended();
-    let is_verified = status
-        .and_then(|status| find(&status.conditions, ConditionType::Verified))
-        .is_some_and(|verified| verified.status == ConditionStatus::True);
+    let account = object.account_name().filter(is_there);
+    let wants = account.is_some() && !object.is_deleted() && !object.spec.is_suspended();
+    let is_let_in = account.is_some_and(|account| context.accounts.allows(&account, object.namespace_name()));
     (is_registered || wants).then(|| Claimant {
         name: Named::of(object).to_string(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
         created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |created| created.0),
         is_registered,
-        is_verified,
+        could_register: is_let_in && object.may_create() && object.is_verified(),
     })
 }
 
-async fn namespace_deleted_at(context: &Context, name: &str) -> Result<Option<Timestamp>, PassError> {
+/// Whether the deletion of the object depends on how long its namespace has been terminating.
+fn may_have_to_wait(object: &MicrosoftGraphCredential) -> bool {
+    object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete
+}
+
+/// When the deletion of the namespace was asked for. Where the operator may not look, the namespace counts
+/// as staying, so that a deletion waits for Woodpecker as long as it takes.
+pub(super) async fn namespace_deleted_at(
+    context: &Context,
+    name: &str,
+) -> Result<Option<Timestamp>, PassError> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    let namespace = namespaces.get_metadata_opt(name).await.map_err(PassError::ReadNamespace)?;
-    Ok(namespace.and_then(|namespace| namespace.metadata.deletion_timestamp).map(|deleted_at| deleted_at.0))
+    match namespaces.get_metadata_opt(name).await {
+        Ok(namespace) => Ok(namespace.and_then(|it| it.metadata.deletion_timestamp).map(|at| at.0)),
+        Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
+            tracing::warn!(
+                namespace = name,
+                "the operator may not look whether the namespace is terminating: grant its ServiceAccount get on namespaces, or a deletion there may wait for Woodpecker for ever"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(PassError::ReadNamespace(error)),
+    }
 }

@@ -1,13 +1,16 @@
 //! What a pass knows about its object: plain values, no secret, no handles. `decide` and `report` see
 //! nothing else of the world.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::destination::Failure;
 use crate::microsoft::Verdict;
 use crate::resources::conditions::Reason;
 use crate::resources::{
-    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Registration,
+    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Ownership,
+    Registration,
 };
 use crate::settings::Timing;
 use crate::woodpecker::Entry;
@@ -23,12 +26,21 @@ pub struct Observed {
     pub status: MicrosoftGraphCredentialStatus,
     /// Its Secret.
     pub source: Source,
-    /// Its destination.
+    /// The account that the next step is about: that of a create under way, of the spec, or for a deleted
+    /// object of its registration.
     pub target: Target,
+    /// The account of the first registration that still has to be removed, where there is one.
+    pub retiring_target: Option<Target>,
+    /// What the target's last listing holds for the app, where there is one.
+    pub seen: Option<Vec<Entry>>,
+    /// How long until the create under way counts as settled, from this process's own first sight of it.
+    pub settles_in: Duration,
     /// Who has the claim on its app at that destination.
     pub claim: Claim,
     /// When the deletion of its namespace was asked for, where the object is being deleted.
     pub namespace_deleted_at: Option<Timestamp>,
+    /// Whether the account changed since a step there was refused: it got another key, say.
+    pub account_changed: bool,
     /// What the steps of this pass have found out.
     pub learnt: Learnt,
 }
@@ -96,6 +108,8 @@ pub struct ReadyTarget {
     pub base_url: String,
     /// Company acted for.
     pub company_id: Option<i64>,
+    /// Whether something may be created on the word of its listing.
+    pub may_create: bool,
 }
 
 /// Who may register the app at the remote account.
@@ -113,14 +127,47 @@ pub struct Learnt {
     /// What Microsoft said.
     pub proof: Option<Proof>,
     /// What the account holds for the app.
-    pub entries: Option<Vec<Entry>>,
+    pub listed: Option<Listed>,
     /// The step that failed.
     pub failure: Option<Failure>,
     /// Whether the registration was removed from the destination.
     pub removed: bool,
+    /// What a listing lacks was asked for by its id.
+    pub probe: Option<Probe>,
+    /// Whether an earlier registration could not be removed for now, which does not stop the rest.
+    pub retiring_failed: bool,
     /// Whether a step sent nothing because this replica does not lead for long enough. The pass ends there:
     /// it is no finding about the object.
     pub not_leading: bool,
+}
+
+/// What a request for a registration that the listing lacks has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It is there: the listing is incomplete.
+    Present,
+    /// It is gone: the request was answered with 404, and a new listing agrees.
+    Gone,
+}
+
+/// What the account holds for the app, by a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The entries for the app.
+    pub entries: Vec<Entry>,
+    /// How old it is at most.
+    pub freshness: Freshness,
+}
+
+/// How old a listing is at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Freshness {
+    /// It is the account's last one. Nothing is done on its word.
+    Any,
+    /// Young enough to create or adopt on its word.
+    Fresh,
+    /// Taken by this pass: what was under way before it has settled.
+    Anew,
 }
 
 /// What Microsoft said, and when.
@@ -170,6 +217,67 @@ impl Observed {
     pub fn has_finalizer(&self) -> bool {
         let finalizers = self.object.metadata.finalizers.as_deref().unwrap_or_default();
         finalizers.iter().any(|finalizer| finalizer == crate::resources::FINALIZER)
+    }
+
+    /// Whether anything is or may be registered for the object.
+    pub fn has_books(&self) -> bool {
+        let status = &self.status;
+        status.registration.is_some() || status.pending.is_some() || !status.retiring.is_empty()
+    }
+
+    /// The name that the credential should have at the destination; what was taken over keeps its own unless
+    /// the spec names it.
+    pub fn wanted_name(&self) -> String {
+        let adopted = self.status.registration.as_ref().filter(|it| it.ownership == Ownership::Adopted);
+        match (&self.object.spec.display_name, adopted) {
+            (None, Some(registration)) => registration.name.clone(),
+            (Some(_), _) | (None, None) => self.object.remote_name(),
+        }
+    }
+
+    /// Whether the registration is at the account that the next step is about.
+    pub fn is_registered_at_target(&self) -> bool {
+        let (Target::Ready(target), Some(registration)) = (&self.target, &self.status.registration) else {
+            return false;
+        };
+        registration.account.as_ref() == Some(&target.account)
+            && registration.base_url.as_deref() == Some(&target.base_url)
+            && registration.company_id == target.company_id
+    }
+
+    /// Whether the last listing lacks the registration.
+    pub fn is_missing(&self) -> bool {
+        let Some(registration) = self.status.registration.as_ref().filter(|_| self.is_registered_at_target())
+        else {
+            return false;
+        };
+        let id = registration.credential_id;
+        self.seen.as_ref().is_some_and(|seen| seen.iter().all(|entry| entry.id != id))
+    }
+
+    /// Whether a person has said by annotation that the registration is gone.
+    pub fn is_acknowledged_gone(&self) -> bool {
+        let annotations = self.object.metadata.annotations.as_ref();
+        let acknowledged = annotations.and_then(|all| all.get(crate::resources::ACKNOWLEDGE_GONE));
+        let registered = self.status.registration.as_ref().map(|it| it.credential_id.to_string());
+        acknowledged.is_some() && acknowledged == registered.as_ref()
+    }
+
+    /// A late duplicate of our own: an entry that carries our mark and is not the registered one.
+    pub fn late_duplicate(&self) -> Option<i64> {
+        let registration = self.status.registration.as_ref().filter(|_| self.is_registered_at_target())?;
+        let token = registration.token.as_deref()?;
+        let seen = self.seen.as_deref().unwrap_or_default();
+        seen.iter()
+            .find(|entry| entry.id != registration.credential_id && entry.carries(token))
+            .map(|entry| entry.id)
+    }
+
+    /// Whether what was registered may be removed: this object made it, or took its ownership.
+    pub fn owns(&self, registration: &Registration) -> bool {
+        let adoption = self.object.spec.woodpecker().and_then(|woodpecker| woodpecker.adoption.as_ref());
+        let takes_ownership = adoption.and_then(|adoption| adoption.take_ownership).unwrap_or(false);
+        registration.ownership == Ownership::Created || takes_ownership
     }
 
     /// The registration, where it holds the secret of the source.

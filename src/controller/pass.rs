@@ -5,13 +5,15 @@ use kube::Resource;
 
 use super::act::{self, Step};
 use super::context::Context;
-use super::decide::{Action, Decision, Rest, Standing, decide};
+use super::decide::{Decision, Rest, Standing, decide};
 use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
 use super::observe::{self, Gathered};
+use super::observed::Observed;
 use super::report::{Report, report};
 use super::status::{self, Written};
+use crate::destination::FailureKind;
 
 /// More steps than any road through `decide` has.
 const MOST_STEPS: usize = 16;
@@ -22,6 +24,9 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
     };
     let ended = steps(context, &mut gathered).await;
+    if ended.is_err() && gathered.observed.account_changed {
+        context.accounts.put_news(own);
+    }
     let status = &gathered.observed.status;
     if status.registration.is_none() && status.pending.is_none() {
         give_up_claim(context, &gathered);
@@ -33,30 +38,51 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
     for _ in 0..MOST_STEPS {
         let action = match decide(&gathered.observed, &context.rules, Timestamp::now()) {
             Decision::Act(action) => action,
+            Decision::Rest(_) if was_interrupted(context, &gathered.observed) => {
+                return Ok(interrupted(context));
+            }
             Decision::Rest(rest) => return conclude(context, gathered, &rest).await,
         };
         if context.stop.is_cancelled() {
             tracing::info!(?action, "not begun: the program is ending");
-            return Ok(Outcome { result: "interrupted", again_in: context.rules.timing.resync });
+            return Ok(interrupted(context));
         }
-        if !context.leadership.allows(context.rules.timing.longest_call()) {
-            return Ok(without_leadership(context, &action));
+        if !leads_for_long_enough(context) {
+            tracing::info!(?action, "not begun: this replica does not lead for long enough");
+            return Ok(interrupted(context));
         }
         tracing::debug!(?action, "step");
         match act::act(context, gathered, &action).await? {
             Step::Done if gathered.observed.learnt.not_leading => {
-                return Ok(without_leadership(context, &action));
+                tracing::info!(?action, "not begun: this replica does not lead for long enough");
+                return Ok(interrupted(context));
             }
             Step::Done => {}
+            Step::Again => {
+                let own = Named::of(&gathered.observed.object);
+                context.calls.credential(&own.namespace, &own.name);
+                return Ok(Outcome { result: "requeue", again_in: context.rules.timing.resync });
+            }
             Step::ObjectGone => return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync }),
         }
     }
     Err(PassError::Endless)
 }
 
+/// Whether a step had no turn because the program is ending or this replica leads no more, of which nothing
+/// is to be told.
+fn was_interrupted(context: &Context, observed: &Observed) -> bool {
+    let is_queued =
+        observed.learnt.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Queued);
+    is_queued && (context.stop.is_cancelled() || !leads_for_long_enough(context))
+}
+
+fn leads_for_long_enough(context: &Context) -> bool {
+    context.leadership.allows(context.rules.timing.longest_call())
+}
+
 /// A lease that was renewed late is renewed soon, or the program ends.
-fn without_leadership(context: &Context, action: &Action) -> Outcome {
-    tracing::info!(?action, "interrupted: this replica does not lead for long enough");
+fn interrupted(context: &Context) -> Outcome {
     Outcome { result: "interrupted", again_in: context.rules.timing.lease_retry }
 }
 
@@ -72,7 +98,7 @@ fn give_up_claim(context: &Context, gathered: &Gathered) {
 async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Result<Outcome, PassError> {
     let result = match rest.standing {
         Standing::Settled => "success",
-        Standing::Waiting | Standing::Suspended | Standing::Gone => "requeue_after",
+        Standing::Waiting | Standing::Settling | Standing::Suspended | Standing::Gone => "requeue_after",
         Standing::SourceUnusable | Standing::NotProven(_) | Standing::Blocked(_) | Standing::Failed(_) => {
             "unmet"
         }
@@ -83,7 +109,7 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     let observed = &mut gathered.observed;
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
     if status != observed.written {
-        if status::write_fact(context, observed, status).await? == Written::ObjectGone {
+        if status::write_once(context, observed, status).await? == Written::ObjectGone {
             return Ok(Outcome { result: "gone", again_in });
         }
         for note in &notes {

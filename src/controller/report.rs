@@ -135,7 +135,12 @@ fn plan_next_attempt(
     let failures = before.saturating_add(1);
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
     let delay = match rest.retry {
-        Retry::WhenDue | Retry::AsPlanned | Retry::WhenCalled | Retry::Stalled(Duration::MAX) => None,
+        Retry::WhenDue
+        | Retry::AsPlanned
+        | Retry::WhenCalled
+        | Retry::Settle(_)
+        | Retry::Look(_)
+        | Retry::Stalled(Duration::MAX) => None,
         Retry::Stalled(delay) => Some(delay),
         Retry::Backoff(at_least) => Some(
             backoff::delay(&rules.timing, failures.unsigned_abs(), uid).max(at_least.unwrap_or_default()),
@@ -205,6 +210,9 @@ fn again_in(
     {
         let reported = Observed { status: status.clone(), ..observed.clone() };
         times.extend(verification_due_at(&reported, source));
+    }
+    if let Retry::Look(again_in) | Retry::Settle(again_in) = rest.retry {
+        times.push(now + again_in);
     }
     if let Some(expires_at) = conditions::expires_at(status, observed) {
         times.extend(expiry::boundaries(expires_at, observed.object.spec.expiry_warning()));

@@ -16,7 +16,9 @@ use super::context::Context;
 use super::error::PassError;
 use super::observed::Observed;
 use crate::leadership::{Leadership, NotLeading};
-use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+use crate::resources::{
+    FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Registration,
+};
 use crate::telemetry::logs::chain;
 
 /// Whether a status that had to be written was.
@@ -29,7 +31,7 @@ pub enum Written {
 }
 
 /// Writes the status once. Fails with [`PassError::Conflict`] where the object changed since it was read:
-/// for an intent, which must not rest on what is outdated.
+/// for intents and reports, which must not rest on what is outdated.
 pub async fn write_once(
     context: &Context,
     observed: &mut Observed,
@@ -38,7 +40,7 @@ pub async fn write_once(
     let api = credentials(context, observed);
     match apply(&context.leadership, &api, &observed.object, &status).await {
         Ok(object) => {
-            observed.object = object;
+            take_over(observed, object);
             observed.written.clone_from(&status);
             observed.status = status;
             Ok(Written::Yes)
@@ -51,8 +53,33 @@ pub async fn write_once(
     }
 }
 
-/// Writes the status whatever else happened to the object, for at most `timing.record`: for a fact that
-/// exists at the destination and must not be forgotten.
+/// Writes an intent once, and where the answer was lost looks whether it was written all the same: what was
+/// not sent must not look as if it might have been.
+pub async fn write_intent(
+    context: &Context,
+    observed: &mut Observed,
+    status: MicrosoftGraphCredentialStatus,
+) -> Result<Written, PassError> {
+    let intent = status.clone();
+    let error = match write_once(context, observed, status).await {
+        Err(error @ PassError::WriteStatus(_)) => error,
+        ended => return ended,
+    };
+    if read_again(context, observed).await? == Live::Gone {
+        return Ok(Written::ObjectGone);
+    }
+    let live = observed.object.status_or_default();
+    if Books::of(&live) != Books::of(&intent) {
+        return Err(error);
+    }
+    observed.written = live;
+    observed.status = intent;
+    Ok(Written::Yes)
+}
+
+/// Writes a fact that exists at the destination and must not be forgotten, whatever else happened to the
+/// object, for at most `timing.record`. It yields only to another writer of the books themselves, which two
+/// processes at once would be.
 pub async fn write_fact(
     context: &Context,
     observed: &mut Observed,
@@ -71,36 +98,81 @@ pub async fn write_fact(
         tracing::info!(error = chain(&error), "writing the status again");
         tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
         match read_again(context, observed).await {
-            Ok(Written::Yes) => {}
-            Ok(Written::ObjectGone) => return Ok(Written::ObjectGone),
+            Ok(Live::Gone) => return Ok(Written::ObjectGone),
+            Ok(Live::Same) => {}
             Err(error) => {
                 tracing::info!(error = chain(&error), "reading the object again failed");
+                continue;
             }
+        }
+        let live = observed.object.status_or_default();
+        if Books::of(&live) == Books::of(&status) {
+            // The write before was applied, and only its answer was lost.
+            observed.written = live;
+            observed.status = status;
+            return Ok(Written::Yes);
+        }
+        if Books::of(&live) != Books::of(&observed.written) {
+            tracing::error!("another writer has changed what is registered; its word stands");
+            return Err(PassError::Conflict);
         }
     }
 }
 
-/// Whether the same write may succeed a moment later: after a conflict or a failure of the API server or of
-/// the way to it, and not where the server refuses what is written.
+/// What the status remembers of the destination: only we write it, and only one of us at a time.
+#[derive(PartialEq)]
+struct Books<'a> {
+    registration: Option<&'a Registration>,
+    retiring: &'a [Registration],
+    pending: Option<&'a Pending>,
+}
+
+impl<'a> Books<'a> {
+    fn of(status: &'a MicrosoftGraphCredentialStatus) -> Self {
+        Self {
+            registration: status.registration.as_ref(),
+            retiring: &status.retiring,
+            pending: status.pending.as_ref(),
+        }
+    }
+}
+
+/// Whether the same write may succeed a moment later: after anything but the server's word that what is
+/// written is wrong. Rights and tokens come and go.
 fn is_worth_another_try(error: &PassError) -> bool {
     match error {
-        PassError::WriteStatus(kube::Error::Api(answer)) => answer.code == 429 || answer.code >= 500,
+        PassError::WriteStatus(kube::Error::Api(answer)) => !answer.is_invalid() && answer.code != 400,
         _ => true,
     }
 }
 
-/// Reads the object again and checks that it is still the same one; the status that we know is newer.
-async fn read_again(context: &Context, observed: &mut Observed) -> Result<Written, PassError> {
+/// Whether the object is still there.
+#[derive(PartialEq)]
+enum Live {
+    Same,
+    Gone,
+}
+
+/// Reads the object again and checks that it is still the same one.
+async fn read_again(context: &Context, observed: &mut Observed) -> Result<Live, PassError> {
     let api = credentials(context, observed);
     let name = observed.object.metadata.name.clone().unwrap_or_default();
     let Some(live) = api.get_opt(&name).await.map_err(PassError::ReadObject)? else {
-        return Ok(Written::ObjectGone);
+        return Ok(Live::Gone);
     };
     if live.metadata.uid != observed.object.metadata.uid {
-        return Ok(Written::ObjectGone);
+        return Ok(Live::Gone);
     }
-    observed.object = live;
-    Ok(Written::Yes)
+    take_over(observed, live);
+    Ok(Live::Same)
+}
+
+/// Takes over what the next write needs. Spec, generation and annotations stay those on which this pass
+/// rests: what changed since wakes the object again.
+fn take_over(observed: &mut Observed, live: MicrosoftGraphCredential) {
+    observed.object.metadata.resource_version = live.metadata.resource_version;
+    observed.object.metadata.finalizers = live.metadata.finalizers;
+    observed.object.status = live.status;
 }
 
 fn credentials(context: &Context, observed: &Observed) -> Api<MicrosoftGraphCredential> {

@@ -71,6 +71,11 @@ impl Scopes {
         }
     }
 
+    /// Whether the credentials of every scope have been listed.
+    pub fn are_credentials_listed(&self) -> bool {
+        self.scopes.iter().all(|known| known.listed.is_cancelled())
+    }
+
     /// A credential as last heard of, where it can be read.
     pub fn credential(&self, namespace: &str, name: &str) -> Option<Arc<GuardedCredential>> {
         let scope = self.scopes.iter().find(|known| known.scope.covers(namespace))?;

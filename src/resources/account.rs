@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Condition;
+use super::ids::{REMOTE_ID_RULE, SUBDOMAIN_RULE};
 
 /// Base URL of the vendor's API, used where an account names none.
 /// Source: the vendor's authentication guide.
@@ -73,7 +74,8 @@ pub struct WoodpeckerAccountSpec {
     /// Agencies: id of the client company to act for, sent as `x-company-id` with every request.
     /// Immutable. Unset means the account that the API key belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[x_kube(validation = Rule::new(REMOTE_ID_RULE)
+        .message("spec.companyId must be a positive number below 2^53: see the id of the company at Woodpecker"))]
     pub company_id: Option<i64>,
 
     /// Other namespaces whose credentials may use this account. Unset means none but its own.
@@ -87,7 +89,7 @@ pub struct WoodpeckerAccountSpec {
 pub struct ApiKeySecretRef {
     /// Name of the Secret, in the namespace of this object.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    #[x_kube(validation = Rule::new(SUBDOMAIN_RULE)
         .message("spec.apiKeySecretRef.name must be the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'"))]
     pub name: String,
 
@@ -105,7 +107,11 @@ pub struct ApiKeySecretRef {
 pub struct AllowedNamespaces {
     /// Their names, exactly.
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
-    #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
+    #[x_kube(
+        merge_strategy = kube::core::ListMerge::Set,
+        validation = Rule::new("self.all(name, name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))")
+            .message("spec.allowedNamespaces.names must be names of namespaces, each in full: lower-case letters, digits and '-', no patterns")
+    )]
     pub names: Vec<String>,
 }
 
@@ -134,8 +140,18 @@ pub struct WoodpeckerAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<i32>,
 
+    /// Keyed fingerprint of the API key with which the account was last found to be the right one, by which
+    /// a key of another account is noticed: `<key id>:<hex>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_fingerprint: Option<String>,
+
+    /// Value of the annotation `graph-credentials.io/acknowledge-gone` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_acknowledged: Option<String>,
+
     /// The conditions: Ready, and while they hold Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

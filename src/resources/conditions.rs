@@ -10,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::date_time;
+
 /// What a condition is about. The order here is the order in which conditions are always written: for the
 /// API server another order is a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -211,6 +213,8 @@ pub struct Condition {
     #[schemars(length(max = 32768))]
     pub message: String,
     /// When `status` last changed.
+    #[serde(deserialize_with = "date_time::required")]
+    #[schemars(schema_with = "date_time::schema")]
     pub last_transition_time: Time,
     /// The `metadata.generation` that the condition is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

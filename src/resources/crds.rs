@@ -44,9 +44,11 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
 /// Takes out of a schema what serde's attributes put there and Kubernetes must not see.
 ///
 /// A default that the API server fills in is a perpetual difference to GitOps tools. And an enum is never
-/// nullable to the API server, whatever its schema says, so the schema does not say it.
+/// nullable to the API server, whatever its schema says, so the schema does not say it. And where exactly one of
+/// several fields must be given, a rule of ours says so, for the API server's words for `oneOf` name no cure.
 fn simplify(schema: &mut JSONSchemaProps) {
     schema.default = None;
+    schema.one_of = None;
     if let Some(values) = &mut schema.enum_ {
         values.retain(|value| !value.0.is_null());
         schema.nullable = None;

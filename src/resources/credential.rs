@@ -5,8 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::duration::KubeDuration;
-use super::ids::{ClientId, GUID_RULE, TenantId};
+use super::date_time;
+use super::duration::{self, KubeDuration};
+use super::ids::{ClientId, GUID_RULE, REMOTE_ID_RULE, SUBDOMAIN_RULE, TenantId};
 use super::status::MicrosoftGraphCredentialStatus;
 
 /// A Microsoft Graph app-only credential: an Entra app's client secret, proved at Microsoft and kept
@@ -81,8 +82,8 @@ use super::status::MicrosoftGraphCredentialStatus;
     validation = Rule::new("has(self.destination.store) == has(oldSelf.destination.store)")
         .message("the kind of spec.destination is immutable: make a new object for the other destination and delete this one")
         .field_path(".destination"),
-    validation = Rule::new("!has(self.expiryWarning) || (duration(self.expiryWarning) >= duration('1h') && duration(self.expiryWarning) <= duration('8760h'))")
-        .message("spec.expiryWarning must lie between 1h and 8760h, such as 720h")
+    validation = Rule::new(duration::rule("self.expiryWarning", "1h", "8760h"))
+        .message("spec.expiryWarning must be a duration between 1h and 8760h in hours, minutes and seconds, such as 720h or 36h30m")
         .field_path(".expiryWarning")
 )]
 pub struct MicrosoftGraphCredentialSpec {
@@ -119,12 +120,15 @@ pub struct MicrosoftGraphCredentialSpec {
     /// The Secret, in this namespace, that holds the client secret and when it expires.
     pub secret_ref: SecretRef,
 
-    /// When the client secret expires, RFC 3339 with offset. Used only where the Secret has no expiry key:
-    /// the Secret's own wins, for it changes together with the secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the client secret expires, RFC 3339 with offset, such as `2027-11-28T23:59:59Z`. Used only where
+    /// the Secret has no expiry key: the Secret's own wins, for it changes together with the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
     pub secret_expires_at: Option<Time>,
 
     /// Where the credential goes: exactly one of `woodpecker` and `store`. The kind is immutable.
+    #[x_kube(validation = Rule::new("has(self.woodpecker) != has(self.store)")
+        .message("spec.destination must have exactly one of woodpecker and store: add one of them, or remove the other"))]
     pub destination: Destination,
 
     /// How the secret is proved at Microsoft. Unset means policy `Required`, every 24h.
@@ -180,7 +184,7 @@ pub enum DeletionPolicy {
 pub struct SecretRef {
     /// Name of the Secret, in the namespace of this object.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    #[x_kube(validation = Rule::new(SUBDOMAIN_RULE)
         .message("spec.secretRef.name must be the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'"))]
     pub name: String,
 
@@ -231,12 +235,16 @@ pub struct StoreDestination {}
 pub struct AccountRef {
     /// Name of the `WoodpeckerAccount`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new(SUBDOMAIN_RULE)
+        .message("spec.destination.woodpecker.accountRef.name must be the name of a WoodpeckerAccount: lower-case letters, digits, '-' and '.'"))]
     pub name: String,
 
     /// Namespace of the `WoodpeckerAccount`, which must list the object's namespace in
     /// `allowedNamespaces`. Unset means the namespace of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("spec.destination.woodpecker.accountRef.namespace must be the name of a namespace: lower-case letters, digits and '-'; leave it out for this one"))]
     pub namespace: Option<String>,
 }
 
@@ -254,7 +262,8 @@ pub struct Adoption {
     /// Id of the credential to adopt, needed where the account holds several for the app. Unset means the
     /// only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[x_kube(validation = Rule::new(REMOTE_ID_RULE)
+        .message("adoption.credentialId must be a positive number below 2^53: see the id of the credential in Woodpecker's listing"))]
     pub credential_id: Option<i64>,
 
     /// Whether deletion policy `Delete` applies to an adopted credential too. Unset means false: what this
@@ -279,8 +288,8 @@ pub enum AdoptionPolicy {
 /// How the secret is proved at Microsoft.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('15m') && duration(self.interval) <= duration('720h'))")
-    .message("spec.verification.interval must lie between 15m and 720h, such as 24h")
+#[x_kube(validation = Rule::new(duration::rule("self.interval", "15m", "720h"))
+    .message("spec.verification.interval must be a duration between 15m and 720h in hours, minutes and seconds, such as 24h or 1h30m")
     .field_path(".interval"))]
 pub struct Verification {
     /// Whether a proof is needed; the schema shows the text of [`VerificationPolicy`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::conditions::{ConditionStatus, ConditionType, find};
 use super::duration::KubeDuration;
 use super::{
     AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, FLUX_RECONCILE_REQUESTED_AT,
@@ -19,6 +20,11 @@ const VERIFICATION_INTERVAL: Duration = Duration::from_secs(24 * HOUR);
 
 /// Warning before the expiry where `expiryWarning` is unset.
 const EXPIRY_WARNING: Duration = Duration::from_secs(720 * HOUR);
+
+/// Bounds that the schema has as well. An object from before it had them may be beyond, and a time of the object with
+/// such a duration added or taken away must be a time.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(720 * HOUR);
+const LONGEST_WARNING: Duration = Duration::from_secs(8760 * HOUR);
 
 // === impl MicrosoftGraphCredential ===
 
@@ -52,6 +58,18 @@ impl MicrosoftGraphCredential {
             observed_generation: -1,
             ..Default::default()
         })
+    }
+
+    /// Whether it may make a credential at Woodpecker, and not only take one over.
+    pub fn may_create(&self) -> bool {
+        self.spec.woodpecker().map(WoodpeckerDestination::adoption_policy) != Some(AdoptionPolicy::AdoptOnly)
+    }
+
+    /// Whether the secret counts as proved.
+    pub fn is_verified(&self) -> bool {
+        let conditions = self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        find(conditions, ConditionType::Verified)
+            .is_some_and(|verified| verified.status == ConditionStatus::True)
     }
 
     /// The value of the annotation that asks for a pass: ours, or else Flux's.
@@ -103,7 +121,7 @@ impl MicrosoftGraphCredentialSpec {
     /// How often a registered secret is proved again.
     pub fn verification_interval(&self) -> Duration {
         let interval = self.verification.as_ref().and_then(|verification| verification.interval.as_ref());
-        interval.map_or(VERIFICATION_INTERVAL, KubeDuration::get)
+        interval.map_or(VERIFICATION_INTERVAL, KubeDuration::get).min(LONGEST_INTERVAL)
     }
 
     /// Application roles that the token must carry.
@@ -117,7 +135,7 @@ impl MicrosoftGraphCredentialSpec {
 
     /// How long before the expiry `Expiring` turns True.
     pub fn expiry_warning(&self) -> Duration {
-        self.expiry_warning.as_ref().map_or(EXPIRY_WARNING, KubeDuration::get)
+        self.expiry_warning.as_ref().map_or(EXPIRY_WARNING, KubeDuration::get).min(LONGEST_WARNING)
     }
 }
 
@@ -150,5 +168,26 @@ impl WoodpeckerDestination {
     /// Whether an existing credential may be taken over and a new one made.
     pub fn adoption_policy(&self) -> AdoptionPolicy {
         self.adoption.as_ref().map(Adoption::policy).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::date_time;
+
+    #[test]
+    fn no_time_of_an_object_overflows_by_a_duration_of_it() {
+        let spec: MicrosoftGraphCredentialSpec = serde_json::from_value(json!({
+            "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+            "secretRef": {"name": "x"}, "destination": {"store": {}},
+            "expiryWarning": "99999999h", "verification": {"interval": "99999999h"}
+        }))
+        .unwrap();
+        let first = date_time::parse("0000-01-01T00:00:00Z").unwrap();
+        assert!(date_time::LATEST.checked_add(spec.verification_interval()).is_ok());
+        assert!(first.checked_sub(spec.expiry_warning()).is_ok());
     }
 }

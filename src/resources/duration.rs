@@ -8,7 +8,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A positive duration in Go's notation: numbers with the units `h`, `m`, `s` (and `ms`, `us`, `ns`), such as `1h30m`.
+/// The units, in the order in which they may follow each other.
+const UNITS: [char; 3] = ['h', 'm', 's'];
+
+/// Most digits of a number before its point, and after it.
+const MOST_DIGITS: (usize, usize) = (8, 3);
+
+/// The same as a regular expression, which also takes the empty text.
+const PATTERN: &str =
+    "^([0-9]{1,8}([.][0-9]{1,3})?h)?([0-9]{1,8}([.][0-9]{1,3})?m)?([0-9]{1,8}([.][0-9]{1,3})?s)?$";
+
+/// A duration in Go's notation: hours, minutes and seconds, each at most once and in this order, such as `1h30m` or
+/// `1.5h`. A number has at most eight digits before its point and three after it.
 ///
 /// Days are not a unit, as in Kubernetes: write `720h` for thirty days.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,8 +32,38 @@ pub struct KubeDuration {
 
 /// A text that is no duration.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{0:?} is not a duration such as 720h, 90m or 1h30m (the units are h, m and s)")]
+#[error("{0:?} is not a duration such as 720h, 90m or 1h30m (the units are h, m and s, in this order)")]
 pub struct NotADuration(String);
+
+/// CEL that holds where a field is unset or a duration within bounds.
+///
+/// What it takes [`KubeDuration`] can read: an object that cannot be read could never be finalized.
+pub(super) fn rule(field: &str, least: &str, most: &str) -> String {
+    format!(
+        "!has({field}) || ({field} != '' && {field}.matches('{PATTERN}') && duration({field}) >= duration('{least}') \
+         && duration({field}) <= duration('{most}'))"
+    )
+}
+
+/// The sum of its parts, each a number with its unit; nothing where the text is no duration.
+fn read(text: &str) -> Option<Duration> {
+    let mut units = UNITS.into_iter();
+    let mut sum = Duration::ZERO;
+    for part in text.split_inclusive(UNITS) {
+        let unit = part.chars().last()?;
+        units.find(|next| *next == unit)?;
+        let number = part.strip_suffix(unit)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let is_within = |digits: &str, most| {
+            (1..=most).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+        };
+        if !is_within(whole, MOST_DIGITS.0) || !is_within(fraction, MOST_DIGITS.1) {
+            return None;
+        }
+        sum = sum.checked_add(Duration::try_from(part.parse::<SignedDuration>().ok()?).ok()?)?;
+    }
+    (!text.is_empty()).then_some(sum)
+}
 
 // === impl KubeDuration ===
 
@@ -37,10 +78,7 @@ impl TryFrom<String> for KubeDuration {
     type Error = NotADuration;
 
     fn try_from(text: String) -> Result<Self, NotADuration> {
-        let go_units_only = !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_digit() || matches!(c, 'h' | 'm' | 's' | 'u' | 'n' | '.'));
-        let parsed = if go_units_only { text.parse::<SignedDuration>().ok() } else { None };
-        match parsed.and_then(|value| Duration::try_from(value).ok()) {
+        match read(&text) {
             Some(value) => Ok(Self { text, value }),
             None => Err(NotADuration(text)),
         }
@@ -69,20 +107,62 @@ impl fmt::Display for KubeDuration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::string::string_regex;
+    use proptest::{prop_assert, proptest};
+
     use super::*;
 
     #[test]
     fn go_notation_is_read() {
-        for (text, seconds) in [("720h", 2_592_000), ("1h30m", 5400), ("90s", 90), ("1.5h", 5400), ("0s", 0)]
-        {
+        for (text, seconds) in [
+            ("720h", 2_592_000),
+            ("1h30m", 5400),
+            ("90s", 90),
+            ("1.5h", 5400),
+            ("1.5h30m", 7200),
+            ("1h0.5m90s", 3720),
+            ("0024h", 86_400),
+            ("0s", 0),
+        ] {
             assert_eq!(text.parse::<KubeDuration>().map(|d| d.get().as_secs()), Ok(seconds), "{text}");
         }
+        assert_eq!("0.001s".parse::<KubeDuration>().map(|d| d.get()), Ok(Duration::from_millis(1)));
     }
 
     #[test]
-    fn what_kubernetes_refuses_is_refused() {
-        for text in ["", "30d", "1 day", "-1h", "24", "h", "P1D", "1h 30m"] {
+    fn what_is_no_duration_is_refused() {
+        for text in [
+            "",
+            "30d",
+            "1 day",
+            "-1h",
+            "+1h",
+            "24",
+            "h",
+            "P1D",
+            "1h 30m",
+            "30m1h",
+            "1h1h",
+            ".5h",
+            "1.h",
+            "1.5.5h",
+            "1.0001h",
+            "100000000h",
+            "1H",
+            "1h\n",
+            "1h30",
+            "٣h",
+            "5ms",
+            "1e2h",
+        ] {
             assert!(text.parse::<KubeDuration>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_the_rule_takes_is_read(text in string_regex(PATTERN.trim_matches(['^', '$'])).unwrap()) {
+            prop_assert!(text.is_empty() || text.parse::<KubeDuration>().is_ok(), "{text:?}");
         }
     }
 }

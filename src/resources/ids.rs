@@ -1,5 +1,5 @@
 //! Identifiers that can only be built valid: tenant and client ids of Entra, lower-case as they are
-//! compared and sent.
+//! compared and sent. And the rules of the schemas for those of others.
 
 use std::fmt;
 
@@ -10,6 +10,12 @@ use thiserror::Error;
 /// CEL for a GUID in any case, shared by every field that holds one.
 pub(super) const GUID_RULE: &str =
     "self.matches('^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$')";
+
+/// CEL for the name of a Secret or another object of Kubernetes, shared by every field that holds one.
+pub(super) const SUBDOMAIN_RULE: &str = "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')";
+
+/// CEL for an id of Woodpecker's: a number that JSON carries exactly.
+pub(super) const REMOTE_ID_RULE: &str = "self >= 1 && self <= 9007199254740991";
 
 /// A text that is not a GUID of 32 hexadecimal digits in groups of 8-4-4-4-12.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod conditions;
 pub mod crds;
 mod credential;
+pub mod date_time;
 mod defaults;
 pub mod duration;
 mod ids;
@@ -32,11 +33,17 @@ pub const GROUP: &str = "graph-credentials.io";
 /// Finalizer on credentials whose deletion must remove something at the destination.
 pub const FINALIZER: &str = "graph-credentials.io/registration";
 
-/// Annotation that asks for a pass now: any value other than the last one handled.
+/// Annotation that asks for a pass now: any value other than the last one handled. On an account it asks for
+/// a new listing.
 pub const RECONCILE_REQUESTED_AT: &str = "graph-credentials.io/reconcile-requested-at";
 
 /// The same from Flux's tools (`flux reconcile`), honoured where ours is absent.
 pub const FLUX_RECONCILE_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Annotation by which a person says that what is missing at Woodpecker is gone indeed. On a credential its
+/// value is the id in question; on an account any value other than the last one handled, for all that is
+/// missing there now.
+pub const ACKNOWLEDGE_GONE: &str = "graph-credentials.io/acknowledge-gone";
 
 /// The field manager of everything that the operator applies.
 pub const FIELD_MANAGER: &str = "graph-credential-operator";

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conditions::Condition;
 use super::credential::Cloud;
+use super::date_time;
 use super::ids::{ClientId, GUID_RULE, TenantId};
 
 /// A client secret sealed under the operator's keyring. Made and kept by the operator.
@@ -76,6 +77,8 @@ pub struct SealedGraphCredentialSpec {
     pub cloud: Option<Cloud>,
 
     /// When the sealed secret expires, RFC 3339.
+    #[serde(deserialize_with = "date_time::required")]
+    #[schemars(schema_with = "date_time::schema")]
     pub secret_expires_at: Time,
 
     /// Name of the credential, for people.
@@ -97,11 +100,13 @@ pub struct SealedGraphCredentialStatus {
     pub observed_generation: i64,
 
     /// When Microsoft last issued a token for the sealed secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
     pub verified_at: Option<Time>,
 
     /// The conditions: Ready, Verified, Expiring.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

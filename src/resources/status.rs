@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Condition;
+use super::date_time;
 
 /// What is true of the credential. Written by the operator alone.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,7 +22,8 @@ pub struct MicrosoftGraphCredentialStatus {
     pub credential_id: Option<i64>,
 
     /// When the registered secret expires; mirrors `registration`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
     pub expires_at: Option<Time>,
 
     /// Where `expiresAt` comes from: the Secret or the object's spec.
@@ -34,7 +36,8 @@ pub struct MicrosoftGraphCredentialStatus {
     pub expiry_notice_days: Option<i32>,
 
     /// When Microsoft last issued a token for the secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
     pub verified_at: Option<Time>,
 
     /// Application roles seen in that token; absent where it could not be read.
@@ -60,7 +63,8 @@ pub struct MicrosoftGraphCredentialStatus {
     pub candidate: Option<Candidate>,
 
     /// When the operator tries again after a failure, unless spec or Secret change first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
     pub next_attempt_at: Option<Time>,
 
     /// Failures in a row since something last worked or changed. Absent means none.
@@ -75,6 +79,7 @@ pub struct MicrosoftGraphCredentialStatus {
     /// The conditions: Ready, SourceReady, Verified, Registered, Expiring, and while they hold Reconciling
     /// and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
@@ -108,13 +113,18 @@ pub struct Registration {
     pub credential_id: i64,
     /// Whether this object made it or took it over.
     pub ownership: Ownership,
-    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`.
+    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`; `unknown` while an
+    /// update is under way, and where the answer to it was lost.
     pub fingerprint: String,
     /// Name that it has at the destination.
     pub name: String,
     /// Expiry that it has at the destination.
+    #[serde(deserialize_with = "date_time::required")]
+    #[schemars(schema_with = "date_time::schema")]
     pub expires_at: Time,
     /// When the registration was made or last changed.
+    #[serde(deserialize_with = "date_time::required")]
+    #[schemars(schema_with = "date_time::schema")]
     pub registered_at: Time,
     /// The mark that its name carried while it was created; absent when adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +156,8 @@ pub struct Pending {
     /// Mark in the name of the credential, 12 random letters and digits.
     pub token: String,
     /// When the create was first written down.
+    #[serde(deserialize_with = "date_time::required")]
+    #[schemars(schema_with = "date_time::schema")]
     pub since: Time,
     /// Ids that the account held for the same tenant and client before.
     pub ids: Vec<i64>,
@@ -167,6 +179,8 @@ pub struct Candidate {
     /// Fingerprint of the secret and expiry.
     pub fingerprint: String,
     /// When it was first seen.
+    #[serde(deserialize_with = "date_time::required")]
+    #[schemars(schema_with = "date_time::schema")]
     pub first_seen_at: Time,
     /// How often it was tried at Microsoft or Woodpecker.
     pub attempts: i32,
@@ -177,6 +191,14 @@ pub struct Candidate {
 /// Before the operator has seen the object.
 fn unobserved() -> i64 {
     -1
+}
+
+// === impl Registration ===
+
+impl Registration {
+    /// The fingerprint of a registration of which it is not known which secret it holds. No secret matches
+    /// it, so whatever the Secret holds is proved and sent again.
+    pub const UNKNOWN: &str = "unknown";
 }
 
 // === impl AccountName ===

@@ -13,7 +13,8 @@ pub struct Timing {
     pub woodpecker_call: Duration,
     /// Until a connection to either stands.
     pub connect: Duration,
-    /// Until the Kubernetes API server has sent the headers of an answer; kube itself would wait for ever.
+    /// Until the Kubernetes API server has sent the headers of an answer, and all of it where that is no watch; kube
+    /// itself would wait for ever.
     pub kube_headers: Duration,
     /// What must be left of a lease beyond the longest call before a call may start.
     pub margin: Duration,
@@ -51,6 +52,11 @@ pub struct Timing {
     pub namespace_grace: Duration,
     /// How long a watch may be silent before it is opened anew; below the 240 s of Azure's load balancers.
     pub watch_idle: Duration,
+    /// A watch that ends sooner was ended at once by the API server, and is opened anew after this, doubled with each
+    /// further one; kube itself would not wait at all.
+    pub watch_brief: Duration,
+    /// Longest such wait.
+    pub watch_reopen: Duration,
     /// Between two looks for missing CRDs or a missing keyring.
     pub startup_retry: Duration,
     /// Validity of the leader's lease.
@@ -131,6 +137,8 @@ impl Timing {
         resync: Duration::from_hours(1),
         namespace_grace: Duration::from_mins(10),
         watch_idle: Duration::from_secs(200),
+        watch_brief: Duration::from_secs(1),
+        watch_reopen: Duration::from_secs(30),
         startup_retry: Duration::from_secs(5),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
@@ -167,6 +175,8 @@ impl Timing {
             resync: by(self.resync),
             namespace_grace: by(self.namespace_grace),
             watch_idle: by(self.watch_idle),
+            watch_brief: by(self.watch_brief),
+            watch_reopen: by(self.watch_reopen),
             startup_retry: by(self.startup_retry),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),

@@ -74,14 +74,9 @@ impl Client {
         if is_ours { Ok(created) } else { Err(ApiError::Malformed(status)) }
     }
 
-    /// Replaces secret and expiry, and the name where one is given.
-    pub async fn update(
-        &self,
-        id: i64,
-        secret: SecretUpdate<'_>,
-        name: Option<&str>,
-    ) -> Result<(), ApiError> {
-        let body = wire::update_body(Some(secret), name).map_err(ApiError::Body)?;
+    /// Replaces secret and expiry.
+    pub async fn update(&self, id: i64, secret: SecretUpdate<'_>) -> Result<(), ApiError> {
+        let body = wire::update_body(Some(secret), None).map_err(ApiError::Body)?;
         self.patch("update", id, &body).await
     }
 

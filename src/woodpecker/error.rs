@@ -61,6 +61,9 @@ pub enum Certainty {
     Unknown,
 }
 
+/// Version 1's word for throttling, which comes under several statuses. Source: the vendor's error codes.
+const TOO_MANY_REQUESTS: &str = "E_TOO_MANY_REQUESTS";
+
 // === impl ApiError ===
 
 impl ApiError {
@@ -69,7 +72,7 @@ impl ApiError {
         let word = word(body);
         match status {
             429 => Self::Throttled(retry_after),
-            400 | 409 if word.as_deref() == Some("E_TOO_MANY_REQUESTS") => Self::Throttled(retry_after),
+            400 | 409 if word.as_deref() == Some(TOO_MANY_REQUESTS) => Self::Throttled(retry_after),
             401 | 403 => Self::Unauthorized(status),
             404 => Self::NotFound,
             408 => Self::Failed(status),
@@ -81,7 +84,14 @@ impl ApiError {
     /// The error that an answer holds although its status says success, as version 1 of the API does it.
     pub(super) fn hidden_in(status: u16, body: &[u8]) -> Option<Self> {
         let json: Value = serde_json::from_slice(body).ok()?;
-        (json.pointer("/status/status")? == "ERROR").then(|| Self::Refused { status, word: word(body) })
+        if json.pointer("/status/status")? != "ERROR" {
+            return None;
+        }
+        let word = word(body);
+        Some(match word.as_deref() {
+            Some(TOO_MANY_REQUESTS) => Self::Throttled(None),
+            _ => Self::Refused { status, word },
+        })
     }
 
     /// Whether the request may have taken effect.
@@ -181,6 +191,8 @@ mod tests {
         assert!(
             matches!(ApiError::hidden_in(200, body), Some(ApiError::Refused { word: Some(word), .. }) if word == "E_LIMIT")
         );
+        let throttled = br#"{"status":{"status":"ERROR","code":"E_TOO_MANY_REQUESTS","msg":"x"}}"#;
+        assert!(matches!(ApiError::hidden_in(200, throttled), Some(ApiError::Throttled(None))));
         for fine in
             [&br#"{"credential_id":1,"status":"ok"}"#[..], b"", b"{}", br#"{"status":{"status":"OK"}}"#]
         {

@@ -5,14 +5,15 @@
 //! does not say that these endpoints honour the id.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::secret::SecretText;
 use crate::settings::{BaseUrl, Timing};
@@ -23,6 +24,9 @@ pub enum LaneClosed {
     /// Others are still ahead of it.
     #[error("other requests to the account are still ahead")]
     Busy,
+    /// The program is ending, and no new request may begin.
+    #[error("the program is ending")]
+    Ending,
     /// Woodpecker asked to slow down a moment ago.
     #[error("the account is paused after Woodpecker asked to slow down")]
     Paused(Duration),
@@ -39,7 +43,14 @@ pub struct Lanes {
     digest_key: [u8; 32],
     wait: Duration,
     pause: Duration,
+    stop: CancellationToken,
     open: Mutex<HashMap<(BaseUrl, KeyDigest), Weak<LaneState>>>,
+}
+
+/// The turn in a lane: who has it may send a request. It ends when this goes.
+#[derive(Debug)]
+pub struct Turn {
+    _guard: OwnedMutexGuard<()>,
 }
 
 /// The lane of one account; clones are the same lane.
@@ -50,19 +61,21 @@ pub struct Lane(Arc<LaneState>);
 struct LaneState {
     wait: Duration,
     pause: Duration,
-    turn: AsyncMutex<()>,
+    stop: CancellationToken,
+    turn: Arc<AsyncMutex<()>>,
     paused_until: Mutex<Option<Instant>>,
 }
 
 // === impl Lanes ===
 
 impl Lanes {
-    /// No lane yet. Fails only where the system gives no randomness.
-    pub fn new(timing: &Timing) -> Result<Self, getrandom::Error> {
+    /// No lane yet. All of them close when `stop` is cancelled. Fails only where the system gives no
+    /// randomness.
+    pub fn new(timing: &Timing, stop: CancellationToken) -> Result<Self, getrandom::Error> {
         let mut digest_key = [0; 32];
         getrandom::fill(&mut digest_key)?;
         let (wait, pause) = (timing.woodpecker_call, timing.throttle_pause);
-        Ok(Self { digest_key, wait, pause, open: Mutex::default() })
+        Ok(Self { digest_key, wait, pause, stop, open: Mutex::default() })
     }
 
     /// The digest of an API key.
@@ -84,7 +97,8 @@ impl Lanes {
         let state = LaneState {
             wait: self.wait,
             pause: self.pause,
-            turn: AsyncMutex::new(()),
+            stop: self.stop.clone(),
+            turn: Arc::default(),
             paused_until: Mutex::new(None),
         };
         let lane = Arc::new(state);
@@ -96,21 +110,35 @@ impl Lanes {
 // === impl Lane ===
 
 impl Lane {
-    /// Waits for the turn, for at most the length of one call; the turn ends when the guard goes.
-    pub async fn enter(&self) -> Result<MutexGuard<'_, ()>, LaneClosed> {
-        let turn =
-            tokio::time::timeout(self.0.wait, self.0.turn.lock()).await.map_err(|_| LaneClosed::Busy)?;
-        let paused_until = *self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        match paused_until.map(|until| until.saturating_duration_since(Instant::now())) {
+    /// Waits for the turn, for at most the length of one call.
+    pub async fn enter(&self) -> Result<Turn, LaneClosed> {
+        let wait = tokio::time::timeout(self.0.wait, self.0.turn.clone().lock_owned());
+        let turn = self.0.stop.run_until_cancelled(wait).await.ok_or(LaneClosed::Ending)?;
+        let turn = turn.map_err(|_elapsed| LaneClosed::Busy)?;
+        if self.0.stop.is_cancelled() {
+            return Err(LaneClosed::Ending);
+        }
+        let left = self.paused_until().map(|until| until.saturating_duration_since(Instant::now()));
+        match left {
             Some(left) if !left.is_zero() => Err(LaneClosed::Paused(left)),
-            _ => Ok(turn),
+            Some(_) | None => Ok(Turn { _guard: turn }),
         }
     }
 
-    /// Woodpecker dropped a request: lets none in for that long, or for 15 s where it did not say.
+    /// Woodpecker dropped a request: lets none in for that long, or for 15 s where it did not say. A longer
+    /// pause that runs already goes on.
     pub fn pause(&self, asked: Option<Duration>) {
         let until = Instant::now() + asked.unwrap_or(self.0.pause);
-        *self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        let mut paused = self.paused();
+        *paused = Some(paused.map_or(until, |before| before.max(until)));
+    }
+
+    fn paused_until(&self) -> Option<Instant> {
+        *self.paused()
+    }
+
+    fn paused(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +155,7 @@ mod tests {
     use super::*;
 
     fn lanes() -> Lanes {
-        Lanes::new(&Timing::STANDARD).unwrap()
+        Lanes::new(&Timing::STANDARD, CancellationToken::new()).unwrap()
     }
 
     fn lane(lanes: &Lanes, url: &str, key: &str) -> Lane {
@@ -153,7 +181,20 @@ mod tests {
         let lane = lane(&lanes, "https://a.example", "key");
         lane.pause(Some(Duration::from_secs(30)));
         assert_eq!(lane.enter().await.map(drop), Err(LaneClosed::Paused(Duration::from_secs(30))));
+        lane.pause(Some(Duration::from_secs(1)));
+        assert_eq!(lane.enter().await.map(drop), Err(LaneClosed::Paused(Duration::from_secs(30))));
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(lane.enter().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_still_waits_when_the_program_ends_is_turned_away_at_once() {
+        let stop = CancellationToken::new();
+        let lanes = Lanes::new(&Timing::STANDARD, stop.clone()).unwrap();
+        let lane = lane(&lanes, "https://a.example", "key");
+        let _turn = lane.enter().await.unwrap();
+        let (waiting, ()) = tokio::join!(lane.enter(), async { stop.cancel() });
+        assert_eq!(waiting.map(drop), Err(LaneClosed::Ending));
+        assert_eq!(lane.enter().await.map(drop), Err(LaneClosed::Ending));
     }
 }

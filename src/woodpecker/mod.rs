@@ -4,10 +4,12 @@ mod account;
 mod client;
 mod error;
 mod lane;
+mod listing;
 mod wire;
 
-pub use self::account::{Entry, RemoteAccount, RemoteIdentity};
+pub use self::account::{RemoteAccount, RemoteIdentity};
 pub use self::client::{Client, ClientParts};
 pub use self::error::{ApiError, Certainty};
-pub use self::lane::{Lane, LaneClosed, Lanes};
+pub use self::lane::{Lane, LaneClosed, Lanes, Turn};
+pub use self::listing::{Entry, Listings, mark};
 pub use self::wire::{Credential, NewCredential, SecretUpdate, rfc3339};

@@ -134,7 +134,9 @@ async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
         .await;
     assert_eq!(stage.woodpecker.writes("agency"), 0);
     stage.woodpecker.heal();
-    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
+    stage.wait_until_ready("sales-eu").await;
+    let ops: Vec<Op> = stage.woodpecker.requests("agency").iter().map(|request| request.op).collect();
+    assert!(!ops.contains(&Op::Create), "it was there: {ops:?}");
 }
 
 #[tokio::test]
@@ -152,4 +154,37 @@ async fn the_company_is_sent_with_every_request() {
     assert!(requests.iter().all(|request| request.company.as_deref() == Some("77")));
     assert_eq!(stage.woodpecker.credentials("agency/77").len(), 1);
     assert_eq!(stage.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_listed_does_not_stop_the_accounts_of_others() {
+    let mut stage = Stage::bare().await;
+    let closed = Stage::bare().await;
+    // The keyring is there already: to make one, the operator must see every namespace that it serves.
+    stage.start_operator().await;
+    stage.stop_operator().await;
+    stage.limit_operator(&["get"]).await;
+    stage.extra_args = ["--watch-namespace".to_owned(), closed.namespace.clone()].into();
+    stage.spawn_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let account = stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    assert_eq!(account.status.unwrap().managed, None, "counts would not be true");
+}
+
+#[tokio::test]
+async fn a_throttled_account_stays_ready() {
+    let stage = Stage::set().await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    stage.woodpecker.fail_always(Op::List, Fault::Throttled { retry_after: None });
+    let asked = stage.woodpecker.lists("agency");
+    stage.secret("agency-key", &[("api_key", API_KEY), ("note", "touched")]).await;
+    crate::stage::eventually("the account was asked again", || async {
+        if stage.woodpecker.lists("agency") > asked { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    tokio::time::sleep(crate::stage::A_WHILE / 5).await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
 }

@@ -174,6 +174,38 @@ async fn verify_reads_the_secret_from_a_file_as_it_is() {
 }
 
 #[tokio::test]
+async fn verify_reads_no_more_than_a_secret_can_be() {
+    let entra = entra().await;
+    let long = "x".repeat(64 * 1024 + 1);
+    let from_input = verify(&entra, &[], &long).await;
+    assert_eq!(from_input.code, Some(1));
+    assert!(
+        from_input.error.contains("standard input") && from_input.error.contains("64 KiB"),
+        "{from_input:?}"
+    );
+    // It never ends.
+    let args = ["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--secret-file", "/dev/zero"];
+    let from_file = run(&args, "").await;
+    assert_eq!(from_file.code, Some(1));
+    for word in ["--secret-file /dev/zero", "64 KiB", "client secret and nothing else"] {
+        assert!(from_file.error.contains(word), "{word}: {from_file:?}");
+    }
+    assert_eq!(entra.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn verify_shows_of_a_token_only_what_can_be_names_of_roles() {
+    let entra = entra().await;
+    entra.set_roles(TENANT, CLIENT, &["Mail.Send", "\u{1b}[31mred", "two\nlines"]);
+    for form in ["text", "json"] {
+        let printed = verify(&entra, &["-o", form], CANARY).await;
+        assert_eq!(printed.code, Some(0), "{printed:?}");
+        assert!(printed.out.contains("Mail.Send") && !printed.out.contains("red"), "{}", printed.out);
+        assert!(!printed.out.contains("lines"), "{}", printed.out);
+    }
+}
+
+#[tokio::test]
 async fn verify_sends_nothing_that_is_no_usable_value() {
     let entra = entra().await;
     let stray = verify(&entra, &[], &format!("{CANARY}\n")).await;

@@ -1,58 +1,10 @@
 //! Promise 2: exactly one registration, none leaked, none of a stranger's touched.
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
-use kit::woodpecker::{Credential, Fault, Op};
+use kit::woodpecker::{Fault, Op};
 use serde_json::json;
 
-use crate::stage::{A_WHILE, CLIENT, EXPIRY, Stage, TENANT, condition, message};
-
-#[tokio::test]
-async fn an_app_that_the_account_holds_already_is_refused_and_left_alone() {
-    let stage = Stage::set().await;
-    let stranger = Credential::new(&TENANT.to_uppercase(), CLIENT, "somebody's", EXPIRY, "by hand");
-    let id = stage.woodpecker.put("agency", stranger);
-    stage.credential("sales-eu", json!({})).await;
-    let object =
-        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
-    assert!(message(&object, ConditionType::Registered).contains(&id.to_string()));
-    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "TokenIssued");
-    assert_eq!(stage.woodpecker.writes("agency"), 0);
-    assert!(stage.woodpecker.secret_matches("agency", id, "somebody's"));
-
-    stage.woodpecker.remove("agency", id);
-    stage.wait_until_ready("sales-eu").await;
-}
-
-#[tokio::test]
-async fn a_create_of_unknown_outcome_is_never_posted_over_not_even_after_a_restart() {
-    for fault in [
-        Fault::ProcessedThenReset,
-        Fault::ProcessedThen500,
-        Fault::ProcessedThenTruncated,
-        Fault::Http500Before,
-    ] {
-        let mut stage = Stage::set().await;
-        stage.woodpecker.fail_next(Op::Create, 1, fault.clone());
-        stage.credential("sales-eu", json!({})).await;
-        let object = stage
-            .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
-            .await;
-        let pending = object.status.as_ref().unwrap().pending.clone().expect("the intent stays");
-        let text = message(&object, ConditionType::Registered);
-        assert!(text.contains(&pending.token) && text.contains("delete this object"), "{text}");
-        assert!(stage.remote().iter().all(|held| held.name.ends_with(&format!("[{}]", pending.token))));
-
-        stage.stop_operator().await;
-        stage.start_operator().await;
-        stage.secret("unrelated", &[("a", "b")]).await;
-        tokio::time::sleep(A_WHILE).await;
-        let object = stage.read("sales-eu").await;
-        assert_eq!(object.status.unwrap().pending, Some(pending));
-        let creates =
-            stage.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count();
-        assert_eq!(creates, 1, "{fault:?}");
-    }
-}
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition, message};
 
 #[tokio::test]
 async fn a_refused_create_leaves_no_intent_and_is_made_when_the_cause_is_gone() {
@@ -206,4 +158,75 @@ async fn every_odd_refusal_is_a_refusal_with_what_is_known_of_it() {
         assert!(word.is_none_or(|word| text.contains(word)), "{body}: {text}");
         assert_eq!(object.status.unwrap().pending, None);
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_put_back_after_a_lost_update_is_sent_again() {
+    let mut stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    // The other secret takes effect, and no answer ever says so.
+    stage.woodpecker.fail_always(Op::Update, Fault::ProcessedThenReset);
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
+        .await;
+    assert!(stage.woodpecker.secret_matches("agency", id, "s3cret-two"));
+    // A third one is refused, and the operator starts anew, before the first comes back.
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-bad"), ("secret_expires_at", EXPIRY)]).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation")
+        .await;
+    stage.stop_operator().await;
+    stage.woodpecker.heal();
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert!(stage.woodpecker.secret_matches("agency", id, "s3cret-one"));
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_name_does_not_keep_a_new_secret_out() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
+    stage.credential("sales-eu", json!({"displayName": "taken"})).await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    crate::stage::eventually("the new secret is there", || async {
+        if stage.woodpecker.secret_matches("agency", id, "s3cret-two") { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    let text = message(&object, ConditionType::Registered);
+    assert!(text.contains("NAME_TAKEN") && text.contains("reconcile-requested-at"), "{text}");
+}
+
+#[tokio::test]
+async fn an_elder_that_cannot_register_does_not_keep_a_younger_one_out() {
+    let stage = Stage::set().await;
+    let adopt_only = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
+    stage.credential("elder", adopt_only).await;
+    stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "NothingToAdopt").await;
+    stage.credential("younger", json!({})).await;
+    stage.wait_until_ready("younger").await;
+    stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "DuplicateClaim").await;
+}
+
+#[tokio::test]
+async fn an_elder_that_is_suspended_lets_the_younger_one_go_first() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
+    stage.credential("elder", json!({})).await;
+    stage.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker").await;
+    stage.credential("younger", json!({})).await;
+    stage.wait_for("younger", ConditionType::Registered, ConditionStatus::False, "DuplicateClaim").await;
+    stage.woodpecker.heal();
+    stage.credential("elder", json!({"suspend": true})).await;
+    stage.wait_until_ready("younger").await;
 }

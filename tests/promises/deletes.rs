@@ -161,3 +161,59 @@ async fn a_deletion_waits_for_an_account_that_is_gone_until_told_to_retain() {
     stage.wait_until_gone("sales-eu").await;
     assert_eq!(stage.remote().len(), 0);
 }
+
+#[tokio::test]
+async fn a_policy_changed_to_delete_counts_even_while_the_secret_is_broken() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.delete_secret("sales-eu-graph").await;
+    stage.wait_for("sales-eu", ConditionType::SourceReady, ConditionStatus::False, "SecretNotFound").await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until("sales-eu", "the finalizer", |object| object.metadata.finalizers.is_some()).await;
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_of_another_account_deletes_nothing_there() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    stage.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    let theirs = "00000000-0000-4000-8000-000000000001";
+    let mut held = Credential::new(TENANT, theirs, "theirs", EXPIRY, "theirs");
+    held.credential_id = id;
+    stage.woodpecker.put("stranger", held);
+    stage.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    crate::stage::eventually("the other key is in use", || async {
+        if stage.woodpecker.lists("stranger") > 0 { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    stage.delete("sales-eu").await;
+    let object = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("another account"));
+    assert_eq!(stage.woodpecker.credentials("stranger").len(), 1);
+    assert_eq!(stage.woodpecker.writes("stranger"), 0);
+    stage.secret("agency-key", &[("api_key", crate::stage::API_KEY)]).await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn a_deletion_needs_no_right_to_read_namespaces() {
+    let mut stage = Stage::bare().await;
+    stage.limit_operator(&["get"]).await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage.start_operator().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0);
+    assert!(stage.log().contains("grant its ServiceAccount get on namespaces"), "{}", stage.log());
+}

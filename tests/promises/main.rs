@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod accounts;
+mod adopts;
+mod broken;
 mod command_line;
 mod converges;
 mod deletes;
+mod drifts;
 mod forgets;
 mod leads;
 mod microsoft;
@@ -14,6 +17,7 @@ mod never_leaks;
 mod process;
 mod proves_first;
 mod quiet;
+mod recovers;
 mod rules;
 mod secret_access;
 mod sources;

@@ -10,7 +10,7 @@ use kit::woodpecker::{Fault, Op};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::stage::{EXPIRY, Stage, eventually, grant_everything};
+use crate::stage::{API_KEY, EXPIRY, Stage, TENANT, eventually, grant_everything};
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
@@ -59,6 +59,8 @@ fn a_bad_flag_is_named_with_its_cure() {
         ),
         (vec!["run", "--listen", "8080"], "--listen", "ADDRESS:PORT"),
         (vec!["run", "--propagation-window", "1d"], "--propagation-window", "720h"),
+        (vec!["run", "--propagation-window", "24h1s"], "--propagation-window", "at most 24h"),
+        (vec!["run", "--propagation-window", "99999999h"], "--propagation-window", "such as 20m"),
         (vec!["run", "--time-scale", "0"], "--time-scale", "1..="),
         (vec!["run", "--leader-election-lease", "My_Lease"], "--leader-election-lease", "lower case"),
         (vec!["run", "--leader-elect=perhaps"], "--leader-elect", "true, false"),
@@ -128,6 +130,27 @@ async fn missing_crds_are_waited_for_and_named_by_readiness() {
 }
 
 #[tokio::test]
+async fn log_lines_can_be_text_for_people_and_hold_no_secret_either() {
+    let mut stage = Stage::bare().await;
+    stage.log_filter = "debug";
+    stage.extra_args = vec!["--log-format".into(), "text".into()];
+    stage.spawn_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.operator.as_mut().unwrap().stop().await.unwrap();
+    let log = stage.log();
+    let line = log.lines().find(|line| line.contains("serving probes and metrics")).expect(&log);
+    assert!(line.contains(" INFO ") && line.contains("address=127.0.0.1:"), "{line}");
+    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_err()), "no line is JSON:\n{log}");
+    assert!(!log.contains('\u{1b}'), "no colours in a file:\n{log}");
+    for secret in ["s3cret-one", API_KEY] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
 async fn sigterm_finishes_the_work_that_is_under_way() {
     let mut stage = Stage::set().await;
     stage.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
@@ -152,6 +175,36 @@ async fn sigterm_finishes_the_work_that_is_under_way() {
     stage.start_operator().await;
     stage.wait_until_ready("sales-eu").await;
     assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn what_only_waited_for_its_turn_at_sigterm_is_not_taken_for_sent() {
+    let mut stage = Stage::set().await;
+    let clients: Vec<String> = (0..5).map(|n| format!("00000000-0000-4000-8000-00000000000{n}")).collect();
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
+    for (n, client) in clients.iter().enumerate() {
+        stage.entra.add_app(TENANT, client);
+        stage.entra.set_secrets(TENANT, client, &["s3cret-one"]);
+        stage.credential(&format!("app-{n}"), json!({"clientId": client})).await;
+    }
+    eventually("one create is under way and all are proved", || async {
+        let is_under_way =
+            stage.woodpecker.in_flight("agency") == 1 && stage.woodpecker.writes("agency") == 1;
+        let proved = stage.log().matches("issued a token").count();
+        if is_under_way && proved == clients.len() { Ok(()) } else { Err(format!("{proved} proved")) }
+    })
+    .await;
+    stage.stop_operator().await;
+    assert_eq!(stage.woodpecker.writes("agency"), 1, "nothing is begun after SIGTERM");
+    for n in 0..clients.len() {
+        let status = stage.read(&format!("app-{n}")).await.status.unwrap_or_default();
+        assert_eq!(status.pending, None, "app-{n}");
+    }
+    stage.start_operator().await;
+    for n in 0..clients.len() {
+        stage.wait_until_ready(&format!("app-{n}")).await;
+    }
+    assert_eq!(stage.remote().len(), clients.len());
 }
 
 #[tokio::test]

@@ -45,6 +45,23 @@ async fn a_restart_with_everything_settled_sends_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_secret_that_never_expires_is_registered_and_then_left_alone() {
+    let stage = Stage::set().await;
+    let never = [("client_secret", "s3cret-one"), ("secret_expires_at", "9999-12-31")];
+    stage.secret("sales-eu-graph", &never).await;
+    stage.credential("sales-eu", json!({})).await;
+    let ready = stage.wait_until_ready("sales-eu").await;
+    let status = ready.status.unwrap();
+    assert_eq!(status.expires_at.map(|at| at.0.to_string()).as_deref(), Some("9999-01-01T00:00:00Z"));
+    let (mark, writes) = (stage.cluster.audit_mark().unwrap(), stage.woodpecker.writes("agency"));
+    stage.secret("sales-eu-graph", &[never[0], never[1], ("note", "another key")]).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(stage.woodpecker.writes("agency"), writes);
+    let of_it = |write: &String| write.contains("sales-eu\"");
+    assert_eq!(stage.status_writes(mark).into_iter().filter(of_it).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_changed_label_or_an_equal_secret_changes_nothing() {
     let stage = Stage::set().await;
     stage.credential("sales-eu", json!({})).await;

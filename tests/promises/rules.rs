@@ -1,6 +1,9 @@
 //! The rules of the CRDs, asked of the API server and, for those in CEL, of the same rules client-side: each
 //! refusal names the field, the problem and the cure.
 
+mod readable;
+
+use graph_credential_operator::resources::date_time::LATEST;
 use graph_credential_operator::resources::{
     MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount,
 };
@@ -13,13 +16,18 @@ const OTHER: &str = "00000000-0000-4000-8000-000000000001";
 
 /// Checks that the API server refuses the spec with a message that holds every one of `words`.
 async fn refused(stage: &Stage, spec: Value, words: &[&str]) {
-    let error = stage
-        .try_credential("refused", spec.clone())
-        .await
-        .expect_err(&format!("{spec} is refused"))
-        .to_string();
+    let answer = stage.try_credential("refused", spec.clone()).await;
+    let error = message(answer.expect_err(&format!("{spec} is refused")));
     for word in words {
         assert!(error.contains(word), "{spec}: {word:?} is missing in {error}");
+    }
+}
+
+/// What a person would read, and nothing of the error's own words.
+fn message(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        error => panic!("it is no refusal: {error}"),
     }
 }
 
@@ -50,25 +58,47 @@ async fn a_credential_with_a_bad_field_is_refused_with_field_problem_and_cure() 
             json!({"secretRef": {"expiresAtKey": "a b"}}),
             ["spec.secretRef.expiresAtKey", "must be a key", "letters"],
         ),
-        (json!({"secretExpiresAt": "2027-11-28"}), ["spec.secretExpiresAt", "date-time", "must be"]),
+        (
+            json!({"secretExpiresAt": "2027-11-28"}),
+            ["spec.secretExpiresAt", "must be a date with time", "such as"],
+        ),
         (
             json!({"expiryWarning": "30m"}),
-            ["spec.expiryWarning", "must lie between 1h and 8760h", "such as 720h"],
+            ["spec.expiryWarning", "must be a duration between 1h and 8760h", "such as 720h"],
         ),
         (
             json!({"verification": {"interval": "1m"}}),
-            ["spec.verification.interval", "between 15m and 720h", "such as 24h"],
+            ["spec.verification.interval", "must be a duration between 15m and 720h", "such as 24h"],
+        ),
+        (
+            json!({"secretExpiresAt": "2027-02-29T00:00:00Z"}),
+            ["spec.secretExpiresAt", "must be a date with time", "such as"],
+        ),
+        (
+            json!({"expiryWarning": "+720h"}),
+            ["spec.expiryWarning", "must be a duration between 1h and 8760h", "such as 720h"],
+        ),
+        (
+            json!({"verification": {"interval": "1 day"}}),
+            ["spec.verification.interval", "hours, minutes and seconds", "such as 24h"],
         ),
         (
             json!({"verification": {"policy": "Never"}}),
             ["spec.verification.policy", "Unsupported value", "BestEffort"],
         ),
         (json!({"deletionPolicy": "Orphan"}), ["spec.deletionPolicy", "Unsupported value", "Retain"]),
-        (json!({"destination": null}), ["spec.destination", "Required value", "Invalid"]),
-        (json!({"destination": {"woodpecker": null}}), ["spec.destination", "must validate one", "Invalid"]),
         (
-            json!({"destination": {"store": {}}}),
-            ["spec.destination", "must validate one and only one", "Invalid"],
+            json!({"destination": {"woodpecker": null}}),
+            ["spec.destination", "exactly one", "add one of them"],
+        ),
+        (json!({"destination": {"store": {}}}), ["spec.destination", "exactly one", "remove the other"]),
+        (
+            woodpecker(json!({"accountRef": {"name": "My Agency"}})),
+            ["accountRef.name", "must be the name of a WoodpeckerAccount", "lower-case"],
+        ),
+        (
+            woodpecker(json!({"accountRef": {"namespace": "a.b"}})),
+            ["accountRef.namespace", "must be the name of a namespace", "lower-case"],
         ),
         (
             woodpecker(json!({"adoption": {"policy": "CreateOnly", "credentialId": 7}})),
@@ -76,7 +106,7 @@ async fn a_credential_with_a_bad_field_is_refused_with_field_problem_and_cure() 
         ),
         (
             woodpecker(json!({"adoption": {"credentialId": 0}})),
-            ["credentialId", "greater than or equal to 1", "Invalid"],
+            ["adoption.credentialId", "must be a positive number", "see the id"],
         ),
     ] {
         refused(&stage, spec, &words).await;
@@ -109,8 +139,8 @@ async fn what_must_not_change_cannot_and_a_change_of_case_is_none() {
             json!({"destination": {"woodpecker": null, "store": {}}, "cloud": "Global"}),
         )
         .await
-        .expect_err("the cloud cannot change")
-        .to_string();
+        .map_err(message)
+        .expect_err("the cloud cannot change");
     assert!(error.contains("spec.cloud") && error.contains("immutable"), "{error}");
 }
 
@@ -133,9 +163,16 @@ async fn an_explicit_null_means_unset_and_for_an_enum_is_refused_with_its_values
         apply(&["displayName", "verification", "expiryWarning", "suspend", "secretExpiresAt"]).await.unwrap();
     assert_eq!((made.spec.display_name, made.spec.verification), (None, None));
     for field in ["cloud", "deletionPolicy"] {
-        let error = apply(&[field]).await.expect_err("it is refused").to_string();
+        let error = apply(&[field]).await.map_err(message).expect_err("it is refused");
         assert!(error.contains(&format!("spec.{field}")) && error.contains("supported values"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_never_expires_can_be_declared() {
+    let stage = Stage::bare().await;
+    let made = stage.credential("never", json!({"secretExpiresAt": "9999-12-31T23:59:59Z"})).await;
+    assert_eq!(made.spec.secret_expires_at.map(|at| at.0), Some(LATEST));
 }
 
 #[tokio::test]
@@ -143,10 +180,7 @@ async fn an_account_with_a_bad_field_is_refused_with_field_problem_and_cure() {
     let stage = Stage::bare().await;
     let key = json!({"name": "agency-key"});
     let apply = async |spec: Value| {
-        stage
-            .apply::<WoodpeckerAccount>("refused", json!({"spec": spec}))
-            .await
-            .map_err(|error| error.to_string())
+        stage.apply::<WoodpeckerAccount>("refused", json!({"spec": spec})).await.map_err(message)
     };
     for (spec, words) in [
         (
@@ -157,7 +191,11 @@ async fn an_account_with_a_bad_field_is_refused_with_field_problem_and_cure() {
             json!({"apiKeySecretRef": key, "baseUrl": "https://user@api.woodpecker.co"}),
             ["spec.baseUrl", "without user"],
         ),
-        (json!({"apiKeySecretRef": key, "companyId": 0}), ["spec.companyId", "greater than or equal to 1"]),
+        (json!({"apiKeySecretRef": key, "companyId": 0}), ["spec.companyId", "must be a positive number"]),
+        (
+            json!({"apiKeySecretRef": key, "allowedNamespaces": {"names": ["mail", "team-*"]}}),
+            ["spec.allowedNamespaces.names", "no patterns"],
+        ),
         (
             json!({"apiKeySecretRef": {"name": "A B"}}),
             ["spec.apiKeySecretRef.name", "must be the name of a Secret"],
@@ -166,6 +204,7 @@ async fn an_account_with_a_bad_field_is_refused_with_field_problem_and_cure() {
             json!({"apiKeySecretRef": {"name": "k", "key": "a b"}}),
             ["spec.apiKeySecretRef.key", "must be a key of a Secret"],
         ),
+        // The API server's own words, which say what to do.
         (json!({}), ["spec.apiKeySecretRef", "Required value"]),
     ] {
         let error = apply(spec.clone()).await.expect_err("it is refused");
@@ -192,7 +231,7 @@ async fn a_sealed_record_is_bound_to_its_ids() {
         json!({"spec": spec})
     };
     let apply = async |over: Value| {
-        stage.apply::<SealedGraphCredential>("record", record(over)).await.map_err(|error| error.to_string())
+        stage.apply::<SealedGraphCredential>("record", record(over)).await.map_err(message)
     };
     for over in [
         json!({"recordId": "short"}),

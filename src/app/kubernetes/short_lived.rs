@@ -15,6 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tower::{Layer, Service};
 
+use super::is_watch;
+
 /// Puts [`ShortLived`] around a client's service.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortLivedLayer {
@@ -49,10 +51,6 @@ fn is_of_secrets(uri: &Uri) -> bool {
         kind => kind,
     };
     is_core && kind == Some("secrets")
-}
-
-fn is_watch(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
 }
 
 // === impl ShortLivedLayer ===

@@ -1,209 +1,188 @@
-//! One pass over one account: is the address allowed, is there a key, does Woodpecker accept it?
+//! One pass over one account: can it be opened, does Woodpecker accept its key, what does it hold?
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 
-use super::Known;
-use super::report::{Verdict, counts, problem, report};
+use super::open::open;
+use super::report::{Findings, Verdict, problem, report};
+use super::{Known, agreement};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
+use crate::controller::scope::GuardedAccount;
 use crate::controller::status::{ApplyError, apply};
-use crate::controller::{backoff, jitter};
+use crate::controller::{backoff, invalid, jitter};
 use crate::resources::conditions::Reason;
-use crate::resources::{AccountName, WoodpeckerAccount};
-use crate::secret::SecretText;
-use crate::secrets::{self, ReadError};
-use crate::settings::BaseUrl;
+use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Client, ClientParts, Entry, RemoteAccount};
+use crate::woodpecker::{ApiError, Entry, RemoteAccount};
 
 /// Looks at the account and tells the credentials that use it where that changed anything for them.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let timing = &context.rules.timing;
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
+    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
     let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
+        context.accounts.forget(&name);
         return Ok(Outcome { result: "gone", again_in: timing.resync });
     };
-    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
-    let opened = match open(context, &object, &name).await? {
-        Ok(remote) => {
-            let listed = remote.list(listing_age(context, &name, &remote)).await;
-            if let Err(ApiError::NotLeading(error)) = listed {
-                return Err(PassError::NotLeading(error));
+    let uid = object.uid().unwrap_or_default();
+    let opened = match open(context, &object, &name).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            // Its credentials must not wait in silence.
+            if !context.accounts.is_known(&name) {
+                keep(context, &name, &uid, not_ready(Some(object.spec)));
             }
-            if let Err(error) = &listed {
-                tracing::warn!(error = chain(error), "listing the account's credentials failed");
-            }
-            Ok((remote, listed))
+            return Err(error);
         }
-        Err(problem) => Err(problem),
     };
-    let verdict = match &opened {
-        Ok((_, listed)) => Verdict::of_listing(listed.as_ref()),
-        Err(problem) => Verdict::Unusable(problem.clone()),
+    let listed = match &opened {
+        Ok(remote) => match list(context, &object, &name, remote).await {
+            Err(ApiError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
+            listed => Some(listed),
+        },
+        Err(_) => None,
     };
-    let failures =
-        remember(context, &object, &name, &verdict, opened.as_ref().ok().map(|(remote, _)| remote.clone()));
-    let listing = opened.as_ref().ok().and_then(|(_, listed)| listed.as_ref().ok());
-    write(context, &api, &object, &name, &verdict, listing).await?;
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let mut findings = Findings::default();
+    let verdict = match (&opened, &listed) {
+        (Err(problem), _) => Verdict::Unusable(problem.clone()),
+        (Ok(_), Some(Err(error))) => Verdict::of_failure(error),
+        (Ok(remote), Some(Ok(entries))) => agreement::judge(context, &object, remote, entries, &mut findings),
+        (Ok(_), None) => Verdict::Ready,
+    };
+    if matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name) {
+        return Ok(Outcome { result: verdict.result(), again_in: backoff::delay(timing, 1, &uid) });
+    }
+    let known = known(context, &object, &name, &verdict, opened.ok());
+    let failures = known.failures;
+    keep(context, &name, &uid, known);
+    if let Some(Ok(entries)) = &listed {
+        findings.counts = agreement::count(context, &name, entries);
+        agreement::wake_who_differs(context, &name, entries);
+    }
+    write(context, &api, &object, &verdict, findings).await?;
     let again_in = match verdict {
-        Verdict::Ready => jitter::shorten(uid, timing.listing_interval, 20),
-        Verdict::Unreachable(_) => backoff::delay(timing, failures, uid),
+        Verdict::Ready | Verdict::Incomplete(_) => jitter::shorten(&uid, timing.listing_interval, 20),
+        Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
         // A key may be refused for a moment; a Secret that changes calls at once.
         Verdict::Unusable(_) => timing.listing_interval,
     };
     Ok(Outcome { result: verdict.result(), again_in })
 }
 
-/// A listing of the interval serves all objects; a new key or an earlier failure wants a new one.
-fn listing_age(context: &Context, name: &AccountName, remote: &Arc<RemoteAccount>) -> Duration {
-    let known = context.accounts.lock();
-    let Some(known) = known.get(name) else { return Duration::ZERO };
-    let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
-    let interval = context.rules.timing.listing_interval;
-    if is_same && known.is_ready && known.failures == 0 { interval * 9 / 10 } else { Duration::ZERO }
+/// The pass over an account that cannot be read: it says so, and so do its credentials.
+pub async fn broken(
+    context: &Context,
+    own: &Named,
+    object: &GuardedAccount,
+    problem: &str,
+) -> Result<Outcome, PassError> {
+    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
+    keep(context, &name, &object.uid().unwrap_or_default(), not_ready(None));
+    invalid::report::<WoodpeckerAccount>(context, own, problem).await
 }
 
-/// Makes the client of the account, or says why it cannot be used; keeps the one there is while nothing
-/// that it is made of changed.
-async fn open(
+async fn list(
     context: &Context,
     object: &WoodpeckerAccount,
     name: &AccountName,
-) -> Result<Result<Arc<RemoteAccount>, super::report::AccountProblem>, PassError> {
-    let accounts = &context.accounts;
-    let Some(base_url) =
-        object.spec.base_url().parse::<BaseUrl>().ok().filter(|url| accounts.allowed_base_urls.contains(url))
-    else {
-        return Ok(Err(problem(
-            Reason::BaseUrlNotAllowed,
-            format!(
-                "the operator does not send API keys to {}: its administrator must add it with --woodpecker-base-url",
-                object.spec.base_url()
-            ),
-        )));
-    };
-    let api_key = match read_key(context, object).await? {
-        Ok(key) => key,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let before = accounts.lock().get(name).and_then(|known| known.remote.clone());
-    if let Some(before) = before {
-        let parts = before.client().parts();
-        if parts.base_url == base_url
-            && parts.company_id == object.spec.company_id
-            && parts.api_key == api_key
-        {
-            return Ok(Ok(before));
-        }
+    remote: &Arc<RemoteAccount>,
+) -> Result<Vec<Entry>, ApiError> {
+    let listed = remote.list(listing_age(context, object, name, remote)).await;
+    if let Err(error) = &listed {
+        tracing::warn!(error = chain(error), "listing the account's credentials failed");
     }
-    let client = Client::new(ClientParts {
-        http: accounts.http.clone(),
-        base_url,
-        company_id: object.spec.company_id,
-        api_key,
-        time_out: context.rules.timing.woodpecker_call,
-        leadership: context.leadership.clone(),
-        metrics: context.metrics.clone(),
-    });
-    Ok(Ok(Arc::new(RemoteAccount::new(client, &accounts.lanes))))
+    listed
 }
 
-async fn read_key(
+/// A listing of the interval serves all objects; a new key, an earlier failure or a request wants a new one.
+fn listing_age(
     context: &Context,
     object: &WoodpeckerAccount,
-) -> Result<Result<SecretText, super::report::AccountProblem>, PassError> {
-    let reference = &object.spec.api_key_secret_ref;
-    let (name, key) = (&reference.name, reference.key());
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let missing = |text: String| Ok(Err(problem(Reason::ApiKeyMissing, text)));
-    let data = match secrets::read(&context.client, namespace, name).await {
-        Ok(data) => data,
-        Err(ReadError::NotFound) => {
-            return missing(format!(
-                "there is no Secret {name} in this namespace: create it or mend spec.apiKeySecretRef.name"
-            ));
-        }
-        Err(ReadError::Forbidden) => {
-            return missing(format!(
-                "the operator may not read Secret {name}: grant its ServiceAccount get on Secrets in this namespace"
-            ));
-        }
-        Err(source @ ReadError::Kube(_)) => return Err(PassError::ReadSecret { name: name.clone(), source }),
-    };
-    let Some(bytes) = data.get(key).filter(|bytes| !bytes.expose().is_empty()) else {
-        return missing(format!(
-            "Secret {name} has no key {key} or it is empty: put the API key into it, or name the right key in spec.apiKeySecretRef.key"
-        ));
-    };
-    // What is not ASCII cannot stand in a header either.
-    match bytes.to_text().filter(|text| !text.has_stray_whitespace() && text.expose().is_ascii()) {
-        Some(text) => Ok(Ok(text)),
-        None => Ok(Err(problem(
-            Reason::ApiKeyWhitespace,
-            format!(
-                "key {key} of Secret {name} holds a line break, white space around the value or other characters that no API key has: write the value without (echo -n, or stringData)"
-            ),
-        ))),
+    name: &AccountName,
+    remote: &Arc<RemoteAccount>,
+) -> Duration {
+    let known = context.accounts.lock();
+    let Some(known) = known.get(name) else { return Duration::ZERO };
+    let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
+    let is_well = known.is_ready && known.may_create && known.failures == 0;
+    let is_requested = known.requested != requested(object);
+    if is_same && is_well && !is_requested {
+        context.rules.timing.listing_interval * 9 / 10
+    } else {
+        Duration::ZERO
     }
 }
 
-/// Keeps what credentials ask for, wakes them where their answer changed, and returns the failures in a row.
-fn remember(
+/// The request for a pass by annotation.
+fn requested(object: &WoodpeckerAccount) -> Option<String> {
+    object.annotations().get(RECONCILE_REQUESTED_AT).cloned()
+}
+
+/// What is known of the account after this look at it.
+fn known(
     context: &Context,
     object: &WoodpeckerAccount,
     name: &AccountName,
     verdict: &Verdict,
     remote: Option<Arc<RemoteAccount>>,
-) -> u32 {
-    let mut accounts = context.accounts.lock();
-    let before = accounts.remove(name);
+) -> Known {
+    let accounts = context.accounts.lock();
+    let before = accounts.get(name);
     let failures = match verdict {
-        Verdict::Ready | Verdict::Unusable(_) => 0,
-        Verdict::Unreachable(_) => before.as_ref().map_or(0, |known| known.failures).saturating_add(1),
+        Verdict::Ready | Verdict::Incomplete(_) | Verdict::Unusable(_) => 0,
+        Verdict::Postponed(_) | Verdict::Unreachable(_) => {
+            before.map_or(0, |known| known.failures).saturating_add(1)
+        }
     };
     // Woodpecker being out of reach says nothing against the key: each request finds out for itself.
     let is_ready = !matches!(verdict, Verdict::Unusable(_));
-    let remote = remote.or_else(|| before.as_ref().and_then(|known| known.remote.clone()));
-    let is_news = before.as_ref().is_none_or(|before| {
-        let same_remote = match (&before.remote, &remote) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            _ => false,
-        };
-        before.is_ready != is_ready || before.spec != object.spec || !same_remote
-    });
-    accounts.insert(name.clone(), Known { spec: object.spec.clone(), remote, is_ready, failures });
-    drop(accounts);
-    if is_news {
-        context.call_credentials_at(name);
+    let remote = remote.or_else(|| before.and_then(|known| known.remote.clone()));
+    let may_create = is_ready && !matches!(verdict, Verdict::Incomplete(_));
+    Known {
+        spec: Some(object.spec.clone()),
+        remote,
+        is_ready,
+        may_create,
+        failures,
+        requested: requested(object),
     }
-    failures
+}
+
+fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
+    Known { spec, remote: None, is_ready: false, may_create: false, failures: 0, requested: None }
+}
+
+/// Keeps what credentials ask for, and wakes them where their answer changed.
+fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
+    let was_known = context.accounts.is_known(name);
+    if !context.accounts.keep(name, uid, known) {
+        return;
+    }
+    for credential in context.index.credentials_at(name) {
+        // After a start everything is news, and nothing has changed.
+        if was_known {
+            context.accounts.put_news(&credential);
+        }
+        context.calls.credential(&credential.namespace, &credential.name);
+    }
 }
 
 async fn write(
     context: &Context,
     api: &Api<WoodpeckerAccount>,
     object: &WoodpeckerAccount,
-    name: &AccountName,
     verdict: &Verdict,
-    listing: Option<&Vec<Entry>>,
+    findings: Findings,
 ) -> Result<(), PassError> {
-    let managed = context.accounts.managed_ids(name);
-    let is_named = |entry: &Entry| {
-        let (tenant, client) = (entry.tenant.parse(), entry.client.parse());
-        matches!((tenant, client), (Ok(tenant), Ok(client)) if !context.index.credentials_for(&tenant, &client).is_empty())
-    };
-    let counts = listing.map(|entries| counts(entries, &managed, is_named));
     let before = object.status.clone().unwrap_or_default();
-    let report =
-        report(&before, object.metadata.generation.unwrap_or_default(), verdict, counts, Timestamp::now());
+    let generation = object.metadata.generation.unwrap_or_default();
+    let report = report(&before, generation, verdict, findings, Timestamp::now());
     if report.status == before && object.status.is_some() {
         return Ok(());
     }
@@ -223,23 +202,22 @@ async fn write(
 // === impl Verdict ===
 
 impl Verdict {
-    fn of_listing(listed: Result<&Vec<Entry>, &ApiError>) -> Self {
-        match listed {
-            Ok(_) => Self::Ready,
-            Err(ApiError::Unauthorized(_)) => Self::Unusable(problem(
+    fn of_failure(error: &ApiError) -> Self {
+        match error {
+            ApiError::Unauthorized(_) => Self::Unusable(problem(
                 Reason::InvalidApiKey,
                 "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
             )),
-            Err(ApiError::Malformed(_)) => Self::Unreachable(
+            ApiError::Malformed(_) => Self::Unreachable(
                 "Woodpecker's answer to the listing could not be understood, and is never taken for an empty account; the operator tries again".into(),
             ),
-            Err(ApiError::NotFound | ApiError::Refused { .. }) => Self::Unreachable(
+            ApiError::NotFound | ApiError::Refused { .. } => Self::Unreachable(
                 "Woodpecker refuses to list the account's credentials: check spec.baseUrl and spec.companyId; the operator tries again".into(),
             ),
-            Err(ApiError::Throttled(_) | ApiError::Lane(_)) => Self::Unreachable(
-                "Woodpecker asked to slow down; the operator waits and tries again".into(),
+            ApiError::Throttled(_) | ApiError::Lane(_) => Self::Postponed(
+                "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),
             ),
-            Err(ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_)) => Self::Unreachable(
+            ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_) => Self::Unreachable(
                 "Woodpecker could not be reached or had a failure; the operator tries again. If it lasts, check the operator's way out to the internet".into(),
             ),
         }

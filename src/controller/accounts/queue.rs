@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::Resource;
 use kube::runtime::controller::{self, Action, Config, applier};
+use kube::{Resource, ResourceExt};
 
 use super::pass;
 use crate::controller::context::Context;
@@ -24,9 +24,15 @@ pub const KIND: &str = "WoodpeckerAccount";
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
     let Prepared { store, requests } = prepare(&context, KIND, watch, keep_books);
     // What an account's counts say rests on all credentials: with some of them not heard of yet, each start
-    // would write wrong ones and then right ones.
-    if context.stop.run_until_cancelled(context.scopes.credentials_listed()).await.is_none() {
-        return;
+    // would write wrong ones and then right ones. Where a namespace cannot be listed, the accounts go on all
+    // the same, without counts.
+    let listed = tokio::time::timeout(context.rules.timing.kube_headers, context.scopes.credentials_listed());
+    match context.stop.run_until_cancelled(listed).await {
+        None => return,
+        Some(Ok(())) => {}
+        Some(Err(_elapsed)) => {
+            tracing::warn!("not all credentials could be listed yet: the accounts' counts stay as they are");
+        }
     }
     let guard = Arc::new(Guard::new("woodpeckeraccount", &context.rules.timing, context.metrics.clone()));
     let config = Config::default().concurrency(context.max_concurrent_passes);
@@ -37,8 +43,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
             let Guarded { action, note } = match &object.0 {
                 Ok(_) => guard.watch_over(&own, pass::run(&context, &own)).await,
                 Err(problem) => {
-                    tracing::warn!(account = %own, problem = %problem.error, "a WoodpeckerAccount cannot be read and is left as it is");
-                    Guarded { action: Action::requeue(context.rules.timing.resync), note: None }
+                    guard.watch_over(&own, pass::broken(&context, &own, &object, &problem.error)).await
                 }
             };
             if let Some(note) = &note {
@@ -65,6 +70,9 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
 fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
     match news {
         News::Known(guarded) => {
+            let own = Named::of(*guarded);
+            let name = AccountName { namespace: own.namespace, name: own.name };
+            context.accounts.note_existence(&name, &guarded.uid().unwrap_or_default());
             if let Ok(object) = &guarded.0 {
                 context.index.put_account(object);
             }

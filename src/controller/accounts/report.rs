@@ -14,10 +14,26 @@ use crate::woodpecker::Entry;
 pub enum Verdict {
     /// Woodpecker accepts its key.
     Ready,
+    /// It was not asked, or is asked to wait: what was known of it stands. The text is for the time when
+    /// nothing was.
+    Postponed(String),
     /// It cannot be told: Woodpecker could not be asked. The text says what and what to do.
     Unreachable(String),
+    /// It works, and its listing lacks something: what is registered is kept up, and nothing is created.
+    Incomplete(AccountProblem),
     /// It cannot be used before somebody changes something.
     Unusable(AccountProblem),
+}
+
+/// What a look at an account has found beside the verdict; nothing stays as it was.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// How much of each sort it holds.
+    pub counts: Option<Counts>,
+    /// Fingerprint of the key that opens the right account.
+    pub api_key_fingerprint: Option<String>,
+    /// The acknowledgement that was handled.
+    pub acknowledged: Option<String>,
 }
 
 /// Something that a person must mend.
@@ -72,12 +88,14 @@ pub fn report(
     before: &WoodpeckerAccountStatus,
     generation: i64,
     verdict: &Verdict,
-    counts: Option<Counts>,
+    findings: Findings,
     now: Timestamp,
 ) -> AccountReport {
     let mut status = before.clone();
     status.observed_generation = generation;
-    if let Some(counts) = counts {
+    status.api_key_fingerprint = findings.api_key_fingerprint.or(status.api_key_fingerprint);
+    status.last_acknowledged = findings.acknowledged.or(status.last_acknowledged);
+    if let Some(counts) = findings.counts {
         status.remote = Some(counts.remote);
         status.managed = Some(counts.managed);
         status.unclaimed = Some(counts.unclaimed);
@@ -93,13 +111,13 @@ pub fn report(
         Verdict::Ready => {
             vec![ready(ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key")]
         }
-        Verdict::Unreachable(text) => {
+        Verdict::Postponed(text) | Verdict::Unreachable(text) => {
             let ready = ready(ConditionStatus::False, Reason::Unreachable, text);
             let reconciling =
                 Desired { type_: ConditionType::Reconciling, status: ConditionStatus::True, ..ready.clone() };
             vec![ready, reconciling]
         }
-        Verdict::Unusable(problem) => {
+        Verdict::Incomplete(problem) | Verdict::Unusable(problem) => {
             let ready = ready(ConditionStatus::False, problem.reason, &problem.message);
             let stalled =
                 Desired { type_: ConditionType::Stalled, status: ConditionStatus::True, ..ready.clone() };
@@ -128,8 +146,9 @@ impl Verdict {
     pub fn result(&self) -> &'static str {
         match self {
             Self::Ready => "success",
+            Self::Postponed(_) => "requeue_after",
             Self::Unreachable(_) => "unreachable",
-            Self::Unusable(_) => "unmet",
+            Self::Incomplete(_) | Self::Unusable(_) => "unmet",
         }
     }
 }
@@ -139,7 +158,7 @@ mod tests {
     use super::*;
 
     fn entry(id: i64, client: &str) -> Entry {
-        Entry { id, tenant: "t".into(), client: client.into(), name: String::new() }
+        Entry { id, tenant: "t".into(), client: client.into(), name: String::new(), expires_at: None }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -155,14 +174,14 @@ mod tests {
 
     #[test]
     fn an_outage_keeps_the_counts_and_tells_once() {
-        let ready =
-            report(&WoodpeckerAccountStatus::default(), 1, &Verdict::Ready, Some(Counts::default()), at(1));
+        let counted = Findings { counts: Some(Counts::default()), ..Findings::default() };
+        let ready = report(&WoodpeckerAccountStatus::default(), 1, &Verdict::Ready, counted, at(1));
         assert!(ready.note.is_some_and(|note| !note.is_warning));
         let outage = Verdict::Unreachable("out of reach".into());
-        let down = report(&ready.status, 1, &outage, None, at(2));
+        let down = report(&ready.status, 1, &outage, Findings::default(), at(2));
         assert_eq!(down.status.remote, Some(0));
         assert!(down.note.is_some_and(|note| note.is_warning));
-        let still = report(&down.status, 1, &outage, None, at(3));
+        let still = report(&down.status, 1, &outage, Findings::default(), at(3));
         assert_eq!(still.status, down.status);
         assert!(still.note.is_none());
     }

@@ -3,44 +3,67 @@
 //! A POST is not idempotent and its outcome can be unknown. The intent carries a token that is also in the
 //! name of the new credential, so that what was made can be told from what a stranger made.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Step, note_failure, tell};
+use super::books::{take_claim, with_registration};
+use super::{Step, entries_for, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
-use crate::controller::observed::{Claim, Observed, Source, Target};
+use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
 use crate::controller::status::{self, Written};
 use crate::destination::{FailureKind, Operation};
 use crate::resources::conditions::whole_second;
 use crate::resources::{Ownership, Pending, Registration};
-use crate::woodpecker::{ApiError, NewCredential, RemoteAccount, SecretUpdate};
+use crate::woodpecker::{ApiError, NewCredential, RemoteAccount, SecretUpdate, Turn, mark};
 
 /// Letters and digits of a token: none that look alike.
 const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// Registers the app at the account.
 pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
-    if let Some((key, claimant)) = gathered.claimant.clone() {
-        // Another pass may be creating for the same app at this very moment.
-        gathered.observed.claim = context.claims.take(key, &claimant);
-        if gathered.observed.claim != Claim::Ours {
-            return Ok(Step::Done);
-        }
-    }
-    let token = token()?;
-    let Some(pending) = pending(&gathered.observed, &token) else { return Ok(Step::Done) };
-    let mut intent = gathered.observed.status.clone();
-    intent.pending = Some(pending);
-    if status::write_once(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
+    if !take_claim(context, gathered) {
+        return Ok(Step::Done);
     }
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
-    let name = format!("{} [{token}]", gathered.observed.object.remote_name());
-    match post(gathered, &account, &name).await {
+    // The turn comes before the intent: what only waits must not look as if it might have been sent.
+    let turn = match account.enter().await {
+        Ok(turn) => turn,
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::Create, &error);
+            return Ok(Step::Done);
+        }
+    };
+    // While this pass waited for its turn, others may have written there.
+    let listed = match account.list_in(&turn, context.rules.timing.listing_max_age).await {
+        Ok(entries) => entries_for(&gathered.observed, entries),
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::List, &error);
+            return Ok(Step::Done);
+        }
+    };
+    let is_as_decided = gathered.observed.learnt.listed.as_ref().is_some_and(|known| known.entries == listed);
+    if !is_as_decided {
+        gathered.observed.learnt.listed = Some(Listed { entries: listed, freshness: Freshness::Fresh });
+        return Ok(Step::Done);
+    }
+    // The mark stays the same over all attempts, so that whatever any of them makes is known for ours.
+    let earlier = gathered.observed.status.pending.clone();
+    let token = earlier.as_ref().map_or_else(token, |earlier| Ok(earlier.token.clone()))?;
+    let Some(pending) = pending(&gathered.observed, &token, earlier) else { return Ok(Step::Done) };
+    // Nothing is written down for a request that may not be sent any more.
+    context.leadership.admit(context.rules.timing.longest_call())?;
+    let mut intent = gathered.observed.status.clone();
+    intent.pending = Some(pending);
+    if status::write_intent(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
+        return Ok(Step::ObjectGone);
+    }
+    context.sightings.forget(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
+    let name = format!("{} {}", gathered.observed.object.remote_name(), mark(&token));
+    let posted = post(gathered, &account, &turn, &name).await;
+    drop(turn);
+    match posted {
         Ok(id) => record(context, &mut gathered.observed, id, name, token).await,
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
@@ -49,14 +72,14 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     }
 }
 
-fn pending(observed: &Observed, token: &str) -> Option<Pending> {
+fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option<Pending> {
     let (Source::Usable(source), Target::Ready(target)) = (&observed.source, &observed.target) else {
         return None;
     };
-    let entries = observed.learnt.entries.as_deref().unwrap_or_default();
+    let entries = observed.learnt.listed.as_ref().map(|listed| listed.entries.as_slice()).unwrap_or_default();
     Some(Pending {
         token: token.to_owned(),
-        since: Time(whole_second(Timestamp::now())),
+        since: earlier.map_or_else(|| Time(whole_second(Timestamp::now())), |earlier| earlier.since),
         ids: entries.iter().map(|entry| entry.id).collect(),
         account: target.account.clone(),
         base_url: target.base_url.clone(),
@@ -65,13 +88,20 @@ fn pending(observed: &Observed, token: &str) -> Option<Pending> {
     })
 }
 
-async fn post(gathered: &Gathered, account: &Arc<RemoteAccount>, name: &str) -> Result<i64, ApiError> {
+async fn post(
+    gathered: &Gathered,
+    account: &RemoteAccount,
+    turn: &Turn,
+    name: &str,
+) -> Result<i64, ApiError> {
     let spec = &gathered.observed.object.spec;
     let (Some(secret), Source::Usable(source)) = (&gathered.secret, &gathered.observed.source) else {
         return Err(ApiError::NotFound);
     };
     let secret = SecretUpdate { secret, expires_at: source.expires_at };
-    account.create(&NewCredential { tenant: &spec.tenant_id, client: &spec.client_id, secret, name }).await
+    account
+        .create(turn, &NewCredential { tenant: &spec.tenant_id, client: &spec.client_id, secret, name })
+        .await
 }
 
 /// Writes the registration down at once, before anything else happens to the object.
@@ -94,18 +124,17 @@ async fn record(
         ownership: Ownership::Created,
         fingerprint: source.fingerprint.clone(),
         name,
-        expires_at: Time(source.expires_at),
+        expires_at: Time(whole_second(source.expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(token),
     };
     source.is_registered = true;
     tracing::info!(id, account = %target.account, "Woodpecker has made the credential");
-    let mut fact = observed.status.clone();
-    fact.credential_id = Some(id);
-    fact.expires_at = Some(registration.expires_at.clone());
-    fact.registration = Some(registration);
-    fact.pending = None;
+    let mut fact = with_registration(observed, registration);
     fact.candidate = None;
+    // The last listing is from before.
+    observed.seen = None;
+    let is_move = !fact.retiring.is_empty();
     if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
         tracing::error!(
             id,
@@ -116,7 +145,7 @@ async fn record(
         return Ok(Step::ObjectGone);
     }
     tell(context, observed, "Registered", format!("Woodpecker has made credential {id}")).await;
-    Ok(Step::Done)
+    Ok(if is_move { Step::Again } else { Step::Done })
 }
 
 /// After a refusal nothing was made, and the intent goes; after an unknown outcome it stays.

@@ -1,19 +1,24 @@
 //! The end of an object, and the finalizer that makes a deletion wait for it.
 
+use std::time::Duration;
+
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Step, is_gone, note_failure, refused_though_listed};
+use super::drift::refused_though_listed;
+use super::{Step, check_app, failure, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
 use crate::controller::index::Named;
 use crate::controller::observe::Gathered;
+use crate::controller::observed::Observed;
 use crate::controller::report::Note;
-use crate::destination::Operation;
-use crate::resources::{FINALIZER, MicrosoftGraphCredential};
-use crate::woodpecker::ApiError;
+use crate::controller::status::{self, Written};
+use crate::destination::{Failure, FailureKind, Operation};
+use crate::resources::{FINALIZER, MicrosoftGraphCredential, Registration};
+use crate::woodpecker::{ApiError, RemoteAccount};
 
 /// Puts our finalizer on the object or takes it off, under the resource version that was seen.
 pub(super) async fn set_finalizer(
@@ -42,34 +47,79 @@ pub(super) async fn set_finalizer(
     }
 }
 
-/// Removes the registration from the account. A 404 counts only where a fresh listing agrees.
+/// Removes the registration from the account.
 pub(super) async fn delete(context: &Context, gathered: &mut Gathered) {
-    let Some(id) =
-        gathered.observed.status.registration.as_ref().map(|registration| registration.credential_id)
-    else {
-        return;
-    };
+    let Some(registration) = gathered.observed.status.registration.clone() else { return };
     let Some(account) = gathered.account.clone() else { return };
-    match account.delete(id).await {
+    match remove(context, &gathered.observed, &account, &registration).await {
         Ok(()) => gathered.observed.learnt.removed = true,
-        Err(ApiError::NotFound) => match is_gone(gathered, id).await {
-            Ok(true) => gathered.observed.learnt.removed = true,
-            Ok(false) => gathered.observed.learnt.failure = Some(refused_though_listed(Operation::Delete)),
-            Err(error) => note_failure(context, &mut gathered.observed, Operation::List, &error),
-        },
-        Err(error) => note_failure(context, &mut gathered.observed, Operation::Delete, &error),
+        Err(failure) => gathered.observed.learnt.failure = Some(failure),
     }
-    if gathered.observed.learnt.removed {
-        let account = gathered
-            .observed
-            .status
-            .registration
-            .as_ref()
-            .and_then(|registration| registration.account.clone());
-        if let Some(account) = account {
-            context.accounts.forget_registration(&account, &gathered.observed.object, &context.calls);
+    if gathered.observed.learnt.removed
+        && let Some(account) = registration.account
+    {
+        context.accounts.forget_registration(&account, &gathered.observed.object, &context.calls);
+    }
+}
+
+/// Removes the first of the earlier registrations from its account.
+pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+    let Some(first) = gathered.observed.status.retiring.first().cloned() else { return Ok(Step::Done) };
+    let Some(account) = gathered.retiring_account.clone() else { return Ok(Step::Done) };
+    let id = first.credential_id;
+    match remove(context, &gathered.observed, &account, &first).await {
+        Ok(()) => {}
+        Err(failure) if gathered.observed.object.is_deleted() => {
+            gathered.observed.learnt.failure = Some(failure);
+            return Ok(Step::Done);
+        }
+        Err(_) => {
+            gathered.observed.learnt.retiring_failed = true;
+            return Ok(Step::Done);
         }
     }
+    let observed = &mut gathered.observed;
+    let mut without = observed.status.clone();
+    without.retiring.retain(|earlier| *earlier != first);
+    if status::write_fact(context, observed, without).await? == Written::ObjectGone {
+        return Ok(Step::ObjectGone);
+    }
+    let account = first.account.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text = format!("the earlier credential {id} at WoodpeckerAccount {account} was removed");
+    tell(context, observed, "Retired", text).await;
+    Ok(Step::Again)
+}
+
+/// Removes a registration from its account. A 404 counts only where a fresh listing agrees, and where not
+/// everything else is missing as well.
+async fn remove(
+    context: &Context,
+    observed: &Observed,
+    account: &RemoteAccount,
+    registration: &Registration,
+) -> Result<(), Failure> {
+    const OPERATION: Operation = Operation::Delete;
+    let id = registration.credential_id;
+    check_app(context, observed, account, id, OPERATION).await?;
+    let deleted = match account.enter().await {
+        Ok(turn) => account.delete(&turn, id).await,
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Ok(()) => return Ok(()),
+        Err(ApiError::NotFound) => {}
+        Err(error) => return Err(failure(context, observed, OPERATION, &error)),
+    }
+    let listed = account.list(Duration::ZERO).await;
+    let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    if entries.iter().any(|entry| entry.id == id) {
+        return Err(refused_though_listed(OPERATION));
+    }
+    let name = registration.account.as_ref();
+    if name.is_some_and(|name| context.accounts.has_diverged(name, &entries).is_some()) {
+        return Err(Failure { operation: OPERATION, kind: FailureKind::Foreign, retry_after: None });
+    }
+    Ok(())
 }
 
 /// Tells what is left and lets the object go.
@@ -105,20 +155,20 @@ pub(super) async fn let_go(
             ),
         ),
     };
-    match parting {
-        Parting::OrphanedBySuspension => context.metrics.orphaned("suspended"),
-        Parting::OrphanedByNamespace => context.metrics.orphaned("namespace"),
-        Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
-    }
     if is_warning {
         tracing::error!(object = %own, text, "an orphan is left");
     } else {
         tracing::info!(object = %own, text, "let go");
     }
-    let note = Note { is_warning, reason, action: "Delete", text };
-    context.events.publish(&observed.object.object_ref(&()), &note).await;
-    match set_finalizer(context, gathered, false).await? {
-        Step::ObjectGone => Ok(Step::ObjectGone),
-        Step::Done => Ok(Step::Done),
+    let regarding = observed.object.object_ref(&());
+    // Told once it is so: what fails here is tried again.
+    let step = set_finalizer(context, gathered, false).await?;
+    match parting {
+        Parting::OrphanedBySuspension => context.metrics.orphaned("suspended"),
+        Parting::OrphanedByNamespace => context.metrics.orphaned("namespace"),
+        Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
     }
+    let note = Note { is_warning, reason, action: "Delete", text };
+    context.events.publish(&regarding, &note).await;
+    Ok(step)
 }

@@ -2,43 +2,26 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Action, Decision, Parting, Rest, Retry, Standing, account_not_ready, after_failure, is_waiting_to_delete,
-};
-use crate::controller::observed::{Observed, Problem, Rules, Target};
+use super::recovery::{Found, ambiguous, look};
+use super::rest::{out_of_reach, rest};
+use super::waiting::{after_failure, is_waiting_to_delete};
+use super::{Action, Decision, Parting, Retry, Standing};
+use crate::controller::observed::{Observed, Rules, Target};
 use crate::destination::FailureKind;
-use crate::resources::conditions::Reason;
-use crate::resources::{DeletionPolicy, Ownership, Registration};
+use crate::resources::DeletionPolicy;
+
+/// What else a person can do where a deletion waits.
+const WAY_OUT: &str = ", or set deletionPolicy to Retain to let this object go";
 
 pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     if !observed.has_finalizer() {
         return rest(Standing::Gone, Retry::WhenCalled);
     }
-    let spec = &observed.object.spec;
-    let is_registered = observed.status.registration.is_some() || observed.status.pending.is_some();
     if observed.learnt.removed {
         return let_go(Parting::Removed);
     }
-    if !is_registered {
-        return let_go(Parting::NeverRegistered);
-    }
-    if spec.deletion_policy() == DeletionPolicy::Retain {
-        return let_go(Parting::Retained);
-    }
-    if spec.is_suspended() {
-        return let_go(Parting::OrphanedBySuspension);
-    }
-    let grace = rules.timing.namespace_grace;
-    if observed.namespace_deleted_at.is_some_and(|deleted_at| deleted_at + grace <= now) {
-        return let_go(Parting::OrphanedByNamespace);
-    }
-    let Some(registration) = &observed.status.registration else {
-        let message = "it is not known whether a create took place, so the operator cannot tell what to remove: look at Woodpecker, then set deletionPolicy to Retain to let this object go";
-        let problem = Problem { reason: Reason::OutcomeUnknown, message: message.into() };
-        return rest(Standing::Blocked(problem), Retry::Stalled(rules.timing.in_use_retry));
-    };
-    if !is_ours(observed, registration) {
-        return let_go(Parting::NotOurs);
+    if let Some(parting) = at_once(observed, rules, now) {
+        return let_go(parting);
     }
     if let Some(failure) = &observed.learnt.failure {
         return match &failure.kind {
@@ -48,39 +31,56 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
             _ => after_failure(observed, rules, failure, now),
         };
     }
+    if observed.status.pending.is_some() && !observed.settles_in.is_zero() {
+        return rest(Standing::Settling, Retry::Settle(observed.settles_in));
+    }
+    if matches!(observed.target, Target::NotSeenYet(_)) {
+        return rest(Standing::Waiting, Retry::WhenCalled);
+    }
     if is_waiting_to_delete(observed, now) {
         return rest(Standing::Waiting, Retry::AsPlanned);
     }
-    match &observed.target {
-        Target::Ready(target) => {
-            let is_same = registration.base_url.as_deref() == Some(&target.base_url)
-                && registration.company_id == target.company_id;
-            if is_same { Decision::Act(Action::Delete) } else { gone_account(&target.account.to_string()) }
-        }
-        Target::NotSeenYet(_) => rest(Standing::Waiting, Retry::WhenCalled),
-        Target::NotReady(account) => account_not_ready(account),
-        Target::Missing(account) | Target::NotAllowed(account) => gone_account(&account.to_string()),
-        Target::Store => let_go(Parting::NeverRegistered),
+    if let Some(pending) = &observed.status.pending {
+        return match look(observed, pending) {
+            Ok(Found::One(id)) => Decision::Act(Action::Recover(id)),
+            Ok(Found::Nothing) => Decision::Act(Action::ForgetPending),
+            Ok(Found::Several(ids)) => ambiguous(&ids, pending),
+            Err(decision) => decision,
+        };
+    }
+    match &observed.retiring_target {
+        Some(Target::Ready(_)) => return Decision::Act(Action::Retire),
+        Some(target) => return out_of_reach(target, WAY_OUT),
+        None => {}
+    }
+    match &observed.status.registration {
+        Some(registration) if !observed.owns(registration) => let_go(Parting::NotOurs),
+        Some(_) if !observed.is_registered_at_target() => out_of_reach(&observed.target, WAY_OUT),
+        // A late duplicate of our own goes before what it is a duplicate of: afterwards nobody looks for it.
+        Some(_) => match observed.late_duplicate() {
+            Some(id) => Decision::Act(Action::RemoveDuplicate(id)),
+            None => Decision::Act(Action::Delete),
+        },
+        None => let_go(Parting::Removed),
     }
 }
 
-fn is_ours(observed: &Observed, registration: &Registration) -> bool {
-    let adoption = observed.object.spec.woodpecker().and_then(|woodpecker| woodpecker.adoption.as_ref());
-    let takes_ownership = adoption.and_then(|adoption| adoption.take_ownership).unwrap_or(false);
-    registration.ownership == Ownership::Created || takes_ownership
-}
-
-fn gone_account(account: &str) -> Decision {
-    let message = format!(
-        "WoodpeckerAccount {account}, where the credential is registered, does not exist any more or has changed: bring it back, or set deletionPolicy to Retain to let this object go"
-    );
-    rest(Standing::Blocked(Problem { reason: Reason::AccountNotFound, message }), Retry::WhenCalled)
+/// How the object goes without anything being done at the destination.
+fn at_once(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Parting> {
+    let grace = rules.timing.namespace_grace;
+    if !observed.has_books() {
+        Some(Parting::NeverRegistered)
+    } else if observed.object.spec.deletion_policy() == DeletionPolicy::Retain {
+        Some(Parting::Retained)
+    } else if observed.object.spec.is_suspended() {
+        Some(Parting::OrphanedBySuspension)
+    } else if observed.namespace_deleted_at.is_some_and(|deleted_at| deleted_at + grace <= now) {
+        Some(Parting::OrphanedByNamespace)
+    } else {
+        None
+    }
 }
 
 fn let_go(parting: Parting) -> Decision {
     Decision::Act(Action::LetGo(parting))
-}
-
-fn rest(standing: Standing, retry: Retry) -> Decision {
-    Decision::Rest(Rest { standing, retry })
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::observed::Proof;
 use crate::controller::observed::testing::{
-    account, deleted, fresh, issued, not_issued, now, refused, registration, rotated, rules, seen, settled,
+    account, deleted, fresh, issued, not_issued, now, pending, refused, registration, rotated, rules, seen,
+    settled,
 };
+use crate::controller::observed::{Claim, Learnt, Listed, Probe, Proof};
+use crate::destination::{FailureKind, Operation};
 use crate::microsoft::{Diagnosis, Verdict};
-use crate::resources::{Ownership, Pending};
+use crate::resources::conditions::{ConditionType, Reason};
+use crate::resources::{Ownership, Registration};
 use crate::woodpecker::Entry;
 
 fn plain() -> Value {
@@ -48,11 +51,21 @@ fn proved(mut observed: Observed) -> Observed {
     observed
 }
 
-fn listed(mut observed: Observed, ids: &[i64]) -> Observed {
-    let entry =
-        |id: &i64| Entry { id: *id, tenant: String::new(), client: String::new(), name: String::new() };
-    observed.learnt.entries = Some(ids.iter().map(entry).collect());
+fn entry(id: i64, name: &str) -> Entry {
+    Entry { id, tenant: String::new(), client: String::new(), name: name.into(), expires_at: None }
+}
+
+fn listed_as(mut observed: Observed, entries: Vec<Entry>, freshness: Freshness) -> Observed {
+    observed.learnt.listed = Some(Listed { entries, freshness });
     observed
+}
+
+fn listed(observed: Observed, ids: &[i64]) -> Observed {
+    listed_as(observed, ids.iter().map(|id| entry(*id, "")).collect(), Freshness::Fresh)
+}
+
+fn adoption(adoption: &Value) -> Value {
+    json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": adoption}}})
 }
 
 fn failing(mut observed: Observed, operation: Operation, kind: FailureKind) -> Observed {
@@ -65,9 +78,19 @@ fn the_road_of_a_new_object_proves_before_it_touches_anything() {
     let observed = fresh(&plain());
     assert_eq!(acts(&observed), Action::Prove);
     let observed = proved(observed);
-    assert_eq!(acts(&observed), Action::List);
-    let observed = listed(observed, &[]);
+    assert_eq!(acts(&observed), Action::List(Freshness::Any));
+    let mut observed = listed(observed, &[]);
     assert_eq!(acts(&observed), Action::Create);
+    // An old listing is no ground to create on.
+    observed.learnt.listed = Some(Listed { entries: vec![], freshness: Freshness::Any });
+    assert_eq!(acts(&observed), Action::List(Freshness::Fresh));
+}
+
+#[test]
+fn what_is_in_the_way_at_the_account_is_looked_for_in_its_own_listings() {
+    let observed = proved(fresh(&adoption(&json!({"policy": "CreateOnly"}))));
+    let observed = listed_as(observed, vec![entry(7, "")], Freshness::Any);
+    assert_eq!(rests(&observed).retry, Retry::Look(rules().timing.listing_interval));
 }
 
 #[test]
@@ -79,46 +102,170 @@ fn with_policy_delete_the_finalizer_comes_before_the_create() {
 }
 
 #[test]
-fn what_the_account_holds_already_is_never_created_again() {
-    let observed = proved(fresh(&plain()));
-    assert_eq!(reason(&listed(observed.clone(), &[7])), Reason::AlreadyExists);
-    assert_eq!(reason(&listed(observed, &[7, 8])), Reason::AlreadyExists);
+fn what_the_account_holds_already_is_taken_over_by_policy_and_never_created_again() {
+    let with = |policy: Value, ids: &[i64]| listed(proved(fresh(&adoption(&policy))), ids);
+    assert_eq!(acts(&listed(proved(fresh(&plain())), &[7])), Action::Adopt(7));
+    assert_eq!(acts(&with(json!({"policy": "AdoptOnly"}), &[7])), Action::Adopt(7));
+    assert_eq!(reason(&with(json!({"policy": "AdoptOnly"}), &[])), Reason::NothingToAdopt);
+    assert_eq!(reason(&with(json!({"policy": "CreateOnly"}), &[7])), Reason::AlreadyExists);
+    assert_eq!(acts(&with(json!({"policy": "CreateOnly"}), &[])), Action::Create);
+    assert_eq!(reason(&with(json!({}), &[7, 8])), Reason::AmbiguousRemote);
+    assert_eq!(acts(&with(json!({"credentialId": 8}), &[7, 8])), Action::Adopt(8));
+    assert_eq!(reason(&with(json!({"credentialId": 9}), &[7, 8])), Reason::NothingToAdopt);
+    assert_eq!(reason(&with(json!({"credentialId": 9}), &[])), Reason::NothingToAdopt);
+}
+
+#[test]
+fn nothing_is_taken_over_on_the_word_of_an_old_listing() {
+    let observed = listed_as(proved(fresh(&plain())), vec![entry(7, "")], Freshness::Any);
+    assert_eq!(acts(&observed), Action::List(Freshness::Fresh));
 }
 
 #[test]
 fn what_exists_is_never_taken_over_without_a_proof_whatever_the_policy() {
-    let observed = listed(fresh(&json!({"verification": {"policy": "Disabled"}})), &[7]);
     let allowed = Rules { allow_unverified: true, ..rules() };
-    let Decision::Rest(Rest { standing: Standing::Blocked(problem), .. }) =
-        decide(&observed, &allowed, now())
-    else {
-        panic!("it goes on");
-    };
-    assert_eq!(problem.reason, Reason::AlreadyExists);
+    let disabled = listed(fresh(&json!({"verification": {"policy": "Disabled"}})), &[7]);
+    assert_eq!(decide(&disabled, &allowed, now()), Decision::Act(Action::Prove));
+    let best_effort = json!({"verification": {"policy": "BestEffort"}});
+    let mut unproved = listed(fresh(&best_effort), &[7]);
+    unproved.learnt.proof = Some(not_issued(Diagnosis::Unavailable));
+    assert_eq!(reason(&unproved), Reason::MicrosoftUnavailable);
+    let mut adopted = rotated(&best_effort);
+    adopted.status.registration.as_mut().unwrap().ownership = Ownership::Adopted;
+    adopted.learnt.proof = Some(not_issued(Diagnosis::Unavailable));
+    assert_eq!(reason(&adopted), Reason::MicrosoftUnavailable, "nor is it changed without one");
+    assert_eq!(acts(&Observed { learnt: Learnt::default(), ..adopted.clone() }), Action::Prove);
+    assert_eq!(acts(&proved(adopted)), Action::Update);
 }
 
 #[test]
-fn adopt_only_never_creates() {
-    let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
-    assert_eq!(reason(&listed(proved(fresh(&spec)), &[])), Reason::NothingToAdopt);
+fn what_was_taken_over_keeps_its_name_unless_the_spec_names_it() {
+    let adopted = |spec: &Value| {
+        let mut observed = settled(spec);
+        let registration = observed.status.registration.as_mut().unwrap();
+        (registration.ownership, registration.name) = (Ownership::Adopted, "made by hand".into());
+        observed
+    };
+    assert_eq!(rests(&adopted(&plain())).standing, Standing::Settled);
+    assert_eq!(acts(&adopted(&json!({"displayName": "MS Graph app"}))), Action::Rename);
 }
 
 #[test]
-fn nothing_is_posted_over_a_create_of_unknown_outcome() {
-    let pending = Pending {
-        token: "t0ken".into(),
-        since: registration().registered_at,
-        ids: vec![],
-        account: account(),
-        base_url: "https://api.woodpecker.co/rest".into(),
-        company_id: None,
-        fingerprint: "k:new".into(),
+fn a_create_of_unknown_outcome_is_waited_for_and_then_looked_for() {
+    let mut observed = proved(fresh(&plain()));
+    observed.status.pending = Some(pending("t0ken", &[]));
+    observed.settles_in = Duration::from_secs(90);
+    let settling = Rest { standing: Standing::Settling, retry: Retry::Settle(Duration::from_secs(90)) };
+    assert_eq!(rests(&observed), settling);
+    observed.settles_in = Duration::ZERO;
+    assert_eq!(acts(&observed), Action::List(Freshness::Anew));
+    let old = listed_as(observed.clone(), vec![], Freshness::Fresh);
+    assert_eq!(acts(&old), Action::List(Freshness::Anew), "a listing from before tells nothing");
+    let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], Freshness::Anew);
+    assert_eq!(acts(&found), Action::Recover(7));
+    let several = listed_as(observed.clone(), vec![entry(7, ""), entry(8, "")], Freshness::Anew);
+    assert_eq!(reason(&several), Reason::AmbiguousRemote);
+    let nothing = listed_as(observed.clone(), vec![], Freshness::Anew);
+    assert_eq!(acts(&nothing), Action::Create, "with the same mark");
+    let mut strangers = listed_as(observed.clone(), vec![entry(9, "a stranger's")], Freshness::Anew);
+    assert_eq!(acts(&strangers), Action::Adopt(9), "by policy, as ever");
+    strangers.object =
+        crate::controller::observed::testing::object(&adoption(&json!({"policy": "CreateOnly"})));
+    assert_eq!(reason(&strangers), Reason::AlreadyExists);
+    let unknown = failing(observed, Operation::Create, FailureKind::OutcomeUnknown);
+    assert_eq!(rests(&unknown).retry, Retry::Settle(rules().timing.create_settle));
+}
+
+#[test]
+fn a_create_at_an_account_that_the_spec_has_left_is_looked_for_there() {
+    let mut observed =
+        proved(fresh(&json!({"destination": {"woodpecker": {"accountRef": {"name": "other"}}}})));
+    observed.status.pending = Some(pending("t0ken", &[]));
+    let nothing = listed_as(observed.clone(), vec![], Freshness::Anew);
+    assert_eq!(acts(&nothing), Action::ForgetPending);
+    let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], Freshness::Anew);
+    assert_eq!(acts(&found), Action::Recover(7));
+    observed.target = Target::Missing(account());
+    assert_eq!(reason(&observed), Reason::AccountNotFound);
+}
+
+#[test]
+fn a_create_is_looked_for_even_while_the_secret_is_broken() {
+    let mut observed = fresh(&plain());
+    observed.status.pending = Some(pending("t0ken", &[]));
+    observed.source =
+        Source::Unusable(Problem { reason: Reason::SecretNotFound, message: "no Secret".into() });
+    assert_eq!(acts(&observed), Action::List(Freshness::Anew));
+}
+
+#[test]
+fn what_the_listing_lacks_is_asked_for_by_its_id_before_anything_is_made_anew() {
+    let mut observed = settled(&plain());
+    observed.seen = Some(vec![]);
+    assert_eq!(acts(&observed), Action::Probe);
+    observed.learnt.probe = Some(Probe::Present);
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+    observed.learnt.probe = Some(Probe::Gone);
+    assert_eq!(acts(&observed), Action::ForgetRegistration);
+    observed.learnt.probe = None;
+    let unclear = FailureKind::Refused { status: 403, word: None };
+    let refused = failing(observed.clone(), Operation::Rename, unclear);
+    assert!(matches!(rests(&refused).retry, Retry::Stalled(_)));
+    let annotate = |id: &str| {
+        let mut observed = observed.clone();
+        observed.object.metadata.annotations =
+            Some([(crate::resources::ACKNOWLEDGE_GONE.to_owned(), id.to_owned())].into());
+        observed
     };
+    assert_eq!(acts(&annotate("22334455")), Action::ForgetRegistration);
+    assert_eq!(acts(&annotate("1")), Action::Probe, "another one was meant");
+}
+
+#[test]
+fn a_late_duplicate_of_our_own_is_removed_and_nobody_elses() {
+    let mut observed = settled(&plain());
+    let ours = entry(22_334_455, "mail/sales-eu");
+    observed.seen = Some(vec![ours.clone(), entry(8, "mail/sales-eu")]);
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+    observed.seen = Some(vec![ours, entry(9, "mail/sales-eu [abc]")]);
+    assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
+}
+
+#[test]
+fn an_object_that_moves_registers_at_the_new_account_before_it_leaves_the_old_one() {
+    let mut observed = settled(&json!({"deletionPolicy": "Delete"}));
+    observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    if let Target::Ready(target) = &mut observed.target {
+        target.account.name = "other".into();
+    }
+    assert_eq!(acts(&observed), Action::List(Freshness::Any));
+    assert_eq!(acts(&listed(observed.clone(), &[])), Action::Create);
+    observed.status.retiring = vec![registration(); 4];
+    assert_eq!(reason(&observed), Reason::InUse, "there is no room for a fifth");
+}
+
+#[test]
+fn an_earlier_registration_is_removed_once_the_new_one_stands_and_holds_nothing_up() {
+    let mut observed = settled(&json!({"deletionPolicy": "Delete"}));
+    observed.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    observed.status.retiring = vec![registration()];
+    observed.retiring_target = Some(observed.target.clone());
+    assert_eq!(acts(&observed), Action::Retire);
+    observed.learnt.retiring_failed = true;
+    let rest = rests(&observed);
+    assert_eq!(rest, Rest { standing: Standing::Settled, retry: Retry::Look(rules().timing.in_use_retry) });
+    observed.learnt.retiring_failed = false;
+    observed.retiring_target = Some(Target::Missing(account()));
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+}
+
+#[test]
+fn nothing_is_created_on_the_word_of_an_incomplete_listing() {
     let mut observed = listed(proved(fresh(&plain())), &[]);
-    observed.status.pending = Some(pending);
-    assert_eq!(reason(&observed), Reason::OutcomeUnknown);
-    let observed = failing(observed, Operation::Create, FailureKind::OutcomeUnknown);
-    assert_eq!(reason(&observed), Reason::OutcomeUnknown);
+    if let Target::Ready(target) = &mut observed.target {
+        target.may_create = false;
+    }
+    assert_eq!(reason(&observed), Reason::AccountNotReady);
 }
 
 #[test]
@@ -192,8 +339,8 @@ fn best_effort_goes_on_without_microsoft_but_not_against_it() {
         observed.learnt.proof = Some(proof);
         observed
     };
-    assert_eq!(acts(&after(not_issued(Diagnosis::Unavailable))), Action::List);
-    assert_eq!(acts(&after(refused(Reason::ConditionalAccessBlocked))), Action::List);
+    assert_eq!(acts(&after(not_issued(Diagnosis::Unavailable))), Action::List(Freshness::Any));
+    assert_eq!(acts(&after(refused(Reason::ConditionalAccessBlocked))), Action::List(Freshness::Any));
     assert_eq!(reason(&after(not_issued(Diagnosis::Throttled))), Reason::Throttled);
     assert_eq!(reason(&after(refused(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
 }
@@ -203,7 +350,7 @@ fn disabled_verification_counts_only_where_the_administrator_allows_it() {
     let observed = fresh(&json!({"verification": {"policy": "Disabled"}}));
     assert_eq!(acts(&observed), Action::Prove);
     let allowed = Rules { allow_unverified: true, ..rules() };
-    assert_eq!(decide(&observed, &allowed, now()), Decision::Act(Action::List));
+    assert_eq!(decide(&observed, &allowed, now()), Decision::Act(Action::List(Freshness::Any)));
 }
 
 #[test]
@@ -214,7 +361,10 @@ fn required_roles_must_be_in_the_token() {
         observed.learnt.proof = Some(Proof { at: now(), verdict: Verdict::Issued { roles } });
         observed
     };
-    assert_eq!(acts(&with(Some(vec!["Mail.ReadWrite".into(), "Mail.Send".into()]))), Action::List);
+    assert_eq!(
+        acts(&with(Some(vec!["Mail.ReadWrite".into(), "Mail.Send".into()]))),
+        Action::List(Freshness::Any)
+    );
     assert_eq!(reason(&with(Some(vec!["Mail.Send".into()]))), Reason::RequiredRolesMissing);
     assert_eq!(reason(&with(None)), Reason::RequiredRolesMissing);
 }
@@ -277,11 +427,9 @@ fn going_back_to_the_registered_secret_does_not_wait_for_the_refused_one() {
 }
 
 #[test]
-fn going_back_after_an_update_without_an_answer_sends_the_registered_secret_again() {
-    let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
-    if let Source::Usable(source) = &mut observed.source {
-        (source.is_candidate, source.is_registered) = (false, true);
-    }
+fn what_holds_an_unknown_secret_is_sent_the_one_there_is() {
+    let mut observed = rotated(&plain());
+    observed.status.registration.as_mut().unwrap().fingerprint = Registration::UNKNOWN.into();
     assert_eq!(acts(&observed), Action::Prove);
     assert_eq!(acts(&proved(observed)), Action::Update);
 }
@@ -310,15 +458,6 @@ fn the_store_is_refused_until_it_exists() {
 }
 
 #[test]
-fn a_registration_at_another_account_is_kept_and_not_touched() {
-    let mut observed = rotated(&plain());
-    if let Target::Ready(target) = &mut observed.target {
-        target.account.name = "other".into();
-    }
-    assert_eq!(reason(&proved(observed)), Reason::DestinationNotSupported);
-}
-
-#[test]
 fn an_app_claimed_by_another_object_is_left_to_it() {
     let mut observed = listed(proved(fresh(&plain())), &[]);
     observed.claim = Claim::HeldBy("mail/first".into());
@@ -342,6 +481,50 @@ fn a_policy_changed_to_retain_takes_the_finalizer_off() {
 }
 
 #[test]
+fn the_finalizer_follows_the_policy_whatever_else_is_wrong() {
+    let broken = |spec: &Value| {
+        let mut observed = settled(spec);
+        observed.source =
+            Source::Unusable(Problem { reason: Reason::SecretNotFound, message: "no Secret".into() });
+        observed.target = Target::NotReady(account());
+        observed
+    };
+    assert_eq!(acts(&broken(&json!({"deletionPolicy": "Delete"}))), Action::AddFinalizer);
+    assert_eq!(acts(&broken(&json!({"deletionPolicy": "Delete", "suspend": true}))), Action::AddFinalizer);
+    let mut retained = broken(&plain());
+    retained.object.metadata.finalizers = Some(vec![crate::resources::FINALIZER.into()]);
+    assert_eq!(acts(&retained), Action::RemoveFinalizer);
+}
+
+#[test]
+fn roles_that_are_newly_required_are_asked_for_at_once() {
+    let mut observed = settled(&json!({"verification": {"requiredRoles": ["Mail.Send"]}}));
+    assert_eq!(acts(&observed), Action::Prove);
+    observed.status.observed_roles = Some(vec!["Mail.Send".into()]);
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+}
+
+#[test]
+fn a_refusal_by_the_account_does_not_outlive_a_change_of_the_account() {
+    let refused_with = |reason: Reason| {
+        let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
+        let at = now() + Duration::from_hours(20);
+        observed.status.next_attempt_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        let desired = crate::resources::conditions::Desired {
+            type_: ConditionType::Registered,
+            status: crate::resources::conditions::ConditionStatus::False,
+            reason,
+            message: "refused".into(),
+        };
+        observed.status.conditions = crate::resources::conditions::merge(&[], vec![desired], 1, now());
+        observed.account_changed = true;
+        observed
+    };
+    assert_eq!(acts(&refused_with(Reason::UpdateRejected)), Action::Update);
+    assert_eq!(rests(&refused_with(Reason::Registered)).standing, Standing::Waiting);
+}
+
+#[test]
 fn failures_at_woodpecker_end_the_pass_with_the_right_patience() {
     let retry = |kind, operation| rests(&failing(proved(fresh(&plain())), operation, kind)).retry;
     assert_eq!(retry(FailureKind::Unavailable, Operation::Update), Retry::Backoff(None));
@@ -351,7 +534,6 @@ fn failures_at_woodpecker_end_the_pass_with_the_right_patience() {
     let refusal = FailureKind::Refused { status: 422, word: None };
     assert!(matches!(retry(refusal.clone(), Operation::Create), Retry::Stalled(_)));
     assert_eq!(retry(refusal, Operation::List), Retry::Backoff(None));
-    assert!(matches!(retry(FailureKind::Gone, Operation::Update), Retry::Stalled(_)));
 }
 
 #[test]
@@ -406,4 +588,50 @@ fn a_deletion_waits_for_its_account_and_for_no_other() {
         target.company_id = Some(7);
     }
     assert_eq!(reason(&changed), Reason::AccountNotFound);
+}
+
+#[test]
+fn a_deletion_with_a_create_under_way_waits_until_it_must_have_settled() {
+    let mut observed = deleted(fresh(&json!({"deletionPolicy": "Delete"})), true);
+    observed.status.pending = Some(pending("t0ken", &[]));
+    observed.settles_in = Duration::from_secs(90);
+    assert_eq!(rests(&observed).retry, Retry::Settle(Duration::from_secs(90)));
+    observed.settles_in = Duration::ZERO;
+    assert_eq!(acts(&observed), Action::List(Freshness::Anew));
+    let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], Freshness::Anew);
+    assert_eq!(acts(&found), Action::Recover(7));
+    let nothing = listed_as(observed.clone(), vec![], Freshness::Anew);
+    assert_eq!(acts(&nothing), Action::ForgetPending);
+    let mut retained = deleted(fresh(&plain()), true);
+    retained.status.pending = observed.status.pending;
+    assert_eq!(acts(&retained), Action::LetGo(Parting::Retained));
+}
+
+#[test]
+fn a_deletion_removes_earlier_registrations_and_late_duplicates_as_well() {
+    let mut observed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
+    observed.status.retiring = vec![registration()];
+    observed.retiring_target = Some(observed.target.clone());
+    assert_eq!(acts(&observed), Action::Retire);
+    observed.retiring_target = Some(Target::Missing(account()));
+    assert_eq!(reason(&observed), Reason::AccountNotFound);
+    observed.status.retiring.clear();
+    observed.retiring_target = None;
+    observed.seen = Some(vec![entry(22_334_455, "x"), entry(9, "x [abc]")]);
+    assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
+    observed.seen = None;
+    assert_eq!(acts(&observed), Action::Delete);
+}
+
+#[test]
+fn what_was_taken_over_is_deleted_only_where_its_ownership_was_taken() {
+    let adopted = |spec: &Value| {
+        let mut observed = deleted(settled(spec), true);
+        observed.status.registration.as_mut().unwrap().ownership = Ownership::Adopted;
+        observed
+    };
+    let mut spec = adoption(&json!({"takeOwnership": true}));
+    spec["deletionPolicy"] = json!("Delete");
+    assert_eq!(acts(&adopted(&spec)), Action::Delete);
+    assert_eq!(acts(&adopted(&json!({"deletionPolicy": "Delete"}))), Action::LetGo(Parting::NotOurs));
 }

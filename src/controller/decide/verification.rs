@@ -29,16 +29,27 @@ pub enum Proven {
 
 /// Judges the source's secret by the proof of this pass, or else by that of an earlier one.
 pub fn judge(observed: &Observed, rules: &Rules, now: Timestamp) -> Proven {
-    let Some(source) = observed.usable_source() else { return Proven::Needed };
     let policy = effective_policy(observed, rules);
     if policy == VerificationPolicy::Disabled {
         return Proven::Yes;
     }
+    judge_by(observed, rules, policy, now)
+}
+
+/// The same whatever the policy: a token was issued for the very secret.
+pub(super) fn judge_strictly(observed: &Observed, rules: &Rules, now: Timestamp) -> Proven {
+    judge_by(observed, rules, VerificationPolicy::Required, now)
+}
+
+fn judge_by(observed: &Observed, rules: &Rules, policy: VerificationPolicy, now: Timestamp) -> Proven {
+    let Some(source) = observed.usable_source() else { return Proven::Needed };
     if let Some(proof) = &observed.learnt.proof {
         return judge_proof(observed, rules, proof, policy, now);
     }
-    let is_due =
-        observed.is_requested() || verification_due_at(observed, source).is_none_or(|due| due <= now);
+    let is_due = observed.is_requested()
+        || verification_due_at(observed, source).is_none_or(|due| due <= now)
+        // Roles may have been asked for, or granted, since the last proof.
+        || !missing_roles(observed, observed.status.observed_roles.as_deref()).is_empty();
     if is_due { Proven::Needed } else { Proven::Yes }
 }
 
@@ -103,7 +114,7 @@ fn judge_proof(
         Diagnosis::Throttled => Proven::No {
             problem: Problem {
                 reason: Reason::Throttled,
-                message: "Microsoft asked to slow down; the operator waits and tries again".into(),
+                message: "no more tokens may be asked for at the moment, for Microsoft counts the attempts of each app; the operator waits and tries again".into(),
             },
             retry: Retry::Backoff(retry_after),
         },
@@ -118,12 +129,7 @@ fn judge_proof(
 }
 
 fn judge_roles(observed: &Observed, rules: &Rules, granted: Option<&[String]>) -> Proven {
-    let required = observed.object.spec.required_roles();
-    let missing: Vec<&str> = required
-        .iter()
-        .map(String::as_str)
-        .filter(|role| !granted.unwrap_or_default().iter().any(|have| have == role))
-        .collect();
+    let missing = missing_roles(observed, granted);
     if missing.is_empty() {
         return Proven::Yes;
     }
@@ -140,6 +146,12 @@ fn judge_roles(observed: &Observed, rules: &Rules, granted: Option<&[String]>) -
     }
 }
 
+/// The roles that the object requires and that are not among the granted ones.
+fn missing_roles<'a>(observed: &'a Observed, granted: Option<&[String]>) -> Vec<&'a str> {
+    let required = observed.object.spec.required_roles().iter().map(String::as_str);
+    required.filter(|role| !granted.unwrap_or_default().iter().any(|have| have == role)).collect()
+}
+
 fn refused(
     observed: &Observed,
     rules: &Rules,
@@ -149,7 +161,7 @@ fn refused(
 ) -> Proven {
     if is_within_window(observed, rules, now) {
         let message = format!(
-            "Microsoft does not accept the new secret yet ({}), which is normal for some minutes after it was made; the operator tries again",
+            "Microsoft does not accept the new secret yet ({}), which is normal for some minutes after it, or its app, was made; the operator tries again",
             diagnosis::code_text(refusal)
         );
         return Proven::No {

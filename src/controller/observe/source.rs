@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observed::{Problem, Source, UsableSource};
 use crate::resources::conditions::Reason;
+use crate::resources::date_time;
 use crate::resources::{
     ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, SecretRef, TenantId,
 };
@@ -134,15 +134,14 @@ fn expiry(
     }
 }
 
-/// RFC 3339, or a plain date taken as 00:00 UTC; white space around it does no harm.
+/// RFC 3339, or a plain date taken as 00:00 UTC; white space around it does no harm. `9999-12-31` and the like, for
+/// "never", are taken for the last time there is.
 fn parse_expiry(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at);
-    }
-    let is_plain_date = text.len() == 10;
-    let date = text.parse::<Date>().ok().filter(|_| is_plain_date)?;
-    date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    date_time::parse(text).or_else(|| {
+        let is_plain_date = text.len() == 10 && text.parse::<Date>().is_ok();
+        is_plain_date.then(|| date_time::parse(&format!("{text}T00:00:00Z")))?
+    })
 }
 
 fn unusable(reason: Reason, message: String) -> Source {
@@ -159,6 +158,10 @@ mod tests {
             ("2027-11-28T23:59:59Z", Some("2027-11-28T23:59:59Z")),
             (" 2027-11-29T00:59:59+01:00\n", Some("2027-11-28T23:59:59Z")),
             ("2027-11-28", Some("2027-11-28T00:00:00Z")),
+            ("9999-12-31", Some("9999-01-01T00:00:00Z")),
+            ("9999-12-31T23:59:59Z", Some("9999-01-01T00:00:00Z")),
+            ("9999-12-31T23:59:59-12:00", Some("9999-01-01T00:00:00Z")),
+            ("-009999-01-02T01:59:59Z", None),
             ("28.11.2027", None),
             ("2027-11-28T23:59:59", None),
             ("1795910399", None),

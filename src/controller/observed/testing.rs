@@ -9,7 +9,7 @@ use crate::microsoft::{Diagnosis, Refusal, Trace, Verdict};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, merge};
 use crate::resources::{
     AccountName, Candidate, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
-    Ownership, Registration,
+    Ownership, Pending, Registration,
 };
 use crate::settings::Timing;
 
@@ -65,9 +65,14 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
             account: account(),
             base_url: "https://api.woodpecker.co/rest".into(),
             company_id: None,
+            may_create: true,
         }),
+        retiring_target: None,
+        seen: None,
+        settles_in: std::time::Duration::ZERO,
         claim: Claim::Ours,
         namespace_deleted_at: None,
+        account_changed: false,
         learnt: Learnt::default(),
     }
 }
@@ -85,6 +90,19 @@ pub(crate) fn registration() -> Registration {
         expires_at: Time(source().expires_at),
         registered_at: Time(now()),
         token: Some("abc".into()),
+    }
+}
+
+/// A create under way, with what the account held before.
+pub(crate) fn pending(token: &str, ids: &[i64]) -> Pending {
+    Pending {
+        token: token.into(),
+        since: registration().registered_at,
+        ids: ids.to_vec(),
+        account: account(),
+        base_url: "https://api.woodpecker.co/rest".into(),
+        company_id: None,
+        fingerprint: "k:new".into(),
     }
 }
 

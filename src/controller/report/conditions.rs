@@ -30,8 +30,11 @@ pub(super) fn desired(
         }
         _ => {}
     }
-    let parts =
-        [source_ready(observed), verified(observed, rest, rules), Some(registered(observed, rest, status))];
+    let parts = [
+        source_ready(observed),
+        verified(observed, rest, rules),
+        Some(registered(observed, rest, rules, status)),
+    ];
     let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
     let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
     let ready = ready(&all, expiring.as_ref(), status);
@@ -39,6 +42,29 @@ pub(super) fn desired(
     all.extend(progress(&ready, rest));
     all.push(ready);
     all
+}
+
+/// What earlier accounts still hold.
+fn still_to_remove(retiring: &[Registration]) -> String {
+    let each = |earlier: &Registration| {
+        let account = earlier.account.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("credential {} (WoodpeckerAccount {account})", earlier.credential_id)
+    };
+    match retiring {
+        [] => String::new(),
+        some => format!("; still to be removed: {}", some.iter().map(each).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// How to have another attempt before the slow probe, where the cure lies outside Kubernetes and so goes
+/// unnoticed.
+const ASK_FOR_A_PASS: &str = ". Once that is done, set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily probe";
+
+/// Adds to a message that it is looked at again once a day, or when asked.
+fn with_a_way_to_ask(message: &str, rest: &Rest, rules: &Rules) -> String {
+    let is_probed = rest.retry == Retry::Stalled(rules.timing.stalled_probe);
+    let ask = if is_probed { ASK_FOR_A_PASS } else { "" };
+    format!("{message}{ask}")
 }
 
 /// The expiry that counts: the registered one, or that of the secret to be registered.
@@ -103,7 +129,10 @@ fn verified(observed: &Observed, rest: &Rest, rules: &Rules) -> Option<Desired> 
             Reason::AwaitingPropagation | Reason::Throttled | Reason::MicrosoftUnavailable => {
                 unknown(TYPE, problem.reason, problem.message.clone())
             }
-            _ => failed(TYPE, problem),
+            _ => {
+                let message = with_a_way_to_ask(&problem.message, rest, rules);
+                failed(TYPE, &Problem { message, ..problem.clone() })
+            }
         });
     }
     if is_refused_for_now(rest) {
@@ -142,17 +171,23 @@ fn is_refused_for_now(rest: &Rest) -> bool {
         && matches!(rest.retry, Retry::Propagation(_))
 }
 
-fn registered(observed: &Observed, rest: &Rest, status: &MicrosoftGraphCredentialStatus) -> Desired {
+fn registered(
+    observed: &Observed,
+    rest: &Rest,
+    rules: &Rules,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
     let registration = status.registration.as_ref();
     match &rest.standing {
-        Standing::Blocked(problem) if problem.reason == Reason::OutcomeUnknown => {
-            unknown(TYPE, problem.reason, problem.message.clone())
-        }
+        Standing::Settling => outcome_unknown(),
         Standing::Blocked(problem) => failed(TYPE, problem),
-        Standing::Failed(failure) if !is_refused_for_now(rest) => after_failure(failure, status),
+        Standing::Failed(failure) if !is_refused_for_now(rest) => {
+            let desired = after_failure(observed, failure, status);
+            Desired { message: with_a_way_to_ask(&desired.message, rest, rules), ..desired }
+        }
         _ => match registration {
-            Some(registration) => held(observed, registration),
+            Some(registration) => held(observed, registration, status),
             None => unknown(
                 TYPE,
                 Reason::AwaitingVerification,
@@ -162,7 +197,11 @@ fn registered(observed: &Observed, rest: &Rest, status: &MicrosoftGraphCredentia
     }
 }
 
-fn held(observed: &Observed, registration: &Registration) -> Desired {
+fn held(
+    observed: &Observed,
+    registration: &Registration,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Desired {
     let id = registration.credential_id;
     let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
     let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
@@ -173,6 +212,7 @@ fn held(observed: &Observed, registration: &Registration) -> Desired {
             "Woodpecker holds credential {id} (WoodpeckerAccount {account}) with the secret that was last accepted"
         )
     };
+    let message = format!("{message}{}", still_to_remove(&status.retiring));
     let reason = match registration.ownership {
         Ownership::Created => Reason::Registered,
         Ownership::Adopted => Reason::Adopted,
@@ -180,7 +220,7 @@ fn held(observed: &Observed, registration: &Registration) -> Desired {
     met(ConditionType::Registered, reason, message)
 }
 
-fn after_failure(failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> Desired {
+fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
     let id = status.registration.as_ref().map(|registration| registration.credential_id).unwrap_or_default();
     let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
@@ -196,18 +236,14 @@ fn after_failure(failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> 
             Reason::WoodpeckerUnavailable,
             "Woodpecker could not be reached or had a failure; the operator tries again".into(),
         ),
-        (FailureKind::OutcomeUnknown, _) => unknown(
-            TYPE,
-            Reason::OutcomeUnknown,
-            "Woodpecker's answer to the create was lost; nothing is created over it".into(),
-        ),
+        (FailureKind::OutcomeUnknown, _) => outcome_unknown(),
         (FailureKind::Unauthorized, _) => problem(
             Reason::AccountNotReady,
-            "Woodpecker refuses the API key of the WoodpeckerAccount: put a valid key into its Secret".into(),
+            "Woodpecker refuses the request for want of rights: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
         ),
-        (FailureKind::Gone, _) => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker does not know credential {id} any more: delete this object and apply it again to register the app anew"),
+        (FailureKind::Foreign, _) => problem(
+            Reason::AccountNotReady,
+            format!("the API key of the WoodpeckerAccount opens another account than the one that holds credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
         ),
         (FailureKind::SecretRefused, Operation::Update) => problem(
             Reason::UpdateRejected,
@@ -221,6 +257,10 @@ fn after_failure(failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> 
             Reason::InUse,
             format!("Woodpecker refuses to delete credential {id}, mostly because a mailbox uses it: disconnect its mailboxes in Woodpecker, or set deletionPolicy to Retain to let this object go"),
         ),
+        (FailureKind::Refused { status, word }, Operation::Update | Operation::Rename) if observed.is_missing() => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker's listing lacks credential {id}, and Woodpecker refuses to say whether it is there ({}); nothing is made anew. If it is gone, set the annotation graph-credentials.io/acknowledge-gone to {id}", answer(*status, word.as_deref())),
+        ),
         (FailureKind::Refused { status, word }, Operation::Update | Operation::Rename) => problem(
             Reason::UpdateRejected,
             format!("Woodpecker refuses to change credential {id} ({}); it keeps what it has. Check the object's fields or ask Woodpecker's support", answer(*status, word.as_deref())),
@@ -230,6 +270,14 @@ fn after_failure(failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> 
             format!("Woodpecker refuses the request ({}): check the object's fields and the account's base URL, or ask Woodpecker's support", answer(*status, word.as_deref())),
         ),
     }
+}
+
+fn outcome_unknown() -> Desired {
+    unknown(
+        ConditionType::Registered,
+        Reason::OutcomeUnknown,
+        "Woodpecker's answer to the create was lost; the operator waits until it must have taken effect, looks for what it made, and goes on from there".into(),
+    )
 }
 
 fn answer(status: u16, word: Option<&str>) -> String {
@@ -298,10 +346,12 @@ fn progress(ready: &Desired, rest: &Rest) -> Option<Desired> {
         return None;
     }
     let type_ = match rest.retry {
-        Retry::Stalled(_) | Retry::WhenDue => ConditionType::Stalled,
-        Retry::Backoff(_) | Retry::Propagation(_) | Retry::WhenCalled | Retry::AsPlanned => {
-            ConditionType::Reconciling
-        }
+        Retry::Stalled(_) | Retry::Look(_) | Retry::WhenDue => ConditionType::Stalled,
+        Retry::Settle(_)
+        | Retry::Backoff(_)
+        | Retry::Propagation(_)
+        | Retry::WhenCalled
+        | Retry::AsPlanned => ConditionType::Reconciling,
     };
     Some(Desired { type_, status: ConditionStatus::True, ..ready.clone() })
 }

@@ -11,11 +11,15 @@ use serde_json::json;
 use super::{Report, report};
 use crate::controller::decide::{Decision, Standing, decide};
 use crate::controller::observed::testing::{
-    account, deleted, fresh, issued, not_issued, now, refused, rotated, rules, seen, settled,
+    account, deleted, fresh, issued, not_issued, now, pending, refused, registration, rotated, rules, seen,
+    settled,
 };
-use crate::controller::observed::{Claim, Learnt, Observed, Problem, Proof, Source, Target};
+use crate::controller::observed::{
+    Claim, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Source, Target,
+};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
+use crate::resources::Registration;
 use crate::resources::catalogue::{self, Kind};
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
 use crate::woodpecker::Entry;
@@ -60,7 +64,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
-        FailureKind::Gone,
+        FailureKind::Foreign,
         FailureKind::SecretRefused,
         FailureKind::Refused { status: 422, word: Some("WORD".into()) },
     ]);
@@ -74,9 +78,13 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
     proptest::option::weighted(0.3, failure)
 }
 
-fn entries() -> impl Strategy<Value = Option<Vec<Entry>>> {
-    let entry = Entry { id: 7, tenant: String::new(), client: String::new(), name: String::new() };
-    select(vec![None, Some(vec![]), Some(vec![entry])])
+fn listings() -> impl Strategy<Value = Option<Listed>> {
+    let entry =
+        Entry { id: 7, tenant: String::new(), client: String::new(), name: String::new(), expires_at: None };
+    let freshness = select(vec![Freshness::Any, Freshness::Fresh, Freshness::Anew]);
+    let listed = (select(vec![vec![], vec![entry]]), freshness)
+        .prop_map(|(entries, freshness)| Listed { entries, freshness });
+    proptest::option::of(listed)
 }
 
 fn targets() -> impl Strategy<Value = Option<Target>> {
@@ -111,19 +119,40 @@ prop_compose! {
     fn surroundings()(
         mut observed in bases(),
         proof in proofs(),
-        entries in entries(),
+        listed in listings(),
         failure in failures(),
         target in targets(),
         claimed in proptest::bool::weighted(0.1),
         unusable in proptest::bool::weighted(0.2),
         is_deleted in proptest::bool::weighted(0.2),
         has_finalizer in any::<bool>(),
+        is_unknown in proptest::bool::weighted(0.1),
         removed in proptest::bool::weighted(0.1),
         namespace_minutes in proptest::option::of(0_u64..20),
         failures in proptest::option::of(1_i32..60),
+        pending_settles_in in proptest::option::weighted(0.2, 0_u64..120),
+        seen in proptest::option::weighted(0.3, select(vec![vec![], vec![22_334_455], vec![22_334_455, 9]])),
+        probe in proptest::option::weighted(0.2, select(vec![Probe::Present, Probe::Gone])),
+        retiring in proptest::bool::weighted(0.1),
     ) -> Observed {
+        if let (Some(seconds), false) = (pending_settles_in, observed.target == Target::Store) {
+            observed.status.pending = Some(pending("t0ken", &[]));
+            observed.settles_in = Duration::from_secs(seconds / 10 * 10);
+        }
+        if retiring && observed.status.registration.is_some() {
+            observed.status.retiring = vec![registration()];
+            observed.retiring_target = Some(observed.target.clone());
+        }
+        let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abc]".into(), expires_at: None };
+        observed.seen = seen.map(|ids: Vec<i64>| ids.into_iter().map(named).collect());
         if observed.target != Target::Store && let Some(target) = target {
             observed.target = target;
+        }
+        if let (true, Some(registration)) = (is_unknown, &mut observed.status.registration) {
+            registration.fingerprint = Registration::UNKNOWN.into();
+            if let Source::Usable(source) = &mut observed.source {
+                source.is_registered = false;
+            }
         }
         if claimed {
             observed.claim = Claim::HeldBy("mail/other".into());
@@ -133,11 +162,15 @@ prop_compose! {
         }
         // Nothing is asked of a destination that cannot be reached.
         let is_reachable = matches!(observed.target, Target::Ready(_));
-        let (entries, failure) = if is_reachable { (entries, failure) } else { (None, None) };
+        let (listed, failure) = if is_reachable { (listed, failure) } else { (None, None) };
         // Only a usable secret is proved, and only a proved one reaches the destination.
         if observed.usable_source().is_some() && !observed.object.spec.is_suspended() {
-            let (entries, failure) = if proof.is_some() { (entries, failure) } else { (None, None) };
-            observed.learnt = Learnt { proof, entries, failure, ..Learnt::default() };
+            let (listed, failure) = if proof.is_some() { (listed, failure) } else { (None, None) };
+            observed.learnt = Learnt { proof, listed, failure, probe, ..Learnt::default() };
+        }
+        // Before a create under way has settled, nothing is tried.
+        if observed.status.pending.is_some() && !observed.settles_in.is_zero() {
+            observed.learnt = Learnt::default();
         }
         observed.status.consecutive_failures = failures;
         observed.status.next_attempt_at = failures.map(|_| Time(now() - Duration::from_secs(1)));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::report;
 use crate::controller::decide::{Action, Decision, decide};
 use crate::controller::observed::testing::{fresh, issued, not_issued, now, refused, rules, settled};
-use crate::controller::observed::{Learnt, Observed, Proof, Source};
+use crate::controller::observed::{Learnt, Listed, Observed, Proof, Source};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
 use crate::resources::conditions::Reason;
@@ -56,7 +56,9 @@ fn live(mut observed: Observed, world: &World, time: Duration) -> Diary {
                     diary.calls.push(at);
                     observed.learnt.proof = Some(Proof { at, ..(world.proof)() });
                 }
-                Decision::Act(Action::List) => observed.learnt.entries = Some(vec![]),
+                Decision::Act(Action::List(freshness)) => {
+                    observed.learnt.listed = Some(Listed { entries: vec![], freshness });
+                }
                 Decision::Act(Action::Create | Action::Update) => {
                     diary.calls.push(at);
                     let kind = world.failure.clone().expect("only failing creates are simulated");

@@ -55,15 +55,15 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
         ),
         Reason::NothingToAdopt => new(
             False,
-            "The account holds no credential for the app, and `AdoptOnly` forbids to create one.",
+            "The account holds no credential to take over: none for the app, with `AdoptOnly`, or not the one that `adoption.credentialId` names.",
             User,
-            "Use `adoption.policy: AdoptOrCreate`.",
+            "Use `adoption.policy: AdoptOrCreate`, or mend `adoption.credentialId`.",
         ),
         Reason::AlreadyExists => new(
             False,
-            "The account holds a credential for the app already; it is left alone.",
+            "The account holds a credential for the app already, and `CreateOnly` forbids to take it over.",
             User,
-            "Remove it at Woodpecker; it is then created anew.",
+            "Remove it at Woodpecker, or use `adoption.policy: AdoptOrCreate`.",
         ),
         Reason::DuplicateClaim => new(
             False,
@@ -104,9 +104,9 @@ const fn registering(reason: Reason) -> Option<Entry> {
         Reason::Queued => new(Unknown, "Other requests to the account are ahead.", Nobody, BY_ITSELF),
         Reason::OutcomeUnknown => new(
             Unknown,
-            "It is not known whether a create took place; nothing is created over it.",
-            User,
-            "Look at Woodpecker for a credential whose name ends with the mark in the message, remove it, then delete this object and apply it again.",
+            "It is not known yet whether a create took place; the operator looks after two minutes.",
+            Nobody,
+            BY_ITSELF,
         ),
         Reason::RateLimited => new(Unknown, "Woodpecker asked to slow down.", Nobody, BY_ITSELF),
         Reason::WoodpeckerUnavailable => {

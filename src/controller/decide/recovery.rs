@@ -1,0 +1,124 @@
+//! After a create of unknown outcome: find out what it has made, by the mark in the name.
+
+use super::rest::{blocked, out_of_reach};
+use super::{Action, Decision};
+use crate::controller::observed::{Freshness, Observed, Target};
+use crate::resources::Pending;
+use crate::resources::conditions::Reason;
+use crate::woodpecker::{Entry, mark};
+
+/// What a create of unknown outcome has made, by a listing taken after it must have settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The credential of that id.
+    One(i64),
+    /// Nothing.
+    Nothing,
+    /// One of these, and nothing tells which.
+    Several(Vec<i64>),
+}
+
+/// The next step for an object that is not deleted; nothing where no create is under way, or where it has
+/// made nothing and the usual road may go on, with the same mark.
+pub(super) fn decide(observed: &Observed) -> Option<Decision> {
+    let pending = observed.status.pending.as_ref()?;
+    let found = match look(observed, pending) {
+        Ok(found) => found,
+        Err(decision) => return Some(decision),
+    };
+    match found {
+        Found::One(id) => Some(Decision::Act(Action::Recover(id))),
+        Found::Several(ids) => Some(ambiguous(&ids, pending)),
+        // The spec has turned to another account meanwhile: there is nothing to go on with at this one.
+        Found::Nothing if observed.object.account_name().as_ref() != Some(&pending.account) => {
+            Some(Decision::Act(Action::ForgetPending))
+        }
+        Found::Nothing => None,
+    }
+}
+
+/// What the create has made, or the step that must come before that can be told.
+pub(super) fn look(observed: &Observed, pending: &Pending) -> Result<Found, Decision> {
+    const WAY_OUT: &str = ", for a create was under way there";
+    let is_the_same = match &observed.target {
+        Target::Ready(target) => {
+            target.account == pending.account
+                && target.base_url == pending.base_url
+                && target.company_id == pending.company_id
+        }
+        _ => false,
+    };
+    if !is_the_same {
+        return Err(out_of_reach(&observed.target, WAY_OUT));
+    }
+    match &observed.learnt.listed {
+        Some(listed) if listed.freshness == Freshness::Anew => {
+            Ok(find(&listed.entries, pending, &observed.object.remote_name()))
+        }
+        Some(_) | None => Err(Decision::Act(Action::List(Freshness::Anew))),
+    }
+}
+
+/// An entry with our mark is ours, the lowest id of several: the others are late duplicates. Where the
+/// listing does not show names whole, exactly one new entry is.
+pub(super) fn find(entries: &[Entry], pending: &Pending, plain_name: &str) -> Found {
+    if let Some(id) = entries.iter().filter(|entry| entry.carries(&pending.token)).map(|it| it.id).min() {
+        return Found::One(id);
+    }
+    let sent = format!("{plain_name} {}", mark(&pending.token));
+    let could_be: Vec<i64> = entries
+        .iter()
+        .filter(|entry| !pending.ids.contains(&entry.id) && sent.starts_with(entry.name.trim_end()))
+        .map(|entry| entry.id)
+        .collect();
+    match could_be.as_slice() {
+        [] => Found::Nothing,
+        [id] => Found::One(*id),
+        _ => Found::Several(could_be),
+    }
+}
+
+pub(super) fn ambiguous(ids: &[i64], pending: &Pending) -> Decision {
+    let message = format!(
+        "one of the credentials {} at WoodpeckerAccount {} was made for this object and nothing tells which: remove all but one of them at Woodpecker, then set the annotation graph-credentials.io/reconcile-requested-at to a new value",
+        super::register::joined(ids),
+        pending.account
+    );
+    blocked(Reason::AmbiguousRemote, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::observed::testing;
+
+    fn pending(ids: &[i64]) -> Pending {
+        testing::pending("t0ken", ids)
+    }
+
+    fn entry(id: i64, name: &str) -> Entry {
+        Entry { id, tenant: "t".into(), client: "c".into(), name: name.into(), expires_at: None }
+    }
+
+    #[test]
+    fn what_carries_the_mark_is_ours_and_the_lowest_of_several_is_kept() {
+        let found = |entries: &[Entry]| find(entries, &pending(&[1]), "mail/sales-eu");
+        assert_eq!(
+            found(&[entry(9, "mail/sales-eu [t0ken]"), entry(3, "mail/sales-eu [t0ken]")]),
+            Found::One(3)
+        );
+        assert_eq!(found(&[entry(9, "renamed since [t0ken]"), entry(4, "a stranger's")]), Found::One(9));
+        assert_eq!(found(&[entry(4, "a stranger's"), entry(5, "mail/sales-eu [other]")]), Found::Nothing);
+        assert_eq!(found(&[]), Found::Nothing);
+    }
+
+    #[test]
+    fn where_names_are_not_shown_whole_exactly_one_new_entry_is_ours() {
+        let found = |entries: &[Entry]| find(entries, &pending(&[1]), "mail/sales-eu");
+        assert_eq!(found(&[entry(1, ""), entry(2, "")]), Found::One(2));
+        assert_eq!(found(&[entry(1, ""), entry(2, "mail/sal")]), Found::One(2));
+        assert_eq!(found(&[entry(1, "")]), Found::Nothing);
+        assert_eq!(found(&[entry(2, ""), entry(3, "")]), Found::Several(vec![2, 3]));
+        assert_eq!(found(&[entry(2, "a stranger's")]), Found::Nothing);
+    }
+}

@@ -1,0 +1,185 @@
+//! The secret is proved: bring the registration in line with it, at the account of the spec.
+
+use jiff::Timestamp;
+
+use super::rest::{account_not_ready, in_the_way, rest, store_not_supported, waiting_for};
+use super::verification::judge_strictly;
+use super::{Action, Decision, Proven, Retry, Standing};
+use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Rules, Target};
+use crate::resources::conditions::Reason;
+use crate::resources::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
+use crate::woodpecker::Entry;
+
+/// Most earlier registrations that may wait to be removed.
+const MOST_RETIRING: usize = 4;
+
+pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
+    let target = match target(observed) {
+        Ok(target) => target,
+        Err(decision) => return decision,
+    };
+    if let Claim::HeldBy(other) = &observed.claim {
+        let message = format!(
+            "MicrosoftGraphCredential {other} comes first for this tenant and client at the same Woodpecker account: delete one of the two objects"
+        );
+        return waiting_for(Reason::DuplicateClaim, message);
+    }
+    match &observed.status.registration {
+        Some(registration) if observed.is_registered_at_target() => keep(observed, registration, rules, now),
+        Some(earlier) if has_no_room_for(observed, earlier) => {
+            let message = format!(
+                "{MOST_RETIRING} earlier registrations still have to be removed before the credential can move again: see their accounts, or set deletionPolicy to Retain"
+            );
+            in_the_way(Reason::InUse, message, rules)
+        }
+        Some(_) | None => make(observed, target, rules, now),
+    }
+}
+
+fn target(observed: &Observed) -> Result<&ReadyTarget, Decision> {
+    Err(match &observed.target {
+        Target::Ready(target) => return Ok(target),
+        Target::Store => store_not_supported(),
+        Target::Missing(account) => {
+            let message = format!(
+                "WoodpeckerAccount {account} does not exist: create it or mend destination.woodpecker.accountRef"
+            );
+            waiting_for(Reason::AccountNotFound, message)
+        }
+        Target::NotAllowed(account) => {
+            let namespace = observed.object.namespace_name();
+            let message = format!(
+                "WoodpeckerAccount {account} does not allow this namespace: add {namespace:?} to its spec.allowedNamespaces.names or use an account of this namespace"
+            );
+            waiting_for(Reason::AccountNotAllowed, message)
+        }
+        Target::NotReady(account) | Target::NotSeenYet(account) => account_not_ready(account),
+    })
+}
+
+/// An earlier registration at another account is retired once the new one stands.
+fn has_no_room_for(observed: &Observed, earlier: &Registration) -> bool {
+    let is_retired =
+        observed.object.spec.deletion_policy() == DeletionPolicy::Delete && observed.owns(earlier);
+    is_retired && observed.status.retiring.len() >= MOST_RETIRING
+}
+
+/// Something is registered at the account: keep it there, with the right secret and name, and alone.
+fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Timestamp) -> Decision {
+    match observed.learnt.probe {
+        Some(Probe::Gone) => return Decision::Act(Action::ForgetRegistration),
+        None if observed.is_missing() && observed.is_acknowledged_gone() => {
+            return Decision::Act(Action::ForgetRegistration);
+        }
+        None if observed.is_missing() => return Decision::Act(Action::Probe),
+        Some(Probe::Present) | None => {}
+    }
+    if observed.current_registration().is_none() {
+        // What this object did not make is changed only with a proof of the very secret.
+        if registration.ownership == Ownership::Adopted
+            && let Some(decision) = unproven(observed, rules, now)
+        {
+            return decision;
+        }
+        return Decision::Act(Action::Update);
+    }
+    if registration.name != observed.wanted_name() {
+        return Decision::Act(Action::Rename);
+    }
+    if let Some(id) = observed.late_duplicate() {
+        return Decision::Act(Action::RemoveDuplicate(id));
+    }
+    if observed.learnt.retiring_failed {
+        return rest(Standing::Settled, Retry::Look(rules.timing.in_use_retry));
+    }
+    if matches!(observed.retiring_target, Some(Target::Ready(_))) {
+        return Decision::Act(Action::Retire);
+    }
+    rest(Standing::Settled, Retry::WhenDue)
+}
+
+/// Nothing is registered at the account: take over what is there, or create.
+fn make(observed: &Observed, target: &ReadyTarget, rules: &Rules, now: Timestamp) -> Decision {
+    let Some(listed) = &observed.learnt.listed else { return Decision::Act(Action::List(Freshness::Any)) };
+    let adoption = observed
+        .object
+        .spec
+        .woodpecker()
+        .and_then(|woodpecker| woodpecker.adoption.clone())
+        .unwrap_or_default();
+    let choice = choose(&listed.entries, &adoption);
+    let is_old = listed.freshness == Freshness::Any;
+    match choice {
+        Choice::Adopt(_) | Choice::Create if is_old => Decision::Act(Action::List(Freshness::Fresh)),
+        Choice::Adopt(id) => unproven(observed, rules, now).unwrap_or(Decision::Act(Action::Adopt(id))),
+        Choice::Create if !target.may_create => {
+            let message = format!(
+                "nothing is created at WoodpeckerAccount {} while its listing is incomplete: see its conditions",
+                target.account
+            );
+            waiting_for(Reason::AccountNotReady, message)
+        }
+        Choice::Create if wants_finalizer_first(observed) => Decision::Act(Action::AddFinalizer),
+        Choice::Create => Decision::Act(Action::Create),
+        Choice::Nothing(reason, message) => in_the_way(reason, message, rules),
+    }
+}
+
+/// What to do with what the account holds for the app.
+enum Choice {
+    Adopt(i64),
+    Create,
+    Nothing(Reason, String),
+}
+
+fn choose(entries: &[Entry], adoption: &Adoption) -> Choice {
+    let policy = adoption.policy();
+    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+    match (policy, adoption.credential_id, ids.as_slice()) {
+        (AdoptionPolicy::CreateOnly, _, [_, ..]) => Choice::Nothing(
+            Reason::AlreadyExists,
+            format!(
+                "the account already holds credential {} for this tenant and client, and adoption.policy CreateOnly forbids to take it over: remove it at Woodpecker, or use AdoptOrCreate",
+                joined(&ids)
+            ),
+        ),
+        (_, Some(wanted), ids) if ids.contains(&wanted) => Choice::Adopt(wanted),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, Some(wanted), _) => Choice::Nothing(
+            Reason::NothingToAdopt,
+            format!(
+                "the account holds no credential {wanted} for this tenant and client: mend adoption.credentialId, or remove it"
+            ),
+        ),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [id]) => Choice::Adopt(*id),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [_, _, ..]) => Choice::Nothing(
+            Reason::AmbiguousRemote,
+            format!(
+                "the account holds the credentials {} for this tenant and client: name the right one in adoption.credentialId",
+                joined(&ids)
+            ),
+        ),
+        (AdoptionPolicy::AdoptOnly, None, []) => Choice::Nothing(
+            Reason::NothingToAdopt,
+            "the account holds no credential for this tenant and client, and adoption.policy AdoptOnly forbids to create one: use AdoptOrCreate".into(),
+        ),
+        (AdoptionPolicy::AdoptOrCreate | AdoptionPolicy::CreateOnly, _, []) => Choice::Create,
+    }
+}
+
+/// What still has to come before the secret counts as proved whatever the policy; nothing where it does.
+fn unproven(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Decision> {
+    match judge_strictly(observed, rules, now) {
+        Proven::Yes => None,
+        Proven::Needed => Some(Decision::Act(Action::Prove)),
+        Proven::No { problem, retry } => Some(rest(Standing::NotProven(problem), retry)),
+    }
+}
+
+fn wants_finalizer_first(observed: &Observed) -> bool {
+    observed.object.spec.deletion_policy() == DeletionPolicy::Delete && !observed.has_finalizer()
+}
+
+/// Ids as people read them.
+pub(super) fn joined(ids: &[i64]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,69 @@
+//! Patience: what follows a failed step, and when an earlier failure still makes the object wait.
+
+use jiff::Timestamp;
+
+use super::rest::rest;
+use super::verification::is_within_window;
+use super::{Decision, Retry, Standing};
+use crate::controller::observed::{Observed, Rules};
+use crate::destination::{Failure, FailureKind, Operation};
+use crate::resources::conditions::{ConditionType, Reason, find};
+
+/// A step at the destination failed: the pass ends here, whatever else there is to do.
+pub(super) fn after_failure(
+    observed: &Observed,
+    rules: &Rules,
+    failure: &Failure,
+    now: Timestamp,
+) -> Decision {
+    let failed = |retry| rest(Standing::Failed(failure.clone()), retry);
+    let backoff = Retry::Backoff(failure.retry_after);
+    match &failure.kind {
+        FailureKind::Queued
+        | FailureKind::Throttled
+        | FailureKind::Unavailable
+        | FailureKind::Unauthorized => failed(backoff),
+        FailureKind::OutcomeUnknown => failed(Retry::Settle(rules.timing.create_settle)),
+        FailureKind::SecretRefused if is_within_window(observed, rules, now) => {
+            failed(Retry::Propagation(failure.retry_after))
+        }
+        FailureKind::Refused { .. } if failure.operation == Operation::List => failed(backoff),
+        // A key that opens the right account calls the object.
+        FailureKind::Foreign => failed(Retry::Look(rules.timing.listing_interval)),
+        FailureKind::SecretRefused | FailureKind::Refused { .. } => {
+            failed(Retry::Stalled(rules.timing.stalled_probe))
+        }
+    }
+}
+
+/// Whether the delay after an earlier failure still runs and nothing has changed since.
+pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
+    let status = &observed.status;
+    let delayed = status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
+    let same_spec = observed.object.metadata.generation == Some(status.observed_generation);
+    let learnt = &observed.learnt;
+    let nothing_learnt = learnt.proof.is_none() && learnt.listed.is_none() && learnt.probe.is_none();
+    // What was refused there may be welcome now.
+    let same_account = !(observed.account_changed && was_refused_by_the_account(observed));
+    delayed
+        && same_spec
+        && same_account
+        && observed.is_same_secret()
+        && nothing_learnt
+        && !observed.is_requested()
+}
+
+fn was_refused_by_the_account(observed: &Observed) -> bool {
+    let reason = |type_| find(&observed.status.conditions, type_).map(|condition| condition.reason.as_str());
+    [Reason::RejectedByWoodpecker, Reason::UpdateRejected]
+        .into_iter()
+        .any(|refused| reason(ConditionType::Registered) == Some(refused.as_str()))
+}
+
+/// The same for an object that is being deleted, whose Secret plays no part.
+pub(super) fn is_waiting_to_delete(observed: &Observed, now: Timestamp) -> bool {
+    let delayed = observed.status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
+    let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
+    let nothing_learnt = observed.learnt.listed.is_none() && observed.learnt.probe.is_none();
+    delayed && same_spec && nothing_learnt && !observed.is_requested()
+}

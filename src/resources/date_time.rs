@@ -1,0 +1,104 @@
+//! Dates with a time, as the CRDs and the Secrets hold them: what the API server takes can be read.
+//!
+//! The schema says so by a rule and not by `format: date-time`: with that the API server takes `[]` and offsets of
+//! 99 hours as well, and an object that cannot be read could never be finalized.
+
+use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// The last time there is, 9999-01-01T00:00:00Z, for which every later one is taken: people write `9999-12-31` for
+/// "never", which jiff cannot hold. Eleven months are left, so that adding a wait to a time of an object cannot overflow.
+pub const LATEST: Timestamp = Timestamp::constant(253_370_764_800, 0);
+
+/// CEL for RFC 3339 with offset, in upper case and without leap seconds; `timestamp` refuses days that do not exist.
+const RULE: &str = "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?\
+    (Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$') && timestamp(self) > timestamp('0001-01-01T00:00:00Z')";
+
+const MESSAGE: &str = "must be a date with time and offset from the years 1 to 9999, such as 2027-11-28T23:59:59Z or \
+    2027-11-29T00:59:59+01:00";
+
+/// Reads a date with time and offset; nothing where the text is none.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    // A sign stands before the years that jiff knows beyond those of RFC 3339.
+    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at.min(LATEST));
+    }
+    let pieces = Pieces::parse(text).ok()?;
+    let is_whole = pieces.time().is_some() && pieces.offset().is_some();
+    (is_whole && pieces.date().year() >= LATEST_YEAR).then_some(LATEST)
+}
+
+const LATEST_YEAR: i16 = 9999;
+
+/// The schema of a time that must be given.
+pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "maxLength": 64, "x-kubernetes-validations": [{"rule": RULE, "message": MESSAGE}]
+    })
+}
+
+/// The schema of a time that may be unset.
+pub(super) fn optional_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = schema(generator);
+    schema.insert("nullable".into(), true.into());
+    schema
+}
+
+/// Reads a time that must be given.
+pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse(&text).map(Time).ok_or_else(|| D::Error::custom(format_args!("{text:?} {MESSAGE}")))
+}
+
+/// Reads a time that may be unset.
+pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "required")] Time);
+    Ok(Option::<Given>::deserialize(deserializer)?.map(|given| given.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_the_last_time_is_the_last_time() {
+        assert_eq!(LATEST.to_string(), "9999-01-01T00:00:00Z");
+        for text in [
+            "9999-01-01T00:00:01Z",
+            "9999-12-30T22:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999999-23:59",
+            "9999-12-31T00:00:00+23:59",
+        ] {
+            assert_eq!(parse(text), Some(LATEST), "{text}");
+        }
+        assert_eq!(parse("9998-12-31T23:59:59Z").map(|at| at < LATEST), Some(true));
+    }
+
+    #[test]
+    fn what_is_no_date_with_time_and_offset_is_none() {
+        for text in [
+            "",
+            "never",
+            "2027-11-28",
+            "2027-11-28T23:59:59",
+            "2027-02-29T00:00:00Z",
+            "9999-12-31",
+            "9999-12-31T23:59:59",
+            "9999-13-31T23:59:59Z",
+            "10000-01-01T00:00:00Z",
+            "-009999-01-02T01:59:59Z",
+            "+009999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+}

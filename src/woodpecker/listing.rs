@@ -1,0 +1,118 @@
+//! The last listing of a remote account, with our own later writes applied. One for all who reach the same
+//! account, or an old copy could tell one of them that nothing is there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::account::RemoteIdentity;
+use super::wire::Credential;
+use crate::resources::{ClientId, TenantId};
+
+/// A credential in a listing, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id.
+    pub id: i64,
+    /// Tenant of its app, lower case.
+    pub tenant: String,
+    /// Client id of its app, lower case.
+    pub client: String,
+    /// Its name; empty where the listing shows none.
+    pub name: String,
+    /// When its secret expires, where the listing says so in a form that can be read.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The listings of all remote accounts.
+#[derive(Debug, Default)]
+pub struct Listings {
+    of: Mutex<HashMap<RemoteIdentity, Weak<Mutex<Option<Taken>>>>>,
+}
+
+/// The last listing of one remote account; clones are the same listing.
+#[derive(Clone, Debug)]
+pub(super) struct Listing(Arc<Mutex<Option<Taken>>>);
+
+#[derive(Debug)]
+struct Taken {
+    at: Instant,
+    entries: Vec<Entry>,
+}
+
+/// The mark of a create as it stands in the name that it gives.
+pub fn mark(token: &str) -> String {
+    format!("[{token}]")
+}
+
+// === impl Listings ===
+
+impl Listings {
+    /// The listing of that remote account, an empty-handed one where there is none.
+    pub(super) fn of(&self, identity: &RemoteIdentity) -> Listing {
+        let mut known = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, listing| listing.strong_count() > 0);
+        if let Some(listing) = known.get(identity).and_then(Weak::upgrade) {
+            return Listing(listing);
+        }
+        let listing = Arc::default();
+        known.insert(identity.clone(), Arc::downgrade(&listing));
+        Listing(listing)
+    }
+}
+
+// === impl Listing ===
+
+impl Listing {
+    /// The entries, where they are at most so old.
+    pub(super) fn entries(&self, max_age: Duration) -> Option<Vec<Entry>> {
+        self.lock().as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.entries.clone())
+    }
+
+    pub(super) fn put(&self, at: Instant, entries: Vec<Entry>) {
+        *self.lock() = Some(Taken { at, entries });
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Vec<Entry>)) {
+        if let Some(taken) = self.lock().as_mut() {
+            change(&mut taken.entries);
+        }
+    }
+
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Taken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Whether it is for that app.
+    pub fn is_for(&self, tenant: &TenantId, client: &ClientId) -> bool {
+        self.tenant == tenant.as_str() && self.client == client.as_str()
+    }
+
+    /// Whether its name carries the mark of a create.
+    pub fn carries(&self, token: &str) -> bool {
+        self.name.contains(&mark(token))
+    }
+}
+
+impl From<Credential> for Entry {
+    fn from(credential: Credential) -> Self {
+        Self {
+            id: credential.credential_id,
+            tenant: credential.tenant_id.trim().to_ascii_lowercase(),
+            client: credential.client_id.trim().to_ascii_lowercase(),
+            name: credential.name.unwrap_or_default(),
+            expires_at: credential.secret_expires_at.and_then(|text| text.trim().parse().ok()),
+        }
+    }
+}

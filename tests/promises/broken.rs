@@ -1,0 +1,156 @@
+//! Objects that the operator cannot read: they say so, keep what they have, blind nobody, and find their way
+//! out. The schema of an older or edited CRD may let them in; so these tests run on a cluster of their own.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kit::cluster::{Cluster, User};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::stage::{A_WHILE, EXPIRY, Stage, TENANT, eventually, plain_spec, prepare};
+
+/// A cluster whose CRDs let any spec in.
+async fn loose_cluster() -> &'static Cluster {
+    static READY: OnceCell<&'static Cluster> = OnceCell::const_new();
+    READY
+        .get_or_init(|| async {
+            let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+            prepare(cluster).await;
+            let crds: Api<CustomResourceDefinition> = Api::all(cluster.client().unwrap());
+            for name in ["microsoftgraphcredentials", "woodpeckeraccounts"] {
+                let mut crd = crds.get(&format!("{name}.graph-credentials.io")).await.unwrap();
+                let version = &mut crd.spec.versions[0];
+                version.selectable_fields = None;
+                let schema = version.schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+                let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+                let any = serde_json::from_value(any).unwrap();
+                schema.properties.as_mut().unwrap().insert("spec".into(), any);
+                crds.replace(crd.metadata.name.as_deref().unwrap(), &PostParams::default(), &crd)
+                    .await
+                    .unwrap();
+            }
+            cluster
+        })
+        .await
+}
+
+/// A stage on it with a working account.
+async fn stage() -> Stage {
+    let mut stage = Stage::on(loose_cluster().await).await;
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage
+}
+
+fn loose<K>(stage: &Stage) -> Api<DynamicObject>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    Api::namespaced_with(stage.client.clone(), &stage.namespace, &ApiResource::erase::<K>(&()))
+}
+
+async fn apply<K>(stage: &Stage, name: &str, spec: Value)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let body = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec});
+    eventually("the API server takes it", || async {
+        let (api, patch) = (loose::<K>(stage), Patch::Apply(&body));
+        let applied = api.patch(name, &PatchParams::apply("kubectl"), &patch).await;
+        applied.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+async fn change(stage: &Stage, name: &str, change: Value) {
+    let patch = Patch::Merge(change);
+    eventually("the API server takes the change", || async {
+        let api = loose::<MicrosoftGraphCredential>(stage);
+        let changed = api.patch(name, &PatchParams::default(), &patch).await;
+        changed.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// Waits until the conditions hold all these words.
+async fn says<K>(stage: &Stage, name: &str, words: &[&str]) -> DynamicObject
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    eventually(&format!("{name} says {words:?}"), || async {
+        let object = loose::<K>(stage).get(name).await.map_err(|error| error.to_string())?;
+        let text = object.data["status"]["conditions"].to_string();
+        if words.iter().all(|word| text.contains(word)) {
+            Ok(object)
+        } else {
+            Err(format!("{text}\n{}", stage.log()))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_broken_object_says_so_once_keeps_its_registration_and_blinds_nobody() {
+    let mut stage = stage().await;
+    stage.credential("broken", json!({})).await;
+    let before = stage.wait_until_ready("broken").await.status.unwrap();
+    change(&stage, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
+    let broken =
+        says::<MicrosoftGraphCredential>(&stage, "broken", &["InvalidObject", "not-a-guid", "Registered"])
+            .await;
+    assert_eq!(broken.data["status"]["registration"], serde_json::to_value(before.registration).unwrap());
+    assert_eq!(stage.remote().len(), 1);
+
+    let healthy = "00000000-0000-4000-8000-000000000001";
+    stage.entra.add_app(TENANT, healthy);
+    stage.entra.set_secrets(TENANT, healthy, &["s3cret-one"]);
+    apply::<MicrosoftGraphCredential>(&stage, "healthy", plain_spec(json!({"clientId": healthy}))).await;
+    stage.wait_until_ready("healthy").await;
+
+    stage.stop_operator().await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    stage.start_operator().await;
+    tokio::time::sleep(A_WHILE).await;
+    let writes = stage.cluster.audit_since(mark).unwrap().into_iter().filter(|entry| {
+        entry.user == User::Operator.name()
+            && entry.is_write()
+            && entry.resource == "microsoftgraphcredentials"
+            && entry.namespace.as_deref() == Some(&stage.namespace)
+    });
+    assert_eq!(writes.count(), 0, "told once");
+}
+
+#[tokio::test]
+async fn a_broken_object_that_is_deleted_goes_once_it_is_told_to_retain() {
+    let stage = stage().await;
+    stage.credential("broken", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("broken").await;
+    change(&stage, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
+    loose::<MicrosoftGraphCredential>(&stage).delete("broken", &DeleteParams::default()).await.unwrap();
+    says::<MicrosoftGraphCredential>(&stage, "broken", &["set deletionPolicy to Retain"]).await;
+    assert_eq!(stage.remote().len(), 1);
+    change(&stage, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    eventually("it is gone", || async {
+        match loose::<MicrosoftGraphCredential>(&stage).get_opt("broken").await {
+            Ok(None) => Ok(()),
+            found => Err(format!("{found:#?}\n{}", stage.log())),
+        }
+    })
+    .await;
+    assert_eq!(stage.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_account_says_so_and_its_credentials_do_not_wait_in_silence() {
+    let stage = stage().await;
+    apply::<WoodpeckerAccount>(&stage, "odd", json!({"companyId": "seven"})).await;
+    let spec = plain_spec(json!({"destination": {"woodpecker": {"accountRef": {"name": "odd"}}}}));
+    apply::<MicrosoftGraphCredential>(&stage, "at-odd", spec).await;
+    stage.wait_for("at-odd", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    says::<WoodpeckerAccount>(&stage, "odd", &["InvalidObject", "seven"]).await;
+}
