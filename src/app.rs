@@ -2,6 +2,7 @@
 
 mod crds;
 mod kubernetes;
+mod leading;
 pub(crate) mod memory;
 
 use std::sync::Arc;
@@ -10,13 +11,16 @@ use std::time::Duration;
 use kube::Client;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{
-    self, Accounts, Calls, Claims, Context, Events, Holdings, Index, Rules, Scope, Scopes, Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Rules, Scope, Scopes, Sightings,
 };
 use crate::http::{self, ClientError, DnsServers};
-use crate::microsoft::{Authorities, TokenEndpoint};
+use crate::leader::{self, Candidate, ElectionParts, Lost};
+use crate::leadership::{Leadership, since_boot};
+use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
 use crate::store::fingerprint::FingerprintKeys;
 use crate::store::keyring::{self, KeyringPlace};
@@ -24,6 +28,9 @@ use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
 use crate::woodpecker::{self, Lanes, OwnerKind};
+
+/// What readiness waits for until the watches are being opened.
+const CONTROLLER: &str = "controller";
 
 /// Why the operator cannot start or go on.
 #[derive(Debug, Error)]
@@ -46,6 +53,15 @@ pub enum AppError {
     /// Signals cannot be received.
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
+    /// Another replica leads, or may.
+    #[error("leadership was lost: the program ends, to stand by when it is started again")]
+    LeadershipLost(#[from] Lost),
+    /// The controller ended without being told to.
+    #[error("the controller ended by itself: the program ends, to be started again")]
+    ControllerEnded(#[source] Broken),
+    /// The controller failed as a whole.
+    #[error("the controller failed: the program ends, to be started again")]
+    ControllerFailed(#[source] JoinError),
     /// Work did not end in time after the request to stop.
     #[error("work was still under way {0:?} after the request to stop, and is left")]
     ShutdownTooSlow(Duration),
@@ -59,7 +75,7 @@ pub async fn run(settings: RunSettings) -> Result<(), AppError> {
     stop_on_signals(stop.clone())?;
     let readiness = Readiness::default();
     note_time_scale(&settings, &readiness);
-    readiness.wait_for("controller", "the operator is starting");
+    readiness.wait_for(CONTROLLER, "the operator is starting");
     let metrics = Arc::new(Metrics::new());
     let probes = ProbeServer::bind(settings.listen).await?;
     tracing::info!(address = %probes.address(), "serving probes and metrics");
@@ -70,7 +86,8 @@ pub async fn run(settings: RunSettings) -> Result<(), AppError> {
     let ended = serve(&settings, &timing, &readiness, &metrics, &stop).await;
 
     probes_stop.cancel();
-    if let Ok(Err(error)) = probes.await {
+    // A slow scraper must not hold up a program that must end.
+    if let Ok(Ok(Err(error))) = tokio::time::timeout(timing.connect, probes).await {
         tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
     }
     ended
@@ -92,86 +109,136 @@ async fn serve(
     let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
         return Ok(());
     };
-    let place = KeyringPlace {
-        namespace: cluster.namespace.clone(),
-        name: settings.keyring_secret.clone(),
-        served: settings.watch_namespaces.clone(),
-    };
-    let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
-    let Some(fingerprints) = stop.run_until_cancelled(wait).await else { return Ok(()) };
-
-    let scopes = Scope::of(&settings.watch_namespaces);
-    let mut calls = Calls::default();
-    let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
-    let context = Arc::new(Context {
-        rules: Rules { allow_unverified: settings.allow_unverified, timing: *timing },
-        max_concurrent_passes: settings.max_concurrent_passes,
-        fingerprints,
-        token_endpoint: TokenEndpoint::new(
-            http.clone(),
-            Authorities::new(settings.network.microsoft_authority.clone()),
-            timing,
-            metrics.clone(),
-        ),
-        accounts: Accounts::new(
-            http,
-            lanes(timing, stop, metrics, &calls)?,
-            settings.woodpecker_base_urls.clone(),
-            scopes,
-        ),
-        claims: Claims::default(),
-        holdings: Holdings::default(),
-        sightings: Sightings::default(),
-        index: Index::default(),
-        calls,
-        events: Events::new(cluster.client.clone(), cluster.instance, timing.kube_headers),
-        metrics: metrics.clone(),
-        readiness: readiness.clone(),
-        scopes: known,
-        stop: stop.clone(),
-        client: cluster.client,
-    });
-    let work = tokio::spawn(controller::run(context, watches));
-    end_within(work, timing, stop).await
+    let operator = Operator { settings, timing, readiness, metrics, stop, http, cluster };
+    if !settings.leader.leader_elect {
+        tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
+        return operator.work(Leadership::always()).await;
+    }
+    let candidate = Candidate::new(operator.election(), readiness.clone())?;
+    readiness.arrived(CONTROLLER);
+    leading::work_while_leading(candidate, stop, async |leadership| {
+        readiness.wait_for(CONTROLLER, "this replica leads, and begins");
+        readiness.arrived(leader::GATE);
+        operator.work(leadership).await
+    })
+    .await
 }
 
-/// The lanes, which wake whoever waits in them.
-fn lanes(
-    timing: &Timing,
-    stop: &CancellationToken,
-    metrics: &Arc<Metrics>,
-    calls: &Calls,
-) -> Result<Lanes, getrandom::Error> {
-    let calls = calls.clone();
-    let call: woodpecker::Call = Arc::new(move |owner| match owner.kind {
-        OwnerKind::Credential => calls.credential(&owner.namespace, &owner.name),
-        OwnerKind::Account => calls.account(&owner.namespace, &owner.name),
-    });
-    Lanes::new(timing, stop.clone(), metrics.clone(), call)
+/// What the work needs, whoever leads.
+struct Operator<'a> {
+    settings: &'a RunSettings,
+    timing: &'a Timing,
+    readiness: &'a Readiness,
+    metrics: &'a Arc<Metrics>,
+    stop: &'a CancellationToken,
+    http: reqwest::Client,
+    cluster: kubernetes::Cluster,
 }
 
-/// Waits for the work to end, for at most the shutdown time after the request to stop.
+// === impl Operator ===
+
+impl Operator<'_> {
+    fn election(&self) -> ElectionParts {
+        ElectionParts {
+            client: self.cluster.client.clone(),
+            namespace: self.cluster.namespace.clone(),
+            lease: self.settings.leader.leader_election_lease.to_string(),
+            instance: self.cluster.instance.clone(),
+            clock: since_boot,
+            timing: *self.timing,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Loads the keyring and runs the controller until it is told to stop.
+    async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
+        let Self { settings, timing, readiness, stop, cluster, .. } = self;
+        let place = KeyringPlace {
+            namespace: cluster.namespace.clone(),
+            name: settings.keyring_secret.clone(),
+            served: settings.watch_namespaces.clone(),
+        };
+        let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
+        let Some(fingerprints) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+        let scopes = Scope::of(&settings.watch_namespaces);
+        let mut calls = Calls::default();
+        let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
+        let context = Arc::new(Context {
+            rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
+            max_concurrent_passes: settings.max_concurrent_passes,
+            fingerprints,
+            token_endpoint: self.token_endpoint(&leadership),
+            accounts: Accounts::new(
+                self.http.clone(),
+                self.lanes(&calls)?,
+                settings.woodpecker_base_urls.clone(),
+                scopes,
+            ),
+            leadership,
+            claims: Claims::default(),
+            holdings: Holdings::default(),
+            sightings: Sightings::default(),
+            index: Index::default(),
+            calls,
+            events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),
+            metrics: self.metrics.clone(),
+            readiness: (*readiness).clone(),
+            scopes: known,
+            stop: (*stop).clone(),
+            client: cluster.client.clone(),
+        });
+        let mut work = JoinSet::new();
+        work.spawn(controller::run(context, watches));
+        end_within(work, timing, stop).await
+    }
+
+    /// The lanes, which wake whoever waits in them.
+    fn lanes(&self, calls: &Calls) -> Result<Lanes, getrandom::Error> {
+        let calls = calls.clone();
+        let call: woodpecker::Call = Arc::new(move |owner| match owner.kind {
+            OwnerKind::Credential => calls.credential(&owner.namespace, &owner.name),
+            OwnerKind::Account => calls.account(&owner.namespace, &owner.name),
+        });
+        Lanes::new(self.timing, self.stop.clone(), self.metrics.clone(), call)
+    }
+
+    fn token_endpoint(&self, leadership: &Leadership) -> TokenEndpoint {
+        let parts = EndpointParts {
+            http: self.http.clone(),
+            authorities: Authorities::new(self.settings.network.microsoft_authority.clone()),
+            leadership: leadership.clone(),
+            metrics: self.metrics.clone(),
+        };
+        TokenEndpoint::new(parts, self.timing)
+    }
+}
+
+/// Waits for the work to end, for at most the shutdown time after the request to stop. What is not waited
+/// for is aborted.
 async fn end_within(
-    mut work: tokio::task::JoinHandle<()>,
+    mut work: JoinSet<Result<(), Broken>>,
     timing: &Timing,
     stop: &CancellationToken,
 ) -> Result<(), AppError> {
-    tokio::select! {
-        ended = &mut work => {
-            if let Err(error) = ended {
-                tracing::error!(error = chain(&error), "the controller ended unexpectedly");
-            }
-            return Ok(());
+    let ended = async {
+        match work.join_next().await {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(broken))) => Err(AppError::ControllerEnded(broken)),
+            Some(Err(error)) => Err(AppError::ControllerFailed(error)),
         }
+    };
+    tokio::pin!(ended);
+    tokio::select! {
+        ended = &mut ended => return ended,
         () = stop.cancelled() => {}
     }
     tracing::info!(within = ?timing.shutdown, "ending: work under way is finished, nothing new is begun");
-    if tokio::time::timeout(timing.shutdown, &mut work).await.is_ok() {
+    let ended = tokio::time::timeout(timing.shutdown, ended).await;
+    let ended = ended.unwrap_or(Err(AppError::ShutdownTooSlow(timing.shutdown)));
+    if ended.is_ok() {
         tracing::info!("ended");
-        return Ok(());
     }
-    work.abort();
-    Err(AppError::ShutdownTooSlow(timing.shutdown))
+    ended
 }
 
 async fn wait_for_keyring(
@@ -204,7 +271,8 @@ fn note_time_scale(settings: &RunSettings, readiness: &Readiness) {
     if settings.time_scale > 1 {
         let scale = settings.time_scale;
         tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
-        readiness.note(format!("every wait is divided by {scale} (--time-scale): for tests only"));
+        readiness
+            .note("time-scale", format!("every wait is divided by {scale} (--time-scale): for tests only"));
     }
 }
 

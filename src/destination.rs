@@ -87,6 +87,7 @@ impl Failure {
                 LaneClosed::Failing => Ahead::Rest,
                 LaneClosed::Ending => Ahead::End,
             }),
+            ApiError::NotLeading(_) => FailureKind::Queued(Ahead::End),
             ApiError::Throttled(_) => FailureKind::Throttled,
             ApiError::Unauthorized(_) => FailureKind::Unauthorized,
             // Whether something is gone is found out with a listing, not told from this alone.

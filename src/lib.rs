@@ -9,6 +9,8 @@ pub mod cli;
 pub mod controller;
 pub mod destination;
 pub mod http;
+pub mod leader;
+pub mod leadership;
 pub mod microsoft;
 pub mod resources;
 pub mod secret;

@@ -1,16 +1,18 @@
 //! Flags and environment of the program, and [`Timing`]: every wait of the program in one place.
 
 mod base_url;
+mod object_name;
 mod timing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use thiserror::Error;
 
 pub use self::base_url::{BaseUrl, BaseUrlError};
+pub use self::object_name::{ObjectName, ObjectNameError};
 pub use self::timing::{Timing, TimingError};
 use crate::resources::VENDOR_BASE_URL;
 use crate::resources::duration::{KubeDuration, NotADuration};
@@ -63,6 +65,34 @@ pub struct NetworkSettings {
     pub extra_ca: Option<PathBuf>,
 }
 
+/// Which of several replicas works.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Leader election")]
+pub struct LeaderSettings {
+    /// Work only while holding the lease, so that of several replicas one works and the others stand by.
+    /// `--leader-elect=false` is for a process that can have no rival
+    #[arg(
+        long,
+        env = "GCO_LEADER_ELECT",
+        action = ArgAction::Set,
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    pub leader_elect: bool,
+
+    /// Name of the Lease, in the operator's namespace, that the leader holds
+    #[arg(
+        long,
+        env = "GCO_LEADER_ELECTION_LEASE",
+        default_value = "graph-credential-operator",
+        value_name = "NAME"
+    )]
+    pub leader_election_lease: ObjectName,
+}
+
 /// Everything that `run` can be told.
 #[derive(Clone, Debug, Args)]
 pub struct RunSettings {
@@ -73,6 +103,10 @@ pub struct RunSettings {
     /// Network settings.
     #[command(flatten)]
     pub network: NetworkSettings,
+
+    /// Leader election settings.
+    #[command(flatten)]
+    pub leader: LeaderSettings,
 
     /// Namespace whose resources are served; may be repeated or hold a comma-separated list. Without it,
     /// those of all namespaces

@@ -19,7 +19,8 @@ use self::finding::Finding;
 use super::output::{self, Format, OutputError};
 use crate::app::memory;
 use crate::http::{self, ClientError, DnsServers};
-use crate::microsoft::{App, Authorities, TokenEndpoint};
+use crate::leadership::{Leadership, NotLeading};
+use crate::microsoft::{App, Authorities, EndpointParts, TokenEndpoint};
 use crate::resources::conditions::Reason;
 use crate::resources::{ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
@@ -102,6 +103,8 @@ pub(super) enum VerifyError {
     StdinTooLong,
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     #[error("failed to start the runtime")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
@@ -162,9 +165,10 @@ async fn prove(args: &VerifyArgs, secret: &SecretText) -> Result<Finding, Verify
     let servers = DnsServers::listed_or_system(&args.network.dns_servers);
     let http = http::client(&timing, &servers, args.network.extra_ca.as_deref())?;
     let authorities = Authorities::new(args.network.microsoft_authority.clone());
-    let endpoint = TokenEndpoint::new(http, authorities, &timing, Arc::new(Metrics::new()));
+    let (leadership, metrics) = (Leadership::always(), Arc::new(Metrics::new()));
+    let endpoint = TokenEndpoint::new(EndpointParts { http, authorities, leadership, metrics }, &timing);
     let app = App { cloud: args.cloud.into(), tenant: &args.tenant_id, client: &args.client_id };
-    let verdict = endpoint.prove(app, secret).await;
+    let verdict = endpoint.prove(app, secret).await?;
     let looks_like_an_id = is_guid(secret.expose());
     Ok(Finding::of(verdict, &args.required_roles, looks_like_an_id))
 }

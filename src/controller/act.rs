@@ -82,7 +82,10 @@ async fn prove(context: &Context, gathered: &mut Gathered) {
     let Some(secret) = &gathered.secret else { return };
     let spec = &gathered.observed.object.spec;
     let app = App { cloud: spec.cloud(), tenant: &spec.tenant_id, client: &spec.client_id };
-    let verdict = context.token_endpoint.prove(app, secret).await;
+    let Ok(verdict) = context.token_endpoint.prove(app, secret).await else {
+        gathered.observed.learnt.not_leading = true;
+        return;
+    };
     match &verdict {
         Verdict::Issued { .. } => tracing::info!("Microsoft issued a token for the secret"),
         Verdict::NotIssued { diagnosis, trace, .. } => {
@@ -172,6 +175,7 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
 }
 
 fn note_failure(context: &Context, observed: &mut Observed, operation: Operation, error: &ApiError) {
+    observed.learnt.not_leading |= matches!(error, ApiError::NotLeading(_));
     observed.learnt.failure = Some(failure(context, observed, operation, error));
 }
 

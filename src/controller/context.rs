@@ -14,6 +14,7 @@ use super::index::{Index, Named};
 use super::observed::Rules;
 use super::sightings::Sightings;
 use super::watches::Scopes;
+use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::resources::{AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 use crate::store::fingerprint::FingerprintKeys;
@@ -30,6 +31,8 @@ pub struct Context {
     pub max_concurrent_passes: u16,
     /// Keys of fingerprints.
     pub fingerprints: FingerprintKeys,
+    /// Whether this replica leads, and for how long.
+    pub leadership: Leadership,
     /// Microsoft.
     pub token_endpoint: TokenEndpoint,
     /// The Woodpecker accounts.

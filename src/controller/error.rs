@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
 
 /// A pass that ended without a report.
@@ -37,6 +38,9 @@ pub enum PassError {
     /// Somebody else changed it meanwhile.
     #[error("the object was changed meanwhile")]
     Conflict,
+    /// Only a leader may go on.
+    #[error("interrupted")]
+    NotLeading(#[from] NotLeading),
     /// It took longer than any pass may.
     #[error("the pass took too long")]
     Deadline,
@@ -65,6 +69,7 @@ impl PassError {
             Self::Encode(_) => "encode",
             Self::WriteFinalizer(_) => "write_finalizer",
             Self::Conflict => "conflict",
+            Self::NotLeading(_) => "not_leading",
             Self::Deadline => "deadline",
             Self::Panicked => "panic",
             Self::Endless => "endless",
@@ -74,6 +79,6 @@ impl PassError {
 
     /// Whether it is the ordinary course of things and no failure.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Conflict)
+        matches!(self, Self::Conflict | Self::NotLeading(_))
     }
 }

@@ -46,6 +46,7 @@ where
         fields.insert("conditions".into(), conditions);
         fields.insert("observedGeneration".into(), generation.into());
     }
+    context.leadership.admit_write()?;
     tracing::warn!(problem, "the object cannot be read");
     let patch = json!({
         "apiVersion": kind.api_version, "kind": kind.kind,

@@ -27,8 +27,13 @@ mod status;
 mod triggers;
 mod watches;
 
-use crate::telemetry::logs::chain;
 use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::logs::chain;
 
 pub use self::accounts::Accounts;
 pub use self::calls::Calls;
@@ -42,9 +47,21 @@ pub use self::scope::Scope;
 pub use self::sightings::Sightings;
 pub use self::watches::{Scopes, Watches};
 
-/// Runs all loops until `context.stop` is cancelled and the passes under way have ended.
-pub async fn run(context: Arc<Context>, mut watches: Watches) {
-    let mut loops = tokio::task::JoinSet::new();
+/// A loop of the controller ended without being told to.
+#[derive(Debug, Error)]
+pub enum Broken {
+    /// It panicked.
+    #[error("a loop of the controller failed: this is a defect of the operator")]
+    Failed(#[from] JoinError),
+    /// It came to its end.
+    #[error("a loop of the controller ended by itself: this is a defect of the operator")]
+    Ended,
+}
+
+/// Runs all loops until `context.stop` is cancelled and the passes under way have ended. Where one of them
+/// ends by itself, the others are told to stop.
+pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Broken> {
+    let mut loops = JoinSet::new();
     let pace = sources::Pace::new(context.rules.timing.secret_poll_pace);
     let watches = watches.take();
     for watch in &watches {
@@ -58,10 +75,51 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) {
         loops.spawn(accounts::queue::run(context.clone(), watch.accounts));
         loops.spawn(credentials::run(context.clone(), watch.credentials));
     }
+    end(loops, &context.stop).await
+}
+
+/// Waits for all loops. Returns the first that ended without being told to.
+async fn end(mut loops: JoinSet<()>, stop: &CancellationToken) -> Result<(), Broken> {
+    let mut first = Ok(());
     while let Some(ended) = loops.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(error = chain(&error), "a loop of the controller ended unexpectedly");
-            context.stop.cancel();
-        }
+        let broken = match ended {
+            Err(error) => Broken::Failed(error),
+            Ok(()) if !stop.is_cancelled() => Broken::Ended,
+            Ok(()) => continue,
+        };
+        tracing::error!(error = chain(&broken), "the controller is stopped");
+        stop.cancel();
+        first = first.and(Err(broken));
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the controller ends whose second loop is this one.
+    async fn ends(other: impl Future<Output = ()> + Send + 'static) -> (Result<(), Broken>, bool) {
+        let stop = CancellationToken::new();
+        let mut loops = JoinSet::new();
+        loops.spawn(stop.clone().cancelled_owned());
+        loops.spawn(other);
+        let ended = end(loops, &stop).await;
+        (ended, stop.is_cancelled())
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_ends_by_itself_stops_the_others_and_is_told() {
+        assert!(matches!(ends(async {}).await, (Err(Broken::Ended), true)));
+        assert!(matches!(ends(async { panic!("a defect") }).await, (Err(Broken::Failed(_)), true)));
+    }
+
+    #[tokio::test]
+    async fn loops_that_were_told_to_end_are_no_failure() {
+        let stop = CancellationToken::new();
+        let mut loops = JoinSet::new();
+        loops.spawn(stop.clone().cancelled_owned());
+        stop.cancel();
+        assert!(end(loops, &stop).await.is_ok());
     }
 }

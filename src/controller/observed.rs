@@ -147,6 +147,9 @@ pub struct Learnt {
     pub probe: Option<Probe>,
     /// Whether something that is left over could not be removed for now, which does not stop the rest.
     pub cleaning_failed: bool,
+    /// Whether a step sent nothing because this replica does not lead for long enough. The pass ends there:
+    /// it is no finding about the object.
+    pub not_leading: bool,
 }
 
 /// What a request for a registration that the listing lacks has shown.

@@ -50,9 +50,17 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             tracing::info!(?action, "not begun: the program is ending");
             return Ok(interrupted(context));
         }
+        if !leads_for_long_enough(context) {
+            tracing::info!(?action, "not begun: this replica does not lead for long enough");
+            return Ok(interrupted(context));
+        }
         tracing::debug!(?action, "step");
         gathered.class = class(&gathered.observed, &action, Timestamp::now());
         match act::act(context, gathered, &action).await? {
+            Step::Done if gathered.observed.learnt.not_leading => {
+                tracing::info!(?action, "not begun: this replica does not lead for long enough");
+                return Ok(interrupted(context));
+            }
             Step::Done => {}
             Step::Again => {
                 let own = Named::of(&gathered.observed.object);
@@ -65,14 +73,21 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
     Err(PassError::Endless)
 }
 
-/// Whether a step had no turn because the program is ending, of which nothing is to be told.
+/// Whether a step had no turn because the program is ending or this replica leads no more, of which nothing
+/// is to be told.
 fn was_interrupted(context: &Context, observed: &Observed) -> bool {
     let kind = observed.learnt.failure.as_ref().map(|failure| &failure.kind);
-    context.stop.is_cancelled() && matches!(kind, Some(FailureKind::Queued(_)))
+    let is_ending = context.stop.is_cancelled() || !leads_for_long_enough(context);
+    is_ending && matches!(kind, Some(FailureKind::Queued(_)))
 }
 
+fn leads_for_long_enough(context: &Context) -> bool {
+    context.leadership.allows(context.rules.timing.longest_call())
+}
+
+/// A lease that was renewed late is renewed soon, or the program ends.
 fn interrupted(context: &Context) -> Outcome {
-    Outcome { result: "interrupted", again_in: context.rules.timing.resync }
+    Outcome { result: "interrupted", again_in: context.rules.timing.lease_retry }
 }
 
 /// Lets go of claims at accounts where the object holds nothing and is about to hold nothing, and wakes who

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::error::PassError;
 use super::observed::Observed;
+use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{
     FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Registration,
 };
@@ -37,7 +38,7 @@ pub async fn write_once(
     status: MicrosoftGraphCredentialStatus,
 ) -> Result<Written, PassError> {
     let api = credentials(context, observed);
-    match apply(&api, &observed.object, &status).await {
+    match apply(&context.leadership, &api, &observed.object, &status).await {
         Ok(object) => {
             take_over(observed, object);
             context.note_holdings(&observed.object, &status);
@@ -47,6 +48,7 @@ pub async fn write_once(
         }
         Err(ApplyError::Gone) => Ok(Written::ObjectGone),
         Err(ApplyError::Conflict) => Err(PassError::Conflict),
+        Err(ApplyError::NotLeading(error)) => Err(PassError::NotLeading(error)),
         Err(ApplyError::Encode(error)) => Err(PassError::Encode(error)),
         Err(ApplyError::Kube(error)) => Err(PassError::WriteStatus(error)),
     }
@@ -186,6 +188,8 @@ pub(super) enum ApplyError {
     Gone,
     /// It changed since it was read.
     Conflict,
+    /// Only the leader writes.
+    NotLeading(NotLeading),
     /// The status is no JSON.
     Encode(serde_json::Error),
     /// Anything else.
@@ -193,10 +197,16 @@ pub(super) enum ApplyError {
 }
 
 /// Applies the whole status to the object at the resource version at which it was read.
-pub(super) async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<K, ApplyError>
+pub(super) async fn apply<K>(
+    leadership: &Leadership,
+    api: &Api<K>,
+    object: &K,
+    status: &impl Serialize,
+) -> Result<K, ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
 {
+    leadership.admit_write().map_err(ApplyError::NotLeading)?;
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
     let status = serde_json::to_value(status).map_err(ApplyError::Encode)?;
@@ -212,4 +222,25 @@ where
         kube::Error::Api(answer) if answer.is_conflict() => ApplyError::Conflict,
         _ => ApplyError::Kube(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::leadership::testing::clock;
+
+    #[tokio::test]
+    async fn only_a_leader_writes() {
+        let refuse = |_: http::Request<Body>| async { Err::<http::Response<Body>, _>("it is sent") };
+        let api: Api<ConfigMap> = Api::namespaced(Client::new(tower::service_fn(refuse), "mail"), "mail");
+        let leadership = Leadership::none(clock, Duration::from_secs(5));
+        let write = async || apply(&leadership, &api, &ConfigMap::default(), &json!({})).await;
+        assert!(matches!(write().await, Err(ApplyError::NotLeading(_))));
+        leadership.extend(clock() + Duration::from_secs(1));
+        assert!(matches!(write().await, Err(ApplyError::Kube(_))));
+    }
 }

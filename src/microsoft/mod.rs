@@ -9,4 +9,4 @@ mod token;
 
 pub use self::cloud::Authorities;
 pub use self::diagnosis::{Diagnosis, Refusal};
-pub use self::token::{App, TokenEndpoint, Trace, Verdict};
+pub use self::token::{App, EndpointParts, TokenEndpoint, Trace, Verdict};

@@ -15,6 +15,7 @@ use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::Pace;
 use super::{Authorities, claims, cloud};
 use crate::http;
+use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
 use crate::settings::Timing;
@@ -74,11 +75,22 @@ pub struct Trace {
 /// The token endpoints of all clouds.
 #[derive(Debug)]
 pub struct TokenEndpoint {
-    http: reqwest::Client,
-    authorities: Authorities,
+    parts: EndpointParts,
     time_out: Duration,
     pace: Pace,
-    metrics: Arc<Metrics>,
+}
+
+/// What the token endpoints are made of.
+#[derive(Clone, Debug)]
+pub struct EndpointParts {
+    /// A client made by [`http::client`].
+    pub http: reqwest::Client,
+    /// The address of each cloud.
+    pub authorities: Authorities,
+    /// Asked before each call.
+    pub leadership: Leadership,
+    /// Where calls are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 #[derive(Deserialize)]
@@ -89,35 +101,37 @@ struct TokenBody {
 // === impl TokenEndpoint ===
 
 impl TokenEndpoint {
-    /// Over a client made by [`http::client`].
-    pub fn new(
-        http: reqwest::Client,
-        authorities: Authorities,
-        timing: &Timing,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { http, authorities, time_out: timing.token_call, pace: Pace::new(timing), metrics }
+    /// From its parts.
+    pub fn new(parts: EndpointParts, timing: &Timing) -> Self {
+        Self { parts, time_out: timing.token_call, pace: Pace::new(timing) }
     }
 
     /// Asks for a token for Graph and drops it: a token proves tenant, client and secret, nothing else.
-    pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Verdict {
+    /// Only a leader asks.
+    pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {
+        self.parts.leadership.admit(self.time_out)?;
         if let Err(wait) = self.pace.admit(app.tenant, app.client) {
             let trace = Trace {
                 failure: Some("tried too often; held back by the operator".into()),
                 ..Trace::default()
             };
-            return Verdict::NotIssued { diagnosis: Diagnosis::Throttled, retry_after: Some(wait), trace };
+            return Ok(Verdict::NotIssued {
+                diagnosis: Diagnosis::Throttled,
+                retry_after: Some(wait),
+                trace,
+            });
         }
         let started = Instant::now();
         let verdict = self.ask(app, secret).await;
-        self.metrics.remote_request("microsoft", "token", verdict.outcome(), started.elapsed());
-        verdict
+        self.parts.metrics.remote_request("microsoft", "token", verdict.outcome(), started.elapsed());
+        Ok(verdict)
     }
 
     async fn ask(&self, app: App<'_>, secret: &SecretText) -> Verdict {
-        let url = format!("{}/{}/oauth2/v2.0/token", self.authorities.of(app.cloud), app.tenant);
+        let url = format!("{}/{}/oauth2/v2.0/token", self.parts.authorities.of(app.cloud), app.tenant);
         let request_id = request_id();
         let request = self
+            .parts
             .http
             .post(url)
             .timeout(self.time_out)
@@ -220,7 +234,38 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::leadership::testing::clock;
+
+    #[tokio::test]
+    async fn only_a_leader_asks_and_only_what_ends_in_time() {
+        let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = format!("http://{}", listener.local_addr().unwrap());
+        let leadership = Leadership::none(clock, Duration::from_secs(5));
+        let parts = EndpointParts {
+            http: reqwest::Client::new(),
+            authorities: Authorities::new(authority.parse().unwrap()),
+            leadership: leadership.clone(),
+            metrics: Arc::default(),
+        };
+        let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD);
+        let tenant = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap();
+        let client = "e1c6ac69-480e-4a17-9b85-3467967bd179".parse().unwrap();
+        let app = App { cloud: Cloud::Global, tenant: &tenant, client: &client };
+        let secret = SecretText::new("s3cret".into());
+        for left in [0, 19] {
+            leadership.extend(clock() + Duration::from_secs(left));
+            assert_eq!(endpoint.prove(app, &secret).await, Err(NotLeading), "{left} s are left");
+        }
+        leadership.extend(clock() + Duration::from_secs(30));
+        tokio::select! {
+            connected = listener.accept() => assert!(connected.is_ok()),
+            ended = endpoint.prove(app, &secret) => panic!("it is sent: {ended:?}"),
+        }
+    }
 
     #[test]
     fn a_secret_is_encoded_exactly_once() {

@@ -71,6 +71,8 @@ pub struct Timing {
     pub renew_deadline: Duration,
     /// Between two attempts to renew or take the lease.
     pub lease_retry: Duration,
+    /// One request for the lease; several fit into the renew deadline.
+    pub lease_call: Duration,
     /// How long work may take to end after SIGTERM.
     pub shutdown: Duration,
     /// What a pass may at most take to write down a registration that exists at Woodpecker.
@@ -150,6 +152,7 @@ impl Timing {
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
         lease_retry: Duration::from_secs(5),
+        lease_call: Duration::from_secs(15),
         shutdown: Duration::from_secs(50),
         record: Duration::from_mins(1),
     };
@@ -190,6 +193,7 @@ impl Timing {
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),
             lease_retry: by(self.lease_retry),
+            lease_call: by(self.lease_call),
             shutdown: by(self.shutdown),
             record: by(self.record),
         }

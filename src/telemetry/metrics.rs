@@ -34,6 +34,7 @@ pub struct Metrics {
     lane_waiting: Family<LaneLabels, Gauge>,
     lane_in_flight: Gauge,
     lane_wait_seconds: Histogram,
+    leads: Family<LeaseLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -73,6 +74,11 @@ struct OrphanLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct LaneLabels {
     class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LeaseLabels {
+    name: String,
 }
 
 // === impl Metrics ===
@@ -139,6 +145,12 @@ impl Metrics {
             "How long a request to Woodpecker waited for its grant",
             lane_wait_seconds.clone(),
         );
+        let leads = Family::default();
+        registry.register(
+            "leader_election_master_status",
+            "Whether this replica leads, by lease",
+            leads.clone(),
+        );
         registry.register(
             "mgc_build",
             "Version of the operator",
@@ -157,6 +169,7 @@ impl Metrics {
             lane_waiting,
             lane_in_flight,
             lane_wait_seconds,
+            leads,
         }
     }
 
@@ -201,6 +214,11 @@ impl Metrics {
     /// A watch reported an error.
     pub fn watch_error(&self, kind: &'static str) {
         self.watch_errors.get_or_create(&WatchLabels { kind }).inc();
+    }
+
+    /// Whether this replica holds the lease of that name.
+    pub fn leads(&self, lease: &str, leads: bool) {
+        self.leads.get_or_create(&LeaseLabels { name: lease.to_owned() }).set(leads.into());
     }
 
     /// A credential was left behind at its destination.

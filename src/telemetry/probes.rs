@@ -33,7 +33,7 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct ReadinessState {
     pending: BTreeMap<String, String>,
-    notes: Vec<String>,
+    notes: BTreeMap<String, String>,
 }
 
 /// A socket that is bound and not yet served.
@@ -62,9 +62,14 @@ impl Readiness {
         self.lock().pending.remove(name);
     }
 
-    /// Adds a line that is shown whether ready or not.
-    pub fn note(&self, note: impl Into<String>) {
-        self.lock().notes.push(note.into());
+    /// Shows a line whether ready or not, in place of the last one of that name.
+    pub fn note(&self, name: &str, note: impl Into<String>) {
+        self.lock().notes.insert(name.to_owned(), note.into());
+    }
+
+    /// Shows the line of that name no more.
+    pub fn forget_note(&self, name: &str) {
+        self.lock().notes.remove(name);
     }
 
     /// Whether nothing is waited for, and the text that `/readyz` shows.
@@ -73,7 +78,7 @@ impl Readiness {
         let ready = state.pending.is_empty();
         let first = if ready { "ready\n" } else { "not ready\n" }.to_owned();
         let pending = state.pending.iter().map(|(name, why)| format!("waiting for {name}: {why}\n"));
-        let notes = state.notes.iter().map(|note| format!("note: {note}\n"));
+        let notes = state.notes.values().map(|note| format!("note: {note}\n"));
         (ready, std::iter::once(first).chain(pending).chain(notes).collect())
     }
 
@@ -140,7 +145,8 @@ mod tests {
     fn readiness_names_what_is_pending() {
         let readiness = Readiness::default();
         readiness.wait_for("crds", "apply crds/ to the cluster");
-        readiness.note("time runs 60 times faster");
+        readiness.note("time", "time runs 30 times faster");
+        readiness.note("time", "time runs 60 times faster");
         let (ready, text) = readiness.report();
         assert!(!ready);
         assert_eq!(
@@ -149,5 +155,7 @@ mod tests {
         );
         readiness.arrived("crds");
         assert_eq!(readiness.report(), (true, "ready\nnote: time runs 60 times faster\n".into()));
+        readiness.forget_note("time");
+        assert_eq!(readiness.report(), (true, "ready\n".into()));
     }
 }

@@ -130,7 +130,7 @@ impl RemoteAccount {
             Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Malformed(_)) => {
                 Some(Signal::Failed)
             }
-            Err(ApiError::Lane(_) | ApiError::Body(_)) => None,
+            Err(ApiError::Lane(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => None,
         };
         if let Some(signal) = signal {
             self.lane.heed(signal);

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::error::ApiError;
 use super::wire::{self, Credential, NewCredential, SecretUpdate};
 use crate::http;
+use crate::leadership::Leadership;
 use crate::secret::SecretText;
 use crate::settings::BaseUrl;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct ClientParts {
     pub api_key: SecretText,
     /// Total time of one call.
     pub time_out: Duration,
+    /// Asked before each call.
+    pub leadership: Leadership,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -131,6 +134,7 @@ impl Client {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<(u16, Vec<u8>), ApiError> {
+        self.parts.leadership.admit(self.parts.time_out)?;
         let started = Instant::now();
         let result = send(request).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
@@ -163,5 +167,39 @@ async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
         Ok((status, body))
     } else {
         Err(ApiError::from_answer(status, &body, retry_after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::leadership::testing::clock;
+
+    #[tokio::test]
+    async fn only_a_leader_sends_and_only_what_ends_in_time() {
+        let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let leadership = Leadership::none(clock, Duration::from_secs(5));
+        let client = Client::new(ClientParts {
+            http: reqwest::Client::new(),
+            base_url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
+            company_id: None,
+            api_key: SecretText::new("key".into()),
+            time_out: Duration::from_secs(45),
+            leadership: leadership.clone(),
+            metrics: Arc::default(),
+        });
+        for left in [0, 49] {
+            leadership.extend(clock() + Duration::from_secs(left));
+            assert!(matches!(client.list().await, Err(ApiError::NotLeading(_))), "{left} s are left");
+            assert!(matches!(client.delete(1).await, Err(ApiError::NotLeading(_))), "{left} s are left");
+        }
+        leadership.extend(clock() + Duration::from_secs(60));
+        tokio::select! {
+            connected = listener.accept() => assert!(connected.is_ok()),
+            ended = client.list() => panic!("it is sent: {ended:?}"),
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::lane::LaneClosed;
+use crate::leadership::NotLeading;
 
 /// A request that did not do what it should, or may not have.
 #[derive(Debug, Error)]
@@ -14,6 +15,9 @@ pub enum ApiError {
     /// The account's lane did not let it in.
     #[error(transparent)]
     Lane(#[from] LaneClosed),
+    /// It is the leader's to send it.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     /// No connection could be made.
     #[error("failed to connect to Woodpecker")]
     NotSent(#[source] reqwest::Error),
@@ -94,6 +98,7 @@ impl ApiError {
     pub fn certainty(&self) -> Certainty {
         match self {
             Self::Lane(_)
+            | Self::NotLeading(_)
             | Self::NotSent(_)
             | Self::Unauthorized(_)
             | Self::NotFound
@@ -108,6 +113,7 @@ impl ApiError {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Lane(_) => "not_admitted",
+            Self::NotLeading(_) => "not_leading",
             Self::NotSent(_) => "not_sent",
             Self::Lost(_) => "lost",
             Self::Unauthorized(_) => "unauthorized",

@@ -10,6 +10,7 @@ mod converges;
 mod deletes;
 mod drifts;
 mod forgets;
+mod leads;
 mod microsoft;
 mod network;
 mod never_leaks;

@@ -40,6 +40,10 @@ fn help_names_every_flag_with_its_environment_variable() {
         "--log-format",
         "--time-scale",
         "--keyring-secret",
+        "--leader-elect",
+        "GCO_LEADER_ELECT",
+        "--leader-election-lease",
+        "GCO_LEADER_ELECTION_LEASE",
     ] {
         assert!(help.contains(word), "{word} is missing in:\n{help}");
     }
@@ -58,6 +62,8 @@ fn a_bad_flag_is_named_with_its_cure() {
         (vec!["run", "--propagation-window", "24h1s"], "--propagation-window", "at most 24h"),
         (vec!["run", "--propagation-window", "99999999h"], "--propagation-window", "such as 20m"),
         (vec!["run", "--time-scale", "0"], "--time-scale", "1..="),
+        (vec!["run", "--leader-election-lease", "My_Lease"], "--leader-election-lease", "lower case"),
+        (vec!["run", "--leader-elect=perhaps"], "--leader-elect", "true, false"),
         (vec!["walk"], "walk", "--help"),
     ] {
         let (code, _, error) = run(&args);
@@ -249,6 +255,8 @@ async fn a_lost_api_server_is_survived() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     crate::stage::prepare(cluster).await;
     let mut stage = Stage::on(cluster).await;
+    // A leader would end after so long.
+    stage.extra_args.push("--leader-elect=false".to_owned());
     stage.start_operator().await;
     stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     stage.account("agency", json!({})).await;

@@ -183,13 +183,10 @@ impl Stage {
 
     /// Asks the operator's own HTTP server.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let address = self.log().lines().find_map(|line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            (line["message"] == "serving probes and metrics")
-                .then(|| line["address"].as_str().map(str::to_owned))?
-        });
-        let Some(address) = address else { return (0, "not serving yet".into()) };
-        http_get(&address, path).await.unwrap_or_else(|error| (0, error.to_string()))
+        match &self.operator {
+            Some(operator) => ask(operator, path).await,
+            None => (0, "no operator runs".into()),
+        }
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -255,6 +252,7 @@ impl Stage {
         let keyring = "graph-credential-operator-keyring";
         let mut rules = json!([
             {"apiGroups": ["graph-credentials.io", "events.k8s.io"], "resources": all, "verbs": all},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
             {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [keyring], "verbs": ["get"]}
         ]);
@@ -374,13 +372,14 @@ impl Stage {
         self.woodpecker.credentials("agency")
     }
 
-    /// Every status write of the operator in this namespace since the mark.
+    /// Every write of the operator in this namespace since the mark, its lease aside.
     pub fn status_writes(&self, mark: kit::cluster::AuditMark) -> Vec<String> {
         let entries = self.cluster.audit_since(mark).expect("the audit log can be read");
         entries
             .into_iter()
             .filter(|entry| entry.user == User::Operator.name() && entry.is_write())
             .filter(|entry| entry.namespace.as_deref() == Some(&self.namespace))
+            .filter(|entry| entry.resource != "leases")
             .map(|entry| {
                 format!("{} {} {:?} {:?}", entry.verb, entry.resource, entry.subresource, entry.name)
             })
@@ -405,6 +404,17 @@ impl Stage {
         let api: Api<Namespace> = Api::all(self.client.clone());
         api.delete(&self.namespace, &DeleteParams::default()).await.expect("the namespace can be deleted");
     }
+}
+
+/// Asks the HTTP server of an operator.
+pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
+    let address = operator.log().lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "serving probes and metrics")
+            .then(|| line["address"].as_str().map(str::to_owned))?
+    });
+    let Some(address) = address else { return (0, "not serving yet".into()) };
+    http_get(&address, path).await.unwrap_or_else(|error| (0, error.to_string()))
 }
 
 async fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {

@@ -51,6 +51,7 @@ pub(super) async fn open(
         company_id: object.spec.company_id,
         api_key,
         time_out: context.rules.timing.woodpecker_call,
+        leadership: context.leadership.clone(),
         metrics: context.metrics.clone(),
     });
     Ok(Ok(Arc::new(RemoteAccount::new(client, &accounts.lanes, &accounts.listings))))

@@ -41,7 +41,10 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         }
     };
     let listed = match &opened {
-        Ok(remote) => Some(list(context, &object, &name, remote).await),
+        Ok(remote) => match list(context, &object, &name, remote).await {
+            Err(ApiError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
+            listed => Some(listed),
+        },
         Err(_) => None,
     };
     let mut findings = Findings::default();
@@ -227,9 +230,10 @@ async fn write(
     if report.status == before && object.status.is_some() {
         return Ok(());
     }
-    match apply::<WoodpeckerAccount>(api, object, &report.status).await {
+    match apply::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
         Ok(_) | Err(ApplyError::Gone) => {}
         Err(ApplyError::Conflict) => return Err(PassError::Conflict),
+        Err(ApplyError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
         Err(ApplyError::Encode(error)) => return Err(PassError::Encode(error)),
         Err(ApplyError::Kube(error)) => return Err(PassError::WriteStatus(error)),
     }
@@ -257,7 +261,7 @@ impl Verdict {
             ApiError::Throttled(_) | ApiError::Lane(_) => Self::Postponed(
                 "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),
             ),
-            ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_) => Self::Unreachable(
+            ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_) => Self::Unreachable(
                 "Woodpecker could not be reached or had a failure; the operator tries again. If it lasts, check the operator's way out to the internet".into(),
             ),
         }

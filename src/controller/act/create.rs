@@ -52,6 +52,8 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     let earlier = gathered.observed.status.pending.clone();
     let token = earlier.as_ref().map_or_else(token, |earlier| Ok(earlier.token.clone()))?;
     let Some(pending) = pending(&gathered.observed, &token, earlier) else { return Ok(Step::Done) };
+    // Nothing is written down for a request that may not be sent any more.
+    context.leadership.admit(context.rules.timing.longest_call())?;
     let mut intent = gathered.observed.status.clone();
     intent.pending = Some(pending);
     if status::write_intent(context, &mut gathered.observed, intent).await? == Written::ObjectGone {

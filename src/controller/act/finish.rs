@@ -26,6 +26,7 @@ pub(super) async fn set_finalizer(
     gathered: &mut Gathered,
     wanted: bool,
 ) -> Result<Step, PassError> {
+    context.leadership.admit_write()?;
     let object = &gathered.observed.object;
     let mut finalizers = object.finalizers().to_vec();
     finalizers.retain(|finalizer| finalizer != FINALIZER);

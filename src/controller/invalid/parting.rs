@@ -53,6 +53,7 @@ pub(super) async fn let_go(
     let patch = json!({"metadata": {
         "resourceVersion": live.metadata.resource_version, "finalizers": finalizers
     }});
+    context.leadership.admit_write()?;
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => {}
         Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(true),

@@ -64,6 +64,8 @@ impl Scene {
         let process = Process::builder(operator)
             .env("KUBECONFIG", cluster.kubeconfig_path())
             .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
+            // It has no rival, and whoever suspends the machine finds it at work afterwards.
+            .args(["--leader-elect=false"])
             .args(["--operator-namespace", "default", "--microsoft-authority", &entra.url()])
             .args(["--woodpecker-base-url", &woodpecker.base_url()])
             .args(["--time-scale", TIME_SCALE, "--propagation-window", PROPAGATION_WINDOW])

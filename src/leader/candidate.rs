@@ -1,0 +1,100 @@
+//! Standing by until the lease can be taken.
+
+use tokio_util::sync::CancellationToken;
+
+use super::lease::LeaseError;
+use super::tenure::Tenure;
+use super::{Election, ElectionParts, Turn};
+use crate::telemetry::logs::chain;
+use crate::telemetry::probes::Readiness;
+
+/// What readiness waits for until the lease was looked at. Who leads is no condition of it.
+pub const GATE: &str = "leader election";
+
+/// The name of the note by which readiness tells who leads.
+const NOTE: &str = "standby";
+
+/// A replica that wants to lead.
+pub struct Candidate {
+    election: Election,
+    readiness: Readiness,
+    /// Whether it ever saw another replica lead.
+    stood_by: bool,
+}
+
+/// What was last told, so that it is told once.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Standby(String),
+    Failure(String),
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    /// Fails only where the system gives no randomness.
+    pub fn new(parts: ElectionParts, readiness: Readiness) -> Result<Self, getrandom::Error> {
+        readiness.wait_for(GATE, "the lease was not looked at yet");
+        Ok(Self { election: Election::new(parts)?, readiness, stood_by: false })
+    }
+
+    /// Returns once this replica leads; nothing where it is told to stop before.
+    ///
+    /// [`GATE`] stays in place where it leads: the caller first names what a leader is to wait for.
+    pub async fn campaign(mut self, stop: &CancellationToken) -> Option<Tenure> {
+        let call = self.election.timing.lease_call;
+        let mut told = Told::Nothing;
+        loop {
+            let looked = stop.run_until_cancelled(self.election.look(call)).await?;
+            // A write is not cut off: it could take effect, and nobody would hold what it took.
+            let turn = match looked {
+                Ok(()) => self.election.advance(false, call).await,
+                Err(error) => Err(error),
+            };
+            match turn {
+                Ok(Turn::Ours { since }) => {
+                    self.readiness.forget_note(NOTE);
+                    tracing::info!(
+                        lease = self.election.lease.name(),
+                        identity = self.election.identity,
+                        "leading: this replica holds the lease"
+                    );
+                    self.election.metrics.leads(self.election.lease.name(), true);
+                    return Some(Tenure::new(self.election, since));
+                }
+                Ok(Turn::Theirs { holder } | Turn::Lost { holder }) => self.stand_by(holder, &mut told),
+                Err(error) => self.complain(&error, &mut told),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(self.election.timing.lease_retry)).await?;
+        }
+    }
+
+    fn stand_by(&mut self, holder: String, told: &mut Told) {
+        let standby = Told::Standby(holder);
+        let Told::Standby(holder) = &standby else { return };
+        if *told != standby {
+            tracing::info!(lease = self.election.lease.name(), holder, "standby: another replica leads");
+            self.readiness.note(NOTE, format!("standby: {holder} leads"));
+            self.readiness.arrived(GATE);
+            self.stood_by = true;
+        }
+        *told = standby;
+    }
+
+    fn complain(&self, error: &LeaseError, told: &mut Told) {
+        // Another replica was faster: the next look tells which.
+        if matches!(error, LeaseError::Conflict(_)) {
+            return;
+        }
+        let text = error.to_string();
+        if !self.stood_by {
+            self.readiness.wait_for(GATE, text.clone());
+        }
+        let failure = Told::Failure(text);
+        if *told != failure {
+            tracing::warn!(error = chain(error), "the lease cannot be looked at or taken; trying again");
+        }
+        *told = failure;
+    }
+}

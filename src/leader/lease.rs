@@ -1,0 +1,79 @@
+//! Requests for the lease, each within a bound. A write is always a replace under the version that was read.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use thiserror::Error;
+
+/// Why the lease could not be read or written.
+#[derive(Debug, Error)]
+pub enum LeaseError {
+    /// The API server did not give it.
+    #[error("failed to read Lease {0}: the operator needs the right to get it")]
+    Read(String, #[source] kube::Error),
+    /// The API server did not take it.
+    #[error("failed to write Lease {0}: the operator needs the rights to create and update it")]
+    Write(String, #[source] kube::Error),
+    /// Somebody else wrote it meanwhile.
+    #[error("somebody else wrote Lease {0} meanwhile")]
+    Conflict(String),
+    /// No answer came in time. It may have been written.
+    #[error("the API server did not answer a request for Lease {0} within {1:?}")]
+    Slow(String, Duration),
+}
+
+/// The Lease object in the operator's namespace.
+pub(super) struct LeaseApi {
+    api: Api<Lease>,
+    namespace: String,
+    name: String,
+}
+
+// === impl LeaseApi ===
+
+impl LeaseApi {
+    pub(super) fn new(client: Client, namespace: &str, name: &str) -> Self {
+        let api = Api::namespaced(client, namespace);
+        Self { api, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The lease as it is; nothing where there is none.
+    pub(super) async fn read(&self, bound: Duration) -> Result<Option<Lease>, LeaseError> {
+        let read = self.within(bound, self.api.get_opt(&self.name)).await?;
+        read.map_err(|error| LeaseError::Read(self.place(), error))
+    }
+
+    /// Writes it at the resource version that it carries, or makes it where it carries none.
+    pub(super) async fn write(&self, mut lease: Lease, bound: Duration) -> Result<Lease, LeaseError> {
+        lease.metadata.name = Some(self.name.clone());
+        let params = PostParams::default();
+        let written = if lease.metadata.resource_version.is_some() {
+            self.within(bound, self.api.replace(&self.name, &params, &lease)).await?
+        } else {
+            self.within(bound, self.api.create(&params, &lease)).await?
+        };
+        written.map_err(|error| match error {
+            // It changed, or somebody else made it first.
+            kube::Error::Api(answer) if answer.code == 409 => LeaseError::Conflict(self.place()),
+            error => LeaseError::Write(self.place(), error),
+        })
+    }
+
+    async fn within<T>(
+        &self,
+        bound: Duration,
+        request: impl Future<Output = T> + Send,
+    ) -> Result<T, LeaseError> {
+        tokio::time::timeout(bound, request).await.map_err(|_| LeaseError::Slow(self.place(), bound))
+    }
+
+    fn place(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}

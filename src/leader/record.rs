@@ -1,0 +1,219 @@
+//! PURE: what a replica does about the lease, and what it writes into it. The protocol is client-go's
+//! (`k8s.io/client-go/tools/leaderelection`), so that its tools understand the lease.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+/// The lease as it was last seen.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    /// The object.
+    pub(super) lease: Lease,
+    /// Since when, by our own clock, nobody has changed what it says.
+    pub(super) since: Duration,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// There is no lease: make it ours.
+    Create,
+    /// Nobody holds it any more: make it ours.
+    Acquire,
+    /// It is ours: keep it.
+    Renew,
+    /// Another replica holds it.
+    Wait {
+        /// Who.
+        holder: String,
+    },
+    /// It was ours, and is not any more.
+    Lost {
+        /// Who holds it now; nobody where it is empty.
+        holder: String,
+    },
+}
+
+/// What the replica `identity` does at the moment `now`.
+///
+/// Another's lease counts from when we first saw its present content: the times in it are by a clock that
+/// is not ours. `own_lease` stands in for a duration that the lease does not tell.
+pub(super) fn next_move(
+    identity: &str,
+    leads: bool,
+    seen: Option<&Sighting>,
+    own_lease: Duration,
+    now: Duration,
+) -> Move {
+    let Some(seen) = seen else { return Move::Create };
+    let holder = seen.holder();
+    match holder {
+        // Not leading, it is ours where an earlier write took effect and its answer was lost.
+        _ if holder == identity => Move::Renew,
+        _ if leads => Move::Lost { holder: holder.to_owned() },
+        "" => Move::Acquire,
+        _ if now < seen.since.saturating_add(seen.duration().unwrap_or(own_lease)) => {
+            Move::Wait { holder: holder.to_owned() }
+        }
+        _ => Move::Acquire,
+    }
+}
+
+/// The lease's content that makes or keeps it ours.
+pub(super) fn held(before: Option<&LeaseSpec>, identity: &str, lease: Duration, now: Timestamp) -> LeaseSpec {
+    let before = before.cloned().unwrap_or_default();
+    let is_ours = before.holder_identity.as_deref() == Some(identity);
+    let transitions = match before.lease_transitions {
+        Some(count) if is_ours => count,
+        Some(count) => count.saturating_add(1),
+        None => 0,
+    };
+    let acquired = before.acquire_time.clone().filter(|_| is_ours);
+    LeaseSpec {
+        acquire_time: Some(acquired.unwrap_or(MicroTime(now))),
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: Some(seconds(lease)),
+        lease_transitions: Some(transitions),
+        renew_time: Some(MicroTime(now)),
+        ..before
+    }
+}
+
+/// The lease's content that lets go of it: the next to look takes it, as after client-go's `ReleaseOnCancel`.
+pub(super) fn released(before: &LeaseSpec, now: Timestamp) -> LeaseSpec {
+    LeaseSpec {
+        acquire_time: Some(MicroTime(now)),
+        holder_identity: Some(String::new()),
+        lease_duration_seconds: Some(1),
+        renew_time: Some(MicroTime(now)),
+        ..before.clone()
+    }
+}
+
+/// Whole seconds, rounded up: others must not take for over what we take for valid.
+fn seconds(lease: Duration) -> i32 {
+    let whole = lease.as_secs().saturating_add(u64::from(lease.subsec_nanos() > 0));
+    i32::try_from(whole).unwrap_or(i32::MAX).max(1)
+}
+
+// === impl Sighting ===
+
+impl Sighting {
+    /// What was seen `before` still holds where the content is the same; what else changed says nothing of
+    /// the holder.
+    pub(super) fn of(lease: Lease, before: Option<Self>, now: Duration) -> Self {
+        let since =
+            before.filter(|before| before.lease.spec == lease.spec).map_or(now, |before| before.since);
+        Self { lease, since }
+    }
+
+    /// Who holds it; empty for nobody.
+    pub(super) fn holder(&self) -> &str {
+        self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        let seconds = self.lease.spec.as_ref()?.lease_duration_seconds?;
+        u64::try_from(seconds).ok().map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(90);
+    const SEEN: Duration = Duration::from_hours(1);
+
+    fn lease(spec: &serde_json::Value) -> Lease {
+        serde_json::from_value(json!({"metadata": {"name": "x", "resourceVersion": "7"}, "spec": spec}))
+            .unwrap()
+    }
+
+    fn sighting(spec: &serde_json::Value) -> Sighting {
+        Sighting::of(lease(spec), None, SEEN)
+    }
+
+    fn moves(leads: bool, spec: &serde_json::Value, after: u64) -> Move {
+        next_move("us", leads, Some(&sighting(spec)), LEASE, SEEN + Duration::from_secs(after))
+    }
+
+    #[test]
+    fn a_replica_that_does_not_lead_takes_only_what_nobody_holds() {
+        let wait = || Move::Wait { holder: "them".into() };
+        let theirs = json!({"holderIdentity": "them", "leaseDurationSeconds": 30});
+        let endless = json!({"holderIdentity": "them"});
+        // An old renewTime says nothing: its clock may be slow.
+        let old = json!({"holderIdentity": "them", "leaseDurationSeconds": 30, "renewTime": "2001-01-01T00:00:00.000000Z"});
+        for (spec, after, expected) in [
+            (&theirs, 0, wait()),
+            (&theirs, 29, wait()),
+            (&theirs, 30, Move::Acquire),
+            (&old, 29, wait()),
+            (&endless, 89, wait()),
+            (&endless, 90, Move::Acquire),
+            (&json!({"holderIdentity": "", "leaseDurationSeconds": 30}), 0, Move::Acquire),
+            (&json!({"leaseDurationSeconds": 30}), 0, Move::Acquire),
+            (&json!({"holderIdentity": "us", "leaseDurationSeconds": 30}), 0, Move::Renew),
+        ] {
+            assert_eq!(moves(false, spec, after), expected, "{spec} after {after} s");
+        }
+        assert_eq!(next_move("us", false, None, LEASE, SEEN), Move::Create);
+    }
+
+    #[test]
+    fn a_leader_keeps_its_own_and_never_takes_anothers() {
+        let lost = |holder: &str| Move::Lost { holder: holder.into() };
+        for (spec, expected) in [
+            (json!({"holderIdentity": "us", "leaseDurationSeconds": 90}), Move::Renew),
+            (json!({"holderIdentity": "them", "leaseDurationSeconds": 1}), lost("them")),
+            (json!({"holderIdentity": "", "leaseDurationSeconds": 1}), lost("")),
+        ] {
+            assert_eq!(moves(true, &spec, 1000), expected, "{spec}");
+        }
+        assert_eq!(next_move("us", true, None, LEASE, SEEN), Move::Create, "somebody removed it");
+    }
+
+    #[test]
+    fn a_lease_counts_from_when_its_content_was_first_seen() {
+        let first = sighting(&json!({"holderIdentity": "them", "renewTime": "2026-01-01T00:00:00.000000Z"}));
+        let later = SEEN + Duration::from_secs(50);
+        let mut labelled = first.lease.clone();
+        labelled.metadata.resource_version = Some("8".into());
+        assert_eq!(Sighting::of(labelled, Some(first.clone()), later).since, SEEN);
+        let renewed = lease(&json!({"holderIdentity": "them", "renewTime": "2026-01-01T00:00:01.000000Z"}));
+        assert_eq!(Sighting::of(renewed, Some(first), later).since, later);
+    }
+
+    #[test]
+    fn what_is_written_is_what_client_go_would_write() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let new = held(None, "us", Duration::from_millis(4500), now);
+        assert_eq!(
+            serde_json::to_value(&new).unwrap(),
+            json!({"holderIdentity": "us", "leaseDurationSeconds": 5, "leaseTransitions": 0,
+                "acquireTime": "2026-01-01T00:00:00.000000Z", "renewTime": "2026-01-01T00:00:00.000000Z"})
+        );
+        let later: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
+        let renewed = held(Some(&new), "us", LEASE, later);
+        assert_eq!((renewed.lease_transitions, &renewed.acquire_time), (Some(0), &new.acquire_time));
+        assert_eq!(renewed.renew_time, Some(MicroTime(later)));
+        let taken = held(Some(&renewed), "them", LEASE, later);
+        assert_eq!((taken.lease_transitions, taken.acquire_time.clone()), (Some(1), Some(MicroTime(later))));
+        let free = released(&taken, later);
+        assert_eq!((free.holder_identity.as_deref(), free.lease_duration_seconds), (Some(""), Some(1)));
+        assert_eq!(free.lease_transitions, Some(1));
+    }
+
+    #[test]
+    fn seconds_are_rounded_up_and_never_none() {
+        for (lease, expected) in [(90_000, 90), (4500, 5), (450, 1), (0, 1)] {
+            assert_eq!(seconds(Duration::from_millis(lease)), expected);
+        }
+    }
+}
