@@ -30,17 +30,43 @@ pub struct RemoteAccount {
     listing: Listing,
 }
 
+// === impl RemoteIdentity ===
+
+impl RemoteIdentity {
+    /// Whether both are reached with the same API key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
 // === impl RemoteAccount ===
 
 impl RemoteAccount {
-    /// Over that client, in the lane of its address and key.
-    pub fn new(client: Client, lanes: &Lanes, listings: &Listings) -> Self {
+    /// Over that client, in the lane of its address and key, or in one of its company's own where the vendor
+    /// is known to tell its companies apart.
+    pub fn new(client: Client, lanes: &Lanes, listings: &Listings, is_company_honoured: bool) -> Self {
         let parts = client.parts();
         let key = lanes.digest(&parts.api_key);
-        let lane = lanes.lane(&parts.base_url, key);
+        let lane = lanes.lane(&parts.base_url, key, parts.company_id.filter(|_| is_company_honoured));
         let identity = RemoteIdentity { base_url: parts.base_url.clone(), company_id: parts.company_id, key };
         let listing = listings.of(&identity);
         Self { client, lane, identity, listing }
+    }
+
+    /// Over that client, and otherwise one with another account that is known to be the same remote one.
+    pub fn sharing(client: Client, other: &Self) -> Self {
+        let (lane, identity) = (other.lane.clone(), other.identity.clone());
+        Self { client, lane, identity, listing: other.listing.clone() }
+    }
+
+    /// Whether it is made of the same parts, in the same lane.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.client.parts(), other.client.parts());
+        ours.base_url == theirs.base_url
+            && ours.company_id == theirs.company_id
+            && ours.api_key == theirs.api_key
+            && self.identity == other.identity
+            && self.lane.is(&other.lane)
     }
 
     /// By what it is known.
@@ -140,5 +166,19 @@ impl RemoteAccount {
             self.listing.forget();
         }
         result
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Identities for the tests of other rooms.
+
+    use super::RemoteIdentity;
+    use crate::woodpecker::lane::KeyDigest;
+
+    /// One behind the key of that number.
+    pub(crate) fn identity(key: u8, company_id: Option<i64>) -> RemoteIdentity {
+        let base_url = "https://a.example".parse().unwrap();
+        RemoteIdentity { base_url, company_id, key: KeyDigest::of_number(key) }
     }
 }

@@ -4,7 +4,7 @@
 //! wants to send one asks for a grant. Two are out at a time: one whose request is under way, and one that
 //! gets ready meanwhile. Who gets none leaves a ticket and is called when its turn comes; it holds nothing
 //! until then. A lane belongs to base URL and API key: accounts that differ in the company id alone share
-//! one, since the vendor does not say that these endpoints honour the id.
+//! one until the vendor is seen to honour the id, for it does not say that these endpoints do.
 
 mod queue;
 
@@ -72,8 +72,11 @@ pub struct Lanes {
     digest_key: [u8; 32],
     rules: Rules,
     call: Call,
-    open: Mutex<HashMap<(BaseUrl, KeyDigest), Weak<Shared>>>,
+    open: Mutex<HashMap<LaneKey, Weak<Shared>>>,
 }
+
+/// Address, key, and the company where companies are told apart.
+type LaneKey = (BaseUrl, KeyDigest, Option<i64>);
 
 /// What holds for all lanes.
 #[derive(Clone)]
@@ -168,11 +171,11 @@ impl Lanes {
         KeyDigest(mac.finalize().into_bytes().into())
     }
 
-    /// The lane of that address and key, made where there is none.
-    pub fn lane(&self, base_url: &BaseUrl, digest: KeyDigest) -> Lane {
+    /// The lane of that address, key and company, made where there is none.
+    pub fn lane(&self, base_url: &BaseUrl, digest: KeyDigest, company: Option<i64>) -> Lane {
         let mut lanes = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.retain(|_, lane| lane.strong_count() > 0);
-        let key = (base_url.clone(), digest);
+        let key = (base_url.clone(), digest, company);
         if let Some(lane) = lanes.get(&key).and_then(Weak::upgrade) {
             return Lane(lane);
         }
@@ -417,6 +420,14 @@ impl Drop for Turn {
 }
 
 // === impl KeyDigest ===
+
+#[cfg(test)]
+impl KeyDigest {
+    /// Some digest or other.
+    pub(crate) fn of_number(number: u8) -> Self {
+        Self([number; 32])
+    }
+}
 
 impl std::fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

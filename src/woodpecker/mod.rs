@@ -13,3 +13,6 @@ pub use self::error::{ApiError, Certainty};
 pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Lanes, Owner, OwnerKind, Ticket, Turn};
 pub use self::listing::{Entry, Listings, mark};
 pub use self::wire::{Credential, NewCredential, SecretUpdate, rfc3339};
+
+#[cfg(test)]
+pub(crate) use self::account::testing;

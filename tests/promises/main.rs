@@ -4,6 +4,7 @@
 
 mod accounts;
 mod adopts;
+mod agencies;
 mod broken;
 mod command_line;
 mod converges;

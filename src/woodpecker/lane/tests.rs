@@ -18,7 +18,7 @@ fn lanes(stop: CancellationToken) -> (Lanes, Called) {
 }
 
 fn lane_of(lanes: &Lanes, key: &str) -> Lane {
-    lanes.lane(&"https://a.example".parse().unwrap(), lanes.digest(&SecretText::new(key.into())))
+    lanes.lane(&"https://a.example".parse().unwrap(), lanes.digest(&SecretText::new(key.into())), None)
 }
 
 fn lane() -> (Lane, Called) {
