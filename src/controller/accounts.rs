@@ -22,14 +22,13 @@ use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Entry, Lanes, Listings, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Commons, Entry, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
 pub struct Accounts {
     http: reqwest::Client,
-    lanes: Lanes,
-    listings: Listings,
+    commons: Commons,
     allowed_base_urls: Vec<BaseUrl>,
     served: Vec<Scope>,
     known: Mutex<HashMap<AccountName, Known>>,
@@ -112,14 +111,13 @@ impl Accounts {
     /// None known yet. `http` is made by [`crate::http::client`]; API keys go to `allowed_base_urls` alone.
     pub fn new(
         http: reqwest::Client,
-        lanes: Lanes,
+        commons: Commons,
         allowed_base_urls: Vec<BaseUrl>,
         served: Vec<Scope>,
     ) -> Self {
         Self {
             http,
-            lanes,
-            listings: Listings::default(),
+            commons,
             allowed_base_urls,
             served,
             known: Mutex::default(),

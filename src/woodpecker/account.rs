@@ -6,20 +6,11 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::ApiError;
-use super::lane::{KeyDigest, Lane, Lanes, Signal, Turn};
+use super::identity::{KeyDigests, RemoteIdentity};
+use super::lane::{Lane, Signal, Turn};
+use super::lanes::Lanes;
 use super::listing::{Entry, Listing, Listings};
 use super::wire::{NewCredential, SecretUpdate};
-use crate::settings::BaseUrl;
-
-/// By what two `WoodpeckerAccount`s are known to be one remote account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RemoteIdentity {
-    /// Address of the API.
-    pub base_url: BaseUrl,
-    /// Company acted for.
-    pub company_id: Option<i64>,
-    key: KeyDigest,
-}
 
 /// One remote account. Those of one identity share its lane and its listing.
 #[derive(Debug)]
@@ -30,12 +21,20 @@ pub struct RemoteAccount {
     listing: Listing,
 }
 
-// === impl RemoteIdentity ===
+/// What all accounts have in common.
+#[derive(Debug)]
+pub struct Commons {
+    lanes: Lanes,
+    listings: Listings,
+    digests: KeyDigests,
+}
 
-impl RemoteIdentity {
-    /// Whether both are reached with the same API key.
-    pub fn has_key_of(&self, other: &Self) -> bool {
-        self.key == other.key
+// === impl Commons ===
+
+impl Commons {
+    /// Of lanes; no listing yet. Fails only where the system gives no randomness.
+    pub fn new(lanes: Lanes) -> Result<Self, getrandom::Error> {
+        Ok(Self { lanes, listings: Listings::default(), digests: KeyDigests::new()? })
     }
 }
 
@@ -44,12 +43,12 @@ impl RemoteIdentity {
 impl RemoteAccount {
     /// Over that client, in the lane of its address and key, or in one of its company's own where the vendor
     /// is known to tell its companies apart.
-    pub fn new(client: Client, lanes: &Lanes, listings: &Listings, is_company_honoured: bool) -> Self {
+    pub fn new(client: Client, commons: &Commons, is_company_honoured: bool) -> Self {
         let parts = client.parts();
-        let key = lanes.digest(&parts.api_key);
-        let lane = lanes.lane(&parts.base_url, key, parts.company_id.filter(|_| is_company_honoured));
+        let key = commons.digests.of(&parts.api_key);
+        let lane = commons.lanes.lane(&parts.base_url, key, parts.company_id.filter(|_| is_company_honoured));
         let identity = RemoteIdentity { base_url: parts.base_url.clone(), company_id: parts.company_id, key };
-        let listing = listings.of(&identity);
+        let listing = commons.listings.of(&identity);
         Self { client, lane, identity, listing }
     }
 
@@ -166,19 +165,5 @@ impl RemoteAccount {
             self.listing.forget();
         }
         result
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    //! Identities for the tests of other rooms.
-
-    use super::RemoteIdentity;
-    use crate::woodpecker::lane::KeyDigest;
-
-    /// One behind the key of that number.
-    pub(crate) fn identity(key: u8, company_id: Option<i64>) -> RemoteIdentity {
-        let base_url = "https://a.example".parse().unwrap();
-        RemoteIdentity { base_url, company_id, key: KeyDigest::of_number(key) }
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn open(
     });
     let wanted = match one_with {
         Some(other) => RemoteAccount::sharing(client, &other),
-        None => RemoteAccount::new(client, &accounts.lanes, &accounts.listings, is_company_honoured),
+        None => RemoteAccount::new(client, &accounts.commons, is_company_honoured),
     };
     // What it is made of is the same, so it stays the same.
     Ok(Ok(before.filter(|before| before.is_like(&wanted)).unwrap_or_else(|| Arc::new(wanted))))
