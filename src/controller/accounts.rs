@@ -22,7 +22,7 @@ use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Commons, Entry, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Commons, Entry, Lane, Owner, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub enum Lookup {
 /// Another account, as far as kinship depends on it.
 struct Other {
     name: AccountName,
-    identity: RemoteIdentity,
+    natural: RemoteIdentity,
     entries: Vec<Entry>,
 }
 
@@ -159,6 +159,11 @@ impl Accounts {
         Ok(if exists { Lookup::NotSeenYet } else { Lookup::Missing })
     }
 
+    /// Takes an owner's tickets back in all lanes but the one in which it waits.
+    pub fn leave_lanes(&self, owner: &Owner, waits_in: Option<&Lane>) {
+        self.commons.lanes().withdraw(owner, waits_in);
+    }
+
     /// Whether that account lets the namespace in, as far as is known.
     pub fn allows(&self, name: &AccountName, namespace: &str) -> bool {
         let known = self.lock();
@@ -169,6 +174,11 @@ impl Accounts {
     /// Which remote account it is, as far as is known.
     pub fn identity(&self, name: &AccountName) -> Option<RemoteIdentity> {
         Some(self.lock().get(name)?.remote.as_ref()?.identity().clone())
+    }
+
+    /// By its own address, company and key, whatever it is known to be one with.
+    fn natural_identity(&self, remote: &RemoteAccount) -> RemoteIdentity {
+        self.commons.identity(remote.client())
     }
 
     /// Whether that account is that remote account.
@@ -187,8 +197,19 @@ impl Accounts {
     }
 
     /// Whether that was noted.
-    pub fn is_present(&self, account: &AccountName, id: i64) -> bool {
-        self.ledgers().get(account).is_some_and(|ledger| ledger.is_present(id))
+    pub fn is_present(&self, account: &AccountName, id: i64, lasts: Duration) -> bool {
+        self.ledgers().get(account).is_some_and(|ledger| ledger.is_present(id, lasts))
+    }
+
+    /// The accounts that share what this one has.
+    fn one_with(&self, account: &AccountName) -> Vec<AccountName> {
+        let ledgers = self.ledgers();
+        let is_one = |ledger: &Ledger| ledger.one_with.as_ref().is_some_and(|one| one.other == *account);
+        ledgers.iter().filter(|(_, ledger)| is_one(ledger)).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn is_incomplete(&self, account: &AccountName) -> bool {
+        self.ledgers().get(account).is_some_and(Ledger::is_incomplete)
     }
 
     /// Why the account that was listed so cannot be the one that it was, by the ids held there.
@@ -204,7 +225,7 @@ impl Accounts {
             .filter_map(|(name, known)| {
                 let remote = known.remote.as_ref()?;
                 let entries = remote.last_listing(max_age)?;
-                Some(Other { name: name.clone(), identity: remote.identity().clone(), entries })
+                Some(Other { name: name.clone(), natural: self.natural_identity(remote), entries })
             })
             .collect()
     }
@@ -212,14 +233,14 @@ impl Accounts {
     /// Whether it is not known yet if the vendor tells this account apart from another company behind the
     /// same key. Its first write wants a listing of that very moment.
     pub fn may_be_confused(&self, account: &AccountName) -> bool {
-        let is_told = self.ledgers().get(account).is_some_and(|ledger| ledger.is_company_honoured);
+        let honoured = self.ledgers().get(account).and_then(|ledger| ledger.company_honoured.clone());
         let known = self.lock();
-        let identity = |known: &Known| known.remote.as_ref().map(|remote| remote.identity().clone());
+        let identity = |known: &Known| known.remote.as_ref().map(|remote| self.natural_identity(remote));
         let Some(own) = known.get(account).and_then(identity) else { return false };
         let is_sibling = |other: &RemoteIdentity| {
             own.base_url == other.base_url && own.has_key_of(other) && own.company_id != other.company_id
         };
-        !is_told && known.values().filter_map(identity).any(|other| is_sibling(&other))
+        honoured.as_ref() != Some(&own) && known.values().filter_map(identity).any(|other| is_sibling(&other))
     }
 
     /// The account of another company behind the same key that shows one of these entries as well.
@@ -229,10 +250,10 @@ impl Accounts {
         entries: &[Entry],
         max_age: Duration,
     ) -> Option<AccountName> {
-        let own = self.identity(account)?;
+        let own = self.lock().get(account)?.remote.clone().map(|remote| self.natural_identity(&remote))?;
         let others = self.others(account, max_age).into_iter();
         let is_confused = |other: &Other| {
-            kinship::kinship(&own, entries, &other.identity, &other.entries) == Kinship::Confused
+            kinship::kinship(&own, entries, &other.natural, &other.entries) == Kinship::Confused
         };
         others.filter(is_confused).map(|other| other.name).min()
     }
@@ -260,6 +281,7 @@ impl Accounts {
     fn forget(&self, account: &AccountName) {
         self.existing().remove(account);
         self.lock().remove(account);
+        self.ledgers().remove(account);
     }
 
     /// Keeps what is known of an account, unless it went meanwhile. Says whether that is news to its

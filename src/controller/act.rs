@@ -14,7 +14,6 @@ use kube::Resource;
 use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
-use super::index::Named;
 use super::observe::Gathered;
 use super::observed::{Freshness, Listed, Observed, Probe, Proof, Target};
 use super::report::Note;
@@ -66,19 +65,20 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
             drift::remove_duplicate(context, gathered, *id).await;
             Ok(Step::Done)
         }
+        Action::LookAgain => Ok(Step::Again),
         Action::LeaveRetiring => books::leave_retiring(context, gathered).await,
         Action::Retire => finish::retire(context, gathered).await,
-        Action::Delete => {
-            finish::delete(context, gathered).await;
-            Ok(Step::Done)
-        }
+        Action::Delete => finish::delete(context, gathered).await,
         Action::LetGo(parting) => finish::let_go(context, gathered, *parting).await,
     }
 }
 
 async fn prove(context: &Context, gathered: &mut Gathered) {
-    // A grant does not wait for Microsoft: with another secret than the proved one it goes back.
-    gathered.leave_lanes(&Named::of(&gathered.observed.object));
+    // With another secret than the one that it was asked for with, a grant goes back.
+    let is_known = gathered.observed.usable_source().is_some_and(|it| it.is_candidate || it.is_registered);
+    if !is_known {
+        gathered.leave_lanes(context);
+    }
     let Some(secret) = &gathered.secret else { return };
     let spec = &gathered.observed.object.spec;
     let app = App { cloud: spec.cloud(), tenant: &spec.tenant_id, client: &spec.client_id };
@@ -150,11 +150,16 @@ async fn look_at(
         None => {
             let name = registration.account.as_ref();
             let is_present = observed.learnt.probe == Some(Probe::Present)
-                || name.is_some_and(|name| context.accounts.is_present(name, id));
+                || name.is_some_and(|name| {
+                    context.accounts.is_present(name, id, context.rules.timing.stalled_probe)
+                });
             if is_present {
                 return Ok(Shown::Ours);
             }
-            observed.seen = Some(entries_for(observed, entries));
+            // Of an earlier account that says nothing about the registration.
+            if observed.status.registration.as_ref() == Some(registration) {
+                observed.seen = Some(entries_for(observed, entries));
+            }
             Ok(Shown::Nothing)
         }
     }

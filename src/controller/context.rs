@@ -78,6 +78,7 @@ impl Context {
             version: object.metadata.resource_version.clone(),
             holdings: holdings::held(status),
             removes: object.spec.deletion_policy() == DeletionPolicy::Delete,
+            pending: status.pending.clone(),
         };
         self.call_accounts(self.holdings.put(object.metadata.uid.as_deref().unwrap_or_default(), word));
     }
@@ -87,7 +88,13 @@ impl Context {
         self.call_accounts(self.holdings.remove(uid));
     }
 
-    fn call_accounts(&self, accounts: Vec<AccountName>) {
+    /// Forgets what a credential held that is gone for good.
+    pub fn bury_holdings(&self, uid: &str) {
+        self.call_accounts(self.holdings.bury(uid));
+    }
+
+    /// Wakes accounts.
+    pub fn call_accounts(&self, accounts: Vec<AccountName>) {
         for account in accounts {
             self.calls.account(&account.namespace, &account.name);
         }

@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use super::context::Context;
 use super::guard::{Guard, Guarded};
 use super::index::{Named, Referrer};
+use super::observe::owner;
 use super::scope::GuardedCredential;
 use super::triggers::{News, Prepared, prepare};
 use super::watches::Watch;
@@ -77,7 +78,8 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
         News::Gone(guarded) => {
             let uid = guarded.uid().unwrap_or_default();
             context.claims.release(&uid);
-            context.forget_holdings(&uid);
+            context.accounts.leave_lanes(&owner(&Named::of(*guarded)), None);
+            context.bury_holdings(&uid);
             context.sightings.forget(&uid);
             context.accounts.take_news(&Named::of(*guarded));
             context.index.remove(&Referrer::Credential(Named::of(*guarded)));

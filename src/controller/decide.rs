@@ -65,6 +65,8 @@ pub enum Action {
     RemoveDuplicate(i64),
     /// Remove an earlier registration.
     Retire,
+    /// Look at everything again: what was gathered was about an account that the object leaves.
+    LookAgain,
     /// Leave the earlier registrations where they are, as the policy says now.
     LeaveRetiring,
     /// Remove the registration from the destination.
@@ -207,7 +209,10 @@ fn keep_finalizer(observed: &Observed) -> Option<Action> {
 fn must_wait_for_account(observed: &Observed) -> bool {
     match &observed.target {
         Target::NotSeenYet(_) => true,
-        Target::Unjudged(_) => observed.status.registration.is_some(),
+        Target::Unjudged(account) => {
+            let registration = observed.status.registration.as_ref();
+            registration.is_some_and(|registration| registration.account.as_ref() == Some(account))
+        }
         Target::Store
         | Target::Missing(_)
         | Target::NotAllowed(_)

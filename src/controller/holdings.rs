@@ -1,11 +1,12 @@
 //! What every object holds at remote accounts: registered, on its way there or on its way out. The one place
 //! that says whose a credential is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::index::Named;
-use crate::resources::{AccountName, MicrosoftGraphCredentialStatus, Place};
+use crate::resources::{AccountName, MicrosoftGraphCredentialStatus, Pending, Place};
+use crate::woodpecker::Entry;
 
 /// A credential at a remote account that an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Holding {
 #[derive(Debug, Default)]
 pub struct Holdings {
     by_uid: Mutex<HashMap<String, Holder>>,
+    /// Objects that are gone: what a pass under way still says of them comes too late.
+    gone: Mutex<HashSet<String>>,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,7 @@ struct Holder {
     holdings: Vec<Holding>,
     /// Whether what it holds is removed together with it.
     removes: bool,
+    pending: Option<Pending>,
 }
 
 /// What an object says of itself.
@@ -44,6 +48,8 @@ pub struct Word {
     pub holdings: Vec<Holding>,
     /// Whether what it holds is removed together with it.
     pub removes: bool,
+    /// The create under way for it, whose outcome is not known.
+    pub pending: Option<Pending>,
 }
 
 /// What a status says to be held.
@@ -64,7 +70,10 @@ impl Holdings {
     /// Takes in what an object says, unless later word is known. Returns the accounts for which that changed
     /// anything.
     pub fn put(&self, uid: &str, word: Word) -> Vec<AccountName> {
-        let Word { name, version, holdings, removes } = word;
+        let Word { name, version, holdings, removes, pending } = word;
+        if self.gone().contains(uid) {
+            return Vec::new();
+        }
         let version = version.and_then(|version| version.parse().ok());
         let mut all = self.lock();
         let before = all.get(uid);
@@ -76,7 +85,7 @@ impl Holdings {
             Some(before) => accounts_that_differ(&before.holdings, &holdings),
             None => accounts_of(&holdings),
         };
-        all.insert(uid.to_owned(), Holder { name, version, holdings, removes });
+        all.insert(uid.to_owned(), Holder { name, version, holdings, removes, pending });
         changed
     }
 
@@ -84,6 +93,21 @@ impl Holdings {
     pub fn remove(&self, uid: &str) -> Vec<AccountName> {
         let gone = self.lock().remove(uid);
         gone.map(|holder| accounts_of(&holder.holdings)).unwrap_or_default()
+    }
+
+    /// Forgets an object that is gone for good.
+    pub fn bury(&self, uid: &str) -> Vec<AccountName> {
+        self.gone().insert(uid.to_owned());
+        self.remove(uid)
+    }
+
+    /// Another object than that one whose create under way has given the credential its name.
+    pub fn other_maker(&self, uid: &str, entry: &Entry) -> Option<Named> {
+        let all = self.lock();
+        let made = |holder: &Holder| holder.pending.as_ref().is_some_and(|it| entry.carries(&it.token));
+        all.iter()
+            .find(|(other, holder)| *other != uid && made(holder))
+            .map(|(_, holder)| holder.name.clone())
     }
 
     /// Another object than that one which holds the credential of that id behind that address. Ids are not
@@ -108,9 +132,10 @@ impl Holdings {
     /// Whether any object has something at the account that is removed together with it.
     pub fn are_to_be_removed_at(&self, account: &AccountName) -> bool {
         let all = self.lock();
-        all.values()
-            .filter(|holder| holder.removes)
-            .any(|holder| holder.holdings.iter().any(|it| it.place.account == *account))
+        all.values().filter(|holder| holder.removes).any(|holder| {
+            let is_there = holder.holdings.iter().any(|it| it.place.account == *account);
+            is_there || holder.pending.as_ref().is_some_and(|it| it.account == *account)
+        })
     }
 
     /// The ids held at an account: those registered, and those that are still to be removed as well.
@@ -127,6 +152,10 @@ impl Holdings {
         let all = self.lock();
         let holdings = all.values().flat_map(|holder| &holder.holdings);
         holdings.filter(|it| it.place.account == *account && is_wanted(it)).map(|it| it.id).collect()
+    }
+
+    fn gone(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Holder>> {
@@ -169,7 +198,7 @@ mod tests {
 
     fn word(version: Option<&str>, holdings: Vec<Holding>) -> Word {
         let name = Named { namespace: "mail".into(), name: "x".into() };
-        Word { name, version: version.map(str::to_owned), holdings, removes: false }
+        Word { name, version: version.map(str::to_owned), holdings, removes: false, pending: None }
     }
 
     #[test]

@@ -69,7 +69,9 @@ fn note_holdings(context: &Context, own: &Named, live: &DynamicObject) {
         let uid = live.metadata.uid.as_deref().unwrap_or_default();
         let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
         let version = live.metadata.resource_version.clone();
-        context.holdings.put(uid, Word { name: own.clone(), version, holdings: held(&status), removes });
+        let holdings = held(&status);
+        let word = Word { name: own.clone(), version, holdings, removes, pending: status.pending };
+        context.call_accounts(context.holdings.put(uid, word));
     }
 }
 

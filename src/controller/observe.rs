@@ -16,13 +16,12 @@ use super::error::PassError;
 use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Retiring, Source, Target};
 use crate::destination::FailureKind;
-use crate::resources::conditions::{ConditionType, Reason, find};
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place,
 };
 use crate::secret::SecretText;
 use crate::woodpecker::{
-    ApiError, Class, Entry, Grant, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
+    ApiError, Class, Entry, Grant, Lane, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
 };
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
@@ -41,6 +40,8 @@ pub struct Gathered {
     pub class: Class,
     /// The right to send requests in one lane, once the pass has it.
     pub grant: Option<Grant>,
+    /// The lane in which a turn was asked for and not given.
+    pub waits_in: Option<Lane>,
 }
 
 // === impl Gathered ===
@@ -49,14 +50,16 @@ impl Gathered {
     /// The turn to send one request to an account; without one the object is called when it has come.
     pub async fn turn(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
         let lane = account.lane();
-        self.grant = self.grant.take().filter(|grant| grant.is_of(lane) && !grant.should_yield());
+        self.waits_in = Some(lane.clone());
         let grant = match self.grant.take() {
-            Some(grant) => grant,
-            None => lane.ask(&self.ticket())?,
+            Some(grant) if grant.is_of(lane) && grant.should_yield() => return Err(grant.step_back().into()),
+            Some(grant) if grant.is_of(lane) => grant,
+            Some(_) | None => lane.ask(&self.ticket())?,
         };
-        let turn = grant.turn().await;
+        let turn = grant.turn().await?;
         self.grant = Some(grant);
-        Ok(turn?)
+        self.waits_in = None;
+        Ok(turn)
     }
 
     /// What an account holds, by a listing at most so old; a request is sent only where there is none.
@@ -68,16 +71,13 @@ impl Gathered {
         account.list(&turn, max_age).await
     }
 
-    /// Gives back what the pass has in lanes, but for the ticket with which it waits.
-    pub fn leave_lanes(&mut self, own: &Named) {
+    /// Gives back what the object has in lanes, but for the ticket with which it waits.
+    pub fn leave_lanes(&mut self, context: &Context) {
         self.grant = None;
         let kind = self.observed.learnt.failure.as_ref().map(|failure| &failure.kind);
-        if matches!(kind, Some(FailureKind::Queued(_))) {
-            return;
-        }
-        for account in self.account.iter().chain(&self.retiring_account) {
-            account.lane().withdraw(&owner(own));
-        }
+        let is_queued = matches!(kind, Some(FailureKind::Queued(_)));
+        let waits_in = self.waits_in.take().filter(|_| is_queued);
+        context.accounts.leave_lanes(&owner(&Named::of(&self.observed.object)), waits_in.as_ref());
     }
 
     fn ticket(&self) -> Ticket {
@@ -89,7 +89,8 @@ impl Gathered {
     }
 }
 
-fn owner(own: &Named) -> Owner {
+/// The owner of a credential's tickets.
+pub fn owner(own: &Named) -> Owner {
     Owner { kind: OwnerKind::Credential, namespace: own.namespace.clone(), name: own.name.clone() }
 }
 
@@ -139,6 +140,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         claimant,
         class: Class::Recheck,
         grant: None,
+        waits_in: None,
     }))
 }
 
@@ -170,14 +172,13 @@ async fn target_now(
     target(context, object, where_to_act(object)).await
 }
 
-/// Whether the spec names another account than the one that the object is registered at, which has not
-/// refused the last change.
+/// Whether the spec names another account than the one that the object is registered at. After a failure there
+/// it leaves without: it may be why it leaves.
 fn is_leaving(object: &MicrosoftGraphCredential) -> bool {
     let Some(status) = object.status.as_ref().filter(|_| !object.is_deleted()) else { return false };
     let registered = status.registration.as_ref().and_then(|registration| registration.account.as_ref());
-    let is_refused = find(&status.conditions, ConditionType::Registered)
-        .is_some_and(|registered| registered.is_because(Reason::UpdateRejected));
-    status.pending.is_none() && registered != object.account_name().as_ref() && !is_refused
+    let has_failed = status.consecutive_failures.is_some();
+    status.pending.is_none() && registered != object.account_name().as_ref() && !has_failed
 }
 
 /// The earlier registration to remove next: the first one whose account can be reached, else the first.
@@ -187,10 +188,12 @@ async fn retiring(
     status: &MicrosoftGraphCredentialStatus,
 ) -> Result<(Option<Retiring>, Option<Arc<RemoteAccount>>), PassError> {
     let mut next = None;
+    // Before all objects are known, it may be another one's.
+    let is_known_to_be_ours = context.scopes.are_credentials_listed();
     for registration in &status.retiring {
         let (target, account) = target(context, object, registration.account.clone()).await?;
-        let is_reachable = target.leads_to(registration);
-        let retiring = Retiring { registration: registration.clone(), target };
+        let is_reachable = is_known_to_be_ours && target.leads_to(registration);
+        let retiring = Retiring { registration: registration.clone(), target, is_reachable };
         if is_reachable {
             return Ok((Some(retiring), account));
         }
@@ -203,9 +206,10 @@ async fn retiring(
 /// to be there counts as listed.
 fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAccount) -> Option<Vec<Entry>> {
     let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
+    let lasts = context.rules.timing.stalled_probe;
     let is_known_to_be_there = registration.is_some_and(|registration| {
         let name = registration.account.as_ref();
-        name.is_some_and(|name| context.accounts.is_present(name, registration.credential_id))
+        name.is_some_and(|name| context.accounts.is_present(name, registration.credential_id, lasts))
     });
     if is_known_to_be_there {
         return None;
@@ -238,8 +242,8 @@ async fn target(
         Lookup::NotAllowed => (Target::NotAllowed(name), None),
         Lookup::NotReady => (Target::NotReady(name), None),
         Lookup::Ready { remote, may_create } => {
-            let identity = remote.identity();
-            let (base_url, company_id) = (identity.base_url.as_str().to_owned(), identity.company_id);
+            let parts = remote.client().parts();
+            let (base_url, company_id) = (parts.base_url.as_str().to_owned(), parts.company_id);
             let place = Place { account: name, base_url, company_id };
             let may_adopt = context.scopes.are_credentials_listed();
             (Target::Ready(ReadyTarget { place, may_create, may_adopt }), Some(remote))

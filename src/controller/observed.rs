@@ -121,6 +121,8 @@ pub struct Retiring {
     pub registration: Registration,
     /// Its account.
     pub target: Target,
+    /// Whether it can be removed now.
+    pub is_reachable: bool,
 }
 
 /// Who may register the app at the remote account.
@@ -145,8 +147,10 @@ pub struct Learnt {
     pub removed: bool,
     /// What a listing lacks was asked for by its id.
     pub probe: Option<Probe>,
-    /// Whether something that is left over could not be removed for now, which does not stop the rest.
-    pub cleaning_failed: bool,
+    /// Why an earlier registration could not be removed for now, which does not stop the rest.
+    pub retiring_failure: Option<Failure>,
+    /// Late duplicates that could not be removed for now, which does not stop the rest.
+    pub stuck_duplicates: Vec<i64>,
     /// Whether a step sent nothing because this replica does not lead for long enough. The pass ends there:
     /// it is no finding about the object.
     pub not_leading: bool,
@@ -302,7 +306,11 @@ impl Observed {
         let listed = self.learnt.listed.as_ref().map(|listed| listed.entries.as_slice());
         let seen = listed.or(self.seen.as_deref()).unwrap_or_default();
         seen.iter()
-            .find(|entry| entry.id != registration.credential_id && entry.carries(token))
+            .find(|entry| {
+                entry.id != registration.credential_id
+                    && entry.carries(token)
+                    && !self.learnt.stuck_duplicates.contains(&entry.id)
+            })
             .map(|entry| entry.id)
     }
 

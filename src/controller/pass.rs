@@ -22,10 +22,11 @@ const MOST_STEPS: usize = 16;
 /// Carries out a pass over the credential of that name.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let Some(mut gathered) = observe::observe(context, own).await? else {
+        context.accounts.leave_lanes(&observe::owner(own), None);
         return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
     };
     let ended = steps(context, &mut gathered).await;
-    gathered.leave_lanes(own);
+    gathered.leave_lanes(context);
     // What could make nothing of the news leaves it for the next pass.
     let came_to_nothing = ended
         .as_ref()

@@ -129,9 +129,14 @@ fn plan_next_attempt(
     rules: &Rules,
     now: Timestamp,
 ) {
-    if matches!(rest.retry, Retry::WhenGranted | Retry::Settle(_)) {
-        // Nothing was tried: what was counted stays counted.
-        return;
+    match rest.retry {
+        // Nothing was tried: what was counted stays counted. A delay is over once something asked for a turn.
+        Retry::WhenGranted => {
+            status.next_attempt_at = None;
+            return;
+        }
+        Retry::Settle(_) => return,
+        _ => {}
     }
     let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
     let same_secret = observed.usable_source().is_none() || observed.is_same_secret();

@@ -36,6 +36,18 @@ impl Commons {
     pub fn new(lanes: Lanes) -> Result<Self, getrandom::Error> {
         Ok(Self { lanes, listings: Listings::default(), digests: KeyDigests::new()? })
     }
+
+    /// By its own address, company and key.
+    pub fn identity(&self, client: &Client) -> RemoteIdentity {
+        let parts = client.parts();
+        let (base_url, company_id) = (parts.base_url.clone(), parts.company_id);
+        RemoteIdentity { base_url, company_id, key: self.digests.of(&parts.api_key) }
+    }
+
+    /// All lanes.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
 }
 
 // === impl RemoteAccount ===
@@ -44,10 +56,9 @@ impl RemoteAccount {
     /// Over that client, in the lane of its address and key, or in one of its company's own where the vendor
     /// is known to tell its companies apart.
     pub fn new(client: Client, commons: &Commons, is_company_honoured: bool) -> Self {
-        let parts = client.parts();
-        let key = commons.digests.of(&parts.api_key);
-        let lane = commons.lanes.lane(&parts.base_url, key, parts.company_id.filter(|_| is_company_honoured));
-        let identity = RemoteIdentity { base_url: parts.base_url.clone(), company_id: parts.company_id, key };
+        let identity = commons.identity(&client);
+        let company = identity.company_id.filter(|_| is_company_honoured);
+        let lane = commons.lanes.lane(&identity.base_url, identity.key, company);
         let listing = commons.listings.of(&identity);
         Self { client, lane, identity, listing }
     }

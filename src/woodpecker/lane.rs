@@ -17,13 +17,16 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::queue::Queue;
 pub use self::queue::{Class, Owner, OwnerKind, Ticket};
+use self::queue::{Queue, Waiting};
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
 
 /// Grants that are out at a time: one request under way, one in preparation.
 const GRANTS: usize = 2;
+
+/// How often an owner may not come for its turn before it loses its place.
+const LAPSES: u32 = 3;
 
 /// Failures in a row after which a lane rests.
 const FAILURES: u32 = 5;
@@ -102,7 +105,8 @@ struct State {
 
 struct Reservation {
     number: u64,
-    class: Class,
+    place: Waiting,
+    at: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +118,8 @@ struct Pause {
 /// The right to send requests, one after the other; it is given back when this goes.
 pub struct Grant {
     lane: Lane,
-    class: Class,
+    /// The place in the queue that it was given for, to which its owner goes back where it must wait again.
+    place: Waiting,
 }
 
 /// The turn in a lane: who has it may send a request. It ends when this goes.
@@ -171,37 +176,44 @@ impl Lane {
         let now = Instant::now();
         let mut state = self.state();
         if let Some(reserved) = state.reserved.remove(&ticket.owner) {
-            return Ok(Grant { lane: self.clone(), class: reserved.class.min(ticket.class) });
+            let place = Waiting { ticket: ticket.clone(), ..reserved.place };
+            return Ok(Grant { lane: self.clone(), place });
         }
+        let ageing = self.0.rules.ageing;
         let rest = state.rest.filter(|rest| now < rest.until);
-        let is_free = rest.is_none()
-            && state.out < state.capacity()
-            && !state.queue.has_more_urgent(ticket.class, now, self.0.rules.ageing)
-            && (state.queue.is_empty() || state.queue.depth(ticket.class) == 0);
-        if is_free {
-            state.queue.take_out(&ticket.owner);
-            state.out += 1;
-            state.queue.note_grant(ticket);
-            self.0.rules.metrics.lane_granted(Duration::ZERO);
-            return Ok(Grant { lane: self.clone(), class: ticket.class });
-        }
         state.queue.put(ticket.clone(), now);
-        self.tell_depth(&mut state);
-        let why = rest.map_or(LaneClosed::Queued, |rest| rest.why);
-        // A grant may have become free that an equal of this one is to have.
+        let is_next = rest.is_none() && state.queue.is_next(&ticket.owner, now, ageing);
+        if is_next && state.out >= state.capacity() {
+            state.take_from_a_latecomer(now, self.0.rules.claim);
+        }
+        if is_next
+            && state.out < state.capacity()
+            && let Some(place) = state.queue.take_out(&ticket.owner)
+        {
+            state.out += 1;
+            state.queue.note_grant(&place.ticket);
+            self.0.rules.metrics.lane_granted(now - place.since);
+            self.tell_depth(&mut state);
+            return Ok(Grant { lane: self.clone(), place });
+        }
+        // A grant may have become free that another one is to have.
         self.fill(&mut state);
-        Err(why)
+        self.tell_depth(&mut state);
+        Err(rest.map_or(LaneClosed::Queued, |rest| rest.why))
     }
 
     /// Takes back an owner's ticket, or the grant that waits for it.
     pub fn withdraw(&self, owner: &Owner) {
         let mut state = self.state();
-        state.queue.take_out(owner);
-        if state.reserved.remove(owner).is_some() {
+        let had_ticket = state.queue.take_out(owner).is_some();
+        let had_grant = state.reserved.remove(owner).is_some();
+        if had_grant {
             state.out = state.out.saturating_sub(1);
+            self.fill(&mut state);
         }
-        self.fill(&mut state);
-        self.tell_depth(&mut state);
+        if had_ticket || had_grant {
+            self.tell_depth(&mut state);
+        }
     }
 
     /// Heeds what an answer means for the requests that follow.
@@ -217,7 +229,10 @@ impl Lane {
             Signal::Throttled(asked) => {
                 state.throttles = state.throttles.saturating_add(1);
                 let own = jittered(doubled(rules.pause, state.throttles).min(rules.longest_pause));
-                Some((asked.map_or(own, |asked| asked.max(rules.pause / 15)), LaneClosed::Paused))
+                // What Woodpecker asks for counts, within reason; asked again and again, the pause grows.
+                let least = if state.throttles > 1 { own } else { rules.pause / 15 };
+                let asked = asked.map(|asked| asked.max(least).min(rules.longest_pause * 12));
+                Some((asked.unwrap_or(own), LaneClosed::Paused))
             }
             Signal::Failed => {
                 state.failures = state.failures.saturating_add(1);
@@ -253,28 +268,37 @@ impl Lane {
             return;
         }
         while state.out < state.capacity() {
-            let Some((ticket, since)) = state.queue.pop(now, self.0.rules.ageing) else { break };
-            self.0.rules.metrics.lane_granted(now - since);
+            let Some(place) = state.queue.pop(now, self.0.rules.ageing) else { break };
+            self.0.rules.metrics.lane_granted(now - place.since);
             state.out += 1;
-            state.reservations += 1;
-            let number = state.reservations;
-            state.reserved.insert(ticket.owner.clone(), Reservation { number, class: ticket.class });
-            (self.0.rules.call)(&ticket.owner);
-            let owner = ticket.owner;
-            self.later(self.0.rules.claim, move |lane| lane.lapse(&owner, number));
+            self.reserve(state, place, now);
         }
         self.tell_depth(state);
     }
 
-    /// An owner that does not come loses its grant.
+    /// Keeps a grant for an owner and calls it.
+    fn reserve(&self, state: &mut State, place: Waiting, now: Instant) {
+        state.reservations += 1;
+        let number = state.reservations;
+        let owner = place.ticket.owner.clone();
+        state.reserved.insert(owner.clone(), Reservation { number, place, at: now });
+        (self.0.rules.call)(&owner);
+        self.later(self.0.rules.claim, move |lane| lane.lapse(&owner, number));
+    }
+
+    /// An owner that does not come goes back to its place, and at last out of the queue.
     fn lapse(&self, owner: &Owner, number: u64) {
         let mut state = self.state();
-        if state.reserved.get(owner).is_some_and(|reserved| reserved.number == number) {
-            state.reserved.remove(owner);
-            state.out = state.out.saturating_sub(1);
-            tracing::debug!(?owner, "did not come for its turn");
-            self.fill(&mut state);
+        let is_it = |reserved: &Reservation| reserved.number == number;
+        let Some(reserved) = state.reserved.get(owner).filter(|reserved| is_it(reserved)) else { return };
+        tracing::debug!(?owner, lapses = reserved.place.lapses, "did not come for its turn");
+        let Some(reserved) = state.reserved.remove(owner) else { return };
+        state.out = state.out.saturating_sub(1);
+        let lapses = reserved.place.lapses + 1;
+        if lapses <= LAPSES {
+            state.queue.put_back(reserved.place, lapses);
         }
+        self.fill(&mut state);
     }
 
     fn later(&self, after: Duration, then: impl FnOnce(&Self) + Send + 'static) {
@@ -317,6 +341,17 @@ impl State {
         if self.failures >= FAILURES { 1 } else { GRANTS }
     }
 
+    /// Takes the grant that has been kept for somebody who does not come, who goes back to its place.
+    fn take_from_a_latecomer(&mut self, now: Instant, claim: Duration) {
+        let is_late = |reserved: &Reservation| now - reserved.at > claim / 20;
+        let late =
+            self.reserved.iter().find(|(_, reserved)| is_late(reserved)).map(|(owner, _)| owner.clone());
+        let Some(reserved) = late.and_then(|owner| self.reserved.remove(&owner)) else { return };
+        self.out = self.out.saturating_sub(1);
+        let lapses = reserved.place.lapses;
+        self.queue.put_back(reserved.place, lapses);
+    }
+
     /// Tells the metrics by how much the number that waits in each class has changed.
     fn tell(&mut self, metrics: &Metrics, depth: impl Fn(&Queue, Class) -> usize) {
         for (class, told) in Class::ALL.into_iter().zip(&mut self.told) {
@@ -340,9 +375,12 @@ impl Grant {
         if stop.is_cancelled() {
             return Err(LaneClosed::Ending);
         }
-        if let Some(rest) = self.lane.state().rest.filter(|rest| Instant::now() < rest.until) {
+        let mut state = self.lane.state();
+        if let Some(rest) = state.rest.filter(|rest| Instant::now() < rest.until) {
+            state.queue.put_back(self.place.clone(), 0);
             return Err(rest.why);
         }
+        drop(state);
         let metrics = self.lane.0.rules.metrics.clone();
         metrics.lane_in_flight(1);
         Ok(Turn { _guard: guard, metrics })
@@ -351,7 +389,13 @@ impl Grant {
     /// Whether the next request should wait, for somebody more urgent does.
     pub fn should_yield(&self) -> bool {
         let ageing = self.lane.0.rules.ageing;
-        self.lane.state().queue.has_more_urgent(self.class, Instant::now(), ageing)
+        self.lane.state().queue.has_more_urgent(&self.place, Instant::now(), ageing)
+    }
+
+    /// Gives it back and goes to its place in the queue, to be called again.
+    pub fn step_back(self) -> LaneClosed {
+        self.lane.state().queue.put_back(self.place.clone(), 0);
+        LaneClosed::Queued
     }
 
     /// Whether it is a grant of that lane.
@@ -370,7 +414,7 @@ impl Drop for Grant {
 
 impl std::fmt::Debug for Grant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grant").field("class", &self.class).finish_non_exhaustive()
+        f.debug_struct("Grant").field("ticket", &self.place.ticket).finish_non_exhaustive()
     }
 }
 

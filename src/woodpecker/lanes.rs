@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::identity::KeyDigest;
-use super::lane::{Call, Lane, Rules, WeakLane};
+use super::lane::{Call, Lane, Owner, Rules, WeakLane};
 use crate::settings::{BaseUrl, Timing};
 use crate::telemetry::metrics::Metrics;
 
@@ -38,6 +38,17 @@ impl Lanes {
         let lane = Lane::new(self.rules.clone());
         lanes.insert(key, lane.downgrade());
         lane
+    }
+
+    /// Takes an owner's tickets back in all lanes but the one in which it waits.
+    pub fn withdraw(&self, owner: &Owner, waits_in: Option<&Lane>) {
+        let lanes: Vec<Lane> = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.values().filter_map(WeakLane::upgrade).collect()
+        };
+        for lane in lanes.iter().filter(|lane| !waits_in.is_some_and(|waits_in| waits_in.is(lane))) {
+            lane.withdraw(owner);
+        }
     }
 }
 

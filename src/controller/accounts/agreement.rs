@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::kinship::{Kinship, kinship};
-use super::ledger::{Divergence, Ledger};
+use super::ledger::{Divergence, Ledger, OneWith};
 use super::report::{Counts, Findings, Verdict, counts, problem};
 use crate::controller::context::Context;
 use crate::resources::conditions::Reason;
 use crate::resources::{ACKNOWLEDGE_GONE, AccountName, WoodpeckerAccount, WoodpeckerAccountStatus};
 use crate::store::fingerprint::Subject;
-use crate::woodpecker::{Entry, RemoteAccount};
+use crate::woodpecker::{Entry, RemoteAccount, RemoteIdentity};
 
 /// Whether the listing may be believed, and what follows where it may.
 pub(super) fn judge(
@@ -32,7 +32,7 @@ pub(super) fn judge(
     let held = context.holdings.ids_at(&name);
     let mut ledgers = context.accounts.ledgers();
     let ledger = ledgers.entry(name.clone()).or_default();
-    ledger.take_in(entries, &held, is_key_new, context.rules.timing.stalled_probe);
+    ledger.take_in(entries, &held, is_key_new);
     if let Some(acknowledged) = unhandled(object, &status).filter(|_| are_all_known) {
         // On an account that was never looked at, it is about an earlier one of that name.
         if status.observed_generation >= 0 {
@@ -68,41 +68,52 @@ fn relate(
     remote: &RemoteAccount,
     entries: &[Entry],
 ) -> Option<Verdict> {
-    let before = (ledger.one_with.clone(), ledger.is_company_honoured);
+    let natural = context.accounts.natural_identity(remote);
+    let before = (ledger.one_with.clone(), ledger.company_honoured.clone());
     let mut has_untold = false;
     let mut is_company = false;
-    let mut same = None;
+    let mut same: Option<(AccountName, RemoteIdentity)> = None;
     for other in context.accounts.others(name, context.rules.timing.listing_interval * 2) {
-        match kinship(remote.identity(), entries, &other.identity, &other.entries) {
+        match kinship(&natural, entries, &other.natural, &other.entries) {
             Kinship::Confused => {
                 context.calls.account(&other.name.namespace, &other.name.name);
-                return Some(Verdict::Unusable(problem(
-                    Reason::CompanyIgnored,
-                    format!(
-                        "Woodpecker shows the same credentials to this account and to WoodpeckerAccount {}, so it ignores spec.companyId, and nothing is changed at either: use an API key of each company's own",
-                        other.name
-                    ),
-                )));
+                return Some(confused(&other.name));
             }
             Kinship::Companies => is_company = true,
             Kinship::Untold => has_untold = true,
             Kinship::One if other.name < *name => {
-                let first = same.take().map_or(other.name.clone(), |it: AccountName| it.min(other.name));
-                same = Some(first);
+                if same.as_ref().is_none_or(|(first, _)| other.name < *first) {
+                    same = Some((other.name, other.natural));
+                }
             }
             Kinship::One => context.calls.account(&other.name.namespace, &other.name.name),
             Kinship::Strangers => {}
         }
     }
-    // What was found out once stays: with a listing that is shared there is nothing more to find out.
-    ledger.one_with = same.or(ledger.one_with.take());
-    ledger.is_company_honoured |= is_company && !has_untold;
-    if before != (ledger.one_with.clone(), ledger.is_company_honoured) {
-        tracing::info!(account = %name, one_with = ledger.one_with.as_ref().map(ToString::to_string), is_company_honoured = ledger.is_company_honoured, "what the account has to do with others is known");
+    // What was found out once stays, as long as the keys do.
+    if let Some((other, others)) = same {
+        ledger.one_with = Some(OneWith { own: natural.clone(), other, others });
+    }
+    if is_company && !has_untold {
+        ledger.company_honoured = Some(natural);
+    }
+    if before != (ledger.one_with.clone(), ledger.company_honoured.clone()) {
+        let one_with = ledger.one_with.as_ref().map(|one_with| one_with.other.to_string());
+        let is_company_honoured = ledger.company_honoured.is_some();
+        tracing::info!(account = %name, one_with, is_company_honoured, "what the account has to do with others is known");
         // It is opened anew in the lane that it should have.
         context.calls.account(&name.namespace, &name.name);
     }
     None
+}
+
+fn confused(other: &AccountName) -> Verdict {
+    Verdict::Unusable(problem(
+        Reason::CompanyIgnored,
+        format!(
+            "Woodpecker shows the same credentials to this account and to WoodpeckerAccount {other}, so it ignores spec.companyId, and nothing is changed at either: use an API key of each company's own"
+        ),
+    ))
 }
 
 /// An acknowledgement by annotation that was not handled yet.

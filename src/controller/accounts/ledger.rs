@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::resources::AccountName;
-use crate::woodpecker::Entry;
+use crate::woodpecker::{Entry, RemoteIdentity};
 
 /// Fewer missing credentials than this are looked for one by one.
 const MANY: usize = 4;
@@ -20,10 +20,21 @@ pub struct Ledger {
     acknowledged: HashSet<i64>,
     /// Whether the key is another one than that with which the account was last found to be the right one.
     is_key_new: bool,
-    /// The account that is known to be the same remote one, and comes first.
-    pub one_with: Option<AccountName>,
-    /// Whether the vendor is known to tell the companies behind its key apart.
-    pub is_company_honoured: bool,
+    /// The account that is known to be the same remote one, and comes first; as long as both are what they were.
+    pub one_with: Option<OneWith>,
+    /// For which identity the vendor is known to tell the companies behind its key apart.
+    pub company_honoured: Option<RemoteIdentity>,
+}
+
+/// What was found to be one with another account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneWith {
+    /// By its own address, company and key.
+    pub own: RemoteIdentity,
+    /// The other account.
+    pub other: AccountName,
+    /// By its address, company and key.
+    pub others: RemoteIdentity,
 }
 
 /// Why an account cannot be the one that it was.
@@ -48,9 +59,9 @@ impl Ledger {
         self.present.insert(id, Instant::now());
     }
 
-    /// Whether that was noted.
-    pub fn is_present(&self, id: i64) -> bool {
-        self.present.contains_key(&id)
+    /// Whether that was noted less than `lasts` ago: it has to be shown anew from time to time.
+    pub fn is_present(&self, id: i64, lasts: Duration) -> bool {
+        self.present.get(&id).is_some_and(|shown| shown.elapsed() < lasts)
     }
 
     /// Whether the listing is known to lack something that is there.
@@ -58,11 +69,11 @@ impl Ledger {
         !self.present.is_empty()
     }
 
-    /// Takes in a new listing, made with a new key or not. What was shown to be there longer ago than `lasts`,
-    /// or is held by nobody any more, has to be shown anew.
-    pub fn take_in(&mut self, entries: &[Entry], held: &[i64], is_key_new: bool, lasts: Duration) {
+    /// Takes in a new listing, made with a new key or not. What is
+    /// held by nobody any more need not be there.
+    pub fn take_in(&mut self, entries: &[Entry], held: &[i64], is_key_new: bool) {
         let listed: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        self.present.retain(|id, shown| !listed.contains(id) && held.contains(id) && shown.elapsed() < lasts);
+        self.present.retain(|id, _| !listed.contains(id) && held.contains(id));
         self.acknowledged.retain(|id| !listed.contains(id) && held.contains(id));
         self.is_key_new = is_key_new;
     }
@@ -88,8 +99,9 @@ impl Ledger {
 
     fn missing(&self, entries: &[Entry], held: &[i64]) -> Vec<i64> {
         let listed: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        let is_missing =
-            |id: &&i64| !listed.contains(id) && !self.is_present(**id) && !self.acknowledged.contains(id);
+        let is_missing = |id: &&i64| {
+            !listed.contains(id) && !self.present.contains_key(id) && !self.acknowledged.contains(id)
+        };
         held.iter().filter(is_missing).copied().collect()
     }
 }
@@ -131,9 +143,9 @@ mod tests {
     fn a_new_key_must_show_something_that_was_registered() {
         let mut ledger = Ledger::default();
         let one = held(0..1);
-        ledger.take_in(&[], &one, false, LASTS);
+        ledger.take_in(&[], &one, false);
         assert_eq!(ledger.divergence(&[], &one), None);
-        ledger.take_in(&[], &one, true, LASTS);
+        ledger.take_in(&[], &one, true);
         assert_eq!(ledger.divergence(&[], &one), Some(Divergence::AnotherAccount));
         assert_eq!(ledger.divergence(&entries(0..1), &one), None);
         assert_eq!(ledger.divergence(&[], &[]), None, "nothing is registered yet");
@@ -147,7 +159,7 @@ mod tests {
         let ten = held(0..10);
         ledger.acknowledge(&entries(0..2), &ten);
         assert_eq!(ledger.divergence(&entries(0..2), &ten), None);
-        ledger.take_in(&entries(0..10), &ten, false, LASTS);
+        ledger.take_in(&entries(0..10), &ten, false);
         assert!(ledger.divergence(&entries(0..2), &ten).is_some());
     }
 
@@ -158,13 +170,13 @@ mod tests {
         ledger.note_present(0);
         assert!(ledger.is_incomplete());
         assert_eq!(ledger.divergence(&[], &four), None);
-        ledger.take_in(&[], &four, false, LASTS);
-        assert!(ledger.is_present(0));
+        ledger.take_in(&[], &four, false);
+        assert!(ledger.is_present(0, LASTS));
         tokio::time::advance(LASTS).await;
-        ledger.take_in(&[], &four, false, LASTS);
-        assert!(!ledger.is_incomplete(), "it has to be shown anew");
-        ledger.note_present(0);
-        ledger.take_in(&entries(0..1), &four, false, LASTS);
+        ledger.take_in(&[], &four, false);
+        assert!(!ledger.is_present(0, LASTS), "it has to be shown anew");
+        assert!(ledger.is_incomplete(), "and until then nothing is created");
+        ledger.take_in(&entries(0..1), &four, false);
         assert!(!ledger.is_incomplete(), "the listing shows it again");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ledger::OneWith;
 use super::report::{AccountProblem, problem};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
@@ -35,16 +36,6 @@ pub(super) async fn open(
         Ok(key) => key,
         Err(problem) => return Ok(Err(problem)),
     };
-    let (one_with, is_company_honoured) = accounts
-        .ledgers()
-        .get(name)
-        .map(|ledger| (ledger.one_with.clone(), ledger.is_company_honoured))
-        .unwrap_or_default();
-    let (before, one_with) = {
-        let known = accounts.lock();
-        let remote_of = |name: &AccountName| known.get(name).and_then(|known| known.remote.clone());
-        (remote_of(name), one_with.as_ref().and_then(remote_of))
-    };
     let client = Client::new(ClientParts {
         http: accounts.http.clone(),
         base_url,
@@ -54,9 +45,26 @@ pub(super) async fn open(
         leadership: context.leadership.clone(),
         metrics: context.metrics.clone(),
     });
-    let wanted = match one_with {
-        Some(other) => RemoteAccount::sharing(client, &other),
-        None => RemoteAccount::new(client, &accounts.commons, is_company_honoured),
+    let natural = accounts.commons.identity(&client);
+    let (one_with, company_honoured) = accounts
+        .ledgers()
+        .get(name)
+        .map(|ledger| (ledger.one_with.clone(), ledger.company_honoured.clone()))
+        .unwrap_or_default();
+    let (before, one_with) = {
+        let known = accounts.lock();
+        let remote_of = |name: &AccountName| known.get(name).and_then(|known| known.remote.clone());
+        let is_still = |other: &Arc<RemoteAccount>, one_with: &OneWith| {
+            one_with.own == natural && accounts.commons.identity(other.client()) == one_with.others
+        };
+        let one_with = one_with.and_then(|one| remote_of(&one.other).filter(|other| is_still(other, &one)));
+        (remote_of(name), one_with)
+    };
+    let wanted = if let Some(other) = one_with {
+        RemoteAccount::sharing(client, &other)
+    } else {
+        let is_company_honoured = company_honoured.as_ref() == Some(&natural);
+        RemoteAccount::new(client, &accounts.commons, is_company_honoured)
     };
     // What it is made of is the same, so it stays the same.
     Ok(Ok(before.filter(|before| before.is_like(&wanted)).unwrap_or_else(|| Arc::new(wanted))))

@@ -57,14 +57,20 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         (Ok(remote), Some(Ok(entries))) => agreement::judge(context, &object, remote, entries, &mut findings),
         (Ok(_), None) => Verdict::Ready,
     };
+    let is_postponed = matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name);
+    if is_postponed {
+        // What was known stands, but for the spec and the key, which count at once.
+        let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
+        keep(context, &name, &uid, Known { failures: 0, ..known });
+    }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
-        // What was known stands; its turn calls it.
+        // Its turn calls it.
         return Ok(Outcome { result: verdict.result(), again_in: timing.listing_interval });
     }
-    if matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name) {
+    if is_postponed {
         return Ok(Outcome { result: verdict.result(), again_in: backoff::delay(timing, 1, &uid) });
     }
-    let known = known(context, &object, &name, &verdict, opened.ok());
+    let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
     let failures = known.failures;
     keep(context, &name, &uid, known);
     if let Some(Ok(entries)) = &listed {
@@ -109,6 +115,11 @@ async fn list(
     listed
 }
 
+/// The owner of an account's tickets.
+pub fn owner(name: &AccountName) -> Owner {
+    Owner { kind: OwnerKind::Account, namespace: name.namespace.clone(), name: name.name.clone() }
+}
+
 async fn list_in_lane(
     context: &Context,
     object: &WoodpeckerAccount,
@@ -116,10 +127,9 @@ async fn list_in_lane(
     remote: &Arc<RemoteAccount>,
 ) -> Result<Vec<Entry>, ApiError> {
     let max_age = listing_age(context, object, name, remote);
-    let owner =
-        Owner { kind: OwnerKind::Account, namespace: name.namespace.clone(), name: name.name.clone() };
+    let owner = owner(name);
     if let Some(entries) = remote.last_listing(max_age) {
-        remote.lane().withdraw(&owner);
+        context.accounts.leave_lanes(&owner, None);
         return Ok(entries);
     }
     // Of an account that nothing is known of, everything waits.
@@ -162,6 +172,7 @@ fn known(
     verdict: &Verdict,
     remote: Option<Arc<RemoteAccount>>,
 ) -> Known {
+    let may_create = !context.accounts.is_incomplete(name);
     let accounts = context.accounts.lock();
     let before = accounts.get(name);
     let failures = match verdict {
@@ -181,7 +192,7 @@ fn known(
     let state = match verdict {
         Verdict::Ready => State::Ready { may_create: true },
         Verdict::Incomplete(_) => State::Ready { may_create: false },
-        Verdict::Postponed(_) | Verdict::Unreachable(_) if was_judged => State::Ready { may_create: true },
+        Verdict::Postponed(_) | Verdict::Unreachable(_) if was_judged => State::Ready { may_create },
         Verdict::Postponed(_) | Verdict::Unreachable(_) => State::Unjudged,
         Verdict::Unusable(problem) if was_judged && problem.is_missing_key() => State::KeyGone,
         Verdict::Unusable(_) => State::NotReady,
@@ -198,6 +209,9 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
     let was_known = context.accounts.is_known(name);
     if !context.accounts.keep(name, uid, known) {
         return;
+    }
+    for other in context.accounts.one_with(name) {
+        context.calls.account(&other.namespace, &other.name);
     }
     for credential in context.index.credentials_at(name) {
         // After a start everything is news, and nothing has changed.

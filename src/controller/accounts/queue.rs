@@ -7,7 +7,7 @@ use futures::StreamExt;
 use kube::runtime::controller::{self, Action, Config, applier};
 use kube::{Resource, ResourceExt};
 
-use super::pass;
+use super::pass::{self, owner};
 use crate::controller::context::Context;
 use crate::controller::guard::{Guard, Guarded};
 use crate::controller::index::{Named, Referrer};
@@ -81,6 +81,7 @@ fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
             let own = Named::of(*guarded);
             context.index.remove(&Referrer::Account(own.clone()));
             let name = AccountName { namespace: own.namespace, name: own.name };
+            context.accounts.leave_lanes(&owner(&name), None);
             context.accounts.forget(&name);
             context.call_credentials_at(&name);
         }

@@ -23,6 +23,11 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
     let (Some(pending), Some(entry)) = (observed.status.pending.clone(), listed(observed, id)) else {
         return Ok(Step::Done);
     };
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    if let Some(other) = context.holdings.other_holder(uid, &pending.place(), id) {
+        tracing::error!(id, %other, "what this object's create has made is held by another one by now, and is left to it");
+        return forget_pending(context, gathered).await;
+    }
     let name = if entry.name.is_empty() {
         format!("{} {}", observed.object.remote_name(), mark(&pending.token))
     } else {
@@ -80,11 +85,13 @@ pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -
     }
     let observed = &mut gathered.observed;
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    if let Target::Ready(target) = &observed.target
-        && let Some(other) = context.holdings.other_holder(uid, &target.place, id)
-    {
-        observed.claim = Claim::HeldBy(other.to_string());
-        return Ok(Step::Done);
+    if let Target::Ready(target) = &observed.target {
+        let maker = listed(observed, id).and_then(|entry| context.holdings.other_maker(uid, &entry));
+        let holder = context.holdings.other_holder(uid, &target.place, id);
+        if let Some(other) = holder.or(maker) {
+            observed.claim = Claim::HeldBy(other.to_string());
+            return Ok(Step::Done);
+        }
     }
     let (Target::Ready(target), Source::Usable(source), Some(entry)) =
         (&observed.target, &observed.source, listed(observed, id))

@@ -70,12 +70,14 @@ pub(super) async fn note_vanishing(
 pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) {
     let Some(account) = gathered.account.clone() else { return };
     let Target::Ready(target) = &gathered.observed.target else { return };
-    if context.holdings.is_current(&target.place, id) {
-        tracing::error!(
+    let is_known_to_be_ours = context.scopes.are_credentials_listed();
+    if !is_known_to_be_ours || context.holdings.is_current(&target.place, id) {
+        tracing::warn!(
             id,
-            "a credential that is registered carries the mark of another object, and is left"
+            is_known_to_be_ours,
+            "a duplicate is left, for another object may have registered it"
         );
-        gathered.observed.learnt.cleaning_failed = true;
+        gathered.observed.learnt.stuck_duplicates.push(id);
         return;
     }
     let removed = match gathered.turn(&account).await {
@@ -95,7 +97,7 @@ pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered,
             if observed.object.is_deleted() || matches!(failure.kind, FailureKind::Queued(_)) {
                 observed.learnt.failure = Some(failure);
             } else {
-                observed.learnt.cleaning_failed = true;
+                observed.learnt.stuck_duplicates.push(id);
             }
         }
     }

@@ -47,16 +47,35 @@ pub(super) async fn set_finalizer(
     }
 }
 
-/// Removes the registration from the account.
-pub(super) async fn delete(context: &Context, gathered: &mut Gathered) {
-    let Some(registration) = gathered.observed.status.registration.clone() else { return };
-    let Some(account) = gathered.account.clone() else { return };
-    match remove(context, gathered, &account, &registration).await {
-        Ok(()) => gathered.observed.learnt.removed = true,
-        Err(failure) => gathered.observed.learnt.failure = Some(failure),
+/// Removes the registration from the account. What another object has registered as well is left to it.
+pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+    let Some(registration) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
+    let id = registration.credential_id;
+    let other = registration.place().and_then(|place| context.holdings.other_holder(&uid, &place, id));
+    let removed = match other {
+        Some(other) => {
+            tracing::error!(id, %other, "the credential is held by another object as well, and is left to it");
+            Ok(())
+        }
+        None => remove(context, gathered, &account, &registration).await,
+    };
+    if let Err(failure) = removed {
+        gathered.observed.learnt.failure = Some(failure);
+        return Ok(Step::Done);
     }
-    if gathered.observed.learnt.removed {
-        context.forget_holdings(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
+    gathered.observed.learnt.removed = true;
+    if gathered.observed.status.retiring.is_empty() {
+        context.forget_holdings(&uid);
+        return Ok(Step::Done);
+    }
+    // The object stays until its earlier registrations are removed too.
+    let mut without = gathered.observed.status.clone();
+    (without.registration, without.credential_id, without.expires_at) = (None, None, None);
+    match status::write_fact(context, &mut gathered.observed, without).await? {
+        Written::Yes => Ok(Step::Done),
+        Written::ObjectGone => Ok(Step::ObjectGone),
     }
 }
 
@@ -71,11 +90,18 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     let is_in_use = first.place().is_some_and(|place| context.holdings.is_current(&place, id));
     let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await };
     if let Err(failure) = removed {
-        let is_queued = matches!(failure.kind, FailureKind::Queued(_));
-        if gathered.observed.object.is_deleted() || is_queued {
-            gathered.observed.learnt.failure = Some(Failure { id: Some(id), ..failure });
+        let failure = Failure { id: Some(id), ..failure };
+        let learnt = &mut gathered.observed.learnt;
+        if matches!(failure.kind, FailureKind::Queued(_)) {
+            learnt.failure = Some(failure);
         } else {
-            gathered.observed.learnt.cleaning_failed = true;
+            learnt.retiring_failure = Some(failure);
+            // The others have their turn before it is tried again.
+            let retiring = &mut gathered.observed.status.retiring;
+            if let Some(at) = retiring.iter().position(|earlier| *earlier == first) {
+                let failed = retiring.remove(at);
+                retiring.push(failed);
+            }
         }
         return Ok(Step::Done);
     }

@@ -32,6 +32,7 @@ pub fn class(observed: &Observed, action: &Action, now: Timestamp) -> Class {
         | Action::ForgetPending
         | Action::ForgetRegistration
         | Action::LeaveRetiring
+        | Action::LookAgain
         | Action::LetGo(_) => Class::Recheck,
     }
 }

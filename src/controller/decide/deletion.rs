@@ -7,7 +7,7 @@ use super::rest::{out_of_reach, rest};
 use super::waiting::{after_failure, is_waiting_to_delete};
 use super::{Action, Decision, Parting, Retry, Standing};
 use crate::controller::observed::{Freshness, Observed, Rules, Target};
-use crate::destination::FailureKind;
+use crate::destination::{Failure, FailureKind};
 use crate::resources::{DeletionPolicy, Registration};
 
 /// What else a person can do where a deletion waits.
@@ -24,12 +24,7 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
         return let_go(parting);
     }
     if let Some(failure) = &observed.learnt.failure {
-        return match &failure.kind {
-            FailureKind::Refused { .. } | FailureKind::SecretRefused => {
-                rest(Standing::Failed(failure.clone()), Retry::Stalled(rules.timing.in_use_retry))
-            }
-            _ => after_failure(observed, rules, failure, now),
-        };
+        return after_removal_failed(observed, rules, failure, now);
     }
     if observed.status.pending.is_some() && !observed.settles_in.is_zero() {
         return rest(Standing::Settling, Retry::Settle(observed.settles_in));
@@ -52,7 +47,8 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
         };
     }
     let retiring = observed.retiring.as_ref();
-    if retiring.is_some_and(|retiring| retiring.target.leads_to(&retiring.registration)) {
+    let has_failed = observed.learnt.retiring_failure.is_some();
+    if !has_failed && retiring.is_some_and(|retiring| retiring.is_reachable) {
         return Decision::Act(Action::Retire);
     }
     match (&observed.status.registration, retiring) {
@@ -62,7 +58,10 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
         (Some(registration), _) if observed.owns(registration) && !observed.learnt.removed => {
             remove(observed, registration)
         }
-        (_, Some(retiring)) => out_of_reach(&retiring.target, WAY_OUT),
+        (_, Some(retiring)) => match &observed.learnt.retiring_failure {
+            Some(failure) => after_removal_failed(observed, rules, failure, now),
+            None => out_of_reach(&retiring.target, WAY_OUT),
+        },
         (Some(registration), None) if !observed.owns(registration) => let_go(Parting::NotOurs),
         (Some(_) | None, None) => let_go(Parting::Removed),
     }
@@ -76,6 +75,16 @@ fn remove(observed: &Observed, registration: &Registration) -> Decision {
     match observed.late_duplicate() {
         Some(id) => Decision::Act(Action::RemoveDuplicate(id)),
         None => Decision::Act(Action::Delete),
+    }
+}
+
+/// What is in use is tried again slowly.
+fn after_removal_failed(observed: &Observed, rules: &Rules, failure: &Failure, now: Timestamp) -> Decision {
+    match &failure.kind {
+        FailureKind::Refused { .. } | FailureKind::SecretRefused => {
+            rest(Standing::Failed(failure.clone()), Retry::Stalled(rules.timing.in_use_retry))
+        }
+        _ => after_failure(observed, rules, failure, now),
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::rest::{account_not_ready, in_the_way, rest, store_not_supported, waiting_for};
 use super::verification::judge_strictly;
 use super::{Action, Decision, Proven, Retry, Standing};
-use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Retiring, Rules, Target};
+use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Rules, Target};
 use crate::resources::conditions::Reason;
 use crate::resources::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
 use crate::woodpecker::Entry;
@@ -70,8 +70,8 @@ fn has_no_room_for(observed: &Observed, earlier: &Registration) -> bool {
 }
 
 fn can_retire(observed: &Observed) -> bool {
-    let is_reachable = |retiring: &Retiring| retiring.target.leads_to(&retiring.registration);
-    !observed.learnt.cleaning_failed && observed.retiring.as_ref().is_some_and(is_reachable)
+    let is_reachable = observed.retiring.as_ref().is_some_and(|retiring| retiring.is_reachable);
+    observed.learnt.retiring_failure.is_none() && is_reachable
 }
 
 /// Something is registered at the account: keep it there, with the right secret and name, and alone.
@@ -96,16 +96,20 @@ fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Ti
     if registration.name != observed.wanted_name() {
         return Decision::Act(Action::Rename);
     }
-    if observed.learnt.cleaning_failed {
-        return rest(Standing::Settled, Retry::Look(rules.timing.in_use_retry));
-    }
     if let Some(id) = observed.late_duplicate() {
         return Decision::Act(Action::RemoveDuplicate(id));
+    }
+    if observed.object.account_name() != registration.account {
+        // What it leaves has the new secret: now it can go.
+        return Decision::Act(Action::LookAgain);
     }
     if can_retire(observed) {
         return Decision::Act(Action::Retire);
     }
-    rest(Standing::Settled, Retry::WhenDue)
+    let has_left_over =
+        observed.learnt.retiring_failure.is_some() || !observed.learnt.stuck_duplicates.is_empty();
+    let retry = if has_left_over { Retry::Look(rules.timing.in_use_retry) } else { Retry::WhenDue };
+    rest(Standing::Settled, retry)
 }
 
 /// Nothing is registered at the account: take over what is there, or create.

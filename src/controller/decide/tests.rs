@@ -229,6 +229,8 @@ fn a_late_duplicate_of_our_own_is_removed_and_nobody_elses() {
     assert_eq!(rests(&observed).standing, Standing::Settled);
     observed.seen = Some(vec![ours, entry(9, "mail/sales-eu [abc]")]);
     assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
+    observed.learnt.stuck_duplicates = vec![9];
+    assert_eq!(rests(&observed).standing, Standing::Settled, "it does not unmake Ready");
 }
 
 /// A settled object that still has to remove an earlier registration at another account.
@@ -240,12 +242,17 @@ fn with_retiring(spec: &Value) -> Observed {
     let place = earlier.place().unwrap();
     observed.status.retiring = vec![earlier.clone()];
     let target = Target::Ready(ReadyTarget { place, may_create: true, may_adopt: true });
-    observed.retiring = Some(Retiring { registration: earlier, target });
+    observed.retiring = Some(Retiring { registration: earlier, target, is_reachable: true });
     observed
 }
 
 fn other_account() -> AccountName {
     AccountName { namespace: "mail".into(), name: "other".into() }
+}
+
+fn in_use() -> Failure {
+    let kind = FailureKind::Refused { status: 409, word: None };
+    Failure { operation: Operation::Delete, kind, retry_after: None, id: Some(7) }
 }
 
 #[test]
@@ -268,17 +275,12 @@ fn an_earlier_registration_is_removed_once_the_new_one_stands_and_holds_nothing_
     let delete = json!({"deletionPolicy": "Delete"});
     let mut observed = with_retiring(&delete);
     assert_eq!(acts(&observed), Action::Retire);
-    observed.learnt.cleaning_failed = true;
+    observed.learnt.retiring_failure = Some(in_use());
     let rest = rests(&observed);
     assert_eq!(rest, Rest { standing: Standing::Settled, retry: Retry::Look(rules().timing.in_use_retry) });
     let mut missing = with_retiring(&delete);
-    missing.retiring.as_mut().unwrap().target = Target::Missing(account());
+    missing.retiring.as_mut().unwrap().is_reachable = false;
     assert_eq!(rests(&missing).standing, Standing::Settled);
-    let mut renewed = with_retiring(&delete);
-    if let Target::Ready(target) = &mut renewed.retiring.as_mut().unwrap().target {
-        target.place.company_id = Some(2);
-    }
-    assert_eq!(rests(&renewed).standing, Standing::Settled, "another account of that name is left alone");
 }
 
 #[test]
@@ -674,7 +676,8 @@ fn a_deletion_with_a_create_under_way_waits_until_it_must_have_settled() {
 fn a_deletion_removes_earlier_registrations_and_late_duplicates_as_well() {
     let mut observed = deleted(with_retiring(&json!({"deletionPolicy": "Delete"})), true);
     assert_eq!(acts(&observed), Action::Retire);
-    observed.retiring.as_mut().unwrap().target = Target::Missing(account());
+    let retiring = observed.retiring.as_mut().unwrap();
+    (retiring.target, retiring.is_reachable) = (Target::Missing(account()), false);
     let mut observed =
         listed_as(observed, vec![entry(22_334_455, "x"), entry(9, "x [abc]")], Freshness::Fresh);
     assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
@@ -682,6 +685,9 @@ fn a_deletion_removes_earlier_registrations_and_late_duplicates_as_well() {
     assert_eq!(acts(&observed), Action::Delete, "an account that is gone holds up nothing else");
     observed.learnt.removed = true;
     assert_eq!(reason(&observed), Reason::AccountNotFound);
+    observed.learnt.retiring_failure = Some(in_use());
+    assert_eq!(rests(&observed).retry, Retry::Stalled(rules().timing.in_use_retry));
+    observed.learnt.retiring_failure = None;
     (observed.retiring, observed.status.retiring) = (None, vec![]);
     assert_eq!(acts(&observed), Action::LetGo(Parting::Removed));
 }
@@ -697,4 +703,11 @@ fn what_was_taken_over_is_deleted_only_where_its_ownership_was_taken() {
     spec["deletionPolicy"] = json!("Delete");
     assert_eq!(acts(&listed(adopted(&spec), &[])), Action::Delete);
     assert_eq!(acts(&adopted(&json!({"deletionPolicy": "Delete"}))), Action::LetGo(Parting::NotOurs));
+}
+
+#[test]
+fn an_object_that_leaves_an_account_goes_once_that_has_the_new_secret() {
+    let leaving = json!({"destination": {"woodpecker": {"accountRef": {"name": "other"}}}});
+    assert_eq!(acts(&proved(rotated(&leaving))), Action::Update, "mail goes by it until it has moved");
+    assert_eq!(acts(&settled(&leaving)), Action::LookAgain);
 }

@@ -42,7 +42,9 @@ pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
     let learnt = &observed.learnt;
     let nothing_learnt = learnt.proof.is_none() && learnt.listed.is_none() && learnt.probe.is_none();
     // What was refused there may be welcome now.
-    let same_account = !(observed.account_changed && was_refused_by_the_account(observed));
+    let is_moving = observed.status.registration.is_some() && !observed.is_registered_at_target();
+    let other_account = observed.account_changed || is_moving;
+    let same_account = !(other_account && was_refused_by_the_account(observed));
     delayed
         && same_spec
         && same_account

@@ -183,7 +183,7 @@ fn registered(
         (Standing::Blocked(problem), _) => failed(TYPE, problem),
         // What is registered stays so while a change of it waits for its turn.
         (Standing::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
-            if !observed.object.is_deleted() =>
+            if !observed.object.is_deleted() && is_what_is_wanted(observed, registration) =>
         {
             held(observed, registration, status)
         }
@@ -198,6 +198,12 @@ fn registered(
             "nothing is registered before the secret is proved".into(),
         ),
     }
+}
+
+/// Whether what is registered is the secret that there is, at the account of the spec.
+fn is_what_is_wanted(observed: &Observed, registration: &Registration) -> bool {
+    let is_current = observed.current_registration().is_some();
+    is_current && registration.account == observed.object.account_name()
 }
 
 fn held(

@@ -145,7 +145,7 @@ prop_compose! {
         if retiring && observed.status.registration.is_some() {
             observed.status.retiring = vec![registration()];
             let target = observed.target.clone();
-            observed.retiring = Some(Retiring { registration: registration(), target });
+            observed.retiring = Some(Retiring { registration: registration(), target, is_reachable: true });
         }
         let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abc]".into(), expires_at: None };
         observed.seen = seen.map(|ids: Vec<i64>| ids.into_iter().map(named).collect());

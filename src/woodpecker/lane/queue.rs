@@ -72,10 +72,15 @@ pub(super) struct Queue {
     sound_in_a_row: u32,
 }
 
-#[derive(Clone, Debug)]
-struct Waiting {
-    ticket: Ticket,
-    since: Instant,
+/// A ticket with its age.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// The ticket.
+    pub(super) ticket: Ticket,
+    /// Since when its owner has waited.
+    pub(super) since: Instant,
+    /// How often its owner was called and did not come.
+    pub(super) lapses: u32,
 }
 
 /// Of so many grants one may go to an object that fails, while others wait.
@@ -124,27 +129,39 @@ impl Queue {
     pub(super) fn put(&mut self, ticket: Ticket, now: Instant) {
         match self.waiting.iter_mut().find(|waiting| waiting.ticket.owner == ticket.owner) {
             Some(waiting) => waiting.ticket = ticket,
-            None => self.waiting.push(Waiting { ticket, since: now }),
+            None => self.waiting.push(Waiting { ticket, since: now, lapses: 0 }),
         }
     }
 
-    /// Takes an owner's ticket out; says since when it waited.
-    pub(super) fn take_out(&mut self, owner: &Owner) -> Option<Instant> {
+    /// Puts back what was taken out; its owner keeps its age.
+    pub(super) fn put_back(&mut self, place: Waiting, lapses: u32) {
+        self.take_out(&place.ticket.owner);
+        self.waiting.push(Waiting { lapses, ..place });
+    }
+
+    /// Takes an owner's ticket out.
+    pub(super) fn take_out(&mut self, owner: &Owner) -> Option<Waiting> {
         let at = self.waiting.iter().position(|waiting| waiting.ticket.owner == *owner)?;
-        Some(self.waiting.swap_remove(at).since)
+        Some(self.waiting.swap_remove(at))
     }
 
-    /// The next one, which leaves the queue, and since when it waited.
-    pub(super) fn pop(&mut self, now: Instant, ageing: Duration) -> Option<(Ticket, Instant)> {
+    /// The next one, which leaves the queue.
+    pub(super) fn pop(&mut self, now: Instant, ageing: Duration) -> Option<Waiting> {
         let at = self.best(now, ageing)?;
-        let Waiting { ticket, since } = self.waiting.swap_remove(at);
-        self.note_grant(&ticket);
-        Some((ticket, since))
+        let place = self.waiting.swap_remove(at);
+        self.note_grant(&place.ticket);
+        Some(place)
     }
 
-    /// Whether anybody waits who goes before this class.
-    pub(super) fn has_more_urgent(&self, class: Class, now: Instant, ageing: Duration) -> bool {
-        let rank = class.rank(Duration::ZERO, ageing);
+    /// Whether that owner is the next one.
+    pub(super) fn is_next(&self, owner: &Owner, now: Instant, ageing: Duration) -> bool {
+        self.best(now, ageing)
+            .is_some_and(|at| self.waiting.get(at).is_some_and(|it| it.ticket.owner == *owner))
+    }
+
+    /// Whether anybody waits who goes before that place.
+    pub(super) fn has_more_urgent(&self, place: &Waiting, now: Instant, ageing: Duration) -> bool {
+        let rank = place.ticket.class.rank(now - place.since, ageing);
         self.waiting.iter().any(|it| it.ticket.class.rank(now - it.since, ageing) < rank)
     }
 
@@ -157,10 +174,6 @@ impl Queue {
             // Nobody waits, so nobody's turn needs to be remembered.
             self.served.clear();
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// How many wait in each class.
@@ -196,7 +209,7 @@ mod tests {
     }
 
     fn names(queue: &mut Queue, now: Instant) -> Vec<String> {
-        std::iter::from_fn(|| queue.pop(now, AGEING)).map(|(ticket, _)| ticket.owner.name).collect()
+        std::iter::from_fn(|| queue.pop(now, AGEING)).map(|place| place.ticket.owner.name).collect()
     }
 
     #[test]
@@ -211,8 +224,10 @@ mod tests {
         put(&mut queue, "recheck", Class::Recheck, 0);
         put(&mut queue, "namespace", Class::TerminatingNamespace, 3);
         let now = start + Duration::from_secs(4);
-        assert!(queue.has_more_urgent(Class::Repair, now, AGEING));
-        assert!(!queue.has_more_urgent(Class::TerminatingNamespace, now, AGEING));
+        let place = |class| Waiting { ticket: ticket("a", "granted", class), since: now, lapses: 0 };
+        assert!(queue.has_more_urgent(&place(Class::Repair), now, AGEING));
+        assert!(!queue.has_more_urgent(&place(Class::TerminatingNamespace), now, AGEING));
+        assert!(queue.is_next(&ticket("a", "namespace", Class::New).owner, now, AGEING));
         assert_eq!(names(&mut queue, now), ["namespace", "repair", "new-1", "new-2", "recheck"]);
     }
 
@@ -257,8 +272,10 @@ mod tests {
         let (mut queue, start) = (Queue::default(), Instant::now());
         queue.put(ticket("a", "one", Class::New), start);
         queue.put(ticket("a", "one", Class::Rotation), start + Duration::from_secs(9));
-        let (again, since) = queue.pop(start + Duration::from_secs(9), AGEING).unwrap();
-        assert_eq!((again.class, since), (Class::Rotation, start));
-        assert!(queue.is_empty());
+        let again = queue.pop(start + Duration::from_secs(9), AGEING).unwrap();
+        assert_eq!((again.ticket.class, again.since), (Class::Rotation, start));
+        queue.put_back(again.clone(), 1);
+        assert_eq!(queue.pop(start + Duration::from_secs(10), AGEING), Some(Waiting { lapses: 1, ..again }));
+        assert_eq!(queue.pop(start + Duration::from_secs(10), AGEING), None);
     }
 }

@@ -68,9 +68,39 @@ async fn who_does_not_come_or_withdraws_makes_room_for_the_next() {
     lane.withdraw(&new("d").owner);
     drop(grants);
     assert_eq!(called.names(), ["c", "e"]);
-    assert!(lane.ask(&new("f")).is_err());
+    assert!(lane.ask(&new("f")).is_err(), "c and e were called a moment ago");
     tokio::time::sleep(Timing::STANDARD.lane_claim + Duration::from_secs(1)).await;
-    assert_eq!(called.names(), ["f"]);
+    assert_eq!(called.names(), ["c", "e"], "they keep their place and are called once more");
+    let running = lane.ask(&new("f"));
+    assert!(running.is_err(), "it is not its turn");
+    tokio::time::sleep(Timing::STANDARD.lane_claim * 4).await;
+    assert!(called.names().contains(&"f".to_owned()), "in the end they lose it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_runs_takes_the_turn_of_one_who_does_not_come() {
+    let (lane, called) = lane();
+    let grants = (lane.ask(&new("a")).unwrap(), lane.ask(&new("b")).unwrap());
+    assert!(lane.ask(&new("c")).is_err());
+    drop(grants);
+    assert_eq!(called.names(), ["c"]);
+    let other = lane.ask(&new("x")).unwrap();
+    assert!(lane.ask(&ticket("d", Class::Repair)).is_err(), "c was called a moment ago");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(lane.ask(&ticket("d", Class::Repair)).is_ok());
+    drop(other);
+    assert_eq!(called.names(), ["c"], "it is called again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_begins_meanwhile_costs_nobody_the_turn() {
+    let (lane, called) = lane();
+    let ahead = lane.ask(&new("a")).unwrap();
+    lane.heed(Signal::Throttled(None));
+    assert_eq!(ahead.turn().await.map(drop), Err(LaneClosed::Paused));
+    drop(ahead);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(called.names(), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +128,7 @@ async fn a_429_keeps_the_lane_shut_for_a_while_and_then_calls() {
     tokio::time::sleep(Duration::from_secs(14)).await;
     assert!(called.names().is_empty());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(called.names(), ["b"]);
+    assert_eq!(called.names(), ["a", "b"]);
     assert!(lane.ask(&new("b")).is_ok());
 }
 
