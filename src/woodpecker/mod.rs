@@ -1,5 +1,6 @@
 //! Woodpecker's credentials API: its bodies, a client, one lane per account, and what its answers mean.
 
+pub mod access;
 mod account;
 mod client;
 mod error;
