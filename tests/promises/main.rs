@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod accounts;
+mod administers;
 mod adopts;
 mod broken;
 mod command_line;
