@@ -2,6 +2,7 @@
 
 mod cluster;
 mod explain;
+mod import;
 mod inventory;
 mod orphans;
 mod output;
@@ -38,6 +39,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Show what accounts at Woodpecker hold that no object has registered, and whose it is
     Orphans(Box<orphans::OrphansArgs>),
+    /// Print manifests for what an account at Woodpecker holds already, so that the operator takes it over
+    Import(Box<import::ImportArgs>),
     /// Print the CustomResourceDefinitions as YAML, ready for `kubectl apply --server-side -f -`
     Crd,
 }
@@ -55,6 +58,8 @@ enum CliError {
     Explain(#[from] explain::ExplainError),
     #[error(transparent)]
     Orphans(#[from] orphans::OrphansError),
+    #[error(transparent)]
+    Import(#[from] import::ImportError),
     #[error(transparent)]
     Yaml(#[from] YamlError),
     #[error("failed to start the runtime")]
@@ -74,6 +79,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&args).map_err(CliError::from),
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
             Command::Orphans(args) => orphans::run(&args).map_err(CliError::from),
+            Command::Import(args) => import::run(&args).map_err(CliError::from),
             Command::Crd => print_crds().map(|()| ExitCode::SUCCESS),
         };
         match ended {

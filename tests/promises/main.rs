@@ -11,6 +11,7 @@ mod converges;
 mod deletes;
 mod drifts;
 mod forgets;
+mod imports;
 mod leads;
 mod microsoft;
 mod network;
