@@ -34,6 +34,9 @@ pub const GROUP: &str = "graph-credentials.io";
 /// Finalizer on credentials whose deletion must remove something at the destination.
 pub const FINALIZER: &str = "graph-credentials.io/registration";
 
+/// Finalizer on accounts that objects with `deletionPolicy: Delete` use.
+pub const IN_USE_FINALIZER: &str = "graph-credentials.io/in-use";
+
 /// Annotation that asks for a pass now: any value other than the last one handled. On an account it asks for
 /// a new listing.
 pub const RECONCILE_REQUESTED_AT: &str = "graph-credentials.io/reconcile-requested-at";

@@ -20,6 +20,7 @@ mod process;
 mod proves_first;
 mod quiet;
 mod recovers;
+mod releases;
 mod rules;
 mod secret_access;
 mod sources;
