@@ -54,7 +54,7 @@ impl ListError {
             Scope::Namespace(name) => format!("in namespace {name}"),
         };
         match &error {
-            // A namespace that is not there has empty lists. What answers to an unknown kind is no Status with a reason.
+            // A namespace that is not there has empty lists; an unknown kind is answered without a reason.
             kube::Error::Api(answer) if answer.code == 404 => Self::NotInstalled(kind.plural.clone()),
             kube::Error::Api(answer) if answer.is_forbidden() => {
                 Self::Forbidden(kind.plural.clone(), place, error.into())

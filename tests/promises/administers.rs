@@ -1,5 +1,5 @@
-//! The commands of an administrator, each as its own process with a kubeconfig of its user; here `orphans`: what is left
-//! at Woodpecker.
+//! The commands of an administrator, each as its own process with a kubeconfig of its user; here `orphans`: what is
+//! left at Woodpecker.
 
 use std::collections::BTreeMap;
 use std::process::Command;
