@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; nothing else.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets unit promises scale doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -14,6 +14,7 @@ help:
 	@echo 'make assets     builds etcd and kube-apiserver once, and prints where they are'
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
 	@echo 'make promises   whole-program tests on a real API server'
+	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make demo       the operator at work on this machine'
 
@@ -46,6 +47,10 @@ unit:
 
 promises:
 	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
+
+# Figures of many objects, with their bounds. Not part of `make test`.
+scale: assets
+	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib

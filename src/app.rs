@@ -27,7 +27,7 @@ use crate::store::keyring::{self, KeyringPlace};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
-use crate::woodpecker::{self, Lanes, OwnerKind};
+use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
 
 /// What readiness waits for until the watches are being opened.
 const CONTROLLER: &str = "controller";
@@ -170,7 +170,7 @@ impl Operator<'_> {
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(
                 self.http.clone(),
-                self.lanes(&calls)?,
+                Commons::new(self.lanes(&calls))?,
                 settings.woodpecker.base_urls.clone(),
                 scopes,
             ),
@@ -193,7 +193,7 @@ impl Operator<'_> {
     }
 
     /// The lanes, which wake whoever waits in them.
-    fn lanes(&self, calls: &Calls) -> Result<Lanes, getrandom::Error> {
+    fn lanes(&self, calls: &Calls) -> Lanes {
         let calls = calls.clone();
         let call: woodpecker::Call = Arc::new(move |owner| match owner.kind {
             OwnerKind::Credential => calls.credential(&owner.namespace, &owner.name),

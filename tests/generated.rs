@@ -119,3 +119,21 @@ fn every_field_has_a_description() {
     }
     assert!(undescribed.is_empty(), "fields without a description: {undescribed:?}");
 }
+
+#[test]
+fn every_behaviour_in_the_docs_has_its_test() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let page =
+        fs::read_to_string(root.join("docs").join("behaviour.md")).expect("docs/behaviour.md can be read");
+    let files = fs::read_dir(root.join("tests").join("promises")).expect("the tests can be listed");
+    let tests: String =
+        files.filter_map(|file| fs::read_to_string(file.expect("a test can be found").path()).ok()).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let mut named = 0;
+    for row in rows.filter(|row| !row.contains("| test |")) {
+        let name = row.trim_end_matches([' ', '|']).rsplit('`').nth(1).unwrap_or_default();
+        assert!(tests.contains(&format!("async fn {name}()")), "no test shows: {row}");
+        named += 1;
+    }
+    assert!(named > 50, "{named} rows");
+}

@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::cluster::{self, ListError};
-use crate::controller::{Holdings, Named, held};
+use crate::controller::{Holdings, Named, Word, held};
 use crate::resources::{
     AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Place,
 };
@@ -100,7 +100,8 @@ impl Inventory {
             tokens: pending.map(|it| it.token.clone()).into_iter().chain(registered).collect(),
         });
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        self.holdings.put(&uid, name, object.metadata.resource_version.as_deref(), holdings);
+        let version = object.metadata.resource_version.clone();
+        self.holdings.put(&uid, Word { name, version, holdings, removes: false });
     }
 
     /// All objects.

@@ -1,6 +1,8 @@
 //! The Woodpecker accounts: what is known of each, for the credentials that use it.
 
 mod agreement;
+mod finalizer;
+mod kinship;
 mod ledger;
 mod open;
 mod pass;
@@ -9,23 +11,24 @@ mod report;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::{Api, Client};
 
+use self::kinship::Kinship;
 use self::ledger::{Divergence, Ledger};
 use super::calls::Calls;
 use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Entry, Lanes, Listings, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Commons, Entry, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
 pub struct Accounts {
     http: reqwest::Client,
-    lanes: Lanes,
-    listings: Listings,
+    commons: Commons,
     allowed_base_urls: Vec<BaseUrl>,
     served: Vec<Scope>,
     known: Mutex<HashMap<AccountName, Known>>,
@@ -58,19 +61,48 @@ pub enum Lookup {
     },
 }
 
+/// Another account, as far as kinship depends on it.
+struct Other {
+    name: AccountName,
+    identity: RemoteIdentity,
+    entries: Vec<Entry>,
+}
+
+/// What a credential wants of its account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be registered there.
+    Register,
+    /// To remove what it has there, for which the last good key will do.
+    Remove,
+}
+
 #[derive(Debug)]
 struct Known {
     /// Nothing where the object cannot be read.
     spec: Option<WoodpeckerAccountSpec>,
     /// The last client that could be made; kept while the account is refused, for its key may come back.
     remote: Option<Arc<RemoteAccount>>,
-    is_ready: bool,
-    may_create: bool,
-    /// Whether nothing speaks against it but that it was never reached with its key.
-    is_unjudged: bool,
+    state: State,
     failures: u32,
     /// The request for a pass, by annotation, that was handled last.
     requested: Option<String>,
+}
+
+/// How an account stands towards its credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It works.
+    Ready {
+        /// Whether something may be created on the word of its listing.
+        may_create: bool,
+    },
+    /// Nothing speaks against it but that it was never reached with its key.
+    Unjudged,
+    /// Its key is not there any more; the last good one will do to remove things.
+    KeyGone,
+    /// It cannot be used.
+    NotReady,
 }
 
 // === impl Accounts ===
@@ -79,14 +111,13 @@ impl Accounts {
     /// None known yet. `http` is made by [`crate::http::client`]; API keys go to `allowed_base_urls` alone.
     pub fn new(
         http: reqwest::Client,
-        lanes: Lanes,
+        commons: Commons,
         allowed_base_urls: Vec<BaseUrl>,
         served: Vec<Scope>,
     ) -> Self {
         Self {
             http,
-            lanes,
-            listings: Listings::default(),
+            commons,
             allowed_base_urls,
             served,
             known: Mutex::default(),
@@ -102,16 +133,22 @@ impl Accounts {
         client: &Client,
         name: &AccountName,
         namespace: &str,
+        purpose: Purpose,
     ) -> Result<Lookup, kube::Error> {
         if let Some(known) = self.lock().get(name) {
             let is_allowed = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, namespace);
-            return Ok(match (&known.spec, &known.remote) {
-                (Some(spec), _) if !is_allowed(spec) => Lookup::NotAllowed,
-                (Some(_), Some(remote)) if known.is_ready => {
-                    Lookup::Ready { remote: remote.clone(), may_create: known.may_create }
+            if known.spec.as_ref().is_some_and(|spec| !is_allowed(spec)) {
+                return Ok(Lookup::NotAllowed);
+            }
+            return Ok(match (known.state, &known.remote) {
+                (State::Ready { may_create }, Some(remote)) => {
+                    Lookup::Ready { remote: remote.clone(), may_create }
                 }
-                (Some(_), Some(_)) if known.is_unjudged => Lookup::Unjudged,
-                _ => Lookup::NotReady,
+                (State::KeyGone, Some(remote)) if purpose == Purpose::Remove => {
+                    Lookup::Ready { remote: remote.clone(), may_create: false }
+                }
+                (State::Unjudged, _) => Lookup::Unjudged,
+                (State::Ready { .. } | State::KeyGone | State::NotReady, _) => Lookup::NotReady,
             });
         }
         if !self.served.iter().any(|scope| scope.covers(&name.namespace)) {
@@ -157,6 +194,47 @@ impl Accounts {
     /// Why the account that was listed so cannot be the one that it was, by the ids held there.
     pub fn has_diverged(&self, account: &AccountName, entries: &[Entry], held: &[i64]) -> Option<Divergence> {
         self.ledgers().get(account)?.divergence(entries, held)
+    }
+
+    /// The other accounts of which the way is known, with their last listings.
+    fn others(&self, account: &AccountName, max_age: Duration) -> Vec<Other> {
+        let known = self.lock();
+        let others = known.iter().filter(|(name, _)| *name != account);
+        others
+            .filter_map(|(name, known)| {
+                let remote = known.remote.as_ref()?;
+                let entries = remote.last_listing(max_age)?;
+                Some(Other { name: name.clone(), identity: remote.identity().clone(), entries })
+            })
+            .collect()
+    }
+
+    /// Whether it is not known yet if the vendor tells this account apart from another company behind the
+    /// same key. Its first write wants a listing of that very moment.
+    pub fn may_be_confused(&self, account: &AccountName) -> bool {
+        let is_told = self.ledgers().get(account).is_some_and(|ledger| ledger.is_company_honoured);
+        let known = self.lock();
+        let identity = |known: &Known| known.remote.as_ref().map(|remote| remote.identity().clone());
+        let Some(own) = known.get(account).and_then(identity) else { return false };
+        let is_sibling = |other: &RemoteIdentity| {
+            own.base_url == other.base_url && own.has_key_of(other) && own.company_id != other.company_id
+        };
+        !is_told && known.values().filter_map(identity).any(|other| is_sibling(&other))
+    }
+
+    /// The account of another company behind the same key that shows one of these entries as well.
+    pub fn confused_with(
+        &self,
+        account: &AccountName,
+        entries: &[Entry],
+        max_age: Duration,
+    ) -> Option<AccountName> {
+        let own = self.identity(account)?;
+        let others = self.others(account, max_age).into_iter();
+        let is_confused = |other: &Other| {
+            kinship::kinship(&own, entries, &other.identity, &other.entries) == Kinship::Confused
+        };
+        others.filter(is_confused).map(|other| other.name).min()
     }
 
     /// Whether the credential's account changed since its last pass: it got another key, say.
@@ -224,10 +302,6 @@ impl Known {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        self.is_ready == other.is_ready
-            && self.may_create == other.may_create
-            && self.is_unjudged == other.is_unjudged
-            && self.spec == other.spec
-            && is_same_remote
+        self.state == other.state && self.spec == other.spec && is_same_remote
     }
 }

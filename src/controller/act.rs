@@ -22,7 +22,7 @@ use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::{App, Verdict};
 use crate::resources::Registration;
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Entry, RemoteAccount};
+use crate::woodpecker::{ApiError, Entry, RemoteAccount, Turn};
 
 /// What a step leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,29 @@ async fn look_at(
             Ok(Shown::Nothing)
         }
     }
+}
+
+/// Before the first write to an account that may be another company's as well: a listing of this very moment
+/// that shows nothing of the other's.
+async fn is_told_apart(
+    context: &Context,
+    observed: &Observed,
+    account: &RemoteAccount,
+    turn: &Turn,
+) -> Result<(), Failure> {
+    let Target::Ready(target) = &observed.target else { return Ok(()) };
+    let name = &target.place.account;
+    if !context.accounts.may_be_confused(name) || !context.holdings.registered_at(name).is_empty() {
+        return Ok(());
+    }
+    let listed = account.list(turn, Duration::ZERO).await;
+    let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let max_age = context.rules.timing.listing_interval * 2;
+    let Some(other) = context.accounts.confused_with(name, &entries, max_age) else { return Ok(()) };
+    tracing::warn!(account = %name, %other, "not begun: the company id is ignored");
+    context.calls.account(&name.namespace, &name.name);
+    context.calls.account(&other.namespace, &other.name);
+    Err(Failure { operation: Operation::List, kind: FailureKind::Foreign, retry_after: None, id: None })
 }
 
 /// The failure in the common vocabulary; the account hears of a refused key.

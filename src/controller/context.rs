@@ -9,14 +9,16 @@ use super::accounts::Accounts;
 use super::calls::Calls;
 use super::claims::Claims;
 use super::events::Events;
-use super::holdings::{self, Holdings};
+use super::holdings::{self, Holdings, Word};
 use super::index::{Index, Named};
 use super::observed::Rules;
 use super::sightings::Sightings;
 use super::watches::Scopes;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
-use crate::resources::{AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+use crate::resources::{
+    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
+};
 use crate::store::fingerprint::FingerprintKeys;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -71,10 +73,13 @@ impl Context {
 
     /// Takes in what a credential holds, and wakes the accounts for which that changed anything.
     pub fn note_holdings(&self, object: &MicrosoftGraphCredential, status: &MicrosoftGraphCredentialStatus) {
-        let meta = &object.metadata;
-        let uid = meta.uid.as_deref().unwrap_or_default();
-        let version = meta.resource_version.as_deref();
-        self.call_accounts(self.holdings.put(uid, Named::of(object), version, holdings::held(status)));
+        let word = Word {
+            name: Named::of(object),
+            version: object.metadata.resource_version.clone(),
+            holdings: holdings::held(status),
+            removes: object.spec.deletion_policy() == DeletionPolicy::Delete,
+        };
+        self.call_accounts(self.holdings.put(object.metadata.uid.as_deref().unwrap_or_default(), word));
     }
 
     /// Forgets what a credential held.

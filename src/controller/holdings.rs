@@ -29,6 +29,21 @@ struct Holder {
     name: Named,
     version: Option<u64>,
     holdings: Vec<Holding>,
+    /// Whether what it holds is removed together with it.
+    removes: bool,
+}
+
+/// What an object says of itself.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Its name.
+    pub name: Named,
+    /// Its resource version: later word counts.
+    pub version: Option<String>,
+    /// What it holds.
+    pub holdings: Vec<Holding>,
+    /// Whether what it holds is removed together with it.
+    pub removes: bool,
 }
 
 /// What a status says to be held.
@@ -46,31 +61,29 @@ pub fn held(status: &MicrosoftGraphCredentialStatus) -> Vec<Holding> {
 // === impl Holdings ===
 
 impl Holdings {
-    /// Takes in what an object holds as of that resource version, unless more recent word is known. Returns
-    /// the accounts for which that changed anything.
-    pub fn put(
-        &self,
-        uid: &str,
-        name: Named,
-        version: Option<&str>,
-        holdings: Vec<Holding>,
-    ) -> Vec<AccountName> {
+    /// Takes in what an object says, unless later word is known. Returns the accounts for which that changed
+    /// anything.
+    pub fn put(&self, uid: &str, word: Word) -> Vec<AccountName> {
+        let Word { name, version, holdings, removes } = word;
         let version = version.and_then(|version| version.parse().ok());
         let mut all = self.lock();
         let before = all.get(uid);
         if before.is_some_and(|before| version.is_some() && version < before.version) {
             return Vec::new();
         }
-        let old = before.map(|before| before.holdings.clone()).unwrap_or_default();
-        let changed = accounts_that_differ(&old, &holdings);
-        all.insert(uid.to_owned(), Holder { name, version, holdings });
+        let changed = match before {
+            Some(before) if before.removes != removes => accounts_of(before.holdings.iter().chain(&holdings)),
+            Some(before) => accounts_that_differ(&before.holdings, &holdings),
+            None => accounts_of(&holdings),
+        };
+        all.insert(uid.to_owned(), Holder { name, version, holdings, removes });
         changed
     }
 
     /// Forgets an object that is gone, or what it held. Returns the accounts for which that changed anything.
     pub fn remove(&self, uid: &str) -> Vec<AccountName> {
         let gone = self.lock().remove(uid);
-        gone.map(|holder| accounts_that_differ(&holder.holdings, &[])).unwrap_or_default()
+        gone.map(|holder| accounts_of(&holder.holdings)).unwrap_or_default()
     }
 
     /// Another object than that one which holds the credential of that id behind that address. Ids are not
@@ -90,6 +103,14 @@ impl Holdings {
         let all = self.lock();
         let is_it = |it: &Holding| it.is_current && it.id == id && it.place.base_url == place.base_url;
         all.values().flat_map(|holder| &holder.holdings).any(is_it)
+    }
+
+    /// Whether any object has something at the account that is removed together with it.
+    pub fn are_to_be_removed_at(&self, account: &AccountName) -> bool {
+        let all = self.lock();
+        all.values()
+            .filter(|holder| holder.removes)
+            .any(|holder| holder.holdings.iter().any(|it| it.place.account == *account))
     }
 
     /// The ids held at an account: those registered, and those that are still to be removed as well.
@@ -117,10 +138,15 @@ fn accounts_that_differ(old: &[Holding], new: &[Holding]) -> Vec<AccountName> {
     let at = |holdings: &[Holding], account: &AccountName| -> Vec<Holding> {
         holdings.iter().filter(|it| it.place.account == *account).cloned().collect()
     };
-    let mut accounts: Vec<AccountName> = old.iter().chain(new).map(|it| it.place.account.clone()).collect();
+    let mut accounts = accounts_of(old.iter().chain(new));
+    accounts.retain(|account| at(old, account) != at(new, account));
+    accounts
+}
+
+fn accounts_of<'a>(holdings: impl IntoIterator<Item = &'a Holding>) -> Vec<AccountName> {
+    let mut accounts: Vec<AccountName> = holdings.into_iter().map(|it| it.place.account.clone()).collect();
     accounts.sort();
     accounts.dedup();
-    accounts.retain(|account| at(old, account) != at(new, account));
     accounts
 }
 
@@ -141,31 +167,47 @@ mod tests {
         Named { namespace: "mail".into(), name: name.into() }
     }
 
+    fn word(version: Option<&str>, holdings: Vec<Holding>) -> Word {
+        let name = Named { namespace: "mail".into(), name: "x".into() };
+        Word { name, version: version.map(str::to_owned), holdings, removes: false }
+    }
+
+    #[test]
+    fn an_account_is_in_use_while_something_there_is_to_be_removed_with_its_object() {
+        let holdings = Holdings::default();
+        let a = place("a").account;
+        let retained = word(Some("1"), vec![holding("a", 1, true)]);
+        holdings.put("u", retained.clone());
+        assert!(!holdings.are_to_be_removed_at(&a));
+        let changed = holdings.put("u", Word { version: Some("2".into()), removes: true, ..retained });
+        assert_eq!((changed, holdings.are_to_be_removed_at(&a)), (vec![a], true));
+    }
+
     #[test]
     fn a_move_changes_both_accounts_and_leaves_nothing_behind() {
         let holdings = Holdings::default();
         let a = place("a").account;
-        assert_eq!(holdings.put("u", named("x"), Some("1"), vec![holding("a", 1, true)]).len(), 1);
-        assert!(holdings.put("u", named("x"), Some("2"), vec![holding("a", 1, true)]).is_empty());
+        assert_eq!(holdings.put("u", word(Some("1"), vec![holding("a", 1, true)])).len(), 1);
+        assert!(holdings.put("u", word(Some("2"), vec![holding("a", 1, true)])).is_empty());
         let moved = vec![holding("b", 2, true), holding("a", 1, false)];
-        assert_eq!(holdings.put("u", named("x"), Some("3"), moved), [a.clone(), place("b").account]);
+        assert_eq!(holdings.put("u", word(Some("3"), moved)), [a.clone(), place("b").account]);
         assert_eq!((holdings.ids_at(&a), holdings.registered_at(&a)), (vec![1], vec![]));
-        holdings.put("u", named("x"), Some("4"), vec![holding("b", 2, true)]);
+        holdings.put("u", word(Some("4"), vec![holding("b", 2, true)]));
         assert!(holdings.ids_at(&a).is_empty());
     }
 
     #[test]
     fn older_word_does_not_undo_newer() {
         let holdings = Holdings::default();
-        holdings.put("u", named("x"), Some("10"), vec![holding("a", 1, true)]);
-        assert!(holdings.put("u", named("x"), Some("9"), vec![]).is_empty());
+        holdings.put("u", word(Some("10"), vec![holding("a", 1, true)]));
+        assert!(holdings.put("u", word(Some("9"), vec![])).is_empty());
         assert!(holdings.is_current(&place("a"), 1));
     }
 
     #[test]
     fn a_credential_has_one_holder_whatever_the_account_is_called() {
         let holdings = Holdings::default();
-        holdings.put("u", named("x"), None, vec![holding("a", 1, false)]);
+        holdings.put("u", word(None, vec![holding("a", 1, false)]));
         assert_eq!(holdings.other_holder("v", &place("another-name"), 1), Some(named("x")));
         assert_eq!(holdings.other_holder("u", &place("a"), 1), None);
         assert!(!holdings.is_current(&place("a"), 1), "it is on its way out");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::error::PassError;
 use super::guard::Outcome;
-use super::holdings::held;
+use super::holdings::{Word, held};
 use super::index::Named;
 use crate::resources::MicrosoftGraphCredentialStatus;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
@@ -67,8 +67,9 @@ fn note_holdings(context: &Context, own: &Named, live: &DynamicObject) {
     let status = live.data.get("status").cloned().unwrap_or_default();
     if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
         let uid = live.metadata.uid.as_deref().unwrap_or_default();
-        let version = live.metadata.resource_version.as_deref();
-        context.holdings.put(uid, own.clone(), version, held(&status));
+        let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
+        let version = live.metadata.resource_version.clone();
+        context.holdings.put(uid, Word { name: own.clone(), version, holdings: held(&status), removes });
     }
 }
 

@@ -40,7 +40,7 @@ pub use self::calls::Calls;
 pub use self::claims::Claims;
 pub use self::context::Context;
 pub use self::events::Events;
-pub use self::holdings::{Holdings, held};
+pub use self::holdings::{Holdings, Word, held};
 pub use self::index::{Index, Named};
 pub use self::observed::Rules;
 pub use self::scope::Scope;

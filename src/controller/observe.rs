@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
-use super::accounts::Lookup;
+use super::accounts::{Lookup, Purpose};
 use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
@@ -229,7 +229,8 @@ async fn target(
     wanted: Option<AccountName>,
 ) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
     let Some(name) = wanted else { return Ok((Target::Store, None)) };
-    let lookup = context.accounts.look_up(&context.client, &name, object.namespace_name()).await;
+    let purpose = if object.is_deleted() { Purpose::Remove } else { Purpose::Register };
+    let lookup = context.accounts.look_up(&context.client, &name, object.namespace_name(), purpose).await;
     Ok(match lookup.map_err(PassError::ReadAccount)? {
         Lookup::Missing => (Target::Missing(name), None),
         Lookup::NotSeenYet => (Target::NotSeenYet(name), None),

@@ -34,7 +34,7 @@ pub const GROUP: &str = "graph-credentials.io";
 /// Finalizer on credentials whose deletion must remove something at the destination.
 pub const FINALIZER: &str = "graph-credentials.io/registration";
 
-/// Finalizer on accounts that objects with `deletionPolicy: Delete` use.
+/// Keeps a deleted account until the credentials are gone that have something removed there.
 pub const IN_USE_FINALIZER: &str = "graph-credentials.io/in-use";
 
 /// Annotation that asks for a pass now: any value other than the last one handled. On an account it asks for

@@ -6,20 +6,11 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::ApiError;
-use super::lane::{KeyDigest, Lane, Lanes, Signal, Turn};
+use super::identity::{KeyDigests, RemoteIdentity};
+use super::lane::{Lane, Signal, Turn};
+use super::lanes::Lanes;
 use super::listing::{Entry, Listing, Listings};
 use super::wire::{NewCredential, SecretUpdate};
-use crate::settings::BaseUrl;
-
-/// By what two `WoodpeckerAccount`s are known to be one remote account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RemoteIdentity {
-    /// Address of the API.
-    pub base_url: BaseUrl,
-    /// Company acted for.
-    pub company_id: Option<i64>,
-    key: KeyDigest,
-}
 
 /// One remote account. Those of one identity share its lane and its listing.
 #[derive(Debug)]
@@ -30,17 +21,51 @@ pub struct RemoteAccount {
     listing: Listing,
 }
 
+/// What all accounts have in common.
+#[derive(Debug)]
+pub struct Commons {
+    lanes: Lanes,
+    listings: Listings,
+    digests: KeyDigests,
+}
+
+// === impl Commons ===
+
+impl Commons {
+    /// Of lanes; no listing yet. Fails only where the system gives no randomness.
+    pub fn new(lanes: Lanes) -> Result<Self, getrandom::Error> {
+        Ok(Self { lanes, listings: Listings::default(), digests: KeyDigests::new()? })
+    }
+}
+
 // === impl RemoteAccount ===
 
 impl RemoteAccount {
-    /// Over that client, in the lane of its address and key.
-    pub fn new(client: Client, lanes: &Lanes, listings: &Listings) -> Self {
+    /// Over that client, in the lane of its address and key, or in one of its company's own where the vendor
+    /// is known to tell its companies apart.
+    pub fn new(client: Client, commons: &Commons, is_company_honoured: bool) -> Self {
         let parts = client.parts();
-        let key = lanes.digest(&parts.api_key);
-        let lane = lanes.lane(&parts.base_url, key);
+        let key = commons.digests.of(&parts.api_key);
+        let lane = commons.lanes.lane(&parts.base_url, key, parts.company_id.filter(|_| is_company_honoured));
         let identity = RemoteIdentity { base_url: parts.base_url.clone(), company_id: parts.company_id, key };
-        let listing = listings.of(&identity);
+        let listing = commons.listings.of(&identity);
         Self { client, lane, identity, listing }
+    }
+
+    /// Over that client, and otherwise one with another account that is known to be the same remote one.
+    pub fn sharing(client: Client, other: &Self) -> Self {
+        let (lane, identity) = (other.lane.clone(), other.identity.clone());
+        Self { client, lane, identity, listing: other.listing.clone() }
+    }
+
+    /// Whether it is made of the same parts, in the same lane.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.client.parts(), other.client.parts());
+        ours.base_url == theirs.base_url
+            && ours.company_id == theirs.company_id
+            && ours.api_key == theirs.api_key
+            && self.identity == other.identity
+            && self.lane.is(&other.lane)
     }
 
     /// By what it is known.

@@ -4,7 +4,7 @@
 //! wants to send one asks for a grant. Two are out at a time: one whose request is under way, and one that
 //! gets ready meanwhile. Who gets none leaves a ticket and is called when its turn comes; it holds nothing
 //! until then. A lane belongs to base URL and API key: accounts that differ in the company id alone share
-//! one, since the vendor does not say that these endpoints honour the id.
+//! one until the vendor is seen to honour the id, for it does not say that these endpoints do.
 
 mod queue;
 
@@ -12,8 +12,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
@@ -21,8 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::queue::Queue;
 pub use self::queue::{Class, Owner, OwnerKind, Ticket};
-use crate::secret::SecretText;
-use crate::settings::{BaseUrl, Timing};
+use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
 
 /// Grants that are out at a time: one request under way, one in preparation.
@@ -59,40 +56,31 @@ pub enum Signal {
     Failed,
 }
 
-/// A keyed digest of an API key, by which keys can be told apart without holding them. The key of the digest
-/// is random and lives as long as the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyDigest([u8; 32]);
-
 /// Calls the owner of a ticket whose turn has come.
 pub type Call = Arc<dyn Fn(&Owner) + Send + Sync>;
 
-/// The lanes of all accounts.
-pub struct Lanes {
-    digest_key: [u8; 32],
-    rules: Rules,
-    call: Call,
-    open: Mutex<HashMap<(BaseUrl, KeyDigest), Weak<Shared>>>,
-}
-
 /// What holds for all lanes.
 #[derive(Clone)]
-struct Rules {
+pub(super) struct Rules {
     pause: Duration,
     longest_pause: Duration,
     ageing: Duration,
     claim: Duration,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
+    call: Call,
 }
 
 /// The lane of one account; clones are the same lane.
 #[derive(Clone)]
 pub struct Lane(Arc<Shared>);
 
+/// A lane that goes when nobody has it any more.
+#[derive(Clone)]
+pub(super) struct WeakLane(Weak<Shared>);
+
 struct Shared {
     rules: Rules,
-    call: Call,
     turn: Arc<AsyncMutex<()>>,
     state: Mutex<State>,
 }
@@ -136,66 +124,44 @@ pub struct Turn {
     metrics: Arc<Metrics>,
 }
 
-// === impl Lanes ===
+// === impl Rules ===
 
-impl Lanes {
-    /// No lane yet. All of them close when `stop` is cancelled; `call` wakes the owner of a ticket. Fails
-    /// only where the system gives no randomness.
-    pub fn new(
-        timing: &Timing,
-        stop: CancellationToken,
-        metrics: Arc<Metrics>,
-        call: Call,
-    ) -> Result<Self, getrandom::Error> {
-        let mut digest_key = [0; 32];
-        getrandom::fill(&mut digest_key)?;
-        let rules = Rules {
+impl Rules {
+    /// All lanes close when `stop` is cancelled; `call` wakes the owner of a ticket.
+    pub(super) fn new(timing: &Timing, stop: CancellationToken, metrics: Arc<Metrics>, call: Call) -> Self {
+        Self {
             pause: timing.throttle_pause,
             longest_pause: timing.lane_longest_pause,
             ageing: timing.lane_ageing,
             claim: timing.lane_claim,
             stop,
             metrics,
-        };
-        Ok(Self { digest_key, rules, call, open: Mutex::default() })
-    }
-
-    /// The digest of an API key.
-    pub fn digest(&self, api_key: &SecretText) -> KeyDigest {
-        // An HMAC takes a key of any length, so this cannot fail; the empty digest would only merge lanes.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.digest_key) else { return KeyDigest([0; 32]) };
-        mac.update(api_key.expose().as_bytes());
-        KeyDigest(mac.finalize().into_bytes().into())
-    }
-
-    /// The lane of that address and key, made where there is none.
-    pub fn lane(&self, base_url: &BaseUrl, digest: KeyDigest) -> Lane {
-        let mut lanes = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|_, lane| lane.strong_count() > 0);
-        let key = (base_url.clone(), digest);
-        if let Some(lane) = lanes.get(&key).and_then(Weak::upgrade) {
-            return Lane(lane);
+            call,
         }
-        let lane = Arc::new(Shared {
-            rules: self.rules.clone(),
-            call: self.call.clone(),
-            turn: Arc::default(),
-            state: Mutex::default(),
-        });
-        lanes.insert(key, Arc::downgrade(&lane));
-        Lane(lane)
     }
 }
 
-impl std::fmt::Debug for Lanes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lanes").finish_non_exhaustive()
+// === impl WeakLane ===
+
+impl WeakLane {
+    /// The lane, if anybody still has it.
+    pub(super) fn upgrade(&self) -> Option<Lane> {
+        self.0.upgrade().map(Lane)
     }
 }
 
 // === impl Lane ===
 
 impl Lane {
+    /// A lane in which nobody waits.
+    pub(super) fn new(rules: Rules) -> Self {
+        Self(Arc::new(Shared { rules, turn: Arc::default(), state: Mutex::default() }))
+    }
+
+    pub(super) fn downgrade(&self) -> WeakLane {
+        WeakLane(Arc::downgrade(&self.0))
+    }
+
     /// Gives a grant where one is free and nobody more urgent waits; else keeps the ticket, and its owner is
     /// called when its turn has come.
     pub fn ask(&self, ticket: &Ticket) -> Result<Grant, LaneClosed> {
@@ -293,7 +259,7 @@ impl Lane {
             state.reservations += 1;
             let number = state.reservations;
             state.reserved.insert(ticket.owner.clone(), Reservation { number, class: ticket.class });
-            (self.0.call)(&ticket.owner);
+            (self.0.rules.call)(&ticket.owner);
             let owner = ticket.owner;
             self.later(self.0.rules.claim, move |lane| lane.lapse(&owner, number));
         }
@@ -413,14 +379,6 @@ impl std::fmt::Debug for Grant {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.metrics.lane_in_flight(-1);
-    }
-}
-
-// === impl KeyDigest ===
-
-impl std::fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeyDigest(..)")
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::account::RemoteIdentity;
+use super::identity::RemoteIdentity;
 use super::wire::Credential;
 use crate::resources::{ClientId, TenantId};
 

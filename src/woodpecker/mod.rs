@@ -4,13 +4,20 @@ pub mod access;
 mod account;
 mod client;
 mod error;
+mod identity;
 mod lane;
+mod lanes;
 mod listing;
 mod wire;
 
-pub use self::account::{RemoteAccount, RemoteIdentity};
+pub use self::account::{Commons, RemoteAccount};
 pub use self::client::{Client, ClientParts};
 pub use self::error::{ApiError, Certainty};
-pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Lanes, Owner, OwnerKind, Ticket, Turn};
-pub use self::listing::{Entry, Listings, TOKEN_ALPHABET, TOKEN_LENGTH, mark, unmarked};
+pub use self::identity::RemoteIdentity;
+pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};
+pub use self::lanes::Lanes;
+pub use self::listing::{Entry, TOKEN_ALPHABET, TOKEN_LENGTH, mark, unmarked};
 pub use self::wire::{Credential, NewCredential, SecretUpdate, rfc3339};
+
+#[cfg(test)]
+pub(crate) use self::identity::testing;

@@ -1,7 +1,9 @@
 //! Promise 8: deletion can't hurt or hang.
 
+use graph_credential_operator::resources::WoodpeckerAccount;
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use kit::woodpecker::{Credential, Fault, Op};
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::stage::{EXPIRY, Stage, TENANT, condition, message};
@@ -12,6 +14,16 @@ async fn told(stage: &Stage, words: &[&str]) {
         let events = stage.events("sales-eu").await;
         let is_there = events.iter().any(|event| words.iter().all(|word| event.contains(word)));
         if is_there { Ok(()) } else { Err(format!("{events:?}\n{}", stage.log())) }
+    })
+    .await;
+}
+
+/// Waits until the orphan is counted, which happens once the object has gone.
+async fn counted(stage: &Stage, cause: &str) {
+    let line = format!("mgc_orphans_total{{cause=\"{cause}\"}} 1");
+    crate::stage::eventually(&line, || async {
+        let (_, metrics) = stage.get("/metrics").await;
+        if metrics.contains(&line) { Ok(()) } else { Err(metrics) }
     })
     .await;
 }
@@ -123,7 +135,7 @@ async fn an_object_deleted_while_suspended_leaves_an_orphan_that_is_named() {
     assert!(
         stage.log().lines().any(|line| line.contains("an orphan is left") && line.contains(&id.to_string()))
     );
-    assert!(stage.get("/metrics").await.1.contains("mgc_orphans_total{cause=\"suspended\"} 1"));
+    counted(&stage, "suspended").await;
 }
 
 #[tokio::test]
@@ -139,7 +151,69 @@ async fn a_terminating_namespace_waits_for_an_outage_but_not_for_ever() {
         .await;
     stage.wait_until_gone("sales-eu").await;
     assert_eq!(stage.remote().len(), 1);
-    assert!(stage.get("/metrics").await.1.contains("mgc_orphans_total{cause=\"namespace\"} 1"));
+    counted(&stage, "namespace").await;
+}
+
+/// Waits until the account has the finalizer that keeps it while something is to be removed there.
+async fn wait_until_held(stage: &Stage) {
+    crate::stage::eventually("the account is held", || async {
+        let account =
+            stage.api::<WoodpeckerAccount>().get("agency").await.map_err(|error| error.to_string())?;
+        account.metadata.finalizers.map(drop).ok_or_else(|| stage.log())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_waits_for_what_is_to_be_removed_there_and_then_goes() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let accounts = stage.api::<WoodpeckerAccount>();
+    wait_until_held(&stage).await;
+    // In whatever order things go, as with a whole namespace or a folder of manifests.
+    accounts.delete("agency", &DeleteParams::default()).await.unwrap();
+    stage.delete_secret("agency-key").await;
+    stage.wait_for_account("agency", ConditionStatus::False, "ApiKeyMissing").await;
+    stage.delete_secret("sales-eu-graph").await;
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(stage.remote().len(), 0, "the last good key served to the end");
+    crate::stage::eventually("the account is gone", || async {
+        let found = accounts.get_opt("agency").await.map_err(|error| error.to_string())?;
+        found.map_or(Ok(()), |found| Err(format!("{found:#?}\n{}", stage.log())))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_nothing_is_to_be_removed_from_goes_at_once() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let accounts = stage.api::<WoodpeckerAccount>();
+    accounts.delete("agency", &DeleteParams::default()).await.unwrap();
+    assert!(accounts.get_opt("agency").await.unwrap().is_none());
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotFound").await;
+}
+
+#[tokio::test]
+async fn a_terminating_namespace_lets_its_account_go_in_the_end() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.fail_always(Op::Delete, Fault::Html502);
+    stage.delete_namespace().await;
+    stage.delete("sales-eu").await;
+    stage.api::<WoodpeckerAccount>().delete("agency", &DeleteParams::default()).await.unwrap();
+    stage.wait_until_gone("sales-eu").await;
+    crate::stage::eventually("the account is gone", || async {
+        let found =
+            stage.api::<WoodpeckerAccount>().get_opt("agency").await.map_err(|error| error.to_string())?;
+        found.map_or(Ok(()), |found| Err(format!("{found:#?}\n{}", stage.log())))
+    })
+    .await;
+    assert_eq!(stage.remote().len(), 1);
 }
 
 #[tokio::test]
@@ -147,8 +221,12 @@ async fn a_deletion_waits_for_an_account_that_is_gone_until_told_to_retain() {
     let stage = Stage::set().await;
     stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     stage.wait_until_ready("sales-eu").await;
-    let accounts = stage.api::<graph_credential_operator::resources::WoodpeckerAccount>();
-    accounts.delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
+    let accounts = stage.api::<WoodpeckerAccount>();
+    wait_until_held(&stage).await;
+    accounts.delete("agency", &DeleteParams::default()).await.unwrap();
+    // By force.
+    let none = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    accounts.patch("agency", &kube::api::PatchParams::default(), &none).await.unwrap();
     stage.delete("sales-eu").await;
     stage
         .wait_until("sales-eu", "AccountNotFound with the way out", |object| {

@@ -5,6 +5,7 @@
 mod accounts;
 mod administers;
 mod adopts;
+mod agencies;
 mod broken;
 mod command_line;
 mod converges;

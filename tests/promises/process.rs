@@ -179,9 +179,14 @@ async fn sigterm_finishes_the_work_that_is_under_way() {
 
 #[tokio::test]
 async fn what_only_waited_for_its_turn_at_sigterm_is_not_taken_for_sent() {
-    let mut stage = Stage::set().await;
+    let mut stage = Stage::bare().await;
+    // A call may take nine seconds, so that the first create is still under way when all are proved.
+    stage.time_scale = 5;
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
     let clients: Vec<String> = (0..5).map(|n| format!("00000000-0000-4000-8000-00000000000{n}")).collect();
-    stage.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_secs(6)));
     for (n, client) in clients.iter().enumerate() {
         stage.entra.add_app(TENANT, client);
         stage.entra.set_secrets(TENANT, client, &["s3cret-one"]);

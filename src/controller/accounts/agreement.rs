@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::ledger::Divergence;
+use super::kinship::{Kinship, kinship};
+use super::ledger::{Divergence, Ledger};
 use super::report::{Counts, Findings, Verdict, counts, problem};
 use crate::controller::context::Context;
 use crate::resources::conditions::Reason;
@@ -30,7 +31,7 @@ pub(super) fn judge(
     let are_all_known = context.scopes.are_credentials_listed();
     let held = context.holdings.ids_at(&name);
     let mut ledgers = context.accounts.ledgers();
-    let ledger = ledgers.entry(name).or_default();
+    let ledger = ledgers.entry(name.clone()).or_default();
     ledger.take_in(entries, &held, is_key_new, context.rules.timing.stalled_probe);
     if let Some(acknowledged) = unhandled(object, &status).filter(|_| are_all_known) {
         // On an account that was never looked at, it is about an earlier one of that name.
@@ -45,6 +46,10 @@ pub(super) fn judge(
     if are_all_known {
         findings.api_key_fingerprint = Some(context.fingerprints.fingerprint(key));
     }
+    let related = relate(context, ledger, &name, remote, entries);
+    if let Some(verdict) = related {
+        return verdict;
+    }
     if ledger.is_incomplete() {
         return Verdict::Incomplete(problem(
             Reason::ListingIncomplete,
@@ -52,6 +57,52 @@ pub(super) fn judge(
         ));
     }
     Verdict::Ready
+}
+
+/// Notes what the account has to do with others: it may be one with another one, or a company that the vendor
+/// tells apart from the others behind its key. Where it does not, neither can be used.
+fn relate(
+    context: &Context,
+    ledger: &mut Ledger,
+    name: &AccountName,
+    remote: &RemoteAccount,
+    entries: &[Entry],
+) -> Option<Verdict> {
+    let before = (ledger.one_with.clone(), ledger.is_company_honoured);
+    let mut has_untold = false;
+    let mut is_company = false;
+    let mut same = None;
+    for other in context.accounts.others(name, context.rules.timing.listing_interval * 2) {
+        match kinship(remote.identity(), entries, &other.identity, &other.entries) {
+            Kinship::Confused => {
+                context.calls.account(&other.name.namespace, &other.name.name);
+                return Some(Verdict::Unusable(problem(
+                    Reason::CompanyIgnored,
+                    format!(
+                        "Woodpecker shows the same credentials to this account and to WoodpeckerAccount {}, so it ignores spec.companyId, and nothing is changed at either: use an API key of each company's own",
+                        other.name
+                    ),
+                )));
+            }
+            Kinship::Companies => is_company = true,
+            Kinship::Untold => has_untold = true,
+            Kinship::One if other.name < *name => {
+                let first = same.take().map_or(other.name.clone(), |it: AccountName| it.min(other.name));
+                same = Some(first);
+            }
+            Kinship::One => context.calls.account(&other.name.namespace, &other.name.name),
+            Kinship::Strangers => {}
+        }
+    }
+    // What was found out once stays: with a listing that is shared there is nothing more to find out.
+    ledger.one_with = same.or(ledger.one_with.take());
+    ledger.is_company_honoured |= is_company && !has_untold;
+    if before != (ledger.one_with.clone(), ledger.is_company_honoured) {
+        tracing::info!(account = %name, one_with = ledger.one_with.as_ref().map(ToString::to_string), is_company_honoured = ledger.is_company_honoured, "what the account has to do with others is known");
+        // It is opened anew in the lane that it should have.
+        context.calls.account(&name.namespace, &name.name);
+    }
+    None
 }
 
 /// An acknowledgement by annotation that was not handled yet.

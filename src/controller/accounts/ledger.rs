@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::resources::AccountName;
 use crate::woodpecker::Entry;
 
 /// Fewer missing credentials than this are looked for one by one.
@@ -19,6 +20,10 @@ pub struct Ledger {
     acknowledged: HashSet<i64>,
     /// Whether the key is another one than that with which the account was last found to be the right one.
     is_key_new: bool,
+    /// The account that is known to be the same remote one, and comes first.
+    pub one_with: Option<AccountName>,
+    /// Whether the vendor is known to tell the companies behind its key apart.
+    pub is_company_honoured: bool,
 }
 
 /// Why an account cannot be the one that it was.

@@ -26,16 +26,16 @@ pub(super) async fn open(
         Ok(api_key) => api_key,
         Err(error) => return refusal(error).map(Err),
     };
-    let before = accounts.lock().get(name).and_then(|known| known.remote.clone());
-    if let Some(before) = before {
-        let parts = before.client().parts();
-        if parts.base_url == base_url
-            && parts.company_id == object.spec.company_id
-            && parts.api_key == api_key
-        {
-            return Ok(Ok(before));
-        }
-    }
+    let (one_with, is_company_honoured) = accounts
+        .ledgers()
+        .get(name)
+        .map(|ledger| (ledger.one_with.clone(), ledger.is_company_honoured))
+        .unwrap_or_default();
+    let (before, one_with) = {
+        let known = accounts.lock();
+        let remote_of = |name: &AccountName| known.get(name).and_then(|known| known.remote.clone());
+        (remote_of(name), one_with.as_ref().and_then(remote_of))
+    };
     let client = Client::new(ClientParts {
         http: accounts.http.clone(),
         base_url,
@@ -45,7 +45,12 @@ pub(super) async fn open(
         leadership: context.leadership.clone(),
         metrics: context.metrics.clone(),
     });
-    Ok(Ok(Arc::new(RemoteAccount::new(client, &accounts.lanes, &accounts.listings))))
+    let wanted = match one_with {
+        Some(other) => RemoteAccount::sharing(client, &other),
+        None => RemoteAccount::new(client, &accounts.commons, is_company_honoured),
+    };
+    // What it is made of is the same, so it stays the same.
+    Ok(Ok(before.filter(|before| before.is_like(&wanted)).unwrap_or_else(|| Arc::new(wanted))))
 }
 
 /// What the account's condition says of it; an error where it may pass by itself.

@@ -8,7 +8,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::open::open;
 use super::report::{Findings, Verdict, problem, report};
-use super::{Known, agreement};
+use super::{Known, State, agreement, finalizer};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
@@ -27,6 +27,9 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
     let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
     let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
+        return Ok(Outcome { result: "gone", again_in: timing.resync });
+    };
+    let Some(object) = finalizer::keep(context, &api, object, &name).await? else {
         return Ok(Outcome { result: "gone", again_in: timing.resync });
     };
     let uid = object.uid().unwrap_or_default();
@@ -75,6 +78,9 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         // A key may be refused for a moment; a Secret that changes calls at once.
         Verdict::Unusable(_) => timing.listing_interval,
     };
+    // Nothing tells when its namespace begins to terminate.
+    let is_deleted = object.metadata.deletion_timestamp.is_some();
+    let again_in = if is_deleted { again_in.min(timing.in_use_retry) } else { again_in };
     Ok(Outcome { result: verdict.result(), again_in })
 }
 
@@ -134,7 +140,7 @@ fn listing_age(
     let known = context.accounts.lock();
     let Some(known) = known.get(name) else { return Duration::ZERO };
     let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
-    let is_well = known.is_ready && known.may_create && known.failures == 0;
+    let is_well = known.state == State::Ready { may_create: true } && known.failures == 0;
     let is_requested = known.requested != requested(object);
     if is_same && is_well && !is_requested {
         context.rules.timing.listing_interval * 9 / 10
@@ -168,38 +174,23 @@ fn known(
     // Woodpecker being out of reach says nothing against a key with which the account was reached before:
     // each request finds out for itself. With another key it may be another account.
     let was_judged = before.is_some_and(|before| {
-        let is_same =
-            before.remote.as_ref().zip(remote.as_ref()).is_some_and(|(old, new)| Arc::ptr_eq(old, new));
-        is_same && before.is_ready
+        let both = before.remote.as_ref().zip(remote.as_ref());
+        let is_same = both.is_some_and(|(old, new)| Arc::ptr_eq(old, new));
+        is_same && matches!(before.state, State::Ready { .. } | State::KeyGone)
     });
-    let is_out_of_reach = matches!(verdict, Verdict::Postponed(_) | Verdict::Unreachable(_));
-    let is_ready = match verdict {
-        Verdict::Ready | Verdict::Incomplete(_) => true,
-        Verdict::Postponed(_) | Verdict::Unreachable(_) => was_judged,
-        Verdict::Unusable(_) => false,
+    let state = match verdict {
+        Verdict::Ready => State::Ready { may_create: true },
+        Verdict::Incomplete(_) => State::Ready { may_create: false },
+        Verdict::Postponed(_) | Verdict::Unreachable(_) if was_judged => State::Ready { may_create: true },
+        Verdict::Postponed(_) | Verdict::Unreachable(_) => State::Unjudged,
+        Verdict::Unusable(problem) if was_judged && problem.is_missing_key() => State::KeyGone,
+        Verdict::Unusable(_) => State::NotReady,
     };
-    let may_create = is_ready && !matches!(verdict, Verdict::Incomplete(_));
-    Known {
-        spec: Some(object.spec.clone()),
-        remote,
-        is_ready,
-        may_create,
-        is_unjudged: is_out_of_reach && !was_judged,
-        failures,
-        requested: requested(object),
-    }
+    Known { spec: Some(object.spec.clone()), remote, state, failures, requested: requested(object) }
 }
 
 fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
-    Known {
-        spec,
-        remote: None,
-        is_ready: false,
-        may_create: false,
-        is_unjudged: false,
-        failures: 0,
-        requested: None,
-    }
+    Known { spec, remote: None, state: State::NotReady, failures: 0, requested: None }
 }
 
 /// Keeps what credentials ask for, and wakes them where their answer changed.

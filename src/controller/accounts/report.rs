@@ -139,6 +139,15 @@ pub fn report(
     AccountReport { status, note }
 }
 
+// === impl AccountProblem ===
+
+impl AccountProblem {
+    /// Whether the Secret of the key, or the key in it, is not there.
+    pub fn is_missing_key(&self) -> bool {
+        self.reason == Reason::ApiKeyMissing
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
-use super::{Step, tell};
+use super::{Step, failure, is_told_apart, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::MOST_RETIRING;
 use crate::controller::error::PassError;
@@ -12,6 +12,7 @@ use crate::controller::observe::Gathered;
 use crate::controller::observed::{Claim, Observed, Source, Target};
 use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
+use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
 use crate::resources::{DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration};
 use crate::woodpecker::{Entry, mark};
@@ -65,6 +66,15 @@ pub(super) async fn forget_pending(context: &Context, gathered: &mut Gathered) -
 
 /// Writes down as ours what existed before; the secret follows as an update.
 pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step, PassError> {
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    let told_apart = match gathered.turn(&account).await {
+        Ok(turn) => is_told_apart(context, &gathered.observed, &account, &turn).await,
+        Err(error) => Err(failure(context, &gathered.observed, Operation::List, &error)),
+    };
+    if let Err(failure) = told_apart {
+        gathered.observed.learnt.failure = Some(failure);
+        return Ok(Step::Done);
+    }
     if !take_claim(context, gathered) {
         return Ok(Step::Done);
     }

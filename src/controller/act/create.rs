@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::books::{take_claim, with_registration};
-use super::{Step, entries_for, note_failure, tell};
+use super::{Step, entries_for, is_told_apart, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
@@ -34,6 +34,10 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
             return Ok(Step::Done);
         }
     };
+    if let Err(failure) = is_told_apart(context, &gathered.observed, &account, &turn).await {
+        gathered.observed.learnt.failure = Some(failure);
+        return Ok(Step::Done);
+    }
     // While this pass waited for its turn, others may have written there.
     let listed = match account.list(&turn, context.rules.timing.listing_max_age).await {
         Ok(entries) => entries_for(&gathered.observed, entries),

@@ -182,7 +182,9 @@ fn registered(
         (Standing::Settling, _) => outcome_unknown(),
         (Standing::Blocked(problem), _) => failed(TYPE, problem),
         // What is registered stays so while a change of it waits for its turn.
-        (Standing::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration)) => {
+        (Standing::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
+            if !observed.object.is_deleted() =>
+        {
             held(observed, registration, status)
         }
         (Standing::Failed(failure), _) if !is_refused_for_now(rest) => {

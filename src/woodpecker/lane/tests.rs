@@ -10,20 +10,16 @@ impl Called {
     }
 }
 
-fn lanes(stop: CancellationToken) -> (Lanes, Called) {
+fn lane_until(stop: CancellationToken) -> (Lane, Called) {
     let called = Arc::new(Mutex::new(Vec::new()));
     let book = called.clone();
     let call: Call = Arc::new(move |owner: &Owner| book.lock().unwrap().push(owner.name.clone()));
-    (Lanes::new(&Timing::STANDARD, stop, Arc::new(Metrics::new()), call).unwrap(), Called(called))
-}
-
-fn lane_of(lanes: &Lanes, key: &str) -> Lane {
-    lanes.lane(&"https://a.example".parse().unwrap(), lanes.digest(&SecretText::new(key.into())))
+    let rules = Rules::new(&Timing::STANDARD, stop, Arc::new(Metrics::new()), call);
+    (Lane::new(rules), Called(called))
 }
 
 fn lane() -> (Lane, Called) {
-    let (lanes, called) = lanes(CancellationToken::new());
-    (lane_of(&lanes, "key"), called)
+    lane_until(CancellationToken::new())
 }
 
 fn ticket(name: &str, class: Class) -> Ticket {
@@ -36,13 +32,10 @@ fn new(name: &str) -> Ticket {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_has_one_lane_with_one_turn_and_one_grant_ahead() {
-    let (lanes, _) = lanes(CancellationToken::new());
-    let (lane, same, other) = (lane_of(&lanes, "key"), lane_of(&lanes, "key"), lane_of(&lanes, "other"));
-    assert!(lane.is(&same) && !lane.is(&other));
-    let (first, ahead) = (lane.ask(&new("a")).unwrap(), same.ask(&new("b")).unwrap());
+async fn a_lane_has_one_turn_and_one_grant_ahead() {
+    let (lane, _) = lane();
+    let (first, ahead) = (lane.ask(&new("a")).unwrap(), lane.ask(&new("b")).unwrap());
     assert_eq!(lane.ask(&new("c")).map(drop), Err(LaneClosed::Queued));
-    assert!(other.ask(&new("c")).is_ok());
     let turn = first.turn().await.unwrap();
     let waiting = tokio::time::timeout(Duration::from_secs(1), ahead.turn()).await;
     assert!(waiting.is_err(), "one request at a time");
@@ -141,8 +134,7 @@ async fn after_failures_in_a_row_it_rests_and_then_tries_one_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn who_still_waits_when_the_program_ends_is_turned_away_at_once() {
     let stop = CancellationToken::new();
-    let (lanes, _) = lanes(stop.clone());
-    let lane = lane_of(&lanes, "key");
+    let (lane, _) = lane_until(stop.clone());
     let (first, ahead) = (lane.ask(&new("a")).unwrap(), lane.ask(&new("b")).unwrap());
     let _turn = first.turn().await.unwrap();
     let (waiting, ()) = tokio::join!(ahead.turn(), async { stop.cancel() });

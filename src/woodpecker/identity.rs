@@ -1,0 +1,98 @@
+//! By what two `WoodpeckerAccount`s are known to be one remote account.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::secret::SecretText;
+use crate::settings::BaseUrl;
+
+/// By what two `WoodpeckerAccount`s are known to be one remote account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteIdentity {
+    /// Address of the API.
+    pub base_url: BaseUrl,
+    /// Company acted for.
+    pub company_id: Option<i64>,
+    /// The API key's digest.
+    pub key: KeyDigest,
+}
+
+/// A keyed digest of an API key, by which keys can be told apart without holding them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyDigest([u8; 32]);
+
+/// Makes digests of API keys, under a key that is random and lives as long as the process.
+pub struct KeyDigests {
+    digest_key: [u8; 32],
+}
+
+// === impl RemoteIdentity ===
+
+impl RemoteIdentity {
+    /// Whether both are reached with the same API key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+// === impl KeyDigests ===
+
+impl KeyDigests {
+    /// Fails only where the system gives no randomness.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        let mut digest_key = [0; 32];
+        getrandom::fill(&mut digest_key)?;
+        Ok(Self { digest_key })
+    }
+
+    /// The digest of an API key.
+    pub fn of(&self, api_key: &SecretText) -> KeyDigest {
+        // An HMAC takes a key of any length, so this cannot fail; the empty digest would only merge lanes.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.digest_key) else { return KeyDigest([0; 32]) };
+        mac.update(api_key.expose().as_bytes());
+        KeyDigest(mac.finalize().into_bytes().into())
+    }
+}
+
+impl std::fmt::Debug for KeyDigests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyDigests(..)")
+    }
+}
+
+// === impl KeyDigest ===
+
+impl std::fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyDigest(..)")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Identities for the tests of other rooms.
+
+    use super::{KeyDigest, RemoteIdentity};
+
+    /// One behind the key of that number.
+    pub(crate) fn identity(key: u8, company_id: Option<i64>) -> RemoteIdentity {
+        let base_url = "https://a.example".parse().unwrap();
+        RemoteIdentity { base_url, company_id, key: KeyDigest([key; 32]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_apart_without_being_held() {
+        let digests = KeyDigests::new().unwrap();
+        let of = |key: &str| digests.of(&SecretText::new(key.into()));
+        assert_eq!(of("1234.key"), of("1234.key"));
+        assert_ne!(of("1234.key"), of("1234.other"));
+        assert_eq!(format!("{:?} {digests:?}", of("1234.key")), "KeyDigest(..) KeyDigests(..)");
+        let another_process = KeyDigests::new().unwrap();
+        assert_ne!(of("1234.key"), another_process.of(&SecretText::new("1234.key".into())));
+    }
+}
