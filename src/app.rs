@@ -1,7 +1,7 @@
 //! Wiring: what starts, in which order, and how it stops.
 
 mod crds;
-mod kubernetes;
+pub(crate) mod kubernetes;
 mod leading;
 pub(crate) mod memory;
 
@@ -102,10 +102,10 @@ async fn serve(
 ) -> Result<(), AppError> {
     let http = http::client(
         timing,
-        &DnsServers::listed_or_system(&settings.network.dns_servers),
-        settings.network.extra_ca.as_deref(),
+        &DnsServers::listed_or_system(&settings.network.way_out.dns_servers),
+        settings.network.way_out.extra_ca.as_deref(),
     )?;
-    let cluster = kubernetes::connect(settings, timing).await?;
+    let cluster = kubernetes::connect(settings.operator_namespace.as_deref(), timing).await?;
     let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
         return Ok(());
     };
@@ -142,7 +142,7 @@ impl Operator<'_> {
         ElectionParts {
             client: self.cluster.client.clone(),
             namespace: self.cluster.namespace.clone(),
-            lease: self.settings.leader.leader_election_lease.to_string(),
+            lease: self.settings.leader.lease.leader_election_lease.to_string(),
             instance: self.cluster.instance.clone(),
             clock: since_boot,
             timing: *self.timing,
@@ -171,7 +171,7 @@ impl Operator<'_> {
             accounts: Accounts::new(
                 self.http.clone(),
                 Commons::new(self.lanes(&calls))?,
-                settings.woodpecker_base_urls.clone(),
+                settings.woodpecker.base_urls.clone(),
                 scopes,
             ),
             leadership,

@@ -1,7 +1,13 @@
 //! The command line.
 
+mod cluster;
 mod explain;
+mod import;
+mod inventory;
+mod orphans;
 mod output;
+mod release;
+mod remote;
 mod verify;
 
 use std::io::{self, Write};
@@ -32,6 +38,13 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Explain an AADSTS code or the reason of a condition; without one, list all
     Explain(explain::ExplainArgs),
+    /// Show what accounts at Woodpecker hold that no object has registered, and whose it is
+    Orphans(Box<orphans::OrphansArgs>),
+    /// Print manifests for what an account at Woodpecker holds already, so that the operator takes it over
+    Import(Box<import::ImportArgs>),
+    /// Take the operator's finalizers off all objects, so that they can be deleted without it; nothing is changed
+    /// at Woodpecker
+    Release(Box<release::ReleaseArgs>),
     /// Print the CustomResourceDefinitions as YAML, ready for `kubectl apply --server-side -f -`
     Crd,
 }
@@ -48,6 +61,12 @@ enum CliError {
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
     #[error(transparent)]
+    Orphans(#[from] orphans::OrphansError),
+    #[error(transparent)]
+    Import(#[from] import::ImportError),
+    #[error(transparent)]
+    Release(#[from] release::ReleaseError),
+    #[error(transparent)]
     Yaml(#[from] YamlError),
     #[error("failed to start the runtime")]
     Runtime(#[source] io::Error),
@@ -59,12 +78,15 @@ enum CliError {
 
 impl Cli {
     /// Reads the command line, carries it out, and turns its end into an exit code: 0, 1 for a failure, 2
-    /// for a command line that cannot be understood; `verify` has more.
+    /// for a command line that cannot be understood; `verify`, `orphans` and `release` have more.
     pub fn run() -> ExitCode {
         let ended = match Self::parse().command {
             Command::Run(settings) => run(*settings).map(|()| ExitCode::SUCCESS),
             Command::Verify(args) => verify::run(&args).map_err(CliError::from),
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+            Command::Orphans(args) => orphans::run(&args).map_err(CliError::from),
+            Command::Import(args) => import::run(&args).map_err(CliError::from),
+            Command::Release(args) => release::run(&args).map_err(CliError::from),
             Command::Crd => print_crds().map(|()| ExitCode::SUCCESS),
         };
         match ended {

@@ -5,6 +5,7 @@
 
 mod candidate;
 mod lease;
+mod onlooker;
 mod record;
 mod tenure;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use kube::Client;
 pub use self::candidate::{Candidate, GATE};
 use self::lease::LeaseApi;
 pub use self::lease::LeaseError;
+pub use self::onlooker::{Glance, Onlooker};
 use self::record::{Move, Sighting, next_move};
 pub use self::tenure::{Lost, Tenure};
 use crate::leadership::{Clock, Leadership};

@@ -54,6 +54,15 @@ pub struct NetworkSettings {
     )]
     pub microsoft_authority: BaseUrl,
 
+    /// Resolving and trusting.
+    #[command(flatten)]
+    pub way_out: WayOutSettings,
+}
+
+/// How addresses outside the cluster are resolved and trusted.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct WayOutSettings {
     /// Name server for Microsoft's and Woodpecker's addresses; may be repeated or hold a comma-separated
     /// list. Without it, those of /etc/resolv.conf; there is no other fall-back
     #[arg(long = "dns-server", env = "GCO_DNS_SERVERS", value_delimiter = ',', value_name = "ADDRESS:PORT")]
@@ -63,6 +72,34 @@ pub struct NetworkSettings {
     /// proxy that opens TLS. The system's stay trusted
     #[arg(long, env = "GCO_EXTRA_CA", value_name = "FILE")]
     pub extra_ca: Option<PathBuf>,
+}
+
+/// Where API keys may go.
+#[derive(Clone, Debug, Args)]
+pub struct WoodpeckerSettings {
+    /// Base URL that a WoodpeckerAccount may name; may be repeated or hold a comma-separated list. API keys
+    /// are sent nowhere else
+    #[arg(
+        long = "woodpecker-base-url",
+        env = "GCO_WOODPECKER_BASE_URLS",
+        value_delimiter = ',',
+        default_value = VENDOR_BASE_URL,
+        value_name = "URL"
+    )]
+    pub base_urls: Vec<BaseUrl>,
+}
+
+/// Which Lease a leader holds.
+#[derive(Clone, Debug, Args)]
+pub struct LeaseSettings {
+    /// Name of the Lease, in the operator's namespace, that the leader holds
+    #[arg(
+        long,
+        env = "GCO_LEADER_ELECTION_LEASE",
+        default_value = "graph-credential-operator",
+        value_name = "NAME"
+    )]
+    pub leader_election_lease: ObjectName,
 }
 
 /// Which of several replicas works.
@@ -83,14 +120,9 @@ pub struct LeaderSettings {
     )]
     pub leader_elect: bool,
 
-    /// Name of the Lease, in the operator's namespace, that the leader holds
-    #[arg(
-        long,
-        env = "GCO_LEADER_ELECTION_LEASE",
-        default_value = "graph-credential-operator",
-        value_name = "NAME"
-    )]
-    pub leader_election_lease: ObjectName,
+    /// The lease.
+    #[command(flatten)]
+    pub lease: LeaseSettings,
 }
 
 /// Everything that `run` can be told.
@@ -136,16 +168,9 @@ pub struct RunSettings {
     #[arg(long, env = "GCO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
-    /// Base URL that a WoodpeckerAccount may name; may be repeated or hold a comma-separated list. API keys
-    /// are sent nowhere else
-    #[arg(
-        long = "woodpecker-base-url",
-        env = "GCO_WOODPECKER_BASE_URLS",
-        value_delimiter = ',',
-        default_value = VENDOR_BASE_URL,
-        value_name = "URL"
-    )]
-    pub woodpecker_base_urls: Vec<BaseUrl>,
+    /// Woodpecker settings.
+    #[command(flatten)]
+    pub woodpecker: WoodpeckerSettings,
 
     /// Let resources with `verification.policy: Disabled` register secrets that nobody has proved
     #[arg(long, env = "GCO_ALLOW_UNVERIFIED")]

@@ -14,7 +14,7 @@ use tower::timeout::TimeoutLayer;
 use self::brief_watch::BriefWatchLayer;
 use self::short_lived::ShortLivedLayer;
 use self::whole_answer::WholeAnswerLayer;
-use crate::settings::{RunSettings, Timing};
+use crate::settings::Timing;
 
 /// The cluster that the operator works in.
 pub struct Cluster {
@@ -39,15 +39,16 @@ pub enum ConnectError {
     Setup(#[from] kube::Error),
 }
 
-/// Finds the cluster and prepares the client.
+/// Finds the cluster and prepares the client. Without a name of its own, the operator's namespace is that of the
+/// pod or of the kubeconfig's context.
 ///
 /// kube's own retries are off: the queue retries, and they would hold a call for minutes. Every answer must
 /// begin within a bound, which kube does not ask for since version 4, and end within it unless it is a watch.
-pub async fn connect(settings: &RunSettings, timing: &Timing) -> Result<Cluster, ConnectError> {
+pub async fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Result<Cluster, ConnectError> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
-    let namespace = settings.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
     let client = ClientBuilder::try_from(config)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
         .with_layer(&WholeAnswerLayer { within: timing.kube_headers })

@@ -162,8 +162,8 @@ fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 
 async fn prove(args: &VerifyArgs, secret: &SecretText) -> Result<Finding, VerifyError> {
     let timing = Timing::STANDARD;
-    let servers = DnsServers::listed_or_system(&args.network.dns_servers);
-    let http = http::client(&timing, &servers, args.network.extra_ca.as_deref())?;
+    let servers = DnsServers::listed_or_system(&args.network.way_out.dns_servers);
+    let http = http::client(&timing, &servers, args.network.way_out.extra_ca.as_deref())?;
     let authorities = Authorities::new(args.network.microsoft_authority.clone());
     let (leadership, metrics) = (Leadership::always(), Arc::new(Metrics::new()));
     let endpoint = TokenEndpoint::new(EndpointParts { http, authorities, leadership, metrics }, &timing);

@@ -115,7 +115,8 @@ impl Sighting {
         self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
     }
 
-    fn duration(&self) -> Option<Duration> {
+    /// How long it counts, where it says so.
+    pub(super) fn duration(&self) -> Option<Duration> {
         let seconds = self.lease.spec.as_ref()?.lease_duration_seconds?;
         u64::try_from(seconds).ok().map(Duration::from_secs)
     }

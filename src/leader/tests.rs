@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::api::{FakeApi, Mood};
-use super::{Candidate, ElectionParts, Lost, Tenure};
+use super::{Candidate, ElectionParts, Glance, Lost, Onlooker, Tenure};
 use crate::leadership::testing::{clock, sleep_of_the_machine};
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
@@ -263,4 +263,29 @@ async fn a_lease_that_cannot_be_looked_at_is_named_by_readiness() {
     seconds(2).await;
     let (ready, text) = replica.readiness.report();
     assert!(!ready && text.contains("failed to read Lease operators/the-lease"), "{text}");
+}
+
+fn onlooker(api: &FakeApi) -> Onlooker {
+    Onlooker::new(api.client(), "operators", "the-lease", clock, TIMING)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_onlooker_sees_who_renews_and_that_nobody_does() {
+    let api = FakeApi::default();
+    assert_eq!(onlooker(&api).glance().await.unwrap(), Glance::Missing);
+    assert_eq!(onlooker(&api).leader().await.unwrap(), None);
+
+    let (_replica, holding, over) = leader(&api, "a").await;
+    let start = clock();
+    let seen = onlooker(&api).leader().await.unwrap();
+    assert_eq!(seen, Some(api.holder()));
+    assert!(since(start) <= TIMING.lease_retry * 2, "{:?}", since(start));
+
+    holding.abort();
+    let held = Glance::Held { holder: api.holder(), within: TIMING.lease };
+    assert_eq!(onlooker(&api).glance().await.unwrap(), held);
+    let start = clock();
+    assert_eq!(onlooker(&api).leader().await.unwrap(), None);
+    assert!(since(start) >= TIMING.lease, "{:?}", since(start));
+    drop(over);
 }

@@ -43,9 +43,23 @@ struct Taken {
     entries: Vec<Entry>,
 }
 
+/// Letters and digits of a create's token: none that look alike.
+pub const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Letters and digits in a token.
+pub const TOKEN_LENGTH: usize = 12;
+
 /// The mark of a create as it stands in the name that it gives.
 pub fn mark(token: &str) -> String {
     format!("[{token}]")
+}
+
+/// The name that a create was to give and the token of its mark, where the name ends with one.
+pub fn unmarked(name: &str) -> Option<(&str, &str)> {
+    let (plain, token) = name.strip_suffix(']')?.rsplit_once(" [")?;
+    let is_token =
+        token.len() == TOKEN_LENGTH && token.bytes().all(|letter| TOKEN_ALPHABET.contains(&letter));
+    is_token.then_some((plain, token))
 }
 
 // === impl Listings ===
@@ -113,6 +127,31 @@ impl From<Credential> for Entry {
             client: credential.client_id.trim().to_ascii_lowercase(),
             name: credential.name.unwrap_or_default(),
             expires_at: credential.secret_expires_at.and_then(|text| text.trim().parse().ok()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_found_where_a_create_puts_it_and_nowhere_else() {
+        let name = format!("MS Graph app {}", mark("abcdefghjk29"));
+        assert_eq!(unmarked(&name), Some(("MS Graph app", "abcdefghjk29")));
+        assert_eq!(unmarked("a [b] [abcdefghjk29]"), Some(("a [b]", "abcdefghjk29")));
+        for name in [
+            "",
+            "[abcdefghjk29]",
+            "x[abcdefghjk29]",
+            "x [abcdefghjk29] y",
+            "x [abcdefghjk2]",
+            "x [abcdefghjk290]",
+            "x [abcdefghjk0l]",
+            "x [ABCDEFGHJK29]",
+            "x [abcdefghjk\u{e4}]",
+        ] {
+            assert_eq!(unmarked(name), None, "{name}");
         }
     }
 }

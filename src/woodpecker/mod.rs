@@ -1,5 +1,6 @@
 //! Woodpecker's credentials API: its bodies, a client, one lane per account, and what its answers mean.
 
+pub mod access;
 mod account;
 mod client;
 mod error;
@@ -15,7 +16,7 @@ pub use self::error::{ApiError, Certainty};
 pub use self::identity::RemoteIdentity;
 pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};
 pub use self::lanes::Lanes;
-pub use self::listing::{Entry, mark};
+pub use self::listing::{Entry, TOKEN_ALPHABET, TOKEN_LENGTH, mark, unmarked};
 pub use self::wire::{Credential, NewCredential, SecretUpdate, rfc3339};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod accounts;
+mod administers;
 mod adopts;
 mod agencies;
 mod broken;
@@ -11,6 +12,7 @@ mod converges;
 mod deletes;
 mod drifts;
 mod forgets;
+mod imports;
 mod leads;
 mod microsoft;
 mod network;
@@ -19,6 +21,7 @@ mod process;
 mod proves_first;
 mod quiet;
 mod recovers;
+mod releases;
 mod rules;
 mod secret_access;
 mod sources;

@@ -8,9 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, WoodpeckerAccount};
-use crate::secret::SecretText;
-use crate::secrets::{self, ReadError};
-use crate::settings::BaseUrl;
+use crate::woodpecker::access::{self, AccessError};
 use crate::woodpecker::{Client, ClientParts, RemoteAccount};
 
 /// Makes the client of the account, or says why it cannot be used; keeps the one there is while nothing
@@ -21,20 +19,13 @@ pub(super) async fn open(
     name: &AccountName,
 ) -> Result<Result<Arc<RemoteAccount>, AccountProblem>, PassError> {
     let accounts = &context.accounts;
-    let Some(base_url) =
-        object.spec.base_url().parse::<BaseUrl>().ok().filter(|url| accounts.allowed_base_urls.contains(url))
-    else {
-        return Ok(Err(problem(
-            Reason::BaseUrlNotAllowed,
-            format!(
-                "the operator does not send API keys to {}: its administrator must add it with --woodpecker-base-url",
-                object.spec.base_url()
-            ),
-        )));
+    let base_url = match access::base_url(&object.spec, &accounts.allowed_base_urls) {
+        Ok(base_url) => base_url,
+        Err(error) => return refusal(error).map(Err),
     };
-    let api_key = match read_key(context, object).await? {
-        Ok(key) => key,
-        Err(problem) => return Ok(Err(problem)),
+    let api_key = match access::api_key(&context.client, object).await {
+        Ok(api_key) => api_key,
+        Err(error) => return refusal(error).map(Err),
     };
     let client = Client::new(ClientParts {
         http: accounts.http.clone(),
@@ -70,41 +61,16 @@ pub(super) async fn open(
     Ok(Ok(before.filter(|before| before.is_like(&wanted)).unwrap_or_else(|| Arc::new(wanted))))
 }
 
-async fn read_key(
-    context: &Context,
-    object: &WoodpeckerAccount,
-) -> Result<Result<SecretText, AccountProblem>, PassError> {
-    let reference = &object.spec.api_key_secret_ref;
-    let (name, key) = (&reference.name, reference.key());
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let missing = |text: String| Ok(Err(problem(Reason::ApiKeyMissing, text)));
-    let data = match secrets::read(&context.client, namespace, name).await {
-        Ok(data) => data,
-        Err(ReadError::NotFound) => {
-            return missing(format!(
-                "there is no Secret {name} in this namespace: create it or mend spec.apiKeySecretRef.name"
-            ));
+/// What the account's condition says of it; an error where it may pass by itself.
+fn refusal(error: AccessError) -> Result<AccountProblem, PassError> {
+    let message = error.to_string();
+    let reason = match error {
+        AccessError::BaseUrlNotAllowed(_) => Reason::BaseUrlNotAllowed,
+        AccessError::NoSecret(_) | AccessError::Forbidden(_) | AccessError::NoKey { .. } => {
+            Reason::ApiKeyMissing
         }
-        Err(ReadError::Forbidden) => {
-            return missing(format!(
-                "the operator may not read Secret {name}: grant its ServiceAccount get on Secrets in this namespace"
-            ));
-        }
-        Err(source @ ReadError::Kube(_)) => return Err(PassError::ReadSecret { name: name.clone(), source }),
+        AccessError::Stray { .. } => Reason::ApiKeyWhitespace,
+        AccessError::Unreadable { name, source } => return Err(PassError::ReadSecret { name, source }),
     };
-    let Some(bytes) = data.get(key).filter(|bytes| !bytes.expose().is_empty()) else {
-        return missing(format!(
-            "Secret {name} has no key {key} or it is empty: put the API key into it, or name the right key in spec.apiKeySecretRef.key"
-        ));
-    };
-    // What is not ASCII cannot stand in a header either.
-    match bytes.to_text().filter(|text| !text.has_stray_whitespace() && text.expose().is_ascii()) {
-        Some(text) => Ok(Ok(text)),
-        None => Ok(Err(problem(
-            Reason::ApiKeyWhitespace,
-            format!(
-                "key {key} of Secret {name} holds a line break, white space around the value or other characters that no API key has: write the value without (echo -n, or stringData)"
-            ),
-        ))),
-    }
+    Ok(problem(reason, message))
 }

@@ -16,10 +16,9 @@ use crate::controller::status::{self, Written};
 use crate::destination::{FailureKind, Operation};
 use crate::resources::conditions::whole_second;
 use crate::resources::{Ownership, Pending, Registration};
-use crate::woodpecker::{ApiError, NewCredential, RemoteAccount, SecretUpdate, Turn, mark};
-
-/// Letters and digits of a token: none that look alike.
-const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+use crate::woodpecker::{
+    ApiError, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn, mark,
+};
 
 /// Registers the app at the account.
 pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
@@ -168,7 +167,7 @@ async fn give_up_intent(context: &Context, observed: &mut Observed) -> Result<St
 
 /// Twelve random letters and digits: sixty bits.
 fn token() -> Result<String, PassError> {
-    let mut random = [0_u8; 12];
+    let mut random = [0_u8; TOKEN_LENGTH];
     getrandom::fill(&mut random)?;
     Ok(random
         .iter()

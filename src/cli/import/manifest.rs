@@ -1,0 +1,355 @@
+//! PURE: the manifests. What is somebody else's text stands in comments on one line, and in values quoted.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::names::{Names, SecretNames, Taken};
+use crate::cli::inventory::{Inventory, Sort};
+use crate::cli::output::shown;
+use crate::cli::remote::Listed;
+use crate::resources::{ClientId, TenantId};
+use crate::woodpecker::{Entry, rfc3339, unmarked};
+
+/// The highest id that an object can name: a number that JSON carries exactly.
+const HIGHEST_ID: i64 = 9_007_199_254_740_991;
+
+/// Longest `displayName`, in characters.
+const LONGEST_NAME: usize = 200;
+
+/// What is imported, and where to.
+pub(super) struct Import<'a> {
+    pub(super) listed: &'a Listed,
+    pub(super) inventory: &'a Inventory,
+    pub(super) namespace: &'a str,
+    pub(super) secrets: &'a SecretNames,
+}
+
+/// What becomes of an entry.
+enum Outcome {
+    /// An object can have it.
+    Object,
+    /// An object can have it, and which of several is for a person to say.
+    Choice(String),
+    /// No object can have it, or one has the app already.
+    Nothing(String),
+}
+
+/// An entry with ids that an object can have.
+struct App<'a> {
+    entry: &'a Entry,
+    tenant: TenantId,
+    client: ClientId,
+}
+
+// === impl Import ===
+
+impl Import<'_> {
+    pub(super) fn text(&self) -> String {
+        let place = &self.listed.place;
+        let mut entries: Vec<&Entry> = self.listed.entries.iter().collect();
+        entries.sort_by_key(|entry| entry.id);
+        let all = entries.len();
+        entries.retain(|entry| self.inventory.sort(place, entry) != Sort::Registered);
+        let mut apps: HashMap<(&str, &str), Vec<i64>> = HashMap::new();
+        for entry in &entries {
+            apps.entry((&entry.tenant, &entry.client)).or_default().push(entry.id);
+        }
+        let mut text = self.head(entries.len(), all);
+        let mut taken = self.taken();
+        for entry in entries {
+            let ids =
+                apps.get(&(entry.tenant.as_str(), entry.client.as_str())).map_or(&[][..], Vec::as_slice);
+            self.write(&mut text, entry, ids, &mut taken);
+        }
+        text
+    }
+
+    fn head(&self, left: usize, all: usize) -> String {
+        let account = &self.listed.place.account;
+        let mut text = format!(
+            "# WoodpeckerAccount {account} holds {all} credentials; these {left} of them no object has registered.\n\
+             # Fill in the Secrets and apply both: the operator takes each credential over once Microsoft has issued a\n\
+             # token for its secret, and never creates one in its place.\n"
+        );
+        if !self.listed.object.spec.allows(&account.namespace, self.namespace) {
+            let namespace = self.namespace;
+            text.push_str(&commented(&format!(
+                "WoodpeckerAccount {account} does not allow namespace {namespace}: add it to its spec.allowedNamespaces.names."
+            )));
+        }
+        text
+    }
+
+    /// The names that objects of the namespace have.
+    fn taken(&self) -> Taken {
+        let of_namespace =
+            || self.inventory.objects().iter().filter(|it| it.name.namespace == self.namespace);
+        Taken {
+            objects: of_namespace().map(|it| it.name.name.clone()).collect(),
+            secrets: of_namespace().map(|it| it.secret.clone()).collect(),
+        }
+    }
+
+    fn write(&self, text: &mut String, entry: &Entry, of_app: &[i64], taken: &mut Taken) {
+        let expires = entry.expires_at.map_or_else(|| "at an unknown date".to_owned(), rfc3339);
+        let head = format!("\n# Credential {} {:?} expires {expires}.\n", entry.id, shown(&entry.name));
+        let (app, outcome) = match App::of(entry) {
+            Ok(app) => (app, self.outcome(entry, of_app)),
+            Err(problem) => {
+                text.push_str(&no_object(&head, &problem));
+                return;
+            }
+        };
+        let plain = unmarked(&entry.name).map_or(entry.name.as_str(), |(plain, _)| plain);
+        match outcome {
+            Outcome::Nothing(why) => text.push_str(&no_object(&head, &why)),
+            Outcome::Object => {
+                let names = taken.take(plain, entry.id, self.secrets);
+                text.extend(["---", &head, &self.object(&app, plain, &names), "#\n"]);
+                text.push_str(&commented(&self.secret(entry, &names)));
+            }
+            Outcome::Choice(why) => {
+                let names = taken.take(plain, entry.id, self.secrets);
+                text.extend([&head, "# ", &why, ".\n"]);
+                text.push_str(&commented(&["---\n", &self.object(&app, plain, &names)].concat()));
+                text.push_str(&commented(&["---\n", &self.secret(entry, &names)].concat()));
+            }
+        }
+    }
+
+    fn outcome(&self, entry: &Entry, of_app: &[i64]) -> Outcome {
+        let place = &self.listed.place;
+        if let Sort::Ours(Some(object)) = self.inventory.sort(place, entry) {
+            return Outcome::Nothing(format!(
+                "the operator is about to settle it for MicrosoftGraphCredential {object}; import again where it stays"
+            ));
+        }
+        if let Some(rival) = self.inventory.rival(place, entry) {
+            return Outcome::Nothing(format!(
+                "MicrosoftGraphCredential {} is for the same app at this account, and one object can have it: give it \
+                 adoption {{credentialId: {}}}, or remove one of the two credentials at Woodpecker",
+                rival.name, entry.id
+            ));
+        }
+        if let [_, _, ..] = of_app {
+            let ids = of_app.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Outcome::Choice(format!(
+                "The credentials {ids} are for the same app, and one object can have it: uncomment the one that your \
+                 mailboxes use, and remove the others at Woodpecker"
+            ));
+        }
+        Outcome::Object
+    }
+
+    fn object(&self, app: &App<'_>, plain: &str, names: &Names) -> String {
+        let account = &self.listed.place.account;
+        let namespace = if account.namespace == self.namespace {
+            String::new()
+        } else {
+            format!(", namespace: {}", quoted(&account.namespace))
+        };
+        // An adopted credential keeps its name where the object gives none.
+        let display_name = if can_be_display_name(plain) {
+            format!("  displayName: {}\n", quoted(plain))
+        } else {
+            String::new()
+        };
+        format!(
+            "apiVersion: graph-credentials.io/v1alpha1\n\
+             kind: MicrosoftGraphCredential\n\
+             metadata: {{name: {}, namespace: {}}}\n\
+             spec:\n  \
+               tenantId: {}\n  \
+               clientId: {}\n\
+             {display_name}  \
+               secretRef: {{name: {}}}\n  \
+               destination:\n    \
+                 woodpecker:\n      \
+                   accountRef: {{name: {}{namespace}}}\n      \
+                   adoption: {{policy: AdoptOnly, credentialId: {}}}\n",
+            quoted(&names.object),
+            quoted(self.namespace),
+            quoted(app.tenant.as_str()),
+            quoted(app.client.as_str()),
+            quoted(&names.secret),
+            quoted(&account.name),
+            app.entry.id,
+        )
+    }
+
+    fn secret(&self, entry: &Entry, names: &Names) -> String {
+        let expires_at = entry.expires_at.map_or_else(|| "<date with time and offset>".to_owned(), rfc3339);
+        format!(
+            "apiVersion: v1\n\
+             kind: Secret\n\
+             metadata: {{name: {}, namespace: {}}}\n\
+             stringData:\n  \
+               client_secret: \"<the Value of the app's client secret>\"\n  \
+               secret_expires_at: {}\n",
+            quoted(&names.secret),
+            quoted(self.namespace),
+            quoted(&expires_at),
+        )
+    }
+}
+
+// === impl App ===
+
+impl<'a> App<'a> {
+    /// Its app, or why no object can have it.
+    fn of(entry: &'a Entry) -> Result<Self, String> {
+        let no_guid = |what: &str, text: &str| {
+            format!(
+                "its {what} {:?} is no GUID: register the app anew with the id that Entra shows, or leave it",
+                shown(text)
+            )
+        };
+        if entry.id > HIGHEST_ID {
+            return Err("its id is beyond 2^53, which no object can name".to_owned());
+        }
+        let tenant = entry.tenant.parse().map_err(|_| no_guid("tenant id", &entry.tenant))?;
+        let client = entry.client.parse().map_err(|_| no_guid("client id", &entry.client))?;
+        Ok(Self { entry, tenant, client })
+    }
+}
+
+fn no_object(head: &str, why: &str) -> String {
+    format!("{head}# No object: {why}.\n")
+}
+
+fn can_be_display_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.chars().count()) && name.trim() == name && shown(name) == name
+}
+
+/// A value that YAML reads as this very text: JSON's strings are YAML's.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn commented(text: &str) -> String {
+    text.lines().map(|line| ["# ", line, "\n"].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::DynamicObject;
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::{AccountName, MicrosoftGraphCredential, Place};
+
+    const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
+    const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
+    const OTHER: &str = "00000000-0000-4000-8000-000000000001";
+
+    fn entry(id: i64, tenant: &str, client: &str, name: &str) -> Entry {
+        let expires_at = "2027-11-28T23:59:59Z".parse().ok();
+        Entry { id, tenant: tenant.into(), client: client.into(), name: name.into(), expires_at }
+    }
+
+    fn text(entries: Vec<Entry>, objects: &[DynamicObject]) -> String {
+        let account = AccountName { namespace: "mail".into(), name: "agency".into() };
+        let object = json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "WoodpeckerAccount",
+            "metadata": {"name": "agency", "namespace": "mail"}, "spec": {"apiKeySecretRef": {"name": "k"}}
+        });
+        let place = Place { account, base_url: "https://a.example".into(), company_id: None };
+        let listed = Listed { object: serde_json::from_value(object).unwrap(), place, entries };
+        let secrets = "{name}-graph".parse().unwrap();
+        let inventory = Inventory::of(objects);
+        Import { listed: &listed, inventory: &inventory, namespace: "mail", secrets: &secrets }.text()
+    }
+
+    /// The documents that are no comments.
+    fn objects(text: &str) -> Vec<MicrosoftGraphCredential> {
+        let documents = text.split("---\n").skip(1);
+        documents
+            .filter(|document| document.lines().any(|line| line.starts_with("kind:")))
+            .map(|document| serde_saphyr::from_str(document).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn what_is_printed_is_what_was_meant_whatever_a_credential_is_called() {
+        for name in [
+            "MS Graph app",
+            "yes",
+            "0x1f",
+            "a: b # c",
+            "\"'{}[]&*!|>%@`",
+            "\\n",
+            "---",
+            "Vertrieb \u{e4}\u{1f600}",
+        ] {
+            let printed = text(vec![entry(7, TENANT, CLIENT, name)], &[]);
+            let object = objects(&printed).remove(0);
+            assert_eq!(object.spec.display_name.as_deref(), Some(name), "{printed}");
+            assert_eq!(object.spec.tenant_id.as_str(), TENANT);
+            let woodpecker = object.spec.woodpecker().unwrap();
+            assert_eq!(woodpecker.adoption.as_ref().unwrap().credential_id, Some(7));
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_object_can_give_is_left_out() {
+        let long = "x".repeat(201);
+        for name in ["", " x", "x\n---\nkind: Secret", "x\u{2028}y", "x\u{85}y", &long] {
+            let printed = text(vec![entry(7, TENANT, CLIENT, name)], &[]);
+            assert_eq!(objects(&printed)[0].spec.display_name, None, "{printed}");
+            assert_eq!(printed.matches("\nkind: ").count(), 1, "{printed}");
+        }
+    }
+
+    #[test]
+    fn the_mark_of_a_create_is_no_part_of_the_name() {
+        let printed = text(vec![entry(7, TENANT, CLIENT, "MS Graph app [abcdefghjk29]")], &[]);
+        assert_eq!(objects(&printed)[0].spec.display_name.as_deref(), Some("MS Graph app"));
+    }
+
+    #[test]
+    fn what_no_object_can_have_is_explained() {
+        let printed = text(vec![entry(7, "contoso.com\n", CLIENT, "n"), entry(8, TENANT, "c", "n")], &[]);
+        assert!(objects(&printed).is_empty(), "{printed}");
+        for word in ["tenant id \"contoso.com\u{fffd}\" is no GUID", "client id \"c\" is no GUID"] {
+            assert!(printed.contains(word), "{word}: {printed}");
+        }
+    }
+
+    #[test]
+    fn of_several_for_one_app_a_person_chooses() {
+        let both =
+            vec![entry(7, TENANT, CLIENT, "n"), entry(8, TENANT, CLIENT, "n"), entry(9, TENANT, OTHER, "n")];
+        let printed = text(both, &[]);
+        let ids: Vec<Option<i64>> = objects(&printed)
+            .iter()
+            .map(|object| object.spec.woodpecker().unwrap().adoption.as_ref().unwrap().credential_id)
+            .collect();
+        assert_eq!(ids, [Some(9)]);
+        assert!(printed.contains("The credentials 7, 8 are for the same app"), "{printed}");
+        let uncommented = printed.replace("\n# ", "\n");
+        for id in [7, 8] {
+            assert!(uncommented.contains(&format!("credentialId: {id}}}")), "{printed}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_for_the_app_already_is_named() {
+        let object = json!({
+            "metadata": {"name": "n", "namespace": "mail", "uid": "u"},
+            "spec": {
+                "tenantId": TENANT, "clientId": CLIENT, "secretRef": {"name": "other-graph"},
+                "destination": {"woodpecker": {"accountRef": {"name": "agency"}}}
+            }
+        });
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let entries = vec![entry(7, TENANT, CLIENT, "x"), entry(8, TENANT, OTHER, "other")];
+        let printed = text(entries, &[object]);
+        assert!(printed.contains("MicrosoftGraphCredential mail/n is for the same app"), "{printed}");
+        assert_eq!(
+            objects(&printed)[0].metadata.name.as_deref(),
+            Some("other-8"),
+            "its Secret's name is taken"
+        );
+    }
+}

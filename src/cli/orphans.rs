@@ -1,0 +1,80 @@
+//! `orphans`: what accounts hold that no object has registered, told apart by whose it is.
+
+mod report;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use thiserror::Error;
+
+use self::report::{Look, Report};
+use super::cluster::{self, ListError};
+use super::inventory::Inventory;
+use super::output::{self, Format, OutputError};
+use super::remote::{self, Remote, RemoteArgs, RemoteError};
+use crate::app::memory;
+use crate::resources::AccountName;
+
+/// What `orphans` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Changes nothing. It reads the API key of each account from its Secret with the rights of your \
+    kubeconfig (KUBECONFIG), and sends one listing to each account, also beside a running operator: Woodpecker works on \
+    one request of an account at a time and queues the others.\n\n\
+    ours: made by this operator (the name ends with the mark of a create, or an object's status says so), and no object \
+    has it registered. unclaimed: for the tenant and client of an object that has not registered it. foreign: everything \
+    else.\n\n\
+    Exit codes: 0 there is none of ours; 3 there is; 1 a failure, also where an account could not be listed; 2 a bad \
+    command line."
+)]
+pub(super) struct OrphansArgs {
+    /// Account to look at; without it, all of all namespaces
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = remote::account_name)]
+    account: Option<AccountName>,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// Why nothing can be told.
+#[derive(Debug, Error)]
+pub(super) enum OrphansError {
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Prints what each account holds.
+pub(super) fn run(args: &OrphansArgs) -> Result<ExitCode, OrphansError> {
+    memory::close(false);
+    let report = cluster::block_on(look(args)).map_err(OrphansError::Runtime)??;
+    let text = match args.output {
+        Format::Text => report.text(),
+        Format::Json => format!("{:#}\n", report.json()),
+    };
+    output::print(&text)?;
+    Ok(report.exit_code())
+}
+
+async fn look(args: &OrphansArgs) -> Result<Report, OrphansError> {
+    let remote = Remote::connect(&args.remote).await?;
+    let mut looks = Vec::new();
+    // One after the other: several may be one account at Woodpecker.
+    for account in remote.accounts(args.account.as_ref()).await? {
+        let listed = remote.list(&account).await;
+        looks.push(Look { account: remote::name_of(&account), listed });
+    }
+    // After the listings: what the operator makes stands in a status before it stands in a listing.
+    let inventory = Inventory::read(&remote.client).await?;
+    Ok(Report::new(&looks, &inventory))
+}

@@ -1,0 +1,194 @@
+//! PURE: what the listings show, in words, as JSON, and as an exit code.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::cli::inventory::{Inventory, Sort};
+use crate::cli::output::{shown, table};
+use crate::cli::remote::Listed;
+use crate::controller::Named;
+use crate::resources::AccountName;
+use crate::woodpecker::{Entry, rfc3339};
+
+/// One account and its listing, or why there is none.
+pub(super) struct Look {
+    pub(super) account: AccountName,
+    pub(super) listed: Result<Listed, String>,
+}
+
+/// What all listings show.
+#[derive(Debug)]
+pub(super) struct Report {
+    accounts: Vec<AccountLine>,
+    rows: Vec<Row>,
+    unreadable: Vec<Named>,
+}
+
+#[derive(Debug)]
+struct AccountLine {
+    account: AccountName,
+    /// How many objects have registered, or why that is not known.
+    registered: Result<usize, String>,
+}
+
+#[derive(Debug)]
+struct Row {
+    account: AccountName,
+    entry: Entry,
+    sort: Sort,
+}
+
+/// The sorts that are shown, in the order of their urgency: word, what it is, what to do.
+const SHOWN: [(&str, &str, &str); 3] = [
+    (
+        "ours",
+        "made by the operator, and no object has registered it",
+        "Where an object is named, the operator settles it by itself: look again in some minutes. Where none is, remove it \
+         at Woodpecker if no mailbox uses it, or take it over (graph-credential-operator import)",
+    ),
+    (
+        "unclaimed",
+        "for the tenant and client of an object that has not registered it",
+        "Name the id in the object's destination.woodpecker.adoption.credentialId to take it over, or remove it at \
+         Woodpecker if no mailbox uses it",
+    ),
+    (
+        "foreign",
+        "for an app that no object names",
+        "Leave it, or take it over (graph-credential-operator import)",
+    ),
+];
+
+// === impl Report ===
+
+impl Report {
+    pub(super) fn new(looks: &[Look], inventory: &Inventory) -> Self {
+        let mut report =
+            Self { accounts: Vec::new(), rows: Vec::new(), unreadable: inventory.unreadable.clone() };
+        for look in looks {
+            let registered = look.listed.as_ref().map(|listed| report.take_in(listed, inventory));
+            let registered = registered.map_err(Clone::clone);
+            report.accounts.push(AccountLine { account: look.account.clone(), registered });
+        }
+        report
+    }
+
+    /// Takes a listing in and says how many of it are registered.
+    fn take_in(&mut self, listed: &Listed, inventory: &Inventory) -> usize {
+        let mut registered = 0;
+        for entry in &listed.entries {
+            match inventory.sort(&listed.place, entry) {
+                Sort::Registered => registered += 1,
+                sort @ (Sort::Ours(_) | Sort::Unclaimed(_) | Sort::Foreign) => {
+                    let account = listed.place.account.clone();
+                    self.rows.push(Row { account, entry: entry.clone(), sort });
+                }
+            }
+        }
+        registered
+    }
+
+    /// As `orphans --help` has it.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        let is_whole = self.unreadable.is_empty() && self.accounts.iter().all(|it| it.registered.is_ok());
+        match self.of("ours").next() {
+            _ if !is_whole => ExitCode::FAILURE,
+            Some(_) => ExitCode::from(3),
+            None => ExitCode::SUCCESS,
+        }
+    }
+
+    fn of(&self, sort: &str) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.sort.as_str() == sort)
+    }
+
+    fn count(&self, account: &AccountName, sort: &str) -> usize {
+        self.of(sort).filter(|row| row.account == *account).count()
+    }
+
+    pub(super) fn text(&self) -> String {
+        if self.accounts.is_empty() {
+            return "there is no WoodpeckerAccount in the cluster\n".to_owned();
+        }
+        let lines: Vec<Vec<String>> = self.accounts.iter().map(|line| self.account_cells(line)).collect();
+        let mut text =
+            table("", &["ACCOUNT", "REGISTERED", "OURS", "UNCLAIMED", "FOREIGN", "PROBLEM"], &lines);
+        for (sort, what, cure) in SHOWN {
+            let rows: Vec<Vec<String>> = self.of(sort).map(Row::cells).collect();
+            if !rows.is_empty() {
+                text.extend(["\n", sort, ": ", what, "\n  what to do: ", cure, ".\n"]);
+                let heads = ["ACCOUNT", "ID", "NAME", "TENANT", "CLIENT", "EXPIRES", "OBJECT"];
+                text.push_str(&table("  ", &heads, &rows));
+            }
+        }
+        for object in &self.unreadable {
+            text.extend(["\n", &unreadable(object), "\n"]);
+        }
+        text
+    }
+
+    fn account_cells(&self, line: &AccountLine) -> Vec<String> {
+        let account = line.account.to_string();
+        match &line.registered {
+            Ok(registered) => {
+                let count = |(sort, _, _): (&str, _, _)| self.count(&line.account, sort).to_string();
+                [account, registered.to_string()].into_iter().chain(SHOWN.map(count)).collect()
+            }
+            Err(problem) => {
+                let unknown = || "?".to_owned();
+                let problem = format!("could not be listed: {}", shown(problem));
+                vec![account, unknown(), unknown(), unknown(), unknown(), problem]
+            }
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let account = |line: &AccountLine| {
+            json!({
+                "account": line.account.to_string(), "registered": line.registered.as_ref().ok(),
+                "problem": line.registered.as_ref().err(),
+            })
+        };
+        json!({
+            "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
+            "credentials": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "problems": self.unreadable.iter().map(unreadable).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn unreadable(object: &Named) -> String {
+    format!(
+        "the status of MicrosoftGraphCredential {object} cannot be read, so what it has registered may be shown as somebody else's: see its conditions"
+    )
+}
+
+// === impl Row ===
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let Self { account, entry, sort } = self;
+        let none = || "-".to_owned();
+        let text = |text: &str| if text.is_empty() { none() } else { shown(text) };
+        vec![
+            account.to_string(),
+            entry.id.to_string(),
+            text(&entry.name),
+            text(&entry.tenant),
+            text(&entry.client),
+            entry.expires_at.map_or_else(none, rfc3339),
+            sort.object().map_or_else(none, ToString::to_string),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let Self { account, entry, sort } = self;
+        let cure = SHOWN.iter().find(|(word, _, _)| *word == sort.as_str()).map(|(_, _, cure)| *cure);
+        json!({
+            "account": account.to_string(), "id": entry.id, "sort": sort.as_str(), "name": entry.name,
+            "tenantId": entry.tenant, "clientId": entry.client, "expiresAt": entry.expires_at.map(rfc3339),
+            "object": sort.object().map(ToString::to_string), "cure": cure,
+        })
+    }
+}

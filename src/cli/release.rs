@@ -1,0 +1,199 @@
+//! `release`: takes our finalizers off, so that everything can be deleted without the operator. Nothing is sent to
+//! Woodpecker; what stays there is named.
+
+mod finalizers;
+mod holdings;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use kube::Client;
+use kube::api::DynamicObject;
+use thiserror::Error;
+
+use self::finalizers::Finalized;
+use self::holdings::left_at_woodpecker;
+use super::cluster::{self, ListError};
+use super::output::{self, OutputError};
+use crate::app::kubernetes::{self, Cluster, ConnectError};
+use crate::leader::{Glance, LeaseError, Onlooker};
+use crate::leadership::since_boot;
+use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::settings::{LeaseSettings, ObjectName, Timing};
+
+/// What `release` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "For the end of the operator: afterwards its objects, its CRDs and their namespaces can be \
+    deleted without it. Credentials stay at Woodpecker, also with deletionPolicy Delete, and each is named with its \
+    account and id. Stop the operator first: it would put its finalizers on again.\n\n\
+    Exit codes: 0 no object has a finalizer of the operator any more; 3 some have, and --yes was not given; 1 a failure; \
+    2 a bad command line."
+)]
+pub(super) struct ReleaseArgs {
+    /// Namespace whose objects are released; may be repeated or hold a comma-separated list. Without it, all namespaces
+    #[arg(long = "namespace", env = "GCO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    namespaces: Vec<ObjectName>,
+
+    /// Do it. Without it, what would be done is shown
+    #[arg(long)]
+    yes: bool,
+
+    /// Do it although an operator leads, or although that cannot be told
+    #[arg(long)]
+    force: bool,
+
+    /// Namespace of the operator's Lease. Without it, the namespace of the pod or of the kubeconfig's context
+    #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
+
+    #[command(flatten)]
+    lease: LeaseSettings,
+
+    /// For tests: divides every wait by N
+    #[arg(
+        long,
+        env = "GCO_TIME_SCALE",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        value_name = "N",
+        hide = true
+    )]
+    time_scale: u32,
+}
+
+/// Why nothing was released.
+#[derive(Debug, Error)]
+pub(super) enum ReleaseError {
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(
+        "{holder} leads, by Lease {lease}: stop the operator first (kubectl scale deployment --replicas=0), or release beside it with --force"
+    )]
+    Led { holder: String, lease: String },
+    #[error(
+        "failed to find out whether an operator leads: mend --operator-namespace and --leader-election-lease, or release without knowing with --force"
+    )]
+    Lease(#[source] LeaseError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Releases the objects and prints what became of each.
+pub(super) fn run(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
+    cluster::block_on(release(args)).map_err(ReleaseError::Runtime)?
+}
+
+async fn release(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
+    let timing = Timing::STANDARD.divided_by(args.time_scale);
+    let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
+    if args.yes && !args.force {
+        refuse_beside_a_leader(args, &cluster, &timing).await?;
+    }
+    let namespaces: Vec<String> = args.namespaces.iter().map(ToString::to_string).collect();
+    let client = &cluster.client;
+    let credentials = list::<MicrosoftGraphCredential>(client, &namespaces).await?;
+    let finalized = finalized(client, &namespaces, &credentials).await?;
+    if !args.yes {
+        return show(&finalized, &credentials);
+    }
+    // Told first: whoever is released may be gone at once, and what it held with it.
+    output::print(&left_at_woodpecker(&credentials))?;
+    let mut has_failed = false;
+    for object in &finalized {
+        let released = object.release(client, timing.lease_retry).await;
+        has_failed |= released.is_err();
+        output::print(&match released {
+            Ok(()) => format!("released {object}\n"),
+            Err(failure) => format!("not released {object}: {}\n", failure.advice()),
+        })?;
+    }
+    if has_failed {
+        return Ok(ExitCode::FAILURE);
+    }
+    check(client, &namespaces).await
+}
+
+/// Whoever runs beside us may have put a finalizer on again.
+async fn check(client: &Client, namespaces: &[String]) -> Result<ExitCode, ReleaseError> {
+    let credentials = list::<MicrosoftGraphCredential>(client, namespaces).await?;
+    let again = finalized(client, namespaces, &credentials).await?;
+    for object in &again {
+        output::print(&format!(
+            "not released {object}: it has a finalizer again; stop the operator first\n"
+        ))?;
+    }
+    if !again.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    output::print("all are released\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what would be done.
+fn show(finalized: &[Finalized], credentials: &[DynamicObject]) -> Result<ExitCode, ReleaseError> {
+    let mut lines: Vec<String> = finalized.iter().map(|it| format!("would release {it}\n")).collect();
+    lines.push(left_at_woodpecker(credentials));
+    let (end, code) = if finalized.is_empty() {
+        ("nothing is to be released\n", ExitCode::SUCCESS)
+    } else {
+        ("nothing was changed: add --yes to release them\n", ExitCode::from(3))
+    };
+    lines.push(end.to_owned());
+    output::print(&lines.concat())?;
+    Ok(code)
+}
+
+/// All objects of a kind; none where the cluster does not know the kind any more.
+async fn list<K>(client: &Client, namespaces: &[String]) -> Result<Vec<DynamicObject>, ListError>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match cluster::list::<K>(client, namespaces).await {
+        Err(ListError::NotInstalled(_)) => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+/// Everything with a finalizer of ours. An account comes last: its credentials are reached through it.
+async fn finalized(
+    client: &Client,
+    namespaces: &[String],
+    credentials: &[DynamicObject],
+) -> Result<Vec<Finalized>, ListError> {
+    let accounts = list::<WoodpeckerAccount>(client, namespaces).await?;
+    let mut finalized = Finalized::among::<MicrosoftGraphCredential>(credentials);
+    finalized.extend(Finalized::among::<WoodpeckerAccount>(&accounts));
+    Ok(finalized)
+}
+
+/// Fails where somebody renews the lease.
+async fn refuse_beside_a_leader(
+    args: &ReleaseArgs,
+    cluster: &Cluster,
+    timing: &Timing,
+) -> Result<(), ReleaseError> {
+    let name = args.lease.leader_election_lease.as_str();
+    let lease = format!("{}/{name}", cluster.namespace);
+    let onlooker = Onlooker::new(cluster.client.clone(), &cluster.namespace, name, since_boot, *timing);
+    match onlooker.glance().await.map_err(ReleaseError::Lease)? {
+        Glance::Free => return Ok(()),
+        Glance::Missing => {
+            output::note(&format!("there is no Lease {lease}, so no operator leads by it"));
+            return Ok(());
+        }
+        Glance::Held { holder, within } => output::note(&format!(
+            "Lease {lease} names {holder}: looking for at most {} s whether it is renewed",
+            within.as_secs().max(1)
+        )),
+    }
+    match onlooker.leader().await.map_err(ReleaseError::Lease)? {
+        Some(holder) => Err(ReleaseError::Led { holder, lease }),
+        None => Ok(()),
+    }
+}

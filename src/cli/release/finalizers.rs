@@ -1,0 +1,184 @@
+//! Taking our finalizers off an object, whatever else the object says.
+
+use std::fmt;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+use thiserror::Error;
+
+use crate::controller::Named;
+use crate::resources::{FINALIZER, IN_USE_FINALIZER};
+use crate::telemetry::logs::chain;
+
+/// How often a write is tried on an object that others write as well.
+const TRIES: u32 = 20;
+
+/// Between two tries, longer with each.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// An object with a finalizer of ours.
+pub(super) struct Finalized {
+    kind: ApiResource,
+    name: Named,
+}
+
+/// Why an object keeps its finalizer.
+#[derive(Debug, Error)]
+pub(super) enum ReleaseFailure {
+    #[error("failed to change its finalizers")]
+    Write(#[source] kube::Error),
+    #[error("failed to read it")]
+    Read(#[source] kube::Error),
+    #[error("others keep changing it")]
+    Contended,
+}
+
+// === impl Finalized ===
+
+impl Finalized {
+    /// Those of a kind that have one.
+    pub(super) fn among<K>(objects: &[DynamicObject]) -> Vec<Self>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        let of =
+            |object: &DynamicObject| Self { kind: ApiResource::erase::<K>(&()), name: Named::of(object) };
+        objects.iter().filter(|object| is_ours(object)).map(of).collect()
+    }
+
+    /// Takes our finalizers off and leaves those of others, under the version that was read.
+    pub(super) async fn release(
+        &self,
+        client: &Client,
+        longest_pause: Duration,
+    ) -> Result<(), ReleaseFailure> {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &self.name.namespace, &self.kind);
+        for attempt in 0..TRIES {
+            let live = api.get_opt(&self.name.name).await.map_err(ReleaseFailure::Read)?;
+            let Some(live) = live.filter(is_ours) else { return Ok(()) };
+            let others: Vec<&String> = live.finalizers().iter().filter(|it| !is_our_finalizer(it)).collect();
+            let patch = json!({"metadata": {
+                "resourceVersion": live.metadata.resource_version, "finalizers": others
+            }});
+            match api.patch(&self.name.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(()),
+                Err(kube::Error::Api(answer)) if answer.is_conflict() => {
+                    tokio::time::sleep(longest_pause.min(PAUSE.saturating_mul(attempt))).await;
+                }
+                Err(error) => return Err(ReleaseFailure::Write(error)),
+            }
+        }
+        Err(ReleaseFailure::Contended)
+    }
+}
+
+impl fmt::Display for Finalized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.kind, self.name)
+    }
+}
+
+// === impl ReleaseFailure ===
+
+impl ReleaseFailure {
+    /// What is wrong, and what to do.
+    pub(super) fn advice(&self) -> String {
+        let cure = match self {
+            Self::Write(kube::Error::Api(answer)) if answer.is_forbidden() => {
+                "ask for the right to patch objects of its kind"
+            }
+            Self::Write(_) | Self::Read(_) => "run release again",
+            Self::Contended => "stop who changes it, and run release again",
+        };
+        format!("{}; {cure}", chain(self))
+    }
+}
+
+fn is_ours(object: &DynamicObject) -> bool {
+    object.finalizers().iter().any(|it| is_our_finalizer(it))
+}
+
+fn is_our_finalizer(finalizer: &str) -> bool {
+    [FINALIZER, IN_USE_FINALIZER].contains(&finalizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::resources::WoodpeckerAccount;
+
+    /// An API server with one object, which somebody else changes before each of the first writes.
+    struct Contended {
+        object: Value,
+        changes: u64,
+    }
+
+    fn object(version: u64, finalizers: &Value) -> Value {
+        json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "WoodpeckerAccount", "spec": "odd",
+            "metadata": {"name": "x", "namespace": "mail", "resourceVersion": version.to_string(), "finalizers": finalizers}
+        })
+    }
+
+    async fn serve(api: Arc<Mutex<Contended>>, request: Request<Body>) -> Response<Body> {
+        let method = request.method().clone();
+        let body = request.into_body().collect_bytes().await.unwrap();
+        let mut api = api.lock().unwrap();
+        if method == Method::PATCH && api.changes > 0 {
+            api.changes -= 1;
+            api.object = object(api.changes + 10, &api.object["metadata"]["finalizers"].clone());
+        }
+        let version = api.object["metadata"]["resourceVersion"].clone();
+        let patch: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let (code, answer) = match method {
+            Method::PATCH if patch["metadata"]["resourceVersion"] != version => {
+                let status =
+                    json!({"status": "Failure", "reason": "Conflict", "code": 409, "message": "changed"});
+                (409, status)
+            }
+            Method::PATCH => {
+                api.object = object(99, &patch["metadata"]["finalizers"]);
+                (200, api.object.clone())
+            }
+            _ => (200, api.object.clone()),
+        };
+        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+    }
+
+    async fn release(changes: u64) -> (Result<(), ReleaseFailure>, Value) {
+        let object = object(1, &json!(["a.example/theirs", FINALIZER, IN_USE_FINALIZER]));
+        let finalized =
+            Finalized::among::<WoodpeckerAccount>(&[serde_json::from_value(object.clone()).unwrap()])
+                .remove(0);
+        let api = Arc::new(Mutex::new(Contended { object, changes }));
+        let served = api.clone();
+        let service = tower::service_fn(move |request| {
+            let api = served.clone();
+            async move { Ok::<_, Infallible>(serve(api, request).await) }
+        });
+        let ended = finalized.release(&Client::new(service, "mail"), Duration::ZERO).await;
+        let left = api.lock().unwrap().object["metadata"]["finalizers"].clone();
+        (ended, left)
+    }
+
+    #[tokio::test]
+    async fn an_object_that_others_change_is_tried_again_and_not_for_ever() {
+        let (ended, left) = release(5).await;
+        assert!(ended.is_ok(), "{ended:?}");
+        assert_eq!(left, json!(["a.example/theirs"]));
+        let (ended, left) = release(1000).await;
+        assert!(matches!(ended, Err(ReleaseFailure::Contended)), "{ended:?}");
+        assert_eq!(left, json!(["a.example/theirs", FINALIZER, IN_USE_FINALIZER]));
+    }
+}

@@ -1,0 +1,203 @@
+//! An account's credentials, listed at Woodpecker once and by the operator's own rules: an allow-list of addresses, the
+//! key from the Secret beside the account, read-only.
+
+use std::sync::Arc;
+
+use clap::Args;
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, Client, ResourceExt};
+use thiserror::Error;
+
+use super::cluster::{self, ListError};
+use crate::app::kubernetes::{self, ConnectError};
+use crate::http::{self, ClientError, DnsServers};
+use crate::leadership::Leadership;
+use crate::resources::{AccountName, Place, WoodpeckerAccount};
+use crate::settings::{BaseUrl, ObjectName, Timing, WayOutSettings, WoodpeckerSettings};
+use crate::telemetry::logs::chain;
+use crate::woodpecker::access::{self, AccessError};
+use crate::woodpecker::{self, ApiError, ClientParts, Entry};
+
+/// How accounts are reached.
+#[derive(Debug, Args)]
+pub(super) struct RemoteArgs {
+    #[command(flatten)]
+    woodpecker: WoodpeckerSettings,
+
+    #[command(flatten)]
+    way_out: WayOutSettings,
+}
+
+/// The way to the cluster and to Woodpecker.
+pub(super) struct Remote {
+    pub(super) client: Client,
+    http: reqwest::Client,
+    allowed: Vec<BaseUrl>,
+}
+
+/// What an account holds.
+pub(super) struct Listed {
+    pub(super) object: WoodpeckerAccount,
+    pub(super) place: Place,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Why there is no way, or no such account.
+#[derive(Debug, Error)]
+pub(super) enum RemoteError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Http(#[from] ClientError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(
+        "there is no WoodpeckerAccount {0}: mend --account (kubectl get woodpeckeraccounts -A shows all)"
+    )]
+    NoAccount(AccountName),
+    #[error("failed to read WoodpeckerAccount {0}: you need the right to get it")]
+    ReadAccount(AccountName, #[source] Box<kube::Error>),
+}
+
+/// A text that names no account.
+#[derive(Debug, Error)]
+#[error("it must be NAMESPACE/NAME of a WoodpeckerAccount, such as mail/agency")]
+pub(super) struct NotAnAccount;
+
+/// Reads `NAMESPACE/NAME`.
+pub(super) fn account_name(text: &str) -> Result<AccountName, NotAnAccount> {
+    let part = |part: &str| part.parse::<ObjectName>().map(|name| name.to_string()).map_err(|_| NotAnAccount);
+    let (namespace, name) = text.split_once('/').ok_or(NotAnAccount)?;
+    Ok(AccountName { namespace: part(namespace)?, name: part(name)? })
+}
+
+/// Namespace and name of an account that may be unreadable.
+pub(super) fn name_of(account: &DynamicObject) -> AccountName {
+    AccountName { namespace: account.namespace().unwrap_or_default(), name: account.name_any() }
+}
+
+// === impl Remote ===
+
+impl Remote {
+    pub(super) async fn connect(args: &RemoteArgs) -> Result<Self, RemoteError> {
+        let servers = DnsServers::listed_or_system(&args.way_out.dns_servers);
+        let http = http::client(&Timing::STANDARD, &servers, args.way_out.extra_ca.as_deref())?;
+        let client = kubernetes::connect(None, &Timing::STANDARD).await?.client;
+        Ok(Self { client, http, allowed: args.woodpecker.base_urls.clone() })
+    }
+
+    /// The account of that name, or all of all namespaces.
+    pub(super) async fn accounts(
+        &self,
+        wanted: Option<&AccountName>,
+    ) -> Result<Vec<DynamicObject>, RemoteError> {
+        let Some(wanted) = wanted else {
+            return Ok(cluster::list::<WoodpeckerAccount>(&self.client, &[]).await?);
+        };
+        let kind = ApiResource::erase::<WoodpeckerAccount>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &wanted.namespace, &kind);
+        let found = api.get_opt(&wanted.name).await;
+        let found = found.map_err(|error| RemoteError::ReadAccount(wanted.clone(), error.into()))?;
+        Ok(vec![found.ok_or_else(|| RemoteError::NoAccount(wanted.clone()))?])
+    }
+
+    /// Lists what the account holds with one request, or says what is wrong and what to do.
+    pub(super) async fn list(&self, account: &DynamicObject) -> Result<Listed, String> {
+        let name = name_of(account);
+        let object: WoodpeckerAccount = account
+            .clone()
+            .try_parse()
+            .map_err(|error| format!("the object cannot be read: mend the field in question ({error})"))?;
+        let base_url =
+            access::base_url(&object.spec, &self.allowed).map_err(|error| no_access(&name, &error))?;
+        let api_key =
+            access::api_key(&self.client, &object).await.map_err(|error| no_access(&name, &error))?;
+        let client = woodpecker::Client::new(ClientParts {
+            http: self.http.clone(),
+            base_url: base_url.clone(),
+            company_id: object.spec.company_id,
+            api_key,
+            time_out: Timing::STANDARD.woodpecker_call,
+            // Reading needs no lease: nothing is changed.
+            leadership: Leadership::always(),
+            metrics: Arc::default(),
+        });
+        let listed = client.list().await.map_err(|error| not_listed(&error))?;
+        let key = client.parts().api_key.expose();
+        let entries = listed.into_iter().map(|credential| without(Entry::from(credential), key)).collect();
+        let place =
+            Place { account: name, base_url: base_url.to_string(), company_id: object.spec.company_id };
+        Ok(Listed { object, place, entries })
+    }
+}
+
+/// The entry without the key, where an answer says back what it was sent.
+fn without(mut entry: Entry, key: &str) -> Entry {
+    for text in [&mut entry.name, &mut entry.tenant, &mut entry.client] {
+        if text.to_ascii_lowercase().contains(&key.to_ascii_lowercase()) {
+            "[redacted]".clone_into(text);
+        }
+    }
+    entry
+}
+
+/// What keeps the caller out, and what to do.
+fn no_access(name: &AccountName, error: &AccessError) -> String {
+    match error {
+        AccessError::BaseUrlNotAllowed(url) => format!(
+            "spec.baseUrl {url} is not on the allow-list: add --woodpecker-base-url {url} if its API key may be sent there"
+        ),
+        AccessError::Forbidden(secret) => format!(
+            "you may not read Secret {secret}: ask for the right to get Secrets in namespace {}",
+            name.namespace
+        ),
+        AccessError::NoSecret(_) | AccessError::NoKey { .. } | AccessError::Stray { .. } => error.to_string(),
+        AccessError::Unreadable { .. } => format!("{}; try again", chain(error)),
+    }
+}
+
+/// What came of the listing, and what to do.
+fn not_listed(error: &ApiError) -> String {
+    let cure = match error {
+        ApiError::Unauthorized(_) => {
+            "put a key of the account into the Secret that spec.apiKeySecretRef names"
+        }
+        ApiError::NotFound | ApiError::Refused { .. } => "check spec.baseUrl and spec.companyId",
+        ApiError::Throttled(_) => "try again in some minutes",
+        ApiError::Malformed(_) => "check that spec.baseUrl is the address of Woodpecker's API",
+        ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) => {
+            "check the way out to the internet (HTTPS_PROXY, --dns-server, --extra-ca), and try again"
+        }
+        ApiError::Lane(_) | ApiError::NotLeading(_) | ApiError::Body(_) => "try again",
+    };
+    format!("{}: {cure}", chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_named_with_its_namespace() {
+        assert_eq!(
+            account_name("mail/agency").map(|name| name.to_string()).ok().as_deref(),
+            Some("mail/agency")
+        );
+        for text in ["", "agency", "/agency", "mail/", "mail/a/b", "Mail/agency"] {
+            assert!(account_name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_an_answer_says_back_is_not_shown() {
+        let entry = Entry {
+            id: 1,
+            tenant: "x.secret-key".into(),
+            client: "c".into(),
+            name: "n X.Secret-Key".into(),
+            expires_at: None,
+        };
+        let entry = without(entry, "X.Secret-Key");
+        assert_eq!((&*entry.tenant, &*entry.client, &*entry.name), ("[redacted]", "c", "[redacted]"));
+    }
+}

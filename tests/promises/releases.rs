@@ -1,0 +1,108 @@
+//! `release`: everything goes without the operator, and what stays at Woodpecker is named.
+
+use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::administers::{alone, helps, line, run};
+use crate::stage::{Stage, eventually};
+
+const FINALIZER: &str = "graph-credentials.io/registration";
+const IN_USE: &str = "graph-credentials.io/in-use";
+
+async fn add_finalizers(stage: &Stage, name: &str, finalizers: &Value) {
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    stage.api::<WoodpeckerAccount>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// Lets the CRD take any spec, and makes that of an object one that cannot be read.
+async fn break_object(stage: &Stage, name: &str) {
+    let crds: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
+    let crd_name = "microsoftgraphcredentials.graph-credentials.io";
+    let mut crd = crds.get(crd_name).await.unwrap();
+    let version = &mut crd.spec.versions[0];
+    version.selectable_fields = None;
+    let schema = version.schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    schema.properties.as_mut().unwrap().insert("spec".into(), serde_json::from_value(any).unwrap());
+    crds.replace(crd_name, &PostParams::default(), &crd).await.unwrap();
+    eventually("the API server takes the odd spec", || async {
+        let patch = Patch::Merge(json!({"spec": {"tenantId": "not-a-guid"}}));
+        let api: Api<kube::api::DynamicObject> = Api::namespaced_with(
+            stage.client.clone(),
+            &stage.namespace,
+            &kube::api::ApiResource::erase::<MicrosoftGraphCredential>(&()),
+        );
+        let broken = api.patch(name, &PatchParams::default(), &patch).await;
+        broken.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn release_lets_everything_go_without_the_operator_and_names_what_stays() {
+    let mut stage = alone().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    let namespace = stage.namespace.clone();
+    let args = ["release", "--operator-namespace", &namespace];
+
+    helps(
+        &stage,
+        "release",
+        &["Stop the operator first", "--force", "Exit codes", "GCO_LEADER_ELECTION_LEASE"],
+    )
+    .await;
+    let shown = run(&stage, &args).await;
+    assert_eq!(shown.code, Some(3), "{shown:?}");
+    assert!(
+        shown.out.contains("would release MicrosoftGraphCredential") && shown.out.contains("--yes"),
+        "{shown:?}"
+    );
+    let beside = run(&stage, &[&args[..], &["--yes"]].concat()).await;
+    let holder = stage.api::<Lease>().list(&kube::api::ListParams::default()).await.unwrap().items.remove(0);
+    let holder = holder.spec.unwrap().holder_identity.unwrap();
+    assert_eq!(beside.code, Some(1), "{beside:?}");
+    assert!(beside.error.contains("stop the operator first") && beside.error.contains(&holder), "{beside:?}");
+    assert_eq!(stage.read("sales-eu").await.finalizers(), [FINALIZER]);
+    let forced = run(&stage, &[&args[..], &["--yes", "--force", "--namespace", "empty"]].concat()).await;
+    assert_eq!(forced.code, Some(0), "{forced:?}");
+
+    // Without a farewell: its lease still names it.
+    stage.operator.take().unwrap().kill().await.unwrap();
+    break_object(&stage, "sales-eu").await;
+    add_finalizers(&stage, "agency", &json!([IN_USE, "example.com/theirs"])).await;
+    let writes = stage.woodpecker.requests("agency").len();
+    let released = run(&stage, &[&args[..], &["--yes"]].concat()).await;
+    assert_eq!(released.code, Some(0), "{released:?}");
+    let (object, account) = (format!("{namespace}/sales-eu"), format!("{namespace}/agency"));
+    for words in [
+        vec!["released MicrosoftGraphCredential", &object],
+        vec!["released WoodpeckerAccount", &account],
+        vec![&object, &account, &id.to_string(), "registered"],
+    ] {
+        assert!(line(&released.out, &words).is_some(), "{words:?}: {released:?}");
+    }
+    let left: WoodpeckerAccount = stage.api().get("agency").await.unwrap();
+    assert_eq!(left.finalizers(), ["example.com/theirs"]);
+    let again = run(&stage, &[&args[..], &["--yes"]].concat()).await;
+    assert!(again.code == Some(0) && again.out.contains(&id.to_string()), "{again:?}");
+    assert_eq!((stage.woodpecker.requests("agency").len(), stage.remote().len()), (writes, 1));
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+
+    let crds: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
+    add_finalizers(&stage, "agency", &json!([])).await;
+    for crd in ["microsoftgraphcredentials", "woodpeckeraccounts"] {
+        crds.delete(&format!("{crd}.graph-credentials.io"), &DeleteParams::default()).await.unwrap();
+    }
+    eventually("without CRDs nothing is to be released", || async {
+        let printed = run(&stage, &args).await;
+        let is_so = printed.code == Some(0) && printed.out.contains("nothing is to be released");
+        if is_so { Ok(()) } else { Err(format!("{printed:?}")) }
+    })
+    .await;
+}
