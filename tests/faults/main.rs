@@ -1,0 +1,93 @@
+//! Exactly one registration, through every fault: the operator as its own process on a real kube-apiserver, with a double of
+//! Woodpecker that goes wrong in every way, and kills at every moment.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
+#![allow(clippy::print_stderr, reason = "progress is told on the terminal")]
+
+mod case;
+mod crew;
+mod moment;
+mod outcome;
+mod play;
+mod rng;
+mod run;
+mod script;
+#[allow(dead_code, reason = "shared with the tests of the promises, which use all of it")]
+#[path = "../promises/stage.rs"]
+mod stage;
+mod tally;
+mod world;
+
+use std::env;
+use std::ops::Range;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream;
+
+use self::case::Case;
+use self::script::WIDTH;
+use self::tally::Tally;
+use self::world::World;
+
+/// Worlds that are played at the same time: they wait most of the time.
+const WORLDS: usize = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_a_request_one_registration_is_left() {
+    let world = World::set().await;
+    let cases = Case::all();
+    let tally = Tally::new();
+    let mut runs = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        runs.push(case::set(&world, *case, number).await);
+    }
+    let played = join_all(cases.iter().zip(&mut runs).map(|(case, run)| case.play(&world, run))).await;
+    for (index, result) in played.into_iter().enumerate() {
+        if let Err(trouble) = result {
+            tally.fail(format!("{:?}: {trouble}\n{}", cases[index], runs[index].story(&world)));
+        }
+    }
+    for (index, trouble) in world.verdict(&runs).await {
+        tally.fail(format!("{:?}, in the end: {trouble}\n{}", cases[index], runs[index].story(&world)));
+    }
+    tally.take_in(&world, &runs);
+    world.end().await;
+    conclude(&tally);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_the_operator_is_killed_one_registration_is_left() {
+    let tally = Tally::new();
+    play_all(0..2 * WIDTH, &tally).await;
+    conclude(&tally);
+}
+
+/// As many runs as are asked for, see `make faults`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "as long as one likes; `make faults` runs it"]
+async fn many_runs() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let first = number("SEED").unwrap_or_default();
+    let tally = Tally::new();
+    play_all(first..first + number("RUNS").unwrap_or(1), &tally).await;
+    if let Some(path) = env::var_os("FAULTS_REPORT") {
+        std::fs::write(kit::workspace().join(path), tally.report(first)).expect("the report can be written");
+    }
+    conclude(&tally);
+}
+
+async fn play_all(seeds: Range<u64>, tally: &Tally) {
+    let worlds = script::worlds(seeds);
+    stream::iter(worlds)
+        .for_each_concurrent(WORLDS, |seeds| async {
+            play::play(seeds, tally).await;
+            eprintln!("{}", tally.progress());
+        })
+        .await;
+}
+
+fn conclude(tally: &Tally) {
+    eprintln!("{}\n{}", tally.progress(), tally.tables());
+    let failures = tally.failures();
+    assert!(failures.is_empty(), "{} failures:\n\n{}", failures.len(), failures.join("\n\n"));
+}
