@@ -18,30 +18,56 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Case {
     pub op: Op,
     pub outcome: Outcome,
-    /// The object is deleted as soon as the request has met its fate, with the policy `Delete`.
-    pub deleted_meanwhile: bool,
+    pub meanwhile: Meanwhile,
+}
+
+/// What happens to the object as soon as the request has met its fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    Nothing,
+    /// It is deleted, with the policy `Delete`.
+    Deleted,
+    /// What the request was to bring is changed once more.
+    ChangedAgain,
 }
 
 // === impl Case ===
 
 impl Case {
+    /// Those that hold.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for op in OPS {
             for outcome in Outcome::of(op) {
-                all.push(Self { op, outcome, deleted_meanwhile: false });
+                all.push(Self { op, outcome, meanwhile: Meanwhile::Nothing });
                 // What takes effect when every wait is over, and the object has gone, nobody can clean up.
                 if matches!(op, Op::Create | Op::Update) && outcome != Outcome::LateAfterSettle {
-                    all.push(Self { op, outcome, deleted_meanwhile: true });
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::Deleted });
+                }
+                if matches!(op, Op::Rename | Op::Update) && !outcome.is_late() {
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::ChangedAgain });
                 }
             }
         }
         all
     }
 
+    /// A change whose answer was lost, and which takes effect after the next one.
+    pub fn outrun() -> [Self; 2] {
+        [Op::Rename, Op::Update].map(|op| Self {
+            op,
+            outcome: Outcome::LateBeforeSettle,
+            meanwhile: Meanwhile::ChangedAgain,
+        })
+    }
+
     /// The account's name.
     pub fn name(self) -> String {
-        let end = if self.deleted_meanwhile { "-deleted" } else { "" };
+        let end = match self.meanwhile {
+            Meanwhile::Nothing => "",
+            Meanwhile::Deleted => "-deleted",
+            Meanwhile::ChangedAgain => "-again",
+        };
         format!("{:?}-{:?}{end}", self.op, self.outcome).to_lowercase()
     }
 
@@ -76,8 +102,11 @@ impl Case {
             Op::Other => unreachable!("no case is about it"),
         }
         self.struck(world, run).await?;
-        if self.deleted_meanwhile {
-            run.act(world, Act::Delete(0)).await;
+        match (self.meanwhile, self.op) {
+            (Meanwhile::Nothing, _) => {}
+            (Meanwhile::Deleted, _) => run.act(world, Act::Delete(0)).await,
+            (Meanwhile::ChangedAgain, Op::Rename) => run.act(world, Act::Rename(0)).await,
+            (Meanwhile::ChangedAgain, _) => run.act(world, Act::Rotate(0)).await,
         }
         settled(world, run).await
     }
@@ -103,7 +132,10 @@ async fn settled(world: &World, run: &Run) -> Result<(), String> {
     .await
 }
 
-async fn until<F: Future<Output = Result<(), String>>>(what: &str, is_so: impl Fn() -> F) -> Result<(), String> {
+async fn until<F: Future<Output = Result<(), String>>>(
+    what: &str,
+    is_so: impl Fn() -> F,
+) -> Result<(), String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match is_so().await {

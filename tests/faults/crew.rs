@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use kit::process::Process;
 use rustix::process::Signal;
 use tokio::sync::{Mutex as AsyncMutex, broadcast};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::moment::Moment;
-use crate::script::Kill;
+use crate::script::{Kill, PATIENCE};
 use crate::stage::Stage;
 
 /// How many operators run side by side.
@@ -28,7 +28,8 @@ pub struct Crew {
 
 impl Crew {
     pub async fn start(stage: Arc<Stage>) -> Self {
-        let crew = Self { stage, running: AsyncMutex::default(), logs: Mutex::default(), kills: Mutex::default() };
+        let crew =
+            Self { stage, running: AsyncMutex::default(), logs: Mutex::default(), kills: Mutex::default() };
         for _ in 0..OPERATORS {
             let process = crew.launch().await;
             crew.running.lock().await.push(process);
@@ -47,11 +48,9 @@ impl Crew {
         for kill in kills {
             sleep_until(start + Duration::from_millis(kill.from)).await;
             let mut seen = moments.subscribe();
-            let until = start + Duration::from_millis(kill.until);
-            let came = timeout_at(until, async {
-                while !matches!(seen.recv().await, Ok(moment) if moment == kill.at) {}
-            })
-            .await;
+            let came = async { while !matches!(seen.recv().await, Ok(moment) if moment == kill.at) {} };
+            let patience = if kill.at == Moment::Anytime { Duration::ZERO } else { PATIENCE };
+            let came = timeout(patience, came).await;
             if kill.lag > 0 {
                 sleep(Duration::from_micros(kill.lag)).await;
             }

@@ -19,23 +19,54 @@ mod world;
 
 use std::env;
 use std::ops::Range;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream;
 
 use self::case::Case;
-use self::script::WIDTH;
 use self::tally::Tally;
 use self::world::World;
 
 /// Worlds that are played at the same time: they wait most of the time.
-const WORLDS: usize = 2;
+const WORLDS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_a_request_one_registration_is_left() {
+    play_cases(&Case::all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "not so yet: Woodpecker keeps what the earlier change has brought, and the object is Ready"]
+async fn a_change_that_takes_effect_after_the_next_one_does_not_last() {
+    play_cases(&Case::outrun()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_the_operator_is_killed_one_registration_is_left() {
+    let tally = Arc::new(Tally::new());
+    play_all(script::sample(), &tally).await;
+    conclude(&tally);
+}
+
+/// As many runs as are asked for, see `make faults`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "as long as one likes; `make faults` runs it"]
+async fn many_runs() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let first = number("SEED").unwrap_or_default();
+    let tally = Arc::new(Tally::new());
+    play_all(script::worlds(first..first + number("RUNS").unwrap_or(1)), &tally).await;
+    if let Some(path) = env::var_os("FAULTS_REPORT") {
+        std::fs::write(kit::workspace().join(path), tally.report(first)).expect("the report can be written");
+    }
+    conclude(&tally);
+}
+
+/// Plays cases side by side under one operator.
+async fn play_cases(cases: &[Case]) {
     let world = World::set().await;
-    let cases = Case::all();
     let tally = Tally::new();
     let mut runs = Vec::new();
     for (number, case) in cases.iter().enumerate() {
@@ -55,32 +86,15 @@ async fn whatever_becomes_of_a_request_one_registration_is_left() {
     conclude(&tally);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whenever_the_operator_is_killed_one_registration_is_left() {
-    let tally = Tally::new();
-    play_all(0..2 * WIDTH, &tally).await;
-    conclude(&tally);
-}
-
-/// As many runs as are asked for, see `make faults`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "as long as one likes; `make faults` runs it"]
-async fn many_runs() {
-    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-    let first = number("SEED").unwrap_or_default();
-    let tally = Tally::new();
-    play_all(first..first + number("RUNS").unwrap_or(1), &tally).await;
-    if let Some(path) = env::var_os("FAULTS_REPORT") {
-        std::fs::write(kit::workspace().join(path), tally.report(first)).expect("the report can be written");
-    }
-    conclude(&tally);
-}
-
-async fn play_all(seeds: Range<u64>, tally: &Tally) {
-    let worlds = script::worlds(seeds);
+/// Plays worlds, several at a time.
+async fn play_all(worlds: Vec<Range<u64>>, tally: &Arc<Tally>) {
     stream::iter(worlds)
-        .for_each_concurrent(WORLDS, |seeds| async {
-            play::play(seeds, tally).await;
+        .for_each_concurrent(WORLDS, |seeds| async move {
+            // A world that breaks does not end the others.
+            let played = tokio::spawn(play::play(seeds.clone(), Arc::clone(tally))).await;
+            if let Err(error) = played {
+                tally.fail(format!("seeds {seeds:?}: {error}"));
+            }
             eprintln!("{}", tally.progress());
         })
         .await;
@@ -89,5 +103,6 @@ async fn play_all(seeds: Range<u64>, tally: &Tally) {
 fn conclude(tally: &Tally) {
     eprintln!("{}\n{}", tally.progress(), tally.tables());
     let failures = tally.failures();
-    assert!(failures.is_empty(), "{} failures:\n\n{}", failures.len(), failures.join("\n\n"));
+    let first_lines: Vec<&str> = failures.iter().filter_map(|failure| failure.lines().next()).collect();
+    assert!(failures.is_empty(), "{} failures, told above:\n{}", failures.len(), first_lines.join("\n"));
 }

@@ -76,6 +76,11 @@ impl Outcome {
         [&Self::OF_ALL, more].concat()
     }
 
+    /// Whether it takes effect when others may have been sent after it.
+    pub fn is_late(self) -> bool {
+        matches!(self, LateBeforeSettle | LateAfterSettle)
+    }
+
     pub fn fault(self, op: Op) -> Fault {
         match self {
             RefusedBefore => Fault::RefusedBefore(422, json!({"message": "NOT_TODAY"})),

@@ -1,6 +1,7 @@
 //! Plays the scripts of one world side by side, under one operator that is killed now and then.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,7 +13,7 @@ use crate::tally::Tally;
 use crate::world::World;
 
 /// Plays the seeds, all of one world; each failure names its seed.
-pub async fn play(seeds: Range<u64>, tally: &Tally) {
+pub async fn play(seeds: Range<u64>, tally: Arc<Tally>) {
     let scripts: Vec<Script> = seeds.clone().map(Script::new).collect();
     let world = World::set().await;
     let mut runs = Vec::new();

@@ -181,17 +181,24 @@ impl Run {
             return Some(format!("a stranger's credential was touched: {lost:?}"));
         }
         let is_known = |entry: &&Credential| {
-            self.strangers.contains(entry) || self.objects.iter().any(|object| object.client == entry.client_id)
+            self.strangers.contains(entry)
+                || self.objects.iter().any(|object| object.client == entry.client_id)
         };
         if let Some(odd) = books.iter().find(|entry| !is_known(entry)) {
             return Some(format!("nobody knows {odd:?}"));
         }
         self.objects.iter().find_map(|object| {
-            let own: Vec<&Credential> = books.iter().filter(|entry| entry.client_id == object.client).collect();
+            let own: Vec<&Credential> =
+                books.iter().filter(|entry| entry.client_id == object.client).collect();
             let problem = object.check(find(&object.name).as_deref(), &own).err()?;
-            let is_right = |it: &Credential| woodpecker.secret_matches(&self.account, it.credential_id, &object.secret());
+            let is_right = |it: &Credential| {
+                woodpecker.secret_matches(&self.account, it.credential_id, &object.secret())
+            };
             let own: Vec<_> = own.iter().map(|it| (it.credential_id, &it.name, is_right(it))).collect();
-            Some(format!("{}: {problem}; books (id, name, right secret): {own:?}; wanted: {:?}", object.name, object.fate))
+            Some(format!(
+                "{}: {problem}; books (id, name, right secret): {own:?}; wanted: {:?}",
+                object.name, object.fate
+            ))
         })
     }
 
@@ -207,7 +214,9 @@ impl Run {
             killed || earlier.fault.is_some_and(|fault| left_alone.contains(&fault))
         };
         let pairs = requests.iter().zip(requests.iter().skip(1));
-        let two = pairs.into_iter().find(|(earlier, it)| it.in_flight_at_start > 1 && !is_unsure(earlier, it.at))?;
+        let two = pairs
+            .into_iter()
+            .find(|(earlier, it)| it.in_flight_at_start > 1 && !is_unsure(earlier, it.at))?;
         Some(format!("two requests at once: {:?}", two))
     }
 
@@ -227,7 +236,11 @@ impl Run {
                 self.which_secret(&request),
             );
         }
-        let _ = writeln!(story, "killed at {:?}", world.crew.times().iter().map(|at| at.strftime("%T%.3f").to_string()).collect::<Vec<_>>());
+        let _ = writeln!(
+            story,
+            "killed at {:?}",
+            world.crew.times().iter().map(|at| at.strftime("%T%.3f").to_string()).collect::<Vec<_>>()
+        );
         for name in self.names() {
             let seen = world.seen(&name);
             let _ = writeln!(story, "{name}: {}", seen.map_or("gone".to_owned(), |it| json!({"metadata": {"deletionTimestamp": it.metadata.deletion_timestamp, "finalizers": it.metadata.finalizers, "generation": it.metadata.generation}, "status": it.status}).to_string()));
@@ -239,7 +252,9 @@ impl Run {
     fn which_secret(&self, request: &Request) -> String {
         let name = request.body_without_secret["name"].as_str().unwrap_or_default();
         let all = self.objects.iter().flat_map(|object| (0..SECRETS).map(move |n| (object, n)));
-        let found = all.into_iter().find(|(object, n)| request.had_secret && request.secret_is(&object.nth_secret(*n)));
+        let found = all
+            .into_iter()
+            .find(|(object, n)| request.had_secret && request.secret_is(&object.nth_secret(*n)));
         match found {
             Some((object, n)) => format!("secret {n} of {} {name}", object.name),
             None => name.to_owned(),
@@ -311,7 +326,9 @@ impl Object {
 
     fn check_left(&self, id: Option<i64>, own: &[&Credential]) -> Result<(), String> {
         match (id, own) {
-            (Some(id), own) if !own.iter().any(|it| it.credential_id == id) => Err(format!("{id} was removed")),
+            (Some(id), own) if !own.iter().any(|it| it.credential_id == id) => {
+                Err(format!("{id} was removed"))
+            }
             (_, [] | [_]) => Ok(()),
             (_, _) => Err("it has left more than one credential".into()),
         }
@@ -320,7 +337,8 @@ impl Object {
     fn check_living(&self, object: &MicrosoftGraphCredential, own: &[&Credential]) -> Result<(), String> {
         let [own] = own else { return Err(format!("{} credentials", own.len())) };
         let status = object.status.as_ref().ok_or("it has no status")?;
-        let is_ready = condition(object, ConditionType::Ready).is_some_and(|it| it.status == ConditionStatus::True);
+        let is_ready =
+            condition(object, ConditionType::Ready).is_some_and(|it| it.status == ConditionStatus::True);
         let name = match (&self.display_name, self.foreign) {
             (Some(name), _) => name.clone(),
             (None, Some(_)) => "by hand".to_owned(),
@@ -328,13 +346,22 @@ impl Object {
         };
         let has_finalizer = !object.finalizers().is_empty();
         let truths = [
-            (Some(status.observed_generation) == object.metadata.generation, "the status is about an earlier spec"),
+            (
+                Some(status.observed_generation) == object.metadata.generation,
+                "the status is about an earlier spec",
+            ),
             (is_ready, "it is not Ready"),
             (status.pending.is_none(), "a create is pending"),
             (status.retiring.is_empty(), "something is retiring"),
             (status.credential_id == Some(own.credential_id), "status.credentialId is another one"),
-            (status.registration.as_ref().map(|it| it.credential_id) == status.credential_id, "the registration is another one"),
-            (self.foreign.is_none_or(|id| id == own.credential_id), "what was to be taken over is not what there is"),
+            (
+                status.registration.as_ref().map(|it| it.credential_id) == status.credential_id,
+                "the registration is another one",
+            ),
+            (
+                self.foreign.is_none_or(|id| id == own.credential_id),
+                "what was to be taken over is not what there is",
+            ),
             (own.name == name, "the name is wrong"),
             (own.secret.is(&self.secret()), "the secret is wrong"),
             (own.secret_expires_at.parse::<Timestamp>().ok() == EXPIRY.parse().ok(), "the expiry is wrong"),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use kit::woodpecker::Op;
 
@@ -11,10 +12,13 @@ use crate::outcome::{OPS, Outcome};
 use crate::rng::Rng;
 
 /// How many runs share an operator.
-pub const WIDTH: u64 = 20;
+pub const WIDTH: u64 = 25;
 
-/// How long edits and faults go on, in milliseconds; kills come until a moment later.
-const SPAN: u64 = 4_000;
+/// How long edits, faults and kills go on, in milliseconds: several times what a create of unknown outcome takes to settle.
+const SPAN: u64 = 9_000;
+
+/// How long a kill lies in wait for its moment.
+pub const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A run: one account with up to three objects.
 #[derive(Clone, Debug)]
@@ -63,9 +67,8 @@ pub enum Policy {
 pub struct Kill {
     /// When it lies in wait, in milliseconds from the start.
     pub from: u64,
-    /// It strikes as soon as any object of the world comes to this moment, and at `until` at the latest.
+    /// It strikes as soon as any object of the world comes to this moment, or when its patience ends.
     pub at: Moment,
-    pub until: u64,
     /// It strikes so much after the moment, in microseconds.
     pub lag: u64,
 }
@@ -91,24 +94,26 @@ pub fn worlds(seeds: Range<u64>) -> Vec<Range<u64>> {
     worlds.map(|world| (world * WIDTH).max(seeds.start)..((world + 1) * WIDTH).min(seeds.end)).collect()
 }
 
+/// Forty seeds of four worlds, whose kills strike at every moment.
+pub fn sample() -> Vec<Range<u64>> {
+    (0..4).map(|world| world * WIDTH..world * WIDTH + 10).collect()
+}
+
 /// The kills of a world: over the worlds, each moment has its turn.
 pub fn kills(world: u64) -> Vec<Kill> {
-    const EACH: u64 = 10;
+    const EACH: u64 = 6;
     let mut rng = Rng::new(world, 1);
     let all = Moment::ALL.len() as u64;
-    let mut kills: Vec<Kill> = (0..EACH)
+    let mut from = 0;
+    (0..EACH)
         .map(|n| {
-            let from = rng.within(0..SPAN);
+            // Some in quick succession, and some so far apart that what one has left behind can settle before the next.
+            let (quick, slow) = (rng.within(50..600), rng.within(1_200..2_800));
+            from += rng.pick(&[quick, slow]);
             let at = Moment::ALL[usize::try_from((world * EACH + n) % all).unwrap()];
-            let until = match at {
-                Moment::Anytime => from,
-                _ => from + rng.within(100..1_500),
-            };
-            Kill { from, at, until, lag: rng.pick(&[0, 0, 500, 2_000, 8_000]) }
+            Kill { from, at, lag: rng.pick(&[0, 0, 0, 500, 2_000, 8_000]) }
         })
-        .collect();
-    kills.sort_by_key(|kill| kill.from);
-    kills
+        .collect()
 }
 
 // === impl Script ===
@@ -123,8 +128,7 @@ impl Script {
         for (index, _) in objects.iter().enumerate() {
             live(&mut rng, index, &mut acts);
         }
-        let deletes = acts.iter().any(|(_, act)| matches!(act, Act::Delete(_)));
-        strike(&mut rng, deletes, &mut acts);
+        strike(&mut rng, &objects, &mut acts);
         acts.sort_by_key(|(at, _)| *at);
         Self { seed, objects, acts }
     }
@@ -134,10 +138,11 @@ impl Script {
 fn live(rng: &mut Rng, index: usize, acts: &mut Vec<(u64, Act)>) {
     let policy = rng.pick(&[Policy::Delete, Policy::Delete, Policy::Retain]);
     let mut life = Life { exists: true, suspended: false, policy };
-    let mut at = rng.within(0..1_500);
+    let mut at = rng.within(0..3_000);
     acts.push((at, Act::Make(index, policy)));
-    for _ in 0..rng.within(0..6) {
-        at += rng.within(5..1_200);
+    for _ in 0..rng.within(0..9) {
+        let (soon, later) = (rng.within(1..300), rng.within(300..2_500));
+        at += rng.pick(&[soon, later]);
         if at >= SPAN {
             break;
         }
@@ -146,19 +151,57 @@ fn live(rng: &mut Rng, index: usize, acts: &mut Vec<(u64, Act)>) {
     if life.suspended {
         acts.push((SPAN, Act::Suspend(index, false)));
     }
+    // By then most are registered, so that there is something to lose.
+    match rng.within(0..100) {
+        0..40 if life.exists => acts.push((SPAN + rng.within(1..1_000), Act::Delete(index))),
+        40..70 => acts.push((SPAN + rng.within(1..1_000), Act::Rotate(index))),
+        _ => {}
+    }
 }
 
-/// The faults of the account.
-fn strike(rng: &mut Rng, deletes: bool, acts: &mut Vec<(u64, Act)>) {
-    for _ in 0..rng.within(0..6) {
-        let op = rng.pick(&OPS);
-        let mut outcome = rng.pick(&Outcome::of(op));
-        // What takes effect after the object has gone, and every wait is over, nobody can clean up.
-        if outcome == Outcome::LateAfterSettle && op == Op::Create && deletes {
-            outcome = Outcome::LateBeforeSettle;
+/// The faults of the account: some at any time, and some for the very request that an edit leads to.
+fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
+    let mut wanted: Vec<(u64, Op)> =
+        (0..rng.within(0..4)).map(|_| (rng.within(0..SPAN), rng.pick(&OPS))).collect();
+    for (at, act) in acts.iter() {
+        let op = match act {
+            Act::Make(..) => rng.pick(&[Op::List, Op::Create, Op::Create, Op::Rename]),
+            Act::Rotate(_) => Op::Update,
+            Act::Rename(_) => Op::Rename,
+            Act::Delete(_) => Op::Delete,
+            Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
+        };
+        if rng.percent(40) {
+            wanted.push((*at, op));
         }
-        let times = rng.pick(&[1, 1, 1, 2, 3]);
-        acts.push((rng.within(0..SPAN), Act::Strike(op, outcome, times)));
+    }
+    for (at, op) in wanted {
+        let mut outcome = rng.pick(&Outcome::of(op));
+        while !is_fair(op, outcome, objects, acts) {
+            outcome = rng.pick(&Outcome::of(op));
+        }
+        acts.push((at.saturating_sub(1), Act::Strike(op, outcome, rng.pick(&[1, 1, 1, 2, 3]))));
+    }
+}
+
+/// Whether an operator that does everything right can come to a good end.
+fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> bool {
+    let has = |is_so: fn(&Act) -> bool| acts.iter().any(|(_, act)| is_so(act));
+    match (op, outcome) {
+        // Who is told that there is nothing to take over makes a credential of its own. And what a listing lacks is asked
+        // for by a rename, so that a late one may bring back an earlier name.
+        (Op::List, Outcome::ListsNothing) => {
+            let late = |act: &Act| matches!(act, Act::Strike(Op::Rename, outcome, _) if outcome.is_late());
+            !objects.contains(&Start::Foreign) && !has(late)
+        }
+        // What takes effect when every wait is over, and the object has gone, nobody can clean up.
+        (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
+        // What takes effect after a later change undoes it: see `case::Meanwhile::ChangedAgain`.
+        (Op::Update, outcome) if outcome.is_late() => !has(|act| matches!(act, Act::Rotate(_))),
+        (Op::Rename, outcome) if outcome.is_late() => {
+            !has(|act| matches!(act, Act::Rename(_) | Act::Strike(Op::List, Outcome::ListsNothing, _)))
+        }
+        _ => true,
     }
 }
 
@@ -197,7 +240,7 @@ impl fmt::Display for Script {
             writeln!(f, "{at:>5} ms {act:?}")?;
         }
         for kill in kills(world_of(self.seed)) {
-            writeln!(f, "{:>5} ms SIGKILL at {:?} + {} µs, by {} ms", kill.from, kill.at, kill.lag, kill.until)?;
+            writeln!(f, "{:>5} ms SIGKILL at {:?} + {} µs", kill.from, kill.at, kill.lag)?;
         }
         Ok(())
     }
@@ -214,7 +257,7 @@ fn a_script_follows_from_its_seed() {
 }
 
 #[test]
-fn two_worlds_kill_at_every_moment() {
-    let struck: std::collections::BTreeSet<Moment> = [kills(0), kills(1)].concat().iter().map(|it| it.at).collect();
+fn four_worlds_kill_at_every_moment() {
+    let struck: std::collections::BTreeSet<Moment> = (0..4).flat_map(kills).map(|it| it.at).collect();
     assert_eq!(struck.len(), Moment::ALL.len());
 }

@@ -52,7 +52,9 @@ impl Tally {
         }
     }
 
+    /// Told at once: a long run need not come to its end.
     pub fn fail(&self, failure: String) {
+        eprintln!("FAILED {failure}");
         self.lock().failures.push(failure);
     }
 
@@ -73,7 +75,8 @@ impl Tally {
     /// The whole of it for `docs/faults.md`.
     pub fn report(&self, first: u64) -> String {
         let failures = self.failures();
-        let failures: String = failures.iter().filter_map(|it| it.lines().next()).map(|it| format!("- {it}\n")).collect();
+        let failures: String =
+            failures.iter().filter_map(|it| it.lines().next()).map(|it| format!("- {it}\n")).collect();
         format!(
             "# Faults\n\nWritten by `make faults`, see CONTRIBUTING.md. From seed {first} on: {}.\n\n{}\n{failures}",
             self.progress(),
@@ -88,7 +91,9 @@ impl Tally {
     /// How often each fault struck each operation, and how often the operator was killed at each moment.
     pub fn tables(&self) -> String {
         let counts = self.lock();
-        let mut text = "| fault | list | create | rename | update | delete |\n| --- | --: | --: | --: | --: | --: |\n".to_owned();
+        let mut text =
+            "| fault | list | create | rename | update | delete |\n| --- | --: | --: | --: | --: | --: |\n"
+                .to_owned();
         for (fault, by_op) in &counts.strikes {
             let cells = OPS.map(|op| by_op.get(&op).copied().unwrap_or_default().to_string());
             let _ = writeln!(text, "| {fault} | {} |", cells.join(" | "));

@@ -83,7 +83,9 @@ impl World {
         }
         let all = self.stage.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await;
         let all = all.expect("the objects can be listed").items;
-        let find = |name: &str| all.iter().find(|it| it.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new);
+        let find = |name: &str| {
+            all.iter().find(|it| it.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new)
+        };
         let judged = runs.iter().map(|run| {
             let trouble = run.trouble(&self.stage.woodpecker, &find);
             trouble.or_else(|| run.overlap(&self.stage.woodpecker, &self.crew.times()))

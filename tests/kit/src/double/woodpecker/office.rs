@@ -239,7 +239,8 @@ impl Job {
 
     fn tell(&self, point: Point) {
         // Nobody may be following.
-        let _ = self.office.progress.send(Progress { account: self.account.clone(), op: self.route.op, point });
+        let _ =
+            self.office.progress.send(Progress { account: self.account.clone(), op: self.route.op, point });
     }
 }
 
