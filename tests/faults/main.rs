@@ -6,6 +6,7 @@
 mod case;
 mod crew;
 mod moment;
+mod object;
 mod outcome;
 mod play;
 mod rng;
@@ -14,6 +15,7 @@ mod script;
 #[allow(dead_code, reason = "shared with the tests of the promises, which use all of it")]
 #[path = "../promises/stage.rs"]
 mod stage;
+mod story;
 mod tally;
 mod world;
 
@@ -75,11 +77,15 @@ async fn play_cases(cases: &[Case]) {
     let played = join_all(cases.iter().zip(&mut runs).map(|(case, run)| case.play(&world, run))).await;
     for (index, result) in played.into_iter().enumerate() {
         if let Err(trouble) = result {
-            tally.fail(format!("{:?}: {trouble}\n{}", cases[index], runs[index].story(&world)));
+            tally.fail(format!("{:?}: {trouble}\n{}", cases[index], story::tell(&world, &runs[index])));
         }
     }
     for (index, trouble) in world.verdict(&runs).await {
-        tally.fail(format!("{:?}, in the end: {trouble}\n{}", cases[index], runs[index].story(&world)));
+        tally.fail(format!(
+            "{:?}, in the end: {trouble}\n{}",
+            cases[index],
+            story::tell(&world, &runs[index])
+        ));
     }
     tally.take_in(&world, &runs);
     world.end().await;

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::run::Run;
 use crate::script::{Script, kills, world_of};
+use crate::story;
 use crate::tally::Tally;
 use crate::world::World;
 
@@ -35,7 +36,7 @@ pub async fn play(seeds: Range<u64>, tally: Arc<Tally>) {
         tally.fail(format!(
             "run {seed}: {trouble}\nagain: make faults SEED={seed}; with those beside it: make faults SEED={first} RUNS={count}\n{}{}",
             scripts[index],
-            runs[index].story(&world)
+            story::tell(&world, &runs[index])
         ));
     }
     world.end().await;

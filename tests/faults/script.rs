@@ -101,15 +101,15 @@ pub fn sample() -> Vec<Range<u64>> {
 
 /// The kills of a world: over the worlds, each moment has its turn.
 pub fn kills(world: u64) -> Vec<Kill> {
-    const EACH: u64 = 6;
+    const EACH: u64 = 5;
     let mut rng = Rng::new(world, 1);
     let all = Moment::ALL.len() as u64;
-    let mut from = 0;
+    let mut from = rng.within(0..2_000);
     (0..EACH)
         .map(|n| {
-            // Some in quick succession, and some so far apart that what one has left behind can settle before the next.
-            let (quick, slow) = (rng.within(50..600), rng.within(1_200..2_800));
-            from += rng.pick(&[quick, slow]);
+            // Some in quick succession, and most so far apart that what one has left behind can settle before the next.
+            let (quick, slow) = (rng.within(50..600), rng.within(1_500..3_500));
+            from += rng.pick(&[quick, slow, slow]);
             let at = Moment::ALL[usize::try_from((world * EACH + n) % all).unwrap()];
             Kill { from, at, lag: rng.pick(&[0, 0, 0, 500, 2_000, 8_000]) }
         })

@@ -74,13 +74,13 @@ impl Tally {
 
     /// The whole of it for `docs/faults.md`.
     pub fn report(&self, first: u64) -> String {
-        let failures = self.failures();
-        let failures: String =
-            failures.iter().filter_map(|it| it.lines().next()).map(|it| format!("- {it}\n")).collect();
+        let progress = self.progress();
+        let tables = self.tables();
+        let failures: Vec<String> =
+            self.failures().iter().filter_map(|it| it.lines().next()).map(|it| format!("- {it}")).collect();
         format!(
-            "# Faults\n\nWritten by `make faults`, see CONTRIBUTING.md. From seed {first} on: {}.\n\n{}\n{failures}",
-            self.progress(),
-            self.tables()
+            "# Faults\n\nWritten by `make faults`, see CONTRIBUTING.md. From seed {first} on: {progress}.\n\n{tables}\n{}\n",
+            failures.join("\n")
         )
     }
 

@@ -88,7 +88,7 @@ impl World {
         };
         let judged = runs.iter().map(|run| {
             let trouble = run.trouble(&self.stage.woodpecker, &find);
-            trouble.or_else(|| run.overlap(&self.stage.woodpecker, &self.crew.times()))
+            trouble.or_else(|| run.misconduct(&self.stage.woodpecker, &self.crew.times()))
         });
         judged.enumerate().filter_map(|(index, trouble)| Some((index, trouble?))).collect()
     }
