@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use crate::outcome::{OPS, Outcome};
 use crate::run::Run;
 use crate::script::{Act, Policy, Start};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
-/// How long a case may take to come to its next step.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Between the beginnings of two cases.
+const BETWEEN: Duration = Duration::from_millis(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -71,8 +71,10 @@ impl Case {
         format!("{:?}-{:?}{end}", self.op, self.outcome).to_lowercase()
     }
 
-    /// Up to where the run must have settled again; says what was in the way.
-    pub async fn play(self, world: &World, run: &mut Run) -> Result<(), String> {
+    /// Up to where the run must have settled again; says what was in the way. The cases begin one after the other, for all
+    /// at once would be more than a machine can take at this pace.
+    pub async fn play(self, world: &World, run: &mut Run, number: u32) -> Result<(), String> {
+        sleep(BETWEEN * number).await;
         let strike = Act::Strike(self.op, self.outcome, 1);
         if self.op == Op::List {
             // The account lists first, and the object before it creates.

@@ -74,7 +74,9 @@ async fn play_cases(cases: &[Case]) {
     for (number, case) in cases.iter().enumerate() {
         runs.push(case::set(&world, *case, number).await);
     }
-    let played = join_all(cases.iter().zip(&mut runs).map(|(case, run)| case.play(&world, run))).await;
+    let playing =
+        cases.iter().zip(&mut runs).zip(0..).map(|((case, run), number)| case.play(&world, run, number));
+    let played = join_all(playing).await;
     for (index, result) in played.into_iter().enumerate() {
         if let Err(trouble) = result {
             tally.fail(format!("{:?}: {trouble}\n{}", cases[index], story::tell(&world, &runs[index])));

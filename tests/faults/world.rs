@@ -22,11 +22,11 @@ use crate::run::Run;
 use crate::stage::Stage;
 
 /// How many times faster all clocks run.
-pub const TIME_SCALE: u32 = 60;
+pub const TIME_SCALE: u32 = 40;
 
-/// How long a world may take to settle once nothing goes wrong any more: some times the longest back-off (15 minutes) and the
-/// time between two listings (as much), in which a late duplicate is found.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a world, or a case, may take to settle: some times the longest back-off (15 minutes) and the time between two
+/// listings (as much), in which a late duplicate is found. Only what fails takes so long.
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 pub struct World {
     pub stage: Arc<Stage>,
