@@ -96,24 +96,34 @@ impl Run {
 
     /// Where an earlier one of the name has left something, it stays away: what that is belongs to nobody any more.
     async fn make(&mut self, world: &World, index: usize, policy: Policy) {
-        let object = &mut self.objects[index];
+        let object = &self.objects[index];
         if let Fate::Left(_) = object.fate {
             return;
         }
-        if object.fate == Fate::Removed {
-            let deadline = Instant::now() + TO_GO;
-            let api = world.stage.api::<MicrosoftGraphCredential>();
-            while api.get_opt(&object.name).await.expect("it can be asked for").is_some() {
-                if Instant::now() >= deadline {
-                    // The verdict tells what keeps it.
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        if object.fate == Fate::Removed && !self.wait_until_gone(world, index).await {
+            // The verdict tells what keeps it.
+            return;
         }
+        let object = &mut self.objects[index];
         (object.fate, object.policy, object.suspended) = (Fate::Lives, policy, false);
         object.had_another_policy = false;
         self.apply(world, index).await;
+    }
+
+    async fn wait_until_gone(&self, world: &World, index: usize) -> bool {
+        let name = &self.objects[index].name;
+        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let deadline = Instant::now() + TO_GO;
+        while Instant::now() < deadline {
+            for _ in 0..10 {
+                if api.get_opt(name).await.expect("it can be asked for").is_none() {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            world.acknowledge_refusals(self).await;
+        }
+        false
     }
 
     async fn apply(&self, world: &World, index: usize) {

@@ -28,6 +28,9 @@ pub const TIME_SCALE: u32 = 40;
 /// listings (as much), in which a late duplicate is found. Only what fails takes so long.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
+/// What takes longer to settle is told.
+const LONG: Duration = Duration::from_secs(20);
+
 pub struct World {
     pub stage: Arc<Stage>,
     pub crew: Arc<Crew>,
@@ -67,12 +70,13 @@ impl World {
         self.stage.woodpecker.heal();
         tokio::time::sleep(LATE / TIME_SCALE + Duration::from_millis(200)).await;
         let deadline = Instant::now() + PATIENCE;
-        let mut last_kick = Instant::now();
+        let (begun, mut last_kick, mut told) = (Instant::now(), Instant::now(), String::new());
         loop {
             let troubles: Vec<&Run> = runs.iter().filter(|run| self.trouble(run).is_some()).collect();
             if troubles.is_empty() || Instant::now() >= deadline {
                 break;
             }
+            told = troubles.iter().filter_map(|run| self.trouble(run)).collect::<Vec<_>>().join("\n");
             if last_kick.elapsed() >= Duration::from_secs(1) {
                 for run in troubles {
                     self.acknowledge_refusals(run).await;
@@ -80,6 +84,9 @@ impl World {
                 last_kick = Instant::now();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if begun.elapsed() > LONG {
+            eprintln!("settled {} s after the last fault; before that: {told}", begun.elapsed().as_secs());
         }
         let all = self.stage.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await;
         let all = all.expect("the objects can be listed").items;
