@@ -29,6 +29,8 @@ pub enum Meanwhile {
     Deleted,
     /// What the request was to bring is changed once more.
     ChangedAgain,
+    /// The secret that it had before comes back.
+    PutBack,
 }
 
 // === impl Case ===
@@ -46,6 +48,9 @@ impl Case {
                 }
                 if matches!(op, Op::Rename | Op::Update) && !outcome.is_late() {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::ChangedAgain });
+                }
+                if op == Op::Update && !outcome.is_late() {
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::PutBack });
                 }
             }
         }
@@ -67,6 +72,7 @@ impl Case {
             Meanwhile::Nothing => "",
             Meanwhile::Deleted => "-deleted",
             Meanwhile::ChangedAgain => "-again",
+            Meanwhile::PutBack => "-back",
         };
         format!("{:?}-{:?}{end}", self.op, self.outcome).to_lowercase()
     }
@@ -108,6 +114,7 @@ impl Case {
             (Meanwhile::Nothing, _) => {}
             (Meanwhile::Deleted, _) => run.act(world, Act::Delete(0)).await,
             (Meanwhile::ChangedAgain, Op::Rename) => run.act(world, Act::Rename(0)).await,
+            (Meanwhile::PutBack, _) => run.act(world, Act::PutBack(0)).await,
             (Meanwhile::ChangedAgain, _) => run.act(world, Act::Rotate(0)).await,
         }
         settled(world, run).await

@@ -71,6 +71,11 @@ impl Run {
                 object.secret = (object.secret + 1) % SECRETS;
                 object.write_secret(world).await;
             }
+            Act::PutBack(index) => {
+                let object = &mut self.objects[index];
+                object.secret = object.secret.saturating_sub(1);
+                object.write_secret(world).await;
+            }
             Act::Rename(index) => {
                 let object = &mut self.objects[index];
                 let nth = object.display_name.as_ref().map_or(0, String::len);

@@ -46,6 +46,8 @@ pub enum Act {
     Make(usize, Policy),
     /// Its Secret gets another secret.
     Rotate(usize),
+    /// Its Secret gets the secret back that it had before.
+    PutBack(usize),
     /// It gets another display name.
     Rename(usize),
     SetPolicy(usize, Policy),
@@ -166,7 +168,7 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
     for (at, act) in acts.iter() {
         let op = match act {
             Act::Make(..) => rng.pick(&[Op::List, Op::Create, Op::Create, Op::Rename]),
-            Act::Rotate(_) => Op::Update,
+            Act::Rotate(_) | Act::PutBack(_) => Op::Update,
             Act::Rename(_) => Op::Rename,
             Act::Delete(_) => Op::Delete,
             Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
@@ -197,7 +199,9 @@ fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> 
         // What takes effect when every wait is over, and the object has gone, nobody can clean up.
         (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
         // What takes effect after a later change undoes it: see `case::Meanwhile::ChangedAgain`.
-        (Op::Update, outcome) if outcome.is_late() => !has(|act| matches!(act, Act::Rotate(_))),
+        (Op::Update, outcome) if outcome.is_late() => {
+            !has(|act| matches!(act, Act::Rotate(_) | Act::PutBack(_)))
+        }
         (Op::Rename, outcome) if outcome.is_late() => {
             !has(|act| matches!(act, Act::Rename(_) | Act::Strike(Op::List, Outcome::ListsNothing, _)))
         }
@@ -214,7 +218,8 @@ impl Life {
             return Act::Make(index, self.policy);
         }
         match rng.within(0..100) {
-            0..35 => Act::Rotate(index),
+            0..25 => Act::Rotate(index),
+            25..35 => Act::PutBack(index),
             35..50 => Act::Rename(index),
             50..60 => {
                 self.policy = rng.pick(&[Policy::Delete, Policy::Retain]);
