@@ -6,7 +6,8 @@ use std::time::Duration;
 use graph_credential_operator::resources::MicrosoftGraphCredential;
 use jiff::{SignedDuration, Timestamp};
 use kit::woodpecker::{Credential, Op, Request, Woodpecker};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -144,10 +145,9 @@ impl Run {
             return;
         }
         let api = world.stage.api::<MicrosoftGraphCredential>();
-        let before = api.get(&object.name).await.expect("it is there");
-        let deleted = api.delete(&object.name, &DeleteParams::default()).await.expect("it can be deleted");
+        let (before, waits) = delete_as_seen(&api, &object.name).await;
         // Whose policy has just become Delete may not have the finalizer yet, and is gone before the operator knows.
-        let waits = deleted.is_left() || !object.had_another_policy;
+        let waits = waits || !object.had_another_policy;
         let registered = before.status.and_then(|status| status.credential_id);
         let is_removed = object.policy == Policy::Delete && !object.suspended && waits;
         object.fate = match object.foreign {
@@ -189,6 +189,21 @@ impl Run {
     pub fn misconduct(&self, woodpecker: &Woodpecker, kills: &[Timestamp]) -> Option<String> {
         let requests = woodpecker.requests(&self.account);
         overlap(&requests, kills).or_else(|| trespass(&requests))
+    }
+}
+
+/// Deletes the object in the very version that was seen; says which that was, and whether it waits for a finalizer. Without
+/// the version the API server may remove an object that has just got its finalizer: it looks for one first, and removes
+/// whatever is there then. Source: k8s.io/apiserver v0.37, `pkg/registry/generic/registry/store.go`, `Delete`.
+async fn delete_as_seen(api: &Api<MicrosoftGraphCredential>, name: &str) -> (MicrosoftGraphCredential, bool) {
+    loop {
+        let seen = api.get(name).await.expect("it is there");
+        let only = Preconditions { resource_version: seen.resource_version(), uid: seen.uid() };
+        match api.delete(name, &DeleteParams::default().preconditions(only)).await {
+            Ok(deleted) => return (seen, deleted.is_left()),
+            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+            Err(error) => panic!("it cannot be deleted: {error}"),
+        }
     }
 }
 

@@ -190,11 +190,12 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
 fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> bool {
     let has = |is_so: fn(&Act) -> bool| acts.iter().any(|(_, act)| is_so(act));
     match (op, outcome) {
-        // Who is told that there is nothing to take over makes a credential of its own. And what a listing lacks is asked
+        // Who is told that there is nothing to take over makes a credential of its own; and who is told that a lost create has
+        // made nothing lets a deleted object go. What a listing lacks is asked
         // for by a rename, so that a late one may bring back an earlier name.
         (Op::List, Outcome::ListsNothing) => {
             let late = |act: &Act| matches!(act, Act::Strike(Op::Rename, outcome, _) if outcome.is_late());
-            !objects.contains(&Start::Foreign) && !has(late)
+            !objects.contains(&Start::Foreign) && !has(|act| matches!(act, Act::Delete(_))) && !has(late)
         }
         // What takes effect when every wait is over, and the object has gone, nobody can clean up.
         (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
