@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; nothing else.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises scale doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -15,6 +15,7 @@ help:
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
 	@echo 'make promises   whole-program tests on a real API server'
 	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
+	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make demo       the operator at work on this machine'
 
@@ -25,6 +26,7 @@ test:
 	@$(TIMED) assets $(MAKE) assets
 	@$(TIMED) unit $(MAKE) unit
 	@$(TIMED) promises $(MAKE) promises
+	@$(TIMED) faults $(MAKE) faults-sample
 	@$(TIMED) doc $(MAKE) doc
 
 # Writes the generated files anew; `make unit` fails where one is stale.
@@ -51,6 +53,14 @@ promises:
 # Figures of many objects, with their bounds. Not part of `make test`.
 scale: assets
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
+
+# Every outcome of every request, and forty runs with kills. One test after the other: each fills the machine.
+faults-sample:
+	$(CARGO) test --package graph-credential-operator --test faults -- --test-threads=1
+
+# The same runs, as many as are asked for. SEED=7 alone plays run 7 again.
+faults:
+	RUNS=$${RUNS:-1} SEED=$${SEED:-0} $(CARGO) test --package graph-credential-operator --test faults -- --ignored --exact --nocapture many_runs
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use graph_credential_operator::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
@@ -56,7 +57,7 @@ pub struct Stage {
     pub time_scale: u32,
     /// What the operator logs.
     pub log_filter: &'static str,
-    logs: usize,
+    logs: AtomicUsize,
 }
 
 /// The cluster of all tests, with the CRDs and the rights of the user `operator`.
@@ -128,7 +129,7 @@ impl Stage {
             authority: None,
             time_scale: TIME_SCALE,
             log_filter: "info,graph_credential_operator=debug",
-            logs: 0,
+            logs: AtomicUsize::new(0),
         }
     }
 
@@ -148,13 +149,18 @@ impl Stage {
     }
 
     pub async fn spawn_operator(&mut self) {
-        let log = self.cluster.dir().join(format!("{}-{}.log", self.namespace, self.logs));
-        self.logs += 1;
+        self.operator = Some(self.launch().await);
+    }
+
+    /// Starts one more operator, and waits for nothing.
+    pub async fn launch(&self) -> Process {
+        let number = self.logs.fetch_add(1, Ordering::Relaxed);
+        let log = self.cluster.dir().join(format!("{}-{number}.log", self.namespace));
         let kubeconfig = self.user.clone().unwrap_or_else(|| self.cluster.kubeconfig_for(User::Operator));
         let authority = self.authority.clone().unwrap_or_else(|| self.entra.url());
         let builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"));
         let builder = self.extra_env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
-        let process = builder
+        builder
             .env("KUBECONFIG", kubeconfig)
             .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log", self.log_filter])
@@ -166,8 +172,7 @@ impl Stage {
             .log(log)
             .spawn()
             .await
-            .expect("the operator can be started");
-        self.operator = Some(process);
+            .expect("the operator can be started")
     }
 
     /// Ends the operator as Kubernetes does, and checks that it ends well.

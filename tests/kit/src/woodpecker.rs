@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 
 pub use crate::double::RetryAfter;
 pub use crate::double::woodpecker::answer::ExpiryEcho;
 pub use crate::double::woodpecker::books::Credential;
 pub use crate::double::woodpecker::fault::Fault;
+pub use crate::double::woodpecker::progress::{Point, Progress};
 pub use crate::double::woodpecker::record::Request;
 pub use crate::double::woodpecker::route::Op;
 
@@ -195,6 +197,11 @@ impl Woodpecker {
     /// The most requests of the account that were ever open at once, as its clients could know it.
     pub fn max_in_flight(&self, account: &str) -> usize {
         self.office.lane(account).in_flight.most()
+    }
+
+    /// Tells from now on how far each request has come, of all accounts.
+    pub fn follow(&self) -> broadcast::Receiver<Progress> {
+        self.office.progress.subscribe()
     }
 
     /// How many requests of the account are open now.

@@ -7,6 +7,7 @@ pub(crate) mod books;
 pub(crate) mod fault;
 pub(crate) mod lane;
 pub(crate) mod office;
+pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod route;
 #[cfg(test)]

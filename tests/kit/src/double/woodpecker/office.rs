@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use super::answer::{ExpiryEcho, problem};
 use super::api::{Api, Done, Rules};
 use super::books::{Books, Holder, company_account};
 use super::fault::{Effect, Fault};
 use super::lane::Lane;
+use super::progress::{Point, Progress};
 use super::record::Request as Record;
 use super::route::{Op, Route};
 use crate::double::entra::desk::Desk;
@@ -27,6 +29,7 @@ pub(crate) struct Office {
     pub(crate) records: Mutex<Vec<Record>>,
     pub(crate) manners: Mutex<Manners>,
     pub(crate) delays: Delays,
+    pub(crate) progress: broadcast::Sender<Progress>,
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
 }
 
@@ -52,6 +55,9 @@ struct Job {
     manners: Manners,
 }
 
+/// How many steps of requests a follower may be behind before it misses some.
+const FOLLOWED: usize = 4096;
+
 /// A client that gave up on a request kept waiting may send its next one before the double has noticed; so long it is given
 /// to notice before the two are taken to overlap.
 const NOTICE: Duration = Duration::from_millis(25);
@@ -73,6 +79,7 @@ impl Office {
                 microsoft: None,
             }),
             delays: Delays::new(),
+            progress: broadcast::Sender::new(FOLLOWED),
             lanes: Mutex::default(),
         }
     }
@@ -106,6 +113,7 @@ impl Office {
         let (open, mut together) = in_flight.enter();
         let office = Arc::clone(&self);
         let job = Job { office, account, route, body, number, lane, manners };
+        job.tell(Point::Arrived);
         let work = tokio::spawn(job.run());
         if unsure {
             tokio::time::sleep(NOTICE).await;
@@ -219,12 +227,20 @@ impl Job {
             record.credential_id = done.credential_id;
             record.listed = (self.route.op == Op::List).then_some(listed);
         });
+        self.tell(Point::Performed);
         done
     }
 
     fn reply(&self, what: What, held: Vec<Box<dyn std::any::Any + Send>>) -> Reply {
         self.office.note(self.number, |record| record.status = what.status());
+        self.tell(Point::Answered);
         Reply { what, held }
+    }
+
+    fn tell(&self, point: Point) {
+        // Nobody may be following.
+        let _ =
+            self.office.progress.send(Progress { account: self.account.clone(), op: self.route.op, point });
     }
 }
 

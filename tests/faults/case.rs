@@ -1,0 +1,168 @@
+//! The cases: one for each operation and each outcome of it, side by side under one operator, each with an account of its own.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kit::woodpecker::Op;
+use tokio::time::{Instant, sleep};
+
+use crate::outcome::{OPS, Outcome};
+use crate::run::Run;
+use crate::script::{Act, Policy, Start};
+use crate::world::{PATIENCE, World};
+
+/// Between the beginnings of two cases.
+const BETWEEN: Duration = Duration::from_millis(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub op: Op,
+    pub outcome: Outcome,
+    pub meanwhile: Meanwhile,
+}
+
+/// What happens to the object as soon as the request has met its fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    Nothing,
+    /// It is deleted, with the policy `Delete`.
+    Deleted,
+    /// What the request was to bring is changed once more.
+    ChangedAgain,
+    /// The secret that it had before comes back.
+    PutBack,
+}
+
+// === impl Case ===
+
+impl Case {
+    /// Those that hold.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for op in OPS {
+            for outcome in Outcome::of(op) {
+                all.push(Self { op, outcome, meanwhile: Meanwhile::Nothing });
+                // What takes effect when every wait is over, and the object has gone, nobody can clean up.
+                if matches!(op, Op::Create | Op::Update) && outcome != Outcome::LateAfterSettle {
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::Deleted });
+                }
+                if matches!(op, Op::Rename | Op::Update) && !outcome.is_late() {
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::ChangedAgain });
+                }
+                if op == Op::Update && !outcome.is_late() {
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::PutBack });
+                }
+            }
+        }
+        all
+    }
+
+    /// A change whose answer was lost, and which takes effect after the next one.
+    pub fn outrun() -> [Self; 2] {
+        [Op::Rename, Op::Update].map(|op| Self {
+            op,
+            outcome: Outcome::LateBeforeSettle,
+            meanwhile: Meanwhile::ChangedAgain,
+        })
+    }
+
+    /// The account's name.
+    pub fn name(self) -> String {
+        let end = match self.meanwhile {
+            Meanwhile::Nothing => "",
+            Meanwhile::Deleted => "-deleted",
+            Meanwhile::ChangedAgain => "-again",
+            Meanwhile::PutBack => "-back",
+        };
+        format!("{:?}-{:?}{end}", self.op, self.outcome).to_lowercase()
+    }
+
+    /// Up to where the run must have settled again; says what was in the way. The cases begin one after the other, for all
+    /// at once would be more than a machine can take at this pace.
+    pub async fn play(self, world: &World, run: &mut Run, number: u32) -> Result<(), String> {
+        sleep(BETWEEN * number).await;
+        let strike = Act::Strike(self.op, self.outcome, 1);
+        if self.op == Op::List {
+            // The account lists first, and the object before it creates.
+            run.act(world, Act::Strike(self.op, self.outcome, 2)).await;
+        } else if matches!(self.op, Op::Create | Op::Rename) {
+            run.act(world, strike).await;
+        }
+        run.open(world).await;
+        run.act(world, Act::Make(0, Policy::Delete)).await;
+        match self.op {
+            Op::List | Op::Create => {}
+            Op::Rename => {
+                settled(world, run).await?;
+                run.act(world, strike).await;
+                run.act(world, Act::Rename(0)).await;
+            }
+            Op::Update => {
+                settled(world, run).await?;
+                run.act(world, strike).await;
+                run.act(world, Act::Rotate(0)).await;
+            }
+            Op::Delete => {
+                settled(world, run).await?;
+                run.act(world, strike).await;
+                run.act(world, Act::Delete(0)).await;
+            }
+            Op::Other => unreachable!("no case is about it"),
+        }
+        self.struck(world, run).await?;
+        match (self.meanwhile, self.op) {
+            (Meanwhile::Nothing, _) => {}
+            (Meanwhile::Deleted, _) => run.act(world, Act::Delete(0)).await,
+            (Meanwhile::ChangedAgain, Op::Rename) => run.act(world, Act::Rename(0)).await,
+            (Meanwhile::PutBack, _) => run.act(world, Act::PutBack(0)).await,
+            (Meanwhile::ChangedAgain, _) => run.act(world, Act::Rotate(0)).await,
+        }
+        settled(world, run).await
+    }
+
+    async fn struck(self, world: &World, run: &Run) -> Result<(), String> {
+        let times = if matches!(self.op, Op::List | Op::Rename) { 2 } else { 1 };
+        until(&format!("the fault strikes {times} times"), || async {
+            let requests = world.stage.woodpecker.requests(&run.account);
+            let struck = requests.iter().filter(|it| it.op == self.op && it.fault.is_some()).count();
+            if struck >= times { Ok(()) } else { Err(format!("{struck} times")) }
+        })
+        .await
+    }
+}
+
+/// Waits until the run is as it should be, and does meanwhile what a person does about refusals.
+async fn settled(world: &World, run: &Run) -> Result<(), String> {
+    until("it settles", || async {
+        let Some(trouble) = world.trouble(run) else { return Ok(()) };
+        world.acknowledge_refusals(run).await;
+        Err(trouble)
+    })
+    .await
+}
+
+async fn until<F: Future<Output = Result<(), String>>>(
+    what: &str,
+    is_so: impl Fn() -> F,
+) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match is_so().await {
+            Ok(()) => return Ok(()),
+            Err(last) if Instant::now() >= deadline => return Err(format!("{what}: not so: {last}")),
+            Err(_) => sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// Sets a case's run up.
+pub async fn set(world: &World, case: Case, number: usize) -> Run {
+    Run::set(world, &case.name(), number as u64, &[Start::Nothing]).await
+}
+
+#[test]
+fn every_outcome_of_every_operation_has_a_case_of_its_own() {
+    let names: BTreeSet<String> = Case::all().into_iter().map(Case::name).collect();
+    assert_eq!(names.len(), Case::all().len());
+    assert!(names.len() >= 80, "{}", names.len());
+}

@@ -1,0 +1,105 @@
+//! The operator's processes in one world. There is one; where a leader is elected there may be two, and a kill takes the first.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kit::process::Process;
+use rustix::process::Signal;
+use tokio::sync::{Mutex as AsyncMutex, broadcast};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::moment::Moment;
+use crate::script::{Kill, PATIENCE};
+use crate::stage::Stage;
+
+/// How many operators run side by side.
+const OPERATORS: usize = 1;
+
+pub struct Crew {
+    stage: Arc<Stage>,
+    running: AsyncMutex<Vec<Process>>,
+    logs: Mutex<Vec<PathBuf>>,
+    kills: Mutex<Vec<(Timestamp, Moment)>>,
+}
+
+// === impl Crew ===
+
+impl Crew {
+    pub async fn start(stage: Arc<Stage>) -> Self {
+        let crew =
+            Self { stage, running: AsyncMutex::default(), logs: Mutex::default(), kills: Mutex::default() };
+        for _ in 0..OPERATORS {
+            let process = crew.launch().await;
+            crew.running.lock().await.push(process);
+        }
+        crew
+    }
+
+    async fn launch(&self) -> Process {
+        let process = self.stage.launch().await;
+        self.logs.lock().unwrap().push(process.log_path().to_owned());
+        process
+    }
+
+    /// Carries out the kills of a world that began at `start`.
+    pub async fn suffer(&self, kills: &[Kill], moments: &broadcast::Sender<Moment>, start: Instant) {
+        for kill in kills {
+            sleep_until(start + Duration::from_millis(kill.from)).await;
+            let mut seen = moments.subscribe();
+            let came = async { while !matches!(seen.recv().await, Ok(moment) if moment == kill.at) {} };
+            let patience = if kill.at == Moment::Anytime { Duration::ZERO } else { PATIENCE };
+            let came = timeout(patience, came).await;
+            if kill.lag > 0 {
+                sleep(Duration::from_micros(kill.lag)).await;
+            }
+            self.kill(if came.is_ok() { kill.at } else { Moment::Anytime }).await;
+        }
+    }
+
+    /// Kills the first of the operators and starts another.
+    async fn kill(&self, at: Moment) {
+        let mut running = self.running.lock().await;
+        let first = running.remove(0);
+        first.signal(Signal::KILL).expect("the operator runs");
+        first.wait(Duration::from_secs(10)).await.expect("a killed operator ends");
+        self.kills.lock().unwrap().push((Timestamp::now(), at));
+        running.push(self.launch().await);
+    }
+
+    /// When operators were killed.
+    pub fn times(&self) -> Vec<Timestamp> {
+        self.kills.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+
+    /// At which moments, as far as one was met.
+    pub fn moments(&self) -> Vec<Moment> {
+        self.kills.lock().unwrap().iter().map(|(_, moment)| *moment).collect()
+    }
+
+    /// Ends the operators, and checks that they end well.
+    pub async fn end(&self) {
+        for mut process in self.running.lock().await.drain(..) {
+            let exit = process.stop().await.expect("the operator can be stopped");
+            assert!(exit.success(), "{exit}\n{}", process.log());
+        }
+        for log in self.logs.lock().unwrap().drain(..) {
+            let _ = std::fs::remove_file(log);
+        }
+    }
+
+    /// The last lines that any of them logged about one of `names`, and its starts.
+    pub fn log_tail(&self, names: &[String]) -> String {
+        const LINES: usize = 60;
+        let mut lines = Vec::new();
+        for (number, path) in self.logs.lock().unwrap().iter().enumerate() {
+            lines.push(format!("--- operator {number}"));
+            let log = std::fs::read(path).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let is_about = |line: &&str| names.iter().any(|name| line.contains(&format!("{name}\"")));
+            lines.extend(log.lines().filter(is_about).map(str::to_owned));
+        }
+        lines.split_off(lines.len().saturating_sub(LINES)).join("\n")
+    }
+}

@@ -1,0 +1,160 @@
+//! An object as its owner wants it, and whether cluster and Woodpecker are so.
+
+use graph_credential_operator::resources::MicrosoftGraphCredential;
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use jiff::Timestamp;
+use kit::woodpecker::{Credential, Woodpecker};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::script::{Policy, Start};
+use crate::stage::{EXPIRY, TENANT, condition};
+use crate::world::World;
+
+/// How many secrets an app has at Microsoft.
+pub const SECRETS: usize = 16;
+
+/// An object as its owner wants it.
+pub struct Object {
+    pub name: String,
+    pub client: String,
+    pub secret: usize,
+    pub display_name: Option<String>,
+    pub policy: Policy,
+    pub suspended: bool,
+    /// The credential that it finds.
+    pub foreign: Option<i64>,
+    /// Whether it had another policy before.
+    pub had_another_policy: bool,
+    pub fate: Fate,
+}
+
+/// What must be there for an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was not made yet.
+    Unborn,
+    /// The object, and one credential.
+    Lives,
+    /// No object, and no credential.
+    Removed,
+    /// No object, and what was registered at its end; where nothing was yet, what its last create has made.
+    Left(Option<i64>),
+}
+
+// === impl Object ===
+
+impl Object {
+    /// One that is not made yet. `number` tells the apps of a world's runs apart, `index` those of one run.
+    pub fn new(account: &str, number: u64, index: usize) -> Self {
+        Self {
+            name: format!("{account}-{index}"),
+            client: format!("{index:08x}-0000-4000-8000-{number:012x}"),
+            secret: 0,
+            display_name: None,
+            policy: Policy::Retain,
+            suspended: false,
+            foreign: None,
+            had_another_policy: false,
+            fate: Fate::Unborn,
+        }
+    }
+
+    /// With what it finds at the account.
+    pub fn starting(mut self, woodpecker: &Woodpecker, account: &str, start: Start) -> Self {
+        if start == Start::Foreign {
+            let theirs = Credential::new(TENANT, &self.client, "their secret", EXPIRY, "by hand");
+            self.foreign = Some(woodpecker.put(account, theirs));
+        }
+        self
+    }
+
+    pub fn nth_secret(&self, n: usize) -> String {
+        format!("secret-{n}-of-{}", self.name)
+    }
+
+    /// The secret that it is to have.
+    pub fn secret(&self) -> String {
+        self.nth_secret(self.secret)
+    }
+
+    pub async fn write_secret(&self, world: &World) {
+        let values = [("client_secret", self.secret()), ("secret_expires_at", EXPIRY.to_owned())];
+        let values = values.each_ref().map(|(key, value)| (*key, value.as_str()));
+        world.stage.secret(&format!("{}-graph", self.name), &values).await;
+    }
+
+    pub fn spec(&self, account: &str) -> Value {
+        json!({
+            "clientId": self.client,
+            "displayName": self.display_name,
+            "secretRef": {"name": format!("{}-graph", self.name)},
+            "destination": {"woodpecker": {"accountRef": {"name": account}}},
+            "deletionPolicy": format!("{:?}", self.policy),
+            "suspend": self.suspended,
+        })
+    }
+
+    /// Says what is not as it should be.
+    pub fn check(
+        &self,
+        object: Option<&MicrosoftGraphCredential>,
+        own: &[&Credential],
+    ) -> Result<(), String> {
+        match (self.fate, object) {
+            (Fate::Lives, None) => Err("it is gone".into()),
+            (Fate::Lives, Some(object)) => self.check_living(object, own),
+            (_, Some(_)) => Err("it is still there".into()),
+            (Fate::Unborn, None) => Self::check_left(self.foreign, own),
+            (Fate::Removed, None) if own.is_empty() => Ok(()),
+            (Fate::Removed, None) => Err("it has left something".into()),
+            (Fate::Left(id), None) => Self::check_left(id, own),
+        }
+    }
+
+    fn check_left(id: Option<i64>, own: &[&Credential]) -> Result<(), String> {
+        match (id, own) {
+            (Some(id), own) if !own.iter().any(|it| it.credential_id == id) => {
+                Err(format!("{id} was removed"))
+            }
+            (_, [] | [_]) => Ok(()),
+            (_, _) => Err("it has left more than one credential".into()),
+        }
+    }
+
+    fn check_living(&self, object: &MicrosoftGraphCredential, own: &[&Credential]) -> Result<(), String> {
+        let [own] = own else { return Err(format!("{} credentials", own.len())) };
+        let status = object.status.as_ref().ok_or("it has no status")?;
+        let is_ready =
+            condition(object, ConditionType::Ready).is_some_and(|it| it.status == ConditionStatus::True);
+        let name = match (&self.display_name, self.foreign) {
+            (Some(name), _) => name.clone(),
+            (None, Some(_)) => "by hand".to_owned(),
+            (None, None) => object.remote_name(),
+        };
+        let has_finalizer = !object.finalizers().is_empty();
+        let truths = [
+            (
+                Some(status.observed_generation) == object.metadata.generation,
+                "the status is about an earlier spec",
+            ),
+            (is_ready, "it is not Ready"),
+            (status.pending.is_none(), "a create is pending"),
+            (status.retiring.is_empty(), "something is retiring"),
+            (status.credential_id == Some(own.credential_id), "status.credentialId is another one"),
+            (
+                status.registration.as_ref().map(|it| it.credential_id) == status.credential_id,
+                "the registration is another one",
+            ),
+            (
+                self.foreign.is_none_or(|id| id == own.credential_id),
+                "what was to be taken over is not what there is",
+            ),
+            (own.name == name, "the name is wrong"),
+            (own.secret.is(&self.secret()), "the secret is wrong"),
+            (own.secret_expires_at.parse::<Timestamp>().ok() == EXPIRY.parse().ok(), "the expiry is wrong"),
+            (has_finalizer == (self.policy == Policy::Delete), "the finalizer does not follow the policy"),
+        ];
+        truths.iter().find(|(is_so, _)| !is_so).map_or(Ok(()), |(_, problem)| Err((*problem).to_owned()))
+    }
+}

@@ -1,0 +1,50 @@
+//! Plays the scripts of one world side by side, under one operator that is killed now and then.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep_until};
+
+use crate::run::Run;
+use crate::script::{Script, kills, world_of};
+use crate::story;
+use crate::tally::Tally;
+use crate::world::World;
+
+/// Plays the seeds, all of one world; each failure names its seed.
+pub async fn play(seeds: Range<u64>, tally: Arc<Tally>) {
+    let scripts: Vec<Script> = seeds.clone().map(Script::new).collect();
+    let world = World::set().await;
+    let mut runs = Vec::new();
+    for script in &scripts {
+        runs.push(Run::set(&world, &format!("run{}", script.seed), script.seed, &script.objects).await);
+    }
+    for run in &runs {
+        run.open(&world).await;
+    }
+    let start = Instant::now();
+    let playing = scripts.iter().zip(&mut runs).map(|(script, run)| perform(&world, script, run, start));
+    let kills = kills(world_of(seeds.start));
+    tokio::join!(join_all(playing), world.crew.suffer(&kills, &world.moments, start));
+    let failures = world.verdict(&runs).await;
+    tally.take_in(&world, &runs);
+    for (index, trouble) in failures {
+        let seed = scripts[index].seed;
+        let (first, count) = (seeds.start, seeds.end - seeds.start);
+        tally.fail(format!(
+            "run {seed}: {trouble}\nagain: make faults SEED={seed}; with those beside it: make faults SEED={first} RUNS={count}\n{}{}",
+            scripts[index],
+            story::tell(&world, &runs[index])
+        ));
+    }
+    world.end().await;
+}
+
+async fn perform(world: &World, script: &Script, run: &mut Run, start: Instant) {
+    for (at, act) in &script.acts {
+        sleep_until(start + Duration::from_millis(*at)).await;
+        run.act(world, *act).await;
+    }
+}

@@ -1,0 +1,243 @@
+//! A run: one account at Woodpecker, its objects, and what must be true of both in the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use graph_credential_operator::resources::MicrosoftGraphCredential;
+use jiff::{SignedDuration, Timestamp};
+use kit::woodpecker::{Credential, Op, Request, Woodpecker};
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::object::{Fate, Object, SECRETS};
+use crate::script::{Act, Policy, Start};
+use crate::stage::{EXPIRY, TENANT};
+use crate::world::World;
+
+/// How long a deleted object may take to go while faults still strike, before it is made again.
+const TO_GO: Duration = Duration::from_secs(60);
+
+pub struct Run {
+    pub account: String,
+    pub objects: Vec<Object>,
+    strangers: Vec<Credential>,
+}
+
+/// Gives an object by its name.
+pub type Find<'a> = &'a dyn Fn(&str) -> Option<Arc<MicrosoftGraphCredential>>;
+
+// === impl Run ===
+
+impl Run {
+    /// Sets up the account with strangers in it, the apps with their secrets and the objects' Secrets. `number` tells the
+    /// apps of a world's runs apart.
+    pub async fn set(world: &World, name: &str, number: u64, starts: &[Start]) -> Self {
+        let stage = &world.stage;
+        let key = format!("key-of-{name}");
+        stage.woodpecker.add_account(name, &key);
+        let mut objects = Vec::new();
+        for (index, start) in starts.iter().enumerate() {
+            let object = Object::new(name, number, index);
+            stage.entra.add_app(TENANT, &object.client);
+            let secrets: Vec<String> = (0..SECRETS).map(|n| object.nth_secret(n)).collect();
+            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+            stage.entra.set_secrets(TENANT, &object.client, &secrets);
+            objects.push(object.starting(&stage.woodpecker, name, *start));
+        }
+        let strangers = strangers(&stage.woodpecker, name, &objects[0], &stage.namespace);
+        let run = Self { account: name.to_owned(), objects, strangers };
+        for object in &run.objects {
+            object.write_secret(world).await;
+        }
+        stage.secret(&format!("{name}-key"), &[("api_key", &key)]).await;
+        run
+    }
+
+    /// Makes the account's object.
+    pub async fn open(&self, world: &World) {
+        world.stage.apply_account(&self.account, json!({})).await;
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.objects.iter().map(|object| object.name.clone()).collect()
+    }
+
+    pub async fn act(&mut self, world: &World, act: Act) {
+        match act {
+            Act::Make(index, policy) => self.make(world, index, policy).await,
+            Act::Rotate(index) => {
+                let object = &mut self.objects[index];
+                object.secret = (object.secret + 1) % SECRETS;
+                object.write_secret(world).await;
+            }
+            Act::PutBack(index) => {
+                let object = &mut self.objects[index];
+                object.secret = object.secret.saturating_sub(1);
+                object.write_secret(world).await;
+            }
+            Act::Rename(index) => {
+                let object = &mut self.objects[index];
+                let nth = object.display_name.as_ref().map_or(0, String::len);
+                object.display_name = Some(format!("{} {}", object.name, "x".repeat(nth % 7 + 1)));
+                self.apply(world, index).await;
+            }
+            Act::SetPolicy(index, policy) => {
+                let object = &mut self.objects[index];
+                object.had_another_policy |= object.policy != policy;
+                object.policy = policy;
+                self.apply(world, index).await;
+            }
+            Act::Suspend(index, suspended) => {
+                self.objects[index].suspended = suspended;
+                self.apply(world, index).await;
+            }
+            Act::Delete(index) => self.delete(world, index).await,
+            Act::Strike(op, outcome, times) => {
+                world.stage.woodpecker.fail_account_next(&self.account, op, times, outcome.fault(op));
+            }
+        }
+    }
+
+    /// Where an earlier one of the name has left something, it stays away: what that is belongs to nobody any more.
+    async fn make(&mut self, world: &World, index: usize, policy: Policy) {
+        let object = &self.objects[index];
+        if let Fate::Left(_) = object.fate {
+            return;
+        }
+        if object.fate == Fate::Removed && !self.wait_until_gone(world, index).await {
+            // The verdict tells what keeps it.
+            return;
+        }
+        let object = &mut self.objects[index];
+        (object.fate, object.policy, object.suspended) = (Fate::Lives, policy, false);
+        object.had_another_policy = false;
+        self.apply(world, index).await;
+    }
+
+    async fn wait_until_gone(&self, world: &World, index: usize) -> bool {
+        let name = &self.objects[index].name;
+        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let deadline = Instant::now() + TO_GO;
+        while Instant::now() < deadline {
+            for _ in 0..10 {
+                if api.get_opt(name).await.expect("it can be asked for").is_none() {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            world.acknowledge_refusals(self).await;
+        }
+        false
+    }
+
+    async fn apply(&self, world: &World, index: usize) {
+        let object = &self.objects[index];
+        if object.fate == Fate::Lives {
+            world.stage.credential(&object.name, object.spec(&self.account)).await;
+        }
+    }
+
+    async fn delete(&mut self, world: &World, index: usize) {
+        let object = &mut self.objects[index];
+        if object.fate != Fate::Lives {
+            return;
+        }
+        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let (before, waits) = delete_as_seen(&api, &object.name).await;
+        // Whose policy has just become Delete may not have the finalizer yet, and is gone before the operator knows.
+        let waits = waits || !object.had_another_policy;
+        let registered = before.status.and_then(|status| status.credential_id);
+        let is_removed = object.policy == Policy::Delete && !object.suspended && waits;
+        object.fate = match object.foreign {
+            Some(id) => Fate::Left(Some(id)),
+            None if is_removed => Fate::Removed,
+            None => Fate::Left(registered),
+        };
+    }
+
+    /// The first thing that is not as it should be.
+    pub fn trouble(&self, woodpecker: &Woodpecker, find: Find<'_>) -> Option<String> {
+        let books = woodpecker.credentials(&self.account);
+        if let Some(lost) = self.strangers.iter().find(|stranger| !books.contains(stranger)) {
+            return Some(format!("a stranger's credential was touched: {lost:?}"));
+        }
+        let is_known = |entry: &&Credential| {
+            self.strangers.contains(entry)
+                || self.objects.iter().any(|object| object.client == entry.client_id)
+        };
+        if let Some(odd) = books.iter().find(|entry| !is_known(entry)) {
+            return Some(format!("nobody knows {odd:?}"));
+        }
+        self.objects.iter().find_map(|object| {
+            let own: Vec<&Credential> =
+                books.iter().filter(|entry| entry.client_id == object.client).collect();
+            let problem = object.check(find(&object.name).as_deref(), &own).err()?;
+            let is_right = |it: &Credential| {
+                woodpecker.secret_matches(&self.account, it.credential_id, &object.secret())
+            };
+            let own: Vec<_> = own.iter().map(|it| (it.credential_id, &it.name, is_right(it))).collect();
+            Some(format!(
+                "{}: {problem}; books (id, name, right secret): {own:?}; wanted: {:?}",
+                object.name, object.fate
+            ))
+        })
+    }
+
+    /// What the requests show, whatever the books are like now.
+    pub fn misconduct(&self, woodpecker: &Woodpecker, kills: &[Timestamp]) -> Option<String> {
+        let requests = woodpecker.requests(&self.account);
+        overlap(&requests, kills).or_else(|| trespass(&requests))
+    }
+}
+
+/// Deletes the object in the very version that was seen; says which that was, and whether it waits for a finalizer. Without
+/// the version the API server may remove an object that has just got its finalizer: it looks for one first, and removes
+/// whatever is there then. Source: k8s.io/apiserver v0.37, `pkg/registry/generic/registry/store.go`, `Delete`.
+async fn delete_as_seen(api: &Api<MicrosoftGraphCredential>, name: &str) -> (MicrosoftGraphCredential, bool) {
+    loop {
+        let seen = api.get(name).await.expect("it is there");
+        let only = Preconditions { resource_version: seen.resource_version(), uid: seen.uid() };
+        match api.delete(name, &DeleteParams::default().preconditions(only)).await {
+            Ok(deleted) => return (seen, deleted.is_left()),
+            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+            Err(error) => panic!("it cannot be deleted: {error}"),
+        }
+    }
+}
+
+/// The first two requests that one operator had under way at the same time. Where a request was left without an answer, or
+/// the operator was killed, the double may take the next one for a second one under way: it does not know yet that nobody
+/// waits for the first.
+fn overlap(requests: &[Request], kills: &[Timestamp]) -> Option<String> {
+    const NOTICED: SignedDuration = SignedDuration::from_millis(500);
+    let is_unsure = |earlier: &Request, at: Timestamp| {
+        let left_alone = ["Hang", "ProcessedThenHang", "Slow"];
+        let was_killed = kills.iter().any(|kill| *kill <= at && at <= *kill + NOTICED);
+        was_killed || earlier.fault.is_some_and(|fault| left_alone.contains(&fault))
+    };
+    let pairs = requests.iter().zip(requests.iter().skip(1));
+    let two =
+        pairs.into_iter().find(|(earlier, it)| it.in_flight_at_start > 1 && !is_unsure(earlier, it.at))?;
+    Some(format!("two requests at once: {two:?}"))
+}
+
+/// The first deletion of what no create of this account has made.
+fn trespass(requests: &[Request]) -> Option<String> {
+    let ids_of =
+        |op| requests.iter().filter(move |it| it.op == op && it.took_effect).map(|it| it.credential_id);
+    let foreign = ids_of(Op::Delete).find(|id| !ids_of(Op::Create).any(|made| made == *id))?;
+    Some(format!("{foreign:?} was deleted, and others had made it"))
+}
+
+/// Credentials of other apps: one named as an object of ours, one that looks as if it were marked.
+fn strangers(woodpecker: &Woodpecker, account: &str, like: &Object, namespace: &str) -> Vec<Credential> {
+    let app = "99999999-9999-4999-8999-999999999999";
+    let names = [format!("{namespace}/{}", like.name), format!("{} [abcdefghijkm]", like.name)];
+    for name in names {
+        woodpecker.put(account, Credential::new(TENANT, app, "a stranger's", EXPIRY, &name));
+    }
+    let books = woodpecker.credentials(account);
+    books.into_iter().filter(|entry| entry.client_id == app).collect()
+}

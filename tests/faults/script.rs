@@ -1,0 +1,269 @@
+//! PURE: what happens in a run, from its seed alone. Runs share an operator in worlds of [`WIDTH`], told by the seed as well,
+//! and the kills are the world's: whoever plays one seed alone has the same edits, faults and kills.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use kit::woodpecker::Op;
+
+use crate::moment::Moment;
+use crate::outcome::{OPS, Outcome};
+use crate::rng::Rng;
+
+/// How many runs share an operator.
+pub const WIDTH: u64 = 25;
+
+/// How long edits, faults and kills go on, in milliseconds: several times what a create of unknown outcome takes to settle.
+const SPAN: u64 = 9_000;
+
+/// How long a kill lies in wait for its moment.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A run: one account with up to three objects.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub seed: u64,
+    /// For each object whether it finds a credential to take over.
+    pub objects: Vec<Start>,
+    /// What happens, by milliseconds from the start.
+    pub acts: Vec<(u64, Act)>,
+}
+
+/// What an object finds at the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing for its app.
+    Nothing,
+    /// A credential that others made for its app.
+    Foreign,
+}
+
+/// Something that happens; objects are told by their index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The object is made; once more, after it was deleted and has gone.
+    Make(usize, Policy),
+    /// Its Secret gets another secret.
+    Rotate(usize),
+    /// Its Secret gets the secret back that it had before.
+    PutBack(usize),
+    /// It gets another display name.
+    Rename(usize),
+    SetPolicy(usize, Policy),
+    Suspend(usize, bool),
+    Delete(usize),
+    /// The next requests of this operation go so.
+    Strike(Op, Outcome, usize),
+}
+
+/// What a deletion does at Woodpecker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Retain,
+    Delete,
+}
+
+/// A SIGKILL of the operator, which is started again at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill {
+    /// When it lies in wait, in milliseconds from the start.
+    pub from: u64,
+    /// It strikes as soon as any object of the world comes to this moment, or when its patience ends.
+    pub at: Moment,
+    /// It strikes so much after the moment, in microseconds.
+    pub lag: u64,
+}
+
+/// What a generator must know of an object to go on.
+struct Life {
+    exists: bool,
+    suspended: bool,
+    policy: Policy,
+}
+
+/// The world that a seed belongs to.
+pub fn world_of(seed: u64) -> u64 {
+    seed / WIDTH
+}
+
+/// The seeds, by world.
+pub fn worlds(seeds: Range<u64>) -> Vec<Range<u64>> {
+    if seeds.is_empty() {
+        return Vec::new();
+    }
+    let worlds = world_of(seeds.start)..=world_of(seeds.end - 1);
+    worlds.map(|world| (world * WIDTH).max(seeds.start)..((world + 1) * WIDTH).min(seeds.end)).collect()
+}
+
+/// Forty seeds of four worlds, whose kills strike at every moment.
+pub fn sample() -> Vec<Range<u64>> {
+    (0..4).map(|world| world * WIDTH..world * WIDTH + 10).collect()
+}
+
+/// The kills of a world: over the worlds, each moment has its turn.
+pub fn kills(world: u64) -> Vec<Kill> {
+    const EACH: u64 = 5;
+    let mut rng = Rng::new(world, 1);
+    let all = Moment::ALL.len() as u64;
+    let mut from = rng.within(0..2_000);
+    (0..EACH)
+        .map(|n| {
+            // Some in quick succession, and most so far apart that what one has left behind can settle before the next.
+            let (quick, slow) = (rng.within(50..600), rng.within(1_500..3_500));
+            from += rng.pick(&[quick, slow, slow]);
+            let at = Moment::ALL[usize::try_from((world * EACH + n) % all).unwrap()];
+            Kill { from, at, lag: rng.pick(&[0, 0, 0, 500, 2_000, 8_000]) }
+        })
+        .collect()
+}
+
+// === impl Script ===
+
+impl Script {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 0);
+        let objects = (0..rng.within(1..4))
+            .map(|_| if rng.percent(15) { Start::Foreign } else { Start::Nothing })
+            .collect::<Vec<_>>();
+        let mut acts = Vec::new();
+        for (index, _) in objects.iter().enumerate() {
+            live(&mut rng, index, &mut acts);
+        }
+        strike(&mut rng, &objects, &mut acts);
+        acts.sort_by_key(|(at, _)| *at);
+        Self { seed, objects, acts }
+    }
+}
+
+/// The edits of one object.
+fn live(rng: &mut Rng, index: usize, acts: &mut Vec<(u64, Act)>) {
+    let policy = rng.pick(&[Policy::Delete, Policy::Delete, Policy::Retain]);
+    let mut life = Life { exists: true, suspended: false, policy };
+    let mut at = rng.within(0..3_000);
+    acts.push((at, Act::Make(index, policy)));
+    for _ in 0..rng.within(0..9) {
+        let (soon, later) = (rng.within(1..300), rng.within(300..2_500));
+        at += rng.pick(&[soon, later]);
+        if at >= SPAN {
+            break;
+        }
+        acts.push((at, life.next(rng, index)));
+    }
+    if life.suspended {
+        acts.push((SPAN, Act::Suspend(index, false)));
+    }
+    // By then most are registered, so that there is something to lose.
+    match rng.within(0..100) {
+        0..40 if life.exists => acts.push((SPAN + rng.within(1..1_000), Act::Delete(index))),
+        40..70 => acts.push((SPAN + rng.within(1..1_000), Act::Rotate(index))),
+        _ => {}
+    }
+}
+
+/// The faults of the account: some at any time, and some for the very request that an edit leads to.
+fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
+    let mut wanted: Vec<(u64, Op)> =
+        (0..rng.within(0..4)).map(|_| (rng.within(0..SPAN), rng.pick(&OPS))).collect();
+    for (at, act) in acts.iter() {
+        let op = match act {
+            Act::Make(..) => rng.pick(&[Op::List, Op::Create, Op::Create, Op::Rename]),
+            Act::Rotate(_) | Act::PutBack(_) => Op::Update,
+            Act::Rename(_) => Op::Rename,
+            Act::Delete(_) => Op::Delete,
+            Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
+        };
+        if rng.percent(40) {
+            wanted.push((*at, op));
+        }
+    }
+    for (at, op) in wanted {
+        let mut outcome = rng.pick(&Outcome::of(op));
+        while !is_fair(op, outcome, objects, acts) {
+            outcome = rng.pick(&Outcome::of(op));
+        }
+        acts.push((at.saturating_sub(1), Act::Strike(op, outcome, rng.pick(&[1, 1, 1, 2, 3]))));
+    }
+}
+
+/// Whether an operator that does everything right can come to a good end.
+fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> bool {
+    let has = |is_so: fn(&Act) -> bool| acts.iter().any(|(_, act)| is_so(act));
+    match (op, outcome) {
+        // Who is told that there is nothing to take over makes a credential of its own; and who is told that a lost create has
+        // made nothing lets a deleted object go. What a listing lacks is asked
+        // for by a rename, so that a late one may bring back an earlier name.
+        (Op::List, Outcome::ListsNothing) => {
+            let late = |act: &Act| matches!(act, Act::Strike(Op::Rename, outcome, _) if outcome.is_late());
+            !objects.contains(&Start::Foreign) && !has(|act| matches!(act, Act::Delete(_))) && !has(late)
+        }
+        // What takes effect when every wait is over, and the object has gone, nobody can clean up.
+        (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
+        // What takes effect after a later change undoes it: see `case::Meanwhile::ChangedAgain`.
+        (Op::Update, outcome) if outcome.is_late() => {
+            !has(|act| matches!(act, Act::Rotate(_) | Act::PutBack(_)))
+        }
+        (Op::Rename, outcome) if outcome.is_late() => {
+            !has(|act| matches!(act, Act::Rename(_) | Act::Strike(Op::List, Outcome::ListsNothing, _)))
+        }
+        _ => true,
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    fn next(&mut self, rng: &mut Rng, index: usize) -> Act {
+        if !self.exists {
+            self.exists = true;
+            return Act::Make(index, self.policy);
+        }
+        match rng.within(0..100) {
+            0..25 => Act::Rotate(index),
+            25..35 => Act::PutBack(index),
+            35..50 => Act::Rename(index),
+            50..60 => {
+                self.policy = rng.pick(&[Policy::Delete, Policy::Retain]);
+                Act::SetPolicy(index, self.policy)
+            }
+            60..75 => {
+                self.suspended = !self.suspended;
+                Act::Suspend(index, self.suspended)
+            }
+            _ => {
+                self.exists = false;
+                self.suspended = false;
+                Act::Delete(index)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "objects: {:?}", self.objects)?;
+        for (at, act) in &self.acts {
+            writeln!(f, "{at:>5} ms {act:?}")?;
+        }
+        for kill in kills(world_of(self.seed)) {
+            writeln!(f, "{:>5} ms SIGKILL at {:?} + {} µs", kill.from, kill.at, kill.lag)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_script_follows_from_its_seed() {
+    for seed in 0..200 {
+        let (one, other) = (Script::new(seed), Script::new(seed));
+        assert_eq!(one.to_string(), other.to_string());
+        assert!(one.acts.is_sorted_by_key(|(at, _)| *at));
+    }
+    assert_ne!(Script::new(1).to_string(), Script::new(2).to_string());
+}
+
+#[test]
+fn four_worlds_kill_at_every_moment() {
+    let struck: std::collections::BTreeSet<Moment> = (0..4).flat_map(kills).map(|it| it.at).collect();
+    assert_eq!(struck.len(), Moment::ALL.len());
+}

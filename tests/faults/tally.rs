@@ -1,0 +1,111 @@
+//! What was played, and what came of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use kit::woodpecker::Op;
+
+use crate::moment::Moment;
+use crate::outcome::OPS;
+use crate::run::Run;
+use crate::world::World;
+
+pub struct Tally {
+    start: Instant,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    runs: usize,
+    objects: usize,
+    requests: usize,
+    kills: BTreeMap<Moment, usize>,
+    /// By fault and operation.
+    strikes: BTreeMap<&'static str, BTreeMap<Op, usize>>,
+    failures: Vec<String>,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    pub fn new() -> Self {
+        Self { start: Instant::now(), counts: Mutex::default() }
+    }
+
+    pub fn take_in(&self, world: &World, runs: &[Run]) {
+        let mut counts = self.lock();
+        counts.runs += runs.len();
+        for run in runs {
+            counts.objects += run.objects.len();
+            for request in world.stage.woodpecker.requests(&run.account) {
+                counts.requests += 1;
+                if let Some(fault) = request.fault {
+                    *counts.strikes.entry(fault).or_default().entry(request.op).or_default() += 1;
+                }
+            }
+        }
+        for moment in world.crew.moments() {
+            *counts.kills.entry(moment).or_default() += 1;
+        }
+    }
+
+    /// Told at once: a long run need not come to its end.
+    pub fn fail(&self, failure: String) {
+        eprintln!("FAILED {failure}");
+        self.lock().failures.push(failure);
+    }
+
+    /// One line on how far it is.
+    pub fn progress(&self) -> String {
+        let counts = self.lock();
+        let kills: usize = counts.kills.values().sum();
+        format!(
+            "{} runs, {} objects, {} requests, {kills} kills, {} failures, {} s",
+            counts.runs,
+            counts.objects,
+            counts.requests,
+            counts.failures.len(),
+            self.start.elapsed().as_secs()
+        )
+    }
+
+    /// The whole of it for `docs/faults.md`.
+    pub fn report(&self, first: u64) -> String {
+        let progress = self.progress();
+        let tables = self.tables();
+        let failures: Vec<String> =
+            self.failures().iter().filter_map(|it| it.lines().next()).map(|it| format!("- {it}")).collect();
+        format!(
+            "# Faults\n\nWritten by `make faults`, see CONTRIBUTING.md. From seed {first} on: {progress}.\n\n{tables}\n{}\n",
+            failures.join("\n")
+        )
+    }
+
+    pub fn failures(&self) -> Vec<String> {
+        self.lock().failures.clone()
+    }
+
+    /// How often each fault struck each operation, and how often the operator was killed at each moment.
+    pub fn tables(&self) -> String {
+        let counts = self.lock();
+        let mut text =
+            "| fault | list | create | rename | update | delete |\n| --- | --: | --: | --: | --: | --: |\n"
+                .to_owned();
+        for (fault, by_op) in &counts.strikes {
+            let cells = OPS.map(|op| by_op.get(&op).copied().unwrap_or_default().to_string());
+            let _ = writeln!(text, "| {fault} | {} |", cells.join(" | "));
+        }
+        text += "\n| killed at | times |\n| --- | --: |\n";
+        for (moment, times) in &counts.kills {
+            let _ = writeln!(text, "| {moment:?} | {times} |");
+        }
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap()
+    }
+}
