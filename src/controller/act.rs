@@ -52,10 +52,7 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
         Action::ForgetPending => books::forget_pending(context, gathered).await,
         Action::Adopt(id) => books::adopt(context, gathered, *id).await,
         Action::Update => update::update(context, gathered).await,
-        Action::Rename => {
-            update::rename(context, gathered).await;
-            Ok(Step::Done)
-        }
+        Action::Rename => update::rename(context, gathered).await,
         Action::Probe => {
             drift::probe(context, gathered).await;
             Ok(Step::Done)

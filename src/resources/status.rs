@@ -113,8 +113,8 @@ pub struct Registration {
     pub credential_id: i64,
     /// Whether this object made it or took it over.
     pub ownership: Ownership,
-    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`; `unknown` while an
-    /// update is under way, and where the answer to it was lost.
+    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`; `unsettled` while a
+    /// change is under way, and where the answer to it was lost; `unknown` where it is not known otherwise.
     pub fingerprint: String,
     /// Name that it has at the destination.
     pub name: String,
@@ -210,6 +210,15 @@ impl Registration {
     /// The fingerprint of a registration of which it is not known which secret it holds. No secret matches
     /// it, so whatever the Secret holds is proved and sent again.
     pub const UNKNOWN: &str = "unknown";
+
+    /// The same, of a registration to which a change was sent that may still take effect, late and over what
+    /// is sent later.
+    pub const UNSETTLED: &str = "unsettled";
+
+    /// Whether it is not known which secret it holds.
+    pub fn is_of_unknown_secret(&self) -> bool {
+        [Self::UNKNOWN, Self::UNSETTLED].contains(&self.fingerprint.as_str())
+    }
 
     /// Where it is; nothing for the store.
     pub fn place(&self) -> Option<Place> {

@@ -58,12 +58,8 @@ impl Case {
     }
 
     /// A change whose answer was lost, and which takes effect after the next one.
-    pub fn outrun() -> [Self; 2] {
-        [Op::Rename, Op::Update].map(|op| Self {
-            op,
-            outcome: Outcome::LateBeforeSettle,
-            meanwhile: Meanwhile::ChangedAgain,
-        })
+    pub fn outrun(op: Op) -> Self {
+        Self { op, outcome: Outcome::LateBeforeSettle, meanwhile: Meanwhile::ChangedAgain }
     }
 
     /// The account's name.

@@ -15,7 +15,7 @@ use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
 use crate::controller::status::{self, Written};
 use crate::destination::{FailureKind, Operation};
 use crate::resources::conditions::whole_second;
-use crate::resources::{Ownership, Pending, Registration};
+use crate::resources::{DeletionPolicy, Ownership, Pending, Registration};
 use crate::woodpecker::{
     ApiError, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn, mark,
 };
@@ -68,7 +68,13 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
     context.sightings.begin(&uid, &token);
     match posted {
-        Ok(id) => record(context, &mut gathered.observed, id, name, token).await,
+        Ok(id) => {
+            let step = record(context, &mut gathered.observed, id, name, token).await?;
+            if step == Step::ObjectGone {
+                take_back(context, gathered, &account, id).await;
+            }
+            Ok(step)
+        }
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
             give_up_intent(context, &mut gathered.observed).await
@@ -140,16 +146,29 @@ async fn record(
     observed.seen = None;
     let is_move = !fact.retiring.is_empty();
     if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
-        tracing::error!(
-            id,
-            cause = "object_gone",
-            "a credential is left at Woodpecker: its object was deleted while it was made"
-        );
-        context.metrics.orphaned("object_gone");
         return Ok(Step::ObjectGone);
     }
     tell(context, observed, "Registered", format!("Woodpecker has made credential {id}")).await;
     Ok(if is_move { Step::Again } else { Step::Done })
+}
+
+/// Removes what was made for an object that is gone by now, where its policy says so; what stays is named.
+async fn take_back(context: &Context, gathered: &mut Gathered, account: &RemoteAccount, id: i64) {
+    let is_wanted = gathered.observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+    let removed = match gathered.turn(account).await {
+        Ok(turn) if is_wanted => account.delete(&turn, id).await.is_ok(),
+        Ok(_) | Err(_) => false,
+    };
+    if removed {
+        tracing::warn!(id, "the object was deleted while its credential was made, which was removed again");
+        return;
+    }
+    tracing::error!(
+        id,
+        cause = "object_gone",
+        "a credential is left at Woodpecker: its object was deleted while it was made"
+    );
+    context.metrics.orphaned("object_gone");
 }
 
 /// After a refusal nothing was made, and the intent goes; after an unknown outcome it stays.

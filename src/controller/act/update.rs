@@ -1,5 +1,7 @@
 //! Changes of what is registered: another secret, another name.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -42,7 +44,7 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
     let (fingerprint, expires_at) = (source.fingerprint.clone(), source.expires_at);
     let mut intent = observed.status.clone();
-    intent.registration = Some(Registration { fingerprint: Registration::UNKNOWN.into(), ..before.clone() });
+    intent.registration = Some(unsettled(&before));
     if intent != observed.written
         && status::write_intent(context, observed, intent).await? == Written::ObjectGone
     {
@@ -79,17 +81,27 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     Ok(Step::Done)
 }
 
-pub(super) async fn rename(context: &Context, gathered: &mut Gathered) {
-    let Some(account) = gathered.account.clone() else { return };
-    let Some(mut registration) = gathered.observed.status.registration.clone() else { return };
+/// A registration to which a change is being sent. Times have whole seconds, so this one is rounded up.
+fn unsettled(registration: &Registration) -> Registration {
+    Registration {
+        fingerprint: Registration::UNSETTLED.into(),
+        registered_at: Time(whole_second(Timestamp::now()) + Duration::from_secs(1)),
+        ..registration.clone()
+    }
+}
+
+/// Replaces the name alone.
+pub(super) async fn rename(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    let Some(mut registration) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
     let name = gathered.observed.wanted_name();
     let id = registration.credential_id;
     match look_at(context, gathered, &account, &registration, Operation::Rename).await {
         Ok(Shown::Ours) => {}
-        Ok(Shown::Nothing) => return,
+        Ok(Shown::Nothing) => return Ok(Step::Done),
         Err(failure) => {
             gathered.observed.learnt.failure = Some(failure);
-            return;
+            return Ok(Step::Done);
         }
     }
     let renamed = match gathered.turn(&account).await {
@@ -98,16 +110,23 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) {
     };
     let observed = &mut gathered.observed;
     match renamed {
-        Ok(()) => {}
-        Err(ApiError::NotFound) => {
-            note_vanishing(context, gathered, id, Operation::Rename).await;
-            return;
+        Ok(()) => {
+            registration.name = name;
+            observed.status.registration = Some(registration);
         }
+        Err(ApiError::NotFound) => note_vanishing(context, gathered, id, Operation::Rename).await,
         Err(error) => {
             note_failure(context, observed, Operation::Rename, &error);
-            return;
+            if error.certainty() == Certainty::Unknown {
+                // Whatever name it has then, it is not the right one for sure.
+                registration.name.clear();
+                let mut fact = observed.status.clone();
+                fact.registration = Some(unsettled(&registration));
+                if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
+                    return Ok(Step::ObjectGone);
+                }
+            }
         }
     }
-    registration.name = name;
-    observed.status.registration = Some(registration);
+    Ok(Step::Done)
 }

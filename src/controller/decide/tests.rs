@@ -711,3 +711,17 @@ fn an_object_that_leaves_an_account_goes_once_that_has_the_new_secret() {
     assert_eq!(acts(&proved(rotated(&leaving))), Action::Update, "mail goes by it until it has moved");
     assert_eq!(acts(&settled(&leaving)), Action::LookAgain);
 }
+
+#[test]
+fn a_change_without_an_answer_is_waited_for_before_the_next_one_is_sent() {
+    let mut observed = proved(rotated(&plain()));
+    let registration = observed.status.registration.as_mut().unwrap();
+    registration.fingerprint = Registration::UNSETTLED.into();
+    let sent = registration.registered_at.0;
+    let settle = rules().timing.create_settle;
+    let at = |ago: Duration| decide(&observed, &rules(), sent + ago);
+    let left = Duration::from_secs(20);
+    let waits = Rest { standing: Standing::Settling, retry: Retry::Settle(left) };
+    assert_eq!(at(settle.checked_sub(left).unwrap()), Decision::Rest(waits));
+    assert_eq!(at(settle), Decision::Act(Action::Update));
+}

@@ -179,7 +179,9 @@ fn registered(
 ) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
     match (&rest.standing, &status.registration) {
-        (Standing::Settling, _) => outcome_unknown(),
+        (Standing::Settling, None) => outcome_unknown(),
+        (Standing::Settling, Some(_)) if status.pending.is_some() => outcome_unknown(),
+        (Standing::Settling, Some(_)) => change_unknown(),
         (Standing::Blocked(problem), _) => failed(TYPE, problem),
         // What is registered stays so while a change of it waits for its turn.
         (Standing::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
@@ -280,6 +282,14 @@ fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraph
             format!("Woodpecker refuses the request ({}): check the object's fields and the account's base URL, or ask Woodpecker's support", answer(*status, word.as_deref())),
         ),
     }
+}
+
+fn change_unknown() -> Desired {
+    unknown(
+        ConditionType::Registered,
+        Reason::OutcomeUnknown,
+        "Woodpecker's answer to a change was lost; the operator waits until it must have taken effect, and sends what is wanted".into(),
+    )
 }
 
 fn outcome_unknown() -> Desired {

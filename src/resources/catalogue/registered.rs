@@ -104,7 +104,7 @@ const fn registering(reason: Reason) -> Option<Entry> {
         Reason::Queued => new(Unknown, "Other requests to the account are ahead.", Nobody, BY_ITSELF),
         Reason::OutcomeUnknown => new(
             Unknown,
-            "It is not known yet whether a create took place; the operator looks after two minutes.",
+            "It is not known yet whether a create or a change took place; the operator goes on after two minutes.",
             Nobody,
             BY_ITSELF,
         ),
