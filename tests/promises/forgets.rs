@@ -15,7 +15,7 @@ use kit::entra::Fault as EntraFault;
 use kit::memory::{Search, search};
 use kit::process::{Process, Signal};
 use kit::tls::{Authority, Relay};
-use kit::woodpecker::{Fault, Op};
+use kit::woodpecker::{Fault, Op, RetryAfter};
 use rustix::process::getuid;
 use serde_json::json;
 
@@ -118,7 +118,9 @@ async fn forgets(mut stage: Stage, a_while: Duration) {
         .await;
 
     stage.entra.fail_next(1, EntraFault::Reset);
-    stage.woodpecker.fail_next(Op::Update, 1, Fault::ConnectionReset);
+    // One after which it is sent again soon: a lost answer is waited for.
+    let slow_down = Fault::Throttled { retry_after: Some(RetryAfter::Seconds(1)) };
+    stage.woodpecker.fail_next(Op::Update, 1, slow_down);
     registered(&second, "2028-01-01T00:00:00Z").await;
     assert_eq!(stage.remote().len(), 1);
     registered(&third, "2028-02-01T00:00:00Z").await;
