@@ -46,7 +46,6 @@ async fn a_secret_that_takes_effect_after_the_next_one_does_not_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not so yet: Woodpecker keeps the name that an earlier rename has brought late"]
 async fn a_name_that_takes_effect_after_the_next_one_does_not_last() {
     play_cases(&[Case::outrun(Op::Rename)]).await;
 }

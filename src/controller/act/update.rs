@@ -120,6 +120,10 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) -> Result
             if error.certainty() == Certainty::Unknown {
                 // Whatever name it has then, it is not the right one for sure.
                 registration.name.clear();
+                // Nothing counts as registered any more, or the report would renew the fingerprint in place.
+                if let Source::Usable(source) = &mut observed.source {
+                    source.is_registered = false;
+                }
                 let mut fact = observed.status.clone();
                 fact.registration = Some(unsettled(&registration));
                 if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
