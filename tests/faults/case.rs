@@ -46,20 +46,16 @@ impl Case {
                 if matches!(op, Op::Create | Op::Update) && outcome != Outcome::LateAfterSettle {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::Deleted });
                 }
-                if matches!(op, Op::Rename | Op::Update) && !outcome.is_late() {
+                // Nor does anybody hear of a change that takes effect over a later one after every wait.
+                if matches!(op, Op::Rename | Op::Update) && outcome != Outcome::LateAfterSettle {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::ChangedAgain });
                 }
-                if op == Op::Update && !outcome.is_late() {
+                if op == Op::Update && outcome != Outcome::LateAfterSettle {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::PutBack });
                 }
             }
         }
         all
-    }
-
-    /// A change whose answer was lost, and which takes effect after the next one.
-    pub fn outrun(op: Op) -> Self {
-        Self { op, outcome: Outcome::LateBeforeSettle, meanwhile: Meanwhile::ChangedAgain }
     }
 
     /// The account's name.

@@ -26,7 +26,6 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream;
-use kit::woodpecker::Op;
 
 use self::case::Case;
 use self::tally::Tally;
@@ -38,16 +37,6 @@ const WORLDS: usize = 4;
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_a_request_one_registration_is_left() {
     play_cases(&Case::all()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_takes_effect_after_the_next_one_does_not_last() {
-    play_cases(&[Case::outrun(Op::Update)]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_takes_effect_after_the_next_one_does_not_last() {
-    play_cases(&[Case::outrun(Op::Rename)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -199,12 +199,13 @@ fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> 
         }
         // What takes effect when every wait is over, and the object has gone, nobody can clean up.
         (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
-        // What takes effect after a later change undoes it: see `case::Meanwhile::ChangedAgain`.
-        (Op::Update, outcome) if outcome.is_late() => {
-            !has(|act| matches!(act, Act::Rotate(_) | Act::PutBack(_)))
-        }
-        (Op::Rename, outcome) if outcome.is_late() => {
+        // What takes effect over a later change after every wait, nobody hears of.
+        (Op::Update, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Rotate(_) | Act::PutBack(_))),
+        (Op::Rename, Outcome::LateAfterSettle) => {
             !has(|act| matches!(act, Act::Rename(_) | Act::Strike(Op::List, Outcome::ListsNothing, _)))
+        }
+        (Op::Rename, Outcome::LateBeforeSettle) => {
+            !has(|act| matches!(act, Act::Strike(Op::List, Outcome::ListsNothing, _)))
         }
         _ => true,
     }
