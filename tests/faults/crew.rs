@@ -1,7 +1,8 @@
-//! The operator's processes in one world. There is one; where a leader is elected there may be two, and a kill takes the first.
+//! The operator's processes in one world: one leads and one stands by. A kill takes the first, which is the leader more often
+//! than not; one that ends by itself, for it lost its lease on a busy machine, is started again as a kubelet does it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +16,10 @@ use crate::script::{Kill, PATIENCE};
 use crate::stage::Stage;
 
 /// How many operators run side by side.
-const OPERATORS: usize = 1;
+const OPERATORS: usize = 2;
+
+/// How often the kubelet of this world looks.
+const LOOK: Duration = Duration::from_millis(250);
 
 pub struct Crew {
     stage: Arc<Stage>,
@@ -27,13 +31,18 @@ pub struct Crew {
 // === impl Crew ===
 
 impl Crew {
-    pub async fn start(stage: Arc<Stage>) -> Self {
-        let crew =
-            Self { stage, running: AsyncMutex::default(), logs: Mutex::default(), kills: Mutex::default() };
+    pub async fn start(stage: Arc<Stage>) -> Arc<Self> {
+        let crew = Arc::new(Self {
+            stage,
+            running: AsyncMutex::default(),
+            logs: Mutex::default(),
+            kills: Mutex::default(),
+        });
         for _ in 0..OPERATORS {
             let process = crew.launch().await;
             crew.running.lock().await.push(process);
         }
+        tokio::spawn(restart(Arc::downgrade(&crew)));
         crew
     }
 
@@ -62,10 +71,21 @@ impl Crew {
     async fn kill(&self, at: Moment) {
         let mut running = self.running.lock().await;
         let first = running.remove(0);
-        first.signal(Signal::KILL).expect("the operator runs");
-        first.wait(Duration::from_secs(10)).await.expect("a killed operator ends");
+        if first.is_running() {
+            first.signal(Signal::KILL).expect("the operator runs");
+            first.wait(Duration::from_secs(10)).await.expect("a killed operator ends");
+        }
         self.kills.lock().unwrap().push((Timestamp::now(), at));
         running.push(self.launch().await);
+    }
+
+    /// Starts another operator for each that has ended by itself.
+    async fn replace_the_ended(&self) {
+        let mut running = self.running.lock().await;
+        for process in running.iter_mut().filter(|process| !process.is_running()) {
+            assert!(has_lost_its_lease(process), "an operator ended by itself\n{}", process.log());
+            *process = self.launch().await;
+        }
     }
 
     /// When operators were killed.
@@ -82,7 +102,7 @@ impl Crew {
     pub async fn end(&self) {
         for mut process in self.running.lock().await.drain(..) {
             let exit = process.stop().await.expect("the operator can be stopped");
-            assert!(exit.success(), "{exit}\n{}", process.log());
+            assert!(exit.success() || has_lost_its_lease(&process), "{exit}\n{}", process.log());
         }
         for log in self.logs.lock().unwrap().drain(..) {
             let _ = std::fs::remove_file(log);
@@ -102,4 +122,18 @@ impl Crew {
         }
         lines.split_off(lines.len().saturating_sub(LINES)).join("\n")
     }
+}
+
+/// Restarts what has ended, as long as the crew lives.
+async fn restart(crew: Weak<Crew>) {
+    while let Some(crew) = crew.upgrade() {
+        crew.replace_the_ended().await;
+        drop(crew);
+        sleep(LOOK).await;
+    }
+}
+
+/// Whether the operator ended for it could not renew its lease, as on a machine that is too busy at this pace.
+fn has_lost_its_lease(process: &Process) -> bool {
+    process.log().contains("leadership is lost")
 }

@@ -54,7 +54,7 @@ impl World {
         let moments = broadcast::Sender::new(4096);
         let (store, watching) = watch(&stage, moments.clone());
         let asking = follow(&stage, moments.clone());
-        let crew = Arc::new(Crew::start(stage.clone()).await);
+        let crew = Crew::start(stage.clone()).await;
         let kicks = AtomicU64::new(0);
         Self { stage, crew, moments, store, kicks, followers: vec![watching, asking] }
     }
