@@ -64,6 +64,7 @@ pub enum Lookup {
 /// Another account, as far as kinship depends on it.
 struct Other {
     name: AccountName,
+    is_usable: bool,
     natural: RemoteIdentity,
     entries: Vec<Entry>,
 }
@@ -225,7 +226,8 @@ impl Accounts {
             .filter_map(|(name, known)| {
                 let remote = known.remote.as_ref()?;
                 let entries = remote.last_listing(max_age)?;
-                Some(Other { name: name.clone(), natural: self.natural_identity(remote), entries })
+                let is_usable = known.state != State::NotReady;
+                Some(Other { name: name.clone(), is_usable, natural: self.natural_identity(remote), entries })
             })
             .collect()
     }

@@ -1,8 +1,11 @@
 //! What every object holds at remote accounts: registered, on its way there or on its way out. The one place
 //! that says whose a credential is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::index::Named;
 use crate::resources::{AccountName, MicrosoftGraphCredentialStatus, Pending, Place};
@@ -22,10 +25,18 @@ pub struct Holding {
 /// What all objects hold, by their uids.
 #[derive(Debug, Default)]
 pub struct Holdings {
-    by_uid: Mutex<HashMap<String, Holder>>,
-    /// Objects that are gone: what a pass under way still says of them comes too late.
-    gone: Mutex<HashSet<String>>,
+    books: Mutex<Books>,
 }
+
+#[derive(Debug, Default)]
+struct Books {
+    by_uid: HashMap<String, Holder>,
+    /// Objects that are gone, and since when: what a pass under way still says of them comes too late.
+    gone: HashMap<String, Instant>,
+}
+
+/// Longer than any pass.
+const GONE_FOR_GOOD: Duration = Duration::from_hours(1);
 
 #[derive(Debug)]
 struct Holder {
@@ -71,12 +82,12 @@ impl Holdings {
     /// anything.
     pub fn put(&self, uid: &str, word: Word) -> Vec<AccountName> {
         let Word { name, version, holdings, removes, pending } = word;
-        if self.gone().contains(uid) {
+        let version = version.and_then(|version| version.parse().ok());
+        let mut books = self.lock();
+        if books.gone.contains_key(uid) {
             return Vec::new();
         }
-        let version = version.and_then(|version| version.parse().ok());
-        let mut all = self.lock();
-        let before = all.get(uid);
+        let before = books.by_uid.get(uid);
         if before.is_some_and(|before| version.is_some() && version < before.version) {
             return Vec::new();
         }
@@ -85,25 +96,28 @@ impl Holdings {
             Some(before) => accounts_that_differ(&before.holdings, &holdings),
             None => accounts_of(&holdings),
         };
-        all.insert(uid.to_owned(), Holder { name, version, holdings, removes, pending });
+        books.by_uid.insert(uid.to_owned(), Holder { name, version, holdings, removes, pending });
         changed
     }
 
     /// Forgets an object that is gone, or what it held. Returns the accounts for which that changed anything.
     pub fn remove(&self, uid: &str) -> Vec<AccountName> {
-        let gone = self.lock().remove(uid);
+        let gone = self.lock().by_uid.remove(uid);
         gone.map(|holder| accounts_of(&holder.holdings)).unwrap_or_default()
     }
 
     /// Forgets an object that is gone for good.
     pub fn bury(&self, uid: &str) -> Vec<AccountName> {
-        self.gone().insert(uid.to_owned());
-        self.remove(uid)
+        let mut books = self.lock();
+        books.gone.retain(|_, since| since.elapsed() < GONE_FOR_GOOD);
+        books.gone.insert(uid.to_owned(), Instant::now());
+        let gone = books.by_uid.remove(uid);
+        gone.map(|holder| accounts_of(&holder.holdings)).unwrap_or_default()
     }
 
     /// Another object than that one whose create under way has given the credential its name.
     pub fn other_maker(&self, uid: &str, entry: &Entry) -> Option<Named> {
-        let all = self.lock();
+        let all = &self.lock().by_uid;
         let made = |holder: &Holder| holder.pending.as_ref().is_some_and(|it| entry.carries(&it.token));
         all.iter()
             .find(|(other, holder)| *other != uid && made(holder))
@@ -113,7 +127,7 @@ impl Holdings {
     /// Another object than that one which holds the credential of that id behind that address. Ids are not
     /// known to be unique over accounts, so accounts are not told apart.
     pub fn other_holder(&self, uid: &str, place: &Place, id: i64) -> Option<Named> {
-        let all = self.lock();
+        let all = &self.lock().by_uid;
         let holds = |holder: &Holder| {
             holder.holdings.iter().any(|it| it.id == id && it.place.base_url == place.base_url)
         };
@@ -124,14 +138,14 @@ impl Holdings {
 
     /// Whether the credential of that id is what any object has registered now.
     pub fn is_current(&self, place: &Place, id: i64) -> bool {
-        let all = self.lock();
+        let all = &self.lock().by_uid;
         let is_it = |it: &Holding| it.is_current && it.id == id && it.place.base_url == place.base_url;
         all.values().flat_map(|holder| &holder.holdings).any(is_it)
     }
 
     /// Whether any object has something at the account that is removed together with it.
     pub fn are_to_be_removed_at(&self, account: &AccountName) -> bool {
-        let all = self.lock();
+        let all = &self.lock().by_uid;
         all.values().filter(|holder| holder.removes).any(|holder| {
             let is_there = holder.holdings.iter().any(|it| it.place.account == *account);
             is_there || holder.pending.as_ref().is_some_and(|it| it.account == *account)
@@ -149,17 +163,13 @@ impl Holdings {
     }
 
     fn at(&self, account: &AccountName, is_wanted: impl Fn(&Holding) -> bool) -> Vec<i64> {
-        let all = self.lock();
+        let all = &self.lock().by_uid;
         let holdings = all.values().flat_map(|holder| &holder.holdings);
         holdings.filter(|it| it.place.account == *account && is_wanted(it)).map(|it| it.id).collect()
     }
 
-    fn gone(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Holder>> {
-        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,9 +15,11 @@ use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
 use super::observed::{Claim, Learnt, Observed, ReadyTarget, Retiring, Source, Target};
+use super::sightings::Kind;
 use crate::destination::FailureKind;
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place,
+    Registration,
 };
 use crate::secret::SecretText;
 use crate::woodpecker::{
@@ -62,6 +64,20 @@ impl Gathered {
         Ok(turn)
     }
 
+    /// The same for what ends what has begun: it lets nobody go first.
+    pub async fn turn_to_finish(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
+        match self.grant.take().filter(|grant| grant.is_of(account.lane())) {
+            Some(grant) => {
+                self.waits_in = Some(account.lane().clone());
+                let turn = grant.turn().await?;
+                self.grant = Some(grant);
+                self.waits_in = None;
+                Ok(turn)
+            }
+            None => self.turn(account).await,
+        }
+    }
+
     /// What an account holds, by a listing at most so old; a request is sent only where there is none.
     pub async fn list(&mut self, account: &RemoteAccount, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
         if let Some(entries) = account.last_listing(max_age) {
@@ -71,12 +87,18 @@ impl Gathered {
         account.list(&turn, max_age).await
     }
 
+    /// What an account holds now, to end what has begun.
+    pub async fn list_to_finish(&mut self, account: &RemoteAccount) -> Result<Vec<Entry>, ApiError> {
+        let turn = self.turn_to_finish(account).await?;
+        account.list(&turn, Duration::ZERO).await
+    }
+
     /// Gives back what the object has in lanes, but for the ticket with which it waits.
     pub fn leave_lanes(&mut self, context: &Context) {
         self.grant = None;
         let kind = self.observed.learnt.failure.as_ref().map(|failure| &failure.kind);
         let is_queued = matches!(kind, Some(FailureKind::Queued(_)));
-        let waits_in = self.waits_in.take().filter(|_| is_queued);
+        let waits_in = self.waits_in.clone().filter(|_| is_queued);
         context.accounts.leave_lanes(&owner(&Named::of(&self.observed.object)), waits_in.as_ref());
     }
 
@@ -117,7 +139,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
     let namespace_deleted_at =
         if may_have_to_wait(&object) { namespace_deleted_at(context, &own.namespace).await? } else { None };
     let seen = account.as_ref().and_then(|account| seen(context, &object, account));
-    let settles_in = context.sightings.settles_in(&object, context.rules.timing.create_settle);
+    let (settles_in, change_settles_in) = settling(context, &object, &status);
     let observed = Observed {
         object,
         written: status.clone(),
@@ -127,6 +149,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         retiring,
         seen,
         settles_in,
+        change_settles_in,
         claim,
         namespace_deleted_at,
         account_changed: context.accounts.take_news(own),
@@ -142,6 +165,25 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         grant: None,
         waits_in: None,
     }))
+}
+
+/// How long until a create and a change under way count as settled.
+fn settling(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+) -> (Duration, Duration) {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let create = status.pending.as_ref().map(|pending| pending.token.as_str());
+    let change = status.registration.as_ref().and_then(change_mark);
+    let settles_in =
+        |kind, mark| context.sightings.settles_in(uid, kind, mark, context.rules.timing.create_settle);
+    (settles_in(Kind::Create, create), settles_in(Kind::Change, change.as_deref()))
+}
+
+/// What tells a change of a registration from another one.
+pub fn change_mark(registration: &Registration) -> Option<String> {
+    Some(registration.change_sent_at.as_ref()?.0.to_string())
 }
 
 /// The account that the next step is about: that of a create under way, else that of the spec, or for a

@@ -36,6 +36,8 @@ pub struct Observed {
     pub seen: Option<Vec<Entry>>,
     /// How long until the create under way counts as settled, from this process's own first sight of it.
     pub settles_in: Duration,
+    /// The same for a change of the registration.
+    pub change_settles_in: Duration,
     /// Who has the claim on its app at that destination.
     pub claim: Claim,
     /// When the deletion of its namespace was asked for, where the object is being deleted.

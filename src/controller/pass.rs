@@ -13,7 +13,7 @@ use super::observe::{self, Gathered};
 use super::observed::Observed;
 use super::report::{Report, report};
 use super::status::{self, Written};
-use crate::destination::FailureKind;
+use crate::destination::{Ahead, FailureKind};
 use crate::resources::{Pending, Registration};
 
 /// More steps than any road through `decide` has.
@@ -45,7 +45,11 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             Decision::Rest(_) if was_interrupted(context, &gathered.observed) => {
                 return Ok(interrupted(context));
             }
-            Decision::Rest(rest) => return conclude(context, gathered, &rest).await,
+            Decision::Rest(rest) => {
+                // What follows is between us and Kubernetes.
+                gathered.leave_lanes(context);
+                return conclude(context, gathered, &rest).await;
+            }
         };
         if context.stop.is_cancelled() {
             tracing::info!(?action, "not begun: the program is ending");
@@ -79,7 +83,11 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
 fn was_interrupted(context: &Context, observed: &Observed) -> bool {
     let kind = observed.learnt.failure.as_ref().map(|failure| &failure.kind);
     let is_ending = context.stop.is_cancelled() || !leads_for_long_enough(context);
-    is_ending && matches!(kind, Some(FailureKind::Queued(_)))
+    match kind {
+        Some(FailureKind::Queued(Ahead::End)) => true,
+        Some(FailureKind::Queued(_)) => is_ending,
+        _ => false,
+    }
 }
 
 fn leads_for_long_enough(context: &Context) -> bool {

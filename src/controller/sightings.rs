@@ -1,86 +1,87 @@
-//! When this process first saw each create whose outcome it does not know. Only its own clock counts: the
+//! When this process first saw each request whose outcome it does not know. Only its own clock counts: the
 //! request may have left another process a moment before that one ended.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resources::MicrosoftGraphCredential;
+/// What a request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// To make a credential.
+    Create,
+    /// To change one.
+    Change,
+}
 
-/// First sights of creates under way, by the object's uid.
+/// First sights of requests of unknown outcome, by the object's uid.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    first: Mutex<HashMap<String, Sighting>>,
+    first: Mutex<HashMap<(String, Kind), Sighting>>,
 }
 
 #[derive(Debug)]
 struct Sighting {
-    token: String,
+    mark: String,
     at: Instant,
 }
 
 // === impl Sightings ===
 
 impl Sightings {
-    /// How long until the object's create counts as settled, `settle` after its first sight; zero where none
-    /// is under way. The first call for a create is its first sight.
-    pub fn settles_in(&self, object: &MicrosoftGraphCredential, settle: Duration) -> Duration {
-        let uid = object.metadata.uid.clone().unwrap_or_default();
-        let pending = object.status.as_ref().and_then(|status| status.pending.as_ref());
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pending) = pending else {
-            first.remove(&uid);
+    /// How long until the object's request counts as settled, `settle` after its first sight; zero where none
+    /// is under way. `mark` tells one request from another; the first call for one is its first sight.
+    pub fn settles_in(&self, uid: &str, kind: Kind, mark: Option<&str>, settle: Duration) -> Duration {
+        let key = (uid.to_owned(), kind);
+        let mut first = self.lock();
+        let Some(mark) = mark else {
+            first.remove(&key);
             return Duration::ZERO;
         };
         let now = Instant::now();
-        let seen = first.entry(uid).or_insert_with(|| Sighting { token: pending.token.clone(), at: now });
-        if seen.token != pending.token {
-            *seen = Sighting { token: pending.token.clone(), at: now };
+        let seen = first.entry(key).or_insert_with(|| Sighting { mark: mark.to_owned(), at: now });
+        if seen.mark != mark {
+            *seen = Sighting { mark: mark.to_owned(), at: now };
         }
         settle.saturating_sub(seen.at.elapsed())
     }
 
-    /// A request for that create has ended just now, and its outcome may be unknown.
-    pub fn begin(&self, uid: &str, token: &str) {
-        let sighting = Sighting { token: token.to_owned(), at: Instant::now() };
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), sighting);
+    /// A request of that mark is being sent, or has ended just now.
+    pub fn begin(&self, uid: &str, kind: Kind, mark: &str) {
+        let sighting = Sighting { mark: mark.to_owned(), at: Instant::now() };
+        self.lock().insert((uid.to_owned(), kind), sighting);
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.lock().retain(|(of, _), _| of != uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, Kind), Sighting>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::controller::observed::testing;
-
-    fn object(token: Option<&str>) -> MicrosoftGraphCredential {
-        let mut object = testing::object(&json!({}));
-        let mut status = object.status_or_default();
-        status.pending = token.map(|token| testing::pending(token, &[]));
-        object.status = Some(status);
-        object
-    }
 
     #[tokio::test(start_paused = true)]
-    async fn a_create_settles_from_its_first_sight() {
+    async fn a_request_settles_from_its_first_sight() {
         let settle = Duration::from_secs(120);
         let sightings = Sightings::default();
-        assert_eq!(sightings.settles_in(&object(None), settle), Duration::ZERO);
-        assert_eq!(sightings.settles_in(&object(Some("a")), settle), settle);
+        let create = |mark| sightings.settles_in("u-1", Kind::Create, mark, settle);
+        assert_eq!(create(None), Duration::ZERO);
+        assert_eq!(create(Some("a")), settle);
         tokio::time::advance(Duration::from_secs(100)).await;
-        assert_eq!(sightings.settles_in(&object(Some("a")), settle), Duration::from_secs(20));
-        assert_eq!(sightings.settles_in(&object(Some("b")), settle), settle, "another create");
+        assert_eq!(create(Some("a")), Duration::from_secs(20));
+        assert_eq!(sightings.settles_in("u-1", Kind::Change, Some("a"), settle), settle, "that is another");
+        assert_eq!(create(Some("b")), settle, "another create");
         tokio::time::advance(settle).await;
-        assert_eq!(sightings.settles_in(&object(Some("b")), settle), Duration::ZERO);
-        sightings.begin("u-1", "b");
-        assert_eq!(sightings.settles_in(&object(Some("b")), settle), settle, "it was sent once more");
+        assert_eq!(create(Some("b")), Duration::ZERO);
+        sightings.begin("u-1", Kind::Create, "b");
+        assert_eq!(create(Some("b")), settle, "it was sent once more");
     }
 }

@@ -113,10 +113,10 @@ pub struct Registration {
     pub credential_id: i64,
     /// Whether this object made it or took it over.
     pub ownership: Ownership,
-    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`; `unsettled` while a
-    /// change is under way, and where the answer to it was lost; `unknown` where it is not known otherwise.
+    /// Keyed fingerprint of the secret and expiry that are registered: `<key id>:<hex>`; `unknown` where it is
+    /// not known which secret it holds, as while an update is under way.
     pub fingerprint: String,
-    /// Name that it has at the destination.
+    /// Name that it has at the destination; empty where that is not known.
     pub name: String,
     /// Expiry that it has at the destination.
     #[serde(deserialize_with = "date_time::required")]
@@ -129,6 +129,11 @@ pub struct Registration {
     /// The mark that its name carried while it was created; absent when adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// When a change was sent whose answer was lost, or is not there yet: it may still take effect, over what
+    /// is sent later. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
+    #[schemars(schema_with = "date_time::optional_schema")]
+    pub change_sent_at: Option<Time>,
 }
 
 /// Whether the object made the remote credential.
@@ -210,15 +215,6 @@ impl Registration {
     /// The fingerprint of a registration of which it is not known which secret it holds. No secret matches
     /// it, so whatever the Secret holds is proved and sent again.
     pub const UNKNOWN: &str = "unknown";
-
-    /// The same, of a registration to which a change was sent that may still take effect, late and over what
-    /// is sent later.
-    pub const UNSETTLED: &str = "unsettled";
-
-    /// Whether it is not known which secret it holds.
-    pub fn is_of_unknown_secret(&self) -> bool {
-        [Self::UNKNOWN, Self::UNSETTLED].contains(&self.fingerprint.as_str())
-    }
 
     /// Where it is; nothing for the store.
     pub fn place(&self) -> Option<Place> {

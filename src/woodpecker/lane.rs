@@ -348,8 +348,11 @@ impl State {
             self.reserved.iter().find(|(_, reserved)| is_late(reserved)).map(|(owner, _)| owner.clone());
         let Some(reserved) = late.and_then(|owner| self.reserved.remove(&owner)) else { return };
         self.out = self.out.saturating_sub(1);
-        let lapses = reserved.place.lapses;
-        self.queue.put_back(reserved.place, lapses);
+        // Its call is still on the way: when it comes, it asks anew if it has lost its place.
+        let lapses = reserved.place.lapses + 1;
+        if lapses <= LAPSES {
+            self.queue.put_back(reserved.place, lapses);
+        }
     }
 
     /// Tells the metrics by how much the number that waits in each class has changed.

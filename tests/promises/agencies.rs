@@ -60,6 +60,10 @@ async fn a_company_id_that_is_ignored_is_found_out_before_anything_is_written_a_
         let message = &find(&conditions, ConditionType::Ready).unwrap().message;
         assert!(message.contains("API key of each company's own"), "{message}");
     }
+    let listed = stage.woodpecker.lists("agency");
+    tokio::time::sleep(crate::stage::A_WHILE / 2).await;
+    let more = stage.woodpecker.lists("agency") - listed;
+    assert!(more <= 6, "they do not ask each other for ever: {more} listings");
     let creates =
         stage.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count();
     assert_eq!((creates, stage.remote().len()), (1, 1), "{}", stage.log());

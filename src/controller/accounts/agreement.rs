@@ -76,7 +76,10 @@ fn relate(
     for other in context.accounts.others(name, context.rules.timing.listing_interval * 2) {
         match kinship(&natural, entries, &other.natural, &other.entries) {
             Kinship::Confused => {
-                context.calls.account(&other.name.namespace, &other.name.name);
+                // Once it knows, there is nothing more to tell it: the two would call each other for ever.
+                if other.is_usable {
+                    context.calls.account(&other.name.namespace, &other.name.name);
+                }
                 return Some(confused(&other.name));
             }
             Kinship::Companies => is_company = true,

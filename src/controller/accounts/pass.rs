@@ -19,10 +19,19 @@ use crate::controller::{backoff, invalid, jitter};
 use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Class, Entry, Owner, OwnerKind, RemoteAccount, Ticket};
+use crate::woodpecker::{ApiError, Class, Entry, Lane, Owner, OwnerKind, RemoteAccount, Ticket};
 
 /// Looks at the account and tells the credentials that use it where that changed anything for them.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
+    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
+    let mut waits_in = None;
+    let ended = look(context, own, &mut waits_in).await;
+    context.accounts.leave_lanes(&owner(&name), waits_in.as_ref());
+    ended
+}
+
+/// The pass itself; notes the lane in which it waits for its turn.
+async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Result<Outcome, PassError> {
     let timing = &context.rules.timing;
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
     let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
@@ -65,6 +74,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
         // Its turn calls it.
+        *waits_in = opened.as_ref().ok().map(|remote| remote.lane().clone());
         return Ok(Outcome { result: verdict.result(), again_in: timing.listing_interval });
     }
     if is_postponed {
@@ -98,6 +108,7 @@ pub async fn broken(
     problem: &str,
 ) -> Result<Outcome, PassError> {
     let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
+    context.accounts.leave_lanes(&owner(&name), None);
     keep(context, &name, &object.uid().unwrap_or_default(), not_ready(None));
     invalid::report::<WoodpeckerAccount>(context, own, problem).await
 }
@@ -129,7 +140,6 @@ async fn list_in_lane(
     let max_age = listing_age(context, object, name, remote);
     let owner = owner(name);
     if let Some(entries) = remote.last_listing(max_age) {
-        context.accounts.leave_lanes(&owner, None);
         return Ok(entries);
     }
     // Of an account that nothing is known of, everything waits.

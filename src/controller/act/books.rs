@@ -47,6 +47,7 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
         expires_at: Time(whole_second(expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(pending.token),
+        change_sent_at: None,
     };
     let fact = with_registration(observed, registration);
     if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
@@ -110,6 +111,7 @@ pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -
         expires_at: Time(whole_second(entry.expires_at.unwrap_or(source.expires_at))),
         registered_at: Time(whole_second(Timestamp::now())),
         token: None,
+        change_sent_at: None,
     };
     let intent = with_registration(observed, registration);
     if status::write_once(context, observed, intent).await? == Written::ObjectGone {
@@ -167,6 +169,7 @@ pub(super) fn with_registration(
     let earlier = fact.registration.take().filter(|earlier| !is_it(earlier));
     if let Some(known) = known {
         (registration.ownership, registration.token) = (known.ownership, known.token);
+        registration.change_sent_at = known.change_sent_at;
     }
     if let Some(earlier) = earlier {
         let is_removed = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;

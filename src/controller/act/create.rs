@@ -12,6 +12,7 @@ use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
+use crate::controller::sightings::Kind;
 use crate::controller::status::{self, Written};
 use crate::destination::{FailureKind, Operation};
 use crate::resources::conditions::whole_second;
@@ -63,10 +64,11 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         return Ok(Step::ObjectGone);
     }
     let name = format!("{} {}", gathered.observed.object.remote_name(), mark(&token));
+    let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
+    context.sightings.begin(&uid, Kind::Create, &token);
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
-    let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
-    context.sightings.begin(&uid, &token);
+    context.sightings.begin(&uid, Kind::Create, &token);
     match posted {
         Ok(id) => {
             let step = record(context, &mut gathered.observed, id, name, token).await?;
@@ -137,6 +139,7 @@ async fn record(
         expires_at: Time(whole_second(source.expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(token),
+        change_sent_at: None,
     };
     source.is_registered = true;
     tracing::info!(id, account = %target.place.account, "Woodpecker has made the credential");
@@ -154,9 +157,10 @@ async fn record(
 
 /// Removes what was made for an object that is gone by now, where its policy says so; what stays is named.
 async fn take_back(context: &Context, gathered: &mut Gathered, account: &RemoteAccount, id: i64) {
-    let is_wanted = gathered.observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
-    let removed = match gathered.turn(account).await {
-        Ok(turn) if is_wanted => account.delete(&turn, id).await.is_ok(),
+    let removed = match gathered.turn_to_finish(account).await {
+        Ok(turn) if may_take_back(context, &gathered.observed, id) => {
+            matches!(account.delete(&turn, id).await, Ok(()) | Err(ApiError::NotFound))
+        }
         Ok(_) | Err(_) => false,
     };
     if removed {
@@ -169,6 +173,15 @@ async fn take_back(context: &Context, gathered: &mut Gathered, account: &RemoteA
         "a credential is left at Woodpecker: its object was deleted while it was made"
     );
     context.metrics.orphaned("object_gone");
+}
+
+/// Whether the policy says so, and no other object has taken it over meanwhile, as far as all are known.
+fn may_take_back(context: &Context, observed: &Observed, id: i64) -> bool {
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let Target::Ready(target) = &observed.target else { return false };
+    observed.object.spec.deletion_policy() == DeletionPolicy::Delete
+        && context.scopes.are_credentials_listed()
+        && context.holdings.other_holder(uid, &target.place, id).is_none()
 }
 
 /// After a refusal nothing was made, and the intent goes; after an unknown outcome it stays.

@@ -1,7 +1,5 @@
 //! What the account holds does not agree with what is written down: look closely before anything is done.
 
-use std::time::Duration;
-
 use super::{entries_for, failure, look_at, note_failure};
 use crate::controller::context::Context;
 use crate::controller::observe::Gathered;
@@ -23,8 +21,17 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) {
     if has_diverged(context, gathered) {
         return;
     }
+    let known = Some(registration.name).filter(|name| !name.is_empty());
+    let name = known.unwrap_or_else(|| gathered.observed.wanted_name());
+    if name.is_empty() {
+        // It was taken over from a listing without names, and there is none to ask with.
+        tracing::warn!(id, "the listing lacks a credential whose name is not known");
+        let (operation, kind) = (Operation::Rename, FailureKind::Unavailable);
+        gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });
+        return;
+    }
     let asked = match gathered.turn(&account).await {
-        Ok(turn) => account.rename(&turn, id, &registration.name).await,
+        Ok(turn) => account.rename(&turn, id, &name).await,
         Err(error) => Err(error),
     };
     match asked {
@@ -49,7 +56,7 @@ pub(super) async fn note_vanishing(
     operation: Operation,
 ) {
     let Some(account) = gathered.account.clone() else { return };
-    let listed = gathered.list(&account, Duration::ZERO).await;
+    let listed = gathered.list_to_finish(&account).await;
     let observed = &mut gathered.observed;
     match listed {
         Ok(entries) if entries.iter().any(|entry| entry.id == id) => {
@@ -70,7 +77,9 @@ pub(super) async fn note_vanishing(
 pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) {
     let Some(account) = gathered.account.clone() else { return };
     let Target::Ready(target) = &gathered.observed.target else { return };
-    let is_known_to_be_ours = context.scopes.are_credentials_listed();
+    // What carries the mark of a deleted object is looked for by nobody afterwards.
+    let is_known_to_be_ours =
+        context.scopes.are_credentials_listed() || gathered.observed.object.is_deleted();
     if !is_known_to_be_ours || context.holdings.is_current(&target.place, id) {
         tracing::warn!(
             id,

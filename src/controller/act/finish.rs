@@ -1,7 +1,5 @@
 //! The end of an object, and the finalizer that makes a deletion wait for it.
 
-use std::time::Duration;
-
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
@@ -139,7 +137,7 @@ async fn remove(
         Err(ApiError::NotFound) => {}
         Err(error) => return Err(failure(context, &gathered.observed, OPERATION, &error)),
     }
-    let listed = gathered.list(account, Duration::ZERO).await;
+    let listed = gathered.list_to_finish(account).await;
     let observed = &gathered.observed;
     let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
     if entries.iter().any(|entry| entry.id == id) {

@@ -1,7 +1,5 @@
 //! Changes of what is registered: another secret, another name.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -9,8 +7,9 @@ use super::drift::note_vanishing;
 use super::{Shown, Step, look_at, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::observe::Gathered;
-use crate::controller::observed::Source;
+use crate::controller::observe::{Gathered, change_mark};
+use crate::controller::observed::{Observed, Source};
+use crate::controller::sightings::Kind;
 use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::Registration;
@@ -44,16 +43,16 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
     let (fingerprint, expires_at) = (source.fingerprint.clone(), source.expires_at);
     let mut intent = observed.status.clone();
-    intent.registration = Some(unsettled(&before));
-    if intent != observed.written
-        && status::write_intent(context, observed, intent).await? == Written::ObjectGone
-    {
+    let changing = Registration { fingerprint: Registration::UNKNOWN.into(), ..changing(&before) };
+    intent.registration = Some(changing.clone());
+    if status::write_intent(context, observed, intent).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
     if let Err(error) = account.update(&turn, id, SecretUpdate { secret, expires_at }).await {
         drop(turn);
-        if error.certainty() == Certainty::NotProcessed {
-            observed.status.registration = Some(before);
+        match error.certainty() {
+            Certainty::NotProcessed => observed.status.registration = Some(before),
+            Certainty::Unknown => begin_to_settle(context, observed, &changing),
         }
         match error {
             ApiError::NotFound => note_vanishing(context, gathered, id, Operation::Update).await,
@@ -70,6 +69,7 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
         fingerprint,
         expires_at: Time(whole_second(expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
+        change_sent_at: None,
         ..before
     });
     fact.candidate = None;
@@ -81,13 +81,15 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     Ok(Step::Done)
 }
 
-/// A registration to which a change is being sent. Times have whole seconds, so this one is rounded up.
-fn unsettled(registration: &Registration) -> Registration {
-    Registration {
-        fingerprint: Registration::UNSETTLED.into(),
-        registered_at: Time(whole_second(Timestamp::now()) + Duration::from_secs(1)),
-        ..registration.clone()
-    }
+/// A registration to which a change is being sent.
+fn changing(registration: &Registration) -> Registration {
+    Registration { change_sent_at: Some(Time(whole_second(Timestamp::now()))), ..registration.clone() }
+}
+
+/// The answer to the change was lost just now.
+fn begin_to_settle(context: &Context, observed: &Observed, changing: &Registration) {
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    context.sightings.begin(uid, Kind::Change, &change_mark(changing).unwrap_or_default());
 }
 
 /// Replaces the name alone.
@@ -112,6 +114,7 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) -> Result
     match renamed {
         Ok(()) => {
             registration.name = name;
+            registration.change_sent_at = None;
             observed.status.registration = Some(registration);
         }
         Err(ApiError::NotFound) => note_vanishing(context, gathered, id, Operation::Rename).await,
@@ -120,12 +123,10 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) -> Result
             if error.certainty() == Certainty::Unknown {
                 // Whatever name it has then, it is not the right one for sure.
                 registration.name.clear();
-                // Nothing counts as registered any more, or the report would renew the fingerprint in place.
-                if let Source::Usable(source) = &mut observed.source {
-                    source.is_registered = false;
-                }
+                let changing = changing(&registration);
+                begin_to_settle(context, observed, &changing);
                 let mut fact = observed.status.clone();
-                fact.registration = Some(unsettled(&registration));
+                fact.registration = Some(changing);
                 if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
                     return Ok(Step::ObjectGone);
                 }

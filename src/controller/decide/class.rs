@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Action;
 use crate::controller::observed::Observed;
+use crate::resources::Registration;
 use crate::resources::conditions::{ConditionStatus, ConditionType, find};
 use crate::woodpecker::Class;
 
@@ -41,7 +42,7 @@ fn is_bad(observed: &Observed, now: Timestamp) -> bool {
     let Some(registration) = &observed.status.registration else { return false };
     let refused = find(&observed.written.conditions, ConditionType::Verified)
         .is_some_and(|verified| verified.status == ConditionStatus::False);
-    refused || registration.is_of_unknown_secret() || registration.expires_at.0 <= now + SOON
+    refused || registration.fingerprint == Registration::UNKNOWN || registration.expires_at.0 <= now + SOON
 }
 
 /// Whether the registration still carries the mark of its create.
@@ -57,7 +58,6 @@ mod tests {
 
     use super::*;
     use crate::controller::observed::testing::{deleted, fresh, now, rotated, settled};
-    use crate::resources::Registration;
 
     #[test]
     fn what_is_bad_or_expires_within_two_days_is_repaired_before_others_rotate() {

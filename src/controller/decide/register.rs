@@ -1,7 +1,5 @@
 //! The secret is proved: bring the registration in line with it, at the account of the spec.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::rest::{account_not_ready, in_the_way, rest, store_not_supported, waiting_for};
@@ -78,6 +76,9 @@ fn can_retire(observed: &Observed) -> bool {
 
 /// Something is registered at the account: keep it there, with the right secret and name, and alone.
 fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Timestamp) -> Decision {
+    if !observed.change_settles_in.is_zero() {
+        return rest(Standing::Settling, Retry::Settle(observed.change_settles_in));
+    }
     match observed.learnt.probe {
         Some(Probe::Gone) => return Decision::Act(Action::ForgetRegistration),
         None if observed.is_missing() && observed.is_acknowledged_gone() => {
@@ -85,9 +86,6 @@ fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Ti
         }
         None if observed.is_missing() => return Decision::Act(Action::Probe),
         Some(Probe::Present) | None => {}
-    }
-    if let Some(left) = settles_in(registration, rules, now) {
-        return rest(Standing::Settling, Retry::Settle(left));
     }
     if observed.current_registration().is_none() {
         // What this object did not make is changed only with a proof of the very secret.
@@ -116,13 +114,6 @@ fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Ti
         observed.learnt.retiring_failure.is_some() || !observed.learnt.stuck_duplicates.is_empty();
     let retry = if has_left_over { Retry::Look(rules.timing.in_use_retry) } else { Retry::WhenDue };
     rest(Standing::Settled, retry)
-}
-
-/// How long a change without an answer may still take effect, over whatever is sent later.
-fn settles_in(registration: &Registration, rules: &Rules, now: Timestamp) -> Option<Duration> {
-    let settled_at = registration.registered_at.0 + rules.timing.create_settle;
-    let is_open = registration.fingerprint == Registration::UNSETTLED && now < settled_at;
-    is_open.then(|| Duration::try_from(settled_at.duration_since(now)).ok()).flatten()
 }
 
 /// Nothing is registered at the account: take over what is there, or create.

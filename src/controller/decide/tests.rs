@@ -713,15 +713,22 @@ fn an_object_that_leaves_an_account_goes_once_that_has_the_new_secret() {
 }
 
 #[test]
-fn a_change_without_an_answer_is_waited_for_before_the_next_one_is_sent() {
+fn a_change_without_an_answer_is_waited_for_before_anything_else_is_sent() {
     let mut observed = proved(rotated(&plain()));
-    let registration = observed.status.registration.as_mut().unwrap();
-    registration.fingerprint = Registration::UNSETTLED.into();
-    let sent = registration.registered_at.0;
-    let settle = rules().timing.create_settle;
-    let at = |ago: Duration| decide(&observed, &rules(), sent + ago);
+    observed.status.registration.as_mut().unwrap().fingerprint = Registration::UNKNOWN.into();
+    observed.seen = Some(vec![]);
     let left = Duration::from_secs(20);
-    let waits = Rest { standing: Standing::Settling, retry: Retry::Settle(left) };
-    assert_eq!(at(settle.checked_sub(left).unwrap()), Decision::Rest(waits));
-    assert_eq!(at(settle), Decision::Act(Action::Update));
+    observed.change_settles_in = left;
+    assert_eq!(rests(&observed), Rest { standing: Standing::Settling, retry: Retry::Settle(left) });
+    observed.change_settles_in = Duration::ZERO;
+    assert_eq!(acts(&observed), Action::Probe);
+    observed.seen = None;
+    assert_eq!(acts(&observed), Action::Update);
+}
+
+#[test]
+fn a_name_that_is_not_known_is_given_again() {
+    let mut observed = settled(&plain());
+    observed.status.registration.as_mut().unwrap().name.clear();
+    assert_eq!(acts(&observed), Action::Rename);
 }

@@ -69,6 +69,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         retiring: None,
         seen: None,
         settles_in: std::time::Duration::ZERO,
+        change_settles_in: std::time::Duration::ZERO,
         claim: Claim::Ours,
         namespace_deleted_at: None,
         account_changed: false,
@@ -89,6 +90,7 @@ pub(crate) fn registration() -> Registration {
         expires_at: Time(source().expires_at),
         registered_at: Time(now()),
         token: Some("abc".into()),
+        change_sent_at: None,
     }
 }
 

@@ -159,10 +159,11 @@ impl Queue {
             .is_some_and(|at| self.waiting.get(at).is_some_and(|it| it.ticket.owner == *owner))
     }
 
-    /// Whether anybody waits who goes before that place.
+    /// Whether the next one goes before that place.
     pub(super) fn has_more_urgent(&self, place: &Waiting, now: Instant, ageing: Duration) -> bool {
         let rank = place.ticket.class.rank(now - place.since, ageing);
-        self.waiting.iter().any(|it| it.ticket.class.rank(now - it.since, ageing) < rank)
+        let next = self.best(now, ageing).and_then(|at| self.waiting.get(at));
+        next.is_some_and(|next| next.ticket.class.rank(now - next.since, ageing) < rank)
     }
 
     /// Notes a grant, also one that did not wait.

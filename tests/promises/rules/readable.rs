@@ -118,7 +118,7 @@ async fn a_credential_that_is_accepted_can_be_read() {
     let registration = json!({
         "account": {"namespace": "mail", "name": "agency"}, "baseUrl": "https://x", "companyId": 7, "record": "c-1",
         "credentialId": 7, "ownership": "Created", "fingerprint": "a:b", "name": "x", "expiresAt": EXPIRY,
-        "registeredAt": EXPIRY, "token": "abc"
+        "registeredAt": EXPIRY, "token": "abc", "changeSentAt": EXPIRY
     });
     let status = json!({
         "observedGeneration": 1, "credentialId": 7, "expiresAt": EXPIRY, "expirySource": "Secret",
