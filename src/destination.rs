@@ -42,8 +42,12 @@ pub enum FailureKind {
     Throttled,
     /// It could not be reached or had a failure, and nothing is known to have changed.
     Unavailable,
-    /// It may have done what was asked; only a create needs to know.
+    /// It may have done what was asked, or do it still: a create or a change.
     OutcomeUnknown,
+    /// Its listing lacks a credential of which no name is known, and it can be asked by a rename alone.
+    NoName,
+    /// Nothing is touched there that another object may have, before all objects are known.
+    ObjectsUnknown,
     /// It refuses the operator's key.
     Unauthorized,
     /// What was named is for another app there: the key must open another account than it did.
@@ -103,7 +107,9 @@ impl Failure {
             | ApiError::Lost(_)
             | ApiError::Failed(_)
             | ApiError::Malformed(_) => match (operation, error.certainty()) {
-                (Operation::Create, Certainty::Unknown) => FailureKind::OutcomeUnknown,
+                (Operation::Create | Operation::Update | Operation::Rename, Certainty::Unknown) => {
+                    FailureKind::OutcomeUnknown
+                }
                 _ => FailureKind::Unavailable,
             },
         };
@@ -124,10 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_create_can_have_an_unknown_outcome() {
+    fn creates_and_changes_can_have_an_unknown_outcome() {
         for error in [ApiError::Failed(500), ApiError::Malformed(201), ApiError::Lost("cut".into())] {
-            assert_eq!(kind(Operation::Create, &error), FailureKind::OutcomeUnknown);
-            for operation in [Operation::List, Operation::Update, Operation::Rename, Operation::Delete] {
+            for operation in [Operation::Create, Operation::Update, Operation::Rename] {
+                assert_eq!(kind(operation, &error), FailureKind::OutcomeUnknown, "{operation:?}");
+            }
+            for operation in [Operation::List, Operation::Delete] {
                 assert_eq!(kind(operation, &error), FailureKind::Unavailable, "{operation:?}");
             }
         }

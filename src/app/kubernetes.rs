@@ -1,12 +1,12 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
 mod brief_watch;
+mod direct;
 mod short_lived;
 mod whole_answer;
 
 use http::Uri;
 use kube::Client;
-use kube::client::ClientBuilder;
 use kube::config::{Config, InferConfigError};
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
@@ -49,7 +49,7 @@ pub async fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Resul
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
-    let client = ClientBuilder::try_from(config)?
+    let client = direct::transport(config)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
         .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
         .with_layer(&BriefWatchLayer { brief: timing.watch_brief, longest: timing.watch_reopen })

@@ -286,6 +286,13 @@ impl Accounts {
         self.ledgers().remove(account);
     }
 
+    /// The accounts that could not be used because of that one.
+    fn confused_by(&self, account: &AccountName) -> Vec<AccountName> {
+        let ledgers = self.ledgers();
+        let is_it = |ledger: &Ledger| ledger.confused_with.as_ref() == Some(account);
+        ledgers.iter().filter(|(_, ledger)| is_it(ledger)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Keeps what is known of an account, unless it went meanwhile. Says whether that is news to its
     /// credentials.
     fn keep(&self, account: &AccountName, uid: &str, known: Known) -> bool {

@@ -53,10 +53,7 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
         Action::Adopt(id) => books::adopt(context, gathered, *id).await,
         Action::Update => update::update(context, gathered).await,
         Action::Rename => update::rename(context, gathered).await,
-        Action::Probe => {
-            drift::probe(context, gathered).await;
-            Ok(Step::Done)
-        }
+        Action::Probe => drift::probe(context, gathered).await,
         Action::ForgetRegistration => books::forget_registration(context, gathered).await,
         Action::RemoveDuplicate(id) => {
             drift::remove_duplicate(context, gathered, *id).await;

@@ -1,11 +1,16 @@
 //! Calls wake objects for another reason than a change of their own: a Secret or an account changed, or
 //! another object let go of a claim.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::scope::{GuardedAccount, GuardedCredential, Scope};
+use crate::resources::AccountName;
 
 /// The receiving end of one scope.
 pub type Inbox<K> = UnboundedReceiver<ObjectRef<K>>;
@@ -15,6 +20,8 @@ pub type Inbox<K> = UnboundedReceiver<ObjectRef<K>>;
 pub struct Calls {
     pub(super) credentials: Callers<GuardedCredential>,
     pub(super) accounts: Callers<GuardedAccount>,
+    /// Accounts that are about to be woken.
+    soon: Arc<Mutex<HashSet<AccountName>>>,
 }
 
 /// Wakes objects of one kind in whichever scope they are.
@@ -34,6 +41,23 @@ impl Calls {
     /// Wakes an account.
     pub fn account(&self, namespace: &str, name: &str) {
         self.accounts.call(namespace, name);
+    }
+
+    /// Wakes an account after that time, once for all calls until then.
+    pub fn account_soon(&self, account: AccountName, after: Duration) {
+        if !self.soon().insert(account.clone()) {
+            return;
+        }
+        let calls = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            calls.soon().remove(&account);
+            calls.account(&account.namespace, &account.name);
+        });
+    }
+
+    fn soon(&self) -> MutexGuard<'_, HashSet<AccountName>> {
+        self.soon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Context {
     pub claims: Claims,
     /// What every object holds at remote accounts.
     pub holdings: Holdings,
-    /// Creates of unknown outcome.
+    /// Since when this process knows of creates and changes of unknown outcome.
     pub sightings: Sightings,
     /// Which object points to which Secret, account and app.
     pub index: Index,
@@ -93,10 +93,10 @@ impl Context {
         self.call_accounts(self.holdings.bury(uid));
     }
 
-    /// Wakes accounts.
+    /// Wakes accounts of which the counts have changed, each once for all that changes within a moment.
     pub fn call_accounts(&self, accounts: Vec<AccountName>) {
         for account in accounts {
-            self.calls.account(&account.namespace, &account.name);
+            self.calls.account_soon(account, self.rules.timing.count_pace);
         }
     }
 

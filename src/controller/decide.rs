@@ -108,7 +108,7 @@ pub enum Standing {
     Settled,
     /// Nothing was tried: the delay after an earlier failure is not over, and nothing changed.
     Waiting,
-    /// A create may still be under way, and nothing is done before it must have settled.
+    /// A create or a change may still be under way, and nothing is done before it must have settled.
     Settling,
     /// Nothing may be tried.
     Suspended,

@@ -51,6 +51,13 @@ pub struct Gathered {
 impl Gathered {
     /// The turn to send one request to an account; without one the object is called when it has come.
     pub async fn turn(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
+        self.ask(account)?;
+        self.turn_to_finish(account).await
+    }
+
+    /// The right to have the next turns at an account, while the request before may still be under way; what it
+    /// had is given back where somebody more urgent waits.
+    pub fn ask(&mut self, account: &RemoteAccount) -> Result<(), ApiError> {
         let lane = account.lane();
         self.waits_in = Some(lane.clone());
         let grant = match self.grant.take() {
@@ -58,24 +65,21 @@ impl Gathered {
             Some(grant) if grant.is_of(lane) => grant,
             Some(_) | None => lane.ask(&self.ticket())?,
         };
+        self.grant = Some(grant);
+        self.waits_in = None;
+        Ok(())
+    }
+
+    /// The turn for what ends what has begun: it lets nobody go first.
+    pub async fn turn_to_finish(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
+        let lane = account.lane();
+        let held = self.grant.take().filter(|grant| grant.is_of(lane));
+        self.waits_in = Some(lane.clone());
+        let grant = held.map_or_else(|| lane.ask(&self.ticket()), Ok)?;
         let turn = grant.turn().await?;
         self.grant = Some(grant);
         self.waits_in = None;
         Ok(turn)
-    }
-
-    /// The same for what ends what has begun: it lets nobody go first.
-    pub async fn turn_to_finish(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
-        match self.grant.take().filter(|grant| grant.is_of(account.lane())) {
-            Some(grant) => {
-                self.waits_in = Some(account.lane().clone());
-                let turn = grant.turn().await?;
-                self.grant = Some(grant);
-                self.waits_in = None;
-                Ok(turn)
-            }
-            None => self.turn(account).await,
-        }
     }
 
     /// What an account holds, by a listing at most so old; a request is sent only where there is none.

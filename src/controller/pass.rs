@@ -72,7 +72,12 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
                 context.calls.credential(&own.namespace, &own.name);
                 return Ok(Outcome { result: "requeue", again_in: context.rules.timing.resync });
             }
-            Step::ObjectGone => return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync }),
+            Step::ObjectGone => {
+                context
+                    .sightings
+                    .forget(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
+                return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+            }
         }
     }
     Err(PassError::Endless)

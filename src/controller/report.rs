@@ -61,6 +61,12 @@ pub fn report(observed: &Observed, rest: &Rest, rules: &Rules, now: Timestamp) -
         remember_source(&mut status, observed, rest, now);
         plan_next_attempt(&mut status, observed, rest, rules, now);
     }
+    if rest.standing == Standing::Settled
+        && let Some(registration) = &mut status.registration
+    {
+        // The wait is over, and what is wanted needs no other change.
+        registration.change_sent_at = None;
+    }
     status.credential_id = status.registration.as_ref().map(|registration| registration.credential_id);
     status.expires_at = status.registration.as_ref().map(|registration| registration.expires_at.clone());
     let expires_at = conditions::expires_at(&status, observed);

@@ -30,7 +30,9 @@ pub struct Timing {
     pub listing_max_age: Duration,
     /// Between two listings of a settled account.
     pub listing_interval: Duration,
-    /// After which the outcome of a create can no longer change.
+    /// How long what changes an account's counts is gathered before they are written.
+    pub count_pace: Duration,
+    /// After which the outcome of a create, or of a change, can no longer change.
     pub create_settle: Duration,
     /// How long refusals of a new secret count as its spreading through Entra.
     pub propagation_window: Duration,
@@ -97,17 +99,17 @@ pub enum TimingError {
         /// The lease.
         lease: Duration,
     },
-    /// A create could still be under way when recovery takes it for settled.
+    /// A create or a change could still be under way when it is taken for settled.
     #[error(
         "the longest call ({call:?}) and the margin ({margin:?}) must be shorter than the time after which a \
-         create counts as settled ({create_settle:?})"
+         create or a change counts as settled ({create_settle:?})"
     )]
     Settle {
         /// The longest call.
         call: Duration,
         /// The margin.
         margin: Duration,
-        /// The time after which a create counts as settled.
+        /// The time after which a create or a change counts as settled.
         create_settle: Duration,
     },
 }
@@ -132,6 +134,7 @@ impl Timing {
         secret_watch: Duration::from_secs(5),
         listing_max_age: Duration::from_mins(1),
         listing_interval: Duration::from_mins(15),
+        count_pace: Duration::from_secs(2),
         create_settle: Duration::from_mins(2),
         propagation_window: Duration::from_mins(20),
         token_tries_span: Duration::from_mins(5),
@@ -173,6 +176,7 @@ impl Timing {
             secret_watch: by(self.secret_watch),
             listing_max_age: by(self.listing_max_age),
             listing_interval: by(self.listing_interval),
+            count_pace: by(self.count_pace),
             create_settle: by(self.create_settle),
             propagation_window: by(self.propagation_window),
             token_tries_span: by(self.token_tries_span),

@@ -80,6 +80,7 @@ fn relate(
                 if other.is_usable {
                     context.calls.account(&other.name.namespace, &other.name.name);
                 }
+                ledger.confused_with = Some(other.name.clone());
                 return Some(confused(&other.name));
             }
             Kinship::Companies => is_company = true,
@@ -92,6 +93,10 @@ fn relate(
             Kinship::One => context.calls.account(&other.name.namespace, &other.name.name),
             Kinship::Strangers => {}
         }
+    }
+    if let Some(other) = ledger.confused_with.take() {
+        // It can be used again as well.
+        context.calls.account(&other.namespace, &other.name);
     }
     // What was found out once stays, as long as the keys do.
     if let Some((other, others)) = same {

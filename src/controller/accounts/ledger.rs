@@ -22,6 +22,8 @@ pub struct Ledger {
     is_key_new: bool,
     /// The account that is known to be the same remote one, and comes first; as long as both are what they were.
     pub one_with: Option<OneWith>,
+    /// The account that shows the same credentials although it is for another company.
+    pub confused_with: Option<AccountName>,
     /// For which identity the vendor is known to tell the companies behind its key apart.
     pub company_honoured: Option<RemoteIdentity>,
 }

@@ -70,7 +70,9 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     if is_postponed {
         // What was known stands, but for the spec and the key, which count at once.
         let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
-        keep(context, &name, &uid, Known { failures: 0, ..known });
+        // A request for a listing that was not sent is still open.
+        let requested = context.accounts.lock().get(&name).and_then(|before| before.requested.clone());
+        keep(context, &name, &uid, Known { failures: 0, requested, ..known });
     }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
         // Its turn calls it.

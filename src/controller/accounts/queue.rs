@@ -83,6 +83,9 @@ fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
             let name = AccountName { namespace: own.namespace, name: own.name };
             context.accounts.leave_lanes(&owner(&name), None);
             context.accounts.forget(&name);
+            for other in context.accounts.confused_by(&name) {
+                context.calls.account(&other.namespace, &other.name);
+            }
             context.call_credentials_at(&name);
         }
     }

@@ -14,11 +14,11 @@ use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
 use crate::controller::sightings::Kind;
 use crate::controller::status::{self, Written};
-use crate::destination::{FailureKind, Operation};
+use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
 use crate::resources::{DeletionPolicy, Ownership, Pending, Registration};
 use crate::woodpecker::{
-    ApiError, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn, mark,
+    ApiError, Certainty, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn, mark,
 };
 
 /// Registers the app at the account.
@@ -27,35 +27,16 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         return Ok(Step::Done);
     }
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
-    // The turn comes before the intent: what only waits must not look as if it might have been sent.
-    let turn = match gathered.turn(&account).await {
-        Ok(turn) => turn,
-        Err(error) => {
-            note_failure(context, &mut gathered.observed, Operation::Create, &error);
-            return Ok(Step::Done);
-        }
-    };
-    if let Err(failure) = is_told_apart(context, &gathered.observed, &account, &turn).await {
-        gathered.observed.learnt.failure = Some(failure);
-        return Ok(Step::Done);
-    }
-    // While this pass waited for its turn, others may have written there.
-    let listed = match account.list(&turn, context.rules.timing.listing_max_age).await {
-        Ok(entries) => entries_for(&gathered.observed, entries),
-        Err(error) => {
-            note_failure(context, &mut gathered.observed, Operation::List, &error);
-            return Ok(Step::Done);
-        }
-    };
-    let is_as_decided = gathered.observed.learnt.listed.as_ref().is_some_and(|known| known.entries == listed);
-    if !is_as_decided {
-        gathered.observed.learnt.listed = Some(Listed { entries: listed, freshness: Freshness::Fresh });
+    // The grant comes before the intent: what only waits must not look as if it might have been sent. The intent
+    // comes before the turn: nobody else's request has to wait for it.
+    if let Err(error) = gathered.ask(&account) {
+        note_failure(context, &mut gathered.observed, Operation::Create, &error);
         return Ok(Step::Done);
     }
     // The mark stays the same over all attempts, so that whatever any of them makes is known for ours.
     let earlier = gathered.observed.status.pending.clone();
     let token = earlier.as_ref().map_or_else(token, |earlier| Ok(earlier.token.clone()))?;
-    let Some(pending) = pending(&gathered.observed, &token, earlier) else { return Ok(Step::Done) };
+    let Some(pending) = pending(&gathered.observed, &token, earlier.clone()) else { return Ok(Step::Done) };
     // Nothing is written down for a request that may not be sent any more.
     context.leadership.admit(context.rules.timing.longest_call())?;
     let mut intent = gathered.observed.status.clone();
@@ -63,6 +44,9 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     if status::write_intent(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
+    let Some(turn) = last_look(context, gathered, &account).await else {
+        return give_up_intent(context, &mut gathered.observed, earlier).await;
+    };
     let name = format!("{} {}", gathered.observed.object.remote_name(), mark(&token));
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
     context.sightings.begin(&uid, Kind::Create, &token);
@@ -79,9 +63,41 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         }
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
-            give_up_intent(context, &mut gathered.observed).await
+            if error.certainty() == Certainty::Unknown {
+                return Ok(Step::Done);
+            }
+            give_up_intent(context, &mut gathered.observed, None).await
         }
     }
+}
+
+/// The turn for the create; nothing where it is not had, or where the account does not hold any more what was
+/// decided on: while this pass waited, others may have written there.
+async fn last_look(context: &Context, gathered: &mut Gathered, account: &RemoteAccount) -> Option<Turn> {
+    let turn = match gathered.turn_to_finish(account).await {
+        Ok(turn) => turn,
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::Create, &error);
+            return None;
+        }
+    };
+    if let Err(failure) = is_told_apart(context, &gathered.observed, account, &turn).await {
+        gathered.observed.learnt.failure = Some(failure);
+        return None;
+    }
+    let listed = match account.list(&turn, context.rules.timing.listing_max_age).await {
+        Ok(entries) => entries_for(&gathered.observed, entries),
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::List, &error);
+            return None;
+        }
+    };
+    let is_as_decided = gathered.observed.learnt.listed.as_ref().is_some_and(|known| known.entries == listed);
+    if is_as_decided {
+        return Some(turn);
+    }
+    gathered.observed.learnt.listed = Some(Listed { entries: listed, freshness: Freshness::Fresh });
+    None
 }
 
 fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option<Pending> {
@@ -184,13 +200,14 @@ fn may_take_back(context: &Context, observed: &Observed, id: i64) -> bool {
         && context.holdings.other_holder(uid, &target.place, id).is_none()
 }
 
-/// After a refusal nothing was made, and the intent goes; after an unknown outcome it stays.
-async fn give_up_intent(context: &Context, observed: &mut Observed) -> Result<Step, PassError> {
-    if observed.learnt.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::OutcomeUnknown) {
-        return Ok(Step::Done);
-    }
+/// Nothing was sent, or nothing was made of it: what was known before counts again.
+async fn give_up_intent(
+    context: &Context,
+    observed: &mut Observed,
+    earlier: Option<Pending>,
+) -> Result<Step, PassError> {
     let mut without = observed.status.clone();
-    without.pending = None;
+    without.pending = earlier;
     match status::write_fact(context, observed, without).await? {
         Written::Yes => Ok(Step::Done),
         Written::ObjectGone => Ok(Step::ObjectGone),

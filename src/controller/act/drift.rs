@@ -1,34 +1,35 @@
 //! What the account holds does not agree with what is written down: look closely before anything is done.
 
-use super::{entries_for, failure, look_at, note_failure};
+use super::update::note_lost_rename;
+use super::{Step, entries_for, failure, look_at, note_failure};
 use crate::controller::context::Context;
+use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Probe, Target};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::AccountName;
-use crate::woodpecker::{ApiError, Entry};
+use crate::woodpecker::{ApiError, Certainty, Entry};
 
 /// Asks for the registration by its id, with the name that it has already: a listing may be short, empty or
 /// somebody else's.
-pub(super) async fn probe(context: &Context, gathered: &mut Gathered) {
-    let Some(registration) = gathered.observed.status.registration.clone() else { return };
-    let Some(account) = gathered.account.clone() else { return };
+pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+    let Some(registration) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let id = registration.credential_id;
     if let Err(failure) = look_at(context, gathered, &account, &registration, Operation::Rename).await {
         gathered.observed.learnt.failure = Some(failure);
-        return;
+        return Ok(Step::Done);
     }
     if has_diverged(context, gathered) {
-        return;
+        return Ok(Step::Done);
     }
-    let known = Some(registration.name).filter(|name| !name.is_empty());
+    let known = Some(registration.name.clone()).filter(|name| !name.is_empty());
     let name = known.unwrap_or_else(|| gathered.observed.wanted_name());
     if name.is_empty() {
-        // It was taken over from a listing without names, and there is none to ask with.
         tracing::warn!(id, "the listing lacks a credential whose name is not known");
-        let (operation, kind) = (Operation::Rename, FailureKind::Unavailable);
+        let (operation, kind) = (Operation::Rename, FailureKind::NoName);
         gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });
-        return;
+        return Ok(Step::Done);
     }
     let asked = match gathered.turn(&account).await {
         Ok(turn) => account.rename(&turn, id, &name).await,
@@ -43,8 +44,14 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) {
             }
         }
         Err(ApiError::NotFound) => note_vanishing(context, gathered, id, Operation::Rename).await,
-        Err(error) => note_failure(context, &mut gathered.observed, Operation::Rename, &error),
+        Err(error) => {
+            note_failure(context, &mut gathered.observed, Operation::Rename, &error);
+            if error.certainty() == Certainty::Unknown {
+                return note_lost_rename(context, &mut gathered.observed, registration).await;
+            }
+        }
     }
+    Ok(Step::Done)
 }
 
 /// A request for the id was answered with 404: it is gone only where a new listing agrees, and where not
@@ -77,9 +84,14 @@ pub(super) async fn note_vanishing(
 pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) {
     let Some(account) = gathered.account.clone() else { return };
     let Target::Ready(target) = &gathered.observed.target else { return };
-    // What carries the mark of a deleted object is looked for by nobody afterwards.
-    let is_known_to_be_ours =
-        context.scopes.are_credentials_listed() || gathered.observed.object.is_deleted();
+    let is_known_to_be_ours = context.scopes.are_credentials_listed();
+    if !is_known_to_be_ours && gathered.observed.object.is_deleted() {
+        // Nobody looks for it afterwards, so the end waits.
+        tracing::warn!(id, "a duplicate is not removed before all objects are known");
+        let (operation, kind) = (Operation::Delete, FailureKind::ObjectsUnknown);
+        gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: Some(id) });
+        return;
+    }
     if !is_known_to_be_ours || context.holdings.is_current(&target.place, id) {
         tracing::warn!(
             id,
@@ -132,7 +144,7 @@ fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
 pub(super) fn distrust(context: &Context, account: &AccountName, entries: &[Entry]) -> Option<FailureKind> {
     if !context.scopes.are_credentials_listed() {
         // With some objects not heard of yet, nothing can be told from how much is missing.
-        return Some(FailureKind::Unavailable);
+        return Some(FailureKind::ObjectsUnknown);
     }
     let held = context.holdings.ids_at(account);
     context.accounts.has_diverged(account, entries, &held).map(|_divergence| FailureKind::Foreign)

@@ -14,7 +14,7 @@ use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::Registration;
 use crate::resources::conditions::whole_second;
-use crate::woodpecker::{ApiError, Certainty, SecretUpdate};
+use crate::woodpecker::{ApiError, Certainty, RemoteAccount, SecretUpdate, Turn};
 
 /// Replaces secret and expiry. Until the answer is there it is unknown which secret the credential has, and
 /// the status says so before the request is sent: a crash, or a Secret that is put back, must not pass for
@@ -32,26 +32,35 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
             return Ok(Step::Done);
         }
     }
-    let turn = match gathered.turn(&account).await {
-        Ok(turn) => turn,
-        Err(error) => {
-            note_failure(context, &mut gathered.observed, Operation::Update, &error);
-            return Ok(Step::Done);
-        }
-    };
-    let Gathered { observed, secret: Some(secret), .. } = gathered else { return Ok(Step::Done) };
-    let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
+    // As with a create, the intent is written between grant and turn.
+    if let Err(error) = gathered.ask(&account) {
+        note_failure(context, &mut gathered.observed, Operation::Update, &error);
+        return Ok(Step::Done);
+    }
+    let Source::Usable(source) = &gathered.observed.source else { return Ok(Step::Done) };
     let (fingerprint, expires_at) = (source.fingerprint.clone(), source.expires_at);
-    let mut intent = observed.status.clone();
+    // Nothing is written down for a request that may not be sent any more.
+    context.leadership.admit(context.rules.timing.longest_call())?;
+    let mut intent = gathered.observed.status.clone();
     let changing = Registration { fingerprint: Registration::UNKNOWN.into(), ..changing(&before) };
     intent.registration = Some(changing.clone());
-    if status::write_intent(context, observed, intent).await? == Written::ObjectGone {
+    if status::write_intent(context, &mut gathered.observed, intent).await? == Written::ObjectGone {
         return Ok(Step::ObjectGone);
     }
-    if let Err(error) = account.update(&turn, id, SecretUpdate { secret, expires_at }).await {
-        drop(turn);
+    let sent = match gathered.turn_to_finish(&account).await {
+        Ok(turn) => send(gathered, &account, &turn, id, expires_at).await,
+        Err(error) => Err(error),
+    };
+    let observed = &mut gathered.observed;
+    if let Err(error) = sent {
         match error.certainty() {
-            Certainty::NotProcessed => observed.status.registration = Some(before),
+            Certainty::NotProcessed => {
+                let mut fact = observed.status.clone();
+                fact.registration = Some(before);
+                if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
+                    return Ok(Step::ObjectGone);
+                }
+            }
             Certainty::Unknown => begin_to_settle(context, observed, &changing),
         }
         match error {
@@ -60,7 +69,6 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
         }
         return Ok(Step::Done);
     }
-    drop(turn);
     if let Source::Usable(source) = &mut observed.source {
         source.is_registered = true;
     }
@@ -79,6 +87,17 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     }
     tell(context, observed, "Updated", format!("Woodpecker has the new secret for credential {id}")).await;
     Ok(Step::Done)
+}
+
+async fn send(
+    gathered: &Gathered,
+    account: &RemoteAccount,
+    turn: &Turn,
+    id: i64,
+    expires_at: Timestamp,
+) -> Result<(), ApiError> {
+    let Some(secret) = &gathered.secret else { return Err(ApiError::NotFound) };
+    account.update(turn, id, SecretUpdate { secret, expires_at }).await
 }
 
 /// A registration to which a change is being sent.
@@ -121,17 +140,25 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) -> Result
         Err(error) => {
             note_failure(context, observed, Operation::Rename, &error);
             if error.certainty() == Certainty::Unknown {
-                // Whatever name it has then, it is not the right one for sure.
-                registration.name.clear();
-                let changing = changing(&registration);
-                begin_to_settle(context, observed, &changing);
-                let mut fact = observed.status.clone();
-                fact.registration = Some(changing);
-                if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
-                    return Ok(Step::ObjectGone);
-                }
+                return note_lost_rename(context, observed, registration).await;
             }
         }
     }
     Ok(Step::Done)
+}
+
+/// Writes down that the answer to a rename was lost: whatever name it has then, it is not the right one for sure.
+pub(super) async fn note_lost_rename(
+    context: &Context,
+    observed: &mut Observed,
+    registration: Registration,
+) -> Result<Step, PassError> {
+    let changing = Registration { name: String::new(), ..changing(&registration) };
+    begin_to_settle(context, observed, &changing);
+    let mut fact = observed.status.clone();
+    fact.registration = Some(changing);
+    match status::write_fact(context, observed, fact).await? {
+        Written::Yes => Ok(Step::Done),
+        Written::ObjectGone => Ok(Step::ObjectGone),
+    }
 }

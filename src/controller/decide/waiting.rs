@@ -26,9 +26,10 @@ pub(super) fn after_failure(
             failed(Retry::Propagation(failure.retry_after))
         }
         FailureKind::Refused { .. } if failure.operation == Operation::List => failed(backoff),
+        FailureKind::ObjectsUnknown => failed(Retry::Look(rules.timing.in_use_retry)),
         // A key that opens the right account calls the object.
         FailureKind::Foreign => failed(Retry::Look(rules.timing.listing_interval)),
-        FailureKind::SecretRefused | FailureKind::Refused { .. } => {
+        FailureKind::SecretRefused | FailureKind::Refused { .. } | FailureKind::NoName => {
             failed(Retry::Stalled(rules.timing.stalled_probe))
         }
     }

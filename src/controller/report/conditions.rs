@@ -248,7 +248,16 @@ fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraph
             Reason::WoodpeckerUnavailable,
             "Woodpecker could not be reached or had a failure; the operator tries again".into(),
         ),
-        (FailureKind::OutcomeUnknown, _) => outcome_unknown(),
+        (FailureKind::OutcomeUnknown, Operation::Create) => outcome_unknown(),
+        (FailureKind::OutcomeUnknown, _) => change_unknown(),
+        (FailureKind::ObjectsUnknown, _) => problem(
+            Reason::AccountNotReady,
+            format!("credential {id} is left as it is before all objects are known, for it could be another one's: see the operator's readiness"),
+        ),
+        (FailureKind::NoName, _) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker's listing lacks credential {id}, and it can be asked for by its name alone, which is not known; nothing is made anew. Set spec.displayName, or if it is gone, set the annotation graph-credentials.io/acknowledge-gone to {id}"),
+        ),
         (FailureKind::Unauthorized, _) => problem(
             Reason::AccountNotReady,
             "Woodpecker refuses the request for want of rights: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),

@@ -66,6 +66,8 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
         FailureKind::Foreign,
+        FailureKind::NoName,
+        FailureKind::ObjectsUnknown,
         FailureKind::SecretRefused,
         FailureKind::Refused { status: 422, word: Some("WORD".into()) },
     ]);

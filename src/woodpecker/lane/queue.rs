@@ -125,10 +125,10 @@ impl Class {
 // === impl Queue ===
 
 impl Queue {
-    /// Puts a ticket in; one that its owner has already keeps its age.
+    /// Puts a ticket in; one that its owner has already keeps its age, and that it did not come is forgotten.
     pub(super) fn put(&mut self, ticket: Ticket, now: Instant) {
         match self.waiting.iter_mut().find(|waiting| waiting.ticket.owner == ticket.owner) {
-            Some(waiting) => waiting.ticket = ticket,
+            Some(waiting) => (waiting.ticket, waiting.lapses) = (ticket, 0),
             None => self.waiting.push(Waiting { ticket, since: now, lapses: 0 }),
         }
     }
