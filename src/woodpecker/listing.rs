@@ -115,7 +115,11 @@ impl Entry {
 
     /// Whether its name carries the mark of a create.
     pub fn carries(&self, token: &str) -> bool {
-        self.name.contains(&mark(token))
+        let is_marked = |at: usize| {
+            let (before, after) = (self.name.get(..at), self.name.get(at + token.len()..));
+            before.is_some_and(|it| it.ends_with('[')) && after.is_some_and(|it| it.starts_with(']'))
+        };
+        self.name.match_indices(token).any(|(at, _)| is_marked(at))
     }
 }
 

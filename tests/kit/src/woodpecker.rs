@@ -199,6 +199,11 @@ impl Woodpecker {
         self.office.lane(account).in_flight.most()
     }
 
+    /// How long at least one request of the account was open.
+    pub fn busy(&self, account: &str) -> Duration {
+        self.office.lane(account).in_flight.busy()
+    }
+
     /// Tells from now on how far each request has come, of all accounts.
     pub fn follow(&self) -> broadcast::Receiver<Progress> {
         self.office.progress.subscribe()

@@ -1,8 +1,9 @@
 //! How many requests are open at once, as a client can know it: from the arrival of the request until the last byte of the
 //! answer is handed over, the connection is closed by the double, or the client has hung up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The open requests of one account or service.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub(crate) struct InFlight {
     open: AtomicUsize,
     most: AtomicUsize,
     hanging: AtomicUsize,
+    /// How long at least one was open, and since when one is.
+    busy: Mutex<(Duration, Option<Instant>)>,
 }
 
 /// One open request; closed when dropped.
@@ -25,8 +28,15 @@ pub(crate) struct Hanging(Arc<InFlight>);
 impl InFlight {
     /// Opens a request and says how many are open with it. Remembered as the most only when [`InFlight::measured`].
     pub(crate) fn enter(self: &Arc<Self>) -> (Open, usize) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.1.get_or_insert_with(Instant::now);
         let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
         (Open(Arc::clone(self)), open)
+    }
+
+    /// How long at least one request was open, that of now not counted.
+    pub(crate) fn busy(&self) -> Duration {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(crate) fn measured(&self, open: usize) {
@@ -56,7 +66,12 @@ impl InFlight {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.open.fetch_sub(1, Ordering::SeqCst) == 1
+            && let Some(since) = busy.1.take()
+        {
+            busy.0 += since.elapsed();
+        }
     }
 }
 
@@ -82,5 +97,9 @@ mod tests {
         assert!(lane.hangs());
         drop((first, second, hanging));
         assert_eq!((lane.now(), lane.most(), lane.hangs()), (0, 2, false));
+        let busy = lane.busy();
+        assert!(busy > Duration::ZERO);
+        drop(lane.enter());
+        assert!(lane.busy() > busy, "what comes later adds up");
     }
 }
