@@ -50,7 +50,7 @@ unit:
 promises:
 	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
 
-# Figures of many objects, with their bounds. Not part of `make test`.
+# Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
 scale: assets
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
 
