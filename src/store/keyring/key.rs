@@ -38,7 +38,12 @@ pub(in crate::store) struct Key {
 // === impl KeyId ===
 
 impl KeyId {
-    /// The id that is made of these bytes.
+    /// The id as it stands in an envelope.
+    pub(in crate::store) fn to_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
+    /// The id that stands in an envelope.
     pub(in crate::store) fn from_bytes(bytes: [u8; 4]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }
