@@ -1,4 +1,4 @@
-//! The vectors of `tests/vectors/envelope.json`, both ways.
+//! The vectors of `tests/vectors/envelope.json`, both ways; `make vectors` holds them against another implementation.
 
 use std::fs;
 use std::path::PathBuf;
