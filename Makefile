@@ -1,7 +1,7 @@
-# What a contributor runs. Needs Rust, Go and a POSIX make; nothing else.
+# What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -16,6 +16,7 @@ help:
 	@echo 'make promises   whole-program tests on a real API server'
 	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
+	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make demo       the operator at work on this machine'
 
@@ -61,6 +62,19 @@ faults-sample:
 # The same runs, as many as are asked for. SEED=7 alone plays run 7 again.
 faults:
 	RUNS=$${RUNS:-1} SEED=$${SEED:-0} $(CARGO) test --package graph-credential-operator --test faults -- --ignored --exact --nocapture many_runs
+
+# Holds the vectors of docs/envelope.md against libsodium. Needs Python 3.11 with venv, and a network the first time.
+vectors:
+	@set -e; \
+	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator"; \
+	venv="$$cache/vectors-$$(cksum < tests/vectors/requirements.txt | tr ' ' '-')"; \
+	if [ ! -f "$$venv/complete" ]; then \
+	  rm -rf "$$venv"; \
+	  python3 -m venv "$$venv"; \
+	  "$$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/vectors/requirements.txt; \
+	  touch "$$venv/complete"; \
+	fi; \
+	"$$venv/bin/python" tests/vectors/check.py
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib

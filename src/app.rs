@@ -22,8 +22,7 @@ use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
-use crate::store::fingerprint::FingerprintKeys;
-use crate::store::keyring::{self, KeyringPlace};
+use crate::store::keyring::{self, Keyring, KeyringPlace};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
@@ -159,14 +158,14 @@ impl Operator<'_> {
             served: settings.watch_namespaces.clone(),
         };
         let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
-        let Some(fingerprints) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+        let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let context = Arc::new(Context {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
-            fingerprints,
+            fingerprints: keyring.fingerprint_keys().clone(),
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(
                 self.http.clone(),
@@ -246,13 +245,13 @@ async fn wait_for_keyring(
     place: &KeyringPlace,
     timing: &Timing,
     readiness: &Readiness,
-) -> FingerprintKeys {
+) -> Keyring {
     let mut told = String::new();
     loop {
         match keyring::load_or_create(client, place).await {
-            Ok(keys) => {
+            Ok(keyring) => {
                 readiness.arrived("keyring");
-                return keys;
+                return keyring;
             }
             Err(error) => {
                 let text = error.to_string();

@@ -1,5 +1,5 @@
 //! Identifiers that can only be built valid: tenant and client ids of Entra, lower-case as they are
-//! compared and sent. And the rules of the schemas for those of others.
+//! compared and sent, and the ids of sealed records. And the rules of the schemas for those of others.
 
 use std::fmt;
 
@@ -16,6 +16,9 @@ pub(super) const SUBDOMAIN_RULE: &str = "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z
 
 /// CEL for an id of Woodpecker's: a number that JSON carries exactly.
 pub(super) const REMOTE_ID_RULE: &str = "self >= 1 && self <= 9007199254740991";
+
+/// CEL for the id of a sealed record.
+pub(super) const RECORD_ID_RULE: &str = "self.matches('^[0-9a-f]{32}$')";
 
 /// A text that is not a GUID of 32 hexadecimal digits in groups of 8-4-4-4-12.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -77,6 +80,61 @@ guid! {
     ClientId
 }
 
+/// A text that is not the id of a sealed record.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is not 32 lower-case hexadecimal digits")]
+pub struct NotARecordId(String);
+
+/// The id of a sealed record: 128 random bits as 32 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct RecordId(String);
+
+// === impl RecordId ===
+
+impl RecordId {
+    /// The id, 32 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<u128> for RecordId {
+    fn from(bits: u128) -> Self {
+        Self(format!("{bits:032x}"))
+    }
+}
+
+impl TryFrom<String> for RecordId {
+    type Error = NotARecordId;
+
+    fn try_from(text: String) -> Result<Self, NotARecordId> {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 32 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(NotARecordId(text)) }
+    }
+}
+
+impl std::str::FromStr for RecordId {
+    type Err = NotARecordId;
+
+    fn from_str(text: &str) -> Result<Self, NotARecordId> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<RecordId> for String {
+    fn from(id: RecordId) -> String {
+        id.0
+    }
+}
+
 /// Whether the text is 32 hexadecimal digits in groups of 8-4-4-4-12, in any case.
 pub fn is_guid(text: &str) -> bool {
     text.len() == 36
@@ -108,6 +166,15 @@ mod tests {
             "../oauth2-aaf4-4f7c-9dc2-2c9160d1cb3",
         ] {
             assert!(text.parse::<ClientId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_record_has_one_spelling() {
+        assert_eq!(RecordId::from(0xab).as_str(), "000000000000000000000000000000ab");
+        assert_eq!("f".repeat(32).parse(), Ok(RecordId::from(u128::MAX)));
+        for text in ["", "ab", &"F".repeat(32), &"0".repeat(31), &"0".repeat(33), &"g".repeat(32)] {
+            assert!(text.parse::<RecordId>().is_err(), "{text:?}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub use self::credential::{
     MicrosoftGraphCredentialSpec, SecretRef, StoreDestination, Verification, VerificationPolicy,
     WoodpeckerDestination,
 };
-pub use self::ids::{ClientId, NotAGuid, TenantId, is_guid};
+pub use self::ids::{ClientId, NotAGuid, NotARecordId, RecordId, TenantId, is_guid};
 pub use self::sealed::{SealedGraphCredential, SealedGraphCredentialSpec, SealedGraphCredentialStatus};
 pub use self::status::{
     AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, Ownership, Pending, Place,

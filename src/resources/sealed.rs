@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::conditions::Condition;
 use super::credential::Cloud;
 use super::date_time;
-use super::ids::{ClientId, GUID_RULE, TenantId};
+use super::ids::{ClientId, GUID_RULE, RECORD_ID_RULE, RecordId, TenantId};
 
 /// A client secret sealed under the operator's keyring. Made and kept by the operator.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,10 +46,10 @@ pub struct SealedGraphCredentialSpec {
     /// 128 random bits in hexadecimal that bind the envelope to this record. Immutable.
     #[schemars(length(max = 64))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[0-9a-f]{32}$')").message("spec.recordId must be 32 lower-case hexadecimal digits: records are made by the operator"),
+        validation = Rule::new(RECORD_ID_RULE).message("spec.recordId must be 32 lower-case hexadecimal digits: records are made by the operator"),
         validation = Rule::new("self == oldSelf").message("spec.recordId is immutable: the envelope opens only under its own record id")
     )]
-    pub record_id: String,
+    pub record_id: RecordId,
 
     /// Id of the credential, below 2^53, unique in the namespace. Immutable.
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]

@@ -67,6 +67,8 @@ pub struct Timing {
     pub watch_reopen: Duration,
     /// Between two looks for missing CRDs or a missing keyring.
     pub startup_retry: Duration,
+    /// How long a retired key of the keyring still opens, until it may be deleted.
+    pub key_retirement: Duration,
     /// Validity of the leader's lease.
     pub lease: Duration,
     /// After which a leader that could not renew gives up.
@@ -152,6 +154,7 @@ impl Timing {
         watch_brief: Duration::from_secs(1),
         watch_reopen: Duration::from_secs(30),
         startup_retry: Duration::from_secs(5),
+        key_retirement: Duration::from_hours(7 * 24),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
         lease_retry: Duration::from_secs(5),
@@ -194,6 +197,7 @@ impl Timing {
             watch_brief: by(self.watch_brief),
             watch_reopen: by(self.watch_reopen),
             startup_retry: by(self.startup_retry),
+            key_retirement: by(self.key_retirement),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),
             lease_retry: by(self.lease_retry),

@@ -9,23 +9,16 @@ use std::fmt::Write as _;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
+use super::keyring::Key;
 use crate::secret::SecretText;
 use crate::woodpecker::rfc3339;
 
 /// The keys of fingerprints, newest first; older ones stay while any fingerprint names them.
 #[derive(Clone)]
 pub struct FingerprintKeys {
-    newest: FingerprintKey,
-    older: Vec<FingerprintKey>,
-}
-
-/// One key of 32 bytes and its id.
-#[derive(Clone)]
-pub(super) struct FingerprintKey {
-    pub(super) id: String,
-    pub(super) bytes: Zeroizing<Vec<u8>>,
+    newest: Key,
+    older: Vec<Key>,
 }
 
 /// What a fingerprint is taken of.
@@ -42,8 +35,13 @@ pub struct Subject<'a> {
 // === impl FingerprintKeys ===
 
 impl FingerprintKeys {
-    pub(super) fn new(newest: FingerprintKey, older: Vec<FingerprintKey>) -> Self {
+    pub(super) fn new(newest: Key, older: Vec<Key>) -> Self {
         Self { newest, older }
+    }
+
+    /// All of them, for writing them down.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.newest).chain(&self.older)
     }
 
     /// The fingerprint under the newest key.
@@ -59,7 +57,7 @@ impl FingerprintKeys {
     /// Whether a fingerprint, under whichever key that we have, is the subject's.
     pub fn matches(&self, fingerprint: &str, subject: Subject<'_>) -> bool {
         let Some((id, hex)) = fingerprint.split_once(':') else { return false };
-        let Some(key) = std::iter::once(&self.newest).chain(&self.older).find(|key| key.id == id) else {
+        let Some(key) = id.parse().ok().and_then(|id| self.newest_first().find(|key| key.id == id)) else {
             return false;
         };
         unhex(hex).is_some_and(|bytes| mac(key, subject).verify_slice(&bytes).is_ok())
@@ -72,9 +70,10 @@ impl std::fmt::Debug for FingerprintKeys {
     }
 }
 
-fn mac(key: &FingerprintKey, subject: Subject<'_>) -> Hmac<Sha256> {
+fn mac(key: &Key, subject: Subject<'_>) -> Hmac<Sha256> {
     // An HMAC takes a key of any length; the fall-back is never reached.
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key.bytes).unwrap_or_else(|_| Hmac::new(&[0; 64].into()));
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.bytes.expose()).unwrap_or_else(|_| Hmac::new(&[0; 64].into()));
     let expires_at = rfc3339(subject.expires_at);
     for part in [subject.uid.as_bytes(), subject.secret.expose().as_bytes(), expires_at.as_bytes()] {
         mac.update(&(part.len() as u64).to_be_bytes());
@@ -93,9 +92,11 @@ fn unhex(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::keyring::KeyBytes;
 
-    fn key(id: &str, byte: u8) -> FingerprintKey {
-        FingerprintKey { id: id.into(), bytes: Zeroizing::new(vec![byte; 32]) }
+    fn key(id: &str, byte: u8) -> Key {
+        let bytes = KeyBytes::copy_of(&[byte; 32]).unwrap();
+        Key { id: id.parse().unwrap(), created: at("2026-01-01T00:00:00Z"), bytes }
     }
 
     fn at(text: &str) -> Timestamp {
@@ -104,13 +105,13 @@ mod tests {
 
     #[test]
     fn a_fingerprint_depends_on_object_secret_and_expiry() {
-        let keys = FingerprintKeys::new(key("a", 1), vec![]);
+        let keys = FingerprintKeys::new(key("0000000a", 1), vec![]);
         let (secret, other) = (SecretText::new("s".into()), SecretText::new("t".into()));
         let expires_at = at("2027-11-28T23:59:59Z");
         let subject = Subject { uid: "u", secret: &secret, expires_at };
         let fingerprint = keys.fingerprint(subject);
         assert!(keys.matches(&fingerprint, subject));
-        assert!(fingerprint.starts_with("a:") && fingerprint.len() == 66, "{fingerprint}");
+        assert!(fingerprint.starts_with("0000000a:") && fingerprint.len() == 73, "{fingerprint}");
         assert!(!keys.matches(&fingerprint, Subject { uid: "v", ..subject }));
         assert!(!keys.matches(&fingerprint, Subject { secret: &other, ..subject }));
         assert!(!keys.matches(&fingerprint, Subject { expires_at: at("2027-11-29T00:00:00Z"), ..subject }));
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn lengths_keep_the_parts_apart() {
-        let keys = FingerprintKeys::new(key("a", 1), vec![]);
+        let keys = FingerprintKeys::new(key("0000000a", 1), vec![]);
         let (one, other) = (SecretText::new("bc".into()), SecretText::new("c".into()));
         let expires_at = at("2027-11-28T23:59:59Z");
         let first = keys.fingerprint(Subject { uid: "a", secret: &one, expires_at });
@@ -129,11 +130,11 @@ mod tests {
     fn a_fingerprint_under_an_older_key_still_matches() {
         let secret = SecretText::new("s".into());
         let subject = Subject { uid: "u", secret: &secret, expires_at: at("2027-11-28T23:59:59Z") };
-        let old = FingerprintKeys::new(key("a", 1), vec![]).fingerprint(subject);
-        let keys = FingerprintKeys::new(key("b", 2), vec![key("a", 1)]);
+        let old = FingerprintKeys::new(key("0000000a", 1), vec![]).fingerprint(subject);
+        let keys = FingerprintKeys::new(key("0000000b", 2), vec![key("0000000a", 1)]);
         assert!(keys.matches(&old, subject));
-        assert!(!FingerprintKeys::new(key("b", 2), vec![]).matches(&old, subject));
-        for odd in ["", "a", "a:", "a:zz", "a:abc", ":", "a:ü0"] {
+        assert!(!FingerprintKeys::new(key("0000000b", 2), vec![]).matches(&old, subject));
+        for odd in ["", "a", "0000000a", "0000000a:", "0000000a:zz", "0000000a:abc", ":", "0000000a:ü0"] {
             assert!(!keys.matches(odd, subject), "{odd}");
         }
     }

@@ -1,4 +1,5 @@
-//! The operator's own keys, and (once it exists) the encrypted store that lives on them.
+//! The operator's own keys, and the encrypted store that lives on them.
 
+pub mod envelope;
 pub mod fingerprint;
 pub mod keyring;

@@ -1,0 +1,97 @@
+//! The two layers of an envelope: XChaCha20-Poly1305, and what each layer is bound to.
+
+use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::Binding;
+use super::layout::VERSION;
+use crate::store::keyring::{Key, KeyBytes, KeyId};
+
+/// Length of a nonce, in bytes: long enough to be random.
+pub(super) const NONCE_LENGTH: usize = 24;
+
+/// Length of an authentication tag, in bytes.
+pub(super) const TAG_LENGTH: usize = 16;
+
+/// By which the keys that seal differ from all else that may ever be derived from a key of the keyring.
+const KEY_ENCRYPTION_KEY: &[u8] = b"graph-credentials.io/SealedGraphCredential/key-encryption-key";
+
+/// What one layer encrypts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// The data key, under the key-encryption key.
+    DataKey,
+    /// The secret, under the data key.
+    Secret,
+}
+
+/// Something encrypted, as long as what it was made of.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub nonce: [u8; NONCE_LENGTH],
+    pub ciphertext: Vec<u8>,
+    pub tag: [u8; TAG_LENGTH],
+}
+
+/// Derives the key that encrypts data keys. Nothing is returned for a length that does not occur.
+pub(super) fn key_encryption_key(key: &Key) -> Option<KeyBytes> {
+    let mut derived = KeyBytes::zero();
+    Hkdf::<Sha256>::new(None, key.bytes.expose()).expand(KEY_ENCRYPTION_KEY, derived.as_mut()).ok()?;
+    Some(derived)
+}
+
+/// What a layer is bound to: each part after its length in eight bytes (big endian), so that no two bindings
+/// run together.
+pub(super) fn associated_data(layer: Layer, key_id: KeyId, binding: Binding<'_>) -> Vec<u8> {
+    let Binding { namespace, record_id, tenant, client } = binding;
+    let key_id = key_id.to_string();
+    let parts = [
+        layer.label(),
+        &[VERSION],
+        key_id.as_bytes(),
+        namespace.as_bytes(),
+        record_id.as_str().as_bytes(),
+        tenant.as_str().as_bytes(),
+        client.as_str().as_bytes(),
+    ];
+    let lengthened = |part: &[u8]| [&(part.len() as u64).to_be_bytes(), part].concat();
+    parts.into_iter().flat_map(lengthened).collect()
+}
+
+/// Encrypts. Nothing is returned for a length that does not occur.
+pub(super) fn seal(
+    key: &KeyBytes,
+    nonce: [u8; NONCE_LENGTH],
+    plaintext: &[u8],
+    associated_data: &[u8],
+) -> Option<Sealed> {
+    let cipher = XChaCha20Poly1305::new(key.expose().into());
+    let mut buffer = Zeroizing::new(plaintext.to_vec());
+    let tag =
+        cipher.encrypt_inout_detached(&nonce.into(), associated_data, buffer.as_mut_slice().into()).ok()?;
+    Some(Sealed { nonce, ciphertext: std::mem::take(&mut *buffer), tag: tag.into() })
+}
+
+/// Decrypts, or returns nothing where key, ciphertext or associated data are not the very ones.
+pub(super) fn open(key: &KeyBytes, sealed: &Sealed, associated_data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let Sealed { nonce, ciphertext, tag } = sealed;
+    let cipher = XChaCha20Poly1305::new(key.expose().into());
+    let mut buffer = Zeroizing::new(ciphertext.clone());
+    cipher
+        .decrypt_inout_detached(nonce.into(), associated_data, buffer.as_mut_slice().into(), tag.into())
+        .ok()?;
+    Some(buffer)
+}
+
+// === impl Layer ===
+
+impl Layer {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::DataKey => b"graph-credentials.io/SealedGraphCredential/data-key",
+            Self::Secret => b"graph-credentials.io/SealedGraphCredential/secret",
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The bytes of an envelope, and how they are read: every length is checked, and nothing may follow.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
+
+use super::cipher::{NONCE_LENGTH, Sealed, TAG_LENGTH};
+use super::{Envelope, MAX_SECRET_LENGTH};
+use crate::store::keyring::{KEY_LENGTH, KeyId};
+
+/// How every envelope begins.
+const MAGIC: [u8; 3] = *b"SGC";
+
+/// The format that is written, and the only one that is read.
+pub(super) const VERSION: u8 = 1;
+
+/// All but the secret's ciphertext.
+pub(super) const FIXED_LENGTH: usize = MAGIC.len() + 1 + 4 + 2 * (NONCE_LENGTH + TAG_LENGTH) + KEY_LENGTH + 2;
+
+/// Length of the longest envelope in base64.
+const MAX_TEXT_LENGTH: usize = (FIXED_LENGTH + MAX_SECRET_LENGTH).div_ceil(3) * 4;
+
+/// A text that is no envelope.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum MalformedEnvelope {
+    /// It is longer than any envelope.
+    #[error("the envelope is {0} characters long, more than any can be")]
+    TooLong(usize),
+    /// It is not base64, or has padding or bits that it should not have.
+    #[error("the envelope is not base64")]
+    NotBase64,
+    /// It begins in another way.
+    #[error("the envelope does not begin as one does")]
+    NotAnEnvelope,
+    /// It has a format that is not known here.
+    #[error("the envelope has format {0}, and this version of the operator knows format {VERSION} alone")]
+    UnknownVersion(u8),
+    /// It says that its secret is of a length that cannot be.
+    #[error("the envelope says that its secret is {0} bytes long, and 1 to {MAX_SECRET_LENGTH} can be")]
+    SecretLength(usize),
+    /// It ends too early.
+    #[error("the envelope ends after {found} bytes")]
+    Truncated {
+        /// How long it is.
+        found: usize,
+    },
+    /// It goes on after its end.
+    #[error("{0} bytes follow the envelope")]
+    TrailingBytes(usize),
+}
+
+/// What is left to be read.
+struct Reader<'a> {
+    rest: &'a [u8],
+    length: usize,
+}
+
+/// Reads an envelope from base64.
+pub(super) fn decode(text: &str) -> Result<Envelope, MalformedEnvelope> {
+    if text.len() > MAX_TEXT_LENGTH {
+        return Err(MalformedEnvelope::TooLong(text.len()));
+    }
+    parse(&STANDARD.decode(text).map_err(|_| MalformedEnvelope::NotBase64)?)
+}
+
+/// Writes an envelope as base64.
+pub(super) fn encode(envelope: &Envelope) -> String {
+    STANDARD.encode(to_bytes(envelope))
+}
+
+/// Reads an envelope.
+pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, MalformedEnvelope> {
+    let mut reader = Reader { rest: bytes, length: bytes.len() };
+    if reader.array::<3>()? != MAGIC {
+        return Err(MalformedEnvelope::NotAnEnvelope);
+    }
+    let [version] = reader.array()?;
+    if version != VERSION {
+        return Err(MalformedEnvelope::UnknownVersion(version));
+    }
+    let key_id = KeyId::from_bytes(reader.array()?);
+    let data_key = reader.sealed(|_| Ok(KEY_LENGTH))?;
+    let secret = reader.sealed(|reader| {
+        let length = usize::from(u16::from_be_bytes(reader.array()?));
+        let is_possible = (1..=MAX_SECRET_LENGTH).contains(&length);
+        is_possible.then_some(length).ok_or(MalformedEnvelope::SecretLength(length))
+    })?;
+    match reader.rest.len() {
+        0 => Ok(Envelope { key_id, data_key, secret }),
+        trailing => Err(MalformedEnvelope::TrailingBytes(trailing)),
+    }
+}
+
+/// Writes an envelope.
+pub(super) fn to_bytes(envelope: &Envelope) -> Vec<u8> {
+    let Envelope { key_id, data_key, secret } = envelope;
+    // A secret is at most 8192 bytes long; with a length that was cut, the envelope would not open.
+    let length = u16::try_from(secret.ciphertext.len()).unwrap_or(u16::MAX);
+    [
+        &MAGIC[..],
+        &[VERSION],
+        &key_id.to_bytes(),
+        &data_key.nonce,
+        &data_key.ciphertext,
+        &data_key.tag,
+        &secret.nonce,
+        &length.to_be_bytes(),
+        &secret.ciphertext,
+        &secret.tag,
+    ]
+    .concat()
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], MalformedEnvelope> {
+        let (array, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.truncated())?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<Vec<u8>, MalformedEnvelope> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.truncated())?;
+        self.rest = rest;
+        Ok(bytes.to_vec())
+    }
+
+    /// A nonce, as much ciphertext as `length` says, which is asked in between, and a tag.
+    fn sealed(
+        &mut self,
+        length: impl FnOnce(&mut Self) -> Result<usize, MalformedEnvelope>,
+    ) -> Result<Sealed, MalformedEnvelope> {
+        let nonce = self.array()?;
+        let length = length(self)?;
+        Ok(Sealed { nonce, ciphertext: self.bytes(length)?, tag: self.array()? })
+    }
+
+    fn truncated(&self) -> MalformedEnvelope {
+        MalformedEnvelope::Truncated { found: self.length }
+    }
+}

@@ -1,0 +1,218 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::layout::{FIXED_LENGTH, parse, to_bytes};
+use super::*;
+
+/// A record as a binding borrows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Record {
+    pub namespace: String,
+    pub id: RecordId,
+    pub tenant: TenantId,
+    pub client: ClientId,
+}
+
+impl Record {
+    pub fn binding(&self) -> Binding<'_> {
+        let Self { namespace, id, tenant, client } = self;
+        Binding { namespace, record_id: id, tenant, client }
+    }
+}
+
+pub(super) fn guid(bits: u128) -> String {
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+pub(super) fn record() -> Record {
+    Record {
+        namespace: "mail".into(),
+        id: RecordId::from(0x0123_4567_89ab_cdef),
+        tenant: guid(1).parse().unwrap(),
+        client: guid(2).parse().unwrap(),
+    }
+}
+
+pub(super) fn keyring() -> Keyring {
+    Keyring::random(Timestamp::UNIX_EPOCH).unwrap()
+}
+
+pub(super) fn seal(keyring: &Keyring, record: &Record, secret: &str) -> Envelope {
+    Envelope::seal(keyring, record.binding(), &SecretText::new(secret.into())).unwrap()
+}
+
+pub(super) fn opens(keyring: &Keyring, record: &Record, bytes: &[u8]) -> bool {
+    parse(bytes).is_ok_and(|envelope| envelope.open(keyring, record.binding()).is_ok())
+}
+
+#[test]
+fn no_two_envelopes_are_alike() {
+    let keyring = keyring();
+    let (one, other) = (seal(&keyring, &record(), "secret"), seal(&keyring, &record(), "secret"));
+    assert_ne!(one.data_key.nonce, other.data_key.nonce);
+    assert_ne!(one.data_key.ciphertext, other.data_key.ciphertext);
+    assert_ne!(one.secret.nonce, other.secret.nonce);
+    assert_ne!(one.secret.ciphertext, other.secret.ciphertext);
+    assert_ne!(fresh_record_id().unwrap(), fresh_record_id().unwrap());
+}
+
+#[test]
+fn an_envelope_with_any_bit_flipped_does_not_open() {
+    let keyring = keyring();
+    let bytes = to_bytes(&seal(&keyring, &record(), "6gyXA5S20@MN+WRXAJ]I-TO7g1:h2P8"));
+    assert!(opens(&keyring, &record(), &bytes));
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            assert!(!opens(&keyring, &record(), &flipped), "byte {at}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn an_envelope_that_is_shorter_or_longer_is_none() {
+    let bytes = to_bytes(&seal(&keyring(), &record(), "secret"));
+    for found in 0..bytes.len() {
+        assert_eq!(parse(&bytes[..found]), Err(MalformedEnvelope::Truncated { found }));
+    }
+    for trailing in 1..200 {
+        let longer = [&bytes[..], &vec![0; trailing]].concat();
+        assert_eq!(parse(&longer), Err(MalformedEnvelope::TrailingBytes(trailing)));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_envelope_is_named() {
+    let good = to_bytes(&seal(&keyring(), &record(), "secret"));
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = good.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        parse(&changed).unwrap_err()
+    };
+    assert_eq!(with(0, b"sgc"), MalformedEnvelope::NotAnEnvelope);
+    assert_eq!(with(3, &[0]), MalformedEnvelope::UnknownVersion(0));
+    assert_eq!(with(3, &[2]), MalformedEnvelope::UnknownVersion(2));
+    assert_eq!(with(104, &[0, 0]), MalformedEnvelope::SecretLength(0));
+    assert_eq!(with(104, &[0x20, 1]), MalformedEnvelope::SecretLength(MAX_SECRET_LENGTH + 1));
+    assert_eq!(with(104, &[0, 7]), MalformedEnvelope::Truncated { found: good.len() });
+    assert_eq!(with(104, &[0, 5]), MalformedEnvelope::TrailingBytes(1));
+}
+
+#[test]
+fn base64_has_one_spelling() {
+    // Two characters of padding.
+    let envelope = seal(&keyring(), &record(), "fives");
+    let text = envelope.to_base64();
+    assert!(text.ends_with("=="), "{text}");
+    assert_eq!(Envelope::from_base64(&text).as_ref(), Ok(&envelope));
+    let unpadded = text.trim_end_matches('=');
+    let stray_bits = format!("{}{}==", &unpadded[..unpadded.len() - 1], '/');
+    for odd in
+        [unpadded, &stray_bits, &format!("{text}\n"), &format!(" {text}"), "%", &text.replace('U', "-")]
+    {
+        assert_eq!(Envelope::from_base64(odd), Err(MalformedEnvelope::NotBase64), "{odd:?}");
+    }
+    assert_eq!(Envelope::from_base64(""), Err(MalformedEnvelope::Truncated { found: 0 }));
+    let long = "A".repeat(16_384);
+    assert_eq!(Envelope::from_base64(&long), Err(MalformedEnvelope::TooLong(16_384)));
+}
+
+#[test]
+fn secrets_from_one_byte_to_the_longest_are_sealed() {
+    let keyring = keyring();
+    let sealed =
+        |length: usize| Envelope::seal(&keyring, record().binding(), &SecretText::new("s".repeat(length)));
+    assert!(matches!(sealed(0), Err(SealError::Empty)));
+    assert!(matches!(sealed(MAX_SECRET_LENGTH + 1), Err(SealError::TooLong(8193))));
+    for length in [1, MAX_SECRET_LENGTH] {
+        let envelope = sealed(length).unwrap();
+        assert_eq!(to_bytes(&envelope).len(), FIXED_LENGTH + length);
+        let text = envelope.to_base64();
+        assert!(text.len() <= 16_384, "it fits into spec.envelope");
+        let opened = Envelope::from_base64(&text).unwrap().open(&keyring, record().binding()).unwrap();
+        assert_eq!(opened.expose(), "s".repeat(length));
+    }
+}
+
+#[test]
+fn an_envelope_is_sealed_anew_under_the_primary_key() {
+    let mut keyring = keyring();
+    let envelope = seal(&keyring, &record(), "secret");
+    let before = keyring.clone();
+    let added = keyring.add(Timestamp::UNIX_EPOCH).unwrap();
+    assert!(envelope.reseal(&keyring, record().binding()).unwrap().is_none(), "it is not primary yet");
+    keyring.promote(added).unwrap();
+    let anew = envelope.reseal(&keyring, record().binding()).unwrap().unwrap();
+    assert_eq!(anew.key_id(), added);
+    assert_ne!(anew.secret.ciphertext, envelope.secret.ciphertext);
+    for envelope in [&envelope, &anew] {
+        assert_eq!(envelope.open(&keyring, record().binding()).unwrap().expose(), "secret");
+    }
+    assert_eq!(anew.open(&before, record().binding()), Err(OpenError::UnknownKey(added)));
+    let moved = Record { namespace: "other".into(), ..record() };
+    let refused = envelope.reseal(&keyring, moved.binding());
+    assert!(matches!(refused, Err(ResealError::Open(OpenError::DataKey(_)))));
+}
+
+#[test]
+fn an_envelope_opens_under_its_own_key_alone() {
+    let mut keyring = keyring();
+    let added = keyring.add(Timestamp::UNIX_EPOCH).unwrap();
+    let mut envelope = seal(&keyring, &record(), "secret");
+    envelope.key_id = added;
+    assert_eq!(envelope.open(&keyring, record().binding()), Err(OpenError::DataKey(added)));
+    // The same id in a keyring of other bytes.
+    let mut json: serde_json::Value = serde_json::from_slice(keyring.to_json().unwrap().expose()).unwrap();
+    for key in json["keys"].as_array_mut().unwrap() {
+        key["bytes"] = STANDARD.encode([7; 32]).into();
+    }
+    let other = Keyring::from_json(json.to_string().as_bytes()).unwrap();
+    let envelope = seal(&keyring, &record(), "secret");
+    assert_eq!(envelope.open(&other, record().binding()), Err(OpenError::DataKey(keyring.primary())));
+}
+
+#[test]
+fn the_layers_of_two_envelopes_cannot_be_mixed() {
+    let keyring = keyring();
+    let (mut one, other) = (seal(&keyring, &record(), "one"), seal(&keyring, &record(), "two"));
+    one.secret = other.secret;
+    assert_eq!(one.open(&keyring, record().binding()), Err(OpenError::Secret));
+}
+
+#[test]
+fn what_is_not_text_is_told() {
+    let (keyring, record, material) = (keyring(), record(), Material::random().unwrap());
+    let mut envelope = seal(&keyring, &record, "secret");
+    let data = |layer| cipher::associated_data(layer, keyring.primary(), record.binding());
+    let kek = cipher::key_encryption_key(keyring.sealing_key()).unwrap();
+    let data_key = material.data_key.expose();
+    envelope.data_key = cipher::seal(&kek, material.data_key_nonce, data_key, &data(Layer::DataKey)).unwrap();
+    envelope.secret =
+        cipher::seal(&material.data_key, material.secret_nonce, &[0xff], &data(Layer::Secret)).unwrap();
+    assert_eq!(envelope.open(&keyring, record.binding()), Err(OpenError::NotText));
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let (keyring, record) = (keyring(), record());
+    let envelope = seal(&keyring, &record, "canary");
+    let data_key = KeyBytes::copy_of(b"canary-canary-canary-canary-0123").unwrap();
+    let moved = Record { namespace: "other".into(), ..record.clone() };
+    let refused = envelope.open(&keyring, moved.binding()).unwrap_err();
+    let too_long = SecretText::new("canary".repeat(2000));
+    let unsealed = Envelope::seal(&keyring, record.binding(), &too_long).unwrap_err();
+    let malformed = Envelope::from_base64("canary").unwrap_err();
+    let opened = envelope.open(&keyring, record.binding()).unwrap();
+    let shown = format!(
+        "{envelope:?} {:?} {:?} {refused:?} {refused} {unsealed:?} {unsealed} {malformed:?} {malformed} {opened:?}",
+        record.binding(),
+        data_key,
+    );
+    let bytes = format!("{:?}", b"canary");
+    assert!(!shown.contains("canary") && !shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
+    let shown_envelope = format!("Envelope {{ key_id: KeyId({}), .. }}", keyring.primary());
+    assert!(shown.starts_with(&shown_envelope), "{shown}");
+}

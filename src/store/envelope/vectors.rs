@@ -1,0 +1,149 @@
+//! The vectors of `tests/vectors/envelope.json`, both ways; `make vectors` holds them against another implementation.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::layout::{parse, to_bytes};
+use super::*;
+
+#[derive(Deserialize)]
+struct Vectors {
+    vectors: Vec<Vector>,
+    refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    key_id: String,
+    key: Hex,
+    namespace: String,
+    record_id: RecordId,
+    tenant_id: TenantId,
+    client_id: ClientId,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Vector {
+    name: String,
+    #[serde(flatten)]
+    context: Context,
+    secret: String,
+    data_key: Hex,
+    data_key_nonce: Hex,
+    secret_nonce: Hex,
+    key_encryption_key: Hex,
+    data_key_associated_data: Hex,
+    secret_associated_data: Hex,
+    envelope: Hex,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    name: String,
+    #[serde(flatten)]
+    context: Context,
+    envelope: Hex,
+    error: String,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Hex(Vec<u8>);
+
+impl TryFrom<String> for Hex {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = |at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digits).collect();
+        bytes.map(Self).ok_or_else(|| format!("{text} is not hexadecimal"))
+    }
+}
+
+impl Context {
+    /// A keyring with that one key of the store.
+    fn keyring(&self) -> Keyring {
+        let base64 = KeyBytes::copy_of(&self.key.0).unwrap().to_base64();
+        let key = json!({"id": self.key_id, "created": "2026-01-01T00:00:00Z", "bytes": base64.expose()});
+        let json = json!({"primary": self.key_id, "keys": [key], "fingerprintKeys": [key]});
+        Keyring::from_json(json.to_string().as_bytes()).unwrap()
+    }
+
+    fn binding(&self) -> Binding<'_> {
+        Binding {
+            namespace: &self.namespace,
+            record_id: &self.record_id,
+            tenant: &self.tenant_id,
+            client: &self.client_id,
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn vectors() -> Vectors {
+    let text = fs::read_to_string(root().join("tests/vectors/envelope.json")).unwrap();
+    let vectors: Vectors = serde_json::from_str(&text).unwrap();
+    assert!(!vectors.vectors.is_empty() && !vectors.refused.is_empty());
+    vectors
+}
+
+#[test]
+fn every_vector_is_sealed_and_opened() {
+    for vector in vectors().vectors {
+        let (name, keyring, binding) = (&vector.name, vector.context.keyring(), vector.context.binding());
+        let key = keyring.sealing_key();
+        let kek = cipher::key_encryption_key(key).unwrap();
+        assert_eq!(kek.expose(), &*vector.key_encryption_key.0, "{name}");
+        for (layer, expected) in [
+            (Layer::DataKey, &vector.data_key_associated_data),
+            (Layer::Secret, &vector.secret_associated_data),
+        ] {
+            assert_eq!(cipher::associated_data(layer, key.id, binding), expected.0, "{name}: {layer:?}");
+        }
+        let material = Material {
+            data_key: KeyBytes::copy_of(&vector.data_key.0).unwrap(),
+            data_key_nonce: vector.data_key_nonce.0.try_into().unwrap(),
+            secret_nonce: vector.secret_nonce.0.try_into().unwrap(),
+        };
+        let secret = SecretText::new(vector.secret);
+        let sealed = Envelope::seal_with(key, &material, binding, &secret).unwrap();
+        assert_eq!(to_bytes(&sealed), vector.envelope.0, "{name}");
+        let opened = parse(&vector.envelope.0).unwrap().open(&keyring, binding).unwrap();
+        assert_eq!(opened.expose(), secret.expose(), "{name}");
+    }
+}
+
+#[test]
+fn every_refusal_has_its_reason() {
+    for refused in vectors().refused {
+        let error = match parse(&refused.envelope.0) {
+            Err(malformed) => format!("{malformed:?}"),
+            Ok(envelope) => match envelope.open(&refused.context.keyring(), refused.context.binding()) {
+                Err(error) => format!("{error:?}"),
+                Ok(_) => "none".to_owned(),
+            },
+        };
+        let variant = error.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+        assert_eq!(variant, refused.error, "{}: {error}", refused.name);
+    }
+}
+
+#[test]
+fn the_page_on_the_format_shows_every_vector() {
+    let page = fs::read_to_string(root().join("docs/envelope.md")).unwrap();
+    let page: String = page.split_whitespace().collect();
+    for vector in vectors().vectors {
+        let digits: Vec<String> = vector.envelope.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = digits.concat();
+        assert!(page.contains(&hex), "{}: {hex}", vector.name);
+        assert!(page.contains(&vector.name.split_whitespace().collect::<String>()), "{}", vector.name);
+    }
+}

@@ -1,0 +1,167 @@
+//! One key of the keyring: 32 random bytes under an id of 32 random bits. No key shows its bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::secret::SecretText;
+
+/// Length of every key, in bytes.
+pub const KEY_LENGTH: usize = 32;
+
+/// The id of a key, written as 8 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(u32);
+
+/// A text that is not the id of a key.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the id of a key is 8 lower-case hexadecimal digits")]
+pub struct NotAKeyId;
+
+/// The bytes of a key: on the heap, so that moving it leaves no copy, and wiped on drop.
+#[derive(Clone)]
+pub(in crate::store) struct KeyBytes(Box<Zeroizing<[u8; KEY_LENGTH]>>);
+
+/// A key with its id.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Key {
+    pub id: KeyId,
+    pub created: Timestamp,
+    pub bytes: KeyBytes,
+}
+
+// === impl KeyId ===
+
+impl KeyId {
+    /// The id as it stands in an envelope.
+    pub(in crate::store) fn to_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
+    /// The id that stands in an envelope.
+    pub(in crate::store) fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(u32::from_be_bytes(bytes))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
+        // An id has one spelling, and `from_str_radix` would take a sign and capitals.
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 8 || !text.bytes().all(is_digit) {
+            return Err(NotAKeyId);
+        }
+        u32::from_str_radix(text, 16).map(Self).map_err(|_| NotAKeyId)
+    }
+}
+
+// === impl KeyBytes ===
+
+impl KeyBytes {
+    /// Fresh random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = Self::zero();
+        getrandom::fill(bytes.as_mut())?;
+        Ok(bytes)
+    }
+
+    /// All zero, to be filled.
+    pub fn zero() -> Self {
+        Self(Box::new(Zeroizing::new([0; KEY_LENGTH])))
+    }
+
+    /// A copy of the bytes, or nothing where they are not as many as a key has.
+    pub fn copy_of(bytes: &[u8]) -> Option<Self> {
+        let mut copy = Self::zero();
+        (bytes.len() == KEY_LENGTH).then(|| {
+            copy.as_mut().copy_from_slice(bytes);
+            copy
+        })
+    }
+
+    /// From base64, or nothing where that is none or not as long as a key.
+    pub fn from_base64(text: &SecretText) -> Option<Self> {
+        // The decoder's own error would show the offending byte.
+        let bytes = STANDARD.decode(text.expose()).ok().map(Zeroizing::new)?;
+        Self::copy_of(&bytes)
+    }
+
+    /// The bytes in base64.
+    pub fn to_base64(&self) -> SecretText {
+        SecretText::new(STANDARD.encode(self.expose()))
+    }
+
+    /// The bytes themselves, for the one place that computes with them.
+    pub fn expose(&self) -> &[u8; KEY_LENGTH] {
+        &self.0
+    }
+
+    /// The bytes, to be filled.
+    pub fn as_mut(&mut self) -> &mut [u8; KEY_LENGTH] {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// A fresh random key under a fresh random id.
+    pub fn random(created: Timestamp) -> Result<Self, getrandom::Error> {
+        let mut id = [0; 4];
+        getrandom::fill(&mut id)?;
+        Ok(Self { id: KeyId::from_bytes(id), created, bytes: KeyBytes::random()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        for text in ["00000000", "0a1b2c3d", "ffffffff"] {
+            assert_eq!(text.parse::<KeyId>().unwrap().to_string(), text);
+        }
+        for text in
+            ["", "a", "0A1B2C3D", "0a1b2c3", "0a1b2c3d4", "+a1b2c3d", "0a1b2c3g", "0a1b2cü", " 0a1b2c3"]
+        {
+            assert_eq!(text.parse::<KeyId>(), Err(NotAKeyId), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_in_base64() {
+        let key = KeyBytes::random().unwrap();
+        assert!(KeyBytes::from_base64(&key.to_base64()).unwrap().expose() == key.expose());
+        for length in [0, 31, 33] {
+            let text = SecretText::new(STANDARD.encode(vec![7; length]));
+            assert!(KeyBytes::from_base64(&text).is_none(), "{length}");
+        }
+        assert!(KeyBytes::from_base64(&SecretText::new("?".repeat(44))).is_none());
+    }
+}

@@ -1,0 +1,202 @@
+//! The keyring's written form, in its Secret and for export and import alike: JSON, read strictly.
+//!
+//! ```json
+//! {
+//!   "primary": "0a1b2c3d",
+//!   "keys": [{"id": "0a1b2c3d", "created": "2026-01-02T03:04:05Z", "bytes": "<32 bytes in base64>"}],
+//!   "fingerprintKeys": [{"id": "4e5f6071", "created": "2026-01-02T03:04:05Z", "bytes": "<32 bytes in base64>"}]
+//! }
+//! ```
+//!
+//! Both lists have the newest key first. A key of the store that is on its way out has `retiredAt` beside `created`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::key::{Key, KeyBytes, KeyId};
+use super::{Keyring, SpareKey};
+use crate::secret::{SecretBytes, SecretText};
+use crate::store::fingerprint::FingerprintKeys;
+
+/// A text that is no keyring. No part of the text is ever shown.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum KeyringFormatError {
+    /// It is not JSON.
+    #[error("it is not JSON at line {line}, column {column}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// It is JSON of another shape.
+    #[error("a field is missing, unknown or not of its type at line {line}, column {column}")]
+    Shape {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// A list has no key.
+    #[error("{0} is empty")]
+    Empty(KeyList),
+    /// An id is none.
+    #[error("{list}[{index}].id is not 8 lower-case hexadecimal digits")]
+    Id {
+        /// Where it stands.
+        list: KeyList,
+        /// At which place, from 0.
+        index: usize,
+    },
+    /// The bytes of a key are none.
+    #[error("{list}[{index}].bytes is not 32 bytes in base64")]
+    Bytes {
+        /// Where they stand.
+        list: KeyList,
+        /// At which place, from 0.
+        index: usize,
+    },
+    /// Two keys of one list have one id.
+    #[error("{list}[{index}].id is that of a key before it")]
+    Duplicate {
+        /// Where they stand.
+        list: KeyList,
+        /// The place of the second one, from 0.
+        index: usize,
+    },
+    /// A key is retired that cannot be.
+    #[error(
+        "{list}[{index}].retiredAt is set, and neither the primary key nor one of fingerprints can be retired"
+    )]
+    Retired {
+        /// Where it stands.
+        list: KeyList,
+        /// At which place, from 0.
+        index: usize,
+    },
+    /// The primary key is not there.
+    #[error("primary is not the id of one of keys")]
+    Primary,
+}
+
+/// One of the two lists of a keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyList {
+    /// The keys of the store.
+    Keys,
+    /// The keys of fingerprints.
+    FingerprintKeys,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Stored {
+    primary: String,
+    keys: Vec<StoredKey>,
+    fingerprint_keys: Vec<StoredKey>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredKey {
+    id: String,
+    created: Timestamp,
+    #[serde(serialize_with = "expose")]
+    bytes: SecretText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retired_at: Option<Timestamp>,
+}
+
+/// Reads a keyring.
+pub(super) fn read(json: &[u8]) -> Result<Keyring, KeyringFormatError> {
+    let stored: Stored = serde_json::from_slice(json).map_err(|error| describe(&error))?;
+    let primary = stored.primary.parse::<KeyId>().map_err(|_| KeyringFormatError::Primary)?;
+    let fingerprint_keys = fingerprint_keys(&stored.fingerprint_keys)?;
+    let mut spares = keys(KeyList::Keys, &stored.keys)?;
+    let index = spares.iter().position(|spare| spare.key.id == primary).ok_or(KeyringFormatError::Primary)?;
+    let primary = spares.remove(index);
+    if primary.retired_at.is_some() {
+        return Err(KeyringFormatError::Retired { list: KeyList::Keys, index });
+    }
+    Ok(Keyring { primary: primary.key, spares, fingerprint_keys })
+}
+
+/// Writes a keyring.
+pub(super) fn write(keyring: &Keyring) -> Result<SecretBytes, serde_json::Error> {
+    let mut keys: Vec<StoredKey> = std::iter::once(stored(&keyring.primary, None))
+        .chain(keyring.spares.iter().map(|spare| stored(&spare.key, spare.retired_at)))
+        .collect();
+    // Stable: of two that were made in the same second the primary comes first.
+    keys.sort_by_key(|key| std::cmp::Reverse(key.created));
+    let fingerprint_keys: Vec<StoredKey> =
+        keyring.fingerprint_keys.newest_first().map(|key| stored(key, None)).collect();
+    // Large enough never to grow: growing would leave a copy behind.
+    let size = 256 + 256 * (keys.len() + fingerprint_keys.len());
+    let mut json = Zeroizing::new(Vec::with_capacity(size));
+    let stored = Stored { primary: keyring.primary.id.to_string(), keys, fingerprint_keys };
+    serde_json::to_writer(&mut *json, &stored)?;
+    Ok(SecretBytes::new(std::mem::take(&mut *json)))
+}
+
+fn fingerprint_keys(stored: &[StoredKey]) -> Result<FingerprintKeys, KeyringFormatError> {
+    let list = KeyList::FingerprintKeys;
+    let keys = keys(list, stored)?;
+    if let Some(index) = keys.iter().position(|spare| spare.retired_at.is_some()) {
+        return Err(KeyringFormatError::Retired { list, index });
+    }
+    let mut keys = keys.into_iter().map(|spare| spare.key);
+    let newest = keys.next().ok_or(KeyringFormatError::Empty(list))?;
+    Ok(FingerprintKeys::new(newest, keys.collect()))
+}
+
+/// The keys of one list, of which there is at least one and no two have the same id.
+fn keys(list: KeyList, stored: &[StoredKey]) -> Result<Vec<SpareKey>, KeyringFormatError> {
+    if stored.is_empty() {
+        return Err(KeyringFormatError::Empty(list));
+    }
+    let mut seen = BTreeSet::new();
+    let read = |(index, stored): (usize, &StoredKey)| {
+        let id: KeyId = stored.id.parse().map_err(|_| KeyringFormatError::Id { list, index })?;
+        let bytes = KeyBytes::from_base64(&stored.bytes).ok_or(KeyringFormatError::Bytes { list, index })?;
+        if !seen.insert(id) {
+            return Err(KeyringFormatError::Duplicate { list, index });
+        }
+        let key = Key { id, created: stored.created, bytes };
+        Ok(SpareKey { key, retired_at: stored.retired_at })
+    };
+    stored.iter().enumerate().map(read).collect()
+}
+
+fn stored(key: &Key, retired_at: Option<Timestamp>) -> StoredKey {
+    StoredKey { id: key.id.to_string(), created: key.created, bytes: key.bytes.to_base64(), retired_at }
+}
+
+/// Where the JSON is wrong; serde's own text could show a part of it.
+fn describe(error: &serde_json::Error) -> KeyringFormatError {
+    let (line, column) = (error.line(), error.column());
+    if error.is_data() {
+        KeyringFormatError::Shape { line, column }
+    } else {
+        KeyringFormatError::Syntax { line, column }
+    }
+}
+
+fn expose<S: Serializer>(text: &SecretText, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.expose())
+}
+
+// === impl KeyList ===
+
+impl fmt::Display for KeyList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keys => "keys",
+            Self::FingerprintKeys => "fingerprintKeys",
+        })
+    }
+}
