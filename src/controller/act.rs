@@ -14,6 +14,7 @@ use kube::Resource;
 use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
+use super::index::Named;
 use super::observe::Gathered;
 use super::observed::{Freshness, Listed, Observed, Probe, Proof, Target};
 use super::report::Note;
@@ -180,6 +181,16 @@ async fn is_told_apart(
     context.calls.account(&name.namespace, &name.name);
     context.calls.account(&other.namespace, &other.name);
     Err(Failure { operation: Operation::List, kind: FailureKind::Foreign, retry_after: None, id: None })
+}
+
+/// Whether the object is, as far as has been heard, still as this pass has read it: not gone, not deleted, with
+/// the same spec. It may have waited for its turn since.
+fn is_as_read(context: &Context, observed: &Observed) -> bool {
+    let own = Named::of(&observed.object);
+    let Some(heard) = context.scopes.credential(&own.namespace, &own.name) else { return false };
+    let (heard, read) = (heard.meta(), observed.object.meta());
+    // The pass may know more than has been heard.
+    heard.uid == read.uid && heard.generation <= read.generation
 }
 
 /// The failure in the common vocabulary; the account hears of a refused key.

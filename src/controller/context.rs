@@ -93,10 +93,15 @@ impl Context {
         self.call_accounts(self.holdings.bury(uid));
     }
 
-    /// Wakes accounts of which the counts have changed, each once for all that changes within a moment.
+    /// Wakes accounts of which the counts have changed, each once for all that changes within a moment; at once
+    /// where that may decide whether it needs its finalizer.
     pub fn call_accounts(&self, accounts: Vec<AccountName>) {
         for account in accounts {
-            self.calls.account_soon(account, self.rules.timing.count_pace);
+            if self.holdings.are_few_to_be_removed_at(&account) {
+                self.calls.account(&account.namespace, &account.name);
+            } else {
+                self.calls.account_soon(account, self.rules.timing.count_pace);
+            }
         }
     }
 

@@ -145,11 +145,21 @@ impl Holdings {
 
     /// Whether any object has something at the account that is removed together with it.
     pub fn are_to_be_removed_at(&self, account: &AccountName) -> bool {
+        self.removers_at(account, 1) == 1
+    }
+
+    /// Whether at most one object has.
+    pub fn are_few_to_be_removed_at(&self, account: &AccountName) -> bool {
+        self.removers_at(account, 2) < 2
+    }
+
+    fn removers_at(&self, account: &AccountName, at_most: usize) -> usize {
         let all = &self.lock().by_uid;
-        all.values().filter(|holder| holder.removes).any(|holder| {
+        let has_any = |holder: &&Holder| {
             let is_there = holder.holdings.iter().any(|it| it.place.account == *account);
             is_there || holder.pending.as_ref().is_some_and(|it| it.account == *account)
-        })
+        };
+        all.values().filter(|holder| holder.removes).filter(has_any).take(at_most).count()
     }
 
     /// The ids held at an account: those registered, and those that are still to be removed as well.

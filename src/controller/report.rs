@@ -136,12 +136,12 @@ fn plan_next_attempt(
     now: Timestamp,
 ) {
     match rest.retry {
-        // Nothing was tried: what was counted stays counted. A delay is over once something asked for a turn.
-        Retry::WhenGranted => {
+        // Nothing was tried: what was counted stays counted. A delay is over once something asked for a turn, and
+        // what has to settle is looked at as soon as it has, whatever was planned before.
+        Retry::WhenGranted | Retry::Settle(_) => {
             status.next_attempt_at = None;
             return;
         }
-        Retry::Settle(_) => return,
         _ => {}
     }
     let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);

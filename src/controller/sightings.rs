@@ -25,7 +25,8 @@ pub struct Sightings {
 #[derive(Debug)]
 struct Sighting {
     mark: String,
-    at: Instant,
+    /// Nothing for one that has settled.
+    at: Option<Instant>,
 }
 
 // === impl Sightings ===
@@ -40,18 +41,23 @@ impl Sightings {
             first.remove(&key);
             return Duration::ZERO;
         };
-        let now = Instant::now();
+        let now = Some(Instant::now());
         let seen = first.entry(key).or_insert_with(|| Sighting { mark: mark.to_owned(), at: now });
         if seen.mark != mark {
             *seen = Sighting { mark: mark.to_owned(), at: now };
         }
-        settle.saturating_sub(seen.at.elapsed())
+        seen.at.map_or(Duration::ZERO, |at| settle.saturating_sub(at.elapsed()))
     }
 
     /// A request of that mark is being sent, or has ended just now.
     pub fn begin(&self, uid: &str, kind: Kind, mark: &str) {
-        let sighting = Sighting { mark: mark.to_owned(), at: Instant::now() };
+        let sighting = Sighting { mark: mark.to_owned(), at: Some(Instant::now()) };
         self.lock().insert((uid.to_owned(), kind), sighting);
+    }
+
+    /// A request of that mark was not processed; what was sent before it with the same mark had settled.
+    pub fn end(&self, uid: &str, kind: Kind, mark: &str) {
+        self.lock().insert((uid.to_owned(), kind), Sighting { mark: mark.to_owned(), at: None });
     }
 
     /// Forgets an object that is gone.

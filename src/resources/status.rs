@@ -129,8 +129,8 @@ pub struct Registration {
     /// The mark that its name carried while it was created; absent when adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// When a change was sent whose answer was lost, or is not there yet: it may still take effect, over what
-    /// is sent later. Absent otherwise.
+    /// When a change was about to be sent of which no answer is known: it may still take effect, over what is
+    /// sent later. Absent once it has settled, or was answered.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
     #[schemars(schema_with = "date_time::optional_schema")]
     pub change_sent_at: Option<Time>,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::books::{take_claim, with_registration};
-use super::{Step, entries_for, is_told_apart, note_failure, tell};
+use super::{Step, entries_for, is_as_read, is_told_apart, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
@@ -47,12 +47,16 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     let Some(turn) = last_look(context, gathered, &account).await else {
         return give_up_intent(context, &mut gathered.observed, earlier).await;
     };
+    if !is_as_read(context, &gathered.observed) {
+        drop(turn);
+        let given_up = give_up_intent(context, &mut gathered.observed, earlier).await?;
+        return Ok(if given_up == Step::Done { Step::Again } else { given_up });
+    }
     let name = format!("{} {}", gathered.observed.object.remote_name(), mark(&token));
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
     context.sightings.begin(&uid, Kind::Create, &token);
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
-    context.sightings.begin(&uid, Kind::Create, &token);
     match posted {
         Ok(id) => {
             let step = record(context, &mut gathered.observed, id, name, token).await?;
@@ -64,9 +68,11 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
             if error.certainty() == Certainty::Unknown {
+                context.sightings.begin(&uid, Kind::Create, &token);
                 return Ok(Step::Done);
             }
-            give_up_intent(context, &mut gathered.observed, None).await
+            context.sightings.end(&uid, Kind::Create, &token);
+            give_up_intent(context, &mut gathered.observed, earlier).await
         }
     }
 }

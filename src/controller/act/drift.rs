@@ -47,7 +47,8 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Rename, &error);
             if error.certainty() == Certainty::Unknown {
-                return note_lost_rename(context, &mut gathered.observed, registration).await;
+                let name = registration.name.clone();
+                return note_lost_rename(context, &mut gathered.observed, registration, name).await;
             }
         }
     }

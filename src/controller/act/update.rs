@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::drift::note_vanishing;
-use super::{Shown, Step, look_at, note_failure, tell};
+use super::{Shown, Step, is_as_read, look_at, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::{Gathered, change_mark};
@@ -14,7 +14,7 @@ use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::Registration;
 use crate::resources::conditions::whole_second;
-use crate::woodpecker::{ApiError, Certainty, RemoteAccount, SecretUpdate, Turn};
+use crate::woodpecker::{ApiError, Certainty, SecretUpdate};
 
 /// Replaces secret and expiry. Until the answer is there it is unknown which secret the credential has, and
 /// the status says so before the request is sent: a crash, or a Secret that is put back, must not pass for
@@ -32,6 +32,9 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
             return Ok(Step::Done);
         }
     }
+    if gathered.secret.is_none() {
+        return Ok(Step::Done);
+    }
     // As with a create, the intent is written between grant and turn.
     if let Err(error) = gathered.ask(&account) {
         note_failure(context, &mut gathered.observed, Operation::Update, &error);
@@ -48,16 +51,23 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
         return Ok(Step::ObjectGone);
     }
     let sent = match gathered.turn_to_finish(&account).await {
-        Ok(turn) => send(gathered, &account, &turn, id, expires_at).await,
-        Err(error) => Err(error),
+        Ok(_) if !is_as_read(context, &gathered.observed) => None,
+        Ok(turn) => {
+            let Some(secret) = &gathered.secret else { return Ok(Step::Done) };
+            Some(account.update(&turn, id, SecretUpdate { secret, expires_at }).await)
+        }
+        Err(error) => Some(Err(error)),
     };
     let observed = &mut gathered.observed;
+    let Some(sent) = sent else {
+        // Another pass is called by the change.
+        let given_up = give_up(context, observed, before).await?;
+        return Ok(if given_up == Step::Done { Step::Again } else { given_up });
+    };
     if let Err(error) = sent {
         match error.certainty() {
             Certainty::NotProcessed => {
-                let mut fact = observed.status.clone();
-                fact.registration = Some(before);
-                if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
+                if give_up(context, observed, before).await? == Step::ObjectGone {
                     return Ok(Step::ObjectGone);
                 }
             }
@@ -89,15 +99,19 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     Ok(Step::Done)
 }
 
-async fn send(
-    gathered: &Gathered,
-    account: &RemoteAccount,
-    turn: &Turn,
-    id: i64,
-    expires_at: Timestamp,
-) -> Result<(), ApiError> {
-    let Some(secret) = &gathered.secret else { return Err(ApiError::NotFound) };
-    account.update(turn, id, SecretUpdate { secret, expires_at }).await
+/// Nothing has changed: what was registered before is so again. An earlier change has settled, or this one would
+/// not have begun.
+async fn give_up(
+    context: &Context,
+    observed: &mut Observed,
+    before: Registration,
+) -> Result<Step, PassError> {
+    let mut fact = observed.status.clone();
+    fact.registration = Some(Registration { change_sent_at: None, ..before });
+    match status::write_fact(context, observed, fact).await? {
+        Written::Yes => Ok(Step::Done),
+        Written::ObjectGone => Ok(Step::ObjectGone),
+    }
 }
 
 /// A registration to which a change is being sent.
@@ -140,20 +154,24 @@ pub(super) async fn rename(context: &Context, gathered: &mut Gathered) -> Result
         Err(error) => {
             note_failure(context, observed, Operation::Rename, &error);
             if error.certainty() == Certainty::Unknown {
-                return note_lost_rename(context, observed, registration).await;
+                // Whatever name it has then, it is not the right one for sure.
+                return note_lost_rename(context, observed, registration, String::new()).await;
             }
+            registration.change_sent_at = None;
+            observed.status.registration = Some(registration);
         }
     }
     Ok(Step::Done)
 }
 
-/// Writes down that the answer to a rename was lost: whatever name it has then, it is not the right one for sure.
+/// Writes down that the answer to a rename was lost, and what is known of the name then.
 pub(super) async fn note_lost_rename(
     context: &Context,
     observed: &mut Observed,
     registration: Registration,
+    name: String,
 ) -> Result<Step, PassError> {
-    let changing = Registration { name: String::new(), ..changing(&registration) };
+    let changing = Registration { name, ..changing(&registration) };
     begin_to_settle(context, observed, &changing);
     let mut fact = observed.status.clone();
     fact.registration = Some(changing);

@@ -20,16 +20,18 @@ pub(super) fn after_failure(
     let backoff = Retry::Backoff(failure.retry_after);
     match &failure.kind {
         FailureKind::Queued(_) => failed(Retry::WhenGranted),
-        FailureKind::Throttled | FailureKind::Unavailable | FailureKind::Unauthorized => failed(backoff),
+        FailureKind::Throttled
+        | FailureKind::Unavailable
+        | FailureKind::Unauthorized
+        | FailureKind::ObjectsUnknown => failed(backoff),
         FailureKind::OutcomeUnknown => failed(Retry::Backoff(Some(rules.timing.create_settle))),
         FailureKind::SecretRefused if is_within_window(observed, rules, now) => {
             failed(Retry::Propagation(failure.retry_after))
         }
         FailureKind::Refused { .. } if failure.operation == Operation::List => failed(backoff),
-        FailureKind::ObjectsUnknown => failed(Retry::Look(rules.timing.in_use_retry)),
-        // A key that opens the right account calls the object.
-        FailureKind::Foreign => failed(Retry::Look(rules.timing.listing_interval)),
-        FailureKind::SecretRefused | FailureKind::Refused { .. } | FailureKind::NoName => {
+        // A key that opens the right account calls the object, and so does a listing that shows it again.
+        FailureKind::Foreign | FailureKind::NoName => failed(Retry::Look(rules.timing.listing_interval)),
+        FailureKind::SecretRefused | FailureKind::Refused { .. } => {
             failed(Retry::Stalled(rules.timing.stalled_probe))
         }
     }

@@ -91,6 +91,19 @@ fn waiting_for_the_next_attempt_changes_nothing() {
 }
 
 #[test]
+fn what_has_to_settle_is_looked_at_as_soon_as_it_has_whatever_was_planned_before() {
+    let mut observed = rotated(&json!({}));
+    observed.learnt.proof = Some(issued());
+    observed.change_settles_in = Duration::from_secs(90);
+    observed.status.next_attempt_at = Some(Time(now() + Duration::from_hours(24)));
+    observed.status.consecutive_failures = Some(2);
+    let report = concluded(&observed, now());
+    assert_eq!(says(&report, ConditionType::Registered), (ConditionStatus::Unknown, "OutcomeUnknown"));
+    assert_eq!(report.again_in, Duration::from_secs(90));
+    assert_eq!((report.status.next_attempt_at, report.status.consecutive_failures), (None, Some(2)));
+}
+
+#[test]
 fn failures_in_a_row_are_counted_and_a_new_secret_starts_anew() {
     let mut observed = seen(rotated(&json!({})), Duration::from_secs(30), Reason::AwaitingPropagation);
     observed.status.consecutive_failures = Some(3);
