@@ -7,8 +7,8 @@
 //! one until the vendor is seen to honour the id, for it does not say that these endpoints do.
 
 mod queue;
+mod state;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,17 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::queue::{Class, Owner, OwnerKind, Ticket};
 use self::queue::{Queue, Waiting};
+use self::state::{FAILURES, LAPSES, Pause, Reservation, State};
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
-
-/// Grants that are out at a time: one request under way, one in preparation.
-const GRANTS: usize = 2;
-
-/// How often an owner may not come for its turn before it loses its place.
-const LAPSES: u32 = 3;
-
-/// Failures in a row after which a lane rests.
-const FAILURES: u32 = 5;
 
 /// Why there is no grant now. The owner is called when there is one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -86,33 +78,6 @@ struct Shared {
     rules: Rules,
     turn: Arc<AsyncMutex<()>>,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    queue: Queue,
-    /// Grants that are out, reserved ones included.
-    out: usize,
-    /// Grants that wait for their owners, who have been called.
-    reserved: HashMap<Owner, Reservation>,
-    reservations: u64,
-    rest: Option<Pause>,
-    failures: u32,
-    throttles: u32,
-    /// What the metrics have been told to wait, by class.
-    told: [i64; Class::ALL.len()],
-}
-
-struct Reservation {
-    number: u64,
-    place: Waiting,
-    at: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Pause {
-    until: Instant,
-    why: LaneClosed,
 }
 
 /// The right to send requests, one after the other; it is given back when this goes.
@@ -330,40 +295,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.tell(&self.rules.metrics, |_, _| 0);
-    }
-}
-
-// === impl State ===
-
-impl State {
-    /// After failures in a row one request at a time finds out whether Woodpecker is back.
-    fn capacity(&self) -> usize {
-        if self.failures >= FAILURES { 1 } else { GRANTS }
-    }
-
-    /// Takes the grant that has been kept for somebody who does not come, who goes back to its place.
-    fn take_from_a_latecomer(&mut self, now: Instant, claim: Duration) {
-        let is_late = |reserved: &Reservation| now - reserved.at > claim / 20;
-        let late =
-            self.reserved.iter().find(|(_, reserved)| is_late(reserved)).map(|(owner, _)| owner.clone());
-        let Some(reserved) = late.and_then(|owner| self.reserved.remove(&owner)) else { return };
-        self.out = self.out.saturating_sub(1);
-        // Its call is still on the way: when it comes, it asks anew if it has lost its place.
-        let lapses = reserved.place.lapses + 1;
-        if lapses <= LAPSES {
-            self.queue.put_back(reserved.place, lapses);
-        }
-    }
-
-    /// Tells the metrics by how much the number that waits in each class has changed.
-    fn tell(&mut self, metrics: &Metrics, depth: impl Fn(&Queue, Class) -> usize) {
-        for (class, told) in Class::ALL.into_iter().zip(&mut self.told) {
-            let now = i64::try_from(depth(&self.queue, class)).unwrap_or(i64::MAX);
-            if now != *told {
-                metrics.lane_waiting(class.as_str(), now - *told);
-                *told = now;
-            }
-        }
     }
 }
 
