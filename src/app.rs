@@ -166,6 +166,7 @@ impl Operator<'_> {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
             fingerprints: keyring.fingerprint_keys().clone(),
+            keyring,
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(
                 self.http.clone(),

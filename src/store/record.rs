@@ -23,8 +23,9 @@ fn name_for(object: &str, tenant: &TenantId, client: &ClientId) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let digits = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("c-{digits}")
+    let first_half =
+        hash.finalize().iter().take(16).fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
+    format!("c-{first_half:032x}")
 }
 
 /// A random id of a credential, positive, that no record of the namespace has.
