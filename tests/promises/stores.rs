@@ -11,6 +11,7 @@ use graph_credential_operator::resources::{
 use graph_credential_operator::store::envelope::{Binding, Envelope};
 use graph_credential_operator::store::keyring::Keyring;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::Role;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -18,6 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::stage::{A_WHILE, CLIENT, EXPIRY, Stage, TENANT, condition, eventually, merge, message};
+
+/// The keyring's Secret.
+const KEYRING: &str = "graph-credential-operator-keyring";
 
 /// What a spec says for the store, with more laid over it.
 fn store(over: Value) -> Value {
@@ -48,10 +52,14 @@ async fn record(stage: &Stage) -> SealedGraphCredential {
     records.pop().unwrap()
 }
 
+async fn keyring(stage: &Stage) -> Keyring {
+    let secret: Secret = stage.api().get(KEYRING).await.unwrap();
+    Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap()
+}
+
 /// Opens a record with the keyring's Secret, as whoever holds it can.
 async fn open(stage: &Stage, record: &SealedGraphCredential) -> Result<String, String> {
-    let secret: Secret = stage.api().get("graph-credential-operator-keyring").await.unwrap();
-    let keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
+    let keyring = keyring(stage).await;
     let binding = Binding {
         namespace: &record.namespace().unwrap(),
         record_id: &record.spec.record_id,
@@ -436,6 +444,103 @@ async fn a_restart_seals_and_writes_nothing() {
     assert_eq!(stage.entra.requests().len(), asked, "no token call");
     assert_eq!(stage.read("sales-eu").await.metadata.resource_version, before.metadata.resource_version);
     assert_eq!(record(&stage).await, record_before);
+}
+
+/// The status as if the program had ended after the record was written and before the status was.
+async fn forget_registration(stage: &Stage) {
+    let patch = json!({"status": {"registration": null, "credentialId": null, "expiresAt": null}});
+    let objects = stage.api::<MicrosoftGraphCredential>();
+    objects.patch_status("sales-eu", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_that_was_written_before_a_crash_is_found_and_kept() {
+    let mut stage = set().await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    let before = is_sealed(&stage, "sales-eu").await;
+    stage.stop_operator().await;
+    let written = record(&stage).await;
+    forget_registration(&stage).await;
+    stage.start_operator().await;
+    let after = stage
+        .wait_until("sales-eu", "it is written down", |object| {
+            object.status.as_ref().is_some_and(|status| status.registration.is_some())
+        })
+        .await;
+    assert_eq!(after.status.unwrap().credential_id, before.credential_id);
+    assert_eq!(record(&stage).await, written);
+}
+
+#[tokio::test]
+async fn a_record_that_was_written_before_a_crash_goes_with_its_object() {
+    let mut stage = set().await;
+    stage.credential("sales-eu", store(json!({"deletionPolicy": "Delete"}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    stage.stop_operator().await;
+    forget_registration(&stage).await;
+    stage.delete("sales-eu").await;
+    stage.start_operator().await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(records(&stage).await, []);
+}
+
+#[tokio::test]
+async fn another_primary_key_seals_the_record_anew() {
+    let mut stage = set().await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    stage.stop_operator().await;
+    let before = record(&stage).await;
+    let mut keyring = keyring(&stage).await;
+    let added = keyring.add(jiff::Timestamp::now()).unwrap();
+    keyring.promote(added).unwrap();
+    let json = keyring.to_json().unwrap();
+    stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+    stage.start_operator().await;
+    let after = eventually("it is sealed under the new key", || async {
+        let record = record(&stage).await;
+        let envelope = Envelope::from_base64(&record.spec.envelope).unwrap();
+        if envelope.key_id() == added { Ok(record) } else { Err(stage.log()) }
+    })
+    .await;
+    assert_eq!(open(&stage, &after).await.as_deref(), Ok("s3cret-one"));
+    assert_eq!(
+        (&after.spec.record_id, after.spec.credential_id),
+        (&before.spec.record_id, before.spec.credential_id)
+    );
+}
+
+#[tokio::test]
+async fn without_the_rights_to_records_woodpecker_is_served_and_the_store_says_what_is_missing() {
+    let mut stage = Stage::bare().await;
+    stage.limit_operator(&["get"]).await;
+    let role: Role = stage.api().get("limited").await.unwrap();
+    let mut rules = serde_json::to_value(role.rules.unwrap()).unwrap();
+    rules[0]["apiGroups"] = json!(["events.k8s.io"]);
+    let (group, all) = (json!(["graph-credentials.io"]), json!(["*"]));
+    let served = json!([
+        "microsoftgraphcredentials",
+        "microsoftgraphcredentials/status",
+        "woodpeckeraccounts",
+        "woodpeckeraccounts/status"
+    ]);
+    let rules = rules.as_array_mut().unwrap();
+    rules.push(json!({"apiGroups": group, "resources": served, "verbs": all}));
+    rules.push(json!({"apiGroups": group, "resources": ["sealedgraphcredentials"], "verbs": ["list"]}));
+    stage.apply::<Role>("limited", json!({"rules": rules})).await.unwrap();
+    put_secret(&stage, "s3cret-one", EXPIRY).await;
+    stage.account("agency", json!({})).await;
+    stage.start_operator().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.credential("sealed", store(json!({}))).await;
+    stage.wait_until_ready("sales-eu").await;
+    eventually("an event says what is missing", || async {
+        let events = stage.events("sealed").await;
+        let is_told =
+            |event: &String| event.starts_with("PassFailed") && event.contains("SealedGraphCredentials");
+        if events.iter().any(is_told) { Ok(()) } else { Err(format!("{events:#?}\n{}", stage.log())) }
+    })
+    .await;
 }
 
 #[tokio::test]
