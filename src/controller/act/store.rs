@@ -10,7 +10,7 @@ use super::{Step, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::{Gathered, judge_record};
-use crate::controller::observed::{Content, Observed, Source};
+use crate::controller::observed::{Content, Observed, Record, Source};
 use crate::controller::records;
 use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
@@ -203,6 +203,9 @@ async fn note(context: &Context, gathered: &mut Gathered) -> Result<Step, PassEr
 /// Removes the object's record, as it was read at the beginning of the pass. One of another app is left.
 pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
     context.leadership.admit_write()?;
+    if gathered.observed.record.is_none() {
+        look_again(context, gathered).await?;
+    }
     let observed = &mut gathered.observed;
     if let (Some(live), true) = (&gathered.record, observed.sealed().is_some()) {
         records::remove(&context.client, observed.object.namespace_name(), live).await?;
@@ -210,6 +213,16 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     }
     observed.learnt.removed = true;
     Ok(Step::Done)
+}
+
+/// Reads the record that could not be read before; nothing counts as removed on the word of a failure.
+async fn look_again(context: &Context, gathered: &mut Gathered) -> Result<(), PassError> {
+    let object = &gathered.observed.object;
+    let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
+    let judged = |live: &SealedGraphCredential| judge_record(live, object, None, &context.keyring);
+    gathered.observed.record = Some(live.as_ref().map_or(Record::Missing, judged));
+    gathered.record = live;
+    Ok(())
 }
 
 /// Removes the record of an object that is gone by now, where its policy says so; what stays is named.

@@ -12,8 +12,9 @@ use crate::secret::SecretText;
 use crate::store::envelope::{Binding, Envelope};
 use crate::store::keyring::Keyring;
 use crate::store::record::record_name;
+use crate::telemetry::logs::chain;
 
-/// Reads the record, where the pass may need it.
+/// Reads the record, where the pass may need it. That of a deleted object may be left unread.
 pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,
@@ -24,7 +25,14 @@ pub async fn read(
     if *target != Target::Store || is_left_alone {
         return Ok((None, None));
     }
-    let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
+    let live = match records::read(&context.client, object.namespace_name(), &record_name(object)).await {
+        // A deletion that has to read it says so itself; others go without.
+        Err(error) if object.is_deleted() => {
+            tracing::warn!(error = chain(&error), "the record of a deleted object cannot be read");
+            return Ok((None, None));
+        }
+        read => read?,
+    };
     let record = live.as_ref().map_or(Record::Missing, |live| judge(live, object, secret, &context.keyring));
     Ok((Some(record), live))
 }
