@@ -20,7 +20,7 @@ use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
 };
 use crate::store::fingerprint::FingerprintKeys;
-use crate::store::keyring::Keyring;
+use crate::store::keyring::LiveKeyring;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
 
@@ -35,7 +35,7 @@ pub struct Context {
     /// Keys of fingerprints.
     pub fingerprints: FingerprintKeys,
     /// Keys of the store.
-    pub keyring: Keyring,
+    pub keyring: LiveKeyring,
     /// Whether this replica leads, and for how long.
     pub leadership: Leadership,
     /// Microsoft.

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
 use crate::store::envelope::SealError;
+use crate::store::keyring::KeyringError;
 
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
@@ -48,6 +49,9 @@ pub enum PassError {
         /// Why.
         source: kube::Error,
     },
+    /// The keyring could not be read again.
+    #[error(transparent)]
+    ReadKeyring(#[from] KeyringError),
     /// The secret could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -96,6 +100,7 @@ impl PassError {
             Self::ReadRecord { .. } => "read_record",
             Self::ListRecords(_) => "list_records",
             Self::WriteRecord { .. } => "write_record",
+            Self::ReadKeyring(_) => "read_keyring",
             Self::Seal(_) => "seal",
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",

@@ -49,7 +49,8 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     let written = records::write(&context.client, object.namespace_name(), &record).await?;
     tracing::info!(record = written.name_any(), id = credential_id, "the secret is sealed");
     let story = story(observed, gathered.record.is_some(), &written);
-    gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &context.keyring));
+    let keyring = context.keyring.current();
+    gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &keyring));
     gathered.record = Some(written);
     let step = note(context, gathered).await?;
     match step {
@@ -57,9 +58,23 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
         Step::Done | Step::Again => {
             let regarding = gathered.observed.object.object_ref(&());
             context.events.publish(&regarding, &story).await;
+            look_at_key(context, gathered, &secret).await?;
         }
     }
     Ok(step)
+}
+
+/// Looks whether the key is still primary under which the record was sealed; if not, it is sealed anew.
+async fn look_at_key(
+    context: &Context,
+    gathered: &mut Gathered,
+    secret: &SecretText,
+) -> Result<(), PassError> {
+    let keyring = context.keyring.read_again().await?;
+    let object = &gathered.observed.object;
+    let judged = gathered.record.as_ref().map(|live| judge_record(live, object, Some(secret), &keyring));
+    gathered.observed.record = judged;
+    Ok(())
 }
 
 /// The ids of the record: those that it has, else a fresh record id and the credential's id by the status, as far as
@@ -99,7 +114,7 @@ fn envelope(
         tenant: &object.spec.tenant_id,
         client: &object.spec.client_id,
     };
-    Ok(Envelope::seal(&context.keyring, binding, secret)?.to_base64())
+    Ok(Envelope::seal(&context.keyring.current(), binding, secret)?.to_base64())
 }
 
 /// A record that does not exist yet. It has no owner: it goes by the deletion policy.
@@ -219,7 +234,8 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
 async fn look_again(context: &Context, gathered: &mut Gathered) -> Result<(), PassError> {
     let object = &gathered.observed.object;
     let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
-    let judged = |live: &SealedGraphCredential| judge_record(live, object, None, &context.keyring);
+    let keyring = context.keyring.current();
+    let judged = |live: &SealedGraphCredential| judge_record(live, object, None, &keyring);
     gathered.observed.record = Some(live.as_ref().map_or(Record::Missing, judged));
     gathered.record = live;
     Ok(())

@@ -33,8 +33,13 @@ pub async fn read(
         }
         read => read?,
     };
-    let record = live.as_ref().map_or(Record::Missing, |live| judge(live, object, secret, &context.keyring));
-    Ok((Some(record), live))
+    let Some(live) = live else { return Ok((Some(Record::Missing), None)) };
+    let keyring = match Envelope::from_base64(&live.spec.envelope) {
+        Ok(envelope) => context.keyring.holding(envelope.key_id()).await?,
+        Err(_) => context.keyring.current(),
+    };
+    let record = judge(&live, object, secret, &keyring);
+    Ok((Some(record), Some(live)))
 }
 
 /// What a record is to an object.
