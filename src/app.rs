@@ -22,7 +22,7 @@ use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
-use crate::store::keyring::{self, Keyring, KeyringPlace};
+use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
@@ -166,6 +166,7 @@ impl Operator<'_> {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
             fingerprints: keyring.fingerprint_keys().clone(),
+            keyring: LiveKeyring::new(cluster.client.clone(), place, keyring),
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(
                 self.http.clone(),

@@ -4,6 +4,7 @@ mod books;
 mod create;
 mod drift;
 mod finish;
+mod store;
 mod update;
 
 use std::time::Duration;
@@ -63,6 +64,9 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
         Action::LookAgain => Ok(Step::Again),
         Action::LeaveRetiring => books::leave_retiring(context, gathered).await,
         Action::Retire => finish::retire(context, gathered).await,
+        Action::Seal => store::seal(context, gathered).await,
+        Action::NoteRecord => store::take_over(context, gathered).await,
+        Action::Delete if gathered.observed.target == Target::Store => store::delete(context, gathered).await,
         Action::Delete => finish::delete(context, gathered).await,
         Action::LetGo(parting) => finish::let_go(context, gathered, *parting).await,
     }

@@ -20,6 +20,7 @@ use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
 };
 use crate::store::fingerprint::FingerprintKeys;
+use crate::store::keyring::LiveKeyring;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
 
@@ -33,6 +34,8 @@ pub struct Context {
     pub max_concurrent_passes: u16,
     /// Keys of fingerprints.
     pub fingerprints: FingerprintKeys,
+    /// Keys of the store.
+    pub keyring: LiveKeyring,
     /// Whether this replica leads, and for how long.
     pub leadership: Leadership,
     /// Microsoft.

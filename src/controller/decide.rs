@@ -9,6 +9,7 @@ mod deletion;
 mod recovery;
 mod register;
 mod rest;
+mod store;
 mod verification;
 mod waiting;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::rest::{rest, source_retry, store_not_supported};
+use self::rest::{rest, source_retry};
 use super::observed::{Freshness, Observed, Problem, Rules, Source, Target};
 use crate::destination::Failure;
 use crate::resources::DeletionPolicy;
@@ -65,6 +66,10 @@ pub enum Action {
     RemoveDuplicate(i64),
     /// Remove an earlier registration.
     Retire,
+    /// Seal the secret into the object's record of the store, made anew where there is none.
+    Seal,
+    /// Write down as our registration what the record holds already.
+    NoteRecord,
     /// Look at everything again: what was gathered was about an account that the object leaves.
     LookAgain,
     /// Leave the earlier registrations where they are, as the policy says now.
@@ -181,12 +186,10 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     if let Source::Unusable(problem) = &observed.source {
         return rest(Standing::SourceUnusable, source_retry(problem.reason));
     }
-    if observed.target == Target::Store {
-        return store_not_supported();
-    }
     match judge(observed, rules, now) {
         Proven::Needed => Decision::Act(Action::Prove),
         Proven::No { problem, retry } => rest(Standing::NotProven(problem), retry),
+        Proven::Yes if observed.target == Target::Store => store::decide(observed),
         Proven::Yes => register::decide(observed, rules, now),
     }
 }

@@ -5,6 +5,8 @@ use thiserror::Error;
 
 use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
+use crate::store::envelope::SealError;
+use crate::store::keyring::KeyringError;
 
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
@@ -23,6 +25,36 @@ pub enum PassError {
     /// Its account could not be read.
     #[error("failed to read the WoodpeckerAccount")]
     ReadAccount(#[source] kube::Error),
+    /// The store's records may not be read.
+    #[error(
+        "the operator may not read SealedGraphCredentials: grant its ServiceAccount get, list, watch, create, update and delete on them in this namespace"
+    )]
+    RecordsForbidden,
+    /// A record of the store could not be read.
+    #[error("failed to read SealedGraphCredential {name}")]
+    ReadRecord {
+        /// The record's name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The namespace's records could not be listed.
+    #[error("failed to list the SealedGraphCredentials of the namespace")]
+    ListRecords(#[source] kube::Error),
+    /// A record of the store could not be written.
+    #[error("failed to write SealedGraphCredential {name}")]
+    WriteRecord {
+        /// The record's name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The keyring could not be read again.
+    #[error(transparent)]
+    ReadKeyring(#[from] KeyringError),
+    /// The secret could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// Its namespace could not be read.
     #[error("failed to read the namespace")]
     ReadNamespace(#[source] kube::Error),
@@ -64,6 +96,12 @@ impl PassError {
             Self::ReadObject(_) => "read_object",
             Self::ReadSecret { .. } => "read_secret",
             Self::ReadAccount(_) => "read_account",
+            Self::RecordsForbidden => "records_forbidden",
+            Self::ReadRecord { .. } => "read_record",
+            Self::ListRecords(_) => "list_records",
+            Self::WriteRecord { .. } => "write_record",
+            Self::ReadKeyring(_) => "read_keyring",
+            Self::Seal(_) => "seal",
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
             Self::Encode(_) => "encode",

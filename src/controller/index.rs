@@ -1,4 +1,4 @@
-//! Who points to what: from a Secret, an account or an app to the objects that name it. Kept from the
+//! Who points to what: from a Secret, an account, an app or a record of the store to the objects that name it. Kept from the
 //! watches, so that no change needs a scan over all objects.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt;
 
 use crate::resources::{AccountName, ClientId, MicrosoftGraphCredential, TenantId, WoodpeckerAccount};
+use crate::store::record::record_name;
 
 /// Namespace and name of anything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +39,7 @@ struct Maps {
     by_secret: BTreeMap<Named, BTreeSet<Referrer>>,
     by_account: BTreeMap<AccountName, BTreeSet<Named>>,
     by_app: BTreeMap<App, BTreeSet<Named>>,
+    by_record: BTreeMap<Named, BTreeSet<Named>>,
 }
 
 type App = (TenantId, ClientId);
@@ -48,6 +50,8 @@ struct Links {
     /// The account of the spec and those of what is registered, on its way there or on its way out.
     accounts: BTreeSet<AccountName>,
     app: Option<App>,
+    /// The record of the store.
+    record: Option<Named>,
     stake: Stake,
 }
 
@@ -74,6 +78,11 @@ impl Index {
             secret: Named { namespace: own.namespace.clone(), name: object.spec.secret_ref.name.clone() },
             accounts: object.account_name().into_iter().chain(written).collect(),
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
+            record: object
+                .spec
+                .woodpecker()
+                .is_none()
+                .then(|| Named { namespace: own.namespace.clone(), name: record_name(object) }),
             stake: Stake {
                 is_registered: status.is_some_and(|status| {
                     status.registration.is_some() || status.pending.is_some() || !status.retiring.is_empty()
@@ -100,7 +109,7 @@ impl Index {
             Named { namespace: own.namespace.clone(), name: object.spec.api_key_secret_ref.name.clone() };
         self.lock().put(
             Referrer::Account(own),
-            Links { secret, accounts: BTreeSet::new(), app: None, stake: Stake::default() },
+            Links { secret, accounts: BTreeSet::new(), app: None, record: None, stake: Stake::default() },
         );
     }
 
@@ -129,6 +138,11 @@ impl Index {
         self.lock().by_app.get(&(tenant.clone(), client.clone())).into_iter().flatten().cloned().collect()
     }
 
+    /// The credentials whose record of the store that is.
+    pub fn credentials_sealed_in(&self, record: &Named) -> Vec<Named> {
+        self.lock().by_record.get(record).into_iter().flatten().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Maps> {
         self.maps.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,6 +164,9 @@ impl Maps {
             if let Some(app) = &links.app {
                 self.by_app.entry(app.clone()).or_default().insert(own.clone());
             }
+            if let Some(record) = &links.record {
+                self.by_record.entry(record.clone()).or_default().insert(own.clone());
+            }
         }
         self.links.insert(referrer, links);
     }
@@ -163,6 +180,9 @@ impl Maps {
             }
             if let Some(app) = &links.app {
                 take_from(&mut self.by_app, app, own);
+            }
+            if let Some(record) = &links.record {
+                take_from(&mut self.by_record, record, own);
             }
         }
     }
@@ -195,6 +215,7 @@ impl std::fmt::Display for Named {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::{Destination, StoreDestination};
 
     fn credential(name: &str, secret: &str, account: &str) -> MicrosoftGraphCredential {
         serde_json::from_value(serde_json::json!({
@@ -237,5 +258,17 @@ mod tests {
         index.remove(&Referrer::Credential(named("one")));
         assert!(index.secrets().is_empty());
         assert!(index.credentials_for(&object.spec.tenant_id, &object.spec.client_id).is_empty());
+    }
+
+    #[test]
+    fn an_object_of_the_store_is_found_by_its_record() {
+        let index = Index::default();
+        let mut object = credential("one", "s", "a");
+        object.spec.destination = Destination::Store(StoreDestination {});
+        index.put_credential(&object);
+        let record = named(&record_name(&object));
+        assert_eq!(index.credentials_sealed_in(&record), [named("one")]);
+        index.remove(&Referrer::Credential(named("one")));
+        assert!(index.credentials_sealed_in(&record).is_empty());
     }
 }

@@ -19,6 +19,7 @@ mod jitter;
 mod observe;
 mod observed;
 mod pass;
+mod records;
 mod report;
 mod scope;
 mod sightings;
@@ -71,6 +72,7 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Brok
     }
     context.readiness.arrived("controller");
     for watch in watches {
+        loops.spawn(records::watch::run(context.clone(), watch.scope.clone()));
         loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));
         loops.spawn(accounts::queue::run(context.clone(), watch.accounts));
         loops.spawn(credentials::run(context.clone(), watch.credentials));

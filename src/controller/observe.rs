@@ -1,5 +1,6 @@
 //! Gathers what a pass must know: the object as it is now, its Secret, its account, its rivals.
 
+mod record;
 mod source;
 
 use std::sync::Arc;
@@ -19,12 +20,14 @@ use super::sightings::Kind;
 use crate::destination::FailureKind;
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place,
-    Registration,
+    Registration, SealedGraphCredential,
 };
 use crate::secret::SecretText;
 use crate::woodpecker::{
     ApiError, Class, Entry, Grant, Lane, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
 };
+
+pub use self::record::judge as judge_record;
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
@@ -34,6 +37,8 @@ pub struct Gathered {
     pub secret: Option<SecretText>,
     /// The account that works.
     pub account: Option<Arc<RemoteAccount>>,
+    /// The record of the store as it was read, where the target is the store and there is one.
+    pub record: Option<SealedGraphCredential>,
     /// The account of the earlier registration to remove next, where it works.
     pub retiring_account: Option<Arc<RemoteAccount>>,
     /// The object's claim on its app at that account, taken before a create.
@@ -133,6 +138,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         source::read(context, &object, &status).await?
     };
     let (target, account) = target_now(context, &object, &source).await?;
+    let (record, live_record) = record::read(context, &object, &target, secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
@@ -151,6 +157,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         source,
         target,
         retiring,
+        record,
         seen,
         settles_in,
         change_settles_in,
@@ -163,6 +170,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         observed,
         secret,
         account,
+        record: live_record,
         retiring_account,
         claimant,
         class: Class::Recheck,
@@ -238,7 +246,7 @@ async fn retiring(
     let is_known_to_be_ours = context.scopes.are_credentials_listed();
     for registration in &status.retiring {
         let (target, account) = target(context, object, registration.account.clone()).await?;
-        let is_reachable = is_known_to_be_ours && target.leads_to(registration);
+        let is_reachable = is_known_to_be_ours && account.is_some() && target.leads_to(registration);
         let retiring = Retiring { registration: registration.clone(), target, is_reachable };
         if is_reachable {
             return Ok((Some(retiring), account));

@@ -1,6 +1,8 @@
 //! What a pass knows about its object: plain values, no secret, no handles. `decide` and `report` see
 //! nothing else of the world.
 
+mod record;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +16,8 @@ use crate::resources::{
 };
 use crate::settings::Timing;
 use crate::woodpecker::Entry;
+
+pub use self::record::{Content, Record, SealedRecord};
 
 /// An object and its surroundings, as gathered for this pass and changed by its steps.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Observed {
     /// The earlier registration that is to be removed next, with its account: one that can be reached, where
     /// there is one.
     pub retiring: Option<Retiring>,
+    /// The record of the object, where the target is the store.
+    pub record: Option<Record>,
     /// What the target's last listing holds for the app, where there is one.
     pub seen: Option<Vec<Entry>>,
     /// How long until the create under way counts as settled, from this process's own first sight of it.
@@ -210,7 +216,15 @@ pub struct Rules {
 impl Target {
     /// Whether it works and leads to where the registration is.
     pub fn leads_to(&self, registration: &Registration) -> bool {
-        matches!(self, Self::Ready(ready) if registration.place().as_ref() == Some(&ready.place))
+        match self {
+            Self::Store => registration.record.is_some(),
+            Self::Ready(ready) => registration.place().as_ref() == Some(&ready.place),
+            Self::NotSeenYet(_)
+            | Self::Unjudged(_)
+            | Self::Missing(_)
+            | Self::NotAllowed(_)
+            | Self::NotReady(_) => false,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! deleted once it has stayed so for a while.
 
 mod key;
+mod live;
 mod secret;
 mod stored;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub use key::{KEY_LENGTH, KeyId, NotAKeyId};
 pub(super) use key::{Key, KeyBytes};
+pub use live::LiveKeyring;
 pub use secret::{KeyringError, KeyringPlace, load_or_create};
 pub use stored::{KeyList, KeyringFormatError};
 

@@ -3,3 +3,4 @@
 pub mod envelope;
 pub mod fingerprint;
 pub mod keyring;
+pub mod record;

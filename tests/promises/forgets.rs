@@ -152,6 +152,34 @@ async fn no_client_secret_is_in_memory_ten_seconds_after_a_pass() {
     forgets(stage, TEN_SECONDS).await;
 }
 
+/// The store opens what it has sealed, in each pass.
+#[tokio::test]
+async fn no_sealed_secret_is_in_memory_ten_seconds_after_a_pass() {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 1;
+    stage.extra_args.push("--allow-core-dumps".to_owned());
+    let secrets = [(); 2].map(|()| Canary::new());
+    stage.entra.set_secrets(TENANT, CLIENT, &[&secrets[0].text, &secrets[1].text]);
+    stage.account("agency", json!({})).await;
+    stage.start_operator().await;
+    let spec = json!({"destination": {"woodpecker": null, "store": {}}});
+    for (secret, expiry) in secrets.iter().zip(["2027-11-28T23:59:59Z", "2028-01-01T00:00:00Z"]) {
+        kubectl_apply(&stage, &secret.text, expiry).await;
+        stage.credential("sales-eu", spec.clone()).await;
+        stage
+            .wait_until("sales-eu", expiry, |object| {
+                let sealed = object.status.as_ref().and_then(|status| status.registration.as_ref());
+                sealed.is_some_and(|sealed| sealed.expires_at.0.to_string() == expiry)
+            })
+            .await;
+    }
+    tokio::time::sleep(TEN_SECONDS).await;
+    let control = find(&stage, &[API_KEY.to_owned()]);
+    assert!(!control.hits.is_empty(), "the search finds what is there");
+    let found = find(&stage, &secrets.iter().flat_map(Canary::traces).collect::<Vec<_>>());
+    assert!(found.hits.is_empty(), "{:#?}", found.hits);
+}
+
 /// With TLS on the way out, and with Secrets looked at by `get` alone.
 #[tokio::test]
 async fn no_client_secret_is_in_memory_where_tls_carried_it_and_where_it_was_only_looked_at() {

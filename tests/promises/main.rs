@@ -26,4 +26,5 @@ mod rules;
 mod secret_access;
 mod sources;
 mod stage;
+mod stores;
 mod tells_the_truth;

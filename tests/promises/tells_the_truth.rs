@@ -99,13 +99,3 @@ async fn transitions_are_events() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn the_store_says_that_it_is_not_supported_yet() {
-    let stage = Stage::set().await;
-    stage.credential("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await;
-    stage
-        .wait_for("sealed", ConditionType::Registered, ConditionStatus::False, "DestinationNotSupported")
-        .await;
-    assert_eq!(stage.entra.requests().len(), 0);
-}

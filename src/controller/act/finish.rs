@@ -16,6 +16,7 @@ use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::{FINALIZER, MicrosoftGraphCredential, Registration};
+use crate::store::record::record_name;
 use crate::woodpecker::{ApiError, RemoteAccount};
 
 /// Puts our finalizer on the object or takes it off, under the resource version that was seen.
@@ -198,14 +199,20 @@ pub(super) async fn let_go(
 fn what_is_held(observed: &Observed) -> String {
     let status = &observed.status;
     let registered = status.registration.iter().chain(&status.retiring).map(|registration| {
-        let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("credential {} at WoodpeckerAccount {account}", registration.credential_id)
+        let id = registration.credential_id;
+        match (&registration.record, &registration.account) {
+            (Some(record), _) => format!("credential {id} in SealedGraphCredential {record}"),
+            (None, Some(account)) => format!("credential {id} at WoodpeckerAccount {account}"),
+            (None, None) => format!("credential {id}"),
+        }
     });
+    let is_unbooked = observed.has_unbooked_record();
+    let unbooked = is_unbooked.then(|| format!("SealedGraphCredential {}", record_name(&observed.object)));
     let pending = status.pending.iter().map(|pending| {
         format!(
             "what a create of unknown outcome may have made at WoodpeckerAccount {} (its name ends with [{}])",
             pending.account, pending.token
         )
     });
-    registered.chain(pending).collect::<Vec<_>>().join(", ")
+    registered.chain(pending).chain(unbooked).collect::<Vec<_>>().join(", ")
 }

@@ -32,6 +32,8 @@ pub fn class(observed: &Observed, action: &Action, now: Timestamp) -> Class {
         | Action::ForgetPending
         | Action::ForgetRegistration
         | Action::LeaveRetiring
+        | Action::Seal
+        | Action::NoteRecord
         | Action::LookAgain
         | Action::LetGo(_) => Class::Recheck,
     }

@@ -46,6 +46,9 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
             Err(decision) => decision,
         };
     }
+    if observed.has_unbooked_record() && !observed.learnt.removed {
+        return Decision::Act(Action::Delete);
+    }
     let retiring = observed.retiring.as_ref();
     let has_failed = observed.learnt.retiring_failure.is_some();
     if !has_failed && retiring.is_some_and(|retiring| retiring.is_reachable) {
@@ -91,7 +94,7 @@ fn after_removal_failed(observed: &Observed, rules: &Rules, failure: &Failure, n
 /// How the object goes without anything being done at the destination.
 fn at_once(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Parting> {
     let grace = rules.timing.namespace_grace;
-    if !observed.has_books() {
+    if !observed.has_books() && !observed.has_unbooked_record() {
         Some(Parting::NeverRegistered)
     } else if observed.object.spec.deletion_policy() == DeletionPolicy::Retain {
         Some(Parting::Retained)

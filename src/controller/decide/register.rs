@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::rest::{account_not_ready, in_the_way, rest, store_not_supported, waiting_for};
+use super::rest::{account_not_ready, in_the_way, not_movable, rest, waiting_for};
 use super::verification::judge_strictly;
 use super::{Action, Decision, Proven, Retry, Standing};
 use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Rules, Target};
@@ -42,7 +42,7 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
 fn target(observed: &Observed) -> Result<&ReadyTarget, Decision> {
     Err(match &observed.target {
         Target::Ready(target) => return Ok(target),
-        Target::Store => store_not_supported(),
+        Target::Store => not_movable(),
         Target::Missing(account) => {
             let message = format!(
                 "WoodpeckerAccount {account} does not exist: create it or mend destination.woodpecker.accountRef"
@@ -200,7 +200,7 @@ fn unproven(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Decisi
     }
 }
 
-fn wants_finalizer_first(observed: &Observed) -> bool {
+pub(super) fn wants_finalizer_first(observed: &Observed) -> bool {
     observed.object.spec.deletion_policy() == DeletionPolicy::Delete && !observed.has_finalizer()
 }
 

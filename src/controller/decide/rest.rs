@@ -32,8 +32,9 @@ pub(super) fn account_not_ready(account: &AccountName) -> Decision {
     waiting_for(Reason::AccountNotReady, message)
 }
 
-pub(super) fn store_not_supported() -> Decision {
-    let message = "destination.store is not supported by this version of the operator: use destination.woodpecker in a new object";
+/// The kind of a destination is immutable, so only a status from elsewhere can say so.
+pub(super) fn not_movable() -> Decision {
+    let message = "the status names a registration at the other kind of destination, and nothing moves between Woodpecker and the store: make a new object";
     blocked(Reason::DestinationNotSupported, message.into())
 }
 
@@ -63,7 +64,7 @@ pub(super) fn out_of_reach(target: &Target, way_out: &str) -> Decision {
         Target::NotReady(account) | Target::NotSeenYet(account) | Target::Unjudged(account) => {
             account_not_ready(account)
         }
-        Target::Store => store_not_supported(),
+        Target::Store => not_movable(),
     }
 }
 

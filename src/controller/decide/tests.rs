@@ -515,8 +515,8 @@ fn accounts_that_cannot_be_used_block_and_touch_nothing() {
 }
 
 #[test]
-fn the_store_is_refused_until_it_exists() {
-    let mut observed = fresh(&json!({"destination": {"store": {}}}));
+fn nothing_moves_between_woodpecker_and_the_store() {
+    let mut observed = proved(settled(&json!({"destination": {"store": {}}})));
     observed.target = Target::Store;
     assert_eq!(reason(&observed), Reason::DestinationNotSupported);
 }

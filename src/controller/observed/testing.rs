@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::{Claim, Learnt, Observed, Proof, ReadyTarget, Rules, Source, Target, UsableSource};
+use super::{
+    Claim, Content, Learnt, Observed, Proof, ReadyTarget, Record, Rules, SealedRecord, Source, Target,
+    UsableSource,
+};
 use crate::microsoft::{Diagnosis, Refusal, Trace, Verdict};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, merge};
 use crate::resources::{
@@ -12,6 +15,7 @@ use crate::resources::{
     Ownership, Pending, Place, Registration,
 };
 use crate::settings::Timing;
+use crate::store::record::record_name;
 
 pub(crate) fn now() -> Timestamp {
     "2026-11-24T08:00:00Z".parse().unwrap()
@@ -67,6 +71,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         source: Source::Usable(source()),
         target: Target::Ready(ReadyTarget { place: place(), may_create: true, may_adopt: true }),
         retiring: None,
+        record: None,
         seen: None,
         settles_in: std::time::Duration::ZERO,
         change_settles_in: std::time::Duration::ZERO,
@@ -92,6 +97,39 @@ pub(crate) fn registration() -> Registration {
         token: Some("abc".into()),
         change_sent_at: None,
     }
+}
+
+/// What a spec says that goes to the encrypted store.
+pub(crate) fn store() -> Value {
+    json!({"destination": {"store": {}}})
+}
+
+/// A new object for the encrypted store, of which there is no record yet.
+pub(crate) fn unsealed(spec: &Value) -> Observed {
+    Observed { target: Target::Store, record: Some(Record::Missing), ..fresh(spec) }
+}
+
+/// An object whose secret was sealed and verified a minute ago.
+pub(crate) fn sealed(spec: &Value) -> Observed {
+    let mut observed = Observed { target: Target::Store, ..settled(spec) };
+    let registration = Registration {
+        account: None,
+        base_url: None,
+        record: Some(record_name(&observed.object)),
+        token: None,
+        ..registration()
+    };
+    observed.record = Some(Record::Ours(SealedRecord {
+        credential_id: registration.credential_id,
+        name: registration.name.clone(),
+        expires_at: registration.expires_at.0,
+        content: Content::SourceSecret,
+        is_under_primary: true,
+        is_sealed_for_object: true,
+    }));
+    observed.status.registration = Some(registration);
+    observed.written = observed.status.clone();
+    observed
 }
 
 /// A create under way, with what the account held before.

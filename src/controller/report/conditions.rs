@@ -214,6 +214,9 @@ fn held(
     status: &MicrosoftGraphCredentialStatus,
 ) -> Desired {
     let id = registration.credential_id;
+    if let Some(record) = &registration.record {
+        return sealed(observed, record, id);
+    }
     let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
     let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
     let message = if is_current {
@@ -229,6 +232,22 @@ fn held(
         Ownership::Adopted => Reason::Adopted,
     };
     met(ConditionType::Registered, reason, message)
+}
+
+fn sealed(observed: &Observed, record: &str, id: i64) -> Desired {
+    const TYPE: ConditionType = ConditionType::Registered;
+    if observed.has_lost_record() {
+        return unknown(
+            TYPE,
+            Reason::AwaitingVerification,
+            format!(
+                "SealedGraphCredential {record} is gone or does not open; it is sealed anew once the secret is proved"
+            ),
+        );
+    }
+    let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
+    let which = if is_current { "the secret" } else { "the secret that was last accepted" };
+    met(TYPE, Reason::Stored, format!("SealedGraphCredential {record} holds {which} as credential {id}"))
 }
 
 fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> Desired {

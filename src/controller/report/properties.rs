@@ -11,11 +11,12 @@ use serde_json::json;
 use super::{Report, report};
 use crate::controller::decide::{Decision, Standing, decide};
 use crate::controller::observed::testing::{
-    account, deleted, fresh, issued, not_issued, now, pending, refused, registration, rotated, rules, seen,
-    settled,
+    account, deleted, fresh, issued, not_issued, now, pending, refused, registration, rotated, rules, sealed,
+    seen, settled, unsealed,
 };
 use crate::controller::observed::{
-    Claim, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Retiring, Source, Target,
+    Claim, Content, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Record, Retiring, Source,
+    Target,
 };
 use crate::destination::{Ahead, Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
@@ -35,6 +36,7 @@ fn specs() -> impl Strategy<Value = serde_json::Value> {
         json!({"verification": {"policy": "Disabled", "requiredRoles": ["Mail.Send"]}}),
         json!({"verification": {"requiredRoles": ["Mail.Read"]}, "expiryWarning": "8760h"}),
         json!({"destination": {"store": {}}}),
+        json!({"destination": {"store": {}}, "deletionPolicy": "Delete"}),
     ])
 }
 
@@ -114,10 +116,17 @@ fn bases() -> impl Strategy<Value = Observed> {
             _ => seen(rotated(&spec), ago, reason),
         };
         if is_store {
-            observed.target = Target::Store;
+            observed = match base {
+                0 => unsealed(&spec),
+                _ => sealed(&spec),
+            };
         }
         observed
     })
+}
+
+fn records() -> impl Strategy<Value = Option<Content>> {
+    select(vec![None, Some(Content::SourceSecret), Some(Content::AnotherSecret), Some(Content::Unreadable)])
 }
 
 prop_compose! {
@@ -139,12 +148,18 @@ prop_compose! {
         seen in proptest::option::weighted(0.3, select(vec![vec![], vec![22_334_455], vec![22_334_455, 9]])),
         probe in proptest::option::weighted(0.2, select(vec![Probe::Present, Probe::Gone])),
         retiring in proptest::bool::weighted(0.1),
+        content in records(),
     ) -> Observed {
         if let (Some(seconds), false) = (pending_settles_in, observed.target == Target::Store) {
             observed.status.pending = Some(pending("t0ken", &[]));
             observed.settles_in = Duration::from_secs(seconds / 10 * 10);
         }
-        if retiring && observed.status.registration.is_some() {
+        if observed.target == Target::Store {
+            match (content, &mut observed.record) {
+                (Some(content), Some(Record::Ours(sealed))) => sealed.content = content,
+                _ => observed.record = Some(Record::Missing),
+            }
+        } else if retiring && observed.status.registration.is_some() {
             observed.status.retiring = vec![registration()];
             let target = observed.target.clone();
             observed.retiring = Some(Retiring { registration: registration(), target, is_reachable: true });

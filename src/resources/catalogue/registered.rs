@@ -19,9 +19,9 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
         Reason::Stored => new(True, "The credential is sealed in the cluster.", Nobody, NOTHING),
         Reason::DestinationNotSupported => new(
             False,
-            "This version of the operator cannot serve the destination, or cannot move the registration there.",
+            "The status names a registration at the other kind of destination, and nothing moves between Woodpecker and the store.",
             User,
-            "Do what the message says: another destination, or the earlier account.",
+            "Make a new object for the other destination.",
         ),
         Reason::AccountNotFound => new(
             False,
@@ -61,9 +61,9 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
         ),
         Reason::AlreadyExists => new(
             False,
-            "The account holds a credential for the app already, and `CreateOnly` forbids to take it over.",
+            "The account holds a credential for the app already, and `CreateOnly` forbids to take it over; or in the store the object's record is for another tenant, client or cloud.",
             User,
-            "Remove it at Woodpecker, or use `adoption.policy: AdoptOrCreate`.",
+            "Remove it at Woodpecker, or use `adoption.policy: AdoptOrCreate`; in the store delete the record, or give the object another name.",
         ),
         Reason::DuplicateClaim => new(
             False,

@@ -95,6 +95,11 @@ pub async fn load_or_create(client: &Client, place: &KeyringPlace) -> Result<Key
         return Err(KeyringError::Missing { place: place.to_string(), dependant });
     }
     create(client, place).await?;
+    load_existing(client, place).await
+}
+
+/// Reads a keyring that must be there.
+pub(super) async fn load_existing(client: &Client, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
     match load(client, place).await? {
         Some(keyring) => Ok(keyring),
         None => Err(KeyringError::Read { place: place.to_string(), source: ReadError::NotFound }),

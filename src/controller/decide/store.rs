@@ -1,0 +1,189 @@
+//! The secret is proved: bring the record of the encrypted store in line with it. A write there is idempotent, by
+//! name and resource version, so nothing has to be written down before it.
+
+use super::register::wants_finalizer_first;
+use super::rest::{not_movable, rest, waiting_for};
+use super::{Action, Decision, Retry, Standing};
+use crate::controller::observed::{Observed, Record, SealedRecord};
+use crate::resources::Registration;
+use crate::resources::conditions::{Reason, whole_second};
+use crate::store::record::record_name;
+
+pub(super) fn decide(observed: &Observed) -> Decision {
+    let registration = observed.status.registration.as_ref();
+    if registration.is_some_and(|registration| registration.record.is_none()) {
+        return not_movable();
+    }
+    let needs_finalizer = registration.is_none() && wants_finalizer_first(observed);
+    match &observed.record {
+        // It is looked at in every pass that gets here.
+        None => rest(Standing::Waiting, Retry::WhenCalled),
+        Some(Record::Foreign) => {
+            let message = format!(
+                "the SealedGraphCredential that this object would have ({}) is for another tenant, client or cloud: delete it, or give this object another name",
+                record_name(&observed.object)
+            );
+            waiting_for(Reason::AlreadyExists, message)
+        }
+        Some(Record::Missing | Record::Ours(_)) if needs_finalizer => Decision::Act(Action::AddFinalizer),
+        Some(Record::Missing) => Decision::Act(Action::Seal),
+        Some(Record::Ours(sealed)) => keep(observed, registration, sealed),
+    }
+}
+
+fn keep(observed: &Observed, registration: Option<&Registration>, sealed: &SealedRecord) -> Decision {
+    let name = observed.wanted_record_title();
+    let is_in_line = observed.usable_source().is_some_and(|source| sealed.is_in_line(source, &name));
+    if !is_in_line {
+        return Decision::Act(Action::Seal);
+    }
+    let is_noted = registration.is_some_and(|registration| is_noted(observed, registration, sealed));
+    if is_noted { rest(Standing::Settled, Retry::WhenDue) } else { Decision::Act(Action::NoteRecord) }
+}
+
+/// Whether the status says of the record what is so.
+fn is_noted(observed: &Observed, registration: &Registration, sealed: &SealedRecord) -> bool {
+    observed.current_registration().is_some()
+        && registration.credential_id == sealed.credential_id
+        && registration.name == sealed.name
+        && whole_second(registration.expires_at.0) == sealed.expires_at
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::controller::decide::{Parting, decide};
+    use crate::controller::observed::testing::{
+        deleted, issued, now, refused, rules, sealed, store, unsealed,
+    };
+    use crate::controller::observed::{Content, Source};
+
+    fn action(observed: &Observed) -> Action {
+        match decide(observed, &rules(), now()) {
+            Decision::Act(action) => action,
+            Decision::Rest(rest) => panic!("{rest:?}"),
+        }
+    }
+
+    fn standing(observed: &Observed) -> Standing {
+        match decide(observed, &rules(), now()) {
+            Decision::Rest(rest) => rest.standing,
+            Decision::Act(action) => panic!("{action:?}"),
+        }
+    }
+
+    fn proved(mut observed: Observed) -> Observed {
+        observed.learnt.proof = Some(issued());
+        observed
+    }
+
+    fn with(spec: &Value, change: impl FnOnce(&mut SealedRecord)) -> Observed {
+        let mut observed = sealed(spec);
+        if let Some(Record::Ours(record)) = &mut observed.record {
+            change(record);
+        }
+        observed
+    }
+
+    #[test]
+    fn a_secret_is_proved_before_it_is_sealed() {
+        let fresh = unsealed(&store());
+        assert_eq!(action(&fresh), Action::Prove);
+        assert_eq!(action(&proved(fresh.clone())), Action::Seal);
+        let mut wrong = fresh;
+        wrong.learnt.proof = Some(refused(Reason::InvalidClientSecret));
+        assert!(matches!(standing(&wrong), Standing::NotProven(_)));
+    }
+
+    #[test]
+    fn what_is_to_be_removed_has_its_finalizer_first() {
+        let mut spec = store();
+        spec["deletionPolicy"] = json!("Delete");
+        assert_eq!(action(&proved(unsealed(&spec))), Action::AddFinalizer);
+    }
+
+    #[test]
+    fn a_record_in_line_is_left_alone() {
+        assert_eq!(standing(&sealed(&store())), Standing::Settled);
+    }
+
+    #[test]
+    fn whatever_was_changed_about_a_record_is_mended() {
+        let changes: [fn(&mut SealedRecord); 5] = [
+            |record| record.name = "another".into(),
+            |record| record.expires_at = now(),
+            |record| record.content = Content::Unreadable,
+            |record| record.content = Content::AnotherSecret,
+            |record| record.is_under_primary = false,
+        ];
+        for change in changes {
+            assert_eq!(action(&with(&store(), change)), Action::Seal);
+        }
+        let gone = Observed { record: Some(Record::Missing), ..sealed(&store()) };
+        assert_eq!(action(&gone), Action::Seal);
+    }
+
+    #[test]
+    fn another_name_is_written_into_the_record() {
+        let mut spec = store();
+        spec["displayName"] = json!("another name");
+        assert_eq!(action(&sealed(&spec)), Action::Seal);
+    }
+
+    #[test]
+    fn a_record_that_was_written_before_the_program_ended_is_only_noted() {
+        let mut observed = proved(sealed(&store()));
+        observed.status.registration = None;
+        let Source::Usable(source) = &mut observed.source else { panic!() };
+        source.is_registered = false;
+        assert_eq!(action(&observed), Action::NoteRecord);
+    }
+
+    #[test]
+    fn a_record_with_another_id_is_taken_at_its_word() {
+        assert_eq!(action(&with(&store(), |record| record.credential_id += 1)), Action::NoteRecord);
+    }
+
+    #[test]
+    fn a_refused_new_secret_leaves_the_record_as_it_is() {
+        let mut observed = with(&store(), |record| record.content = Content::AnotherSecret);
+        let Source::Usable(source) = &mut observed.source else { panic!() };
+        source.is_registered = false;
+        assert_eq!(action(&observed), Action::Prove);
+        observed.learnt.proof = Some(refused(Reason::InvalidClientSecret));
+        assert!(matches!(standing(&observed), Standing::NotProven(_)));
+    }
+
+    #[test]
+    fn a_record_of_another_app_is_left_alone() {
+        let observed = Observed { record: Some(Record::Foreign), ..proved(unsealed(&store())) };
+        let Standing::Blocked(problem) = standing(&observed) else { panic!() };
+        assert_eq!(problem.reason, Reason::AlreadyExists);
+        assert!(problem.message.contains("c-"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_deleted_object_takes_its_record_along_or_leaves_it() {
+        let mut spec = store();
+        assert_eq!(action(&deleted(sealed(&spec), true)), Action::LetGo(Parting::Retained));
+        spec["deletionPolicy"] = json!("Delete");
+        let mut going = deleted(sealed(&spec), true);
+        assert_eq!(action(&going), Action::Delete);
+        going.learnt.removed = true;
+        assert_eq!(action(&going), Action::LetGo(Parting::Removed));
+    }
+
+    #[test]
+    fn a_deleted_object_removes_what_its_status_does_not_know_of_and_no_earlier_record() {
+        let mut spec = store();
+        spec["deletionPolicy"] = json!("Delete");
+        let mut going = deleted(sealed(&spec), true);
+        going.status.registration = None;
+        assert_eq!(action(&going), Action::Delete);
+        let Some(Record::Ours(record)) = &mut going.record else { panic!() };
+        record.is_sealed_for_object = false;
+        assert_eq!(action(&going), Action::LetGo(Parting::NeverRegistered));
+    }
+}

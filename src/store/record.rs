@@ -1,0 +1,80 @@
+//! Records of the store: what they are called, and the ids of their credentials. PURE but for randomness.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use crate::resources::{ClientId, MicrosoftGraphCredential, TenantId};
+
+/// Bits of a credential's id: JSON carries a number of 53 exactly, with its sign.
+const ID_BITS: u32 = 52;
+
+/// The name of an object's record.
+pub fn record_name(object: &MicrosoftGraphCredential) -> String {
+    name_for(&object.name_any(), &object.spec.tenant_id, &object.spec.client_id)
+}
+
+/// `c-` and 32 hexadecimal digits of SHA-256 over its name, tenant and
+/// client, each after its length in 8 bytes, big endian. A later object of the same name and app finds it again.
+fn name_for(object: &str, tenant: &TenantId, client: &ClientId) -> String {
+    let mut hash = Sha256::new();
+    for part in [object, tenant.as_str(), client.as_str()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let first_half =
+        hash.finalize().iter().take(16).fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
+    format!("c-{first_half:032x}")
+}
+
+/// A random id of a credential, positive, that no record of the namespace has.
+pub fn fresh_credential_id(taken: &BTreeSet<i64>) -> Result<i64, getrandom::Error> {
+    loop {
+        let mut bits = [0; 8];
+        getrandom::fill(&mut bits)?;
+        let id = i64::from_be_bytes(bits) & ((1 << ID_BITS) - 1);
+        if id > 0 && !taken.contains(&id) {
+            return Ok(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
+    const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
+
+    fn name(object: &str, tenant: &str, client: &str) -> String {
+        name_for(object, &tenant.parse().unwrap(), &client.parse().unwrap())
+    }
+
+    #[test]
+    fn the_name_of_a_record_is_fixed_for_ever() {
+        assert_eq!(name("sales-eu", TENANT, CLIENT), "c-229653f6d611bbd2baab1e78704b248d");
+        assert_eq!(name("sales-eu", &TENANT.to_uppercase(), CLIENT), name("sales-eu", TENANT, CLIENT));
+    }
+
+    #[test]
+    fn another_object_tenant_or_client_has_another_record() {
+        let names = [
+            name("sales-eu", TENANT, CLIENT),
+            name("sales-us", TENANT, CLIENT),
+            name("sales-eu", CLIENT, CLIENT),
+            name("sales-eu", TENANT, TENANT),
+        ];
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn ids_are_positive_below_two_to_the_52_and_not_taken() {
+        let mut taken = BTreeSet::new();
+        for _ in 0..1000 {
+            let id = fresh_credential_id(&taken).unwrap();
+            assert!((1..1_i64 << 52).contains(&id), "{id}");
+            assert!(taken.insert(id), "{id} was taken");
+        }
+    }
+}
