@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use graph_credential_operator::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
@@ -34,6 +34,9 @@ pub const TIME_SCALE: u32 = 20;
 
 /// How long a state may take to come: far beyond what it takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Stages set so far.
+static STAGES: AtomicI64 = AtomicI64::new(0);
 
 /// How long a state must last to count as lasting: several times every wait of the operator that could
 /// change it.
@@ -114,6 +117,8 @@ impl Stage {
         entra.add_app(TENANT, CLIENT);
         entra.set_secrets(TENANT, CLIENT, &["s3cret-one"]);
         let woodpecker = Woodpecker::start().await;
+        // Objects of other stages stay at the API server, and must not look as if they held this one's ids.
+        woodpecker.skip_ids(1000 * STAGES.fetch_add(1, Ordering::Relaxed));
         woodpecker.verify_with(&entra);
         woodpecker.add_account("agency", API_KEY);
         Self {
