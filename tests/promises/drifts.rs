@@ -3,20 +3,20 @@
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, find};
 use graph_credential_operator::resources::{
-    ACKNOWLEDGE_GONE, MicrosoftGraphCredential, Ownership, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+    ACKNOWLEDGE_GONE, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
-use kit::woodpecker::{Fault, Op};
+use kit::woodpecker::{Credential, Fault, Op};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::stage::{A_WHILE, Stage, TENANT, eventually, message};
+use crate::stage::{A_WHILE, CLIENT, EXPIRY, Stage, TENANT, eventually, message};
 
-fn count(stage: &Stage, op: Op) -> usize {
+pub(crate) fn count(stage: &Stage, op: Op) -> usize {
     stage.woodpecker.requests("agency").iter().filter(|request| request.op == op).count()
 }
 
 /// Makes the account look again now.
-async fn look_again(stage: &Stage) {
+pub(crate) async fn look_again(stage: &Stage) {
     let asked = stage.woodpecker.lists("agency");
     let touch =
         Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: asked.to_string()}}}));
@@ -24,7 +24,7 @@ async fn look_again(stage: &Stage) {
 }
 
 /// Some Ready objects at the account.
-async fn several(stage: &Stage, number: usize) {
+pub(crate) async fn several(stage: &Stage, number: usize) {
     for n in 0..number {
         let client = format!("00000000-0000-4000-8000-{n:012}");
         stage.entra.add_app(TENANT, &client);
@@ -64,13 +64,8 @@ async fn a_rotation_that_meets_nothing_is_registered_anew() {
     stage.credential("sales-eu", json!({})).await;
     let before = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     stage.woodpecker.remove("agency", before);
-    stage.entra.add_secret(TENANT, crate::stage::CLIENT, "s3cret-two");
-    stage
-        .secret(
-            "sales-eu-graph",
-            &[("client_secret", "s3cret-two"), ("secret_expires_at", crate::stage::EXPIRY)],
-        )
-        .await;
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     eventually("the new secret is registered", || async {
         let held = stage.remote();
         let is_there =
@@ -103,6 +98,51 @@ async fn a_listing_that_lacks_what_is_there_makes_nothing_anew_and_is_told() {
     stage.wait_until_ready("another").await;
 }
 
+/// A credential that was there before, and is taken over from a listing.
+async fn taken_over() -> (Stage, i64) {
+    let stage = Stage::set().await;
+    let by_hand = Credential::new(TENANT, CLIENT, "s3cret-one", EXPIRY, "by hand");
+    let id = stage.woodpecker.put("agency", by_hand);
+    (stage, id)
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_the_question_whether_it_is_there_leaves_its_name_known() {
+    let (stage, id) = taken_over().await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
+    stage.woodpecker.fail_next(Op::Rename, 1, Fault::ProcessedThenReset);
+    look_again(&stage).await;
+    let lost = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
+        .await;
+    assert_eq!(lost.status.unwrap().registration.unwrap().name, "by hand");
+    let status = stage.wait_until_ready("sales-eu").await.status.unwrap();
+    let registration = status.registration.unwrap();
+    assert_eq!((registration.name.as_str(), registration.change_sent_at), ("by hand", None));
+    assert_eq!((count(&stage, Op::Create), stage.remote()[0].name.as_str()), (0, "by hand"));
+}
+
+#[tokio::test]
+async fn what_has_no_known_name_and_is_missing_is_told_and_asked_for_by_the_name_of_the_spec() {
+    let (stage, id) = taken_over().await;
+    stage.woodpecker.fail_always(Op::List, Fault::ListingWithoutNames);
+    stage.credential("sales-eu", json!({})).await;
+    let status = stage.wait_until_ready("sales-eu").await.status.unwrap();
+    assert_eq!(status.registration.unwrap().name, "");
+    stage.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
+    look_again(&stage).await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    let told = message(&object, ConditionType::Registered);
+    assert!(told.contains("spec.displayName") && told.contains(ACKNOWLEDGE_GONE), "{told}");
+    assert_eq!((count(&stage, Op::Create), count(&stage, Op::Rename)), (0, 0));
+    stage.credential("sales-eu", json!({"displayName": "MS Graph app"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!((count(&stage, Op::Create), stage.remote()[0].name.as_str()), (0, "MS Graph app"));
+}
+
 #[tokio::test]
 async fn a_refusal_to_say_whether_it_is_there_makes_nothing_anew_until_acknowledged() {
     let stage = Stage::set().await;
@@ -123,14 +163,7 @@ async fn a_refusal_to_say_whether_it_is_there_makes_nothing_anew_until_acknowled
         .patch("sales-eu", &PatchParams::default(), &acknowledge)
         .await
         .unwrap();
-    let request = Patch::Merge(
-        json!({"metadata": {"annotations": {"graph-credentials.io/reconcile-requested-at": "now"}}}),
-    );
-    stage
-        .api::<MicrosoftGraphCredential>()
-        .patch("sales-eu", &PatchParams::default(), &request)
-        .await
-        .unwrap();
+    stage.request_pass("sales-eu").await;
     stage.wait_until_ready("sales-eu").await;
     assert_eq!(stage.remote().len(), 1);
 }
@@ -192,179 +225,6 @@ async fn a_key_of_another_account_is_noticed_and_registers_nothing_there() {
 }
 
 #[tokio::test]
-async fn an_object_that_moves_is_registered_at_the_new_account_before_it_leaves_the_old_one() {
-    let stage = Stage::set().await;
-    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
-    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
-    stage.apply_account("branch", json!({})).await;
-    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
-    let before = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
-    stage.woodpecker.mark_in_use(before);
-    let moved = json!({"deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": "branch"}}}});
-    stage.credential("sales-eu", moved).await;
-    let object = stage
-        .wait_until("sales-eu", "registered at the branch", |object| {
-            let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
-            registration.and_then(|it| it.account.as_ref()).is_some_and(|account| account.name == "branch")
-        })
-        .await;
-    assert_eq!(object.status.unwrap().retiring.len(), 1);
-    assert_eq!(stage.woodpecker.credentials("branch").len(), 1);
-    let told = format!("still to be removed: credential {before}");
-    stage
-        .wait_until("sales-eu", &told, |object| message(object, ConditionType::Registered).contains(&told))
-        .await;
-    stage.wait_until_ready("sales-eu").await;
-    stage.woodpecker.release(before);
-    eventually("the old one goes", || async {
-        if stage.remote().is_empty() { Ok(()) } else { Err(stage.log()) }
-    })
-    .await;
-    stage
-        .wait_until("sales-eu", "nothing is left to remove", |object| {
-            object.status.as_ref().is_some_and(|status| status.retiring.is_empty())
-        })
-        .await;
-    stage.delete("sales-eu").await;
-    stage.wait_until_gone("sales-eu").await;
-    assert_eq!(stage.woodpecker.credentials("branch").len(), 0);
-}
-
-#[tokio::test]
-async fn with_retain_a_move_leaves_the_old_registration_where_it_is() {
-    let stage = Stage::set().await;
-    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
-    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
-    stage.apply_account("branch", json!({})).await;
-    stage.credential("sales-eu", json!({})).await;
-    stage.wait_until_ready("sales-eu").await;
-    stage
-        .credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "branch"}}}}))
-        .await;
-    eventually("registered at the branch", || async {
-        if stage.woodpecker.credentials("branch").len() == 1 { Ok(()) } else { Err(stage.log()) }
-    })
-    .await;
-    stage.wait_until_ready("sales-eu").await;
-    assert_eq!(stage.remote().len(), 1);
-}
-
-#[tokio::test]
-async fn an_account_that_got_another_name_keeps_its_credentials() {
-    let stage = Stage::set().await;
-    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
-    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
-    stage.apply_account("renamed", json!({"apiKeySecretRef": {"name": "agency-key"}})).await;
-    let at_renamed = json!({"deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": "renamed"}}}});
-    stage.credential("sales-eu", at_renamed).await;
-    let object = stage
-        .wait_until("sales-eu", "registered under the new name", |object| {
-            let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
-            registration.and_then(|it| it.account.as_ref()).is_some_and(|account| account.name == "renamed")
-        })
-        .await;
-    let registration = object.status.unwrap().registration.unwrap();
-    assert_eq!((registration.credential_id, registration.ownership), (id, Ownership::Created));
-    stage.wait_until_ready("sales-eu").await;
-    tokio::time::sleep(A_WHILE / 2).await;
-    assert_eq!((count(&stage, Op::Delete), stage.remote().len()), (0, 1));
-    stage.delete("sales-eu").await;
-    stage.wait_until_gone("sales-eu").await;
-    assert_eq!(stage.remote().len(), 0, "it is still what this object made");
-}
-
-#[tokio::test]
-async fn an_object_that_moves_back_keeps_what_it_had_there() {
-    let stage = Stage::set().await;
-    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
-    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
-    stage.apply_account("branch", json!({})).await;
-    let at = |name: &str| json!({"deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": name}}}});
-    stage.credential("sales-eu", at("agency")).await;
-    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
-    stage.woodpecker.mark_in_use(id);
-    stage.credential("sales-eu", at("branch")).await;
-    stage
-        .wait_until("sales-eu", "still to be removed", |object| {
-            message(object, ConditionType::Registered).contains("still to be removed")
-        })
-        .await;
-    stage.credential("sales-eu", at("agency")).await;
-    stage
-        .wait_until("sales-eu", "back again", |object| {
-            object.status.as_ref().and_then(|status| status.credential_id) == Some(id)
-        })
-        .await;
-    stage.woodpecker.release(id);
-    eventually("the branch holds nothing", || async {
-        if stage.woodpecker.credentials("branch").is_empty() { Ok(()) } else { Err(stage.log()) }
-    })
-    .await;
-    stage.wait_until_ready("sales-eu").await;
-    let held: Vec<i64> = stage.remote().iter().map(|it| it.credential_id).collect();
-    assert_eq!(held, [id]);
-}
-
-#[tokio::test]
-async fn with_retain_nothing_is_removed_from_an_earlier_account_any_more() {
-    let stage = Stage::set().await;
-    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
-    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
-    stage.apply_account("branch", json!({})).await;
-    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
-    let id = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
-    stage.woodpecker.mark_in_use(id);
-    let at_branch = |policy: &str| json!({"deletionPolicy": policy, "destination": {"woodpecker": {"accountRef": {"name": "branch"}}}});
-    stage.credential("sales-eu", at_branch("Delete")).await;
-    stage
-        .wait_until("sales-eu", "still to be removed", |object| {
-            message(object, ConditionType::Registered).contains("still to be removed")
-        })
-        .await;
-    stage.credential("sales-eu", at_branch("Retain")).await;
-    stage
-        .wait_until("sales-eu", "nothing is to be removed", |object| {
-            object.status.as_ref().is_some_and(|status| status.retiring.is_empty())
-        })
-        .await;
-    stage.woodpecker.release(id);
-    tokio::time::sleep(A_WHILE / 2).await;
-    assert_eq!(stage.remote().len(), 1);
-}
-
-#[tokio::test]
-async fn objects_that_move_away_do_not_make_their_account_look_robbed() {
-    let stage = Stage::set().await;
-    stage.woodpecker.add_account("branch", "1234.key-of-the-branch");
-    stage.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
-    stage.apply_account("branch", json!({})).await;
-    several(&stage, 6).await;
-    for n in 0..4 {
-        let client = format!("00000000-0000-4000-8000-{n:012}");
-        let spec = json!({"clientId": client, "deletionPolicy": "Delete", "destination": {"woodpecker": {"accountRef": {"name": "branch"}}}});
-        stage.credential(&format!("app-{n}"), spec).await;
-    }
-    eventually("four have moved", || async {
-        let (here, there) = (stage.remote().len(), stage.woodpecker.credentials("branch").len());
-        if (here, there) == (2, 4) { Ok(()) } else { Err(format!("{here} and {there}")) }
-    })
-    .await;
-    look_again(&stage).await;
-    eventually("the counts follow", || async {
-        let account: WoodpeckerAccount =
-            stage.api().get("agency").await.map_err(|error| error.to_string())?;
-        let status = account.status.unwrap_or_default();
-        if (status.managed, status.remote) == (Some(2), Some(2)) {
-            Ok(())
-        } else {
-            Err(format!("{status:?}"))
-        }
-    })
-    .await;
-    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
-}
-
-#[tokio::test]
 async fn an_account_made_anew_with_a_strangers_key_is_not_trusted() {
     let stage = Stage::set().await;
     stage.credential("sales-eu", json!({})).await;
@@ -388,13 +248,8 @@ async fn a_new_key_is_not_used_before_the_account_was_seen_with_it() {
     stage.woodpecker.fail_account_always("stranger", Op::List, Fault::Html502);
     stage.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
     stage.wait_for_account("agency", ConditionStatus::False, "Unreachable").await;
-    stage.entra.add_secret(TENANT, crate::stage::CLIENT, "s3cret-two");
-    stage
-        .secret(
-            "sales-eu-graph",
-            &[("client_secret", "s3cret-two"), ("secret_expires_at", crate::stage::EXPIRY)],
-        )
-        .await;
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     tokio::time::sleep(A_WHILE / 2).await;
     assert_eq!(
         stage.woodpecker.writes("stranger"),

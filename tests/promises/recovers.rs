@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use graph_credential_operator::resources::MicrosoftGraphCredential;
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use kit::woodpecker::{Credential, Fault, Op};
 use rustix::process::Signal;
@@ -52,6 +53,28 @@ async fn is_made_once(fault: Fault, expected: usize) {
     assert_eq!(creates(&stage), expected, "{fault:?}");
     let token = stage.read("sales-eu").await.status.unwrap().registration.unwrap().token;
     assert_eq!(token, Some(pending.token), "{fault:?}: one mark for all attempts");
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_lost_create_keeps_the_mark() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::ConnectionReset);
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::RefusedBefore(422, json!({"message": "NOT_TODAY"})));
+    stage.credential("sales-eu", json!({})).await;
+    let lost = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown")
+        .await;
+    let refused = stage
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "RejectedByWoodpecker")
+        .await;
+    let token =
+        |object: &MicrosoftGraphCredential| object.status.clone()?.pending.map(|pending| pending.token);
+    assert!(token(&lost).is_some());
+    assert_eq!(token(&refused), token(&lost), "the first create may still turn up");
+    stage.request_pass("sales-eu").await;
+    is_whole(&stage, "sales-eu").await;
+    let registration = stage.read("sales-eu").await.status.unwrap().registration.unwrap();
+    assert_eq!(registration.token, token(&lost));
 }
 
 #[tokio::test]

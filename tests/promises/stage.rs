@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use graph_credential_operator::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
-use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use graph_credential_operator::resources::{
+    MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
@@ -319,6 +321,16 @@ impl Stage {
             condition(object, type_).is_some_and(|found| found.status == status && found.reason == reason)
         })
         .await
+    }
+
+    /// Asks for a pass over the credential by annotation.
+    pub async fn request_pass(&self, name: &str) {
+        let annotations = json!({RECONCILE_REQUESTED_AT: jiff::Timestamp::now().to_string()});
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        self.api::<MicrosoftGraphCredential>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .expect("the credential can be annotated");
     }
 
     pub async fn wait_until_ready(&self, name: &str) -> MicrosoftGraphCredential {
