@@ -1,10 +1,13 @@
 //! The conditions that follow a pass. What the pass has learnt nothing about stays as it was.
 
+mod failures;
+
 use jiff::Timestamp;
 
+use self::failures::{after_failure, change_unknown, outcome_unknown};
 use crate::controller::decide::{Rest, Retry, Standing};
 use crate::controller::observed::{Observed, Problem, Rules, Source};
-use crate::destination::{Ahead, Failure, FailureKind, Operation};
+use crate::destination::{Failure, FailureKind};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find};
 use crate::resources::{MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy};
@@ -248,91 +251,6 @@ fn sealed(observed: &Observed, record: &str, id: i64) -> Desired {
     let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
     let which = if is_current { "the secret" } else { "the secret that was last accepted" };
     met(TYPE, Reason::Stored, format!("SealedGraphCredential {record} holds {which} as credential {id}"))
-}
-
-fn after_failure(observed: &Observed, failure: &Failure, status: &MicrosoftGraphCredentialStatus) -> Desired {
-    const TYPE: ConditionType = ConditionType::Registered;
-    let registered = status.registration.as_ref().map(|registration| registration.credential_id);
-    let id = failure.id.or(registered).unwrap_or_default();
-    let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
-    match (&failure.kind, failure.operation) {
-        (FailureKind::Queued(Ahead::Others | Ahead::End), _) => {
-            unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead; the operator waits for its turn".into())
-        }
-        (FailureKind::Throttled | FailureKind::Queued(Ahead::Pause), _) => {
-            unknown(TYPE, Reason::RateLimited, "Woodpecker asked to slow down; the operator waits and tries again".into())
-        }
-        (FailureKind::Unavailable | FailureKind::Queued(Ahead::Rest), _) => unknown(
-            TYPE,
-            Reason::WoodpeckerUnavailable,
-            "Woodpecker could not be reached or had a failure; the operator tries again".into(),
-        ),
-        (FailureKind::OutcomeUnknown, Operation::Create) => outcome_unknown(),
-        (FailureKind::OutcomeUnknown, _) => change_unknown(),
-        (FailureKind::ObjectsUnknown, _) => problem(
-            Reason::AccountNotReady,
-            format!("credential {id} is left as it is before all objects are known, for it could be another one's: see the operator's readiness"),
-        ),
-        (FailureKind::NoName, _) => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker's listing lacks credential {id}, and it can be asked for by its name alone, which is not known; nothing is made anew. Set spec.displayName, or if it is gone, set the annotation graph-credentials.io/acknowledge-gone to {id}"),
-        ),
-        (FailureKind::Unauthorized, _) => problem(
-            Reason::AccountNotReady,
-            "Woodpecker refuses the request for want of rights: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
-        ),
-        (FailureKind::Foreign, _) => problem(
-            Reason::AccountNotReady,
-            format!("the API key of the WoodpeckerAccount opens another account than the one that holds credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
-        ),
-        (FailureKind::SecretRefused, Operation::Update) => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker refuses the new secret although Microsoft accepts it; credential {id} keeps the old one. Make a new secret or ask Woodpecker's support"),
-        ),
-        (FailureKind::SecretRefused, _) => problem(
-            Reason::RejectedByWoodpecker,
-            "Woodpecker refuses the secret although Microsoft accepts it: make a new secret or ask Woodpecker's support".into(),
-        ),
-        (FailureKind::Refused { .. }, Operation::Delete) => problem(
-            Reason::InUse,
-            format!("Woodpecker refuses to delete credential {id}, mostly because a mailbox uses it: disconnect its mailboxes in Woodpecker, or set deletionPolicy to Retain to let this object go"),
-        ),
-        (FailureKind::Refused { status, word }, Operation::Update | Operation::Rename) if observed.is_missing() => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker's listing lacks credential {id}, and Woodpecker refuses to say whether it is there ({}); nothing is made anew. If it is gone, set the annotation graph-credentials.io/acknowledge-gone to {id}", answer(*status, word.as_deref())),
-        ),
-        (FailureKind::Refused { status, word }, Operation::Update | Operation::Rename) => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker refuses to change credential {id} ({}); it keeps what it has. Check the object's fields or ask Woodpecker's support", answer(*status, word.as_deref())),
-        ),
-        (FailureKind::Refused { status, word }, Operation::List | Operation::Create) => problem(
-            Reason::RejectedByWoodpecker,
-            format!("Woodpecker refuses the request ({}): check the object's fields and the account's base URL, or ask Woodpecker's support", answer(*status, word.as_deref())),
-        ),
-    }
-}
-
-fn change_unknown() -> Desired {
-    unknown(
-        ConditionType::Registered,
-        Reason::OutcomeUnknown,
-        "Woodpecker's answer to a change was lost; the operator waits until it must have taken effect, and sends what is wanted".into(),
-    )
-}
-
-fn outcome_unknown() -> Desired {
-    unknown(
-        ConditionType::Registered,
-        Reason::OutcomeUnknown,
-        "Woodpecker's answer to the create was lost; the operator waits until it must have taken effect, looks for what it made, and goes on from there".into(),
-    )
-}
-
-fn answer(status: u16, word: Option<&str>) -> String {
-    match word {
-        Some(word) => format!("HTTP {status}, {word}"),
-        None => format!("HTTP {status}"),
-    }
 }
 
 fn expiring(at: Timestamp, observed: &Observed, others: &[Desired], now: Timestamp) -> Desired {
