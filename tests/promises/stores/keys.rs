@@ -1,0 +1,51 @@
+//! Records follow the primary key of the keyring.
+
+use super::*;
+
+/// Gives the keyring another primary key.
+async fn promote_another_key(stage: &Stage) -> KeyId {
+    let mut keyring = keyring(stage).await;
+    let added = keyring.add(jiff::Timestamp::now()).unwrap();
+    keyring.promote(added).unwrap();
+    let json = keyring.to_json().unwrap();
+    stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+    added
+}
+
+#[tokio::test]
+async fn a_writer_that_does_not_know_of_another_primary_key_yet_finds_out_and_seals_anew() {
+    let stage = set().await;
+    let added = promote_another_key(&stage).await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    let sealed = eventually("it is sealed under the new key", || async {
+        let record = record(&stage).await;
+        let envelope = Envelope::from_base64(&record.spec.envelope).unwrap();
+        if envelope.key_id() == added { Ok(record) } else { Err(stage.log()) }
+    })
+    .await;
+    assert_eq!(open(&stage, &sealed).await.as_deref(), Ok("s3cret-one"));
+    assert_eq!(sealed.metadata.generation, Some(2), "it was sealed twice");
+}
+
+#[tokio::test]
+async fn another_primary_key_seals_the_record_anew() {
+    let mut stage = set().await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    stage.stop_operator().await;
+    let before = record(&stage).await;
+    let added = promote_another_key(&stage).await;
+    stage.start_operator().await;
+    let after = eventually("it is sealed under the new key", || async {
+        let record = record(&stage).await;
+        let envelope = Envelope::from_base64(&record.spec.envelope).unwrap();
+        if envelope.key_id() == added { Ok(record) } else { Err(stage.log()) }
+    })
+    .await;
+    assert_eq!(open(&stage, &after).await.as_deref(), Ok("s3cret-one"));
+    assert_eq!(
+        (&after.spec.record_id, after.spec.credential_id),
+        (&before.spec.record_id, before.spec.credential_id)
+    );
+}
