@@ -48,6 +48,12 @@ pub enum FailureKind {
     NoName,
     /// Nothing is touched there that another object may have, before all objects are known.
     ObjectsUnknown,
+    /// The API server refuses the operator's request for a record of the store, with that HTTP status.
+    StoreRefused(u16),
+    /// The keyring that seals records is gone or damaged; nothing is sealed without it.
+    KeyringMissing,
+    /// What was written into a record of the store did not stay as it was written.
+    NotKept,
     /// It refuses the operator's key.
     Unauthorized,
     /// What was named is for another app there: the key must open another account than it did.

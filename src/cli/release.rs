@@ -1,5 +1,5 @@
 //! `release`: takes our finalizers off, so that everything can be deleted without the operator. Nothing is sent to
-//! Woodpecker; what stays there is named.
+//! Woodpecker or the store; what stays there is named.
 
 mod finalizers;
 mod holdings;
@@ -13,7 +13,7 @@ use kube::api::DynamicObject;
 use thiserror::Error;
 
 use self::finalizers::Finalized;
-use self::holdings::left_at_woodpecker;
+use self::holdings::left_behind;
 use super::cluster::{self, ListError};
 use super::output::{self, OutputError};
 use crate::app::kubernetes::{self, Cluster, ConnectError};
@@ -26,7 +26,7 @@ use crate::settings::{LeaseSettings, ObjectName, Timing};
 #[derive(Debug, Args)]
 #[command(
     after_help = "For the end of the operator: afterwards its objects, its CRDs and their namespaces can be \
-    deleted without it. Credentials stay at Woodpecker, also with deletionPolicy Delete, and each is named with its \
+    deleted without it. Credentials stay at Woodpecker and in the store, also with deletionPolicy Delete, and each is named with its \
     account and id. Stop the operator first: it would put its finalizers on again.\n\n\
     Exit codes: 0 no object has a finalizer of the operator any more; 3 some have, and --yes was not given; 1 a failure; \
     2 a bad command line."
@@ -103,7 +103,7 @@ async fn release(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
         return show(&finalized, &credentials);
     }
     // Told first: whoever is released may be gone at once, and what it held with it.
-    output::print(&left_at_woodpecker(&credentials))?;
+    output::print(&left_behind(&credentials))?;
     let mut has_failed = false;
     for object in &finalized {
         let released = object.release(client, timing.lease_retry).await;
@@ -138,7 +138,7 @@ async fn check(client: &Client, namespaces: &[String]) -> Result<ExitCode, Relea
 /// Shows what would be done.
 fn show(finalized: &[Finalized], credentials: &[DynamicObject]) -> Result<ExitCode, ReleaseError> {
     let mut lines: Vec<String> = finalized.iter().map(|it| format!("would release {it}\n")).collect();
-    lines.push(left_at_woodpecker(credentials));
+    lines.push(left_behind(credentials));
     let (end, code) = if finalized.is_empty() {
         ("nothing is to be released\n", ExitCode::SUCCESS)
     } else {

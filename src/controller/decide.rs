@@ -189,7 +189,7 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     match judge(observed, rules, now) {
         Proven::Needed => Decision::Act(Action::Prove),
         Proven::No { problem, retry } => rest(Standing::NotProven(problem), retry),
-        Proven::Yes if observed.target == Target::Store => store::decide(observed),
+        Proven::Yes if observed.target == Target::Store => store::decide(observed, rules, now),
         Proven::Yes => register::decide(observed, rules, now),
     }
 }

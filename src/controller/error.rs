@@ -1,8 +1,9 @@
 //! Why a pass could not be carried out at all. What goes wrong at Microsoft or Woodpecker is no such error:
-//! it is an outcome, and stands in the object's status.
+//! it is an outcome, and stands in the object's status; so does what stands in the way at the store.
 
 use thiserror::Error;
 
+use crate::destination::{Failure, FailureKind, Operation};
 use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
 use crate::store::envelope::SealError;
@@ -25,11 +26,14 @@ pub enum PassError {
     /// Its account could not be read.
     #[error("failed to read the WoodpeckerAccount")]
     ReadAccount(#[source] kube::Error),
-    /// The store's records may not be read.
-    #[error(
-        "the operator may not read SealedGraphCredentials: grant its ServiceAccount get, list, watch, create, update and delete on them in this namespace"
-    )]
-    RecordsForbidden,
+    /// The API server refuses a request for a record of the store.
+    #[error("the API server refuses a request for SealedGraphCredentials (HTTP {status})")]
+    RecordRefused {
+        /// What was attempted.
+        operation: Operation,
+        /// HTTP status.
+        status: u16,
+    },
     /// A record of the store could not be read.
     #[error("failed to read SealedGraphCredential {name}")]
     ReadRecord {
@@ -96,7 +100,7 @@ impl PassError {
             Self::ReadObject(_) => "read_object",
             Self::ReadSecret { .. } => "read_secret",
             Self::ReadAccount(_) => "read_account",
-            Self::RecordsForbidden => "records_forbidden",
+            Self::RecordRefused { .. } => "record_refused",
             Self::ReadRecord { .. } => "read_record",
             Self::ListRecords(_) => "list_records",
             Self::WriteRecord { .. } => "write_record",
@@ -113,6 +117,18 @@ impl PassError {
             Self::Endless => "endless",
             Self::Random(_) => "random",
         }
+    }
+
+    /// What is no accident of the way, but stands until somebody mends it: an outcome for the status.
+    pub fn as_failure(&self) -> Option<Failure> {
+        let (operation, kind) = match self {
+            Self::RecordRefused { operation, status } => (*operation, FailureKind::StoreRefused(*status)),
+            Self::ReadKeyring(error) if error.is_lasting() => {
+                (Operation::Create, FailureKind::KeyringMissing)
+            }
+            _ => return None,
+        };
+        Some(Failure { operation, kind, retry_after: None, id: None })
     }
 
     /// Whether it is the ordinary course of things and no failure.

@@ -27,7 +27,7 @@ use crate::woodpecker::{
     ApiError, Class, Entry, Grant, Lane, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
 };
 
-pub use self::record::judge as judge_record;
+pub use self::record::{judge as judge_record, look as look_at_record};
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
@@ -138,7 +138,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         source::read(context, &object, &status).await?
     };
     let (target, account) = target_now(context, &object, &source).await?;
-    let (record, live_record) = record::read(context, &object, &target, secret.as_ref()).await?;
+    let (record, live_record, failure) = record::read(context, &object, &target, secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
@@ -164,7 +164,7 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         claim,
         namespace_deleted_at,
         account_changed: context.accounts.take_news(own),
-        learnt: Learnt::default(),
+        learnt: Learnt { failure, ..Learnt::default() },
     };
     Ok(Some(Gathered {
         observed,

@@ -153,6 +153,8 @@ pub struct Learnt {
     pub failure: Option<Failure>,
     /// Whether the registration was removed from the destination.
     pub removed: bool,
+    /// Whether the secret was sealed into the record of the store.
+    pub sealed: bool,
     /// What a listing lacks was asked for by its id.
     pub probe: Option<Probe>,
     /// Why an earlier registration could not be removed for now, which does not stop the rest.

@@ -15,6 +15,7 @@ use super::report::{Report, report};
 use super::status::{self, Written};
 use crate::destination::{Ahead, FailureKind};
 use crate::resources::{Pending, Registration};
+use crate::telemetry::logs::chain;
 
 /// More steps than any road through `decide` has.
 const MOST_STEPS: usize = 16;
@@ -61,7 +62,11 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
         }
         tracing::debug!(?action, "step");
         gathered.class = class(&gathered.observed, &action, Timestamp::now());
-        match act::act(context, gathered, &action).await? {
+        let acted = match act::act(context, gathered, &action).await {
+            Err(error) => note_outcome(&mut gathered.observed, error)?,
+            Ok(step) => step,
+        };
+        match acted {
             Step::Done if gathered.observed.learnt.not_leading => {
                 tracing::info!(?action, "not begun: this replica does not lead for long enough");
                 return Ok(interrupted(context));
@@ -81,6 +86,14 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
         }
     }
     Err(PassError::Endless)
+}
+
+/// What lasts until somebody mends it is an outcome of the step; the rest ends the pass.
+fn note_outcome(observed: &mut Observed, error: PassError) -> Result<Step, PassError> {
+    let Some(failure) = error.as_failure() else { return Err(error) };
+    tracing::warn!(error = chain(&error), "a step at the store failed");
+    observed.learnt.failure = Some(failure);
+    Ok(Step::Done)
 }
 
 /// Whether a step had no turn because the program is ending or this replica leads no more, of which nothing

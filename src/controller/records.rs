@@ -10,6 +10,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 
 use super::error::PassError;
+use crate::destination::Operation;
 use crate::resources::SealedGraphCredential;
 
 /// Annotation on a record: uid of the object that it was sealed for last. A deleted object removes what its status does
@@ -32,10 +33,11 @@ pub async fn read(
     namespace: &str,
     name: &str,
 ) -> Result<Option<SealedGraphCredential>, PassError> {
-    match api(client, namespace).get_opt(name).await {
-        Err(kube::Error::Api(answer)) if answer.is_forbidden() => Err(PassError::RecordsForbidden),
-        read => read.map_err(|source| PassError::ReadRecord { name: name.to_owned(), source }),
-    }
+    let read = api(client, namespace).get_opt(name).await;
+    read.map_err(|source| {
+        refusal(Operation::List, &source)
+            .unwrap_or_else(|| PassError::ReadRecord { name: name.to_owned(), source })
+    })
 }
 
 /// The ids of the credentials of all records of a namespace.
@@ -44,7 +46,10 @@ pub async fn credential_ids(client: &Client, namespace: &str) -> Result<BTreeSet
     let mut ids = BTreeSet::new();
     let mut page = ListParams::default().limit(500);
     loop {
-        let list = records.list(&page).await.map_err(PassError::ListRecords)?;
+        let list = records
+            .list(&page)
+            .await
+            .map_err(|source| refusal(Operation::List, &source).unwrap_or(PassError::ListRecords(source)))?;
         ids.extend(list.items.iter().filter_map(|record| Some(record.0.as_ref().ok()?.spec.credential_id)));
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
@@ -61,12 +66,12 @@ pub async fn write(
 ) -> Result<SealedGraphCredential, PassError> {
     let name = record.name_any();
     let api = api(client, namespace);
-    let written = if record.metadata.resource_version.is_none() {
-        api.create(&PostParams::default(), record).await
+    let (operation, written) = if record.metadata.resource_version.is_none() {
+        (Operation::Create, api.create(&PostParams::default(), record).await)
     } else {
-        api.replace(&name, &PostParams::default(), record).await
+        (Operation::Update, api.replace(&name, &PostParams::default(), record).await)
     };
-    written.map_err(|source| failure(name, source))
+    written.map_err(|source| failure(operation, name, source))
 }
 
 /// Removes the version of a record that was read; one that is gone already counts as removed.
@@ -83,18 +88,28 @@ pub async fn remove(
     match api(client, namespace).delete(&record.name_any(), &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
-        Err(source) => Err(failure(record.name_any(), source)),
+        Err(source) => Err(failure(Operation::Delete, record.name_any(), source)),
     }
 }
 
-fn failure(name: String, source: kube::Error) -> PassError {
+fn failure(operation: Operation, name: String, source: kube::Error) -> PassError {
     match &source {
         kube::Error::Api(answer)
             if answer.is_conflict() || answer.is_already_exists() || answer.is_not_found() =>
         {
             PassError::Conflict
         }
-        _ => PassError::WriteRecord { name, source },
+        _ => refusal(operation, &source).unwrap_or(PassError::WriteRecord { name, source }),
+    }
+}
+
+/// What the API server will go on refusing until somebody mends rights, quota or an admission policy.
+fn refusal(operation: Operation, error: &kube::Error) -> Option<PassError> {
+    match error {
+        kube::Error::Api(answer) if matches!(answer.code, 400 | 403 | 422) => {
+            Some(PassError::RecordRefused { operation, status: answer.code })
+        }
+        _ => None,
     }
 }
 

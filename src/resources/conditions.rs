@@ -149,6 +149,8 @@ reasons! {
     AmbiguousRemote,
     /// The operator's keyring is missing.
     KeyringMissing,
+    /// The API server refuses what the operator asks for a record of the store.
+    StoreRefused,
     /// The credential cannot be deleted while mailboxes use it.
     InUse,
     /// The secret is not proven yet.

@@ -8,7 +8,7 @@ mod rights;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::resources::{
     Cloud, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Ownership, SealedGraphCredential,
@@ -168,7 +168,6 @@ async fn a_credential_of_the_store_becomes_ready_and_its_record_opens() {
     assert!(record.metadata.owner_references.is_none(), "it goes by the deletion policy");
     assert_eq!(record.spec.name, format!("{}/sales-eu", stage.namespace));
     assert_eq!(open(&stage, &record).await.as_deref(), Ok("s3cret-one"));
-    assert_eq!(stage.woodpecker.requests("agency").len(), 0);
 }
 
 #[tokio::test]
@@ -189,6 +188,13 @@ async fn a_wrong_secret_is_not_sealed() {
     assert_eq!(records(&stage).await, []);
 }
 
+/// How a text looks in base64 where so many bytes, modulo three, stand before it: what its own bytes alone decide.
+fn base64_at(text: &str, offset: usize) -> String {
+    let whole = STANDARD_NO_PAD.encode([&[0; 3][..offset], text.as_bytes()].concat());
+    let end = (offset + text.len()) * 8 / 6;
+    whole[(offset * 8).div_ceil(6)..end].to_owned()
+}
+
 #[tokio::test]
 async fn no_plaintext_is_in_a_record_or_in_what_etcd_has_for_it() {
     const CANARY: &str = "canary/sealed+%2B~";
@@ -202,9 +208,18 @@ async fn no_plaintext_is_in_a_record_or_in_what_etcd_has_for_it() {
     let stored = stored(&stage).await;
     assert_eq!(stored.len(), 1, "the search sees what etcd has");
     assert!(stored[0].contains(&record(&stage).await.spec.envelope), "the search sees the envelope");
-    let events = stage.events("sales-eu").await.join("\n");
+    let events = eventually("an event tells of it", || async {
+        let events = stage.events("sales-eu").await.join("\n");
+        if events.contains("is sealed in") { Ok(events) } else { Err(events) }
+    })
+    .await;
     let status = serde_json::to_string(&stage.read("sales-eu").await).unwrap();
-    for form in [CANARY.to_owned(), STANDARD.encode(CANARY), CANARY.replace('/', "\\/")] {
+    let forms: Vec<String> = (0..3).map(|offset| base64_at(CANARY, offset)).collect();
+    for (offset, form) in forms.iter().enumerate() {
+        let text = STANDARD.encode([&b"xyz"[..offset], CANARY.as_bytes(), b"..."].concat());
+        assert!(text.contains(form), "the search would see it in {text}");
+    }
+    for form in forms.into_iter().chain([CANARY.to_owned(), CANARY.replace('/', "\\/")]) {
         for (place, text) in
             [("etcd", &stored[0]), ("an event", &events), ("the object", &status), ("the log", &stage.log())]
         {

@@ -1,4 +1,4 @@
-//! PURE: what objects leave at Woodpecker, by the words of their status alone: one that cannot be read counts as well.
+//! PURE: what objects leave behind, at Woodpecker and in the store, by the words of their status alone: one that cannot be read counts as well.
 
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -7,13 +7,13 @@ use crate::cli::output::{shown, table};
 use crate::controller::Named;
 
 /// A table of everything that stays there; nothing where nothing does.
-pub(super) fn left_at_woodpecker(objects: &[DynamicObject]) -> String {
+pub(super) fn left_behind(objects: &[DynamicObject]) -> String {
     let rows: Vec<Vec<String>> = objects.iter().flat_map(rows).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let heads = ["OBJECT", "ACCOUNT", "ID", "NAME", "STATE"];
-    format!("these credentials stay at Woodpecker:\n{}", table("  ", &heads, &rows))
+    let heads = ["OBJECT", "WHERE", "ID", "NAME", "STATE"];
+    format!("these credentials stay where they are:\n{}", table("  ", &heads, &rows))
 }
 
 fn rows(object: &DynamicObject) -> Vec<Vec<String>> {
@@ -21,9 +21,9 @@ fn rows(object: &DynamicObject) -> Vec<Vec<String>> {
     let current = status("registration").map(|it| (it, "registered"));
     let retiring = status("retiring").and_then(Value::as_array).into_iter().flatten();
     let retiring = retiring.map(|it| (it, "to be removed, and is not"));
-    let held = current.into_iter().chain(retiring).filter(|(it, _)| it.get("record").is_none());
+    let held = current.into_iter().chain(retiring);
     let row = |id: String, held: &Value, name: String, state: &str| {
-        vec![Named::of(object).to_string(), account(held), id, name, state.to_owned()]
+        vec![Named::of(object).to_string(), place(held), id, name, state.to_owned()]
     };
     let mut rows: Vec<Vec<String>> = held
         .map(|(held, state)| row(text(held.get("credentialId")), held, text(held.get("name")), state))
@@ -35,7 +35,11 @@ fn rows(object: &DynamicObject) -> Vec<Vec<String>> {
     rows
 }
 
-fn account(held: &Value) -> String {
+/// Its account, or its record of the store.
+fn place(held: &Value) -> String {
+    if let Some(record) = held.get("record").filter(|record| !record.is_null()) {
+        return format!("SealedGraphCredential {}", text(Some(record)));
+    }
     let word = |path: &str| text(held.pointer(path));
     format!("{}/{}", word("/account/namespace"), word("/account/name"))
 }
@@ -67,7 +71,7 @@ mod tests {
             "retiring": [{"account": account, "credentialId": 5, "name": "m", "expiresAt": ["odd"]}],
             "pending": {"account": account, "token": "abcdefghjk29"},
         });
-        let text = left_at_woodpecker(&[object(&status)]);
+        let text = left_behind(&[object(&status)]);
         for words in
             [["7", "n", "registered"], ["5", "m", "to be removed"], ["?", "[abcdefghjk29]", "perhaps made"]]
         {
@@ -79,9 +83,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_store_is_named_as_well() {
+        let status = json!({"registration": {"record": "c-7f", "credentialId": 9, "name": "n"}});
+        let text = left_behind(&[object(&status)]);
+        assert!(text.contains("mail/x  SealedGraphCredential c-7f  9"), "{text}");
+    }
+
+    #[test]
     fn nothing_is_nothing() {
-        for status in [json!(null), json!({}), json!({"registration": {"record": "r", "credentialId": 1}})] {
-            assert_eq!(left_at_woodpecker(&[object(&status)]), "");
+        for status in [json!(null), json!({}), json!({"registration": null})] {
+            assert_eq!(left_behind(&[object(&status)]), "");
         }
     }
 }

@@ -214,5 +214,10 @@ fn what_is_held(observed: &Observed) -> String {
             pending.account, pending.token
         )
     });
-    registered.chain(pending).chain(unbooked).collect::<Vec<_>>().join(", ")
+    let all = registered.chain(pending).chain(unbooked).collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        format!("SealedGraphCredential {}, if there is one,", record_name(&observed.object))
+    } else {
+        all
+    }
 }

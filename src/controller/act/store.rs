@@ -9,8 +9,8 @@ use kube::{Resource, ResourceExt};
 use super::{Step, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::observe::{Gathered, judge_record};
-use crate::controller::observed::{Content, Observed, Record, Source};
+use crate::controller::observe::{Gathered, judge_record, look_at_record};
+use crate::controller::observed::{Content, Observed, Source};
 use crate::controller::records;
 use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
@@ -29,6 +29,9 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     let observed = &gathered.observed;
     let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
     let expires_at = Time(whole_second(source.expires_at));
+    // Without the keyring nothing is sealed, or nothing would open it after a restart.
+    context.keyring.read_again().await?;
+    let doubt = context.keyring.doubt();
     let (record_id, credential_id) = ids(context, gathered).await?;
     let envelope = envelope(context, gathered, &record_id, &secret)?;
     let object = &observed.object;
@@ -48,17 +51,20 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     context.leadership.admit_write()?;
     let written = records::write(&context.client, object.namespace_name(), &record).await?;
     tracing::info!(record = written.name_any(), id = credential_id, "the secret is sealed");
-    let story = story(observed, gathered.record.is_some(), &written);
+    let is_new = gathered.record.is_none();
+    let story = story(observed, !is_new, &written);
     let keyring = context.keyring.current();
     gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &keyring));
+    gathered.observed.learnt.sealed = true;
     gathered.record = Some(written);
     let step = note(context, gathered).await?;
     match step {
-        Step::ObjectGone => take_back(context, gathered).await,
+        Step::ObjectGone => take_back(context, gathered, is_new).await,
         Step::Done | Step::Again => {
             let regarding = gathered.observed.object.object_ref(&());
             context.events.publish(&regarding, &story).await;
             look_at_key(context, gathered, &secret).await?;
+            doubt.settle();
         }
     }
     Ok(step)
@@ -155,6 +161,13 @@ fn story(observed: &Observed, existed: bool, written: &SealedGraphCredential) ->
             "Updated",
             format!("SealedGraphCredential {name} holds the new secret for credential {id}"),
         ),
+        (Some(_), true) if observed.sealed().is_some_and(|sealed| sealed.content == Content::Unreadable) => (
+            true,
+            "Resealed",
+            format!(
+                "SealedGraphCredential {name} did not open, for it was changed or its key is lost, and is sealed anew from the Secret"
+            ),
+        ),
         (Some(_), true) => {
             (false, "Resealed", format!("SealedGraphCredential {name} is in line with its object again"))
         }
@@ -219,7 +232,10 @@ async fn note(context: &Context, gathered: &mut Gathered) -> Result<Step, PassEr
 pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
     context.leadership.admit_write()?;
     if gathered.observed.record.is_none() {
-        look_again(context, gathered).await?;
+        // Nothing counts as removed on the word of a failure; what is found is decided upon anew.
+        let (record, live) = look_at_record(context, &gathered.observed.object, None).await?;
+        (gathered.observed.record, gathered.record) = (Some(record), live);
+        return Ok(Step::Done);
     }
     let observed = &mut gathered.observed;
     if let (Some(live), true) = (&gathered.record, observed.sealed().is_some()) {
@@ -230,23 +246,19 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     Ok(Step::Done)
 }
 
-/// Reads the record that could not be read before; nothing counts as removed on the word of a failure.
-async fn look_again(context: &Context, gathered: &mut Gathered) -> Result<(), PassError> {
-    let object = &gathered.observed.object;
-    let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
-    let keyring = context.keyring.current();
-    let judged = |live: &SealedGraphCredential| judge_record(live, object, None, &keyring);
-    gathered.observed.record = Some(live.as_ref().map_or(Record::Missing, judged));
-    gathered.record = live;
-    Ok(())
-}
-
-/// Removes the record of an object that is gone by now, where its policy says so; what stays is named.
-async fn take_back(context: &Context, gathered: &Gathered) {
+/// Removes the record that was made just now for an object that is gone by now, where its policy says so; what stays is
+/// named.
+async fn take_back(context: &Context, gathered: &Gathered, is_new: bool) {
     let object = &gathered.observed.object;
     let Some(live) = &gathered.record else { return };
-    let may =
-        object.spec.deletion_policy() == DeletionPolicy::Delete && context.leadership.admit_write().is_ok();
+    if object.spec.deletion_policy() == DeletionPolicy::Retain {
+        tracing::info!(
+            record = live.name_any(),
+            "the object was deleted while it was sealed; its record stays"
+        );
+        return;
+    }
+    let may = is_new && context.leadership.admit_write().is_ok();
     let removed = may && records::remove(&context.client, object.namespace_name(), live).await.is_ok();
     if removed {
         tracing::warn!(

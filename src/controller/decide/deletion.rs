@@ -6,7 +6,7 @@ use super::recovery::{Found, ambiguous, look};
 use super::rest::{out_of_reach, rest};
 use super::waiting::{after_failure, is_waiting_to_delete};
 use super::{Action, Decision, Parting, Retry, Standing};
-use crate::controller::observed::{Freshness, Observed, Rules, Target};
+use crate::controller::observed::{Freshness, Observed, Record, Rules, Target};
 use crate::destination::{Failure, FailureKind};
 use crate::resources::{DeletionPolicy, Registration};
 
@@ -46,7 +46,10 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
             Err(decision) => decision,
         };
     }
-    if observed.has_unbooked_record() && !observed.learnt.removed {
+    if observed.target == Target::Store && observed.record == Some(Record::Foreign) {
+        return let_go(Parting::NotOurs);
+    }
+    if (observed.has_unbooked_record() || has_unread_record(observed)) && !observed.learnt.removed {
         return Decision::Act(Action::Delete);
     }
     let retiring = observed.retiring.as_ref();
@@ -94,7 +97,7 @@ fn after_removal_failed(observed: &Observed, rules: &Rules, failure: &Failure, n
 /// How the object goes without anything being done at the destination.
 fn at_once(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Parting> {
     let grace = rules.timing.namespace_grace;
-    if !observed.has_books() && !observed.has_unbooked_record() {
+    if !observed.has_books() && !observed.has_unbooked_record() && !has_unread_record(observed) {
         Some(Parting::NeverRegistered)
     } else if observed.object.spec.deletion_policy() == DeletionPolicy::Retain {
         Some(Parting::Retained)
@@ -105,6 +108,11 @@ fn at_once(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Parting
     } else {
         None
     }
+}
+
+/// Whether there may be a record of the store that could not be read.
+fn has_unread_record(observed: &Observed) -> bool {
+    observed.target == Target::Store && observed.record.is_none()
 }
 
 fn let_go(parting: Parting) -> Decision {

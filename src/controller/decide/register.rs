@@ -192,7 +192,7 @@ fn choose(entries: &[Entry], adoption: &Adoption) -> Choice {
 }
 
 /// What still has to come before the secret counts as proved whatever the policy; nothing where it does.
-fn unproven(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Decision> {
+pub(super) fn unproven(observed: &Observed, rules: &Rules, now: Timestamp) -> Option<Decision> {
     match judge_strictly(observed, rules, now) {
         Proven::Yes => None,
         Proven::Needed => Some(Decision::Act(Action::Prove)),

@@ -1,15 +1,18 @@
 //! The secret is proved: bring the record of the encrypted store in line with it. A write there is idempotent, by
 //! name and resource version, so nothing has to be written down before it.
 
-use super::register::wants_finalizer_first;
-use super::rest::{not_movable, rest, waiting_for};
+use jiff::Timestamp;
+
+use super::register::{unproven, wants_finalizer_first};
+use super::rest::{in_the_way, not_movable, rest};
 use super::{Action, Decision, Retry, Standing};
-use crate::controller::observed::{Observed, Record, SealedRecord};
+use crate::controller::observed::{Content, Observed, Record, Rules, SealedRecord};
+use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::Registration;
 use crate::resources::conditions::{Reason, whole_second};
 use crate::store::record::record_name;
 
-pub(super) fn decide(observed: &Observed) -> Decision {
+pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     let registration = observed.status.registration.as_ref();
     if registration.is_some_and(|registration| registration.record.is_none()) {
         return not_movable();
@@ -23,18 +26,31 @@ pub(super) fn decide(observed: &Observed) -> Decision {
                 "the SealedGraphCredential that this object would have ({}) is for another tenant, client or cloud: delete it, or give this object another name",
                 record_name(&observed.object)
             );
-            waiting_for(Reason::AlreadyExists, message)
+            in_the_way(Reason::AlreadyExists, message, rules)
         }
         Some(Record::Missing | Record::Ours(_)) if needs_finalizer => Decision::Act(Action::AddFinalizer),
         Some(Record::Missing) => Decision::Act(Action::Seal),
-        Some(Record::Ours(sealed)) => keep(observed, registration, sealed),
+        Some(Record::Ours(sealed)) => keep(observed, sealed, rules, now),
     }
 }
 
-fn keep(observed: &Observed, registration: Option<&Registration>, sealed: &SealedRecord) -> Decision {
+fn keep(observed: &Observed, sealed: &SealedRecord, rules: &Rules, now: Timestamp) -> Decision {
+    let registration = observed.status.registration.as_ref();
     let name = observed.wanted_record_title();
     let is_in_line = observed.usable_source().is_some_and(|source| sealed.is_in_line(source, &name));
     if !is_in_line {
+        if observed.learnt.sealed && sealed.is_under_primary {
+            let (operation, kind) = (Operation::Update, FailureKind::NotKept);
+            let failure = Failure { operation, kind, retry_after: None, id: None };
+            return rest(Standing::Failed(failure), Retry::Backoff(None));
+        }
+        // What another object has left, perhaps the last copy of a good secret, gives way to a proved one alone.
+        if !sealed.is_sealed_for_object
+            && sealed.content != Content::SourceSecret
+            && let Some(decision) = unproven(observed, rules, now)
+        {
+            return decision;
+        }
         return Decision::Act(Action::Seal);
     }
     let is_noted = registration.is_some_and(|registration| is_noted(observed, registration, sealed));
@@ -51,14 +67,17 @@ fn is_noted(observed: &Observed, registration: &Registration, sealed: &SealedRec
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
     use crate::controller::decide::{Parting, decide};
+    use crate::controller::observed::Source;
     use crate::controller::observed::testing::{
-        deleted, issued, now, refused, rules, sealed, store, unsealed,
+        deleted, issued, not_issued, now, refused, rules, sealed, store, unsealed,
     };
-    use crate::controller::observed::{Content, Source};
+    use crate::microsoft::Diagnosis;
 
     fn action(observed: &Observed) -> Action {
         match decide(observed, &rules(), now()) {
@@ -185,5 +204,65 @@ mod tests {
         let Some(Record::Ours(record)) = &mut going.record else { panic!() };
         record.is_sealed_for_object = false;
         assert_eq!(action(&going), Action::LetGo(Parting::NeverRegistered));
+    }
+
+    #[test]
+    fn an_unread_record_is_read_before_a_deleted_object_goes() {
+        let mut spec = store();
+        spec["deletionPolicy"] = json!("Delete");
+        for is_booked in [true, false] {
+            let mut going = deleted(sealed(&spec), true);
+            going.record = None;
+            if !is_booked {
+                going.status.registration = None;
+            }
+            assert_eq!(action(&going), Action::Delete);
+            going.object.spec.deletion_policy = Some(crate::resources::DeletionPolicy::Retain);
+            assert_eq!(action(&going), Action::LetGo(Parting::Retained));
+        }
+        let mut going = deleted(sealed(&spec), true);
+        going.record = Some(Record::Foreign);
+        assert_eq!(action(&going), Action::LetGo(Parting::NotOurs));
+    }
+
+    #[test]
+    fn what_an_earlier_object_left_gives_way_to_a_proved_secret_alone() {
+        let mut spec = store();
+        spec["verification"] = json!({"policy": "BestEffort"});
+        let mut observed = with(&spec, |record| {
+            (record.content, record.is_sealed_for_object) = (Content::AnotherSecret, false);
+        });
+        observed.status.registration = None;
+        let Source::Usable(source) = &mut observed.source else { panic!() };
+        source.is_registered = false;
+        observed.learnt.proof = Some(not_issued(Diagnosis::Unavailable));
+        let Standing::NotProven(problem) = standing(&observed) else { panic!() };
+        assert_eq!(problem.reason, Reason::MicrosoftUnavailable);
+        assert_eq!(action(&proved(observed.clone())), Action::Seal);
+        // What this object has sealed itself may go by its policy.
+        let Some(Record::Ours(record)) = &mut observed.record else { panic!() };
+        record.is_sealed_for_object = true;
+        assert_eq!(action(&observed), Action::Seal);
+    }
+
+    #[test]
+    fn what_does_not_stay_as_it_was_written_is_not_written_again_at_once() {
+        let mut observed = proved(with(&store(), |record| record.name = "another".into()));
+        observed.learnt.sealed = true;
+        let Standing::Failed(failure) = standing(&observed) else { panic!() };
+        assert_eq!(failure.kind, FailureKind::NotKept);
+        let Some(Record::Ours(record)) = &mut observed.record else { panic!() };
+        record.is_under_primary = false;
+        assert_eq!(action(&observed), Action::Seal, "another key has become primary meanwhile");
+    }
+
+    #[test]
+    fn a_loss_is_told_even_while_another_attempt_is_far_off() {
+        let mut observed = sealed(&store());
+        observed.status.next_attempt_at =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_hours(24)));
+        assert_eq!(standing(&observed), Standing::Waiting);
+        observed.record = Some(Record::Missing);
+        assert_eq!(action(&observed), Action::Seal);
     }
 }

@@ -20,7 +20,11 @@ pub(super) fn after_failure(
     let backoff = Retry::Backoff(failure.retry_after);
     match &failure.kind {
         FailureKind::Queued(_) => failed(Retry::WhenGranted),
+        FailureKind::StoreRefused(_) | FailureKind::KeyringMissing => {
+            failed(Retry::Stalled(rules.timing.backoff_longest))
+        }
         FailureKind::Throttled
+        | FailureKind::NotKept
         | FailureKind::Unavailable
         | FailureKind::Unauthorized
         | FailureKind::ObjectsUnknown => failed(backoff),
@@ -47,8 +51,13 @@ pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
     // What was refused there may be welcome now.
     let is_moving = observed.status.registration.is_some() && !observed.is_registered_at_target();
     let other_account = observed.account_changed || is_moving;
+    // What was sealed and is gone must be told, and mended if that can be.
+    let is_untold_loss = observed.has_lost_record()
+        && find(&status.conditions, ConditionType::Registered)
+            .is_some_and(|it| it.is_because(Reason::Stored));
     let same_account = !(other_account && was_refused_by_the_account(observed));
     delayed
+        && !is_untold_loss
         && same_spec
         && same_account
         && observed.is_same_secret()

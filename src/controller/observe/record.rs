@@ -6,6 +6,7 @@ use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observed::{Content, Record, SealedRecord, Target};
 use crate::controller::records;
+use crate::destination::Failure;
 use crate::resources::conditions::whole_second;
 use crate::resources::{MicrosoftGraphCredential, SealedGraphCredential};
 use crate::secret::SecretText;
@@ -14,32 +15,47 @@ use crate::store::keyring::Keyring;
 use crate::store::record::record_name;
 use crate::telemetry::logs::chain;
 
-/// Reads the record, where the pass may need it. That of a deleted object may be left unread.
+/// The record as a value and as it was read, and what lasts and keeps it from being read.
+type Read = (Option<Record>, Option<SealedGraphCredential>, Option<Failure>);
+
+/// Reads the record, where the pass may need it. That of a deleted object may be left unread: a deletion that has to
+/// know it reads it again, and says so if it cannot.
 pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,
     target: &Target,
     secret: Option<&SecretText>,
-) -> Result<(Option<Record>, Option<SealedGraphCredential>), PassError> {
+) -> Result<Read, PassError> {
     let is_left_alone = object.spec.is_suspended() && !object.is_deleted();
     if *target != Target::Store || is_left_alone {
-        return Ok((None, None));
+        return Ok((None, None, None));
     }
-    let live = match records::read(&context.client, object.namespace_name(), &record_name(object)).await {
-        // A deletion that has to read it says so itself; others go without.
-        Err(error) if object.is_deleted() => {
-            tracing::warn!(error = chain(&error), "the record of a deleted object cannot be read");
-            return Ok((None, None));
-        }
-        read => read?,
-    };
-    let Some(live) = live else { return Ok((Some(Record::Missing), None)) };
+    match look(context, object, secret).await {
+        Ok((record, live)) => Ok((Some(record), live, None)),
+        Err(error) => match error.as_failure() {
+            None if !object.is_deleted() => Err(error),
+            failure => {
+                tracing::warn!(error = chain(&error), "the record of the store cannot be judged");
+                Ok((None, None, failure))
+            }
+        },
+    }
+}
+
+/// Reads the object's record and judges it. With a deleted object it does not matter what the record holds.
+pub async fn look(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    secret: Option<&SecretText>,
+) -> Result<(Record, Option<SealedGraphCredential>), PassError> {
+    let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
+    let Some(live) = live else { return Ok((Record::Missing, None)) };
     let keyring = match Envelope::from_base64(&live.spec.envelope) {
-        Ok(envelope) => context.keyring.holding(envelope.key_id()).await?,
-        Err(_) => context.keyring.current(),
+        Ok(envelope) if !object.is_deleted() => context.keyring.holding(envelope.key_id()).await?,
+        Ok(_) | Err(_) => context.keyring.current(),
     };
     let record = judge(&live, object, secret, &keyring);
-    Ok((Some(record), Some(live)))
+    Ok((record, Some(live)))
 }
 
 /// What a record is to an object.
@@ -55,30 +71,41 @@ pub fn judge(
     if !is_ours {
         return Record::Foreign;
     }
-    let envelope = Envelope::from_base64(&spec.envelope).ok();
+    let envelope = Envelope::from_base64(&spec.envelope);
+    let key = envelope.as_ref().ok().map(Envelope::key_id);
+    let content = match envelope {
+        Ok(_) if object.is_deleted() => Content::AnotherSecret,
+        Ok(envelope) => content(&envelope, live, secret, keyring),
+        Err(error) => unreadable(live, &error),
+    };
     Record::Ours(SealedRecord {
         credential_id: spec.credential_id,
         name: spec.name.clone(),
         expires_at: whole_second(spec.secret_expires_at.0),
-        content: content(envelope.as_ref(), live, secret, keyring),
-        is_under_primary: envelope.is_some_and(|envelope| envelope.key_id() == keyring.primary()),
+        content,
+        is_under_primary: key == Some(keyring.primary()),
         is_sealed_for_object: records::sealed_for(live)
             .is_some_and(|uid| Some(uid) == object.uid().as_deref()),
     })
 }
 
 fn content(
-    envelope: Option<&Envelope>,
+    envelope: &Envelope,
     live: &SealedGraphCredential,
     secret: Option<&SecretText>,
     keyring: &Keyring,
 ) -> Content {
     let namespace = live.namespace().unwrap_or_default();
-    match envelope.map(|envelope| envelope.open(keyring, binding(live, &namespace))) {
-        Some(Ok(opened)) if secret == Some(&opened) => Content::SourceSecret,
-        Some(Ok(_)) => Content::AnotherSecret,
-        Some(Err(_)) | None => Content::Unreadable,
+    match envelope.open(keyring, binding(live, &namespace)) {
+        Ok(opened) if secret == Some(&opened) => Content::SourceSecret,
+        Ok(_) => Content::AnotherSecret,
+        Err(error) => unreadable(live, &error),
     }
+}
+
+fn unreadable(live: &SealedGraphCredential, error: &dyn std::error::Error) -> Content {
+    tracing::warn!(record = live.name_any(), error = chain(error), "a record does not open");
+    Content::Unreadable
 }
 
 fn binding<'a>(live: &'a SealedGraphCredential, namespace: &'a str) -> Binding<'a> {

@@ -128,6 +128,13 @@ pub(crate) fn sealed(spec: &Value) -> Observed {
         is_sealed_for_object: true,
     }));
     observed.status.registration = Some(registration);
+    let stored = Desired {
+        type_: ConditionType::Registered,
+        status: ConditionStatus::True,
+        reason: Reason::Stored,
+        message: "the record holds the secret".into(),
+    };
+    observed.status.conditions.extend(merge(&[], vec![stored], 1, now()));
     observed.written = observed.status.clone();
     observed
 }

@@ -29,13 +29,24 @@ pub async fn run(context: Arc<Context>, scope: Scope) {
     let stream = watch_objects(scope.api::<RecordMeta>(&context.client), config).default_backoff();
     let mut stream = std::pin::pin!(stream.take_until(context.stop.cancelled()));
     let mut seen = Seen::default();
+    let mut is_told = false;
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
+                is_told = false;
                 for record in seen.note(event) {
                     for owner in context.index.credentials_sealed_in(&record) {
                         context.calls.credential(&owner.namespace, &owner.name);
                     }
+                }
+            }
+            // Whoever does not use the store need not grant it.
+            Err(error) if is_forbidden(&error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!(
+                        kind = KIND,
+                        "may not be watched: records are looked at in their objects' passes alone"
+                    );
                 }
             }
             Err(error) => {
@@ -43,6 +54,15 @@ pub async fn run(context: Arc<Context>, scope: Scope) {
                 tracing::warn!(kind = KIND, error = chain(&error), "a watch failed and is tried again");
             }
         }
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(answer))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(answer))
+        | watcher::Error::WatchError(answer) => answer.is_forbidden(),
+        _ => false,
     }
 }
 

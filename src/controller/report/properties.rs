@@ -69,6 +69,9 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::Unauthorized,
         FailureKind::Foreign,
         FailureKind::NoName,
+        FailureKind::StoreRefused(403),
+        FailureKind::KeyringMissing,
+        FailureKind::NotKept,
         FailureKind::ObjectsUnknown,
         FailureKind::SecretRefused,
         FailureKind::Refused { status: 422, word: Some("WORD".into()) },
@@ -125,8 +128,20 @@ fn bases() -> impl Strategy<Value = Observed> {
     })
 }
 
-fn records() -> impl Strategy<Value = Option<Content>> {
-    select(vec![None, Some(Content::SourceSecret), Some(Content::AnotherSecret), Some(Content::Unreadable)])
+/// What stands where the object's record should.
+fn records() -> impl Strategy<Value = Option<Record>> {
+    let contents = select(vec![Content::SourceSecret, Content::AnotherSecret, Content::Unreadable]);
+    let ours = (contents, any::<bool>(), any::<bool>(), 0_i64..2).prop_map(
+        |(content, is_under_primary, is_sealed_for_object, other)| {
+            let mut observed = sealed(&json!({"destination": {"store": {}}}));
+            let Some(Record::Ours(record)) = &mut observed.record else { return None };
+            (record.content, record.is_under_primary) = (content, is_under_primary);
+            (record.is_sealed_for_object, record.credential_id) =
+                (is_sealed_for_object, record.credential_id + other);
+            observed.record
+        },
+    );
+    prop_oneof![4 => ours, 1 => select(vec![None, Some(Record::Missing), Some(Record::Foreign)])]
 }
 
 prop_compose! {
@@ -148,17 +163,14 @@ prop_compose! {
         seen in proptest::option::weighted(0.3, select(vec![vec![], vec![22_334_455], vec![22_334_455, 9]])),
         probe in proptest::option::weighted(0.2, select(vec![Probe::Present, Probe::Gone])),
         retiring in proptest::bool::weighted(0.1),
-        content in records(),
+        record in records(),
     ) -> Observed {
         if let (Some(seconds), false) = (pending_settles_in, observed.target == Target::Store) {
             observed.status.pending = Some(pending("t0ken", &[]));
             observed.settles_in = Duration::from_secs(seconds / 10 * 10);
         }
         if observed.target == Target::Store {
-            match (content, &mut observed.record) {
-                (Some(content), Some(Record::Ours(sealed))) => sealed.content = content,
-                _ => observed.record = Some(Record::Missing),
-            }
+            observed.record = record;
         } else if retiring && observed.status.registration.is_some() {
             observed.status.retiring = vec![registration()];
             let target = observed.target.clone();
@@ -241,6 +253,17 @@ proptest! {
             }
             let without_text = report.status.conditions.iter().find(|condition| condition.message.is_empty());
             prop_assert!(without_text.is_none(), "{without_text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_counts_as_stored_that_was_seen_to_be_gone(observed in surroundings(), hours in 0_u64..20_000) {
+        let at = now() + Duration::from_hours(hours);
+        let is_looked_at = !observed.object.spec.is_suspended() && !observed.object.is_deleted();
+        if let (true, true, Some(report)) = (is_looked_at, observed.has_lost_record(), concluded(&observed, at)) {
+            let registered = find(&report.status.conditions, ConditionType::Registered);
+            let is_stored = registered.is_some_and(|registered| registered.is_because(Reason::Stored));
+            prop_assert!(!is_stored && !is_true(&report, ConditionType::Ready), "{report:#?}");
         }
     }
 

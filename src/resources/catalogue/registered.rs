@@ -79,9 +79,15 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
         ),
         Reason::KeyringMissing => new(
             False,
-            "The operator's keyring is missing.",
+            "The operator's keyring is gone, damaged or may not be read, and nothing is sealed without it.",
             OperatorAdmin,
-            "Restore the keyring Secret from a backup.",
+            "Restore the keyring Secret from a backup, or mend the operator's rights to it.",
+        ),
+        Reason::StoreRefused => new(
+            False,
+            "The API server refuses what the operator asks for the object's `SealedGraphCredential`, or what was written there does not stay.",
+            OperatorAdmin,
+            "Grant the operator get, list, watch, create, update and delete on `sealedgraphcredentials` in the namespace; look for a quota, an admission policy or another controller in the way.",
         ),
         Reason::InUse => new(
             False,

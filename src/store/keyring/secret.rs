@@ -86,6 +86,19 @@ pub enum KeyringError {
     Random(#[from] getrandom::Error),
 }
 
+// === impl KeyringError ===
+
+impl KeyringError {
+    /// Whether it lasts until somebody mends the Secret.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Empty { .. } | Self::Damaged { .. } => true,
+            Self::Read { source, .. } => matches!(source, ReadError::NotFound | ReadError::Forbidden),
+            _ => false,
+        }
+    }
+}
+
 /// Reads the keyring, or makes it where nothing depends on an earlier one.
 pub async fn load_or_create(client: &Client, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
     if let Some(keyring) = load(client, place).await? {

@@ -1,5 +1,7 @@
 //! The end of an object, and what is left: by a policy, by a crash, in a backup.
 
+use kit::entra::Fault;
+
 use super::*;
 
 #[tokio::test]
@@ -37,6 +39,21 @@ async fn retain_leaves_the_record_and_a_later_object_takes_it_over_with_its_id()
     stage.delete("sales-eu").await;
     stage.wait_until_gone("sales-eu").await;
     assert_eq!(records(&stage).await, [], "what was taken over is its own");
+}
+
+#[tokio::test]
+async fn what_an_earlier_object_left_gives_way_to_a_proved_secret_alone() {
+    let (stage, _, retained) = sealed(json!({})).await;
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    put_secret(&stage, "never-proved", EXPIRY).await;
+    stage.entra.fail_always(Fault::Html503);
+    stage.credential("sales-eu", store(json!({"verification": {"policy": "BestEffort"}}))).await;
+    stage
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable")
+        .await;
+    tokio::time::sleep(A_WHILE / 2).await;
+    assert_eq!(record(&stage).await.spec, retained.spec, "it may be the last copy");
 }
 
 #[tokio::test]
@@ -79,7 +96,7 @@ async fn a_record_restored_from_a_backup_is_taken_at_its_word() {
 }
 
 /// The status as if the program had ended after the record was written and before the status was.
-async fn forget_registration(stage: &Stage) {
+pub(super) async fn forget_registration(stage: &Stage) {
     let patch = json!({"status": {"registration": null, "credentialId": null, "expiresAt": null}});
     let objects = stage.api::<MicrosoftGraphCredential>();
     objects.patch_status("sales-eu", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();

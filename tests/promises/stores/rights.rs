@@ -31,13 +31,47 @@ async fn without_the_rights_to_records_woodpecker_is_served_and_the_store_says_w
     stage.credential("sales-eu", json!({})).await;
     stage.credential("sealed", store(json!({}))).await;
     stage.wait_until_ready("sales-eu").await;
-    eventually("an event says what is missing", || async {
-        let events = stage.events("sealed").await;
-        let is_told =
-            |event: &String| event.starts_with("PassFailed") && event.contains("SealedGraphCredentials");
-        if events.iter().any(is_told) { Ok(()) } else { Err(format!("{events:#?}\n{}", stage.log())) }
-    })
-    .await;
+    let object =
+        stage.wait_for("sealed", ConditionType::Registered, ConditionStatus::False, "StoreRefused").await;
+    let told = message(&object, ConditionType::Registered);
+    assert!(told.contains("get, list, watch, create, update and delete on sealedgraphcredentials"), "{told}");
+    assert_eq!(stage.entra.requests().len(), 1, "no token is asked for where nothing can be sealed");
+}
+
+#[tokio::test]
+async fn rights_that_are_taken_are_told_on_what_was_ready_and_their_return_heals_it() {
+    let mut stage = Stage::bare().await;
+    stage.limit_operator(&["get"]).await;
+    put_secret(&stage, "s3cret-one", EXPIRY).await;
+    stage.start_operator().await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    take_rights(&stage).await;
+    stage.request_pass("sales-eu").await;
+    stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "StoreRefused").await;
+    stage.grant(&["get"]).await;
+    stage.request_pass("sales-eu").await;
+    is_sealed(&stage, "sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_record_that_the_status_does_not_know_of_is_not_forgotten_for_want_of_rights() {
+    let mut stage = Stage::bare().await;
+    stage.limit_operator(&["get"]).await;
+    put_secret(&stage, "s3cret-one", EXPIRY).await;
+    stage.start_operator().await;
+    stage.credential("sales-eu", store(json!({"deletionPolicy": "Delete"}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    stage.stop_operator().await;
+    endings::forget_registration(&stage).await;
+    take_rights(&stage).await;
+    stage.delete("sales-eu").await;
+    stage.start_operator().await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "StoreRefused").await;
+    stage.grant(&["get"]).await;
+    stage.request_pass("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+    assert_eq!(records(&stage).await.len(), 0);
 }
 
 #[tokio::test]
@@ -50,13 +84,9 @@ async fn a_deletion_without_the_rights_to_records_waits_until_told_to_retain() {
     is_sealed(&stage, "sales-eu").await;
     take_rights(&stage).await;
     stage.delete("sales-eu").await;
-    eventually("an event says what is missing", || async {
-        let events = stage.events("sales-eu").await;
-        let is_told =
-            |event: &String| event.starts_with("PassFailed") && event.contains("SealedGraphCredentials");
-        if events.iter().any(is_told) { Ok(()) } else { Err(format!("{events:#?}\n{}", stage.log())) }
-    })
-    .await;
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "StoreRefused").await;
+    assert!(message(&object, ConditionType::Registered).contains("or set deletionPolicy to Retain"));
     assert!(stage.read("sales-eu").await.metadata.deletion_timestamp.is_some());
     stage.credential("sales-eu", store(json!({"deletionPolicy": "Retain"}))).await;
     stage.wait_until_gone("sales-eu").await;

@@ -6,6 +6,9 @@ use crate::destination::{Ahead, Failure, FailureKind, Operation};
 use crate::resources::MicrosoftGraphCredentialStatus;
 use crate::resources::conditions::{ConditionType, Desired, Reason};
 
+/// What else a person can do where a deletion waits.
+const WAY_OUT: &str = ", or set deletionPolicy to Retain to let this object go";
+
 /// The condition Registered after a step at the destination failed.
 pub(super) fn after_failure(
     observed: &Observed,
@@ -33,6 +36,21 @@ pub(super) fn after_failure(
         (FailureKind::ObjectsUnknown, _) => problem(
             Reason::AccountNotReady,
             format!("credential {id} is left as it is before all objects are known, for it could be another one's: see the operator's readiness"),
+        ),
+        (FailureKind::StoreRefused(code), operation) => {
+            let (verb, way_out) = (verb(operation), if observed.object.is_deleted() { WAY_OUT } else { "" });
+            problem(
+                Reason::StoreRefused,
+                format!("the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {code}): grant the operator's ServiceAccount get, list, watch, create, update and delete on sealedgraphcredentials in this namespace, and look for a quota or an admission policy that refuses it{way_out}"),
+            )
+        }
+        (FailureKind::KeyringMissing, _) => problem(
+            Reason::KeyringMissing,
+            "the keyring Secret in the operator's namespace is gone, damaged or may not be read, and nothing is sealed without it: restore it from a backup, or mend the operator's rights to it".into(),
+        ),
+        (FailureKind::NotKept, _) => problem(
+            Reason::StoreRefused,
+            "the SealedGraphCredential of this object does not hold what was written into it a moment ago: look for an admission webhook or another controller that changes it".into(),
         ),
         (FailureKind::NoName, _) => problem(
             Reason::UpdateRejected,
@@ -89,6 +107,15 @@ pub(super) fn outcome_unknown() -> Desired {
         Reason::OutcomeUnknown,
         "Woodpecker's answer to the create was lost; the operator waits until it must have taken effect, looks for what it made, and goes on from there".into(),
     )
+}
+
+fn verb(operation: Operation) -> &'static str {
+    match operation {
+        Operation::List => "show",
+        Operation::Create => "make",
+        Operation::Update | Operation::Rename => "change",
+        Operation::Delete => "delete",
+    }
 }
 
 fn answer(status: u16, word: Option<&str>) -> String {
