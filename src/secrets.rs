@@ -18,7 +18,16 @@ use crate::secret::SecretBytes;
 #[derive(Debug, Default, Deserialize)]
 pub struct SecretData {
     #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
     data: BTreeMap<String, SecretBytes>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    resource_version: String,
 }
 
 /// By what a change of a Secret is seen.
@@ -69,6 +78,11 @@ impl SecretData {
     /// The bytes under that key.
     pub fn get(&self, key: &str) -> Option<&SecretBytes> {
         self.data.get(key)
+    }
+
+    /// The resource version at which it was read.
+    pub fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
     }
 }
 

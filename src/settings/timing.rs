@@ -69,6 +69,14 @@ pub struct Timing {
     pub startup_retry: Duration,
     /// How long a retired key of the keyring still opens, until it may be deleted.
     pub key_retirement: Duration,
+    /// How long a process counts as alive after it last acknowledged the keyring.
+    pub presence: Duration,
+    /// Between two looks at the keyring, each acknowledged.
+    pub presence_renewal: Duration,
+    /// After which the Lease of a process that ended without a word is deleted.
+    pub presence_forgotten: Duration,
+    /// Between two looks at all records of the store, in case one was left under an earlier key.
+    pub record_sweep: Duration,
     /// Validity of the leader's lease.
     pub lease: Duration,
     /// After which a leader that could not renew gives up.
@@ -155,6 +163,10 @@ impl Timing {
         watch_reopen: Duration::from_secs(30),
         startup_retry: Duration::from_secs(5),
         key_retirement: Duration::from_hours(7 * 24),
+        presence: Duration::from_secs(90),
+        presence_renewal: Duration::from_secs(20),
+        presence_forgotten: Duration::from_hours(1),
+        record_sweep: Duration::from_hours(1),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
         lease_retry: Duration::from_secs(5),
@@ -198,6 +210,10 @@ impl Timing {
             watch_reopen: by(self.watch_reopen),
             startup_retry: by(self.startup_retry),
             key_retirement: by(self.key_retirement),
+            presence: by(self.presence),
+            presence_renewal: by(self.presence_renewal),
+            presence_forgotten: by(self.presence_forgotten),
+            record_sweep: by(self.record_sweep),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),
             lease_retry: by(self.lease_retry),

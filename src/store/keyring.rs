@@ -4,6 +4,7 @@
 //! it is used, and an old one until nothing is sealed under it. A key ends in two steps: retired once it is unused,
 //! deleted once it has stayed so for a while.
 
+mod edit;
 mod key;
 mod live;
 mod secret;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+pub use edit::{EditError, edit};
 pub use key::{KEY_LENGTH, KeyId, NotAKeyId};
 pub(super) use key::{Key, KeyBytes};
 pub use live::LiveKeyring;

@@ -1,6 +1,8 @@
 //! The operator's own keys, and the encrypted store that lives on them.
 
+pub mod census;
 pub mod envelope;
 pub mod fingerprint;
 pub mod keyring;
 pub mod record;
+pub mod replicas;

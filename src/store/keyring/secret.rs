@@ -13,10 +13,10 @@ use thiserror::Error;
 
 use super::{Keyring, KeyringFormatError};
 use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, SealedGraphCredential};
-use crate::secrets::{self, ReadError};
+use crate::secrets::{self, ReadError, SecretData};
 
 /// The key of the Secret under which the keyring stands.
-const DATA_KEY: &str = "keyring.json";
+pub(super) const DATA_KEY: &str = "keyring.json";
 
 /// Where the keyring is, and whose objects could depend on it.
 #[derive(Clone, Debug)]
@@ -78,8 +78,8 @@ pub enum KeyringError {
     /// It cannot be told whether anything depends on an earlier keyring.
     #[error("failed to look for objects that depend on an earlier keyring")]
     Survey(#[source] kube::Error),
-    /// A new keyring cannot be written as JSON.
-    #[error("failed to write a new keyring")]
+    /// A keyring cannot be written as JSON.
+    #[error("failed to put a keyring into JSON")]
     Write(#[from] serde_json::Error),
     /// The system gives no randomness.
     #[error("failed to draw random bytes for a new keyring")]
@@ -119,16 +119,28 @@ pub(super) async fn load_existing(client: &Client, place: &KeyringPlace) -> Resu
     }
 }
 
+/// The keyring with the resource version that it was read at.
+pub(super) async fn load_version(
+    client: &Client,
+    place: &KeyringPlace,
+) -> Result<(Keyring, String), KeyringError> {
+    let data = secrets::read(client, &place.namespace, &place.name).await;
+    let data = data.map_err(|source| KeyringError::Read { place: place.to_string(), source })?;
+    Ok((parse(&data, place)?, data.resource_version().to_owned()))
+}
+
 async fn load(client: &Client, place: &KeyringPlace) -> Result<Option<Keyring>, KeyringError> {
     let data = match secrets::read(client, &place.namespace, &place.name).await {
         Ok(data) => data,
         Err(ReadError::NotFound) => return Ok(None),
         Err(source) => return Err(KeyringError::Read { place: place.to_string(), source }),
     };
+    parse(&data, place).map(Some)
+}
+
+fn parse(data: &SecretData, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
     let json = data.get(DATA_KEY).ok_or_else(|| KeyringError::Empty { place: place.to_string() })?;
-    let keyring = Keyring::from_json(json.expose())
-        .map_err(|what| KeyringError::Damaged { place: place.to_string(), what })?;
-    Ok(Some(keyring))
+    Keyring::from_json(json.expose()).map_err(|what| KeyringError::Damaged { place: place.to_string(), what })
 }
 
 /// Create-only: where another replica was faster, its keyring is the one.

@@ -1,0 +1,114 @@
+//! The records of the store, page by page, and how many of them are sealed under which key. Lists are answered from
+//! etcd's quorum, not from a cache: a key ends by this count.
+
+use std::collections::BTreeMap;
+
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+use thiserror::Error;
+
+use super::envelope::Envelope;
+use super::keyring::KeyId;
+use crate::resources::SealedGraphCredential;
+
+/// Records in one answer of the API server.
+const PAGE: u32 = 500;
+
+/// A record, or the news that an object of its kind cannot be read as one.
+pub type GuardedRecord = DeserializeGuard<SealedGraphCredential>;
+
+/// The records could not be listed.
+#[derive(Debug, Error)]
+#[error("failed to list the SealedGraphCredentials")]
+pub struct ListError(#[from] kube::Error);
+
+/// How many records are sealed under which key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    by_key: BTreeMap<KeyId, usize>,
+    unreadable: usize,
+}
+
+/// Goes through the records of these namespaces, or of all where none is named, one page after the other. `each` says
+/// whether to go on.
+pub async fn pages(
+    client: &Client,
+    namespaces: &[String],
+    mut each: impl AsyncFnMut(Vec<GuardedRecord>) -> bool,
+) -> Result<(), ListError> {
+    let apis: Vec<Api<GuardedRecord>> = if namespaces.is_empty() {
+        vec![Api::all(client.clone())]
+    } else {
+        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    };
+    for api in apis {
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = api.list(&page).await?;
+            if !each(list.items).await {
+                return Ok(());
+            }
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts the records of these namespaces, or of all where none is named.
+pub async fn count(client: &Client, namespaces: &[String]) -> Result<Census, ListError> {
+    let mut census = Census::default();
+    pages(client, namespaces, async |records| {
+        for record in &records {
+            census.add(record);
+        }
+        true
+    })
+    .await?;
+    Ok(census)
+}
+
+// === impl Census ===
+
+impl Census {
+    fn add(&mut self, record: &GuardedRecord) {
+        let envelope = record.0.as_ref().ok().and_then(|it| Envelope::from_base64(&it.spec.envelope).ok());
+        match envelope {
+            Some(envelope) => *self.by_key.entry(envelope.key_id()).or_default() += 1,
+            None => self.unreadable += 1,
+        }
+    }
+
+    /// The keys that records are sealed under, each with their number.
+    pub fn by_key(&self) -> impl Iterator<Item = (KeyId, usize)> {
+        self.by_key.iter().map(|(key, records)| (*key, *records))
+    }
+
+    /// Records whose key cannot be told: an object of another version of the operator, or a damaged envelope.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    /// All records.
+    pub fn all(&self) -> usize {
+        self.by_key.values().sum::<usize>() + self.unreadable
+    }
+
+    /// Records that are sealed under that key.
+    pub fn under(&self, key: KeyId) -> usize {
+        self.by_key.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Records that may need that key: those under it, and those of which it cannot be told.
+    pub fn may_need(&self, key: KeyId) -> usize {
+        self.under(key) + self.unreadable
+    }
+
+    /// Records that are sealed under another key than that one.
+    pub fn not_under(&self, key: KeyId) -> usize {
+        self.by_key.values().sum::<usize>() - self.under(key)
+    }
+}

@@ -1,0 +1,175 @@
+//! Calling the roll: which processes hold the keyring, and which of them have not acknowledged something yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use thiserror::Error;
+
+use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, REPLICA};
+use crate::store::keyring::KeyringPlace;
+
+/// A Lease that was last renewed so long ago, by whatever clock, belongs to nobody alive.
+const LONG_AGO: Duration = Duration::from_mins(10);
+
+/// A process that holds the keyring, by its Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Name of the Lease.
+    pub lease: String,
+    /// Name of the process, such as its pod's.
+    pub holder: String,
+    /// When it was renewed last, by the clock of that process.
+    renewed: Option<Timestamp>,
+    /// How long it counts after each renewal.
+    lasts: Duration,
+    /// What it knows of the keyring, where that can be read.
+    acknowledged: Option<Acknowledgement>,
+}
+
+/// The Leases could not be listed.
+#[derive(Debug, Error)]
+#[error(
+    "failed to list the Leases in namespace {namespace} by which replicas acknowledge the keyring: it needs the right to list Leases there"
+)]
+pub struct RollError {
+    namespace: String,
+    source: kube::Error,
+}
+
+/// Looks at the roll again and again, and counts as dead who does not renew while it is looked at: the times on a Lease
+/// are by a clock that is not ours.
+#[derive(Debug, Default)]
+pub struct RollCall {
+    seen: BTreeMap<String, Sight>,
+}
+
+#[derive(Debug)]
+struct Sight {
+    renewed: Option<Timestamp>,
+    since: Duration,
+}
+
+/// The processes that hold that keyring, or did.
+pub async fn roll(client: &Client, place: &KeyringPlace) -> Result<Vec<Replica>, RollError> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &place.namespace);
+    let listed = leases.list(&ListParams::default().labels(REPLICA)).await;
+    let listed = listed.map_err(|source| RollError { namespace: place.namespace.clone(), source })?;
+    let of_this = |lease: &&Lease| lease.annotations().get(KEYRING) == Some(&place.name);
+    Ok(listed.items.iter().filter(of_this).map(Replica::of).collect())
+}
+
+// === impl Replica ===
+
+impl Replica {
+    fn of(lease: &Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        Self {
+            lease: lease.name_any(),
+            holder: spec.holder_identity.unwrap_or_default(),
+            renewed: spec.renew_time.map(|time| time.0),
+            lasts: Duration::from_secs(seconds.unwrap_or_default()),
+            acknowledged: lease.annotations().get(ACKNOWLEDGED).and_then(|text| text.parse().ok()),
+        }
+    }
+
+    /// Whether it was renewed longer ago than clocks differ.
+    fn is_long_gone(&self, now: Timestamp) -> bool {
+        self.renewed.is_none_or(|renewed| now.duration_since(renewed).unsigned_abs() > LONG_AGO)
+    }
+}
+
+// === impl RollCall ===
+
+impl RollCall {
+    /// Of these, those that live, as far as can be told by then, and have not acknowledged it. `clock` counts from any
+    /// fixed moment, `now` is the time of day.
+    pub fn missing(
+        &mut self,
+        roll: Vec<Replica>,
+        clock: Duration,
+        now: Timestamp,
+        has_acknowledged: impl Fn(&Acknowledgement) -> bool,
+    ) -> Vec<Replica> {
+        self.seen.retain(|lease, _| roll.iter().any(|replica| replica.lease == *lease));
+        roll.into_iter()
+            .filter(|replica| !replica.acknowledged.as_ref().is_some_and(&has_acknowledged))
+            .filter(|replica| !replica.is_long_gone(now))
+            .filter(|replica| clock.saturating_sub(self.silent_since(replica, clock)) <= replica.lasts)
+            .collect()
+    }
+
+    /// Since when it was not renewed.
+    fn silent_since(&mut self, replica: &Replica, clock: Duration) -> Duration {
+        let fresh = || Sight { renewed: replica.renewed, since: clock };
+        let sight = self.seen.entry(replica.lease.clone()).or_insert_with(fresh);
+        if sight.renewed != replica.renewed {
+            *sight = fresh();
+        }
+        sight.since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::keyring::Keyring;
+
+    const START: Duration = Duration::from_secs(1000);
+
+    fn now() -> Timestamp {
+        "2026-11-24T08:00:00Z".parse().unwrap()
+    }
+
+    fn replica(lease: &str, renewed: Timestamp, keyring: Option<&Keyring>) -> Replica {
+        Replica {
+            lease: lease.into(),
+            holder: lease.into(),
+            renewed: Some(renewed),
+            lasts: Duration::from_secs(90),
+            acknowledged: keyring.map(Acknowledgement::of),
+        }
+    }
+
+    #[test]
+    fn who_renews_and_does_not_know_the_key_is_waited_for() {
+        let old = Keyring::random(now()).unwrap();
+        let mut new = old.clone();
+        let key = new.add(now()).unwrap();
+        let mut call = RollCall::default();
+        let mut missing = |after: i64, keyring: &Keyring| {
+            let at = now() + jiff::SignedDuration::from_secs(after);
+            let clock = START + Duration::from_secs(after.unsigned_abs());
+            let found = call.missing(vec![replica("a", at, Some(keyring))], clock, now(), |it| it.opens(key));
+            found.len()
+        };
+        assert_eq!(missing(0, &old), 1);
+        assert_eq!(missing(500, &old), 1, "it lives on and does not know the key");
+        assert_eq!(missing(510, &new), 0, "it knows the key");
+    }
+
+    #[test]
+    fn who_does_not_renew_is_waited_for_no_longer_than_its_lease_lasts() {
+        let mut call = RollCall::default();
+        let skewed = now() - jiff::SignedDuration::from_mins(5);
+        let mut missing = |after: u64, renewed| {
+            let clock = START + Duration::from_secs(after);
+            call.missing(vec![replica("a", renewed, None)], clock, now(), |_| true).len()
+        };
+        assert_eq!(missing(0, skewed), 1, "its clock may be slow");
+        assert_eq!(missing(90, skewed), 1);
+        assert_eq!(missing(91, skewed), 0, "it did not renew");
+        assert_eq!(missing(92, now()), 1, "it was frozen, and goes on");
+    }
+
+    #[test]
+    fn who_was_silent_for_long_is_not_waited_for() {
+        let long_ago = now() - jiff::SignedDuration::from_mins(11);
+        let found = RollCall::default().missing(vec![replica("a", long_ago, None)], START, now(), |_| true);
+        assert_eq!(found, []);
+    }
+}
