@@ -23,6 +23,7 @@ use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
 use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
+use crate::store::replicas::{Presence, PresenceParts};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
@@ -162,11 +163,13 @@ impl Operator<'_> {
         let scopes = Scope::of(&settings.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
+        let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
+        let presence = self.presence(&keyring)?;
         let context = Arc::new(Context {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
-            fingerprints: keyring.fingerprint_keys().clone(),
-            keyring: LiveKeyring::new(cluster.client.clone(), place, keyring),
+            fingerprints: keyring.current().fingerprint_keys().clone(),
+            keyring,
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(
                 self.http.clone(),
@@ -189,7 +192,28 @@ impl Operator<'_> {
         });
         let mut work = JoinSet::new();
         work.spawn(controller::run(context, watches));
-        end_within(work, timing, stop).await
+        let over = CancellationToken::new();
+        let presence = tokio::spawn(presence.keep(over.clone()));
+        let ended = end_within(work, timing, stop).await;
+        // Until here something may have been sealed.
+        over.cancel();
+        if let Err(error) = presence.await {
+            tracing::error!(
+                error = chain(&error),
+                "acknowledging the keyring failed: this is a defect of the operator"
+            );
+        }
+        ended
+    }
+
+    /// This process among those that hold the keyring.
+    fn presence(&self, keyring: &Arc<LiveKeyring>) -> Result<Presence, getrandom::Error> {
+        Presence::new(PresenceParts {
+            client: self.cluster.client.clone(),
+            instance: self.cluster.instance.clone(),
+            keyring: keyring.clone(),
+            timing: *self.timing,
+        })
     }
 
     /// The lanes, which wake whoever waits in them.

@@ -35,7 +35,7 @@ pub struct Context {
     /// Keys of fingerprints.
     pub fingerprints: FingerprintKeys,
     /// Keys of the store.
-    pub keyring: LiveKeyring,
+    pub keyring: Arc<LiveKeyring>,
     /// Whether this replica leads, and for how long.
     pub leadership: Leadership,
     /// Microsoft.

@@ -21,6 +21,7 @@ mod observed;
 mod pass;
 mod records;
 mod report;
+mod reseal;
 mod scope;
 mod sightings;
 mod sources;
@@ -44,6 +45,7 @@ pub use self::events::Events;
 pub use self::holdings::{Holdings, Word, held};
 pub use self::index::{Index, Named};
 pub use self::observed::Rules;
+pub use self::reseal::Resealer;
 pub use self::scope::Scope;
 pub use self::sightings::Sightings;
 pub use self::watches::{Scopes, Watches};
@@ -71,6 +73,7 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Brok
         }
     }
     context.readiness.arrived("controller");
+    loops.spawn(Resealer::of(&context).run());
     for watch in watches {
         loops.spawn(records::watch::run(context.clone(), watch.scope.clone()));
         loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));

@@ -30,45 +30,47 @@ pub struct Census {
     unreadable: usize,
 }
 
-/// Goes through the records of these namespaces, or of all where none is named, one page after the other. `each` says
-/// whether to go on.
-pub async fn pages(
-    client: &Client,
-    namespaces: &[String],
-    mut each: impl AsyncFnMut(Vec<GuardedRecord>) -> bool,
-) -> Result<(), ListError> {
-    let apis: Vec<Api<GuardedRecord>> = if namespaces.is_empty() {
-        vec![Api::all(client.clone())]
-    } else {
-        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
-    };
-    for api in apis {
-        let mut page = ListParams::default().limit(PAGE);
-        loop {
-            let list = api.list(&page).await?;
-            if !each(list.items).await {
-                return Ok(());
-            }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => break,
-            }
-        }
-    }
-    Ok(())
+/// Goes through records, one page after the other.
+pub struct Pages {
+    apis: Vec<Api<GuardedRecord>>,
+    page: ListParams,
 }
 
 /// Counts the records of these namespaces, or of all where none is named.
 pub async fn count(client: &Client, namespaces: &[String]) -> Result<Census, ListError> {
     let mut census = Census::default();
-    pages(client, namespaces, async |records| {
+    let mut pages = Pages::new(client, namespaces);
+    while let Some(records) = pages.next().await? {
         for record in &records {
             census.add(record);
         }
-        true
-    })
-    .await?;
+    }
     Ok(census)
+}
+
+// === impl Pages ===
+
+impl Pages {
+    /// Of the records of these namespaces, or of all where none is named.
+    pub fn new(client: &Client, namespaces: &[String]) -> Self {
+        let apis = if namespaces.is_empty() {
+            vec![Api::all(client.clone())]
+        } else {
+            namespaces.iter().rev().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+        };
+        Self { apis, page: ListParams::default().limit(PAGE) }
+    }
+
+    /// The next page; nothing after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<GuardedRecord>>, ListError> {
+        let Some(api) = self.apis.last() else { return Ok(None) };
+        let list = api.list(&self.page).await?;
+        self.page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+        if self.page.continue_token.is_none() {
+            self.apis.pop();
+        }
+        Ok(Some(list.items))
+    }
 }
 
 // === impl Census ===

@@ -1,5 +1,7 @@
 //! Metrics, under controller-runtime's names where the meaning is the same.
 
+mod store;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -9,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+pub use store::StoreMetrics;
 
 /// Seconds: a pass that only looks takes milliseconds, one that creates takes several calls of seconds.
 const PASS_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -22,6 +26,8 @@ const WAIT_BUCKETS: [f64; 9] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 180
 /// Every metric of the program.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those of the encrypted store.
+    pub store: StoreMetrics,
     registry: Registry,
     passes: Family<PassLabels, Counter>,
     pass_seconds: Family<ControllerLabels, Histogram, fn() -> Histogram>,
@@ -93,6 +99,7 @@ impl Metrics {
     /// A fresh registry with all metrics at zero.
     pub fn new() -> Self {
         let mut registry = Registry::default();
+        let store = StoreMetrics::registered(&mut registry);
         let passes = Family::default();
         registry.register("controller_runtime_reconcile", "Passes by controller and result", passes.clone());
         let pass_seconds =
@@ -157,6 +164,7 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         Self {
+            store,
             registry,
             passes,
             pass_seconds,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
+use tokio::sync::watch;
 
 use super::secret::{KeyringError, KeyringPlace, load_existing};
 use super::{KeyId, Keyring};
@@ -15,6 +16,7 @@ pub struct LiveKeyring {
     current: Mutex<Arc<Keyring>>,
     /// Whether something was sealed of which nobody has seen yet that its key is still primary.
     is_doubtful: AtomicBool,
+    primary: watch::Sender<KeyId>,
 }
 
 /// Something is being sealed: until it is seen that its key is still primary, the keyring at hand is doubtful.
@@ -29,7 +31,19 @@ pub struct Doubt<'a> {
 impl LiveKeyring {
     /// Begins with a keyring that was read from that place.
     pub fn new(client: Client, place: KeyringPlace, keyring: Keyring) -> Self {
-        Self { client, place, current: Mutex::new(Arc::new(keyring)), is_doubtful: AtomicBool::new(false) }
+        let (primary, _) = watch::channel(keyring.primary());
+        let current = Mutex::new(Arc::new(keyring));
+        Self { client, place, current, is_doubtful: AtomicBool::new(false), primary }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &KeyringPlace {
+        &self.place
+    }
+
+    /// Tells when another key is found to be primary.
+    pub fn primary(&self) -> watch::Receiver<KeyId> {
+        self.primary.subscribe()
     }
 
     /// The keyring as it was read last.
@@ -47,6 +61,7 @@ impl LiveKeyring {
         let mut current = self.lock();
         if current.primary() != read.primary() {
             tracing::info!(from = %current.primary(), to = %read.primary(), "the keyring has another primary key");
+            self.primary.send_replace(read.primary());
         }
         current.clone_from(&read);
         Ok(read)

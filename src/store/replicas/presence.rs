@@ -14,18 +14,16 @@ use tokio_util::sync::CancellationToken;
 use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, REPLICA};
 use crate::resources::FIELD_MANAGER;
 use crate::settings::Timing;
-use crate::store::keyring::{KeyringPlace, LiveKeyring};
+use crate::store::keyring::LiveKeyring;
 use crate::telemetry::logs::chain;
 
 /// What a presence is made of.
 pub struct PresenceParts {
     /// Client of the Kubernetes API.
     pub client: Client,
-    /// Where the keyring is; the Lease is beside it.
-    pub place: KeyringPlace,
     /// Name of this replica, such as its pod's.
     pub instance: String,
-    /// What it seals with.
+    /// What it seals with; the Lease is beside its Secret.
     pub keyring: Arc<LiveKeyring>,
     /// The waits.
     pub timing: Timing,
@@ -43,7 +41,7 @@ pub struct Presence {
 impl Presence {
     /// Fails only where the system gives no randomness.
     pub fn new(parts: PresenceParts) -> Result<Self, getrandom::Error> {
-        let leases = Api::namespaced(parts.client.clone(), &parts.place.namespace);
+        let leases = Api::namespaced(parts.client.clone(), &parts.keyring.place().namespace);
         let name = format!("{FIELD_MANAGER}-keyring-{:016x}", getrandom::u64()?);
         Ok(Self { parts, leases, name })
     }
@@ -91,7 +89,7 @@ impl Presence {
                 "name": self.name,
                 "labels": {REPLICA: "true", "app.kubernetes.io/managed-by": FIELD_MANAGER},
                 "annotations": {
-                    KEYRING: self.parts.place.name,
+                    KEYRING: self.parts.keyring.place().name,
                     ACKNOWLEDGED: Acknowledgement::of(&self.parts.keyring.current()).to_string(),
                 },
             },

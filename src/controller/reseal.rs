@@ -1,0 +1,312 @@
+//! Records follow the primary key: after a rotation each is sealed anew, whatever it belongs to, under the version that
+//! was read. Nothing is kept about how far that has come, so whoever goes on after a crash counts anew.
+
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use self::progress::Progress;
+use super::context::Context;
+use super::events::Events;
+use crate::leadership::{Leadership, NotLeading};
+use crate::resources::SealedGraphCredential;
+use crate::settings::Timing;
+use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
+use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError};
+use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// Writes at the same time: enough to hide the way to the API server, few enough to leave it to others.
+const AT_A_TIME: usize = 4;
+
+/// Seals records anew in the background.
+pub struct Resealer {
+    /// Client of the Kubernetes API.
+    pub client: Client,
+    /// Where the keyring is, and whose records are under it.
+    pub place: KeyringPlace,
+    /// The keyring.
+    pub keyring: Arc<LiveKeyring>,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// Where progress is shown.
+    pub metrics: Arc<Metrics>,
+    /// Where progress is told.
+    pub events: Events,
+    /// The waits.
+    pub timing: Timing,
+    /// Cancelled when no new step may begin.
+    pub stop: CancellationToken,
+}
+
+/// Why a sweep ended before its end.
+#[derive(Debug, Error)]
+enum SweepError {
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+}
+
+/// Why a record is not sealed anew.
+#[derive(Debug, Error)]
+enum RecordError {
+    #[error(transparent)]
+    Malformed(#[from] MalformedEnvelope),
+    #[error(transparent)]
+    Reseal(#[from] ResealError),
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    #[error("the record was changed or removed meanwhile")]
+    Changed,
+    #[error("failed to write the record")]
+    Write(#[source] kube::Error),
+}
+
+/// How a sweep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swept {
+    /// Every record is sealed under the primary key, or cannot be.
+    Done,
+    /// Some are left that the next sweep may seal.
+    Left,
+}
+
+// === impl Resealer ===
+
+impl Resealer {
+    /// That of a controller.
+    pub(super) fn of(context: &Context) -> Self {
+        Self {
+            client: context.client.clone(),
+            place: context.keyring.place().clone(),
+            keyring: context.keyring.clone(),
+            leadership: context.leadership.clone(),
+            metrics: context.metrics.clone(),
+            events: context.events.clone(),
+            timing: context.rules.timing,
+            stop: context.stop.clone(),
+        }
+    }
+
+    /// Looks at all records at the start, whenever the keyring has another primary key, and every now and then, until
+    /// `stop`.
+    pub async fn run(self) {
+        let mut primary = self.keyring.primary();
+        let mut failures = 0_u32;
+        loop {
+            primary.mark_unchanged();
+            let Some(swept) = self.stop.run_until_cancelled(self.sweep()).await else { return };
+            let pause = match swept {
+                Ok(Swept::Done) => {
+                    failures = 0;
+                    self.timing.record_sweep
+                }
+                Ok(Swept::Left) => self.back_off(&mut failures),
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the records of the store cannot be swept; trying again"
+                    );
+                    self.back_off(&mut failures)
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                // The sender lives as long as the keyring, which `self` holds.
+                _ = primary.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn back_off(&self, failures: &mut u32) -> Duration {
+        let factor = 2_u32.saturating_pow(*failures);
+        *failures = failures.saturating_add(1);
+        self.timing.backoff_first.saturating_mul(factor).min(self.timing.backoff_longest)
+    }
+
+    /// Counts the records, seals those anew that are under an earlier key, and counts again.
+    async fn sweep(&self) -> Result<Swept, SweepError> {
+        let doubt = self.keyring.doubt();
+        let keyring = self.keyring.read_again().await?;
+        let census = self.count().await?;
+        let stale = census.not_under(keyring.primary());
+        if stale == 0 {
+            doubt.settle();
+            self.metrics.store.resealing(0);
+            self.delete_ended_keys(&keyring, &census).await;
+            return Ok(Swept::Done);
+        }
+        let progress = Progress::begin(self, &keyring, stale).await;
+        let mut pages = Pages::new(&self.client, &self.place.served);
+        let mut goes_on = true;
+        while goes_on && let Some(records) = pages.next().await? {
+            goes_on = self.reseal_page(records, &progress).await;
+        }
+        let census = self.count().await?;
+        let now = self.keyring.read_again().await?;
+        let left = census.not_under(now.primary());
+        let is_done = left <= progress.failed() && now.primary() == keyring.primary();
+        self.metrics.store.resealing(left);
+        if is_done && goes_on {
+            doubt.settle();
+            progress.end(self, left).await;
+            return Ok(Swept::Done);
+        }
+        Ok(Swept::Left)
+    }
+
+    async fn count(&self) -> Result<Census, ListError> {
+        let census = census::count(&self.client, &self.place.served).await?;
+        self.metrics.store.sealed(census.by_key().map(|(key, records)| (key.to_string(), records)));
+        Ok(census)
+    }
+
+    /// Seals the records of one page anew, as far as they need it. Returns whether to go on.
+    async fn reseal_page(&self, records: Vec<GuardedRecord>, progress: &Progress) -> bool {
+        // Read for each page: nothing is sealed under a key that has ceased to be primary, or a keyring that is gone.
+        let keyring = match self.keyring.read_again().await {
+            Ok(keyring) if keyring.primary() == progress.key() => keyring,
+            Ok(_) => return false,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "records are not sealed without the keyring");
+                return false;
+            }
+        };
+        // One that cannot be read as a record is counted, and named by `keys check`.
+        let readable = records.into_iter().filter_map(|guarded| guarded.0.ok());
+        let seals: Vec<_> = readable.map(|record| self.reseal_and_note(&keyring, record, progress)).collect();
+        stream::iter(seals).buffer_unordered(AT_A_TIME).collect::<()>().await;
+        !self.stop.is_cancelled()
+    }
+
+    async fn reseal_and_note(&self, keyring: &Keyring, record: SealedGraphCredential, progress: &Progress) {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        match self.reseal(keyring, record).await {
+            Ok(None) => {}
+            Ok(Some(name)) => {
+                tracing::debug!(record = name, "the record is sealed anew");
+                self.metrics.store.resealed("sealed");
+                progress.sealed(self).await;
+            }
+            Err((name, error)) => self.note_failure(&name, &error, progress),
+        }
+    }
+
+    /// Seals one record anew. Returns its name, or nothing where it is under the primary key already.
+    async fn reseal(
+        &self,
+        keyring: &Keyring,
+        mut record: SealedGraphCredential,
+    ) -> Result<Option<String>, (String, RecordError)> {
+        let namespace = record.namespace().unwrap_or_default();
+        let name = record.name_any();
+        let full_name = format!("{namespace}/{name}");
+        let sealed = seal_anew(keyring, &namespace, &record).map_err(|error| (full_name.clone(), error))?;
+        let Some(envelope) = sealed else { return Ok(None) };
+        record.spec.envelope = envelope;
+        let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
+        let written = async {
+            self.leadership.admit_write()?;
+            let written = records.replace(&name, &PostParams::default(), &record).await;
+            written.map_err(|error| match error {
+                kube::Error::Api(answer) if answer.is_conflict() || answer.is_not_found() => {
+                    RecordError::Changed
+                }
+                error => RecordError::Write(error),
+            })
+        };
+        match written.await {
+            Ok(_) => Ok(Some(full_name)),
+            Err(error) => Err((full_name, error)),
+        }
+    }
+
+    fn note_failure(&self, record: &str, error: &RecordError, progress: &Progress) {
+        self.metrics.store.resealed(error.outcome());
+        match error {
+            // The next sweep finds it again, if it needs to be.
+            RecordError::Changed | RecordError::NotLeading(_) => {}
+            RecordError::Malformed(_) | RecordError::Reseal(_) => {
+                progress.failed_for_good();
+                tracing::warn!(
+                    record,
+                    error = chain(error),
+                    "a record does not open and cannot be sealed anew"
+                );
+            }
+            RecordError::Write(_) => {
+                tracing::warn!(record, error = chain(error), "a record is not sealed anew; trying again");
+            }
+        }
+    }
+
+    /// Deletes the keys that were retired long enough ago and that no record needs. An operator that does not see all
+    /// namespaces leaves that to `keys retire`, which does.
+    async fn delete_ended_keys(&self, keyring: &Keyring, census: &Census) {
+        if !self.place.served.is_empty() {
+            return;
+        }
+        let retired = keyring.keys().filter(|key| matches!(key.standing, Standing::Retired(_)));
+        for key in retired {
+            let kept = self.timing.key_retirement;
+            let may_need = census.may_need(key.id);
+            let is_due = keyring.clone().delete(key.id, may_need, Timestamp::now(), kept).is_ok();
+            if !is_due || self.leadership.admit_write().is_err() {
+                continue;
+            }
+            let deleted = keyring::edit(&self.client, &self.place, |keyring| {
+                keyring.delete(key.id, may_need, Timestamp::now(), kept)
+            });
+            match deleted.await {
+                Ok(_) => tracing::info!(key = %key.id, "a retired key that nothing needs is deleted"),
+                Err(EditError::Refused(_)) => {}
+                Err(error) => tracing::warn!(
+                    key = %key.id,
+                    error = chain(&error),
+                    "a retired key could not be deleted: `keys retire` deletes it as well"
+                ),
+            }
+        }
+    }
+}
+
+/// The envelope of a record sealed anew, or nothing where it is under the primary key already.
+fn seal_anew(
+    keyring: &Keyring,
+    namespace: &str,
+    record: &SealedGraphCredential,
+) -> Result<Option<String>, RecordError> {
+    let spec = &record.spec;
+    let binding =
+        Binding { namespace, record_id: &spec.record_id, tenant: &spec.tenant_id, client: &spec.client_id };
+    let envelope = Envelope::from_base64(&spec.envelope)?;
+    Ok(envelope.reseal(keyring, binding)?.map(|sealed| sealed.to_base64()))
+}
+
+// === impl RecordError ===
+
+impl RecordError {
+    /// One word for metrics.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::Reseal(_) => "unreadable",
+            Self::Changed => "changed",
+            Self::NotLeading(_) => "not_leading",
+            Self::Write(_) => "error",
+        }
+    }
+}
