@@ -300,9 +300,12 @@ fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
 }
 
 #[test]
-fn without_election_there_is_no_right_to_leases() {
-    let rendered = render(&json!({"leaderElection": {"enabled": false}}));
-    assert!(!rendered.get("Role", "operator").to_string().contains("leases"));
+fn without_election_there_is_no_right_to_a_lease_of_the_leader() {
+    let updates = |elects: bool| {
+        let rendered = render(&json!({"leaderElection": {"enabled": elects}}));
+        rendered.get("Role", "operator").to_string().contains("update")
+    };
+    assert!(updates(true) && !updates(false));
 }
 
 fn merge(base: &mut Value, over: Value) {
