@@ -46,6 +46,7 @@ fn rights() -> Vec<Case> {
     vec![
         ("crds.enabled", json!(false), "CustomResourceDefinition - kind", Value::Null),
         ("crds.keep", json!(false), "CustomResourceDefinition - metadata/annotations", Value::Null),
+        ("admissionPolicies.enabled", json!(false), "ValidatingAdmissionPolicy - kind", Value::Null),
         ("rbac.create", json!(false), "Role operator kind", Value::Null),
         ("rbac.aggregateClusterRoles", json!(false), "ClusterRole -edit kind", Value::Null),
         ("watchNamespaces", json!(["mail"]), "argument", json!("--watch-namespace=mail")),

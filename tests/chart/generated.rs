@@ -24,8 +24,9 @@ metadata:
 const PREREQUISITES_HEAD: &str = "\
 # Generated from deploy/chart by `make generate`; do not edit.
 #
-# What a cluster administrator applies once, where those who install the operator may not: the CRDs, and the rights of
-# people over their kinds. The chart is then installed with crds.enabled=false and rbac.aggregateClusterRoles=false.
+# What a cluster administrator applies once, where those who install the operator may not: the CRDs, the rights of people
+# over their kinds, and the admission policies. The chart is then installed with crds.enabled=false,
+# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false.
 #
 #   kubectl apply --server-side -f prerequisites.yaml
 ";
@@ -66,6 +67,7 @@ fn prerequisites() -> Vec<&'static str> {
         "templates/crds/sealedgraphcredentials.yaml",
         "templates/crds/woodpeckeraccounts.yaml",
         "templates/clusterroles-users.yaml",
+        "templates/admission.yaml",
     ]
     .into_iter()
     .flat_map(|template| ["--show-only", template])
@@ -116,6 +118,7 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
     let prerequisites = read("prerequisites.yaml");
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 2);
+    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 2);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }
 

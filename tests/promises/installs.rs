@@ -1,6 +1,7 @@
 //! Installed by the real helm into a real API server, and run as the chart's pods say, with the token of the chart's
 //! ServiceAccount: each profile of rights is enough for everything that the operator does, and nothing of it is too much.
 
+mod deputies;
 mod release;
 mod rights;
 mod story;
