@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -11,7 +11,7 @@ help:
 	@echo 'make generate   writes generated files anew'
 	@echo 'make fmt        formats the code'
 	@echo 'make clippy     lints'
-	@echo 'make assets     builds the programs of a control plane once, and prints where they are'
+	@echo 'make assets     builds the programs that tests need once, and prints where they are'
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
 	@echo 'make promises   whole-program tests on a real API server'
 	@echo 'make scale      many objects, accounts and records, with bounds: minutes'
@@ -34,6 +34,7 @@ test:
 # Writes the generated files anew; `make unit` fails where one is stale.
 generate:
 	GENERATE=1 $(CARGO) test --quiet --test generated
+	GENERATE=1 $(CARGO) test --quiet --test chart -- what_is_generated
 
 fmt:
 	$(CARGO) fmt --all
@@ -41,19 +42,23 @@ fmt:
 clippy:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+# etcd and kube-apiserver alone.
+control-plane:
+	$(CARGO) run --quiet --package kit -- assets
+
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm
 
 unit:
-	$(CARGO) test --workspace --lib --bins --test generated
+	$(CARGO) test --workspace --lib --bins --test generated --test chart
 	$(CARGO) test --package kit --test '*'
 
 promises:
 	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
 
 # Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
-scale: assets
+scale: control-plane
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
 
 # Every outcome of every request, and forty runs with kills. One test after the other: each fills the machine.
@@ -96,7 +101,7 @@ doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
 
 # The operator in a debug build, at work on this machine. KEEP=1 leaves it running.
-demo: assets
+demo: control-plane
 	$(CARGO) build --bin graph-credential-operator
 	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
 

@@ -13,6 +13,7 @@ mod deletes;
 mod drifts;
 mod forgets;
 mod imports;
+mod installs;
 mod leads;
 mod microsoft;
 mod moves;

@@ -108,6 +108,8 @@ impl Starting {
                 "--allow-privileged=true".to_owned(),
                 // It refuses pods until a controller, which does not run here, has made their ServiceAccount.
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
+                // As OpenShift has it: whoever sets an owner that blocks its deletion must have rights over it.
+                "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
                 // Tests in parallel must not wait for each other.
                 "--max-requests-inflight=3000".to_owned(),
                 "--max-mutating-requests-inflight=1000".to_owned(),

@@ -1,0 +1,115 @@
+//! Installed by the real helm into a real API server, and run as the chart's pods say, with the token of the chart's
+//! ServiceAccount: each profile of rights is enough for everything that the operator does, and nothing of it is too much.
+
+mod deputies;
+mod release;
+mod rights;
+mod story;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use self::release::Release;
+use self::story::play;
+use crate::stage::{Stage, eventually};
+
+/// A profile of rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Profile {
+    /// `get` on every Secret.
+    Cluster,
+    /// `list` and `watch` as well.
+    Watching,
+    /// `get` in one namespace, which alone is served.
+    Namespaces,
+    /// `get` of some Secrets by their names.
+    Named,
+}
+
+// === impl Profile ===
+
+impl Profile {
+    /// The chart's values, where this namespace is to be served.
+    fn values(self, served: &str) -> Value {
+        let names = ["agency-key", "sales-eu-graph"];
+        match self {
+            Self::Cluster => json!({}),
+            Self::Watching => json!({"secretAccess": "watch"}),
+            Self::Namespaces => json!({"watchNamespaces": [served]}),
+            Self::Named => {
+                json!({"secretAccess": "named", "namedSecrets": [{"namespace": served, "names": names}]})
+            }
+        }
+    }
+
+    /// What the story makes the API server refuse.
+    fn refuses(self, stage: &Stage) -> Vec<String> {
+        match self {
+            Self::Cluster | Self::Watching | Self::Namespaces => Vec::new(),
+            Self::Named => vec![format!("get secrets {}/not-named", stage.namespace)],
+        }
+    }
+}
+
+/// Installs, plays the story, uninstalls, and holds the rights against what was used.
+async fn every_right_is_used_and_none_is_missing(profile: Profile) {
+    let mut release = Release::install(|served| profile.values(served)).await;
+    release.start_operator().await;
+    play(&mut release.stage, profile).await;
+    let refused = profile.refuses(&release.stage);
+    release.uninstall(&refused).await;
+}
+
+#[tokio::test]
+async fn by_default_get_on_secrets_is_enough_and_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Cluster).await;
+}
+
+#[tokio::test]
+async fn with_the_right_to_watch_secrets_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Watching).await;
+}
+
+#[tokio::test]
+async fn for_watched_namespaces_roles_in_these_are_enough_and_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Namespaces).await;
+}
+
+#[tokio::test]
+async fn of_named_secrets_those_alone_are_read_and_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Named).await;
+}
+
+#[tokio::test]
+async fn the_pods_meet_the_restricted_standard_and_a_second_install_changes_nothing() {
+    let release = Release::install(|_| json!({})).await;
+    let deployment = release.deployment().await;
+    let template = deployment.spec.clone().unwrap().template;
+    let mut pod = Pod { metadata: template.metadata.unwrap(), spec: template.spec, status: None };
+    pod.metadata.name = Some("as-the-template-says".into());
+    let pods: Api<Pod> = Api::namespaced(release.stage.client.clone(), release::NAMESPACE);
+    // The namespace enforces it.
+    pods.create(&PostParams::default(), &pod).await.expect("the pod is taken");
+    let mut loose = pod.clone();
+    loose.metadata.name = Some("loose".into());
+    loose.spec.as_mut().unwrap().security_context = None;
+    pods.create(&PostParams::default(), &loose).await.expect_err("a loose one is not");
+
+    let crds: Api<CustomResourceDefinition> = Api::all(release.stage.client.clone());
+    let accounts: Api<ServiceAccount> = Api::namespaced(release.stage.client.clone(), release::NAMESPACE);
+    let versions = async || {
+        let mut versions = vec![release.deployment().await.resource_version()];
+        let crds = crds.list(&ListParams::default()).await.unwrap();
+        versions.extend(crds.iter().map(ResourceExt::resource_version));
+        let accounts = accounts.list(&ListParams::default()).await.unwrap();
+        versions.extend(accounts.iter().map(ResourceExt::resource_version));
+        versions
+    };
+    let before = versions().await;
+    release.upgrade().await;
+    assert_eq!(versions().await, before, "the same values again change nothing");
+}

@@ -1,0 +1,196 @@
+//! Nobody borrows the operator's rights: who says what it reads and where that goes must be allowed to do so themselves.
+
+use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::rbac::v1::Role;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::*;
+use crate::stage::{API_KEY, EXPIRY, plain_spec};
+
+/// A user, by a ServiceAccount of the stage's namespace, for the bare API server has no other users of ours.
+struct Person {
+    namespace: String,
+    client: Client,
+}
+
+/// What a person may do beyond editing objects of the operator's kinds.
+struct May<'a> {
+    /// The Secrets that they may get.
+    get: &'a [&'a str],
+    /// The accounts that they may use.
+    use_: &'a [&'a str],
+}
+
+// === impl Person ===
+
+impl Person {
+    /// Somebody who may edit the operator's kinds in the stage's namespace, and this.
+    async fn new(stage: &Stage, name: &str, may: May<'_>) -> Self {
+        let ours = json!(["microsoftgraphcredentials", "woodpeckeraccounts"]);
+        let group = json!(["graph-credentials.io"]);
+        let mut rules = vec![
+            json!({"apiGroups": group, "resources": ours, "verbs": ["get", "create", "update", "patch", "delete"]}),
+        ];
+        if !may.get.is_empty() {
+            rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": may.get, "verbs": ["get"]}));
+        }
+        if !may.use_.is_empty() {
+            let accounts = json!(["woodpeckeraccounts"]);
+            rules.push(json!({"apiGroups": group, "resources": accounts, "resourceNames": may.use_, "verbs": ["use"]}));
+        }
+        stage.apply::<ServiceAccount>(name, json!({})).await.unwrap();
+        stage.apply::<Role>(name, json!({"rules": rules})).await.unwrap();
+        let binding = json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": stage.namespace}]
+        });
+        stage.apply::<RoleBinding>(name, binding).await.unwrap();
+        let request = TokenRequest::default();
+        let token =
+            stage.api::<ServiceAccount>().create_token_request(name, &PostParams::default(), &request).await;
+        let token = token.unwrap().status.unwrap().token;
+        let kubeconfig = stage.cluster.kubeconfig_with_token(name, &token).unwrap();
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        Self { namespace: stage.namespace.clone(), client: Client::try_from(config).unwrap() }
+    }
+
+    fn credentials(&self) -> Api<MicrosoftGraphCredential> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn accounts(&self) -> Api<WoodpeckerAccount> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a credential whose spec has this laid over a plain one.
+    async fn create(&self, name: &str, over: Value) -> Result<(), String> {
+        let object = json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
+            "metadata": {"name": name}, "spec": plain_spec(over)
+        });
+        let object = serde_json::from_value(object).unwrap();
+        told(self.credentials().create(&PostParams::default(), &object).await)
+    }
+
+    /// Changes a credential.
+    async fn change(&self, name: &str, change: Value) -> Result<(), String> {
+        told(self.credentials().patch(name, &PatchParams::default(), &Patch::Merge(change)).await)
+    }
+
+    async fn create_account(&self, name: &str, secret: &str, base_url: &str) -> Result<(), String> {
+        let object = json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "WoodpeckerAccount",
+            "metadata": {"name": name}, "spec": {"apiKeySecretRef": {"name": secret}, "baseUrl": base_url}
+        });
+        let object = serde_json::from_value(object).unwrap();
+        told(self.accounts().create(&PostParams::default(), &object).await)
+    }
+
+    async fn change_account(&self, name: &str, change: Value) -> Result<(), String> {
+        told(self.accounts().patch(name, &PatchParams::default(), &Patch::Merge(change)).await)
+    }
+}
+
+fn told<T>(answer: Result<T, kube::Error>) -> Result<(), String> {
+    answer.map(drop).map_err(|error| error.to_string())
+}
+
+/// Checks that it was denied for want of that right.
+fn denied(answer: Result<(), String>, want: &str) {
+    let error = answer.expect_err(want);
+    assert!(error.contains(want) && error.contains("have somebody apply this who has it"), "{error}");
+}
+
+/// A release with the operator at work, and the objects of an owner who may do everything with them.
+async fn with_an_owner() -> (Release, Person) {
+    let mut release = Release::install(|_| json!({})).await;
+    release.start_operator().await;
+    let stage = &release.stage;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.secret("agency-key", &[("api_key", API_KEY)]).await;
+    let may = May { get: &["sales-eu-graph", "agency-key"], use_: &["agency"] };
+    let owner = Person::new(stage, "owner", may).await;
+    // The API server learns of a policy a moment after it was made.
+    let stranger = Person::new(stage, "stranger", May { get: &[], use_: &[] }).await;
+    eventually("the policies are in force", || async {
+        let answer = stranger.create_account("early", "agency-key", &stage.woodpecker.base_url()).await;
+        let _ = stage.api::<WoodpeckerAccount>().delete("early", &kube::api::DeleteParams::default()).await;
+        match answer {
+            Err(error) if error.contains("may not get Secret") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    owner.create_account("agency", "agency-key", &stage.woodpecker.base_url()).await.unwrap();
+    owner.create("sales-eu", json!({})).await.unwrap();
+    stage.wait_until_ready("sales-eu").await;
+    (release, owner)
+}
+
+#[tokio::test]
+async fn who_may_not_read_a_secret_may_not_have_the_operator_read_it() {
+    let (release, owner) = with_an_owner().await;
+    let stage = &release.stage;
+    let secret = "you may not get Secret";
+    let other = json!({"secretRef": {"name": "agency-key"}});
+
+    // May use the account, and get no Secret.
+    let editor = Person::new(stage, "editor", May { get: &[], use_: &["agency"] }).await;
+    denied(editor.create("mine", json!({})).await, secret);
+    denied(editor.change("sales-eu", json!({"spec": other})).await, secret);
+    let unproved = json!({"spec": {"verification": {"policy": "Disabled"}}});
+    denied(editor.change("sales-eu", unproved).await, secret);
+    let mine = json!({"spec": {"destination": {"woodpecker": {"adoption": {"takeOwnership": true}}}}});
+    denied(editor.change("sales-eu", mine).await, secret);
+    let base_url = stage.woodpecker.base_url();
+    denied(editor.create_account("mine", "agency-key", &base_url).await, secret);
+    let key = json!({"spec": {"apiKeySecretRef": {"name": "sales-eu-graph"}}});
+    denied(editor.change_account("agency", key).await, secret);
+
+    // What reads nothing and sends nothing elsewhere is a matter of ordinary rights.
+    editor.change("sales-eu", json!({"metadata": {"annotations": {"team": "mail"}}})).await.unwrap();
+    editor.change("sales-eu", json!({"spec": {"displayName": "Sales", "suspend": true}})).await.unwrap();
+    editor.change("sales-eu", json!({"spec": {"suspend": null}})).await.unwrap();
+    editor.change_account("agency", json!({"metadata": {"labels": {"team": "mail"}}})).await.unwrap();
+
+    // Its own Secret alone may be read by a person who may get that alone.
+    stage.secret("theirs", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let tenant = Person::new(stage, "tenant", May { get: &["theirs"], use_: &["agency"] }).await;
+    denied(tenant.create("theirs", json!({})).await, secret);
+    tenant.create("theirs", json!({"secretRef": {"name": "theirs"}})).await.unwrap();
+    denied(tenant.change("theirs", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await, secret);
+    owner.change("sales-eu", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_moves_anothers_credential_to_an_account_of_their_own() {
+    let (release, owner) = with_an_owner().await;
+    let stage = &release.stage;
+    let account = "you may not use WoodpeckerAccount";
+    let move_to =
+        |name: &str| json!({"spec": {"destination": {"woodpecker": {"accountRef": {"name": name}}}}});
+
+    // Has a key and an account of their own.
+    stage.woodpecker.add_account("thief", "666.key-of-a-thief");
+    stage.secret("thief-key", &[("api_key", "666.key-of-a-thief")]).await;
+    let thief = Person::new(stage, "thief", May { get: &["thief-key"], use_: &["thief"] }).await;
+    thief.create_account("thief", "thief-key", &stage.woodpecker.base_url()).await.unwrap();
+    denied(thief.change("sales-eu", move_to("thief")).await, "you may not get Secret sales-eu-graph");
+    // May read the secret, but not use the account: it does not become theirs to fill.
+    let reader = Person::new(stage, "reader", May { get: &["sales-eu-graph"], use_: &["thief"] }).await;
+    denied(reader.create("mine", json!({})).await, account);
+    let elsewhere =
+        json!({"destination": {"woodpecker": {"accountRef": {"name": "agency", "namespace": "agencies"}}}});
+    denied(owner.create("elsewhere", elsewhere).await, "you may not use WoodpeckerAccount agencies/agency");
+    // Where no account is used, none is asked for.
+    reader.create("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await.unwrap();
+
+    assert_eq!(stage.woodpecker.credentials("thief"), []);
+    assert_eq!(stage.remote().len(), 1);
+    denied(owner.change("sales-eu", move_to("thief")).await, account);
+}

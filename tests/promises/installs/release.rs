@@ -1,0 +1,193 @@
+//! A release of the chart on a cluster of its own, and what nodes and controllers would do for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, Namespace};
+use kit::cluster::Cluster;
+use kit::helm::Helm;
+use kit::process::Process;
+use kube::api::{Patch, PatchParams};
+
+use super::*;
+use crate::stage::merge;
+
+pub const NAMESPACE: &str = "graph-credentials";
+const NAME: &str = "graph-credential-operator";
+
+pub struct Release {
+    pub stage: Stage,
+    helm: std::sync::Arc<Helm>,
+    values: Value,
+}
+
+// === impl Release ===
+
+impl Release {
+    /// Installs the chart, which brings the CRDs, into a namespace that enforces the standard `restricted`. The stage's
+    /// namespace is the one that `values` is told.
+    pub async fn install(values: impl FnOnce(&str) -> Value) -> Self {
+        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+        let stage = Stage::on(cluster).await;
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {
+            "name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
+        }}))
+        .unwrap();
+        Api::all(stage.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        let mut all = json!({
+            "woodpeckerBaseUrls": [stage.woodpecker.base_url()],
+            "microsoftAuthority": stage.entra.url(),
+            "dnsServers": ["127.0.0.1:9"],
+            "propagationWindow": "60s",
+            "log": {"level": "info,graph_credential_operator=debug"},
+            "extraArgs": [format!("--time-scale={}", stage.time_scale)],
+        });
+        merge(&mut all, values(&stage.namespace));
+        let helm = tokio::task::spawn_blocking(Helm::locate).await.unwrap().expect("helm is there");
+        let release = Self { stage, helm: helm.into(), values: all };
+        release.helm(&["install", NAME, "--namespace", NAMESPACE]).await;
+        release
+    }
+
+    /// The same values once more.
+    pub async fn upgrade(&self) {
+        self.helm(&["upgrade", NAME, "--namespace", NAMESPACE]).await;
+    }
+
+    /// A command of helm with chart and values.
+    async fn helm(&self, args: &[&str]) {
+        let chart = kit::workspace().join("deploy/chart").display().to_string();
+        let args: Vec<String> = args.iter().map(ToString::to_string).chain([chart]).collect();
+        let (helm, values) = (self.helm.clone(), self.values.clone());
+        let kubeconfig = self.stage.cluster.kubeconfig_path();
+        let ended = tokio::task::spawn_blocking(move || {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            helm.run(&kubeconfig, &args, &values)
+        });
+        ended.await.unwrap().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub async fn deployment(&self) -> Deployment {
+        let api: Api<Deployment> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        api.get(NAME).await.expect("the Deployment is there")
+    }
+
+    /// Starts the operator as one pod of the Deployment would.
+    pub async fn start_operator(&mut self) {
+        let spec = self.deployment().await.spec.unwrap().template.spec.unwrap();
+        let kubeconfig = self.token(&spec.service_account_name.unwrap()).await;
+        let log = self.stage.cluster.dir().join("operator.log");
+        let operator = start(&spec.containers[0], kubeconfig, log).await;
+        self.stage.operator = Some(operator);
+        eventually("the operator is ready", || async {
+            let (status, text) = self.stage.get("/readyz").await;
+            if status == 200 { Ok(()) } else { Err(format!("{text}\n{}", self.stage.log())) }
+        })
+        .await;
+    }
+
+    /// A kubeconfig with a token of that ServiceAccount: what a pod finds in its files.
+    async fn token(&self, account: &str) -> PathBuf {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        let request = TokenRequest::default();
+        let token = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        self.stage.cluster.kubeconfig_with_token(account, &token.status.unwrap().token).unwrap()
+    }
+
+    /// Uninstalls while this plays the controllers of Deployments and Jobs, and checks what is left, and that operator and
+    /// hook had exactly the rights that they used; `refused` is what the operator was refused on purpose.
+    pub async fn uninstall(mut self, refused: &[String]) {
+        let name = "kept";
+        self.stage.credential(name, json!({"deletionPolicy": "Delete", "displayName": "kept"})).await;
+        let id = self.stage.wait_until_ready(name).await.status.unwrap().credential_id.unwrap();
+        assert_eq!(self.stage.read(name).await.finalizers().len(), 1);
+        let writes = self.stage.woodpecker.writes("agency");
+
+        let (helm, kubeconfig) = (self.helm.clone(), self.stage.cluster.kubeconfig_path());
+        let uninstalled = tokio::task::spawn_blocking(move || {
+            helm.plain(&kubeconfig, &["uninstall", NAME, "--namespace", NAMESPACE, "--timeout", "60s"])
+        });
+        let hook = self.run_hook(refused).await;
+        uninstalled.await.unwrap().unwrap_or_else(|error| panic!("{error}\n{hook}"));
+        assert!(hook.contains(&id.to_string()), "the hook names what stays:\n{hook}");
+
+        let left = self.stage.read(name).await;
+        assert_eq!(left.finalizers(), [""; 0], "the object can go without the operator");
+        assert_eq!(self.stage.woodpecker.writes("agency"), writes, "nothing changes at Woodpecker");
+        let secrets: Api<Secret> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        secrets.get("graph-credential-operator-keyring").await.expect("the keyring stays");
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        for account in [NAME, "graph-credential-operator-release"] {
+            assert!(accounts.get_opt(account).await.unwrap().is_none(), "{account} is left");
+        }
+    }
+
+    /// Runs the hook's Job and stops the Deployment's pod when it is scaled away; returns what the hook printed.
+    async fn run_hook(&mut self, refused: &[String]) -> String {
+        let jobs: Api<Job> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        let job = eventually("the hook's Job is there", || async {
+            let job = jobs.get_opt(&format!("{NAME}-release")).await.map_err(|error| error.to_string())?;
+            job.ok_or_else(|| "not yet".to_owned())
+        })
+        .await;
+        let spec = job.spec.unwrap().template.spec.unwrap();
+        let account = spec.service_account_name.unwrap();
+        let kubeconfig = self.token(&account).await;
+        let log = self.stage.cluster.dir().join("hook.log");
+        let hook = start(&spec.containers[0], kubeconfig, log).await;
+        eventually("the hook scales the Deployment to zero", || async {
+            let replicas = self.deployment().await.spec.unwrap().replicas;
+            if replicas == Some(0) { Ok(()) } else { Err(format!("{replicas:?}\n{}", hook.log())) }
+        })
+        .await;
+        self.stage.stop_operator().await;
+        let exit = hook.wait(Duration::from_mins(1)).await.unwrap();
+        assert!(exit.success(), "{exit}\n{}", hook.log());
+        // Now: the roles are about to go.
+        self.used_exactly_its_rights(NAME, refused).await;
+        self.used_exactly_its_rights(&account, &[]).await;
+        complete(&jobs, &job.metadata.name.unwrap()).await;
+        hook.log()
+    }
+}
+
+/// Runs the program as a container says, with those changes that a test needs: its own port, and a kubeconfig in place
+/// of the files in a pod.
+async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Process {
+    let args = container.args.clone().unwrap_or_default();
+    let local = |argument: String| {
+        if argument.starts_with("--listen=") { "--listen=127.0.0.1:0".to_owned() } else { argument }
+    };
+    let args = args.into_iter().map(local);
+    let mut builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
+        .clear_env()
+        .env("KUBECONFIG", kubeconfig)
+        .args(args)
+        .log(log);
+    for variable in container.env.iter().flatten() {
+        let from_pod = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
+        let value = match from_pod {
+            Some(field) if field.field_path == "metadata.name" => format!("{}-0", container.name),
+            Some(field) => panic!("{} comes from {}", variable.name, field.field_path),
+            None => variable.value.clone().unwrap_or_default(),
+        };
+        builder = builder.env(&variable.name, value);
+    }
+    builder.spawn().await.expect("the program can be started")
+}
+
+/// Says of a Job what its controller says once its pod has ended well.
+async fn complete(jobs: &Api<Job>, name: &str) {
+    let now = jiff::Timestamp::now().to_string();
+    let condition = |type_: &str| {
+        json!({"type": type_, "status": "True", "reason": "CompletionsReached", "message": "done",
+            "lastProbeTime": now, "lastTransitionTime": now})
+    };
+    let status = json!({"status": {
+        "startTime": now, "completionTime": now, "succeeded": 1, "uncountedTerminatedPods": {},
+        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]
+    }});
+    jobs.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("the Job can end");
+}

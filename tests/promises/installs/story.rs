@@ -1,0 +1,81 @@
+//! What an operator does in its life: both destinations, rotation, deletion, an account that goes, a key that ends.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use graph_credential_operator::resources::{SealedGraphCredential, WoodpeckerAccount};
+use graph_credential_operator::store::keyring::{self, KeyringPlace};
+use jiff::{SignedDuration, Timestamp};
+use kube::api::DeleteParams;
+
+use super::*;
+use crate::stage::{CLIENT, EXPIRY, TENANT};
+
+pub async fn play(stage: &mut Stage, profile: Profile) {
+    if profile != Profile::Namespaces {
+        end_a_key(stage).await;
+    }
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let sealed = json!({"destination": {"woodpecker": null, "store": {}}, "deletionPolicy": "Delete"});
+    stage.credential("sealed", sealed).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.wait_until_ready("sealed").await;
+
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    let rotated = "2028-11-28T23:59:59Z";
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", rotated)]).await;
+    for name in ["sales-eu", "sealed"] {
+        stage
+            .wait_until(name, "the new expiry", |object| {
+                let status = object.status.clone().unwrap_or_default();
+                status.expires_at.is_some_and(|at| at.0.to_string().starts_with("2028"))
+            })
+            .await;
+    }
+    if profile == Profile::Named {
+        stage.secret("not-named", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+        stage.credential("other", json!({"secretRef": {"name": "not-named"}})).await;
+        stage.wait_for("other", ConditionType::SourceReady, ConditionStatus::False, "AccessDenied").await;
+        stage.delete("other").await;
+    }
+    for name in ["sales-eu", "sealed"] {
+        stage.delete(name).await;
+        stage.wait_until_gone(name).await;
+    }
+    assert_eq!(stage.remote(), [], "what was made is removed");
+    let records = stage.api::<SealedGraphCredential>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(records.items.len(), 0);
+
+    let accounts = stage.api::<WoodpeckerAccount>();
+    accounts.delete("agency", &DeleteParams::default()).await.unwrap();
+    eventually("the account goes", || async {
+        let found = accounts.get_opt("agency").await.unwrap();
+        found.map_or(Ok(()), |account| Err(format!("{account:#?}")))
+    })
+    .await;
+    stage.account("agency", json!({})).await;
+}
+
+/// The keyring gets another key, and the one before it was retired so long ago that the operator deletes it.
+async fn end_a_key(stage: &Stage) {
+    let place = KeyringPlace {
+        namespace: release::NAMESPACE.into(),
+        name: "graph-credential-operator-keyring".into(),
+        served: Vec::new(),
+    };
+    let long_ago = Timestamp::now() - SignedDuration::from_hours(8 * 24);
+    let edited = keyring::edit(&stage.client, &place, |keyring| {
+        let first = keyring.primary();
+        let second = keyring.add(long_ago).unwrap();
+        keyring.promote(second)?;
+        keyring.retire(first, 0, long_ago)
+    });
+    edited.await.expect("the keyring can be changed");
+    eventually("the key is deleted", || async {
+        // A change that changes nothing reads it.
+        let read = keyring::edit(&stage.client, &place, |keyring| Ok::<_, ()>(keyring.keys().count()));
+        let (keys, _) = read.await.map_err(|_| "it cannot be read")?;
+        if keys == 1 { Ok(()) } else { Err(format!("{keys} keys\n{}", stage.log())) }
+    })
+    .await;
+}
