@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors openmetrics doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -17,6 +17,7 @@ help:
 	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
 	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
+	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make demo       the operator at work on this machine'
 
@@ -65,16 +66,13 @@ faults:
 
 # Holds the vectors of docs/envelope.md against libsodium. Needs Python 3.11 with venv, and a network the first time.
 vectors:
-	@set -e; \
-	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator"; \
-	venv="$$cache/vectors-$$(cksum < tests/vectors/requirements.txt | tr ' ' '-')"; \
-	if [ ! -f "$$venv/complete" ]; then \
-	  rm -rf "$$venv"; \
-	  python3 -m venv "$$venv"; \
-	  "$$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/vectors/requirements.txt; \
-	  touch "$$venv/complete"; \
-	fi; \
-	"$$venv/bin/python" tests/vectors/check.py
+	"$$(tools/venv vectors tests/vectors/requirements.txt)/bin/python" tests/vectors/check.py
+
+# Holds what a running operator's /metrics shows against Prometheus' own parser of OpenMetrics. Needs the same.
+openmetrics: assets
+	$(CARGO) test --package graph-credential-operator --test promises metrics::a_scrape_tells
+	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
+	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt"
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib

@@ -14,6 +14,7 @@ mod drifts;
 mod forgets;
 mod imports;
 mod leads;
+mod metrics;
 mod microsoft;
 mod moves;
 mod network;

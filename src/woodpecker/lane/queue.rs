@@ -145,6 +145,12 @@ impl Queue {
         Some(self.waiting.swap_remove(at))
     }
 
+    /// How many wait, and for how long the first of them has.
+    pub(super) fn waiting(&self, now: Instant) -> (usize, Option<Duration>) {
+        let longest = self.waiting.iter().map(|waiting| now.saturating_duration_since(waiting.since)).max();
+        (self.waiting.len(), longest)
+    }
+
     /// The next one, which leaves the queue.
     pub(super) fn pop(&mut self, now: Instant, ageing: Duration) -> Option<Waiting> {
         let at = self.best(now, ageing)?;
