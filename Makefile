@@ -11,7 +11,7 @@ help:
 	@echo 'make generate   writes generated files anew'
 	@echo 'make fmt        formats the code'
 	@echo 'make clippy     lints'
-	@echo 'make assets     builds etcd and kube-apiserver once, and prints where they are'
+	@echo 'make assets     builds etcd, kube-apiserver and helm once, and prints where they are'
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
 	@echo 'make promises   whole-program tests on a real API server'
 	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
@@ -34,6 +34,7 @@ test:
 # Writes the generated files anew; `make unit` fails where one is stale.
 generate:
 	GENERATE=1 $(CARGO) test --quiet --test generated
+	GENERATE=1 $(CARGO) test --quiet --test chart -- what_is_generated
 
 fmt:
 	$(CARGO) fmt --all
@@ -43,10 +44,10 @@ clippy:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver helm
 
 unit:
-	$(CARGO) test --workspace --lib --bins --test generated
+	$(CARGO) test --workspace --lib --bins --test generated --test chart
 	$(CARGO) test --package kit --test '*'
 
 promises:

@@ -12,14 +12,29 @@ use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamil
 /// Each generated file and what must stand in it.
 fn generated() -> Vec<(PathBuf, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let crds = crds::all().into_iter().map(|crd| {
-        let path = root.join("crds").join(format!("{}.yaml", crd.spec.names.plural));
+    let crds = crds::all().into_iter().flat_map(|crd| {
+        let file = format!("{}.yaml", crd.spec.names.plural);
         let text = crds::to_yaml(&crd).expect("a CRD can be written as YAML");
-        (path, format!("# Generated from src/resources by `make generate`; do not edit.\n{text}"))
+        let template = chart_template(&text);
+        [
+            (root.join("crds").join(&file), format!("{GENERATED}{text}")),
+            (root.join("deploy/chart/templates/crds").join(&file), template),
+        ]
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
     let metrics = (root.join("docs").join("metrics.md"), metrics_page());
     crds.chain([conditions, metrics]).collect()
+}
+
+const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";
+
+/// A CRD as a template of the chart: as it is, for helm's own `toYaml` would sort and wrap it.
+fn chart_template(crd: &str) -> String {
+    assert!(!crd.contains("{{"), "helm would take it for a template: {crd}");
+    let (head, rest) = crd.split_once("metadata:\n").expect("a CRD has metadata");
+    let metadata = "metadata:\n  labels:\n    {{- include \"operator.labels\" . | nindent 4 }}\n  \
+        {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n";
+    format!("{{{{- if .Values.crds.enabled }}}}\n{GENERATED}{head}{metadata}{rest}{{{{- end }}}}\n")
 }
 
 /// `docs/conditions.md`, from the catalogue of reasons.

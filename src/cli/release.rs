@@ -3,6 +3,7 @@
 
 mod finalizers;
 mod holdings;
+mod standstill;
 
 use std::io;
 use std::process::ExitCode;
@@ -16,9 +17,8 @@ use self::finalizers::Finalized;
 use self::holdings::left_behind;
 use super::cluster::{self, ListError};
 use super::output::{self, OutputError};
-use crate::app::kubernetes::{self, Cluster, ConnectError};
-use crate::leader::{Glance, LeaseError, Onlooker};
-use crate::leadership::since_boot;
+use crate::app::kubernetes::{self, ConnectError};
+use crate::leader::LeaseError;
 use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::settings::{LeaseSettings, ObjectName, Timing};
 
@@ -43,6 +43,10 @@ pub(super) struct ReleaseArgs {
     /// Do it although an operator leads, or although that cannot be told
     #[arg(long)]
     force: bool,
+
+    /// Deployment of the operator, in its namespace: with --yes it is first scaled to zero, and its end is awaited
+    #[arg(long, value_name = "NAME")]
+    stop_deployment: Option<ObjectName>,
 
     /// Namespace of the operator's Lease. Without it, the namespace of the pod or of the kubeconfig's context
     #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
@@ -78,6 +82,10 @@ pub(super) enum ReleaseError {
         "failed to find out whether an operator leads: mend --operator-namespace and --leader-election-lease, or release without knowing with --force"
     )]
     Lease(#[source] LeaseError),
+    #[error(
+        "failed to scale Deployment {place} to zero: ask for the right to patch deployments/scale, or scale it yourself and leave --stop-deployment out"
+    )]
+    Stop { place: String, source: kube::Error },
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
@@ -92,8 +100,8 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
 async fn release(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
     let timing = Timing::STANDARD.divided_by(args.time_scale);
     let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
-    if args.yes && !args.force {
-        refuse_beside_a_leader(args, &cluster, &timing).await?;
+    if args.yes {
+        standstill::ensure(args, &cluster, &timing).await?;
     }
     let namespaces: Vec<String> = args.namespaces.iter().map(ToString::to_string).collect();
     let client = &cluster.client;
@@ -170,30 +178,4 @@ async fn finalized(
     let mut finalized = Finalized::among::<MicrosoftGraphCredential>(credentials);
     finalized.extend(Finalized::among::<WoodpeckerAccount>(&accounts));
     Ok(finalized)
-}
-
-/// Fails where somebody renews the lease.
-async fn refuse_beside_a_leader(
-    args: &ReleaseArgs,
-    cluster: &Cluster,
-    timing: &Timing,
-) -> Result<(), ReleaseError> {
-    let name = args.lease.leader_election_lease.as_str();
-    let lease = format!("{}/{name}", cluster.namespace);
-    let onlooker = Onlooker::new(cluster.client.clone(), &cluster.namespace, name, since_boot, *timing);
-    match onlooker.glance().await.map_err(ReleaseError::Lease)? {
-        Glance::Free => return Ok(()),
-        Glance::Missing => {
-            output::note(&format!("there is no Lease {lease}, so no operator leads by it"));
-            return Ok(());
-        }
-        Glance::Held { holder, within } => output::note(&format!(
-            "Lease {lease} names {holder}: looking for at most {} s whether it is renewed",
-            within.as_secs().max(1)
-        )),
-    }
-    match onlooker.leader().await.map_err(ReleaseError::Lease)? {
-        Some(holder) => Err(ReleaseError::Led { holder, lease }),
-        None => Ok(()),
-    }
 }

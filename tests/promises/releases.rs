@@ -1,6 +1,7 @@
 //! `release`: everything goes without the operator, and what stays at Woodpecker is named.
 
 use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -105,4 +106,44 @@ async fn release_lets_everything_go_without_the_operator_and_names_what_stays() 
         if is_so { Ok(()) } else { Err(format!("{printed:?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn release_stops_the_deployment_and_waits_for_its_end() {
+    let mut stage = alone().await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let labels = json!({"app": "gco"});
+    let container = json!({"name": "operator", "image": "gco"});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": labels}, "template": {
+        "metadata": {"labels": labels}, "spec": {"containers": [container]}
+    }});
+    stage.apply::<Deployment>("gco", json!({"spec": spec})).await.unwrap();
+
+    let namespace = stage.namespace.clone();
+    let wrong = ["release", "--yes", "--operator-namespace", &namespace, "--stop-deployment", "gone"];
+    let refused = run(&stage, &[&wrong[..], &["--time-scale", "20"]].concat()).await;
+    assert!(refused.code == Some(1) && refused.error.contains("there is no Deployment"), "{refused:?}");
+    assert!(refused.error.contains("stop the operator first"), "{refused:?}");
+    assert_eq!(stage.read("sales-eu").await.finalizers(), [FINALIZER]);
+
+    let args = ["release", "--yes", "--operator-namespace", &namespace, "--stop-deployment", "gco"];
+    // What the Deployment's controller does, as soon as it is to have no pods.
+    let deployments = stage.api::<Deployment>();
+    let stopped = async {
+        eventually("the Deployment is scaled to zero", || async {
+            let spec = deployments.get("gco").await.unwrap().spec.unwrap();
+            if spec.replicas == Some(0) { Ok(()) } else { Err(format!("{:?}", spec.replicas)) }
+        })
+        .await;
+    };
+    let (released, ()) = tokio::join!(run(&stage, &args), async {
+        stopped.await;
+        assert_eq!(stage.read("sales-eu").await.finalizers(), [FINALIZER], "somebody leads still");
+        stage.operator.as_ref().unwrap().signal(rustix::process::Signal::TERM).unwrap();
+    });
+    assert_eq!(released.code, Some(0), "{released:?}");
+    assert!(released.error.contains("scaled Deployment"), "{released:?}");
+    assert_eq!(stage.read("sales-eu").await.finalizers(), [""; 0]);
+    stage.operator.take();
 }

@@ -1,7 +1,7 @@
 //! Where etcd, kube-apiserver and their companions come from.
 //!
 //! `KUBEBUILDER_ASSETS`, if set, names a directory that holds them. Otherwise they are built once from the Go modules
-//! pinned in `tools/`, into a cache directory that every checkout with the same pins shares.
+//! pinned in `tools/` and its subdirectories, into a cache directory that every checkout with the same pins shares.
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,17 @@ pub enum Program {
     KubeControllerManager,
     /// The command line, to look at a cluster as a user does.
     Kubectl,
+    /// Renders and installs the chart.
+    Helm,
+}
+
+/// A directory with a go.mod of its own: programs whose dependencies do not go together are pinned apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Module {
+    /// `tools/`.
+    Cluster,
+    /// `tools/helm/`.
+    Helm,
 }
 
 /// The programs asked for, each at a path where it can be run.
@@ -131,14 +142,22 @@ impl Program {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
         }
     }
 
     /// The program with this file name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl]
+        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl, Self::Helm]
             .into_iter()
             .find(|program| program.name() == name)
+    }
+
+    const fn module(self) -> Module {
+        match self {
+            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => Module::Cluster,
+            Self::Helm => Module::Helm,
+        }
     }
 }
 
@@ -153,11 +172,11 @@ impl Assets {
     pub fn locate(programs: &[Program]) -> Result<Self, Error> {
         match env::var_os(KUBEBUILDER_ASSETS).filter(|dir| !dir.is_empty()) {
             Some(dir) => Self::ready_made(Path::new(&dir), programs),
-            None => Self::built(&Pins::read()?, programs),
+            None => Self::built(programs),
         }
     }
 
-    /// The directory of etcd and kube-apiserver.
+    /// The directory of the first program asked for.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -178,15 +197,32 @@ impl Assets {
             programs.iter().copied().partition(|program| dir.join(program.name()).is_file());
         let mut paths = paths(dir, &present);
         if !absent.is_empty() {
-            paths.extend(Self::built(&Pins::read()?, &absent)?.paths);
+            paths.extend(Self::built(&absent)?.paths);
         }
-        Ok(Self { dir: dir.to_path_buf(), paths })
+        Ok(Self::at(dir, programs, paths))
     }
 
-    fn built(pins: &Pins, programs: &[Program]) -> Result<Self, Error> {
-        let dir = cache_dir()?.join(pins.digest());
-        build::missing(pins, &dir, programs)?;
-        Ok(Self { paths: paths(&dir, programs), dir })
+    fn built(programs: &[Program]) -> Result<Self, Error> {
+        let cache = cache_dir()?;
+        let mut found = BTreeMap::new();
+        for module in [Module::Cluster, Module::Helm] {
+            let of_it: Vec<Program> =
+                programs.iter().copied().filter(|program| program.module() == module).collect();
+            if of_it.is_empty() {
+                continue;
+            }
+            let pins = Pins::read(module)?;
+            let dir = cache.join(pins.digest());
+            build::missing(&pins, &dir, &of_it)?;
+            found.extend(paths(&dir, &of_it));
+        }
+        Ok(Self::at(&cache, programs, found))
+    }
+
+    /// `otherwise` is the directory where no program was asked for.
+    fn at(otherwise: &Path, programs: &[Program], paths: BTreeMap<Program, PathBuf>) -> Self {
+        let first = programs.first().and_then(|program| paths.get(program)).and_then(|path| path.parent());
+        Self { dir: first.unwrap_or(otherwise).to_path_buf(), paths }
     }
 }
 

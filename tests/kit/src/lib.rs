@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod demo;
 pub mod double;
 pub mod entra;
+pub mod helm;
 pub mod memory;
 pub mod process;
 pub mod proxy;

@@ -13,7 +13,7 @@ use kit::assets::{Assets, Program};
 use kit::demo::{self, Options};
 
 const USAGE: &str = "\
-usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl]...
+usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | helm]...
        kit demo --operator PROGRAM [--keep]";
 
 fn main() -> ExitCode {

@@ -151,7 +151,7 @@ const fn estimate(program: Program) -> &'static str {
         Program::Etcd => "about 1 minute",
         Program::KubeApiserver => "about 10 minutes",
         Program::KubeControllerManager => "about 3 minutes",
-        Program::Kubectl => "about 2 minutes",
+        Program::Kubectl | Program::Helm => "about 2 minutes",
     }
 }
 

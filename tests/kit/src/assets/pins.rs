@@ -1,47 +1,67 @@
-//! What `tools/go.mod` pins: the only place where the versions of the outside programs are written.
+//! What the go.mod files under `tools/` pin: the only place where the versions of the outside programs are written.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
 
-use super::{Error, Program};
+use super::{Error, Module, Program};
 
 /// The module of etcd's server.
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 /// The module of every Kubernetes program.
 const KUBERNETES: &str = "k8s.io/kubernetes";
+/// The module of helm.
+const HELM: &str = "helm.sh/helm/v4";
 
 /// The pinned versions, and the directory of their go.mod.
 pub(super) struct Pins {
     tools: PathBuf,
     digest: String,
     go: String,
-    etcd: String,
-    kubernetes: String,
+    versions: BTreeMap<&'static str, String>,
+}
+
+impl Module {
+    /// Below `tools/`.
+    const fn dir(self) -> &'static str {
+        match self {
+            Self::Cluster => "",
+            Self::Helm => "helm",
+        }
+    }
+
+    /// The Go modules that its go.mod must pin.
+    const fn pinned(self) -> &'static [&'static str] {
+        match self {
+            Self::Cluster => &[ETCD, KUBERNETES],
+            Self::Helm => &[HELM],
+        }
+    }
 }
 
 impl Pins {
-    pub(super) fn read() -> Result<Self, Error> {
-        let tools = crate::workspace().join("tools");
-        let module = read(&tools.join("go.mod"))?;
+    pub(super) fn read(module: Module) -> Result<Self, Error> {
+        let tools = crate::workspace().join("tools").join(module.dir());
+        let go_mod = read(&tools.join("go.mod"))?;
         let sums = read(&tools.join("go.sum"))?;
-        Self::parse(tools, &module, &sums)
+        Self::parse(tools, module, &go_mod, &sums)
     }
 
-    fn parse(tools: PathBuf, module: &str, sums: &str) -> Result<Self, Error> {
+    fn parse(tools: PathBuf, module: Module, go_mod: &str, sums: &str) -> Result<Self, Error> {
         let pinned = |module_path: &'static str| {
-            version(module, module_path)
+            version(go_mod, module_path)
                 .ok_or_else(|| Error::Unpinned { path: tools.join("go.mod"), module: module_path })
         };
-        let digest = Sha256::new().chain_update(module).chain_update(sums).finalize();
+        let digest = Sha256::new().chain_update(go_mod).chain_update(sums).finalize();
+        let versions = module.pinned().iter().map(|path| Ok((*path, pinned(path)?)));
         Ok(Self {
             digest: digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
             go: pinned("go")?,
-            etcd: pinned(ETCD)?,
-            kubernetes: pinned(KUBERNETES)?,
+            versions: versions.collect::<Result<_, Error>>()?,
             tools,
         })
     }
@@ -63,10 +83,15 @@ impl Pins {
 
     /// A program's version without the `v`, such as `1.37.2`.
     pub(super) fn version(&self, program: Program) -> &str {
-        match program {
-            Program::Etcd => &self.etcd,
-            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => &self.kubernetes,
-        }
+        self.pinned(match program {
+            Program::Etcd => ETCD,
+            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => KUBERNETES,
+            Program::Helm => HELM,
+        })
+    }
+
+    fn pinned(&self, module: &str) -> &str {
+        self.versions.get(module).map(String::as_str).unwrap_or_default()
     }
 
     /// The Go package of a program's `main`.
@@ -76,22 +101,33 @@ impl Pins {
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
                 format!("{KUBERNETES}/cmd/{}", program.name())
             }
+            Program::Helm => format!("{HELM}/cmd/helm"),
         }
     }
 
-    /// What the linker is told. Without the stamp a Kubernetes program calls itself v0.0.0; etcd knows its own version.
+    /// What the linker is told. Without the stamp a Kubernetes program calls itself v0.0.0, and helm v4.3; etcd
+    /// knows its own version.
     pub(super) fn link_flags(&self, program: Program) -> String {
-        const STAMP: &str = "-X k8s.io/component-base/version";
         let version = self.version(program);
-        let mut numbers = version.split('.');
-        match (program, numbers.next(), numbers.next()) {
-            (Program::Etcd, ..) | (_, None, _) | (_, _, None) => "-s -w".to_owned(),
-            (_, Some(major), Some(minor)) => {
-                format!(
-                    "-s -w {STAMP}.gitVersion=v{version} {STAMP}.gitMajor={major} {STAMP}.gitMinor={minor}"
-                )
+        let stamp = match program {
+            Program::Etcd => String::new(),
+            Program::Helm => format!(" -X {HELM}/internal/version.version=v{version}"),
+            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
+                kubernetes_stamp(version)
             }
+        };
+        format!("-s -w{stamp}")
+    }
+}
+
+fn kubernetes_stamp(version: &str) -> String {
+    const STAMP: &str = "-X k8s.io/component-base/version";
+    let mut numbers = version.split('.');
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => {
+            format!(" {STAMP}.gitVersion=v{version} {STAMP}.gitMajor={major} {STAMP}.gitMinor={minor}")
         }
+        _ => String::new(),
     }
 }
 
@@ -118,7 +154,7 @@ mod tests {
 
     #[test]
     fn versions_come_from_go_mod() {
-        let pins = Pins::parse(PathBuf::from("tools"), GO_MOD, "").unwrap();
+        let pins = Pins::parse(PathBuf::from("tools"), Module::Cluster, GO_MOD, "").unwrap();
         assert_eq!(pins.go(), "1.26.0");
         assert_eq!(pins.version(Program::Etcd), "3.7.3");
         assert_eq!(pins.version(Program::Kubectl), "1.37.2");
@@ -132,21 +168,21 @@ mod tests {
 
     #[test]
     fn a_module_without_a_version_is_named() {
-        let error = Pins::parse(PathBuf::from("tools"), "go 1.26.0\n", "").err().unwrap();
+        let error = Pins::parse(PathBuf::from("tools"), Module::Cluster, "go 1.26.0\n", "").err().unwrap();
         assert!(error.to_string().contains("does not require go.etcd.io/etcd/server/v3"), "{error}");
     }
 
     #[test]
     fn another_pin_means_another_cache_directory() {
-        let one = Pins::parse(PathBuf::from("tools"), GO_MOD, "a").unwrap();
-        let two = Pins::parse(PathBuf::from("tools"), GO_MOD, "b").unwrap();
+        let one = Pins::parse(PathBuf::from("tools"), Module::Cluster, GO_MOD, "a").unwrap();
+        let two = Pins::parse(PathBuf::from("tools"), Module::Cluster, GO_MOD, "b").unwrap();
         assert_eq!(one.digest().len(), 16);
         assert_ne!(one.digest(), two.digest());
     }
 
     #[test]
     fn the_pins_of_this_repository_are_complete() {
-        let pins = Pins::read().unwrap();
-        assert!(pins.version(Program::KubeApiserver).starts_with("1."));
+        assert!(Pins::read(Module::Cluster).unwrap().version(Program::KubeApiserver).starts_with("1."));
+        assert!(Pins::read(Module::Helm).unwrap().version(Program::Helm).starts_with("4."));
     }
 }

@@ -1,0 +1,128 @@
+//! What is generated from the chart is up to date. `make generate` writes it anew.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::rendering::{NAMESPACE, chart, helm};
+use crate::values::{schema, table};
+
+const INSTALL_HEAD: &str = "\
+# Generated from deploy/chart with its default values by `make generate`; do not edit.
+#
+#   kubectl apply --server-side -f install.yaml
+#
+# Set the image first, with kustomize (kustomization.yaml beside this file is the base) or by hand.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: graph-credentials
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+";
+
+const PREREQUISITES_HEAD: &str = "\
+# Generated from deploy/chart by `make generate`; do not edit.
+#
+# What a cluster administrator applies once, where those who install the operator may not: the CRDs, and the rights of
+# people over their kinds. The chart is then installed with crds.enabled=false and rbac.aggregateClusterRoles=false.
+#
+#   kubectl apply --server-side -f prerequisites.yaml
+";
+
+const README_HEAD: &str = "\
+<!-- Generated from values.yaml by `make generate`; do not edit. -->
+
+# Chart of graph-credential-operator
+
+Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them. Needs
+Kubernetes 1.30 or newer; tested with helm 4.
+
+```sh
+helm install graph-credential-operator deploy/chart --namespace graph-credentials --create-namespace \\
+  --set image.registry=registry.example.com
+```
+
+What it installs, with which rights, and how it goes again: `docs/install.md` in the repository.
+
+## Values
+
+";
+
+/// Each generated file and what must stand in it.
+fn files() -> Vec<(&'static str, String)> {
+    vec![
+        ("chart/README.md", format!("{README_HEAD}{}", table())),
+        ("chart/values.schema.json", schema()),
+        ("install.yaml", format!("{INSTALL_HEAD}{}", manifest(&["--no-hooks"]))),
+        ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&prerequisites()))),
+    ]
+}
+
+/// The templates of the prerequisites, as helm is told them.
+fn prerequisites() -> Vec<&'static str> {
+    [
+        "templates/crds/microsoftgraphcredentials.yaml",
+        "templates/crds/sealedgraphcredentials.yaml",
+        "templates/crds/woodpeckeraccounts.yaml",
+        "templates/clusterroles-users.yaml",
+    ]
+    .into_iter()
+    .flat_map(|template| ["--show-only", template])
+    .collect()
+}
+
+/// What helm renders, without what only helm itself reads.
+fn manifest(more: &[&str]) -> String {
+    let values = json!({});
+    let text = helm().template(&chart(), NAMESPACE, &values, more).expect("the chart renders");
+    let text = text.replace("  annotations:\n    helm.sh/resource-policy: keep\n", "");
+    let of_helm =
+        ["helm.sh/chart:", "app.kubernetes.io/managed-by: Helm", "# Source: ", "# Generated from src/"];
+    let lines = text.lines().filter(|line| !of_helm.iter().any(|word| line.trim_start().starts_with(word)));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn what_is_generated_from_the_chart_is_up_to_date() {
+    let write = std::env::var_os("GENERATE").is_some();
+    if write {
+        // First: helm holds the values against it.
+        fs::write(chart().join("values.schema.json"), schema()).unwrap();
+    }
+    for (file, expected) in files() {
+        let path = kit::workspace().join("deploy").join(file);
+        if write {
+            fs::write(&path, &expected).unwrap();
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == expected, "{} is stale: run `make generate` and commit the result", path.display());
+    }
+}
+
+#[test]
+fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
+    let read = |file: &str| {
+        let text = fs::read_to_string(kit::workspace().join("deploy").join(file)).unwrap();
+        assert!(!text.to_lowercase().contains("helm"), "{file} speaks of helm");
+        kit::helm::parse(&text).unwrap()
+    };
+    let kinds = |objects: &[Value], kind: &str| objects.iter().filter(|it| it["kind"] == kind).count();
+    let install = read("install.yaml");
+    assert_eq!(install[0]["kind"], "Namespace");
+    assert_eq!(kinds(&install, "CustomResourceDefinition"), 3);
+    assert_eq!(kinds(&install, "Deployment"), 1);
+    assert_eq!(kinds(&install, "Job"), 0, "there is nobody to run it at the right time");
+    let prerequisites = read("prerequisites.yaml");
+    assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
+    assert_eq!(kinds(&prerequisites, "ClusterRole"), 2);
+    assert_eq!(kinds(&prerequisites, "Deployment"), 0);
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_program() {
+    let text = fs::read_to_string(chart().join("Chart.yaml")).unwrap();
+    let about = kit::helm::parse(&text).unwrap().remove(0);
+    assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,10 @@
+//! The chart, rendered by the real helm: what stands beside it is generated from it, every value does what its
+//! description says, and the rights are those that `docs/install.md` names.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
+
+mod every_value;
+mod generated;
+mod refuses;
+mod rendering;
+mod rights;
+mod values;

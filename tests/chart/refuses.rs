@@ -1,0 +1,31 @@
+//! Values that cannot be meant are refused before anything is installed.
+
+use serde_json::json;
+
+use crate::rendering::try_render;
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for (values, word) in [
+        (json!({"replicas": 2}), "replicas"),
+        (json!({"image": {"tags": "v1"}}), "tags"),
+        (json!({"image": {"digest": "sha256:short"}}), "digest"),
+        (json!({"replicaCount": "two"}), "replicaCount"),
+        (json!({"secretAccess": "all"}), "secretAccess"),
+        (json!({"namedSecrets": [{"namespace": "mail"}]}), "names"),
+        (json!({"log": {"format": "xml"}}), "format"),
+        (json!({"watchNamespaces": ["mail", "mail"]}), "watchNamespaces"),
+        (
+            json!({"serviceMonitor": {"enabled": true}, "metrics": {"service": {"enabled": false}}}),
+            "metrics.service",
+        ),
+    ] {
+        let error = try_render(&values).err().unwrap_or_else(|| panic!("{values} is taken"));
+        assert!(error.to_string().contains(word), "{values}: {error}");
+    }
+}
+
+#[test]
+fn what_a_parent_chart_shares_is_taken() {
+    assert!(try_render(&json!({"global": {"anything": 1}})).is_ok());
+}

@@ -1,0 +1,51 @@
+//! Renders the chart and finds objects in what comes out.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use kit::helm::{Error, Helm};
+use serde_json::{Value, json};
+
+/// The namespace that the chart is rendered for.
+pub const NAMESPACE: &str = "graph-credentials";
+
+/// What a release renders to.
+pub struct Rendered(pub Vec<Value>);
+
+pub fn chart() -> PathBuf {
+    kit::workspace().join("deploy/chart")
+}
+
+pub fn helm() -> &'static Helm {
+    static HELM: OnceLock<Helm> = OnceLock::new();
+    HELM.get_or_init(|| Helm::locate().expect("helm is there"))
+}
+
+/// Renders with these values over the chart's own.
+pub fn render(values: &Value) -> Rendered {
+    try_render(values).unwrap_or_else(|error| panic!("{values}: {error}"))
+}
+
+pub fn try_render(values: &Value) -> Result<Rendered, Error> {
+    helm().objects(&chart(), NAMESPACE, values).map(Rendered)
+}
+
+/// `{"a": {"b": value}}` for the path `a.b`.
+pub fn nested(path: &str, value: Value) -> Value {
+    path.rsplit('.').fold(value, |value, key| json!({ key: value }))
+}
+
+// === impl Rendered ===
+
+impl Rendered {
+    /// The object of that kind whose name ends so.
+    pub fn find(&self, kind: &str, name: &str) -> Option<&Value> {
+        self.0.iter().find(|object| {
+            object["kind"] == kind && object["metadata"]["name"].as_str().is_some_and(|it| it.ends_with(name))
+        })
+    }
+
+    pub fn get(&self, kind: &str, name: &str) -> &Value {
+        self.find(kind, name).unwrap_or_else(|| panic!("there is no {kind} {name}"))
+    }
+}

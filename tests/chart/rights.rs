@@ -1,0 +1,113 @@
+//! The rights of each profile, as the chart grants them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::rendering::{NAMESPACE, Rendered, render};
+
+/// Where a rule holds, and what it allows with Secrets: `verbs` or `verbs of names`.
+fn secret_rights(rendered: &Rendered) -> BTreeMap<String, Vec<String>> {
+    let mut rights = BTreeMap::new();
+    for object in &rendered.0 {
+        let place = match object["kind"].as_str() {
+            Some("ClusterRole") => "*".to_owned(),
+            Some("Role") => object["metadata"]["namespace"].as_str().unwrap().to_owned(),
+            _ => continue,
+        };
+        let is_hook = object.pointer("/metadata/annotations/helm.sh~1hook").is_some();
+        let rules = object["rules"].as_array().unwrap();
+        for rule in
+            rules.iter().filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("secrets")))
+        {
+            assert!(!is_hook, "the hook needs no Secrets: {object}");
+            let words = |field: &Value| {
+                let words = field.as_array().cloned().unwrap_or_default();
+                words.iter().map(|it| it.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+            };
+            let (verbs, names) = (words(&rule["verbs"]), words(&rule["resourceNames"]));
+            let right = if names.is_empty() { verbs } else { format!("{verbs} of {names}") };
+            rights.entry(place.clone()).or_insert_with(Vec::new).push(right);
+        }
+    }
+    rights
+}
+
+fn expected(more: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+    let mut rights = BTreeMap::from([(
+        NAMESPACE.to_owned(),
+        vec!["create".to_owned(), "get of graph-credential-operator-keyring".to_owned()],
+    )]);
+    for (place, right) in more {
+        rights.entry((*place).to_owned()).or_default().push((*right).to_owned());
+    }
+    rights
+}
+
+#[test]
+fn by_default_secrets_are_gotten_by_name_and_never_listed() {
+    assert_eq!(secret_rights(&render(&json!({}))), expected(&[("*", "get")]));
+}
+
+#[test]
+fn watching_secrets_is_a_right_of_its_own() {
+    let rendered = render(&json!({"secretAccess": "watch"}));
+    assert_eq!(secret_rights(&rendered), expected(&[("*", "get list watch")]));
+}
+
+#[test]
+fn with_watched_namespaces_secrets_are_read_by_roles_in_these_alone() {
+    let rendered = render(&json!({"watchNamespaces": ["mail", "sales"]}));
+    assert_eq!(secret_rights(&rendered), expected(&[("mail", "get"), ("sales", "get")]));
+    let rendered = render(&json!({"watchNamespaces": ["mail"], "secretAccess": "watch"}));
+    assert_eq!(secret_rights(&rendered), expected(&[("mail", "get list watch")]));
+}
+
+#[test]
+fn named_secrets_are_the_only_ones_that_can_be_read() {
+    let named = json!([{"namespace": "mail", "names": ["agency-key", "sales-eu-graph"]}]);
+    let rendered = render(&json!({"secretAccess": "named", "namedSecrets": named}));
+    assert_eq!(secret_rights(&rendered), expected(&[("mail", "get of agency-key sales-eu-graph")]));
+    assert_eq!(secret_rights(&render(&json!({"secretAccess": "named"}))), expected(&[]));
+}
+
+#[test]
+fn no_rule_is_for_everything_and_none_writes_secrets_of_others() {
+    for values in [json!({}), json!({"secretAccess": "watch"}), json!({"watchNamespaces": ["mail"]})] {
+        let rendered = render(&values);
+        for object in rendered.0.iter().filter(|object| object["rules"].is_array()) {
+            assert!(!object["rules"].to_string().contains('*'), "{object}");
+        }
+    }
+}
+
+#[test]
+fn every_role_is_bound_to_the_accounts_that_the_pods_use() {
+    for values in
+        [json!({}), json!({"watchNamespaces": ["mail"]}), json!({"serviceAccount": {"name": "other"}})]
+    {
+        let rendered = render(&values);
+        let account = |kind: &str, name: &str| {
+            rendered.get(kind, name)["spec"]["template"]["spec"]["serviceAccountName"].clone()
+        };
+        let users = [account("Deployment", "operator"), account("Job", "release")];
+        let of_people = ["-view", "-edit"];
+        for role in rendered.0.iter().filter(|object| object["rules"].is_array()) {
+            let name = role["metadata"]["name"].as_str().unwrap();
+            if of_people.iter().any(|end| name.ends_with(end)) {
+                continue;
+            }
+            let (kind, namespace) = (role["kind"].as_str().unwrap(), &role["metadata"]["namespace"]);
+            let binding = rendered.0.iter().find(|object| {
+                object["roleRef"]["kind"] == kind
+                    && object["roleRef"]["name"] == name
+                    && object["metadata"]["namespace"] == *namespace
+            });
+            let binding = binding.unwrap_or_else(|| panic!("{kind} {name} is bound to nobody"));
+            for subject in binding["subjects"].as_array().unwrap() {
+                assert_eq!(subject["namespace"], NAMESPACE);
+                assert!(users.contains(&subject["name"]), "{subject}");
+            }
+        }
+    }
+}
