@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors openmetrics doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets unit alerts promises faults-sample faults scale vectors openmetrics doc deny demo kubectl
 
 CARGO = cargo
 TIMED = tools/timed
@@ -13,6 +13,7 @@ help:
 	@echo 'make clippy     lints'
 	@echo 'make assets     builds etcd, kube-apiserver and helm once, and prints where they are'
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
+	@echo 'make alerts     tries the alert rules with promtool'
 	@echo 'make promises   whole-program tests on a real API server'
 	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
@@ -27,6 +28,7 @@ test:
 	@$(TIMED) clippy $(MAKE) clippy
 	@$(TIMED) assets $(MAKE) assets
 	@$(TIMED) unit $(MAKE) unit
+	@$(TIMED) alerts $(MAKE) alerts
 	@$(TIMED) promises $(MAKE) promises
 	@$(TIMED) faults $(MAKE) faults-sample
 	@$(TIMED) doc $(MAKE) doc
@@ -52,6 +54,12 @@ unit:
 
 promises:
 	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
+
+# The alert rules: each is seen not to fire, to fire and to end, by Prometheus' own tool.
+alerts:
+	promtool="$$($(CARGO) run --quiet --package kit -- assets promtool)/promtool"; \
+	"$$promtool" check rules --lint=all --lint-fatal deploy/prometheus/rules.yaml && \
+	"$$promtool" test rules tests/alerts/*.yaml
 
 # Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
 scale: assets

@@ -68,7 +68,7 @@ fn account(context: &Context, guarded: &GuardedAccount) -> AccountSeries {
         }),
         held: object.and_then(held),
         listed_at: remote.as_ref().and_then(|remote| remote.listed_at()).map(Timestamp::as_second),
-        lane: remote.as_ref().map(|remote| remote.lane().waiting()),
+        lane: remote.as_ref().map(|remote| remote.lane().series()),
         namespace: name.namespace,
         name: name.name,
     }

@@ -22,7 +22,9 @@ pub use self::credentials::{CredentialMetrics, Drift};
 pub use self::kubernetes::KubernetesMetrics;
 pub use self::lanes::LaneMetrics;
 pub use self::leader::LeaderMetrics;
-pub use self::objects::{AccountSeries, CredentialSeries, Held, ObjectMetrics, Objects, Standing, Waiting};
+pub use self::objects::{
+    AccountSeries, CredentialSeries, Held, LaneSeries, ObjectMetrics, Objects, Standing,
+};
 pub use self::passes::PassMetrics;
 pub use self::queues::QueueMetrics;
 pub use self::remote::RemoteMetrics;

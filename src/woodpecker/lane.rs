@@ -21,7 +21,7 @@ pub use self::queue::{Class, Owner, OwnerKind, Ticket};
 use self::queue::{Queue, Waiting};
 use self::state::{FAILURES, LAPSES, Pause, Reservation, State};
 use crate::settings::Timing;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{LaneSeries, Metrics};
 
 /// Why there is no grant now. The owner is called when there is one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -221,10 +221,9 @@ impl Lane {
         self.later(long, |lane| lane.fill(&mut lane.state()));
     }
 
-    /// Who waits in it now.
-    pub fn waiting(&self) -> metrics::Waiting {
-        let (count, longest) = self.state().queue.waiting(Instant::now());
-        metrics::Waiting { count, longest }
+    /// Who waits in it now, for metrics.
+    pub fn series(&self) -> LaneSeries {
+        self.state().queue.series(Instant::now())
     }
 
     /// Whether it is the same lane.

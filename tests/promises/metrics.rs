@@ -90,6 +90,9 @@ async fn a_scrape_tells_of_each_object_what_matters() {
     ] {
         assert!(value(&text, counted).is_some_and(|count| count > 0.0), "{counted}\n{text}");
     }
+    for metric in asked_for_by_alerts() {
+        assert!(value(&text, &metric).is_some(), "an alert asks for {metric}\n{text}");
+    }
     for secret in ["s3cret-one", API_KEY, TENANT, CLIENT] {
         assert!(!text.contains(secret), "{secret} is in the metrics:\n{text}");
     }
@@ -99,6 +102,18 @@ async fn a_scrape_tells_of_each_object_what_matters() {
     })
     .await;
     keep(&text);
+}
+
+/// The metrics that the alert rules ask for, but for those that show only once something failed.
+fn asked_for_by_alerts() -> Vec<String> {
+    let rules = std::fs::read_to_string(kit::workspace().join("deploy/prometheus/rules.yaml")).unwrap();
+    let expressions = rules.lines().filter(|line| line.starts_with("          "));
+    let words = expressions.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));
+    let starts = ["mgc_", "controller_runtime_", "leader_election_"];
+    let metrics = words.filter(|word| starts.iter().any(|start| word.starts_with(start)));
+    let metrics: BTreeSet<String> = metrics.map(str::to_owned).collect();
+    assert!(metrics.len() > 10, "{metrics:?}");
+    metrics.into_iter().filter(|metric| metric != "mgc_watch_errors_total").collect()
 }
 
 /// Keeps an exposition for `make openmetrics`.

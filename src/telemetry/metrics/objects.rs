@@ -71,8 +71,8 @@ pub struct AccountSeries {
     pub held: Option<Held>,
     /// When its last listing was taken, in seconds since 1970.
     pub listed_at: Option<i64>,
-    /// Who waits in its lane, where it has one.
-    pub lane: Option<Waiting>,
+    /// Its lane, where it has one.
+    pub lane: Option<LaneSeries>,
 }
 
 /// Credentials that an account holds.
@@ -86,13 +86,15 @@ pub struct Held {
     pub foreign: i32,
 }
 
-/// Who waits in a lane.
+/// What is told of a lane.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Waiting {
-    /// How many.
-    pub count: usize,
-    /// For how long the first of them has waited; nothing where nobody does.
-    pub longest: Option<Duration>,
+pub struct LaneSeries {
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// For how long the first of them has waited; nothing where none waits.
+    pub longest_wait: Option<Duration>,
+    /// Grants that were given since somebody has used the lane.
+    pub grants: u64,
 }
 
 /// The name of a label and its value.
@@ -222,7 +224,7 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         None,
         "Requests that wait for their turn in an account's lane; accounts that are one at Woodpecker share a lane.",
         all,
-        |it| Some((object(&it.namespace, &it.name), it.lane?.count)),
+        |it| Some((object(&it.namespace, &it.name), it.lane?.waiting)),
     )?;
     each(
         encoder,
@@ -231,9 +233,15 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         "For how long the first request in an account's lane has waited for its turn, 0 where none waits.",
         all,
         |it| {
-            let longest = it.lane?.longest.unwrap_or_default();
+            let longest = it.lane?.longest_wait.unwrap_or_default();
             Some((object(&it.namespace, &it.name), longest.as_secs_f64()))
         },
+    )?;
+    scrape::counter(
+        encoder,
+        "mgc_account_lane_grants",
+        "Turns that an account's lane has given.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.grants))),
     )
 }
 

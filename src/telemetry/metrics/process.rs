@@ -5,7 +5,7 @@ use std::fmt::Error;
 
 use procfs::process::{LimitValue, Process};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -61,7 +61,7 @@ impl Collector for ThisProcess {
                 Some(&Unit::Seconds),
                 MetricType::Counter,
             )?
-            .encode_counter::<[(&str, &str); 0], f64, f64>(&read.cpu_seconds, None)?;
+            .encode_counter::<NoLabelSet, f64, f64>(&read.cpu_seconds, None)?;
         let mut gauge = |name, unit: Option<&Unit>, help, value: f64| {
             encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
         };

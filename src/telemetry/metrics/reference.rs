@@ -6,7 +6,7 @@ use std::fmt::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{AccountSeries, CredentialSeries, Drift, Held, Metrics, Objects, Standing, Waiting};
+use super::{AccountSeries, CredentialSeries, Drift, Held, LaneSeries, Metrics, Objects, Standing};
 
 /// A metric, as the reference page has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,20 @@ pub struct MetricFamily {
     pub help: String,
     /// The labels of its series, in their order; `le` of histograms aside.
     pub labels: Vec<String>,
+}
+
+// === impl MetricFamily ===
+
+impl MetricFamily {
+    /// The name that queries ask for: with `_total` or `_info`; that of a histogram wants `_bucket`, `_sum` or `_count`.
+    pub fn sample_name(&self) -> String {
+        let suffix = match self.kind.as_str() {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        format!("{}{suffix}", self.name)
+    }
 }
 
 /// Every metric that the operator can show, by name.
@@ -113,7 +127,7 @@ impl Objects for Example {
             ready: Standing { is_true: true, reason: "Authenticated".into() },
             held: Some(Held { managed: 1, unclaimed: 0, foreign: 0 }),
             listed_at: Some(1),
-            lane: Some(Waiting::default()),
+            lane: Some(LaneSeries::default()),
         }]
     }
 }

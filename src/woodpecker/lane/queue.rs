@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::telemetry::metrics::LaneSeries;
+
 /// What a request is for, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -145,10 +147,10 @@ impl Queue {
         Some(self.waiting.swap_remove(at))
     }
 
-    /// How many wait, and for how long the first of them has.
-    pub(super) fn waiting(&self, now: Instant) -> (usize, Option<Duration>) {
-        let longest = self.waiting.iter().map(|waiting| now.saturating_duration_since(waiting.since)).max();
-        (self.waiting.len(), longest)
+    /// Who waits now, and how many grants there were.
+    pub(super) fn series(&self, now: Instant) -> LaneSeries {
+        let ages = self.waiting.iter().map(|waiting| now.saturating_duration_since(waiting.since));
+        LaneSeries { waiting: self.waiting.len(), longest_wait: ages.max(), grants: self.grants }
     }
 
     /// The next one, which leaves the queue.

@@ -1,6 +1,8 @@
 //! Generated files are what the code generates. `make generate` writes them anew.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod alerts;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -23,7 +25,7 @@ fn generated() -> Vec<(PathBuf, String)> {
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
     let metrics = (root.join("docs").join("metrics.md"), metrics_page());
-    crds.chain([conditions, metrics]).collect()
+    crds.chain([conditions, metrics]).chain(alerts::generated(&root)).collect()
 }
 
 const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";
@@ -93,15 +95,11 @@ fn metrics_page() -> String {
 }
 
 fn metric_row(family: &MetricFamily) -> String {
-    let MetricFamily { name, kind, help, labels } = family;
-    let suffix = match kind.as_str() {
-        "counter" => "_total",
-        "info" => "_info",
-        _ => "",
-    };
+    let MetricFamily { kind, help, labels, .. } = family;
+    let name = family.sample_name();
     let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
     let help = help.replace('<', "&lt;").replace('>', "&gt;");
-    format!("| `{name}{suffix}` | {kind} | {} | {help} |\n", labels.join(", "))
+    format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
 }
 
 const METRIC_GROUPS: [(&str, &[&str]); 6] = [
@@ -124,7 +122,8 @@ controller-runtime and client-go, so that dashboards made for them work. Histogr
 What belongs to a single object is made at the moment of a scrape, from the objects as the operator knows them then:
 the series of an object that is gone are gone with it. Only the leader shows objects; a replica that stands by shows the
 rest. Labels other than names of objects, reasons and key ids have a few fixed values. Tenant and client ids, names of
-Secrets and anything secret are in no label.
+Secrets and anything secret are in no label. The label `namespace` is that of an object, so scrape with
+`honor_labels: true`, as the chart's ServiceMonitor does; Prometheus would rename it otherwise.
 
 Reasons are those of [conditions.md](conditions.md); an object that the operator has not looked at yet has the reason
 `NotObserved`. A reason is part of its series, so an alert that is to hold for a time leaves it out: `max without (reason)
