@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::app::{self, AppError};
 use crate::resources::crds::{self, YamlError};
-use crate::settings::RunSettings;
+use crate::settings::{LogSettings, RunSettings, ServeSettings};
 use crate::telemetry::logs::{self, LogError};
 
 /// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them
@@ -35,6 +35,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator in the cluster of the pod's ServiceAccount or of KUBECONFIG
     Run(Box<RunSettings>),
+    /// Serve the credentials REST API alone: Woodpecker's addresses, bodies and codes over the encrypted store
+    Serve(Box<ServeSettings>),
     /// Prove a tenant, client id and secret at Microsoft, as the operator would, and print what is wrong and
     /// what to do
     Verify(Box<verify::VerifyArgs>),
@@ -87,7 +89,14 @@ impl Cli {
     /// for a command line that cannot be understood; `verify`, `orphans`, `keys` and `release` have more.
     pub fn run() -> ExitCode {
         let ended = match Self::parse().command {
-            Command::Run(settings) => run(*settings).map(|()| ExitCode::SUCCESS),
+            Command::Run(settings) => {
+                let logging = settings.process.logging.clone();
+                go_on(&logging, app::run(*settings)).map(|()| ExitCode::SUCCESS)
+            }
+            Command::Serve(settings) => {
+                let logging = settings.process.logging.clone();
+                go_on(&logging, app::serve(*settings)).map(|()| ExitCode::SUCCESS)
+            }
             Command::Verify(args) => verify::run(&args).map_err(CliError::from),
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
             Command::Orphans(args) => orphans::run(&args).map_err(CliError::from),
@@ -106,11 +115,12 @@ impl Cli {
     }
 }
 
-fn run(settings: RunSettings) -> Result<(), CliError> {
-    logs::install(&settings.logging)?;
+/// Runs what goes on until it is told to stop.
+fn go_on(logging: &LogSettings, work: impl Future<Output = Result<(), AppError>>) -> Result<(), CliError> {
+    logs::install(logging)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let ended = runtime.block_on(app::run(settings));
+    let ended = runtime.block_on(work);
     // Nothing may hold the process after its work has ended.
     runtime.shutdown_background();
     Ok(ended?)

@@ -22,7 +22,7 @@ use thiserror::Error;
 pub use edit::{EditError, edit};
 pub use key::{KEY_LENGTH, KeyId, NotAKeyId};
 pub(super) use key::{Key, KeyBytes};
-pub use live::LiveKeyring;
+pub use live::{Doubt, LiveKeyring};
 pub use merge::{Added, Contradiction};
 pub use secret::{KeyringError, KeyringPlace, create, load, load_or_create};
 pub use stored::{KeyList, KeyringFormatError};
