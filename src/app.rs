@@ -24,7 +24,7 @@ use crate::http::{self, ClientError, DnsServers};
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
-use crate::rest::{KeysError, RestListenError};
+use crate::rest::{KeysError, RestListenError, TlsError};
 use crate::settings::{PlainHttpError, ProcessSettings, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
 use crate::store::replicas::{Presence, PresenceParts};
@@ -48,6 +48,9 @@ pub enum AppError {
     /// Nobody could use the REST API.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// TLS cannot be served for the REST API.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The REST API's address cannot be served.
     #[error(transparent)]
     RestListen(#[from] RestListenError),

@@ -9,7 +9,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{AppError, kubernetes, wait_for_keyring};
 use crate::microsoft::TokenEndpoint;
-use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, router};
+use crate::rest::{
+    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, router,
+};
 use crate::settings::{ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::store::replicas::{Presence, PresenceParts};
@@ -43,6 +45,7 @@ pub(super) struct RestParts<'a> {
 /// The API, ready to be served.
 pub(super) struct RestApi {
     server: RestServer,
+    tls: Option<Tls>,
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
     presence: Presence,
@@ -58,6 +61,8 @@ impl RestApi {
     pub(super) async fn open(parts: RestParts<'_>) -> Result<Self, AppError> {
         let RestParts { process, rest, cluster, timing, readiness, metrics, .. } = parts;
         readiness.wait_for(GATE, "the REST API is starting");
+        let files = rest.tls_cert.clone().zip(rest.tls_key.clone());
+        let tls = files.map(|(certificate, key)| Tls::open(TlsFiles { certificate, key })).transpose()?;
         let doorkeeper = Arc::new(open_door(&parts).await?);
         let place = KeyringPlace {
             namespace: cluster.namespace.clone(),
@@ -73,7 +78,8 @@ impl RestApi {
             timing: *timing,
         })?;
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
-        let server = RestServer::bind(parts.address, limits, metrics.clone()).await?;
+        let server =
+            RestServer::bind(parts.address, tls.as_ref().map(Tls::acceptor), limits, metrics.clone()).await?;
         tracing::info!(address = %server.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();
         let credentials = Credentials::new(CredentialsParts {
@@ -86,6 +92,7 @@ impl RestApi {
             Shared { doorkeeper: doorkeeper.clone(), credentials, metrics: metrics.clone(), timing: *timing };
         Ok(Self {
             server,
+            tls,
             shared,
             doorkeeper,
             presence,
@@ -97,11 +104,17 @@ impl RestApi {
 
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
-        let Self { server, shared, doorkeeper, presence, writes, timing, readiness } = self;
+        let Self { server, tls, shared, doorkeeper, presence, writes, timing, readiness } = self;
         let over = CancellationToken::new();
         let presence = tokio::spawn(presence.keep(over.clone()));
         readiness.arrived(GATE);
+        let renewal = async {
+            if let Some(tls) = &tls {
+                tls.watch(&timing, &readiness, &stop).await;
+            }
+        };
         tokio::join!(
+            renewal,
             doorkeeper.watch(&timing, &readiness, &stop),
             server.serve(router(shared), stop.clone())
         );

@@ -11,6 +11,7 @@ mod request;
 mod routes;
 mod saving;
 mod server;
+mod tls;
 mod trail;
 
 pub use self::credentials::{Credentials, CredentialsParts};
@@ -19,3 +20,4 @@ pub use self::fault::{Fault, Refusal};
 pub use self::keys::Account;
 pub use self::routes::{Shared, router};
 pub use self::server::{Limits, RestListenError, RestServer};
+pub use self::tls::{Tls, TlsError, TlsFiles};

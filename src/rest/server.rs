@@ -9,8 +9,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +42,7 @@ pub struct RestServer {
     listener: TcpListener,
     address: SocketAddr,
     limits: Limits,
+    tls: Option<TlsAcceptor>,
     metrics: Arc<Metrics>,
 }
 
@@ -55,16 +58,17 @@ pub struct Limits {
 // === impl RestServer ===
 
 impl RestServer {
-    /// Binds the address; port 0 takes a free one.
+    /// Binds the address; port 0 takes a free one. Without TLS it speaks plain HTTP.
     pub async fn bind(
         address: SocketAddr,
+        tls: Option<TlsAcceptor>,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RestListenError> {
         let listen_error = |source| RestListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        Ok(Self { listener, address, limits, metrics })
+        Ok(Self { listener, address, limits, tls, metrics })
     }
 
     /// The address that was bound.
@@ -79,6 +83,7 @@ impl RestServer {
         while let Some((stream, slot)) = stop.run_until_cancelled(self.accept(&slots)).await {
             let connection = Connection {
                 router: router.clone(),
+                tls: self.tls.clone(),
                 timing: self.limits.timing,
                 metrics: self.metrics.clone(),
                 stop: stop.clone(),
@@ -112,6 +117,7 @@ impl RestServer {
 /// One connection, on a task of its own.
 struct Connection {
     router: Router,
+    tls: Option<TlsAcceptor>,
     timing: Timing,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -125,6 +131,16 @@ impl Connection {
         // An answer is one small write: nothing is gained by waiting for more.
         let _best_effort = stream.set_nodelay(true);
         self.metrics.rest.connections(1);
+        let Some(tls) = &self.tls else { return self.speak(stream).await };
+        match tokio::time::timeout(self.timing.rest_head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(stream).await,
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "a client does not get through TLS"),
+            Err(_) => tracing::debug!("a client did not begin in time"),
+        }
+    }
+
+    /// Speaks HTTP, until one of both has had enough.
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let open = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.timing.rest_head)

@@ -1,6 +1,7 @@
 //! Flags and environment of the credentials REST API.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::Args;
 use thiserror::Error;
@@ -28,6 +29,15 @@ pub struct RestSettings {
         value_name = "NAME"
     )]
     pub keys_secret: ObjectName,
+
+    /// File with the certificate of the REST API and those that lead to its root, in PEM, its own first. It is read
+    /// again every 30 seconds, with its key
+    #[arg(long = "rest-tls-cert", env = "GCO_REST_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the private key of that certificate, in PEM
+    #[arg(long = "rest-tls-key", env = "GCO_REST_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
 
     /// Serve plain HTTP to other machines as well: something before the operator must end TLS, for API keys and client
     /// secrets come in
@@ -60,8 +70,8 @@ pub struct ServeSettings {
 /// An address at which API keys and secrets would come in unencrypted.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "--rest-listen {0} would take API keys and client secrets unencrypted from other machines: listen on 127.0.0.1, or \
-     add --rest-plain-http where something before the operator ends TLS"
+    "--rest-listen {0} would take API keys and client secrets unencrypted from other machines: give \
+     --rest-tls-cert and --rest-tls-key, listen on 127.0.0.1, or add --rest-plain-http where something before the operator ends TLS"
 )]
 pub struct PlainHttpError(SocketAddr);
 
@@ -70,7 +80,12 @@ pub struct PlainHttpError(SocketAddr);
 impl RestSettings {
     /// Refuses an address at which secrets would come in unencrypted.
     pub fn check(&self, address: SocketAddr) -> Result<(), PlainHttpError> {
-        if self.plain_http || address.ip().is_loopback() { Ok(()) } else { Err(PlainHttpError(address)) }
+        let is_encrypted = self.tls_cert.is_some() && self.tls_key.is_some();
+        if is_encrypted || self.plain_http || address.ip().is_loopback() {
+            Ok(())
+        } else {
+            Err(PlainHttpError(address))
+        }
     }
 }
 

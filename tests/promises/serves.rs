@@ -7,6 +7,7 @@ mod keyring;
 mod microsoft;
 mod process;
 mod replicas;
+mod tls;
 
 use graph_credential_operator::resources::SealedGraphCredential;
 use graph_credential_operator::store::envelope::{Binding, Envelope};
