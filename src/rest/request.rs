@@ -12,7 +12,7 @@ use crate::secret::SecretText;
 use crate::store::envelope::MAX_SECRET_LENGTH;
 
 /// Longest name of a credential, in characters, as the record's schema has it.
-const MAX_NAME_LENGTH: usize = 253;
+pub(super) const MAX_NAME_LENGTH: usize = 253;
 
 /// What a create asks for.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ use super::credentials::Credentials;
 use super::doorkeeper::Doorkeeper;
 use super::fault::{Fault, Refusal};
 use super::keys::Account;
+use super::openapi::document;
 use super::request::{credential_id, read_create, read_update};
 use super::trail::{self, Route};
 use crate::settings::Timing;
@@ -45,8 +46,20 @@ pub struct Shared {
     pub timing: Timing,
 }
 
-/// The whole API. Nobody passes without an API key, wherever to.
+/// The whole API. Nobody passes without an API key, but to its description.
 pub fn router(shared: Shared) -> Router {
+    let description = document();
+    let metrics = shared.metrics.clone();
+    Router::new()
+        .route(
+            Route::DOCUMENT,
+            get(move || async move { Json(description) }).fallback(async || Fault::MethodNotAllowed),
+        )
+        .merge(credentials(shared))
+        .layer(middleware::from_fn_with_state(metrics, trail::follow))
+}
+
+fn credentials(shared: Shared) -> Router {
     Router::new()
         .route(Route::COLLECTION, get(list).post(create))
         .route(Route::ITEM, patch(update).delete(delete))
@@ -54,7 +67,6 @@ pub fn router(shared: Shared) -> Router {
         .fallback(async || Fault::NotFound)
         .layer(middleware::from_fn_with_state(shared.clone(), within))
         .layer(middleware::from_fn_with_state(shared.clone(), admit))
-        .layer(middleware::from_fn_with_state(shared.metrics.clone(), trail::follow))
         .with_state(shared)
 }
 

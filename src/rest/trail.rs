@@ -19,6 +19,8 @@ pub enum Route {
     Collection,
     /// One of them.
     Item,
+    /// The description of the API.
+    Document,
     /// Nowhere.
     Other,
 }
@@ -66,7 +68,13 @@ impl Route {
     /// Path of one of them.
     pub const ITEM: &'static str = "/rest/v2/mailboxes/microsoft/credentials/{credential_id}";
 
+    /// Path of the description of the API.
+    pub const DOCUMENT: &'static str = "/openapi.json";
+
     fn of(path: &str) -> Self {
+        if path == Self::DOCUMENT {
+            return Self::Document;
+        }
         match path.strip_prefix(Self::COLLECTION) {
             Some("") => Self::Collection,
             Some(rest) if rest.len() > 1 && rest.starts_with('/') && !rest[1..].contains('/') => Self::Item,
@@ -78,6 +86,7 @@ impl Route {
         match self {
             Self::Collection => Self::COLLECTION,
             Self::Item => Self::ITEM,
+            Self::Document => Self::DOCUMENT,
             Self::Other => "other",
         }
     }
@@ -131,6 +140,7 @@ mod tests {
             (format!("{collection}/"), Route::Other),
             (format!("{collection}/1/2"), Route::Other),
             (format!("{collection}x"), Route::Other),
+            ("/openapi.json".to_owned(), Route::Document),
             ("/".to_owned(), Route::Other),
         ] {
             assert_eq!(Route::of(&path), expected, "{path}");

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
 use graph_credential_operator::resources::conditions::{ConditionType, Reason};
 use graph_credential_operator::resources::crds;
-use graph_credential_operator::rest::Refusal;
+use graph_credential_operator::rest::{self, Refusal};
 use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 
 /// Each generated file and what must stand in it.
@@ -26,7 +26,10 @@ fn generated() -> Vec<(PathBuf, String)> {
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
     let metrics = (root.join("docs").join("metrics.md"), metrics_page());
-    crds.chain([conditions, metrics]).chain(alerts::generated(&root)).collect()
+    let mut openapi = serde_json::to_string_pretty(&rest::document()).expect("the document is JSON");
+    openapi.push('\n');
+    let openapi = (root.join("docs").join("openapi.json"), openapi);
+    crds.chain([conditions, metrics, openapi]).chain(alerts::generated(&root)).collect()
 }
 
 const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";

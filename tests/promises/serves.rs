@@ -4,6 +4,7 @@ mod access;
 mod hostile;
 mod http;
 mod keyring;
+mod memory;
 mod microsoft;
 mod process;
 mod replicas;

@@ -66,6 +66,21 @@ async fn no_request_passes_without_a_key_of_the_account() {
 }
 
 #[tokio::test]
+async fn the_description_is_served_without_a_key_and_nothing_else_is() {
+    let api = Api::set().await;
+    let answer = send(&api.address, "GET", "/openapi.json", &[], b"").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(answer.json()["paths"].as_object().unwrap().len(), 2);
+    for (method, path, status) in
+        [("POST", "/openapi.json", 405), ("GET", "/openapi.json/", 401), ("GET", "/docs", 401)]
+    {
+        let answer = send(&api.address, method, path, &[], b"").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(answer.json()["title"].is_string());
+    }
+}
+
+#[tokio::test]
 async fn keys_follow_their_secret_while_the_program_runs() {
     let api = Api::set().await;
     let status = async |key: &str| send(&api.address, "GET", PATH, &[("x-api-key", key)], b"").await.status;
