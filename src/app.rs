@@ -8,7 +8,6 @@ pub(crate) mod memory;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
@@ -155,18 +154,16 @@ impl Operator<'_> {
     /// Loads the keyring and runs the controller until it is told to stop.
     async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
         let Self { settings, timing, readiness, stop, cluster, .. } = self;
-        let place = KeyringPlace {
-            namespace: cluster.namespace.clone(),
-            name: settings.keyring_secret.clone(),
-            served: settings.watch_namespaces.clone(),
-        };
-        let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
+        let place =
+            KeyringPlace { namespace: cluster.namespace.clone(), name: settings.keyring_secret.clone() };
+        let wait = self.keyring(&place);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let presence = self.presence(&keyring)?;
+        let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let context = Arc::new(Context {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
@@ -206,6 +203,29 @@ impl Operator<'_> {
             );
         }
         ended
+    }
+
+    /// Waits until the keyring is there, or may be made.
+    async fn keyring(&self, place: &KeyringPlace) -> Keyring {
+        let (client, served) = (&self.cluster.client, &self.settings.watch_namespaces);
+        let mut told = String::new();
+        loop {
+            match keyring::load_or_create(client, place, served).await {
+                Ok(keyring) => {
+                    self.readiness.arrived("keyring");
+                    return keyring;
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if told != text {
+                        tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
+                    }
+                    self.readiness.wait_for("keyring", text.clone());
+                    told = text;
+                }
+            }
+            tokio::time::sleep(self.timing.startup_retry).await;
+        }
     }
 
     /// This process among those that hold the keyring.
@@ -265,32 +285,6 @@ async fn end_within(
         tracing::info!("ended");
     }
     ended
-}
-
-async fn wait_for_keyring(
-    client: &Client,
-    place: &KeyringPlace,
-    timing: &Timing,
-    readiness: &Readiness,
-) -> Keyring {
-    let mut told = String::new();
-    loop {
-        match keyring::load_or_create(client, place).await {
-            Ok(keyring) => {
-                readiness.arrived("keyring");
-                return keyring;
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if told != text {
-                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
-                }
-                readiness.wait_for("keyring", text.clone());
-                told = text;
-            }
-        }
-        tokio::time::sleep(timing.startup_retry).await;
-    }
 }
 
 fn note_time_scale(settings: &RunSettings, readiness: &Readiness) {

@@ -75,6 +75,8 @@ pub struct Timing {
     pub presence_renewal: Duration,
     /// After which the Lease of a process that ended without a word is deleted.
     pub presence_forgotten: Duration,
+    /// How long a process that lives may take to acknowledge a change of the keyring.
+    pub acknowledgement: Duration,
     /// Between two looks at the records of the store while they are sealed anew.
     pub reseal_look: Duration,
     /// How long none may be sealed anew until that counts as standing still.
@@ -170,6 +172,7 @@ impl Timing {
         presence: Duration::from_secs(90),
         presence_renewal: Duration::from_secs(20),
         presence_forgotten: Duration::from_hours(1),
+        acknowledgement: Duration::from_mins(5),
         reseal_look: Duration::from_secs(1),
         reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
@@ -219,6 +222,7 @@ impl Timing {
             presence: by(self.presence),
             presence_renewal: by(self.presence_renewal),
             presence_forgotten: by(self.presence_forgotten),
+            acknowledgement: by(self.acknowledgement),
             reseal_look: by(self.reseal_look),
             reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),
