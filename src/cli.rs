@@ -107,10 +107,10 @@ impl Cli {
 }
 
 fn run(settings: RunSettings) -> Result<(), CliError> {
-    logs::install(&settings.logging)?;
+    let log_filter = logs::install(&settings.logging)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let ended = runtime.block_on(app::run(settings));
+    let ended = runtime.block_on(app::run(settings, log_filter));
     // Nothing may hold the process after its work has ended.
     runtime.shutdown_background();
     Ok(ended?)

@@ -1,5 +1,7 @@
 //! Log lines, in JSON or text, without the bodies of Kubernetes' answers.
 
+mod filter;
+
 use std::error::Error;
 use std::io;
 
@@ -8,7 +10,9 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterFn, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
+
+pub use self::filter::LogFilter;
 
 use crate::settings::{LogFormat, LogSettings};
 
@@ -28,10 +32,11 @@ pub enum LogError {
     Install(#[from] TryInitError),
 }
 
-/// Installs the process's logger, which writes to standard error.
-pub fn install(settings: &LogSettings) -> Result<(), LogError> {
+/// Installs the process's logger, which writes to standard error. What is returned changes what it logs.
+pub fn install(settings: &LogSettings) -> Result<LogFilter, LogError> {
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|source| LogError::Filter { filter: settings.log.clone(), source })?;
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(io::stderr).with_target(true);
     let lines = match settings.log_format {
         LogFormat::Json => {
@@ -42,7 +47,7 @@ pub fn install(settings: &LogSettings) -> Result<(), LogError> {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter).with_filter(FilterFn::new(is_fit_for_logs)))
         .try_init()?;
-    Ok(())
+    Ok(LogFilter::new(settings, handle))
 }
 
 /// An error and its causes on one line, for a log line's `error` field: the JSON form of a line would keep
