@@ -186,7 +186,12 @@ impl Operator<'_> {
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),
+            events: Events::new(
+                cluster.client.clone(),
+                cluster.instance.clone(),
+                timing.kube_headers,
+                timing.event_repeat,
+            ),
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,

@@ -140,6 +140,7 @@ impl Guard {
             reason: "PassFailed",
             action: "Reconcile",
             text: words,
+            ids: String::new(),
         });
         (Outcome::new("error", again_in), note)
     }
