@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::backoff;
 use super::error::PassError;
@@ -20,6 +21,7 @@ use crate::resources::conditions::Condition;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp;
 
 /// What a pass leaves behind.
 #[derive(Clone, Debug)]
@@ -91,7 +93,16 @@ impl Guard {
         pass: impl Future<Output = Result<Outcome, PassError>>,
     ) -> Guarded {
         let object = object.to_string();
-        let span = tracing::info_span!(parent: None, "pass", controller = self.controller, object);
+        let span = tracing::info_span!(
+            parent: None,
+            "pass",
+            controller = self.controller,
+            object,
+            trace_id = Empty,
+            result = Empty,
+            otel.status_code = Empty,
+        );
+        otlp::note_trace_id(&span);
         let started = Instant::now();
         self.metrics.passes.started(self.controller);
         self.metrics.queues.started(self.controller, &object);
@@ -105,6 +116,10 @@ impl Guard {
             }
         };
         let (outcome, note) = span.in_scope(|| self.conclude(&object, ended));
+        span.record("result", outcome.result);
+        if outcome.result == "error" {
+            span.record("otel.status_code", "ERROR");
+        }
         self.metrics.passes.ended(self.controller, outcome.result, started.elapsed());
         let is_retry = matches!(outcome.result, "error" | "requeue");
         self.metrics.queues.ended(self.controller, &object, outcome.again_in, is_retry);

@@ -14,6 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
 pub use self::filter::LogFilter;
 
+use super::otlp::Otlp;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Logging that cannot be set up.
@@ -32,8 +33,9 @@ pub enum LogError {
     Install(#[from] TryInitError),
 }
 
-/// Installs the process's logger, which writes to standard error. What is returned changes what it logs.
-pub fn install(settings: &LogSettings) -> Result<LogFilter, LogError> {
+/// Installs the process's logger, which writes to standard error, and sends the same and spans to a collector where
+/// there is one. What is returned changes what it logs.
+pub fn install(settings: &LogSettings, otlp: &Otlp) -> Result<LogFilter, LogError> {
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|source| LogError::Filter { filter: settings.log.clone(), source })?;
     let (filter, handle) = reload::Layer::new(filter);
@@ -44,9 +46,12 @@ pub fn install(settings: &LogSettings) -> Result<LogFilter, LogError> {
         }
         LogFormat::Text => lines.with_ansi(false).boxed(),
     };
+    let lines = lines.and_then(otlp.lines());
     tracing_subscriber::registry()
         .with(lines.with_filter(filter).with_filter(FilterFn::new(is_fit_for_logs)))
+        .with(otlp.spans())
         .try_init()?;
+    otlp.announce();
     Ok(LogFilter::new(settings, handle))
 }
 

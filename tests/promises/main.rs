@@ -32,5 +32,6 @@ mod sources;
 mod stage;
 mod stores;
 mod tells_the_truth;
+mod traces;
 mod vault;
 mod waits;
