@@ -24,7 +24,7 @@ use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
 use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
 use crate::store::replicas::{Presence, PresenceParts};
-use crate::telemetry::logs::chain;
+use crate::telemetry::logs::{LogFilter, chain};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
 use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
@@ -68,9 +68,10 @@ pub enum AppError {
 }
 
 /// Runs the operator until it is told to stop.
-pub async fn run(settings: RunSettings) -> Result<(), AppError> {
+pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), AppError> {
     memory::close(settings.allow_core_dumps);
     let timing = settings.timing()?;
+    tokio::spawn(log_filter.follow(timing.log_filter));
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     let readiness = Readiness::default();
@@ -182,7 +183,12 @@ impl Operator<'_> {
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),
+            events: Events::new(
+                cluster.client.clone(),
+                cluster.instance.clone(),
+                timing.kube_headers,
+                timing.event_repeat,
+            ),
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,

@@ -16,6 +16,10 @@ pub struct Timing {
     /// Until the Kubernetes API server has sent the headers of an answer, and all of it where that is no watch; kube
     /// itself would wait for ever.
     pub kube_headers: Duration,
+    /// Until the same is told of an object once more.
+    pub event_repeat: Duration,
+    /// Between two looks at the file that says what is logged.
+    pub log_filter: Duration,
     /// What must be left of a lease beyond the longest call before a call may start.
     pub margin: Duration,
     /// One pass over one object, all calls together.
@@ -143,6 +147,8 @@ impl Timing {
         woodpecker_call: Duration::from_secs(45),
         connect: Duration::from_secs(5),
         kube_headers: Duration::from_secs(30),
+        log_filter: Duration::from_secs(5),
+        event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
         secret_poll: Duration::from_mins(1),
@@ -193,6 +199,8 @@ impl Timing {
             woodpecker_call: by(self.woodpecker_call),
             connect: by(self.connect),
             kube_headers: by(self.kube_headers),
+            log_filter: by(self.log_filter),
+            event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),
             secret_poll: by(self.secret_poll),

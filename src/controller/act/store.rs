@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::{Step, tell};
+use super::{Step, tell, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::{Gathered, judge_record, look_at_record};
@@ -176,7 +176,7 @@ fn story(observed: &Observed, existed: bool, written: &SealedGraphCredential) ->
             (false, "Resealed", format!("SealedGraphCredential {name} is in line with its object again"))
         }
     };
-    Note { is_warning, reason, action: "Reconcile", text }
+    Note { is_warning, reason, action: "Reconcile", text, ids: String::new() }
 }
 
 /// Writes down as our registration what the record holds already: it was left by an earlier object or a pass that was
@@ -277,4 +277,9 @@ async fn take_back(context: &Context, gathered: &Gathered, is_new: bool) {
         "a record is left in the store: its object was deleted while it was sealed"
     );
     context.metrics.credentials.orphaned("object_gone");
+    let name = live.name_any();
+    let text = format!(
+        "SealedGraphCredential {name} is left, for this object was deleted while its secret was sealed: remove it with kubectl delete sgc {name}"
+    );
+    tell_orphan(context, &gathered.observed, text).await;
 }

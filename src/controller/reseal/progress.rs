@@ -104,7 +104,7 @@ async fn tell(resealer: &Resealer, is_warning: bool, reason: &'static str, text:
         namespace: Some(resealer.place.namespace.clone()),
         ..ObjectReference::default()
     };
-    let note = Note { is_warning, reason, action: "Reseal", text };
+    let note = Note { is_warning, reason, action: "Reseal", text, ids: String::new() };
     resealer.events.publish(&keyring, &note).await;
 }
 
