@@ -21,7 +21,8 @@ use thiserror::Error;
 use crate::app::{self, AppError};
 use crate::resources::crds::{self, YamlError};
 use crate::settings::{LogSettings, RunSettings, ServeSettings};
-use crate::telemetry::logs::{self, LogError};
+use crate::telemetry::logs::{self, LogError, LogFilter};
+use crate::telemetry::otlp::{Otlp, OtlpError};
 
 /// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them
 #[derive(Debug, Parser)]
@@ -61,6 +62,8 @@ enum CliError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
+    Otlp(#[from] OtlpError),
+    #[error(transparent)]
     App(#[from] AppError),
     #[error(transparent)]
     Verify(#[from] verify::VerifyError),
@@ -91,11 +94,11 @@ impl Cli {
         let ended = match Self::parse().command {
             Command::Run(settings) => {
                 let logging = settings.process.logging.clone();
-                go_on(&logging, app::run(*settings)).map(|()| ExitCode::SUCCESS)
+                go_on(&logging, |filter| app::run(*settings, filter)).map(|()| ExitCode::SUCCESS)
             }
             Command::Serve(settings) => {
                 let logging = settings.process.logging.clone();
-                go_on(&logging, app::serve(*settings)).map(|()| ExitCode::SUCCESS)
+                go_on(&logging, |filter| app::serve(*settings, filter)).map(|()| ExitCode::SUCCESS)
             }
             Command::Verify(args) => verify::run(&args).map_err(CliError::from),
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
@@ -116,11 +119,16 @@ impl Cli {
 }
 
 /// Runs what goes on until it is told to stop.
-fn go_on(logging: &LogSettings, work: impl Future<Output = Result<(), AppError>>) -> Result<(), CliError> {
-    logs::install(logging)?;
+fn go_on<W: Future<Output = Result<(), AppError>>>(
+    logging: &LogSettings,
+    work: impl FnOnce(LogFilter) -> W,
+) -> Result<(), CliError> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let ended = runtime.block_on(work);
+    let otlp = Otlp::from_env(runtime.handle())?;
+    let log_filter = logs::install(logging, &otlp)?;
+    let ended = runtime.block_on(work(log_filter));
+    otlp.end();
     // Nothing may hold the process after its work has ended.
     runtime.shutdown_background();
     Ok(ended?)

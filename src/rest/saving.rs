@@ -13,7 +13,7 @@ use super::request::{Create, NewSecret, Update};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::secret::SecretText;
 use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError, SealError, fresh_record_id};
-use crate::store::keyring::{Doubt, KeyringError, LiveKeyring};
+use crate::store::keyring::{Keyring, KeyringError, LiveKeyring};
 use crate::store::record::{fresh_credential_id, is_of_rest, rest_record_name};
 use crate::store::records::{self, RecordError};
 use crate::telemetry::logs::chain;
@@ -57,18 +57,23 @@ pub(super) enum SaveError {
     Random(#[from] getrandom::Error),
 }
 
+fn seal(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretText) -> Result<(), SaveError> {
+    let envelope = Envelope::seal(keyring, Binding::of(record), secret)?;
+    record.spec.envelope = envelope.to_base64();
+    Ok(())
+}
+
 // === impl Saving ===
 
 impl Saving<'_> {
     /// Makes a record under an id that no record of the namespace has.
     pub(super) async fn create(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
-        self.keyring.read_again().await?;
-        let doubt = self.keyring.doubt();
+        let keyring = self.keyring.read_again().await?;
         for _ in 0..TRIES {
             let mut record = self.blank(create).await?;
-            self.seal(&mut record, &create.secret.text)?;
+            seal(&mut record, &keyring, &create.secret.text)?;
             match self.write(&record).await {
-                Ok(written) => return Ok(self.settle(written, doubt).await),
+                Ok(written) => return Ok(self.settle(written).await),
                 // Another replica has drawn the same id.
                 Err(RecordError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -83,29 +88,22 @@ impl Saving<'_> {
         mut record: SealedGraphCredential,
         update: &Update,
     ) -> Result<SealedGraphCredential, SaveError> {
-        let doubt = match &update.secret {
-            Some(_) => {
-                self.keyring.read_again().await?;
-                Some(self.keyring.doubt())
-            }
+        let secret = match &update.secret {
+            Some(secret) => Some((self.keyring.read_again().await?, secret)),
             None => None,
         };
         for _ in 0..TRIES {
             let mut changed = record.clone();
-            if let Some(NewSecret { text, expires_at }) = &update.secret {
-                self.seal(&mut changed, text)?;
+            if let Some((keyring, NewSecret { text, expires_at })) = &secret {
+                seal(&mut changed, keyring, text)?;
                 changed.spec.secret_expires_at = Time(*expires_at);
             }
             if let Some(name) = &update.name {
                 changed.spec.name.clone_from(name);
             }
             match self.write(&changed).await {
-                Ok(written) => {
-                    return Ok(match doubt {
-                        Some(doubt) => self.settle(written, doubt).await,
-                        None => written,
-                    });
-                }
+                Ok(written) if secret.is_some() => return Ok(self.settle(written).await),
+                Ok(written) => return Ok(written),
                 Err(RecordError::Conflict) => record = self.same(&record).await?.ok_or(SaveError::Gone)?,
                 Err(error) => return Err(error.into()),
             }
@@ -139,12 +137,6 @@ impl Saving<'_> {
         })
     }
 
-    fn seal(&self, record: &mut SealedGraphCredential, secret: &SecretText) -> Result<(), SaveError> {
-        let envelope = Envelope::seal(&self.keyring.current(), Binding::of(record), secret)?;
-        record.spec.envelope = envelope.to_base64();
-        Ok(())
-    }
-
     /// Writes a record. Where the answer is lost, what is there tells what became of it.
     async fn write(&self, record: &SealedGraphCredential) -> Result<SealedGraphCredential, RecordError> {
         let error = match records::write(self.client, self.namespace, record).await {
@@ -168,14 +160,11 @@ impl Saving<'_> {
     }
 
     /// Sees to it that the record is sealed under the key that is primary now. What was saved stays saved where that does
-    /// not succeed: the keyring is left in doubt, and a later look at all records finds it.
-    async fn settle(&self, record: SealedGraphCredential, doubt: Doubt<'_>) -> SealedGraphCredential {
+    /// not succeed: a later look at all records finds it.
+    async fn settle(&self, record: SealedGraphCredential) -> SealedGraphCredential {
         let written = record.clone();
         match self.reseal(record).await {
-            Ok(record) => {
-                doubt.settle();
-                record.unwrap_or(written)
-            }
+            Ok(record) => record.unwrap_or(written),
             Err(error) => {
                 tracing::warn!(
                     record = written.name_any(),

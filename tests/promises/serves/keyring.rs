@@ -10,7 +10,7 @@ use super::*;
 async fn promote_another_key(stage: &Stage) -> KeyId {
     let secret: Secret = stage.api().get(KEYRING).await.unwrap();
     let mut keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
-    let added = keyring.add(jiff::Timestamp::now()).unwrap();
+    let (added, _) = keyring.begin_rotation(jiff::Timestamp::now()).unwrap();
     keyring.promote(added).unwrap();
     let json = keyring.to_json().unwrap();
     stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
@@ -55,7 +55,6 @@ async fn a_server_acknowledges_the_keyring_while_it_lives_and_no_longer() {
     let place = graph_credential_operator::store::keyring::KeyringPlace {
         namespace: api.stage.namespace.clone(),
         name: KEYRING.into(),
-        served: vec![api.stage.namespace.clone()],
     };
     eventually("the new key is acknowledged", || async {
         let replicas = roll(&api.stage.client, &place).await.unwrap();
