@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors doc deny demo kubectl
+.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors doc deny demo kubectl tools image image-check
 
 CARGO = cargo
 TIMED = tools/timed
@@ -18,6 +18,9 @@ help:
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
 	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
 	@echo 'make doc        documentation, warnings are errors'
+	@echo 'make tools      tests of our own tools'
+	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
+	@echo 'make image-check builds it twice and compares the digests: half an hour and more'
 	@echo 'make demo       the operator at work on this machine'
 
 # One after the other, even with -j: they share the machine, and the cheap checks come first.
@@ -25,6 +28,7 @@ test:
 	@$(TIMED) format $(CARGO) fmt --all --check
 	@$(TIMED) clippy $(MAKE) clippy
 	@$(TIMED) assets $(MAKE) assets
+	@$(TIMED) tools $(MAKE) tools
 	@$(TIMED) unit $(MAKE) unit
 	@$(TIMED) promises $(MAKE) promises
 	@$(TIMED) faults $(MAKE) faults-sample
@@ -84,6 +88,18 @@ doc:
 demo: assets
 	$(CARGO) build --bin graph-credential-operator
 	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
+
+tools:
+	cd tools/image && CGO_ENABLED=0 GOWORK=off go vet -mod=readonly ./... && CGO_ENABLED=0 GOWORK=off go test -mod=readonly ./...
+
+# Needs cargo-auditable and no container engine. The release build takes many minutes.
+image:
+	tools/image/build $${CARGO_TARGET_DIR:-target}/image
+
+image-check:
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-one tools/image/build $${CARGO_TARGET_DIR:-target}/image
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-two tools/image/build $${CARGO_TARGET_DIR:-target}/image-again
+	cmp $${CARGO_TARGET_DIR:-target}/image/image.tar $${CARGO_TARGET_DIR:-target}/image-again/image.tar
 
 # A kubectl of the same version, for `make demo KEEP=1`; prints its directory.
 kubectl:
