@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets unit promises faults-sample faults scale vectors doc deny demo kubectl tools image image-check
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl tools image image-check
 
 CARGO = cargo
 TIMED = tools/timed
@@ -11,12 +11,13 @@ help:
 	@echo 'make generate   writes generated files anew'
 	@echo 'make fmt        formats the code'
 	@echo 'make clippy     lints'
-	@echo 'make assets     builds etcd, kube-apiserver and helm once, and prints where they are'
+	@echo 'make assets     builds the programs that tests need once, and prints where they are'
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
 	@echo 'make promises   whole-program tests on a real API server'
-	@echo 'make scale      a thousand objects at one account, twenty accounts side by side: minutes'
+	@echo 'make scale      many objects, accounts and records, with bounds: minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
 	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
+	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make tools      tests of our own tools'
 	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
@@ -45,9 +46,13 @@ fmt:
 clippy:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+# etcd and kube-apiserver alone.
+control-plane:
+	$(CARGO) run --quiet --package kit -- assets
+
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver helm
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -57,7 +62,7 @@ promises:
 	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
 
 # Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
-scale: assets
+scale: control-plane
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
 
 # Every outcome of every request, and forty runs with kills. One test after the other: each fills the machine.
@@ -81,11 +86,26 @@ vectors:
 	fi; \
 	"$$venv/bin/python" tests/vectors/check.py
 
+# Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are in fuzz/artifacts.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+
+fuzz:
+	@set -e; \
+	host="$$(rustc -vV | sed -n 's/^host: //p')"; \
+	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --release --manifest-path fuzz/Cargo.toml --target "$$host"; \
+	for target in envelope keyring; do \
+	  mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target; \
+	  "$${CARGO_TARGET_DIR:-fuzz/target}/$$host/release/$$target" -max_total_time=$${TIME:-60} -print_final_stats=1 \
+	    -artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target; \
+	done
+
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
 
 # The operator in a debug build, at work on this machine. KEEP=1 leaves it running.
-demo: assets
+demo: control-plane
 	$(CARGO) build --bin graph-credential-operator
 	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
 

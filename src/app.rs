@@ -168,7 +168,6 @@ impl Operator<'_> {
         let context = Arc::new(Context {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
-            fingerprints: keyring.current().fingerprint_keys().clone(),
             keyring,
             token_endpoint: self.token_endpoint(&leadership),
             accounts: Accounts::new(

@@ -4,6 +4,8 @@ mod cluster;
 mod explain;
 mod import;
 mod inventory;
+mod keyring;
+mod keys;
 mod orphans;
 mod output;
 mod release;
@@ -42,6 +44,8 @@ enum Command {
     Orphans(Box<orphans::OrphansArgs>),
     /// Print manifests for what an account at Woodpecker holds already, so that the operator takes it over
     Import(Box<import::ImportArgs>),
+    /// Look at the keys that seal the store, back them up, rotate and end them
+    Keys(Box<keys::KeysArgs>),
     /// Take the operator's finalizers off all objects, so that they can be deleted without it; nothing is changed
     /// at Woodpecker
     Release(Box<release::ReleaseArgs>),
@@ -65,6 +69,8 @@ enum CliError {
     #[error(transparent)]
     Import(#[from] import::ImportError),
     #[error(transparent)]
+    Keys(#[from] keys::KeysError),
+    #[error(transparent)]
     Release(#[from] release::ReleaseError),
     #[error(transparent)]
     Yaml(#[from] YamlError),
@@ -78,7 +84,7 @@ enum CliError {
 
 impl Cli {
     /// Reads the command line, carries it out, and turns its end into an exit code: 0, 1 for a failure, 2
-    /// for a command line that cannot be understood; `verify`, `orphans` and `release` have more.
+    /// for a command line that cannot be understood; `verify`, `orphans`, `keys` and `release` have more.
     pub fn run() -> ExitCode {
         let ended = match Self::parse().command {
             Command::Run(settings) => run(*settings).map(|()| ExitCode::SUCCESS),
@@ -86,6 +92,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
             Command::Orphans(args) => orphans::run(&args).map_err(CliError::from),
             Command::Import(args) => import::run(&args).map_err(CliError::from),
+            Command::Keys(args) => keys::run(&args).map_err(CliError::from),
             Command::Release(args) => release::run(&args).map_err(CliError::from),
             Command::Crd => print_crds().map(|()| ExitCode::SUCCESS),
         };

@@ -9,6 +9,9 @@ use thiserror::Error;
 
 use crate::controller::Scope;
 
+/// Objects in one answer of the API server.
+const PAGE: u32 = 500;
+
 /// Objects that could not be listed.
 #[derive(Debug, Error)]
 pub(super) enum ListError {
@@ -39,8 +42,15 @@ where
             Scope::All => Api::all_with(client.clone(), &kind),
             Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
         };
-        let listed = api.list(&ListParams::default()).await;
-        objects.extend(listed.map_err(|error| ListError::of(&kind, &scope, error))?);
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = api.list(&page).await.map_err(|error| ListError::of(&kind, &scope, error))?;
+            objects.extend(list.items);
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => break,
+            }
+        }
     }
     Ok(objects)
 }

@@ -4,6 +4,7 @@
 //! where other processes could read it.
 
 mod finding;
+mod record;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,13 +17,16 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use self::finding::Finding;
+use super::cluster;
+use super::keyring::KeyringArgs;
 use super::output::{self, Format, OutputError};
+use super::remote;
 use crate::app::memory;
 use crate::http::{self, ClientError, DnsServers};
 use crate::leadership::{Leadership, NotLeading};
 use crate::microsoft::{App, Authorities, EndpointParts, TokenEndpoint};
 use crate::resources::conditions::Reason;
-use crate::resources::{ClientId, Cloud, TenantId, is_guid};
+use crate::resources::{AccountName, ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
 use crate::settings::{NetworkSettings, Timing};
 use crate::telemetry::metrics::Metrics;
@@ -36,12 +40,12 @@ const LONGEST_INPUT: u64 = 64 * 1024;
     role, or the secret is no usable value; 4 it could not be asked or asked to slow down; 1 another failure; 2 a bad command line.")]
 pub(super) struct VerifyArgs {
     /// Id of the Entra tenant, a GUID
-    #[arg(long, value_name = "GUID")]
-    tenant_id: TenantId,
+    #[arg(long, value_name = "GUID", required_unless_present = "record")]
+    tenant_id: Option<TenantId>,
 
     /// Application (client) id of the app, a GUID
-    #[arg(long, value_name = "GUID")]
-    client_id: ClientId,
+    #[arg(long, value_name = "GUID", required_unless_present = "record")]
+    client_id: Option<ClientId>,
 
     /// Microsoft cloud of the tenant
     #[arg(long, value_enum, default_value_t, value_name = "CLOUD")]
@@ -51,7 +55,7 @@ pub(super) struct VerifyArgs {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "secret_stdin",
+        required_unless_present_any = ["secret_stdin", "record"],
         conflicts_with = "secret_stdin"
     )]
     secret_file: Option<PathBuf>,
@@ -59,6 +63,16 @@ pub(super) struct VerifyArgs {
     /// Read the client secret from standard input
     #[arg(long)]
     secret_stdin: bool,
+
+    /// Record of the store to prove in place of all that, such as mail/c-229653f6d611bbd2baab1e78704b248d: it is opened
+    /// with the keyring, and its secret is not shown
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        value_parser = remote::account_name,
+        conflicts_with_all = ["tenant_id", "client_id", "cloud", "secret_file", "secret_stdin"]
+    )]
+    record: Option<AccountName>,
 
     /// Application role that the token must carry, such as Mail.Send; may be repeated
     #[arg(long = "required-role", value_name = "ROLE")]
@@ -70,6 +84,17 @@ pub(super) struct VerifyArgs {
 
     #[command(flatten)]
     network: NetworkSettings,
+
+    #[command(flatten)]
+    keyring: KeyringArgs,
+}
+
+/// What is to be proved.
+struct Subject {
+    cloud: Cloud,
+    tenant: TenantId,
+    client: ClientId,
+    secret: SecretText,
 }
 
 /// The clouds, as on the command line.
@@ -101,6 +126,10 @@ pub(super) enum VerifyError {
         "what comes from standard input is longer than 64 KiB, which no client secret is: give the client secret and nothing else"
     )]
     StdinTooLong,
+    #[error("name what to prove: --record, or --tenant-id and --client-id")]
+    NoSubject,
+    #[error(transparent)]
+    Record(#[from] record::RecordError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -114,19 +143,34 @@ pub(super) enum VerifyError {
 /// Proves the secret and prints what came of it.
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, VerifyError> {
     memory::close(false);
-    let finding = match read_secret(args)? {
-        Ok(secret) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(VerifyError::Runtime)?.block_on(prove(args, &secret))?
-        }
-        Err(finding) => finding,
-    };
+    let finding = cluster::block_on(find(args)).map_err(VerifyError::Runtime)??;
     let text = match args.output {
         Format::Text => finding.text(),
         Format::Json => format!("{:#}\n", finding.json()),
     };
     output::print(&text)?;
     Ok(finding.exit_code())
+}
+
+/// What comes of it, at Microsoft or before anything is sent there.
+async fn find(args: &VerifyArgs) -> Result<Finding, VerifyError> {
+    let subject = match (&args.record, &args.tenant_id, &args.client_id) {
+        (Some(name), _, _) => {
+            let (record, secret) = record::open(name, &args.keyring).await?;
+            let spec = record.spec;
+            let cloud = spec.cloud.unwrap_or_default();
+            Subject { cloud, tenant: spec.tenant_id, client: spec.client_id, secret }
+        }
+        (None, Some(tenant), Some(client)) => match read_secret(args)? {
+            Ok(secret) => {
+                Subject { cloud: args.cloud.into(), tenant: tenant.clone(), client: client.clone(), secret }
+            }
+            Err(finding) => return Ok(finding),
+        },
+        // The command line does not let that through.
+        (None, _, _) => return Err(VerifyError::NoSubject),
+    };
+    prove(args, &subject).await
 }
 
 /// The secret, or the finding that it is no usable value.
@@ -160,16 +204,16 @@ fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok(is_whole.then_some(bytes))
 }
 
-async fn prove(args: &VerifyArgs, secret: &SecretText) -> Result<Finding, VerifyError> {
+async fn prove(args: &VerifyArgs, subject: &Subject) -> Result<Finding, VerifyError> {
     let timing = Timing::STANDARD;
     let servers = DnsServers::listed_or_system(&args.network.way_out.dns_servers);
     let http = http::client(&timing, &servers, args.network.way_out.extra_ca.as_deref())?;
     let authorities = Authorities::new(args.network.microsoft_authority.clone());
     let (leadership, metrics) = (Leadership::always(), Arc::new(Metrics::new()));
     let endpoint = TokenEndpoint::new(EndpointParts { http, authorities, leadership, metrics }, &timing);
-    let app = App { cloud: args.cloud.into(), tenant: &args.tenant_id, client: &args.client_id };
-    let verdict = endpoint.prove(app, secret).await?;
-    let looks_like_an_id = is_guid(secret.expose());
+    let app = App { cloud: subject.cloud, tenant: &subject.tenant, client: &subject.client };
+    let verdict = endpoint.prove(app, &subject.secret).await?;
+    let looks_like_an_id = is_guid(subject.secret.expose());
     Ok(Finding::of(verdict, &args.required_roles, looks_like_an_id))
 }
 

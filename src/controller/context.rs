@@ -10,7 +10,7 @@ use super::calls::Calls;
 use super::claims::Claims;
 use super::events::Events;
 use super::holdings::{self, Holdings, Word};
-use super::index::{Index, Named};
+use super::index::{Index, Named, Referrer};
 use super::observed::Rules;
 use super::sightings::Sightings;
 use super::watches::Scopes;
@@ -19,7 +19,6 @@ use crate::microsoft::TokenEndpoint;
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
 };
-use crate::store::fingerprint::FingerprintKeys;
 use crate::store::keyring::LiveKeyring;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -32,9 +31,7 @@ pub struct Context {
     pub rules: Rules,
     /// Passes at the same time, per kind.
     pub max_concurrent_passes: u16,
-    /// Keys of fingerprints.
-    pub fingerprints: FingerprintKeys,
-    /// Keys of the store.
+    /// Keys of the store and of fingerprints.
     pub keyring: Arc<LiveKeyring>,
     /// Whether this replica leads, and for how long.
     pub leadership: Leadership,
@@ -67,6 +64,14 @@ pub struct Context {
 // === impl Context ===
 
 impl Context {
+    /// Wakes whoever points to a Secret.
+    pub fn call(&self, referrer: &Referrer) {
+        match referrer {
+            Referrer::Credential(named) => self.calls.credential(&named.namespace, &named.name),
+            Referrer::Account(named) => self.calls.account(&named.namespace, &named.name),
+        }
+    }
+
     /// Wakes the credentials that use an account.
     pub fn call_credentials_at(&self, account: &AccountName) {
         for credential in self.index.credentials_at(account) {

@@ -113,6 +113,11 @@ impl Index {
         );
     }
 
+    /// Everything that points to a Secret.
+    pub fn all_referrers(&self) -> Vec<Referrer> {
+        self.lock().links.keys().cloned().collect()
+    }
+
     /// Forgets an object.
     pub fn remove(&self, referrer: &Referrer) {
         self.lock().remove(referrer);

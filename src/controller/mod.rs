@@ -16,6 +16,7 @@ mod holdings;
 mod index;
 mod invalid;
 mod jitter;
+mod keyring;
 mod observe;
 mod observed;
 mod pass;
@@ -74,6 +75,7 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Brok
     }
     context.readiness.arrived("controller");
     loops.spawn(Resealer::of(&context).run());
+    loops.spawn(keyring::run(context.clone()));
     for watch in watches {
         loops.spawn(records::watch::run(context.clone(), watch.scope.clone()));
         loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));

@@ -103,9 +103,11 @@ impl Resealer {
     /// `stop`.
     pub async fn run(self) {
         let mut primary = self.keyring.primary();
+        let mut news = self.keyring.news();
         let mut failures = 0_u32;
         loop {
             primary.mark_unchanged();
+            news.mark_unchanged();
             let Some(swept) = self.stop.run_until_cancelled(self.sweep()).await else { return };
             let pause = match swept {
                 Ok(Swept::Done) => {
@@ -123,8 +125,9 @@ impl Resealer {
             };
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                // The sender lives as long as the keyring, which `self` holds.
+                // The senders live as long as the keyring, which `self` holds.
                 _ = primary.changed() => {}
+                _ = news.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -215,7 +218,7 @@ impl Resealer {
         let namespace = record.namespace().unwrap_or_default();
         let name = record.name_any();
         let full_name = format!("{namespace}/{name}");
-        let sealed = seal_anew(keyring, &namespace, &record).map_err(|error| (full_name.clone(), error))?;
+        let sealed = seal_anew(keyring, &record).map_err(|error| (full_name.clone(), error))?;
         let Some(envelope) = sealed else { return Ok(None) };
         record.spec.envelope = envelope;
         let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
@@ -285,16 +288,9 @@ impl Resealer {
 }
 
 /// The envelope of a record sealed anew, or nothing where it is under the primary key already.
-fn seal_anew(
-    keyring: &Keyring,
-    namespace: &str,
-    record: &SealedGraphCredential,
-) -> Result<Option<String>, RecordError> {
-    let spec = &record.spec;
-    let binding =
-        Binding { namespace, record_id: &spec.record_id, tenant: &spec.tenant_id, client: &spec.client_id };
-    let envelope = Envelope::from_base64(&spec.envelope)?;
-    Ok(envelope.reseal(keyring, binding)?.map(|sealed| sealed.to_base64()))
+fn seal_anew(keyring: &Keyring, record: &SealedGraphCredential) -> Result<Option<String>, RecordError> {
+    let envelope = Envelope::from_base64(&record.spec.envelope)?;
+    Ok(envelope.reseal(keyring, Binding::of(record))?.map(|sealed| sealed.to_base64()))
 }
 
 // === impl RecordError ===

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::context::Context;
-use super::index::{Named, Referrer};
+use super::index::Named;
 use super::scope::Scope;
 use crate::secrets::SecretVersion;
 use crate::telemetry::logs::chain;
@@ -88,10 +88,7 @@ impl Seen {
         }
         tracing::debug!(%secret, "a Secret changed");
         for referrer in context.index.referrers(&secret) {
-            match referrer {
-                Referrer::Credential(own) => context.calls.credential(&own.namespace, &own.name),
-                Referrer::Account(own) => context.calls.account(&own.namespace, &own.name),
-            }
+            context.call(&referrer);
         }
         self.0.insert(secret, now);
     }

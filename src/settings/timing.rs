@@ -75,6 +75,10 @@ pub struct Timing {
     pub presence_renewal: Duration,
     /// After which the Lease of a process that ended without a word is deleted.
     pub presence_forgotten: Duration,
+    /// Between two looks at the records of the store while they are sealed anew.
+    pub reseal_look: Duration,
+    /// How long none may be sealed anew until that counts as standing still.
+    pub reseal_stall: Duration,
     /// Between two looks at all records of the store, in case one was left under an earlier key.
     pub record_sweep: Duration,
     /// Validity of the leader's lease.
@@ -166,6 +170,8 @@ impl Timing {
         presence: Duration::from_secs(90),
         presence_renewal: Duration::from_secs(20),
         presence_forgotten: Duration::from_hours(1),
+        reseal_look: Duration::from_secs(1),
+        reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
@@ -213,6 +219,8 @@ impl Timing {
             presence: by(self.presence),
             presence_renewal: by(self.presence_renewal),
             presence_forgotten: by(self.presence_forgotten),
+            reseal_look: by(self.reseal_look),
+            reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),

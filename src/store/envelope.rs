@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 pub use layout::MalformedEnvelope;
 
 use super::keyring::{Key, KeyBytes, KeyId, Keyring};
-use crate::resources::{ClientId, RecordId, TenantId};
+use crate::resources::{ClientId, RecordId, SealedGraphCredential, TenantId};
 use crate::secret::SecretText;
 use cipher::{Layer, NONCE_LENGTH, Sealed};
 
@@ -71,7 +71,7 @@ pub enum SealError {
 pub enum OpenError {
     /// The keyring lacks the key.
     #[error(
-        "the envelope is sealed under key {0}, which the keyring does not hold: restore the keyring from a backup"
+        "the envelope is sealed under key {0}, which the keyring does not hold: bring it back from a backup (keys import)"
     )]
     UnknownKey(KeyId),
     /// The data key does not open.
@@ -111,6 +111,21 @@ pub fn fresh_record_id() -> Result<RecordId, getrandom::Error> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits)?;
     Ok(RecordId::from(u128::from_be_bytes(bits)))
+}
+
+// === impl Binding ===
+
+impl<'a> Binding<'a> {
+    /// That of a record.
+    pub fn of(record: &'a SealedGraphCredential) -> Self {
+        let spec = &record.spec;
+        Self {
+            namespace: record.metadata.namespace.as_deref().unwrap_or_default(),
+            record_id: &spec.record_id,
+            tenant: &spec.tenant_id,
+            client: &spec.client_id,
+        }
+    }
 }
 
 // === impl Envelope ===

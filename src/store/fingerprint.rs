@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-use super::keyring::Key;
+use super::keyring::{Key, KeyId};
 use crate::secret::SecretText;
 use crate::woodpecker::rfc3339;
 
@@ -37,6 +37,16 @@ pub struct Subject<'a> {
 impl FingerprintKeys {
     pub(super) fn new(newest: Key, older: Vec<Key>) -> Self {
         Self { newest, older }
+    }
+
+    /// Adds one under which nothing new is taken.
+    pub(super) fn add_older(&mut self, key: Key) {
+        self.older.push(key);
+    }
+
+    /// Their ids, the newest first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.newest_first().map(|key| key.id)
     }
 
     /// All of them, for writing them down.

@@ -4,9 +4,11 @@
 //! it is used, and an old one until nothing is sealed under it. A key ends in two steps: retired once it is unused,
 //! deleted once it has stayed so for a while.
 
+pub mod dependants;
 mod edit;
 mod key;
 mod live;
+mod merge;
 mod secret;
 mod stored;
 #[cfg(test)]
@@ -21,7 +23,8 @@ pub use edit::{EditError, edit};
 pub use key::{KEY_LENGTH, KeyId, NotAKeyId};
 pub(super) use key::{Key, KeyBytes};
 pub use live::LiveKeyring;
-pub use secret::{KeyringError, KeyringPlace, load_or_create};
+pub use merge::{Added, Contradiction};
+pub use secret::{KeyringError, KeyringPlace, create, load, load_or_create};
 pub use stored::{KeyList, KeyringFormatError};
 
 use super::fingerprint::FingerprintKeys;
@@ -148,6 +151,14 @@ impl Keyring {
         let id = key.id;
         self.spares.push(SpareKey { key, retired_at: None });
         Ok(id)
+    }
+
+    /// The key that a rotation added and has not made primary: the newest that only opens, where it is newer than the
+    /// one that seals.
+    pub fn unfinished_rotation(&self) -> Option<KeyId> {
+        let spares = self.spares.iter().filter(|spare| spare.retired_at.is_none()).map(|spare| &spare.key);
+        let newest = spares.max_by_key(|key| key.created)?;
+        (newest.created > self.primary.created).then_some(newest.id)
     }
 
     /// Makes a key primary; the one that was only opens from then on. Nothing changes where it is primary already.

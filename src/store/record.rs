@@ -1,14 +1,35 @@
-//! Records of the store: what they are called, and the ids of their credentials. PURE but for randomness.
+//! Records of the store: what they are called, the ids of their credentials, and opening one. PURE but for randomness.
 
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
-use crate::resources::{ClientId, MicrosoftGraphCredential, TenantId};
+use super::envelope::{Binding, Envelope, MalformedEnvelope, OpenError};
+use super::keyring::Keyring;
+use crate::resources::{ClientId, MicrosoftGraphCredential, SealedGraphCredential, TenantId};
+use crate::secret::SecretText;
 
 /// Bits of a credential's id: JSON carries a number of 53 exactly, with its sign.
 const ID_BITS: u32 = 52;
+
+/// Why a record does not open.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RecordFault {
+    /// Its envelope is none.
+    #[error(transparent)]
+    Malformed(#[from] MalformedEnvelope),
+    /// Its envelope does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// The secret that a record holds.
+pub fn open(record: &SealedGraphCredential, keyring: &Keyring) -> Result<SecretText, RecordFault> {
+    let envelope = Envelope::from_base64(&record.spec.envelope)?;
+    Ok(envelope.open(keyring, Binding::of(record))?)
+}
 
 /// The name of an object's record.
 pub fn record_name(object: &MicrosoftGraphCredential) -> String {

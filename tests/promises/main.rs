@@ -30,4 +30,5 @@ mod sources;
 mod stage;
 mod stores;
 mod tells_the_truth;
+mod vault;
 mod waits;

@@ -60,6 +60,8 @@ pub struct Stage {
     pub authority: Option<String>,
     /// How many times faster the operator's clock runs.
     pub time_scale: u32,
+    /// Whether it serves all namespaces, in a cluster of its own.
+    pub serves_all: bool,
     /// What the operator logs.
     pub log_filter: &'static str,
     logs: AtomicUsize,
@@ -135,6 +137,7 @@ impl Stage {
             extra_env: Vec::new(),
             authority: None,
             time_scale: TIME_SCALE,
+            serves_all: false,
             log_filter: "info,graph_credential_operator=debug",
             logs: AtomicUsize::new(0),
         }
@@ -171,7 +174,8 @@ impl Stage {
             .env("KUBECONFIG", kubeconfig)
             .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log", self.log_filter])
-            .args(["--watch-namespace", &self.namespace, "--operator-namespace", &self.namespace])
+            .args(["--operator-namespace", &self.namespace])
+            .args((!self.serves_all).then(|| format!("--watch-namespace={}", self.namespace)))
             .args(["--microsoft-authority", &authority])
             .args(["--woodpecker-base-url", &self.woodpecker.base_url()])
             .args(["--propagation-window", "60s", "--time-scale", &self.time_scale.to_string()])
@@ -264,9 +268,9 @@ impl Stage {
         let keyring = "graph-credential-operator-keyring";
         let mut rules = json!([
             {"apiGroups": ["graph-credentials.io", "events.k8s.io"], "resources": all, "verbs": all},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update", "list", "patch", "delete"]},
             {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [keyring], "verbs": ["get"]}
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [keyring], "verbs": ["get", "patch"]}
         ]);
         if let (Some(rules), false) = (rules.as_array_mut(), secret_verbs.is_empty()) {
             rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "verbs": secret_verbs}));

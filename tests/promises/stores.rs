@@ -1,9 +1,13 @@
 //! The destination `store: {}`: the same proof, status and promises as with Woodpecker, for a record of our own.
 
+mod backups;
+mod collectors;
 mod endings;
 mod keys;
+mod losses;
 mod mending;
 mod rights;
+mod rotations;
 
 use std::collections::BTreeSet;
 
@@ -18,15 +22,13 @@ use graph_credential_operator::store::keyring::{KeyId, Keyring};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::Role;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::stage::{A_WHILE, CLIENT, EXPIRY, Stage, TENANT, condition, eventually, merge, message};
-
-/// The keyring's Secret.
-const KEYRING: &str = "graph-credential-operator-keyring";
+use crate::vault::{KEYRING, keyring, records};
 
 /// What a spec says for the store, with more laid over it.
 fn store(over: Value) -> Value {
@@ -47,19 +49,10 @@ async fn put_secret(stage: &Stage, secret: &str, expiry: &str) {
     stage.secret("sales-eu-graph", &[("client_secret", secret), ("secret_expires_at", expiry)]).await;
 }
 
-async fn records(stage: &Stage) -> Vec<SealedGraphCredential> {
-    stage.api().list(&ListParams::default()).await.expect("records can be listed").items
-}
-
 async fn record(stage: &Stage) -> SealedGraphCredential {
     let mut records = records(stage).await;
     assert_eq!(records.len(), 1, "{records:#?}");
     records.pop().unwrap()
-}
-
-async fn keyring(stage: &Stage) -> Keyring {
-    let secret: Secret = stage.api().get(KEYRING).await.unwrap();
-    Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap()
 }
 
 /// Opens a record with the keyring's Secret, as whoever holds it can.
@@ -131,6 +124,18 @@ fn bare(record: &SealedGraphCredential) -> ObjectMeta {
 async fn stored(stage: &Stage) -> Vec<String> {
     let from = format!("/registry/graph-credentials.io/sealedgraphcredentials/{}/", stage.namespace);
     let to = format!("{}0", from.trim_end_matches('/'));
+    let values = range(stage, from.as_bytes(), to.as_bytes()).await;
+    values.into_iter().map(|(_, value)| String::from_utf8(value).unwrap()).collect()
+}
+
+/// Every key that etcd has, with its value.
+async fn everything_stored(stage: &Stage) -> Vec<(String, Vec<u8>)> {
+    // By etcd's own rule: from the first key on, with no end.
+    range(stage, b"\0", b"\0").await
+}
+
+/// What etcd answers for a range of keys.
+async fn range(stage: &Stage, from: &[u8], to: &[u8]) -> Vec<(String, Vec<u8>)> {
     let body = json!({"key": STANDARD.encode(from), "range_end": STANDARD.encode(to)}).to_string();
     let address = stage.cluster.etcd_url().trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).await.unwrap();
@@ -144,9 +149,10 @@ async fn stored(stage: &Stage) -> Vec<String> {
     let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
     let answer: Value = serde_json::from_str(body).expect("an answer in JSON");
     let values = answer["kvs"].as_array().cloned().unwrap_or_default();
+    let decode = |text: &Value| STANDARD.decode(text.as_str().unwrap_or_default()).unwrap();
     values
         .iter()
-        .map(|entry| String::from_utf8(STANDARD.decode(entry["value"].as_str().unwrap()).unwrap()).unwrap())
+        .map(|entry| (String::from_utf8(decode(&entry["key"])).unwrap(), decode(&entry["value"])))
         .collect()
 }
 

@@ -5,9 +5,12 @@
 
 mod many;
 mod neighbours;
+mod reseal;
 #[allow(dead_code)]
 #[path = "../promises/stage.rs"]
 mod stage;
+#[path = "../promises/vault.rs"]
+mod vault;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -52,6 +55,7 @@ async fn figures() {
     let mut report = Report(ABOUT.to_owned());
     many::a_thousand_objects_at_one_account(&mut report).await;
     neighbours::twenty_accounts_side_by_side(&mut report).await;
+    reseal::five_thousand_records_under_another_key(&mut report).await;
     if let Some(path) = std::env::var_os("SCALE_REPORT") {
         std::fs::write(kit::workspace().join(path), report.0).expect("the report can be written");
     }

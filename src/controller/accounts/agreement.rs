@@ -25,9 +25,11 @@ pub(super) fn judge(
     let status = object.status.clone().unwrap_or_default();
     let key =
         Subject { uid: &uid, secret: &remote.client().parts().api_key, expires_at: Timestamp::UNIX_EPOCH };
+    let keyring = context.keyring.current();
+    let fingerprints = keyring.fingerprint_keys();
     let before = status.api_key_fingerprint.as_deref();
     // A key that was never found to be the right one is as new as another one.
-    let is_key_new = before.is_none_or(|before| !context.fingerprints.matches(before, key));
+    let is_key_new = before.is_none_or(|before| !fingerprints.matches(before, key));
     let are_all_known = context.scopes.are_credentials_listed();
     let held = context.holdings.ids_at(&name);
     let mut ledgers = context.accounts.ledgers();
@@ -44,7 +46,7 @@ pub(super) fn judge(
         return diverged(divergence);
     }
     if are_all_known {
-        findings.api_key_fingerprint = Some(context.fingerprints.fingerprint(key));
+        findings.api_key_fingerprint = Some(fingerprints.fingerprint(key));
     }
     let related = relate(context, ledger, &name, remote, entries);
     if let Some(verdict) = related {

@@ -95,8 +95,7 @@ fn content(
     secret: Option<&SecretText>,
     keyring: &Keyring,
 ) -> Content {
-    let namespace = live.namespace().unwrap_or_default();
-    match envelope.open(keyring, binding(live, &namespace)) {
+    match envelope.open(keyring, Binding::of(live)) {
         Ok(opened) if secret == Some(&opened) => Content::SourceSecret,
         Ok(_) => Content::AnotherSecret,
         Err(error) => unreadable(live, &error),
@@ -106,9 +105,4 @@ fn content(
 fn unreadable(live: &SealedGraphCredential, error: &dyn std::error::Error) -> Content {
     tracing::warn!(record = live.name_any(), error = chain(error), "a record does not open");
     Content::Unreadable
-}
-
-fn binding<'a>(live: &'a SealedGraphCredential, namespace: &'a str) -> Binding<'a> {
-    let spec = &live.spec;
-    Binding { namespace, record_id: &spec.record_id, tenant: &spec.tenant_id, client: &spec.client_id }
 }

@@ -37,7 +37,8 @@ pub async fn read(
         }
         Err(source @ ReadError::Kube(_)) => return Err(PassError::ReadSecret { name: name.clone(), source }),
     };
-    Ok(match judge(&data, object, status, &context.fingerprints, Timestamp::now()) {
+    let keyring = context.keyring.current();
+    Ok(match judge(&data, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
         Ok((source, secret)) => (Source::Usable(source), Some(secret)),
         Err(problem) => (Source::Unusable(problem), None),
     })

@@ -81,7 +81,7 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
             False,
             "The operator's keyring is gone, damaged or may not be read, and nothing is sealed without it.",
             OperatorAdmin,
-            "Restore the keyring Secret from a backup, or mend the operator's rights to it.",
+            "Bring the keyring back from a backup (`graph-credential-operator keys import`), or mend the operator's rights to it.",
         ),
         Reason::StoreRefused => new(
             False,

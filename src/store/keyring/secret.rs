@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, ObjectMeta, PostParams};
-use kube::core::DeserializeGuard;
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use thiserror::Error;
 
+use super::dependants::{self, SurveyError};
 use super::{Keyring, KeyringFormatError};
-use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, SealedGraphCredential};
+use crate::resources::FIELD_MANAGER;
 use crate::secrets::{self, ReadError, SecretData};
 
 /// The key of the Secret under which the keyring stands.
@@ -34,8 +34,9 @@ pub struct KeyringPlace {
 pub enum KeyringError {
     /// There is none, and something depends on the one that was.
     #[error(
-        "the keyring Secret {place} is missing, although {dependant} depends on it: restore that Secret from a \
-         backup; nothing is written before"
+        "the keyring Secret {place} is missing, although {dependant} depends on it: bring it back from a backup \
+         (graph-credential-operator keys import), or go on without it (keys create --accept-loss); nothing is \
+         written before"
     )]
     Missing {
         /// Namespace and name of the Secret.
@@ -44,13 +45,19 @@ pub enum KeyringError {
         dependant: String,
     },
     /// It is there and holds no keyring.
-    #[error("the keyring Secret {place} is damaged (it has no key {DATA_KEY}): restore it from a backup")]
+    #[error(
+        "the keyring Secret {place} is damaged (it has no key {DATA_KEY}): keep a copy of it, delete it, and bring it \
+         back from a backup (graph-credential-operator keys import)"
+    )]
     Empty {
         /// Namespace and name of the Secret.
         place: String,
     },
     /// It is there and cannot be read as a keyring.
-    #[error("the keyring Secret {place} is damaged ({what}): restore it from a backup")]
+    #[error(
+        "the keyring Secret {place} is damaged ({what}): keep a copy of it, delete it, and bring it back from a \
+         backup (graph-credential-operator keys import)"
+    )]
     Damaged {
         /// Namespace and name of the Secret.
         place: String,
@@ -76,8 +83,8 @@ pub enum KeyringError {
         source: kube::Error,
     },
     /// It cannot be told whether anything depends on an earlier keyring.
-    #[error("failed to look for objects that depend on an earlier keyring")]
-    Survey(#[source] kube::Error),
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
     /// A keyring cannot be written as JSON.
     #[error("failed to put a keyring into JSON")]
     Write(#[from] serde_json::Error),
@@ -104,10 +111,10 @@ pub async fn load_or_create(client: &Client, place: &KeyringPlace) -> Result<Key
     if let Some(keyring) = load(client, place).await? {
         return Ok(keyring);
     }
-    if let Some(dependant) = find_dependant(client, place).await.map_err(KeyringError::Survey)? {
+    if let Some(dependant) = dependants::find(client, &place.served, 1).await?.pop() {
         return Err(KeyringError::Missing { place: place.to_string(), dependant });
     }
-    create(client, place).await?;
+    create(client, place, &Keyring::random(Timestamp::now())?).await?;
     load_existing(client, place).await
 }
 
@@ -129,7 +136,8 @@ pub(super) async fn load_version(
     Ok((parse(&data, place)?, data.resource_version().to_owned()))
 }
 
-async fn load(client: &Client, place: &KeyringPlace) -> Result<Option<Keyring>, KeyringError> {
+/// Reads the keyring; nothing where there is no such Secret.
+pub async fn load(client: &Client, place: &KeyringPlace) -> Result<Option<Keyring>, KeyringError> {
     let data = match secrets::read(client, &place.namespace, &place.name).await {
         Ok(data) => data,
         Err(ReadError::NotFound) => return Ok(None),
@@ -143,16 +151,15 @@ fn parse(data: &SecretData, place: &KeyringPlace) -> Result<Keyring, KeyringErro
     Keyring::from_json(json.expose()).map_err(|what| KeyringError::Damaged { place: place.to_string(), what })
 }
 
-/// Create-only: where another replica was faster, its keyring is the one.
-async fn create(client: &Client, place: &KeyringPlace) -> Result<(), KeyringError> {
-    let json = Keyring::random(Timestamp::now())?.to_json()?;
+/// Makes the Secret of a keyring. Returns false where there is one already, which is left alone: where another replica
+/// was faster, its keyring is the one.
+pub async fn create(client: &Client, place: &KeyringPlace, keyring: &Keyring) -> Result<bool, KeyringError> {
+    let json = keyring.to_json()?;
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(place.name.clone()),
             namespace: Some(place.namespace.clone()),
-            labels: Some(
-                [("app.kubernetes.io/managed-by".to_owned(), "graph-credential-operator".to_owned())].into(),
-            ),
+            labels: Some([("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned())].into()),
             ..ObjectMeta::default()
         },
         type_: Some("graph-credentials.io/keyring".into()),
@@ -162,66 +169,12 @@ async fn create(client: &Client, place: &KeyringPlace) -> Result<(), KeyringErro
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &place.namespace);
     match secrets.create(&PostParams::default(), &secret).await {
         Ok(_) => {
-            tracing::info!(secret = %place, "made a new keyring: back this Secret up");
-            Ok(())
+            tracing::info!(secret = %place, "the keyring's Secret is made: back it up (keys export)");
+            Ok(true)
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
         Err(source) => Err(KeyringError::Create { place: place.to_string(), source }),
     }
-}
-
-/// An object that holds a fingerprint or a sealed secret, if any does.
-async fn find_dependant(client: &Client, place: &KeyringPlace) -> Result<Option<String>, kube::Error> {
-    let scopes: Vec<Option<&str>> = if place.served.is_empty() {
-        vec![None]
-    } else {
-        place.served.iter().map(|ns| Some(ns.as_str())).collect()
-    };
-    for scope in scopes {
-        let sealed: Api<DeserializeGuard<SealedGraphCredential>> = api(client, scope);
-        if let Some(record) = sealed.list(&ListParams::default().limit(1)).await?.items.first() {
-            return Ok(Some(format!("SealedGraphCredential {}", full_name(record))));
-        }
-        let credentials: Api<DeserializeGuard<MicrosoftGraphCredential>> = api(client, scope);
-        let mut page = ListParams::default().limit(500);
-        loop {
-            let list = credentials.list(&page).await?;
-            // One that cannot be read may well hold a fingerprint.
-            let holds = |guarded: &&DeserializeGuard<MicrosoftGraphCredential>| match &guarded.0 {
-                Ok(object) => object.status.as_ref().is_some_and(holds_fingerprint),
-                Err(_) => true,
-            };
-            if let Some(object) = list.items.iter().find(holds) {
-                return Ok(Some(format!("MicrosoftGraphCredential {}", full_name(object))));
-            }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => break,
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn holds_fingerprint(status: &MicrosoftGraphCredentialStatus) -> bool {
-    status.registration.is_some()
-        || status.pending.is_some()
-        || status.candidate.is_some()
-        || !status.retiring.is_empty()
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn full_name(object: &impl kube::ResourceExt) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 // === impl KeyringPlace ===

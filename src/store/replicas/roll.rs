@@ -77,6 +77,11 @@ impl Replica {
         }
     }
 
+    /// What it knows of the keyring, where that can be read.
+    pub fn acknowledged(&self) -> Option<&Acknowledgement> {
+        self.acknowledged.as_ref()
+    }
+
     /// Whether it was renewed longer ago than clocks differ.
     fn is_long_gone(&self, now: Timestamp) -> bool {
         self.renewed.is_none_or(|renewed| now.duration_since(renewed).unsigned_abs() > LONG_AGO)

@@ -98,6 +98,19 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts kube-controller-manager with the controllers that delete on the cluster's behalf: the garbage collector and
+    /// that of namespaces. It ends when what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The program is not there and cannot be built, or does not start.
+    pub async fn start_controller_manager(&self) -> Result<process::Process, Error> {
+        let assets = spawn_blocking(|| Assets::locate(&[Program::KubeControllerManager]))
+            .await
+            .map_err(Error::Aborted)??;
+        control_plane::controller_manager(&assets, &self.dir, &self.kubeconfig_path()).await
+    }
+
     /// Stops both programs and waits until the directory is gone. Dropping does the same without waiting.
     ///
     /// # Errors

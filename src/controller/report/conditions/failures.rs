@@ -46,7 +46,7 @@ pub(super) fn after_failure(
         }
         (FailureKind::KeyringMissing, _) => problem(
             Reason::KeyringMissing,
-            "the keyring Secret in the operator's namespace is gone, damaged or may not be read, and nothing is sealed without it: restore it from a backup, or mend the operator's rights to it".into(),
+            "the keyring Secret in the operator's namespace is gone, damaged or may not be read, and nothing is sealed without it: bring it back from a backup (graph-credential-operator keys import), or mend the operator's rights to it".into(),
         ),
         (FailureKind::NotKept, _) => problem(
             Reason::StoreRefused,

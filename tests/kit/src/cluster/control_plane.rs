@@ -169,6 +169,25 @@ impl ControlPlane {
     }
 }
 
+/// Starts the controllers that delete on the cluster's behalf.
+pub(super) async fn controller_manager(
+    assets: &Assets,
+    dir: &Path,
+    kubeconfig: &Path,
+) -> Result<Process, Error> {
+    let process = program(assets, Program::KubeControllerManager, dir)
+        .args([
+            format!("--kubeconfig={}", kubeconfig.display()),
+            "--controllers=garbage-collector-controller,namespace-controller".to_owned(),
+            "--leader-elect=false".to_owned(),
+            // It serves nothing.
+            "--secure-port=0".to_owned(),
+        ])
+        .spawn()
+        .await?;
+    Ok(process)
+}
+
 /// Returns once the API is ready, the namespace `default` included, which is made a moment later.
 async fn readiness(client: &Client, last_answer: &mut Option<Error>) {
     for path in ["/readyz", "/api/v1/namespaces/default"] {

@@ -1,0 +1,106 @@
+//! The keyring of the cluster that a command looks at: which one, and whose records.
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::app::kubernetes::{self, Cluster, ConnectError};
+use crate::settings::{ObjectName, Timing};
+use crate::store::keyring::{self, Keyring, KeyringError, KeyringPlace};
+
+/// Which keyring.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keyring")]
+pub(super) struct KeyringArgs {
+    /// Namespace of the operator. Without it, the namespace of the pod or of the kubeconfig's context
+    #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
+
+    /// Name of the Secret, in the operator's namespace, that holds the keyring
+    #[arg(
+        long,
+        env = "GCO_KEYRING_SECRET",
+        default_value = "graph-credential-operator-keyring",
+        value_name = "NAME"
+    )]
+    keyring_secret: ObjectName,
+
+    /// For tests: divides every wait by N
+    #[arg(
+        long,
+        env = "GCO_TIME_SCALE",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        value_name = "N",
+        hide = true
+    )]
+    time_scale: u32,
+}
+
+/// Which keyring, and whose records.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keyring")]
+pub(super) struct StoreArgs {
+    /// Namespace whose records are looked at; may be repeated or hold a comma-separated list. Without it, all
+    /// namespaces. Beside an operator that serves some namespaces alone, name the same ones
+    #[arg(long = "namespace", env = "GCO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    namespaces: Vec<ObjectName>,
+
+    #[command(flatten)]
+    keyring: KeyringArgs,
+}
+
+/// Why there is no keyring to work with.
+#[derive(Debug, Error)]
+pub(super) enum TargetError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error(
+        "there is no keyring Secret {0}: mend --operator-namespace and --keyring-secret, or bring it back from a backup (keys import)"
+    )]
+    NoKeyring(String),
+}
+
+/// The cluster, and where the keyring is in it.
+pub(super) struct Target {
+    /// The cluster.
+    pub(super) cluster: Cluster,
+    /// The keyring's place.
+    pub(super) place: KeyringPlace,
+    /// The waits.
+    pub(super) timing: Timing,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Finds the cluster, for the records of some namespaces or of all.
+    pub(super) async fn of(args: &StoreArgs) -> Result<Self, TargetError> {
+        let mut target = Self::find(&args.keyring).await?;
+        target.place.served = args.namespaces.iter().map(ToString::to_string).collect();
+        Ok(target)
+    }
+
+    /// Finds the cluster.
+    pub(super) async fn find(args: &KeyringArgs) -> Result<Self, TargetError> {
+        let timing = Timing::STANDARD.divided_by(args.time_scale);
+        let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
+        let place = KeyringPlace {
+            namespace: cluster.namespace.clone(),
+            name: args.keyring_secret.to_string(),
+            served: Vec::new(),
+        };
+        Ok(Self { cluster, place, timing })
+    }
+
+    /// The keyring, which must be there.
+    pub(super) async fn keyring(&self) -> Result<Keyring, TargetError> {
+        self.keyring_if_any().await?.ok_or_else(|| TargetError::NoKeyring(self.place.to_string()))
+    }
+
+    /// The keyring, if there is one.
+    pub(super) async fn keyring_if_any(&self) -> Result<Option<Keyring>, TargetError> {
+        Ok(keyring::load(&self.cluster.client, &self.place).await?)
+    }
+}

@@ -1,0 +1,67 @@
+//! `keys`: the keyring that seals the store and keys fingerprints, looked at, backed up, rotated and mended.
+
+mod backup;
+mod check;
+mod create;
+mod error;
+mod follow;
+mod list;
+mod replicas;
+mod retire;
+mod rotate;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+pub(super) use self::error::KeysError;
+use super::cluster;
+use super::keyring::{StoreArgs, Target};
+use crate::app::memory;
+
+/// What `keys` can be told.
+#[derive(Debug, Args)]
+#[command(after_help = "Runs with the rights of your kubeconfig (KUBECONFIG), or in the operator's pod \
+    (kubectl exec) with those of its ServiceAccount. Whoever can read the keyring's Secret can open the store.\n\n\
+    Exit codes: 0 done; 3 something is left, as each command's help says; 1 a failure; 2 a bad command line.")]
+pub(super) struct KeysArgs {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Show the keys, what they are good for, how many records are sealed under each, and which replicas know them
+    List(list::ListArgs),
+    /// Open every record of the store and name those that do not open; no secret is shown
+    Check(check::CheckArgs),
+    /// Write the keyring, all keys in clear, into a file or to standard output
+    Export(backup::ExportArgs),
+    /// Bring the keyring back from what `export` wrote, or add the keys of a backup to the one that is there
+    Import(backup::ImportArgs),
+    /// Make a new keyring where the old one is lost
+    Create(create::CreateArgs),
+    /// Seal everything under a fresh key: add it, wait until every replica knows it, make it primary, and follow the
+    /// operator while it seals the records anew
+    Rotate(rotate::RotateArgs),
+    /// End a key that nothing is sealed under any more: it opens for 7 more days, and then is deleted
+    Retire(retire::RetireArgs),
+}
+
+/// Carries out one of them.
+pub(super) fn run(args: &KeysArgs) -> Result<ExitCode, KeysError> {
+    // Keys are in memory from here on.
+    memory::close(false);
+    let work = async {
+        match &args.command {
+            KeysCommand::List(args) => list::run(args).await,
+            KeysCommand::Check(args) => check::run(args).await,
+            KeysCommand::Export(args) => backup::export(args).await,
+            KeysCommand::Import(args) => backup::import(args).await,
+            KeysCommand::Create(args) => create::run(args).await,
+            KeysCommand::Rotate(args) => rotate::run(args).await,
+            KeysCommand::Retire(args) => retire::run(args).await,
+        }
+    };
+    cluster::block_on(work).map_err(KeysError::Runtime)?
+}

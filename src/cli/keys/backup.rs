@@ -1,0 +1,149 @@
+//! `keys export` and `keys import`: the keyring as a file, and back.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::{KeysError, StoreArgs, Target};
+use crate::cli::output;
+use crate::store::census;
+use crate::store::keyring::{self, Added, KeyId, Keyring};
+
+/// Most that is read as a keyring, in bytes.
+const LONGEST: u64 = 1024 * 1024;
+
+/// What `keys export` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Whoever has the file can open every record of the store, and its backups: keep it like the secrets \
+    themselves, and apart from backups of the cluster. Export anew after each rotation."
+)]
+pub(super) struct ExportArgs {
+    /// File to make, for its owner alone. It must not exist
+    #[arg(long, value_name = "FILE", required_unless_present = "stdout", conflicts_with = "stdout")]
+    file: Option<PathBuf>,
+
+    /// Write to standard output, such as into a program that encrypts it
+    #[arg(long)]
+    stdout: bool,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `keys import` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Where there is no keyring, the backup becomes it. Where there is one, the keys that it lacks are added: \
+    they open and match, and the key that seals stays. A running operator takes that in within a minute, without a \
+    restart.\n\n\
+    Exit codes: 0 done; 3 done, and records are sealed under keys that are still missing; 1 a failure; 2 a bad command \
+    line."
+)]
+pub(super) struct ImportArgs {
+    /// File that `keys export` wrote
+    #[arg(long, value_name = "FILE", required_unless_present = "stdin", conflicts_with = "stdin")]
+    file: Option<PathBuf>,
+
+    /// Read from standard input
+    #[arg(long)]
+    stdin: bool,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Writes the keyring out.
+pub(super) async fn export(args: &ExportArgs) -> Result<ExitCode, KeysError> {
+    let target = Target::of(&args.store).await?;
+    let json = target.keyring().await?.to_json()?;
+    if let Some(path) = &args.file {
+        write_file(path, json.expose())?;
+        output::print(&format!("the keyring {} is in {}\n", target.place, path.display()))?;
+    } else {
+        // Part of a keyring is worse than none: a reader that leaves early is a failure here.
+        let mut stdout = io::stdout();
+        let written = stdout.write_all(json.expose()).and_then(|()| stdout.write_all(b"\n"));
+        written.and_then(|()| stdout.flush()).map_err(KeysError::Stdout)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeysError::FileExists(path.to_owned()),
+        _ => KeysError::WriteFile { path: path.to_owned(), source },
+    })?;
+    let written = file.write_all(bytes).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
+    written.map_err(|source| KeysError::WriteFile { path: path.to_owned(), source })
+}
+
+/// Takes a keyring in.
+pub(super) async fn import(args: &ImportArgs) -> Result<ExitCode, KeysError> {
+    let backup = read(args)?;
+    let target = Target::of(&args.store).await?;
+    let client = &target.cluster.client;
+    let is_missing = target.keyring_if_any().await?.is_none();
+    let report = if is_missing && keyring::create(client, &target.place, &backup).await? {
+        format!("the keyring Secret {} is made from the backup\n", target.place)
+    } else {
+        let change = |keyring: &mut Keyring| keyring.add_from(&backup);
+        let (added, _) = keyring::edit(client, &target.place, change).await?;
+        told(&added)
+    };
+    output::print(&report)?;
+    let missing = missing_keys(&target).await?;
+    for (key, records) in &missing {
+        output::print(&format!(
+            "{records} records are sealed under key {key}, which neither the keyring nor this backup holds\n"
+        ))?;
+    }
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+fn read(args: &ImportArgs) -> Result<Keyring, KeysError> {
+    let (from, bytes) = match &args.file {
+        Some(path) => (path.display().to_string(), File::open(path).and_then(read_all)),
+        None => ("what comes from standard input".to_owned(), read_all(io::stdin())),
+    };
+    let bytes = match bytes {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(KeysError::BackupTooLong { from }),
+        Err(source) => return Err(KeysError::ReadBackup { from, source }),
+    };
+    Keyring::from_json(&bytes).map_err(|what| KeysError::Backup { from, what })
+}
+
+/// Everything there is to read; nothing where that is more than a keyring can be.
+fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    // A buffer that grows would leave copies behind; those are wiped by the allocator.
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    let is_whole = u64::try_from(bytes.len()).is_ok_and(|length| length <= LONGEST);
+    Ok(is_whole.then_some(bytes))
+}
+
+fn told(added: &Added) -> String {
+    let ids = |keys: &[KeyId]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match (added.keys.as_slice(), added.fingerprint_keys.as_slice()) {
+        ([], []) => "the keyring holds all keys of the backup already: nothing was changed\n".to_owned(),
+        (keys, []) => format!("keys {} are added and open\n", ids(keys)),
+        ([], prints) => format!("fingerprint keys {} are added\n", ids(prints)),
+        (keys, prints) => {
+            format!("keys {} are added and open, and fingerprint keys {}\n", ids(keys), ids(prints))
+        }
+    }
+}
+
+/// Keys that records are sealed under and that the keyring lacks.
+async fn missing_keys(target: &Target) -> Result<Vec<(KeyId, usize)>, KeysError> {
+    let keyring = target.keyring().await?;
+    let census = census::count(&target.cluster.client, &target.place.served).await?;
+    Ok(census.by_key().filter(|(key, _)| !keyring.keys().any(|known| known.id == *key)).collect())
+}

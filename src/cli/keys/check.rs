@@ -1,0 +1,82 @@
+//! `keys check`: opens every record, and names those that do not open.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::{KeysError, StoreArgs, Target};
+use crate::cli::output::{self, Format};
+use crate::store::census::{GuardedRecord, Pages};
+use crate::store::keyring::Keyring;
+use crate::store::record;
+
+/// What `keys check` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A record that does not open, of a MicrosoftGraphCredential whose Secret is there, is sealed anew from \
+    it by the operator; a key that is missing comes back with `keys import`.\n\n\
+    Exit codes: 0 every record opens; 3 some do not; 1 a failure; 2 a bad command line."
+)]
+pub(super) struct CheckArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// A record that does not open.
+struct Fault {
+    record: String,
+    problem: String,
+}
+
+/// Opens all records.
+pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, KeysError> {
+    let target = Target::of(&args.store).await?;
+    let keyring = target.keyring().await?;
+    let mut pages = Pages::new(&target.cluster.client, &target.place.served);
+    let (mut all, mut faults) = (0, Vec::new());
+    while let Some(records) = pages.next().await? {
+        all += records.len();
+        faults.extend(records.iter().filter_map(|record| fault(record, &keyring)));
+    }
+    output::print(&match args.output {
+        Format::Text => text(all, &faults),
+        Format::Json => format!("{:#}\n", as_json(all, &faults)),
+    })?;
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Why a record does not open, if it does not. What opens is wiped at once.
+fn fault(guarded: &GuardedRecord, keyring: &Keyring) -> Option<Fault> {
+    let problem = match &guarded.0 {
+        Ok(record) => record::open(record, keyring).err()?.to_string(),
+        Err(_) => {
+            "it cannot be read as a record: it was made by another version of the operator, or by other \
+                   hands"
+                .to_owned()
+        }
+    };
+    let record = format!("{}/{}", guarded.namespace().unwrap_or_default(), guarded.name_any());
+    Some(Fault { record, problem })
+}
+
+fn text(all: usize, faults: &[Fault]) -> String {
+    let mut lines: Vec<String> =
+        faults.iter().map(|fault| format!("{}: {}\n", fault.record, fault.problem)).collect();
+    lines.push(match faults.len() {
+        0 => format!("all {all} records open\n"),
+        failed => format!("{failed} of {all} records do not open\n"),
+    });
+    lines.concat()
+}
+
+fn as_json(all: usize, faults: &[Fault]) -> Value {
+    let faults: Vec<Value> =
+        faults.iter().map(|fault| json!({"record": fault.record, "problem": fault.problem})).collect();
+    json!({"records": all, "faults": faults})
+}

@@ -1,0 +1,116 @@
+//! Following the operator while it seals records anew: counts them, and shows how far it has come.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use super::{KeysError, Target};
+use crate::cli::output;
+use crate::store::census::{self, Census};
+use crate::store::keyring::KeyId;
+
+/// A look takes at most this part of the time: counting reads all records.
+const SHARE: u32 = 5;
+
+/// How far the records have come, as seen from outside.
+struct View {
+    key: KeyId,
+    /// How many were to be sealed anew at the first look.
+    all: usize,
+    left: usize,
+    bar: ProgressBar,
+    /// The quarters that are told where no bar can be drawn.
+    told: usize,
+    /// When one was sealed last.
+    moved_at: Instant,
+}
+
+/// Returns once all records are sealed under that key, or none has been for a while.
+pub(super) async fn until_sealed(target: &Target, key: KeyId) -> Result<ExitCode, KeysError> {
+    let (census, mut took) = look(target, key).await?;
+    let mut view = View::new(key, census.not_under(key));
+    while view.left > 0 {
+        if view.moved_at.elapsed() > target.timing.reseal_stall {
+            return view.stalled(&census);
+        }
+        tokio::time::sleep(target.timing.reseal_look.max(took * SHARE)).await;
+        let (now, took_now) = look(target, key).await?;
+        took = took_now;
+        view.see(now.not_under(key))?;
+    }
+    view.bar.finish_and_clear();
+    let (census, _) = look(target, key).await?;
+    output::print(&format!("{} records are sealed under key {key}\n", census.under(key)))?;
+    if census.unreadable() > 0 {
+        output::print(&format!(
+            "{} objects cannot be read as records: `keys check` names them\n",
+            census.unreadable()
+        ))?;
+        return Ok(ExitCode::from(3));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Counts the records, and tells how long that took.
+async fn look(target: &Target, key: KeyId) -> Result<(Census, Duration), KeysError> {
+    let primary = target.keyring().await?.primary();
+    if primary != key {
+        return Err(KeysError::Overtaken(primary));
+    }
+    let began = Instant::now();
+    let census = census::count(&target.cluster.client, &target.place.served).await?;
+    Ok((census, began.elapsed()))
+}
+
+// === impl View ===
+
+impl View {
+    fn new(key: KeyId, left: usize) -> Self {
+        let bar = ProgressBar::new(left as u64);
+        // The template is fixed and well formed; the default one is the fall-back.
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} records, {eta} left") {
+            bar.set_style(style);
+        }
+        bar.tick();
+        if left > 0 && bar.is_hidden() {
+            output::note(&format!("{left} records are to be sealed anew"));
+        }
+        Self { key, all: left, left, bar, told: 0, moved_at: Instant::now() }
+    }
+
+    /// So many are left now. More than before are those that a replica has sealed under the earlier key before it knew.
+    fn see(&mut self, left: usize) -> Result<(), KeysError> {
+        if left < self.left {
+            self.moved_at = Instant::now();
+        }
+        self.all = self.all.max(left);
+        self.left = left;
+        let done = self.all - left;
+        self.bar.set_length(self.all as u64);
+        self.bar.set_position(done as u64);
+        let quarter = done * 4 / self.all.max(1);
+        if self.bar.is_hidden() && quarter > self.told && left > 0 {
+            self.told = quarter;
+            output::print(&format!("{done} of {} records are sealed anew\n", self.all))?;
+        }
+        Ok(())
+    }
+
+    fn stalled(&self, census: &Census) -> Result<ExitCode, KeysError> {
+        self.bar.abandon();
+        let keys: Vec<String> = census
+            .by_key()
+            .filter(|(key, _)| *key != self.key)
+            .map(|(key, records)| format!("{records} under {key}"))
+            .collect();
+        output::print(&format!(
+            "{} records are left under earlier keys ({}), and none was sealed anew for a while: is an operator running, \
+             and do they open (keys check)?\n",
+            self.left,
+            keys.join(", ")
+        ))?;
+        Ok(ExitCode::from(3))
+    }
+}

@@ -1,0 +1,139 @@
+//! `keys list`: the keys, what they are good for, what is sealed under each, and which replicas know them.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{KeysError, StoreArgs, Target};
+use crate::cli::output::{self, Format, table};
+use crate::store::census::{self, Census};
+use crate::store::keyring::{KeyId, KeyInfo, Keyring, Standing};
+use crate::store::replicas::{Replica, roll};
+
+/// What `keys list` can be told.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// How things stand.
+struct Overview {
+    place: String,
+    keyring: Keyring,
+    census: Census,
+    replicas: Vec<Replica>,
+}
+
+/// Shows the keys.
+pub(super) async fn run(args: &ListArgs) -> Result<ExitCode, KeysError> {
+    let target = Target::of(&args.store).await?;
+    let client = &target.cluster.client;
+    let overview = Overview {
+        keyring: target.keyring().await?,
+        census: census::count(client, &target.place.served).await?,
+        replicas: roll(client, &target.place).await?,
+        place: target.place.to_string(),
+    };
+    output::print(&match args.output {
+        Format::Text => overview.text(),
+        Format::Json => format!("{:#}\n", overview.json()),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+// === impl Overview ===
+
+impl Overview {
+    fn text(&self) -> String {
+        let keys: Vec<Vec<String>> = self.keyring.keys().map(|key| self.row(key)).collect();
+        let prints: Vec<Vec<String>> =
+            self.keyring.fingerprint_keys().ids().map(|id| vec![id.to_string()]).collect();
+        let mut parts = vec![
+            format!("keyring Secret {}\n", self.place),
+            table("", &["KEY", "STANDING", "CREATED", "RECORDS"], &keys),
+            table("", &["FINGERPRINT KEY"], &prints),
+            table("", &["REPLICA", "KNOWS"], &self.replicas()),
+        ];
+        parts.extend(self.unknown().into_iter().map(|(key, records)| {
+            format!(
+                "{records} records are sealed under key {key}, which the keyring lacks: bring it back with `keys import`\n"
+            )
+        }));
+        let unreadable = self.census.unreadable();
+        if unreadable > 0 {
+            parts.push(format!("{unreadable} objects cannot be read as records: `keys check` names them\n"));
+        }
+        parts.join("\n")
+    }
+
+    fn row(&self, key: KeyInfo) -> Vec<String> {
+        vec![
+            key.id.to_string(),
+            standing(key.standing),
+            format!("{:.0}", key.created),
+            self.census.under(key.id).to_string(),
+        ]
+    }
+
+    fn replicas(&self) -> Vec<Vec<String>> {
+        let row = |replica: &Replica| {
+            let knows = replica.acknowledged().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            vec![output::shown(&replica.holder), knows]
+        };
+        self.replicas.iter().map(row).collect()
+    }
+
+    /// Keys that records are sealed under and that the keyring lacks.
+    fn unknown(&self) -> BTreeMap<KeyId, usize> {
+        let is_known = |id: KeyId| self.keyring.keys().any(|key| key.id == id);
+        self.census.by_key().filter(|(key, _)| !is_known(*key)).collect()
+    }
+
+    fn json(&self) -> Value {
+        let key = |key: KeyInfo| {
+            let retired_at = match key.standing {
+                Standing::Retired(at) => Some(at),
+                Standing::Primary | Standing::DecryptOnly => None,
+            };
+            json!({
+                "id": key.id.to_string(),
+                "standing": name(key.standing),
+                "created": key.created,
+                "retiredAt": retired_at,
+                "records": self.census.under(key.id),
+            })
+        };
+        let replica = |replica: &Replica| json!({"holder": replica.holder, "knows": replica.acknowledged().map(ToString::to_string)});
+        let unknown = self.unknown().into_iter();
+        json!({
+            "secret": self.place,
+            "keys": self.keyring.keys().map(key).collect::<Vec<_>>(),
+            "fingerprintKeys": self.keyring.fingerprint_keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
+            "replicas": self.replicas.iter().map(replica).collect::<Vec<_>>(),
+            "missingKeys": unknown.map(|(key, records)| json!({"id": key.to_string(), "records": records})).collect::<Vec<_>>(),
+            "unreadableRecords": self.census.unreadable(),
+        })
+    }
+}
+
+fn name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Primary => "primary",
+        Standing::DecryptOnly => "opens only",
+        Standing::Retired(_) => "retired",
+    }
+}
+
+fn standing(standing: Standing) -> String {
+    match standing {
+        Standing::Retired(at) => format!("retired {at:.0}"),
+        Standing::Primary | Standing::DecryptOnly => name(standing).to_owned(),
+    }
+}

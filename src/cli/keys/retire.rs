@@ -1,0 +1,101 @@
+//! `keys retire`: the end of a key, in two steps, each only while nothing is sealed under it.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{KeysError, StoreArgs, Target, replicas};
+use crate::cli::output;
+use crate::store::census::{self, Census};
+use crate::store::keyring::{self, KeyChangeError, KeyId, Keyring, Standing};
+
+/// What `keys retire` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A key is retired once every replica has stopped sealing under it and no record is sealed under it. \
+    It goes on opening for 7 days, in case one turns up after all, such as from a backup of the records; the operator \
+    seals that anew. After that the operator deletes the key, or another `keys retire` does.\n\n\
+    Exit codes: 0 the key is retired, or deleted; 1 a failure, also where records are sealed under it; 2 a bad command \
+    line."
+)]
+pub(super) struct RetireArgs {
+    /// Id of the key, as `keys list` shows it
+    #[arg(value_name = "KEY")]
+    key: KeyId,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Retires or deletes the key.
+pub(super) async fn run(args: &RetireArgs) -> Result<ExitCode, KeysError> {
+    let target = Target::of(&args.store).await?;
+    let key = args.key;
+    let standing = standing(&target.keyring().await?, key)?;
+    replicas::wait(&target, &format!("stop sealing under key {key}"), |known| {
+        known.has_stopped_sealing_under(key)
+    })
+    .await?;
+    let census = count(&target, key).await?;
+    match standing {
+        Standing::Primary | Standing::DecryptOnly => retire(&target, key, &census).await,
+        Standing::Retired(since) => delete(&target, key, &census, since).await,
+    }
+}
+
+/// What the key is good for, unless it is primary or unknown.
+fn standing(keyring: &Keyring, key: KeyId) -> Result<Standing, KeyChangeError> {
+    let found = keyring.keys().find(|known| known.id == key).ok_or(KeyChangeError::Unknown(key))?;
+    match found.standing {
+        Standing::Primary => Err(KeyChangeError::Primary(key)),
+        standing @ (Standing::DecryptOnly | Standing::Retired(_)) => Ok(standing),
+    }
+}
+
+/// Counts the records. Those of which the key cannot be told stand in the way.
+async fn count(target: &Target, key: KeyId) -> Result<Census, KeysError> {
+    let census = census::count(&target.cluster.client, &target.place.served).await?;
+    match census.unreadable() {
+        0 => Ok(census),
+        unreadable => Err(KeysError::Unreadable { key, unreadable }),
+    }
+}
+
+async fn retire(target: &Target, key: KeyId, census: &Census) -> Result<ExitCode, KeysError> {
+    let records = census.under(key);
+    let change = |keyring: &mut Keyring| keyring.retire(key, records, Timestamp::now());
+    keyring::edit(&target.cluster.client, &target.place, change).await?;
+    output::print(&format!(
+        "key {key} is retired: it never seals again, opens for 7 more days, and is then deleted by the operator\n"
+    ))?;
+    let late = count(target, key).await?.under(key);
+    if late > 0 {
+        output::print(&format!(
+            "{late} records turned up under it meanwhile: the operator seals them anew\n"
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn delete(
+    target: &Target,
+    key: KeyId,
+    census: &Census,
+    since: Timestamp,
+) -> Result<ExitCode, KeysError> {
+    let (records, kept) = (census.under(key), target.timing.key_retirement);
+    let change = |keyring: &mut Keyring| match keyring.delete(key, records, Timestamp::now(), kept) {
+        Ok(()) => Ok(None),
+        Err(KeyChangeError::TooEarly { until, .. }) => Ok(Some(until)),
+        Err(refused) => Err(refused),
+    };
+    let (until, _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
+    output::print(&match until {
+        None => format!("key {key} was retired at {since:.0}, and is deleted\n"),
+        Some(until) => format!(
+            "key {key} is retired since {since:.0}, and opens until {until:.0}: nothing was changed\n"
+        ),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

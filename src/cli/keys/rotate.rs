@@ -1,0 +1,60 @@
+//! `keys rotate`: a fresh key seals once every replica can open what it seals; the operator then seals all records anew.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{KeysError, StoreArgs, Target, follow, replicas};
+use crate::cli::output;
+use crate::store::keyring::{self, KeyId, Keyring};
+
+/// What `keys rotate` can be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "May be stopped and started again at any moment: a rotation that was begun goes on with its key. The \
+    operator seals the records, so one has to run; it needs no restart. The key that was primary goes on opening: end it \
+    with `keys retire` once nothing is sealed under it.\n\n\
+    Exit codes: 0 all records are sealed under the fresh key, or with --no-wait it is primary; 3 records are left under \
+    earlier keys and none was sealed anew for a while; 1 a failure; 2 a bad command line."
+)]
+pub(super) struct RotateArgs {
+    /// Do not follow the records: end once the fresh key is primary
+    #[arg(long)]
+    no_wait: bool,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Rotates.
+pub(super) async fn run(args: &RotateArgs) -> Result<ExitCode, KeysError> {
+    let target = Target::of(&args.store).await?;
+    let key = begin(&target).await?;
+    replicas::wait(&target, &format!("acknowledge key {key}"), |known| known.opens(key)).await?;
+    let change = |keyring: &mut Keyring| keyring.promote(key);
+    keyring::edit(&target.cluster.client, &target.place, change).await?;
+    output::print(&format!("key {key} is primary: what is sealed from now on is sealed under it\n"))?;
+    if args.no_wait {
+        output::print("the operator seals the records anew in the background: `keys list` counts them\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow::until_sealed(&target, key).await
+}
+
+/// Adds a fresh key, or goes on with the one that an earlier rotation has added.
+async fn begin(target: &Target) -> Result<KeyId, KeysError> {
+    let change = |keyring: &mut Keyring| -> Result<(KeyId, bool), getrandom::Error> {
+        match keyring.unfinished_rotation() {
+            Some(key) => Ok((key, false)),
+            None => Ok((keyring.add(Timestamp::now())?, true)),
+        }
+    };
+    let ((key, is_fresh), _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
+    output::print(&if is_fresh {
+        format!("key {key} is added: it opens, and does not seal before every replica knows it\n")
+    } else {
+        format!("key {key} was added by a rotation that did not end, which goes on\n")
+    })?;
+    Ok(key)
+}

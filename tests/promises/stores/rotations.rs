@@ -1,0 +1,368 @@
+//! `keys rotate` and `keys retire`: another key seals, everything is sealed anew, and the old one ends.
+
+use std::time::Duration;
+
+use graph_credential_operator::store::keyring::Standing;
+use k8s_openapi::api::coordination::v1::Lease;
+use kit::process::Signal;
+
+use super::*;
+use crate::administers::{Printed, run};
+use crate::stage::ask;
+use crate::vault::{left, make_records};
+
+/// Runs a command of `keys` beside the stage's operator.
+pub(super) async fn keys(stage: &Stage, command: &str, more: &[&str]) -> Printed {
+    keys_of(stage, &stage.namespace, command, more).await
+}
+
+/// The same for the records of another namespace than that of the operator.
+pub(super) async fn keys_of(stage: &Stage, served: &str, command: &str, more: &[&str]) -> Printed {
+    let scale = stage.time_scale.to_string();
+    let place = ["keys", command, "--operator-namespace", &stage.namespace, "--namespace", served];
+    let args = [&place[..], &["--time-scale", &scale], more].concat();
+    let printed = run(stage, &args).await;
+    if !more.contains(&"--stdout") {
+        holds_no_key(stage, &printed).await;
+    }
+    printed
+}
+
+/// Checks that no key of the keyring is in what a command printed.
+async fn holds_no_key(stage: &Stage, printed: &Printed) {
+    let secret: Option<Secret> = stage.api().get_opt(KEYRING).await.unwrap();
+    let Some(data) = secret.and_then(|secret| secret.data) else { return };
+    let Ok(json) = serde_json::from_slice::<Value>(&data["keyring.json"].0) else { return };
+    for key in json["keys"].as_array().into_iter().chain(json["fingerprintKeys"].as_array()).flatten() {
+        let bytes = key["bytes"].as_str().unwrap();
+        assert!(!printed.out.contains(bytes) && !printed.error.contains(bytes), "{printed:?}");
+    }
+}
+
+/// Checks that every record that was made opens to its own secret.
+async fn all_open(stage: &Stage, number: usize) {
+    let all = records(stage).await;
+    assert_eq!(all.len(), number);
+    let keyring = keyring(stage).await;
+    for record in &all {
+        let opened = graph_credential_operator::store::record::open(record, &keyring).unwrap();
+        let is_made = record.name_any().starts_with("r-");
+        let expected = if is_made {
+            format!("secret of {}", record.spec.credential_id)
+        } else {
+            "s3cret-one".to_owned()
+        };
+        assert_eq!(opened.expose(), expected);
+    }
+}
+
+async fn standing(stage: &Stage, key: KeyId) -> Option<Standing> {
+    keyring(stage).await.keys().find(|known| known.id == key).map(|known| known.standing)
+}
+
+/// Changes the keyring so that a retired key has been so for eight days.
+pub(super) async fn retired_long_ago(stage: &Stage, key: KeyId) {
+    let json = keyring(stage).await.to_json().unwrap();
+    let mut json: Value = serde_json::from_slice(json.expose()).unwrap();
+    let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(8 * 24);
+    let keys = json["keys"].as_array_mut().unwrap();
+    let retired = keys.iter_mut().find(|it| it["id"] == key.to_string()).unwrap();
+    assert!(retired["retiredAt"].is_string(), "{key} is retired");
+    retired["retiredAt"] = json!(format!("{long_ago:.0}"));
+    stage.secret(KEYRING, &[("keyring.json", &json.to_string())]).await;
+}
+
+#[tokio::test]
+async fn a_rotation_seals_every_record_anew_and_shows_how_far_it_has_come() {
+    let (stage, before, _) = sealed(json!({})).await;
+    make_records(&stage, 40).await;
+    let old = keyring(&stage).await.primary();
+    let mark = stage.cluster.audit_mark().unwrap();
+    let rotated = keys(&stage, "rotate", &[]).await;
+    let new = keyring(&stage).await.primary();
+    assert_ne!(new, old);
+    assert_eq!(rotated.code, Some(0), "{rotated:?}\n{}", stage.log());
+    for line in [
+        format!("key {new} is added"),
+        format!("key {new} is primary"),
+        format!("41 records are sealed under key {new}"),
+    ] {
+        assert!(rotated.out.contains(&line), "{line}: {rotated:?}");
+    }
+    assert!(rotated.error.contains("41 records are to be sealed anew"), "{rotated:?}");
+    assert_eq!(left(&stage, new).await, 0);
+    all_open(&stage, 41).await;
+    assert_eq!(standing(&stage, old).await, Some(Standing::DecryptOnly));
+    let status = stage.read("sales-eu").await.status.unwrap();
+    assert_eq!((status.credential_id, status.registration), (before.credential_id, before.registration));
+    let records_written =
+        stage.status_writes(mark).iter().filter(|write| write.contains("sealedgraphcredentials")).count();
+    assert_eq!(records_written, 41, "each record is written once");
+
+    let listed = keys(&stage, "list", &["--output", "json"]).await;
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(listed["keys"][0]["id"], new.to_string());
+    assert_eq!(
+        (&listed["keys"][0]["standing"], &listed["keys"][0]["records"]),
+        (&json!("primary"), &json!(41))
+    );
+    assert_eq!(
+        (&listed["keys"][1]["standing"], &listed["keys"][1]["records"]),
+        (&json!("opens only"), &json!(0))
+    );
+    assert!(
+        listed["replicas"][0]["knows"].as_str().unwrap().starts_with(&format!("seals={new} ")),
+        "{listed:#}"
+    );
+    eventually("metrics tell", || async {
+        let (_, metrics) = stage.get("/metrics").await;
+        let lines = [format!("mgc_sealed_records{{key_id=\"{new}\"}} 41"), "mgc_reseal_remaining 0".into()];
+        if lines.iter().all(|line| metrics.contains(line)) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    let told = eventually("events tell of its end", || async {
+        let told = stage.events(KEYRING).await.join("\n");
+        if told.contains("Resealed: ") { Ok(told) } else { Err(told) }
+    })
+    .await;
+    assert!(told.contains("Resealing: 41 records are sealed anew"), "{told}");
+}
+
+#[tokio::test]
+async fn a_used_key_is_not_retired_and_an_unused_one_opens_for_a_week_more() {
+    let mut stage = set().await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    let old = keyring(&stage).await.primary();
+    let refused = keys(&stage, "retire", &[&old.to_string()]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.error.contains(&format!("key {old} is primary")), "{refused:?}");
+    let refused = keys(&stage, "retire", &["00000000"]).await;
+    assert!(refused.error.contains("holds no key 00000000"), "{refused:?}");
+
+    // Nobody seals the records anew while no operator runs.
+    make_records(&stage, 3).await;
+    stage.stop_operator().await;
+    let rotated = keys(&stage, "rotate", &["--no-wait"]).await;
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    let refused = keys(&stage, "retire", &[&old.to_string()]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.error.contains(&format!("key {old} still opens 4 sealed records")), "{refused:?}");
+    assert_eq!(standing(&stage, old).await, Some(Standing::DecryptOnly));
+
+    stage.start_operator().await;
+    let new = keyring(&stage).await.primary();
+    eventually("all are sealed anew", || async {
+        let left = left(&stage, new).await;
+        if left == 0 { Ok(()) } else { Err(format!("{left} left\n{}", stage.log())) }
+    })
+    .await;
+    let retired = keys(&stage, "retire", &[&old.to_string()]).await;
+    assert_eq!(retired.code, Some(0), "{retired:?}");
+    assert!(matches!(standing(&stage, old).await, Some(Standing::Retired(_))), "{retired:?}");
+    let early = keys(&stage, "retire", &[&old.to_string()]).await;
+    assert!(early.code == Some(0) && early.out.contains("nothing was changed"), "{early:?}");
+    assert!(matches!(standing(&stage, old).await, Some(Standing::Retired(_))));
+    retired_long_ago(&stage, old).await;
+    let late = keys(&stage, "retire", &[&old.to_string()]).await;
+    assert!(late.code == Some(0) && late.out.contains("is deleted"), "{late:?}");
+    assert_eq!(standing(&stage, old).await, None);
+    all_open(&stage, 4).await;
+}
+
+#[tokio::test]
+async fn a_record_that_turns_up_under_a_retired_key_is_sealed_anew() {
+    let mut stage = set().await;
+    make_records(&stage, 2).await;
+    let late = records(&stage).await.pop().unwrap();
+    remove(&stage, &late).await;
+    let old = keyring(&stage).await.primary();
+    assert_eq!(keys(&stage, "rotate", &[]).await.code, Some(0));
+    assert_eq!(keys(&stage, "retire", &[&old.to_string()]).await.code, Some(0));
+    stage.stop_operator().await;
+    let restored = SealedGraphCredential { metadata: bare(&late), ..late };
+    stage.api().create(&PostParams::default(), &restored).await.unwrap();
+    stage.start_operator().await;
+    let new = keyring(&stage).await.primary();
+    eventually("it is sealed anew", || async {
+        let left = left(&stage, new).await;
+        if left == 0 { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    all_open(&stage, 2).await;
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_while_it_seals_anew_goes_on_after_its_restart() {
+    const RECORDS: i64 = 400;
+    let mut stage = set().await;
+    make_records(&stage, RECORDS).await;
+    let rotated = keys(&stage, "rotate", &["--no-wait"]).await;
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    let new = keyring(&stage).await.primary();
+    stage
+        .operator
+        .as_ref()
+        .unwrap()
+        .wait_for_log("records are sealed anew", Duration::from_mins(1))
+        .await
+        .unwrap();
+    let mut killed = stage.operator.take().unwrap();
+    killed.kill().await.unwrap();
+    let left_by_it = left(&stage, new).await;
+    assert!(left_by_it > 0, "it had not ended\n{}", killed.log());
+    stage.start_operator().await;
+    eventually("the rest is sealed anew", || async {
+        let left = left(&stage, new).await;
+        if left == 0 { Ok(()) } else { Err(format!("{left} left\n{}", stage.log())) }
+    })
+    .await;
+    all_open(&stage, usize::try_from(RECORDS).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_is_frozen_across_a_rotation_and_a_retirement_seals_under_no_ended_key() {
+    let mut stage = set().await;
+    // Both work at the same time, which only the keyring keeps from harm.
+    stage.extra_args = vec!["--leader-elect=false".into()];
+    stage.stop_operator().await;
+    stage.start_operator().await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    make_records(&stage, 5).await;
+    let frozen = stage.launch().await;
+    eventually("both have acknowledged the keyring", || async {
+        let listed = keys(&stage, "list", &["--output", "json"]).await;
+        let listed: Value = serde_json::from_str(&listed.out).unwrap();
+        let replicas = listed["replicas"].as_array().unwrap().len();
+        // The first of the stage's operators has left.
+        if replicas == 2 { Ok(()) } else { Err(format!("{listed:#}")) }
+    })
+    .await;
+    let old = keyring(&stage).await.primary();
+    frozen.signal(Signal::STOP).unwrap();
+    let rotated = keys(&stage, "rotate", &[]).await;
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    assert!(
+        rotated.error.contains("waiting for "),
+        "it was waited for until its Lease had run out: {rotated:?}"
+    );
+    let new = keyring(&stage).await.primary();
+    let retired = keys(&stage, "retire", &[&old.to_string()]).await;
+    assert_eq!(retired.code, Some(0), "{retired:?}");
+
+    frozen.signal(Signal::CONT).unwrap();
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    put_secret(&stage, "s3cret-two", EXPIRY).await;
+    stage.stop_operator().await;
+    let name = format!("{}/sales-eu", stage.namespace);
+    eventually("the new secret is sealed", || async {
+        let record = records(&stage).await.into_iter().find(|record| record.spec.name == name).unwrap();
+        let opened = open(&stage, &record).await;
+        if opened.as_deref() == Ok("s3cret-two") {
+            Ok(())
+        } else {
+            Err(format!("{opened:?}\n{}", frozen.log()))
+        }
+    })
+    .await;
+    eventually("nothing is under the old key", || async {
+        let left = left(&stage, new).await;
+        if left == 0 { Ok(()) } else { Err(frozen.log()) }
+    })
+    .await;
+    let checked = keys(&stage, "check", &[]).await;
+    assert_eq!((checked.code, checked.out.as_str()), (Some(0), "all 6 records open\n"));
+}
+
+#[tokio::test]
+async fn a_key_becomes_primary_only_once_every_living_replica_knows_it() {
+    let stage = set().await;
+    let lease = json!({
+        "metadata": {
+            "labels": {"graph-credentials.io/keyring-replica": "true"},
+            "annotations": {"graph-credentials.io/keyring": KEYRING, "graph-credentials.io/keyring-acknowledged": "seals=00000001 opens=00000001"}
+        },
+        "spec": {"holderIdentity": "slow-replica", "leaseDurationSeconds": 3, "renewTime": now()}
+    });
+    stage.apply::<Lease>("slow", lease).await.unwrap();
+    let before = keyring(&stage).await.primary();
+    let rotation = keys(&stage, "rotate", &[]);
+    let renewals = async {
+        for _ in 0..12 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let renewed = Patch::Merge(json!({"spec": {"renewTime": now()}}));
+            stage.api::<Lease>().patch("slow", &PatchParams::default(), &renewed).await.unwrap();
+            assert_eq!(keyring(&stage).await.primary(), before, "it lives and does not know the key");
+        }
+        let added = keyring(&stage).await.unfinished_rotation().unwrap();
+        let knows = format!("seals={before} opens={before},{added}");
+        let annotations = json!({"graph-credentials.io/keyring-acknowledged": knows});
+        let patch =
+            Patch::Merge(json!({"metadata": {"annotations": annotations}, "spec": {"renewTime": now()}}));
+        stage.api::<Lease>().patch("slow", &PatchParams::default(), &patch).await.unwrap();
+        added
+    };
+    let (rotated, added) = tokio::join!(rotation, renewals);
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    assert!(rotated.error.contains("waiting for slow-replica to acknowledge key"), "{rotated:?}");
+    assert_eq!(keyring(&stage).await.primary(), added);
+}
+
+fn now() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_cut_off_goes_on_with_its_key() {
+    let (stage, _, _) = sealed(json!({})).await;
+    let mut cut_off = keyring(&stage).await;
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let added = cut_off.add(later).unwrap();
+    let json = cut_off.to_json().unwrap();
+    stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+    let rotated = keys(&stage, "rotate", &[]).await;
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    assert!(
+        rotated.out.contains(&format!("key {added} was added by a rotation that did not end")),
+        "{rotated:?}"
+    );
+    let after = keyring(&stage).await;
+    assert_eq!((after.primary(), after.keys().count()), (added, 2));
+    assert_eq!(left(&stage, added).await, 0);
+}
+
+#[tokio::test]
+async fn without_an_operator_a_rotation_says_what_is_left() {
+    let mut stage = set().await;
+    make_records(&stage, 2).await;
+    stage.stop_operator().await;
+    stage.time_scale = 60;
+    let rotated = keys(&stage, "rotate", &[]).await;
+    assert_eq!(rotated.code, Some(3), "{rotated:?}");
+    assert!(rotated.out.contains("2 records are left under earlier keys"), "{rotated:?}");
+    assert!(rotated.out.contains("is an operator running"), "{rotated:?}");
+}
+
+#[tokio::test]
+async fn two_replicas_that_start_at_once_make_one_keyring_and_one_record_each() {
+    let mut stage = Stage::bare().await;
+    stage.extra_args = vec!["--leader-elect=false".into()];
+    put_secret(&stage, "s3cret-one", EXPIRY).await;
+    for name in ["first", "second", "third"] {
+        stage.credential(name, store(json!({}))).await;
+    }
+    let (one, other) = tokio::join!(stage.launch(), stage.launch());
+    let mut ids = BTreeSet::new();
+    for name in ["first", "second", "third"] {
+        ids.insert(is_sealed(&stage, name).await.credential_id.unwrap());
+    }
+    assert_eq!((ids.len(), records(&stage).await.len()), (3, 3));
+    all_open(&stage, 3).await;
+    for replica in [&one, &other] {
+        assert_eq!(ask(replica, "/readyz").await.0, 200, "{}", replica.log());
+    }
+    let listed = keys(&stage, "list", &["--output", "json"]).await;
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "{listed:#}");
+}
