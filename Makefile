@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl tools image image-check
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check
 
 CARGO = cargo
 TIMED = tools/timed
@@ -13,11 +13,13 @@ help:
 	@echo 'make clippy     lints'
 	@echo 'make assets     builds the programs that tests need once, and prints where they are'
 	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
+	@echo 'make alerts     tries the alert rules with promtool'
 	@echo 'make promises   whole-program tests on a real API server'
 	@echo 'make scale      many objects, accounts and records, with bounds: minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
 	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
 	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
+	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make tools      tests of our own tools'
 	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
@@ -31,6 +33,7 @@ test:
 	@$(TIMED) assets $(MAKE) assets
 	@$(TIMED) tools $(MAKE) tools
 	@$(TIMED) unit $(MAKE) unit
+	@$(TIMED) alerts $(MAKE) alerts
 	@$(TIMED) promises $(MAKE) promises
 	@$(TIMED) faults $(MAKE) faults-sample
 	@$(TIMED) doc $(MAKE) doc
@@ -61,6 +64,12 @@ unit:
 promises:
 	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
 
+# The alert rules: each is seen not to fire, to fire and to end, by Prometheus' own tool.
+alerts:
+	promtool="$$($(CARGO) run --quiet --package kit -- assets promtool)/promtool"; \
+	"$$promtool" check rules --lint=all --lint-fatal deploy/prometheus/rules.yaml && \
+	"$$promtool" test rules tests/alerts/*.yaml
+
 # Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
 scale: control-plane
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
@@ -75,16 +84,13 @@ faults:
 
 # Holds the vectors of docs/envelope.md against libsodium. Needs Python 3.11 with venv, and a network the first time.
 vectors:
-	@set -e; \
-	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator"; \
-	venv="$$cache/vectors-$$(cksum < tests/vectors/requirements.txt | tr ' ' '-')"; \
-	if [ ! -f "$$venv/complete" ]; then \
-	  rm -rf "$$venv"; \
-	  python3 -m venv "$$venv"; \
-	  "$$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/vectors/requirements.txt; \
-	  touch "$$venv/complete"; \
-	fi; \
-	"$$venv/bin/python" tests/vectors/check.py
+	"$$(tools/venv vectors tests/vectors/requirements.txt)/bin/python" tests/vectors/check.py
+
+# Holds what a running operator's /metrics shows against Prometheus' own parser of OpenMetrics. Needs the same.
+openmetrics: assets
+	$(CARGO) test --package graph-credential-operator --test promises metrics::a_scrape_tells
+	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
+	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt"
 
 # Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are in fuzz/artifacts.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

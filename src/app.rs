@@ -15,7 +15,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Rules, Scope, Scopes, Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Makings, Rules, Scope, Scopes,
+    Sightings,
 };
 use crate::http::{self, ClientError, DnsServers};
 use crate::leader::{self, Candidate, ElectionParts, Lost};
@@ -105,7 +106,8 @@ async fn serve(
         &DnsServers::listed_or_system(&settings.network.way_out.dns_servers),
         settings.network.way_out.extra_ca.as_deref(),
     )?;
-    let cluster = kubernetes::connect(settings.operator_namespace.as_deref(), timing).await?;
+    let cluster =
+        kubernetes::connect_counted(settings.operator_namespace.as_deref(), timing, metrics).await?;
     let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
         return Ok(());
     };
@@ -180,6 +182,7 @@ impl Operator<'_> {
             claims: Claims::default(),
             holdings: Holdings::default(),
             sightings: Sightings::default(),
+            makings: Makings::default(),
             index: Index::default(),
             calls,
             events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),

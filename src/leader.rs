@@ -73,7 +73,7 @@ impl Election {
     /// Fails only where the system gives no randomness.
     fn new(parts: ElectionParts) -> Result<Self, getrandom::Error> {
         let identity = format!("{}_{:016x}", parts.instance, getrandom::u64()?);
-        parts.metrics.leads(&parts.lease, false);
+        parts.metrics.leader.leads(&parts.lease, false);
         Ok(Self {
             lease: LeaseApi::new(parts.client, &parts.namespace, &parts.lease),
             identity,

@@ -1,9 +1,12 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
 mod brief_watch;
+mod counted;
 mod direct;
 mod short_lived;
 mod whole_answer;
+
+use std::sync::Arc;
 
 use http::Uri;
 use kube::Client;
@@ -12,9 +15,11 @@ use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
 use self::brief_watch::BriefWatchLayer;
+use self::counted::CountedLayer;
 use self::short_lived::ShortLivedLayer;
 use self::whole_answer::WholeAnswerLayer;
 use crate::settings::Timing;
+use crate::telemetry::metrics::Metrics;
 
 /// The cluster that the operator works in.
 pub struct Cluster {
@@ -42,21 +47,34 @@ pub enum ConnectError {
 /// Finds the cluster and prepares the client. Without a name of its own, the operator's namespace is that of the
 /// pod or of the kubeconfig's context.
 ///
+/// Requests are counted in `metrics`.
+///
 /// kube's own retries are off: the queue retries, and they would hold a call for minutes. Every answer must
 /// begin within a bound, which kube does not ask for since version 4, and end within it unless it is a watch.
-pub async fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Result<Cluster, ConnectError> {
+pub async fn connect_counted(
+    operator_namespace: Option<&str>,
+    timing: &Timing,
+    metrics: &Arc<Metrics>,
+) -> Result<Cluster, ConnectError> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
+    let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
     let client = direct::transport(config)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
         .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
         .with_layer(&BriefWatchLayer { brief: timing.watch_brief, longest: timing.watch_reopen })
         .with_layer(&TimeoutLayer::new(timing.kube_headers))
+        .with_layer(&CountedLayer { metrics: metrics.clone(), host: host.into() })
         .build();
     tracing::info!(namespace, "the operator's own objects live in this namespace");
     Ok(Cluster { client, namespace, instance: instance() })
+}
+
+/// The same for a command, of which nobody reads metrics.
+pub async fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Result<Cluster, ConnectError> {
+    connect_counted(operator_namespace, timing, &Arc::default()).await
 }
 
 fn is_watch(uri: &Uri) -> bool {

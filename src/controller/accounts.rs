@@ -172,6 +172,11 @@ impl Accounts {
         spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))
     }
 
+    /// The way to it, as far as is known.
+    pub fn remote(&self, name: &AccountName) -> Option<Arc<RemoteAccount>> {
+        self.lock().get(name)?.remote.clone()
+    }
+
     /// Which remote account it is, as far as is known.
     pub fn identity(&self, name: &AccountName) -> Option<RemoteIdentity> {
         Some(self.lock().get(name)?.remote.as_ref()?.identity().clone())

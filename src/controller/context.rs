@@ -11,6 +11,7 @@ use super::claims::Claims;
 use super::events::Events;
 use super::holdings::{self, Holdings, Word};
 use super::index::{Index, Named, Referrer};
+use super::makings::Makings;
 use super::observed::Rules;
 use super::sightings::Sightings;
 use super::watches::Scopes;
@@ -45,6 +46,8 @@ pub struct Context {
     pub holdings: Holdings,
     /// Since when this process knows of creates and changes of unknown outcome.
     pub sightings: Sightings,
+    /// Since when each credential that is not ready has been in the making.
+    pub makings: Makings,
     /// Which object points to which Secret, account and app.
     pub index: Index,
     /// Wakes objects.

@@ -21,11 +21,15 @@ use crate::telemetry::logs::chain;
 /// The kind of the objects in the queue.
 pub const KIND: &str = "MicrosoftGraphCredential";
 
+/// The name of the queue, and of its controller, in metrics.
+const QUEUE: &str = "microsoftgraphcredential";
+
 /// Runs the queue of one scope until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
-    let Prepared { store, requests } = prepare(&context, KIND, watch, keep_books);
+    let Prepared { store, requests } = prepare(&context, (KIND, QUEUE), watch, keep_books);
     let guard =
-        Arc::new(Guard::new("microsoftgraphcredential", &context.rules.timing, context.metrics.clone()));
+        Guard::new(QUEUE, &context.rules.timing, context.max_concurrent_passes, context.metrics.clone());
+    let guard = Arc::new(guard);
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedCredential>, context: Arc<Context>| {
         let guard = guard.clone();
@@ -49,11 +53,15 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
         })
     };
     let never = |_: Arc<GuardedCredential>, error: &Infallible, _: Arc<Context>| match *error {};
+    let metrics = context.metrics.clone();
     applier(reconcile, never, context.clone(), store, requests, config)
-        .for_each(|ended| {
+        .for_each(move |ended| {
             match ended {
+                Ok(_) => {}
                 // Deleted between its call and its pass.
-                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(controller::Error::ObjectNotFound(object)) => {
+                    metrics.queues.forget(QUEUE, &Named::of_reference(&object).to_string());
+                }
                 Err(error) => tracing::error!(error = chain(&error), "the queue of credentials failed"),
             }
             std::future::ready(())
@@ -81,6 +89,8 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
             context.accounts.leave_lanes(&owner(&Named::of(*guarded)), None);
             context.bury_holdings(&uid);
             context.sightings.forget(&uid);
+            context.makings.forget(&uid);
+            context.metrics.queues.forget(QUEUE, &Named::of(*guarded).to_string());
             context.accounts.take_news(&Named::of(*guarded));
             context.index.remove(&Referrer::Credential(Named::of(*guarded)));
             let Ok(object) = &guarded.0 else { return };

@@ -59,7 +59,8 @@ pub struct Guarded {
 
 impl Guard {
     /// For that controller, as metrics name it.
-    pub fn new(controller: &'static str, timing: &Timing, metrics: Arc<Metrics>) -> Self {
+    pub fn new(controller: &'static str, timing: &Timing, most_passes: u16, metrics: Arc<Metrics>) -> Self {
+        metrics.passes.bounded(controller, most_passes);
         Self { controller, timing: *timing, metrics, errors: Mutex::default() }
     }
 
@@ -72,18 +73,21 @@ impl Guard {
         let object = object.to_string();
         let span = tracing::info_span!("pass", controller = self.controller, object);
         let started = Instant::now();
-        self.metrics.pass_started(self.controller);
+        self.metrics.passes.started(self.controller);
+        self.metrics.queues.started(self.controller, &object);
         let caught = AssertUnwindSafe(tokio::time::timeout(self.timing.pass, pass)).catch_unwind();
         let ended = match caught.instrument(span.clone()).await {
             Ok(Ok(ended)) => ended,
             Ok(Err(_elapsed)) => Err(PassError::Deadline),
             Err(_panic) => {
-                self.metrics.panicked(self.controller);
+                self.metrics.passes.panicked(self.controller);
                 Err(PassError::Panicked)
             }
         };
         let (outcome, note) = span.in_scope(|| self.conclude(&object, ended));
-        self.metrics.pass_ended(self.controller, outcome.result, started.elapsed());
+        self.metrics.passes.ended(self.controller, outcome.result, started.elapsed());
+        let is_retry = matches!(outcome.result, "error" | "requeue");
+        self.metrics.queues.ended(self.controller, &object, outcome.again_in, is_retry);
         Guarded { action: Action::requeue(outcome.again_in), note }
     }
 
@@ -124,7 +128,7 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard {
-        Guard::new("test", &Timing::STANDARD, Arc::new(Metrics::new()))
+        Guard::new("test", &Timing::STANDARD, 16, Arc::new(Metrics::new()))
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
+use kube::runtime::reflector::{Lookup, ObjectRef};
 
 use crate::resources::{AccountName, ClientId, MicrosoftGraphCredential, TenantId, WoodpeckerAccount};
 use crate::store::record::record_name;
@@ -208,6 +209,11 @@ impl Named {
     /// Of an object.
     pub fn of(object: &impl ResourceExt) -> Self {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+
+    /// Of the object that is referred to.
+    pub fn of_reference<K: Lookup>(reference: &ObjectRef<K>) -> Self {
+        Self { namespace: reference.namespace.clone().unwrap_or_default(), name: reference.name.clone() }
     }
 }
 

@@ -17,6 +17,7 @@ mod index;
 mod invalid;
 mod jitter;
 mod keyring;
+mod makings;
 mod observe;
 mod observed;
 mod pass;
@@ -24,6 +25,7 @@ mod records;
 mod report;
 mod reseal;
 mod scope;
+mod series;
 mod sightings;
 mod sources;
 mod status;
@@ -45,6 +47,7 @@ pub use self::context::Context;
 pub use self::events::Events;
 pub use self::holdings::{Holdings, Word, held};
 pub use self::index::{Index, Named};
+pub use self::makings::Makings;
 pub use self::observed::Rules;
 pub use self::reseal::Resealer;
 pub use self::scope::Scope;
@@ -65,6 +68,8 @@ pub enum Broken {
 /// Runs all loops until `context.stop` is cancelled and the passes under way have ended. Where one of them
 /// ends by itself, the others are told to stop.
 pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Broken> {
+    let known = Arc::downgrade(&context);
+    context.metrics.objects.show(known);
     let mut loops = JoinSet::new();
     let pace = sources::Pace::new(context.rules.timing.secret_poll_pace);
     let watches = watches.take();

@@ -14,7 +14,8 @@ use super::observed::Observed;
 use super::report::{Report, report};
 use super::status::{self, Written};
 use crate::destination::{Ahead, FailureKind};
-use crate::resources::{Pending, Registration};
+use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
+use crate::resources::{MicrosoftGraphCredentialStatus, Pending, Registration};
 use crate::telemetry::logs::chain;
 
 /// More steps than any road through `decide` has.
@@ -144,6 +145,7 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     }
     let observed = &mut gathered.observed;
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
+    let making = Making::of(observed, &status);
     if status != observed.written {
         if status::write_once(context, observed, status).await? == Written::ObjectGone {
             return Ok(Outcome { result: "gone", again_in });
@@ -152,5 +154,37 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
             context.events.publish(&observed.object.object_ref(&()), note).await;
         }
     }
+    making.note(context);
     Ok(Outcome { result, again_in })
+}
+
+/// How readiness changes by a report.
+struct Making {
+    uid: String,
+    created: Timestamp,
+    before: Option<Condition>,
+    is_ready: bool,
+}
+
+// === impl Making ===
+
+impl Making {
+    fn of(observed: &Observed, after: &MicrosoftGraphCredentialStatus) -> Self {
+        let meta = &observed.object.metadata;
+        let ready = find(&after.conditions, ConditionType::Ready);
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            created: meta.creation_timestamp.as_ref().map_or_else(Timestamp::now, |created| created.0),
+            before: find(&observed.status.conditions, ConditionType::Ready).cloned(),
+            is_ready: ready.is_some_and(|ready| ready.status == ConditionStatus::True),
+        }
+    }
+
+    fn note(&self, context: &Context) {
+        let Self { uid, created, before, is_ready } = self;
+        let took = context.makings.note(uid, *created, before.as_ref(), *is_ready, Timestamp::now());
+        if let Some(took) = took {
+            context.metrics.credentials.became_ready(took);
+        }
+    }
 }

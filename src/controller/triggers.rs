@@ -40,10 +40,12 @@ pub struct Prepared<K: Resource<DynamicType = ()> + 'static> {
 /// Starts watching: keeps the store, tells the news, and asks for a pass where something that matters
 /// changed or the object was called.
 ///
+/// `kind` names what is watched, `queue` where its requests go, for metrics.
+///
 /// Each watch has its own back-off: one that fails for ever (for want of rights, say) delays no other.
 pub fn prepare<K>(
     context: &Arc<Context>,
-    kind: &'static str,
+    (kind, queue): (&'static str, &'static str),
     watch: Watch<K>,
     mut tell: impl FnMut(&Context, &News<'_, K>) + Send + 'static,
 ) -> Prepared<K>
@@ -91,9 +93,12 @@ where
         futures::stream::iter(changed.hold_back(&event, wake))
     });
     let calls = futures::stream::poll_fn(move |cx| inbox.poll_recv(cx));
-    let stop = context.stop.clone();
+    let (stop, metrics) = (context.stop.clone(), context.metrics.clone());
     let requests = futures::stream::select(own, calls)
-        .map(|object| Ok(ReconcileRequest::from(object)))
+        .map(move |object| {
+            metrics.queues.woken(queue, &Named::of_reference(&object).to_string());
+            Ok(ReconcileRequest::from(object))
+        })
         .take_until(async move { stop.cancelled().await })
         .boxed();
     Prepared { store, requests }
@@ -135,7 +140,7 @@ where
             let event = match event {
                 Ok(event) => Some(event),
                 Err(error) => {
-                    metrics.watch_error(kind);
+                    metrics.kubernetes.watch_failed(kind);
                     tracing::warn!(kind, error = chain(&error), "a watch failed and is tried again");
                     None
                 }

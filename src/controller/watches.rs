@@ -20,6 +20,7 @@ pub struct Scopes {
 struct KnownScope {
     scope: Scope,
     credentials: Store<GuardedCredential>,
+    accounts: Store<GuardedAccount>,
     /// Cancelled once they have been listed.
     listed: CancellationToken,
 }
@@ -57,6 +58,7 @@ impl Scopes {
             known.push(KnownScope {
                 scope: scope.clone(),
                 credentials: credentials.store.clone(),
+                accounts: accounts.store.clone(),
                 listed: credentials.listed.clone(),
             });
             watches.push(ScopeWatch { scope, credentials, accounts });
@@ -74,6 +76,16 @@ impl Scopes {
     /// Whether the credentials of every scope have been listed.
     pub fn are_credentials_listed(&self) -> bool {
         self.scopes.iter().all(|known| known.listed.is_cancelled())
+    }
+
+    /// All credentials as last heard of.
+    pub fn credentials(&self) -> Vec<Arc<GuardedCredential>> {
+        self.scopes.iter().flat_map(|known| known.credentials.state()).collect()
+    }
+
+    /// All accounts as last heard of.
+    pub fn accounts(&self) -> Vec<Arc<GuardedAccount>> {
+        self.scopes.iter().flat_map(|known| known.accounts.state()).collect()
     }
 
     /// A credential as last heard of, where it can be read.

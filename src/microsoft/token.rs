@@ -123,7 +123,7 @@ impl TokenEndpoint {
         }
         let started = Instant::now();
         let verdict = self.ask(app, secret).await;
-        self.parts.metrics.remote_request("microsoft", "token", verdict.outcome(), started.elapsed());
+        self.parts.metrics.remote.ended("microsoft", "token", verdict.outcome(), started.elapsed());
         Ok(verdict)
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -97,6 +98,11 @@ impl RemoteAccount {
     /// The last listing, if it is at most so old; asks for nothing.
     pub fn last_listing(&self, max_age: Duration) -> Option<Vec<Entry>> {
         self.listing.entries(max_age)
+    }
+
+    /// When the last listing was taken; asks for nothing.
+    pub fn listed_at(&self) -> Option<Timestamp> {
+        self.listing.taken_at()
     }
 
     /// Everything that the account holds, from a listing at most `max_age` old with our own later writes

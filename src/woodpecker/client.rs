@@ -138,7 +138,7 @@ impl Client {
         let started = Instant::now();
         let result = send(request).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
-        self.parts.metrics.remote_request("woodpecker", operation, outcome, started.elapsed());
+        self.parts.metrics.remote.ended("woodpecker", operation, outcome, started.elapsed());
         result
     }
 }

@@ -21,7 +21,7 @@ pub use self::queue::{Class, Owner, OwnerKind, Ticket};
 use self::queue::{Queue, Waiting};
 use self::state::{FAILURES, LAPSES, Pause, Reservation, State};
 use crate::settings::Timing;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{LaneSeries, Metrics};
 
 /// Why there is no grant now. The owner is called when there is one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Lane {
         {
             state.out += 1;
             state.queue.note_grant(&place.ticket);
-            self.0.rules.metrics.lane_granted(now - place.since);
+            self.0.rules.metrics.lanes.granted(now - place.since);
             self.tell_depth(&mut state);
             return Ok(Grant { lane: self.clone(), place });
         }
@@ -221,6 +221,11 @@ impl Lane {
         self.later(long, |lane| lane.fill(&mut lane.state()));
     }
 
+    /// Who waits in it now, for metrics.
+    pub fn series(&self) -> LaneSeries {
+        self.state().queue.series(Instant::now())
+    }
+
     /// Whether it is the same lane.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -234,7 +239,7 @@ impl Lane {
         }
         while state.out < state.capacity() {
             let Some(place) = state.queue.pop(now, self.0.rules.ageing) else { break };
-            self.0.rules.metrics.lane_granted(now - place.since);
+            self.0.rules.metrics.lanes.granted(now - place.since);
             state.out += 1;
             self.reserve(state, place, now);
         }
@@ -316,7 +321,7 @@ impl Grant {
         }
         drop(state);
         let metrics = self.lane.0.rules.metrics.clone();
-        metrics.lane_in_flight(1);
+        metrics.lanes.in_flight(1);
         Ok(Turn { _guard: guard, metrics })
     }
 
@@ -356,7 +361,7 @@ impl std::fmt::Debug for Grant {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.metrics.lane_in_flight(-1);
+        self.metrics.lanes.in_flight(-1);
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Listing(Arc<Mutex<Option<Taken>>>);
 #[derive(Debug)]
 struct Taken {
     at: Instant,
+    /// The same by the wall clock, for people.
+    timestamp: Timestamp,
     entries: Vec<Entry>,
 }
 
@@ -86,8 +88,15 @@ impl Listing {
         self.lock().as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.entries.clone())
     }
 
+    /// When it was taken.
+    pub(super) fn taken_at(&self) -> Option<Timestamp> {
+        self.lock().as_ref().map(|taken| taken.timestamp)
+    }
+
     pub(super) fn put(&self, at: Instant, entries: Vec<Entry>) {
-        *self.lock() = Some(Taken { at, entries });
+        let now = Timestamp::now();
+        let timestamp = now.checked_sub(at.elapsed()).unwrap_or(now);
+        *self.lock() = Some(Taken { at, timestamp, entries });
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Vec<Entry>)) {

@@ -168,6 +168,7 @@ fn pods() -> Vec<Case> {
 fn beside() -> Vec<Case> {
     let monitor = "ServiceMonitor operator";
     let policy = "NetworkPolicy operator";
+    let rule = "PrometheusRule operator";
     let config_map =
         json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}]);
     let of = |object: &str, part: &str| -> &'static str { format!("{object} {part}").leak() };
@@ -199,7 +200,12 @@ fn beside() -> Vec<Case> {
             json!("7s"),
         ),
         ("serviceMonitor.additionalLabels", json!({"a": "b"}), of(monitor, "metadata/labels/a"), json!("b")),
-        ("serviceMonitor.honorLabels", json!(true), of(monitor, "spec/endpoints/0/honorLabels"), json!(true)),
+        (
+            "serviceMonitor.honorLabels",
+            json!(false),
+            of(monitor, "spec/endpoints/0/honorLabels"),
+            json!(false),
+        ),
         (
             "serviceMonitor.relabelings",
             json!([{"a": 1}]),
@@ -211,6 +217,25 @@ fn beside() -> Vec<Case> {
             json!([{"a": 1}]),
             of(monitor, "spec/endpoints/0/metricRelabelings/0/a"),
             json!(1),
+        ),
+        (
+            "prometheusRule.enabled",
+            json!(true),
+            of(rule, "spec/groups/0/rules/0/labels/severity"),
+            json!("info"),
+        ),
+        (
+            "prometheusRule.namespace",
+            json!("monitoring"),
+            of(rule, "metadata/namespace"),
+            json!("monitoring"),
+        ),
+        ("prometheusRule.additionalLabels", json!({"a": "b"}), of(rule, "metadata/labels/a"), json!("b")),
+        (
+            "prometheusRule.runbookBaseUrl",
+            json!("https://runbooks.example.com/gco/"),
+            of(rule, "spec/groups/0/rules/0/annotations/runbook_url"),
+            json!("https://runbooks.example.com/gco/GraphCredentialExpiresIn30Days.md"),
         ),
         ("networkPolicy.enabled", json!(true), of(policy, "spec/policyTypes"), json!(["Ingress", "Egress"])),
         ("networkPolicy.metricsFrom", json!([{"a": 1}]), of(policy, "spec/ingress/0/from/0/a"), json!(1)),
@@ -231,8 +256,9 @@ fn beside() -> Vec<Case> {
 fn beside_it(path: &str) -> Option<(&'static str, Value)> {
     match path {
         "namedSecrets" => Some(("secretAccess", json!("named"))),
-        "serviceMonitor.enabled" | "networkPolicy.enabled" => None,
+        "serviceMonitor.enabled" | "networkPolicy.enabled" | "prometheusRule.enabled" => None,
         _ if path.starts_with("serviceMonitor.") => Some(("serviceMonitor.enabled", json!(true))),
+        _ if path.starts_with("prometheusRule.") => Some(("prometheusRule.enabled", json!(true))),
         _ if path.starts_with("networkPolicy.") => Some(("networkPolicy.enabled", json!(true))),
         _ => None,
     }

@@ -15,6 +15,7 @@ mod forgets;
 mod imports;
 mod installs;
 mod leads;
+mod metrics;
 mod microsoft;
 mod moves;
 mod network;

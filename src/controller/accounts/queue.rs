@@ -20,9 +20,12 @@ use crate::telemetry::logs::chain;
 /// The kind of the objects in the queue.
 pub const KIND: &str = "WoodpeckerAccount";
 
+/// The name of the queue, and of its controller, in metrics.
+const QUEUE: &str = "woodpeckeraccount";
+
 /// Runs the queue of accounts of one scope until the controller stops.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
-    let Prepared { store, requests } = prepare(&context, KIND, watch, keep_books);
+    let Prepared { store, requests } = prepare(&context, (KIND, QUEUE), watch, keep_books);
     // What an account's counts say rests on all credentials: with some of them not heard of yet, each start
     // would write wrong ones and then right ones. Where a namespace cannot be listed, the accounts go on all
     // the same, without counts.
@@ -34,7 +37,9 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
             tracing::warn!("not all credentials could be listed yet: the accounts' counts stay as they are");
         }
     }
-    let guard = Arc::new(Guard::new("woodpeckeraccount", &context.rules.timing, context.metrics.clone()));
+    let guard =
+        Guard::new(QUEUE, &context.rules.timing, context.max_concurrent_passes, context.metrics.clone());
+    let guard = Arc::new(guard);
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedAccount>, context: Arc<Context>| {
         let guard = guard.clone();
@@ -53,10 +58,14 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
         })
     };
     let never = |_: Arc<GuardedAccount>, error: &Infallible, _: Arc<Context>| match *error {};
+    let metrics = context.metrics.clone();
     applier(reconcile, never, context.clone(), store, requests, config)
-        .for_each(|ended| {
+        .for_each(move |ended| {
             match ended {
-                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Ok(_) => {}
+                Err(controller::Error::ObjectNotFound(object)) => {
+                    metrics.queues.forget(QUEUE, &Named::of_reference(&object).to_string());
+                }
                 Err(error) => {
                     tracing::error!(error = chain(&error), "the queue of accounts failed");
                 }
@@ -80,6 +89,7 @@ fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
         News::Gone(guarded) => {
             let own = Named::of(*guarded);
             context.index.remove(&Referrer::Account(own.clone()));
+            context.metrics.queues.forget(QUEUE, &own.to_string());
             let name = AccountName { namespace: own.namespace, name: own.name };
             context.accounts.leave_lanes(&owner(&name), None);
             context.accounts.forget(&name);

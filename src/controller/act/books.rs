@@ -15,6 +15,7 @@ use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
 use crate::resources::{DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration};
+use crate::telemetry::metrics::Drift;
 use crate::woodpecker::{Entry, mark};
 
 /// Writes down what a create of unknown outcome has made. Which secret it holds is not taken for known.
@@ -137,6 +138,7 @@ pub(super) async fn forget_registration(
         return Ok(Step::ObjectGone);
     }
     let id = gone.credential_id;
+    context.metrics.credentials.drifted(Drift::Vanished);
     tracing::warn!(id, "the credential is gone at Woodpecker and is registered anew");
     let text =
         format!("credential {id} is gone at Woodpecker, removed by other hands; it is registered anew");

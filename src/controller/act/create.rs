@@ -194,7 +194,7 @@ async fn take_back(context: &Context, gathered: &mut Gathered, account: &RemoteA
         cause = "object_gone",
         "a credential is left at Woodpecker: its object was deleted while it was made"
     );
-    context.metrics.orphaned("object_gone");
+    context.metrics.credentials.orphaned("object_gone");
 }
 
 /// Whether the policy says so, and no other object has taken it over meanwhile, as far as all are known.

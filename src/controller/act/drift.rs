@@ -8,6 +8,7 @@ use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Probe, Target};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::AccountName;
+use crate::telemetry::metrics::Drift;
 use crate::woodpecker::{ApiError, Certainty, Entry};
 
 /// Asks for the registration by its id, with the name that it has already: a listing may be short, empty or
@@ -37,6 +38,7 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<
     };
     match asked {
         Ok(()) => {
+            context.metrics.credentials.drifted(Drift::Hidden);
             tracing::warn!(id, "the listing lacks a credential that is there");
             gathered.observed.learnt.probe = Some(Probe::Present);
             if let Target::Ready(target) = &gathered.observed.target {
@@ -109,6 +111,7 @@ pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered,
     let observed = &mut gathered.observed;
     match removed {
         Ok(()) | Err(ApiError::NotFound) => {
+            context.metrics.credentials.drifted(Drift::Duplicate);
             tracing::warn!(id, "a late duplicate of this object's own credential was removed");
             let without = |entries: &mut Vec<Entry>| entries.retain(|entry| entry.id != id);
             observed.seen.iter_mut().for_each(without);

@@ -186,8 +186,8 @@ pub(super) async fn let_go(
     // Told once it is so: what fails here is tried again.
     let step = set_finalizer(context, gathered, false).await?;
     match parting {
-        Parting::OrphanedBySuspension => context.metrics.orphaned("suspended"),
-        Parting::OrphanedByNamespace => context.metrics.orphaned("namespace"),
+        Parting::OrphanedBySuspension => context.metrics.credentials.orphaned("suspended"),
+        Parting::OrphanedByNamespace => context.metrics.credentials.orphaned("namespace"),
         Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
     }
     let note = Note { is_warning, reason, action: "Delete", text };

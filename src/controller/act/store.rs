@@ -22,6 +22,7 @@ use crate::resources::{
 use crate::secret::SecretText;
 use crate::store::envelope::{Binding, Envelope, fresh_record_id};
 use crate::store::record::{fresh_credential_id, record_name};
+use crate::telemetry::metrics::Drift;
 
 /// Seals the secret into the object's record, which is made where there is none, and writes that down.
 pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
@@ -62,6 +63,11 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
         Step::ObjectGone => take_back(context, gathered, is_new).await,
         Step::Done | Step::Again => {
             let regarding = gathered.observed.object.object_ref(&());
+            match story.reason {
+                "Vanished" => context.metrics.credentials.drifted(Drift::Vanished),
+                "Resealed" => context.metrics.credentials.drifted(Drift::Changed),
+                _ => {}
+            }
             context.events.publish(&regarding, &story).await;
             look_at_key(context, gathered, &secret).await?;
             doubt.settle();
@@ -272,5 +278,5 @@ async fn take_back(context: &Context, gathered: &Gathered, is_new: bool) {
         cause = "object_gone",
         "a record is left in the store: its object was deleted while it was sealed"
     );
-    context.metrics.orphaned("object_gone");
+    context.metrics.credentials.orphaned("object_gone");
 }

@@ -61,7 +61,7 @@ pub(super) async fn let_go(
         Err(error) => return Err(PassError::WriteFinalizer(error)),
     }
     if let End::LeavesAnOrphan(cause) = end {
-        context.metrics.orphaned(cause);
+        context.metrics.credentials.orphaned(cause);
     }
     Ok(true)
 }

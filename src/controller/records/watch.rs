@@ -50,7 +50,7 @@ pub async fn run(context: Arc<Context>, scope: Scope) {
                 }
             }
             Err(error) => {
-                context.metrics.watch_error(KIND);
+                context.metrics.kubernetes.watch_failed(KIND);
                 tracing::warn!(kind = KIND, error = chain(&error), "a watch failed and is tried again");
             }
         }

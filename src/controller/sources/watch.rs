@@ -35,7 +35,7 @@ pub(super) async fn watch(context: &Context, scope: &Scope, seen: &mut Seen) {
             Some(None) => return,
             Some(Some(Ok(event))) => note(context, scope, seen, &mut listing, event),
             Some(Some(Err(error))) => {
-                context.metrics.watch_error("Secret");
+                context.metrics.kubernetes.watch_failed("Secret");
                 tracing::warn!(?scope, error = chain(&error), "the watch of Secrets failed");
                 if has_lost_the_right(context, scope).await {
                     return;

@@ -36,7 +36,7 @@ impl StoreMetrics {
         let metrics = Self::default();
         registry.register(
             "mgc_sealed_records",
-            "Records of the store by the key that they are sealed under, when they were last counted",
+            "Records of the encrypted store by the id of the key that they are sealed under, when they were last counted",
             metrics.sealed.clone(),
         );
         registry.register(
@@ -46,9 +46,11 @@ impl StoreMetrics {
         );
         registry.register(
             "mgc_reseal_records",
-            "Records that a sweep had to seal anew, by what became of it",
+            "Records that had to be sealed anew, by what became of it: sealed, changed (meanwhile, tried again), unreadable, not_leading, error",
             metrics.resealed.clone(),
         );
+        // There from the start, so that the first one is seen as a rise.
+        metrics.resealed.get_or_create(&OutcomeLabels { outcome: "sealed" }).inc_by(0);
         metrics
     }
 

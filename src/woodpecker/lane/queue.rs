@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::telemetry::metrics::LaneSeries;
+
 /// What a request is for, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -143,6 +145,12 @@ impl Queue {
     pub(super) fn take_out(&mut self, owner: &Owner) -> Option<Waiting> {
         let at = self.waiting.iter().position(|waiting| waiting.ticket.owner == *owner)?;
         Some(self.waiting.swap_remove(at))
+    }
+
+    /// Who waits now, and how many grants there were.
+    pub(super) fn series(&self, now: Instant) -> LaneSeries {
+        let ages = self.waiting.iter().map(|waiting| now.saturating_duration_since(waiting.since));
+        LaneSeries { waiting: self.waiting.len(), longest_wait: ages.max(), grants: self.grants }
     }
 
     /// The next one, which leaves the queue.

@@ -75,7 +75,7 @@ impl State {
         for (class, told) in Class::ALL.into_iter().zip(&mut self.told) {
             let now = i64::try_from(depth(&self.queue, class)).unwrap_or(i64::MAX);
             if now != *told {
-                metrics.lane_waiting(class.as_str(), now - *told);
+                metrics.lanes.waiting(class.as_str(), now - *told);
                 *told = now;
             }
         }

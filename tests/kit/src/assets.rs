@@ -30,6 +30,10 @@ pub enum Program {
     Kubectl,
     /// Renders and installs the chart.
     Helm,
+    /// Checks and tries alert rules.
+    Promtool,
+    /// Scrapes metrics and answers queries.
+    Prometheus,
 }
 
 /// A directory with a go.mod of its own: programs whose dependencies do not go together are pinned apart.
@@ -39,6 +43,8 @@ enum Module {
     Cluster,
     /// `tools/helm/`.
     Helm,
+    /// `tools/prometheus/`.
+    Prometheus,
 }
 
 /// The programs asked for, each at a path where it can be run.
@@ -143,20 +149,30 @@ impl Program {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::Promtool => "promtool",
+            Self::Prometheus => "prometheus",
         }
     }
 
     /// The program with this file name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl, Self::Helm]
-            .into_iter()
-            .find(|program| program.name() == name)
+        let all = [
+            Self::Etcd,
+            Self::KubeApiserver,
+            Self::KubeControllerManager,
+            Self::Kubectl,
+            Self::Helm,
+            Self::Promtool,
+            Self::Prometheus,
+        ];
+        all.into_iter().find(|program| program.name() == name)
     }
 
     const fn module(self) -> Module {
         match self {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => Module::Cluster,
             Self::Helm => Module::Helm,
+            Self::Promtool | Self::Prometheus => Module::Prometheus,
         }
     }
 }
@@ -205,7 +221,7 @@ impl Assets {
     fn built(programs: &[Program]) -> Result<Self, Error> {
         let cache = cache_dir()?;
         let mut found = BTreeMap::new();
-        for module in [Module::Cluster, Module::Helm] {
+        for module in [Module::Cluster, Module::Helm, Module::Prometheus] {
             let of_it: Vec<Program> =
                 programs.iter().copied().filter(|program| program.module() == module).collect();
             if of_it.is_empty() {

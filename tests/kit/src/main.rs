@@ -13,7 +13,8 @@ use kit::assets::{Assets, Program};
 use kit::demo::{self, Options};
 
 const USAGE: &str = "\
-usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | helm]...
+usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | helm
+                   | promtool | prometheus]...
        kit demo --operator PROGRAM [--keep]";
 
 fn main() -> ExitCode {

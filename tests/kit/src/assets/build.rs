@@ -78,6 +78,7 @@ fn go_build(pins: &Pins, program: Program, target: &Path, output: &Path) -> Resu
     let errors = log.try_clone().map_err(cache("open", output))?;
     go(pins)
         .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
+        .args(Pins::tags(program).map(|tags| format!("-tags={tags}")))
         .arg(format!("-ldflags={}", pins.link_flags(program)))
         .arg("-o")
         .arg(target)
@@ -150,7 +151,7 @@ const fn estimate(program: Program) -> &'static str {
     match program {
         Program::Etcd => "about 1 minute",
         Program::KubeApiserver => "about 10 minutes",
-        Program::KubeControllerManager => "about 3 minutes",
+        Program::KubeControllerManager | Program::Promtool | Program::Prometheus => "about 3 minutes",
         Program::Kubectl | Program::Helm => "about 2 minutes",
     }
 }

@@ -16,6 +16,8 @@ const ETCD: &str = "go.etcd.io/etcd/server/v3";
 const KUBERNETES: &str = "k8s.io/kubernetes";
 /// The module of helm.
 const HELM: &str = "helm.sh/helm/v4";
+/// The module of Prometheus and promtool.
+const PROMETHEUS: &str = "github.com/prometheus/prometheus";
 
 /// The pinned versions, and the directory of their go.mod.
 pub(super) struct Pins {
@@ -31,6 +33,7 @@ impl Module {
         match self {
             Self::Cluster => "",
             Self::Helm => "helm",
+            Self::Prometheus => "prometheus",
         }
     }
 
@@ -39,6 +42,7 @@ impl Module {
         match self {
             Self::Cluster => &[ETCD, KUBERNETES],
             Self::Helm => &[HELM],
+            Self::Prometheus => &[PROMETHEUS],
         }
     }
 }
@@ -87,6 +91,7 @@ impl Pins {
             Program::Etcd => ETCD,
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => KUBERNETES,
             Program::Helm => HELM,
+            Program::Promtool | Program::Prometheus => PROMETHEUS,
         })
     }
 
@@ -102,7 +107,13 @@ impl Pins {
                 format!("{KUBERNETES}/cmd/{}", program.name())
             }
             Program::Helm => format!("{HELM}/cmd/helm"),
+            Program::Promtool | Program::Prometheus => format!("{PROMETHEUS}/cmd/{}", program.name()),
         }
+    }
+
+    /// What is left out of a program: Prometheus' ways to find targets at clouds are most of its code.
+    pub(super) fn tags(program: Program) -> Option<&'static str> {
+        matches!(program, Program::Promtool | Program::Prometheus).then_some("remove_all_sd")
     }
 
     /// What the linker is told. Without the stamp a Kubernetes program calls itself v0.0.0, and helm v4.3; etcd
@@ -110,7 +121,7 @@ impl Pins {
     pub(super) fn link_flags(&self, program: Program) -> String {
         let version = self.version(program);
         let stamp = match program {
-            Program::Etcd => String::new(),
+            Program::Etcd | Program::Promtool | Program::Prometheus => String::new(),
             Program::Helm => format!(" -X {HELM}/internal/version.version=v{version}"),
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
                 kubernetes_stamp(version)

@@ -1,12 +1,15 @@
 //! Generated files are what the code generates. `make generate` writes them anew.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod alerts;
+
 use std::fs;
 use std::path::PathBuf;
 
 use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
 use graph_credential_operator::resources::conditions::{ConditionType, Reason};
 use graph_credential_operator::resources::crds;
+use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 
 /// Each generated file and what must stand in it.
 fn generated() -> Vec<(PathBuf, String)> {
@@ -21,7 +24,8 @@ fn generated() -> Vec<(PathBuf, String)> {
         ]
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
-    crds.chain([conditions]).collect()
+    let metrics = (root.join("docs").join("metrics.md"), metrics_page());
+    crds.chain([conditions, metrics]).chain(alerts::generated(&root)).collect()
 }
 
 const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";
@@ -66,6 +70,65 @@ fn reasons_table(is_wanted: impl Fn(&Entry) -> bool) -> String {
         "| reason | status | meaning | who acts | what to do |\n| --- | --- | --- | --- | --- |\n".to_owned();
     std::iter::once(head).chain(rows).collect()
 }
+
+/// `docs/metrics.md`, from the registry.
+fn metrics_page() -> String {
+    let families = reference::families().expect("the metrics can be written");
+    let is_first = |family: &&MetricFamily, prefixes: &[&str]| {
+        prefixes.iter().any(|prefix| family.name.starts_with(prefix))
+    };
+    let mut page = String::from(METRICS_INTRO);
+    let mut told = 0;
+    for (title, prefixes) in METRIC_GROUPS {
+        page.extend([
+            "\n## ",
+            title,
+            "\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
+        ]);
+        for family in families.iter().filter(|family| is_first(family, prefixes)) {
+            page.push_str(&metric_row(family));
+            told += 1;
+        }
+    }
+    assert_eq!(told, families.len(), "each metric stands in one group");
+    page
+}
+
+fn metric_row(family: &MetricFamily) -> String {
+    let MetricFamily { kind, help, labels, .. } = family;
+    let name = family.sample_name();
+    let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+    let help = help.replace('<', "&lt;").replace('>', "&gt;");
+    format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
+}
+
+const METRIC_GROUPS: [(&str, &[&str]); 6] = [
+    ("Credentials", &["mgc_credential", "mgc_drift", "mgc_orphans"]),
+    ("Accounts and their lanes", &["mgc_account", "mgc_lane", "mgc_external"]),
+    ("The encrypted store", &["mgc_sealed", "mgc_reseal"]),
+    ("The operator at work", &["mgc_build", "leader_election", "controller_runtime", "workqueue"]),
+    ("The Kubernetes API", &["rest_client", "mgc_watch"]),
+    ("The process", &["process"]),
+];
+
+const METRICS_INTRO: &str = "\
+<!-- Generated from src/telemetry/metrics by `make generate`; do not edit. -->
+
+# Metrics
+
+`/metrics` on port 8080 (`--listen`) speaks OpenMetrics. Where the meaning is the same the names are those of
+controller-runtime and client-go, so that dashboards made for them work. Histograms have `_bucket`, `_sum` and `_count`.
+
+What belongs to a single object is made at the moment of a scrape, from the objects as the operator knows them then:
+the series of an object that is gone are gone with it. Only the leader shows objects; a replica that stands by shows the
+rest. Labels other than names of objects, reasons and key ids have a few fixed values. Tenant and client ids, names of
+Secrets and anything secret are in no label. The label `namespace` is that of an object, so scrape with
+`honor_labels: true`, as the chart's ServiceMonitor does; Prometheus would rename it otherwise.
+
+Reasons are those of [conditions.md](conditions.md); an object that the operator has not looked at yet has the reason
+`NotObserved`. A reason is part of its series, so an alert that is to hold for a time leaves it out: `max without (reason)
+(mgc_credential_ready) == 0`.
+";
 
 const CONDITIONS_INTRO: &str = "\
 <!-- Generated from src/resources/catalogue.rs by `make generate`; do not edit. -->

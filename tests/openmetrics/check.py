@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Holds what the operator's /metrics shows against a parser of OpenMetrics that shares no code with ours.
+
+    check.py FILE
+
+The parser refuses what the specification forbids: suffixes and units that do not fit, families that are interleaved,
+series that stand there twice, histograms that do not add up. `make openmetrics` runs it with what it needs.
+"""
+
+import pathlib
+import sys
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+
+def main():
+    text = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8")
+    families = list(text_string_to_metric_families(text))
+    for family in families:
+        if not family.documentation or family.type == "unknown":
+            sys.exit(f"{family.name} has no type or no help text")
+        if not family.samples:
+            sys.exit(f"{family.name} has no series")
+    samples = sum(len(family.samples) for family in families)
+    print(f"{len(families)} metrics with {samples} samples are OpenMetrics")
+
+
+main()
