@@ -23,7 +23,6 @@ import (
 )
 
 const (
-	program = "graph-credential-operator"
 	// The user of the process: nobody that a distribution has.
 	user = "65532:65532"
 	// Where both the program and its TLS look for the authorities.
@@ -43,7 +42,7 @@ type archive struct {
 func writeArchive(path, name, version string, binaries []binary) (archive, error) {
 	var images []v1.Image
 	for _, binary := range binaries {
-		image, err := imageOf(binary, version)
+		image, err := imageOf(binary, name, version)
 		if err != nil {
 			return archive{}, fmt.Errorf("%s: %w", binary.path, err)
 		}
@@ -91,7 +90,7 @@ func indexOf(images []v1.Image, binaries []binary) v1.ImageIndex {
 	return index
 }
 
-func imageOf(binary binary, version string) (v1.Image, error) {
+func imageOf(binary binary, program, version string) (v1.Image, error) {
 	content, err := os.ReadFile(binary.path)
 	if err != nil {
 		return nil, err
@@ -99,7 +98,7 @@ func imageOf(binary binary, version string) (v1.Image, error) {
 	if err := requireStatic(content, binary.arch); err != nil {
 		return nil, err
 	}
-	files, err := layerOf(content)
+	files, err := layerOf(program, content)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +152,7 @@ func requireStatic(content []byte, arch string) error {
 }
 
 // layerOf is the image's one layer: the program and the authorities that it trusts.
-func layerOf(binary []byte) ([]byte, error) {
+func layerOf(program string, binary []byte) ([]byte, error) {
 	var buffer bytes.Buffer
 	writer := tar.NewWriter(&buffer)
 	for _, folder := range []string{"etc/", "etc/ssl/", "etc/ssl/certs/"} {

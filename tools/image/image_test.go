@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
+const program = "graph-credential-operator"
+
 // A static binary that is always at hand: this test, which is built without cgo.
 func payload(t *testing.T) binary {
 	t.Helper()

@@ -45,7 +45,7 @@ func run(args []string) error {
 	var wanted binaries
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	version := flags.String("version", "", "version of the program, the image's tag")
-	name := flags.String("name", "graph-credential-operator", "name of the image")
+	name := flags.String("name", "graph-credential-operator", "name of the program in the image, and of the image")
 	out := flags.String("out", "", "the archive to write")
 	bill := flags.String("sbom", "", "the bill of materials to write, of the first binary")
 	flags.Var(&wanted, "binary", "OS/ARCH=PATH, once for each platform")

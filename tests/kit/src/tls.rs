@@ -44,6 +44,15 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A certificate of what `params` say for that key, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be signed.
+    pub fn sign(&self, params: CertificateParams, key: &KeyPair) -> Result<String, rcgen::Error> {
+        params.signed_by(key, &self.issuer).map(|certificate| certificate.pem())
+    }
+
     /// Serves TLS under these names or addresses, and relays to the plain server at `to` (`host:port`).
     ///
     /// # Errors
