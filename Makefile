@@ -57,7 +57,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm gitops
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool gitops
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -68,8 +68,9 @@ promises:
 
 # The alert rules: each is seen not to fire, to fire and to end, by Prometheus' own tool.
 alerts:
+	@set -e; \
 	promtool="$$($(CARGO) run --quiet --package kit -- assets promtool)/promtool"; \
-	"$$promtool" check rules --lint=all --lint-fatal deploy/prometheus/rules.yaml && \
+	"$$promtool" check rules --lint=all --lint-fatal deploy/prometheus/rules.yaml; \
 	"$$promtool" test rules tests/alerts/*.yaml
 
 # Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
@@ -89,7 +90,7 @@ vectors:
 	"$$(tools/venv vectors tests/vectors/requirements.txt)/bin/python" tests/vectors/check.py
 
 # Holds what a running operator's /metrics shows against Prometheus' own parser of OpenMetrics. Needs the same.
-openmetrics: assets
+openmetrics: control-plane
 	$(CARGO) test --package graph-credential-operator --test promises metrics::a_scrape_tells
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt"

@@ -8,7 +8,6 @@ pub(crate) mod memory;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
@@ -25,7 +24,7 @@ use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{RunSettings, Timing, TimingError};
 use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
 use crate::store::replicas::{Presence, PresenceParts};
-use crate::telemetry::logs::chain;
+use crate::telemetry::logs::{LogFilter, chain};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
 use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
@@ -69,9 +68,10 @@ pub enum AppError {
 }
 
 /// Runs the operator until it is told to stop.
-pub async fn run(settings: RunSettings) -> Result<(), AppError> {
+pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), AppError> {
     memory::close(settings.allow_core_dumps);
     let timing = settings.timing()?;
+    tokio::spawn(log_filter.follow(timing.log_filter));
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     let readiness = Readiness::default();
@@ -155,18 +155,16 @@ impl Operator<'_> {
     /// Loads the keyring and runs the controller until it is told to stop.
     async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
         let Self { settings, timing, readiness, stop, cluster, .. } = self;
-        let place = KeyringPlace {
-            namespace: cluster.namespace.clone(),
-            name: settings.keyring_secret.clone(),
-            served: settings.watch_namespaces.clone(),
-        };
-        let wait = wait_for_keyring(&cluster.client, &place, timing, readiness);
+        let place =
+            KeyringPlace { namespace: cluster.namespace.clone(), name: settings.keyring_secret.clone() };
+        let wait = self.keyring(&place);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let presence = self.presence(&keyring)?;
+        let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let context = Arc::new(Context {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
@@ -185,7 +183,12 @@ impl Operator<'_> {
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events: Events::new(cluster.client.clone(), cluster.instance.clone(), timing.kube_headers),
+            events: Events::new(
+                cluster.client.clone(),
+                cluster.instance.clone(),
+                timing.kube_headers,
+                timing.event_repeat,
+            ),
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,
@@ -206,6 +209,29 @@ impl Operator<'_> {
             );
         }
         ended
+    }
+
+    /// Waits until the keyring is there, or may be made.
+    async fn keyring(&self, place: &KeyringPlace) -> Keyring {
+        let (client, served) = (&self.cluster.client, &self.settings.watch_namespaces);
+        let mut told = String::new();
+        loop {
+            match keyring::load_or_create(client, place, served).await {
+                Ok(keyring) => {
+                    self.readiness.arrived("keyring");
+                    return keyring;
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if told != text {
+                        tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
+                    }
+                    self.readiness.wait_for("keyring", text.clone());
+                    told = text;
+                }
+            }
+            tokio::time::sleep(self.timing.startup_retry).await;
+        }
     }
 
     /// This process among those that hold the keyring.
@@ -265,32 +291,6 @@ async fn end_within(
         tracing::info!("ended");
     }
     ended
-}
-
-async fn wait_for_keyring(
-    client: &Client,
-    place: &KeyringPlace,
-    timing: &Timing,
-    readiness: &Readiness,
-) -> Keyring {
-    let mut told = String::new();
-    loop {
-        match keyring::load_or_create(client, place).await {
-            Ok(keyring) => {
-                readiness.arrived("keyring");
-                return keyring;
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if told != text {
-                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
-                }
-                readiness.wait_for("keyring", text.clone());
-                told = text;
-            }
-        }
-        tokio::time::sleep(timing.startup_retry).await;
-    }
 }
 
 fn note_time_scale(settings: &RunSettings, readiness: &Readiness) {

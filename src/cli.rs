@@ -22,6 +22,7 @@ use crate::app::{self, AppError};
 use crate::resources::crds::{self, YamlError};
 use crate::settings::RunSettings;
 use crate::telemetry::logs::{self, LogError};
+use crate::telemetry::otlp::{Otlp, OtlpError};
 
 /// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them
 #[derive(Debug, Parser)]
@@ -58,6 +59,8 @@ enum Command {
 enum CliError {
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     #[error(transparent)]
     App(#[from] AppError),
     #[error(transparent)]
@@ -107,10 +110,12 @@ impl Cli {
 }
 
 fn run(settings: RunSettings) -> Result<(), CliError> {
-    logs::install(&settings.logging)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let ended = runtime.block_on(app::run(settings));
+    let otlp = Otlp::from_env(runtime.handle())?;
+    let log_filter = logs::install(&settings.logging, &otlp)?;
+    let ended = runtime.block_on(app::run(settings, log_filter));
+    otlp.end();
     // Nothing may hold the process after its work has ended.
     runtime.shutdown_background();
     Ok(ended?)

@@ -39,6 +39,11 @@ pub struct LogSettings {
     /// `info,graph_credential_operator=debug`. Bodies of Kubernetes answers are never logged
     #[arg(long, env = "GCO_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+
+    /// File that says what is logged, in place of --log, as soon as it is there; read again every few seconds, so that
+    /// the level can be changed without a restart
+    #[arg(long, env = "GCO_LOG_FILTER_FILE", value_name = "FILE")]
+    pub log_filter_file: Option<PathBuf>,
 }
 
 /// The way out to Microsoft and Woodpecker. Proxies come from the environment: `HTTPS_PROXY`, `NO_PROXY`.

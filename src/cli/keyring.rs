@@ -1,11 +1,18 @@
 //! The keyring of the cluster that a command looks at: which one, and whose records.
 
+use std::path::Path;
+
 use clap::Args;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use thiserror::Error;
 
 use crate::app::kubernetes::{self, Cluster, ConnectError};
 use crate::settings::{ObjectName, Timing};
 use crate::store::keyring::{self, Keyring, KeyringError, KeyringPlace};
+
+/// Where a pod finds the name of its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Which keyring.
 #[derive(Debug, Args)]
@@ -54,8 +61,14 @@ pub(super) struct StoreArgs {
 pub(super) enum TargetError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error("there is no namespace {0}: mend --namespace (GCO_WATCH_NAMESPACES)")]
+    NoNamespace(String),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error(
+        "there is no keyring Secret {0}, and one is made only where you say so: add --operator-namespace"
+    )]
+    NotPlaced(String),
     #[error(
         "there is no keyring Secret {0}: mend --operator-namespace and --keyring-secret, or bring it back from a backup (keys import)"
     )]
@@ -68,6 +81,10 @@ pub(super) struct Target {
     pub(super) cluster: Cluster,
     /// The keyring's place.
     pub(super) place: KeyringPlace,
+    /// Whether somebody said which namespace that is in, or the pod's is.
+    pub(super) is_placed: bool,
+    /// The namespaces whose records are looked at; none means all.
+    pub(super) namespaces: Vec<String>,
     /// The waits.
     pub(super) timing: Timing,
 }
@@ -78,25 +95,43 @@ impl Target {
     /// Finds the cluster, for the records of some namespaces or of all.
     pub(super) async fn of(args: &StoreArgs) -> Result<Self, TargetError> {
         let mut target = Self::find(&args.keyring).await?;
-        target.place.served = args.namespaces.iter().map(ToString::to_string).collect();
+        target.namespaces = args.namespaces.iter().map(ToString::to_string).collect();
+        for namespace in &target.namespaces {
+            target.check_namespace(namespace).await?;
+        }
         Ok(target)
+    }
+
+    /// Fails for a namespace that is not there: its records would count as none. Whoever may not look goes on.
+    async fn check_namespace(&self, name: &str) -> Result<(), TargetError> {
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
+        match namespaces.get_metadata(name).await {
+            Err(kube::Error::Api(answer)) if answer.is_not_found() => {
+                Err(TargetError::NoNamespace(name.to_owned()))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Finds the cluster.
     pub(super) async fn find(args: &KeyringArgs) -> Result<Self, TargetError> {
         let timing = Timing::STANDARD.divided_by(args.time_scale);
         let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
-        let place = KeyringPlace {
-            namespace: cluster.namespace.clone(),
-            name: args.keyring_secret.to_string(),
-            served: Vec::new(),
-        };
-        Ok(Self { cluster, place, timing })
+        let place =
+            KeyringPlace { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
+        let is_placed = args.operator_namespace.is_some() || Path::new(POD_NAMESPACE).exists();
+        Ok(Self { cluster, place, is_placed, namespaces: Vec::new(), timing })
     }
 
     /// The keyring, which must be there.
     pub(super) async fn keyring(&self) -> Result<Keyring, TargetError> {
         self.keyring_if_any().await?.ok_or_else(|| TargetError::NoKeyring(self.place.to_string()))
+    }
+
+    /// Fails where a keyring would be made in whatever namespace the kubeconfig's context happens to name: whoever reads
+    /// Secrets there could open the store.
+    pub(super) fn check_placed(&self) -> Result<(), TargetError> {
+        if self.is_placed { Ok(()) } else { Err(TargetError::NotPlaced(self.place.to_string())) }
     }
 
     /// The keyring, if there is one.

@@ -20,13 +20,12 @@ use self::finding::Finding;
 use super::cluster;
 use super::keyring::KeyringArgs;
 use super::output::{self, Format, OutputError};
-use super::remote;
 use crate::app::memory;
 use crate::http::{self, ClientError, DnsServers};
 use crate::leadership::{Leadership, NotLeading};
 use crate::microsoft::{App, Authorities, EndpointParts, TokenEndpoint};
 use crate::resources::conditions::Reason;
-use crate::resources::{AccountName, ClientId, Cloud, TenantId, is_guid};
+use crate::resources::{ClientId, Cloud, TenantId, is_guid};
 use crate::secret::SecretText;
 use crate::settings::{NetworkSettings, Timing};
 use crate::telemetry::metrics::Metrics;
@@ -69,10 +68,9 @@ pub(super) struct VerifyArgs {
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
-        value_parser = remote::account_name,
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "secret_file", "secret_stdin"]
     )]
-    record: Option<AccountName>,
+    record: Option<record::RecordName>,
 
     /// Application role that the token must carry, such as Mail.Send; may be repeated
     #[arg(long = "required-role", value_name = "ROLE")]

@@ -1,8 +1,12 @@
 //! Events for people, through events.k8s.io/v1. Publishing can never fail a pass.
 //!
 //! kube's own recorder groups events without looking at their note, and would send a first cause again for
-//! a later, different one; so each note is published as an event of its own, on transitions only.
+//! a later, different one; so each note is published as an event of its own, on transitions only. What was told of an
+//! object a moment ago, in the same words, is not told again: an object whose state goes to and fro would fill the list.
 
+mod told;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
+use self::told::Told;
 use super::report::Note;
 use crate::resources::{FIELD_MANAGER, GROUP};
 use crate::telemetry::logs::chain;
@@ -25,18 +30,23 @@ pub struct Events {
     client: Client,
     instance: String,
     time_out: Duration,
+    told: Arc<Told>,
 }
 
 // === impl Events ===
 
 impl Events {
-    /// Events of this instance of the operator, such as its pod's name.
-    pub fn new(client: Client, instance: String, time_out: Duration) -> Self {
-        Self { client, instance, time_out }
+    /// Events of this instance of the operator, such as its pod's name. The same of the same object is told again
+    /// `repeats_after`.
+    pub fn new(client: Client, instance: String, time_out: Duration, repeats_after: Duration) -> Self {
+        Self { client, instance, time_out, told: Arc::new(Told::new(repeats_after)) }
     }
 
     /// Publishes a note about an object.
     pub async fn publish(&self, regarding: &ObjectReference, note: &Note) {
+        if !self.told.is_news(regarding, note) {
+            return;
+        }
         let namespace = regarding.namespace.clone().unwrap_or_default();
         let name = regarding.name.clone().unwrap_or_default();
         let event = Event {
@@ -48,7 +58,7 @@ impl Events {
             },
             action: Some(note.action.to_owned()),
             event_time: Some(MicroTime(Timestamp::now())),
-            note: Some(bounded(&note.text).to_owned()),
+            note: Some(whole(note)),
             reason: Some(note.reason.to_owned()),
             regarding: Some(regarding.clone()),
             reporting_controller: Some(format!("{GROUP}/{FIELD_MANAGER}")),
@@ -74,9 +84,19 @@ impl Events {
     }
 }
 
-/// The text cut to the longest note, at a character's end.
-fn bounded(text: &str) -> &str {
-    let end = (0..=LONGEST_NOTE.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+/// Text and ids, together no longer than a note may be.
+fn whole(note: &Note) -> String {
+    if note.ids.is_empty() {
+        return bounded(&note.text, LONGEST_NOTE).to_owned();
+    }
+    let ids = bounded(&note.ids, LONGEST_NOTE / 2);
+    let room = LONGEST_NOTE.saturating_sub(ids.len() + " []".len());
+    format!("{} [{ids}]", bounded(&note.text, room))
+}
+
+/// The text cut to that many bytes, at a character's end.
+fn bounded(text: &str, longest: usize) -> &str {
+    let end = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
@@ -87,8 +107,21 @@ mod tests {
     #[test]
     fn a_long_note_is_cut_at_a_characters_end() {
         let long = "ü".repeat(600);
-        assert_eq!(bounded(&long).len(), 1024);
-        assert_eq!(bounded(&format!("x{long}")).len(), 1023);
-        assert_eq!(bounded("short"), "short");
+        assert_eq!(bounded(&long, LONGEST_NOTE).len(), 1024);
+        assert_eq!(bounded(&format!("x{long}"), LONGEST_NOTE).len(), 1023);
+        assert_eq!(bounded("short", LONGEST_NOTE), "short");
+    }
+
+    #[test]
+    fn ids_are_kept_where_the_text_is_too_long() {
+        let note = |text: &str, ids: &str| {
+            let (text, ids) = (text.to_owned(), ids.to_owned());
+            whole(&Note { is_warning: true, reason: "Rejected", action: "Verify", text, ids })
+        };
+        assert_eq!(note("refused", "trace 1"), "refused [trace 1]");
+        assert_eq!(note("refused", ""), "refused");
+        let long = note(&"x".repeat(2000), "trace 1");
+        assert_eq!((long.len(), long.ends_with("x [trace 1]")), (1024, true));
+        assert!(note(&"x".repeat(2000), &"y".repeat(2000)).len() <= 1024);
     }
 }

@@ -8,24 +8,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::backoff;
 use super::error::PassError;
 use super::report::Note;
+use crate::resources::conditions::Condition;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp;
 
 /// What a pass leaves behind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// One word for the metric.
     pub result: &'static str,
     /// When to come back without being called.
     pub again_in: Duration,
+    /// The version of the object that it was about; nothing where none was read.
+    pub generation: Option<i64>,
+    /// The reason of the condition `Ready` that came of it, where it came to one.
+    pub reason: Option<String>,
 }
 
 /// The guard of one controller. Errors of the Kubernetes API are counted here, in memory, since a status
@@ -55,6 +63,20 @@ pub struct Guarded {
     pub note: Option<Note>,
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// Of a pass that came to no condition.
+    pub fn new(result: &'static str, again_in: Duration) -> Self {
+        Self { result, again_in, generation: None, reason: None }
+    }
+
+    /// Of that version of the object, with what its condition `Ready` says.
+    pub fn about(self, generation: Option<i64>, ready: Option<&Condition>) -> Self {
+        Self { generation, reason: ready.map(|ready| ready.reason.clone()), ..self }
+    }
+}
+
 // === impl Guard ===
 
 impl Guard {
@@ -71,7 +93,16 @@ impl Guard {
         pass: impl Future<Output = Result<Outcome, PassError>>,
     ) -> Guarded {
         let object = object.to_string();
-        let span = tracing::info_span!("pass", controller = self.controller, object);
+        let span = tracing::info_span!(
+            parent: None,
+            "pass",
+            controller = self.controller,
+            object,
+            trace_id = Empty,
+            result = Empty,
+            otel.status_code = Empty,
+        );
+        otlp::note_trace_id(&span);
         let started = Instant::now();
         self.metrics.passes.started(self.controller);
         self.metrics.queues.started(self.controller, &object);
@@ -85,6 +116,10 @@ impl Guard {
             }
         };
         let (outcome, note) = span.in_scope(|| self.conclude(&object, ended));
+        span.record("result", outcome.result);
+        if outcome.result == "error" {
+            span.record("otel.status_code", "ERROR");
+        }
         self.metrics.passes.ended(self.controller, outcome.result, started.elapsed());
         let is_retry = matches!(outcome.result, "error" | "requeue");
         self.metrics.queues.ended(self.controller, &object, outcome.again_in, is_retry);
@@ -96,7 +131,8 @@ impl Guard {
         let error = match ended {
             Ok(outcome) => {
                 errors.remove(object);
-                tracing::debug!(result = outcome.result, again_in = ?outcome.again_in, "pass ended");
+                let Outcome { result, again_in, generation, reason } = &outcome;
+                tracing::info!(result, generation, reason, next_look = next_look(*again_in), "pass ended");
                 return (outcome, None);
             }
             Err(error) => error,
@@ -106,10 +142,11 @@ impl Guard {
         let again_in = backoff::delay(&self.timing, errors.count, object);
         let text = chain(&error);
         if error.is_ordinary() {
-            tracing::info!(error = text, ?again_in, "pass ended early");
-            return (Outcome { result: "requeue", again_in }, None);
+            tracing::info!(error = text, next_look = next_look(again_in), "pass ended early");
+            return (Outcome::new("requeue", again_in), None);
         }
-        tracing::warn!(error = text, category = error.category(), ?again_in, "pass failed");
+        let (category, next_look) = (error.category(), next_look(again_in));
+        tracing::warn!(error = text, category, next_look, "pass failed");
         // The error's own words are the same on each try; its causes may hold times and addresses.
         let words = format!("{error}; the operator tries again");
         let is_news = errors.told.replace(words.clone()).is_none_or(|told| told != words);
@@ -118,9 +155,16 @@ impl Guard {
             reason: "PassFailed",
             action: "Reconcile",
             text: words,
+            ids: String::new(),
         });
-        (Outcome { result: "error", again_in }, note)
+        (Outcome::new("error", again_in), note)
     }
+}
+
+/// The time of the next look at an object that is not woken, for a log line; nothing beyond all dates.
+fn next_look(again_in: Duration) -> Option<String> {
+    let at = Timestamp::now().checked_add(again_in).ok()?;
+    Some(at.strftime("%FT%TZ").to_string())
 }
 
 #[cfg(test)]
@@ -135,7 +179,7 @@ mod tests {
     async fn a_panic_ends_its_own_pass_and_no_other() {
         let guard = guard();
         let panicking = async { panic!("a defect") };
-        let other = async { Ok(Outcome { result: "success", again_in: Duration::from_hours(1) }) };
+        let other = async { Ok(Outcome::new("success", Duration::from_hours(1))) };
         let (_, kept) = tokio::join!(guard.watch_over("a/b", panicking), guard.watch_over("a/c", other));
         assert_eq!(kept, Guarded { action: Action::requeue(Duration::from_hours(1)), note: None });
         let text = guard.metrics.render().unwrap();
@@ -157,7 +201,7 @@ mod tests {
         let fail = async || guard.watch_over("a/b", async { Err(PassError::Conflict) }).await;
         let delay = |failures| Action::requeue(backoff::delay(&Timing::STANDARD, failures, "a/b"));
         assert_eq!((fail().await.action, fail().await.action), (delay(1), delay(2)));
-        guard.watch_over("a/b", async { Ok(Outcome { result: "success", again_in: Duration::ZERO }) }).await;
+        guard.watch_over("a/b", async { Ok(Outcome::new("success", Duration::ZERO)) }).await;
         assert_eq!(fail().await.action, delay(1));
     }
 
@@ -170,7 +214,7 @@ mod tests {
         assert!(fail(PassError::Endless).await.is_some());
         assert!(fail(PassError::Deadline).await.is_some());
         assert_eq!(fail(PassError::Conflict).await, None, "a conflict is the ordinary course of things");
-        guard.watch_over("a/b", async { Ok(Outcome { result: "success", again_in: Duration::ZERO }) }).await;
+        guard.watch_over("a/b", async { Ok(Outcome::new("success", Duration::ZERO)) }).await;
         assert!(fail(PassError::Deadline).await.is_some());
     }
 }

@@ -27,15 +27,19 @@ where
     let kind = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &own.namespace, &kind);
     let Some(live) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
-        return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+        return Ok(Outcome::new("gone", context.rules.timing.resync));
     };
     if parting::let_go(context, &api, &live).await? {
-        return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+        return Ok(Outcome::new("gone", context.rules.timing.resync));
     }
     note_holdings(context, own, &live);
     let is_waiting = live.metadata.deletion_timestamp.is_some();
     let again_in = if is_waiting { context.rules.timing.in_use_retry } else { context.rules.timing.resync };
-    let outcome = Outcome { result: "invalid", again_in };
+    let outcome = Outcome {
+        generation: live.metadata.generation,
+        reason: Some(Reason::InvalidObject.as_str().to_owned()),
+        ..Outcome::new("invalid", again_in)
+    };
     let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let generation = live.metadata.generation.unwrap_or_default();
     let conditions = next_conditions(&status, &message(problem, is_waiting), generation);

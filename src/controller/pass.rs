@@ -25,7 +25,7 @@ const MOST_STEPS: usize = 16;
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let Some(mut gathered) = observe::observe(context, own).await? else {
         context.accounts.leave_lanes(&observe::owner(own), None);
-        return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+        return Ok(Outcome::new("gone", context.rules.timing.resync));
     };
     let ended = steps(context, &mut gathered).await;
     gathered.leave_lanes(context);
@@ -76,13 +76,13 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             Step::Again => {
                 let own = Named::of(&gathered.observed.object);
                 context.calls.credential(&own.namespace, &own.name);
-                return Ok(Outcome { result: "requeue", again_in: context.rules.timing.resync });
+                return Ok(Outcome::new("requeue", context.rules.timing.resync));
             }
             Step::ObjectGone => {
                 context
                     .sightings
                     .forget(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
-                return Ok(Outcome { result: "gone", again_in: context.rules.timing.resync });
+                return Ok(Outcome::new("gone", context.rules.timing.resync));
             }
         }
     }
@@ -115,7 +115,7 @@ fn leads_for_long_enough(context: &Context) -> bool {
 
 /// A lease that was renewed late is renewed soon, or the program ends.
 fn interrupted(context: &Context) -> Outcome {
-    Outcome { result: "interrupted", again_in: context.rules.timing.lease_retry }
+    Outcome::new("interrupted", context.rules.timing.lease_retry)
 }
 
 /// Lets go of claims at accounts where the object holds nothing and is about to hold nothing, and wakes who
@@ -141,21 +141,22 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
         }
     };
     if rest.standing == Standing::Gone {
-        return Ok(Outcome { result, again_in: context.rules.timing.resync });
+        return Ok(Outcome::new(result, context.rules.timing.resync));
     }
     let observed = &mut gathered.observed;
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
     let making = Making::of(observed, &status);
+    let ready = find(&status.conditions, ConditionType::Ready).cloned();
     if status != observed.written {
         if status::write_once(context, observed, status).await? == Written::ObjectGone {
-            return Ok(Outcome { result: "gone", again_in });
+            return Ok(Outcome::new("gone", again_in));
         }
         for note in &notes {
             context.events.publish(&observed.object.object_ref(&()), note).await;
         }
     }
     making.note(context);
-    Ok(Outcome { result, again_in })
+    Ok(Outcome::new(result, again_in).about(observed.object.metadata.generation, ready.as_ref()))
 }
 
 /// How readiness changes by a report.

@@ -39,6 +39,8 @@ pub struct Note {
     pub action: &'static str,
     /// What is so and what to do.
     pub text: String,
+    /// Ids and times by which the remote side finds the request, where there was one; they differ on each try.
+    pub ids: String,
 }
 
 /// Reports how things stand at the end of a pass.
@@ -171,7 +173,8 @@ fn plan_next_attempt(
     status.next_attempt_at = delay.map(|delay| Time(now + delay.min(Duration::from_hours(168))));
 }
 
-/// An event for each change of what Ready says, and one for each expiry notice.
+/// An event for each change of what Ready says, for each verdict that is another one than before, and for each expiry
+/// notice.
 fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<Note> {
     let mut notes = Vec::new();
     let (before, after) = (
@@ -184,14 +187,15 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
         && !after.is_because(Reason::Queued)
         && let Some(reason) = after.as_desired().map(|desired| desired.reason)
     {
-        let trace = observed.learnt.proof.as_ref().map(trace).unwrap_or_default();
         notes.push(Note {
             is_warning: after.status == ConditionStatus::False,
             reason: reason.as_str(),
             action: "Reconcile",
-            text: format!("{}{trace}", after.message),
+            text: after.message.clone(),
+            ids: ids(observed),
         });
     }
+    notes.extend(verdict(observed, status).filter(|verdict| !notes.iter().any(|it| it.text == verdict.text)));
     let (told, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);
     if let (Some(due), Some(expires_at)) = (due, conditions::expires_at(status, observed))
         && told.is_none_or(|told| told > due)
@@ -201,18 +205,37 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
     notes
 }
 
-/// Ids by which Microsoft's support finds the request: in an event, never in a condition.
-fn trace(proof: &super::observed::Proof) -> String {
-    let Verdict::NotIssued { trace, .. } = &proof.verdict else { return String::new() };
+/// What Microsoft said in this pass, where that is news.
+fn verdict(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Option<Note> {
+    observed.learnt.proof.as_ref()?;
+    let before = find(&observed.status.conditions, ConditionType::Verified);
+    let after = find(&status.conditions, ConditionType::Verified)?;
+    let is_news = before.is_none_or(|before| {
+        (before.status, &before.reason, &before.message) != (after.status, &after.reason, &after.message)
+    });
+    let reason = after.as_desired()?.reason;
+    is_news.then(|| Note {
+        is_warning: after.status == ConditionStatus::False,
+        reason: reason.as_str(),
+        action: "Verify",
+        text: after.message.clone(),
+        ids: ids(observed),
+    })
+}
+
+/// Codes and ids by which Microsoft's support finds the request: in an event, never in a condition.
+fn ids(observed: &Observed) -> String {
+    let verdict = observed.learnt.proof.as_ref().map(|proof| &proof.verdict);
+    let Some(Verdict::NotIssued { trace, .. }) = verdict else { return String::new() };
+    let codes = trace.codes.iter().map(|code| format!("AADSTS{code}"));
     let ids = [
         ("trace", &trace.trace_id),
         ("correlation", &trace.correlation_id),
         ("time", &trace.timestamp),
         ("failure", &trace.failure),
     ];
-    let ids: Vec<String> =
-        ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}"))).collect();
-    format!(" [{}]", ids.join(", "))
+    let ids = ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}")));
+    codes.chain(ids).collect::<Vec<_>>().join(", ")
 }
 
 fn again_in(

@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +19,13 @@ use self::progress::Progress;
 use super::context::Context;
 use super::events::Events;
 use crate::leadership::{Leadership, NotLeading};
-use crate::resources::SealedGraphCredential;
+use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 use crate::settings::Timing;
 use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
 use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError};
-use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
+use crate::store::keyring::{
+    self, EditError, KeyId, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing,
+};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -33,8 +36,10 @@ const AT_A_TIME: usize = 4;
 pub struct Resealer {
     /// Client of the Kubernetes API.
     pub client: Client,
-    /// Where the keyring is, and whose records are under it.
+    /// Where the keyring is.
     pub place: KeyringPlace,
+    /// The namespaces whose records are served; none means all.
+    pub served: Vec<String>,
     /// The keyring.
     pub keyring: Arc<LiveKeyring>,
     /// Whether this replica leads.
@@ -90,6 +95,7 @@ impl Resealer {
         Self {
             client: context.client.clone(),
             place: context.keyring.place().clone(),
+            served: context.scopes.namespaces(),
             keyring: context.keyring.clone(),
             leadership: context.leadership.clone(),
             metrics: context.metrics.clone(),
@@ -102,13 +108,14 @@ impl Resealer {
     /// Looks at all records at the start, whenever the keyring has another primary key, and every now and then, until
     /// `stop`.
     pub async fn run(self) {
-        let mut primary = self.keyring.primary();
-        let mut news = self.keyring.news();
+        let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
         let mut failures = 0_u32;
+        // What could not be sealed and was told.
+        let mut told = None;
         loop {
             primary.mark_unchanged();
             news.mark_unchanged();
-            let Some(swept) = self.stop.run_until_cancelled(self.sweep()).await else { return };
+            let Some(swept) = self.stop.run_until_cancelled(self.sweep(&mut told)).await else { return };
             let pause = match swept {
                 Ok(Swept::Done) => {
                     failures = 0;
@@ -139,20 +146,21 @@ impl Resealer {
         self.timing.backoff_first.saturating_mul(factor).min(self.timing.backoff_longest)
     }
 
-    /// Counts the records, seals those anew that are under an earlier key, and counts again.
-    async fn sweep(&self) -> Result<Swept, SweepError> {
-        let doubt = self.keyring.doubt();
+    /// Counts the records, seals those anew that are under an earlier key, and counts again. `told` are the key and the
+    /// number of records that could not be sealed under it the last time: the same once more is no news.
+    async fn sweep(&self, told: &mut Option<(KeyId, usize)>) -> Result<Swept, SweepError> {
         let keyring = self.keyring.read_again().await?;
         let census = self.count().await?;
-        let stale = census.not_under(keyring.primary());
+        let key = keyring.primary();
+        let stale = census.not_under(key);
         if stale == 0 {
-            doubt.settle();
             self.metrics.store.resealing(0);
             self.delete_ended_keys(&keyring, &census).await;
             return Ok(Swept::Done);
         }
-        let progress = Progress::begin(self, &keyring, stale).await;
-        let mut pages = Pages::new(&self.client, &self.place.served);
+        let is_news = *told != Some((key, stale));
+        let progress = Progress::begin(self, key, stale, is_news).await;
+        let mut pages = Pages::new(&self.client, &self.served);
         let mut goes_on = true;
         while goes_on && let Some(records) = pages.next().await? {
             goes_on = self.reseal_page(records, &progress).await;
@@ -160,18 +168,18 @@ impl Resealer {
         let census = self.count().await?;
         let now = self.keyring.read_again().await?;
         let left = census.not_under(now.primary());
-        let is_done = left <= progress.failed() && now.primary() == keyring.primary();
         self.metrics.store.resealing(left);
-        if is_done && goes_on {
-            doubt.settle();
-            progress.end(self, left).await;
-            return Ok(Swept::Done);
+        if !goes_on || left > progress.failed() || now.primary() != key {
+            return Ok(Swept::Left);
         }
-        Ok(Swept::Left)
+        progress.end(self, left).await;
+        *told = (left > 0).then_some((key, left));
+        self.delete_ended_keys(&now, &census).await;
+        Ok(Swept::Done)
     }
 
     async fn count(&self) -> Result<Census, ListError> {
-        let census = census::count(&self.client, &self.place.served).await?;
+        let census = census::count(&self.client, &self.served).await?;
         self.metrics.store.sealed(census.by_key().map(|(key, records)| (key.to_string(), records)));
         Ok(census)
     }
@@ -213,18 +221,22 @@ impl Resealer {
     async fn reseal(
         &self,
         keyring: &Keyring,
-        mut record: SealedGraphCredential,
+        record: SealedGraphCredential,
     ) -> Result<Option<String>, (String, RecordError)> {
         let namespace = record.namespace().unwrap_or_default();
         let name = record.name_any();
         let full_name = format!("{namespace}/{name}");
         let sealed = seal_anew(keyring, &record).map_err(|error| (full_name.clone(), error))?;
         let Some(envelope) = sealed else { return Ok(None) };
-        record.spec.envelope = envelope;
+        // What a later version has added to a record stays.
+        let version = record.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
         let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
         let written = async {
             self.leadership.admit_write()?;
-            let written = records.replace(&name, &PostParams::default(), &record).await;
+            let params =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let written = records.patch(&name, &params, &Patch::Merge(patch)).await;
             written.map_err(|error| match error {
                 kube::Error::Api(answer) if answer.is_conflict() || answer.is_not_found() => {
                     RecordError::Changed
@@ -243,13 +255,11 @@ impl Resealer {
         match error {
             // The next sweep finds it again, if it needs to be.
             RecordError::Changed | RecordError::NotLeading(_) => {}
-            RecordError::Malformed(_) | RecordError::Reseal(_) => {
+            // Not among those that are counted: its key cannot be told.
+            RecordError::Malformed(_) => progress.warn(record, error),
+            RecordError::Reseal(_) => {
                 progress.failed_for_good();
-                tracing::warn!(
-                    record,
-                    error = chain(error),
-                    "a record does not open and cannot be sealed anew"
-                );
+                progress.warn(record, error);
             }
             RecordError::Write(_) => {
                 tracing::warn!(record, error = chain(error), "a record is not sealed anew; trying again");
@@ -260,7 +270,7 @@ impl Resealer {
     /// Deletes the keys that were retired long enough ago and that no record needs. An operator that does not see all
     /// namespaces leaves that to `keys retire`, which does.
     async fn delete_ended_keys(&self, keyring: &Keyring, census: &Census) {
-        if !self.place.served.is_empty() {
+        if !self.served.is_empty() {
             return;
         }
         let retired = keyring.keys().filter(|key| matches!(key.standing, Standing::Retired(_)));

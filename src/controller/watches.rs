@@ -66,6 +66,15 @@ impl Scopes {
         (Self { scopes: known }, Watches(watches))
     }
 
+    /// The namespaces served; none means all.
+    pub fn namespaces(&self) -> Vec<String> {
+        let name = |known: &KnownScope| match &known.scope {
+            Scope::All => None,
+            Scope::Namespace(name) => Some(name.clone()),
+        };
+        self.scopes.iter().filter_map(name).collect()
+    }
+
     /// Returns once the credentials of every scope have been listed.
     pub async fn credentials_listed(&self) {
         for known in &self.scopes {

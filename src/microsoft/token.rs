@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
 use zeroize::Zeroizing;
 
 use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
@@ -122,7 +124,9 @@ impl TokenEndpoint {
             });
         }
         let started = Instant::now();
-        let verdict = self.ask(app, secret).await;
+        let span = tracing::debug_span!("microsoft token", otel.kind = "client", outcome = Empty);
+        let verdict = self.ask(app, secret).instrument(span.clone()).await;
+        span.record("outcome", verdict.outcome());
         self.parts.metrics.remote.ended("microsoft", "token", verdict.outcome(), started.elapsed());
         Ok(verdict)
     }

@@ -16,6 +16,10 @@ pub struct Timing {
     /// Until the Kubernetes API server has sent the headers of an answer, and all of it where that is no watch; kube
     /// itself would wait for ever.
     pub kube_headers: Duration,
+    /// Until the same is told of an object once more.
+    pub event_repeat: Duration,
+    /// Between two looks at the file that says what is logged.
+    pub log_filter: Duration,
     /// What must be left of a lease beyond the longest call before a call may start.
     pub margin: Duration,
     /// One pass over one object, all calls together.
@@ -75,6 +79,8 @@ pub struct Timing {
     pub presence_renewal: Duration,
     /// After which the Lease of a process that ended without a word is deleted.
     pub presence_forgotten: Duration,
+    /// How long a process that lives may take to acknowledge a change of the keyring.
+    pub acknowledgement: Duration,
     /// Between two looks at the records of the store while they are sealed anew.
     pub reseal_look: Duration,
     /// How long none may be sealed anew until that counts as standing still.
@@ -141,6 +147,8 @@ impl Timing {
         woodpecker_call: Duration::from_secs(45),
         connect: Duration::from_secs(5),
         kube_headers: Duration::from_secs(30),
+        log_filter: Duration::from_secs(5),
+        event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
         secret_poll: Duration::from_mins(1),
@@ -170,6 +178,7 @@ impl Timing {
         presence: Duration::from_secs(90),
         presence_renewal: Duration::from_secs(20),
         presence_forgotten: Duration::from_hours(1),
+        acknowledgement: Duration::from_mins(5),
         reseal_look: Duration::from_secs(1),
         reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
@@ -190,6 +199,8 @@ impl Timing {
             woodpecker_call: by(self.woodpecker_call),
             connect: by(self.connect),
             kube_headers: by(self.kube_headers),
+            log_filter: by(self.log_filter),
+            event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),
             secret_poll: by(self.secret_poll),
@@ -219,6 +230,7 @@ impl Timing {
             presence: by(self.presence),
             presence_renewal: by(self.presence_renewal),
             presence_forgotten: by(self.presence_forgotten),
+            acknowledgement: by(self.acknowledgement),
             reseal_look: by(self.reseal_look),
             reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),

@@ -1,7 +1,7 @@
 //! The keyring: the keys of the encrypted store and of fingerprints, as a pure value; `secret` keeps it in Kubernetes.
 //!
 //! One key of the store is primary and seals; the others only open, so that a new key can be known everywhere before
-//! it is used, and an old one until nothing is sealed under it. A key ends in two steps: retired once it is unused,
+//! it is used, and an old one until nothing is sealed under it. Which one a rotation is bringing in is written down. A key ends in two steps: retired once it is unused,
 //! deleted once it has stayed so for a while.
 
 pub mod dependants;
@@ -36,6 +36,8 @@ use crate::secret::SecretBytes;
 pub struct Keyring {
     primary: Key,
     spares: Vec<SpareKey>,
+    /// One of the spares: the key that a rotation is bringing in.
+    next: Option<KeyId>,
     fingerprint_keys: FingerprintKeys,
 }
 
@@ -87,9 +89,9 @@ pub enum KeyChangeError {
         /// How many records are sealed under it.
         records: usize,
     },
-    /// A retired key cannot seal again.
-    #[error("key {0} is retired: make another one primary")]
-    Retired(KeyId),
+    /// No rotation is bringing the key in, or it has brought in another one meanwhile.
+    #[error("key {0} is not the one that a rotation is bringing in: `keys list` shows how things stand")]
+    NotNext(KeyId),
     /// Only a retired key can be deleted.
     #[error("key {0} is not retired: retire it first")]
     NotRetired(KeyId),
@@ -110,7 +112,7 @@ impl Keyring {
     pub fn random(now: Timestamp) -> Result<Self, getrandom::Error> {
         let now = whole_second(now);
         let fingerprint_keys = FingerprintKeys::new(Key::random(now)?, Vec::new());
-        Ok(Self { primary: Key::random(now)?, spares: Vec::new(), fingerprint_keys })
+        Ok(Self { primary: Key::random(now)?, spares: Vec::new(), next: None, fingerprint_keys })
     }
 
     /// Reads a keyring from JSON, as it stands in its Secret and as [`Keyring::to_json`] writes it.
@@ -142,43 +144,50 @@ impl Keyring {
         std::iter::once(info(&self.primary, Standing::Primary)).chain(spares)
     }
 
-    /// Adds a fresh key that only opens, and returns its id. It must be known to every replica before it seals.
-    pub fn add(&mut self, now: Timestamp) -> Result<KeyId, getrandom::Error> {
+    /// Begins a rotation with a fresh key that only opens, or goes on with the one that is being brought in. Returns its
+    /// id, and whether it is fresh. It must be known to every replica before it seals.
+    pub fn begin_rotation(&mut self, now: Timestamp) -> Result<(KeyId, bool), getrandom::Error> {
+        if let Some(next) = self.next {
+            return Ok((next, false));
+        }
         let mut key = Key::random(whole_second(now))?;
         while self.key(key.id).is_some() {
             key = Key::random(key.created)?;
         }
         let id = key.id;
         self.spares.push(SpareKey { key, retired_at: None });
-        Ok(id)
+        self.next = Some(id);
+        Ok((id, true))
     }
 
-    /// The key that a rotation added and has not made primary: the newest that only opens, where it is newer than the
-    /// one that seals.
-    pub fn unfinished_rotation(&self) -> Option<KeyId> {
-        let spares = self.spares.iter().filter(|spare| spare.retired_at.is_none()).map(|spare| &spare.key);
-        let newest = spares.max_by_key(|key| key.created)?;
-        (newest.created > self.primary.created).then_some(newest.id)
+    /// The key that a rotation is bringing in.
+    pub fn next(&self) -> Option<KeyId> {
+        self.next
     }
 
-    /// Makes a key primary; the one that was only opens from then on. Nothing changes where it is primary already.
+    /// Makes the key primary that a rotation is bringing in; the one that was only opens from then on. Nothing changes
+    /// where it is primary already.
     pub fn promote(&mut self, id: KeyId) -> Result<(), KeyChangeError> {
         if self.primary.id == id {
             return Ok(());
         }
-        let spare = find(&mut self.spares, id)?;
-        if spare.retired_at.is_some() {
-            return Err(KeyChangeError::Retired(id));
+        if self.next != Some(id) {
+            return Err(KeyChangeError::NotNext(id));
         }
+        let spare = find(&mut self.spares, id)?;
         std::mem::swap(&mut self.primary, &mut spare.key);
+        self.next = None;
         Ok(())
     }
 
     /// Retires a key under which `records` records are sealed, which must be none. A key that is retired already
-    /// keeps its date.
+    /// keeps its date; a rotation that was bringing it in is over.
     pub fn retire(&mut self, id: KeyId, records: usize, now: Timestamp) -> Result<(), KeyChangeError> {
         let spare = self.unused(id, records)?;
         spare.retired_at.get_or_insert(whole_second(now));
+        if self.next == Some(id) {
+            self.next = None;
+        }
         Ok(())
     }
 

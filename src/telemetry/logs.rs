@@ -1,5 +1,7 @@
 //! Log lines, in JSON or text, without the bodies of Kubernetes' answers.
 
+mod filter;
+
 use std::error::Error;
 use std::io;
 
@@ -8,8 +10,11 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterFn, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
+pub use self::filter::LogFilter;
+
+use super::otlp::Otlp;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Logging that cannot be set up.
@@ -28,10 +33,12 @@ pub enum LogError {
     Install(#[from] TryInitError),
 }
 
-/// Installs the process's logger, which writes to standard error.
-pub fn install(settings: &LogSettings) -> Result<(), LogError> {
+/// Installs the process's logger, which writes to standard error, and sends the same and spans to a collector where
+/// there is one. What is returned changes what it logs.
+pub fn install(settings: &LogSettings, otlp: &Otlp) -> Result<LogFilter, LogError> {
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|source| LogError::Filter { filter: settings.log.clone(), source })?;
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(io::stderr).with_target(true);
     let lines = match settings.log_format {
         LogFormat::Json => {
@@ -39,10 +46,13 @@ pub fn install(settings: &LogSettings) -> Result<(), LogError> {
         }
         LogFormat::Text => lines.with_ansi(false).boxed(),
     };
+    let lines = lines.and_then(otlp.lines());
     tracing_subscriber::registry()
         .with(lines.with_filter(filter).with_filter(FilterFn::new(is_fit_for_logs)))
+        .with(otlp.spans())
         .try_init()?;
-    Ok(())
+    otlp.announce();
+    Ok(LogFilter::new(settings, handle))
 }
 
 /// An error and its causes on one line, for a log line's `error` field: the JSON form of a line would keep

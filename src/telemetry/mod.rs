@@ -1,5 +1,6 @@
-//! What the program tells about itself: logs, metrics and probes.
+//! What the program tells about itself: logs, metrics, traces and probes.
 
 pub mod logs;
 pub mod metrics;
+pub mod otlp;
 pub mod probes;

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
@@ -136,8 +138,19 @@ impl Client {
     ) -> Result<(u16, Vec<u8>), ApiError> {
         self.parts.leadership.admit(self.parts.time_out)?;
         let started = Instant::now();
-        let result = send(request).await;
+        let span = tracing::debug_span!(
+            "woodpecker",
+            otel.name = format!("woodpecker {operation}"),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            outcome = Empty,
+        );
+        let result = send(request).instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
+        span.record("outcome", outcome);
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         self.parts.metrics.remote.ended("woodpecker", operation, outcome, started.elapsed());
         result
     }

@@ -87,6 +87,7 @@ fn settings() -> Vec<Case> {
         argument("maxConcurrentPasses", json!(4), "--max-concurrent-passes=4"),
         argument("log.level", json!("debug"), "--log=debug"),
         argument("log.format", json!("text"), "--log-format=text"),
+        ("log.filterConfigMapName", json!("log"), "Deployment - pod/volumes/0/configMap/name", json!("log")),
         argument("extraArgs", json!(["--allow-core-dumps"]), "--allow-core-dumps"),
         (
             "proxy.httpsProxy",
@@ -313,6 +314,18 @@ fn every_value_shows_where_its_description_says() {
     let missing: Vec<&String> =
         all.iter().map(|it| &it.path).filter(|path| !shown_values.contains(path.as_str())).collect();
     assert!(missing.is_empty(), "no test shows what these values do: {missing:?}");
+}
+
+#[test]
+fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
+    let rendered = render(&json!({"log": {"filterConfigMapName": "log"}}));
+    let argument = shown(&rendered, "argument", &render(&json!({})));
+    let file = "/etc/graph-credential-operator/log/filter";
+    assert_eq!(argument, json!(format!("--log-filter-file={file}")));
+    // A file below a subPath would never change.
+    let mount =
+        &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0];
+    assert_eq!((mount["mountPath"].as_str(), mount.get("subPath")), (file.strip_suffix("/filter"), None));
 }
 
 #[test]

@@ -144,6 +144,13 @@ async fn log_lines_can_be_text_for_people_and_hold_no_secret_either() {
     let line = log.lines().find(|line| line.contains("serving probes and metrics")).expect(&log);
     assert!(line.contains(" INFO ") && line.contains("address=127.0.0.1:"), "{line}");
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_err()), "no line is JSON:\n{log}");
+    let ended = log.lines().find(|line| line.contains("reason=\"Ready\"")).expect(&log);
+    let object = format!("object=\"{}/sales-eu\"", stage.namespace);
+    for part in
+        [" INFO pass{controller=", &object, "pass ended result=\"success\" generation=1", "next_look=\"20"]
+    {
+        assert!(ended.contains(part), "{part} is not in {ended}");
+    }
     assert!(!log.contains('\u{1b}'), "no colours in a file:\n{log}");
     for secret in ["s3cret-one", API_KEY] {
         assert!(!log.contains(secret), "{secret} is in the log");

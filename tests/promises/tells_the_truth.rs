@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use jiff::Timestamp;
+use kit::entra::{AppState, Fault};
 use serde_json::json;
 
-use crate::stage::{EXPIRY, Stage, condition, eventually, message, plain_spec};
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition, eventually, message, plain_spec};
 
 #[tokio::test]
 async fn an_object_that_no_operator_has_seen_says_so() {
@@ -98,4 +99,54 @@ async fn transitions_are_events() {
         if has("Registered") && has("Ready") { Ok(()) } else { Err(format!("{events:#?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn each_verdict_is_an_event_with_the_ids_that_microsofts_support_asks_for() {
+    let stage = Stage::set().await;
+    stage.entra.disable_app(TENANT, CLIENT);
+    stage.credential("sales-eu", json!({})).await;
+    let events_with = async |words: &[&str]| {
+        let what = format!("an event with {words:?}");
+        eventually(&what, || async {
+            let events = stage.events("sales-eu").await;
+            let found: Vec<String> = events
+                .iter()
+                .filter(|event| words.iter().all(|word| event.contains(word)))
+                .cloned()
+                .collect();
+            if found.is_empty() { Err(format!("{events:#?}")) } else { Ok(found) }
+        })
+        .await
+    };
+    let object =
+        stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "ApplicationDisabled").await;
+    let ids = ["[AADSTS7000112, trace ", ", correlation ", ", time "];
+    let told = events_with(&[&["ApplicationDisabled: "], &ids[..]].concat()).await;
+    assert_eq!(told.len(), 1, "once, and not for Ready and for Verified: {told:#?}");
+    assert!(
+        !message(&object, ConditionType::Verified).contains("trace"),
+        "what differs on each try is no condition"
+    );
+
+    for (code, word) in [(123_456, "AADSTS123456"), (123_457, "AADSTS123457")] {
+        stage.entra.fail_app_next(TENANT, CLIENT, 1, Fault::UnknownCode(code, "invalid_grant".into()));
+        stage.request_pass("sales-eu").await;
+        let told = events_with(&["Rejected: ", word, "trace "]).await;
+        assert_eq!(told.len(), 1, "another code is another verdict: {told:#?}");
+    }
+    stage.entra.set_state(TENANT, CLIENT, AppState::Active);
+    stage.request_pass("sales-eu").await;
+    stage.wait_until_ready("sales-eu").await;
+    events_with(&["TokenIssued: Microsoft issues tokens"]).await;
+
+    // To and fro: told again by another road only once a while has passed.
+    let ready = events_with(&["Ready: "]).await.len();
+    stage.entra.disable_app(TENANT, CLIENT);
+    stage.request_pass("sales-eu").await;
+    stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "ApplicationDisabled").await;
+    stage.entra.set_state(TENANT, CLIENT, AppState::Active);
+    stage.request_pass("sales-eu").await;
+    stage.wait_until_ready("sales-eu").await;
+    assert_eq!(events_with(&["Ready: "]).await.len(), ready);
 }

@@ -1,12 +1,13 @@
 //! `keys export` and `keys import`: the keyring as a file, and back.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{KeysError, StoreArgs, Target};
@@ -40,8 +41,8 @@ pub(super) struct ExportArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Where there is no keyring, the backup becomes it. Where there is one, the keys that it lacks are added: \
-    they open and match, and the key that seals stays. A running operator takes that in within a minute, without a \
-    restart.\n\n\
+    they open and match, none of them ever seals, and one that was retired opens for 7 days from now on. A running \
+    operator takes that in within a minute, without a restart.\n\n\
     Exit codes: 0 done; 3 done, and records are sealed under keys that are still missing; 1 a failure; 2 a bad command \
     line."
 )]
@@ -66,8 +67,11 @@ pub(super) async fn export(args: &ExportArgs) -> Result<ExitCode, KeysError> {
         write_file(path, json.expose())?;
         output::print(&format!("the keyring {} is in {}\n", target.place, path.display()))?;
     } else {
-        // Part of a keyring is worse than none: a reader that leaves early is a failure here.
         let mut stdout = io::stdout();
+        if stdout.is_terminal() {
+            return Err(KeysError::Terminal);
+        }
+        // Part of a keyring is worse than none: a reader that leaves early is a failure here.
         let written = stdout.write_all(json.expose()).and_then(|()| stdout.write_all(b"\n"));
         written.and_then(|()| stdout.flush()).map_err(KeysError::Stdout)?;
     }
@@ -81,7 +85,11 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
         _ => KeysError::WriteFile { path: path.to_owned(), source },
     })?;
     let written = file.write_all(bytes).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
-    written.map_err(|source| KeysError::WriteFile { path: path.to_owned(), source })
+    written.map_err(|source| {
+        // Half a keyring would be taken for one, and stand in the way of another try.
+        let _left = std::fs::remove_file(path);
+        KeysError::WriteFile { path: path.to_owned(), source }
+    })
 }
 
 /// Takes a keyring in.
@@ -89,11 +97,16 @@ pub(super) async fn import(args: &ImportArgs) -> Result<ExitCode, KeysError> {
     let backup = read(args)?;
     let target = Target::of(&args.store).await?;
     let client = &target.cluster.client;
+    // Before anything is changed: whoever may not count could not tell what is missing still.
+    census::count(client, &target.namespaces).await?;
     let is_missing = target.keyring_if_any().await?.is_none();
+    if is_missing {
+        target.check_placed()?;
+    }
     let report = if is_missing && keyring::create(client, &target.place, &backup).await? {
         format!("the keyring Secret {} is made from the backup\n", target.place)
     } else {
-        let change = |keyring: &mut Keyring| keyring.add_from(&backup);
+        let change = |keyring: &mut Keyring| keyring.add_from(&backup, Timestamp::now());
         let (added, _) = keyring::edit(client, &target.place, change).await?;
         told(&added)
     };
@@ -143,7 +156,7 @@ fn told(added: &Added) -> String {
 
 /// Keys that records are sealed under and that the keyring lacks.
 async fn missing_keys(target: &Target) -> Result<Vec<(KeyId, usize)>, KeysError> {
+    let census = census::count(&target.cluster.client, &target.namespaces).await?;
     let keyring = target.keyring().await?;
-    let census = census::count(&target.cluster.client, &target.place.served).await?;
     Ok(census.by_key().filter(|(key, _)| !keyring.keys().any(|known| known.id == *key)).collect())
 }

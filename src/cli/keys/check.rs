@@ -37,10 +37,12 @@ struct Fault {
 /// Opens all records.
 pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, KeysError> {
     let target = Target::of(&args.store).await?;
-    let keyring = target.keyring().await?;
-    let mut pages = Pages::new(&target.cluster.client, &target.place.served);
+    let mut pages = Pages::new(&target.cluster.client, &target.namespaces);
     let (mut all, mut faults) = (0, Vec::new());
+    target.keyring().await?;
     while let Some(records) = pages.next().await? {
+        // After the records: it holds every key that they were sealed under.
+        let keyring = target.keyring().await?;
         all += records.len();
         faults.extend(records.iter().filter_map(|record| fault(record, &keyring)));
     }

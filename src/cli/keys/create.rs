@@ -11,6 +11,7 @@ use kube::api::DynamicObject;
 use super::{KeysError, StoreArgs, Target};
 use crate::cli::cluster;
 use crate::cli::output;
+use crate::resources::conditions::{ConditionStatus, ConditionType, find};
 use crate::resources::{MicrosoftGraphCredential, SealedGraphCredential};
 use crate::secrets::{self, ReadError};
 use crate::store::keyring::{self, Keyring, dependants};
@@ -21,9 +22,9 @@ use crate::store::record::record_name;
 #[command(
     after_help = "The operator makes its keyring by itself on the first start. Once something depends on it, a lost one is \
     not replaced in silence: with --accept-loss each secret counts as changed, so it is proved anew and sent to Woodpecker \
-    once as an update (nothing is created), and each sealed record is sealed anew from its Secret. Records without such a \
-    Secret are lost, and named.\n\n\
-    Exit codes: 0 done; 3 done, and the records named are lost; 1 a failure; 2 a bad command line."
+    once as an update (nothing is created), and each sealed record is sealed anew from its Secret, once Microsoft accepts \
+    that. Records without such a Secret are lost, and named.\n\n\
+    Exit codes: 0 done; 3 done, and the records named are lost or in doubt; 1 a failure; 2 a bad command line."
 )]
 pub(super) struct CreateArgs {
     /// Make it although objects depend on the keyring that was there
@@ -34,6 +35,16 @@ pub(super) struct CreateArgs {
     store: StoreArgs,
 }
 
+/// What becomes of a record without the keyring that it was sealed under.
+enum Prospect {
+    /// It is sealed anew from its Secret.
+    Healing,
+    /// It may be, or may have held something else.
+    InDoubt(String),
+    /// Nothing holds its secret any more.
+    Lost(String),
+}
+
 /// Makes a keyring.
 pub(super) async fn run(args: &CreateArgs) -> Result<ExitCode, KeysError> {
     let target = Target::of(&args.store).await?;
@@ -41,13 +52,14 @@ pub(super) async fn run(args: &CreateArgs) -> Result<ExitCode, KeysError> {
     if target.keyring_if_any().await?.is_some() {
         return Err(KeysError::Exists(target.place.to_string()));
     }
-    let first = dependants::find(client, &target.place.served, 1).await?.pop();
+    let first = dependants::find(client, &target.namespaces, 1).await?.pop();
     if let Some(dependant) = first.filter(|_| !args.accept_loss) {
         return Err(KeysError::Depended { dependant });
     }
-    // Told first: once it is made, the operator begins to seal the others anew.
-    let records = cluster::list::<SealedGraphCredential>(client, &target.place.served).await?;
-    let lost = without_source(&target, &records).await?;
+    target.check_placed()?;
+    // Looked at first: once it is made, the operator begins to seal the others anew.
+    let records = cluster::list::<SealedGraphCredential>(client, &target.namespaces).await?;
+    let prospects = prospects(&target, &records).await?;
     let keyring = Keyring::random(Timestamp::now())?;
     if !keyring::create(client, &target.place, &keyring).await? {
         return Err(KeysError::Exists(target.place.to_string()));
@@ -57,52 +69,91 @@ pub(super) async fn run(args: &CreateArgs) -> Result<ExitCode, KeysError> {
         target.place,
         keyring.primary()
     ))?;
-    if !records.is_empty() {
-        let healing = records.len() - lost.len();
-        output::print(&format!("{healing} records are sealed anew from their Secrets by the operator\n"))?;
-    }
-    for record in &lost {
-        output::print(&format!("lost: {record}\n"))?;
-    }
-    Ok(if lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    tell(&records, &prospects)
 }
 
-/// The records that no object with a Secret seals anew, described.
-async fn without_source(target: &Target, records: &[DynamicObject]) -> Result<Vec<String>, KeysError> {
+/// Tells what becomes of each record.
+fn tell(records: &[DynamicObject], prospects: &[Prospect]) -> Result<ExitCode, KeysError> {
+    let healing = prospects.iter().filter(|prospect| matches!(prospect, Prospect::Healing)).count();
+    if healing > 0 {
+        output::print(&format!(
+            "{healing} records are sealed anew from their Secrets by the operator, once Microsoft accepts these\n"
+        ))?;
+    }
+    for (record, prospect) in records.iter().zip(prospects) {
+        let (word, why) = match prospect {
+            Prospect::Healing => continue,
+            Prospect::InDoubt(why) => ("in doubt", why),
+            Prospect::Lost(why) => ("lost", why),
+        };
+        output::print(&format!("{word}: {}: {why}\n", described(record)))?;
+    }
+    Ok(if healing == records.len() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// What becomes of each record without the keyring that it was sealed under.
+async fn prospects(target: &Target, records: &[DynamicObject]) -> Result<Vec<Prospect>, KeysError> {
     if records.is_empty() {
         return Ok(Vec::new());
     }
     let client = &target.cluster.client;
-    let objects = cluster::list::<MicrosoftGraphCredential>(client, &target.place.served).await?;
-    let mut sources = BTreeMap::new();
-    for object in objects {
-        let Ok(object) = object.try_parse::<MicrosoftGraphCredential>() else { continue };
-        if object.spec.woodpecker().is_none() && object.metadata.deletion_timestamp.is_none() {
-            let namespace = object.namespace_name().to_owned();
-            sources.insert((namespace, record_name(&object)), object.spec.secret_ref.name.clone());
-        }
-    }
-    let mut lost = Vec::new();
+    let objects = cluster::list::<MicrosoftGraphCredential>(client, &target.namespaces).await?;
+    let objects =
+        objects.into_iter().filter_map(|object| object.try_parse::<MicrosoftGraphCredential>().ok());
+    let sources: BTreeMap<(String, String), MicrosoftGraphCredential> = objects
+        .filter(|object| object.spec.woodpecker().is_none())
+        .map(|object| ((object.namespace_name().to_owned(), record_name(&object)), object))
+        .collect();
+    let mut prospects = Vec::new();
     for record in records {
-        let namespace = record.namespace().unwrap_or_default();
-        let known_as = format!("{namespace}/{} ({})", record.name_any(), title(record));
-        match sources.get(&(namespace.clone(), record.name_any())) {
-            None => lost.push(format!("{known_as}: no MicrosoftGraphCredential has it")),
-            Some(secret) => match secrets::version(client, &namespace, secret).await {
-                Ok(_) => {}
-                Err(ReadError::NotFound) => {
-                    lost.push(format!("{known_as}: Secret {secret}, from which it was sealed, is gone"));
-                }
-                Err(error) => return Err(KeysError::Source(format!("{namespace}/{secret}"), error)),
-            },
-        }
+        let name = (record.namespace().unwrap_or_default(), record.name_any());
+        prospects.push(match sources.get(&name) {
+            None => Prospect::Lost("no MicrosoftGraphCredential has it".into()),
+            Some(object) => prospect(target, object).await?,
+        });
     }
-    Ok(lost)
+    Ok(prospects)
 }
 
-/// The name and the id of its credential.
-fn title(record: &DynamicObject) -> String {
+/// What becomes of the record of an object.
+async fn prospect(target: &Target, object: &MicrosoftGraphCredential) -> Result<Prospect, KeysError> {
+    let (namespace, name) = (object.namespace_name(), &object.spec.secret_ref.name);
+    if object.metadata.deletion_timestamp.is_some() {
+        return Ok(Prospect::Lost(format!(
+            "MicrosoftGraphCredential {} is being deleted",
+            object.name_any()
+        )));
+    }
+    let secret = match secrets::read(&target.cluster.client, namespace, name).await {
+        Ok(secret) => secret,
+        Err(ReadError::NotFound) => {
+            return Ok(Prospect::Lost(format!("Secret {name}, from which it was sealed, is gone")));
+        }
+        Err(error) => return Err(KeysError::Source(format!("{namespace}/{name}"), error)),
+    };
+    let key = object.spec.secret_ref.client_secret_key();
+    if secret.get(key).is_none_or(|value| value.expose().is_empty()) {
+        return Ok(Prospect::Lost(format!("Secret {name} holds no {key}")));
+    }
+    if object.spec.is_suspended() {
+        let why = format!("MicrosoftGraphCredential {} is suspended", object.name_any());
+        return Ok(Prospect::InDoubt(why));
+    }
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = find(conditions, ConditionType::Ready);
+    Ok(match ready.filter(|ready| ready.status == ConditionStatus::True) {
+        Some(_) => Prospect::Healing,
+        None => Prospect::InDoubt(format!(
+            "MicrosoftGraphCredential {} was not Ready, so its Secret may hold another secret than the record",
+            object.name_any()
+        )),
+    })
+}
+
+/// A record with the name and the id of its credential.
+fn described(record: &DynamicObject) -> String {
     let spec = &record.data["spec"];
     let name = output::shown(spec["name"].as_str().unwrap_or_default());
-    format!("credential {} \"{name}\"", spec["credentialId"])
+    let namespace = record.namespace().unwrap_or_default();
+    format!("{namespace}/{} (credential {} \"{name}\")", record.name_any(), spec["credentialId"])
 }

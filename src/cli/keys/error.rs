@@ -47,6 +47,14 @@ pub(in crate::cli) enum KeysError {
     Roll(#[from] RollError),
     #[error("failed to look at Secret {0}")]
     Source(String, #[source] ReadError),
+    #[error(
+        "{replicas} lives and did not {what} for minutes: see its log, and start this again, which goes on where it ended"
+    )]
+    NotAcknowledged { replicas: String, what: String },
+    #[error(
+        "standard output is a terminal, and keys are not shown there: name a --file, or pipe it into a program"
+    )]
+    Terminal,
     #[error("failed to put the keyring into JSON")]
     Json(#[from] serde_json::Error),
     #[error("there is a file {0} already: keys are written over nothing, so name another one")]
@@ -82,6 +90,7 @@ impl<E: Into<KeysError>> From<EditError<E>> for KeysError {
         match error {
             EditError::Refused(refused) => refused.into(),
             EditError::Keyring(error) => error.into(),
+            EditError::Forbidden { place, source } => Self::Edit(EditError::Forbidden { place, source }),
             EditError::Write { place, source } => Self::Edit(EditError::Write { place, source }),
             EditError::Contended(place) => Self::Edit(EditError::Contended(place)),
         }

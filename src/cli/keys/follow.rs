@@ -60,7 +60,7 @@ async fn look(target: &Target, key: KeyId) -> Result<(Census, Duration), KeysErr
         return Err(KeysError::Overtaken(primary));
     }
     let began = Instant::now();
-    let census = census::count(&target.cluster.client, &target.place.served).await?;
+    let census = census::count(&target.cluster.client, &target.namespaces).await?;
     Ok((census, began.elapsed()))
 }
 

@@ -36,8 +36,9 @@ pub(super) async fn run(args: &ListArgs) -> Result<ExitCode, KeysError> {
     let target = Target::of(&args.store).await?;
     let client = &target.cluster.client;
     let overview = Overview {
+        census: census::count(client, &target.namespaces).await?,
+        // After the count: it holds every key that records were sealed under.
         keyring: target.keyring().await?,
-        census: census::count(client, &target.place.served).await?,
         replicas: roll(client, &target.place).await?,
         place: target.place.to_string(),
     };
@@ -59,7 +60,7 @@ impl Overview {
             format!("keyring Secret {}\n", self.place),
             table("", &["KEY", "STANDING", "CREATED", "RECORDS"], &keys),
             table("", &["FINGERPRINT KEY"], &prints),
-            table("", &["REPLICA", "KNOWS"], &self.replicas()),
+            table("", &["REPLICA", "RENEWED", "KNOWS"], &self.replicas()),
         ];
         parts.extend(self.unknown().into_iter().map(|(key, records)| {
             format!(
@@ -76,16 +77,25 @@ impl Overview {
     fn row(&self, key: KeyInfo) -> Vec<String> {
         vec![
             key.id.to_string(),
-            standing(key.standing),
+            self.standing(key),
             format!("{:.0}", key.created),
             self.census.under(key.id).to_string(),
         ]
     }
 
+    fn standing(&self, key: KeyInfo) -> String {
+        match key.standing {
+            Standing::Retired(at) => format!("retired {at:.0}"),
+            Standing::DecryptOnly if self.keyring.next() == Some(key.id) => "being brought in".to_owned(),
+            Standing::Primary | Standing::DecryptOnly => name(key.standing).to_owned(),
+        }
+    }
+
     fn replicas(&self) -> Vec<Vec<String>> {
         let row = |replica: &Replica| {
             let knows = replica.acknowledged().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-            vec![output::shown(&replica.holder), knows]
+            let renewed = replica.renewed().map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
+            vec![output::shown(&replica.holder), renewed, knows]
         };
         self.replicas.iter().map(row).collect()
     }
@@ -110,10 +120,17 @@ impl Overview {
                 "records": self.census.under(key.id),
             })
         };
-        let replica = |replica: &Replica| json!({"holder": replica.holder, "knows": replica.acknowledged().map(ToString::to_string)});
+        let replica = |replica: &Replica| {
+            json!({
+                "holder": replica.holder,
+                "renewed": replica.renewed(),
+                "knows": replica.acknowledged().map(ToString::to_string),
+            })
+        };
         let unknown = self.unknown().into_iter();
         json!({
             "secret": self.place,
+            "next": self.keyring.next().map(|key| key.to_string()),
             "keys": self.keyring.keys().map(key).collect::<Vec<_>>(),
             "fingerprintKeys": self.keyring.fingerprint_keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
             "replicas": self.replicas.iter().map(replica).collect::<Vec<_>>(),
@@ -128,12 +145,5 @@ fn name(standing: Standing) -> &'static str {
         Standing::Primary => "primary",
         Standing::DecryptOnly => "opens only",
         Standing::Retired(_) => "retired",
-    }
-}
-
-fn standing(standing: Standing) -> String {
-    match standing {
-        Standing::Retired(at) => format!("retired {at:.0}"),
-        Standing::Primary | Standing::DecryptOnly => name(standing).to_owned(),
     }
 }

@@ -15,7 +15,9 @@ use crate::store::keyring::{self, KeyChangeError, KeyId, Keyring, Standing};
 #[command(
     after_help = "A key is retired once every replica has stopped sealing under it and no record is sealed under it. \
     It goes on opening for 7 days, in case one turns up after all, such as from a backup of the records; the operator \
-    seals that anew. After that the operator deletes the key, or another `keys retire` does.\n\n\
+    seals that anew. After that the operator deletes the key, if it serves all namespaces, or another `keys retire` does. \
+    The records of all namespaces are counted, whatever --namespace says: it needs the right to list them all. What \
+    cannot be read as a record stands in the way as well; with --namespace, in these namespaces alone.\n\n\
     Exit codes: 0 the key is retired, or deleted; 1 a failure, also where records are sealed under it; 2 a bad command \
     line."
 )]
@@ -53,13 +55,16 @@ fn standing(keyring: &Keyring, key: KeyId) -> Result<Standing, KeyChangeError> {
     }
 }
 
-/// Counts the records. Those of which the key cannot be told stand in the way.
+/// Counts the records of all namespaces: one that is served no more may hold some. Those of which the key cannot be told
+/// stand in the way, but for those of namespaces that are none of ours.
 async fn count(target: &Target, key: KeyId) -> Result<Census, KeysError> {
-    let census = census::count(&target.cluster.client, &target.place.served).await?;
-    match census.unreadable() {
-        0 => Ok(census),
-        unreadable => Err(KeysError::Unreadable { key, unreadable }),
-    }
+    let client = &target.cluster.client;
+    let census = census::count(client, &[]).await?;
+    let unreadable = match target.namespaces.as_slice() {
+        [] => census.unreadable(),
+        ours => census::count(client, ours).await?.unreadable(),
+    };
+    if unreadable > 0 { Err(KeysError::Unreadable { key, unreadable }) } else { Ok(census) }
 }
 
 async fn retire(target: &Target, key: KeyId, census: &Census) -> Result<ExitCode, KeysError> {
@@ -67,7 +72,7 @@ async fn retire(target: &Target, key: KeyId, census: &Census) -> Result<ExitCode
     let change = |keyring: &mut Keyring| keyring.retire(key, records, Timestamp::now());
     keyring::edit(&target.cluster.client, &target.place, change).await?;
     output::print(&format!(
-        "key {key} is retired: it never seals again, opens for 7 more days, and is then deleted by the operator\n"
+        "key {key} is retired: it never seals again, opens for 7 more days, and is deleted after that\n"
     ))?;
     let late = count(target, key).await?.under(key);
     if late > 0 {

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 
 use super::{KeysError, StoreArgs, Target, follow, replicas};
 use crate::cli::output;
+use crate::store::census;
 use crate::store::keyring::{self, KeyId, Keyring};
 
 /// What `keys rotate` can be told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "May be stopped and started again at any moment: a rotation that was begun goes on with its key. The \
-    operator seals the records, so one has to run; it needs no restart. The key that was primary goes on opening: end it \
-    with `keys retire` once nothing is sealed under it.\n\n\
+    after_help = "May be stopped and started again at any moment: a rotation that was begun goes on with its key, and one \
+    whose records are not all sealed yet is followed. The operator seals the records, so one has to run; it needs no \
+    restart. The key that was primary goes on opening: end it with `keys retire` once nothing is sealed under it.\n\n\
     Exit codes: 0 all records are sealed under the fresh key, or with --no-wait it is primary; 3 records are left under \
     earlier keys and none was sealed anew for a while; 1 a failure; 2 a bad command line."
 )]
@@ -23,6 +24,10 @@ pub(super) struct RotateArgs {
     #[arg(long)]
     no_wait: bool,
 
+    /// Begin with a fresh key, although records are left under earlier keys
+    #[arg(long)]
+    fresh: bool,
+
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -30,6 +35,17 @@ pub(super) struct RotateArgs {
 /// Rotates.
 pub(super) async fn run(args: &RotateArgs) -> Result<ExitCode, KeysError> {
     let target = Target::of(&args.store).await?;
+    let keyring = target.keyring().await?;
+    // Before anything is changed: whoever may not count could not follow.
+    let census = census::count(&target.cluster.client, &target.namespaces).await?;
+    let (primary, left) = (keyring.primary(), census.not_under(keyring.primary()));
+    if left > 0 && keyring.next().is_none() && !args.fresh {
+        output::print(&format!(
+            "key {primary} is primary, and {left} records are left under earlier keys: following these (--fresh begins \
+             with another key)\n"
+        ))?;
+        return follow::until_sealed(&target, primary).await;
+    }
     let key = begin(&target).await?;
     replicas::wait(&target, &format!("acknowledge key {key}"), |known| known.opens(key)).await?;
     let change = |keyring: &mut Keyring| keyring.promote(key);
@@ -44,12 +60,7 @@ pub(super) async fn run(args: &RotateArgs) -> Result<ExitCode, KeysError> {
 
 /// Adds a fresh key, or goes on with the one that an earlier rotation has added.
 async fn begin(target: &Target) -> Result<KeyId, KeysError> {
-    let change = |keyring: &mut Keyring| -> Result<(KeyId, bool), getrandom::Error> {
-        match keyring.unfinished_rotation() {
-            Some(key) => Ok((key, false)),
-            None => Ok((keyring.add(Timestamp::now())?, true)),
-        }
-    };
+    let change = |keyring: &mut Keyring| keyring.begin_rotation(Timestamp::now());
     let ((key, is_fresh), _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
     output::print(&if is_fresh {
         format!("key {key} is added: it opens, and does not seal before every replica knows it\n")

@@ -16,7 +16,7 @@ use crate::controller::index::Named;
 use crate::controller::scope::GuardedAccount;
 use crate::controller::status::{ApplyError, apply};
 use crate::controller::{backoff, invalid, jitter};
-use crate::resources::conditions::Reason;
+use crate::resources::conditions::{Condition, ConditionType, Reason, find};
 use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::{ApiError, Class, Entry, Lane, Owner, OwnerKind, RemoteAccount, Ticket};
@@ -36,10 +36,10 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
     let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
     let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
-        return Ok(Outcome { result: "gone", again_in: timing.resync });
+        return Ok(Outcome::new("gone", timing.resync));
     };
     let Some(object) = finalizer::keep(context, &api, object, &name).await? else {
-        return Ok(Outcome { result: "gone", again_in: timing.resync });
+        return Ok(Outcome::new("gone", timing.resync));
     };
     let uid = object.uid().unwrap_or_default();
     let opened = match open(context, &object, &name).await {
@@ -77,10 +77,10 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
         // Its turn calls it.
         *waits_in = opened.as_ref().ok().map(|remote| remote.lane().clone());
-        return Ok(Outcome { result: verdict.result(), again_in: timing.listing_interval });
+        return Ok(Outcome::new(verdict.result(), timing.listing_interval));
     }
     if is_postponed {
-        return Ok(Outcome { result: verdict.result(), again_in: backoff::delay(timing, 1, &uid) });
+        return Ok(Outcome::new(verdict.result(), backoff::delay(timing, 1, &uid)));
     }
     let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
     let failures = known.failures;
@@ -89,7 +89,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
         findings.counts = agreement::count(context, &name, entries);
         agreement::wake_who_differs(context, &name, entries);
     }
-    write(context, &api, &object, &verdict, findings).await?;
+    let ready = write(context, &api, &object, &verdict, findings).await?;
     let again_in = match verdict {
         Verdict::Ready | Verdict::Incomplete(_) => jitter::shorten(&uid, timing.listing_interval, 20),
         Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
@@ -99,7 +99,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     // Nothing tells when its namespace begins to terminate.
     let is_deleted = object.metadata.deletion_timestamp.is_some();
     let again_in = if is_deleted { again_in.min(timing.in_use_retry) } else { again_in };
-    Ok(Outcome { result: verdict.result(), again_in })
+    Ok(Outcome::new(verdict.result(), again_in).about(object.metadata.generation, ready.as_ref()))
 }
 
 /// The pass over an account that cannot be read: it says so, and so do its credentials.
@@ -234,18 +234,20 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
     }
 }
 
+/// Writes the status where it changed and tells people; returns what `Ready` says.
 async fn write(
     context: &Context,
     api: &Api<WoodpeckerAccount>,
     object: &WoodpeckerAccount,
     verdict: &Verdict,
     findings: Findings,
-) -> Result<(), PassError> {
+) -> Result<Option<Condition>, PassError> {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let report = report(&before, generation, verdict, findings, Timestamp::now());
+    let ready = find(&report.status.conditions, ConditionType::Ready).cloned();
     if report.status == before && object.status.is_some() {
-        return Ok(());
+        return Ok(ready);
     }
     match apply::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
         Ok(_) | Err(ApplyError::Gone) => {}
@@ -257,7 +259,7 @@ async fn write(
     if let Some(note) = report.note {
         context.events.publish(&object.object_ref(&()), &note).await;
     }
-    Ok(())
+    Ok(ready)
 }
 
 // === impl Verdict ===

@@ -134,6 +134,7 @@ pub fn report(
             reason: ready.as_desired()?.reason.as_str(),
             action: "CheckAccount",
             text: ready.message.clone(),
+            ids: String::new(),
         })
     });
     AccountReport { status, note }

@@ -142,7 +142,7 @@ pub(super) async fn forget_registration(
     tracing::warn!(id, "the credential is gone at Woodpecker and is registered anew");
     let text =
         format!("credential {id} is gone at Woodpecker, removed by other hands; it is registered anew");
-    let note = Note { is_warning: true, reason: "Vanished", action: "Reconcile", text };
+    let note = Note { is_warning: true, reason: "Vanished", action: "Reconcile", text, ids: String::new() };
     context.events.publish(&observed.object.object_ref(&()), &note).await;
     Ok(Step::Again)
 }

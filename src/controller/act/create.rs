@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::books::{take_claim, with_registration};
-use super::{Step, entries_for, is_as_read, is_told_apart, note_failure, tell};
+use super::{Step, entries_for, is_as_read, is_told_apart, note_failure, tell, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
@@ -195,6 +195,18 @@ async fn take_back(context: &Context, gathered: &mut Gathered, account: &RemoteA
         "a credential is left at Woodpecker: its object was deleted while it was made"
     );
     context.metrics.credentials.orphaned("object_gone");
+    let text = format!(
+        "credential {id} is left at WoodpeckerAccount {}, for this object was deleted while it was made: remove it there",
+        target_name(&gathered.observed)
+    );
+    tell_orphan(context, &gathered.observed, text).await;
+}
+
+fn target_name(observed: &Observed) -> String {
+    match &observed.target {
+        Target::Ready(target) => target.place.account.to_string(),
+        _ => String::new(),
+    }
 }
 
 /// Whether the policy says so, and no other object has taken it over meanwhile, as far as all are known.

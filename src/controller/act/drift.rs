@@ -1,7 +1,7 @@
 //! What the account holds does not agree with what is written down: look closely before anything is done.
 
 use super::update::note_lost_rename;
-use super::{Step, entries_for, failure, look_at, note_failure};
+use super::{Step, entries_for, failure, look_at, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
@@ -113,6 +113,8 @@ pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered,
         Ok(()) | Err(ApiError::NotFound) => {
             context.metrics.credentials.drifted(Drift::Duplicate);
             tracing::warn!(id, "a late duplicate of this object's own credential was removed");
+            let text = format!("credential {id}, which a late request had made a second time, was removed");
+            tell(context, observed, "DuplicateRemoved", text).await;
             let without = |entries: &mut Vec<Entry>| entries.retain(|entry| entry.id != id);
             observed.seen.iter_mut().for_each(without);
             observed.learnt.listed.iter_mut().for_each(|listed| without(&mut listed.entries));

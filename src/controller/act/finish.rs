@@ -190,7 +190,7 @@ pub(super) async fn let_go(
         Parting::OrphanedByNamespace => context.metrics.credentials.orphaned("namespace"),
         Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
     }
-    let note = Note { is_warning, reason, action: "Delete", text };
+    let note = Note { is_warning, reason, action: "Delete", text, ids: String::new() };
     context.events.publish(&regarding, &note).await;
     Ok(step)
 }

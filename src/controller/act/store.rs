@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::{Step, tell};
+use super::{Step, tell, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::{Gathered, judge_record, look_at_record};
@@ -21,6 +21,7 @@ use crate::resources::{
 };
 use crate::secret::SecretText;
 use crate::store::envelope::{Binding, Envelope, fresh_record_id};
+use crate::store::keyring::Keyring;
 use crate::store::record::{fresh_credential_id, record_name};
 use crate::telemetry::metrics::Drift;
 
@@ -31,10 +32,9 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
     let expires_at = Time(whole_second(source.expires_at));
     // Without the keyring nothing is sealed, or nothing would open it after a restart.
-    context.keyring.read_again().await?;
-    let doubt = context.keyring.doubt();
+    let keyring = context.keyring.read_again().await?;
     let (record_id, credential_id) = ids(context, gathered).await?;
-    let envelope = envelope(context, gathered, &record_id, &secret)?;
+    let envelope = envelope(gathered, &keyring, &record_id, &secret)?;
     let object = &observed.object;
     let spec = SealedGraphCredentialSpec {
         record_id,
@@ -54,7 +54,6 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     tracing::info!(record = written.name_any(), id = credential_id, "the secret is sealed");
     let is_new = gathered.record.is_none();
     let story = story(observed, !is_new, &written);
-    let keyring = context.keyring.current();
     gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &keyring));
     gathered.observed.learnt.sealed = true;
     gathered.record = Some(written);
@@ -70,7 +69,6 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
             }
             context.events.publish(&regarding, &story).await;
             look_at_key(context, gathered, &secret).await?;
-            doubt.settle();
         }
     }
     Ok(step)
@@ -107,8 +105,8 @@ async fn ids(context: &Context, gathered: &Gathered) -> Result<(RecordId, i64), 
 
 /// The envelope that the record has, where that holds the very secret under the primary key; else a new one.
 fn envelope(
-    context: &Context,
     gathered: &Gathered,
+    keyring: &Keyring,
     record_id: &RecordId,
     secret: &SecretText,
 ) -> Result<String, PassError> {
@@ -126,7 +124,7 @@ fn envelope(
         tenant: &object.spec.tenant_id,
         client: &object.spec.client_id,
     };
-    Ok(Envelope::seal(&context.keyring.current(), binding, secret)?.to_base64())
+    Ok(Envelope::seal(keyring, binding, secret)?.to_base64())
 }
 
 /// A record that does not exist yet. It has no owner: it goes by the deletion policy.
@@ -178,7 +176,7 @@ fn story(observed: &Observed, existed: bool, written: &SealedGraphCredential) ->
             (false, "Resealed", format!("SealedGraphCredential {name} is in line with its object again"))
         }
     };
-    Note { is_warning, reason, action: "Reconcile", text }
+    Note { is_warning, reason, action: "Reconcile", text, ids: String::new() }
 }
 
 /// Writes down as our registration what the record holds already: it was left by an earlier object or a pass that was
@@ -279,4 +277,9 @@ async fn take_back(context: &Context, gathered: &Gathered, is_new: bool) {
         "a record is left in the store: its object was deleted while it was sealed"
     );
     context.metrics.credentials.orphaned("object_gone");
+    let name = live.name_any();
+    let text = format!(
+        "SealedGraphCredential {name} is left, for this object was deleted while its secret was sealed: remove it with kubectl delete sgc {name}"
+    );
+    tell_orphan(context, &gathered.observed, text).await;
 }

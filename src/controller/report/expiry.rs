@@ -43,7 +43,7 @@ pub(super) fn note(days: i32, expires_at: Timestamp) -> Note {
             ),
         ),
     };
-    Note { is_warning: true, reason, action: "CheckExpiry", text }
+    Note { is_warning: true, reason, action: "CheckExpiry", text, ids: String::new() }
 }
 
 fn days_long(days: i32) -> Duration {

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Resealer;
 use crate::controller::report::Note;
-use crate::store::keyring::{KeyId, Keyring};
+use crate::store::keyring::KeyId;
+use crate::telemetry::logs::chain;
 
 /// From how many records on the quarters are told.
 const MANY: usize = 100;
@@ -18,19 +19,24 @@ pub(super) struct Progress {
     all: usize,
     sealed: AtomicUsize,
     failed: AtomicUsize,
+    /// Whether people have not heard of it yet: the same records that do not open are told of once.
+    is_news: bool,
 }
 
 // === impl Progress ===
 
 impl Progress {
     /// So many records are to be sealed anew.
-    pub(super) async fn begin(resealer: &Resealer, keyring: &Keyring, all: usize) -> Self {
-        let key = keyring.primary();
+    pub(super) async fn begin(resealer: &Resealer, key: KeyId, all: usize, is_news: bool) -> Self {
+        let progress = Self { key, all, sealed: AtomicUsize::new(0), failed: AtomicUsize::new(0), is_news };
+        if !is_news {
+            return progress;
+        }
         resealer.metrics.store.resealing(all);
         tracing::info!(records = all, %key, "records are sealed anew under the primary key");
         let text = format!("{all} records are sealed anew under key {key}");
         tell(resealer, false, "Resealing", text).await;
-        Self { key, all, sealed: AtomicUsize::new(0), failed: AtomicUsize::new(0) }
+        progress
     }
 
     /// The key under which they are sealed.
@@ -60,6 +66,13 @@ impl Progress {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Names a record that cannot be sealed, unless that is known.
+    pub(super) fn warn(&self, record: &str, error: &dyn std::error::Error) {
+        if self.is_news {
+            tracing::warn!(record, error = chain(error), "a record does not open and cannot be sealed anew");
+        }
+    }
+
     /// The sweep is over.
     pub(super) async fn end(self, resealer: &Resealer, left: usize) {
         let (sealed, key) = (self.sealed.into_inner(), self.key);
@@ -67,7 +80,7 @@ impl Progress {
             tracing::info!(sealed, %key, "all records are sealed under the primary key");
             let text = format!("{sealed} records were sealed anew: all are sealed under key {key}");
             tell(resealer, false, "Resealed", text).await;
-        } else {
+        } else if self.is_news || sealed > 0 {
             tracing::warn!(sealed, left, %key, "records are left under earlier keys");
             let text = format!(
                 "{sealed} records were sealed anew, and {left} do not open: `graph-credential-operator keys check` \
@@ -91,7 +104,7 @@ async fn tell(resealer: &Resealer, is_warning: bool, reason: &'static str, text:
         namespace: Some(resealer.place.namespace.clone()),
         ..ObjectReference::default()
     };
-    let note = Note { is_warning, reason, action: "Reseal", text };
+    let note = Note { is_warning, reason, action: "Reseal", text, ids: String::new() };
     resealer.events.publish(&keyring, &note).await;
 }
 

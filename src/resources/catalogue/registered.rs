@@ -87,7 +87,7 @@ pub(super) const fn entry(reason: Reason) -> Option<Entry> {
             False,
             "The API server refuses what the operator asks for the object's `SealedGraphCredential`, or what was written there does not stay.",
             OperatorAdmin,
-            "Grant the operator get, list, watch, create, update and delete on `sealedgraphcredentials` in the namespace; look for a quota, an admission policy or another controller in the way.",
+            "Grant the operator get, list, watch, create, update, patch and delete on `sealedgraphcredentials` in the namespace; look for a quota, an admission policy or another controller in the way.",
         ),
         Reason::InUse => new(
             False,

@@ -142,7 +142,7 @@ fn an_envelope_is_sealed_anew_under_the_primary_key() {
     let mut keyring = keyring();
     let envelope = seal(&keyring, &record(), "secret");
     let before = keyring.clone();
-    let added = keyring.add(Timestamp::UNIX_EPOCH).unwrap();
+    let added = keyring.begin_rotation(Timestamp::UNIX_EPOCH).unwrap().0;
     assert!(envelope.reseal(&keyring, record().binding()).unwrap().is_none(), "it is not primary yet");
     keyring.promote(added).unwrap();
     let anew = envelope.reseal(&keyring, record().binding()).unwrap().unwrap();
@@ -160,7 +160,7 @@ fn an_envelope_is_sealed_anew_under_the_primary_key() {
 #[test]
 fn an_envelope_opens_under_its_own_key_alone() {
     let mut keyring = keyring();
-    let added = keyring.add(Timestamp::UNIX_EPOCH).unwrap();
+    let added = keyring.begin_rotation(Timestamp::UNIX_EPOCH).unwrap().0;
     let mut envelope = seal(&keyring, &record(), "secret");
     envelope.key_id = added;
     assert_eq!(envelope.open(&keyring, record().binding()), Err(OpenError::DataKey(added)));

@@ -25,8 +25,16 @@ pub enum EditError<E> {
     /// The keyring cannot be read or written as JSON.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The right is missing.
+    #[error("the keyring Secret {place} may not be changed: it needs the right to patch it")]
+    Forbidden {
+        /// Namespace and name of the Secret.
+        place: String,
+        /// Why.
+        source: kube::Error,
+    },
     /// The API server did not take it.
-    #[error("failed to write the keyring Secret {place}: changing it needs the right to patch Secrets there")]
+    #[error("failed to write the keyring Secret {place}")]
     Write {
         /// Namespace and name of the Secret.
         place: String,
@@ -62,6 +70,10 @@ pub async fn edit<T, E>(
         match secrets.patch(&place.name, &params, &Patch::Merge(patch)).await {
             Ok(_) => return Ok((outcome, keyring)),
             Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+            Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
+                let source = kube::Error::Api(answer);
+                return Err(EditError::Forbidden { place: place.to_string(), source });
+            }
             Err(source) => return Err(EditError::Write { place: place.to_string(), source }),
         }
     }

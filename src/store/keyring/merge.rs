@@ -1,8 +1,10 @@
 //! Taking the keys of a backup into a keyring that is there already. PURE.
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{Key, KeyId, Keyring, SpareKey};
+use crate::resources::conditions::whole_second;
 
 /// What a backup added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,9 +23,10 @@ pub struct Contradiction(KeyId);
 // === impl Keyring ===
 
 impl Keyring {
-    /// Adds the keys of a backup that are missing here. The key that seals and the newest one of fingerprints stay what
-    /// they are.
-    pub fn add_from(&mut self, backup: &Self) -> Result<Added, Contradiction> {
+    /// Adds the keys of a backup that are missing here. None of them ever seals: the key that seals, the one that a
+    /// rotation is bringing in and the newest one of fingerprints stay what they are. One that was retired counts as
+    /// retired just now, so that what comes back beside it still opens.
+    pub fn add_from(&mut self, backup: &Self, now: Timestamp) -> Result<Added, Contradiction> {
         let mut added = Added::default();
         let mut merged = self.clone();
         let primary = SpareKey { key: backup.primary.clone(), retired_at: None };
@@ -32,7 +35,8 @@ impl Keyring {
                 same(known, &spare.key)?;
             } else {
                 added.keys.push(spare.key.id);
-                merged.spares.push(spare.clone());
+                let retired_at = spare.retired_at.map(|_| whole_second(now));
+                merged.spares.push(SpareKey { key: spare.key.clone(), retired_at });
             }
         }
         for key in backup.fingerprint_keys.newest_first() {
@@ -55,15 +59,17 @@ fn same(known: &Key, other: &Key) -> Result<(), Contradiction> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::secret::SecretText;
     use crate::store::fingerprint::Subject;
-    use crate::store::keyring::KeyBytes;
+    use crate::store::keyring::{KeyBytes, KeyChangeError, Standing};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    fn now() -> Timestamp {
+        at("2026-09-01T12:00:00Z")
     }
 
     fn keyring() -> Keyring {
@@ -79,7 +85,7 @@ mod tests {
         let before = lost.fingerprint_keys().fingerprint(subject);
         let own = new.fingerprint_keys().fingerprint(subject);
         assert!(!new.fingerprint_keys().matches(&before, subject));
-        let added = new.add_from(&lost).unwrap();
+        let added = new.add_from(&lost, now()).unwrap();
         assert_eq!((added.keys, added.fingerprint_keys.len()), (vec![lost.primary()], 1));
         assert_eq!(new.primary(), primary);
         assert!(new.key(lost.primary()).is_some());
@@ -91,32 +97,47 @@ mod tests {
     fn a_backup_of_the_same_keyring_adds_what_is_missing_only() {
         let mut whole = keyring();
         let earlier = whole.clone();
-        let added = whole.add(at("2026-08-01T00:00:00Z")).unwrap();
-        assert_eq!(whole.clone().add_from(&earlier).unwrap(), Added::default());
+        let (added, _) = whole.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
+        assert_eq!(whole.clone().add_from(&earlier, now()).unwrap(), Added::default());
+        assert_eq!(whole.next(), Some(added));
         let mut restored = earlier;
-        assert_eq!(restored.add_from(&whole).unwrap(), Added { keys: vec![added], fingerprint_keys: vec![] });
+        let expected = Added { keys: vec![added], fingerprint_keys: vec![] };
+        assert_eq!(restored.add_from(&whole, now()).unwrap(), expected);
     }
 
     #[test]
-    fn a_retired_key_stays_retired() {
+    fn no_key_of_a_backup_becomes_primary() {
+        let mut old = keyring();
+        let mut backup = old.clone();
+        let (newer, _) = backup.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
+        backup.promote(newer).unwrap();
+        backup.begin_rotation(at("2026-08-02T00:00:00Z")).unwrap();
+        old.add_from(&backup, now()).unwrap();
+        assert_eq!(old.promote(newer), Err(KeyChangeError::NotNext(newer)));
+        assert_eq!(old.next(), None, "the rotation of the backup is over");
+        assert!(old.begin_rotation(now()).unwrap().1, "a rotation begins with a fresh key");
+    }
+
+    #[test]
+    fn a_retired_key_opens_for_a_while_from_its_return_on() {
         let mut backup = keyring();
         let old = backup.primary();
-        let new = backup.add(at("2026-08-01T00:00:00Z")).unwrap();
+        let (new, _) = backup.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
         backup.promote(new).unwrap();
         backup.retire(old, 0, at("2026-08-02T00:00:00Z")).unwrap();
         let mut other = keyring();
-        other.add_from(&backup).unwrap();
-        assert!(other.promote(old).is_err());
-        assert!(other.promote(new).is_ok());
+        other.add_from(&backup, now()).unwrap();
+        let standing = other.keys().find(|key| key.id == old).unwrap().standing;
+        assert_eq!(standing, Standing::Retired(now()));
     }
 
     #[test]
     fn one_id_with_two_keys_changes_nothing() {
         let mut keyring = keyring();
         let mut backup = keyring.clone();
-        backup.add(at("2026-08-01T00:00:00Z")).unwrap();
+        backup.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
         backup.primary.bytes = KeyBytes::zero();
-        assert_eq!(keyring.add_from(&backup), Err(Contradiction(backup.primary())));
+        assert_eq!(keyring.add_from(&backup, now()), Err(Contradiction(backup.primary())));
         assert_eq!(keyring.keys().count(), 1);
     }
 }

@@ -18,15 +18,13 @@ use crate::secrets::{self, ReadError, SecretData};
 /// The key of the Secret under which the keyring stands.
 pub(super) const DATA_KEY: &str = "keyring.json";
 
-/// Where the keyring is, and whose objects could depend on it.
+/// Where the keyring is.
 #[derive(Clone, Debug)]
 pub struct KeyringPlace {
     /// The operator's namespace.
     pub namespace: String,
     /// Name of the Secret.
     pub name: String,
-    /// The namespaces that are served; none means all.
-    pub served: Vec<String>,
 }
 
 /// A keyring that cannot be used.
@@ -106,12 +104,17 @@ impl KeyringError {
     }
 }
 
-/// Reads the keyring, or makes it where nothing depends on an earlier one.
-pub async fn load_or_create(client: &Client, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
+/// Reads the keyring, or makes it where nothing in these namespaces, or in any where none is named, depends on an earlier
+/// one.
+pub async fn load_or_create(
+    client: &Client,
+    place: &KeyringPlace,
+    served: &[String],
+) -> Result<Keyring, KeyringError> {
     if let Some(keyring) = load(client, place).await? {
         return Ok(keyring);
     }
-    if let Some(dependant) = dependants::find(client, &place.served, 1).await?.pop() {
+    if let Some(dependant) = dependants::find(client, served, 1).await?.pop() {
         return Err(KeyringError::Missing { place: place.to_string(), dependant });
     }
     create(client, place, &Keyring::random(Timestamp::now())?).await?;

@@ -75,7 +75,7 @@ fn what_is_exported_is_imported() {
 #[test]
 fn an_added_key_opens_and_seals_only_once_it_is_promoted() {
     let mut keyring = read(&stored()).unwrap();
-    let added = keyring.add(now()).unwrap();
+    let added = keyring.begin_rotation(now()).unwrap().0;
     assert_eq!(keyring.primary(), id("0000000b"));
     assert_eq!(standing(&keyring, added), Some(Standing::DecryptOnly));
     assert_eq!(written(&keyring)["keys"][0]["id"], added.to_string(), "the newest comes first");
@@ -90,6 +90,25 @@ fn an_added_key_opens_and_seals_only_once_it_is_promoted() {
 }
 
 #[test]
+fn a_rotation_that_was_overtaken_brings_nothing_back() {
+    let mut keyring = read(&stored()).unwrap();
+    let (first, is_fresh) = keyring.begin_rotation(now()).unwrap();
+    assert!(is_fresh);
+    assert_eq!(written(&keyring)["next"], first.to_string());
+    assert_eq!(read(&written(&keyring)).unwrap().next(), Some(first));
+    assert_eq!(keyring.begin_rotation(now()).unwrap(), (first, false), "it goes on");
+    keyring.promote(first).unwrap();
+    let (second, is_fresh) = keyring.begin_rotation(now()).unwrap();
+    assert!(is_fresh);
+    keyring.promote(second).unwrap();
+    assert_eq!(keyring.promote(first), Err(KeyChangeError::NotNext(first)));
+    assert_eq!((keyring.primary(), keyring.next()), (second, None));
+    let (third, _) = keyring.begin_rotation(now()).unwrap();
+    keyring.retire(third, 0, now()).unwrap();
+    assert_eq!(keyring.next(), None, "a rotation ends with its key");
+}
+
+#[test]
 fn a_key_in_use_stays() {
     let mut keyring = read(&stored()).unwrap();
     let (old, primary, unknown) = (id("0000000a"), id("0000000b"), id("00000001"));
@@ -98,7 +117,8 @@ fn a_key_in_use_stays() {
     assert_eq!(keyring.delete(primary, 0, now(), WEEK), Err(KeyChangeError::Primary(primary)));
     assert_eq!(keyring.retire(unknown, 0, now()), Err(KeyChangeError::Unknown(unknown)));
     assert_eq!(keyring.delete(unknown, 0, now(), WEEK), Err(KeyChangeError::Unknown(unknown)));
-    assert_eq!(keyring.promote(unknown), Err(KeyChangeError::Unknown(unknown)));
+    assert_eq!(keyring.promote(unknown), Err(KeyChangeError::NotNext(unknown)));
+    assert_eq!(keyring.promote(old), Err(KeyChangeError::NotNext(old)), "no rotation brings it in");
     assert_eq!(keyring.delete(old, 0, now(), WEEK), Err(KeyChangeError::NotRetired(old)));
     assert_eq!(written(&keyring), stored());
 }
@@ -110,7 +130,6 @@ fn a_retired_key_is_kept_for_a_week_and_counted_again() {
     keyring.retire(old, 0, now()).unwrap();
     keyring.retire(old, 0, now() + Duration::from_hours(1)).unwrap();
     assert_eq!(standing(&keyring, old), Some(Standing::Retired(now())), "its date stays");
-    assert_eq!(keyring.promote(old), Err(KeyChangeError::Retired(old)));
     assert!(keyring.key(old).is_some(), "it still opens");
     let until = now() + WEEK;
     let early = until - Duration::from_secs(1);
@@ -131,7 +150,10 @@ fn what_is_wrong_with_a_keyring_is_named() {
     use KeyringFormatError as Wrong;
     let short = STANDARD.encode([1; 31]);
     let retired = "2026-04-01T00:00:00Z";
-    let cases: [(&str, Value, KeyringFormatError); 11] = [
+    let cases: [(&str, Value, KeyringFormatError); 14] = [
+        ("/next", json!("0000000d"), Wrong::Next),
+        ("/next", json!("0000000b"), Wrong::Next),
+        ("/next", json!("b"), Wrong::Next),
         ("/primary", json!("0000000d"), Wrong::Primary),
         ("/primary", json!("0000000B"), Wrong::Primary),
         ("/keys", json!([]), Wrong::Empty(Keys)),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::store::keyring::{KeyId, Keyring, Standing};
+use crate::store::keyring::{KeyId, Keyring};
 
 /// What a process knows of the keyring. As text: `seals=0a1b2c3d opens=11223344,55667788`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,6 @@ pub struct Acknowledgement {
     seals: KeyId,
     /// All keys that it opens with, the one that seals among them.
     opens: BTreeSet<KeyId>,
-    /// Those of them that it will not seal under again.
-    retired: BTreeSet<KeyId>,
 }
 
 /// A text that is no acknowledgement.
@@ -29,12 +27,7 @@ pub struct NotAnAcknowledgement;
 impl Acknowledgement {
     /// What whoever holds that keyring knows.
     pub fn of(keyring: &Keyring) -> Self {
-        let retired = |standing| matches!(standing, Standing::Retired(_));
-        Self {
-            seals: keyring.primary(),
-            opens: keyring.keys().map(|key| key.id).collect(),
-            retired: keyring.keys().filter(|key| retired(key.standing)).map(|key| key.id).collect(),
-        }
+        Self { seals: keyring.primary(), opens: keyring.keys().map(|key| key.id).collect() }
     }
 
     /// Whether what is sealed under that key can be opened there.
@@ -50,8 +43,7 @@ impl Acknowledgement {
 
 impl fmt::Display for Acknowledgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seals={} opens={}", self.seals, list(&self.opens))?;
-        if self.retired.is_empty() { Ok(()) } else { write!(f, " retired={}", list(&self.retired)) }
+        write!(f, "seals={} opens={}", self.seals, list(&self.opens))
     }
 }
 
@@ -60,18 +52,16 @@ impl FromStr for Acknowledgement {
 
     /// Words that are not known are passed over: a later version may say more.
     fn from_str(text: &str) -> Result<Self, NotAnAcknowledgement> {
-        let mut seals = None;
-        let (mut opens, mut retired) = (BTreeSet::new(), BTreeSet::new());
+        let (mut seals, mut opens) = (None, BTreeSet::new());
         for word in text.split_ascii_whitespace() {
             let (name, value) = word.split_once('=').ok_or(NotAnAcknowledgement)?;
             match name {
                 "seals" => seals = Some(value.parse().map_err(|_| NotAnAcknowledgement)?),
                 "opens" => opens = keys(value)?,
-                "retired" => retired = keys(value)?,
                 _ => {}
             }
         }
-        Ok(Self { seals: seals.ok_or(NotAnAcknowledgement)?, opens, retired })
+        Ok(Self { seals: seals.ok_or(NotAnAcknowledgement)?, opens })
     }
 }
 
@@ -94,7 +84,7 @@ mod tests {
         let now: Timestamp = "2026-11-24T08:00:00Z".parse().unwrap();
         let mut keyring = Keyring::random(now).unwrap();
         let first = keyring.primary();
-        let second = keyring.add(now).unwrap();
+        let second = keyring.begin_rotation(now).unwrap().0;
         let before = Acknowledgement::of(&keyring);
         assert!(before.opens(first) && before.opens(second));
         assert!(!before.has_stopped_sealing_under(first) && before.has_stopped_sealing_under(second));

@@ -6,16 +6,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::roll::{RollCall, roll};
 use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, REPLICA};
+use crate::leadership::since_boot;
 use crate::resources::FIELD_MANAGER;
 use crate::settings::Timing;
 use crate::store::keyring::LiveKeyring;
 use crate::telemetry::logs::chain;
+use crate::telemetry::probes::Readiness;
+
+/// What readiness waits for until the keyring is acknowledged.
+const GATE: &str = "acknowledgement";
 
 /// What a presence is made of.
 pub struct PresenceParts {
@@ -36,6 +42,14 @@ pub struct Presence {
     name: String,
 }
 
+/// The Leases of processes that ended without deleting them.
+struct Graveyard {
+    call: RollCall,
+    long: Duration,
+    /// When to look around again.
+    next: Duration,
+}
+
 // === impl Presence ===
 
 impl Presence {
@@ -46,11 +60,35 @@ impl Presence {
         Ok(Self { parts, leases, name })
     }
 
+    /// Acknowledges the keyring for the first time; readiness tells what is in the way. Nothing may be sealed before: who
+    /// rotates would not know of this process.
+    pub async fn join(&self, readiness: &Readiness) {
+        loop {
+            match self.acknowledge().await {
+                Ok(()) => return readiness.arrived(GATE),
+                Err(error) => {
+                    let text = format!(
+                        "the keyring cannot be acknowledged on a Lease, which needs the rights to create, patch, list \
+                         and delete Leases in namespace {}",
+                        self.parts.keyring.place().namespace
+                    );
+                    tracing::warn!(error = chain(&error), lease = self.name, text);
+                    readiness.wait_for(GATE, text);
+                }
+            }
+            tokio::time::sleep(self.parts.timing.startup_retry).await;
+        }
+    }
+
     /// Reads the keyring again and again, and acknowledges it, until `stop`; then the Lease is deleted.
     pub async fn keep(self, stop: CancellationToken) {
         let mut told = String::new();
-        self.forget_the_dead().await;
+        let mut graveyard = Graveyard::new(&self.parts.timing);
         loop {
+            let pause = tokio::time::sleep(self.parts.timing.presence_renewal);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                break;
+            }
             // What cannot be read is not acknowledged: the Lease goes on to tell what is held in memory.
             let read = self.parts.keyring.read_again().await;
             let failure = match (read, self.acknowledge().await) {
@@ -66,10 +104,7 @@ impl Presence {
                 );
             }
             told = failure;
-            let pause = tokio::time::sleep(self.parts.timing.presence_renewal);
-            if stop.run_until_cancelled(pause).await.is_none() {
-                break;
-            }
+            graveyard.look(&self).await;
         }
         let params = DeleteParams::default();
         let leave = self.leases.delete(&self.name, &params);
@@ -102,20 +137,29 @@ impl Presence {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         self.leases.patch(&self.name, &params, &Patch::Apply(lease)).await.map(drop)
     }
+}
 
-    /// Deletes the Leases of processes that ended long ago without deleting them.
-    async fn forget_the_dead(&self) {
-        let Ok(leases) = self.leases.list(&ListParams::default().labels(REPLICA)).await else { return };
-        for lease in leases {
-            let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
-            let silent = renewed.map(|renewed| Timestamp::now().duration_since(renewed.0).unsigned_abs());
-            if silent.is_some_and(|silent| silent > self.parts.timing.presence_forgotten) {
-                let preconditions =
-                    kube::api::Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
-                let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-                // Another process may have done it, or may do it later.
-                let _left = self.leases.delete(&lease.name_any(), &params).await;
-            }
+// === impl Graveyard ===
+
+impl Graveyard {
+    fn new(timing: &Timing) -> Self {
+        Self { call: RollCall::default(), long: timing.presence_forgotten, next: Duration::ZERO }
+    }
+
+    /// Looks around now and then, and deletes the Leases of processes that were seen to be silent for long.
+    async fn look(&mut self, presence: &Presence) {
+        let clock = since_boot();
+        if clock < self.next {
+            return;
+        }
+        self.next = clock + self.long / 4;
+        let Ok(roll) = roll(&presence.parts.client, presence.parts.keyring.place()).await else { return };
+        for gone in self.call.silent(roll, clock, self.long) {
+            let version = gone.version().map(str::to_owned);
+            let preconditions = Preconditions { resource_version: version, ..Preconditions::default() };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            // Another process may have done it, or may do it later.
+            let _left = presence.leases.delete(&gone.lease, &params).await;
         }
     }
 }

@@ -12,9 +12,6 @@ use thiserror::Error;
 use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, REPLICA};
 use crate::store::keyring::KeyringPlace;
 
-/// A Lease that was last renewed so long ago, by whatever clock, belongs to nobody alive.
-const LONG_AGO: Duration = Duration::from_mins(10);
-
 /// A process that holds the keyring, by its Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
@@ -28,6 +25,8 @@ pub struct Replica {
     lasts: Duration,
     /// What it knows of the keyring, where that can be read.
     acknowledged: Option<Acknowledgement>,
+    /// The version of the Lease.
+    version: Option<String>,
 }
 
 /// The Leases could not be listed.
@@ -74,6 +73,7 @@ impl Replica {
             renewed: spec.renew_time.map(|time| time.0),
             lasts: Duration::from_secs(seconds.unwrap_or_default()),
             acknowledged: lease.annotations().get(ACKNOWLEDGED).and_then(|text| text.parse().ok()),
+            version: lease.resource_version(),
         }
     }
 
@@ -82,9 +82,14 @@ impl Replica {
         self.acknowledged.as_ref()
     }
 
-    /// Whether it was renewed longer ago than clocks differ.
-    fn is_long_gone(&self, now: Timestamp) -> bool {
-        self.renewed.is_none_or(|renewed| now.duration_since(renewed).unsigned_abs() > LONG_AGO)
+    /// The version of its Lease.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// When it was renewed last, by the clock of that process.
+    pub fn renewed(&self) -> Option<Timestamp> {
+        self.renewed
     }
 }
 
@@ -92,19 +97,26 @@ impl Replica {
 
 impl RollCall {
     /// Of these, those that live, as far as can be told by then, and have not acknowledged it. `clock` counts from any
-    /// fixed moment, `now` is the time of day.
+    /// fixed moment, and was read before they were listed.
     pub fn missing(
         &mut self,
         roll: Vec<Replica>,
         clock: Duration,
-        now: Timestamp,
         has_acknowledged: impl Fn(&Acknowledgement) -> bool,
     ) -> Vec<Replica> {
         self.seen.retain(|lease, _| roll.iter().any(|replica| replica.lease == *lease));
         roll.into_iter()
             .filter(|replica| !replica.acknowledged.as_ref().is_some_and(&has_acknowledged))
-            .filter(|replica| !replica.is_long_gone(now))
             .filter(|replica| clock.saturating_sub(self.silent_since(replica, clock)) <= replica.lasts)
+            .collect()
+    }
+
+    /// Of these, those that have not renewed for so long, as far as was looked at. Whoever is not among them any more is
+    /// forgotten.
+    pub(super) fn silent(&mut self, roll: Vec<Replica>, clock: Duration, long: Duration) -> Vec<Replica> {
+        self.seen.retain(|lease, _| roll.iter().any(|replica| replica.lease == *lease));
+        roll.into_iter()
+            .filter(|replica| clock.saturating_sub(self.silent_since(replica, clock)) >= long)
             .collect()
     }
 
@@ -137,6 +149,7 @@ mod tests {
             renewed: Some(renewed),
             lasts: Duration::from_secs(90),
             acknowledged: keyring.map(Acknowledgement::of),
+            version: None,
         }
     }
 
@@ -144,12 +157,12 @@ mod tests {
     fn who_renews_and_does_not_know_the_key_is_waited_for() {
         let old = Keyring::random(now()).unwrap();
         let mut new = old.clone();
-        let key = new.add(now()).unwrap();
+        let key = new.begin_rotation(now()).unwrap().0;
         let mut call = RollCall::default();
         let mut missing = |after: i64, keyring: &Keyring| {
             let at = now() + jiff::SignedDuration::from_secs(after);
             let clock = START + Duration::from_secs(after.unsigned_abs());
-            let found = call.missing(vec![replica("a", at, Some(keyring))], clock, now(), |it| it.opens(key));
+            let found = call.missing(vec![replica("a", at, Some(keyring))], clock, |it| it.opens(key));
             found.len()
         };
         assert_eq!(missing(0, &old), 1);
@@ -158,23 +171,31 @@ mod tests {
     }
 
     #[test]
+    fn only_who_was_seen_to_be_silent_for_long_counts_as_gone() {
+        let long = Duration::from_hours(1);
+        let mut call = RollCall::default();
+        let mut gone = |after: u64, renewed| {
+            let clock = START + Duration::from_secs(after);
+            call.silent(vec![replica("a", renewed, None)], clock, long).len()
+        };
+        let year_ago = now() - jiff::SignedDuration::from_hours(365 * 24);
+        assert_eq!(gone(0, year_ago), 0, "its clock may be wrong");
+        assert_eq!(gone(3599, year_ago), 0);
+        assert_eq!(gone(3600, year_ago), 1);
+        assert_eq!(gone(3601, now()), 0, "it lives");
+    }
+
+    #[test]
     fn who_does_not_renew_is_waited_for_no_longer_than_its_lease_lasts() {
         let mut call = RollCall::default();
         let skewed = now() - jiff::SignedDuration::from_mins(5);
         let mut missing = |after: u64, renewed| {
             let clock = START + Duration::from_secs(after);
-            call.missing(vec![replica("a", renewed, None)], clock, now(), |_| true).len()
+            call.missing(vec![replica("a", renewed, None)], clock, |_| true).len()
         };
         assert_eq!(missing(0, skewed), 1, "its clock may be slow");
         assert_eq!(missing(90, skewed), 1);
         assert_eq!(missing(91, skewed), 0, "it did not renew");
         assert_eq!(missing(92, now()), 1, "it was frozen, and goes on");
-    }
-
-    #[test]
-    fn who_was_silent_for_long_is_not_waited_for() {
-        let long_ago = now() - jiff::SignedDuration::from_mins(11);
-        let found = RollCall::default().missing(vec![replica("a", long_ago, None)], START, now(), |_| true);
-        assert_eq!(found, []);
     }
 }

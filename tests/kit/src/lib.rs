@@ -14,6 +14,7 @@ use std::{error::Error, iter, path::PathBuf};
 
 pub mod assets;
 pub mod cluster;
+pub mod collector;
 pub mod demo;
 pub mod double;
 pub mod doubles;

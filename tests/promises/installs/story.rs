@@ -2,17 +2,16 @@
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::resources::{SealedGraphCredential, WoodpeckerAccount};
+use graph_credential_operator::store::envelope::Envelope;
 use graph_credential_operator::store::keyring::{self, KeyringPlace};
+use graph_credential_operator::store::replicas::{self, Replica};
 use jiff::{SignedDuration, Timestamp};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::*;
 use crate::stage::{CLIENT, EXPIRY, TENANT};
 
 pub async fn play(stage: &mut Stage, profile: Profile) {
-    if profile != Profile::Namespaces {
-        end_a_key(stage).await;
-    }
     stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     stage.account("agency", json!({})).await;
     stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
@@ -21,6 +20,7 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     stage.wait_until_ready("sales-eu").await;
     stage.wait_until_ready("sealed").await;
 
+    rotate_the_key(stage, profile != Profile::Namespaces).await;
     stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     let rotated = "2028-11-28T23:59:59Z";
     stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", rotated)]).await;
@@ -56,21 +56,45 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     stage.account("agency", json!({})).await;
 }
 
-/// The keyring gets another key, and the one before it was retired so long ago that the operator deletes it.
-async fn end_a_key(stage: &Stage) {
+/// The keyring gets another primary key, under which the record is sealed anew. The one before it was retired so long ago
+/// that an operator of all namespaces deletes it.
+async fn rotate_the_key(stage: &Stage, is_deleted: bool) {
     let place = KeyringPlace {
         namespace: release::NAMESPACE.into(),
         name: "graph-credential-operator-keyring".into(),
-        served: Vec::new(),
     };
     let long_ago = Timestamp::now() - SignedDuration::from_hours(8 * 24);
-    let edited = keyring::edit(&stage.client, &place, |keyring| {
+    // One that no object seals anew in a pass of its own.
+    let records = stage.api::<SealedGraphCredential>();
+    let ours = records.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
+    let metadata = ObjectMeta { name: Some("r-1".into()), ..ObjectMeta::default() };
+    records.create(&PostParams::default(), &SealedGraphCredential { metadata, ..ours }).await.unwrap();
+    let begun = keyring::edit(&stage.client, &place, |keyring| keyring.begin_rotation(Timestamp::now()));
+    let ((second, _), _) = begun.await.expect("the keyring can be changed");
+    eventually("the operator knows the key", || async {
+        let replicas = replicas::roll(&stage.client, &place).await.map_err(|error| error.to_string())?;
+        let knows = |replica: &Replica| replica.acknowledged().is_some_and(|known| known.opens(second));
+        if replicas.iter().all(knows) { Ok(()) } else { Err(format!("{replicas:#?}")) }
+    })
+    .await;
+    let promoted = keyring::edit(&stage.client, &place, |keyring| {
         let first = keyring.primary();
-        let second = keyring.add(long_ago).unwrap();
         keyring.promote(second)?;
         keyring.retire(first, 0, long_ago)
     });
-    edited.await.expect("the keyring can be changed");
+    promoted.await.expect("the keyring can be changed");
+    eventually("the record is sealed anew", || async {
+        let records = records.list(&ListParams::default()).await.unwrap();
+        let is_anew = |record: &SealedGraphCredential| {
+            Envelope::from_base64(&record.spec.envelope).unwrap().key_id() == second
+        };
+        if records.items.iter().all(is_anew) { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    records.delete("r-1", &DeleteParams::default()).await.unwrap();
+    if !is_deleted {
+        return;
+    }
     eventually("the key is deleted", || async {
         // A change that changes nothing reads it.
         let read = keyring::edit(&stage.client, &place, |keyring| Ok::<_, ()>(keyring.keys().count()));

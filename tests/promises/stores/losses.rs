@@ -2,6 +2,7 @@
 
 use super::rotations::keys;
 use super::*;
+use crate::administers::run;
 use crate::stage::API_KEY;
 use crate::vault::make_records;
 
@@ -74,7 +75,12 @@ async fn an_accepted_loss_costs_one_update_each_and_only_what_has_no_secret_is_l
         stage.namespace
     );
     assert!(created.out.contains(&lost), "{created:?}");
-    assert!(created.out.contains("1 records are sealed anew from their Secrets"), "{created:?}");
+    assert!(
+        created.out.contains(
+            "1 records are sealed anew from their Secrets by the operator, once Microsoft accepts these"
+        ),
+        "{created:?}"
+    );
     let again = keys(&stage, "create", &["--accept-loss"]).await;
     assert!(again.code == Some(1) && again.error.contains("already"), "{again:?}");
 
@@ -114,6 +120,59 @@ async fn an_accepted_loss_costs_one_update_each_and_only_what_has_no_secret_is_l
     assert_eq!((checked.code, checked.out.as_str()), (Some(0), "all 2 records open\n"));
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(posts_and_patches(&stage), (posts, patches + 1), "the backup changes nothing at Woodpecker");
+}
+
+#[tokio::test]
+async fn what_may_not_heal_after_a_loss_is_named() {
+    let mut stage = set().await;
+    for name in ["well", "wrong", "gone", "paused"] {
+        let secret = format!("{name}-graph");
+        stage.secret(&secret, &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+        stage.credential(name, store(json!({"secretRef": {"name": secret}}))).await;
+        is_sealed(&stage, name).await;
+    }
+    stage.secret("wrong-graph", &[("client_secret", "wr0ng")]).await;
+    stage
+        .wait_until("wrong", "the wrong secret is refused", |object| {
+            condition(object, ConditionType::Ready).is_some_and(|it| it.status != ConditionStatus::True)
+        })
+        .await;
+    stage.credential("paused", store(json!({"secretRef": {"name": "paused-graph"}, "suspend": true}))).await;
+    stage.stop_operator().await;
+    stage.delete_secret("gone-graph").await;
+    stage.delete_secret(KEYRING).await;
+    let created = keys(&stage, "create", &["--accept-loss"]).await;
+    assert_eq!(created.code, Some(3), "{created:?}");
+    assert!(created.out.contains("1 records are sealed anew from their Secrets"), "{created:?}");
+    for (name, word, why) in [
+        ("wrong", "in doubt: ", "was not Ready"),
+        ("paused", "in doubt: ", "is suspended"),
+        ("gone", "lost: ", "Secret gone-graph, from which it was sealed, is gone"),
+    ] {
+        let title = format!("\"{}/{name}\"", stage.namespace);
+        let line = created.out.lines().find(|line| line.contains(&title));
+        assert!(line.is_some_and(|line| line.starts_with(word) && line.contains(why)), "{name}: {created:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_keyring_is_made_only_where_somebody_says() {
+    let mut stage = set().await;
+    let exported = keys(&stage, "export", &["--stdout"]).await;
+    stage.stop_operator().await;
+    let file = stage.cluster.dir().join(format!("{}-placed.json", stage.namespace));
+    std::fs::write(&file, exported.out).unwrap();
+    let import =
+        ["keys", "import", "--keyring-secret", "not-there", "--namespace", &stage.namespace, "--file"];
+    let path = file.display().to_string();
+    for args in [
+        &[&import[..], &[&path]].concat()[..],
+        &["keys", "create", "--keyring-secret", "not-there", "--accept-loss"],
+    ] {
+        let refused = run(&stage, args).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.error.contains("add --operator-namespace"), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -34,7 +34,10 @@ async fn without_the_rights_to_records_woodpecker_is_served_and_the_store_says_w
     let object =
         stage.wait_for("sealed", ConditionType::Registered, ConditionStatus::False, "StoreRefused").await;
     let told = message(&object, ConditionType::Registered);
-    assert!(told.contains("get, list, watch, create, update and delete on sealedgraphcredentials"), "{told}");
+    assert!(
+        told.contains("get, list, watch, create, update, patch and delete on sealedgraphcredentials"),
+        "{told}"
+    );
     assert_eq!(stage.entra.requests().len(), 1, "no token is asked for where nothing can be sealed");
 }
 

@@ -41,7 +41,7 @@ pub(super) fn after_failure(
             let (verb, way_out) = (verb(operation), if observed.object.is_deleted() { WAY_OUT } else { "" });
             problem(
                 Reason::StoreRefused,
-                format!("the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {code}): grant the operator's ServiceAccount get, list, watch, create, update and delete on sealedgraphcredentials in this namespace, and look for a quota or an admission policy that refuses it{way_out}"),
+                format!("the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {code}): grant the operator's ServiceAccount get, list, watch, create, update, patch and delete on sealedgraphcredentials in this namespace, and look for a quota or an admission policy that refuses it{way_out}"),
             )
         }
         (FailureKind::KeyringMissing, _) => problem(

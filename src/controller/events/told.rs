@@ -1,0 +1,62 @@
+//! What was told lately.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use tokio::time::Instant;
+
+use crate::controller::report::Note;
+
+/// What was told lately, by object, reason and text; ids differ on each try and do not count.
+#[derive(Debug)]
+pub struct Told {
+    lasts: Duration,
+    at: Mutex<HashMap<u64, Instant>>,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// What was told counts as told for that long.
+    pub fn new(lasts: Duration) -> Self {
+        Self { lasts, at: Mutex::default() }
+    }
+
+    /// Whether that was not told lately; it counts as told from now on.
+    pub fn is_news(&self, regarding: &ObjectReference, note: &Note) -> bool {
+        let now = Instant::now();
+        let mut hasher = DefaultHasher::new();
+        (&regarding.uid, &regarding.namespace, &regarding.name, note.reason, &note.text).hash(&mut hasher);
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.retain(|_, told| now.saturating_duration_since(*told) < self.lasts);
+        let is_news = !at.contains_key(&hasher.finish());
+        if is_news {
+            at.insert(hasher.finish(), now);
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(text: &str, ids: &str) -> Note {
+        Note { is_warning: true, reason: "Rejected", action: "Verify", text: text.into(), ids: ids.into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_is_not_told_again_until_a_while_has_passed() {
+        let told = Told::new(Duration::from_secs(600));
+        let object = |uid: &str| ObjectReference { uid: Some(uid.into()), ..ObjectReference::default() };
+        assert!(told.is_news(&object("1"), &note("refused", "trace 1")));
+        assert!(!told.is_news(&object("1"), &note("refused", "trace 2")), "another try, and nothing new");
+        assert!(told.is_news(&object("1"), &note("refused for another reason", "trace 3")));
+        assert!(told.is_news(&object("2"), &note("refused", "trace 4")), "another object");
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert!(told.is_news(&object("1"), &note("refused", "trace 5")));
+    }
+}

@@ -1,0 +1,87 @@
+//! The HTTP client of the exporters, which send from threads of their own: it does the work on the program's runtime.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use tokio::runtime::Handle;
+
+use crate::telemetry::logs::chain;
+
+/// Sends one kind of telemetry.
+#[derive(Debug)]
+pub struct CollectorClient {
+    http: reqwest::Client,
+    runtime: Handle,
+    signal: &'static str,
+    /// Whether the last request failed, which is told once.
+    is_failing: AtomicBool,
+}
+
+// === impl CollectorClient ===
+
+impl CollectorClient {
+    /// Requests end after that time, whatever the collector does.
+    pub fn new(runtime: Handle, time_out: Duration, signal: &'static str) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .timeout(time_out)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, runtime, signal, is_failing: AtomicBool::new(false) })
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let http = self.http.clone();
+        let sent = self.runtime.spawn(async move {
+            let answer = http.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
+            let status = answer.status();
+            let mut read = Response::new(answer.bytes().await?);
+            *read.status_mut() = status;
+            Ok::<_, reqwest::Error>(read)
+        });
+        let answer: Result<Response<Bytes>, HttpError> = match sent.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Box::new(error)),
+            Err(error) => Err(Box::new(error)),
+        };
+        self.tell(&answer);
+        answer
+    }
+
+    fn tell(&self, answer: &Result<Response<Bytes>, HttpError>) {
+        let problem = match answer {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("HTTP {}", answer.status().as_u16())),
+            Err(error) => Some(chain(error.as_ref())),
+        };
+        let was_failing = self.is_failing.swap(problem.is_some(), Ordering::Relaxed);
+        match problem {
+            Some(error) if !was_failing => {
+                tracing::warn!(
+                    error,
+                    signal = self.signal,
+                    "the collector takes no telemetry; it is dropped meanwhile"
+                );
+            }
+            None if was_failing => {
+                tracing::info!(signal = self.signal, "the collector takes telemetry again");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl HttpClient for CollectorClient {
+    // As `async_trait` has it, by which the trait is declared.
+    fn send_bytes<'client, 'future>(
+        &'client self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
+    where
+        'client: 'future,
+        Self: 'future,
+    {
+        Box::pin(self.send(request))
+    }
+}

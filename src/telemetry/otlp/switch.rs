@@ -1,0 +1,135 @@
+//! PURE: what the `OTEL_*` variables ask for.
+//!
+//! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter". It
+//! has exporters on by default; here they are on where the environment names a collector.
+
+use std::time::Duration;
+
+/// What can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Log lines.
+    Logs,
+}
+
+/// Which signals are sent, each with the time that a request may take.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    traces: Option<Duration>,
+    logs: Option<Duration>,
+    /// What is asked for and cannot be had.
+    pub refused: Vec<String>,
+}
+
+/// Where the specification has a request end, unless told otherwise.
+const TIME_OUT: Duration = Duration::from_secs(10);
+
+// === impl Switches ===
+
+impl Switches {
+    /// Reads the variables; an empty one counts as unset.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let variable = |name: &str| variable(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+        let mut switches = Self::default();
+        if variable("OTEL_SDK_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true")) {
+            return switches;
+        }
+        switches.traces = switches.signal("TRACES", &variable);
+        switches.logs = switches.signal("LOGS", &variable);
+        switches
+    }
+
+    /// How long a request may take, where that is sent at all.
+    pub fn of(&self, signal: Signal) -> Option<Duration> {
+        match signal {
+            Signal::Traces => self.traces,
+            Signal::Logs => self.logs,
+        }
+    }
+
+    fn signal(&mut self, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
+        let of_exporter = |setting: &str| {
+            variable(&format!("OTEL_EXPORTER_OTLP_{name}_{setting}"))
+                .or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{setting}")))
+        };
+        let exporter = variable(&format!("OTEL_{name}_EXPORTER"));
+        match exporter.as_deref() {
+            Some("otlp") => {}
+            None if of_exporter("ENDPOINT").is_some() => {}
+            Some("none") | None => return None,
+            Some(other) => {
+                self.refused.push(format!("OTEL_{name}_EXPORTER={other}: only otlp and none are known"));
+                return None;
+            }
+        }
+        if let Some(protocol) = of_exporter("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
+            let refused =
+                format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol} for {name}: only http/protobuf is spoken");
+            self.refused.push(refused);
+            return None;
+        }
+        if let Some(compression) = of_exporter("COMPRESSION").filter(|compression| compression != "none") {
+            let refused =
+                format!("OTEL_EXPORTER_OTLP_COMPRESSION={compression} for {name}: nothing is compressed");
+            self.refused.push(refused);
+            return None;
+        }
+        let time_out = of_exporter("TIMEOUT").and_then(|millis| millis.parse().ok());
+        Some(time_out.map_or(TIME_OUT, Duration::from_millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Switches {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        Switches::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn on(variables: &[(&str, &str)]) -> (bool, bool) {
+        let switches = read(variables);
+        (switches.of(Signal::Traces).is_some(), switches.of(Signal::Logs).is_some())
+    }
+
+    #[test]
+    fn nothing_is_sent_unless_a_collector_is_named() {
+        assert_eq!(on(&[]), (false, false));
+        assert_eq!(on(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), (false, false), "empty is unset");
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        assert_eq!(on(&[endpoint]), (true, true));
+        assert_eq!(
+            on(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces")]),
+            (true, false)
+        );
+        assert_eq!(on(&[("OTEL_LOGS_EXPORTER", "otlp")]), (false, true), "at the standard address");
+        assert_eq!(on(&[endpoint, ("OTEL_LOGS_EXPORTER", "none")]), (true, false));
+        assert_eq!(on(&[endpoint, ("OTEL_SDK_DISABLED", "True")]), (false, false));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_named_and_the_rest_is_sent() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        let switches = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")]);
+        assert_eq!((switches.of(Signal::Traces), switches.of(Signal::Logs).is_some()), (None, true));
+        assert!(switches.refused[0].contains("grpc"), "{:?}", switches.refused);
+        assert_eq!(read(&[endpoint, ("OTEL_TRACES_EXPORTER", "zipkin")]).refused.len(), 1);
+        assert_eq!(read(&[endpoint, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]).refused.len(), 2);
+    }
+
+    #[test]
+    fn a_request_ends_in_time() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        assert_eq!(read(&[endpoint]).of(Signal::Logs), Some(TIME_OUT));
+        let switches = read(&[
+            endpoint,
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2000"),
+            ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "500"),
+        ]);
+        assert_eq!(switches.of(Signal::Traces), Some(Duration::from_secs(2)));
+        assert_eq!(switches.of(Signal::Logs), Some(Duration::from_millis(500)));
+    }
+}

@@ -1,0 +1,202 @@
+//! A double of an OpenTelemetry collector: it takes spans and log records by OTLP over HTTP (`POST /v1/traces`, `/v1/logs`,
+//! protobuf), keeps them, and hangs or refuses on demand.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+
+use crate::double::http::{Answer, Reply, Request, What};
+use crate::double::lock;
+use crate::double::server::Server;
+
+/// A running double of a collector; stops when dropped.
+pub struct Collector {
+    books: Arc<Mutex<Books>>,
+    server: Server,
+}
+
+/// A span as it came.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Its name.
+    pub name: String,
+    /// 32 hexadecimal digits.
+    pub trace_id: String,
+    /// 16 hexadecimal digits.
+    pub span_id: String,
+    /// The same of the span around it; empty for a root.
+    pub parent_id: String,
+    /// Whether it ended in an error.
+    pub is_error: bool,
+    /// What it says.
+    pub attributes: BTreeMap<String, String>,
+    /// What sent it.
+    pub resource: BTreeMap<String, String>,
+}
+
+/// A log record as it came.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its message.
+    pub body: String,
+    /// `INFO` and the like.
+    pub severity: String,
+    /// The trace that it belongs to; empty where it belongs to none.
+    pub trace_id: String,
+    /// What it says.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// How requests are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mood {
+    #[default]
+    Takes,
+    Refuses,
+    Hangs,
+}
+
+#[derive(Default)]
+struct Books {
+    mood: Mood,
+    spans: Vec<Span>,
+    records: Vec<Record>,
+    requests: usize,
+    raw: Vec<u8>,
+}
+
+// === impl Collector ===
+
+impl Collector {
+    /// Starts on a free loopback port, with empty books.
+    pub async fn start() -> Self {
+        let books = Arc::new(Mutex::new(Books::default()));
+        let serving = Arc::clone(&books);
+        let server = Server::start(move |request| {
+            let books = Arc::clone(&serving);
+            async move { Reply { what: take(&books, &request), held: Vec::new() } }
+        })
+        .await;
+        Self { books, server }
+    }
+
+    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// All spans taken.
+    pub fn spans(&self) -> Vec<Span> {
+        lock(&self.books).spans.clone()
+    }
+
+    /// All log records taken.
+    pub fn records(&self) -> Vec<Record> {
+        lock(&self.books).records.clone()
+    }
+
+    /// Requests received, whatever was answered.
+    pub fn requests(&self) -> usize {
+        lock(&self.books).requests
+    }
+
+    /// Everything received, byte for byte.
+    pub fn raw(&self) -> Vec<u8> {
+        lock(&self.books).raw.clone()
+    }
+
+    /// Answers 503 from now on.
+    pub fn refuse(&self) {
+        lock(&self.books).mood = Mood::Refuses;
+    }
+
+    /// Answers nothing from now on.
+    pub fn hang(&self) {
+        lock(&self.books).mood = Mood::Hangs;
+    }
+
+    /// Takes what comes from now on.
+    pub fn heal(&self) {
+        lock(&self.books).mood = Mood::Takes;
+    }
+}
+
+fn take(books: &Mutex<Books>, request: &Request) -> What {
+    let mut books = lock(books);
+    books.requests += 1;
+    match books.mood {
+        Mood::Hangs => return What::Hang(Duration::from_mins(10)),
+        Mood::Refuses => return What::Answer(Answer::new(503, "text/plain", "not now")),
+        Mood::Takes => {}
+    }
+    if request.method != "POST" || !request.has_content_type("application/x-protobuf") {
+        return What::Answer(Answer::new(415, "text/plain", "only protobuf is taken"));
+    }
+    books.raw.extend_from_slice(&request.body);
+    let is_read = match request.path.as_str() {
+        "/v1/traces" => ExportTraceServiceRequest::decode(request.body.clone())
+            .map(|traces| books.spans.extend(spans(traces)))
+            .is_ok(),
+        "/v1/logs" => ExportLogsServiceRequest::decode(request.body.clone())
+            .map(|logs| books.records.extend(records(logs)))
+            .is_ok(),
+        _ => false,
+    };
+    if is_read {
+        What::Answer(Answer::new(200, "application/x-protobuf", Bytes::new()))
+    } else {
+        What::Answer(Answer::new(400, "text/plain", "that is no OTLP"))
+    }
+}
+
+fn spans(request: ExportTraceServiceRequest) -> impl Iterator<Item = Span> {
+    request.resource_spans.into_iter().flat_map(|group| {
+        let resource = group.resource.map(|Resource { attributes, .. }| map(attributes)).unwrap_or_default();
+        let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        spans.map(move |span| Span {
+            name: span.name,
+            trace_id: hex(&span.trace_id),
+            span_id: hex(&span.span_id),
+            parent_id: hex(&span.parent_span_id),
+            is_error: span.status.is_some_and(|status| status.code == 2),
+            attributes: map(span.attributes),
+            resource: resource.clone(),
+        })
+    })
+}
+
+fn records(request: ExportLogsServiceRequest) -> impl Iterator<Item = Record> {
+    let scopes = request.resource_logs.into_iter().flat_map(|group| group.scope_logs);
+    scopes.flat_map(|scope| scope.log_records).map(|record| Record {
+        body: text(record.body),
+        severity: record.severity_text,
+        trace_id: hex(&record.trace_id),
+        attributes: map(record.attributes),
+    })
+}
+
+fn map(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    attributes.into_iter().map(|attribute| (attribute.key, text(attribute.value))).collect()
+}
+
+fn text(value: Option<AnyValue>) -> String {
+    match value.and_then(|value| value.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::BoolValue(is_so)) => is_so.to_string(),
+        Some(other) => format!("{other:?}"),
+        None => String::new(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,155 @@
+//! Traces and logs go to an OpenTelemetry collector where the environment names one; nothing waits for it.
+
+use std::time::{Duration, Instant};
+
+use kit::collector::{Collector, Span};
+use serde_json::{Value, json};
+
+use crate::stage::{API_KEY, EXPIRY, Stage, eventually};
+
+/// A stage whose operator sends its telemetry to that collector.
+async fn stage(collector: &Collector, more: &[(&'static str, &str)]) -> Stage {
+    let mut stage = Stage::bare().await;
+    stage.extra_env = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200".into()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "200".into()),
+    ];
+    stage.extra_env.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage
+}
+
+#[tokio::test]
+async fn a_pass_is_a_trace_with_a_span_for_each_remote_call_and_the_log_has_its_id() {
+    let collector = Collector::start().await;
+    let stage = stage(&collector, &[("POD_NAME", "pod-1")]).await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let own = format!("{}/sales-eu", stage.namespace);
+    let is_of_it = |span: &Span| span.name == "pass" && span.attributes.get("object") == Some(&own);
+    let calls_in = |pass: &Span| -> Vec<Span> {
+        collector.spans().into_iter().filter(|span| span.parent_id == pass.span_id).collect()
+    };
+    // The pass that has made the credential.
+    let (pass, calls) = eventually("the trace of the create", || async {
+        let made = collector.spans().into_iter().filter(is_of_it).find_map(|pass| {
+            let calls = calls_in(&pass);
+            calls.iter().any(|call| call.name == "woodpecker create").then_some((pass, calls))
+        });
+        made.ok_or_else(|| format!("{:#?}", collector.spans()))
+    })
+    .await;
+    assert_eq!((pass.parent_id.as_str(), pass.is_error), ("", false), "a pass is a root: {pass:?}");
+    assert_eq!(pass.attributes["controller"], "microsoftgraphcredential");
+    assert_eq!(pass.resource["service.name"], "graph-credential-operator");
+    assert_eq!(pass.resource["service.instance.id"], "pod-1");
+    let create = calls.iter().find(|call| call.name == "woodpecker create").unwrap();
+    assert_eq!((create.attributes["outcome"].as_str(), create.is_error), ("ok", false));
+    assert!(calls.iter().all(|call| call.trace_id == pass.trace_id));
+    let spans = collector.spans();
+    assert!(
+        spans.iter().any(|span| span.name == "microsoft token" && span.attributes["outcome"] == "issued")
+    );
+
+    let line = |message: &str| {
+        let lines = stage.log();
+        let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .into_iter()
+            .find(|line| line["message"] == message && line["span"]["trace_id"] == pass.trace_id.as_str())
+    };
+    assert!(line("pass ended").is_some(), "the log names the trace {}:\n{}", pass.trace_id, stage.log());
+    eventually("the same line comes as a record", || async {
+        let is_it =
+            |record: &kit::collector::Record| record.body == "pass ended" && record.trace_id == pass.trace_id;
+        let found = collector.records().into_iter().find(is_it);
+        found.filter(|record| record.severity == "INFO").ok_or_else(|| format!("{:#?}", collector.records()))
+    })
+    .await;
+    let raw = collector.raw();
+    for secret in ["s3cret-one", API_KEY] {
+        assert!(!raw.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} was sent");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_is_sent_at_the_end() {
+    let collector = Collector::start().await;
+    // So rarely that nothing would come by itself.
+    let rarely = [("OTEL_BSP_SCHEDULE_DELAY", "600000"), ("OTEL_BLRP_SCHEDULE_DELAY", "600000")];
+    let mut stage = stage(&collector, &rarely).await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    assert!(collector.spans().is_empty() && collector.records().is_empty());
+    stage.operator.as_mut().unwrap().stop().await.unwrap();
+    let log = stage.log();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let own = |line: &&Value| line["target"].as_str().unwrap().starts_with("graph_credential_operator");
+    let told = lines
+        .iter()
+        .filter(own)
+        .filter(|line| line["message"] != "telemetry is sent to an OpenTelemetry collector")
+        .count();
+    let sent = collector.records().len();
+    assert!(sent >= told, "{told} lines were written and {sent} records were sent");
+    assert!(collector.records().iter().any(|record| record.body == "ended"), "the last line as well");
+    let endings = lines.iter().filter(|line| line["message"] == "pass ended").count();
+    assert_eq!(collector.spans().iter().filter(|span| span.name == "pass").count(), endings);
+}
+
+#[tokio::test]
+async fn nothing_waits_for_a_collector_that_hangs_or_refuses() {
+    let collector = Collector::start().await;
+    collector.hang();
+    let mut stage = stage(&collector, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")]).await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let told = "the collector takes no telemetry; it is dropped meanwhile";
+    let times = |log: &str| log.matches(told).count();
+    eventually("it is told", || async {
+        let log = stage.log();
+        if times(&log) == 2 { Ok(()) } else { Err(log) }
+    })
+    .await;
+    collector.refuse();
+    let asked = collector.requests();
+    stage.request_pass("sales-eu").await;
+    eventually("it is tried again", || async {
+        if collector.requests() > asked + 3 { Ok(()) } else { Err(collector.requests().to_string()) }
+    })
+    .await;
+    assert_eq!(times(&stage.log()), 2, "once for traces and once for logs:\n{}", stage.log());
+    collector.heal();
+    stage.request_pass("sales-eu").await;
+    eventually("telemetry comes again", || async {
+        if collector.spans().is_empty() { Err("none yet".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    collector.hang();
+    let began = Instant::now();
+    stage.stop_operator().await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn without_a_collector_nothing_is_sent_and_what_is_not_spoken_is_told() {
+    let collector = Collector::start().await;
+    let mut stage = Stage::bare().await;
+    stage.extra_env = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".into()),
+        ("OTEL_LOGS_EXPORTER", "none".into()),
+    ];
+    stage.start_operator().await;
+    let log = stage.log();
+    assert!(
+        log.contains("OTEL_EXPORTER_OTLP_PROTOCOL=grpc for TRACES: only http/protobuf is spoken"),
+        "{log}"
+    );
+    stage.stop_operator().await;
+    assert_eq!(collector.requests(), 0);
+    assert!(!log.contains("trace_id"), "{log}");
+}
