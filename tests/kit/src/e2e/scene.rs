@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -98,8 +97,7 @@ impl Scene {
     async fn start_doubles(&self, settings: &Settings) -> Result<String, Difference> {
         let authority = Authority::new()?;
         let names = ["microsoft", "woodpecker"].map(|name| format!("{name}.{DOUBLES}.svc.cluster.local"));
-        let key = KeyPair::generate()?;
-        let certificate = authority.sign(CertificateParams::new(names.to_vec())?, &key)?;
+        let (certificate, key) = authority.issue(&names.each_ref().map(String::as_str))?;
         let labels = json!({"app": "doubles"});
         let service = |name: &str, port: u16, target: u16| {
             json!({
@@ -124,7 +122,7 @@ impl Scene {
                 json!({
                     "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
                     "metadata": {"name": "tls", "namespace": DOUBLES},
-                    "stringData": {"tls.crt": certificate, "tls.key": key.serialize_pem()}
+                    "stringData": {"tls.crt": certificate, "tls.key": key}
                 }),
                 service("microsoft", 443, MICROSOFT),
                 service("woodpecker", 443, WOODPECKER),
