@@ -12,6 +12,7 @@ mod converges;
 mod deletes;
 mod drifts;
 mod forgets;
+mod gitops;
 mod imports;
 mod installs;
 mod leads;
