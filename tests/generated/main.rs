@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod alerts;
+mod dashboard;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +26,10 @@ fn generated() -> Vec<(PathBuf, String)> {
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
     let metrics = (root.join("docs").join("metrics.md"), metrics_page());
-    crds.chain([conditions, metrics]).chain(alerts::generated(&root)).collect()
+    crds.chain([conditions, metrics])
+        .chain(alerts::generated(&root))
+        .chain(dashboard::generated(&root))
+        .collect()
 }
 
 const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";

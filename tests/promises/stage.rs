@@ -432,14 +432,18 @@ impl Stage {
     }
 }
 
-/// Asks the HTTP server of an operator.
-pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
-    let address = operator.log().lines().find_map(|line| {
+/// Host and port of an operator's HTTP server, once it serves.
+pub fn address(operator: &Process) -> Option<String> {
+    operator.log().lines().find_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["message"] == "serving probes and metrics")
             .then(|| line["address"].as_str().map(str::to_owned))?
-    });
-    let Some(address) = address else { return (0, "not serving yet".into()) };
+    })
+}
+
+/// Asks the HTTP server of an operator.
+pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
+    let Some(address) = address(operator) else { return (0, "not serving yet".into()) };
     http_get(&address, path).await.unwrap_or_else(|error| (0, error.to_string()))
 }
 

@@ -21,6 +21,7 @@ pub mod entra;
 pub mod helm;
 pub mod memory;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod tls;
 pub mod woodpecker;
