@@ -4,15 +4,18 @@ mod crds;
 pub(crate) mod kubernetes;
 mod leading;
 pub(crate) mod memory;
+mod rest;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::rest::{RestApi, RestParts};
 use crate::controller::{
     self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Makings, Rules, Scope, Scopes,
     Sightings,
@@ -21,7 +24,8 @@ use crate::http::{self, ClientError, DnsServers};
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
-use crate::settings::{RunSettings, Timing, TimingError};
+use crate::rest::{KeysError, RestListenError, TlsError};
+use crate::settings::{PlainHttpError, ProcessSettings, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
 use crate::store::replicas::{Presence, PresenceParts};
 use crate::telemetry::logs::{LogFilter, chain};
@@ -38,6 +42,18 @@ pub enum AppError {
     /// The waits do not fit together.
     #[error("the timing cannot be used")]
     Timing(#[from] TimingError),
+    /// API keys and secrets would come in unencrypted.
+    #[error(transparent)]
+    PlainHttp(#[from] PlainHttpError),
+    /// Nobody could use the REST API.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// TLS cannot be served for the REST API.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The REST API's address cannot be served.
+    #[error(transparent)]
+    RestListen(#[from] RestListenError),
     /// The probes' address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -69,61 +85,152 @@ pub enum AppError {
 
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), AppError> {
-    memory::close(settings.allow_core_dumps);
-    let timing = settings.timing()?;
-    tokio::spawn(log_filter.follow(timing.log_filter));
-    let stop = CancellationToken::new();
-    stop_on_signals(stop.clone())?;
-    let readiness = Readiness::default();
-    note_time_scale(&settings, &readiness);
-    readiness.wait_for(CONTROLLER, "the operator is starting");
-    let metrics = Arc::new(Metrics::new());
-    let probes = ProbeServer::bind(settings.listen).await?;
-    tracing::info!(address = %probes.address(), "serving probes and metrics");
-    let probes_stop = CancellationToken::new();
-    let probes =
-        tokio::spawn(probes.serve(readiness.clone(), metrics.clone(), probes_stop.clone().cancelled_owned()));
+    settings.rest.listen.map_or(Ok(()), |address| settings.rest.check(address))?;
+    let frame = Frame::open(&settings.process, settings.timing(), log_filter)?;
+    frame.readiness.wait_for(CONTROLLER, "the operator is starting");
+    frame.probed(&settings.process, Box::pin(operate(&settings, &frame))).await
+}
 
-    let ended = serve(&settings, &timing, &readiness, &metrics, &stop).await;
+/// Serves the credentials REST API alone until it is told to stop.
+pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(), AppError> {
+    settings.rest.check(settings.address())?;
+    let frame = Frame::open(&settings.process, settings.timing(), log_filter)?;
+    let api = async {
+        let Some(base) = Base::find(&settings.process, &frame).await? else { return Ok(()) };
+        let Frame { timing, readiness, metrics, stop } = &frame;
+        let opened = RestApi::open(RestParts {
+            process: &settings.process,
+            rest: &settings.rest,
+            address: settings.address(),
+            timing,
+            readiness,
+            metrics,
+            cluster: &base.cluster,
+            token_endpoint: base.token_endpoint,
+        });
+        if let Some(api) = stop.run_until_cancelled(opened).await {
+            api?.serve(stop.clone()).await;
+            tracing::info!("ended");
+        }
+        Ok(())
+    };
+    frame.probed(&settings.process, Box::pin(api)).await
+}
 
-    probes_stop.cancel();
-    // A slow scraper must not hold up a program that must end.
-    if let Ok(Ok(Err(error))) = tokio::time::timeout(timing.connect, probes).await {
-        tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
+/// What every command that goes on running has.
+struct Frame {
+    timing: Timing,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+/// What all work stands on.
+struct Base {
+    http: reqwest::Client,
+    cluster: kubernetes::Cluster,
+    /// Proves secrets for whoever needs no leadership for it.
+    token_endpoint: TokenEndpoint,
+}
+
+// === impl Frame ===
+
+impl Frame {
+    fn open(
+        process: &ProcessSettings,
+        timing: Result<Timing, TimingError>,
+        log_filter: LogFilter,
+    ) -> Result<Self, AppError> {
+        memory::close(process.allow_core_dumps);
+        let timing = timing?;
+        tokio::spawn(log_filter.follow(timing.log_filter));
+        let stop = CancellationToken::new();
+        stop_on_signals(stop.clone())?;
+        let readiness = Readiness::default();
+        note_time_scale(process, &readiness);
+        Ok(Self { timing, readiness, metrics: Arc::new(Metrics::new()), stop })
+    }
+
+    /// Serves probes and metrics while the work goes on.
+    async fn probed(
+        &self,
+        process: &ProcessSettings,
+        work: impl Future<Output = Result<(), AppError>>,
+    ) -> Result<(), AppError> {
+        let probes = ProbeServer::bind(process.listen).await?;
+        tracing::info!(address = %probes.address(), "serving probes and metrics");
+        let over = CancellationToken::new();
+        let served =
+            probes.serve(self.readiness.clone(), self.metrics.clone(), over.clone().cancelled_owned());
+        let probes = tokio::spawn(served);
+        let ended = work.await;
+        over.cancel();
+        // A slow scraper must not hold up a program that must end.
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.timing.connect, probes).await {
+            tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
+        }
+        ended
+    }
+}
+
+// === impl Base ===
+
+impl Base {
+    /// Finds the ways to Microsoft and to the cluster, and waits for the CRDs; nothing where the end came first.
+    async fn find(process: &ProcessSettings, frame: &Frame) -> Result<Option<Self>, AppError> {
+        let way_out = &process.network.way_out;
+        let servers = DnsServers::listed_or_system(&way_out.dns_servers);
+        let http = http::client(&frame.timing, &servers, way_out.extra_ca.as_deref())?;
+        let namespace = process.operator_namespace.as_deref();
+        let cluster = kubernetes::connect_counted(namespace, &frame.timing, &frame.metrics).await?;
+        let crds = crds::wait(&cluster.client, &frame.timing, &frame.readiness);
+        if frame.stop.run_until_cancelled(crds).await.is_none() {
+            return Ok(None);
+        }
+        let parts = EndpointParts {
+            http: http.clone(),
+            authorities: Authorities::new(process.network.microsoft_authority.clone()),
+            leadership: Leadership::always(),
+            metrics: frame.metrics.clone(),
+        };
+        let token_endpoint = TokenEndpoint::new(parts, &frame.timing);
+        Ok(Some(Self { http, cluster, token_endpoint }))
+    }
+}
+
+/// Runs the controller, and the REST API beside it where that is asked for.
+async fn operate(settings: &RunSettings, frame: &Frame) -> Result<(), AppError> {
+    let Some(base) = Base::find(&settings.process, frame).await? else { return Ok(()) };
+    let Frame { timing, readiness, metrics, stop } = frame;
+    let Some(api) = stop.run_until_cancelled(beside(settings, frame, &base)).await else { return Ok(()) };
+    let api = api?.map(|api| tokio::spawn(api.serve(stop.clone())));
+    let operator = Operator { settings, timing, readiness, metrics, stop, base };
+    let ended = operator.run().await;
+    // Also where the controller ended by itself.
+    stop.cancel();
+    if let Some(Err(error)) = futures::future::OptionFuture::from(api).await {
+        tracing::error!(
+            error = chain(&error),
+            "serving the REST API failed: this is a defect of the operator"
+        );
     }
     ended
 }
 
-async fn serve(
-    settings: &RunSettings,
-    timing: &Timing,
-    readiness: &Readiness,
-    metrics: &Arc<Metrics>,
-    stop: &CancellationToken,
-) -> Result<(), AppError> {
-    let http = http::client(
-        timing,
-        &DnsServers::listed_or_system(&settings.network.way_out.dns_servers),
-        settings.network.way_out.extra_ca.as_deref(),
-    )?;
-    let cluster =
-        kubernetes::connect_counted(settings.operator_namespace.as_deref(), timing, metrics).await?;
-    let Some(()) = stop.run_until_cancelled(crds::wait(&cluster.client, timing, readiness)).await else {
-        return Ok(());
-    };
-    let operator = Operator { settings, timing, readiness, metrics, stop, http, cluster };
-    if !settings.leader.leader_elect {
-        tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
-        return operator.work(Leadership::always()).await;
-    }
-    let candidate = Candidate::new(operator.election(), readiness.clone())?;
-    readiness.arrived(CONTROLLER);
-    leading::work_while_leading(candidate, stop, async |leadership| {
-        readiness.wait_for(CONTROLLER, "this replica leads, and begins");
-        readiness.arrived(leader::GATE);
-        operator.work(leadership).await
-    })
-    .await
+/// The REST API beside the controller.
+async fn beside(settings: &RunSettings, frame: &Frame, base: &Base) -> Result<Option<RestApi>, AppError> {
+    let Some(address) = settings.rest.listen else { return Ok(None) };
+    let api = RestApi::open(RestParts {
+        process: &settings.process,
+        rest: &settings.rest,
+        address,
+        timing: &frame.timing,
+        readiness: &frame.readiness,
+        metrics: &frame.metrics,
+        cluster: &base.cluster,
+        token_endpoint: base.token_endpoint.acting_as(Leadership::always()),
+    });
+    api.await.map(Some)
 }
 
 /// What the work needs, whoever leads.
@@ -133,19 +240,34 @@ struct Operator<'a> {
     readiness: &'a Readiness,
     metrics: &'a Arc<Metrics>,
     stop: &'a CancellationToken,
-    http: reqwest::Client,
-    cluster: kubernetes::Cluster,
+    base: Base,
 }
 
 // === impl Operator ===
 
 impl Operator<'_> {
+    /// Works while this replica leads, or at once where there is no election.
+    async fn run(&self) -> Result<(), AppError> {
+        if !self.settings.leader.leader_elect {
+            tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
+            return self.work(Leadership::always()).await;
+        }
+        let candidate = Candidate::new(self.election(), self.readiness.clone())?;
+        self.readiness.arrived(CONTROLLER);
+        leading::work_while_leading(candidate, self.stop, async |leadership| {
+            self.readiness.wait_for(CONTROLLER, "this replica leads, and begins");
+            self.readiness.arrived(leader::GATE);
+            self.work(leadership).await
+        })
+        .await
+    }
+
     fn election(&self) -> ElectionParts {
         ElectionParts {
-            client: self.cluster.client.clone(),
-            namespace: self.cluster.namespace.clone(),
+            client: self.base.cluster.client.clone(),
+            namespace: self.base.cluster.namespace.clone(),
             lease: self.settings.leader.lease.leader_election_lease.to_string(),
-            instance: self.cluster.instance.clone(),
+            instance: self.base.cluster.instance.clone(),
             clock: since_boot,
             timing: *self.timing,
             metrics: self.metrics.clone(),
@@ -154,12 +276,16 @@ impl Operator<'_> {
 
     /// Loads the keyring and runs the controller until it is told to stop.
     async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
-        let Self { settings, timing, readiness, stop, cluster, .. } = self;
-        let place =
-            KeyringPlace { namespace: cluster.namespace.clone(), name: settings.keyring_secret.clone() };
-        let wait = self.keyring(&place);
+        let Self { settings, timing, readiness, stop, .. } = self;
+        let cluster = &self.base.cluster;
+        let place = KeyringPlace {
+            namespace: cluster.namespace.clone(),
+            name: settings.process.keyring_secret.clone(),
+        };
+        let wait =
+            wait_for_keyring(&cluster.client, &place, &settings.process.watch_namespaces, timing, readiness);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
-        let scopes = Scope::of(&settings.watch_namespaces);
+        let scopes = Scope::of(&settings.process.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
@@ -169,9 +295,9 @@ impl Operator<'_> {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
             max_concurrent_passes: settings.max_concurrent_passes,
             keyring,
-            token_endpoint: self.token_endpoint(&leadership),
+            token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             accounts: Accounts::new(
-                self.http.clone(),
+                self.base.http.clone(),
                 Commons::new(self.lanes(&calls))?,
                 settings.woodpecker.base_urls.clone(),
                 scopes,
@@ -211,34 +337,11 @@ impl Operator<'_> {
         ended
     }
 
-    /// Waits until the keyring is there, or may be made.
-    async fn keyring(&self, place: &KeyringPlace) -> Keyring {
-        let (client, served) = (&self.cluster.client, &self.settings.watch_namespaces);
-        let mut told = String::new();
-        loop {
-            match keyring::load_or_create(client, place, served).await {
-                Ok(keyring) => {
-                    self.readiness.arrived("keyring");
-                    return keyring;
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    if told != text {
-                        tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
-                    }
-                    self.readiness.wait_for("keyring", text.clone());
-                    told = text;
-                }
-            }
-            tokio::time::sleep(self.timing.startup_retry).await;
-        }
-    }
-
     /// This process among those that hold the keyring.
     fn presence(&self, keyring: &Arc<LiveKeyring>) -> Result<Presence, getrandom::Error> {
         Presence::new(PresenceParts {
-            client: self.cluster.client.clone(),
-            instance: self.cluster.instance.clone(),
+            client: self.base.cluster.client.clone(),
+            instance: self.base.cluster.instance.clone(),
             keyring: keyring.clone(),
             timing: *self.timing,
         })
@@ -252,16 +355,6 @@ impl Operator<'_> {
             OwnerKind::Account => calls.account(&owner.namespace, &owner.name),
         });
         Lanes::new(self.timing, self.stop.clone(), self.metrics.clone(), call)
-    }
-
-    fn token_endpoint(&self, leadership: &Leadership) -> TokenEndpoint {
-        let parts = EndpointParts {
-            http: self.http.clone(),
-            authorities: Authorities::new(self.settings.network.microsoft_authority.clone()),
-            leadership: leadership.clone(),
-            metrics: self.metrics.clone(),
-        };
-        TokenEndpoint::new(parts, self.timing)
     }
 }
 
@@ -293,9 +386,37 @@ async fn end_within(
     ended
 }
 
-fn note_time_scale(settings: &RunSettings, readiness: &Readiness) {
-    if settings.time_scale > 1 {
-        let scale = settings.time_scale;
+/// Waits until the keyring is there, or may be made.
+async fn wait_for_keyring(
+    client: &Client,
+    place: &KeyringPlace,
+    served: &[String],
+    timing: &Timing,
+    readiness: &Readiness,
+) -> Keyring {
+    let mut told = String::new();
+    loop {
+        match keyring::load_or_create(client, place, served).await {
+            Ok(keyring) => {
+                readiness.arrived("keyring");
+                return keyring;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if told != text {
+                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
+                }
+                readiness.wait_for("keyring", text.clone());
+                told = text;
+            }
+        }
+        tokio::time::sleep(timing.startup_retry).await;
+    }
+}
+
+fn note_time_scale(process: &ProcessSettings, readiness: &Readiness) {
+    if process.time_scale > 1 {
+        let scale = process.time_scale;
         tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
         readiness
             .note("time-scale", format!("every wait is divided by {scale} (--time-scale): for tests only"));

@@ -20,8 +20,8 @@ use thiserror::Error;
 
 use crate::app::{self, AppError};
 use crate::resources::crds::{self, YamlError};
-use crate::settings::RunSettings;
-use crate::telemetry::logs::{self, LogError};
+use crate::settings::{LogSettings, RunSettings, ServeSettings};
+use crate::telemetry::logs::{self, LogError, LogFilter};
 use crate::telemetry::otlp::{Otlp, OtlpError};
 
 /// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them
@@ -36,6 +36,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator in the cluster of the pod's ServiceAccount or of KUBECONFIG
     Run(Box<RunSettings>),
+    /// Serve the credentials REST API alone: Woodpecker's addresses, bodies and codes over the encrypted store
+    Serve(Box<ServeSettings>),
     /// Prove a tenant, client id and secret at Microsoft, as the operator would, and print what is wrong and
     /// what to do
     Verify(Box<verify::VerifyArgs>),
@@ -90,7 +92,14 @@ impl Cli {
     /// for a command line that cannot be understood; `verify`, `orphans`, `keys` and `release` have more.
     pub fn run() -> ExitCode {
         let ended = match Self::parse().command {
-            Command::Run(settings) => run(*settings).map(|()| ExitCode::SUCCESS),
+            Command::Run(settings) => {
+                let logging = settings.process.logging.clone();
+                go_on(&logging, |filter| app::run(*settings, filter)).map(|()| ExitCode::SUCCESS)
+            }
+            Command::Serve(settings) => {
+                let logging = settings.process.logging.clone();
+                go_on(&logging, |filter| app::serve(*settings, filter)).map(|()| ExitCode::SUCCESS)
+            }
             Command::Verify(args) => verify::run(&args).map_err(CliError::from),
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
             Command::Orphans(args) => orphans::run(&args).map_err(CliError::from),
@@ -109,12 +118,16 @@ impl Cli {
     }
 }
 
-fn run(settings: RunSettings) -> Result<(), CliError> {
+/// Runs what goes on until it is told to stop.
+fn go_on<W>(logging: &LogSettings, work: impl FnOnce(LogFilter) -> W) -> Result<(), CliError>
+where
+    W: Future<Output = Result<(), AppError>>,
+{
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
     let otlp = Otlp::from_env(runtime.handle())?;
-    let log_filter = logs::install(&settings.logging, &otlp)?;
-    let ended = runtime.block_on(app::run(settings, log_filter));
+    let log_filter = logs::install(logging, &otlp)?;
+    let ended = runtime.block_on(work(log_filter));
     otlp.end();
     // Nothing may hold the process after its work has ended.
     runtime.shutdown_background();

@@ -13,6 +13,7 @@ pub mod leader;
 pub mod leadership;
 pub mod microsoft;
 pub mod resources;
+pub mod rest;
 pub mod secret;
 pub mod secrets;
 pub mod settings;

@@ -80,6 +80,11 @@ impl SecretData {
         self.data.get(key)
     }
 
+    /// All keys with their bytes, sorted by key.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &SecretBytes)> {
+        self.data.iter().map(|(key, bytes)| (key.as_str(), bytes))
+    }
+
     /// The resource version at which it was read.
     pub fn resource_version(&self) -> &str {
         &self.metadata.resource_version

@@ -2,6 +2,7 @@
 
 mod base_url;
 mod object_name;
+mod rest;
 mod timing;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 pub use self::base_url::{BaseUrl, BaseUrlError};
 pub use self::object_name::{ObjectName, ObjectNameError};
+pub use self::rest::{PlainHttpError, RestSettings, ServeSettings};
 pub use self::timing::{Timing, TimingError};
 use crate::resources::VENDOR_BASE_URL;
 use crate::resources::duration::{KubeDuration, NotADuration};
@@ -130,9 +132,9 @@ pub struct LeaderSettings {
     pub lease: LeaseSettings,
 }
 
-/// Everything that `run` can be told.
+/// What every command that goes on running is told.
 #[derive(Clone, Debug, Args)]
-pub struct RunSettings {
+pub struct ProcessSettings {
     /// Log settings.
     #[command(flatten)]
     pub logging: LogSettings,
@@ -140,10 +142,6 @@ pub struct RunSettings {
     /// Network settings.
     #[command(flatten)]
     pub network: NetworkSettings,
-
-    /// Leader election settings.
-    #[command(flatten)]
-    pub leader: LeaderSettings,
 
     /// Namespace whose resources are served; may be repeated or hold a comma-separated list. Without it,
     /// those of all namespaces
@@ -172,6 +170,34 @@ pub struct RunSettings {
     /// Address that serves /healthz, /readyz and /metrics
     #[arg(long, env = "GCO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
+
+    /// Let the system write core files of the process, for profiling. They hold API keys and, during a
+    /// pass, client secrets
+    #[arg(long, env = "GCO_ALLOW_CORE_DUMPS")]
+    pub allow_core_dumps: bool,
+
+    /// For tests: divides every wait of the program by N, call time-outs included
+    #[arg(
+        long,
+        env = "GCO_TIME_SCALE",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        value_name = "N",
+        hide_short_help = true
+    )]
+    pub time_scale: u32,
+}
+
+/// Everything that `run` can be told.
+#[derive(Clone, Debug, Args)]
+pub struct RunSettings {
+    /// Settings of the process.
+    #[command(flatten)]
+    pub process: ProcessSettings,
+
+    /// Leader election settings.
+    #[command(flatten)]
+    pub leader: LeaderSettings,
 
     /// Woodpecker settings.
     #[command(flatten)]
@@ -202,21 +228,9 @@ pub struct RunSettings {
     )]
     pub max_concurrent_passes: u16,
 
-    /// Let the system write core files of the process, for profiling. They hold API keys and, during a
-    /// pass, client secrets
-    #[arg(long, env = "GCO_ALLOW_CORE_DUMPS")]
-    pub allow_core_dumps: bool,
-
-    /// For tests: divides every wait of the program by N, call time-outs included
-    #[arg(
-        long,
-        env = "GCO_TIME_SCALE",
-        default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=100_000),
-        value_name = "N",
-        hide_short_help = true
-    )]
-    pub time_scale: u32,
+    /// Settings of the REST API.
+    #[command(flatten)]
+    pub rest: RestSettings,
 }
 
 /// Longest `--propagation-window`: a secret that Entra has not spread in a day is wrong. And a time of an object plus
@@ -243,6 +257,6 @@ impl RunSettings {
     /// Every wait of the program, as the flags have it.
     pub fn timing(&self) -> Result<Timing, TimingError> {
         let standard = Timing { propagation_window: self.propagation_window.get(), ..Timing::STANDARD };
-        standard.divided_by(self.time_scale).checked()
+        standard.divided_by(self.process.time_scale).checked()
     }
 }

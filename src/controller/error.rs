@@ -8,6 +8,7 @@ use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
 use crate::store::envelope::SealError;
 use crate::store::keyring::KeyringError;
+use crate::store::records::{RecordError, RecordRequest};
 
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
@@ -26,33 +27,9 @@ pub enum PassError {
     /// Its account could not be read.
     #[error("failed to read the WoodpeckerAccount")]
     ReadAccount(#[source] kube::Error),
-    /// The API server refuses a request for a record of the store.
-    #[error("the API server refuses a request for SealedGraphCredentials (HTTP {status})")]
-    RecordRefused {
-        /// What was attempted.
-        operation: Operation,
-        /// HTTP status.
-        status: u16,
-    },
-    /// A record of the store could not be read.
-    #[error("failed to read SealedGraphCredential {name}")]
-    ReadRecord {
-        /// The record's name.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
-    /// The namespace's records could not be listed.
-    #[error("failed to list the SealedGraphCredentials of the namespace")]
-    ListRecords(#[source] kube::Error),
-    /// A record of the store could not be written.
-    #[error("failed to write SealedGraphCredential {name}")]
-    WriteRecord {
-        /// The record's name.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
+    /// A record of the store could not be read or written.
+    #[error(transparent)]
+    Record(RecordError),
     /// The keyring could not be read again.
     #[error(transparent)]
     ReadKeyring(#[from] KeyringError),
@@ -100,17 +77,17 @@ impl PassError {
             Self::ReadObject(_) => "read_object",
             Self::ReadSecret { .. } => "read_secret",
             Self::ReadAccount(_) => "read_account",
-            Self::RecordRefused { .. } => "record_refused",
-            Self::ReadRecord { .. } => "read_record",
-            Self::ListRecords(_) => "list_records",
-            Self::WriteRecord { .. } => "write_record",
+            Self::Record(RecordError::Refused { .. }) => "record_refused",
+            Self::Record(RecordError::Read { .. }) => "read_record",
+            Self::Record(RecordError::List(_)) => "list_records",
+            Self::Record(RecordError::Write { .. }) => "write_record",
             Self::ReadKeyring(_) => "read_keyring",
             Self::Seal(_) => "seal",
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
             Self::Encode(_) => "encode",
             Self::WriteFinalizer(_) => "write_finalizer",
-            Self::Conflict => "conflict",
+            Self::Conflict | Self::Record(RecordError::Conflict) => "conflict",
             Self::NotLeading(_) => "not_leading",
             Self::Deadline => "deadline",
             Self::Panicked => "panic",
@@ -122,7 +99,9 @@ impl PassError {
     /// What is no accident of the way, but stands until somebody mends it: an outcome for the status.
     pub fn as_failure(&self) -> Option<Failure> {
         let (operation, kind) = match self {
-            Self::RecordRefused { operation, status } => (*operation, FailureKind::StoreRefused(*status)),
+            Self::Record(RecordError::Refused { request, status }) => {
+                (operation(*request), FailureKind::StoreRefused(*status))
+            }
             Self::ReadKeyring(error) if error.is_lasting() => {
                 (Operation::Create, FailureKind::KeyringMissing)
             }
@@ -134,5 +113,24 @@ impl PassError {
     /// Whether it is the ordinary course of things and no failure.
     pub fn is_ordinary(&self) -> bool {
         matches!(self, Self::Conflict | Self::NotLeading(_))
+    }
+}
+
+/// A record that was changed meanwhile is an object that was changed meanwhile.
+impl From<RecordError> for PassError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Conflict => Self::Conflict,
+            error => Self::Record(error),
+        }
+    }
+}
+
+fn operation(request: RecordRequest) -> Operation {
+    match request {
+        RecordRequest::Read => Operation::List,
+        RecordRequest::Create => Operation::Create,
+        RecordRequest::Replace => Operation::Update,
+        RecordRequest::Remove => Operation::Delete,
     }
 }

@@ -79,7 +79,7 @@ pub struct Trace {
 pub struct TokenEndpoint {
     parts: EndpointParts,
     time_out: Duration,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 /// What the token endpoints are made of.
@@ -105,7 +105,14 @@ struct TokenBody {
 impl TokenEndpoint {
     /// From its parts.
     pub fn new(parts: EndpointParts, timing: &Timing) -> Self {
-        Self { parts, time_out: timing.token_call, pace: Pace::new(timing) }
+        Self { parts, time_out: timing.token_call, pace: Arc::new(Pace::new(timing)) }
+    }
+
+    /// The same endpoints asked in another capacity. How often an app is tried is counted together.
+    #[must_use]
+    pub fn acting_as(&self, leadership: Leadership) -> Self {
+        let parts = EndpointParts { leadership, ..self.parts.clone() };
+        Self { parts, time_out: self.time_out, pace: self.pace.clone() }
     }
 
     /// Asks for a token for Graph and drops it: a token proves tenant, client and secret, nothing else.

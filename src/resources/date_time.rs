@@ -4,6 +4,7 @@
 //! 99 hours as well, and an object that cannot be read could never be finalized.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -33,6 +34,14 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     let pieces = Pieces::parse(text).ok()?;
     let is_whole = pieces.time().is_some() && pieces.offset().is_some();
     (is_whole && pieces.date().year() >= LATEST_YEAR).then_some(LATEST)
+}
+
+/// The same, and a plain date as 00:00 UTC.
+pub fn parse_or_date(text: &str) -> Option<Timestamp> {
+    parse(text).or_else(|| {
+        let is_plain_date = text.len() == 10 && text.parse::<Date>().is_ok();
+        is_plain_date.then(|| parse(&format!("{text}T00:00:00Z")))?
+    })
 }
 
 const LATEST_YEAR: i16 = 9999;

@@ -87,6 +87,20 @@ pub struct Timing {
     pub reseal_stall: Duration,
     /// Between two looks at all records of the store, in case one was left under an earlier key.
     pub record_sweep: Duration,
+    /// Between two looks at the API keys of the REST API: so long a removed key still works.
+    pub rest_keys_poll: Duration,
+    /// Between two looks at the certificate of the REST API.
+    pub rest_files_poll: Duration,
+    /// Until a client of the REST API has sent the head of a request, and so how long its connection may be idle.
+    pub rest_head: Duration,
+    /// Until it has sent the body.
+    pub rest_body: Duration,
+    /// One request to the REST API, the call to Microsoft and all writes included.
+    pub rest_request: Duration,
+    /// How long a connection to the REST API lives; then it takes no further request.
+    pub rest_connection: Duration,
+    /// How long open requests to the REST API may take at the end of the program.
+    pub rest_drain: Duration,
     /// Validity of the leader's lease.
     pub lease: Duration,
     /// After which a leader that could not renew gives up.
@@ -182,6 +196,13 @@ impl Timing {
         reseal_look: Duration::from_secs(1),
         reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
+        rest_keys_poll: Duration::from_secs(30),
+        rest_files_poll: Duration::from_secs(30),
+        rest_head: Duration::from_secs(15),
+        rest_body: Duration::from_secs(15),
+        rest_request: Duration::from_mins(1),
+        rest_connection: Duration::from_mins(5),
+        rest_drain: Duration::from_secs(10),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
         lease_retry: Duration::from_secs(5),
@@ -234,6 +255,13 @@ impl Timing {
             reseal_look: by(self.reseal_look),
             reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),
+            rest_keys_poll: by(self.rest_keys_poll),
+            rest_files_poll: by(self.rest_files_poll),
+            rest_head: by(self.rest_head),
+            rest_body: by(self.rest_body),
+            rest_request: by(self.rest_request),
+            rest_connection: by(self.rest_connection),
+            rest_drain: by(self.rest_drain),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),
             lease_retry: by(self.lease_retry),

@@ -5,4 +5,5 @@ pub mod envelope;
 pub mod fingerprint;
 pub mod keyring;
 pub mod record;
+pub mod records;
 pub mod replicas;

@@ -49,6 +49,21 @@ fn name_for(object: &str, tenant: &TenantId, client: &ClientId) -> String {
     format!("c-{first_half:032x}")
 }
 
+/// The name of the record of a credential that was made through the REST API.
+pub fn rest_record_name(credential_id: i64) -> String {
+    format!("r-{credential_id}")
+}
+
+/// Whether a record was made through the REST API: by its name, which nothing changes.
+pub fn is_of_rest(record: &SealedGraphCredential) -> bool {
+    record.metadata.name.as_deref() == Some(&rest_record_name(record.spec.credential_id))
+}
+
+/// Whether a record of that name is one of the REST API's, as far as a name alone can tell.
+pub fn is_rest_record_name(name: &str) -> bool {
+    name.starts_with("r-")
+}
+
 /// A random id of a credential, positive, that no record of the namespace has.
 pub fn fresh_credential_id(taken: &BTreeSet<i64>) -> Result<i64, getrandom::Error> {
     loop {

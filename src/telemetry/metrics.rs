@@ -11,6 +11,7 @@ mod process;
 mod queues;
 pub mod reference;
 mod remote;
+mod rest;
 mod scrape;
 mod store;
 
@@ -28,6 +29,7 @@ pub use self::objects::{
 pub use self::passes::PassMetrics;
 pub use self::queues::QueueMetrics;
 pub use self::remote::RemoteMetrics;
+pub use self::rest::RestMetrics;
 pub use self::store::StoreMetrics;
 
 /// Every metric of the program, by subject.
@@ -47,6 +49,8 @@ pub struct Metrics {
     pub credentials: CredentialMetrics,
     /// The encrypted store.
     pub store: StoreMetrics,
+    /// The credentials REST API.
+    pub rest: RestMetrics,
     /// Every object that is known.
     pub objects: ObjectMetrics,
     /// Whether this replica leads.
@@ -80,6 +84,7 @@ impl Metrics {
             lanes: LaneMetrics::registered(&mut registry),
             credentials: CredentialMetrics::registered(&mut registry),
             store: StoreMetrics::registered(&mut registry),
+            rest: RestMetrics::registered(&mut registry),
             objects: ObjectMetrics::registered(&mut registry),
             leader: LeaderMetrics::registered(&mut registry),
             registry,

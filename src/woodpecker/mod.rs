@@ -17,7 +17,7 @@ pub use self::identity::RemoteIdentity;
 pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};
 pub use self::lanes::Lanes;
 pub use self::listing::{Entry, TOKEN_ALPHABET, TOKEN_LENGTH, mark, unmarked};
-pub use self::wire::{Credential, NewCredential, SecretUpdate, rfc3339};
+pub use self::wire::{Credential, Listing, NewCredential, SecretUpdate, rfc3339};
 
 #[cfg(test)]
 pub(crate) use self::identity::testing;

@@ -8,7 +8,7 @@ use crate::resources::{ClientId, TenantId};
 use crate::secret::SecretText;
 
 /// A credential as Woodpecker shows it; the secret is never in it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// Its id.
     pub credential_id: i64,
@@ -22,6 +22,13 @@ pub struct Credential {
     /// Its name.
     #[serde(default)]
     pub name: Option<String>,
+}
+
+/// The answer to a listing.
+#[derive(Debug, Serialize)]
+pub struct Listing {
+    /// Every credential of the account.
+    pub credentials: Vec<Credential>,
 }
 
 /// What a create sends.

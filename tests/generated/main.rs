@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
 use graph_credential_operator::resources::conditions::{ConditionType, Reason};
 use graph_credential_operator::resources::crds;
+use graph_credential_operator::rest::{self, Refusal};
 use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 
 /// Each generated file and what must stand in it.
@@ -26,7 +27,10 @@ fn generated() -> Vec<(PathBuf, String)> {
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
     let metrics = (root.join("docs").join("metrics.md"), metrics_page());
-    crds.chain([conditions, metrics])
+    let mut openapi = serde_json::to_string_pretty(&rest::document()).expect("the document is JSON");
+    openapi.push('\n');
+    let openapi = (root.join("docs").join("openapi.json"), openapi);
+    crds.chain([conditions, metrics, openapi])
         .chain(alerts::generated(&root))
         .chain(dashboard::generated(&root))
         .collect()
@@ -106,10 +110,11 @@ fn metric_row(family: &MetricFamily) -> String {
     format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
 }
 
-const METRIC_GROUPS: [(&str, &[&str]); 6] = [
+const METRIC_GROUPS: [(&str, &[&str]); 7] = [
     ("Credentials", &["mgc_credential", "mgc_drift", "mgc_orphans"]),
     ("Accounts and their lanes", &["mgc_account", "mgc_lane", "mgc_external"]),
     ("The encrypted store", &["mgc_sealed", "mgc_reseal"]),
+    ("The REST API", &["mgc_rest"]),
     ("The operator at work", &["mgc_build", "leader_election", "controller_runtime", "workqueue"]),
     ("The Kubernetes API", &["rest_client", "mgc_watch"]),
     ("The process", &["process"]),
@@ -200,6 +205,23 @@ fn every_field_has_a_description() {
         }
     }
     assert!(undescribed.is_empty(), "fields without a description: {undescribed:?}");
+}
+
+#[test]
+fn every_refusal_of_the_rest_api_is_documented() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let page =
+        fs::read_to_string(root.join("docs").join("rest-api.md")).expect("docs/rest-api.md can be read");
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.split('`').nth(1).is_some_and(is_constant));
+    let documented: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    let expected: Vec<&str> = Refusal::ALL.iter().map(|refusal| refusal.as_str()).collect();
+    assert_eq!(documented, expected);
+}
+
+fn is_constant(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 #[test]

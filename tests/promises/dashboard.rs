@@ -47,7 +47,8 @@ fn shows_something(answer: &[Series]) -> bool {
 
 /// A Prometheus that scrapes the stage's operator.
 async fn prometheus(stage: &Stage, rules: &[PathBuf]) -> Prometheus {
-    let target = address(stage.operator.as_ref().unwrap()).expect("the operator serves metrics");
+    let target = address(stage.operator.as_ref().unwrap(), "serving probes and metrics")
+        .expect("the operator serves metrics");
     let log = stage.cluster.dir().join(format!("{}-prometheus.log", stage.namespace));
     Prometheus::start(&target, rules, &log).await.expect("Prometheus starts")
 }

@@ -29,14 +29,14 @@ const START: Duration = Duration::from_secs(30);
 
 /// A client secret whose beginning and end are found nowhere else, with what the encodings on its way change
 /// in between.
-struct Canary {
+pub struct Canary {
     begin: String,
     end: String,
-    text: String,
+    pub text: String,
 }
 
 impl Canary {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let random = || format!("{:016x}", getrandom::u64().unwrap());
         let (begin, end) = (random(), random());
         let text = format!("{begin}~+%2B\"\\/{end}");
@@ -46,7 +46,7 @@ impl Canary {
     /// What to look for: the ends as they are, which no URL or JSON encoding changes, however often it is
     /// applied; both ends in base64; and as `Debug` prints bytes. A buffer that was overwritten in part still
     /// shows one of them.
-    fn traces(&self) -> Vec<String> {
+    pub fn traces(&self) -> Vec<String> {
         use base64::Engine as _;
         let base64 = base64::engine::general_purpose::STANDARD.encode(&self.text);
         let bytes = self.begin.bytes().fold(String::new(), |mut text, byte| {
@@ -60,7 +60,11 @@ impl Canary {
 
 /// Searches the operator's memory while it stands still.
 fn find(stage: &Stage, texts: &[String]) -> Search {
-    let operator = stage.operator.as_ref().unwrap();
+    find_in(stage.operator.as_ref().unwrap(), texts)
+}
+
+/// Searches the memory of a process while it stands still.
+pub fn find_in(operator: &Process, texts: &[String]) -> Search {
     let needles: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
     operator.signal(Signal::STOP).unwrap();
     let found = search(operator.pid(), &needles).expect("the operator's memory can be read");

@@ -29,6 +29,7 @@ mod recovers;
 mod releases;
 mod rules;
 mod secret_access;
+mod serves;
 mod sources;
 mod stage;
 mod stores;

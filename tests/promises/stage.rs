@@ -82,6 +82,9 @@ async fn cluster() -> &'static Cluster {
 /// Applies the CRDs and gives the operator's user its rights.
 pub async fn prepare(cluster: &Cluster) {
     cluster.apply_crds(kit::workspace().join("crds")).await.expect("the CRDs are accepted");
+    // The API server holds creates up for so long while a kind is younger than that, in case another replica of it does
+    // not know the kind yet. Source: apiextensions-apiserver, `customresource_handler.go`.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     grant_everything(cluster).await;
 }
 
@@ -164,6 +167,15 @@ impl Stage {
 
     /// Starts one more operator, and waits for nothing.
     pub async fn launch(&self) -> Process {
+        let mut args = vec!["run", "--propagation-window", "60s"];
+        let woodpecker = self.woodpecker.base_url();
+        args.extend(["--woodpecker-base-url", &woodpecker]);
+        args.extend(self.extra_args.iter().map(String::as_str));
+        self.launch_with(&args).await
+    }
+
+    /// Starts the program with these arguments and those that every command has which goes on running.
+    pub async fn launch_with(&self, args: &[&str]) -> Process {
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
         let log = self.cluster.dir().join(format!("{}-{number}.log", self.namespace));
         let kubeconfig = self.user.clone().unwrap_or_else(|| self.cluster.kubeconfig_for(User::Operator));
@@ -172,14 +184,12 @@ impl Stage {
         let builder = self.extra_env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
         builder
             .env("KUBECONFIG", kubeconfig)
-            .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
+            .args(args)
+            .args(["--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log", self.log_filter])
             .args(["--operator-namespace", &self.namespace])
             .args((!self.serves_all).then(|| format!("--watch-namespace={}", self.namespace)))
-            .args(["--microsoft-authority", &authority])
-            .args(["--woodpecker-base-url", &self.woodpecker.base_url()])
-            .args(["--propagation-window", "60s", "--time-scale", &self.time_scale.to_string()])
-            .args(&self.extra_args)
+            .args(["--microsoft-authority", &authority, "--time-scale", &self.time_scale.to_string()])
             .log(log)
             .spawn()
             .await
@@ -432,19 +442,19 @@ impl Stage {
     }
 }
 
-/// Host and port of an operator's HTTP server, once it serves.
-pub fn address(operator: &Process) -> Option<String> {
-    operator.log().lines().find_map(|line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["message"] == "serving probes and metrics")
-            .then(|| line["address"].as_str().map(str::to_owned))?
-    })
-}
-
 /// Asks the HTTP server of an operator.
 pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
-    let Some(address) = address(operator) else { return (0, "not serving yet".into()) };
+    let address = address(operator, "serving probes and metrics");
+    let Some(address) = address else { return (0, "not serving yet".into()) };
     http_get(&address, path).await.unwrap_or_else(|error| (0, error.to_string()))
+}
+
+/// The address that a line of the log names.
+pub fn address(process: &Process, message: &str) -> Option<String> {
+    process.log().lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == message).then(|| line["address"].as_str().map(str::to_owned))?
+    })
 }
 
 async fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {

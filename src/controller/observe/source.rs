@@ -1,7 +1,6 @@
 //! The source: the Secret that a credential points to, as a usable secret or as the reason why it is none.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
@@ -138,11 +137,7 @@ fn expiry(
 /// RFC 3339, or a plain date taken as 00:00 UTC; white space around it does no harm. `9999-12-31` and the like, for
 /// "never", are taken for the last time there is.
 fn parse_expiry(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
-    date_time::parse(text).or_else(|| {
-        let is_plain_date = text.len() == 10 && text.parse::<Date>().is_ok();
-        is_plain_date.then(|| date_time::parse(&format!("{text}T00:00:00Z")))?
-    })
+    date_time::parse_or_date(text.trim())
 }
 
 fn unusable(reason: Reason, message: String) -> Source {

@@ -96,6 +96,7 @@ fn exercise(metrics: &Metrics) {
     metrics.credentials.orphaned("suspended");
     metrics.store.sealed(std::iter::once(("k1".to_owned(), 1)));
     metrics.store.resealed("sealed");
+    metrics.rest.answered("GET", "other", Some(404), time);
     metrics.leader.leads("lease", true);
 }
 

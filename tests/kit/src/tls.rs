@@ -44,6 +44,18 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A certificate for these names or addresses and its private key, both in PEM.
+    ///
+    /// # Errors
+    ///
+    /// A name is none, or the system gives no randomness.
+    pub fn issue(&self, names: &[&str]) -> Result<(String, String), rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
     /// Serves TLS under these names or addresses, and relays to the plain server at `to` (`host:port`).
     ///
     /// # Errors

@@ -1,0 +1,154 @@
+//! The credentials REST API as a part of the process: alone as `serve`, or beside the controller. It holds a keyring of its
+//! own and acknowledges that on a Lease of its own, for it serves on every replica, whoever leads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{AppError, kubernetes, wait_for_keyring};
+use crate::microsoft::TokenEndpoint;
+use crate::rest::{
+    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, router,
+};
+use crate::settings::{ProcessSettings, RestSettings, Timing};
+use crate::store::keyring::{KeyringPlace, LiveKeyring};
+use crate::store::replicas::{Presence, PresenceParts};
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::probes::Readiness;
+
+/// What readiness waits for until requests are served.
+const GATE: &str = "rest";
+
+/// What the API is made of.
+pub(super) struct RestParts<'a> {
+    /// What the process was told.
+    pub(super) process: &'a ProcessSettings,
+    /// What was said of the API.
+    pub(super) rest: &'a RestSettings,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// The waits.
+    pub(super) timing: &'a Timing,
+    /// What is not there yet.
+    pub(super) readiness: &'a Readiness,
+    /// Where requests are counted.
+    pub(super) metrics: &'a Arc<Metrics>,
+    /// The cluster.
+    pub(super) cluster: &'a kubernetes::Cluster,
+    /// What proves secrets, whoever leads.
+    pub(super) token_endpoint: TokenEndpoint,
+}
+
+/// The API, ready to be served.
+pub(super) struct RestApi {
+    server: RestServer,
+    tls: Option<Tls>,
+    shared: Shared,
+    doorkeeper: Arc<Doorkeeper>,
+    presence: Presence,
+    writes: TaskTracker,
+    timing: Timing,
+    readiness: Readiness,
+}
+
+// === impl RestApi ===
+
+impl RestApi {
+    /// Reads API keys and keyring, and binds the address. Nothing is served without an API key.
+    pub(super) async fn open(parts: RestParts<'_>) -> Result<Self, AppError> {
+        let RestParts { process, rest, cluster, timing, readiness, metrics, .. } = parts;
+        readiness.wait_for(GATE, "the REST API is starting");
+        let files = rest.tls_cert.clone().zip(rest.tls_key.clone());
+        let tls = files.map(|(certificate, key)| Tls::open(TlsFiles { certificate, key })).transpose()?;
+        let doorkeeper = Arc::new(open_door(&parts).await?);
+        let place =
+            KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
+        let namespaces = &process.watch_namespaces;
+        let keyring = wait_for_keyring(&cluster.client, &place, namespaces, timing, readiness).await;
+        let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
+        let presence = Presence::new(PresenceParts {
+            client: cluster.client.clone(),
+            instance: cluster.instance.clone(),
+            keyring: keyring.clone(),
+            timing: *timing,
+        })?;
+        presence.join(readiness).await;
+        let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
+        let server =
+            RestServer::bind(parts.address, tls.as_ref().map(Tls::acceptor), limits, metrics.clone()).await?;
+        tracing::info!(address = %server.address(), "serving the credentials REST API");
+        let writes = TaskTracker::new();
+        let credentials = Credentials::new(CredentialsParts {
+            client: cluster.client.clone(),
+            keyring,
+            token_endpoint: parts.token_endpoint,
+            writes: writes.clone(),
+        });
+        let shared =
+            Shared { doorkeeper: doorkeeper.clone(), credentials, metrics: metrics.clone(), timing: *timing };
+        Ok(Self {
+            server,
+            tls,
+            shared,
+            doorkeeper,
+            presence,
+            writes,
+            timing: *timing,
+            readiness: readiness.clone(),
+        })
+    }
+
+    /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
+    pub(super) async fn serve(self, stop: CancellationToken) {
+        let Self { server, tls, shared, doorkeeper, presence, writes, timing, readiness } = self;
+        let over = CancellationToken::new();
+        let presence = tokio::spawn(presence.keep(over.clone()));
+        readiness.arrived(GATE);
+        let renewal = async {
+            if let Some(tls) = &tls {
+                tls.watch(&timing, &readiness, &stop).await;
+            }
+        };
+        tokio::join!(
+            renewal,
+            doorkeeper.watch(&timing, &readiness, &stop),
+            server.serve(router(shared), stop.clone())
+        );
+        writes.close();
+        if tokio::time::timeout(timing.rest_drain, writes.wait()).await.is_err() {
+            tracing::warn!(left = writes.len(), "credentials were still being saved, and are left");
+        }
+        // Until here something may have been sealed.
+        over.cancel();
+        if let Err(error) = presence.await {
+            tracing::error!(
+                error = chain(&error),
+                "acknowledging the keyring failed: this is a defect of the operator"
+            );
+        }
+    }
+}
+
+/// Reads the API keys, again while the API server has a failure.
+async fn open_door(parts: &RestParts<'_>) -> Result<Doorkeeper, AppError> {
+    let place = KeysPlace {
+        client: parts.cluster.client.clone(),
+        namespace: parts.cluster.namespace.clone(),
+        name: parts.rest.keys_secret.to_string(),
+        served: parts.process.watch_namespaces.clone(),
+    };
+    loop {
+        match Doorkeeper::new(place.clone()).await {
+            Ok(doorkeeper) => return Ok(doorkeeper),
+            Err(error) if error.is_passing() => {
+                tracing::warn!(error = chain(&error), "the API keys cannot be read; trying again");
+                parts.readiness.wait_for(GATE, error.to_string());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(parts.timing.startup_retry).await;
+    }
+}

@@ -1,0 +1,185 @@
+//! What the API does with credentials: prove at Microsoft, seal into a record of the account's namespace, and show
+//! everything but the secret.
+
+use std::sync::Arc;
+
+use kube::{Client, ResourceExt};
+use tokio_util::task::TaskTracker;
+
+use super::fault::{self, Fault};
+use super::request::{Create, NewSecret, Update};
+use super::saving::{SaveError, Saving, TRIES};
+use crate::microsoft::{App, TokenEndpoint, Verdict};
+use crate::resources::{Cloud, SealedGraphCredential};
+use crate::store::keyring::LiveKeyring;
+use crate::store::record::{is_of_rest, is_rest_record_name, rest_record_name};
+use crate::store::records::{self, RecordError};
+use crate::telemetry::logs::chain;
+use crate::woodpecker::{Credential, rfc3339};
+
+/// The credentials of all accounts.
+#[derive(Clone)]
+pub struct Credentials {
+    parts: Arc<CredentialsParts>,
+}
+
+/// What they are made of.
+pub struct CredentialsParts {
+    /// Client of the Kubernetes API.
+    pub client: Client,
+    /// What secrets are sealed with.
+    pub keyring: Arc<LiveKeyring>,
+    /// What proves them.
+    pub token_endpoint: TokenEndpoint,
+    /// Writes under way, which go on when their client has left.
+    pub writes: TaskTracker,
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// From their parts.
+    pub fn new(parts: CredentialsParts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// All credentials of an account, in the order in which they were made.
+    pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
+        let records = records::list(&self.parts.client, namespace).await.map_err(|error| failed(&error))?;
+        let mut ours = Vec::new();
+        for record in records {
+            match record.0 {
+                Ok(record) if is_of_rest(&record) => ours.push(record),
+                // A listing without it would say that it is gone.
+                Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
+                    tracing::error!(record = invalid.metadata.name, "a record cannot be read");
+                    return Err(Fault::Internal);
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        ours.sort_by_key(|record| (record.creation_timestamp(), record.spec.credential_id));
+        Ok(ours.iter().map(shown).collect())
+    }
+
+    /// Proves a secret and saves it as a new credential.
+    pub async fn create(&self, namespace: &str, create: Create) -> Result<Credential, Fault> {
+        let app = App { cloud: Cloud::Global, tenant: &create.tenant, client: &create.client };
+        self.prove(app, &create.secret).await?;
+        let (this, namespace) = (self.clone(), namespace.to_owned());
+        self.to_its_end(async move { this.save_new(&namespace, &create).await }).await
+    }
+
+    /// Gives a credential another secret, once that is proved, another name, or both.
+    pub async fn update(&self, namespace: &str, id: i64, update: Update) -> Result<Credential, Fault> {
+        let record = self.find(namespace, id).await?;
+        if let Some(secret) = &update.secret {
+            let spec = &record.spec;
+            let cloud = spec.cloud.unwrap_or_default();
+            self.prove(App { cloud, tenant: &spec.tenant_id, client: &spec.client_id }, secret).await?;
+        }
+        let (this, namespace) = (self.clone(), namespace.to_owned());
+        self.to_its_end(async move { this.save_changed(&namespace, record, &update).await }).await
+    }
+
+    /// Removes a credential.
+    pub async fn delete(&self, namespace: &str, id: i64) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let record = self.find(namespace, id).await?;
+            match records::remove(&self.parts.client, namespace, &record).await {
+                Ok(()) => {
+                    tracing::info!(namespace, id, "a credential is removed");
+                    return Ok(());
+                }
+                Err(RecordError::Conflict) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(failed(&RecordError::Conflict))
+    }
+
+    /// The account's record of that id.
+    async fn find(&self, namespace: &str, id: i64) -> Result<SealedGraphCredential, Fault> {
+        let read = records::read(&self.parts.client, namespace, &rest_record_name(id)).await;
+        let record = read.map_err(|error| failed(&error))?;
+        record.filter(is_of_rest).ok_or(Fault::NotFound)
+    }
+
+    async fn prove(&self, app: App<'_>, secret: &NewSecret) -> Result<(), Fault> {
+        // There is no leader to ask: every replica serves.
+        let verdict =
+            self.parts.token_endpoint.prove(app, &secret.text).await.map_err(|error| failed(&error))?;
+        let Verdict::NotIssued { diagnosis, retry_after, trace } = verdict else { return Ok(()) };
+        tracing::info!(
+            tenant = %app.tenant,
+            client = %app.client,
+            ?diagnosis,
+            status = trace.status,
+            codes = ?trace.codes,
+            trace_id = trace.trace_id,
+            correlation_id = trace.correlation_id,
+            failure = trace.failure,
+            "Microsoft issued no token"
+        );
+        Err(fault::of_diagnosis(&diagnosis, retry_after))
+    }
+
+    /// Carries a write out to its end, even if the client leaves meanwhile.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.parts.writes.spawn(write).await.unwrap_or_else(|error| Err(failed(&error)))
+    }
+
+    async fn save_new(&self, namespace: &str, create: &Create) -> Result<Credential, Fault> {
+        let record = self.saving(namespace).create(create).await.map_err(|error| unsaved(&error))?;
+        tracing::info!(namespace, id = record.spec.credential_id, "a credential is saved");
+        Ok(shown(&record))
+    }
+
+    async fn save_changed(
+        &self,
+        namespace: &str,
+        record: SealedGraphCredential,
+        update: &Update,
+    ) -> Result<Credential, Fault> {
+        let record = self.saving(namespace).update(record, update).await.map_err(|error| unsaved(&error))?;
+        tracing::info!(
+            namespace,
+            id = record.spec.credential_id,
+            has_new_secret = update.secret.is_some(),
+            "a credential is changed"
+        );
+        Ok(shown(&record))
+    }
+
+    fn saving<'a>(&'a self, namespace: &'a str) -> Saving<'a> {
+        Saving { client: &self.parts.client, keyring: &self.parts.keyring, namespace }
+    }
+}
+
+/// A record as the API shows it.
+fn shown(record: &SealedGraphCredential) -> Credential {
+    let spec = &record.spec;
+    Credential {
+        credential_id: spec.credential_id,
+        tenant_id: spec.tenant_id.to_string(),
+        client_id: spec.client_id.to_string(),
+        secret_expires_at: Some(rfc3339(spec.secret_expires_at.0)),
+        name: Some(spec.name.clone()),
+    }
+}
+
+fn unsaved(error: &SaveError) -> Fault {
+    match error {
+        SaveError::Gone => Fault::NotFound,
+        error => failed(error),
+    }
+}
+
+/// What failed on our side is told in the log alone.
+fn failed(error: &dyn std::error::Error) -> Fault {
+    tracing::error!(error = chain(error), "a request failed");
+    Fault::Internal
+}

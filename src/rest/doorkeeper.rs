@@ -1,0 +1,184 @@
+//! Who may come in: the API keys as their Secret holds them, read again when it changed.
+//!
+//! Without one usable key nothing is served at all. A Secret that is gone or emptied later closes the API at once; one
+//! that cannot be read for a while leaves it as it was, and readiness says so.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::Client;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use super::keys::{Account, ApiKeys, Unusable};
+use crate::secrets::{self, ReadError, SecretVersion};
+use crate::settings::Timing;
+use crate::telemetry::logs::chain;
+use crate::telemetry::probes::Readiness;
+
+/// The line of readiness about the API keys.
+const NOTE: &str = "rest-api-keys";
+
+/// Where the API keys are.
+#[derive(Clone)]
+pub struct KeysPlace {
+    /// Client of the Kubernetes API.
+    pub client: Client,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub name: String,
+    /// The namespaces that are served; none means all.
+    pub served: Vec<String>,
+}
+
+/// Why nobody could come in.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// There is no Secret of API keys.
+    #[error(
+        "there is no Secret {place} with API keys, and without one nothing is served: create it with an entry \
+         <namespace>.<name> for each key, such as mail.ci"
+    )]
+    NoSecret {
+        /// Namespace and name of the Secret.
+        place: String,
+    },
+    /// The Secret holds no usable key.
+    #[error("Secret {place} holds no usable API key, and without one nothing is served ({details})")]
+    NoKey {
+        /// Namespace and name of the Secret.
+        place: String,
+        /// Each entry and what is wrong with it.
+        details: String,
+    },
+    /// The Secret cannot be read.
+    #[error("failed to read Secret {place} with the API keys")]
+    Read {
+        /// Namespace and name of the Secret.
+        place: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// The system gives no randomness.
+    #[error("failed to draw random bytes")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Lets in whoever has a key.
+pub struct Doorkeeper {
+    place: KeysPlace,
+    keys: Mutex<Arc<ApiKeys>>,
+}
+
+// === impl Doorkeeper ===
+
+impl Doorkeeper {
+    /// Reads the keys, of which there must be one.
+    pub async fn new(place: KeysPlace) -> Result<Self, KeysError> {
+        let (keys, unusable) = place.read().await?;
+        if keys.is_empty() {
+            let details = unusable.iter().map(|it| format!("{}: {}", it.entry, it.why));
+            let details = details.collect::<Vec<_>>().join("; ");
+            return Err(KeysError::NoKey { place: place.to_string(), details });
+        }
+        tell(&keys, &unusable);
+        Ok(Self { place, keys: Mutex::new(Arc::new(keys)) })
+    }
+
+    /// The account that a key opens now.
+    pub fn account_of(&self, key: &[u8]) -> Option<Arc<Account>> {
+        let keys = self.lock().clone();
+        keys.account_of(key)
+    }
+
+    /// Looks again and again whether the Secret changed, until `stop`.
+    pub async fn watch(&self, timing: &Timing, readiness: &Readiness, stop: &CancellationToken) {
+        let mut seen = None;
+        let mut told = String::new();
+        loop {
+            let problem = match self.look(&mut seen).await {
+                Ok(()) => String::new(),
+                Err(error) => chain(&error),
+            };
+            if problem.is_empty() {
+                readiness.forget_note(NOTE);
+            } else if problem != told {
+                tracing::warn!(problem, "the API keys are not what they should be");
+                readiness.note(NOTE, problem.clone());
+            }
+            told = problem;
+            let pause = tokio::time::sleep(timing.rest_keys_poll);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Reads the Secret where it is another version than was seen last.
+    async fn look(&self, seen: &mut Option<SecretVersion>) -> Result<(), KeysError> {
+        let KeysPlace { client, namespace, name, .. } = &self.place;
+        let version = match secrets::version(client, namespace, name).await {
+            Ok(version) => version,
+            Err(ReadError::NotFound) => {
+                *self.lock() = Arc::new(ApiKeys::none()?);
+                *seen = None;
+                return Err(KeysError::NoSecret { place: self.place.to_string() });
+            }
+            Err(source) => return Err(KeysError::Read { place: self.place.to_string(), source }),
+        };
+        if seen.as_ref() == Some(&version) {
+            return Ok(());
+        }
+        let (keys, unusable) = match self.place.read().await {
+            Err(KeysError::NoSecret { .. }) => (ApiKeys::none()?, Vec::new()),
+            read => read?,
+        };
+        tell(&keys, &unusable);
+        *self.lock() = Arc::new(keys);
+        // A version that came between the two requests is read once more.
+        *seen = Some(version);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<ApiKeys>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says which keys there are, by their names.
+fn tell(keys: &ApiKeys, unusable: &[Unusable]) {
+    let names: Vec<String> =
+        keys.accounts().iter().map(|account| format!("{}.{}", account.namespace, account.key)).collect();
+    tracing::info!(keys = names.join(", "), "API keys are read");
+    for Unusable { entry, why } in unusable {
+        tracing::warn!(entry, why, "an API key is not usable");
+    }
+}
+
+// === impl KeysPlace ===
+
+impl KeysPlace {
+    async fn read(&self) -> Result<(ApiKeys, Vec<Unusable>), KeysError> {
+        let data = secrets::read(&self.client, &self.namespace, &self.name).await;
+        let data = data.map_err(|source| match source {
+            ReadError::NotFound => KeysError::NoSecret { place: self.to_string() },
+            source => KeysError::Read { place: self.to_string(), source },
+        })?;
+        Ok(ApiKeys::read(data.entries(), &self.served)?)
+    }
+}
+
+impl std::fmt::Display for KeysPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl KeysError ===
+
+impl KeysError {
+    /// Whether it may pass by itself.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Read { source: ReadError::Kube(_), .. })
+    }
+}

@@ -1,0 +1,132 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn now() -> Timestamp {
+    "2026-11-24T08:00:00Z".parse().unwrap()
+}
+
+/// The vendor's sample with `over` laid over it; a null takes a field away.
+fn sample(over: &Value) -> Vec<u8> {
+    let mut body = json!({
+        "tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
+        "client_id": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+        "client_secret": "your-client-secret",
+        "secret_expires_at": "2027-11-28T23:59:59Z",
+        "name": "MS Graph app"
+    });
+    for (key, value) in over.as_object().cloned().unwrap_or_default() {
+        body[key] = value;
+    }
+    body.to_string().into_bytes()
+}
+
+fn refused(over: &Value) -> Refusal {
+    read_create(&sample(over), now()).unwrap_err()
+}
+
+#[test]
+fn the_vendors_sample_is_read() {
+    let create = read_create(&sample(&json!({})), now()).unwrap();
+    assert_eq!(create.tenant.as_str(), "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32");
+    assert_eq!(create.client.as_str(), "e1c6ac69-480e-4a17-9b85-3467967bd179");
+    assert_eq!(create.secret.text.expose(), "your-client-secret");
+    assert_eq!(create.secret.expires_at.to_string(), "2027-11-28T23:59:59Z");
+    assert_eq!(create.name.as_deref(), Some("MS Graph app"));
+    assert!(!format!("{create:?}").contains("your-client-secret"));
+}
+
+#[test]
+fn a_name_may_be_left_out() {
+    assert_eq!(read_create(&sample(&json!({"name": null})), now()).unwrap().name, None);
+}
+
+#[test]
+fn the_expiry_is_read_in_every_form_of_iso_8601_that_names_a_moment() {
+    for (text, expected) in [
+        ("2027-11-29T00:59:59+01:00", "2027-11-28T23:59:59Z"),
+        ("2027-11-28T23:59:59.999Z", "2027-11-28T23:59:59Z"),
+        ("2027-11-28", "2027-11-28T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-01-01T00:00:00Z"),
+    ] {
+        let create = read_create(&sample(&json!({"secret_expires_at": text})), now()).unwrap();
+        assert_eq!(create.secret.expires_at.to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_field_is_said_by_its_constant() {
+    for (over, expected) in [
+        (json!({"tenant_id": null}), Refusal::InvalidTenantId),
+        (json!({"tenant_id": "contoso.onmicrosoft.com"}), Refusal::InvalidTenantId),
+        (json!({"tenant_id": ["bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32"]}), Refusal::InvalidTenantId),
+        (json!({"client_id": 7}), Refusal::InvalidClientId),
+        (json!({"client_id": "../../common"}), Refusal::InvalidClientId),
+        (json!({"client_secret": null}), Refusal::InvalidClientSecret),
+        (json!({"client_secret": ""}), Refusal::InvalidClientSecret),
+        (json!({"client_secret": "ends-with-a-line-break\n"}), Refusal::InvalidClientSecret),
+        (json!({"client_secret": "has\u{0}nul"}), Refusal::InvalidClientSecret),
+        (json!({"client_secret": {"a": {"b": 1}}}), Refusal::InvalidClientSecret),
+        (json!({"client_secret": "x".repeat(MAX_SECRET_LENGTH + 1)}), Refusal::InvalidClientSecret),
+        (json!({"secret_expires_at": null}), Refusal::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": "28.11.2027"}), Refusal::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": "2027-11-28T23:59:59"}), Refusal::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": 1_827_446_399}), Refusal::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": "2026-11-24T08:00:00Z"}), Refusal::SecretExpiresAtInPast),
+        (json!({"name": ""}), Refusal::InvalidName),
+        (json!({"name": "  "}), Refusal::InvalidName),
+        (json!({"name": "a\nb"}), Refusal::InvalidName),
+        (json!({"name": true}), Refusal::InvalidName),
+        (json!({"name": "ü".repeat(254)}), Refusal::InvalidName),
+        (json!({"client_secrets": "x"}), Refusal::UnknownField),
+    ] {
+        assert_eq!(refused(&over), expected, "{over}");
+    }
+    assert!(read_create(&sample(&json!({"name": "ü".repeat(253)})), now()).is_ok());
+}
+
+#[test]
+fn what_is_no_json_object_with_each_field_once_is_malformed() {
+    let deep = format!("{{\"name\":{}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
+    let whole = String::from_utf8(sample(&json!({}))).unwrap();
+    let doubled = whole.replace('{', "{\"name\":\"a\",");
+    let trailing = format!("{whole} {{}}");
+    for body in ["", "null", "[]", "7", "\"text\"", "{", "{\"a\":}", "{'a':1}", &doubled, &trailing] {
+        assert_eq!(read_create(body.as_bytes(), now()).unwrap_err(), Refusal::MalformedRequest, "{body}");
+    }
+    // A deep value is passed over without recursion, or refused: either way it costs no stack.
+    assert!(read_create(deep.as_bytes(), now()).is_err());
+    for body in [&b"{\"name\":\"\xff\"}"[..], b"\xef\xbb\xbf{}", b"{\"name\":\"a\x00b\"}", b"\x00"] {
+        assert_eq!(read_create(body, now()).unwrap_err(), Refusal::MalformedRequest, "{body:?}");
+    }
+}
+
+#[test]
+fn an_update_has_a_secret_with_its_expiry_or_a_name_or_both() {
+    let read = |body: &Value| read_update(body.to_string().as_bytes(), now());
+    let both = json!({"client_secret": "new", "secret_expires_at": "2028-01-31T00:00:00Z"});
+    let update = read(&both).unwrap();
+    assert!(update.secret.is_some() && update.name.is_none());
+    let update = read(&json!({"name": "Sales"})).unwrap();
+    assert!(update.secret.is_none() && update.name.as_deref() == Some("Sales"));
+    for (body, expected) in [
+        (json!({}), Refusal::NothingToUpdate),
+        (json!({"name": null}), Refusal::NothingToUpdate),
+        (json!({"client_secret": "new"}), Refusal::SecretAndExpiryBelongTogether),
+        (json!({"secret_expires_at": "2028-01-31T00:00:00Z"}), Refusal::SecretAndExpiryBelongTogether),
+        (json!({"tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "name": "x"}), Refusal::UnknownField),
+    ] {
+        assert_eq!(read(&body).unwrap_err(), expected, "{body}");
+    }
+}
+
+#[test]
+fn an_id_has_one_spelling() {
+    assert_eq!(credential_id("22334455"), Some(22_334_455));
+    assert_eq!(credential_id("9007199254740991"), Some((1 << 53) - 1));
+    for text in
+        ["", "0", "01", "-1", "+1", "1.0", " 1", "9007199254740992", "99999999999999999999", "x", "１"]
+    {
+        assert_eq!(credential_id(text), None, "{text:?}");
+    }
+}

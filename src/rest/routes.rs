@@ -1,0 +1,176 @@
+//! The addresses of the API, and what each of them takes and gives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch};
+use axum::{Json, Router};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Bytes};
+use jiff::Timestamp;
+
+use super::credentials::Credentials;
+use super::doorkeeper::Doorkeeper;
+use super::fault::{Fault, Refusal};
+use super::keys::Account;
+use super::openapi::document;
+use super::request::{credential_id, read_create, read_update};
+use super::trail::{self, Route};
+use crate::settings::Timing;
+use crate::telemetry::metrics::Metrics;
+use crate::woodpecker::{Credential, Listing};
+
+/// The header that carries the API key.
+const API_KEY: &str = "x-api-key";
+
+/// Longest body that is read, in bytes: the longest secret, each character written as an escape, and the other fields.
+const LONGEST_BODY: usize = 64 << 10;
+
+/// What every request may use.
+#[derive(Clone)]
+pub struct Shared {
+    /// Knows whose key is whose.
+    pub doorkeeper: Arc<Doorkeeper>,
+    /// The credentials.
+    pub credentials: Credentials,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// The waits.
+    pub timing: Timing,
+}
+
+/// The whole API. Nobody passes without an API key, but to its description.
+pub fn router(shared: Shared) -> Router {
+    let description = document();
+    let metrics = shared.metrics.clone();
+    Router::new()
+        .route(
+            Route::DOCUMENT,
+            get(move || async move { Json(description) }).fallback(async || Fault::MethodNotAllowed),
+        )
+        .merge(credentials(shared))
+        .layer(middleware::from_fn_with_state(metrics, trail::follow))
+}
+
+fn credentials(shared: Shared) -> Router {
+    Router::new()
+        .route(Route::COLLECTION, get(list).post(create))
+        .route(Route::ITEM, patch(update).delete(delete))
+        .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
+        .fallback(async || Fault::NotFound)
+        .layer(middleware::from_fn_with_state(shared.clone(), within))
+        .layer(middleware::from_fn_with_state(shared.clone(), admit))
+        .with_state(shared)
+}
+
+/// Lets a request in that has exactly one API key, and a known one.
+async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let account =
+        sole(request.headers(), API_KEY).and_then(|key| shared.doorkeeper.account_of(key.as_bytes()));
+    let Some(account) = account else { return Fault::Unauthorized.into_response() };
+    request.extensions_mut().insert(account.clone());
+    let carries_secret = matches!(*request.method(), Method::POST | Method::PATCH);
+    let mut answer = next.run(request).await;
+    answer.extensions_mut().insert(account);
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if carries_secret {
+        // The buffers of a connection live as long as it does, and keep what came through them.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// Ends a request that takes too long. What it was saving is saved to its end.
+async fn within(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(shared.timing.rest_request, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        tracing::error!("a request took too long");
+        Fault::Internal.into_response()
+    })
+}
+
+type Known = Extension<Arc<Account>>;
+
+async fn list(State(shared): State<Shared>, account: Known) -> Result<Json<Listing>, Fault> {
+    let credentials = shared.credentials.list(&account.namespace).await?;
+    Ok(Json(Listing { credentials }))
+}
+
+async fn create(
+    State(shared): State<Shared>,
+    account: Known,
+    request: Request,
+) -> Result<(StatusCode, Json<Credential>), Fault> {
+    let body = body(request, shared.timing.rest_body).await?;
+    let create = read_create(&body, Timestamp::now())?;
+    drop(body);
+    let made = shared.credentials.create(&account.namespace, create).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+async fn update(
+    State(shared): State<Shared>,
+    account: Known,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Credential>, Fault> {
+    let id = id_in(id)?;
+    let body = body(request, shared.timing.rest_body).await?;
+    let update = read_update(&body, Timestamp::now())?;
+    drop(body);
+    Ok(Json(shared.credentials.update(&account.namespace, id, update).await?))
+}
+
+async fn delete(
+    State(shared): State<Shared>,
+    account: Known,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Fault> {
+    shared.credentials.delete(&account.namespace, id_in(id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn id_in(path: Result<Path<String>, PathRejection>) -> Result<i64, Fault> {
+    let Path(text) = path.map_err(|_| Fault::NotFound)?;
+    credential_id(&text).ok_or(Fault::NotFound)
+}
+
+/// Reads a body of JSON that comes in time and is not too long.
+async fn body(request: Request<Body>, within: Duration) -> Result<Bytes, Fault> {
+    if !is_json(request.headers()) || request.headers().contains_key(CONTENT_ENCODING) {
+        return Err(Fault::UnsupportedMediaType);
+    }
+    let body = request.into_body();
+    if body.size_hint().lower() > LONGEST_BODY as u64 {
+        return Err(Fault::TooLarge);
+    }
+    let whole = tokio::time::timeout(within, Limited::new(body, LONGEST_BODY).collect()).await;
+    match whole.map_err(|_| Fault::TimedOut)? {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Fault::TooLarge),
+        // It was cut off, or its chunks are none; whoever is left to read the answer gets one.
+        Err(_) => Err(Refusal::MalformedRequest.into()),
+    }
+}
+
+/// Whether the body is said to be `application/json`, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = sole(headers, CONTENT_TYPE.as_str())
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The value of a header that is there exactly once.
+fn sole<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).into_iter();
+    values.next().filter(|_| values.next().is_none())
+}

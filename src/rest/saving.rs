@@ -1,0 +1,204 @@
+//! How a secret gets into a record and stays readable: the keyring is read before it is sealed, and again after the record
+//! is written. What was sealed under a key that is not primary any more is sealed anew, or whoever counts the records under
+//! an earlier key would miss it.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ObjectMeta;
+use kube::{Client, ResourceExt};
+use thiserror::Error;
+
+use super::request::{Create, NewSecret, Update};
+use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
+use crate::secret::SecretText;
+use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError, SealError, fresh_record_id};
+use crate::store::keyring::{Keyring, KeyringError, LiveKeyring};
+use crate::store::record::{fresh_credential_id, is_of_rest, rest_record_name};
+use crate::store::records::{self, RecordError};
+use crate::telemetry::logs::chain;
+
+/// How often a write is tried anew that another one got ahead of.
+pub(super) const TRIES: usize = 8;
+
+/// Writes the records of one account.
+pub(super) struct Saving<'a> {
+    /// Client of the Kubernetes API.
+    pub(super) client: &'a Client,
+    /// What secrets are sealed with.
+    pub(super) keyring: &'a Arc<LiveKeyring>,
+    /// The account's namespace.
+    pub(super) namespace: &'a str,
+}
+
+/// Why a credential was not saved.
+#[derive(Debug, Error)]
+pub(super) enum SaveError {
+    /// It was removed meanwhile.
+    #[error("the credential was removed meanwhile")]
+    Gone,
+    /// The keyring cannot be read, and without it nothing is sealed.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The secret cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The record cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The record holds no envelope.
+    #[error("the record's envelope is malformed")]
+    Malformed(#[from] MalformedEnvelope),
+    /// What was sealed under an earlier key cannot be sealed anew.
+    #[error("failed to seal the record anew")]
+    Reseal(#[from] ResealError),
+    /// The system gives no randomness.
+    #[error("failed to draw random bytes")]
+    Random(#[from] getrandom::Error),
+}
+
+// === impl Saving ===
+
+impl Saving<'_> {
+    /// Makes a record under an id that no record of the namespace has.
+    pub(super) async fn create(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
+        let keyring = self.keyring.read_again().await?;
+        for _ in 0..TRIES {
+            let mut record = self.blank(create).await?;
+            seal(&keyring, &mut record, &create.secret.text)?;
+            match self.write(&record).await {
+                Ok(written) => return Ok(self.settle(written).await),
+                // Another replica has drawn the same id.
+                Err(RecordError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RecordError::Conflict.into())
+    }
+
+    /// Changes the record, which is read again where another change got ahead.
+    pub(super) async fn update(
+        &self,
+        mut record: SealedGraphCredential,
+        update: &Update,
+    ) -> Result<SealedGraphCredential, SaveError> {
+        let secret = match &update.secret {
+            Some(secret) => Some((secret, self.keyring.read_again().await?)),
+            None => None,
+        };
+        for _ in 0..TRIES {
+            let mut changed = record.clone();
+            if let Some((NewSecret { text, expires_at }, keyring)) = &secret {
+                seal(keyring, &mut changed, text)?;
+                changed.spec.secret_expires_at = Time(*expires_at);
+            }
+            if let Some(name) = &update.name {
+                changed.spec.name.clone_from(name);
+            }
+            match self.write(&changed).await {
+                Ok(written) => {
+                    return Ok(if secret.is_some() { self.settle(written).await } else { written });
+                }
+                Err(RecordError::Conflict) => record = self.same(&record).await?.ok_or(SaveError::Gone)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RecordError::Conflict.into())
+    }
+
+    /// A record of the request without its secret.
+    async fn blank(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
+        let taken = records::credential_ids(self.client, self.namespace).await?;
+        let credential_id = fresh_credential_id(&taken)?;
+        let managed_by = ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
+        Ok(SealedGraphCredential {
+            metadata: ObjectMeta {
+                name: Some(rest_record_name(credential_id)),
+                namespace: Some(self.namespace.to_owned()),
+                labels: Some([managed_by].into()),
+                ..ObjectMeta::default()
+            },
+            spec: SealedGraphCredentialSpec {
+                record_id: fresh_record_id()?,
+                credential_id,
+                tenant_id: create.tenant.clone(),
+                client_id: create.client.clone(),
+                cloud: None,
+                secret_expires_at: Time(create.secret.expires_at),
+                name: create.name.clone().unwrap_or_else(|| format!("Microsoft Graph {}", create.client)),
+                envelope: String::new(),
+            },
+            status: None,
+        })
+    }
+
+    /// Writes a record. Where the answer is lost, what is there tells what became of it.
+    async fn write(&self, record: &SealedGraphCredential) -> Result<SealedGraphCredential, RecordError> {
+        let error = match records::write(self.client, self.namespace, record).await {
+            Err(error @ RecordError::Write { .. }) => error,
+            ended => return ended,
+        };
+        tracing::warn!(record = record.name_any(), error = chain(&error), "looking what became of a write");
+        match records::read(self.client, self.namespace, &record.name_any()).await {
+            Ok(Some(found)) if found.spec == record.spec => Ok(found),
+            _ => Err(error),
+        }
+    }
+
+    /// The record as it is now, if it is still the same one.
+    async fn same(
+        &self,
+        record: &SealedGraphCredential,
+    ) -> Result<Option<SealedGraphCredential>, RecordError> {
+        let found = records::read(self.client, self.namespace, &record.name_any()).await?;
+        Ok(found.filter(|found| is_of_rest(found) && found.spec.record_id == record.spec.record_id))
+    }
+
+    /// Sees to it that the record is sealed under the key that is primary now. What was saved stays saved where that does
+    /// not succeed: the leader's next look at all records finds it.
+    async fn settle(&self, record: SealedGraphCredential) -> SealedGraphCredential {
+        let written = record.clone();
+        match self.reseal(record).await {
+            Ok(record) => record.unwrap_or(written),
+            Err(error) => {
+                tracing::warn!(
+                    record = written.name_any(),
+                    error = chain(&error),
+                    "it cannot be seen whether a record is sealed under the primary key"
+                );
+                written
+            }
+        }
+    }
+
+    /// Seals the record anew until its key is the primary one; nothing where it is gone.
+    async fn reseal(
+        &self,
+        mut record: SealedGraphCredential,
+    ) -> Result<Option<SealedGraphCredential>, SaveError> {
+        for _ in 0..TRIES {
+            let keyring = self.keyring.read_again().await?;
+            let envelope = Envelope::from_base64(&record.spec.envelope)?;
+            let Some(anew) = envelope.reseal(&keyring, Binding::of(&record))? else {
+                return Ok(Some(record));
+            };
+            let mut changed = record.clone();
+            changed.spec.envelope = anew.to_base64();
+            match self.write(&changed).await {
+                Ok(written) => record = written,
+                Err(RecordError::Conflict) => match self.same(&record).await? {
+                    Some(found) => record = found,
+                    None => return Ok(None),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RecordError::Conflict.into())
+    }
+}
+
+/// Seals a secret into a record.
+fn seal(keyring: &Keyring, record: &mut SealedGraphCredential, secret: &SecretText) -> Result<(), SaveError> {
+    record.spec.envelope = Envelope::seal(keyring, Binding::of(record), secret)?.to_base64();
+    Ok(())
+}

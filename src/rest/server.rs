@@ -1,0 +1,173 @@
+//! The HTTP server under the API: so many connections, each with a bound on heads, idleness and age.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::settings::Timing;
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// Longest head of a request, in bytes.
+const LONGEST_HEAD: usize = 32 << 10;
+
+/// Most headers of a request.
+const MOST_HEADERS: usize = 64;
+
+/// How long to wait after a connection could not be taken: most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An address that cannot be served.
+#[derive(Debug, Error)]
+#[error("failed to listen on {address}: choose a free address and port with --rest-listen")]
+pub struct RestListenError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// A socket that is bound and not yet served.
+pub struct RestServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    metrics: Arc<Metrics>,
+}
+
+/// What bounds the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at the same time; further ones wait to be taken.
+    pub connections: usize,
+    /// The waits.
+    pub timing: Timing,
+}
+
+// === impl RestServer ===
+
+impl RestServer {
+    /// Binds the address; port 0 takes a free one. Without TLS it speaks plain HTTP.
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RestListenError> {
+        let listen_error = |source| RestListenError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        Ok(Self { listener, address, limits, tls, metrics })
+    }
+
+    /// The address that was bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, and then until open requests have ended, for a bounded time.
+    pub async fn serve(self, router: Router, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let connections = TaskTracker::new();
+        while let Some((stream, slot)) = stop.run_until_cancelled(self.accept(&slots)).await {
+            let connection = Connection {
+                router: router.clone(),
+                tls: self.tls.clone(),
+                timing: self.limits.timing,
+                metrics: self.metrics.clone(),
+                stop: stop.clone(),
+                _slot: slot,
+            };
+            connections.spawn(connection.serve(stream));
+        }
+        drop(self.listener);
+        connections.close();
+        if tokio::time::timeout(self.limits.timing.rest_drain, connections.wait()).await.is_err() {
+            tracing::warn!(left = connections.len(), "requests were still under way, and are left");
+        }
+    }
+
+    /// The next connection, once there is room for it.
+    async fn accept(&self, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        // It is never closed.
+        let slot = slots.clone().acquire_owned().await.ok();
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return (stream, slot),
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "a connection could not be taken");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// One connection, on a task of its own.
+struct Connection {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    timing: Timing,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) {
+        // An answer is one small write: nothing is gained by waiting for more.
+        let _best_effort = stream.set_nodelay(true);
+        self.metrics.rest.connections(1);
+        let Some(tls) = &self.tls else { return self.speak(stream).await };
+        match tokio::time::timeout(self.timing.rest_head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(stream).await,
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "a client does not get through TLS"),
+            Err(_) => tracing::debug!("a client did not begin in time"),
+        }
+    }
+
+    /// Speaks HTTP, until one of both has had enough.
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let open = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.timing.rest_head)
+            .max_buf_size(LONGEST_HEAD)
+            .max_headers(MOST_HEADERS)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+        let mut open = std::pin::pin!(open);
+        let ended = tokio::select! {
+            ended = open.as_mut() => Some(ended),
+            () = self.stop.cancelled() => None,
+            () = tokio::time::sleep(self.timing.rest_connection) => None,
+        };
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            open.as_mut().graceful_shutdown();
+            let bound = self.timing.rest_request + self.timing.rest_drain;
+            tokio::time::timeout(bound, open).await.unwrap_or(Ok(()))
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error = chain(&error), "a connection ended badly");
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.metrics.rest.connections(-1);
+    }
+}

@@ -1,0 +1,165 @@
+//! TLS from files, which are read again while the program runs: whoever renews a certificate only replaces them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::Timing;
+use crate::telemetry::logs::chain;
+use crate::telemetry::probes::Readiness;
+
+/// The line of readiness about the certificate.
+const NOTE: &str = "rest-tls";
+
+/// Where certificate and key are.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate and those that lead to its root, in PEM, its own first.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// Files by which TLS cannot be served.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The certificates cannot be read.
+    #[error("--rest-tls-cert {path} cannot be read as certificates in PEM (-----BEGIN CERTIFICATE-----)")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PemError,
+    },
+    /// There is no certificate.
+    #[error("--rest-tls-cert {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The private key cannot be read.
+    #[error("--rest-tls-key {path} cannot be read as a private key in PEM (-----BEGIN PRIVATE KEY-----)")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why; it shows nothing of the key.
+        source: PemError,
+    },
+    /// They do not belong together.
+    #[error("the key of --rest-tls-key cannot be used with the certificate of --rest-tls-cert")]
+    Pair(#[source] rustls::Error),
+    /// TLS cannot be set up.
+    #[error("failed to set up TLS for the REST API")]
+    Setup(#[source] rustls::Error),
+}
+
+/// TLS as its files have it.
+pub struct Tls {
+    files: TlsFiles,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+    acceptor: TlsAcceptor,
+}
+
+/// The certificate that new connections are served with.
+#[derive(Debug)]
+struct Current(Mutex<Arc<CertifiedKey>>);
+
+// === impl Tls ===
+
+impl Tls {
+    /// Reads the files.
+    pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let current = Arc::new(Current(Mutex::new(Arc::new(files.read(&provider)?))));
+        let config = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .with_no_client_auth();
+        let mut config = config.with_cert_resolver(current.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { files, provider, current, acceptor })
+    }
+
+    /// What accepts connections, with the certificate of the moment.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Reads the files again and again until `stop`. What cannot be read leaves the last certificate in use.
+    pub async fn watch(&self, timing: &Timing, readiness: &Readiness, stop: &CancellationToken) {
+        let mut told = String::new();
+        loop {
+            let pause = tokio::time::sleep(timing.rest_files_poll);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+            let problem = match self.files.read(&self.provider) {
+                Ok(read) => {
+                    self.replace(read);
+                    readiness.forget_note(NOTE);
+                    String::new()
+                }
+                Err(error) => chain(&error),
+            };
+            if problem != told && !problem.is_empty() {
+                tracing::warn!(problem, "the certificate cannot be renewed; the last one stays in use");
+                readiness.note(NOTE, problem.clone());
+            }
+            told = problem;
+        }
+    }
+
+    fn replace(&self, read: CertifiedKey) {
+        let mut current = self.current.lock();
+        if current.cert != read.cert {
+            tracing::info!("the REST API has another certificate");
+        }
+        *current = Arc::new(read);
+    }
+}
+
+// === impl TlsFiles ===
+
+impl TlsFiles {
+    fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+        let certificates = read_certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|source| TlsError::Key { path: self.key.clone(), source })?;
+        CertifiedKey::from_der(certificates, key, provider).map_err(TlsError::Pair)
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
+    let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(certificates)
+}
+
+// === impl Current ===
+
+impl Current {
+    fn lock(&self) -> MutexGuard<'_, Arc<CertifiedKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.lock().clone())
+    }
+}

@@ -1,0 +1,72 @@
+//! Metrics of the credentials REST API that the program serves itself.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Seconds: a listing takes milliseconds, a create waits for Microsoft.
+const REQUEST_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
+
+/// Metrics of the credentials REST API.
+#[derive(Debug)]
+pub struct RestMetrics {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    connections: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: &'static str,
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    method: &'static str,
+    route: &'static str,
+}
+
+// === impl RestMetrics ===
+
+impl RestMetrics {
+    /// All of them at zero.
+    pub(super) fn registered(registry: &mut Registry) -> Self {
+        let seconds = Family::new_with_constructor((|| Histogram::new(REQUEST_BUCKETS)) as fn() -> Histogram);
+        let metrics = Self { requests: Family::default(), seconds, connections: Gauge::default() };
+        registry.register(
+            "mgc_rest_requests",
+            "Requests to the credentials REST API by method, route and HTTP status, or client_gone: its client did not wait for the answer",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "mgc_rest_request_duration_seconds",
+            "Duration of requests to the credentials REST API",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "mgc_rest_connections",
+            "Open connections to the credentials REST API",
+            metrics.connections.clone(),
+        );
+        metrics
+    }
+
+    /// A request was answered with that HTTP status, or its client was gone before.
+    pub fn answered(&self, method: &'static str, route: &'static str, code: Option<u16>, took: Duration) {
+        let code = code.map_or_else(|| "client_gone".to_owned(), |code| code.to_string());
+        self.requests.get_or_create(&RequestLabels { method, route, code }).inc();
+        self.seconds.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
+    }
+
+    /// So many more connections are open, or fewer.
+    pub fn connections(&self, change: i64) {
+        self.connections.inc_by(change);
+    }
+}

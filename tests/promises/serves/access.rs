@@ -1,0 +1,120 @@
+//! Who may do what: API keys and the accounts that they open.
+
+use super::*;
+
+const OTHER: &str = "4712.a-key-of-another-account";
+
+/// Every route and method, a valid body included.
+fn requests(id: i64) -> Vec<(&'static str, String, Option<Value>)> {
+    vec![
+        ("GET", PATH.to_owned(), None),
+        ("POST", PATH.to_owned(), Some(sample(json!({"name": "not to be"})))),
+        ("PATCH", format!("{PATH}/{id}"), Some(json!({"name": "not to be"}))),
+        ("DELETE", format!("{PATH}/{id}"), None),
+        ("GET", format!("{PATH}/{id}"), None),
+        ("PUT", PATH.to_owned(), None),
+        ("GET", "/".to_owned(), None),
+        ("GET", "/rest/v2/mailboxes".to_owned(), None),
+    ]
+}
+
+#[tokio::test]
+async fn no_request_passes_without_a_key_of_the_account() {
+    let mut stage = Stage::bare().await;
+    let neighbour = stage.cluster.create_namespace("neighbour").await.unwrap();
+    let keys = [(format!("{}.ci", stage.namespace), KEY), (format!("{neighbour}.ci"), OTHER)];
+    let keys: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
+    stage.secret(KEYS, &keys).await;
+    stage.log_filter = "trace";
+    let (server, address) = start(&stage, &["--watch-namespace", &neighbour]).await;
+    let api = Api { stage, server, address };
+    let id = api.created(json!({})).await;
+    let before = api.records().await;
+    let bad: [&[(&str, &str)]; 8] = [
+        &[],
+        &[("x-api-key", "")],
+        &[("x-api-key", "4711.a-key-of-the-stagf")],
+        &[("x-api-key", "4711.a-key-of-the-stage0")],
+        &[("x-api-key", KEY), ("x-api-key", KEY)],
+        &[("x-api-key", KEY), ("x-api-key", "other")],
+        &[("authorization", "Basic OjQ3MTEuYS1rZXktb2YtdGhlLXN0YWdl")],
+        &[("api-key", KEY)],
+    ];
+    for headers in bad {
+        for (method, path, body) in requests(id) {
+            let headers = [headers, &[("content-type", "application/json")]].concat();
+            let body = body.map(|body| body.to_string()).unwrap_or_default();
+            let answer = send(&api.address, method, &path, &headers, body.as_bytes()).await;
+            assert_eq!(answer.status, 401, "{method} {path} {headers:?}");
+            answer.is_problem("Unauthorized", "Invalid api key");
+        }
+    }
+    let theirs = [("x-api-key", OTHER), ("content-type", "application/json")];
+    let mut statuses = Vec::new();
+    for (method, path, body) in requests(id) {
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let answer = send(&api.address, method, &path, &theirs, body.as_bytes()).await;
+        assert!(!String::from_utf8_lossy(&answer.body).contains(&id.to_string()), "{answer:?}");
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses, [200, 201, 404, 404, 405, 405, 404, 404], "another account's key");
+    assert_eq!(api.records().await, before, "nothing of the account was touched");
+    for secret in [KEY, OTHER, "s3cret-one", "4711.a-key-of-the-stagf"] {
+        assert!(!api.server.log().contains(secret), "{secret} is in the log");
+    }
+    assert!(api.server.log().contains(&format!("{neighbour}.ci")), "keys are logged by their names");
+}
+
+#[tokio::test]
+async fn the_description_is_served_without_a_key_and_nothing_else_is() {
+    let api = Api::set().await;
+    let answer = send(&api.address, "GET", "/openapi.json", &[], b"").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(answer.json()["paths"].as_object().unwrap().len(), 2);
+    for (method, path, status) in
+        [("POST", "/openapi.json", 405), ("GET", "/openapi.json/", 401), ("GET", "/docs", 401)]
+    {
+        let answer = send(&api.address, method, path, &[], b"").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(answer.json()["title"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn keys_follow_their_secret_while_the_program_runs() {
+    let api = Api::set().await;
+    let status = async |key: &str| send(&api.address, "GET", PATH, &[("x-api-key", key)], b"").await.status;
+    let becomes = async |key: &str, expected: u16| {
+        eventually(&format!("{key} is answered with {expected}"), || async {
+            let status = status(key).await;
+            if status == expected { Ok(()) } else { Err(format!("{status}\n{}", api.server.log())) }
+        })
+        .await;
+    };
+    assert_eq!((status(KEY).await, status(OTHER).await), (200, 401));
+    api.stage.secret(KEYS, &[(&format!("{}.next", api.stage.namespace), OTHER)]).await;
+    becomes(OTHER, 200).await;
+    becomes(KEY, 401).await;
+    api.stage.delete_secret(KEYS).await;
+    becomes(OTHER, 401).await;
+    let (_, ready) = ask(&api.server, "/readyz").await;
+    assert!(ready.contains("there is no Secret"), "{ready}");
+    put_key(&api.stage, KEY).await;
+    becomes(KEY, 200).await;
+}
+
+#[tokio::test]
+async fn without_a_usable_key_the_program_refuses_to_start_and_says_why() {
+    let stage = Stage::bare().await;
+    let ends = async |expected: &[&str]| {
+        let server = stage.launch_with(&["serve", "--rest-listen", "127.0.0.1:0"]).await;
+        let exit = server.wait(std::time::Duration::from_secs(30)).await.expect("it ends");
+        assert!(!exit.success());
+        let log = server.log();
+        assert!(expected.iter().all(|text| log.contains(text)), "{expected:?} in {log}");
+    };
+    ends(&["there is no Secret", KEYS, "<namespace>.<name>"]).await;
+    let short = format!("{}.ci", stage.namespace);
+    stage.secret(KEYS, &[("not-a-name", KEY), (&short, "short"), ("elsewhere.ci", OTHER)]).await;
+    ends(&["no usable API key", "not-a-name", "16 to 512", "elsewhere.ci", "is not served"]).await;
+}

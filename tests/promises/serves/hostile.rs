@@ -1,0 +1,188 @@
+//! Requests that nobody should send: each has an answer, and none of them hurts.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::http::{read, send_raw};
+use super::*;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn key() -> (&'static str, &'static str) {
+    ("x-api-key", KEY)
+}
+
+#[tokio::test]
+async fn bodies_that_nobody_should_send_have_a_documented_answer() {
+    let api = Api::set().await;
+    let post = async |headers: &[(&str, &str)], body: &[u8]| {
+        send(&api.address, "POST", PATH, &[&[key()], headers].concat(), body).await
+    };
+    let whole = sample(json!({})).to_string();
+    let doubled = whole.replacen('{', "{\"client_secret\":\"other\",", 1);
+    let deep = format!("{{\"name\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(64 << 10));
+    let huge = format!("{{\"name\":\"{}\"}}", "x".repeat(8 << 20));
+    for (body, status) in [
+        (&b""[..], 422),
+        (b"\0\0\0\0", 422),
+        (b"{\"name\":\"\xff\xfe\"}", 422),
+        (b"\xef\xbb\xbf{}", 422),
+        (b"null", 422),
+        (b"[]", 422),
+        (b"{\"tenant_id\":1e999}", 422),
+        (doubled.as_bytes(), 422),
+        (deep.as_bytes(), 422),
+        (large.as_bytes(), 413),
+        (huge.as_bytes(), 413),
+    ] {
+        let answer = post(&[JSON], body).await;
+        assert_eq!(answer.status, status, "{:?}", &body[..body.len().min(40)]);
+        if status == 422 {
+            assert!(answer.json()["message"].is_string(), "{answer:?}");
+        } else {
+            answer.is_problem("Payload Too Large", "The request body is longer than 64 KiB");
+        }
+    }
+    for headers in [
+        &[][..],
+        &[("content-type", "text/plain")],
+        &[("content-type", "application/x-www-form-urlencoded")],
+        &[JSON, ("content-type", "text/plain")],
+        &[JSON, ("content-encoding", "gzip")],
+    ] {
+        let answer = post(headers, whole.as_bytes()).await;
+        assert_eq!(answer.status, 415, "{headers:?}");
+    }
+    assert_eq!(post(&[("content-type", "Application/JSON; charset=utf-8")], b"{}").await.status, 422);
+    assert_eq!(api.records().await, []);
+    assert_eq!(api.stage.entra.requests().len(), 0);
+    assert!(!api.server.log().contains("panicked"), "{}", api.server.log());
+}
+
+#[tokio::test]
+async fn addresses_and_methods_that_are_not_there_have_a_documented_answer() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    for (method, path, status) in [
+        ("GET", "/", 404),
+        ("GET", "/rest/v2/mailboxes/microsoft/credentials/", 404),
+        ("GET", "/rest/v2/mailboxes/microsoft//credentials", 404),
+        ("GET", "/rest/v2/mailboxes/microsoft/credentials/1/2", 404),
+        ("DELETE", "/rest/v2/mailboxes/microsoft/credentials/0", 404),
+        ("DELETE", "/rest/v2/mailboxes/microsoft/credentials/-1", 404),
+        ("DELETE", "/rest/v2/mailboxes/microsoft/credentials/99999999999999999999999", 404),
+        ("DELETE", "/rest/v2/mailboxes/microsoft/credentials/..%2f..%2fsecrets", 404),
+        ("DELETE", "/rest/v2/mailboxes/microsoft/credentials/%ff%fe", 404),
+        ("DELETE", "/rest/v2/mailboxes/microsoft/credentials/%00", 404),
+        ("PUT", PATH, 405),
+        ("DELETE", PATH, 405),
+        ("PATCH", PATH, 405),
+        ("OPTIONS", PATH, 405),
+        ("TRACE", PATH, 405),
+        ("BREW", PATH, 405),
+        ("GET", "/rest/v2/mailboxes/microsoft/credentials/1", 405),
+    ] {
+        let answer = send(&api.address, method, path, &[key(), JSON], b"{\"name\":\"x\"}").await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        let body = answer.json();
+        assert_eq!((body["status"].as_u64(), body["title"].is_string()), (Some(status.into()), true));
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}: {answer:?}");
+    }
+    let query = api.ask("GET", &format!("{PATH}?page=2&client_secret=x"), None).await;
+    assert_eq!(query.json()["credentials"][0]["credential_id"], id, "a query is passed over");
+}
+
+#[tokio::test]
+async fn heads_that_nobody_should_send_end_their_connection_alone() {
+    let api = Api::set().await;
+    let many = "x-one: 1\r\n".repeat(100);
+    let long = format!("x: {}\r\n", "y".repeat(64 << 10));
+    let good = format!("host: a\r\nx-api-key: {KEY}\r\n");
+    for (head, statuses) in [
+        (format!("GET {PATH} HTTP/1.1\r\n{good}{many}\r\n"), &[431][..]),
+        (format!("GET {PATH} HTTP/1.1\r\n{good}{long}\r\n"), &[431]),
+        (format!("GET /{} HTTP/1.1\r\n{good}\r\n", "a".repeat(70 << 10)), &[414, 431]),
+        (format!("GET {PATH} HTTP/1.1\r\n{good}content-length: 1\r\ncontent-length: 2\r\n\r\n"), &[400]),
+        (format!("GET {PATH} HTTP/1.1\r\n{good}content-length: -1\r\n\r\n"), &[400]),
+        (format!("GET {PATH} HTTP/1.1\r\n{good}transfer-encoding: gzip\r\n\r\n"), &[400]),
+        (format!("GET {PATH} HTTP/1.1\r\n{good}x y: 1\r\n\r\n"), &[400]),
+        (format!("GET {PATH} HTTP/9.9\r\n{good}\r\n"), &[400, 505]),
+        ("\0\0\0\0\r\n\r\n".to_owned(), &[400]),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), &[400, 505]),
+    ] {
+        let answer = send_raw(&api.address, head.as_bytes()).await;
+        let status = answer.as_ref().map(|answer| answer.status);
+        let is_documented = status.is_none_or(|status| statuses.contains(&status));
+        assert!(is_documented, "{:?}: {answer:?}", &head[..head.len().min(80)]);
+    }
+    // What smuggles a second request in behind a body of two lengths gets one answer, or none.
+    let smuggled = format!(
+        "POST {PATH} HTTP/1.1\r\n{good}content-type: application/json\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nDELETE {PATH}/1 HTTP/1.1\r\n{good}\r\n"
+    );
+    let answer = send_raw(&api.address, smuggled.as_bytes()).await;
+    let text = answer.map(|answer| format!("{answer:?}")).unwrap_or_default();
+    assert!(!text.contains("404"), "the second request was answered: {text}");
+    assert_eq!(api.listed().await, Vec::<Value>::new(), "others are served");
+}
+
+#[tokio::test]
+async fn slow_clients_are_sent_away_and_keep_nobody_else_out() {
+    let api = Api::set().await;
+    let head =
+        format!("POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\n");
+    let mut slow_body = TcpStream::connect(&api.address).await.unwrap();
+    slow_body.write_all(format!("{head}content-length: 100\r\n\r\n{{").as_bytes()).await.unwrap();
+    let mut slow_head = TcpStream::connect(&api.address).await.unwrap();
+    slow_head.write_all(head.as_bytes()).await.unwrap();
+    let mut idle = TcpStream::connect(&api.address).await.unwrap();
+    api.created(json!({})).await;
+    let answer = read(&mut slow_body).await.expect("an answer");
+    assert_eq!(answer.status, 408);
+    answer.is_problem("Request Timeout", "The request body did not arrive in time");
+    let answer = read(&mut slow_head).await;
+    assert!(answer.is_none_or(|answer| answer.status == 408), "the head never came");
+    let answer = read(&mut idle).await;
+    assert!(answer.is_none_or(|answer| answer.status == 408), "nothing ever came");
+}
+
+#[tokio::test]
+async fn more_connections_than_there_is_room_for_wait_and_are_served_in_turn() {
+    let stage = Stage::bare().await;
+    put_key(&stage, KEY).await;
+    stage.entra.service_time(Duration::from_millis(100));
+    let (server, address) = start(&stage, &["--rest-max-connections", "2"]).await;
+    let api = Api { stage, server, address };
+    let all = (0..8).map(|at| api.created(json!({"name": format!("{at}")})));
+    futures::future::join_all(all).await;
+    assert_eq!(api.listed().await.len(), 8);
+    assert!(api.stage.entra.max_in_flight() <= 2, "{}", api.stage.entra.max_in_flight());
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_requests_leaves_the_memory_as_it_was() {
+    let api = Api::set().await;
+    let flood = async || {
+        let body = format!("{{\"name\":\"{}\"}}", "x".repeat(60 << 10));
+        for _ in 0..20 {
+            let headers = [key(), JSON];
+            let all = (0..16).map(|_| send(&api.address, "POST", PATH, &headers, body.as_bytes()));
+            futures::future::join_all(all).await;
+        }
+    };
+    flood().await;
+    let before = resident(&api.server);
+    flood().await;
+    flood().await;
+    let after = resident(&api.server);
+    assert!(after < before + (16 << 10), "{before} kB became {after} kB");
+}
+
+/// Resident memory in kB. Source: `proc(5)`.
+fn resident(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,100 @@
+//! The process around the API: beside the controller, at its end, and what it tells of itself.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::*;
+
+#[tokio::test]
+async fn the_api_is_served_beside_the_controller_where_that_is_asked_for() {
+    let mut stage = Stage::bare().await;
+    put_key(&stage, KEY).await;
+    stage.extra_args = vec!["--rest-listen".into(), "127.0.0.1:0".into()];
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    let address = serving(stage.operator.as_ref().unwrap()).await;
+    let answer = ask_at(&address, "POST", PATH, Some(sample(json!({})))).await;
+    assert_eq!(answer.status, 201, "{answer:?}\n{}", stage.log());
+    stage.wait_until_ready("sales-eu").await;
+    stage.stop_operator().await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_program_ends() {
+    let mut api = Api::set().await;
+    api.stage.entra.service_time(Duration::from_millis(300));
+    let asked = api.create(json!({}));
+    let stopped = async {
+        eventually("Microsoft is asked", || async {
+            if api.stage.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
+        })
+        .await;
+        api.server.signal(rustix::process::Signal::TERM).unwrap();
+    };
+    let (answer, ()) = tokio::join!(asked, stopped);
+    assert_eq!(answer.status, 201, "{answer:?}\n{}", api.server.log());
+    let exit = api.server.stop().await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    assert_eq!(api.records().await.len(), 1);
+}
+
+#[tokio::test]
+async fn each_request_leaves_one_line_and_one_count_and_nothing_of_what_it_carried() {
+    const CANARY: &str = "canary/served+%2B~";
+    let mut stage = Stage::bare().await;
+    stage.log_filter = "trace";
+    stage.entra.set_secrets(TENANT, CLIENT, &[CANARY]);
+    let api = Api::on(stage).await;
+    let id = api.created(json!({"client_secret": CANARY})).await;
+    for body in [json!({"client_secret": CANARY}), json!({CANARY: CANARY}), json!({"tenant_id": CANARY})] {
+        assert_eq!(api.ask("POST", PATH, Some(body)).await.status, 422);
+    }
+    let odd = format!("{PATH}/canary%2Fserved?client_secret=canary%2Fserved");
+    assert_eq!(api.ask("PATCH", &odd, Some(json!({"name": "x"}))).await.status, 404);
+    let log = api.server.log();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
+    assert_eq!(lines.len(), 5, "{log}");
+    let first = lines[0];
+    assert_eq!(
+        (&first["method"], &first["route"], &first["status"], &first["key"], &first["namespace"]),
+        (&json!("POST"), &json!(PATH), &json!(201), &json!("ci"), &json!(api.stage.namespace))
+    );
+    let metrics = ask(&api.server, "/metrics").await.1;
+    let count = |method: &str, route: &str, code: &str| {
+        format!("mgc_rest_requests_total{{method=\"{method}\",route=\"{route}\",code=\"{code}\"}}")
+    };
+    let item = format!("{PATH}/{{credential_id}}");
+    for line in [
+        count("POST", PATH, "201") + " 1",
+        count("POST", PATH, "422") + " 3",
+        count("PATCH", &item, "404") + " 1",
+    ] {
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    let record = serde_json::to_string(&api.opened(id).await.0).unwrap();
+    for (place, text) in [("the log", &log), ("the metrics", &metrics), ("the record", &record)] {
+        for form in [CANARY, "canary/served", "canary%2Fserved", "Y2FuYXJ5"] {
+            assert!(!text.contains(form), "{form} is in {place}");
+        }
+        assert!(!text.contains(KEY), "the API key is in {place}");
+    }
+}
+
+#[test]
+fn plain_http_to_other_machines_must_be_asked_for() {
+    for args in [&["serve"][..], &["run"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
+            .args(args)
+            .args(["--rest-listen", "0.0.0.0:0", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
+            .env_clear()
+            .env("KUBECONFIG", "/nonexistent")
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(error.contains("--rest-plain-http") && error.contains("unencrypted"), "{error}");
+    }
+}

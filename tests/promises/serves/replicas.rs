@@ -1,0 +1,75 @@
+//! Several processes that serve one API.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// Creates of each of two clients at each of two replicas.
+const EACH: usize = 8;
+
+#[tokio::test]
+async fn two_replicas_under_load_lose_nothing_and_give_no_id_twice() {
+    let api = Api::set().await;
+    let (other, other_address) = start(&api.stage, &[]).await;
+    let mut clients = Vec::new();
+    for (number, address) in
+        [&api.address, &other_address, &api.address, &other_address].into_iter().enumerate()
+    {
+        let client = format!("00000000-0000-4000-8000-{number:012}");
+        api.stage.entra.add_app(TENANT, &client);
+        api.stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        clients.push(async move {
+            let mut made = Vec::new();
+            for at in 0..EACH {
+                let body = sample(json!({"client_id": client, "name": format!("{number}-{at}")}));
+                let answer = ask_at(address, "POST", PATH, Some(body)).await;
+                assert_eq!(answer.status, 201, "{answer:?}");
+                let id = answer.json()["credential_id"].as_i64().unwrap();
+                made.push((id, format!("{number}-{at}")));
+            }
+            made
+        });
+    }
+    let made: Vec<(i64, String)> = futures::future::join_all(clients).await.concat();
+    let ids: BTreeSet<i64> = made.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), 4 * EACH);
+    for address in [&api.address, &other_address] {
+        let listed = ask_at(address, "GET", PATH, None).await.json();
+        let listed: BTreeSet<(i64, String)> = listed["credentials"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it["credential_id"].as_i64().unwrap(), it["name"].as_str().unwrap().to_owned()))
+            .collect();
+        assert_eq!(listed, made.iter().cloned().collect(), "{}", other.log());
+    }
+    let id = made[0].0;
+    assert_eq!(api.opened(id).await.1, "s3cret-one");
+}
+
+#[tokio::test]
+async fn changes_of_one_credential_at_two_replicas_all_take_effect() {
+    let api = Api::set().await;
+    let (_other, other_address) = start(&api.stage, &[]).await;
+    api.stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    let id = api.created(json!({})).await;
+    let path = format!("{PATH}/{id}");
+    let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": "2028-01-31T00:00:00Z"});
+    let names = async {
+        for at in 0..10 {
+            let answer =
+                ask_at(&other_address, "PATCH", &path, Some(json!({"name": format!("name {at}")}))).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    };
+    let secrets = async {
+        for _ in 0..4 {
+            let answer = api.ask("PATCH", &path, Some(rotation.clone())).await;
+            assert_eq!(answer.status, 200, "{answer:?}\n{}", api.server.log());
+        }
+    };
+    tokio::join!(names, secrets);
+    let (record, secret) = api.opened(id).await;
+    assert_eq!((secret.as_str(), record.spec.name.as_str()), ("s3cret-two", "name 9"));
+    assert_eq!(record.spec.secret_expires_at.0.to_string(), "2028-01-31T00:00:00Z");
+}
