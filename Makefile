@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics samples contract test-all
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract test-all
 
 CARGO = cargo
 TIMED = tools/timed
@@ -24,6 +24,11 @@ help:
 	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
 	@echo 'make test-all   make test, and what is long or needs more than Rust: samples, contract'
 	@echo 'make doc        documentation, warnings are errors'
+	@echo 'make tools      tests of our own tools'
+	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
+	@echo 'make image-check builds it twice and compares the digests: half an hour and more'
+	@echo 'make e2e-images the images that make e2e needs, in target/e2e'
+	@echo 'make e2e        installs into the cluster that KUBECONFIG names, see CONTRIBUTING.md'
 	@echo 'make demo       the operator at work on this machine'
 
 # One after the other, even with -j: they share the machine, and the cheap checks come first.
@@ -31,6 +36,7 @@ test:
 	@$(TIMED) format $(CARGO) fmt --all --check
 	@$(TIMED) clippy $(MAKE) clippy
 	@$(TIMED) assets $(MAKE) assets
+	@$(TIMED) tools $(MAKE) tools
 	@$(TIMED) unit $(MAKE) unit
 	@$(TIMED) alerts $(MAKE) alerts
 	@$(TIMED) promises $(MAKE) promises
@@ -58,7 +64,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -137,6 +143,27 @@ doc:
 demo: control-plane
 	$(CARGO) build --bin graph-credential-operator
 	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
+
+tools:
+	@set -e; for tool in image gitops; do \
+	  (cd tools/$$tool && CGO_ENABLED=0 GOWORK=off go vet -mod=readonly ./... && CGO_ENABLED=0 GOWORK=off go test -mod=readonly ./...); \
+	done
+
+# Needs cargo-auditable and no container engine. The release build takes many minutes.
+image:
+	tools/image/build $${CARGO_TARGET_DIR:-target}/image
+
+image-check:
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-one tools/image/build $${CARGO_TARGET_DIR:-target}/image
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-two tools/image/build $${CARGO_TARGET_DIR:-target}/image-again
+	cmp $${CARGO_TARGET_DIR:-target}/image/image.tar $${CARGO_TARGET_DIR:-target}/image-again/image.tar
+
+e2e-images:
+	tools/image/e2e-images $${CARGO_TARGET_DIR:-target}/e2e
+
+# Installs, upgrades and removes the product in a cluster that may be used for that. It is told by the environment.
+e2e:
+	$(CARGO) run --quiet --package kit -- e2e
 
 # A kubectl of the same version, for `make demo KEEP=1`; prints its directory.
 kubectl:

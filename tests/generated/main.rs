@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod alerts;
+mod dashboard;
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,7 +30,10 @@ fn generated() -> Vec<(PathBuf, String)> {
     let mut openapi = serde_json::to_string_pretty(&rest::document()).expect("the document is JSON");
     openapi.push('\n');
     let openapi = (root.join("docs").join("openapi.json"), openapi);
-    crds.chain([conditions, metrics, openapi]).chain(alerts::generated(&root)).collect()
+    crds.chain([conditions, metrics, openapi])
+        .chain(alerts::generated(&root))
+        .chain(dashboard::generated(&root))
+        .collect()
 }
 
 const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";
