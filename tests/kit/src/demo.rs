@@ -1,5 +1,7 @@
 //! The demo: the operator at work on this machine, told step by step and checked at every step.
 
+mod http;
+mod sandbox;
 mod scene;
 mod screen;
 mod story;

@@ -1,32 +1,37 @@
-//! The scene: a cluster with the CRDs, the doubles of Entra and Woodpecker, and the operator as a process of
-//! its own.
+//! The scene: a cluster with the CRDs, a double of Entra, the REST API that the operator's program serves in Woodpecker's
+//! place, and the operator, each as a process of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::Difference;
+use super::http::ask;
+use super::sandbox::{self, Sandbox};
 use super::screen::Screen;
 use crate::cluster::Cluster;
 use crate::entra::Entra;
 use crate::process::Process;
-use crate::woodpecker::Woodpecker;
 
 pub(super) const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
 pub(super) const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
 pub(super) const OTHER_CLIENT: &str = "5c1f0a4e-8f4b-4f0e-9d43-2b6a1e7d9a10";
-pub(super) const ACCOUNT: &str = "agency";
 pub(super) const NAMESPACE: &str = "mail";
+
+/// Where the operator keeps what is its own.
+const OPERATOR_NAMESPACE: &str = "default";
 
 /// Secrets that the double of Entra accepts for the first app.
 pub(super) const GOOD_SECRETS: [&str; 3] = ["first-value", "second-value", "third-value"];
-
-const API_KEY: &str = "1234.the-agencys-api-key";
 
 /// How many times faster the operator's waits are; a wrong secret is final after three seconds.
 const TIME_SCALE: &str = "20";
@@ -38,9 +43,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Scene {
     pub(super) cluster: Cluster,
     pub(super) entra: Entra,
-    pub(super) woodpecker: Woodpecker,
+    pub(super) woodpecker: Sandbox,
+    program: PathBuf,
     client: Client,
     operator: Process,
+}
+
+/// Applies a manifest as `kubectl apply --server-side` does, with the secrets put in for `(…)`.
+async fn apply(client: &Client, manifest: &str, values: &[(&str, &str)]) -> Result<(), Difference> {
+    let text = values.iter().fold(manifest.to_owned(), |text, (word, value)| text.replace(word, value));
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+    for object in objects {
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (group, version) = match text("/apiVersion").split_once('/') {
+            Some((group, version)) => (group.to_owned(), version.to_owned()),
+            None => (String::new(), text("/apiVersion")),
+        };
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, &version, &text("/kind")));
+        let api: Api<DynamicObject> = match object.pointer("/metadata/namespace").and_then(Value::as_str) {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+            None => Api::all_with(client.clone(), &kind),
+        };
+        let name = text("/metadata/name");
+        api.patch(&name, &PatchParams::apply("kubectl").force(), &Patch::Apply(object)).await?;
+    }
+    Ok(())
 }
 
 // === impl Scene ===
@@ -57,24 +85,26 @@ impl Scene {
             entra.add_app(TENANT, client);
             entra.set_secrets(TENANT, client, &GOOD_SECRETS);
         }
-        let woodpecker = Woodpecker::start().await;
-        woodpecker.verify_with(&entra);
-        woodpecker.add_account(ACCOUNT, API_KEY);
-        screen.line("doubles of Microsoft Entra and Woodpecker listen on 127.0.0.1");
+        screen.line("a double of Microsoft Entra listens on 127.0.0.1");
+        let client = cluster.client()?;
+        apply(&client, sandbox::SETUP_YAML, &[("(the API key)", sandbox::API_KEY)]).await?;
+        let woodpecker = Sandbox::start(operator, &cluster, &entra).await?;
+        screen.line("in Woodpecker's place: graph-credential-operator serve, in the namespace woodpecker");
         let process = Process::builder(operator)
             .env("KUBECONFIG", cluster.kubeconfig_path())
             .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             // It has no rival, and whoever suspends the machine finds it at work afterwards.
             .args(["--leader-elect=false"])
-            .args(["--operator-namespace", "default", "--microsoft-authority", &entra.url()])
+            .args(["--operator-namespace", OPERATOR_NAMESPACE, "--watch-namespace", NAMESPACE])
+            .args(["--microsoft-authority", &entra.url()])
             .args(["--woodpecker-base-url", &woodpecker.base_url()])
             .args(["--time-scale", TIME_SCALE, "--propagation-window", PROPAGATION_WINDOW])
             .log(cluster.dir().join("operator.log"))
             .spawn()
             .await?;
         screen.line(&format!("the operator runs as process {}", process.pid()));
-        let client = cluster.client()?;
-        Ok(Self { cluster, entra, woodpecker, client, operator: process })
+        let program = operator.to_owned();
+        Ok(Self { cluster, entra, woodpecker, program, client, operator: process })
     }
 
     /// Ends the operator as Kubernetes would, and the cluster after it.
@@ -83,31 +113,13 @@ impl Scene {
         if !exit.success() {
             return Err(Difference::new(format!("the operator did not end well: {exit}\n{}", self.tail())));
         }
+        self.woodpecker.stop().await?;
         Ok(self.cluster.stop().await?)
     }
 
     /// Applies a manifest as `kubectl apply --server-side` does, with the secrets put in for `(…)`.
     pub(super) async fn apply(&self, manifest: &str, values: &[(&str, &str)]) -> Result<(), Difference> {
-        let text = values.iter().fold(manifest.to_owned(), |text, (word, value)| text.replace(word, value));
-        let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
-        for object in objects {
-            let text = |pointer: &str| {
-                object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let (group, version) = match text("/apiVersion").split_once('/') {
-                Some((group, version)) => (group.to_owned(), version.to_owned()),
-                None => (String::new(), text("/apiVersion")),
-            };
-            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, &version, &text("/kind")));
-            let api: Api<DynamicObject> = match object.pointer("/metadata/namespace").and_then(Value::as_str)
-            {
-                Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
-                None => Api::all_with(self.client.clone(), &kind),
-            };
-            let name = text("/metadata/name");
-            api.patch(&name, &PatchParams::apply("kubectl").force(), &Patch::Apply(object)).await?;
-        }
-        Ok(())
+        apply(&self.client, manifest, values).await
     }
 
     /// The credential of that name; nothing where it is gone.
@@ -162,9 +174,36 @@ impl Scene {
         Ok(())
     }
 
-    /// The API key, to be put in for its stand-in.
-    pub(super) fn api_key(&self) -> &'static str {
-        API_KEY
+    /// Runs a command of the operator's program on its own store, and returns what it says.
+    pub(super) async fn command(&self, args: &[&str]) -> Result<String, Difference> {
+        let mut command = Command::new(&self.program);
+        command.args(args).args(["--operator-namespace", OPERATOR_NAMESPACE, "--namespace", NAMESPACE]);
+        command.env("KUBECONFIG", self.cluster.kubeconfig_path()).env("GCO_TIME_SCALE", TIME_SCALE);
+        let output = spawn_blocking(move || command.output()).await??;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        let complained = String::from_utf8_lossy(&output.stderr);
+        Err(Difference::new(format!("{} ended badly:\n{said}{complained}", args.join(" "))))
+    }
+
+    /// The records of the store, as etcd has them on its disk, and the table of `kubectl get sgc`.
+    pub(super) async fn records(&self) -> Result<(Vec<String>, String), Difference> {
+        let from = format!("/registry/graph-credentials.io/sealedgraphcredentials/{NAMESPACE}/");
+        let to = format!("{}0", from.trim_end_matches('/'));
+        let range = serde_json::json!({"key": STANDARD.encode(from), "range_end": STANDARD.encode(to)});
+        let etcd = self.cluster.etcd_url().trim_start_matches("http://");
+        let json = [("content-type", "application/json")];
+        let (_, answer) = ask(etcd, "POST /v3/kv/range", &json, &range.to_string()).await?;
+        let answer: Value = serde_json::from_str(&answer)?;
+        let entries = answer["kvs"].as_array().cloned().unwrap_or_default();
+        let value = |entry: &Value| STANDARD.decode(entry["value"].as_str().unwrap_or_default());
+        let values = entries.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+        let texts = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        let path =
+            format!("/apis/graph-credentials.io/v1alpha1/namespaces/{NAMESPACE}/sealedgraphcredentials");
+        Ok((texts, self.cluster.table(&path, false).await?))
     }
 
     fn credentials(&self) -> Api<DynamicObject> {

@@ -1,14 +1,17 @@
-//! The story: seven steps from apply to delete, each with what is applied, what can be seen, and what must
+//! The story: nine steps from apply to delete and to the store, each with what is applied, what can be seen, and what must
 //! be so.
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Difference;
-use super::scene::{ACCOUNT, CLIENT, GOOD_SECRETS, NAMESPACE, OTHER_CLIENT, Scene, TENANT};
+use super::sandbox::API_KEY;
+use super::scene::{CLIENT, GOOD_SECRETS, NAMESPACE, OTHER_CLIENT, Scene, TENANT};
 use super::screen::Screen;
 use crate::entra::Outcome;
 
@@ -28,7 +31,7 @@ kind: WoodpeckerAccount
 metadata: { name: agency, namespace: mail }
 spec:
   apiKeySecretRef: { name: agency-key }
-  baseUrl: (the double's address)
+  baseUrl: (where the REST API is served)
 ";
 
 const CREDENTIAL_YAML: &str = "\
@@ -57,6 +60,18 @@ spec:
   deletionPolicy: Delete
 ";
 
+const STORE_YAML: &str = "\
+apiVersion: graph-credentials.io/v1alpha1
+kind: MicrosoftGraphCredential
+metadata: { name: sales-store, namespace: mail }
+spec:
+  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
+  clientId: e1c6ac69-480e-4a17-9b85-3467967bd179
+  secretRef: { name: sales-store-graph }
+  destination:
+    store: {}
+";
+
 /// One step as it went.
 struct Told {
     title: &'static str,
@@ -76,13 +91,15 @@ pub(super) async fn tell(scene: &Scene, screen: &Screen) -> bool {
     teller.step("a secret that expires in ten days: told in time", Teller::expire).await;
     teller.step("delete with Retain (the default): the credential stays at Woodpecker", Teller::retain).await;
     teller.step("delete with Delete: the credential goes, and nothing else", Teller::delete).await;
+    teller.step("destination.store: sealed in the cluster, no plaintext in etcd", Teller::seal).await;
+    teller.step("rotate the key of the store: every record is sealed anew", Teller::rotate_key).await;
     teller.summary()
 }
 
 /// Applies a fresh credential and says how to play with it.
 pub(super) async fn leave(scene: &Scene, screen: &Screen) -> Result<(), Difference> {
-    for held in scene.woodpecker.credentials(ACCOUNT) {
-        scene.woodpecker.remove(ACCOUNT, held.credential_id);
+    for held in scene.woodpecker.credentials().await? {
+        scene.woodpecker.remove(held.credential_id).await?;
     }
     scene.secret("sales-eu-graph", GOOD_SECRETS[0], EXPIRY).await?;
     scene.apply(CREDENTIAL_YAML, &[]).await?;
@@ -93,8 +110,10 @@ pub(super) async fn leave(scene: &Scene, screen: &Screen) -> Result<(), Differen
             "export KUBECONFIG={}\n\
              kubectl -n {NAMESPACE} get mgc -o wide\n\
              kubectl -n {NAMESPACE} describe mgc sales-eu\n\
+             curl -H 'x-api-key: {API_KEY}' {}\n\
              kubectl -n {NAMESPACE} patch secret sales-eu-graph -p '{{\"stringData\":{{\"client_secret\":\"{}\"}}}}'",
             scene.cluster.kubeconfig_path().display(),
+            scene.woodpecker.url(),
             GOOD_SECRETS[1]
         ),
     );
@@ -169,7 +188,7 @@ impl Teller<'_> {
         self.scene.apply(NAMESPACE_YAML, &[]).await?;
         self.scene.secret("sales-eu-graph", GOOD_SECRETS[0], EXPIRY).await?;
         let base_url = self.scene.woodpecker.base_url();
-        let values = [("(the API key)", self.scene.api_key()), ("(the double's address)", base_url.as_str())];
+        let values = [("(the API key)", API_KEY), ("(where the REST API is served)", base_url.as_str())];
         self.scene.apply(ACCOUNT_YAML, &values).await?;
         self.scene.apply(CREDENTIAL_YAML, &[]).await?;
         let object =
@@ -178,7 +197,7 @@ impl Teller<'_> {
         self.id = id;
         same("status.credentialId", &id.is_some(), &true)?;
         same("status.expiresAt", &object["status"]["expiresAt"], &Value::from(EXPIRY))?;
-        self.holds("MS Graph app", GOOD_SECRETS[0], EXPIRY)
+        self.holds("MS Graph app", GOOD_SECRETS[0], EXPIRY).await
     }
 
     async fn rotate(&mut self) -> Result<(), Difference> {
@@ -190,11 +209,11 @@ impl Teller<'_> {
             .until("sales-eu", "the new expiry", |object| expires_at(object) == Some(expiry))
             .await?;
         same("status.credentialId", &object["status"]["credentialId"].as_i64(), &self.id)?;
-        self.holds("MS Graph app", GOOD_SECRETS[1], expiry)
+        self.holds("MS Graph app", GOOD_SECRETS[1], expiry).await
     }
 
     async fn mistake(&mut self) -> Result<(), Difference> {
-        let (before, writes) = (self.registration().await?, self.scene.woodpecker.writes(ACCOUNT));
+        let (before, writes) = (self.registration().await?, self.scene.woodpecker.writes());
         self.screen.line("the Secret sales-eu-graph gets a client_secret with a typo");
         self.scene.secret("sales-eu-graph", "first-valeu", "2028-05-31T00:00:00Z").await?;
         let refused = |object: Option<&Value>| is(object, "Verified", "False", "InvalidClientSecret");
@@ -202,8 +221,8 @@ impl Teller<'_> {
         let message = condition(&object, "Ready")["message"].as_str().unwrap_or_default().to_owned();
         self.screen.block("the message of Ready:", &message);
         same("status.registration", &self.registration().await?, &before)?;
-        same("writes to Woodpecker", &self.scene.woodpecker.writes(ACCOUNT), &writes)?;
-        self.holds("MS Graph app", GOOD_SECRETS[1], "2028-05-31T00:00:00Z")
+        same("writes to Woodpecker", &self.scene.woodpecker.writes(), &writes)?;
+        self.holds("MS Graph app", GOOD_SECRETS[1], "2028-05-31T00:00:00Z").await
     }
 
     async fn mend(&mut self) -> Result<(), Difference> {
@@ -215,7 +234,7 @@ impl Teller<'_> {
         };
         let object = self.scene.until("sales-eu", "Ready with the new expiry", mended).await?;
         same("status.credentialId", &object["status"]["credentialId"].as_i64(), &self.id)?;
-        self.holds("MS Graph app", GOOD_SECRETS[2], expiry)
+        self.holds("MS Graph app", GOOD_SECRETS[2], expiry).await
     }
 
     async fn expire(&mut self) -> Result<(), Difference> {
@@ -230,14 +249,14 @@ impl Teller<'_> {
         let message = condition(&object, "Expiring")["message"].as_str().unwrap_or_default().to_owned();
         self.screen.block("the message of Expiring:", &message);
         same("Ready", &is(Some(&object), "Ready", "True", "Ready"), &true)?;
-        self.holds("MS Graph app", GOOD_SECRETS[2], &soon)
+        self.holds("MS Graph app", GOOD_SECRETS[2], &soon).await
     }
 
     async fn retain(&mut self) -> Result<(), Difference> {
         self.screen.line("$ kubectl -n mail delete mgc sales-eu");
         self.scene.delete("sales-eu").await?;
         self.scene.until("sales-eu", "the object is gone", |object| object.is_none()).await?;
-        same("credentials at Woodpecker", &self.scene.woodpecker.credentials(ACCOUNT).len(), &1)
+        same("credentials at Woodpecker", &self.scene.woodpecker.credentials().await?.len(), &1)
     }
 
     async fn delete(&mut self) -> Result<(), Difference> {
@@ -245,12 +264,12 @@ impl Teller<'_> {
         self.scene.secret("sales-us-graph", GOOD_SECRETS[0], EXPIRY).await?;
         self.scene.apply(DELETE_YAML, &[]).await?;
         self.scene.until("sales-us", "Ready", |object| is(object, "Ready", "True", "Ready")).await?;
-        same("credentials at Woodpecker", &self.scene.woodpecker.credentials(ACCOUNT).len(), &2)?;
+        same("credentials at Woodpecker", &self.scene.woodpecker.credentials().await?.len(), &2)?;
         self.screen.block("$ kubectl -n mail get mgc -o wide", &self.scene.table().await?);
         self.screen.line("$ kubectl -n mail delete mgc sales-us");
         self.scene.delete("sales-us").await?;
         self.scene.until("sales-us", "the object is gone", |object| object.is_none()).await?;
-        let left = self.scene.woodpecker.credentials(ACCOUNT);
+        let left = self.scene.woodpecker.credentials().await?;
         same(
             "the other credential is left",
             &left.iter().map(|held| held.client_id.as_str()).collect::<Vec<_>>(),
@@ -260,8 +279,8 @@ impl Teller<'_> {
     }
 
     /// Woodpecker holds one credential, under the id of the first step, with exactly this.
-    fn holds(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
-        let held = self.scene.woodpecker.credentials(ACCOUNT);
+    async fn holds(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
+        let held = self.scene.woodpecker.credentials().await?;
         same(
             "credentials at Woodpecker",
             &held.iter().map(|one| Some(one.credential_id)).collect::<Vec<_>>(),
@@ -270,12 +289,41 @@ impl Teller<'_> {
         let Some(one) = held.first() else { return Ok(()) };
         same("its name", &one.name.as_str(), &name)?;
         same("its expiry", &one.secret_expires_at.as_str(), &expires_at)?;
-        same(
-            "its secret is the right one",
-            &self.scene.woodpecker.secret_matches(ACCOUNT, one.credential_id, secret),
-            &true,
-        )?;
-        same("most requests at once", &self.scene.woodpecker.max_in_flight(ACCOUNT), &1)
+        // What is saved can be seen by nobody; it is the one that was proved last.
+        let proofs = self.scene.entra.requests();
+        let mut issued = proofs.iter().rev().filter(|request| request.outcome == Outcome::Issued);
+        let is_right = issued.next().is_some_and(|request| request.secret_is(secret));
+        same("its secret is the one that was proved last", &is_right, &true)
+    }
+
+    async fn seal(&mut self) -> Result<(), Difference> {
+        self.screen.block("$ kubectl apply --server-side -f -", STORE_YAML);
+        self.scene.secret("sales-store-graph", GOOD_SECRETS[1], EXPIRY).await?;
+        self.scene.apply(STORE_YAML, &[]).await?;
+        let object =
+            self.scene.until("sales-store", "Ready", |object| is(object, "Ready", "True", "Ready")).await?;
+        same("Registered", &is(Some(&object), "Registered", "True", "Stored"), &true)?;
+        let (stored, table) = self.scene.records().await?;
+        self.screen.block("$ kubectl -n mail get sgc", &table);
+        let Some(record) = stored.first() else { return Err(Difference::new("etcd holds no record")) };
+        self.screen.block("what etcd holds of its secret:", &envelope(record));
+        for form in [GOOD_SECRETS[1].to_owned(), STANDARD.encode(GOOD_SECRETS[1])] {
+            same("the secret is in what etcd holds", &record.contains(&form), &false)?;
+        }
+        Ok(())
+    }
+
+    async fn rotate_key(&mut self) -> Result<(), Difference> {
+        let (before, _) = self.scene.records().await?;
+        let said = self.scene.command(&["keys", "rotate"]).await?;
+        self.screen.block("$ graph-credential-operator keys rotate", &said);
+        let said = self.scene.command(&["keys", "check"]).await?;
+        self.screen.block("$ graph-credential-operator keys check", &said);
+        let (after, _) = self.scene.records().await?;
+        let [before, after] =
+            [before, after].map(|records| records.iter().map(|it| envelope(it)).collect::<Vec<_>>());
+        same("records", &after.len(), &before.len())?;
+        same("the envelope is another one", &(before != after), &true)
     }
 
     async fn registration(&self) -> Result<Value, Difference> {
@@ -300,6 +348,12 @@ impl Teller<'_> {
         });
         all_well
     }
+}
+
+/// The sealed secret of a record, as it is stored.
+fn envelope(record: &str) -> String {
+    let record: Value = serde_json::from_str(record).unwrap_or_default();
+    record["spec"]["envelope"].as_str().unwrap_or_default().to_owned()
 }
 
 fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
