@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics pictures
 
 CARGO = cargo
 TIMED = tools/timed
@@ -20,6 +20,7 @@ help:
 	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
 	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
 	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
+	@echo 'make pictures   draws the dashboard for the docs'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make demo       the operator at work on this machine'
 
@@ -103,6 +104,13 @@ fuzz:
 	  "$${CARGO_TARGET_DIR:-fuzz/target}/$$host/release/$$target" -max_total_time=$${TIME:-60} -print_final_stats=1 \
 	    -artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target; \
 	done
+
+# Draws the pictures of the dashboard for the docs, from what a Prometheus answers that scrapes an operator with a fleet.
+pictures: control-plane
+	$(CARGO) test --package graph-credential-operator --test promises -- --ignored --exact \
+	  dashboard::the_answers_that_the_pictures_are_drawn_from
+	"$$(tools/venv dashboard tests/dashboard/requirements.txt)/bin/python" tests/dashboard/draw.py \
+	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/images
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
