@@ -12,7 +12,8 @@ use super::{AppError, keyring, kubernetes};
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::rest::{
-    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, router,
+    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, Turns,
+    router,
 };
 use crate::settings::{ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
@@ -99,8 +100,14 @@ impl RestApi {
             token_endpoint: parts.token_endpoint,
             writes: writes.clone(),
         });
-        let shared =
-            Shared { doorkeeper: doorkeeper.clone(), credentials, metrics: metrics.clone(), timing: *timing };
+        let turns = rest.emulate_limits.then(|| Arc::new(Turns::new(timing.rest_queue)));
+        let shared = Shared {
+            doorkeeper: doorkeeper.clone(),
+            credentials,
+            turns,
+            metrics: metrics.clone(),
+            timing: *timing,
+        };
         Ok(Self {
             server: bound,
             tls,

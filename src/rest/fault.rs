@@ -33,8 +33,8 @@ pub enum Fault {
     TooLarge,
     /// Its body is not plain JSON: 415.
     UnsupportedMediaType,
-    /// Microsoft, or the account's limit, asks to slow down, for so long: 429.
-    TooManyRequests(Duration),
+    /// Microsoft asks to slow down, for so long, or the account's queue is full: 429.
+    TooManyRequests(Option<Duration>),
     /// It failed on our side, and nothing was saved: 500.
     Internal,
 }
@@ -172,7 +172,7 @@ impl Fault {
 
     fn header(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::TooManyRequests(wait) => {
+            Self::TooManyRequests(Some(wait)) => {
                 Some((RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))))
             }
             // What is left of the body is not read.
@@ -220,7 +220,7 @@ impl Refusal {
 pub fn of_diagnosis(diagnosis: &Diagnosis, retry_after: Option<Duration>) -> Fault {
     match diagnosis {
         Diagnosis::Refused(refusal) => Refusal::of_microsoft(refusal).into(),
-        Diagnosis::Throttled => Fault::TooManyRequests(retry_after.unwrap_or(UNNAMED_WAIT)),
+        Diagnosis::Throttled => Fault::TooManyRequests(Some(retry_after.unwrap_or(UNNAMED_WAIT))),
         Diagnosis::Unavailable => Fault::Internal,
     }
 }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_429_says_when_to_come_back_in_whole_seconds() {
         for (wait, expected) in [(Duration::from_millis(1), "1"), (Duration::from_secs(15), "15")] {
-            let answer = Fault::TooManyRequests(wait).into_response();
+            let answer = Fault::TooManyRequests(Some(wait)).into_response();
             assert_eq!(answer.headers()[RETRY_AFTER], expected);
         }
     }

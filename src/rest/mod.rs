@@ -15,6 +15,7 @@ mod saving;
 mod server;
 mod tls;
 mod trail;
+mod turns;
 
 pub use self::care::Care;
 pub use self::credentials::{Credentials, CredentialsParts};
@@ -25,3 +26,4 @@ pub use self::openapi::document;
 pub use self::routes::{Shared, router};
 pub use self::server::{Limits, RestListenError, RestServer};
 pub use self::tls::{Tls, TlsError, TlsFiles};
+pub use self::turns::Turns;

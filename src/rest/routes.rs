@@ -23,6 +23,7 @@ use super::keys::Account;
 use super::openapi::document;
 use super::request::{credential_id, read_create, read_update};
 use super::trail::{self, Route};
+use super::turns::Turns;
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
 use crate::woodpecker::{Credential, Listing};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub doorkeeper: Arc<Doorkeeper>,
     /// The credentials.
     pub credentials: Credentials,
+    /// The vendor's limits, where they are emulated.
+    pub turns: Option<Arc<Turns>>,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// The waits.
@@ -75,16 +78,30 @@ async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -
     let account =
         sole(request.headers(), API_KEY).and_then(|key| shared.doorkeeper.account_of(key.as_bytes()));
     let Some(account) = account else { return Fault::Unauthorized.into_response() };
+    let turn = match &shared.turns {
+        Some(turns) => turns.take(&account.namespace).await.map(Some),
+        None => Ok(None),
+    };
+    let Ok(_held) = turn else {
+        // Its body is not read.
+        let mut answer = known(Fault::TooManyRequests(None).into_response(), account);
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return answer;
+    };
     request.extensions_mut().insert(account.clone());
     let carries_secret = matches!(*request.method(), Method::POST | Method::PATCH);
-    let mut answer = next.run(request).await;
-    answer.extensions_mut().insert(account);
-    let headers = answer.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut answer = known(next.run(request).await, account);
     if carries_secret {
         // The buffers of a connection live as long as it does, and keep what came through them.
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    answer
+}
+
+/// An answer to somebody who is known.
+fn known(mut answer: Response, account: Arc<Account>) -> Response {
+    answer.extensions_mut().insert(account);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 

@@ -55,6 +55,11 @@ pub struct RestSettings {
     )]
     pub lease: ObjectName,
 
+    /// Emulate the vendor's limits for each account, in this process: one request at a time, six more that wait for at
+    /// most 15 seconds, and 429 for the others
+    #[arg(long = "rest-emulate-limits", env = "GCO_REST_EMULATE_LIMITS")]
+    pub emulate_limits: bool,
+
     /// Most connections at the same time; further ones wait
     #[arg(
         long = "rest-max-connections",

@@ -93,6 +93,8 @@ pub struct Timing {
     pub rest_files_poll: Duration,
     /// Until a client of the REST API has sent the head of a request, and so how long its connection may be idle.
     pub rest_head: Duration,
+    /// How long a request to the REST API waits for its turn, where the vendor's limits are emulated.
+    pub rest_queue: Duration,
     /// Until it has sent the body.
     pub rest_body: Duration,
     /// One request to the REST API, the call to Microsoft and all writes included.
@@ -201,6 +203,7 @@ impl Timing {
         rest_keys_poll: Duration::from_secs(30),
         rest_files_poll: Duration::from_secs(30),
         rest_head: Duration::from_secs(15),
+        rest_queue: Duration::from_secs(15),
         rest_body: Duration::from_secs(15),
         rest_request: Duration::from_mins(1),
         rest_connection: Duration::from_mins(5),
@@ -261,6 +264,7 @@ impl Timing {
             rest_keys_poll: by(self.rest_keys_poll),
             rest_files_poll: by(self.rest_files_poll),
             rest_head: by(self.rest_head),
+            rest_queue: by(self.rest_queue),
             rest_body: by(self.rest_body),
             rest_request: by(self.rest_request),
             rest_connection: by(self.rest_connection),

@@ -5,6 +5,7 @@ mod care;
 mod hostile;
 pub mod http;
 mod keyring;
+mod limits;
 mod memory;
 mod microsoft;
 mod process;
