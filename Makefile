@@ -122,6 +122,7 @@ tools:
 	@set -e; for tool in image gitops; do \
 	  (cd tools/$$tool && CGO_ENABLED=0 GOWORK=off go vet -mod=readonly ./... && CGO_ENABLED=0 GOWORK=off go test -mod=readonly ./...); \
 	done
+	cd tools/actionlint && CGO_ENABLED=0 GOWORK=off go tool actionlint ../../.github/workflows/*.yaml
 
 # Needs cargo-auditable and no container engine. The release build takes many minutes.
 image:

@@ -2,6 +2,8 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod alerts;
+mod configuration;
+mod workflows;
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,7 +31,9 @@ fn generated() -> Vec<(PathBuf, String)> {
     let mut openapi = serde_json::to_string_pretty(&rest::document()).expect("the document is JSON");
     openapi.push('\n');
     let openapi = (root.join("docs").join("openapi.json"), openapi);
-    crds.chain([conditions, metrics, openapi]).chain(alerts::generated(&root)).collect()
+    crds.chain([conditions, metrics, openapi, configuration::generated(&root)])
+        .chain(alerts::generated(&root))
+        .collect()
 }
 
 const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";
