@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract test-all
 
 CARGO = cargo
 TIMED = tools/timed
@@ -20,6 +20,9 @@ help:
 	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
 	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
 	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
+	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
+	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
+	@echo 'make test-all   make test, and what is long or needs more than Rust: samples, contract'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make tools      tests of our own tools'
 	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
@@ -40,6 +43,10 @@ test:
 	@$(TIMED) faults $(MAKE) faults-sample
 	@$(TIMED) doc $(MAKE) doc
 
+test-all: test
+	@$(TIMED) samples $(MAKE) samples
+	@$(TIMED) contract $(MAKE) contract
+
 # Writes the generated files anew; `make unit` fails where one is stale.
 generate:
 	GENERATE=1 $(CARGO) test --quiet --test generated
@@ -57,7 +64,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool gitops registry
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops registry
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -94,6 +101,25 @@ openmetrics: control-plane
 	$(CARGO) test --package graph-credential-operator --test promises metrics::a_scrape_tells
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt"
+
+# The vendor's samples. Needs Python, npm and a network the first time; what is not installed of curl, java, node and php
+# (with Debian's php-guzzlehttp-guzzle) is left out, and named.
+samples: assets
+	@set -e; \
+	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator/axios-$(AXIOS)"; \
+	if command -v npm > /dev/null && [ ! -f "$$cache/complete" ]; then \
+	  npm install --silent --no-fund --no-audit --prefix "$$cache" axios@$(AXIOS) > /dev/null; \
+	  touch "$$cache/complete"; \
+	fi; \
+	CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" CONTRACT_NODE="$$cache" \
+	  $(CARGO) test --package graph-credential-operator --test contract samples -- --nocapture
+
+AXIOS = 1.21.1
+
+# The description of the REST API, by schemathesis. Needs Python, and a network the first time.
+contract: assets
+	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \
+	  $(CARGO) test --package graph-credential-operator --test contract description -- --nocapture
 
 # Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are in fuzz/artifacts.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 
+use super::care::{Proof, next_status};
 use super::request::{Create, NewSecret, Update};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::secret::SecretText;
@@ -57,6 +59,12 @@ pub(super) enum SaveError {
     Random(#[from] getrandom::Error),
 }
 
+fn seal(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretText) -> Result<(), SaveError> {
+    let envelope = Envelope::seal(keyring, Binding::of(record), secret)?;
+    record.spec.envelope = envelope.to_base64();
+    Ok(())
+}
+
 // === impl Saving ===
 
 impl Saving<'_> {
@@ -65,9 +73,9 @@ impl Saving<'_> {
         let keyring = self.keyring.read_again().await?;
         for _ in 0..TRIES {
             let mut record = self.blank(create).await?;
-            seal(&keyring, &mut record, &create.secret.text)?;
+            seal(&mut record, &keyring, &create.secret.text)?;
             match self.write(&record).await {
-                Ok(written) => return Ok(self.settle(written).await),
+                Ok(written) => return Ok(self.note(self.settle(written).await, true).await),
                 // Another replica has drawn the same id.
                 Err(RecordError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -83,22 +91,23 @@ impl Saving<'_> {
         update: &Update,
     ) -> Result<SealedGraphCredential, SaveError> {
         let secret = match &update.secret {
-            Some(secret) => Some((secret, self.keyring.read_again().await?)),
+            Some(secret) => Some((self.keyring.read_again().await?, secret)),
             None => None,
         };
         for _ in 0..TRIES {
             let mut changed = record.clone();
-            if let Some((NewSecret { text, expires_at }, keyring)) = &secret {
-                seal(keyring, &mut changed, text)?;
+            if let Some((keyring, NewSecret { text, expires_at })) = &secret {
+                seal(&mut changed, keyring, text)?;
                 changed.spec.secret_expires_at = Time(*expires_at);
             }
             if let Some(name) = &update.name {
                 changed.spec.name.clone_from(name);
             }
             match self.write(&changed).await {
-                Ok(written) => {
-                    return Ok(if secret.is_some() { self.settle(written).await } else { written });
+                Ok(written) if secret.is_some() => {
+                    return Ok(self.note(self.settle(written).await, true).await);
                 }
+                Ok(written) => return Ok(self.note(written, false).await),
                 Err(RecordError::Conflict) => record = self.same(&record).await?.ok_or(SaveError::Gone)?,
                 Err(error) => return Err(error.into()),
             }
@@ -155,7 +164,7 @@ impl Saving<'_> {
     }
 
     /// Sees to it that the record is sealed under the key that is primary now. What was saved stays saved where that does
-    /// not succeed: the leader's next look at all records finds it.
+    /// not succeed: a later look at all records finds it.
     async fn settle(&self, record: SealedGraphCredential) -> SealedGraphCredential {
         let written = record.clone();
         match self.reseal(record).await {
@@ -169,6 +178,18 @@ impl Saving<'_> {
                 written
             }
         }
+    }
+
+    /// Says on the status what is known of the record now. Where that does not succeed, whoever looks after the records
+    /// finds out by itself.
+    async fn note(&self, record: SealedGraphCredential, is_proved: bool) -> SealedGraphCredential {
+        let proof = is_proved.then_some(Proof::Issued);
+        let status = next_status(&record, proof.as_ref(), Timestamp::now());
+        let noted = SealedGraphCredential { status: Some(status), ..record };
+        if let Err(error) = records::write_status(self.client, &noted).await {
+            tracing::info!(record = noted.name_any(), error = chain(&error), "a status is not written yet");
+        }
+        noted
     }
 
     /// Seals the record anew until its key is the primary one; nothing where it is gone.
@@ -195,10 +216,4 @@ impl Saving<'_> {
         }
         Err(RecordError::Conflict.into())
     }
-}
-
-/// Seals a secret into a record.
-fn seal(keyring: &Keyring, record: &mut SealedGraphCredential, secret: &SecretText) -> Result<(), SaveError> {
-    record.spec.envelope = Envelope::seal(keyring, Binding::of(record), secret)?.to_base64();
-    Ok(())
 }

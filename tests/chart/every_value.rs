@@ -170,6 +170,7 @@ fn beside() -> Vec<Case> {
     let monitor = "ServiceMonitor operator";
     let policy = "NetworkPolicy operator";
     let rule = "PrometheusRule operator";
+    let dashboard = "ConfigMap -dashboard";
     let config_map =
         json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}]);
     let of = |object: &str, part: &str| -> &'static str { format!("{object} {part}").leak() };
@@ -238,6 +239,20 @@ fn beside() -> Vec<Case> {
             of(rule, "spec/groups/0/rules/0/annotations/runbook_url"),
             json!("https://runbooks.example.com/gco/GraphCredentialExpiresIn30Days.md"),
         ),
+        ("grafanaDashboard.enabled", json!(true), of(dashboard, "kind"), json!("ConfigMap")),
+        (
+            "grafanaDashboard.namespace",
+            json!("monitoring"),
+            of(dashboard, "metadata/namespace"),
+            json!("monitoring"),
+        ),
+        ("grafanaDashboard.labels", json!({"a": "b"}), of(dashboard, "metadata/labels/a"), json!("b")),
+        (
+            "grafanaDashboard.annotations",
+            json!({"a": "b"}),
+            of(dashboard, "metadata/annotations/a"),
+            json!("b"),
+        ),
         ("networkPolicy.restApiFrom", json!([{"a": 1}]), of(policy, "spec/ingress/1/from/0/a"), json!(1)),
         ("networkPolicy.enabled", json!(true), of(policy, "spec/policyTypes"), json!(["Ingress", "Egress"])),
         ("networkPolicy.metricsFrom", json!([{"a": 1}]), of(policy, "spec/ingress/0/from/0/a"), json!(1)),
@@ -282,6 +297,16 @@ fn rest_api() -> Vec<Case> {
 fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
     let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
     match path {
+        "namedSecrets" => Some(("secretAccess", json!("named"))),
+        "serviceMonitor.enabled"
+        | "networkPolicy.enabled"
+        | "prometheusRule.enabled"
+        | "grafanaDashboard.enabled" => None,
+        _ if path.starts_with("serviceMonitor.") => Some(("serviceMonitor.enabled", json!(true))),
+        _ if path.starts_with("prometheusRule.") => Some(("prometheusRule.enabled", json!(true))),
+        _ if path.starts_with("grafanaDashboard.") => Some(("grafanaDashboard.enabled", json!(true))),
+        _ if path.starts_with("networkPolicy.") => Some(("networkPolicy.enabled", json!(true))),
+        _ => None,
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
         "networkPolicy.restApiFrom" => {

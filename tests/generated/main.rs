@@ -3,6 +3,7 @@
 
 mod alerts;
 mod configuration;
+mod dashboard;
 mod workflows;
 
 use std::fs;
@@ -33,6 +34,7 @@ fn generated() -> Vec<(PathBuf, String)> {
     let openapi = (root.join("docs").join("openapi.json"), openapi);
     crds.chain([conditions, metrics, openapi, configuration::generated(&root)])
         .chain(alerts::generated(&root))
+        .chain(dashboard::generated(&root))
         .collect()
 }
 

@@ -9,6 +9,7 @@ mod agencies;
 mod broken;
 mod command_line;
 mod converges;
+mod dashboard;
 mod deletes;
 mod drifts;
 mod forgets;

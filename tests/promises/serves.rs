@@ -1,6 +1,7 @@
 //! `serve`: the credentials REST API over the encrypted store.
 
 mod access;
+mod care;
 mod hostile;
 pub mod http;
 mod keyring;

@@ -24,6 +24,7 @@ pub mod gitops;
 pub mod helm;
 pub mod memory;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod tls;
 pub mod woodpecker;

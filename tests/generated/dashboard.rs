@@ -1,0 +1,70 @@
+//! The dashboard: its copy in the chart, and that it asks for metrics that there are.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
+use serde_json::Value;
+
+const DASHBOARD: &str = "deploy/grafana/dashboard.json";
+
+/// The chart's copy: helm reads no file outside of it.
+pub fn generated(root: &Path) -> Vec<(PathBuf, String)> {
+    let text = fs::read_to_string(root.join(DASHBOARD)).expect("the dashboard can be read");
+    vec![(root.join("deploy/chart/dashboard.json"), text)]
+}
+
+fn panels() -> Vec<Value> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(DASHBOARD);
+    let text = fs::read_to_string(path).expect("the dashboard can be read");
+    let dashboard: Value = serde_json::from_str(&text).expect("the dashboard is JSON");
+    dashboard["panels"].as_array().expect("panels").clone()
+}
+
+fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
+    panel["targets"].as_array().into_iter().flatten().map(|target| target["expr"].as_str().expect("a query"))
+}
+
+#[test]
+fn every_panel_says_what_it_shows_and_has_its_place() {
+    let panels = panels();
+    let ids: BTreeSet<i64> = panels.iter().filter_map(|panel| panel["id"].as_i64()).collect();
+    assert_eq!(ids.len(), panels.len(), "each has an id of its own");
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let title = panel["title"].as_str().expect("a title");
+        assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{title}");
+        assert!(expressions(panel).next().is_some(), "{title} asks for nothing");
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title} works with any data source");
+    }
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_there_are_and_for_every_one_of_ours() {
+    let families = reference::families().expect("the metrics can be written");
+    let known: BTreeSet<String> = families.iter().map(MetricFamily::sample_name).collect();
+    let mut asked = BTreeSet::new();
+    for panel in panels() {
+        for expression in expressions(&panel) {
+            let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let starts = ["mgc_", "controller_runtime_", "leader_", "workqueue_", "rest_client_", "process_"];
+            for word in words.filter(|word| starts.iter().any(|start| word.starts_with(start))) {
+                let name = word.strip_suffix("_bucket").unwrap_or(word);
+                assert!(known.contains(name), "{} asks for {name}", panel["title"]);
+                asked.insert(name.to_owned());
+            }
+        }
+    }
+    // Shown by their reasons or not worth a picture of their own.
+    let left = [
+        "mgc_credential_verified",
+        "mgc_credential_suspended",
+        "mgc_lane_waiting",
+        "mgc_lane_in_flight",
+        "mgc_reseal_records_total",
+        "mgc_watch_opens_total",
+    ];
+    let ours = known.iter().filter(|name| name.starts_with("mgc_") && !left.contains(&name.as_str()));
+    let missing: Vec<&String> = ours.filter(|name| !asked.contains(*name)).collect();
+    assert!(missing.is_empty(), "no panel shows {missing:?}");
+}

@@ -1,0 +1,119 @@
+//! The dashboard and the alert rules, on a real Prometheus that scrapes the real operator.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kit::prometheus::{Prometheus, Series};
+use serde_json::{Value, json};
+
+use crate::stage::{CLIENT, Stage, TENANT, address, eventually};
+
+/// A panel's title and one of its queries.
+struct Query {
+    panel: String,
+    expression: String,
+}
+
+/// All queries of the dashboard, as Grafana would send them.
+fn queries() -> Vec<Query> {
+    let path = kit::workspace().join("deploy/grafana/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().clone();
+    panels
+        .into_iter()
+        .flat_map(|panel| {
+            let title = panel["title"].as_str().unwrap().to_owned();
+            let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+            targets.into_iter().map(move |target| Query {
+                panel: title.clone(),
+                expression: target["expr"]
+                    .as_str()
+                    .unwrap()
+                    .replace("$__rate_interval", "15s")
+                    .replace("$namespace", ".*"),
+            })
+        })
+        .collect()
+}
+
+fn rules() -> PathBuf {
+    kit::workspace().join("deploy/prometheus/rules.yaml")
+}
+
+/// Whether an answer shows something: quantiles of nothing are no number.
+fn shows_something(answer: &[Series]) -> bool {
+    answer.iter().any(|series| series.points.iter().any(|(_, value)| value.is_finite()))
+}
+
+/// A Prometheus that scrapes the stage's operator.
+async fn prometheus(stage: &Stage, rules: &[PathBuf]) -> Prometheus {
+    let target = address(stage.operator.as_ref().unwrap(), "serving probes and metrics")
+        .expect("the operator serves metrics");
+    let log = stage.cluster.dir().join(format!("{}-prometheus.log", stage.namespace));
+    Prometheus::start(&target, rules, &log).await.expect("Prometheus starts")
+}
+
+#[tokio::test]
+async fn every_query_of_the_dashboard_shows_something_and_every_rule_is_sound() {
+    let mut stage = Stage::set().await;
+    stage.credential("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    stage.wait_until_ready("sealed").await;
+    // Records are counted at the start, and rarely after it.
+    stage.stop_operator().await;
+    stage.start_operator().await;
+    let prometheus = prometheus(&stage, &[rules()]).await;
+    eventually("the scrape is taken: it is OpenMetrics by Prometheus' own parser", || async {
+        let up = prometheus.query("up").await.map_err(|error| error.to_string())?;
+        if up.iter().any(|series| series.points[0].1 > 0.0) { Ok(()) } else { Err(prometheus.log()) }
+    })
+    .await;
+    stage.credential("sales-eu", json!({})).await;
+    stage.credential("lost", json!({"secretRef": {"name": "nowhere"}})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let other = "11111111-2222-4333-8444-555555555555";
+    stage.entra.add_app(TENANT, other);
+    stage.entra.set_secrets(TENANT, other, &["s3cret-one"]);
+    let mut asked: Vec<Query> = queries();
+    assert!(asked.len() > 40, "{} queries", asked.len());
+    let mut round = 0;
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+    while !asked.is_empty() {
+        // Rates and quantiles want something to happen between scrapes.
+        round += 1;
+        let name = format!("late-{round}");
+        let client = if round % 2 == 0 { CLIENT } else { other };
+        let spec =
+            json!({"clientId": client, "destination": {"woodpecker": {"accountRef": {"name": "agency"}}}});
+        stage.credential(&name, spec).await;
+        stage.request_pass("sales-eu").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut left = Vec::new();
+        for query in asked {
+            let answer = prometheus.query(&query.expression).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", query.panel));
+            if !shows_something(&answer) {
+                left.push(query);
+            }
+        }
+        asked = left;
+        if tokio::time::Instant::now() >= deadline {
+            let empty = asked.iter().map(|query| format!("{}: {}", query.panel, query.expression));
+            panic!("these show nothing: {:#?}", empty.collect::<Vec<_>>());
+        }
+    }
+
+    let groups = prometheus.ask("/api/v1/rules").await.unwrap();
+    let rules =
+        groups["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let mut seen = 0;
+    for rule in rules {
+        let (name, health) = (rule["name"].as_str().unwrap(), rule["health"].as_str().unwrap());
+        assert_eq!(health, "ok", "{name}: {}", rule["lastError"]);
+        // A credential that has no Secret is the only thing that is wrong, and not for long enough yet.
+        let firing = rule["state"].as_str().unwrap();
+        let may_be_pending = name == "GraphCredentialNotReady";
+        assert!(firing == "inactive" || may_be_pending && firing == "pending", "{name} is {firing}");
+        seen += 1;
+    }
+    assert!(seen > 15, "{seen} rules");
+}
