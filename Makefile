@@ -65,7 +65,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops registry
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -156,6 +156,7 @@ tools:
 	@set -e; for tool in image gitops; do \
 	  (cd tools/$$tool && CGO_ENABLED=0 GOWORK=off go vet -mod=readonly ./... && CGO_ENABLED=0 GOWORK=off go test -mod=readonly ./...); \
 	done
+	cd tools/actionlint && CGO_ENABLED=0 GOWORK=off go tool actionlint ../../.github/workflows/*.yaml
 
 # Needs cargo-auditable and no container engine. The release build takes many minutes.
 image:
