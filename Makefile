@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics pictures
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics pictures tools image image-check e2e e2e-images samples contract test-all
 
 CARGO = cargo
 TIMED = tools/timed
@@ -21,7 +21,15 @@ help:
 	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
 	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
 	@echo 'make pictures   draws the dashboard for the docs'
+	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
+	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
+	@echo 'make test-all   make test, and what is long or needs more than Rust: samples, contract'
 	@echo 'make doc        documentation, warnings are errors'
+	@echo 'make tools      tests of our own tools'
+	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
+	@echo 'make image-check builds it twice and compares the digests: half an hour and more'
+	@echo 'make e2e-images the images that make e2e needs, in target/e2e'
+	@echo 'make e2e        installs into the cluster that KUBECONFIG names, see CONTRIBUTING.md'
 	@echo 'make demo       the operator at work on this machine'
 
 # One after the other, even with -j: they share the machine, and the cheap checks come first.
@@ -29,11 +37,16 @@ test:
 	@$(TIMED) format $(CARGO) fmt --all --check
 	@$(TIMED) clippy $(MAKE) clippy
 	@$(TIMED) assets $(MAKE) assets
+	@$(TIMED) tools $(MAKE) tools
 	@$(TIMED) unit $(MAKE) unit
 	@$(TIMED) alerts $(MAKE) alerts
 	@$(TIMED) promises $(MAKE) promises
 	@$(TIMED) faults $(MAKE) faults-sample
 	@$(TIMED) doc $(MAKE) doc
+
+test-all: test
+	@$(TIMED) samples $(MAKE) samples
+	@$(TIMED) contract $(MAKE) contract
 
 # Writes the generated files anew; `make unit` fails where one is stale.
 generate:
@@ -52,7 +65,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -90,6 +103,25 @@ openmetrics: control-plane
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt"
 
+# The vendor's samples. Needs Python, npm and a network the first time; what is not installed of curl, java, node and php
+# (with Debian's php-guzzlehttp-guzzle) is left out, and named.
+samples: assets
+	@set -e; \
+	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator/axios-$(AXIOS)"; \
+	if command -v npm > /dev/null && [ ! -f "$$cache/complete" ]; then \
+	  npm install --silent --no-fund --no-audit --prefix "$$cache" axios@$(AXIOS) > /dev/null; \
+	  touch "$$cache/complete"; \
+	fi; \
+	CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" CONTRACT_NODE="$$cache" \
+	  $(CARGO) test --package graph-credential-operator --test contract samples -- --nocapture
+
+AXIOS = 1.21.1
+
+# The description of the REST API, by schemathesis. Needs Python, and a network the first time.
+contract: assets
+	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \
+	  $(CARGO) test --package graph-credential-operator --test contract description -- --nocapture
+
 # Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are in fuzz/artifacts.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -119,6 +151,27 @@ doc:
 demo: control-plane
 	$(CARGO) build --bin graph-credential-operator
 	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
+
+tools:
+	@set -e; for tool in image gitops; do \
+	  (cd tools/$$tool && CGO_ENABLED=0 GOWORK=off go vet -mod=readonly ./... && CGO_ENABLED=0 GOWORK=off go test -mod=readonly ./...); \
+	done
+
+# Needs cargo-auditable and no container engine. The release build takes many minutes.
+image:
+	tools/image/build $${CARGO_TARGET_DIR:-target}/image
+
+image-check:
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-one tools/image/build $${CARGO_TARGET_DIR:-target}/image
+	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-two tools/image/build $${CARGO_TARGET_DIR:-target}/image-again
+	cmp $${CARGO_TARGET_DIR:-target}/image/image.tar $${CARGO_TARGET_DIR:-target}/image-again/image.tar
+
+e2e-images:
+	tools/image/e2e-images $${CARGO_TARGET_DIR:-target}/e2e
+
+# Installs, upgrades and removes the product in a cluster that may be used for that. It is told by the environment.
+e2e:
+	$(CARGO) run --quiet --package kit -- e2e
 
 # A kubectl of the same version, for `make demo KEEP=1`; prints its directory.
 kubectl:

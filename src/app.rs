@@ -1,6 +1,8 @@
 //! Wiring: what starts, in which order, and how it stops.
 
 mod crds;
+mod frame;
+mod keyring;
 pub(crate) mod kubernetes;
 mod leading;
 pub(crate) mod memory;
@@ -9,28 +11,25 @@ mod rest;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
     self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Makings, Rules, Scope, Scopes,
     Sightings,
 };
-use crate::http::{self, ClientError, DnsServers};
+use crate::http::ClientError;
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
-use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::rest::{KeysError, RestListenError, TlsError};
-use crate::settings::{PlainHttpError, ProcessSettings, RunSettings, ServeSettings, Timing, TimingError};
-use crate::store::keyring::{self, Keyring, KeyringPlace, LiveKeyring};
-use crate::store::replicas::{Presence, PresenceParts};
+use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
+use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::{LogFilter, chain};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::probes::{ListenError, ProbeServer, Readiness};
+use crate::telemetry::probes::{ListenError, Readiness};
 use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
 
 /// What readiness waits for until the watches are being opened.
@@ -117,87 +116,6 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(),
     frame.probed(&settings.process, Box::pin(api)).await
 }
 
-/// What every command that goes on running has.
-struct Frame {
-    timing: Timing,
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-}
-
-/// What all work stands on.
-struct Base {
-    http: reqwest::Client,
-    cluster: kubernetes::Cluster,
-    /// Proves secrets for whoever needs no leadership for it.
-    token_endpoint: TokenEndpoint,
-}
-
-// === impl Frame ===
-
-impl Frame {
-    fn open(
-        process: &ProcessSettings,
-        timing: Result<Timing, TimingError>,
-        log_filter: LogFilter,
-    ) -> Result<Self, AppError> {
-        memory::close(process.allow_core_dumps);
-        let timing = timing?;
-        tokio::spawn(log_filter.follow(timing.log_filter));
-        let stop = CancellationToken::new();
-        stop_on_signals(stop.clone())?;
-        let readiness = Readiness::default();
-        note_time_scale(process, &readiness);
-        Ok(Self { timing, readiness, metrics: Arc::new(Metrics::new()), stop })
-    }
-
-    /// Serves probes and metrics while the work goes on.
-    async fn probed(
-        &self,
-        process: &ProcessSettings,
-        work: impl Future<Output = Result<(), AppError>>,
-    ) -> Result<(), AppError> {
-        let probes = ProbeServer::bind(process.listen).await?;
-        tracing::info!(address = %probes.address(), "serving probes and metrics");
-        let over = CancellationToken::new();
-        let served =
-            probes.serve(self.readiness.clone(), self.metrics.clone(), over.clone().cancelled_owned());
-        let probes = tokio::spawn(served);
-        let ended = work.await;
-        over.cancel();
-        // A slow scraper must not hold up a program that must end.
-        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.timing.connect, probes).await {
-            tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
-        }
-        ended
-    }
-}
-
-// === impl Base ===
-
-impl Base {
-    /// Finds the ways to Microsoft and to the cluster, and waits for the CRDs; nothing where the end came first.
-    async fn find(process: &ProcessSettings, frame: &Frame) -> Result<Option<Self>, AppError> {
-        let way_out = &process.network.way_out;
-        let servers = DnsServers::listed_or_system(&way_out.dns_servers);
-        let http = http::client(&frame.timing, &servers, way_out.extra_ca.as_deref())?;
-        let namespace = process.operator_namespace.as_deref();
-        let cluster = kubernetes::connect_counted(namespace, &frame.timing, &frame.metrics).await?;
-        let crds = crds::wait(&cluster.client, &frame.timing, &frame.readiness);
-        if frame.stop.run_until_cancelled(crds).await.is_none() {
-            return Ok(None);
-        }
-        let parts = EndpointParts {
-            http: http.clone(),
-            authorities: Authorities::new(process.network.microsoft_authority.clone()),
-            leadership: Leadership::always(),
-            metrics: frame.metrics.clone(),
-        };
-        let token_endpoint = TokenEndpoint::new(parts, &frame.timing);
-        Ok(Some(Self { http, cluster, token_endpoint }))
-    }
-}
-
 /// Runs the controller, and the REST API beside it where that is asked for.
 async fn operate(settings: &RunSettings, frame: &Frame) -> Result<(), AppError> {
     let Some(base) = Base::find(&settings.process, frame).await? else { return Ok(()) };
@@ -278,18 +196,15 @@ impl Operator<'_> {
     async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
         let Self { settings, timing, readiness, stop, .. } = self;
         let cluster = &self.base.cluster;
-        let place = KeyringPlace {
-            namespace: cluster.namespace.clone(),
-            name: settings.process.keyring_secret.clone(),
-        };
-        let wait =
-            wait_for_keyring(&cluster.client, &place, &settings.process.watch_namespaces, timing, readiness);
+        let (name, served) = (settings.process.keyring_secret.clone(), &settings.process.watch_namespaces);
+        let place = KeyringPlace { namespace: cluster.namespace.clone(), name };
+        let wait = keyring::wait(&cluster.client, &place, served, timing, readiness);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
-        let presence = self.presence(&keyring)?;
+        let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let context = Arc::new(Context {
             rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
@@ -337,16 +252,6 @@ impl Operator<'_> {
         ended
     }
 
-    /// This process among those that hold the keyring.
-    fn presence(&self, keyring: &Arc<LiveKeyring>) -> Result<Presence, getrandom::Error> {
-        Presence::new(PresenceParts {
-            client: self.base.cluster.client.clone(),
-            instance: self.base.cluster.instance.clone(),
-            keyring: keyring.clone(),
-            timing: *self.timing,
-        })
-    }
-
     /// The lanes, which wake whoever waits in them.
     fn lanes(&self, calls: &Calls) -> Lanes {
         let calls = calls.clone();
@@ -384,55 +289,4 @@ async fn end_within(
         tracing::info!("ended");
     }
     ended
-}
-
-/// Waits until the keyring is there, or may be made.
-async fn wait_for_keyring(
-    client: &Client,
-    place: &KeyringPlace,
-    served: &[String],
-    timing: &Timing,
-    readiness: &Readiness,
-) -> Keyring {
-    let mut told = String::new();
-    loop {
-        match keyring::load_or_create(client, place, served).await {
-            Ok(keyring) => {
-                readiness.arrived("keyring");
-                return keyring;
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if told != text {
-                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
-                }
-                readiness.wait_for("keyring", text.clone());
-                told = text;
-            }
-        }
-        tokio::time::sleep(timing.startup_retry).await;
-    }
-}
-
-fn note_time_scale(process: &ProcessSettings, readiness: &Readiness) {
-    if process.time_scale > 1 {
-        let scale = process.time_scale;
-        tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
-        readiness
-            .note("time-scale", format!("every wait is divided by {scale} (--time-scale): for tests only"));
-    }
-}
-
-/// SIGTERM and SIGINT ask to stop; a second one changes nothing, for the bound runs already.
-fn stop_on_signals(stop: CancellationToken) -> Result<(), AppError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM received"),
-            _ = interrupt.recv() => tracing::info!("SIGINT received"),
-        }
-        stop.cancel();
-    });
-    Ok(())
 }

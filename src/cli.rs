@@ -119,10 +119,10 @@ impl Cli {
 }
 
 /// Runs what goes on until it is told to stop.
-fn go_on<W>(logging: &LogSettings, work: impl FnOnce(LogFilter) -> W) -> Result<(), CliError>
-where
-    W: Future<Output = Result<(), AppError>>,
-{
+fn go_on<W: Future<Output = Result<(), AppError>>>(
+    logging: &LogSettings,
+    work: impl FnOnce(LogFilter) -> W,
+) -> Result<(), CliError> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
     let otlp = Otlp::from_env(runtime.handle())?;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{AppError, kubernetes, wait_for_keyring};
+use super::{AppError, keyring, kubernetes};
 use crate::microsoft::TokenEndpoint;
 use crate::rest::{
     Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, router,
 };
 use crate::settings::{ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
-use crate::store::replicas::{Presence, PresenceParts};
+use crate::store::replicas::Presence;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -66,20 +66,14 @@ impl RestApi {
         let doorkeeper = Arc::new(open_door(&parts).await?);
         let place =
             KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
-        let namespaces = &process.watch_namespaces;
-        let keyring = wait_for_keyring(&cluster.client, &place, namespaces, timing, readiness).await;
-        let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
-        let presence = Presence::new(PresenceParts {
-            client: cluster.client.clone(),
-            instance: cluster.instance.clone(),
-            keyring: keyring.clone(),
-            timing: *timing,
-        })?;
-        presence.join(readiness).await;
+        let served = &process.watch_namespaces;
+        let read = keyring::wait(&cluster.client, &place, served, timing, readiness).await;
+        let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, read));
+        let presence = keyring::presence(cluster, &keyring, timing)?;
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
-        let server =
+        let bound =
             RestServer::bind(parts.address, tls.as_ref().map(Tls::acceptor), limits, metrics.clone()).await?;
-        tracing::info!(address = %server.address(), "serving the credentials REST API");
+        tracing::info!(address = %bound.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();
         let credentials = Credentials::new(CredentialsParts {
             client: cluster.client.clone(),
@@ -90,7 +84,7 @@ impl RestApi {
         let shared =
             Shared { doorkeeper: doorkeeper.clone(), credentials, metrics: metrics.clone(), timing: *timing };
         Ok(Self {
-            server,
+            server: bound,
             tls,
             shared,
             doorkeeper,

@@ -100,6 +100,12 @@ fn schemas() -> Value {
         "type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH,
         "description": "A name without control characters."
     });
+    // Null counts as left out.
+    let optional = |schema: &Value| {
+        let mut schema = schema.clone();
+        schema["type"] = json!(["string", "null"]);
+        schema
+    };
     let constants: Vec<&str> = Refusal::ALL.iter().map(|refusal| refusal.as_str()).collect();
     json!({
         "CredentialId": {"type": "integer", "format": "int64", "minimum": 1, "maximum": (1_i64 << 53) - 1},
@@ -127,12 +133,14 @@ fn schemas() -> Value {
                 "client_id": guid("Microsoft Entra application client id."),
                 "client_secret": secret,
                 "secret_expires_at": expiry,
-                "name": name
+                "name": optional(&name)
             }
         },
         "CredentialUpdate": {
             "type": "object", "additionalProperties": false, "minProperties": 1,
-            "properties": {"client_secret": secret, "secret_expires_at": expiry, "name": name},
+            "properties": {
+                "client_secret": optional(&secret), "secret_expires_at": optional(&expiry), "name": optional(&name)
+            },
             "dependentRequired": {
                 "client_secret": ["secret_expires_at"], "secret_expires_at": ["client_secret"]
             }

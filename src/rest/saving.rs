@@ -57,6 +57,12 @@ pub(super) enum SaveError {
     Random(#[from] getrandom::Error),
 }
 
+fn seal(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretText) -> Result<(), SaveError> {
+    let envelope = Envelope::seal(keyring, Binding::of(record), secret)?;
+    record.spec.envelope = envelope.to_base64();
+    Ok(())
+}
+
 // === impl Saving ===
 
 impl Saving<'_> {
@@ -65,7 +71,7 @@ impl Saving<'_> {
         let keyring = self.keyring.read_again().await?;
         for _ in 0..TRIES {
             let mut record = self.blank(create).await?;
-            seal(&keyring, &mut record, &create.secret.text)?;
+            seal(&mut record, &keyring, &create.secret.text)?;
             match self.write(&record).await {
                 Ok(written) => return Ok(self.settle(written).await),
                 // Another replica has drawn the same id.
@@ -83,22 +89,21 @@ impl Saving<'_> {
         update: &Update,
     ) -> Result<SealedGraphCredential, SaveError> {
         let secret = match &update.secret {
-            Some(secret) => Some((secret, self.keyring.read_again().await?)),
+            Some(secret) => Some((self.keyring.read_again().await?, secret)),
             None => None,
         };
         for _ in 0..TRIES {
             let mut changed = record.clone();
-            if let Some((NewSecret { text, expires_at }, keyring)) = &secret {
-                seal(keyring, &mut changed, text)?;
+            if let Some((keyring, NewSecret { text, expires_at })) = &secret {
+                seal(&mut changed, keyring, text)?;
                 changed.spec.secret_expires_at = Time(*expires_at);
             }
             if let Some(name) = &update.name {
                 changed.spec.name.clone_from(name);
             }
             match self.write(&changed).await {
-                Ok(written) => {
-                    return Ok(if secret.is_some() { self.settle(written).await } else { written });
-                }
+                Ok(written) if secret.is_some() => return Ok(self.settle(written).await),
+                Ok(written) => return Ok(written),
                 Err(RecordError::Conflict) => record = self.same(&record).await?.ok_or(SaveError::Gone)?,
                 Err(error) => return Err(error.into()),
             }
@@ -155,7 +160,7 @@ impl Saving<'_> {
     }
 
     /// Sees to it that the record is sealed under the key that is primary now. What was saved stays saved where that does
-    /// not succeed: the leader's next look at all records finds it.
+    /// not succeed: a later look at all records finds it.
     async fn settle(&self, record: SealedGraphCredential) -> SealedGraphCredential {
         let written = record.clone();
         match self.reseal(record).await {
@@ -195,10 +200,4 @@ impl Saving<'_> {
         }
         Err(RecordError::Conflict.into())
     }
-}
-
-/// Seals a secret into a record.
-fn seal(keyring: &Keyring, record: &mut SealedGraphCredential, secret: &SecretText) -> Result<(), SaveError> {
-    record.spec.envelope = Envelope::seal(keyring, Binding::of(record), secret)?.to_base64();
-    Ok(())
 }

@@ -13,6 +13,7 @@ mod dashboard;
 mod deletes;
 mod drifts;
 mod forgets;
+mod gitops;
 mod imports;
 mod installs;
 mod leads;

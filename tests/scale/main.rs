@@ -53,9 +53,9 @@ impl Report {
 #[tokio::test(flavor = "multi_thread")]
 async fn figures() {
     let mut report = Report(ABOUT.to_owned());
+    reseal::five_thousand_records_under_another_key(&mut report).await;
     many::a_thousand_objects_at_one_account(&mut report).await;
     neighbours::twenty_accounts_side_by_side(&mut report).await;
-    reseal::five_thousand_records_under_another_key(&mut report).await;
     if let Some(path) = std::env::var_os("SCALE_REPORT") {
         std::fs::write(kit::workspace().join(path), report.0).expect("the report can be written");
     }

@@ -34,6 +34,8 @@ pub enum Program {
     Promtool,
     /// Scrapes metrics and answers queries.
     Prometheus,
+    /// What GitOps tools make of an object.
+    Gitops,
 }
 
 /// A directory with a go.mod of its own: programs whose dependencies do not go together are pinned apart.
@@ -45,6 +47,8 @@ enum Module {
     Helm,
     /// `tools/prometheus/`.
     Prometheus,
+    /// `tools/gitops/`.
+    Gitops,
 }
 
 /// The programs asked for, each at a path where it can be run.
@@ -151,6 +155,7 @@ impl Program {
             Self::Helm => "helm",
             Self::Promtool => "promtool",
             Self::Prometheus => "prometheus",
+            Self::Gitops => "gitops",
         }
     }
 
@@ -164,6 +169,7 @@ impl Program {
             Self::Helm,
             Self::Promtool,
             Self::Prometheus,
+            Self::Gitops,
         ];
         all.into_iter().find(|program| program.name() == name)
     }
@@ -173,6 +179,7 @@ impl Program {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => Module::Cluster,
             Self::Helm => Module::Helm,
             Self::Promtool | Self::Prometheus => Module::Prometheus,
+            Self::Gitops => Module::Gitops,
         }
     }
 }
@@ -221,7 +228,7 @@ impl Assets {
     fn built(programs: &[Program]) -> Result<Self, Error> {
         let cache = cache_dir()?;
         let mut found = BTreeMap::new();
-        for module in [Module::Cluster, Module::Helm, Module::Prometheus] {
+        for module in [Module::Cluster, Module::Helm, Module::Prometheus, Module::Gitops] {
             let of_it: Vec<Program> =
                 programs.iter().copied().filter(|program| program.module() == module).collect();
             if of_it.is_empty() {

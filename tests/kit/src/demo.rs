@@ -27,7 +27,7 @@ pub struct Options {
 pub struct Difference(String);
 
 impl Difference {
-    fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }

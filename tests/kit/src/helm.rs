@@ -1,5 +1,5 @@
-//! The real helm, pinned in `tools/helm`, with a home of its own: it sees neither the user's kubeconfig nor their
-//! repositories.
+//! The real helm, pinned in `tools/helm`, with a home of its own beside it: it sees neither the user's kubeconfig nor
+//! their repositories.
 
 use std::{
     io::{self, Write},
@@ -8,7 +8,6 @@ use std::{
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::assets::{self, Assets, Program};
 
@@ -16,7 +15,7 @@ use crate::assets::{self, Assets, Program};
 #[derive(Debug)]
 pub struct Helm {
     program: PathBuf,
-    home: TempDir,
+    home: PathBuf,
 }
 
 /// Why helm did not do what it was told.
@@ -54,7 +53,7 @@ impl Helm {
     pub fn locate() -> Result<Self, Error> {
         let assets = Assets::locate(&[Program::Helm])?;
         let program = assets.path(Program::Helm).map_or_else(|| PathBuf::from("helm"), Path::to_path_buf);
-        Ok(Self { program, home: tempfile::Builder::new().prefix("kit-helm-").tempdir()? })
+        Ok(Self { program, home: assets.dir().join("home") })
     }
 
     /// What `helm template` prints for these values.
@@ -93,7 +92,7 @@ impl Helm {
             .args(args)
             .args(["--values", "-"])
             .env_clear()
-            .env("HOME", self.home.path())
+            .env("HOME", &self.home)
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -115,7 +114,7 @@ impl Helm {
         let output = Command::new(&self.program)
             .args(args)
             .env_clear()
-            .env("HOME", self.home.path())
+            .env("HOME", &self.home)
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .output()?;

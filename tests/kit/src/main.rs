@@ -1,7 +1,7 @@
 //! `kit`: the test kit from the command line.
 //!
-//! `kit assets` makes sure that etcd and kube-apiserver are there and prints their directory. `kit demo`
-//! shows the operator at work.
+//! `kit assets` makes sure that etcd and kube-apiserver are there and prints their directory. `kit demo` shows the
+//! operator at work. `kit e2e` installs the product into a cluster with nodes, where `kit doubles` runs as a pod.
 
 // A command line talks to its terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -14,15 +14,35 @@ use kit::demo::{self, Options};
 
 const USAGE: &str = "\
 usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | helm
-                   | promtool | prometheus]...
-       kit demo --operator PROGRAM [--keep]";
+                   | promtool | prometheus | gitops]...
+       kit demo --operator PROGRAM [--keep]
+       kit doubles CERTIFICATE KEY
+       kit e2e";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
         Some((command, programs)) if command == "assets" => assets(programs),
         Some((command, flags)) if command == "demo" => demo(flags),
+        Some((command, [certificate, key])) if command == "doubles" => {
+            block_on(kit::doubles::serve(certificate.as_ref(), key.as_ref()))
+        }
+        Some((command, [])) if command == "e2e" => block_on(kit::e2e::run()),
         _ => usage(),
+    }
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(work);
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => {
+            eprintln!("kit: failed to start the runtime: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -57,16 +77,7 @@ fn demo(flags: &[String]) -> ExitCode {
         }
     }
     let Some(operator) = operator else { return usage() };
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("kit: failed to start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let ended = runtime.block_on(demo::run(&Options { operator, keep }));
-    runtime.shutdown_background();
-    ended
+    block_on(async { demo::run(&Options { operator, keep }).await })
 }
 
 fn usage() -> ExitCode {

@@ -10,7 +10,7 @@ use super::*;
 async fn promote_another_key(stage: &Stage) -> KeyId {
     let secret: Secret = stage.api().get(KEYRING).await.unwrap();
     let mut keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
-    let added = keyring.begin_rotation(jiff::Timestamp::now()).unwrap().0;
+    let (added, _) = keyring.begin_rotation(jiff::Timestamp::now()).unwrap();
     keyring.promote(added).unwrap();
     let json = keyring.to_json().unwrap();
     stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;

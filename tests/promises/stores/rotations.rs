@@ -393,8 +393,11 @@ async fn without_an_operator_a_rotation_says_what_is_left_and_the_next_one_follo
     assert!(rotated.out.contains("is an operator running"), "{rotated:?}");
     let key = keyring(&stage).await.primary();
     stage.time_scale = TIME_SCALE;
-    stage.start_operator().await;
-    let followed = keys(&stage, "rotate", &[]).await;
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        stage.launch().await
+    };
+    let (followed, _operator) = tokio::join!(keys(&stage, "rotate", &[]), late);
     assert_eq!(followed.code, Some(0), "{followed:?}");
     assert_eq!(keyring(&stage).await.primary(), key, "no other key was begun: {followed:?}");
 }

@@ -18,6 +18,8 @@ const KUBERNETES: &str = "k8s.io/kubernetes";
 const HELM: &str = "helm.sh/helm/v4";
 /// The module of Prometheus and promtool.
 const PROMETHEUS: &str = "github.com/prometheus/prometheus";
+/// The module of kstatus, by whose version our program around it is told.
+const CLI_UTILS: &str = "sigs.k8s.io/cli-utils";
 
 /// The pinned versions, and the directory of their go.mod.
 pub(super) struct Pins {
@@ -34,6 +36,7 @@ impl Module {
             Self::Cluster => "",
             Self::Helm => "helm",
             Self::Prometheus => "prometheus",
+            Self::Gitops => "gitops",
         }
     }
 
@@ -43,6 +46,7 @@ impl Module {
             Self::Cluster => &[ETCD, KUBERNETES],
             Self::Helm => &[HELM],
             Self::Prometheus => &[PROMETHEUS],
+            Self::Gitops => &[CLI_UTILS],
         }
     }
 }
@@ -51,7 +55,8 @@ impl Pins {
     pub(super) fn read(module: Module) -> Result<Self, Error> {
         let tools = crate::workspace().join("tools").join(module.dir());
         let go_mod = read(&tools.join("go.mod"))?;
-        let sums = read(&tools.join("go.sum"))?;
+        // The sources of a program of ours are pinned with what it is made of.
+        let sums = read(&tools.join("go.sum"))? + &sources(&tools)?;
         Self::parse(tools, module, &go_mod, &sums)
     }
 
@@ -75,7 +80,7 @@ impl Pins {
         &self.tools
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 of go.mod and go.sum.
+    /// The first 16 hexadecimal digits of the SHA-256 of go.mod, go.sum and the sources beside them.
     pub(super) fn digest(&self) -> &str {
         &self.digest
     }
@@ -92,6 +97,7 @@ impl Pins {
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => KUBERNETES,
             Program::Helm => HELM,
             Program::Promtool | Program::Prometheus => PROMETHEUS,
+            Program::Gitops => CLI_UTILS,
         })
     }
 
@@ -108,6 +114,7 @@ impl Pins {
             }
             Program::Helm => format!("{HELM}/cmd/helm"),
             Program::Promtool | Program::Prometheus => format!("{PROMETHEUS}/cmd/{}", program.name()),
+            Program::Gitops => ".".to_owned(),
         }
     }
 
@@ -121,7 +128,7 @@ impl Pins {
     pub(super) fn link_flags(&self, program: Program) -> String {
         let version = self.version(program);
         let stamp = match program {
-            Program::Etcd | Program::Promtool | Program::Prometheus => String::new(),
+            Program::Etcd | Program::Promtool | Program::Prometheus | Program::Gitops => String::new(),
             Program::Helm => format!(" -X {HELM}/internal/version.version=v{version}"),
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
                 kubernetes_stamp(version)
@@ -149,6 +156,20 @@ fn version(go_mod: &str, module: &str) -> Option<String> {
         let (name, version) = (words.next()?, words.next()?);
         (name == module).then(|| version.trim_start_matches('v').to_owned())
     })
+}
+
+/// The text of all Go sources of a directory, in the order of their names.
+fn sources(dir: &Path) -> Result<String, Error> {
+    let unread = |source| Error::ReadPins { path: dir.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unread)? {
+        let path = entry.map_err(unread)?.path();
+        if path.extension().is_some_and(|extension| extension == "go") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files.iter().map(|path| read(path)).collect()
 }
 
 fn read(path: &Path) -> Result<String, Error> {

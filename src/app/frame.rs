@@ -1,0 +1,120 @@
+//! What every command stands on that goes on running: signals, readiness, metrics and probes, and the ways to Microsoft and
+//! to the cluster.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{AppError, crds, kubernetes, memory};
+use crate::http::{self, DnsServers};
+use crate::leadership::Leadership;
+use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
+use crate::settings::{ProcessSettings, Timing, TimingError};
+use crate::telemetry::logs::{LogFilter, chain};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::probes::{ProbeServer, Readiness};
+
+/// What every command that goes on running has.
+pub(super) struct Frame {
+    pub(super) timing: Timing,
+    pub(super) readiness: Readiness,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stop: CancellationToken,
+}
+
+/// What all work stands on.
+pub(super) struct Base {
+    pub(super) http: reqwest::Client,
+    pub(super) cluster: kubernetes::Cluster,
+    /// Proves secrets for whoever needs no leadership for it.
+    pub(super) token_endpoint: TokenEndpoint,
+}
+
+// === impl Frame ===
+
+impl Frame {
+    pub(super) fn open(
+        process: &ProcessSettings,
+        timing: Result<Timing, TimingError>,
+        log_filter: LogFilter,
+    ) -> Result<Self, AppError> {
+        memory::close(process.allow_core_dumps);
+        let timing = timing?;
+        tokio::spawn(log_filter.follow(timing.log_filter));
+        let stop = CancellationToken::new();
+        stop_on_signals(stop.clone())?;
+        let readiness = Readiness::default();
+        note_time_scale(process, &readiness);
+        Ok(Self { timing, readiness, metrics: Arc::new(Metrics::new()), stop })
+    }
+
+    /// Serves probes and metrics while the work goes on.
+    pub(super) async fn probed(
+        &self,
+        process: &ProcessSettings,
+        work: impl Future<Output = Result<(), AppError>>,
+    ) -> Result<(), AppError> {
+        let probes = ProbeServer::bind(process.listen).await?;
+        tracing::info!(address = %probes.address(), "serving probes and metrics");
+        let over = CancellationToken::new();
+        let served =
+            probes.serve(self.readiness.clone(), self.metrics.clone(), over.clone().cancelled_owned());
+        let probes = tokio::spawn(served);
+        let ended = work.await;
+        over.cancel();
+        // A slow scraper must not hold up a program that must end.
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.timing.connect, probes).await {
+            tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");
+        }
+        ended
+    }
+}
+
+// === impl Base ===
+
+impl Base {
+    /// Finds the ways to Microsoft and to the cluster, and waits for the CRDs; nothing where the end came first.
+    pub(super) async fn find(process: &ProcessSettings, frame: &Frame) -> Result<Option<Self>, AppError> {
+        let way_out = &process.network.way_out;
+        let servers = DnsServers::listed_or_system(&way_out.dns_servers);
+        let http = http::client(&frame.timing, &servers, way_out.extra_ca.as_deref())?;
+        let namespace = process.operator_namespace.as_deref();
+        let cluster = kubernetes::connect_counted(namespace, &frame.timing, &frame.metrics).await?;
+        let crds = crds::wait(&cluster.client, &frame.timing, &frame.readiness);
+        if frame.stop.run_until_cancelled(crds).await.is_none() {
+            return Ok(None);
+        }
+        let parts = EndpointParts {
+            http: http.clone(),
+            authorities: Authorities::new(process.network.microsoft_authority.clone()),
+            leadership: Leadership::always(),
+            metrics: frame.metrics.clone(),
+        };
+        let token_endpoint = TokenEndpoint::new(parts, &frame.timing);
+        Ok(Some(Self { http, cluster, token_endpoint }))
+    }
+}
+
+fn note_time_scale(process: &ProcessSettings, readiness: &Readiness) {
+    if process.time_scale > 1 {
+        let scale = process.time_scale;
+        tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
+        readiness
+            .note("time-scale", format!("every wait is divided by {scale} (--time-scale): for tests only"));
+    }
+}
+
+/// SIGTERM and SIGINT ask to stop; a second one changes nothing, for the bound runs already.
+fn stop_on_signals(stop: CancellationToken) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM received"),
+            _ = interrupt.recv() => tracing::info!("SIGINT received"),
+        }
+        stop.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The REST API seen from outside: the vendor's own samples, and its description held against the running server. Each
+//! needs programs beyond Rust and is run by name: `make samples`, `make contract`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[allow(dead_code)]
+#[path = "../promises/stage.rs"]
+mod stage;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use graph_credential_operator::resources::SealedGraphCredential;
+use kit::entra::Fault;
+use kit::process::Process;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::stage::{CLIENT, Stage, TENANT, address, ask, eventually};
+
+/// The key of the stage's namespace.
+const KEY: &str = "4711.a-key-of-the-stage";
+
+/// The vendor's address, which the samples have.
+const VENDOR: &str = "https://api.woodpecker.co";
+
+/// A stage with the API, and the app of the samples.
+async fn serve() -> (Stage, Process, String) {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 1;
+    stage.entra.set_secrets(TENANT, CLIENT, &["your-client-secret"]);
+    let entry = format!("{}.ci", stage.namespace);
+    stage.secret("graph-credential-operator-api-keys", &[(&entry, KEY)]).await;
+    let server = stage.launch_with(&["serve", "--rest-listen", "127.0.0.1:0"]).await;
+    let address = eventually("the API is served", || async {
+        let (status, text) = ask(&server, "/readyz").await;
+        let address = address(&server, "serving the credentials REST API");
+        address.filter(|_| status == 200).ok_or_else(|| format!("{text}\n{}", server.log()))
+    })
+    .await;
+    (stage, server, format!("http://{address}"))
+}
+
+/// How many answers of each status the log tells of.
+fn answers(log: &str) -> BTreeMap<u64, usize> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let requests = lines.filter(|line| line["message"] == "request");
+    requests.filter_map(|line| line["status"].as_u64()).fold(BTreeMap::new(), |mut answers, status| {
+        *answers.entry(status).or_default() += 1;
+        answers
+    })
+}
+
+/// What a run of schemathesis came to.
+fn report(said: &str, answers: &BTreeMap<u64, usize>) -> String {
+    let wanted = ["Schemathesis v", "Operations:", "API Links:", "Seed:"];
+    let lines = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains(" generated, ") || wanted.iter().any(|word| line.starts_with(word)));
+    let lines: Vec<String> =
+        lines.map(|line| format!("- {}\n", line.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
+    let answers: Vec<String> = answers.iter().map(|(status, count)| format!("{count} × {status}")).collect();
+    format!(
+        "# The REST API against its description\n\nWritten by `make contract`: docs/openapi.json held against `serve` by \
+         schemathesis with all of its checks. It found nothing.\n\n{}- answers: {}\n",
+        lines.concat(),
+        answers.join(", ")
+    )
+}
+
+fn here() -> PathBuf {
+    kit::workspace().join("tests/contract")
+}
+
+/// What `make` has installed for this: a Python with packages, and node's.
+fn tools(variable: &str) -> PathBuf {
+    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is not set: use make"))
+}
+
+fn is_there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// A sample as the page has it, with nothing changed but address and key, and how it is run.
+fn samples(dir: &Path) -> Vec<(&'static str, &'static str, Command)> {
+    let mut python = Command::new(tools("CONTRACT_PYTHON").join("bin/python"));
+    python.arg("sample.py");
+    let mut node = Command::new("node");
+    node.arg("sample.js").env("NODE_PATH", tools("CONTRACT_NODE").join("node_modules"));
+    let mut php = Command::new("php");
+    php.arg("sample.php").env("WOODPECKER_API_KEY", KEY);
+    fs::create_dir_all(dir.join("vendor")).unwrap();
+    // What Composer would write; Debian's package has a loader of its own.
+    fs::write(dir.join("vendor/autoload.php"), "<?php require '/usr/share/php/GuzzleHttp/autoload.php';\n")
+        .unwrap();
+    let mut java = Command::new("java");
+    java.arg("WoodpeckerApiClient.java");
+    let mut curl = Command::new("sh");
+    curl.arg("curl.sh");
+    vec![
+        ("curl", "curl.sh", curl),
+        ("python3", "sample.py", python),
+        ("java", "WoodpeckerApiClient.java", java),
+        ("node", "sample.js", node),
+        ("php", "sample.php", php),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_of_the_vendor_run_unchanged() {
+    let (stage, server, base) = serve().await;
+    let dir = stage.cluster.dir().join("samples");
+    fs::create_dir_all(&dir).unwrap();
+    let mut made = 0;
+    for (program, file, mut command) in samples(&dir) {
+        if !is_there(program) {
+            println!("{program}: not installed, left out");
+            continue;
+        }
+        let text = fs::read_to_string(here().join("samples").join(file)).unwrap();
+        fs::write(dir.join(file), text.replace(VENDOR, &base).replace("{YOUR_API_KEY}", KEY)).unwrap();
+        let output = run(command.current_dir(&dir).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"));
+        let (said, complained) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success() && said.contains("credential_id"),
+            "{program}: {said}\n{complained}\n{}",
+            server.log()
+        );
+        made += 1;
+        let records: Vec<SealedGraphCredential> =
+            stage.api().list(&ListParams::default()).await.unwrap().items;
+        assert_eq!(records.len(), made, "{program} has made one");
+        assert!(records.iter().all(|record| record.spec.name == "MS Graph app"));
+        println!("{program}: {}", said.trim());
+    }
+    assert!(made > 0, "nothing to run a sample with");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_holds_against_the_running_server() {
+    let (stage, server, base) = serve().await;
+    // Whatever app is made up, Microsoft has issued a token for it: what follows a create is tried as well.
+    let token =
+        json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "e30.e30.e30"}).to_string();
+    let is_json = vec![("content-type".to_owned(), "application/json".to_owned())];
+    stage.entra.fail_always(Fault::Status(200, token, is_json));
+    let examples = std::env::var("EXAMPLES").unwrap_or_else(|_| "50".into());
+    let seed = std::env::var("SEED").unwrap_or_else(|_| "1".into());
+    let mut command = Command::new(tools("CONTRACT_PYTHON").join("bin/schemathesis"));
+    command.arg("--config-file").arg(here().join("schemathesis.toml"));
+    command.args(["run", &format!("{base}/openapi.json"), "--url", &base]);
+    command.args(["--header", &format!("x-api-key: {KEY}"), "--seed", &seed, "--max-examples", &examples]);
+    command.args(["--checks", "all", "--no-color", "--suppress-health-check", "all"]);
+    let output = run(command.current_dir(stage.cluster.dir()).env("NO_PROXY", "127.0.0.1"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    let answers = answers(&server.log());
+    println!("answers: {answers:?}");
+    assert!(output.status.success(), "the description does not hold");
+    assert!([200, 201, 204, 404, 422].iter().all(|status| answers.contains_key(status)), "{answers:?}");
+    if let Some(path) = std::env::var_os("CONTRACT_REPORT") {
+        fs::write(kit::workspace().join(path), report(&said, &answers)).expect("the report can be written");
+    }
+}

@@ -1,0 +1,142 @@
+//! The doubles as a program of their own, for clusters with nodes: TLS towards the operator, and a plain port on which
+//! whoever tests reads what Woodpecker holds and was asked.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::double::http::{Answer, Reply};
+use crate::double::server::Server;
+use crate::entra::Entra;
+use crate::woodpecker::{Op, Woodpecker};
+
+/// Port of Microsoft, by TLS.
+pub const MICROSOFT: u16 = 8443;
+/// Port of Woodpecker, by TLS.
+pub const WOODPECKER: u16 = 9443;
+/// Port that tells what Woodpecker holds.
+pub const CONTROL: u16 = 8080;
+
+/// The tenant of every app.
+pub const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
+/// Secrets that Entra accepts for every app.
+pub const SECRETS: [&str; 2] = ["first-value", "second-value"];
+/// The API key of the one account.
+pub const API_KEY: &str = "1234.the-agencys-api-key";
+/// How many apps there are.
+pub const APPS: u32 = 64;
+
+const ACCOUNT: &str = "agency";
+
+/// The client id of an app, by its number from 0 on.
+pub fn client_id(number: u32) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+/// Serves until it is ended.
+pub async fn serve(certificate: &Path, key: &Path) -> ExitCode {
+    match try_serve(certificate, key).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kit: the doubles cannot be served: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn try_serve(certificate: &Path, key: &Path) -> io::Result<()> {
+    let acceptor = acceptor(certificate, key)?;
+    let entra = Entra::start().await;
+    let woodpecker = Woodpecker::start().await;
+    woodpecker.verify_with(&entra);
+    woodpecker.add_account(ACCOUNT, API_KEY);
+    for number in 0..APPS {
+        let client = client_id(number);
+        entra.add_app(TENANT, &client);
+        entra.set_secrets(TENANT, &client, &SECRETS);
+    }
+    let (microsoft, remote) = (address(&entra.url()), address(&woodpecker.url()));
+    let woodpecker = Arc::new(woodpecker);
+    let control = Server::start(move |_| {
+        let told = tell(&woodpecker);
+        async move { Reply { what: Answer::json(200, &told).into(), held: Vec::new() } }
+    })
+    .await;
+    let relays = [
+        tokio::spawn(relay(MICROSOFT, microsoft, Some(acceptor.clone()))),
+        tokio::spawn(relay(WOODPECKER, remote, Some(acceptor))),
+        tokio::spawn(relay(CONTROL, address(&control.url()), None)),
+    ];
+    for relay in relays {
+        relay.await.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+/// What the account holds, and what was asked of it so far.
+fn tell(woodpecker: &Woodpecker) -> Value {
+    let held: Vec<Value> = woodpecker
+        .credentials(ACCOUNT)
+        .into_iter()
+        .map(|it| {
+            let secret = SECRETS.iter().position(|secret| it.secret.is(secret));
+            json!({"id": it.credential_id, "name": it.name, "client": it.client_id, "secret": secret})
+        })
+        .collect();
+    let requests = woodpecker.requests(ACCOUNT);
+    let count = |op: Op| requests.iter().filter(|request| request.op == op).count();
+    json!({
+        "held": held,
+        "creates": count(Op::Create),
+        "updates": count(Op::Update),
+        "deletes": count(Op::Delete),
+        "maxInFlight": woodpecker.max_in_flight(ACCOUNT),
+    })
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(io::Error::other)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Hands what comes to a port of every address on to a loopback one.
+async fn relay(port: u16, to: String, acceptor: Option<TlsAcceptor>) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    loop {
+        let (connection, _) = listener.accept().await?;
+        let (to, acceptor) = (to.clone(), acceptor.clone());
+        tokio::spawn(async move {
+            match acceptor {
+                Some(acceptor) => hand_on(acceptor.accept(connection).await?, &to).await,
+                None => hand_on(connection, &to).await,
+            }
+        });
+    }
+}
+
+async fn hand_on(mut client: impl AsyncRead + AsyncWrite + Unpin, to: &str) -> io::Result<()> {
+    let mut server = TcpStream::connect(to).await?;
+    copy_bidirectional(&mut client, &mut server).await.map(drop)
+}
+
+fn address(url: &str) -> String {
+    url.trim_start_matches("http://").to_owned()
+}

@@ -1,0 +1,69 @@
+//! The product installed into a real cluster, the one that `KUBECONFIG` names and never another: the real helm, pods on
+//! nodes, the doubles as pods over TLS. What it is told stands in the environment, see [`Settings`].
+
+mod cluster;
+mod report;
+mod scene;
+mod settings;
+mod story;
+
+use std::process::ExitCode;
+
+use self::report::Report;
+use self::scene::Scene;
+use self::settings::Settings;
+use crate::demo::Difference;
+
+/// A profile of rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Profile {
+    Cluster,
+    Watching,
+    Namespaces,
+    Named,
+}
+
+/// Runs it all: 0 where everything went as told, 1 where anything differs, 2 where it is not told enough.
+pub async fn run() -> ExitCode {
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(text) => {
+            eprintln!("e2e: {text}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut report = Report::default();
+    let ended = play(&settings, &mut report).await;
+    if let Err(difference) = &ended {
+        report.differs(&difference.to_string());
+    }
+    if let Err(error) = report.keep(&settings, ended.is_ok()) {
+        eprintln!("e2e: the report cannot be written: {error}");
+        return ExitCode::FAILURE;
+    }
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn play(settings: &Settings, report: &mut Report) -> Result<(), Difference> {
+    let scene = Scene::set(settings, report).await?;
+    for profile in [Profile::Cluster, Profile::Watching, Profile::Namespaces, Profile::Named] {
+        if settings.only.as_deref().is_none_or(|only| only == profile.name()) {
+            report.profile(profile.name());
+            story::tell(&scene, settings, profile, report).await?;
+        }
+    }
+    scene.strike().await
+}
+
+// === impl Profile ===
+
+impl Profile {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Watching => "watching",
+            Self::Namespaces => "namespaces",
+            Self::Named => "named",
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The cluster as the run sees it: objects as JSON, waits with an end, and what a failed wait needs to be understood.
+
+use std::time::Duration;
+
+use http::Request;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch, PatchParams,
+};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::settings::Settings;
+use crate::demo::Difference;
+
+/// How long a state may take to come: images are there already, so this is far beyond what it takes.
+pub(super) const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The cluster of the settings.
+pub(super) struct Cluster {
+    pub(super) client: Client,
+}
+
+/// Kinds by their short names here.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Namespace,
+    Credential,
+    Account,
+    Record,
+    Pod,
+    Deployment,
+    Lease,
+    Job,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn resource(self) -> ApiResource {
+        let ours = "graph-credentials.io";
+        let (group, version, kind) = match self {
+            Self::Namespace => ("", "v1", "Namespace"),
+            Self::Credential => (ours, "v1alpha1", "MicrosoftGraphCredential"),
+            Self::Account => (ours, "v1alpha1", "WoodpeckerAccount"),
+            Self::Record => (ours, "v1alpha1", "SealedGraphCredential"),
+            Self::Pod => ("", "v1", "Pod"),
+            Self::Deployment => ("apps", "v1", "Deployment"),
+            Self::Lease => ("coordination.k8s.io", "v1", "Lease"),
+            Self::Job => ("batch", "v1", "Job"),
+        };
+        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub(super) async fn connect(settings: &Settings) -> Result<Self, Difference> {
+        // Fails only where there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let kubeconfig = Kubeconfig::read_from(&settings.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Self { client: Client::try_from(config)? })
+    }
+
+    /// `Kubernetes v1.37.2, 1 node`.
+    pub(super) async fn about(&self) -> Result<String, Difference> {
+        let version = self.client.apiserver_version().await?.git_version;
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(self.client.clone());
+        let count = nodes.list(&ListParams::default()).await?.items.len();
+        Ok(format!("Kubernetes {version} with {count} node{}", if count == 1 { "" } else { "s" }))
+    }
+
+    pub(super) fn api(&self, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind.resource()),
+            None => Api::all_with(self.client.clone(), &kind.resource()),
+        }
+    }
+
+    /// Applies objects, each as its text says.
+    pub(super) async fn apply(&self, objects: &[Value]) -> Result<(), Difference> {
+        for object in objects {
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+            let api: Api<DynamicObject> = match text("/metadata/namespace") {
+                "" => Api::all_with(self.client.clone(), &kind),
+                namespace => Api::namespaced_with(self.client.clone(), namespace, &kind),
+            };
+            api.patch(text("/metadata/name"), &PatchParams::apply("e2e").force(), &Patch::Apply(object))
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn get(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Value>, Difference> {
+        let found = self.api(kind, namespace).get_opt(name).await?;
+        Ok(found.map(|object| serde_json::to_value(object).unwrap_or_default()))
+    }
+
+    pub(super) async fn list(&self, kind: Kind, namespace: &str) -> Result<Vec<Value>, Difference> {
+        let listed = self.api(kind, Some(namespace)).list(&ListParams::default()).await?;
+        Ok(listed.items.into_iter().map(|object| serde_json::to_value(object).unwrap_or_default()).collect())
+    }
+
+    pub(super) async fn delete(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<(), Difference> {
+        self.delete_with(kind, namespace, name, &DeleteParams::default()).await
+    }
+
+    /// As a node's end would: at once, without a farewell.
+    pub(super) async fn kill_pod(&self, namespace: &str, name: &str) -> Result<(), Difference> {
+        self.delete_with(Kind::Pod, Some(namespace), name, &DeleteParams::default().grace_period(0)).await
+    }
+
+    async fn delete_with(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        name: &str,
+        params: &DeleteParams,
+    ) -> Result<(), Difference> {
+        match self.api(kind, namespace).delete(name, params).await {
+            Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+            deleted => Ok(deleted.map(drop)?),
+        }
+    }
+
+    /// Waits until an object is as wanted; `None` is an object that is not there.
+    pub(super) async fn until(
+        &self,
+        what: &str,
+        (kind, namespace, name): (Kind, Option<&str>, &str),
+        is_so: impl Fn(Option<&Value>) -> bool,
+    ) -> Result<Value, Difference> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.get(kind, namespace, name).await?;
+            if is_so(found.as_ref()) {
+                return Ok(found.unwrap_or_default());
+            }
+            if Instant::now() >= deadline {
+                let found = found.unwrap_or_default();
+                return Err(Difference::new(format!("{what}: not so after {PATIENCE:?}: {found:#}")));
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What a GET of a path answers, as JSON.
+    pub(super) async fn ask(&self, path: &str) -> Result<Value, Difference> {
+        let request = Request::get(path).body(Vec::new())?;
+        Ok(serde_json::from_str(&self.client.request_text(request).await?)?)
+    }
+
+    /// The end of each pod's log, and the events of a namespace, for whoever must find out why.
+    pub(super) async fn look_around(&self, namespace: &str) -> String {
+        let mut told = String::new();
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        for pod in pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
+            let name = pod.name_any();
+            let params = LogParams { tail_lines: Some(15), ..LogParams::default() };
+            let log = pods.logs(&name, &params).await.unwrap_or_else(|error| error.to_string());
+            told += &format!("\n--- {name}\n{log}");
+        }
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        for event in events.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
+            let about = event.involved_object.name.unwrap_or_default();
+            told += &format!("\nevent {about}: {}", event.message.unwrap_or_default());
+        }
+        told
+    }
+}

@@ -1,0 +1,76 @@
+//! What is told while the run goes on, and kept when it is over.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::settings::Settings;
+
+/// Steps with the time that each took.
+#[derive(Debug)]
+pub(super) struct Report {
+    lines: String,
+    begun: Instant,
+    last: Instant,
+    /// What a reader must know of the cluster.
+    pub(super) cluster: String,
+}
+
+// === impl Report ===
+
+impl Default for Report {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { lines: String::new(), begun: now, last: now, cluster: String::new() }
+    }
+}
+
+impl Report {
+    pub(super) fn profile(&mut self, name: &str) {
+        eprintln!("\n{name}");
+        let _ = write!(self.lines, "\n## {name}\n\n| step | seconds |\n| --- | --- |\n");
+        self.last = Instant::now();
+    }
+
+    /// A step that went as told.
+    pub(super) fn step(&mut self, text: &str) {
+        self.row(text, &seconds(self.last.elapsed()));
+    }
+
+    /// A step that the settings left out.
+    pub(super) fn not_run(&mut self, text: &str, why: &str) {
+        self.row(&format!("{text}: not run, {why}"), "-");
+    }
+
+    pub(super) fn differs(&mut self, text: &str) {
+        eprintln!("DIFFERS: {text}");
+        let _ = write!(self.lines, "\nDiffers: {text}\n");
+    }
+
+    fn row(&mut self, text: &str, time: &str) {
+        eprintln!("  {text} ({time} s)");
+        let _ = writeln!(self.lines, "| {text} | {time} |");
+        self.last = Instant::now();
+    }
+
+    /// Writes the result to the file that the settings name.
+    pub(super) fn keep(&self, settings: &Settings, is_well: bool) -> io::Result<()> {
+        let verdict = if is_well { "Everything went as told" } else { "Something differs" };
+        eprintln!("\n{verdict}, in {} s", seconds(self.begun.elapsed()));
+        let Some(path) = &settings.report else { return Ok(()) };
+        let text = format!(
+            "# The last full run of `make e2e`\n\nThe product installed by the real helm into a cluster with nodes, the \
+            doubles of Microsoft and Woodpecker as pods over\nTLS. Every wait of the operator is divided by {}.\n\n\
+            {verdict}, in {} s, on {}.\n{}",
+            super::scene::TIME_SCALE,
+            seconds(self.begun.elapsed()),
+            self.cluster,
+            self.lines
+        );
+        std::fs::write(path, text)
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64())
+}

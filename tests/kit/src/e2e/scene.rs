@@ -1,0 +1,256 @@
+//! The scene: the doubles as pods, helm, and two versions of the chart.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+use super::Profile;
+use super::cluster::{Cluster, Kind};
+use super::report::Report;
+use super::settings::Settings;
+use crate::demo::Difference;
+use crate::doubles::{CONTROL, MICROSOFT, WOODPECKER};
+use crate::helm::Helm;
+use crate::tls::Authority;
+
+/// How many times faster the operator's waits are.
+pub(super) const TIME_SCALE: u32 = 5;
+/// The operator's namespace.
+pub(super) const OPERATOR: &str = "e2e-graph-credentials";
+/// The release, and the name of its objects.
+pub(super) const RELEASE: &str = "graph-credential-operator";
+/// The doubles' namespace.
+const DOUBLES: &str = "e2e-doubles";
+
+/// Everything that a story needs.
+pub(super) struct Scene {
+    pub(super) cluster: Cluster,
+    helm: std::sync::Arc<Helm>,
+    kubeconfig: PathBuf,
+    charts: TempDir,
+    authority: String,
+}
+
+/// A version of the product: its image, and the chart that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    First,
+    Next,
+}
+
+// === impl Version ===
+
+impl Version {
+    const fn number(self) -> &'static str {
+        match self {
+            Self::First => "0.1.0",
+            Self::Next => "0.1.1",
+        }
+    }
+
+    fn image(self, settings: &Settings) -> &str {
+        match self {
+            Self::First => &settings.image,
+            Self::Next => &settings.next_image,
+        }
+    }
+}
+
+// === impl Scene ===
+
+impl Scene {
+    pub(super) async fn set(settings: &Settings, report: &mut Report) -> Result<Self, Difference> {
+        report.profile("the scene");
+        let cluster = Cluster::connect(settings).await?;
+        report.cluster = cluster.about().await?;
+        let helm = spawn_blocking(Helm::locate).await??;
+        let scene = Self {
+            cluster,
+            helm: helm.into(),
+            kubeconfig: settings.kubeconfig.clone(),
+            charts: tempfile::tempdir()?,
+            authority: String::new(),
+        };
+        for version in [Version::First, Version::Next] {
+            let chart = crate::workspace().join("deploy/chart").display().to_string();
+            let folder = scene.charts.path().display().to_string();
+            let number = version.number();
+            let args =
+                ["package", &chart, "--version", number, "--app-version", number, "--destination", &folder];
+            scene.plain(&args).await?;
+        }
+        let authority = scene.start_doubles(settings).await?;
+        report.step("the doubles run as a pod and serve TLS");
+        Ok(Self { authority, ..scene })
+    }
+
+    /// Takes away what the scene brought. What the operator leaves behind on purpose goes as well: CRDs and keyring.
+    pub(super) async fn strike(self) -> Result<(), Difference> {
+        for namespace in [DOUBLES, OPERATOR] {
+            self.cluster.delete(Kind::Namespace, None, namespace).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_doubles(&self, settings: &Settings) -> Result<String, Difference> {
+        let authority = Authority::new()?;
+        let names = ["microsoft", "woodpecker"].map(|name| format!("{name}.{DOUBLES}.svc.cluster.local"));
+        let (certificate, key) = authority.issue(&names.each_ref().map(String::as_str))?;
+        let labels = json!({"app": "doubles"});
+        let service = |name: &str, port: u16, target: u16| {
+            json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": DOUBLES},
+                "spec": {"selector": labels, "ports": [{"port": port, "targetPort": target}]}
+            })
+        };
+        let container = json!({
+            "name": "doubles", "image": settings.doubles_image, "imagePullPolicy": "IfNotPresent",
+            "args": ["doubles", "/tls/tls.crt", "/tls/tls.key"],
+            "readinessProbe": {"httpGet": {"path": "/", "port": CONTROL}, "periodSeconds": 1},
+            "volumeMounts": [{"name": "tls", "mountPath": "/tls"}],
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}
+        });
+        let pod = json!({
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container], "volumes": [{"name": "tls", "secret": {"secretName": "tls"}}]
+        });
+        self.cluster
+            .apply(&[
+                namespace(DOUBLES),
+                json!({
+                    "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+                    "metadata": {"name": "tls", "namespace": DOUBLES},
+                    "stringData": {"tls.crt": certificate, "tls.key": key}
+                }),
+                service("microsoft", 443, MICROSOFT),
+                service("woodpecker", 443, WOODPECKER),
+                service("control", CONTROL, CONTROL),
+                json!({
+                    "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "doubles", "namespace": DOUBLES},
+                    "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+                }),
+            ])
+            .await?;
+        self.until_available(DOUBLES, "doubles", 1).await?;
+        Ok(authority.pem())
+    }
+
+    /// Waits until that many pods of a Deployment are available, and no others are there.
+    pub(super) async fn until_available(
+        &self,
+        namespace: &str,
+        name: &str,
+        pods: u64,
+    ) -> Result<(), Difference> {
+        let what = format!("{namespace}/{name} has {pods} available pods");
+        let place = (Kind::Deployment, Some(namespace), name);
+        let waited = self.cluster.until(&what, place, |found| {
+            let status = |field: &str| found.and_then(|it| it["status"][field].as_u64()).unwrap_or_default();
+            let generation = found.and_then(|it| it["metadata"]["generation"].as_u64());
+            let is_seen = generation == Some(status("observedGeneration"));
+            is_seen
+                && ["availableReplicas", "updatedReplicas", "replicas"].iter().all(|it| status(it) == pods)
+        });
+        match waited.await {
+            Ok(_) => Ok(()),
+            Err(difference) => {
+                Err(Difference::new(format!("{difference}{}", self.cluster.look_around(namespace).await)))
+            }
+        }
+    }
+
+    /// The namespace and the authority that a release needs beside it.
+    pub(super) async fn prepare(&self) -> Result<(), Difference> {
+        let authority = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "doubles-ca", "namespace": OPERATOR},
+            "data": {"ca.crt": self.authority}
+        });
+        self.cluster.apply(&[namespace(OPERATOR), authority]).await
+    }
+
+    /// `helm install` or `helm upgrade`, waiting until all pods are ready.
+    pub(super) async fn helm(
+        &self,
+        command: &str,
+        version: Version,
+        settings: &Settings,
+        profile: Profile,
+        tenants: &[&str],
+    ) -> Result<(), Difference> {
+        let chart = self.charts.path().join(format!("graph-credential-operator-{}.tgz", version.number()));
+        let chart = chart.display().to_string();
+        let values = values(version.image(settings), profile, tenants);
+        let args = [command, RELEASE, &chart, "--namespace", OPERATOR, "--wait", "--timeout", "180s"];
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
+        let ran = spawn_blocking(move || {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            helm.run(&kubeconfig, &args, &values)
+        });
+        match ran.await? {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let around = self.cluster.look_around(OPERATOR).await;
+                Err(Difference::new(format!("{}{around}", crate::chain(&error))))
+            }
+        }
+    }
+
+    /// Another command of helm.
+    pub(super) async fn plain(&self, args: &[&str]) -> Result<String, Difference> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
+        let ran = spawn_blocking(move || {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            helm.plain(Path::new(&kubeconfig), &args)
+        });
+        Ok(ran.await??)
+    }
+
+    /// What the double of Woodpecker holds and was asked, through the API server.
+    pub(super) async fn woodpecker(&self) -> Result<Value, Difference> {
+        self.cluster.ask(&format!("/api/v1/namespaces/{DOUBLES}/services/control:{CONTROL}/proxy/")).await
+    }
+}
+
+/// A namespace whose pods meet the standard `restricted`, or do not run.
+pub(super) fn namespace(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    })
+}
+
+/// What the doubles' addresses are to the operator.
+pub(super) fn base_url() -> String {
+    format!("https://woodpecker.{DOUBLES}.svc.cluster.local/rest")
+}
+
+fn values(image: &str, profile: Profile, tenants: &[&str]) -> Value {
+    let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    let mut values = json!({
+        "image": {"repository": repository, "tag": tag},
+        "woodpeckerBaseUrls": [base_url()],
+        "microsoftAuthority": format!("https://microsoft.{DOUBLES}.svc.cluster.local"),
+        "extraCA": {"configMapName": "doubles-ca"},
+        "extraArgs": [format!("--time-scale={TIME_SCALE}")],
+        "propagationWindow": "60s",
+    });
+    let more = match profile {
+        Profile::Cluster => json!({}),
+        Profile::Watching => json!({"secretAccess": "watch"}),
+        Profile::Namespaces => json!({"watchNamespaces": tenants}),
+        Profile::Named => {
+            let names = ["agency-key", "graph"];
+            let secrets: Vec<Value> =
+                tenants.iter().map(|it| json!({"namespace": it, "names": names})).collect();
+            json!({"secretAccess": "named", "namedSecrets": secrets})
+        }
+    };
+    if let (Some(values), Value::Object(more)) = (values.as_object_mut(), more) {
+        values.extend(more);
+    }
+    values
+}

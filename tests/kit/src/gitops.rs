@@ -1,0 +1,93 @@
+//! What GitOps tools make of an object: kstatus by its own code, and scripts of Argo CD run as Argo CD runs them. See
+//! `tools/gitops`.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::assets::{self, Assets, Program};
+
+/// The program that knows.
+#[derive(Debug)]
+pub struct GitOps {
+    program: PathBuf,
+}
+
+/// What is made of one object.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Verdict {
+    /// kstatus: `Current`, `InProgress`, `Failed`, `Terminating`.
+    pub kstatus: String,
+    /// What kstatus says to it.
+    pub message: String,
+    /// What the health script returned: `status` and `message`.
+    #[serde(default)]
+    pub health: Value,
+    /// What the action made of the object.
+    #[serde(default)]
+    pub changed: Value,
+}
+
+/// Why it cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program is not there.
+    #[error(transparent)]
+    Assets(#[from] assets::Error),
+    /// It cannot be run.
+    #[error("cannot run the program in tools/gitops")]
+    Run(#[from] io::Error),
+    /// It failed.
+    #[error("{0}")]
+    Failed(String),
+    /// Its answer is no JSON.
+    #[error("the program in tools/gitops answers what cannot be read")]
+    Answer(#[from] serde_json::Error),
+}
+
+// === impl GitOps ===
+
+impl GitOps {
+    /// Finds or builds the program; blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be built.
+    pub fn locate() -> Result<Self, Error> {
+        let assets = Assets::locate(&[Program::Gitops])?;
+        let program = assets.path(Program::Gitops).map_or_else(|| PathBuf::from("gitops"), Path::to_path_buf);
+        Ok(Self { program })
+    }
+
+    /// What is made of each object, by these scripts; an empty one is not run.
+    ///
+    /// # Errors
+    ///
+    /// A script fails, or an object is none.
+    pub fn judge(&self, objects: &[Value], health: &str, action: &str) -> Result<Vec<Verdict>, Error> {
+        let asked: String = objects
+            .iter()
+            .map(|object| format!("{}\n", json!({"object": object, "health": health, "action": action})))
+            .collect();
+        let mut child = Command::new(&self.program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stdin = child.stdin.take();
+        let writing = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(asked.as_bytes())));
+        let output = child.wait_with_output()?;
+        // It fails where the program ended early, which tells why itself.
+        let _ = writing.join();
+        if !output.status.success() {
+            return Err(Error::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        let verdicts = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        verdicts.map(|verdict| verdict.map_err(Error::from)).collect()
+    }
+}

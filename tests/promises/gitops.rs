@@ -1,0 +1,256 @@
+//! GitOps: kstatus (Flux) and Argo CD see in every state what the status says, and a manifest applied again changes nothing.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use kit::gitops::{GitOps, Verdict};
+use kit::woodpecker::{Fault, Op};
+use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
+use kube::{Api, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, eventually};
+
+/// What Argo CD is told of a kind, under this part of a key.
+fn argo(part: &str, kind: &str) -> String {
+    let path = kit::workspace().join("deploy/argocd/argocd-cm.yaml");
+    let map = kit::helm::parse(&std::fs::read_to_string(path).unwrap()).unwrap().remove(0);
+    let key = format!("resource.customizations.{part}.graph-credentials.io_{kind}");
+    map["data"][&key].as_str().unwrap_or_else(|| panic!("no {key}")).to_owned()
+}
+
+/// The script of an action of Argo CD.
+fn action(kind: &str, name: &str) -> String {
+    let actions = kit::helm::parse(&argo("actions", kind)).unwrap().remove(0);
+    let definitions = actions["definitions"].as_array().unwrap().clone();
+    let found = definitions.into_iter().find(|it| it["name"] == name);
+    found.unwrap_or_else(|| panic!("no action {name}"))["action.lua"].as_str().unwrap().to_owned()
+}
+
+async fn judge(objects: Vec<Value>, health: String, action: String) -> Vec<Verdict> {
+    let judged = tokio::task::spawn_blocking(move || GitOps::locate()?.judge(&objects, &health, &action));
+    judged.await.unwrap().unwrap_or_else(|error| panic!("{}", kit::chain(&error)))
+}
+
+/// Every state that an object of a kind goes through from now on.
+struct Record {
+    states: Arc<Mutex<Vec<Value>>>,
+    task: JoinHandle<()>,
+}
+
+impl Record {
+    /// Begun once this returns.
+    async fn of<K>(api: Api<K>) -> Self
+    where
+        K: kube::Resource + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug + Send + 'static,
+    {
+        let states = Arc::<Mutex<Vec<Value>>>::default();
+        let kept = states.clone();
+        let mut events = api.watch(&WatchParams::default().timeout(290), "0").await.unwrap().boxed();
+        let task = tokio::spawn(async move {
+            while let Ok(Some(event)) = events.try_next().await {
+                if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event {
+                    kept.lock().unwrap().push(serde_json::to_value(&object).unwrap());
+                }
+            }
+        });
+        Self { states, task }
+    }
+
+    fn end(self) -> Vec<Value> {
+        self.task.abort();
+        self.states.lock().unwrap().clone()
+    }
+}
+
+/// What both must see by what the status says.
+fn expected(object: &Value) -> (&'static str, &'static str) {
+    let condition = |type_: &str| {
+        let all = object["status"]["conditions"].as_array();
+        let found = all.and_then(|all| all.iter().find(|it| it["type"] == type_));
+        found.and_then(|it| it["status"].as_str()).unwrap_or("absent").to_owned()
+    };
+    let is_seen = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    let (ready, stalled, reconciling) = (condition("Ready"), condition("Stalled"), condition("Reconciling"));
+    match (is_seen, ready.as_str(), stalled.as_str(), reconciling.as_str()) {
+        (false, ..) | (true, "False" | "Unknown", "absent", "True") => ("InProgress", "Progressing"),
+        (true, "True", "absent", "absent") => ("Current", "Healthy"),
+        (true, "False" | "Unknown", "True", "absent") => ("Failed", "Degraded"),
+        other => panic!("conditions that no rule allows: {other:?}\n{object:#}"),
+    }
+}
+
+fn told(verdict: &Verdict) -> (&str, &str) {
+    (&verdict.kstatus, verdict.health["status"].as_str().unwrap_or_default())
+}
+
+/// Holds every state against what both see; returns what was seen.
+async fn agree(kind: &str, states: Vec<Value>) -> BTreeSet<String> {
+    let verdicts = judge(states.clone(), argo("health", kind), String::new()).await;
+    let mut seen = BTreeSet::new();
+    for (object, verdict) in states.iter().zip(&verdicts) {
+        if object["metadata"]["deletionTimestamp"].is_string() {
+            assert_eq!(verdict.kstatus, "Terminating");
+        } else {
+            assert_eq!(told(verdict), expected(object), "{object:#}\n{verdict:?}");
+        }
+        assert!(!verdict.health["message"].as_str().unwrap().is_empty(), "{verdict:?}");
+        seen.insert(verdict.kstatus.clone());
+    }
+    seen
+}
+
+#[tokio::test]
+async fn kstatus_and_argo_cd_see_what_the_status_says_in_every_state() {
+    let mut stage = Stage::bare().await;
+    let credentials = Record::of(stage.api::<MicrosoftGraphCredential>()).await;
+    let accounts = Record::of(stage.api::<WoodpeckerAccount>()).await;
+    stage.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    stage.account("agency", json!({})).await;
+    stage.start_operator().await;
+    // Without its Secret; with a wrong one, at first taken for one that spreads slowly; with the right one.
+    stage.wait_for("sales-eu", ConditionType::SourceReady, ConditionStatus::False, "SecretNotFound").await;
+    stage.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_until_ready("sales-eu").await;
+    // Woodpecker does not answer; a key is taken away and comes back.
+    stage.entra.set_secrets(TENANT, CLIENT, &["s3cret-one", "s3cret-two"]);
+    stage.woodpecker.fail_next(Op::Update, 1, Fault::ProcessedThenReset);
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    stage.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.delete_secret("agency-key").await;
+    stage.wait_for_account("agency", ConditionStatus::False, "ApiKeyMissing").await;
+    stage.account("agency", json!({})).await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.woodpecker.fail_next(Op::Delete, 1, Fault::Slow(Duration::from_millis(300)));
+    stage.delete("sales-eu").await;
+    stage.wait_until_gone("sales-eu").await;
+
+    let seen = agree("MicrosoftGraphCredential", credentials.end()).await;
+    assert_eq!(seen, ["Current", "Failed", "InProgress", "Terminating"].map(str::to_owned).into());
+    let seen = agree("WoodpeckerAccount", accounts.end()).await;
+    assert!(seen.contains("Current") && seen.contains("Failed") && seen.contains("InProgress"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn the_buttons_of_argo_cd_do_what_they_say() {
+    let stage = Stage::set().await;
+    stage.credential("sales-eu", json!({})).await;
+    let object = stage.wait_until_ready("sales-eu").await;
+    let kind = "MicrosoftGraphCredential";
+    let press = async |name: &str| {
+        let live: MicrosoftGraphCredential = stage.read("sales-eu").await;
+        let live = serde_json::to_value(&live).unwrap();
+        let verdict = judge(vec![live.clone()], argo("health", kind), action(kind, name)).await.remove(0);
+        // Argo CD sends the difference between what it gave and what it got.
+        let (annotations, suspend) =
+            (&verdict.changed["metadata"]["annotations"], &verdict.changed["spec"]["suspend"]);
+        let patch = json!({"metadata": {"annotations": annotations}, "spec": {"suspend": suspend}});
+        let api = stage.api::<MicrosoftGraphCredential>();
+        api.patch("sales-eu", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        verdict.health["status"].as_str().unwrap().to_owned()
+    };
+    let proofs = stage.entra.requests().len();
+    assert_eq!(press("prove-now").await, "Healthy");
+    eventually("it is proved again", || async {
+        let requests = stage.entra.requests().len();
+        if requests > proofs { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    let at = stage.wait_until("sales-eu", "the request is handled", |object| {
+        object.status.as_ref().is_some_and(|status| status.last_handled_reconcile_at.is_some())
+    });
+    assert_ne!(at.await.resource_version(), object.resource_version());
+    press("suspend").await;
+    stage
+        .wait_until("sales-eu", "the suspension is told", |object| {
+            let status = object.status.clone().unwrap_or_default();
+            Some(status.observed_generation) == object.metadata.generation
+        })
+        .await;
+    assert_eq!(press("resume").await, "Suspended");
+    stage.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_applied_again_changes_nothing() {
+    let stage = Stage::set().await;
+    let spec = json!({
+        "tenantId": TENANT.to_uppercase(), "clientId": CLIENT, "secretRef": {"name": "sales-eu-graph"},
+        "destination": {"woodpecker": {"accountRef": {"name": "agency"}}},
+        "verification": {"interval": "24h0m"}, "expiryWarning": "720h"
+    });
+    let apply =
+        async || stage.apply::<MicrosoftGraphCredential>("sales-eu", json!({"spec": spec})).await.unwrap();
+    apply().await;
+    let settled = stage.wait_until_ready("sales-eu").await;
+    let account = eventually("the account counts it", || async {
+        let account: WoodpeckerAccount = stage.api().get("agency").await.unwrap();
+        let managed = account.status.as_ref().and_then(|status| status.managed);
+        if managed == Some(1) { Ok(account) } else { Err(format!("{account:#?}")) }
+    })
+    .await;
+    assert_eq!(apply().await.resource_version(), settled.resource_version(), "server-side apply");
+    // What client-side apply and helm 3 send: a patch of the fields of the manifest.
+    let patch = Patch::Merge(json!({"spec": spec}));
+    let api = stage.api::<MicrosoftGraphCredential>();
+    let patched = api.patch("sales-eu", &PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(patched.resource_version(), settled.resource_version(), "a patch of the manifest's fields");
+    stage.apply_account("agency", json!({})).await;
+    let again: WoodpeckerAccount = stage.api().get("agency").await.unwrap();
+    assert_eq!(again.resource_version(), account.resource_version());
+}
+
+/// The YAML blocks of a page.
+fn blocks(page: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    for part in page.split("```yaml\n").skip(1) {
+        let text = part.split("```").next().unwrap();
+        found.extend(kit::helm::parse(text).unwrap_or_else(|error| panic!("{error}:\n{text}")));
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_example_of_the_operators_kinds_in_the_docs_is_accepted() {
+    let stage = Stage::bare().await;
+    let mut pages = vec![kit::workspace().join("README.md")];
+    pages.extend(std::fs::read_dir(kit::workspace().join("docs")).unwrap().map(|file| file.unwrap().path()));
+    pages.retain(|path| path.extension().is_some_and(|it| it == "md"));
+    let mut tried = 0;
+    for path in pages {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for mut object in blocks(&page) {
+            if object["apiVersion"] != "graph-credentials.io/v1alpha1" {
+                continue;
+            }
+            object["metadata"]["namespace"] = json!(stage.namespace);
+            let kind = object["kind"].as_str().unwrap().to_owned();
+            let resource = kube::api::ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk(
+                "graph-credentials.io",
+                "v1alpha1",
+                &kind,
+            ));
+            let api: Api<kube::api::DynamicObject> =
+                Api::namespaced_with(stage.client.clone(), &stage.namespace, &resource);
+            let params = PatchParams { dry_run: true, ..PatchParams::apply("docs") };
+            // An unknown field is a slip of the pen.
+            let params =
+                PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..params };
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            let taken = api.patch(&name, &params, &Patch::Apply(&object)).await;
+            assert!(taken.is_ok(), "{}: {object:#}: {taken:?}", path.display());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 4, "{tried} examples");
+}
