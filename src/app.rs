@@ -1,5 +1,6 @@
 //! Wiring: what starts, in which order, and how it stops.
 
+mod caretaker;
 mod crds;
 mod frame;
 mod keyring;
@@ -106,6 +107,7 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(),
             metrics,
             cluster: &base.cluster,
             token_endpoint: base.token_endpoint,
+            is_alone: true,
         });
         if let Some(api) = stop.run_until_cancelled(opened).await {
             api?.serve(stop.clone()).await;
@@ -147,6 +149,7 @@ async fn beside(settings: &RunSettings, frame: &Frame, base: &Base) -> Result<Op
         metrics: &frame.metrics,
         cluster: &base.cluster,
         token_endpoint: base.token_endpoint.acting_as(Leadership::always()),
+        is_alone: false,
     });
     api.await.map(Some)
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::caretaker::Caretaker;
 use super::{AppError, keyring, kubernetes};
+use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::rest::{
     Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, router,
@@ -40,6 +42,8 @@ pub(super) struct RestParts<'a> {
     pub(super) cluster: &'a kubernetes::Cluster,
     /// What proves secrets, whoever leads.
     pub(super) token_endpoint: TokenEndpoint,
+    /// Whether there is no controller in this process.
+    pub(super) is_alone: bool,
 }
 
 /// The API, ready to be served.
@@ -49,6 +53,7 @@ pub(super) struct RestApi {
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
     presence: Presence,
+    caretaker: Caretaker,
     writes: TaskTracker,
     timing: Timing,
     readiness: Readiness,
@@ -70,6 +75,19 @@ impl RestApi {
         let read = keyring::wait(&cluster.client, &place, served, timing, readiness).await;
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, read));
         let presence = keyring::presence(cluster, &keyring, timing)?;
+        presence.join(readiness).await;
+        let caretaker = Caretaker {
+            client: cluster.client.clone(),
+            namespace: cluster.namespace.clone(),
+            instance: cluster.instance.clone(),
+            lease: rest.lease.to_string(),
+            served: served.clone(),
+            keyring: keyring.clone(),
+            token_endpoint: parts.token_endpoint.acting_as(Leadership::always()),
+            metrics: metrics.clone(),
+            timing: *timing,
+            is_alone: parts.is_alone,
+        };
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
         let bound =
             RestServer::bind(parts.address, tls.as_ref().map(Tls::acceptor), limits, metrics.clone()).await?;
@@ -89,6 +107,7 @@ impl RestApi {
             shared,
             doorkeeper,
             presence,
+            caretaker,
             writes,
             timing: *timing,
             readiness: readiness.clone(),
@@ -97,9 +116,10 @@ impl RestApi {
 
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
-        let Self { server, tls, shared, doorkeeper, presence, writes, timing, readiness } = self;
+        let Self { server, tls, shared, doorkeeper, presence, caretaker, writes, timing, readiness } = self;
         let over = CancellationToken::new();
         let presence = tokio::spawn(presence.keep(over.clone()));
+        let caretaker = tokio::spawn(caretaker.run(stop.clone()));
         readiness.arrived(GATE);
         let renewal = async {
             if let Some(tls) = &tls {
@@ -115,13 +135,16 @@ impl RestApi {
         if tokio::time::timeout(timing.rest_drain, writes.wait()).await.is_err() {
             tracing::warn!(left = writes.len(), "credentials were still being saved, and are left");
         }
+        let looked_after = caretaker.await;
         // Until here something may have been sealed.
         over.cancel();
-        if let Err(error) = presence.await {
-            tracing::error!(
-                error = chain(&error),
-                "acknowledging the keyring failed: this is a defect of the operator"
-            );
+        for ended in [looked_after, presence.await] {
+            if let Err(error) = ended {
+                tracing::error!(
+                    error = chain(&error),
+                    "a part of the REST API failed: this is a defect of the operator"
+                );
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! It proves a secret at Microsoft before it saves it, seals it into a record of the account's namespace, and never gives
 //! it back. `docs/rest-api.md` says what the vendor's page says and what is ours.
 
+mod care;
 mod credentials;
 mod doorkeeper;
 mod fault;
@@ -15,6 +16,7 @@ mod server;
 mod tls;
 mod trail;
 
+pub use self::care::Care;
 pub use self::credentials::{Credentials, CredentialsParts};
 pub use self::doorkeeper::{Doorkeeper, KeysError, KeysPlace};
 pub use self::fault::{Fault, Refusal};

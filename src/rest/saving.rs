@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 
+use super::care::{Proof, next_status};
 use super::request::{Create, NewSecret, Update};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::secret::SecretText;
@@ -73,7 +75,7 @@ impl Saving<'_> {
             let mut record = self.blank(create).await?;
             seal(&mut record, &keyring, &create.secret.text)?;
             match self.write(&record).await {
-                Ok(written) => return Ok(self.settle(written).await),
+                Ok(written) => return Ok(self.note(self.settle(written).await, true).await),
                 // Another replica has drawn the same id.
                 Err(RecordError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -102,8 +104,10 @@ impl Saving<'_> {
                 changed.spec.name.clone_from(name);
             }
             match self.write(&changed).await {
-                Ok(written) if secret.is_some() => return Ok(self.settle(written).await),
-                Ok(written) => return Ok(written),
+                Ok(written) if secret.is_some() => {
+                    return Ok(self.note(self.settle(written).await, true).await);
+                }
+                Ok(written) => return Ok(self.note(written, false).await),
                 Err(RecordError::Conflict) => record = self.same(&record).await?.ok_or(SaveError::Gone)?,
                 Err(error) => return Err(error.into()),
             }
@@ -174,6 +178,18 @@ impl Saving<'_> {
                 written
             }
         }
+    }
+
+    /// Says on the status what is known of the record now. Where that does not succeed, whoever looks after the records
+    /// finds out by itself.
+    async fn note(&self, record: SealedGraphCredential, is_proved: bool) -> SealedGraphCredential {
+        let proof = is_proved.then_some(Proof::Issued);
+        let status = next_status(&record, proof.as_ref(), Timestamp::now());
+        let noted = SealedGraphCredential { status: Some(status), ..record };
+        if let Err(error) = records::write_status(self.client, &noted).await {
+            tracing::info!(record = noted.name_any(), error = chain(&error), "a status is not written yet");
+        }
+        noted
     }
 
     /// Seals the record anew until its key is the primary one; nothing where it is gone.

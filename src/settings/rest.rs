@@ -44,6 +44,17 @@ pub struct RestSettings {
     #[arg(long = "rest-plain-http", env = "GCO_REST_PLAIN_HTTP")]
     pub plain_http: bool,
 
+    /// Name of the Lease, in the operator's namespace, held by the one process that looks after the API's records:
+    /// proves them again and warns before they expire
+    #[arg(
+        id = "rest-lease",
+        long = "rest-lease",
+        env = "GCO_REST_LEASE",
+        default_value = "graph-credential-operator-rest",
+        value_name = "NAME"
+    )]
+    pub lease: ObjectName,
+
     /// Most connections at the same time; further ones wait
     #[arg(
         long = "rest-max-connections",

@@ -101,6 +101,8 @@ pub struct Timing {
     pub rest_connection: Duration,
     /// How long open requests to the REST API may take at the end of the program.
     pub rest_drain: Duration,
+    /// Between two looks at all records of the REST API, for what is due.
+    pub record_care: Duration,
     /// Validity of the leader's lease.
     pub lease: Duration,
     /// After which a leader that could not renew gives up.
@@ -203,6 +205,7 @@ impl Timing {
         rest_request: Duration::from_mins(1),
         rest_connection: Duration::from_mins(5),
         rest_drain: Duration::from_secs(10),
+        record_care: Duration::from_mins(2),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
         lease_retry: Duration::from_secs(5),
@@ -262,6 +265,7 @@ impl Timing {
             rest_request: by(self.rest_request),
             rest_connection: by(self.rest_connection),
             rest_drain: by(self.rest_drain),
+            record_care: by(self.record_care),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),
             lease_retry: by(self.lease_retry),

@@ -114,6 +114,16 @@ pub async fn write(
     written.map_err(|source| failure(request, name, source))
 }
 
+/// Writes the status of the version of a record that was read.
+pub async fn write_status(
+    client: &Client,
+    record: &SealedGraphCredential,
+) -> Result<SealedGraphCredential, RecordError> {
+    let (namespace, name) = (record.namespace().unwrap_or_default(), record.name_any());
+    let written = api(client, &namespace).replace_status(&name, &PostParams::default(), record).await;
+    written.map_err(|source| failure(RecordRequest::Replace, name, source))
+}
+
 /// Removes the version of a record that was read; one that is gone already counts as removed.
 pub async fn remove(
     client: &Client,

@@ -29,7 +29,7 @@ pub use self::objects::{
 pub use self::passes::PassMetrics;
 pub use self::queues::QueueMetrics;
 pub use self::remote::RemoteMetrics;
-pub use self::rest::RestMetrics;
+pub use self::rest::{RecordSeries, RestMetrics};
 pub use self::store::StoreMetrics;
 
 /// Every metric of the program, by subject.

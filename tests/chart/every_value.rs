@@ -253,6 +253,7 @@ fn beside() -> Vec<Case> {
             of(dashboard, "metadata/annotations/a"),
             json!("b"),
         ),
+        ("networkPolicy.restApiFrom", json!([{"a": 1}]), of(policy, "spec/ingress/1/from/0/a"), json!(1)),
         ("networkPolicy.enabled", json!(true), of(policy, "spec/policyTypes"), json!(["Ingress", "Egress"])),
         ("networkPolicy.metricsFrom", json!([{"a": 1}]), of(policy, "spec/ingress/0/from/0/a"), json!(1)),
         (
@@ -268,8 +269,33 @@ fn beside() -> Vec<Case> {
     ]
 }
 
-/// Values that show only together with others: those, by the value or its group.
-fn beside_it(path: &str) -> Option<(&'static str, Value)> {
+fn rest_api() -> Vec<Case> {
+    vec![
+        ("restApi.enabled", json!(true), "Service -rest spec/ports/0/targetPort", json!("rest")),
+        ("restApi.plainHttp", json!(true), "argument --rest-plain", json!("--rest-plain-http")),
+        (
+            "restApi.tlsSecretName",
+            json!("rest-tls"),
+            "Deployment - pod/volumes/0/secret/secretName",
+            json!("rest-tls"),
+        ),
+        ("restApi.keysSecretName", json!("keys"), "Role operator rules/2/resourceNames/0", json!("keys")),
+        ("restApi.maxConnections", json!(7), "argument --rest-max", json!("--rest-max-connections=7")),
+        ("restApi.service.type", json!("NodePort"), "Service -rest spec/type", json!("NodePort")),
+        ("restApi.service.port", json!(8443), "Service -rest spec/ports/0/port", json!(8443)),
+        (
+            "restApi.service.annotations",
+            json!({"a": "b"}),
+            "Service -rest metadata/annotations/a",
+            json!("b"),
+        ),
+        ("restApi.service.labels", json!({"a": "b"}), "Service -rest metadata/labels/a", json!("b")),
+    ]
+}
+
+/// Values that show only together with others: those.
+fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
+    let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
     match path {
         "namedSecrets" => Some(("secretAccess", json!("named"))),
         "serviceMonitor.enabled"
@@ -281,11 +307,22 @@ fn beside_it(path: &str) -> Option<(&'static str, Value)> {
         _ if path.starts_with("grafanaDashboard.") => Some(("grafanaDashboard.enabled", json!(true))),
         _ if path.starts_with("networkPolicy.") => Some(("networkPolicy.enabled", json!(true))),
         _ => None,
+        "namedSecrets" => vec![("secretAccess", json!("named"))],
+        "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
+        "networkPolicy.restApiFrom" => {
+            plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
+        }
+        _ if path.starts_with("restApi.") => plain_rest.to_vec(),
+        _ if path.starts_with("serviceMonitor.") => vec![("serviceMonitor.enabled", json!(true))],
+        _ if path.starts_with("prometheusRule.") => vec![("prometheusRule.enabled", json!(true))],
+        _ if path.starts_with("networkPolicy.") => vec![("networkPolicy.enabled", json!(true))],
+        _ => Vec::new(),
     }
 }
 
 /// What is at a place: `Kind name pointer`, where the name is an end of the whole one and `-` any; `pod` and `container`
-/// in the pointer are those of the template. `argument` is what the operator is told beyond what it is told by default.
+/// in the pointer are those of the template. `argument` is what the
+/// operator is told beyond what it is told by default, `argument --x` of that what begins so.
 fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
     let arguments = |rendered: &Rendered| -> Vec<Value> {
         rendered
@@ -296,10 +333,10 @@ fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
             .unwrap()
             .clone()
     };
-    if place == "argument" {
+    if let Some(prefix) = place.strip_prefix("argument") {
         let before = arguments(by_default);
-        let mut new = arguments(rendered).into_iter().filter(|argument| !before.contains(argument));
-        return new.next().unwrap_or_default();
+        let is_new = |it: &Value| !before.contains(it) && it.as_str().unwrap().starts_with(prefix.trim());
+        return arguments(rendered).into_iter().find(is_new).unwrap_or_default();
     }
     let mut words = place.splitn(3, ' ');
     let mut word = || words.next().unwrap();
@@ -318,10 +355,10 @@ fn every_value_shows_where_its_description_says() {
     let by_default = render(&json!({}));
     let mut shown_values = BTreeSet::from(["extraCA.key"]);
     for (path, value, place, expected) in
-        [names_and_images(), rights(), settings(), pods(), beside()].into_iter().flatten()
+        [names_and_images(), rights(), settings(), pods(), beside(), rest_api()].into_iter().flatten()
     {
         let mut values = nested(path, value.clone());
-        if let Some((other, value)) = beside_it(path) {
+        for (other, value) in beside_it(path) {
             merge(&mut values, nested(other, value));
         }
         assert_ne!(shown(&by_default, place, &by_default), expected, "{path}: so it is by default");

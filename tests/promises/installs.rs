@@ -28,6 +28,8 @@ enum Profile {
     Namespaces,
     /// `get` of some Secrets by their names.
     Named,
+    /// As by default, and the REST API is served as well.
+    Rest,
 }
 
 // === impl Profile ===
@@ -43,13 +45,14 @@ impl Profile {
             Self::Named => {
                 json!({"secretAccess": "named", "namedSecrets": [{"namespace": served, "names": names}]})
             }
+            Self::Rest => json!({"restApi": {"enabled": true, "plainHttp": true}}),
         }
     }
 
     /// What the story makes the API server refuse.
     fn refuses(self, stage: &Stage) -> Vec<String> {
         match self {
-            Self::Cluster | Self::Watching | Self::Namespaces => Vec::new(),
+            Self::Cluster | Self::Watching | Self::Namespaces | Self::Rest => Vec::new(),
             Self::Named => vec![format!("get secrets {}/not-named", stage.namespace)],
         }
     }
@@ -58,6 +61,9 @@ impl Profile {
 /// Installs, plays the story, uninstalls, and holds the rights against what was used.
 async fn every_right_is_used_and_none_is_missing(profile: Profile) {
     let mut release = Release::install(|served| profile.values(served)).await;
+    if profile == Profile::Rest {
+        release.allow_a_client().await;
+    }
     release.start_operator().await;
     play(&mut release.stage, profile).await;
     let refused = profile.refuses(&release.stage);
@@ -82,6 +88,11 @@ async fn for_watched_namespaces_roles_in_these_are_enough_and_no_right_is_unused
 #[tokio::test]
 async fn of_named_secrets_those_alone_are_read_and_no_right_is_unused() {
     every_right_is_used_and_none_is_missing(Profile::Named).await;
+}
+
+#[tokio::test]
+async fn with_the_rest_api_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Rest).await;
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! `serve`: the credentials REST API over the encrypted store.
 
 mod access;
+mod care;
 mod hostile;
-mod http;
+pub mod http;
 mod keyring;
 mod memory;
 mod microsoft;
@@ -23,13 +24,13 @@ use self::http::{Answer, send};
 use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, address, ask, eventually, merge};
 
 /// Path of all credentials.
-const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
+pub const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
 
 /// The Secret of API keys.
-const KEYS: &str = "graph-credential-operator-api-keys";
+pub const KEYS: &str = "graph-credential-operator-api-keys";
 
 /// The key of the stage's namespace.
-const KEY: &str = "4711.a-key-of-the-stage";
+pub const KEY: &str = "4711.a-key-of-the-stage";
 
 /// The keyring's Secret.
 const KEYRING: &str = "graph-credential-operator-keyring";
@@ -108,7 +109,7 @@ async fn start(stage: &Stage, args: &[&str]) -> (Process, String) {
 }
 
 /// Waits until the API is served, and returns its address.
-async fn serving(server: &Process) -> String {
+pub async fn serving(server: &Process) -> String {
     eventually("the API is served", || async {
         let (status, text) = ask(server, "/readyz").await;
         let address = address(server, "serving the credentials REST API");
@@ -117,14 +118,14 @@ async fn serving(server: &Process) -> String {
     .await
 }
 
-async fn ask_at(address: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+pub async fn ask_at(address: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     send(address, method, path, &[("x-api-key", KEY), ("content-type", "application/json")], body.as_bytes())
         .await
 }
 
 /// The vendor's sample with the stage's app and secret, and with `over` laid over it.
-fn sample(over: Value) -> Value {
+pub fn sample(over: Value) -> Value {
     let mut body = json!({
         "tenant_id": TENANT, "client_id": CLIENT, "client_secret": "s3cret-one", "secret_expires_at": EXPIRY,
         "name": "MS Graph app"

@@ -1,6 +1,7 @@
 //! The destination `store: {}`: the same proof, status and promises as with Woodpecker, for a record of our own.
 
 mod backups;
+mod clouds;
 mod collectors;
 mod endings;
 mod keys;

@@ -6,7 +6,9 @@ use std::fmt::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{AccountSeries, CredentialSeries, Drift, Held, LaneSeries, Metrics, Objects, Standing};
+use super::{
+    AccountSeries, CredentialSeries, Drift, Held, LaneSeries, Metrics, Objects, RecordSeries, Standing,
+};
 
 /// A metric, as the reference page has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,13 @@ fn exercise(metrics: &Metrics) {
     metrics.store.sealed(std::iter::once(("k1".to_owned(), 1)));
     metrics.store.resealed("sealed");
     metrics.rest.answered("GET", "other", Some(404), time);
+    metrics.rest.show_records(&[RecordSeries {
+        namespace: "a".into(),
+        name: "r-1".into(),
+        is_ready: true,
+        reason: "Ready".into(),
+        expires_at: 1,
+    }]);
     metrics.leader.leads("lease", true);
 }
 

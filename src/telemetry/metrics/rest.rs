@@ -1,5 +1,7 @@
 //! Metrics of the credentials REST API that the program serves itself.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,6 +20,37 @@ pub struct RestMetrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     connections: Gauge,
+    ready: Family<ReadyLabels, Gauge>,
+    expiry: Family<RecordLabels, Gauge>,
+    shown: Mutex<BTreeSet<ReadyLabels>>,
+}
+
+/// What is shown of a record of the REST API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSeries {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is ready.
+    pub is_ready: bool,
+    /// Why, or why not.
+    pub reason: String,
+    /// When its secret expires, in seconds since 1970.
+    pub expires_at: i64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct ReadyLabels {
+    namespace: String,
+    name: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RecordLabels {
+    namespace: String,
+    name: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,7 +72,24 @@ impl RestMetrics {
     /// All of them at zero.
     pub(super) fn registered(registry: &mut Registry) -> Self {
         let seconds = Family::new_with_constructor((|| Histogram::new(REQUEST_BUCKETS)) as fn() -> Histogram);
-        let metrics = Self { requests: Family::default(), seconds, connections: Gauge::default() };
+        let metrics = Self {
+            requests: Family::default(),
+            seconds,
+            connections: Gauge::default(),
+            ready: Family::default(),
+            expiry: Family::default(),
+            shown: Mutex::default(),
+        };
+        registry.register(
+            "mgc_rest_record_ready",
+            "Whether a record of the REST API is ready (1) or not (0), with the reason of its condition Ready; shown by the process that looks after them",
+            metrics.ready.clone(),
+        );
+        registry.register(
+            "mgc_rest_record_expiry_timestamp_seconds",
+            "When the secret of a record of the REST API expires, in seconds since 1970",
+            metrics.expiry.clone(),
+        );
         registry.register(
             "mgc_rest_requests",
             "Requests to the credentials REST API by method, route and HTTP status, or client_gone: its client did not wait for the answer",
@@ -65,8 +115,37 @@ impl RestMetrics {
         self.seconds.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
     }
 
+    /// These are all records that there are.
+    pub fn show_records(&self, records: &[RecordSeries]) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = std::mem::take(&mut *shown);
+        for RecordSeries { namespace, name, is_ready, reason, expires_at } in records {
+            let labels =
+                ReadyLabels { namespace: namespace.clone(), name: name.clone(), reason: reason.clone() };
+            self.ready.get_or_create(&labels).set((*is_ready).into());
+            self.expiry.get_or_create(&labels.record()).set(*expires_at);
+            gone.remove(&labels);
+            shown.insert(labels);
+        }
+        for labels in gone {
+            self.ready.remove(&labels);
+            let is_there = shown.iter().any(|it| it.namespace == labels.namespace && it.name == labels.name);
+            if !is_there {
+                self.expiry.remove(&labels.record());
+            }
+        }
+    }
+
     /// So many more connections are open, or fewer.
     pub fn connections(&self, change: i64) {
         self.connections.inc_by(change);
+    }
+}
+
+// === impl ReadyLabels ===
+
+impl ReadyLabels {
+    fn record(&self) -> RecordLabels {
+        RecordLabels { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 }

@@ -12,6 +12,7 @@ use kit::process::Process;
 use kube::api::{Patch, PatchParams};
 
 use super::*;
+use crate::serves::{KEY, KEYS};
 use crate::stage::merge;
 
 pub const NAMESPACE: &str = "graph-credentials";
@@ -72,6 +73,14 @@ impl Release {
     pub async fn deployment(&self) -> Deployment {
         let api: Api<Deployment> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
         api.get(NAME).await.expect("the Deployment is there")
+    }
+
+    /// Makes an API key of the REST API for the stage's namespace.
+    pub async fn allow_a_client(&self) {
+        let key =
+            json!({"metadata": {"name": KEYS}, "stringData": {format!("{}.ci", self.stage.namespace): KEY}});
+        let secrets: Api<Secret> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        secrets.create(&PostParams::default(), &serde_json::from_value(key).unwrap()).await.unwrap();
     }
 
     /// Starts the operator as one pod of the Deployment would.
@@ -157,8 +166,9 @@ impl Release {
 /// of the files in a pod.
 async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Process {
     let args = container.args.clone().unwrap_or_default();
-    let local = |argument: String| {
-        if argument.starts_with("--listen=") { "--listen=127.0.0.1:0".to_owned() } else { argument }
+    let local = |argument: String| match argument.split_once('=') {
+        Some((flag @ ("--listen" | "--rest-listen"), _)) => format!("{flag}=127.0.0.1:0"),
+        _ => argument,
     };
     let args = args.into_iter().map(local);
     let mut builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))

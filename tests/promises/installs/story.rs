@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::*;
+use crate::serves::{PATH, ask_at, sample, serving};
 use crate::stage::{CLIENT, EXPIRY, TENANT};
 
 pub async fn play(stage: &mut Stage, profile: Profile) {
@@ -45,6 +46,10 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     assert_eq!(stage.remote(), [], "what was made is removed");
     let records = stage.api::<SealedGraphCredential>().list(&ListParams::default()).await.unwrap();
     assert_eq!(records.items.len(), 0);
+
+    if profile == Profile::Rest {
+        use_the_rest_api(stage).await;
+    }
 
     let accounts = stage.api::<WoodpeckerAccount>();
     accounts.delete("agency", &DeleteParams::default()).await.unwrap();
@@ -102,4 +107,17 @@ async fn rotate_the_key(stage: &Stage, is_deleted: bool) {
         if keys == 1 { Ok(()) } else { Err(format!("{keys} keys\n{}", stage.log())) }
     })
     .await;
+}
+
+/// Each request that the API has.
+async fn use_the_rest_api(stage: &Stage) {
+    let address = serving(stage.operator.as_ref().unwrap()).await;
+    let made = ask_at(&address, "POST", PATH, Some(sample(json!({"client_secret": "s3cret-two"})))).await;
+    assert_eq!(made.status, 201, "{made:?}\n{}", stage.log());
+    let one = format!("{PATH}/{}", made.json()["credential_id"]);
+    let renamed = ask_at(&address, "PATCH", &one, Some(json!({"name": "Another"}))).await;
+    assert_eq!(renamed.status, 200, "{renamed:?}");
+    let listed = ask_at(&address, "GET", PATH, None).await;
+    assert_eq!(listed.json()["credentials"][0]["name"], "Another", "{listed:?}");
+    assert_eq!(ask_at(&address, "DELETE", &one, None).await.status, 204);
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use super::*;
 
 /// Gives the keyring another primary key.
-async fn promote_another_key(stage: &Stage) -> KeyId {
+pub async fn promote_another_key(stage: &Stage) -> KeyId {
     let secret: Secret = stage.api().get(KEYRING).await.unwrap();
     let mut keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
     let (added, _) = keyring.begin_rotation(jiff::Timestamp::now()).unwrap();

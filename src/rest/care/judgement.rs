@@ -1,0 +1,217 @@
+//! What is to be said of a record, and when it is to be proved again. PURE.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::microsoft::{Refusal, diagnosis};
+use crate::resources::conditions::{
+    Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge, whole_second,
+};
+use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus, catalogue};
+use crate::woodpecker::rfc3339;
+
+/// Between two proofs of a record, as with a custom resource that does not say otherwise.
+const INTERVAL: Duration = Duration::from_hours(24);
+
+/// How long before the expiry the warning begins, as with a custom resource that does not say otherwise.
+const WARNING: Duration = Duration::from_hours(720);
+
+const CURE: &str = "send a new client_secret with its secret_expires_at by PATCH";
+
+/// What an attempt to prove a record came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Microsoft has issued a token.
+    Issued,
+    /// Microsoft refuses.
+    Refused(Refusal),
+    /// The record does not open.
+    Unopened,
+}
+
+/// Whether the status is about the record as it is.
+pub fn is_seen(record: &SealedGraphCredential) -> bool {
+    let seen = record.status.as_ref().map(|status| status.observed_generation);
+    seen.is_some() && seen == record.metadata.generation
+}
+
+/// When the record is to be proved: an interval after the last proof of what it holds, and at once where there is none.
+pub fn proof_due_at(record: &SealedGraphCredential) -> Timestamp {
+    let proved_at = record.status.as_ref().filter(|_| is_seen(record)).and_then(|status| {
+        let verified = find(&status.conditions, ConditionType::Verified)?;
+        (verified.status == ConditionStatus::True).then_some(status.verified_at.as_ref()?.0)
+    });
+    proved_at.map_or(Timestamp::MIN, |at| at.saturating_add(INTERVAL).unwrap_or(Timestamp::MAX))
+}
+
+/// The status that follows. Without a proof, what was said of the secret stays.
+pub fn next_status(
+    record: &SealedGraphCredential,
+    proof: Option<&Proof>,
+    now: Timestamp,
+) -> SealedGraphCredentialStatus {
+    let before = record.status.clone().unwrap_or_default();
+    let generation = record.metadata.generation.unwrap_or_default();
+    let verified = match proof {
+        Some(proof) => verified(proof),
+        None => find(&before.conditions, ConditionType::Verified)
+            .and_then(Condition::as_desired)
+            .unwrap_or_else(unasked),
+    };
+    let expiring = expiring(record.spec.secret_expires_at.0, now);
+    let desired = vec![ready(&verified, &expiring), verified, expiring];
+    let verified_at = match proof {
+        Some(Proof::Issued) => Some(Time(whole_second(now))),
+        _ => before.verified_at,
+    };
+    SealedGraphCredentialStatus {
+        observed_generation: generation,
+        verified_at,
+        conditions: merge(&before.conditions, desired, generation, now),
+    }
+}
+
+fn verified(proof: &Proof) -> Desired {
+    let (status, reason, message) = match proof {
+        Proof::Issued => (
+            ConditionStatus::True,
+            Reason::TokenIssued,
+            "Microsoft has issued a token for the secret".to_owned(),
+        ),
+        Proof::Refused(refusal) => {
+            let meaning = catalogue::entry(refusal.reason).meaning;
+            let code = diagnosis::code_text(refusal);
+            (
+                ConditionStatus::False,
+                refusal.reason,
+                format!("{meaning} ({code}): {CURE}, or mend the app in Entra"),
+            )
+        }
+        Proof::Unopened => (
+            ConditionStatus::Unknown,
+            Reason::NotAttempted,
+            format!("the record does not open: bring its key back into the keyring (keys import), or {CURE}"),
+        ),
+    };
+    Desired { type_: ConditionType::Verified, status, reason, message }
+}
+
+fn unasked() -> Desired {
+    Desired {
+        type_: ConditionType::Verified,
+        status: ConditionStatus::Unknown,
+        reason: Reason::NotAttempted,
+        message: "Microsoft was not asked yet".into(),
+    }
+}
+
+fn expiring(expires_at: Timestamp, now: Timestamp) -> Desired {
+    let date = rfc3339(expires_at);
+    let (status, reason, message) = if now >= expires_at {
+        (ConditionStatus::True, Reason::Expired, format!("the secret expired at {date}: {CURE}"))
+    } else if now >= expires_at - WARNING {
+        (ConditionStatus::True, Reason::ExpiresSoon, format!("the secret expires at {date}: {CURE}"))
+    } else {
+        (ConditionStatus::False, Reason::NotExpiring, format!("the secret expires at {date}"))
+    };
+    Desired { type_: ConditionType::Expiring, status, reason, message }
+}
+
+/// The summary: the first of both that is bad news.
+fn ready(verified: &Desired, expiring: &Desired) -> Desired {
+    let (status, reason, message) = if verified.status != ConditionStatus::True {
+        (verified.status, verified.reason, verified.message.clone())
+    } else if expiring.reason == Reason::Expired {
+        (ConditionStatus::False, Reason::Expired, expiring.message.clone())
+    } else {
+        (ConditionStatus::True, Reason::Ready, "the secret is sealed and works".to_owned())
+    };
+    Desired { type_: ConditionType::Ready, status, reason, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn record() -> SealedGraphCredential {
+        serde_json::from_value(json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "SealedGraphCredential",
+            "metadata": {"name": "r-1", "generation": 2},
+            "spec": {
+                "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 1,
+                "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
+                "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+                "secretExpiresAt": "2027-11-28T23:59:59Z", "name": "x", "envelope": "e"
+            }
+        }))
+        .unwrap()
+    }
+
+    /// The record after that proof.
+    fn after(record: &SealedGraphCredential, proof: Option<&Proof>, now: &str) -> SealedGraphCredential {
+        SealedGraphCredential { status: Some(next_status(record, proof, at(now))), ..record.clone() }
+    }
+
+    fn reasons(record: &SealedGraphCredential) -> Vec<&str> {
+        record.status.as_ref().unwrap().conditions.iter().map(|it| it.reason.as_str()).collect()
+    }
+
+    fn refused() -> Proof {
+        Proof::Refused(Refusal { reason: Reason::SecretExpired, code: Some(7_000_222) })
+    }
+
+    #[test]
+    fn a_proved_record_is_ready_and_is_proved_again_a_day_later() {
+        assert_eq!(proof_due_at(&record()), Timestamp::MIN);
+        let proved = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00.5Z");
+        assert_eq!(reasons(&proved), ["Ready", "TokenIssued", "NotExpiring"]);
+        assert_eq!(proof_due_at(&proved), at("2026-11-25T08:00:00Z"));
+        let later = after(&proved, None, "2026-11-24T09:00:00Z");
+        assert_eq!(later, proved, "nothing is new");
+    }
+
+    #[test]
+    fn another_generation_is_proved_at_once() {
+        let mut changed = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00Z");
+        changed.metadata.generation = Some(3);
+        assert!(!is_seen(&changed));
+        assert_eq!(proof_due_at(&changed), Timestamp::MIN);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_code_and_what_cannot_be_asked_changes_nothing() {
+        let proved = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00Z");
+        let refused = after(&proved, Some(&refused()), "2026-11-25T08:00:00Z");
+        assert_eq!(reasons(&refused), ["SecretExpired", "SecretExpired", "NotExpiring"]);
+        let ready = &refused.status.as_ref().unwrap().conditions[0];
+        assert!(
+            ready.status == ConditionStatus::False && ready.message.contains("AADSTS7000222"),
+            "{ready:?}"
+        );
+        let status = refused.status.as_ref().unwrap();
+        assert_eq!(status.verified_at, proved.status.unwrap().verified_at, "the last proof is remembered");
+        assert_eq!(after(&refused, None, "2026-11-25T09:00:00Z"), refused);
+        let unopened = after(&refused, Some(&Proof::Unopened), "2026-11-26T08:00:00Z");
+        assert_eq!(reasons(&unopened), ["NotAttempted", "NotAttempted", "NotExpiring"]);
+    }
+
+    #[test]
+    fn the_expiry_is_told_thirty_days_before_and_ends_readiness() {
+        let proved = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00Z");
+        for (now, expected) in [
+            ("2027-10-29T23:59:58Z", ["Ready", "TokenIssued", "NotExpiring"]),
+            ("2027-10-29T23:59:59Z", ["Ready", "TokenIssued", "ExpiresSoon"]),
+            ("2027-11-28T23:59:59Z", ["Expired", "TokenIssued", "Expired"]),
+        ] {
+            assert_eq!(reasons(&after(&proved, None, now)), expected, "{now}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What was saved is looked after: its status says whether it still works, and until when.
+
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, find};
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{Patch, PatchParams};
+
+use super::*;
+
+/// Status and reason of a condition of a record.
+fn said(record: &SealedGraphCredential, type_: ConditionType) -> Option<(ConditionStatus, String)> {
+    let found = find(&record.status.as_ref()?.conditions, type_)?;
+    Some((found.status, found.reason.clone()))
+}
+
+async fn says(
+    api: &Api,
+    id: i64,
+    type_: ConditionType,
+    status: ConditionStatus,
+    reason: &str,
+) -> SealedGraphCredential {
+    eventually(&format!("{type_:?} {status:?} {reason}"), || async {
+        let record: SealedGraphCredential = api.stage.api().get(&format!("r-{id}")).await.unwrap();
+        if said(&record, type_) == Some((status, reason.to_owned())) {
+            Ok(record)
+        } else {
+            Err(format!("{:#?}\n{}", record.status, api.server.log()))
+        }
+    })
+    .await
+}
+
+/// Lets the last proof of a record seem to be so old.
+async fn age(api: &Api, id: i64, hours: i64) {
+    let long_ago =
+        (Timestamp::now() - SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let patch = Patch::Merge(json!({"status": {"verifiedAt": long_ago}}));
+    let records = api.stage.api::<SealedGraphCredential>();
+    records.patch_status(&format!("r-{id}"), &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_saved_credential_says_that_it_works_and_is_not_proved_twice() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    let record = says(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
+    assert_eq!(said(&record, ConditionType::Expiring).map(|it| it.1).as_deref(), Some("NotExpiring"));
+    let renamed = api.ask("PATCH", &format!("{PATH}/{id}"), Some(json!({"name": "Sales"}))).await;
+    assert_eq!(renamed.status, 200);
+    eventually("the record is shown", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        let line = format!(
+            "mgc_rest_record_ready{{namespace=\"{}\",name=\"r-{id}\",reason=\"Ready\"}} 1",
+            api.stage.namespace
+        );
+        if metrics.contains(&line) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    assert_eq!(api.stage.entra.count(TENANT, CLIENT), 1, "the POST has proved it");
+    let deleted = api.ask("DELETE", &format!("{PATH}/{id}"), None).await;
+    assert_eq!(deleted.status, 204);
+    eventually("it is not shown any more", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if metrics.contains(&format!("r-{id}")) { Err(metrics) } else { Ok(()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_saved_secret_that_microsoft_refuses_later_is_told_and_a_new_one_mends_it() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    let before = says(&api, id, ConditionType::Verified, ConditionStatus::True, "TokenIssued").await;
+    api.stage.entra.set_secrets(TENANT, CLIENT, &["s3cret-two"]);
+    api.stage.entra.fail_always(kit::entra::Fault::Html503);
+    age(&api, id, 25).await;
+    eventually("Microsoft is asked", || async {
+        if api.stage.entra.count(TENANT, CLIENT) > 1 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    let record: SealedGraphCredential = api.stage.api().get(&format!("r-{id}")).await.unwrap();
+    assert_eq!(
+        said(&record, ConditionType::Ready),
+        said(&before, ConditionType::Ready),
+        "an outage says nothing of a secret"
+    );
+    api.stage.entra.heal();
+    let told = says(&api, id, ConditionType::Ready, ConditionStatus::False, "InvalidClientSecret").await;
+    let message = find(&told.status.unwrap().conditions, ConditionType::Ready).unwrap().message.clone();
+    assert!(message.contains("AADSTS7000215") && message.contains("PATCH"), "{message}");
+    let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": EXPIRY});
+    assert_eq!(api.ask("PATCH", &format!("{PATH}/{id}"), Some(rotation)).await.status, 200);
+    says(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
+}
+
+#[tokio::test]
+async fn a_saved_secret_warns_before_it_expires() {
+    let api = Api::set().await;
+    let soon =
+        (Timestamp::now() + SignedDuration::from_hours(24 * 29)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let id = api.created(json!({"secret_expires_at": soon})).await;
+    let record = says(&api, id, ConditionType::Expiring, ConditionStatus::True, "ExpiresSoon").await;
+    assert_eq!(said(&record, ConditionType::Ready), Some((ConditionStatus::True, "Ready".into())));
+    // As it looks a month later.
+    let past = json!({"spec": {"secretExpiresAt": "2026-01-01T00:00:00Z"}});
+    let records = api.stage.api::<SealedGraphCredential>();
+    records.patch(&format!("r-{id}"), &PatchParams::default(), &Patch::Merge(past)).await.unwrap();
+    says(&api, id, ConditionType::Ready, ConditionStatus::False, "Expired").await;
+}
+
+#[tokio::test]
+async fn one_of_two_servers_looks_after_the_records_and_the_other_follows() {
+    let mut api = Api::set().await;
+    let (other, other_address) = start(&api.stage, &[]).await;
+    let id = api.created(json!({})).await;
+    says(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
+    let leads = async |server: &Process| {
+        let metrics = ask(server, "/metrics").await.1;
+        metrics.contains("leader_election_master_status{name=\"graph-credential-operator-rest\"} 1")
+    };
+    eventually("one of them leads", || async {
+        if leads(&api.server).await == leads(&other).await { Err(other.log()) } else { Ok(()) }
+    })
+    .await;
+    age(&api, id, 25).await;
+    eventually("it is proved again", || async {
+        if api.stage.entra.count(TENANT, CLIENT) == 2 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    let (leader, standby) = if leads(&api.server).await {
+        (&mut api.server, other)
+    } else {
+        api.address = other_address;
+        let standby = std::mem::replace(&mut api.server, other);
+        (&mut api.server, standby)
+    };
+    leader.stop().await.unwrap();
+    eventually("the other one follows", || async {
+        if leads(&standby).await { Ok(()) } else { Err(standby.log()) }
+    })
+    .await;
+    age(&api, id, 25).await;
+    eventually("it is proved again", || async {
+        if api.stage.entra.count(TENANT, CLIENT) == 3 { Ok(()) } else { Err(standby.log()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_alone_seals_its_records_anew_after_a_rotation() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    let added = super::keyring::promote_another_key(&api.stage).await;
+    eventually("it is sealed under the new key", || async {
+        let (record, secret) = api.opened(id).await;
+        let key = Envelope::from_base64(&record.spec.envelope).unwrap().key_id();
+        if key == added && secret == "s3cret-one" { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+}
