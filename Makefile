@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract test-all
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract test-all pictures
 
 CARGO = cargo
 TIMED = tools/timed
@@ -23,6 +23,7 @@ help:
 	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
 	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
 	@echo 'make test-all   make test, and what is long or needs more than Rust: samples, contract'
+	@echo 'make pictures   draws the dashboard for the docs'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make tools      tests of our own tools'
 	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
@@ -64,7 +65,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops registry
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
@@ -136,6 +137,13 @@ fuzz:
 	    -artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target; \
 	done
 
+# Draws the pictures of the dashboard for the docs, from what a Prometheus answers that scrapes an operator with a fleet.
+pictures: control-plane
+	$(CARGO) test --package graph-credential-operator --test promises -- --ignored --exact \
+	  dashboard::the_answers_that_the_pictures_are_drawn_from
+	"$$(tools/venv dashboard tests/dashboard/requirements.txt)/bin/python" tests/dashboard/draw.py \
+	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/images
+
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
 
@@ -148,6 +156,7 @@ tools:
 	@set -e; for tool in image gitops; do \
 	  (cd tools/$$tool && CGO_ENABLED=0 GOWORK=off go vet -mod=readonly ./... && CGO_ENABLED=0 GOWORK=off go test -mod=readonly ./...); \
 	done
+	cd tools/actionlint && CGO_ENABLED=0 GOWORK=off go tool actionlint ../../.github/workflows/*.yaml
 
 # Needs cargo-auditable and no container engine. The release build takes many minutes.
 image:

@@ -297,16 +297,10 @@ fn rest_api() -> Vec<Case> {
 fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
     let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
     match path {
-        "namedSecrets" => Some(("secretAccess", json!("named"))),
         "serviceMonitor.enabled"
         | "networkPolicy.enabled"
         | "prometheusRule.enabled"
-        | "grafanaDashboard.enabled" => None,
-        _ if path.starts_with("serviceMonitor.") => Some(("serviceMonitor.enabled", json!(true))),
-        _ if path.starts_with("prometheusRule.") => Some(("prometheusRule.enabled", json!(true))),
-        _ if path.starts_with("grafanaDashboard.") => Some(("grafanaDashboard.enabled", json!(true))),
-        _ if path.starts_with("networkPolicy.") => Some(("networkPolicy.enabled", json!(true))),
-        _ => None,
+        | "grafanaDashboard.enabled" => Vec::new(),
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
         "networkPolicy.restApiFrom" => {
@@ -315,6 +309,7 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
         _ if path.starts_with("restApi.") => plain_rest.to_vec(),
         _ if path.starts_with("serviceMonitor.") => vec![("serviceMonitor.enabled", json!(true))],
         _ if path.starts_with("prometheusRule.") => vec![("prometheusRule.enabled", json!(true))],
+        _ if path.starts_with("grafanaDashboard.") => vec![("grafanaDashboard.enabled", json!(true))],
         _ if path.starts_with("networkPolicy.") => vec![("networkPolicy.enabled", json!(true))],
         _ => Vec::new(),
     }

@@ -115,6 +115,10 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
     assert_eq!(kinds(&install, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&install, "Deployment"), 1);
     assert_eq!(kinds(&install, "Job"), 0, "there is nobody to run it at the right time");
+    // What a release puts its own image in place of.
+    let image = format!("\"graph-credential-operator:{}\"", env!("CARGO_PKG_VERSION"));
+    let text = fs::read_to_string(kit::workspace().join("deploy/install.yaml")).unwrap();
+    assert_eq!(text.matches(&image).count(), 1);
     let prerequisites = read("prerequisites.yaml");
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 2);

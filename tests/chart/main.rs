@@ -4,6 +4,7 @@
 
 mod every_value;
 mod generated;
+mod oci;
 mod refuses;
 mod rendering;
 mod rights;

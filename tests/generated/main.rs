@@ -2,7 +2,9 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod alerts;
+mod configuration;
 mod dashboard;
+mod workflows;
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,7 +32,7 @@ fn generated() -> Vec<(PathBuf, String)> {
     let mut openapi = serde_json::to_string_pretty(&rest::document()).expect("the document is JSON");
     openapi.push('\n');
     let openapi = (root.join("docs").join("openapi.json"), openapi);
-    crds.chain([conditions, metrics, openapi])
+    crds.chain([conditions, metrics, openapi, configuration::generated(&root)])
         .chain(alerts::generated(&root))
         .chain(dashboard::generated(&root))
         .collect()

@@ -15,3 +15,5 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 )
+
+tool github.com/google/go-containerregistry/cmd/registry

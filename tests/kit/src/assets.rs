@@ -36,6 +36,8 @@ pub enum Program {
     Prometheus,
     /// What GitOps tools make of an object.
     Gitops,
+    /// A registry of images and charts, in memory.
+    Registry,
 }
 
 /// A directory with a go.mod of its own: programs whose dependencies do not go together are pinned apart.
@@ -49,6 +51,8 @@ enum Module {
     Prometheus,
     /// `tools/gitops/`.
     Gitops,
+    /// `tools/image/`.
+    Image,
 }
 
 /// The programs asked for, each at a path where it can be run.
@@ -156,6 +160,7 @@ impl Program {
             Self::Promtool => "promtool",
             Self::Prometheus => "prometheus",
             Self::Gitops => "gitops",
+            Self::Registry => "registry",
         }
     }
 
@@ -170,6 +175,7 @@ impl Program {
             Self::Promtool,
             Self::Prometheus,
             Self::Gitops,
+            Self::Registry,
         ];
         all.into_iter().find(|program| program.name() == name)
     }
@@ -180,6 +186,7 @@ impl Program {
             Self::Helm => Module::Helm,
             Self::Promtool | Self::Prometheus => Module::Prometheus,
             Self::Gitops => Module::Gitops,
+            Self::Registry => Module::Image,
         }
     }
 }
@@ -228,7 +235,7 @@ impl Assets {
     fn built(programs: &[Program]) -> Result<Self, Error> {
         let cache = cache_dir()?;
         let mut found = BTreeMap::new();
-        for module in [Module::Cluster, Module::Helm, Module::Prometheus, Module::Gitops] {
+        for module in [Module::Cluster, Module::Helm, Module::Prometheus, Module::Gitops, Module::Image] {
             let of_it: Vec<Program> =
                 programs.iter().copied().filter(|program| program.module() == module).collect();
             if of_it.is_empty() {

@@ -14,7 +14,7 @@ use kit::demo::{self, Options};
 
 const USAGE: &str = "\
 usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | helm
-                   | promtool | prometheus | gitops]...
+                   | promtool | prometheus | gitops | registry]...
        kit demo --operator PROGRAM [--keep]
        kit doubles CERTIFICATE KEY
        kit e2e";

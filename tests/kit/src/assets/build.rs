@@ -151,7 +151,7 @@ const fn estimate(program: Program) -> &'static str {
     match program {
         Program::Etcd => "about 1 minute",
         Program::KubeApiserver => "about 10 minutes",
-        Program::Gitops => "half a minute",
+        Program::Gitops | Program::Registry => "half a minute",
         Program::KubeControllerManager | Program::Promtool | Program::Prometheus => "about 3 minutes",
         Program::Kubectl | Program::Helm => "about 2 minutes",
     }

@@ -20,6 +20,8 @@ const HELM: &str = "helm.sh/helm/v4";
 const PROMETHEUS: &str = "github.com/prometheus/prometheus";
 /// The module of kstatus, by whose version our program around it is told.
 const CLI_UTILS: &str = "sigs.k8s.io/cli-utils";
+/// The module of the registry.
+const CONTAINER_REGISTRY: &str = "github.com/google/go-containerregistry";
 
 /// The pinned versions, and the directory of their go.mod.
 pub(super) struct Pins {
@@ -37,6 +39,7 @@ impl Module {
             Self::Helm => "helm",
             Self::Prometheus => "prometheus",
             Self::Gitops => "gitops",
+            Self::Image => "image",
         }
     }
 
@@ -47,6 +50,7 @@ impl Module {
             Self::Helm => &[HELM],
             Self::Prometheus => &[PROMETHEUS],
             Self::Gitops => &[CLI_UTILS],
+            Self::Image => &[CONTAINER_REGISTRY],
         }
     }
 }
@@ -98,6 +102,7 @@ impl Pins {
             Program::Helm => HELM,
             Program::Promtool | Program::Prometheus => PROMETHEUS,
             Program::Gitops => CLI_UTILS,
+            Program::Registry => CONTAINER_REGISTRY,
         })
     }
 
@@ -115,6 +120,7 @@ impl Pins {
             Program::Helm => format!("{HELM}/cmd/helm"),
             Program::Promtool | Program::Prometheus => format!("{PROMETHEUS}/cmd/{}", program.name()),
             Program::Gitops => ".".to_owned(),
+            Program::Registry => format!("{CONTAINER_REGISTRY}/cmd/registry"),
         }
     }
 
@@ -128,7 +134,9 @@ impl Pins {
     pub(super) fn link_flags(&self, program: Program) -> String {
         let version = self.version(program);
         let stamp = match program {
-            Program::Etcd | Program::Promtool | Program::Prometheus | Program::Gitops => String::new(),
+            Program::Etcd | Program::Promtool | Program::Prometheus | Program::Gitops | Program::Registry => {
+                String::new()
+            }
             Program::Helm => format!(" -X {HELM}/internal/version.version=v{version}"),
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
                 kubernetes_stamp(version)
