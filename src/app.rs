@@ -8,6 +8,7 @@ pub(crate) mod kubernetes;
 mod leading;
 pub(crate) mod memory;
 mod rest;
+mod scraping;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use crate::controller::{
 use crate::http::ClientError;
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
-use crate::rest::{KeysError, RestListenError, TlsError};
+use crate::rest::KeysError;
+use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::{LogFilter, chain};
@@ -53,7 +55,7 @@ pub enum AppError {
     Tls(#[from] TlsError),
     /// The REST API's address cannot be served.
     #[error(transparent)]
-    RestListen(#[from] RestListenError),
+    Serving(#[from] serving::ListenError),
     /// The probes' address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),

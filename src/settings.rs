@@ -1,6 +1,7 @@
 //! Flags and environment of the program, and [`Timing`]: every wait of the program in one place.
 
 mod base_url;
+mod metrics;
 mod object_name;
 mod rest;
 mod timing;
@@ -13,6 +14,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use thiserror::Error;
 
 pub use self::base_url::{BaseUrl, BaseUrlError};
+pub use self::metrics::MetricsSettings;
 pub use self::object_name::{ObjectName, ObjectNameError};
 pub use self::rest::{PlainHttpError, RestSettings, ServeSettings};
 pub use self::timing::{Timing, TimingError};
@@ -167,9 +169,13 @@ pub struct ProcessSettings {
     )]
     pub keyring_secret: String,
 
-    /// Address that serves /healthz, /readyz and /metrics
+    /// Address that serves /healthz, /readyz and, where it has no address of its own, /metrics
     #[arg(long, env = "GCO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
+
+    /// Settings of /metrics.
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
 
     /// Let the system write core files of the process, for profiling. They hold API keys and, during a
     /// pass, client secrets

@@ -166,27 +166,29 @@ fn pods() -> Vec<Case> {
     ]
 }
 
-fn beside() -> Vec<Case> {
+fn watched() -> Vec<Case> {
     let monitor = "ServiceMonitor operator";
-    let policy = "NetworkPolicy operator";
     let rule = "PrometheusRule operator";
     let dashboard = "ConfigMap -dashboard";
-    let config_map =
-        json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}]);
     let of = |object: &str, part: &str| -> &'static str { format!("{object} {part}").leak() };
     vec![
-        ("podDisruptionBudget.enabled", json!(false), "PodDisruptionBudget - kind", Value::Null),
-        (
-            "podDisruptionBudget.maxUnavailable",
-            json!("50%"),
-            "PodDisruptionBudget - spec/maxUnavailable",
-            json!("50%"),
-        ),
-        ("podDisruptionBudget.minAvailable", json!(1), "PodDisruptionBudget - spec/minAvailable", json!(1)),
         ("metrics.service.enabled", json!(false), "Service - kind", Value::Null),
         ("metrics.service.port", json!(9090), "Service - spec/ports/0/port", json!(9090)),
         ("metrics.service.annotations", json!({"a": "b"}), "Service - metadata/annotations/a", json!("b")),
         ("metrics.service.labels", json!({"a": "b"}), "Service - metadata/labels/a", json!("b")),
+        ("metrics.tls.secretName", json!("m"), "Service -metrics spec/ports/0/targetPort", json!("metrics")),
+        (
+            "metrics.tls.authorize",
+            json!(true),
+            "ClusterRole -scrapers rules/0/resources/0",
+            json!("tokenreviews"),
+        ),
+        (
+            "serviceMonitor.tlsConfig",
+            json!({"serverName": "metrics"}),
+            of(monitor, "spec/endpoints/0/tlsConfig/serverName"),
+            json!("metrics"),
+        ),
         ("serviceMonitor.enabled", json!(true), of(monitor, "spec/endpoints/0/path"), json!("/metrics")),
         (
             "serviceMonitor.namespace",
@@ -253,6 +255,23 @@ fn beside() -> Vec<Case> {
             of(dashboard, "metadata/annotations/a"),
             json!("b"),
         ),
+    ]
+}
+
+fn beside() -> Vec<Case> {
+    let policy = "NetworkPolicy operator";
+    let config_map =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}]);
+    let of = |object: &str, part: &str| -> &'static str { format!("{object} {part}").leak() };
+    vec![
+        ("podDisruptionBudget.enabled", json!(false), "PodDisruptionBudget - kind", Value::Null),
+        (
+            "podDisruptionBudget.maxUnavailable",
+            json!("50%"),
+            "PodDisruptionBudget - spec/maxUnavailable",
+            json!("50%"),
+        ),
+        ("podDisruptionBudget.minAvailable", json!(1), "PodDisruptionBudget - spec/minAvailable", json!(1)),
         ("networkPolicy.restApiFrom", json!([{"a": 1}]), of(policy, "spec/ingress/1/from/0/a"), json!(1)),
         ("networkPolicy.enabled", json!(true), of(policy, "spec/policyTypes"), json!(["Ingress", "Egress"])),
         ("networkPolicy.metricsFrom", json!([{"a": 1}]), of(policy, "spec/ingress/0/from/0/a"), json!(1)),
@@ -303,6 +322,10 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
         | "grafanaDashboard.enabled" => Vec::new(),
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
+        "metrics.tls.authorize" => vec![("metrics.tls.secretName", json!("m"))],
+        "serviceMonitor.tlsConfig" => {
+            vec![("metrics.tls.secretName", json!("m")), ("serviceMonitor.enabled", json!(true))]
+        }
         "networkPolicy.restApiFrom" => {
             plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
         }
@@ -350,7 +373,9 @@ fn every_value_shows_where_its_description_says() {
     let by_default = render(&json!({}));
     let mut shown_values = BTreeSet::from(["extraCA.key"]);
     for (path, value, place, expected) in
-        [names_and_images(), rights(), settings(), pods(), beside(), rest_api()].into_iter().flatten()
+        [names_and_images(), rights(), settings(), pods(), watched(), beside(), rest_api()]
+            .into_iter()
+            .flatten()
     {
         let mut values = nested(path, value.clone());
         for (other, value) in beside_it(path) {
@@ -377,6 +402,32 @@ fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
     let mount =
         &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0];
     assert_eq!((mount["mountPath"].as_str(), mount.get("subPath")), (file.strip_suffix("/filter"), None));
+}
+
+#[test]
+fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
+    let values = json!({
+        "metrics": {"tls": {"secretName": "metrics-tls", "authorize": true}},
+        "serviceMonitor": {"enabled": true}, "networkPolicy": {"enabled": true}
+    });
+    let rendered = render(&values);
+    let container = &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0];
+    let arguments: Vec<&str> =
+        container["args"].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
+    let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    for argument in [
+        "--metrics-listen=0.0.0.0:8444",
+        &format!("--metrics-tls-cert={folder}/tls.crt"),
+        &format!("--metrics-tls-key={folder}/tls.key"),
+        "--metrics-authorize",
+    ] {
+        assert!(arguments.contains(&argument), "{argument} is not in {arguments:?}");
+    }
+    let endpoint = &rendered.get("ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert_eq!(endpoint["scheme"], "https");
+    assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
+    let ports = &rendered.get("NetworkPolicy", "")["spec"]["ingress"][0]["ports"];
+    assert_eq!(ports[1]["port"], "metrics", "{ports}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ fn what_cannot_be_meant_is_refused() {
         (json!({"namedSecrets": [{"namespace": "mail"}]}), "names"),
         (json!({"log": {"format": "xml"}}), "format"),
         (json!({"restApi": {"enabled": true}}), "restApi.tlsSecretName"),
+        (json!({"metrics": {"tls": {"authorize": true}}}), "metrics.tls.secretName"),
         (json!({"watchNamespaces": ["mail", "mail"]}), "watchNamespaces"),
         (
             json!({"serviceMonitor": {"enabled": true}, "metrics": {"service": {"enabled": false}}}),
