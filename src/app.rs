@@ -203,7 +203,11 @@ impl Operator<'_> {
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let context = Arc::new(Context {
-            rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
+            rules: Rules {
+                allow_unverified: settings.allow_unverified,
+                sets_finalizers: settings.finalizers,
+                timing: **timing,
+            },
             max_concurrent_passes: settings.max_concurrent_passes,
             keyring,
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
