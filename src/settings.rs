@@ -213,6 +213,20 @@ pub struct RunSettings {
     #[arg(long, env = "GCO_ALLOW_UNVERIFIED")]
     pub allow_unverified: bool,
 
+    /// Make deletions wait with finalizers until what `deletionPolicy: Delete` says is carried out. `--finalizers=false`
+    /// is for operators whose rights end with a namespace: deleted objects then go at once, and what they registered stays
+    #[arg(
+        long,
+        env = "GCO_FINALIZERS",
+        action = ArgAction::Set,
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    pub finalizers: bool,
+
     /// How long refusals of a new secret count as its slow spreading through Entra, before they count as
     /// final; at most 24h
     #[arg(

@@ -86,8 +86,10 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop`, and then until open requests have ended, for a bounded time.
+    /// Serves until `stop`, and then until open requests have ended, for a bounded time. What is still under way then is
+    /// dropped: no request goes on when this has returned.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
+        let over = CancellationToken::new();
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let connections = TaskTracker::new();
         while let Some((stream, slot)) = stop.run_until_cancelled(self.accept(&slots)).await {
@@ -99,12 +101,15 @@ impl Server {
                 stop: stop.clone(),
                 _slot: slot,
             };
-            connections.spawn(connection.serve(stream));
+            let over = over.clone();
+            connections.spawn(async move { over.run_until_cancelled(connection.serve(stream)).await });
         }
         drop(self.listener);
         connections.close();
         if tokio::time::timeout(self.limits.timing.rest_drain, connections.wait()).await.is_err() {
-            tracing::warn!(left = connections.len(), "requests were still under way, and are left");
+            tracing::warn!(left = connections.len(), "requests were still under way, and are dropped");
+            over.cancel();
+            connections.wait().await;
         }
     }
 

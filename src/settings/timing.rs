@@ -91,6 +91,8 @@ pub struct Timing {
     pub record_sweep: Duration,
     /// Between two looks at the API keys of the REST API: so long a removed key still works.
     pub rest_keys_poll: Duration,
+    /// How long API keys of the REST API are taken at their word while their Secret cannot be read.
+    pub rest_keys_trust: Duration,
     /// Between two looks at the certificate of the REST API.
     pub rest_files_poll: Duration,
     /// Until a client of the REST API has sent the head of a request, and so how long its connection may be idle.
@@ -204,6 +206,7 @@ impl Timing {
         reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
         rest_keys_poll: Duration::from_secs(30),
+        rest_keys_trust: Duration::from_mins(5),
         rest_files_poll: Duration::from_secs(30),
         rest_head: Duration::from_secs(15),
         rest_queue: Duration::from_secs(15),
@@ -266,6 +269,7 @@ impl Timing {
             reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),
             rest_keys_poll: by(self.rest_keys_poll),
+            rest_keys_trust: by(self.rest_keys_trust),
             rest_files_poll: by(self.rest_files_poll),
             rest_head: by(self.rest_head),
             rest_queue: by(self.rest_queue),

@@ -16,7 +16,7 @@ fn names_and_images() -> Vec<Case> {
     vec![
         ("nameOverride", json!("gco"), "Deployment - metadata/labels/app.kubernetes.io~1name", json!("gco")),
         ("fullnameOverride", json!("mgc"), "Deployment mgc metadata/name", json!("mgc")),
-        ("commonLabels", json!({"team": "mail"}), "Role operator metadata/labels/team", json!("mail")),
+        ("commonLabels", json!({"team": "mail"}), "Role -own metadata/labels/team", json!("mail")),
         (
             "image.registry",
             json!("r.example.com"),
@@ -47,7 +47,8 @@ fn rights() -> Vec<Case> {
         ("crds.enabled", json!(false), "CustomResourceDefinition - kind", Value::Null),
         ("crds.keep", json!(false), "CustomResourceDefinition - metadata/annotations", Value::Null),
         ("admissionPolicies.enabled", json!(false), "ValidatingAdmissionPolicy - kind", Value::Null),
-        ("rbac.create", json!(false), "Role operator kind", Value::Null),
+        ("rbac.create", json!(false), "Role -own kind", Value::Null),
+        ("ownKindsClusterRole", json!(false), "argument --finalizers", json!("--finalizers=false")),
         ("rbac.aggregateClusterRoles", json!(false), "ClusterRole -edit kind", Value::Null),
         ("watchNamespaces", json!(["mail"]), "argument", json!("--watch-namespace=mail")),
         (
@@ -298,7 +299,7 @@ fn rest_api() -> Vec<Case> {
             "Deployment - pod/volumes/0/secret/secretName",
             json!("rest-tls"),
         ),
-        ("restApi.keysSecretName", json!("keys"), "Role operator rules/2/resourceNames/0", json!("keys")),
+        ("restApi.keysSecretName", json!("keys"), "Role -own rules/2/resourceNames/0", json!("keys")),
         ("restApi.maxConnections", json!(7), "argument --rest-max", json!("--rest-max-connections=7")),
         ("restApi.service.type", json!("NodePort"), "Service -rest spec/type", json!("NodePort")),
         ("restApi.service.port", json!(8443), "Service -rest spec/ports/0/port", json!(8443)),
@@ -316,10 +317,7 @@ fn rest_api() -> Vec<Case> {
 fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
     let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
     match path {
-        "serviceMonitor.enabled"
-        | "networkPolicy.enabled"
-        | "prometheusRule.enabled"
-        | "grafanaDashboard.enabled" => Vec::new(),
+        "ownKindsClusterRole" => vec![("watchNamespaces", json!(["mail"]))],
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
         "metrics.tls.authorize" => vec![("metrics.tls.secretName", json!("m"))],
@@ -339,8 +337,8 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// What is at a place: `Kind name pointer`, where the name is an end of the whole one and `-` any; `pod` and `container`
-/// in the pointer are those of the template. `argument` is what the
-/// operator is told beyond what it is told by default, `argument --x` of that what begins so.
+/// in the pointer are those of the template. `argument` is what the operator is told beyond what it is told by default,
+/// `argument --x` of that what begins so.
 fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
     let arguments = |rendered: &Rendered| -> Vec<Value> {
         rendered
@@ -445,7 +443,7 @@ fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
 fn without_election_there_is_no_right_to_a_lease_of_the_leader() {
     let updates = |elects: bool| {
         let rendered = render(&json!({"leaderElection": {"enabled": elects}}));
-        rendered.get("Role", "operator").to_string().contains("update")
+        rendered.get("Role", "-own").to_string().contains("update")
     };
     assert!(updates(true) && !updates(false));
 }
