@@ -136,6 +136,12 @@ rest. Labels other than names of objects, reasons and key ids have a few fixed v
 Secrets and anything secret are in no label. The label `namespace` is that of an object, so scrape with
 `honor_labels: true`, as the chart's ServiceMonitor does; Prometheus would rename it otherwise.
 
+`--metrics-listen` serves `/metrics` at an address of its own, under TLS (`--metrics-tls-cert`, `--metrics-tls-key`, read
+again every 30 seconds), and no longer at `--listen`. With `--metrics-authorize` only those see it who send the token of
+somebody who may `get` the non-resource URL `/metrics`, as with other controllers: the operator asks the Kubernetes API by
+TokenReview and SubjectAccessReview, for which it needs `create` on both, and remembers an answer for a minute. The chart
+has both as `metrics.tls`.
+
 Reasons are those of [conditions.md](conditions.md); an object that the operator has not looked at yet has the reason
 `NotObserved`. A reason is part of its series, so an alert that is to hold for a time leaves it out: `max without (reason)
 (mgc_credential_ready) == 0`.

@@ -45,23 +45,34 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator may do with its own kinds: the same rules in every profile. */}}
+{{/* What the operator may do with its own kinds. Finalizers are what it patches the objects themselves for. */}}
 {{- define "operator.ownKindsRules" -}}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials, woodpeckeraccounts]
-  verbs: [get, list, watch, patch]
+  verbs: {{ ternary "[get, list, watch, patch]" "[get, list, watch]" .Values.ownKindsClusterRole }}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials/status, woodpeckeraccounts/status]
   verbs: [patch]
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials]
-  verbs: [get, list, watch, create, update, patch, delete]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create]
+  verbs: [get, list, watch, create, update, patch{{ if or .Values.ownKindsClusterRole .Values.restApi.enabled }}, delete{{ end }}]
+{{- if .Values.restApi.enabled }}
+- apiGroups: [graph-credentials.io]
+  resources: [sealedgraphcredentials/status]
+  verbs: [update]
+{{- end }}
+{{ include "operator.eventRules" . }}
+{{- if .Values.ownKindsClusterRole }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
+{{- end }}
+{{- end -}}
+
+{{- define "operator.eventRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end -}}
 
 {{/* What it may do with Secrets, by secretAccess; nothing with `named`. */}}
