@@ -58,7 +58,7 @@ fn rights() -> Vec<Case> {
             json!(["get", "list", "watch"]),
         ),
         ("namedSecrets", json!([{"namespace": "mail", "names": ["a"]}]), "Role -secrets rules/0/verbs", get),
-        ("serviceAccount.create", json!(false), "Deployment - pod/serviceAccountName", json!("default")),
+        ("serviceAccount.create", json!(false), "ServiceAccount operator kind", Value::Null),
         ("serviceAccount.name", json!("other"), "Deployment - pod/serviceAccountName", json!("other")),
         (
             "serviceAccount.annotations",
@@ -317,6 +317,8 @@ fn rest_api() -> Vec<Case> {
 fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
     let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
     match path {
+        "leaderElection.enabled" => vec![("replicaCount", json!(1))],
+        "serviceAccount.create" => vec![("serviceAccount.name", json!("other"))],
         "ownKindsClusterRole" => vec![("watchNamespaces", json!(["mail"]))],
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
@@ -442,10 +444,20 @@ fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
 #[test]
 fn without_election_there_is_no_right_to_a_lease_of_the_leader() {
     let updates = |elects: bool| {
-        let rendered = render(&json!({"leaderElection": {"enabled": elects}}));
+        let rendered = render(&json!({"leaderElection": {"enabled": elects}, "replicaCount": 1}));
         rendered.get("Role", "-own").to_string().contains("update")
     };
     assert!(updates(true) && !updates(false));
+}
+
+#[test]
+fn without_election_no_two_pods_overlap() {
+    for values in [json!({}), json!({"updateStrategy": {"type": "RollingUpdate"}})] {
+        let mut values = values;
+        merge(&mut values, json!({"leaderElection": {"enabled": false}, "replicaCount": 1}));
+        let rendered = render(&values);
+        assert_eq!(rendered.get("Deployment", "")["spec"]["strategy"], json!({"type": "Recreate"}));
+    }
 }
 
 fn merge(base: &mut Value, over: Value) {

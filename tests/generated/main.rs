@@ -45,7 +45,7 @@ fn chart_template(crd: &str) -> String {
     assert!(!crd.contains("{{"), "helm would take it for a template: {crd}");
     let (head, rest) = crd.split_once("metadata:\n").expect("a CRD has metadata");
     let metadata = "metadata:\n  labels:\n    {{- include \"operator.labels\" . | nindent 4 }}\n  \
-        {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n";
+        {{- if .Values.crds.keep }}\n  annotations:\n    {{- include \"operator.keep\" . | nindent 4 }}\n  {{- end }}\n";
     format!("{{{{- if .Values.crds.enabled }}}}\n{GENERATED}{head}{metadata}{rest}{{{{- end }}}}\n")
 }
 
