@@ -12,6 +12,7 @@ mod openapi;
 mod request;
 mod routes;
 mod saving;
+mod seats;
 mod server;
 mod tls;
 mod trail;
