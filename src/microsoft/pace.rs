@@ -1,5 +1,6 @@
 //! How often one app may be tried: Microsoft takes fifteen equal requests in five minutes for a loop and
-//! refuses further ones (AADSTS50196), so we stop at ten, over all objects that name the app.
+//! refuses further ones (AADSTS50196), so we stop at ten, over all objects that name the app. Accounts of the REST API
+//! have a share of these: whoever tries the app of another one takes nothing from it, or from the controller.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +15,14 @@ use crate::settings::Timing;
 #[derive(Debug)]
 pub(super) struct Pace {
     span: Duration,
-    tries: Mutex<HashMap<(TenantId, ClientId), VecDeque<Instant>>>,
+    tries: Mutex<HashMap<(TenantId, ClientId), VecDeque<Try>>>,
+}
+
+#[derive(Debug)]
+struct Try {
+    at: Instant,
+    /// The account of the REST API that asked for it; nothing for the controller.
+    account: Option<String>,
 }
 
 // === impl Pace ===
@@ -24,26 +32,39 @@ impl Pace {
         Self { span: timing.token_tries_span, tries: Mutex::default() }
     }
 
-    /// Counts a try, or says how long to wait before the next one is due.
-    pub(super) fn admit(&self, tenant: &TenantId, client: &ClientId) -> Result<(), Duration> {
+    /// Counts a try, of an account of the REST API or of the controller, or says how long to wait before the next one
+    /// is due.
+    pub(super) fn admit(
+        &self,
+        tenant: &TenantId,
+        client: &ClientId,
+        account: Option<&str>,
+    ) -> Result<(), Duration> {
         let now = Instant::now();
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         tries.retain(|_, recent| {
-            while recent.front().is_some_and(|first| now.duration_since(*first) >= self.span) {
+            while recent.front().is_some_and(|first| now.duration_since(first.at) >= self.span) {
                 recent.pop_front();
             }
             !recent.is_empty()
         });
         let recent = tries.entry((tenant.clone(), client.clone())).or_default();
-        match recent.front() {
-            Some(first) if recent.len() >= Timing::TOKEN_TRIES => {
-                Err(self.span.saturating_sub(now.duration_since(*first)))
-            }
-            _ => {
-                recent.push_back(now);
-                Ok(())
-            }
+        let wait = |most: usize, is_counted: &dyn Fn(&Try) -> bool| {
+            let counted: Vec<&Try> = recent.iter().filter(|one| is_counted(one)).collect();
+            let first = counted.first().filter(|_| counted.len() >= most)?;
+            Some(self.span.saturating_sub(now.duration_since(first.at)))
+        };
+        let of_all = wait(Timing::TOKEN_TRIES, &|_| true);
+        let of_accounts = account.and_then(|account| {
+            let served = wait(Timing::TOKEN_TRIES_SERVED, &|one| one.account.is_some());
+            let own = |one: &Try| one.account.as_deref() == Some(account);
+            served.max(wait(Timing::TOKEN_TRIES_OF_ACCOUNT, &own))
+        });
+        if let Some(wait) = of_all.max(of_accounts) {
+            return Err(wait);
         }
+        recent.push_back(Try { at: now, account: account.map(str::to_owned) });
+        Ok(())
     }
 }
 
@@ -60,11 +81,29 @@ mod tests {
             "e1c6ac69-480e-4a17-9b85-3467967bd170".parse().unwrap(),
         );
         for _ in 0..10 {
-            assert_eq!(pace.admit(&tenant, &app), Ok(()));
+            assert_eq!(pace.admit(&tenant, &app, None), Ok(()));
         }
-        assert_eq!(pace.admit(&tenant, &app), Err(Duration::from_mins(5)));
-        assert_eq!(pace.admit(&tenant, &other), Ok(()));
+        assert_eq!(pace.admit(&tenant, &app, None), Err(Duration::from_mins(5)));
+        assert_eq!(pace.admit(&tenant, &other, None), Ok(()));
         tokio::time::advance(Duration::from_mins(5)).await;
-        assert_eq!(pace.admit(&tenant, &app), Ok(()));
+        assert_eq!(pace.admit(&tenant, &app, None), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_takes_no_try_from_another_one_or_from_the_controller() {
+        let pace = Pace::new(&Timing::STANDARD);
+        let tenant: TenantId = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap();
+        let app: ClientId = "e1c6ac69-480e-4a17-9b85-3467967bd179".parse().unwrap();
+        let wait = Duration::from_mins(5);
+        let tried = |account| (0..20).take_while(|_| pace.admit(&tenant, &app, account) == Ok(())).count();
+        assert_eq!(tried(Some("mail")), 7);
+        assert_eq!(tried(Some("sales")), 1);
+        assert_eq!(tried(Some("support")), 0);
+        assert_eq!(tried(None), 2);
+        for account in [None, Some("mail")] {
+            assert_eq!(pace.admit(&tenant, &app, account), Err(wait));
+        }
+        tokio::time::advance(wait).await;
+        assert_eq!(tried(None), 10, "the controller alone has all of them");
     }
 }

@@ -80,6 +80,7 @@ pub struct TokenEndpoint {
     parts: EndpointParts,
     time_out: Duration,
     pace: Arc<Pace>,
+    account: Option<String>,
 }
 
 /// What the token endpoints are made of.
@@ -105,21 +106,27 @@ struct TokenBody {
 impl TokenEndpoint {
     /// From its parts.
     pub fn new(parts: EndpointParts, timing: &Timing) -> Self {
-        Self { parts, time_out: timing.token_call, pace: Arc::new(Pace::new(timing)) }
+        Self { parts, time_out: timing.token_call, pace: Arc::new(Pace::new(timing)), account: None }
     }
 
     /// The same endpoints asked in another capacity. How often an app is tried is counted together.
     #[must_use]
     pub fn acting_as(&self, leadership: Leadership) -> Self {
         let parts = EndpointParts { leadership, ..self.parts.clone() };
-        Self { parts, time_out: self.time_out, pace: self.pace.clone() }
+        Self { parts, ..self.clone() }
+    }
+
+    /// The same endpoints asked for an account of the REST API, which has a share of the tries of an app.
+    #[must_use]
+    pub fn for_account(&self, account: &str) -> Self {
+        Self { account: Some(account.to_owned()), ..self.clone() }
     }
 
     /// Asks for a token for Graph and drops it: a token proves tenant, client and secret, nothing else.
     /// Only a leader asks.
     pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {
         self.parts.leadership.admit(self.time_out)?;
-        if let Err(wait) = self.pace.admit(app.tenant, app.client) {
+        if let Err(wait) = self.pace.admit(app.tenant, app.client, self.account.as_deref()) {
             let trace = Trace {
                 failure: Some("tried too often; held back by the operator".into()),
                 ..Trace::default()

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fault::{self, Fault};
 use super::request::{Create, NewSecret, Update};
-use super::saving::{SaveError, Saving, TRIES};
+use super::saving::{SaveError, Saving, TRIES, let_others_by};
 use crate::microsoft::{App, TokenEndpoint, Verdict};
 use crate::resources::{Cloud, SealedGraphCredential};
 use crate::store::keyring::LiveKeyring;
@@ -43,17 +43,22 @@ impl Credentials {
         Self { parts: Arc::new(parts) }
     }
 
-    /// All credentials of an account, in the order in which they were made.
+    /// All credentials of an account, by the second in which they were made and then by id. A record that cannot be read
+    /// is left out.
     pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
         let records = records::list(&self.parts.client, namespace).await.map_err(|error| failed(&error))?;
         let mut ours = Vec::new();
         for record in records {
             match record.0 {
                 Ok(record) if is_of_rest(&record) => ours.push(record),
-                // A listing without it would say that it is gone.
+                // It keeps nobody from the others.
                 Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
-                    tracing::error!(record = invalid.metadata.name, "a record cannot be read");
-                    return Err(Fault::Internal);
+                    tracing::warn!(
+                        namespace,
+                        record = invalid.metadata.name,
+                        error = invalid.error,
+                        "a record cannot be read, and a listing leaves it out: mend or delete it"
+                    );
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -65,7 +70,7 @@ impl Credentials {
     /// Proves a secret and saves it as a new credential.
     pub async fn create(&self, namespace: &str, create: Create) -> Result<Credential, Fault> {
         let app = App { cloud: Cloud::Global, tenant: &create.tenant, client: &create.client };
-        self.prove(app, &create.secret).await?;
+        self.prove(namespace, app, &create.secret).await?;
         let (this, namespace) = (self.clone(), namespace.to_owned());
         self.to_its_end(async move { this.save_new(&namespace, &create).await }).await
     }
@@ -76,7 +81,8 @@ impl Credentials {
         if let Some(secret) = &update.secret {
             let spec = &record.spec;
             let cloud = spec.cloud.unwrap_or_default();
-            self.prove(App { cloud, tenant: &spec.tenant_id, client: &spec.client_id }, secret).await?;
+            let app = App { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
+            self.prove(namespace, app, secret).await?;
         }
         let (this, namespace) = (self.clone(), namespace.to_owned());
         self.to_its_end(async move { this.save_changed(&namespace, record, &update).await }).await
@@ -84,14 +90,22 @@ impl Credentials {
 
     /// Removes a credential.
     pub async fn delete(&self, namespace: &str, id: i64) -> Result<(), Fault> {
-        for _ in 0..TRIES {
-            let record = self.find(namespace, id).await?;
-            match records::remove(&self.parts.client, namespace, &record).await {
+        let (this, namespace) = (self.clone(), namespace.to_owned());
+        self.to_its_end(async move { this.remove(&namespace, id).await }).await
+    }
+
+    /// Removes the record of that name whatever it holds: it may be one that cannot be read.
+    async fn remove(&self, namespace: &str, id: i64) -> Result<(), Fault> {
+        let client = &self.parts.client;
+        for attempt in 0..TRIES {
+            let found = records::metadata(client, namespace, &rest_record_name(id)).await;
+            let found = found.map_err(|error| failed(&error))?.ok_or(Fault::NotFound)?;
+            match records::remove(client, namespace, &found).await {
                 Ok(()) => {
                     tracing::info!(namespace, id, "a credential is removed");
                     return Ok(());
                 }
-                Err(RecordError::Conflict) => {}
+                Err(RecordError::Conflict) => let_others_by(attempt).await,
                 Err(error) => return Err(failed(&error)),
             }
         }
@@ -105,10 +119,10 @@ impl Credentials {
         record.filter(is_of_rest).ok_or(Fault::NotFound)
     }
 
-    async fn prove(&self, app: App<'_>, secret: &NewSecret) -> Result<(), Fault> {
+    async fn prove(&self, namespace: &str, app: App<'_>, secret: &NewSecret) -> Result<(), Fault> {
         // There is no leader to ask: every replica serves.
-        let verdict =
-            self.parts.token_endpoint.prove(app, &secret.text).await.map_err(|error| failed(&error))?;
+        let endpoint = self.parts.token_endpoint.for_account(namespace);
+        let verdict = endpoint.prove(app, &secret.text).await.map_err(|error| failed(&error))?;
         let Verdict::NotIssued { diagnosis, retry_after, trace } = verdict else { return Ok(()) };
         tracing::info!(
             tenant = %app.tenant,
@@ -174,6 +188,12 @@ fn shown(record: &SealedGraphCredential) -> Credential {
 fn unsaved(error: &SaveError) -> Fault {
     match error {
         SaveError::Gone => Fault::NotFound,
+        SaveError::Record(RecordError::Refused { status: 404, .. }) => {
+            tracing::error!(
+                "the namespace of an API key does not exist: make it, or take the key out of the Secret"
+            );
+            failed(error)
+        }
         error => failed(error),
     }
 }

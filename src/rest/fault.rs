@@ -35,7 +35,7 @@ pub enum Fault {
     UnsupportedMediaType,
     /// Microsoft asks to slow down, for so long, or the account's queue is full: 429.
     TooManyRequests(Option<Duration>),
-    /// It failed on our side, and nothing was saved: 500.
+    /// It failed on our side: 500. What it was to save may have been saved.
     Internal,
 }
 

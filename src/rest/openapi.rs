@@ -37,7 +37,7 @@ fn collection() -> Value {
     json!({
         "get": {
             "operationId": "listCredentials",
-            "summary": "All credentials of the account, in the order in which they were made",
+            "summary": "All credentials of the account, by the second in which they were made and then by id",
             "responses": with_errors(&[401, 404, 405, 500], json!({"200": {
                 "description": "The credentials.", "content": body("CredentialList")
             }}))
@@ -182,7 +182,7 @@ fn responses() -> Value {
         "415": problem("The body is not said to be application/json, or it is compressed."),
         "422": {"description": "What the request says cannot be saved.", "content": body("Refusal")},
         "429": with_header("Microsoft, or the account's limit, asks to slow down.", "Retry-After", "In seconds."),
-        "500": problem("Microsoft cannot be reached, or the cluster has a failure; nothing was saved.")
+        "500": problem("Microsoft cannot be reached, or the cluster has a failure. What was to be saved may have been: list before you try again.")
     })
 }
 

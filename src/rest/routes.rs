@@ -24,6 +24,7 @@ use super::openapi::document;
 use super::request::{credential_id, read_create, read_update};
 use super::trail::{self, Route};
 use super::turns::Turns;
+use crate::serving::Seat;
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
 use crate::woodpecker::{Credential, Listing};
@@ -51,12 +52,13 @@ pub struct Shared {
 
 /// The whole API. Nobody passes without an API key, but to its description.
 pub fn router(shared: Shared) -> Router {
-    let description = document();
+    let description = Bytes::from(document().to_string());
     let metrics = shared.metrics.clone();
     Router::new()
         .route(
             Route::DOCUMENT,
-            get(move || async move { Json(description) }).fallback(async || Fault::MethodNotAllowed),
+            get(async move || ([(CONTENT_TYPE, "application/json")], description))
+                .fallback(async || Fault::MethodNotAllowed),
         )
         .merge(credentials(shared))
         .layer(middleware::from_fn_with_state(metrics, trail::follow))
@@ -86,6 +88,9 @@ async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -
     let account =
         sole(request.headers(), API_KEY).and_then(|key| shared.doorkeeper.account_of(key.as_bytes()));
     let Some(account) = account else { return Fault::Unauthorized.into_response() };
+    if let Some(seat) = request.extensions().get::<Arc<Seat>>() {
+        seat.keep();
+    }
     let turn = match &shared.turns {
         Some(turns) => turns.take(&account.namespace).await.map(Some),
         None => Ok(None),

@@ -2,7 +2,9 @@
 //! is written. What was sealed under a key that is not primary any more is sealed anew, or whoever counts the records under
 //! an earlier key would miss it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -59,6 +61,15 @@ pub(super) enum SaveError {
     Random(#[from] getrandom::Error),
 }
 
+/// A short pause of random length, longer the more often it was in vain, so that several writers do not meet again and
+/// again. All of them together take two seconds at most.
+pub(super) async fn let_others_by(attempt: usize) {
+    let longest = 20_u64 << attempt.min(5);
+    // Without randomness it is the longest.
+    let pause = getrandom::u64().map_or(longest, |number| number % (longest + 1));
+    tokio::time::sleep(Duration::from_millis(pause)).await;
+}
+
 fn seal(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretText) -> Result<(), SaveError> {
     let envelope = Envelope::seal(keyring, Binding::of(record), secret)?;
     record.spec.envelope = envelope.to_base64();
@@ -71,13 +82,17 @@ impl Saving<'_> {
     /// Makes a record under an id that no record of the namespace has.
     pub(super) async fn create(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
         let keyring = self.keyring.read_again().await?;
-        for _ in 0..TRIES {
-            let mut record = self.blank(create).await?;
+        let mut taken = records::credential_ids(self.client, self.namespace).await?;
+        for attempt in 0..TRIES {
+            let mut record = self.blank(create, &taken)?;
             seal(&mut record, &keyring, &create.secret.text)?;
             match self.write(&record).await {
                 Ok(written) => return Ok(self.note(self.settle(written).await, true).await),
                 // Another replica has drawn the same id.
-                Err(RecordError::Conflict) => {}
+                Err(RecordError::Conflict) => {
+                    taken.insert(record.spec.credential_id);
+                    let_others_by(attempt).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -94,7 +109,7 @@ impl Saving<'_> {
             Some(secret) => Some((self.keyring.read_again().await?, secret)),
             None => None,
         };
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let mut changed = record.clone();
             if let Some((keyring, NewSecret { text, expires_at })) = &secret {
                 seal(&mut changed, keyring, text)?;
@@ -108,7 +123,10 @@ impl Saving<'_> {
                     return Ok(self.note(self.settle(written).await, true).await);
                 }
                 Ok(written) => return Ok(self.note(written, false).await),
-                Err(RecordError::Conflict) => record = self.same(&record).await?.ok_or(SaveError::Gone)?,
+                Err(RecordError::Conflict) => {
+                    let_others_by(attempt).await;
+                    record = self.same(&record).await?.ok_or(SaveError::Gone)?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -116,9 +134,8 @@ impl Saving<'_> {
     }
 
     /// A record of the request without its secret.
-    async fn blank(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
-        let taken = records::credential_ids(self.client, self.namespace).await?;
-        let credential_id = fresh_credential_id(&taken)?;
+    fn blank(&self, create: &Create, taken: &BTreeSet<i64>) -> Result<SealedGraphCredential, SaveError> {
+        let credential_id = fresh_credential_id(taken)?;
         let managed_by = ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
         Ok(SealedGraphCredential {
             metadata: ObjectMeta {
@@ -197,7 +214,7 @@ impl Saving<'_> {
         &self,
         mut record: SealedGraphCredential,
     ) -> Result<Option<SealedGraphCredential>, SaveError> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let keyring = self.keyring.read_again().await?;
             let envelope = Envelope::from_base64(&record.spec.envelope)?;
             let Some(anew) = envelope.reseal(&keyring, Binding::of(&record))? else {
@@ -207,10 +224,13 @@ impl Saving<'_> {
             changed.spec.envelope = anew.to_base64();
             match self.write(&changed).await {
                 Ok(written) => record = written,
-                Err(RecordError::Conflict) => match self.same(&record).await? {
-                    Some(found) => record = found,
-                    None => return Ok(None),
-                },
+                Err(RecordError::Conflict) => {
+                    let_others_by(attempt).await;
+                    match self.same(&record).await? {
+                        Some(found) => record = found,
+                        None => return Ok(None),
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,14 +1,17 @@
 //! What is told of each request: one line in the log and one count, without anything that it carried.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use http::Method;
 use tokio::time::Instant;
 
+use super::fault::Fault;
 use super::keys::Account;
 use crate::telemetry::metrics::Metrics;
 
@@ -25,7 +28,7 @@ pub enum Route {
     Other,
 }
 
-/// A request under way. One whose client leaves is dropped before its answer.
+/// A request under way. One whose client leaves is dropped before its answer, as one is that the end of the program cuts off.
 struct Followed {
     metrics: Arc<Metrics>,
     method: &'static str,
@@ -43,7 +46,11 @@ pub async fn follow(State(metrics): State<Arc<Metrics>>, request: Request, next:
         started: Instant::now(),
         is_answered: false,
     };
-    let answer = next.run(request).await;
+    // What panics is answered like everything else that fails, and leaves its line.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a request panicked: this is a defect of the operator");
+        Fault::Internal.into_response()
+    });
     followed.answered(&answer);
     answer
 }
@@ -52,6 +59,7 @@ pub async fn follow(State(metrics): State<Arc<Metrics>>, request: Request, next:
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
+        Method::HEAD => "HEAD",
         Method::POST => "POST",
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
@@ -120,7 +128,11 @@ impl Drop for Followed {
     fn drop(&mut self) {
         if !self.is_answered {
             let (method, route) = (self.method, self.route.as_str());
-            tracing::info!(method, route, "the client did not wait for its answer");
+            tracing::info!(
+                method,
+                route,
+                "a request ended without its answer: its client left, or the program ends"
+            );
             self.metrics.rest.answered(method, route, None, self.took());
         }
     }
@@ -128,7 +140,28 @@ impl Drop for Followed {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use http::StatusCode;
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_500_and_counted() {
+        async fn panics() -> StatusCode {
+            panic!("a defect")
+        }
+        let metrics = Arc::new(Metrics::new());
+        let router = Router::new()
+            .route(Route::DOCUMENT, get(panics))
+            .layer(middleware::from_fn_with_state(metrics.clone(), follow));
+        let request = Request::get(Route::DOCUMENT).body(Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(metrics.render().unwrap().contains("route=\"/openapi.json\",code=\"500\"} 1"));
+    }
 
     #[test]
     fn a_route_is_told_by_its_shape_and_shows_nothing_of_the_path() {

@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::seats::{Seat, Seats};
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 
@@ -90,19 +90,26 @@ impl Server {
     /// dropped: no request goes on when this has returned.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let over = CancellationToken::new();
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let seats = Seats::new(self.limits.connections, self.limits.timing.rest_stranger);
         let connections = TaskTracker::new();
-        while let Some((stream, slot)) = stop.run_until_cancelled(self.accept(&slots)).await {
+        while let Some((stream, seat)) = stop.run_until_cancelled(self.accept(&seats)).await {
             let connection = Connection {
-                router: router.clone(),
+                router: router.clone().layer(Extension(seat.clone())),
                 tls: self.tls.clone(),
                 timing: self.limits.timing,
                 count: self.count.clone(),
                 stop: stop.clone(),
-                _slot: slot,
+                seat,
             };
             let over = over.clone();
-            connections.spawn(async move { over.run_until_cancelled(connection.serve(stream)).await });
+            connections.spawn(async move {
+                let seat = connection.seat.clone();
+                tokio::select! {
+                    () = connection.serve(stream) => {}
+                    () = seat.asked_to_leave() => tracing::debug!("a client without an API key makes room"),
+                    () = over.cancelled() => {}
+                }
+            });
         }
         drop(self.listener);
         connections.close();
@@ -113,13 +120,11 @@ impl Server {
         }
     }
 
-    /// The next connection, once there is room for it.
-    async fn accept(&self, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-        // It is never closed.
-        let slot = slots.clone().acquire_owned().await.ok();
+    /// The next connection, once there is room for it. Nobody makes room before there is one.
+    async fn accept(&self, seats: &Arc<Seats>) -> (TcpStream, Arc<Seat>) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, slot),
+                Ok((stream, _)) => return (stream, seats.take().await),
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "a connection could not be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -136,7 +141,7 @@ struct Connection {
     timing: Timing,
     count: Count,
     stop: CancellationToken,
-    _slot: Option<OwnedSemaphorePermit>,
+    seat: Arc<Seat>,
 }
 
 // === impl Connection ===

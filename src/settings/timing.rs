@@ -97,6 +97,8 @@ pub struct Timing {
     pub rest_files_poll: Duration,
     /// Until a client of the REST API has sent the head of a request, and so how long its connection may be idle.
     pub rest_head: Duration,
+    /// How long a connection to the REST API is kept in any case whose client has shown no API key yet.
+    pub rest_stranger: Duration,
     /// How long a request to the REST API waits for its turn, where the vendor's limits are emulated.
     pub rest_queue: Duration,
     /// Until it has sent the body.
@@ -163,6 +165,12 @@ impl Timing {
     /// (AADSTS50196).
     pub const TOKEN_TRIES: usize = 10;
 
+    /// How many of these all accounts of the REST API may use together: the others are the controller's.
+    pub const TOKEN_TRIES_SERVED: usize = 8;
+
+    /// How many of those one account may use.
+    pub const TOKEN_TRIES_OF_ACCOUNT: usize = 7;
+
     /// The waits of a program in production.
     pub const STANDARD: Self = Self {
         token_call: Duration::from_secs(15),
@@ -209,6 +217,7 @@ impl Timing {
         rest_keys_trust: Duration::from_mins(5),
         rest_files_poll: Duration::from_secs(30),
         rest_head: Duration::from_secs(15),
+        rest_stranger: Duration::from_secs(1),
         rest_queue: Duration::from_secs(15),
         rest_body: Duration::from_secs(15),
         rest_request: Duration::from_mins(1),
@@ -272,6 +281,7 @@ impl Timing {
             rest_keys_trust: by(self.rest_keys_trust),
             rest_files_poll: by(self.rest_files_poll),
             rest_head: by(self.rest_head),
+            rest_stranger: by(self.rest_stranger),
             rest_queue: by(self.rest_queue),
             rest_body: by(self.rest_body),
             rest_request: by(self.rest_request),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
@@ -71,6 +71,20 @@ pub async fn read(
     })
 }
 
+/// What the API server says of a record, without the record: also of one that cannot be read.
+pub async fn metadata(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ObjectMeta>, RecordError> {
+    let records: Api<PartialObjectMeta<SealedGraphCredential>> = Api::namespaced(client.clone(), namespace);
+    let read = records.get_metadata_opt(name).await.map_err(|source| {
+        refusal(RecordRequest::Read, &source)
+            .unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
+    })?;
+    Ok(read.map(|found| found.metadata))
+}
+
 /// All records of a namespace, those that cannot be read as one among them.
 pub async fn list(
     client: &Client,
@@ -124,26 +138,25 @@ pub async fn write_status(
     written.map_err(|source| failure(RecordRequest::Replace, name, source))
 }
 
-/// Removes the version of a record that was read; one that is gone already counts as removed.
-pub async fn remove(
-    client: &Client,
-    namespace: &str,
-    record: &SealedGraphCredential,
-) -> Result<(), RecordError> {
-    let preconditions = Preconditions {
-        uid: record.metadata.uid.clone(),
-        resource_version: record.metadata.resource_version.clone(),
-    };
+/// Removes the version of a record whose metadata were read; one that is gone already counts as removed.
+pub async fn remove(client: &Client, namespace: &str, record: &ObjectMeta) -> Result<(), RecordError> {
+    let name = record.name.clone().unwrap_or_default();
+    let preconditions =
+        Preconditions { uid: record.uid.clone(), resource_version: record.resource_version.clone() };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api(client, namespace).delete(&record.name_any(), &params).await {
+    match api(client, namespace).delete(&name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
-        Err(source) => Err(failure(RecordRequest::Remove, record.name_any(), source)),
+        Err(source) => Err(failure(RecordRequest::Remove, name, source)),
     }
 }
 
 fn failure(request: RecordRequest, name: String, source: kube::Error) -> RecordError {
     match &source {
+        // There is no such namespace.
+        kube::Error::Api(answer) if answer.is_not_found() && request == RecordRequest::Create => {
+            RecordError::Refused { request, status: answer.code }
+        }
         kube::Error::Api(answer)
             if answer.is_conflict() || answer.is_already_exists() || answer.is_not_found() =>
         {

@@ -243,7 +243,7 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     }
     let observed = &mut gathered.observed;
     if let (Some(live), true) = (&gathered.record, observed.sealed().is_some()) {
-        records::remove(&context.client, observed.object.namespace_name(), live).await?;
+        records::remove(&context.client, observed.object.namespace_name(), &live.metadata).await?;
         tracing::info!(record = live.name_any(), id = live.spec.credential_id, "the record is removed");
     }
     observed.learnt.removed = true;
@@ -263,7 +263,8 @@ async fn take_back(context: &Context, gathered: &Gathered, is_new: bool) {
         return;
     }
     let may = is_new && context.leadership.admit_write().is_ok();
-    let removed = may && records::remove(&context.client, object.namespace_name(), live).await.is_ok();
+    let removed =
+        may && records::remove(&context.client, object.namespace_name(), &live.metadata).await.is_ok();
     if removed {
         tracing::warn!(
             record = live.name_any(),

@@ -67,6 +67,17 @@ async fn no_request_passes_without_a_key_of_the_account() {
 }
 
 #[tokio::test]
+async fn a_key_for_a_namespace_that_does_not_exist_saves_nothing_and_the_log_says_why() {
+    let stage = Stage::bare().await;
+    stage.secret(KEYS, &[("nowhere.ci", KEY)]).await;
+    let (server, address) = start(&stage, &["--watch-namespace", "nowhere"]).await;
+    assert_eq!(ask_at(&address, "POST", PATH, Some(sample(json!({})))).await.status, 500);
+    let log = server.log();
+    assert!(log.contains("the namespace of an API key does not exist"), "{log}");
+    assert_eq!(ask_at(&address, "GET", PATH, None).await.json(), json!({"credentials": []}));
+}
+
+#[tokio::test]
 async fn the_description_is_served_without_a_key_and_nothing_else_is() {
     let api = Api::set().await;
     let answer = send(&api.address, "GET", "/openapi.json", &[], b"").await;

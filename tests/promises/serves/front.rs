@@ -41,6 +41,7 @@ struct Trap {
 }
 
 enum Kind {
+    LoseAnswer,
     Hold { reached: oneshot::Sender<Vec<u8>>, released: oneshot::Receiver<()> },
 }
 
@@ -101,6 +102,11 @@ impl Front {
         let kind = Kind::Hold { reached, released };
         self.shared.traps.lock().unwrap().push(Trap { method, part, kind });
         Held { reached: Some(arrival), release }
+    }
+
+    /// Carries the next such request out and says nothing of what became of it.
+    pub fn lose_answer(&self, method: &'static str, part: &'static str) {
+        self.shared.traps.lock().unwrap().push(Trap { method, part, kind: Kind::LoseAnswer });
     }
 
     /// How many requests of that method came whose path holds that.
@@ -169,6 +175,10 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     }
     match shared.trap(&method, &path) {
         None => shared.forward(head, body).await,
+        Some(Kind::LoseAnswer) => {
+            shared.forward(head, body).await;
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
         Some(Kind::Hold { reached, released }) => {
             let _is_waited_for = reached.send(body.clone());
             let _is_released = released.await;

@@ -115,7 +115,9 @@ async fn heads_that_nobody_should_send_end_their_connection_alone() {
     ] {
         let answer = send_raw(&api.address, head.as_bytes()).await;
         let status = answer.as_ref().map(|answer| answer.status);
-        let is_documented = status.is_none_or(|status| statuses.contains(&status));
+        // What is not read to its end may be reset before its answer is read, and HTTP/2 has its own way to say no.
+        let may_be_silent = head.len() > 16 << 10 || head.starts_with("PRI");
+        let is_documented = status.map_or(may_be_silent, |status| statuses.contains(&status));
         assert!(is_documented, "{:?}: {answer:?}", &head[..head.len().min(80)]);
     }
     // What smuggles a second request in behind a body of two lengths gets one answer, or none.
@@ -150,15 +152,36 @@ async fn slow_clients_are_sent_away_and_keep_nobody_else_out() {
 
 #[tokio::test]
 async fn more_connections_than_there_is_room_for_wait_and_are_served_in_turn() {
-    let stage = Stage::bare().await;
+    let mut stage = Stage::bare().await;
+    // A client that is slow for a moment must not have to make room for others.
+    stage.time_scale = 1;
     put_key(&stage, KEY).await;
     stage.entra.service_time(Duration::from_millis(100));
     let (server, address) = start(&stage, &["--rest-max-connections", "2"]).await;
     let api = Api { stage, server, address };
-    let all = (0..8).map(|at| api.created(json!({"name": format!("{at}")})));
+    let all = (0..6).map(|at| api.created(json!({"name": format!("{at}")})));
     futures::future::join_all(all).await;
-    assert_eq!(api.listed().await.len(), 8);
+    assert_eq!(api.listed().await.len(), 6);
     assert!(api.stage.entra.max_in_flight() <= 2, "{}", api.stage.entra.max_in_flight());
+}
+
+#[tokio::test]
+async fn clients_without_a_key_make_room_for_those_that_have_one() {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 1;
+    put_key(&stage, KEY).await;
+    let (server, address) = start(&stage, &["--rest-max-connections", "4"]).await;
+    let api = Api { stage, server, address };
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(TcpStream::connect(&api.address).await.unwrap());
+    }
+    let began = std::time::Instant::now();
+    api.created(json!({})).await;
+    // Each of the four seats is free again after a second, and 16 connections stand before it.
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    let answer = read(&mut idle[0]).await;
+    assert!(answer.is_none(), "it was asked to leave: {answer:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use graph_credential_operator::store::replicas::{Acknowledgement, roll};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::Role;
 
+use super::front::Front;
 use super::*;
 
 /// Gives the keyring another primary key.
@@ -34,6 +35,24 @@ async fn another_primary_key_is_found_out_before_a_posted_secret_is_sealed() {
     assert_eq!((key_of(&record), secret.as_str()), (added, "s3cret-one"));
     assert_ne!(added, old);
     assert_eq!(record.metadata.generation, Some(1), "it was sealed once");
+}
+
+#[tokio::test]
+async fn what_was_sealed_while_the_primary_key_changed_is_sealed_anew() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.created(json!({}));
+    let promoted = async {
+        held.reached().await;
+        let added = promote_another_key(&api.stage).await;
+        held.release();
+        added
+    };
+    let (id, added) = tokio::join!(asked, promoted);
+    let (record, secret) = api.opened(id).await;
+    assert_eq!((key_of(&record), secret.as_str()), (added, "s3cret-one"), "before the answer");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn a_client_that_hangs_up_during_the_proof_leaves_nothing_behind() {
     })
     .await;
     drop(connection);
-    api.server.wait_for_log("did not wait", Duration::from_secs(30)).await.unwrap();
+    api.server.wait_for_log("ended without its answer", Duration::from_secs(30)).await.unwrap();
     api.stage.entra.service_time(Duration::ZERO);
     let id = api.created(json!({"name": "the only one"})).await;
     let names: Vec<_> = api.records().await.iter().map(ResourceExt::name_any).collect();

@@ -22,6 +22,25 @@ async fn the_api_is_served_beside_the_controller_where_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn wrong_secrets_sent_for_an_app_do_not_stop_its_rotation() {
+    let mut stage = Stage::bare().await;
+    put_key(&stage, KEY).await;
+    stage.extra_args = vec!["--rest-listen".into(), "127.0.0.1:0".into()];
+    stage.start_operator().await;
+    let address = serving(stage.operator.as_ref().unwrap()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        let body = sample(json!({"client_secret": "wr0ng"}));
+        statuses.push(ask_at(&address, "POST", PATH, Some(body)).await.status);
+    }
+    assert_eq!(statuses, [[422; 7].as_slice(), &[429; 3]].concat());
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    stage.wait_until_ready("sales-eu").await;
+    stage.stop_operator().await;
+}
+
+#[tokio::test]
 async fn a_request_under_way_is_answered_before_the_program_ends() {
     let mut api = Api::set().await;
     api.stage.entra.service_time(Duration::from_millis(300));

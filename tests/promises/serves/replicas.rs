@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use kube::api::PostParams;
+
+use super::front::Front;
 use super::*;
 
 /// Creates of each of two clients at each of two replicas.
-const EACH: usize = 8;
+const EACH: usize = 6;
 
 #[tokio::test]
 async fn two_replicas_under_load_lose_nothing_and_give_no_id_twice() {
@@ -45,6 +48,67 @@ async fn two_replicas_under_load_lose_nothing_and_give_no_id_twice() {
     }
     let id = made[0].0;
     assert_eq!(api.opened(id).await.1, "s3cret-one");
+}
+
+#[tokio::test]
+async fn an_id_that_another_replica_takes_first_is_drawn_anew() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.create(json!({}));
+    let taken = async {
+        let mut first: SealedGraphCredential = serde_json::from_slice(&held.reached().await).unwrap();
+        first.spec.record_id = graph_credential_operator::store::envelope::fresh_record_id().unwrap();
+        api.stage.api().create(&PostParams::default(), &first).await.unwrap();
+        held.release();
+        first.spec.credential_id
+    };
+    let (answer, first) = tokio::join!(asked, taken);
+    assert_eq!(answer.status, 201, "{answer:?}\n{}", api.server.log());
+    let id = answer.json()["credential_id"].as_i64().unwrap();
+    assert_ne!(id, first);
+    assert_eq!(api.records().await.len(), 2);
+    assert_eq!(api.opened(id).await.1, "s3cret-one");
+}
+
+#[tokio::test]
+async fn a_write_goes_to_its_end_when_its_client_has_left() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    let id = api.created(json!({})).await;
+    let path = format!("{PATH}/{id}");
+    let mut posted = front.hold("POST", "/sealedgraphcredentials");
+    tokio::select! {
+        answer = api.create(json!({"name": "other"})) => panic!("{answer:?}"),
+        _ = posted.reached() => {}
+    }
+    let mut deleted = front.hold("DELETE", "/sealedgraphcredentials");
+    tokio::select! {
+        answer = api.ask("DELETE", &path, None) => panic!("{answer:?}"),
+        _ = deleted.reached() => {}
+    }
+    posted.release();
+    deleted.release();
+    eventually("both took effect", || async {
+        let names: Vec<_> = api.records().await.into_iter().map(|record| record.spec.name).collect();
+        if names == ["other"] { Ok(()) } else { Err(format!("{names:?}\n{}", api.server.log())) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_became_of_a_write_without_an_answer_is_looked_up() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    front.lose_answer("POST", "/sealedgraphcredentials");
+    let id = api.created(json!({})).await;
+    front.lose_answer("PUT", "/sealedgraphcredentials");
+    let renamed = api.ask("PATCH", &format!("{PATH}/{id}"), Some(json!({"name": "Sales"}))).await;
+    assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Sales")), "{renamed:?}");
+    assert_eq!(api.records().await.len(), 1);
 }
 
 #[tokio::test]
