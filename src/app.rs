@@ -8,10 +8,12 @@ pub(crate) mod kubernetes;
 mod leading;
 pub(crate) mod memory;
 mod rest;
+mod scraping;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,8 @@ use crate::controller::{
 use crate::http::ClientError;
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
-use crate::rest::{KeysError, RestListenError, TlsError};
+use crate::rest::KeysError;
+use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::{LogFilter, chain};
@@ -53,7 +56,7 @@ pub enum AppError {
     Tls(#[from] TlsError),
     /// The REST API's address cannot be served.
     #[error(transparent)]
-    RestListen(#[from] RestListenError),
+    Serving(#[from] serving::ListenError),
     /// The probes' address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -122,36 +125,26 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(),
 async fn operate(settings: &RunSettings, frame: &Frame) -> Result<(), AppError> {
     let Some(base) = Base::find(&settings.process, frame).await? else { return Ok(()) };
     let Frame { timing, readiness, metrics, stop } = frame;
-    let Some(api) = stop.run_until_cancelled(beside(settings, frame, &base)).await else { return Ok(()) };
-    let api = api?.map(|api| tokio::spawn(api.serve(stop.clone())));
-    let operator = Operator { settings, timing, readiness, metrics, stop, base };
-    let ended = operator.run().await;
-    // Also where the controller ended by itself.
-    stop.cancel();
-    if let Some(Err(error)) = futures::future::OptionFuture::from(api).await {
-        tracing::error!(
-            error = chain(&error),
-            "serving the REST API failed: this is a defect of the operator"
-        );
-    }
-    ended
-}
-
-/// The REST API beside the controller.
-async fn beside(settings: &RunSettings, frame: &Frame, base: &Base) -> Result<Option<RestApi>, AppError> {
-    let Some(address) = settings.rest.listen else { return Ok(None) };
-    let api = RestApi::open(RestParts {
+    let api = settings.rest.listen.map(|address| RestParts {
         process: &settings.process,
         rest: &settings.rest,
         address,
-        timing: &frame.timing,
-        readiness: &frame.readiness,
-        metrics: &frame.metrics,
+        timing,
+        readiness,
+        metrics,
         cluster: &base.cluster,
         token_endpoint: base.token_endpoint.acting_as(Leadership::always()),
         is_alone: false,
     });
-    api.await.map(Some)
+    let serving = OptionFuture::from(api.map(|api| rest::serve_beside(api, stop)));
+    let operator = Operator { settings, timing, readiness, metrics, stop, base: &base };
+    let working = async {
+        let ended = operator.run().await;
+        // Also where the controller ended by itself.
+        stop.cancel();
+        ended
+    };
+    tokio::join!(serving, working).1
 }
 
 /// What the work needs, whoever leads.
@@ -161,7 +154,7 @@ struct Operator<'a> {
     readiness: &'a Readiness,
     metrics: &'a Arc<Metrics>,
     stop: &'a CancellationToken,
-    base: Base,
+    base: &'a Base,
 }
 
 // === impl Operator ===
@@ -210,7 +203,11 @@ impl Operator<'_> {
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let context = Arc::new(Context {
-            rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
+            rules: Rules {
+                allow_unverified: settings.allow_unverified,
+                sets_finalizers: settings.finalizers,
+                timing: **timing,
+            },
             max_concurrent_passes: settings.max_concurrent_passes,
             keyring,
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),

@@ -2,8 +2,10 @@
 //! own and acknowledges that on a Lease of its own, for it serves on every replica, whoever leads.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,10 +13,8 @@ use super::caretaker::Caretaker;
 use super::{AppError, keyring, kubernetes};
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
-use crate::rest::{
-    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, Turns,
-    router,
-};
+use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Shared, Turns, router};
+use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
 use crate::settings::{ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::store::replicas::Presence;
@@ -26,6 +26,7 @@ use crate::telemetry::probes::Readiness;
 const GATE: &str = "rest";
 
 /// What the API is made of.
+#[derive(Clone)]
 pub(super) struct RestParts<'a> {
     /// What the process was told.
     pub(super) process: &'a ProcessSettings,
@@ -49,7 +50,7 @@ pub(super) struct RestParts<'a> {
 
 /// The API, ready to be served.
 pub(super) struct RestApi {
-    server: RestServer,
+    server: Server,
     tls: Option<Tls>,
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
@@ -68,7 +69,9 @@ impl RestApi {
         let RestParts { process, rest, cluster, timing, readiness, metrics, .. } = parts;
         readiness.wait_for(GATE, "the REST API is starting");
         let files = rest.tls_cert.clone().zip(rest.tls_key.clone());
-        let tls = files.map(|(certificate, key)| Tls::open(TlsFiles { certificate, key })).transpose()?;
+        let tls = files
+            .map(|(certificate, key)| Tls::open(TlsFiles { certificate, key, of: "rest" }))
+            .transpose()?;
         let doorkeeper = Arc::new(open_door(&parts).await?);
         let place =
             KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
@@ -76,7 +79,6 @@ impl RestApi {
         let read = keyring::wait(&cluster.client, &place, served, timing, readiness).await;
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, read));
         let presence = keyring::presence(cluster, &keyring, timing)?;
-        presence.join(readiness).await;
         let caretaker = Caretaker {
             client: cluster.client.clone(),
             namespace: cluster.namespace.clone(),
@@ -90,8 +92,13 @@ impl RestApi {
             is_alone: parts.is_alone,
         };
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
-        let bound =
-            RestServer::bind(parts.address, tls.as_ref().map(Tls::acceptor), limits, metrics.clone()).await?;
+        let listen =
+            Listen { address: parts.address, flag: "--rest-listen", tls: tls.as_ref().map(Tls::acceptor) };
+        let counted = metrics.clone();
+        let count = Arc::new(move |change| counted.rest.connections(change));
+        let bound = Server::bind(listen, limits, count).await?;
+        // An address that is taken must not leave a Lease behind on each try.
+        presence.join(readiness).await;
         tracing::info!(address = %bound.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();
         let credentials = Credentials::new(CredentialsParts {
@@ -124,9 +131,11 @@ impl RestApi {
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
         let Self { server, tls, shared, doorkeeper, presence, caretaker, writes, timing, readiness } = self;
-        let over = CancellationToken::new();
-        let presence = tokio::spawn(presence.keep(over.clone()));
-        let caretaker = tokio::spawn(caretaker.run(stop.clone()));
+        let (stop, over) = (stop.child_token(), CancellationToken::new());
+        // Whatever ends this ends its parts.
+        let _ending = [stop.clone().drop_guard(), over.clone().drop_guard()];
+        let mut presence = tokio::spawn(presence.keep(over.clone()));
+        let mut caretaker = tokio::spawn(caretaker.run(stop.clone()));
         readiness.arrived(GATE);
         let renewal = async {
             if let Some(tls) = &tls {
@@ -139,14 +148,23 @@ impl RestApi {
             server.serve(router(shared), stop.clone())
         );
         writes.close();
-        if tokio::time::timeout(timing.rest_drain, writes.wait()).await.is_err() {
-            tracing::warn!(left = writes.len(), "credentials were still being saved, and are left");
+        let saved = tokio::time::timeout(timing.rest_drain, writes.wait()).await;
+        let looked_after = tokio::time::timeout(timing.lease_call, &mut caretaker).await;
+        if saved.is_err() || looked_after.is_err() {
+            tracing::warn!(
+                writes = writes.len(),
+                "records were still being written, and are left: the Lease runs out"
+            );
+            caretaker.abort();
+            presence.abort();
         }
-        let looked_after = caretaker.await;
         // Until here something may have been sealed.
         over.cancel();
-        for ended in [looked_after, presence.await] {
-            if let Err(error) = ended {
+        let left = tokio::time::timeout(timing.shutdown, &mut presence).await;
+        for ended in [looked_after, left].into_iter().flatten() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
                 tracing::error!(
                     error = chain(&error),
                     "a part of the REST API failed: this is a defect of the operator"
@@ -154,6 +172,34 @@ impl RestApi {
             }
         }
     }
+}
+
+/// Serves the API beside the controller until `stop`. Whatever is wrong with it is told, and leaves the controller at its
+/// work: it is tried again.
+pub(super) async fn serve_beside(parts: RestParts<'_>, stop: &CancellationToken) {
+    let mut told = String::new();
+    while !stop.is_cancelled() {
+        let serving = Box::pin(open_and_serve(parts.clone(), stop));
+        let served = AssertUnwindSafe(serving).catch_unwind().await;
+        let problem = match served {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "it failed: this is a defect of the operator".to_owned(),
+        };
+        if problem != told {
+            tracing::error!(problem, "the REST API is not served; trying again");
+        }
+        parts.readiness.wait_for(GATE, format!("the REST API is not served: {problem}"));
+        told = problem;
+        stop.run_until_cancelled(tokio::time::sleep(parts.timing.startup_retry)).await;
+    }
+}
+
+async fn open_and_serve(parts: RestParts<'_>, stop: &CancellationToken) -> Result<(), AppError> {
+    if let Some(api) = stop.run_until_cancelled(RestApi::open(parts)).await {
+        api?.serve(stop.clone()).await;
+    }
+    Ok(())
 }
 
 /// Reads the API keys, again while the API server has a failure.

@@ -75,7 +75,7 @@ pub struct Trace {
 }
 
 /// The token endpoints of all clouds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TokenEndpoint {
     parts: EndpointParts,
     time_out: Duration,

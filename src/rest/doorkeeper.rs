@@ -1,12 +1,13 @@
 //! Who may come in: the API keys as their Secret holds them, read again when it changed.
 //!
-//! Without one usable key nothing is served at all. A Secret that is gone or emptied later closes the API at once; one
-//! that cannot be read for a while leaves it as it was, and readiness says so.
+//! Without one usable key nothing is served at all. A Secret that is gone or emptied later, or may not be read any more,
+//! closes the API at once; one that cannot be read leaves it as it was for five minutes. Readiness says so.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::{Account, ApiKeys, Unusable};
@@ -77,9 +78,7 @@ impl Doorkeeper {
     pub async fn new(place: KeysPlace) -> Result<Self, KeysError> {
         let (keys, unusable) = place.read().await?;
         if keys.is_empty() {
-            let details = unusable.iter().map(|it| format!("{}: {}", it.entry, it.why));
-            let details = details.collect::<Vec<_>>().join("; ");
-            return Err(KeysError::NoKey { place: place.to_string(), details });
+            return Err(place.without_key(&unusable));
         }
         tell(&keys, &unusable);
         Ok(Self { place, keys: Mutex::new(Arc::new(keys)) })
@@ -94,16 +93,29 @@ impl Doorkeeper {
     /// Looks again and again whether the Secret changed, until `stop`.
     pub async fn watch(&self, timing: &Timing, readiness: &Readiness, stop: &CancellationToken) {
         let mut seen = None;
+        let mut read_at = Instant::now();
         let mut told = String::new();
         loop {
-            let problem = match self.look(&mut seen).await {
-                Ok(()) => String::new(),
-                Err(error) => chain(&error),
+            let Some(looked) = stop.run_until_cancelled(self.look(&mut seen)).await else { return };
+            let problem = match looked {
+                Ok(()) => {
+                    read_at = Instant::now();
+                    String::new()
+                }
+                Err(error) => {
+                    let is_closed = error.is_final() || read_at.elapsed() >= timing.rest_keys_trust;
+                    if is_closed {
+                        self.close();
+                        seen = None;
+                    }
+                    let effect = if is_closed { "nobody is let in" } else { "the last ones stay in use" };
+                    format!("{}; {effect}", chain(&error))
+                }
             };
             if problem.is_empty() {
                 readiness.forget_note(NOTE);
             } else if problem != told {
-                tracing::warn!(problem, "the API keys are not what they should be");
+                tracing::warn!(problem, "the API keys cannot be used as they should");
                 readiness.note(NOTE, problem.clone());
             }
             told = problem;
@@ -119,25 +131,26 @@ impl Doorkeeper {
         let KeysPlace { client, namespace, name, .. } = &self.place;
         let version = match secrets::version(client, namespace, name).await {
             Ok(version) => version,
-            Err(ReadError::NotFound) => {
-                *self.lock() = Arc::new(ApiKeys::none()?);
-                *seen = None;
-                return Err(KeysError::NoSecret { place: self.place.to_string() });
-            }
+            Err(ReadError::NotFound) => return Err(KeysError::NoSecret { place: self.place.to_string() }),
             Err(source) => return Err(KeysError::Read { place: self.place.to_string(), source }),
         };
         if seen.as_ref() == Some(&version) {
             return Ok(());
         }
-        let (keys, unusable) = match self.place.read().await {
-            Err(KeysError::NoSecret { .. }) => (ApiKeys::none()?, Vec::new()),
-            read => read?,
-        };
+        let (keys, unusable) = self.place.read().await?;
+        if keys.is_empty() {
+            return Err(self.place.without_key(&unusable));
+        }
         tell(&keys, &unusable);
         *self.lock() = Arc::new(keys);
         // A version that came between the two requests is read once more.
         *seen = Some(version);
         Ok(())
+    }
+
+    /// Lets nobody in until the keys are read again.
+    fn close(&self) {
+        *self.lock() = Arc::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<ApiKeys>> {
@@ -166,6 +179,12 @@ impl KeysPlace {
         })?;
         Ok(ApiKeys::read(data.entries(), &self.served)?)
     }
+
+    fn without_key(&self, unusable: &[Unusable]) -> KeysError {
+        let details = unusable.iter().map(|it| format!("{}: {}", it.entry, it.why));
+        let details = details.collect::<Vec<_>>().join("; ");
+        KeysError::NoKey { place: self.to_string(), details }
+    }
 }
 
 impl std::fmt::Display for KeysPlace {
@@ -180,5 +199,14 @@ impl KeysError {
     /// Whether it may pass by itself.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Read { source: ReadError::Kube(_), .. })
+    }
+
+    /// Whether it says that no key is to be let in, so that none waits to be taken back.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::NoSecret { .. } | Self::NoKey { .. } => true,
+            Self::Read { source, .. } => matches!(source, ReadError::NotFound | ReadError::Forbidden),
+            Self::Random(_) => false,
+        }
     }
 }

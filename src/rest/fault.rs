@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -174,10 +174,6 @@ impl Fault {
         match self {
             Self::TooManyRequests(Some(wait)) => {
                 Some((RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))))
-            }
-            // What is left of the body is not read.
-            Self::TimedOut | Self::TooLarge | Self::Unauthorized => {
-                Some((CONNECTION, HeaderValue::from_static("close")))
             }
             _ => None,
         }

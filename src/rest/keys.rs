@@ -27,7 +27,8 @@ pub struct Account {
     pub key: String,
 }
 
-/// All API keys, by their digests.
+/// All API keys, by their digests. Without any it opens nothing.
+#[derive(Default)]
 pub struct ApiKeys {
     digest_key: [u8; 32],
     entries: Vec<(Digest, Arc<Account>)>,
@@ -47,11 +48,6 @@ type Digest = [u8; 32];
 // === impl ApiKeys ===
 
 impl ApiKeys {
-    /// Keys that open nothing.
-    pub fn none() -> Result<Self, getrandom::Error> {
-        Self::read(std::iter::empty(), &[]).map(|(keys, _)| keys)
-    }
-
     /// Reads the entries of the Secret. With `served`, keys of other namespaces are not usable.
     pub fn read<'a>(
         data: impl Iterator<Item = (&'a str, &'a SecretBytes)>,

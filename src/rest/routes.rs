@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch};
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Bytes};
 use jiff::Timestamp;
@@ -60,6 +60,14 @@ pub fn router(shared: Shared) -> Router {
         )
         .merge(credentials(shared))
         .layer(middleware::from_fn_with_state(metrics, trail::follow))
+        .layer(middleware::map_response(last_of_its_connection))
+}
+
+/// The buffers of a connection live as long as it does and keep what came through them, an API key in each request: so none
+/// lives longer than its answer.
+async fn last_of_its_connection(mut answer: Response) -> Response {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 fn credentials(shared: Shared) -> Router {
@@ -83,19 +91,10 @@ async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -
         None => Ok(None),
     };
     let Ok(_held) = turn else {
-        // Its body is not read.
-        let mut answer = known(Fault::TooManyRequests(None).into_response(), account);
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return answer;
+        return known(Fault::TooManyRequests(None).into_response(), account);
     };
     request.extensions_mut().insert(account.clone());
-    let carries_secret = matches!(*request.method(), Method::POST | Method::PATCH);
-    let mut answer = known(next.run(request).await, account);
-    if carries_secret {
-        // The buffers of a connection live as long as it does, and keep what came through them.
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    answer
+    known(next.run(request).await, account)
 }
 
 /// An answer to somebody who is known.

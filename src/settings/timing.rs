@@ -18,6 +18,8 @@ pub struct Timing {
     pub kube_headers: Duration,
     /// Until the same is told of an object once more.
     pub event_repeat: Duration,
+    /// For how long an answer holds to the question who scrapes.
+    pub scraper_answer: Duration,
     /// Between two looks at the file that says what is logged.
     pub log_filter: Duration,
     /// What must be left of a lease beyond the longest call before a call may start.
@@ -89,6 +91,8 @@ pub struct Timing {
     pub record_sweep: Duration,
     /// Between two looks at the API keys of the REST API: so long a removed key still works.
     pub rest_keys_poll: Duration,
+    /// How long API keys of the REST API are taken at their word while their Secret cannot be read.
+    pub rest_keys_trust: Duration,
     /// Between two looks at the certificate of the REST API.
     pub rest_files_poll: Duration,
     /// Until a client of the REST API has sent the head of a request, and so how long its connection may be idle.
@@ -166,6 +170,7 @@ impl Timing {
         connect: Duration::from_secs(5),
         kube_headers: Duration::from_secs(30),
         log_filter: Duration::from_secs(5),
+        scraper_answer: Duration::from_mins(1),
         event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
@@ -201,6 +206,7 @@ impl Timing {
         reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
         rest_keys_poll: Duration::from_secs(30),
+        rest_keys_trust: Duration::from_mins(5),
         rest_files_poll: Duration::from_secs(30),
         rest_head: Duration::from_secs(15),
         rest_queue: Duration::from_secs(15),
@@ -227,6 +233,7 @@ impl Timing {
             connect: by(self.connect),
             kube_headers: by(self.kube_headers),
             log_filter: by(self.log_filter),
+            scraper_answer: by(self.scraper_answer),
             event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),
@@ -262,6 +269,7 @@ impl Timing {
             reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),
             rest_keys_poll: by(self.rest_keys_poll),
+            rest_keys_trust: by(self.rest_keys_trust),
             rest_files_poll: by(self.rest_files_poll),
             rest_head: by(self.rest_head),
             rest_queue: by(self.rest_queue),

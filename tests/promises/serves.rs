@@ -2,6 +2,7 @@
 
 mod access;
 mod care;
+mod front;
 mod hostile;
 pub mod http;
 mod keyring;

@@ -85,17 +85,18 @@ impl Presence {
         let mut told = String::new();
         let mut graveyard = Graveyard::new(&self.parts.timing);
         loop {
-            let pause = tokio::time::sleep(self.parts.timing.presence_renewal);
-            if stop.run_until_cancelled(pause).await.is_none() {
-                break;
-            }
-            // What cannot be read is not acknowledged: the Lease goes on to tell what is held in memory.
-            let read = self.parts.keyring.read_again().await;
-            let failure = match (read, self.acknowledge().await) {
-                (Ok(_), Ok(())) => String::new(),
-                (Err(error), _) => chain(&error),
-                (_, Err(error)) => chain(&error),
+            let next = async {
+                tokio::time::sleep(self.parts.timing.presence_renewal).await;
+                // What cannot be read is not acknowledged: the Lease goes on to tell what is held in memory.
+                let read = self.parts.keyring.read_again().await;
+                match (read, self.acknowledge().await) {
+                    (Ok(_), Ok(())) => String::new(),
+                    (Err(error), _) => chain(&error),
+                    (_, Err(error)) => chain(&error),
+                }
             };
+            // An API server that does not answer must not hold up the end.
+            let Some(failure) = stop.run_until_cancelled(next).await else { break };
             if failure != told && !failure.is_empty() {
                 tracing::warn!(
                     error = failure,
@@ -104,7 +105,9 @@ impl Presence {
                 );
             }
             told = failure;
-            graveyard.look(&self).await;
+            if stop.run_until_cancelled(graveyard.look(&self)).await.is_none() {
+                break;
+            }
         }
         let params = DeleteParams::default();
         let leave = self.leases.delete(&self.name, &params);

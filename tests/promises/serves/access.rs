@@ -1,5 +1,6 @@
 //! Who may do what: API keys and the accounts that they open.
 
+use super::front::Front;
 use super::*;
 
 const OTHER: &str = "4712.a-key-of-another-account";
@@ -101,6 +102,58 @@ async fn keys_follow_their_secret_while_the_program_runs() {
     assert!(ready.contains("there is no Secret"), "{ready}");
     put_key(&api.stage, KEY).await;
     becomes(KEY, 200).await;
+    api.stage.secret_exactly(KEYS, &[("not-a-name", KEY)]).await;
+    becomes(KEY, 401).await;
+    for _ in 0..3 {
+        let (_, ready) = ask(&api.server, "/readyz").await;
+        let is_told =
+            ["no usable API key", "not-a-name", "nobody is let in"].iter().all(|it| ready.contains(it));
+        assert!(is_told, "it goes on saying so: {ready}");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    put_key(&api.stage, KEY).await;
+    becomes(KEY, 200).await;
+    let (_, ready) = ask(&api.server, "/readyz").await;
+    assert!(!ready.contains("API key"), "{ready}");
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_any_more_let_nobody_in_soon() {
+    let mut stage = Stage::bare().await;
+    stage.limit_operator(&["get"]).await;
+    let api = Api::on(stage).await;
+    let status = async |address: &str| send(address, "GET", PATH, &[("x-api-key", KEY)], b"").await.status;
+    assert_eq!(status(&api.address).await, 200);
+    api.stage.grant(&[]).await;
+    eventually("a Secret that may not be read closes the API", || async {
+        let status = status(&api.address).await;
+        if status == 401 { Ok(()) } else { Err(format!("{status}\n{}", api.server.log())) }
+    })
+    .await;
+    let (_, ready) = ask(&api.server, "/readyz").await;
+    assert!(ready.contains("may not read the Secret; nobody is let in"), "{ready}");
+    let mut stage = api.stage;
+    let front = Front::before(&mut stage).await;
+    stage.time_scale = 60;
+    let (server, address) = start(&stage, &[]).await;
+    front.fail(KEYS);
+    eventually("a Secret that cannot be read is told", || async {
+        let (_, ready) = ask(&server, "/readyz").await;
+        if ready.contains("stay in use") { Ok(()) } else { Err(ready) }
+    })
+    .await;
+    assert_eq!(status(&address).await, 200, "not yet");
+    eventually("after five minutes it closes the API", || async {
+        let status = status(&address).await;
+        if status == 401 { Ok(()) } else { Err(format!("{status}\n{}", server.log())) }
+    })
+    .await;
+    front.mend();
+    eventually("it opens again", || async {
+        let status = status(&address).await;
+        if status == 200 { Ok(()) } else { Err(format!("{status}\n{}", server.log())) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -16,16 +16,17 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// One request on a connection of its own.
+/// One request on a connection of its own, which the server must end.
 pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let mut lines =
-        vec![format!("{method} {path} HTTP/1.1"), format!("host: {address}"), "connection: close".to_owned()];
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), format!("host: {address}")];
     lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if !body.is_empty() {
         lines.push(format!("content-length: {}", body.len()));
     }
     let raw = [lines.join("\r\n").as_bytes(), b"\r\n\r\n", body].concat();
-    send_raw(address, &raw).await.unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    let answer = send_raw(address, &raw).await.unwrap_or_else(|| panic!("no answer to {method} {path}"));
+    assert_eq!(answer.header("connection"), Some("close"), "{method} {path}: {answer:?}");
+    answer
 }
 
 /// Sends bytes as they are; nothing where no answer came before the end of the connection.

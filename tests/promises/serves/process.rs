@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use super::front::Front;
 use super::*;
 
 #[tokio::test]
@@ -37,6 +38,90 @@ async fn a_request_under_way_is_answered_before_the_program_ends() {
     let exit = api.server.stop().await.unwrap();
     assert!(exit.success(), "{exit}\n{}", api.server.log());
     assert_eq!(api.records().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_api_leaves_the_controller_at_work() {
+    let mut stage = Stage::bare().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    stage.extra_args = vec!["--rest-listen".into(), address.clone()];
+    stage.spawn_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    stage.wait_until_ready("sales-eu").await;
+    let tells = async |word: &str| {
+        eventually(&format!("{word} is told"), || async {
+            let (status, text) = stage.get("/readyz").await;
+            if status == 503 && text.contains(word) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    tells("there is no Secret").await;
+    put_key(&stage, KEY).await;
+    tells("failed to listen on").await;
+    assert!(stage.operator.as_ref().unwrap().is_running());
+    drop(taken);
+    assert_eq!(serving(stage.operator.as_ref().unwrap()).await, address);
+    assert_eq!(ask_at(&address, "GET", PATH, None).await.status, 200);
+    stage.stop_operator().await;
+}
+
+#[tokio::test]
+async fn nothing_is_saved_once_the_lease_is_given_back() {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 10;
+    let front = Front::before(&mut stage).await;
+    let mut api = Api::on(stage).await;
+    let mut leaving = front.hold("DELETE", "/leases/graph-credential-operator-keyring-");
+    // Microsoft answers in time, but only after requests have been waited for.
+    api.stage.entra.service_time(Duration::from_millis(1_300));
+    let body = sample(json!({})).to_string();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let raw = format!("{head}{body}");
+    let asked = super::http::send_raw(&api.address, raw.as_bytes());
+    let stopped = async {
+        eventually("Microsoft is asked", || async {
+            if api.stage.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
+        })
+        .await;
+        api.server.signal(rustix::process::Signal::TERM).unwrap();
+        leaving.reached().await;
+        eventually("Microsoft has answered", || async {
+            if api.stage.entra.in_flight() == 0 { Ok(()) } else { Err(api.server.log()) }
+        })
+        .await;
+        leaving.release();
+    };
+    let (answer, ()) = tokio::join!(asked, stopped);
+    assert!(answer.is_none(), "{answer:?}");
+    let exit = api.server.stop().await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    assert!(api.server.log().contains("are dropped"), "{}", api.server.log());
+    assert_eq!(front.count("POST", "/sealedgraphcredentials"), 0);
+    assert_eq!(api.records().await, []);
+}
+
+#[tokio::test]
+async fn an_api_server_that_does_not_answer_does_not_hold_up_the_end() {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 4;
+    let front = Front::before(&mut stage).await;
+    let mut api = Api::on(stage).await;
+    front.fall_silent();
+    let before = front.count("GET", KEYS);
+    eventually("the API keys are asked for", || async {
+        if front.count("GET", KEYS) > before { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    let asked = std::time::Instant::now();
+    let exit = api.server.stop().await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    // Each of the two Leases is given up on after 15 seconds; any other request may take 30.
+    assert!(asked.elapsed() < Duration::from_secs(38) / 4, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
