@@ -1,7 +1,7 @@
 # What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract test-all pictures
+.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures
 
 CARGO = cargo
 TIMED = tools/timed
@@ -22,6 +22,7 @@ help:
 	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
 	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
 	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
+	@echo 'make bench      what the REST API costs, beside a bare handler that makes the same calls'
 	@echo 'make test-all   make test, and what is long or needs more than Rust: samples, contract'
 	@echo 'make pictures   draws the dashboard for the docs'
 	@echo 'make doc        documentation, warnings are errors'
@@ -116,6 +117,10 @@ samples: assets
 	  $(CARGO) test --package graph-credential-operator --test contract samples -- --nocapture
 
 AXIOS = 1.21.1
+
+# The REST API beside a bare handler. BENCH_REPORT=docs/bench.md keeps the figures.
+bench: assets
+	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture figures
 
 # The description of the REST API, by schemathesis. Needs Python, and a network the first time.
 contract: assets
