@@ -2,8 +2,10 @@
 //! description says, and the rights are those that `docs/install.md` names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
+mod edges;
 mod every_value;
 mod generated;
+mod hook;
 mod oci;
 mod refuses;
 mod rendering;

@@ -10,7 +10,13 @@ fn what_workflows_use_is_pinned_to_a_commit() {
     for file in fs::read_dir(folder).expect("there are workflows") {
         let path = file.expect("a workflow can be found").path();
         let text = fs::read_to_string(path).expect("it can be read");
-        for used in text.lines().filter_map(|line| line.trim().strip_prefix("- uses: ")) {
+        for used in
+            text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
+        {
+            // Of this repository, and of the same commit.
+            if used.starts_with("./") {
+                continue;
+            }
             let (action, rest) = used.split_once('@').expect(used);
             let (commit, version) = rest.split_once(" # v").expect("a commit, and the version that it is");
             let is_commit = commit.len() == 40 && commit.chars().all(|it| it.is_ascii_hexdigit());

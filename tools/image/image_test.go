@@ -174,3 +174,15 @@ func TestTheBillNamesWhatIsInTheProgramAndNotWhatBuiltIt(t *testing.T) {
 		t.Fatalf("a binary without a list: %v", err)
 	}
 }
+
+func TestAnImageThatGrewBeyondItsLimitIsRefused(t *testing.T) {
+	binary := payload(t)
+	args := []string{"-version", "0.1.0", "-out", filepath.Join(t.TempDir(), "image.tar"), "-binary",
+		binary.os + "/" + binary.arch + "=" + binary.path}
+	if err := run(append([]string{"-limit", "0.01"}, args...)); err == nil || !strings.Contains(err.Error(), "more than 0.01 MiB") {
+		t.Fatal(err)
+	}
+	if err := run(args); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -48,6 +48,7 @@ func run(args []string) error {
 	name := flags.String("name", "graph-credential-operator", "name of the program in the image, and of the image")
 	out := flags.String("out", "", "the archive to write")
 	bill := flags.String("sbom", "", "the bill of materials to write, of the first binary")
+	limit := flags.Float64("limit", 0, "most MiB, compressed, that the images may have together; 0 means any")
 	flags.Var(&wanted, "binary", "OS/ARCH=PATH, once for each platform")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -65,5 +66,8 @@ func run(args []string) error {
 		}
 	}
 	fmt.Printf("%s %.2f MiB compressed\n", written.digest, float64(written.compressed)/(1<<20))
+	if *limit > 0 && float64(written.compressed) > *limit*(1<<20) {
+		return fmt.Errorf("more than %g MiB: what made it grow?", *limit)
+	}
 	return nil
 }

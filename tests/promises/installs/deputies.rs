@@ -121,7 +121,7 @@ async fn with_an_owner() -> (Release, Person) {
         let answer = stranger.create_account("early", "agency-key", &stage.woodpecker.base_url()).await;
         let _ = stage.api::<WoodpeckerAccount>().delete("early", &kube::api::DeleteParams::default()).await;
         match answer {
-            Err(error) if error.contains("may not get Secret") => Ok(()),
+            Err(error) if error.contains("may not use WoodpeckerAccount") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
@@ -145,12 +145,21 @@ async fn who_may_not_read_a_secret_may_not_have_the_operator_read_it() {
     denied(editor.change("sales-eu", json!({"spec": other})).await, secret);
     let unproved = json!({"spec": {"verification": {"policy": "Disabled"}}});
     denied(editor.change("sales-eu", unproved).await, secret);
+    let removed = json!({"spec": {"deletionPolicy": "Delete"}});
+    denied(editor.change("sales-eu", removed).await, secret);
     let mine = json!({"spec": {"destination": {"woodpecker": {"adoption": {"takeOwnership": true}}}}});
     denied(editor.change("sales-eu", mine).await, secret);
     let base_url = stage.woodpecker.base_url();
-    denied(editor.create_account("mine", "agency-key", &base_url).await, secret);
+    let account = "you may not use WoodpeckerAccount";
+    denied(editor.create_account("mine", "agency-key", &base_url).await, account);
+    let keeper = Person::new(stage, "keeper", May { get: &[], use_: &["mine"] }).await;
+    denied(keeper.create_account("mine", "agency-key", &base_url).await, secret);
     let key = json!({"spec": {"apiKeySecretRef": {"name": "sales-eu-graph"}}});
     denied(editor.change_account("agency", key).await, secret);
+    let everybody = json!({"spec": {"allowedNamespaces": {"names": ["elsewhere"]}}});
+    denied(editor.change_account("agency", everybody).await, secret);
+    let gone = json!({"metadata": {"annotations": {"graph-credentials.io/acknowledge-gone": "now"}}});
+    denied(editor.change_account("agency", gone).await, secret);
 
     // What reads nothing and sends nothing elsewhere is a matter of ordinary rights.
     editor.change("sales-eu", json!({"metadata": {"annotations": {"team": "mail"}}})).await.unwrap();
@@ -165,6 +174,40 @@ async fn who_may_not_read_a_secret_may_not_have_the_operator_read_it() {
     tenant.create("theirs", json!({"secretRef": {"name": "theirs"}})).await.unwrap();
     denied(tenant.change("theirs", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await, secret);
     owner.change("sales-eu", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_leads_an_account_that_others_name_to_a_key_of_their_own() {
+    let (release, owner) = with_an_owner().await;
+    let stage = &release.stage;
+    stage.woodpecker.add_account("thief", "666.key-of-a-thief");
+    stage.secret("thief-key", &[("api_key", "666.key-of-a-thief")]).await;
+    let base_url = stage.woodpecker.base_url();
+    let to_theirs = json!({"spec": {"apiKeySecretRef": {"name": "thief-key"}}});
+
+    // Another key under the name that others use.
+    let thief = Person::new(stage, "thief", May { get: &["thief-key"], use_: &["thief"] }).await;
+    denied(thief.change_account("agency", to_theirs.clone()).await, "you may not use WoodpeckerAccount");
+    // Who may use the account, as its tenants do, does not have its key.
+    let tenant = Person::new(stage, "tenant", May { get: &["thief-key"], use_: &["agency"] }).await;
+    denied(tenant.change_account("agency", to_theirs.clone()).await, "you may not get Secret agency-key");
+    // Deleted, and made anew in the same name.
+    let accounts = stage.api::<WoodpeckerAccount>();
+    thief.accounts().delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("the account is gone", || async {
+        match accounts.get_opt("agency").await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    denied(thief.create_account("agency", "thief-key", &base_url).await, "you may not use WoodpeckerAccount");
+
+    assert_eq!(stage.woodpecker.credentials("thief"), []);
+    owner.create_account("agency", "agency-key", &base_url).await.unwrap();
+    let rotated =
+        Person::new(stage, "administrator", May { get: &["agency-key", "thief-key"], use_: &["agency"] });
+    rotated.await.change_account("agency", to_theirs).await.unwrap();
 }
 
 #[tokio::test]
