@@ -8,6 +8,7 @@ pub(crate) mod kubernetes;
 mod leading;
 pub(crate) mod memory;
 mod rest;
+mod scraping;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,8 @@ use crate::controller::{
 use crate::http::ClientError;
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
-use crate::rest::{KeysError, RestListenError, TlsError};
+use crate::rest::KeysError;
+use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::{LogFilter, chain};
@@ -54,7 +56,7 @@ pub enum AppError {
     Tls(#[from] TlsError),
     /// The REST API's address cannot be served.
     #[error(transparent)]
-    RestListen(#[from] RestListenError),
+    Serving(#[from] serving::ListenError),
     /// The probes' address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -201,7 +203,11 @@ impl Operator<'_> {
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let context = Arc::new(Context {
-            rules: Rules { allow_unverified: settings.allow_unverified, timing: **timing },
+            rules: Rules {
+                allow_unverified: settings.allow_unverified,
+                sets_finalizers: settings.finalizers,
+                timing: **timing,
+            },
             max_concurrent_passes: settings.max_concurrent_passes,
             keyring,
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),

@@ -16,6 +16,7 @@ pub mod resources;
 pub mod rest;
 pub mod secret;
 pub mod secrets;
+pub mod serving;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! Flags and environment of the program, and [`Timing`]: every wait of the program in one place.
 
 mod base_url;
+mod metrics;
 mod object_name;
 mod rest;
 mod timing;
@@ -13,6 +14,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use thiserror::Error;
 
 pub use self::base_url::{BaseUrl, BaseUrlError};
+pub use self::metrics::MetricsSettings;
 pub use self::object_name::{ObjectName, ObjectNameError};
 pub use self::rest::{PlainHttpError, RestSettings, ServeSettings};
 pub use self::timing::{Timing, TimingError};
@@ -167,9 +169,13 @@ pub struct ProcessSettings {
     )]
     pub keyring_secret: String,
 
-    /// Address that serves /healthz, /readyz and /metrics
+    /// Address that serves /healthz, /readyz and, where it has no address of its own, /metrics
     #[arg(long, env = "GCO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
+
+    /// Settings of /metrics.
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
 
     /// Let the system write core files of the process, for profiling. They hold API keys and, during a
     /// pass, client secrets
@@ -206,6 +212,20 @@ pub struct RunSettings {
     /// Let resources with `verification.policy: Disabled` register secrets that nobody has proved
     #[arg(long, env = "GCO_ALLOW_UNVERIFIED")]
     pub allow_unverified: bool,
+
+    /// Make deletions wait with finalizers until what `deletionPolicy: Delete` says is carried out. `--finalizers=false`
+    /// is for operators whose rights end with a namespace: deleted objects then go at once, and what they registered stays
+    #[arg(
+        long,
+        env = "GCO_FINALIZERS",
+        action = ArgAction::Set,
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    pub finalizers: bool,
 
     /// How long refusals of a new secret count as its slow spreading through Entra, before they count as
     /// final; at most 24h

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::scraping::Scraping;
 use super::{AppError, crds, kubernetes, memory};
 use crate::http::{self, DnsServers};
 use crate::leadership::Leadership;
@@ -56,13 +57,20 @@ impl Frame {
         work: impl Future<Output = Result<(), AppError>>,
     ) -> Result<(), AppError> {
         let probes = ProbeServer::bind(process.listen).await?;
-        tracing::info!(address = %probes.address(), "serving probes and metrics");
+        let scraping = Scraping::open(process, &self.timing, &self.metrics).await?;
+        let message = if scraping.is_some() { "serving probes" } else { "serving probes and metrics" };
+        tracing::info!(address = %probes.address(), "{message}");
         let over = CancellationToken::new();
-        let served =
-            probes.serve(self.readiness.clone(), self.metrics.clone(), over.clone().cancelled_owned());
+        let shown = scraping.is_none().then(|| self.metrics.clone());
+        let served = probes.serve(self.readiness.clone(), shown, over.clone().cancelled_owned());
         let probes = tokio::spawn(served);
+        let scraping = scraping.map(|it| tokio::spawn(it.serve(self.readiness.clone(), over.clone())));
         let ended = work.await;
         over.cancel();
+        if let Some(scraping) = scraping {
+            // Where a scrape takes longer, it is cut off.
+            let _cut_off = tokio::time::timeout(self.timing.connect, scraping).await;
+        }
         // A slow scraper must not hold up a program that must end.
         if let Ok(Ok(Err(error))) = tokio::time::timeout(self.timing.connect, probes).await {
             tracing::warn!(error = chain(&error), "serving probes and metrics ended badly");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http::Uri;
 use kube::Client;
-use kube::config::{Config, InferConfigError};
+use kube::config::{Config, InferConfigError, KubeConfigOptions};
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
@@ -29,6 +29,8 @@ pub struct Cluster {
     pub namespace: String,
     /// Name of this instance, for events: the pod's name, or the host's.
     pub instance: String,
+    /// Whether it is that of the pod's own ServiceAccount, and not of a kubeconfig.
+    pub is_own: bool,
 }
 
 /// Why there is no way to the Kubernetes API.
@@ -57,6 +59,8 @@ pub async fn connect_counted(
     metrics: &Arc<Metrics>,
 ) -> Result<Cluster, ConnectError> {
     let mut config = Config::infer().await?;
+    // As `infer` has it: a kubeconfig comes first.
+    let is_own = Config::from_kubeconfig(&KubeConfigOptions::default()).await.is_err();
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
@@ -69,7 +73,7 @@ pub async fn connect_counted(
         .with_layer(&CountedLayer { metrics: metrics.clone(), host: host.into() })
         .build();
     tracing::info!(namespace, "the operator's own objects live in this namespace");
-    Ok(Cluster { client, namespace, instance: instance() })
+    Ok(Cluster { client, namespace, instance: instance(), is_own })
 }
 
 /// The same for a command, of which nobody reads metrics.

@@ -13,10 +13,8 @@ use super::caretaker::Caretaker;
 use super::{AppError, keyring, kubernetes};
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
-use crate::rest::{
-    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Limits, RestServer, Shared, Tls, TlsFiles, Turns,
-    router,
-};
+use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Shared, Turns, router};
+use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
 use crate::settings::{ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::store::replicas::Presence;
@@ -52,7 +50,7 @@ pub(super) struct RestParts<'a> {
 
 /// The API, ready to be served.
 pub(super) struct RestApi {
-    server: RestServer,
+    server: Server,
     tls: Option<Tls>,
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
@@ -71,7 +69,9 @@ impl RestApi {
         let RestParts { process, rest, cluster, timing, readiness, metrics, .. } = parts;
         readiness.wait_for(GATE, "the REST API is starting");
         let files = rest.tls_cert.clone().zip(rest.tls_key.clone());
-        let tls = files.map(|(certificate, key)| Tls::open(TlsFiles { certificate, key })).transpose()?;
+        let tls = files
+            .map(|(certificate, key)| Tls::open(TlsFiles { certificate, key, of: "rest" }))
+            .transpose()?;
         let doorkeeper = Arc::new(open_door(&parts).await?);
         let place =
             KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
@@ -92,8 +92,11 @@ impl RestApi {
             is_alone: parts.is_alone,
         };
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
-        let bound =
-            RestServer::bind(parts.address, tls.as_ref().map(Tls::acceptor), limits, metrics.clone()).await?;
+        let listen =
+            Listen { address: parts.address, flag: "--rest-listen", tls: tls.as_ref().map(Tls::acceptor) };
+        let counted = metrics.clone();
+        let count = Arc::new(move |change| counted.rest.connections(change));
+        let bound = Server::bind(listen, limits, count).await?;
         // An address that is taken must not leave a Lease behind on each try.
         presence.join(readiness).await;
         tracing::info!(address = %bound.address(), "serving the credentials REST API");

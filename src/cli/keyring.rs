@@ -1,7 +1,5 @@
 //! The keyring of the cluster that a command looks at: which one, and whose records.
 
-use std::path::Path;
-
 use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
@@ -10,9 +8,6 @@ use thiserror::Error;
 use crate::app::kubernetes::{self, Cluster, ConnectError};
 use crate::settings::{ObjectName, Timing};
 use crate::store::keyring::{self, Keyring, KeyringError, KeyringPlace};
-
-/// Where a pod finds the name of its namespace.
-const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Which keyring.
 #[derive(Debug, Args)]
@@ -119,7 +114,7 @@ impl Target {
         let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
         let place =
             KeyringPlace { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
-        let is_placed = args.operator_namespace.is_some() || Path::new(POD_NAMESPACE).exists();
+        let is_placed = args.operator_namespace.is_some() || cluster.is_own;
         Ok(Self { cluster, place, is_placed, namespaces: Vec::new(), timing })
     }
 

@@ -157,7 +157,7 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
     if observed.object.is_deleted() {
         return deletion::decide(observed, rules, now);
     }
-    if let Some(action) = keep_finalizer(observed) {
+    if let Some(action) = keep_finalizer(observed, rules) {
         return Decision::Act(action);
     }
     if observed.object.spec.is_suspended() {
@@ -196,8 +196,10 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
 
 /// Whatever else is to be said of an object: as long as something is or may be registered for it, its
 /// finalizer follows its deletion policy, or a deletion would not wait for us.
-fn keep_finalizer(observed: &Observed) -> Option<Action> {
-    let wants = observed.has_books() && observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+fn keep_finalizer(observed: &Observed, rules: &Rules) -> Option<Action> {
+    let wants = rules.sets_finalizers
+        && observed.has_books()
+        && observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
     match (wants, observed.has_finalizer()) {
         (true, false) => Some(Action::AddFinalizer),
         (false, true) if observed.object.spec.deletion_policy() == DeletionPolicy::Retain => {

@@ -209,6 +209,8 @@ pub struct Proof {
 pub struct Rules {
     /// Whether `verification.policy: Disabled` counts.
     pub allow_unverified: bool,
+    /// Whether deletions are made to wait for us, by finalizers.
+    pub sets_finalizers: bool,
     /// Every wait.
     pub timing: Timing,
 }

@@ -3,6 +3,7 @@
 
 mod progress;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use self::progress::Progress;
+use self::progress::{Progress, Version};
 use super::context::Context;
 use super::events::Events;
 use crate::leadership::{Leadership, NotLeading};
@@ -23,9 +24,7 @@ use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 use crate::settings::Timing;
 use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
 use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError};
-use crate::store::keyring::{
-    self, EditError, KeyId, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing,
-};
+use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -111,7 +110,7 @@ impl Resealer {
         let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
         let mut failures = 0_u32;
         // What could not be sealed and was told.
-        let mut told = None;
+        let mut told = BTreeSet::new();
         loop {
             primary.mark_unchanged();
             news.mark_unchanged();
@@ -146,9 +145,9 @@ impl Resealer {
         self.timing.backoff_first.saturating_mul(factor).min(self.timing.backoff_longest)
     }
 
-    /// Counts the records, seals those anew that are under an earlier key, and counts again. `told` are the key and the
-    /// number of records that could not be sealed under it the last time: the same once more is no news.
-    async fn sweep(&self, told: &mut Option<(KeyId, usize)>) -> Result<Swept, SweepError> {
+    /// Counts the records, seals those anew that are under an earlier key, and counts again. `told` are the records, as
+    /// they are, of which it was told that they do not open: they are no news.
+    async fn sweep(&self, told: &mut BTreeSet<Version>) -> Result<Swept, SweepError> {
         let keyring = self.keyring.read_again().await?;
         let census = self.count().await?;
         let key = keyring.primary();
@@ -156,10 +155,10 @@ impl Resealer {
         if stale == 0 {
             self.metrics.store.resealing(0);
             self.delete_ended_keys(&keyring, &census).await;
+            told.clear();
             return Ok(Swept::Done);
         }
-        let is_news = *told != Some((key, stale));
-        let progress = Progress::begin(self, key, stale, is_news).await;
+        let progress = Progress::begin(self, key, stale, told).await;
         let mut pages = Pages::new(&self.client, &self.served);
         let mut goes_on = true;
         while goes_on && let Some(records) = pages.next().await? {
@@ -169,13 +168,10 @@ impl Resealer {
         let now = self.keyring.read_again().await?;
         let left = census.not_under(now.primary());
         self.metrics.store.resealing(left);
-        if !goes_on || left > progress.failed() || now.primary() != key {
-            return Ok(Swept::Left);
-        }
-        progress.end(self, left).await;
-        *told = (left > 0).then_some((key, left));
         self.delete_ended_keys(&now, &census).await;
-        Ok(Swept::Done)
+        let is_done = goes_on && left <= progress.failed() && now.primary() == key;
+        *told = progress.end(self, left, is_done).await;
+        Ok(if is_done { Swept::Done } else { Swept::Left })
     }
 
     async fn count(&self) -> Result<Census, ListError> {
@@ -185,7 +181,7 @@ impl Resealer {
     }
 
     /// Seals the records of one page anew, as far as they need it. Returns whether to go on.
-    async fn reseal_page(&self, records: Vec<GuardedRecord>, progress: &Progress) -> bool {
+    async fn reseal_page(&self, records: Vec<GuardedRecord>, progress: &Progress<'_>) -> bool {
         // Read for each page: nothing is sealed under a key that has ceased to be primary, or a keyring that is gone.
         let keyring = match self.keyring.read_again().await {
             Ok(keyring) if keyring.primary() == progress.key() => keyring,
@@ -202,7 +198,12 @@ impl Resealer {
         !self.stop.is_cancelled()
     }
 
-    async fn reseal_and_note(&self, keyring: &Keyring, record: SealedGraphCredential, progress: &Progress) {
+    async fn reseal_and_note(
+        &self,
+        keyring: &Keyring,
+        record: SealedGraphCredential,
+        progress: &Progress<'_>,
+    ) {
         if self.stop.is_cancelled() {
             return;
         }
@@ -213,7 +214,7 @@ impl Resealer {
                 self.metrics.store.resealed("sealed");
                 progress.sealed(self).await;
             }
-            Err((name, error)) => self.note_failure(&name, &error, progress),
+            Err((version, error)) => self.note_failure(version, &error, progress),
         }
     }
 
@@ -222,14 +223,14 @@ impl Resealer {
         &self,
         keyring: &Keyring,
         record: SealedGraphCredential,
-    ) -> Result<Option<String>, (String, RecordError)> {
+    ) -> Result<Option<String>, (Version, RecordError)> {
         let namespace = record.namespace().unwrap_or_default();
         let name = record.name_any();
         let full_name = format!("{namespace}/{name}");
-        let sealed = seal_anew(keyring, &record).map_err(|error| (full_name.clone(), error))?;
-        let Some(envelope) = sealed else { return Ok(None) };
+        let version = record.resource_version().unwrap_or_default();
+        let failed = |error| ((full_name.clone(), version.clone()), error);
+        let Some(envelope) = seal_anew(keyring, &record).map_err(failed)? else { return Ok(None) };
         // What a later version has added to a record stays.
-        let version = record.metadata.resource_version;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
         let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
         let written = async {
@@ -245,23 +246,24 @@ impl Resealer {
             })
         };
         match written.await {
-            Ok(_) => Ok(Some(full_name)),
-            Err(error) => Err((full_name, error)),
+            Ok(_) => Ok(Some(full_name.clone())),
+            Err(error) => Err(failed(error)),
         }
     }
 
-    fn note_failure(&self, record: &str, error: &RecordError, progress: &Progress) {
+    fn note_failure(&self, version: Version, error: &RecordError, progress: &Progress<'_>) {
         self.metrics.store.resealed(error.outcome());
         match error {
             // The next sweep finds it again, if it needs to be.
             RecordError::Changed | RecordError::NotLeading(_) => {}
             // Not among those that are counted: its key cannot be told.
-            RecordError::Malformed(_) => progress.warn(record, error),
+            RecordError::Malformed(_) => progress.warn(version, error),
             RecordError::Reseal(_) => {
                 progress.failed_for_good();
-                progress.warn(record, error);
+                progress.warn(version, error);
             }
             RecordError::Write(_) => {
+                let record = version.0;
                 tracing::warn!(record, error = chain(error), "a record is not sealed anew; trying again");
             }
         }

@@ -12,9 +12,6 @@ mod openapi;
 mod request;
 mod routes;
 mod saving;
-mod seats;
-mod server;
-mod tls;
 mod trail;
 mod turns;
 
@@ -25,6 +22,4 @@ pub use self::fault::{Fault, Refusal};
 pub use self::keys::Account;
 pub use self::openapi::document;
 pub use self::routes::{Shared, router};
-pub use self::server::{Limits, RestListenError, RestServer};
-pub use self::tls::{Tls, TlsError, TlsFiles};
 pub use self::turns::Turns;

@@ -20,7 +20,7 @@ pub struct RestSettings {
     #[arg(id = "rest-listen", long = "rest-listen", env = "GCO_REST_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
 
-    /// Name of the Secret, in the operator's namespace, that holds the API keys: an entry <namespace>.<name> for each,
+    /// Name of the Secret, in the operator's namespace, that holds the API keys: an entry NAMESPACE.NAME for each,
     /// such as mail.ci. A key opens the credentials of its namespace
     #[arg(
         long = "rest-keys-secret",

@@ -18,6 +18,8 @@ pub struct Timing {
     pub kube_headers: Duration,
     /// Until the same is told of an object once more.
     pub event_repeat: Duration,
+    /// For how long an answer holds to the question who scrapes.
+    pub scraper_answer: Duration,
     /// Between two looks at the file that says what is logged.
     pub log_filter: Duration,
     /// What must be left of a lease beyond the longest call before a call may start.
@@ -176,6 +178,7 @@ impl Timing {
         connect: Duration::from_secs(5),
         kube_headers: Duration::from_secs(30),
         log_filter: Duration::from_secs(5),
+        scraper_answer: Duration::from_mins(1),
         event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
@@ -239,6 +242,7 @@ impl Timing {
             connect: by(self.connect),
             kube_headers: by(self.kube_headers),
             log_filter: by(self.log_filter),
+            scraper_answer: by(self.scraper_answer),
             event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),

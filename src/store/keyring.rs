@@ -160,6 +160,11 @@ impl Keyring {
         Ok((id, true))
     }
 
+    /// Gives a rotation up: its key only opens from then on.
+    pub fn abandon_rotation(&mut self) {
+        self.next = None;
+    }
+
     /// The key that a rotation is bringing in.
     pub fn next(&self) -> Option<KeyId> {
         self.next

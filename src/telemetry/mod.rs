@@ -4,3 +4,4 @@ pub mod logs;
 pub mod metrics;
 pub mod otlp;
 pub mod probes;
+pub mod scrapers;

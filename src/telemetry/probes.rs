@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -41,12 +41,6 @@ struct ReadinessState {
 pub struct ProbeServer {
     listener: TcpListener,
     address: SocketAddr,
-}
-
-#[derive(Clone)]
-struct Shared {
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
 }
 
 // === impl Readiness ===
@@ -103,29 +97,35 @@ impl ProbeServer {
         self.address
     }
 
-    /// Serves until `stop` completes.
+    /// Serves until `stop` completes; metrics, where they are shown here.
     pub async fn serve(
         self,
         readiness: Readiness,
-        metrics: Arc<Metrics>,
+        metrics: Option<Arc<Metrics>>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
-        let router = Router::new()
+        let mut router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(render))
-            .with_state(Shared { readiness, metrics });
+            .route("/readyz", get(readyz).with_state(readiness));
+        if let Some(metrics) = metrics {
+            router = router.route("/metrics", get(render).with_state(metrics));
+        }
         axum::serve(self.listener, router).with_graceful_shutdown(stop).await
     }
 }
 
-async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    let (ready, text) = shared.readiness.report();
+async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
+    let (ready, text) = readiness.report();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
-async fn render(State(shared): State<Shared>) -> impl IntoResponse {
-    match shared.metrics.render() {
+async fn render(State(metrics): State<Arc<Metrics>>) -> Response {
+    exposition(&metrics)
+}
+
+/// The answer to a scrape.
+pub fn exposition(metrics: &Metrics) -> Response {
+    match metrics.render() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response()

@@ -16,7 +16,7 @@ fn names_and_images() -> Vec<Case> {
     vec![
         ("nameOverride", json!("gco"), "Deployment - metadata/labels/app.kubernetes.io~1name", json!("gco")),
         ("fullnameOverride", json!("mgc"), "Deployment mgc metadata/name", json!("mgc")),
-        ("commonLabels", json!({"team": "mail"}), "Role operator metadata/labels/team", json!("mail")),
+        ("commonLabels", json!({"team": "mail"}), "Role -own metadata/labels/team", json!("mail")),
         (
             "image.registry",
             json!("r.example.com"),
@@ -47,7 +47,8 @@ fn rights() -> Vec<Case> {
         ("crds.enabled", json!(false), "CustomResourceDefinition - kind", Value::Null),
         ("crds.keep", json!(false), "CustomResourceDefinition - metadata/annotations", Value::Null),
         ("admissionPolicies.enabled", json!(false), "ValidatingAdmissionPolicy - kind", Value::Null),
-        ("rbac.create", json!(false), "Role operator kind", Value::Null),
+        ("rbac.create", json!(false), "Role -own kind", Value::Null),
+        ("ownKindsClusterRole", json!(false), "argument --finalizers", json!("--finalizers=false")),
         ("rbac.aggregateClusterRoles", json!(false), "ClusterRole -edit kind", Value::Null),
         ("watchNamespaces", json!(["mail"]), "argument", json!("--watch-namespace=mail")),
         (
@@ -57,7 +58,7 @@ fn rights() -> Vec<Case> {
             json!(["get", "list", "watch"]),
         ),
         ("namedSecrets", json!([{"namespace": "mail", "names": ["a"]}]), "Role -secrets rules/0/verbs", get),
-        ("serviceAccount.create", json!(false), "Deployment - pod/serviceAccountName", json!("default")),
+        ("serviceAccount.create", json!(false), "ServiceAccount operator kind", Value::Null),
         ("serviceAccount.name", json!("other"), "Deployment - pod/serviceAccountName", json!("other")),
         (
             "serviceAccount.annotations",
@@ -166,27 +167,29 @@ fn pods() -> Vec<Case> {
     ]
 }
 
-fn beside() -> Vec<Case> {
+fn watched() -> Vec<Case> {
     let monitor = "ServiceMonitor operator";
-    let policy = "NetworkPolicy operator";
     let rule = "PrometheusRule operator";
     let dashboard = "ConfigMap -dashboard";
-    let config_map =
-        json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}]);
     let of = |object: &str, part: &str| -> &'static str { format!("{object} {part}").leak() };
     vec![
-        ("podDisruptionBudget.enabled", json!(false), "PodDisruptionBudget - kind", Value::Null),
-        (
-            "podDisruptionBudget.maxUnavailable",
-            json!("50%"),
-            "PodDisruptionBudget - spec/maxUnavailable",
-            json!("50%"),
-        ),
-        ("podDisruptionBudget.minAvailable", json!(1), "PodDisruptionBudget - spec/minAvailable", json!(1)),
         ("metrics.service.enabled", json!(false), "Service - kind", Value::Null),
         ("metrics.service.port", json!(9090), "Service - spec/ports/0/port", json!(9090)),
         ("metrics.service.annotations", json!({"a": "b"}), "Service - metadata/annotations/a", json!("b")),
         ("metrics.service.labels", json!({"a": "b"}), "Service - metadata/labels/a", json!("b")),
+        ("metrics.tls.secretName", json!("m"), "Service -metrics spec/ports/0/targetPort", json!("metrics")),
+        (
+            "metrics.tls.authorize",
+            json!(true),
+            "ClusterRole -scrapers rules/0/resources/0",
+            json!("tokenreviews"),
+        ),
+        (
+            "serviceMonitor.tlsConfig",
+            json!({"serverName": "metrics"}),
+            of(monitor, "spec/endpoints/0/tlsConfig/serverName"),
+            json!("metrics"),
+        ),
         ("serviceMonitor.enabled", json!(true), of(monitor, "spec/endpoints/0/path"), json!("/metrics")),
         (
             "serviceMonitor.namespace",
@@ -253,6 +256,23 @@ fn beside() -> Vec<Case> {
             of(dashboard, "metadata/annotations/a"),
             json!("b"),
         ),
+    ]
+}
+
+fn beside() -> Vec<Case> {
+    let policy = "NetworkPolicy operator";
+    let config_map =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}]);
+    let of = |object: &str, part: &str| -> &'static str { format!("{object} {part}").leak() };
+    vec![
+        ("podDisruptionBudget.enabled", json!(false), "PodDisruptionBudget - kind", Value::Null),
+        (
+            "podDisruptionBudget.maxUnavailable",
+            json!("50%"),
+            "PodDisruptionBudget - spec/maxUnavailable",
+            json!("50%"),
+        ),
+        ("podDisruptionBudget.minAvailable", json!(1), "PodDisruptionBudget - spec/minAvailable", json!(1)),
         ("networkPolicy.restApiFrom", json!([{"a": 1}]), of(policy, "spec/ingress/1/from/0/a"), json!(1)),
         ("networkPolicy.enabled", json!(true), of(policy, "spec/policyTypes"), json!(["Ingress", "Egress"])),
         ("networkPolicy.metricsFrom", json!([{"a": 1}]), of(policy, "spec/ingress/0/from/0/a"), json!(1)),
@@ -279,7 +299,7 @@ fn rest_api() -> Vec<Case> {
             "Deployment - pod/volumes/0/secret/secretName",
             json!("rest-tls"),
         ),
-        ("restApi.keysSecretName", json!("keys"), "Role operator rules/2/resourceNames/0", json!("keys")),
+        ("restApi.keysSecretName", json!("keys"), "Role -own rules/2/resourceNames/0", json!("keys")),
         ("restApi.maxConnections", json!(7), "argument --rest-max", json!("--rest-max-connections=7")),
         ("restApi.service.type", json!("NodePort"), "Service -rest spec/type", json!("NodePort")),
         ("restApi.service.port", json!(8443), "Service -rest spec/ports/0/port", json!(8443)),
@@ -297,12 +317,15 @@ fn rest_api() -> Vec<Case> {
 fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
     let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
     match path {
-        "serviceMonitor.enabled"
-        | "networkPolicy.enabled"
-        | "prometheusRule.enabled"
-        | "grafanaDashboard.enabled" => Vec::new(),
+        "leaderElection.enabled" => vec![("replicaCount", json!(1))],
+        "serviceAccount.create" => vec![("serviceAccount.name", json!("other"))],
+        "ownKindsClusterRole" => vec![("watchNamespaces", json!(["mail"]))],
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
+        "metrics.tls.authorize" => vec![("metrics.tls.secretName", json!("m"))],
+        "serviceMonitor.tlsConfig" => {
+            vec![("metrics.tls.secretName", json!("m")), ("serviceMonitor.enabled", json!(true))]
+        }
         "networkPolicy.restApiFrom" => {
             plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
         }
@@ -316,8 +339,8 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// What is at a place: `Kind name pointer`, where the name is an end of the whole one and `-` any; `pod` and `container`
-/// in the pointer are those of the template. `argument` is what the
-/// operator is told beyond what it is told by default, `argument --x` of that what begins so.
+/// in the pointer are those of the template. `argument` is what the operator is told beyond what it is told by default,
+/// `argument --x` of that what begins so.
 fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
     let arguments = |rendered: &Rendered| -> Vec<Value> {
         rendered
@@ -350,7 +373,9 @@ fn every_value_shows_where_its_description_says() {
     let by_default = render(&json!({}));
     let mut shown_values = BTreeSet::from(["extraCA.key"]);
     for (path, value, place, expected) in
-        [names_and_images(), rights(), settings(), pods(), beside(), rest_api()].into_iter().flatten()
+        [names_and_images(), rights(), settings(), pods(), watched(), beside(), rest_api()]
+            .into_iter()
+            .flatten()
     {
         let mut values = nested(path, value.clone());
         for (other, value) in beside_it(path) {
@@ -380,6 +405,32 @@ fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
 }
 
 #[test]
+fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
+    let values = json!({
+        "metrics": {"tls": {"secretName": "metrics-tls", "authorize": true}},
+        "serviceMonitor": {"enabled": true}, "networkPolicy": {"enabled": true}
+    });
+    let rendered = render(&values);
+    let container = &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0];
+    let arguments: Vec<&str> =
+        container["args"].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
+    let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    for argument in [
+        "--metrics-listen=0.0.0.0:8444",
+        &format!("--metrics-tls-cert={folder}/tls.crt"),
+        &format!("--metrics-tls-key={folder}/tls.key"),
+        "--metrics-authorize",
+    ] {
+        assert!(arguments.contains(&argument), "{argument} is not in {arguments:?}");
+    }
+    let endpoint = &rendered.get("ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert_eq!(endpoint["scheme"], "https");
+    assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
+    let ports = &rendered.get("NetworkPolicy", "")["spec"]["ingress"][0]["ports"];
+    assert_eq!(ports[1]["port"], "metrics", "{ports}");
+}
+
+#[test]
 fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
     let values = json!({"extraCA": {"configMapName": "corporate", "key": "bundle.pem"}});
     let rendered = render(&values);
@@ -393,10 +444,20 @@ fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
 #[test]
 fn without_election_there_is_no_right_to_a_lease_of_the_leader() {
     let updates = |elects: bool| {
-        let rendered = render(&json!({"leaderElection": {"enabled": elects}}));
-        rendered.get("Role", "operator").to_string().contains("update")
+        let rendered = render(&json!({"leaderElection": {"enabled": elects}, "replicaCount": 1}));
+        rendered.get("Role", "-own").to_string().contains("update")
     };
     assert!(updates(true) && !updates(false));
+}
+
+#[test]
+fn without_election_no_two_pods_overlap() {
+    for values in [json!({}), json!({"updateStrategy": {"type": "RollingUpdate"}})] {
+        let mut values = values;
+        merge(&mut values, json!({"leaderElection": {"enabled": false}, "replicaCount": 1}));
+        let rendered = render(&values);
+        assert_eq!(rendered.get("Deployment", "")["spec"]["strategy"], json!({"type": "Recreate"}));
+    }
 }
 
 fn merge(base: &mut Value, over: Value) {

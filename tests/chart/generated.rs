@@ -10,15 +10,30 @@ use crate::values::{schema, table};
 const INSTALL_HEAD: &str = "\
 # Generated from deploy/chart with its default values by `make generate`; do not edit.
 #
+#   kubectl apply --server-side -f crds.yaml
 #   kubectl apply --server-side -f install.yaml
 #
-# Set the image first, with kustomize (kustomization.yaml beside this file is the base) or by hand.
+# Set the image first, with kustomize (kustomization.yaml beside this file is the base) or by hand. Nothing in here holds
+# data: it can be deleted and applied again.
+";
+
+const CRDS_HEAD: &str = "\
+# Generated from deploy/chart by `make generate`; do not edit.
+#
+# The operator's namespace and its CRDs. NEVER DELETE THIS FILE'S OBJECTS while anything of theirs is needed: with a CRD all
+# objects of its kind go, sealed secrets among them, and with the namespace the keyring that opens them.
+#
+#   kubectl apply --server-side -f crds.yaml
+---
 apiVersion: v1
 kind: Namespace
 metadata:
   name: graph-credentials
   labels:
     pod-security.kubernetes.io/enforce: restricted
+  annotations:
+    argocd.argoproj.io/sync-options: Prune=false,Delete=false
+    kustomize.toolkit.fluxcd.io/prune: disabled
 ";
 
 const PREREQUISITES_HEAD: &str = "\
@@ -29,6 +44,8 @@ const PREREQUISITES_HEAD: &str = "\
 # rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false.
 #
 #   kubectl apply --server-side -f prerequisites.yaml
+#
+# Never delete the CRDs while an object is needed: all objects of their kinds go with them, sealed secrets among them.
 ";
 
 const README_HEAD: &str = "\
@@ -52,35 +69,33 @@ What it installs, with which rights, and how it goes again: `docs/install.md` in
 
 /// Each generated file and what must stand in it.
 fn files() -> Vec<(&'static str, String)> {
+    let without_crds = json!({"crds": {"enabled": false}});
+    let of_administrators = ["templates/clusterroles-users.yaml", "templates/admission.yaml"];
+    let prerequisites = [show_only(&CRDS), show_only(&of_administrators)].concat();
     vec![
         ("chart/README.md", format!("{README_HEAD}{}", table())),
         ("chart/values.schema.json", schema()),
-        ("install.yaml", format!("{INSTALL_HEAD}{}", manifest(&["--no-hooks"]))),
-        ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&prerequisites()))),
+        ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &show_only(&CRDS)))),
+        ("install.yaml", format!("{INSTALL_HEAD}{}", manifest(&without_crds, &["--no-hooks"]))),
+        ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&json!({}), &prerequisites))),
     ]
 }
 
-/// The templates of the prerequisites, as helm is told them.
-fn prerequisites() -> Vec<&'static str> {
-    [
-        "templates/crds/microsoftgraphcredentials.yaml",
-        "templates/crds/sealedgraphcredentials.yaml",
-        "templates/crds/woodpeckeraccounts.yaml",
-        "templates/clusterroles-users.yaml",
-        "templates/admission.yaml",
-    ]
-    .into_iter()
-    .flat_map(|template| ["--show-only", template])
-    .collect()
+const CRDS: [&str; 3] = [
+    "templates/crds/microsoftgraphcredentials.yaml",
+    "templates/crds/sealedgraphcredentials.yaml",
+    "templates/crds/woodpeckeraccounts.yaml",
+];
+
+/// These templates alone, as helm is told them.
+fn show_only(templates: &[&'static str]) -> Vec<&'static str> {
+    templates.iter().flat_map(|template| ["--show-only", template]).collect()
 }
 
 /// What helm renders, without what only helm itself reads.
-fn manifest(more: &[&str]) -> String {
-    let values = json!({});
-    let text = helm().template(&chart(), NAMESPACE, &values, more).expect("the chart renders");
-    let text = text.replace("  annotations:\n    helm.sh/resource-policy: keep\n", "");
-    let of_helm =
-        ["helm.sh/chart:", "app.kubernetes.io/managed-by: Helm", "# Source: ", "# Generated from src/"];
+fn manifest(values: &Value, more: &[&str]) -> String {
+    let text = helm().template(&chart(), NAMESPACE, values, more).expect("the chart renders");
+    let of_helm = ["helm.sh/", "app.kubernetes.io/managed-by: Helm", "# Source: ", "# Generated from src/"];
     let lines = text.lines().filter(|line| !of_helm.iter().any(|word| line.trim_start().starts_with(word)));
     lines.flat_map(|line| [line, "\n"]).collect()
 }
@@ -110,9 +125,20 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
         kit::helm::parse(&text).unwrap()
     };
     let kinds = |objects: &[Value], kind: &str| objects.iter().filter(|it| it["kind"] == kind).count();
+    let crds = read("crds.yaml");
+    assert_eq!(crds[0]["kind"], "Namespace");
+    assert_eq!(kinds(&crds, "CustomResourceDefinition"), 3);
+    assert_eq!(crds.len(), 4);
+    for object in &crds {
+        let annotations = &object["metadata"]["annotations"];
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
+        assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{object}");
+    }
+    // Whoever deletes what is in it loses no credential and no key.
     let install = read("install.yaml");
-    assert_eq!(install[0]["kind"], "Namespace");
-    assert_eq!(kinds(&install, "CustomResourceDefinition"), 3);
+    for kind in ["Namespace", "CustomResourceDefinition", "Secret"] {
+        assert_eq!(kinds(&install, kind), 0, "{kind}");
+    }
     assert_eq!(kinds(&install, "Deployment"), 1);
     assert_eq!(kinds(&install, "Job"), 0, "there is nobody to run it at the right time");
     // What a release puts its own image in place of.

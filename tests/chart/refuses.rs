@@ -14,7 +14,11 @@ fn what_cannot_be_meant_is_refused() {
         (json!({"secretAccess": "all"}), "secretAccess"),
         (json!({"namedSecrets": [{"namespace": "mail"}]}), "names"),
         (json!({"log": {"format": "xml"}}), "format"),
+        (json!({"leaderElection": {"enabled": false}}), "replicaCount"),
+        (json!({"serviceAccount": {"create": false}}), "serviceAccount.name"),
+        (json!({"ownKindsClusterRole": false}), "watchNamespaces"),
         (json!({"restApi": {"enabled": true}}), "restApi.tlsSecretName"),
+        (json!({"metrics": {"tls": {"authorize": true}}}), "metrics.tls.secretName"),
         (json!({"watchNamespaces": ["mail", "mail"]}), "watchNamespaces"),
         (
             json!({"serviceMonitor": {"enabled": true}, "metrics": {"service": {"enabled": false}}}),

@@ -77,6 +77,27 @@ fn named_secrets_are_the_only_ones_that_can_be_read() {
 }
 
 #[test]
+fn without_a_cluster_role_nothing_is_of_the_whole_cluster() {
+    let rendered = render(&json!({
+        "watchNamespaces": ["mail", NAMESPACE], "ownKindsClusterRole": false, "crds": {"enabled": false},
+        "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false}
+    }));
+    for object in &rendered.0 {
+        assert!(object["metadata"]["namespace"].is_string(), "{object}");
+    }
+    let mut roles: Vec<(&Value, &Value)> =
+        rendered.0.iter().filter(|it| it["kind"] == "Role").map(id).collect();
+    let count = roles.len();
+    roles.sort_by_key(|id| format!("{id:?}"));
+    roles.dedup();
+    assert_eq!(roles.len(), count, "no two are one, also where the operator serves its own namespace");
+}
+
+fn id(object: &Value) -> (&Value, &Value) {
+    (&object["metadata"]["namespace"], &object["metadata"]["name"])
+}
+
+#[test]
 fn no_rule_is_for_everything_and_none_writes_secrets_of_others() {
     for values in [json!({}), json!({"secretAccess": "watch"}), json!({"watchNamespaces": ["mail"]})] {
         let rendered = render(&values);

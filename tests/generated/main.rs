@@ -45,7 +45,7 @@ fn chart_template(crd: &str) -> String {
     assert!(!crd.contains("{{"), "helm would take it for a template: {crd}");
     let (head, rest) = crd.split_once("metadata:\n").expect("a CRD has metadata");
     let metadata = "metadata:\n  labels:\n    {{- include \"operator.labels\" . | nindent 4 }}\n  \
-        {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n";
+        {{- if .Values.crds.keep }}\n  annotations:\n    {{- include \"operator.keep\" . | nindent 4 }}\n  {{- end }}\n";
     format!("{{{{- if .Values.crds.enabled }}}}\n{GENERATED}{head}{metadata}{rest}{{{{- end }}}}\n")
 }
 
@@ -135,6 +135,12 @@ the series of an object that is gone are gone with it. Only the leader shows obj
 rest. Labels other than names of objects, reasons and key ids have a few fixed values. Tenant and client ids, names of
 Secrets and anything secret are in no label. The label `namespace` is that of an object, so scrape with
 `honor_labels: true`, as the chart's ServiceMonitor does; Prometheus would rename it otherwise.
+
+`--metrics-listen` serves `/metrics` at an address of its own, under TLS (`--metrics-tls-cert`, `--metrics-tls-key`, read
+again every 30 seconds), and no longer at `--listen`. With `--metrics-authorize` only those see it who send the token of
+somebody who may `get` the non-resource URL `/metrics`, as with other controllers: the operator asks the Kubernetes API by
+TokenReview and SubjectAccessReview, for which it needs `create` on both, and remembers an answer for a minute. The chart
+has both as `metrics.tls`.
 
 Reasons are those of [conditions.md](conditions.md); an object that the operator has not looked at yet has the reason
 `NotObserved`. A reason is part of its series, so an alert that is to hold for a time leaves it out: `max without (reason)

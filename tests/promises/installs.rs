@@ -13,7 +13,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use self::release::Release;
+use self::release::{Installer, Release};
 use self::story::play;
 use crate::stage::{Stage, eventually};
 
@@ -28,6 +28,8 @@ enum Profile {
     Namespaces,
     /// `get` of some Secrets by their names.
     Named,
+    /// `get` in one namespace, and no right beyond it and the operator's own, for who installs it either.
+    Roles,
     /// As by default, and the REST API is served as well.
     Rest,
 }
@@ -45,6 +47,10 @@ impl Profile {
             Self::Named => {
                 json!({"secretAccess": "named", "namedSecrets": [{"namespace": served, "names": names}]})
             }
+            Self::Roles => json!({
+                "watchNamespaces": [served], "ownKindsClusterRole": false, "crds": {"enabled": false},
+                "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false}
+            }),
             Self::Rest => json!({"restApi": {"enabled": true, "plainHttp": true}}),
         }
     }
@@ -52,7 +58,7 @@ impl Profile {
     /// What the story makes the API server refuse.
     fn refuses(self, stage: &Stage) -> Vec<String> {
         match self {
-            Self::Cluster | Self::Watching | Self::Namespaces | Self::Rest => Vec::new(),
+            Self::Cluster | Self::Watching | Self::Namespaces | Self::Roles | Self::Rest => Vec::new(),
             Self::Named => vec![format!("get secrets {}/not-named", stage.namespace)],
         }
     }
@@ -60,14 +66,19 @@ impl Profile {
 
 /// Installs, plays the story, uninstalls, and holds the rights against what was used.
 async fn every_right_is_used_and_none_is_missing(profile: Profile) {
-    let mut release = Release::install(|served| profile.values(served)).await;
+    let installer =
+        if profile == Profile::Roles { Installer::OfTwoNamespaces } else { Installer::OfTheCluster };
+    let mut release = Release::install_by(installer, |served| profile.values(served)).await;
     if profile == Profile::Rest {
         release.allow_a_client().await;
     }
     release.start_operator().await;
     play(&mut release.stage, profile).await;
     let refused = profile.refuses(&release.stage);
-    release.uninstall(&refused).await;
+    match installer {
+        Installer::OfTheCluster => release.uninstall(&refused).await,
+        Installer::OfTwoNamespaces => release.uninstall_without_a_hook().await,
+    }
 }
 
 #[tokio::test]
@@ -88,6 +99,11 @@ async fn for_watched_namespaces_roles_in_these_are_enough_and_no_right_is_unused
 #[tokio::test]
 async fn of_named_secrets_those_alone_are_read_and_no_right_is_unused() {
     every_right_is_used_and_none_is_missing(Profile::Named).await;
+}
+
+#[tokio::test]
+async fn whoever_has_two_namespaces_alone_can_install_it_into_these_and_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Roles).await;
 }
 
 #[tokio::test]

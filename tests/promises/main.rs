@@ -29,6 +29,7 @@ mod quiet;
 mod recovers;
 mod releases;
 mod rules;
+mod scrapes;
 mod secret_access;
 mod serves;
 mod sources;

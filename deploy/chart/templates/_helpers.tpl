@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "operator.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.create: false needs serviceAccount.name: the account default is that of any pod of the namespace" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
@@ -45,23 +45,34 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator may do with its own kinds: the same rules in every profile. */}}
+{{/* What the operator may do with its own kinds. Finalizers are what it patches the objects themselves for. */}}
 {{- define "operator.ownKindsRules" -}}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials, woodpeckeraccounts]
-  verbs: [get, list, watch, patch]
+  verbs: {{ ternary "[get, list, watch, patch]" "[get, list, watch]" .Values.ownKindsClusterRole }}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials/status, woodpeckeraccounts/status]
   verbs: [patch]
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials]
-  verbs: [get, list, watch, create, update, patch, delete]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create]
+  verbs: [get, list, watch, create, update, patch{{ if or .Values.ownKindsClusterRole .Values.restApi.enabled }}, delete{{ end }}]
+{{- if .Values.restApi.enabled }}
+- apiGroups: [graph-credentials.io]
+  resources: [sealedgraphcredentials/status]
+  verbs: [update]
+{{- end }}
+{{ include "operator.eventRules" . }}
+{{- if .Values.ownKindsClusterRole }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
+{{- end }}
+{{- end -}}
+
+{{- define "operator.eventRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end -}}
 
 {{/* What it may do with Secrets, by secretAccess; nothing with `named`. */}}
@@ -75,6 +86,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - kind: ServiceAccount
   name: {{ include "operator.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{/* Of what others would go with: helm, Argo CD and Flux leave it where it is. */}}
+{{- define "operator.keep" -}}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false,Delete=false
+kustomize.toolkit.fluxcd.io/prune: disabled
 {{- end -}}
 
 {{- define "operator.hook" -}}

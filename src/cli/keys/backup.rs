@@ -103,7 +103,9 @@ pub(super) async fn import(args: &ImportArgs) -> Result<ExitCode, KeysError> {
     if is_missing {
         target.check_placed()?;
     }
-    let report = if is_missing && keyring::create(client, &target.place, &backup).await? {
+    let report = if is_missing
+        && keyring::create(client, &target.place, &backup.as_restored(Timestamp::now())).await?
+    {
         format!("the keyring Secret {} is made from the backup\n", target.place)
     } else {
         let change = |keyring: &mut Keyring| keyring.add_from(&backup, Timestamp::now());
@@ -144,14 +146,20 @@ fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 
 fn told(added: &Added) -> String {
     let ids = |keys: &[KeyId]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match (added.keys.as_slice(), added.fingerprint_keys.as_slice()) {
-        ([], []) => "the keyring holds all keys of the backup already: nothing was changed\n".to_owned(),
-        (keys, []) => format!("keys {} are added and open\n", ids(keys)),
-        ([], prints) => format!("fingerprint keys {} are added\n", ids(prints)),
-        (keys, prints) => {
-            format!("keys {} are added and open, and fingerprint keys {}\n", ids(keys), ids(prints))
-        }
+    let lines = [
+        (&added.keys, "are added and open"),
+        (&added.kept, "are retired, and stay for 7 more days"),
+        (&added.fingerprint_keys, "are added, for fingerprints"),
+    ];
+    let lines: Vec<String> = lines
+        .into_iter()
+        .filter(|(keys, _)| !keys.is_empty())
+        .map(|(keys, what)| format!("keys {} {what}\n", ids(keys)))
+        .collect();
+    if lines.is_empty() {
+        return "the keyring holds all keys of the backup already: nothing was changed\n".to_owned();
     }
+    lines.concat()
 }
 
 /// Keys that records are sealed under and that the keyring lacks.

@@ -29,19 +29,17 @@ struct View {
 
 /// Returns once all records are sealed under that key, or none has been for a while.
 pub(super) async fn until_sealed(target: &Target, key: KeyId) -> Result<ExitCode, KeysError> {
-    let (census, mut took) = look(target, key).await?;
+    let (mut census, mut took) = look(target, key).await?;
     let mut view = View::new(key, census.not_under(key));
     while view.left > 0 {
         if view.moved_at.elapsed() > target.timing.reseal_stall {
             return view.stalled(&census);
         }
         tokio::time::sleep(target.timing.reseal_look.max(took * SHARE)).await;
-        let (now, took_now) = look(target, key).await?;
-        took = took_now;
-        view.see(now.not_under(key))?;
+        (census, took) = look(target, key).await?;
+        view.see(census.not_under(key))?;
     }
     view.bar.finish_and_clear();
-    let (census, _) = look(target, key).await?;
     output::print(&format!("{} records are sealed under key {key}\n", census.under(key)))?;
     if census.unreadable() > 0 {
         output::print(&format!(

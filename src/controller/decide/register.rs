@@ -144,7 +144,7 @@ fn make(observed: &Observed, target: &ReadyTarget, rules: &Rules, now: Timestamp
             );
             waiting_for(Reason::AccountNotReady, message)
         }
-        Choice::Create if wants_finalizer_first(observed) => Decision::Act(Action::AddFinalizer),
+        Choice::Create if wants_finalizer_first(observed, rules) => Decision::Act(Action::AddFinalizer),
         Choice::Create => Decision::Act(Action::Create),
         Choice::Nothing(reason, message) => in_the_way(reason, message, rules),
     }
@@ -200,8 +200,10 @@ pub(super) fn unproven(observed: &Observed, rules: &Rules, now: Timestamp) -> Op
     }
 }
 
-pub(super) fn wants_finalizer_first(observed: &Observed) -> bool {
-    observed.object.spec.deletion_policy() == DeletionPolicy::Delete && !observed.has_finalizer()
+pub(super) fn wants_finalizer_first(observed: &Observed, rules: &Rules) -> bool {
+    rules.sets_finalizers
+        && observed.object.spec.deletion_policy() == DeletionPolicy::Delete
+        && !observed.has_finalizer()
 }
 
 /// Ids as people read them.

@@ -17,7 +17,7 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
     if registration.is_some_and(|registration| registration.record.is_none()) {
         return not_movable();
     }
-    let needs_finalizer = registration.is_none() && wants_finalizer_first(observed);
+    let needs_finalizer = registration.is_none() && wants_finalizer_first(observed, rules);
     match &observed.record {
         // It is looked at in every pass that gets here.
         None => rest(Standing::Waiting, Retry::WhenCalled),

@@ -22,7 +22,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) fn rules() -> Rules {
-    Rules { allow_unverified: false, timing: Timing::STANDARD }
+    Rules { allow_unverified: false, sets_finalizers: true, timing: Timing::STANDARD }
 }
 
 pub(crate) fn account() -> AccountName {

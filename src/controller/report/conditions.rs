@@ -10,7 +10,9 @@ use crate::controller::observed::{Observed, Problem, Rules, Source};
 use crate::destination::{Failure, FailureKind};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find};
-use crate::resources::{MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy};
+use crate::resources::{
+    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy,
+};
 use crate::woodpecker::rfc3339;
 
 /// All conditions that the object should have now.
@@ -40,11 +42,23 @@ pub(super) fn desired(
     ];
     let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
     let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
-    let ready = ready(&all, expiring.as_ref(), status);
+    let mut ready = ready(&all, expiring.as_ref(), status);
+    if ready.status == ConditionStatus::True && !is_deletion_carried_out(observed, rules) {
+        ready.message += NOT_CARRIED_OUT;
+    }
     all.extend(expiring);
     all.extend(progress(&ready, rest));
     all.push(ready);
     all
+}
+
+/// What is said where a deletion would not wait for us.
+const NOT_CARRIED_OUT: &str = "; deletionPolicy Delete is not carried out, for the operator runs with --finalizers=false: once this object is deleted, what it registered stays";
+
+/// Whether what the policy says about a deletion will be done.
+fn is_deletion_carried_out(observed: &Observed, rules: &Rules) -> bool {
+    let removes = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+    !removes || rules.sets_finalizers || observed.has_finalizer()
 }
 
 /// What earlier accounts still hold.

@@ -50,6 +50,22 @@ fn a_settled_object_is_ready_and_its_next_report_changes_nothing() {
 }
 
 #[test]
+fn where_finalizers_are_off_an_object_to_be_deleted_says_that_nothing_will_be() {
+    let off = Rules { sets_finalizers: false, ..rules() };
+    let told = |policy: &str, rules: &Rules| {
+        let observed = settled(&json!({"deletionPolicy": policy}));
+        let rest = match decide(&observed, &off, now()) {
+            Decision::Rest(rest) => rest,
+            Decision::Act(action) => panic!("acts: {action:?}"),
+        };
+        condition(&report(&observed, &rest, rules, now()), ConditionType::Ready).message.clone()
+    };
+    assert!(told("Delete", &off).contains("--finalizers=false"));
+    assert!(!told("Retain", &off).contains("finalizers"));
+    assert!(!told("Delete", &rules()).contains("finalizers"));
+}
+
+#[test]
 fn a_refused_rotation_is_told_and_the_registration_stays() {
     let mut observed = seen(rotated(&json!({})), Duration::from_hours(1), Reason::AwaitingPropagation);
     observed.learnt.proof = Some(refused(Reason::InvalidClientSecret));

@@ -1,7 +1,9 @@
 //! How far a sweep has come: in metrics record by record, in events on the keyring's Secret at its beginning, each
 //! quarter and its end.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
@@ -13,23 +15,34 @@ use crate::telemetry::logs::chain;
 /// From how many records on the quarters are told.
 const MANY: usize = 100;
 
+/// A record as it is: its full name and its resource version.
+pub(super) type Version = (String, String);
+
 /// How far a sweep has come.
-pub(super) struct Progress {
+pub(super) struct Progress<'a> {
     key: KeyId,
     all: usize,
     sealed: AtomicUsize,
     failed: AtomicUsize,
-    /// Whether people have not heard of it yet: the same records that do not open are told of once.
-    is_news: bool,
+    /// The records of which it was told before that they do not open.
+    known: &'a BTreeSet<Version>,
+    /// Those of which it is so now.
+    found: Mutex<BTreeSet<Version>>,
 }
 
 // === impl Progress ===
 
-impl Progress {
-    /// So many records are to be sealed anew.
-    pub(super) async fn begin(resealer: &Resealer, key: KeyId, all: usize, is_news: bool) -> Self {
-        let progress = Self { key, all, sealed: AtomicUsize::new(0), failed: AtomicUsize::new(0), is_news };
-        if !is_news {
+impl<'a> Progress<'a> {
+    /// So many records are to be sealed anew, beside those that are known not to open.
+    pub(super) async fn begin(
+        resealer: &Resealer,
+        key: KeyId,
+        all: usize,
+        known: &'a BTreeSet<Version>,
+    ) -> Self {
+        let (sealed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let progress = Self { key, all, sealed, failed, known, found: Mutex::default() };
+        if all <= known.len() {
             return progress;
         }
         resealer.metrics.store.resealing(all);
@@ -67,20 +80,26 @@ impl Progress {
     }
 
     /// Names a record that cannot be sealed, unless that is known.
-    pub(super) fn warn(&self, record: &str, error: &dyn std::error::Error) {
-        if self.is_news {
+    pub(super) fn warn(&self, version: Version, error: &dyn std::error::Error) {
+        if !self.known.contains(&version) {
+            let record = version.0.as_str();
             tracing::warn!(record, error = chain(error), "a record does not open and cannot be sealed anew");
         }
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(version);
     }
 
-    /// The sweep is over.
-    pub(super) async fn end(self, resealer: &Resealer, left: usize) {
+    /// The sweep is over. Returns the records that do not open.
+    pub(super) async fn end(self, resealer: &Resealer, left: usize, is_done: bool) -> BTreeSet<Version> {
         let (sealed, key) = (self.sealed.into_inner(), self.key);
+        let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !is_done {
+            return found;
+        }
         if left == 0 {
             tracing::info!(sealed, %key, "all records are sealed under the primary key");
             let text = format!("{sealed} records were sealed anew: all are sealed under key {key}");
             tell(resealer, false, "Resealed", text).await;
-        } else if self.is_news || sealed > 0 {
+        } else if sealed > 0 || found != *self.known {
             tracing::warn!(sealed, left, %key, "records are left under earlier keys");
             let text = format!(
                 "{sealed} records were sealed anew, and {left} do not open: `graph-credential-operator keys check` \
@@ -88,6 +107,7 @@ impl Progress {
             );
             tell(resealer, true, "ResealIncomplete", text).await;
         }
+        found
     }
 }
 

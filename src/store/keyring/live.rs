@@ -1,7 +1,6 @@
 //! The keyring that a running operator seals with: as it was read last, and read again when it may have changed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
@@ -15,8 +14,8 @@ pub struct LiveKeyring {
     client: Client,
     place: KeyringPlace,
     last: Mutex<Last>,
-    /// Counts the reads that were begun.
-    reads: AtomicU64,
+    /// Held while it is read, one after the other: an earlier answer must not replace a later one.
+    reading: tokio::sync::Mutex<()>,
     primary: watch::Sender<KeyId>,
     /// Counts the times that it has come to hold more than before.
     news: watch::Sender<u64>,
@@ -25,8 +24,6 @@ pub struct LiveKeyring {
 /// What was read last.
 struct Last {
     keyring: Arc<Keyring>,
-    /// The read that brought it: of two at the same time, the one that was begun later.
-    read: u64,
     /// Whether it was gone, damaged or out of reach since.
     was_lost: bool,
 }
@@ -38,8 +35,8 @@ impl LiveKeyring {
     pub fn new(client: Client, place: KeyringPlace, keyring: Keyring) -> Self {
         let (primary, _) = watch::channel(keyring.primary());
         let (news, _) = watch::channel(0);
-        let last = Mutex::new(Last { keyring: Arc::new(keyring), read: 0, was_lost: false });
-        Self { client, place, last, reads: AtomicU64::new(0), primary, news }
+        let last = Mutex::new(Last { keyring: Arc::new(keyring), was_lost: false });
+        Self { client, place, last, reading: tokio::sync::Mutex::default(), primary, news }
     }
 
     /// Where it is.
@@ -66,14 +63,10 @@ impl LiveKeyring {
     /// The keyring as it is now: read before something is sealed, so that nothing is sealed without it, and after it, to
     /// see whether the key is still primary, or the last record under it could be missed.
     pub async fn read_again(&self) -> Result<Arc<Keyring>, KeyringError> {
-        let number = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        let _turn = self.reading.lock().await;
         let read = load_existing(&self.client, &self.place).await;
         let mut last = self.lock();
         let read = Arc::new(read.inspect_err(|error| last.was_lost |= error.is_lasting())?);
-        if number < last.read {
-            // Somebody began to read after us and knows at least as much.
-            return Ok(last.keyring.clone());
-        }
         let was_lost = std::mem::replace(&mut last.was_lost, false);
         if was_lost || brings_news(&last.keyring, &read) {
             tracing::info!(secret = %self.place, was_lost, "the keyring opens or matches more than before");
@@ -83,7 +76,7 @@ impl LiveKeyring {
             tracing::info!(from = %last.keyring.primary(), to = %read.primary(), "the keyring has another primary key");
             self.primary.send_replace(read.primary());
         }
-        (last.keyring, last.read) = (read.clone(), number);
+        last.keyring = read.clone();
         Ok(read)
     }
 

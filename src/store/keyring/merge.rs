@@ -11,6 +11,8 @@ use crate::resources::conditions::whole_second;
 pub struct Added {
     /// Keys of the store. They open, and none of them seals.
     pub keys: Vec<KeyId>,
+    /// Retired keys that were there already, and stay as long as if they were retired just now.
+    pub kept: Vec<KeyId>,
     /// Keys of fingerprints, older than the one in use.
     pub fingerprint_keys: Vec<KeyId>,
 }
@@ -23,20 +25,36 @@ pub struct Contradiction(KeyId);
 // === impl Keyring ===
 
 impl Keyring {
+    /// This keyring as it comes back from a backup: the rotation of its time is over, and a retired key counts as retired
+    /// just now, so that what comes back beside it still opens.
+    #[must_use]
+    pub fn as_restored(&self, now: Timestamp) -> Self {
+        let mut restored = Self { next: None, ..self.clone() };
+        for retired_at in restored.spares.iter_mut().filter_map(|spare| spare.retired_at.as_mut()) {
+            *retired_at = whole_second(now);
+        }
+        restored
+    }
+
     /// Adds the keys of a backup that are missing here. None of them ever seals: the key that seals, the one that a
     /// rotation is bringing in and the newest one of fingerprints stay what they are. One that was retired counts as
     /// retired just now, so that what comes back beside it still opens.
     pub fn add_from(&mut self, backup: &Self, now: Timestamp) -> Result<Added, Contradiction> {
         let mut added = Added::default();
         let mut merged = self.clone();
+        let backup = backup.as_restored(now);
         let primary = SpareKey { key: backup.primary.clone(), retired_at: None };
         for spare in std::iter::once(&primary).chain(&backup.spares) {
             if let Some(known) = merged.key(spare.key.id) {
                 same(known, &spare.key)?;
+                let ours = merged.spares.iter_mut().find(|ours| ours.key.id == spare.key.id);
+                if let Some(retired_at) = ours.and_then(|ours| ours.retired_at.as_mut()) {
+                    *retired_at = whole_second(now);
+                    added.kept.push(spare.key.id);
+                }
             } else {
                 added.keys.push(spare.key.id);
-                let retired_at = spare.retired_at.map(|_| whole_second(now));
-                merged.spares.push(SpareKey { key: spare.key.clone(), retired_at });
+                merged.spares.push(spare.clone());
             }
         }
         for key in backup.fingerprint_keys.newest_first() {
@@ -101,7 +119,7 @@ mod tests {
         assert_eq!(whole.clone().add_from(&earlier, now()).unwrap(), Added::default());
         assert_eq!(whole.next(), Some(added));
         let mut restored = earlier;
-        let expected = Added { keys: vec![added], fingerprint_keys: vec![] };
+        let expected = Added { keys: vec![added], ..Added::default() };
         assert_eq!(restored.add_from(&whole, now()).unwrap(), expected);
     }
 
@@ -129,6 +147,13 @@ mod tests {
         other.add_from(&backup, now()).unwrap();
         let standing = other.keys().find(|key| key.id == old).unwrap().standing;
         assert_eq!(standing, Standing::Retired(now()));
+        let later = at("2026-09-08T11:00:00Z");
+        assert_eq!(other.add_from(&backup, later).unwrap().kept, [old], "about to be deleted, it stays");
+        let standing = other.keys().find(|key| key.id == old).unwrap().standing;
+        assert_eq!(standing, Standing::Retired(later));
+        let whole = backup.as_restored(later);
+        let standing = whole.keys().find(|key| key.id == old).unwrap().standing;
+        assert_eq!((standing, whole.next()), (Standing::Retired(later), None));
     }
 
     #[test]

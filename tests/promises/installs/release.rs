@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, Namespace};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kit::cluster::Cluster;
 use kit::helm::Helm;
 use kit::process::Process;
@@ -18,10 +19,22 @@ use crate::stage::merge;
 pub const NAMESPACE: &str = "graph-credentials";
 const NAME: &str = "graph-credential-operator";
 
+/// Who runs helm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installer {
+    /// May do everything.
+    OfTheCluster,
+    /// May do everything in the operator's namespace and in the stage's, and nothing elsewhere. What such a person may
+    /// not make is there already.
+    OfTwoNamespaces,
+}
+
 pub struct Release {
     pub stage: Stage,
     helm: std::sync::Arc<Helm>,
     values: Value,
+    /// The kubeconfig of who runs helm.
+    kubeconfig: PathBuf,
 }
 
 // === impl Release ===
@@ -30,6 +43,10 @@ impl Release {
     /// Installs the chart, which brings the CRDs, into a namespace that enforces the standard `restricted`. The stage's
     /// namespace is the one that `values` is told.
     pub async fn install(values: impl FnOnce(&str) -> Value) -> Self {
+        Self::install_by(Installer::OfTheCluster, values).await
+    }
+
+    pub async fn install_by(installer: Installer, values: impl FnOnce(&str) -> Value) -> Self {
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
         let stage = Stage::on(cluster).await;
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {
@@ -47,7 +64,14 @@ impl Release {
         });
         merge(&mut all, values(&stage.namespace));
         let helm = tokio::task::spawn_blocking(Helm::locate).await.unwrap().expect("helm is there");
-        let release = Self { stage, helm: helm.into(), values: all };
+        let kubeconfig = match installer {
+            Installer::OfTheCluster => stage.cluster.kubeconfig_path(),
+            Installer::OfTwoNamespaces => {
+                cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
+                someone_of_two_namespaces(&stage).await
+            }
+        };
+        let release = Self { stage, helm: helm.into(), values: all, kubeconfig };
         release.helm(&["install", NAME, "--namespace", NAMESPACE]).await;
         release
     }
@@ -62,7 +86,7 @@ impl Release {
         let chart = kit::workspace().join("deploy/chart").display().to_string();
         let args: Vec<String> = args.iter().map(ToString::to_string).chain([chart]).collect();
         let (helm, values) = (self.helm.clone(), self.values.clone());
-        let kubeconfig = self.stage.cluster.kubeconfig_path();
+        let kubeconfig = self.kubeconfig.clone();
         let ended = tokio::task::spawn_blocking(move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             helm.run(&kubeconfig, &args, &values)
@@ -99,10 +123,20 @@ impl Release {
 
     /// A kubeconfig with a token of that ServiceAccount: what a pod finds in its files.
     async fn token(&self, account: &str) -> PathBuf {
+        token(&self.stage, account).await
+    }
+
+    /// Uninstalls what has no hook: the process ends, and had exactly the rights that it used.
+    pub async fn uninstall_without_a_hook(mut self) {
+        self.stage.stop_operator().await;
+        self.used_exactly_its_rights(NAME, &[]).await;
+        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
+        let uninstalled = tokio::task::spawn_blocking(move || {
+            helm.plain(&kubeconfig, &["uninstall", NAME, "--namespace", NAMESPACE, "--timeout", "60s"])
+        });
+        uninstalled.await.unwrap().unwrap_or_else(|error| panic!("{error}"));
         let accounts: Api<ServiceAccount> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
-        let request = TokenRequest::default();
-        let token = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        self.stage.cluster.kubeconfig_with_token(account, &token.status.unwrap().token).unwrap()
+        assert!(accounts.get_opt(NAME).await.unwrap().is_none());
     }
 
     /// Uninstalls while this plays the controllers of Deployments and Jobs, and checks what is left, and that operator and
@@ -160,6 +194,33 @@ impl Release {
         complete(&jobs, &job.metadata.name.unwrap()).await;
         hook.log()
     }
+}
+
+/// A kubeconfig with a token of that ServiceAccount in the operator's namespace.
+async fn token(stage: &Stage, account: &str) -> PathBuf {
+    let accounts: Api<ServiceAccount> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    let request = TokenRequest::default();
+    let token = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+    stage.cluster.kubeconfig_with_token(account, &token.status.unwrap().token).unwrap()
+}
+
+/// The kubeconfig of somebody to whom two namespaces belong.
+async fn someone_of_two_namespaces(stage: &Stage) -> PathBuf {
+    let name = "owner-of-two-namespaces";
+    let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    for namespace in [NAMESPACE, &stage.namespace] {
+        let binding = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
+        }))
+        .unwrap();
+        let bindings: Api<RoleBinding> = Api::namespaced(stage.client.clone(), namespace);
+        bindings.create(&PostParams::default(), &binding).await.unwrap();
+    }
+    token(stage, name).await
 }
 
 /// Runs the program as a container says, with those changes that a test needs: its own port, and a kubeconfig in place

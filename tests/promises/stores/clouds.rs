@@ -36,7 +36,11 @@ async fn a_secret_of_each_cloud_is_proved_at_its_own_authority_and_sealed() {
         let name = cloud.to_lowercase();
         stage.credential(&name, store(json!({"cloud": cloud}))).await;
         is_sealed(&stage, &name).await;
-        assert_eq!(proxy.asked()[asked..], [format!("{host}:443")], "{cloud}");
+        let hosts = proxy.asked().split_off(asked);
+        assert!(
+            !hosts.is_empty() && hosts.iter().all(|it| *it == format!("{host}:443")),
+            "{cloud}: {hosts:?}"
+        );
         let sealed = records(&stage).await;
         assert_eq!(sealed.len(), before + 1);
         let wanted = Some(serde_json::from_value(json!(cloud)).unwrap());

@@ -31,6 +31,16 @@ fn with_policy_delete_the_finalizer_comes_before_the_create() {
 }
 
 #[test]
+fn where_finalizers_are_off_none_is_put_on() {
+    let off = Rules { sets_finalizers: false, ..rules() };
+    let observed = listed(proved(fresh(&json!({"deletionPolicy": "Delete"}))), &[]);
+    assert_eq!(decide(&observed, &off, now()), Decision::Act(Action::Create));
+    let registered = settled(&json!({"deletionPolicy": "Delete"}));
+    assert_eq!(acts(&registered), Action::AddFinalizer);
+    assert!(matches!(decide(&registered, &off, now()), Decision::Rest(_)));
+}
+
+#[test]
 fn what_the_account_holds_already_is_taken_over_by_policy_and_never_created_again() {
     let with = |policy: Value, ids: &[i64]| listed(proved(fresh(&adoption(&policy))), ids);
     assert_eq!(acts(&listed(proved(fresh(&plain())), &[7])), Action::Adopt(7));

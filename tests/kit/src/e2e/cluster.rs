@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::Request;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch, PatchParams,
@@ -160,10 +159,10 @@ impl Cluster {
         }
     }
 
-    /// What a GET of a path answers, as JSON.
-    pub(super) async fn ask(&self, path: &str) -> Result<Value, Difference> {
-        let request = Request::get(path).body(Vec::new())?;
-        Ok(serde_json::from_str(&self.client.request_text(request).await?)?)
+    /// What a path of the API server answers, as JSON; nothing where it answers nothing.
+    pub(super) async fn ask(&self, request: http::request::Builder, body: &str) -> Result<Value, Difference> {
+        let answer = self.client.request_text(request.body(body.as_bytes().to_vec())?).await?;
+        if answer.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&answer)?) }
     }
 
     /// The end of each pod's log, and the events of a namespace, for whoever must find out why.

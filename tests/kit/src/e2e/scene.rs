@@ -21,6 +21,8 @@ pub(super) const TIME_SCALE: u32 = 5;
 pub(super) const OPERATOR: &str = "e2e-graph-credentials";
 /// The release, and the name of its objects.
 pub(super) const RELEASE: &str = "graph-credential-operator";
+/// The API key of the REST API.
+const REST_KEY: &str = "4711.a-key-of-the-tenant";
 /// The doubles' namespace.
 const DOUBLES: &str = "e2e-doubles";
 
@@ -30,7 +32,7 @@ pub(super) struct Scene {
     helm: std::sync::Arc<Helm>,
     kubeconfig: PathBuf,
     charts: TempDir,
-    authority: String,
+    authority: Authority,
 }
 
 /// A version of the product: its image, and the chart that has it.
@@ -71,7 +73,7 @@ impl Scene {
             helm: helm.into(),
             kubeconfig: settings.kubeconfig.clone(),
             charts: tempfile::tempdir()?,
-            authority: String::new(),
+            authority: Authority::new()?,
         };
         for version in [Version::First, Version::Next] {
             let chart = crate::workspace().join("deploy/chart").display().to_string();
@@ -81,9 +83,9 @@ impl Scene {
                 ["package", &chart, "--version", number, "--app-version", number, "--destination", &folder];
             scene.plain(&args).await?;
         }
-        let authority = scene.start_doubles(settings).await?;
+        scene.start_doubles(settings).await?;
         report.step("the doubles run as a pod and serve TLS");
-        Ok(Self { authority, ..scene })
+        Ok(scene)
     }
 
     /// Takes away what the scene brought. What the operator leaves behind on purpose goes as well: CRDs and keyring.
@@ -94,10 +96,9 @@ impl Scene {
         Ok(())
     }
 
-    async fn start_doubles(&self, settings: &Settings) -> Result<String, Difference> {
-        let authority = Authority::new()?;
+    async fn start_doubles(&self, settings: &Settings) -> Result<(), Difference> {
         let names = ["microsoft", "woodpecker"].map(|name| format!("{name}.{DOUBLES}.svc.cluster.local"));
-        let (certificate, key) = authority.issue(&names.each_ref().map(String::as_str))?;
+        let (certificate, key) = self.authority.issue(&names.each_ref().map(String::as_str))?;
         let labels = json!({"app": "doubles"});
         let service = |name: &str, port: u16, target: u16| {
             json!({
@@ -133,8 +134,7 @@ impl Scene {
                 }),
             ])
             .await?;
-        self.until_available(DOUBLES, "doubles", 1).await?;
-        Ok(authority.pem())
+        self.until_available(DOUBLES, "doubles", 1).await
     }
 
     /// Waits until that many pods of a Deployment are available, and no others are there.
@@ -161,13 +161,25 @@ impl Scene {
         }
     }
 
-    /// The namespace and the authority that a release needs beside it.
-    pub(super) async fn prepare(&self) -> Result<(), Difference> {
+    /// The namespace and what a release needs beside it: the authority, and for the REST API a certificate and a key that
+    /// opens that namespace.
+    pub(super) async fn prepare(&self, rest_namespace: &str) -> Result<(), Difference> {
         let authority = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "doubles-ca", "namespace": OPERATOR},
-            "data": {"ca.crt": self.authority}
+            "data": {"ca.crt": self.authority.pem()}
         });
-        self.cluster.apply(&[namespace(OPERATOR), authority]).await
+        let (certificate, key) = self.authority.issue(&[&format!("{RELEASE}-rest.{OPERATOR}.svc")])?;
+        let tls = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": "rest-tls", "namespace": OPERATOR},
+            "stringData": {"tls.crt": certificate, "tls.key": key}
+        });
+        let keys = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "graph-credential-operator-api-keys", "namespace": OPERATOR},
+            "stringData": {format!("{rest_namespace}.ci"): REST_KEY}
+        });
+        self.cluster.apply(&[namespace(OPERATOR), authority, tls, keys]).await
     }
 
     /// `helm install` or `helm upgrade`, waiting until all pods are ready.
@@ -211,7 +223,19 @@ impl Scene {
 
     /// What the double of Woodpecker holds and was asked, through the API server.
     pub(super) async fn woodpecker(&self) -> Result<Value, Difference> {
-        self.cluster.ask(&format!("/api/v1/namespaces/{DOUBLES}/services/control:{CONTROL}/proxy/")).await
+        let path = format!("/api/v1/namespaces/{DOUBLES}/services/control:{CONTROL}/proxy/");
+        self.cluster.ask(http::Request::get(path), "").await
+    }
+
+    /// A request to the operator's REST API by TLS, through the API server; `path` begins after `credentials`.
+    pub(super) async fn rest(&self, method: &str, path: &str, body: Value) -> Result<Value, Difference> {
+        let service = format!("https:{RELEASE}-rest:443");
+        let path = format!(
+            "/api/v1/namespaces/{OPERATOR}/services/{service}/proxy/rest/v2/mailboxes/microsoft/credentials{path}"
+        );
+        let request = http::Request::builder().method(method).uri(path).header("x-api-key", REST_KEY);
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.cluster.ask(request.header("content-type", "application/json"), &body).await
     }
 }
 
@@ -237,6 +261,7 @@ fn values(image: &str, profile: Profile, tenants: &[&str]) -> Value {
         "extraCA": {"configMapName": "doubles-ca"},
         "extraArgs": [format!("--time-scale={TIME_SCALE}")],
         "propagationWindow": "60s",
+        "restApi": {"enabled": true, "tlsSecretName": "rest-tls"},
     });
     let more = match profile {
         Profile::Cluster => json!({}),

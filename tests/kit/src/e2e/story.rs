@@ -79,7 +79,7 @@ impl Order {
 
 impl Tale<'_> {
     async fn tell(&mut self, report: &mut Report) -> Result<(), Difference> {
-        self.scene.prepare().await?;
+        self.scene.prepare(MAIN).await?;
         for tenant in tenants() {
             self.tenant(tenant).await?;
         }
@@ -99,6 +99,9 @@ impl Tale<'_> {
 
         self.rotate().await?;
         report.step("a rotated secret is proved and sent under the same ids");
+
+        self.use_the_rest_api().await?;
+        report.step("the REST API makes, shows and removes a credential, by TLS");
 
         self.kill_the_leader().await?;
         report.step(
@@ -220,6 +223,21 @@ impl Tale<'_> {
             return Err(Difference::new(format!("Woodpecker does not hold the new secret: {held:?}")));
         }
         same("ids", &before, &self.ids().await?)
+    }
+
+    async fn use_the_rest_api(&mut self) -> Result<(), Difference> {
+        let client = client_id(self.app);
+        self.app += 1;
+        let body = json!({
+            "tenant_id": TENANT, "client_id": client, "client_secret": SECRETS[0],
+            "secret_expires_at": "2027-11-28T23:59:59Z"
+        });
+        let made = self.scene.rest("POST", "", body).await?;
+        let listed = self.scene.rest("GET", "", Value::Null).await?;
+        same("the credentials listed", &json!([made]), &listed["credentials"])?;
+        self.scene.rest("DELETE", &format!("/{}", made["credential_id"]), Value::Null).await?;
+        let listed = self.scene.rest("GET", "", Value::Null).await?;
+        same("the credentials listed", &json!([]), &listed["credentials"])
     }
 
     async fn kill_the_leader(&mut self) -> Result<(), Difference> {

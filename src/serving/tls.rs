@@ -17,9 +17,6 @@ use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::probes::Readiness;
 
-/// The line of readiness about the certificate.
-const NOTE: &str = "rest-tls";
-
 /// Where certificate and key are.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
@@ -27,38 +24,51 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, in PEM.
     pub key: PathBuf,
+    /// What is served with it, in flags and readiness: `rest` or `metrics`.
+    pub of: &'static str,
 }
 
 /// Files by which TLS cannot be served.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The certificates cannot be read.
-    #[error("--rest-tls-cert {path} cannot be read as certificates in PEM (-----BEGIN CERTIFICATE-----)")]
+    #[error("--{of}-tls-cert {path} cannot be read as certificates in PEM (-----BEGIN CERTIFICATE-----)")]
     Certificate {
+        /// What is served.
+        of: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
         source: PemError,
     },
     /// There is no certificate.
-    #[error("--rest-tls-cert {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
+    #[error("--{of}-tls-cert {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
     NoCertificate {
+        /// What is served.
+        of: &'static str,
         /// The file.
         path: PathBuf,
     },
     /// The private key cannot be read.
-    #[error("--rest-tls-key {path} cannot be read as a private key in PEM (-----BEGIN PRIVATE KEY-----)")]
+    #[error("--{of}-tls-key {path} cannot be read as a private key in PEM (-----BEGIN PRIVATE KEY-----)")]
     Key {
+        /// What is served.
+        of: &'static str,
         /// The file.
         path: PathBuf,
         /// Why; it shows nothing of the key.
         source: PemError,
     },
     /// They do not belong together.
-    #[error("the key of --rest-tls-key cannot be used with the certificate of --rest-tls-cert")]
-    Pair(#[source] rustls::Error),
+    #[error("the key of --{of}-tls-key cannot be used with the certificate of --{of}-tls-cert")]
+    Pair {
+        /// What is served.
+        of: &'static str,
+        /// Why.
+        source: rustls::Error,
+    },
     /// TLS cannot be set up.
-    #[error("failed to set up TLS for the REST API")]
+    #[error("failed to set up TLS")]
     Setup(#[source] rustls::Error),
 }
 
@@ -107,23 +117,32 @@ impl Tls {
             let problem = match self.files.read(&self.provider) {
                 Ok(read) => {
                     self.replace(read);
-                    readiness.forget_note(NOTE);
+                    readiness.forget_note(&self.note());
                     String::new()
                 }
                 Err(error) => chain(&error),
             };
             if problem != told && !problem.is_empty() {
-                tracing::warn!(problem, "the certificate cannot be renewed; the last one stays in use");
-                readiness.note(NOTE, problem.clone());
+                tracing::warn!(
+                    problem,
+                    of = self.files.of,
+                    "the certificate cannot be renewed; the last one stays in use"
+                );
+                readiness.note(&self.note(), problem.clone());
             }
             told = problem;
         }
     }
 
+    /// The line of readiness about the certificate.
+    fn note(&self) -> String {
+        format!("{}-tls", self.files.of)
+    }
+
     fn replace(&self, read: CertifiedKey) {
         let mut current = self.current.lock();
         if current.cert != read.cert {
-            tracing::info!("the REST API has another certificate");
+            tracing::info!(of = self.files.of, "another certificate is served");
         }
         *current = Arc::new(read);
     }
@@ -133,19 +152,23 @@ impl Tls {
 
 impl TlsFiles {
     fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-        let certificates = read_certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|source| TlsError::Key { path: self.key.clone(), source })?;
-        CertifiedKey::from_der(certificates, key, provider).map_err(TlsError::Pair)
+        let certificates = read_certificates(self.of, &self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|source| TlsError::Key {
+            of: self.of,
+            path: self.key.clone(),
+            source,
+        })?;
+        CertifiedKey::from_der(certificates, key, provider)
+            .map_err(|source| TlsError::Pair { of: self.of, source })
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
+fn read_certificates(of: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |source| TlsError::Certificate { of, path: path.to_owned(), source };
     let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
     let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { path: path.to_owned() });
+        return Err(TlsError::NoCertificate { of, path: path.to_owned() });
     }
     Ok(certificates)
 }

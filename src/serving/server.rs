@@ -1,4 +1,4 @@
-//! The HTTP server under the API: so many connections, each for one request, with a bound on its head and on its age.
+//! An HTTP server: so many connections, each with a bound on heads, idleness and age.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use tokio_util::task::TaskTracker;
 use super::seats::{Seat, Seats};
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
-use crate::telemetry::metrics::Metrics;
 
 /// Longest head of a request, in bytes.
 const LONGEST_HEAD: usize = 32 << 10;
@@ -31,19 +30,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An address that cannot be served.
 #[derive(Debug, Error)]
-#[error("failed to listen on {address}: choose a free address and port with --rest-listen")]
-pub struct RestListenError {
+#[error("failed to listen on {address}: choose a free address and port with {flag}")]
+pub struct ListenError {
     address: SocketAddr,
+    flag: &'static str,
     source: std::io::Error,
 }
 
+/// Where to listen.
+#[derive(Clone)]
+pub struct Listen {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The flag that gives it, for people.
+    pub flag: &'static str,
+    /// Without TLS it speaks plain HTTP.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Hears of connections: one more, or one less.
+pub type Count = Arc<dyn Fn(i64) + Send + Sync>;
+
 /// A socket that is bound and not yet served.
-pub struct RestServer {
+pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     limits: Limits,
     tls: Option<TlsAcceptor>,
-    metrics: Arc<Metrics>,
+    count: Count,
 }
 
 /// What bounds the server.
@@ -55,20 +69,16 @@ pub struct Limits {
     pub timing: Timing,
 }
 
-// === impl RestServer ===
+// === impl Server ===
 
-impl RestServer {
-    /// Binds the address; port 0 takes a free one. Without TLS it speaks plain HTTP.
-    pub async fn bind(
-        address: SocketAddr,
-        tls: Option<TlsAcceptor>,
-        limits: Limits,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, RestListenError> {
-        let listen_error = |source| RestListenError { address, source };
+impl Server {
+    /// Binds the address. `count` hears of its connections.
+    pub async fn bind(listen: Listen, limits: Limits, count: Count) -> Result<Self, ListenError> {
+        let Listen { address, flag, tls } = listen;
+        let listen_error = |source| ListenError { address, flag, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        Ok(Self { listener, address, limits, tls, metrics })
+        Ok(Self { listener, address, limits, tls, count })
     }
 
     /// The address that was bound.
@@ -87,7 +97,7 @@ impl RestServer {
                 router: router.clone().layer(Extension(seat.clone())),
                 tls: self.tls.clone(),
                 timing: self.limits.timing,
-                metrics: self.metrics.clone(),
+                count: self.count.clone(),
                 stop: stop.clone(),
                 seat,
             };
@@ -129,7 +139,7 @@ struct Connection {
     router: Router,
     tls: Option<TlsAcceptor>,
     timing: Timing,
-    metrics: Arc<Metrics>,
+    count: Count,
     stop: CancellationToken,
     seat: Arc<Seat>,
 }
@@ -140,7 +150,7 @@ impl Connection {
     async fn serve(self, stream: TcpStream) {
         // An answer is one small write: nothing is gained by waiting for more.
         let _best_effort = stream.set_nodelay(true);
-        self.metrics.rest.connections(1);
+        (self.count)(1);
         let Some(tls) = &self.tls else { return self.speak(stream).await };
         match tokio::time::timeout(self.timing.rest_head, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.speak(stream).await,
@@ -178,6 +188,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.rest.connections(-1);
+        (self.count)(-1);
     }
 }

@@ -1,0 +1,9 @@
+//! HTTP served to the outside: so many connections, each with its bounds, and TLS from files that are read again.
+
+mod seats;
+mod server;
+mod tls;
+
+pub use self::seats::Seat;
+pub use self::server::{Count, Limits, Listen, ListenError, Server};
+pub use self::tls::{Tls, TlsError, TlsFiles};

@@ -1,0 +1,120 @@
+//! Who may scrape: whoever the Kubernetes API knows by their token and lets `get` the non-resource URL `/metrics`, as with
+//! other controllers.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::logs::chain;
+
+/// Most answers that are remembered; with more scrapers than that, the Kubernetes API is asked more often.
+const MOST_ANSWERS: usize = 256;
+
+/// Asks the Kubernetes API who may scrape, and remembers its answers for a while, by a digest of the token.
+pub struct Scrapers {
+    client: Client,
+    lasts: Duration,
+    answers: Mutex<HashMap<[u8; 32], (Instant, Admission)>>,
+}
+
+/// What becomes of a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The scraper may.
+    Granted,
+    /// Nobody is known by that token.
+    Unknown,
+    /// Somebody is known, who may not.
+    Forbidden,
+    /// The Kubernetes API does not say.
+    Unclear,
+}
+
+// === impl Scrapers ===
+
+impl Scrapers {
+    /// An answer holds for that long.
+    pub fn new(client: Client, lasts: Duration) -> Self {
+        Self { client, lasts, answers: Mutex::default() }
+    }
+
+    /// What becomes of a scrape with that `Authorization` header.
+    pub async fn admit(&self, authorization: Option<&str>) -> Admission {
+        let token = authorization.and_then(|header| {
+            let (scheme, token) = header.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        });
+        let Some(token) = token.filter(|token| !token.is_empty()) else { return Admission::Unknown };
+        let digest = Sha256::digest(token.as_bytes()).into();
+        if let Some(known) = self.remembered(&digest) {
+            return known;
+        }
+        match self.ask(token).await {
+            Ok(admission) => {
+                self.remember(digest, admission);
+                admission
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the Kubernetes API does not say who scrapes: create on tokenreviews and subjectaccessreviews is needed"
+                );
+                Admission::Unclear
+            }
+        }
+    }
+
+    async fn ask(&self, token: &str) -> Result<Admission, kube::Error> {
+        let params = PostParams::default();
+        let review = TokenReview {
+            spec: TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() },
+            ..TokenReview::default()
+        };
+        let known = Api::all(self.client.clone()).create(&params, &review).await?.status.unwrap_or_default();
+        let Some(user) = known.user.filter(|_| known.authenticated == Some(true)) else {
+            return Ok(Admission::Unknown);
+        };
+        let review = SubjectAccessReview { spec: may_scrape(user), ..SubjectAccessReview::default() };
+        let answer = Api::all(self.client.clone()).create(&params, &review).await?;
+        let may = answer.status.is_some_and(|status| status.allowed);
+        Ok(if may { Admission::Granted } else { Admission::Forbidden })
+    }
+
+    fn remembered(&self, digest: &[u8; 32]) -> Option<Admission> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, admission) = answers.get(digest)?;
+        (at.elapsed() < self.lasts).then_some(*admission)
+    }
+
+    fn remember(&self, digest: [u8; 32], admission: Admission) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|_, (at, _)| at.elapsed() < self.lasts);
+        if answers.len() < MOST_ANSWERS {
+            answers.insert(digest, (Instant::now(), admission));
+        }
+    }
+}
+
+/// The question whether that user may scrape.
+fn may_scrape(user: UserInfo) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        user: user.username,
+        uid: user.uid,
+        groups: user.groups,
+        extra: user.extra,
+        non_resource_attributes: Some(NonResourceAttributes {
+            path: Some("/metrics".to_owned()),
+            verb: Some("get".to_owned()),
+        }),
+        ..SubjectAccessReviewSpec::default()
+    }
+}

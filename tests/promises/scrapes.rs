@@ -1,0 +1,168 @@
+//! `/metrics` under TLS at an address of its own, for those alone who may read it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kit::tls::Authority;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use reqwest::Certificate;
+use serde_json::json;
+
+use crate::stage::{Stage, address, eventually};
+
+/// A stage whose operator serves metrics under TLS.
+struct Secured {
+    stage: Stage,
+    authority: Authority,
+    files: [PathBuf; 2],
+}
+
+// === impl Secured ===
+
+impl Secured {
+    async fn start(more: &[&str]) -> Self {
+        let mut stage = Stage::bare().await;
+        let at = |name: &str| stage.cluster.dir().join(format!("{}-{name}.pem", stage.namespace));
+        let files = [at("certificate"), at("key")];
+        let authority = Authority::new().unwrap();
+        write(&authority, &files);
+        stage.extra_args =
+            ["--metrics-listen", "127.0.0.1:0", "--metrics-tls-cert"].map(str::to_owned).to_vec();
+        stage.extra_args.extend([files[0].display().to_string(), "--metrics-tls-key".into()]);
+        stage.extra_args.push(files[1].display().to_string());
+        stage.extra_args.extend(more.iter().map(|&it| it.to_owned()));
+        stage.spawn_operator().await;
+        let secured = Self { stage, authority, files };
+        eventually("metrics are served", || async {
+            secured.scrape(None).await.map(drop).map_err(|error| format!("{error}\n{}", secured.stage.log()))
+        })
+        .await;
+        secured
+    }
+
+    /// The answer to a scrape with that token, on a connection of its own that trusts this authority alone.
+    async fn scrape(&self, token: Option<&str>) -> Result<(u16, String), String> {
+        let _another_test_was_first = rustls::crypto::ring::default_provider().install_default();
+        let operator = self.stage.operator.as_ref().unwrap();
+        let address = address(operator, "serving metrics under TLS").ok_or("not serving yet")?;
+        let port = address.rsplit_once(':').unwrap().1;
+        let trusted = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([trusted]).no_proxy().build().unwrap();
+        let mut request = client.get(format!("https://localhost:{port}/metrics"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer =
+            request.timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(|error| format!("{error:?}"))?))
+    }
+
+    async fn becomes(&self, token: &str, status: u16) {
+        eventually(&format!("the answer is {status}"), || async {
+            match self.scrape(Some(token)).await {
+                Ok((found, _)) if found == status => Ok(()),
+                other => Err(format!("{other:?}\n{}", self.stage.log())),
+            }
+        })
+        .await;
+    }
+}
+
+fn write(authority: &Authority, files: &[PathBuf; 2]) {
+    let (certificate, key) = authority.issue(&["localhost"]).unwrap();
+    std::fs::write(&files[0], certificate).unwrap();
+    std::fs::write(&files[1], key).unwrap();
+}
+
+#[tokio::test]
+async fn metrics_under_tls_are_at_their_own_address_alone_and_their_certificate_is_renewed() {
+    let mut secured = Secured::start(&[]).await;
+    let (status, text) = secured.scrape(None).await.unwrap();
+    assert!(status == 200 && text.contains("mgc_build_info{"), "{status} {text}");
+    let log = secured.stage.log();
+    assert!(!log.contains("serving probes and metrics"), "{log}");
+    let plain = address(secured.stage.operator.as_ref().unwrap(), "serving probes").unwrap();
+    let ask =
+        async |path: &str| reqwest::get(format!("http://{plain}{path}")).await.unwrap().status().as_u16();
+    assert_eq!((ask("/metrics").await, ask("/healthz").await), (404, 200));
+
+    let renewed = Authority::new().unwrap();
+    write(&renewed, &secured.files);
+    secured.authority = renewed;
+    eventually("the new certificate is served", || async { secured.scrape(None).await.map(drop) }).await;
+    secured.stage.stop_operator().await;
+}
+
+#[tokio::test]
+async fn only_who_may_get_the_url_sees_metrics() {
+    let secured = Secured::start(&["--metrics-authorize"]).await;
+    let stage = &secured.stage;
+    assert_eq!(secured.scrape(None).await.unwrap().0, 401);
+    let (status, text) = secured.scrape(Some("made-up")).await.unwrap();
+    assert!(status == 401 && !text.contains("mgc_"), "{status} {text}");
+    stage.apply::<ServiceAccount>("prometheus", json!({})).await.unwrap();
+    let request = TokenRequest::default();
+    let (accounts, params) = (stage.api::<ServiceAccount>(), PostParams::default());
+    let token = accounts.create_token_request("prometheus", &params, &request).await.unwrap();
+    let token = token.status.unwrap().token;
+    let (status, text) = secured.scrape(Some(&token)).await.unwrap();
+    assert!(status == 403 && text.contains("nonResourceURL"), "{status} {text}");
+
+    let name = format!("scrape-{}", stage.namespace);
+    let role: ClusterRole = serde_json::from_value(json!({
+        "metadata": {"name": name}, "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    }))
+    .unwrap();
+    let roles: Api<ClusterRole> = Api::all(stage.client.clone());
+    roles.create(&PostParams::default(), &role).await.unwrap();
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": stage.namespace}]
+    }))
+    .unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(stage.client.clone());
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    secured.becomes(&token, 200).await;
+    assert!(secured.scrape(Some(&token)).await.unwrap().1.contains("mgc_build_info{"));
+
+    // What the API server was asked is remembered for a while, and no longer.
+    let reviews = async || {
+        let (_, text) = secured.scrape(Some(&token)).await.unwrap();
+        let posts = text
+            .lines()
+            .find(|line| line.starts_with("rest_client_requests_total{code=\"201\",method=\"POST\""));
+        posts.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let before = reviews().await;
+    for _ in 0..5 {
+        reviews().await;
+    }
+    assert!(reviews().await <= before + 4, "seven scrapes would be fourteen questions");
+    bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+    secured.becomes(&token, 403).await;
+    assert!(!stage.log().contains(&token), "the token is in the log");
+    roles.delete(&name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_right_to_ask_nobody_sees_metrics() {
+    let mut secured = Secured::start(&["--metrics-authorize"]).await;
+    secured.stage.stop_operator().await;
+    secured.stage.limit_operator(&["get"]).await;
+    secured.stage.spawn_operator().await;
+    eventually("it says that it cannot tell", || async {
+        match secured.scrape(Some("a-token")).await {
+            Ok((503, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let log = secured.stage.log();
+    assert!(log.contains("create on tokenreviews and subjectaccessreviews is needed"), "{log}");
+}
