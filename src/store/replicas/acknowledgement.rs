@@ -61,7 +61,9 @@ impl FromStr for Acknowledgement {
                 _ => {}
             }
         }
-        Ok(Self { seals: seals.ok_or(NotAnAcknowledgement)?, opens })
+        // Whoever seals under a key opens it.
+        let seals = seals.filter(|key| opens.contains(key)).ok_or(NotAnAcknowledgement)?;
+        Ok(Self { seals, opens })
     }
 }
 
@@ -99,7 +101,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_no_acknowledgement() {
-        for text in ["", "seals", "opens=0a1b2c3d", "seals=x opens=0a1b2c3d", "seals=0a1b2c3d opens=,"] {
+        let odd = [
+            "",
+            "seals",
+            "opens=0a1b2c3d",
+            "seals=x opens=0a1b2c3d",
+            "seals=0a1b2c3d opens=,",
+            "seals=0a1b2c3d",
+            "seals=0a1b2c3d opens=11223344",
+        ];
+        for text in odd {
             assert_eq!(text.parse::<Acknowledgement>(), Err(NotAnAcknowledgement), "{text:?}");
         }
         let later = "seals=0a1b2c3d opens=0a1b2c3d more=1".parse::<Acknowledgement>().unwrap();
