@@ -239,7 +239,9 @@ impl Operator<'_> {
         let mut work = JoinSet::new();
         work.spawn(controller::run(context, watches));
         let over = CancellationToken::new();
-        let presence = tokio::spawn(presence.keep(over.clone()));
+        let endpoint = self.base.token_endpoint.clone();
+        let presence =
+            tokio::spawn(presence.keep(over.clone(), move |processes| endpoint.share_among(processes)));
         let ended = end_within(work, timing, stop).await;
         // Until here something may have been sealed.
         over.cancel();

@@ -167,11 +167,8 @@ impl Timing {
     /// (AADSTS50196).
     pub const TOKEN_TRIES: usize = 10;
 
-    /// How many of these all accounts of the REST API may use together: the others are the controller's.
+    /// How many of these all accounts of the REST API may use together, at all processes: the others are the controller's.
     pub const TOKEN_TRIES_SERVED: usize = 8;
-
-    /// How many of those one account may use.
-    pub const TOKEN_TRIES_OF_ACCOUNT: usize = 7;
 
     /// The waits of a program in production.
     pub const STANDARD: Self = Self {
