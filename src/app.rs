@@ -251,7 +251,9 @@ impl Operator<'_> {
         let mut work = JoinSet::new();
         work.spawn(controller::run(context, watches));
         let over = CancellationToken::new();
-        let presence = tokio::spawn(presence.keep(over.clone()));
+        let endpoint = self.base.token_endpoint.clone();
+        let presence =
+            tokio::spawn(presence.keep(over.clone(), move |processes| endpoint.share_among(processes)));
         let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
         drop(care);

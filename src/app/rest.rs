@@ -56,6 +56,7 @@ pub(super) struct RestApi {
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
     presence: Presence,
+    token_endpoint: TokenEndpoint,
     caretaker: Option<Caretaker>,
     writes: TaskTracker,
     timing: Timing,
@@ -104,7 +105,7 @@ impl RestApi {
         let credentials = Credentials::new(CredentialsParts {
             client: cluster.client.clone(),
             keyring,
-            token_endpoint: parts.token_endpoint,
+            token_endpoint: parts.token_endpoint.clone(),
             writes: writes.clone(),
         });
         let turns = rest.emulate_limits.then(|| Arc::new(Turns::new(timing.rest_queue)));
@@ -121,6 +122,7 @@ impl RestApi {
             shared,
             doorkeeper,
             presence,
+            token_endpoint: parts.token_endpoint,
             caretaker,
             writes,
             timing: *timing,
@@ -130,11 +132,23 @@ impl RestApi {
 
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
-        let Self { server, tls, shared, doorkeeper, presence, caretaker, writes, timing, readiness } = self;
+        let Self {
+            server,
+            tls,
+            shared,
+            doorkeeper,
+            presence,
+            token_endpoint,
+            caretaker,
+            writes,
+            timing,
+            readiness,
+        } = self;
         let (stop, over) = (stop.child_token(), CancellationToken::new());
         // Whatever ends this ends its parts.
         let _ending = [stop.clone().drop_guard(), over.clone().drop_guard()];
-        let mut presence = tokio::spawn(presence.keep(over.clone()));
+        let mut presence =
+            tokio::spawn(presence.keep(over.clone(), move |processes| token_endpoint.share_among(processes)));
         let mut caretaker = tokio::spawn(OptionFuture::from(caretaker.map(|it| it.run(stop.clone()))));
         readiness.arrived(GATE);
         let renewal = async {
