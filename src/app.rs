@@ -17,6 +17,7 @@ use futures::future::OptionFuture;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
@@ -25,9 +26,9 @@ use crate::controller::{
     Sightings,
 };
 use crate::http::ClientError;
-use crate::leader::{self, Candidate, ElectionParts, Lost};
+use crate::leader::{self, Candidate, Duty, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
-use crate::rest::KeysError;
+use crate::rest::{Care, KeysError};
 use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
@@ -110,7 +111,7 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(),
             metrics,
             cluster: &base.cluster,
             token_endpoint: base.token_endpoint,
-            is_alone: true,
+            lease: Some(&settings.lease.leader_election_lease),
         });
         if let Some(api) = stop.run_until_cancelled(opened).await {
             api?.serve(stop.clone()).await;
@@ -134,7 +135,7 @@ async fn operate(settings: &RunSettings, frame: &Frame) -> Result<(), AppError> 
         metrics,
         cluster: &base.cluster,
         token_endpoint: base.token_endpoint.acting_as(Leadership::always()),
-        is_alone: false,
+        lease: None,
     });
     let serving = OptionFuture::from(api.map(|api| rest::serve_beside(api, stop)));
     let operator = Operator { settings, timing, readiness, metrics, stop, base: &base };
@@ -182,6 +183,7 @@ impl Operator<'_> {
             namespace: self.base.cluster.namespace.clone(),
             lease: self.settings.leader.lease.leader_election_lease.to_string(),
             instance: self.base.cluster.instance.clone(),
+            duty: Duty::Everything,
             clock: since_boot,
             timing: *self.timing,
             metrics: self.metrics.clone(),
@@ -202,6 +204,16 @@ impl Operator<'_> {
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
+        let care = Care {
+            client: cluster.client.clone(),
+            served: served.clone(),
+            keyring: keyring.clone(),
+            token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
+            leadership: leadership.clone(),
+            metrics: self.metrics.clone(),
+            timing: **timing,
+            stop: (*stop).clone(),
+        };
         let context = Arc::new(Context {
             rules: Rules {
                 allow_unverified: settings.allow_unverified,
@@ -239,8 +251,12 @@ impl Operator<'_> {
         let mut work = JoinSet::new();
         work.spawn(controller::run(context, watches));
         let over = CancellationToken::new();
-        let presence = tokio::spawn(presence.keep(over.clone()));
+        let endpoint = self.base.token_endpoint.clone();
+        let presence =
+            tokio::spawn(presence.keep(over.clone(), move |processes| endpoint.share_among(processes)));
+        let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
+        drop(care);
         // Until here something may have been sealed.
         over.cancel();
         if let Err(error) = presence.await {

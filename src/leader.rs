@@ -4,6 +4,7 @@
 //! ends before anybody else can take the lease, which [`Leadership`] tells.
 
 mod candidate;
+mod duty;
 mod lease;
 mod onlooker;
 mod record;
@@ -19,10 +20,11 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 
 pub use self::candidate::{Candidate, GATE};
+pub use self::duty::Duty;
 use self::lease::LeaseApi;
 pub use self::lease::LeaseError;
 pub use self::onlooker::{Glance, Onlooker};
-use self::record::{Move, Sighting, next_move};
+use self::record::{Claim, Move, Sighting, next_move};
 pub use self::tenure::{Lost, Tenure};
 use crate::leadership::{Clock, Leadership};
 use crate::settings::Timing;
@@ -38,6 +40,8 @@ pub struct ElectionParts {
     pub lease: String,
     /// Name of this replica, such as its pod's; made unique to the process.
     pub instance: String,
+    /// What this process does while it leads.
+    pub duty: Duty,
     /// Counts suspended time.
     pub clock: Clock,
     /// The waits.
@@ -50,6 +54,7 @@ pub struct ElectionParts {
 struct Election {
     lease: LeaseApi,
     identity: String,
+    duty: Duty,
     clock: Clock,
     timing: Timing,
     metrics: Arc<Metrics>,
@@ -63,6 +68,8 @@ enum Turn {
     Ours { since: Duration },
     /// Another replica holds it.
     Theirs { holder: String },
+    /// It is ours, and one that does more wants it.
+    Wanted { by: String },
     /// It was ours, and is not any more.
     Lost { holder: String },
 }
@@ -77,6 +84,7 @@ impl Election {
         Ok(Self {
             lease: LeaseApi::new(parts.client, &parts.namespace, &parts.lease),
             identity,
+            duty: parts.duty,
             clock: parts.clock,
             leadership: Leadership::none(parts.clock, parts.timing.margin),
             timing: parts.timing,
@@ -97,18 +105,36 @@ impl Election {
     /// others may have seen it at the earliest.
     async fn advance(&mut self, leads: bool, bound: Duration) -> Result<Turn, LeaseError> {
         let since = (self.clock)();
-        match next_move(&self.identity, leads, self.seen.as_ref(), self.timing.lease, since) {
+        let mut lease = self.seen.as_ref().map_or_else(Lease::default, |seen| seen.lease.clone());
+        match next_move(&self.claim(leads), self.seen.as_ref(), since) {
             Move::Wait { holder } => return Ok(Turn::Theirs { holder }),
             Move::Lost { holder } => return Ok(Turn::Lost { holder }),
+            Move::GiveWay { to } => return Ok(Turn::Wanted { by: to }),
+            Move::Want { holder } => {
+                duty::want(&mut lease, &self.identity);
+                self.lease.write(lease, bound).await?;
+                return Ok(Turn::Theirs { holder });
+            }
             Move::Create | Move::Acquire | Move::Renew => {}
         }
-        let mut lease = self.seen.as_ref().map_or_else(Lease::default, |seen| seen.lease.clone());
         let spec = record::held(lease.spec.as_ref(), &self.identity, self.timing.lease, Timestamp::now());
         lease.spec = Some(spec);
+        self.duty.mark(&mut lease);
         let written = self.lease.write(lease, bound).await?;
         self.seen = Some(Sighting { lease: written, since });
         self.leadership.extend(since.saturating_add(self.timing.lease));
         Ok(Turn::Ours { since })
+    }
+
+    fn claim(&self, leads: bool) -> Claim<'_> {
+        Claim {
+            identity: &self.identity,
+            duty: self.duty,
+            leads,
+            own_lease: self.timing.lease,
+            // Whoever stands by for everything looks twice meanwhile.
+            courtesy: self.timing.lease_retry.saturating_mul(2),
+        }
     }
 
     /// Lets go of the lease. From before the request on, nothing that only a leader may do begins here.

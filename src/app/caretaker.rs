@@ -1,12 +1,14 @@
-//! Who looks after the REST API's records: of all processes that serve it, the one that holds a lease for that. Losing the
-//! lease ends the looking after, and nothing else.
+//! Who looks after the REST API's records where no controller does: of the processes that serve it alone, the one that holds
+//! the leader's lease. It gives way to a controller; losing the lease ends the looking after, and nothing else.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{Events, Resealer};
-use crate::leader::{Candidate, ElectionParts};
+use crate::leader::{Candidate, Duty, ElectionParts};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::TokenEndpoint;
 use crate::rest::Care;
@@ -36,8 +38,17 @@ pub(super) struct Caretaker {
     pub(super) metrics: Arc<Metrics>,
     /// The waits.
     pub(super) timing: Timing,
-    /// Whether no controller in this process seals records anew after a rotation.
-    pub(super) is_alone: bool,
+}
+
+/// Looks after the records until its own end. A defect in that is told, and ends nothing else.
+pub(super) async fn look_after_records(care: Care) {
+    while AssertUnwindSafe(care.run()).catch_unwind().await.is_err() {
+        tracing::error!("looking after the records failed: this is a defect of the operator; trying again");
+        let pause = tokio::time::sleep(care.timing.record_care);
+        if care.stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
 }
 
 // === impl Caretaker ===
@@ -68,9 +79,13 @@ impl Caretaker {
                     }
                     return;
                 }
-                _ = &mut holding => {
+                held = &mut holding => {
                     working.cancel();
                     work.await;
+                    // A controller wants it.
+                    if let Ok(Ok(tenure)) = held {
+                        tenure.release().await;
+                    }
                 }
             }
         }
@@ -87,12 +102,7 @@ impl Caretaker {
             timing: self.timing,
             stop: stop.clone(),
         };
-        let resealing = async {
-            if self.is_alone {
-                self.resealer(leadership, stop).run().await;
-            }
-        };
-        tokio::join!(care.run(), resealing);
+        tokio::join!(look_after_records(care), self.resealer(leadership, stop).run());
     }
 
     fn resealer(&self, leadership: Leadership, stop: CancellationToken) -> Resealer {
@@ -116,6 +126,7 @@ impl Caretaker {
             namespace: self.namespace.clone(),
             lease: self.lease.clone(),
             instance: self.instance.clone(),
+            duty: Duty::Records,
             clock: since_boot,
             timing: self.timing,
             metrics: self.metrics.clone(),

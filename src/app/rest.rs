@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::OptionFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,7 +16,7 @@ use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Shared, Turns, router};
 use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
-use crate::settings::{ProcessSettings, RestSettings, Timing};
+use crate::settings::{ObjectName, ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::store::replicas::Presence;
 use crate::telemetry::logs::chain;
@@ -44,8 +45,8 @@ pub(super) struct RestParts<'a> {
     pub(super) cluster: &'a kubernetes::Cluster,
     /// What proves secrets, whoever leads.
     pub(super) token_endpoint: TokenEndpoint,
-    /// Whether there is no controller in this process.
-    pub(super) is_alone: bool,
+    /// The leader's lease, for a process without a controller: it looks after the records where no controller does.
+    pub(super) lease: Option<&'a ObjectName>,
 }
 
 /// The API, ready to be served.
@@ -55,7 +56,8 @@ pub(super) struct RestApi {
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
     presence: Presence,
-    caretaker: Caretaker,
+    token_endpoint: TokenEndpoint,
+    caretaker: Option<Caretaker>,
     writes: TaskTracker,
     timing: Timing,
     readiness: Readiness,
@@ -79,18 +81,17 @@ impl RestApi {
         let read = keyring::wait(&cluster.client, &place, served, timing, readiness).await;
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, read));
         let presence = keyring::presence(cluster, &keyring, timing)?;
-        let caretaker = Caretaker {
+        let caretaker = parts.lease.map(|lease| Caretaker {
             client: cluster.client.clone(),
             namespace: cluster.namespace.clone(),
             instance: cluster.instance.clone(),
-            lease: rest.lease.to_string(),
+            lease: lease.to_string(),
             served: served.clone(),
             keyring: keyring.clone(),
             token_endpoint: parts.token_endpoint.acting_as(Leadership::always()),
             metrics: metrics.clone(),
             timing: *timing,
-            is_alone: parts.is_alone,
-        };
+        });
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
         let listen =
             Listen { address: parts.address, flag: "--rest-listen", tls: tls.as_ref().map(Tls::acceptor) };
@@ -104,7 +105,7 @@ impl RestApi {
         let credentials = Credentials::new(CredentialsParts {
             client: cluster.client.clone(),
             keyring,
-            token_endpoint: parts.token_endpoint,
+            token_endpoint: parts.token_endpoint.clone(),
             writes: writes.clone(),
         });
         let turns = rest.emulate_limits.then(|| Arc::new(Turns::new(timing.rest_queue)));
@@ -121,6 +122,7 @@ impl RestApi {
             shared,
             doorkeeper,
             presence,
+            token_endpoint: parts.token_endpoint,
             caretaker,
             writes,
             timing: *timing,
@@ -130,12 +132,24 @@ impl RestApi {
 
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
-        let Self { server, tls, shared, doorkeeper, presence, caretaker, writes, timing, readiness } = self;
+        let Self {
+            server,
+            tls,
+            shared,
+            doorkeeper,
+            presence,
+            token_endpoint,
+            caretaker,
+            writes,
+            timing,
+            readiness,
+        } = self;
         let (stop, over) = (stop.child_token(), CancellationToken::new());
         // Whatever ends this ends its parts.
         let _ending = [stop.clone().drop_guard(), over.clone().drop_guard()];
-        let mut presence = tokio::spawn(presence.keep(over.clone()));
-        let mut caretaker = tokio::spawn(caretaker.run(stop.clone()));
+        let mut presence =
+            tokio::spawn(presence.keep(over.clone(), move |processes| token_endpoint.share_among(processes)));
+        let mut caretaker = tokio::spawn(OptionFuture::from(caretaker.map(|it| it.run(stop.clone()))));
         readiness.arrived(GATE);
         let renewal = async {
             if let Some(tls) = &tls {
@@ -161,6 +175,7 @@ impl RestApi {
         // Until here something may have been sealed.
         over.cancel();
         let left = tokio::time::timeout(timing.shutdown, &mut presence).await;
+        let looked_after = looked_after.map(|ended| ended.map(drop));
         for ended in [looked_after, left].into_iter().flatten() {
             if let Err(error) = ended
                 && error.is_panic()

@@ -63,7 +63,9 @@ impl Candidate {
                     self.election.metrics.leader.leads(self.election.lease.name(), true);
                     return Some(Tenure::new(self.election, since));
                 }
-                Ok(Turn::Theirs { holder } | Turn::Lost { holder }) => self.stand_by(holder, &mut told),
+                Ok(Turn::Theirs { holder } | Turn::Lost { holder } | Turn::Wanted { by: holder }) => {
+                    self.stand_by(holder, &mut told);
+                }
                 Err(error) => self.complain(&error, &mut told),
             }
             stop.run_until_cancelled(tokio::time::sleep(self.election.timing.lease_retry)).await?;

@@ -1,9 +1,10 @@
-//! Finding out who leads, without a part in the election.
+//! Finding out which controller leads, without a part in the election.
 
 use std::time::Duration;
 
 use kube::Client;
 
+use super::duty::Duty;
 use super::lease::{LeaseApi, LeaseError};
 use super::record::Sighting;
 use crate::leadership::Clock;
@@ -21,7 +22,7 @@ pub struct Onlooker {
 pub enum Glance {
     /// There is no such lease.
     Missing,
-    /// Nobody holds it.
+    /// No controller holds it.
     Free,
     /// Somebody holds it, or did before it fell silent: for that long it is looked at.
     Held {
@@ -44,7 +45,7 @@ impl Onlooker {
     pub async fn glance(&self) -> Result<Glance, LeaseError> {
         Ok(match self.look(None).await? {
             None => Glance::Missing,
-            Some(seen) if seen.holder().is_empty() => Glance::Free,
+            Some(seen) if is_free(&seen) => Glance::Free,
             Some(seen) => Glance::Held { holder: seen.holder().to_owned(), within: self.span(&seen) },
         })
     }
@@ -55,11 +56,11 @@ impl Onlooker {
         let Some(first) = self.look(None).await? else { return Ok(None) };
         let (since, span) = (first.since, self.span(&first));
         let mut seen = first;
-        while !seen.holder().is_empty() && (self.clock)() < since.saturating_add(span) {
+        while !is_free(&seen) && (self.clock)() < since.saturating_add(span) {
             tokio::time::sleep(self.timing.lease_retry.min(span)).await;
             let Some(now) = self.look(Some(seen)).await? else { return Ok(None) };
             if now.since > since {
-                return Ok(Some(now.holder().to_owned()).filter(|holder| !holder.is_empty()));
+                return Ok((!is_free(&now)).then(|| now.holder().to_owned()));
             }
             seen = now;
         }
@@ -74,4 +75,9 @@ impl Onlooker {
     fn span(&self, seen: &Sighting) -> Duration {
         seen.duration().unwrap_or(self.timing.lease)
     }
+}
+
+/// Whether no controller holds it: nobody, or one who looks after the records of the REST API alone.
+fn is_free(seen: &Sighting) -> bool {
+    seen.holder().is_empty() || Duty::of_holder(&seen.lease) == Duty::Records
 }

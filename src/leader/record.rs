@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
+use super::duty::{self, Duty};
+
 /// The lease as it was last seen.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
@@ -25,6 +27,16 @@ pub(super) enum Move {
     Acquire,
     /// It is ours: keep it.
     Renew,
+    /// It is ours, and a process wants it that does more: let go of it.
+    GiveWay {
+        /// Who.
+        to: String,
+    },
+    /// A process holds it that does less: ask it to give way.
+    Want {
+        /// Who.
+        holder: String,
+    },
     /// Another replica holds it.
     Wait {
         /// Who.
@@ -37,28 +49,51 @@ pub(super) enum Move {
     },
 }
 
-/// What the replica `identity` does at the moment `now`.
+/// A replica as the lease concerns it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    /// Who it is.
+    pub(super) identity: &'a str,
+    /// What it does while it leads.
+    pub(super) duty: Duty,
+    /// Whether it leads.
+    pub(super) leads: bool,
+    /// Stands in for a duration that the lease does not tell.
+    pub(super) own_lease: Duration,
+    /// How long one that does less leaves a free lease to others.
+    pub(super) courtesy: Duration,
+}
+
+/// What a replica does at the moment `now`.
 ///
 /// Another's lease counts from when we first saw its present content: the times in it are by a clock that
-/// is not ours. `own_lease` stands in for a duration that the lease does not tell.
-pub(super) fn next_move(
-    identity: &str,
-    leads: bool,
-    seen: Option<&Sighting>,
-    own_lease: Duration,
-    now: Duration,
-) -> Move {
+/// is not ours.
+pub(super) fn next_move(claim: &Claim<'_>, seen: Option<&Sighting>, now: Duration) -> Move {
     let Some(seen) = seen else { return Move::Create };
     let holder = seen.holder();
-    match holder {
-        // Not leading, it is ours where an earlier write took effect and its answer was lost.
-        _ if holder == identity => Move::Renew,
-        _ if leads => Move::Lost { holder: holder.to_owned() },
-        "" => Move::Acquire,
-        _ if now < seen.since.saturating_add(seen.duration().unwrap_or(own_lease)) => {
-            Move::Wait { holder: holder.to_owned() }
-        }
-        _ => Move::Acquire,
+    let does_all = claim.duty == Duty::Everything;
+    if holder == claim.identity {
+        return match duty::wanted_by(&seen.lease) {
+            Some(by) if claim.leads && !does_all => Move::GiveWay { to: by.to_owned() },
+            // Not leading, it is ours where an earlier write took effect and its answer was lost.
+            _ => Move::Renew,
+        };
+    }
+    if claim.leads {
+        return Move::Lost { holder: holder.to_owned() };
+    }
+    let valid = if holder.is_empty() { Duration::ZERO } else { seen.duration().unwrap_or(claim.own_lease) };
+    let courtesy = if does_all { Duration::ZERO } else { claim.courtesy };
+    if now >= seen.since.saturating_add(valid).saturating_add(courtesy) {
+        return Move::Acquire;
+    }
+    let holder = holder.to_owned();
+    // Its request stands until somebody takes the lease.
+    let is_asked = duty::wanted_by(&seen.lease).is_some();
+    if does_all && !is_asked && Duty::of_holder(&seen.lease) == Duty::Records {
+        Move::Want { holder }
+    } else {
+        Move::Wait { holder }
     }
 }
 
@@ -140,8 +175,67 @@ mod tests {
         Sighting::of(lease(spec), None, SEEN)
     }
 
+    const COURTESY: Duration = Duration::from_secs(10);
+
+    fn claim(duty: Duty, leads: bool) -> Claim<'static> {
+        Claim { identity: "us", duty, leads, own_lease: LEASE, courtesy: COURTESY }
+    }
+
     fn moves(leads: bool, spec: &serde_json::Value, after: u64) -> Move {
-        next_move("us", leads, Some(&sighting(spec)), LEASE, SEEN + Duration::from_secs(after))
+        let now = SEEN + Duration::from_secs(after);
+        next_move(&claim(Duty::Everything, leads), Some(&sighting(spec)), now)
+    }
+
+    fn annotated(spec: &serde_json::Value, annotations: &serde_json::Value) -> Sighting {
+        let lease = json!({"metadata": {"name": "x", "annotations": annotations}, "spec": spec});
+        Sighting::of(serde_json::from_value(lease).unwrap(), None, SEEN)
+    }
+
+    #[test]
+    fn the_one_that_does_everything_gets_the_lease_from_one_that_does_less() {
+        let theirs = json!({"holderIdentity": "them", "leaseDurationSeconds": 30});
+        let (less, asked) = (
+            json!({"graph-credentials.io/duty": "records"}),
+            json!({"graph-credentials.io/duty": "records", "graph-credentials.io/wanted-by": "one"}),
+        );
+        let wait = Move::Wait { holder: "them".into() };
+        for (duty, annotations, expected) in [
+            (Duty::Everything, &less, Move::Want { holder: "them".into() }),
+            (Duty::Everything, &asked, wait.clone()),
+            (Duty::Everything, &json!({}), wait.clone()),
+            (Duty::Records, &less, wait.clone()),
+            (Duty::Records, &json!({}), wait),
+        ] {
+            let seen = annotated(&theirs, annotations);
+            assert_eq!(next_move(&claim(duty, false), Some(&seen), SEEN), expected, "{duty:?} {annotations}");
+        }
+        let ours = json!({"holderIdentity": "us", "leaseDurationSeconds": 30});
+        for (duty, leads, expected) in [
+            (Duty::Records, true, Move::GiveWay { to: "one".into() }),
+            (Duty::Records, false, Move::Renew),
+            (Duty::Everything, true, Move::Renew),
+        ] {
+            assert_eq!(next_move(&claim(duty, leads), Some(&annotated(&ours, &asked)), SEEN), expected);
+        }
+    }
+
+    #[test]
+    fn the_one_that_does_less_leaves_a_free_lease_to_others_for_a_moment() {
+        for (spec, free_after) in [
+            (json!({"holderIdentity": "", "leaseDurationSeconds": 1}), 0),
+            (json!({"holderIdentity": "them", "leaseDurationSeconds": 30}), 30),
+        ] {
+            for (after, takes) in [(free_after, false), (free_after + 9, false), (free_after + 10, true)] {
+                let now = SEEN + Duration::from_secs(after);
+                let turn = next_move(&claim(Duty::Records, false), Some(&sighting(&spec)), now);
+                assert_eq!(turn == Move::Acquire, takes, "{spec} after {after} s: {turn:?}");
+            }
+        }
+        assert_eq!(
+            next_move(&claim(Duty::Records, false), None, SEEN),
+            Move::Create,
+            "nobody has looked yet"
+        );
     }
 
     #[test]
@@ -164,7 +258,7 @@ mod tests {
         ] {
             assert_eq!(moves(false, spec, after), expected, "{spec} after {after} s");
         }
-        assert_eq!(next_move("us", false, None, LEASE, SEEN), Move::Create);
+        assert_eq!(next_move(&claim(Duty::Everything, false), None, SEEN), Move::Create);
     }
 
     #[test]
@@ -177,7 +271,11 @@ mod tests {
         ] {
             assert_eq!(moves(true, &spec, 1000), expected, "{spec}");
         }
-        assert_eq!(next_move("us", true, None, LEASE, SEEN), Move::Create, "somebody removed it");
+        assert_eq!(
+            next_move(&claim(Duty::Everything, true), None, SEEN),
+            Move::Create,
+            "somebody removed it"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::api::{FakeApi, Mood};
-use super::{Candidate, ElectionParts, Glance, Lost, Onlooker, Tenure};
+use super::{Candidate, Duty, ElectionParts, Glance, Lost, Onlooker, Tenure};
 use crate::leadership::testing::{clock, sleep_of_the_machine};
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
@@ -26,12 +26,17 @@ struct Replica {
 }
 
 fn replica(api: &FakeApi, pod: &str) -> Replica {
+    replica_for(Duty::Everything, api, pod)
+}
+
+fn replica_for(duty: Duty, api: &FakeApi, pod: &str) -> Replica {
     let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::new()));
     let parts = ElectionParts {
         client: api.client(),
         namespace: "operators".into(),
         lease: "the-lease".into(),
         instance: pod.into(),
+        duty,
         clock,
         timing: TIMING,
         metrics: metrics.clone(),
@@ -288,4 +293,57 @@ async fn an_onlooker_sees_who_renews_and_that_nobody_does() {
     assert_eq!(onlooker(&api).leader().await.unwrap(), None);
     assert!(since(start) >= TIMING.lease, "{:?}", since(start));
     drop(over);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_after_records_alone_gives_way_to_a_controller_within_two_looks() {
+    let api = FakeApi::default();
+    let mut server = replica_for(Duty::Records, &api, "server");
+    let tenure = (&mut server.campaign).await.unwrap().expect("nobody else is there");
+    let holding = tokio::spawn(tenure.hold(CancellationToken::new()));
+    seconds(600).await;
+    assert!(!holding.is_finished(), "nobody wants it");
+    assert_eq!(onlooker(&api).glance().await.unwrap(), Glance::Free, "no controller leads");
+    assert_eq!(onlooker(&api).leader().await.unwrap(), None, "no controller leads");
+
+    let start = clock();
+    let controller = replica(&api, "controller");
+    let tenure = holding.await.unwrap().expect("it was not lost");
+    assert!(tenure.leadership().is_held(), "it may end its work");
+    tenure.release().await;
+    let standby = replica_for(Duty::Records, &api, "server");
+    let tenure = controller.campaign.await.unwrap().expect("it leads");
+    assert!(since(start) <= TIMING.lease_retry * 3, "{:?}", since(start));
+    assert!(api.lease().metadata.annotations.is_none(), "nothing is left of the request");
+    let over = CancellationToken::new();
+    let holding = tokio::spawn(tenure.hold(over.clone()));
+    seconds(600).await;
+    assert!(!standby.campaign.is_finished() && api.holder().starts_with("controller_"));
+
+    over.cancel();
+    holding.await.unwrap().expect("it was not lost").release().await;
+    let start = clock();
+    assert!(standby.campaign.await.unwrap().is_some());
+    assert!(since(start) >= TIMING.lease_retry * 2, "a controller has the first word: {:?}", since(start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_follows_a_silent_server_and_an_old_request_is_forgotten() {
+    let api = FakeApi::default();
+    let mut server = replica_for(Duty::Records, &api, "server");
+    let tenure = (&mut server.campaign).await.unwrap().unwrap();
+    let controller = replica(&api, "controller");
+    seconds(60).await;
+    assert!(!controller.campaign.is_finished(), "what it holds is still valid");
+    controller.campaign.abort();
+    tenure.release().await;
+    let mut again = replica_for(Duty::Records, &api, "again");
+    let tenure = (&mut again.campaign).await.unwrap().unwrap();
+    let holding = tokio::spawn(tenure.hold(CancellationToken::new()));
+    seconds(60).await;
+    assert!(!holding.is_finished(), "who asked is gone, and nobody has asked since");
+    holding.abort();
+    let start = clock();
+    assert!(replica(&api, "controller").campaign.await.unwrap().is_some());
+    assert!(since(start) <= TIMING.lease, "{:?}", since(start));
 }

@@ -122,6 +122,11 @@ impl TokenEndpoint {
         Self { account: Some(account.to_owned()), ..self.clone() }
     }
 
+    /// Divides how often an app may be tried among so many processes from now on, this one included.
+    pub fn share_among(&self, processes: usize) {
+        self.pace.share_among(processes);
+    }
+
     /// Asks for a token for Graph and drops it: a token proves tenant, client and secret, nothing else.
     /// Only a leader asks.
     pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {

@@ -1,5 +1,5 @@
 //! Looking after what was saved: each record is proved again once in a while and says on its status whether it still works
-//! and until when. Done by one process at a time, whichever holds the lease for it.
+//! and until when. Done by one process at a time, the leader: a controller, or a `serve` where there is none.
 
 mod judgement;
 
@@ -60,7 +60,7 @@ type Retries = Mutex<HashMap<String, (Option<i64>, Timestamp)>>;
 
 impl Care {
     /// Looks at all records again and again, until `stop`.
-    pub async fn run(self) {
+    pub async fn run(&self) {
         let retries = Retries::default();
         loop {
             let Some(round) = self.stop.run_until_cancelled(self.round(&retries)).await else { break };

@@ -33,7 +33,8 @@ pub enum Fault {
     TooLarge,
     /// Its body is not plain JSON: 415.
     UnsupportedMediaType,
-    /// Microsoft asks to slow down, for so long, or the account's queue is full: 429.
+    /// Microsoft asks to slow down, or the account has as many requests under way as it may have, for so long, or its queue
+    /// is full: 429.
     TooManyRequests(Option<Duration>),
     /// It failed on our side: 500. What it was to save may have been saved.
     Internal,
@@ -62,6 +63,8 @@ refusals! {
     InvalidClientSecret => "INVALID_CLIENT_SECRET",
     /// The body is no JSON object, or names a field twice.
     MalformedRequest => "MALFORMED_REQUEST",
+    /// The request is on behalf of a company: there are none here.
+    UnknownCompany => "UNKNOWN_COMPANY",
     /// The body has a field that the endpoint does not know.
     UnknownField => "UNKNOWN_FIELD",
     /// `tenant_id` is missing or no GUID.
@@ -134,10 +137,13 @@ impl Fault {
         }
     }
 
-    /// Title and detail, in the vendor's words where it has any.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Refused(refusal) => ("Unprocessable Entity", refusal.as_str()),
+    /// The answer as it is given at that time, in the vendor's words where it has any.
+    fn answer(self, now: Timestamp) -> Response {
+        let status = self.status();
+        let (title, detail) = match self {
+            Self::Refused(refusal) => {
+                return (status, Json(Message { message: refusal.as_str() })).into_response();
+            }
             Self::Unauthorized => ("Unauthorized", "Invalid api key"),
             Self::NotFound => ("Not Found", "Requested resource does not exist"),
             Self::MethodNotAllowed => {
@@ -152,16 +158,7 @@ impl Fault {
             Self::Internal => {
                 ("Internal server error", "An unexpected error has occurred. Please try again later.")
             }
-        }
-    }
-
-    /// The answer as it is given at that time.
-    fn answer(self, now: Timestamp) -> Response {
-        let status = self.status();
-        if let Self::Refused(refusal) = self {
-            return (status, Json(Message { message: refusal.as_str() })).into_response();
-        }
-        let (title, detail) = self.words();
+        };
         let problem = Problem { title, status: status.as_u16(), detail, timestamp: vendor_time(now) };
         let mut answer = (status, Json(problem)).into_response();
         if let Some((name, value)) = self.header() {

@@ -38,7 +38,7 @@ fn collection() -> Value {
         "get": {
             "operationId": "listCredentials",
             "summary": "All credentials of the account, by the second in which they were made and then by id",
-            "responses": with_errors(&[401, 404, 405, 500], json!({"200": {
+            "responses": with_errors(&[401, 404, 405, 422, 429, 500], json!({"200": {
                 "description": "The credentials.", "content": body("CredentialList")
             }}))
         },
@@ -81,7 +81,7 @@ fn item() -> Value {
         "delete": {
             "operationId": "deleteCredential",
             "summary": "Remove a credential",
-            "responses": with_errors(&[401, 404, 405, 500], json!({"204": {"description": "It is removed."}}))
+            "responses": with_errors(&[401, 404, 405, 422, 429, 500], json!({"204": {"description": "It is removed."}}))
         }
     })
 }
@@ -180,8 +180,8 @@ fn responses() -> Value {
         "408": problem("The body did not come in time."),
         "413": problem("The body is longer than 64 KiB."),
         "415": problem("The body is not said to be application/json, or it is compressed."),
-        "422": {"description": "What the request says cannot be saved.", "content": body("Refusal")},
-        "429": with_header("Microsoft, or the account's limit, asks to slow down.", "Retry-After", "In seconds."),
+        "422": {"description": "What the request says cannot be saved, or it carries x-company-id: an API key is of one account, and there are no companies.", "content": body("Refusal")},
+        "429": with_header("Microsoft asks to slow down, or the account has too many requests under way.", "Retry-After", "In seconds."),
         "500": problem("Microsoft cannot be reached, or the cluster has a failure. What was to be saved may have been: list before you try again.")
     })
 }

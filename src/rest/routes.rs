@@ -32,6 +32,12 @@ use crate::woodpecker::{Credential, Listing};
 /// The header that carries the API key.
 const API_KEY: &str = "x-api-key";
 
+/// The header by which an agency acts for one of its companies at the vendor.
+const COMPANY: &str = "x-company-id";
+
+/// When to come back where the account has as many requests under way as it may have.
+const BUSY: Duration = Duration::from_secs(1);
+
 /// Longest body that is read, in bytes: the longest secret, each character written as an escape, and the other fields.
 const LONGEST_BODY: usize = 64 << 10;
 
@@ -83,13 +89,18 @@ fn credentials(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Lets a request in that has exactly one API key, and a known one.
+/// Lets a request in that has exactly one API key, and a known one, whose account has room for it.
 async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let account =
         sole(request.headers(), API_KEY).and_then(|key| shared.doorkeeper.account_of(key.as_bytes()));
     let Some(account) = account else { return Fault::Unauthorized.into_response() };
-    if let Some(seat) = request.extensions().get::<Arc<Seat>>() {
-        seat.keep();
+    let seat = request.extensions().get::<Arc<Seat>>();
+    if seat.is_some_and(|seat| !seat.keep_for(&account.namespace)) {
+        return known(Fault::TooManyRequests(Some(BUSY)).into_response(), account);
+    }
+    // A key is of one account. Whoever means another one must not change this one.
+    if request.headers().contains_key(COMPANY) {
+        return known(Fault::from(Refusal::UnknownCompany).into_response(), account);
     }
     let turn = match &shared.turns {
         Some(turns) => turns.take(&account.namespace).await.map(Some),

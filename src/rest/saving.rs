@@ -16,7 +16,7 @@ use super::care::{Proof, next_status};
 use super::request::{Create, NewSecret, Update};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::secret::SecretText;
-use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError, SealError, fresh_record_id};
+use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, SealError, fresh_record_id};
 use crate::store::keyring::{Keyring, KeyringError, LiveKeyring};
 use crate::store::record::{fresh_credential_id, is_of_rest, rest_record_name};
 use crate::store::records::{self, RecordError};
@@ -53,9 +53,6 @@ pub(super) enum SaveError {
     /// The record holds no envelope.
     #[error("the record's envelope is malformed")]
     Malformed(#[from] MalformedEnvelope),
-    /// What was sealed under an earlier key cannot be sealed anew.
-    #[error("failed to seal the record anew")]
-    Reseal(#[from] ResealError),
     /// The system gives no randomness.
     #[error("failed to draw random bytes")]
     Random(#[from] getrandom::Error),
@@ -87,7 +84,16 @@ impl Saving<'_> {
             let mut record = self.blank(create, &taken)?;
             seal(&mut record, &keyring, &create.secret.text)?;
             match self.write(&record).await {
-                Ok(written) => return Ok(self.note(self.settle(written).await, true).await),
+                Ok(written) => {
+                    let settled = match self.settle(written.clone(), &create.secret.text).await {
+                        Ok(settled) => settled,
+                        Err(error) => {
+                            self.take_back(&written).await;
+                            return Err(error);
+                        }
+                    };
+                    return Ok(self.note(settled, true).await);
+                }
                 // Another replica has drawn the same id.
                 Err(RecordError::Conflict) => {
                     taken.insert(record.spec.credential_id);
@@ -119,10 +125,13 @@ impl Saving<'_> {
                 changed.spec.name.clone_from(name);
             }
             match self.write(&changed).await {
-                Ok(written) if secret.is_some() => {
-                    return Ok(self.note(self.settle(written).await, true).await);
+                Ok(written) => {
+                    let settled = match &secret {
+                        Some((_, secret)) => self.settle(written, &secret.text).await?,
+                        None => written,
+                    };
+                    return Ok(self.note(settled, secret.is_some()).await);
                 }
-                Ok(written) => return Ok(self.note(written, false).await),
                 Err(RecordError::Conflict) => {
                     let_others_by(attempt).await;
                     record = self.same(&record).await?.ok_or(SaveError::Gone)?;
@@ -180,20 +189,78 @@ impl Saving<'_> {
         Ok(found.filter(|found| is_of_rest(found) && found.spec.record_id == record.spec.record_id))
     }
 
-    /// Sees to it that the record is sealed under the key that is primary now. What was saved stays saved where that does
-    /// not succeed: a later look at all records finds it.
-    async fn settle(&self, record: SealedGraphCredential) -> SealedGraphCredential {
+    /// Sees to it that the record is sealed under the key that is primary now. Fails only where nothing may open it: what
+    /// can be opened stays saved, and a later look at all records seals it anew.
+    async fn settle(
+        &self,
+        record: SealedGraphCredential,
+        secret: &SecretText,
+    ) -> Result<SealedGraphCredential, SaveError> {
         let written = record.clone();
-        match self.reseal(record).await {
-            Ok(record) => record.unwrap_or(written),
-            Err(error) => {
-                tracing::warn!(
-                    record = written.name_any(),
-                    error = chain(&error),
-                    "it cannot be seen whether a record is sealed under the primary key"
-                );
-                written
+        let error = match self.follow(record, secret).await {
+            Err(SaveError::Keyring(error)) if error.is_lasting() => return Err(error.into()),
+            Err(error) => error,
+            settled => return settled,
+        };
+        let key = Envelope::from_base64(&written.spec.envelope)?.key_id();
+        if !self.keyring.current().keys().any(|known| known.id == key) {
+            return Err(error);
+        }
+        tracing::warn!(
+            record = written.name_any(),
+            error = chain(&error),
+            "it cannot be seen whether a record is sealed under the primary key"
+        );
+        Ok(written)
+    }
+
+    /// Seals the secret under the primary key until the record is, whatever became of the key before it.
+    async fn follow(
+        &self,
+        mut record: SealedGraphCredential,
+        secret: &SecretText,
+    ) -> Result<SealedGraphCredential, SaveError> {
+        for attempt in 0..TRIES {
+            let keyring = self.keyring.read_again().await?;
+            if Envelope::from_base64(&record.spec.envelope)?.key_id() == keyring.primary() {
+                return Ok(record);
             }
+            let mut changed = record.clone();
+            seal(&mut changed, &keyring, secret)?;
+            match self.write(&changed).await {
+                Ok(written) => record = written,
+                Err(RecordError::Conflict) => {
+                    let_others_by(attempt).await;
+                    match self.same(&record).await? {
+                        Some(found) if found.spec.envelope == record.spec.envelope => record = found,
+                        // Whoever put another envelope there sees to its key.
+                        Some(found) => return Ok(found),
+                        // It was saved, and removed since.
+                        None => return Ok(record),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RecordError::Conflict.into())
+    }
+
+    /// Removes a record that was just made and that nothing opens.
+    async fn take_back(&self, record: &SealedGraphCredential) {
+        let removed = match self.same(record).await {
+            Ok(Some(found)) => records::remove(self.client, self.namespace, &found.metadata).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Ok(()) => {
+                tracing::warn!(record = record.name_any(), "a record that nothing opens is removed again");
+            }
+            Err(error) => tracing::error!(
+                record = record.name_any(),
+                error = chain(&error),
+                "a record is left that nothing opens: delete it"
+            ),
         }
     }
 
@@ -207,33 +274,5 @@ impl Saving<'_> {
             tracing::info!(record = noted.name_any(), error = chain(&error), "a status is not written yet");
         }
         noted
-    }
-
-    /// Seals the record anew until its key is the primary one; nothing where it is gone.
-    async fn reseal(
-        &self,
-        mut record: SealedGraphCredential,
-    ) -> Result<Option<SealedGraphCredential>, SaveError> {
-        for attempt in 0..TRIES {
-            let keyring = self.keyring.read_again().await?;
-            let envelope = Envelope::from_base64(&record.spec.envelope)?;
-            let Some(anew) = envelope.reseal(&keyring, Binding::of(&record))? else {
-                return Ok(Some(record));
-            };
-            let mut changed = record.clone();
-            changed.spec.envelope = anew.to_base64();
-            match self.write(&changed).await {
-                Ok(written) => record = written,
-                Err(RecordError::Conflict) => {
-                    let_others_by(attempt).await;
-                    match self.same(&record).await? {
-                        Some(found) => record = found,
-                        None => return Ok(None),
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(RecordError::Conflict.into())
     }
 }

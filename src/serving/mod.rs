@@ -1,5 +1,6 @@
 //! HTTP served to the outside: so many connections, each with its bounds, and TLS from files that are read again.
 
+mod answers;
 mod seats;
 mod server;
 mod tls;

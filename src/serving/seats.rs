@@ -1,5 +1,6 @@
 //! Who keeps a connection: so many at the same time. While all are taken, the one that has shown no API key for the longest,
-//! and for a second at least, makes room for the next; so whoever has no key shuts nobody out.
+//! and for a second at least, makes room for the next; so whoever has no key shuts nobody out. One account keeps no more than
+//! a quarter of them, so that it does not shut out the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Of so many seats one account keeps one at most.
+const SHARE: usize = 4;
+
+/// So many it keeps in any case.
+const LEAST: usize = 2;
 
 /// All seats.
 #[derive(Debug)]
@@ -24,6 +31,8 @@ struct State {
     next: u64,
     /// Those without a key, the earliest first.
     strangers: BTreeMap<u64, Stranger>,
+    /// Whose the others are, where that is known.
+    accounts: BTreeMap<u64, String>,
 }
 
 #[derive(Debug)]
@@ -95,6 +104,21 @@ impl Seat {
         self.seats.lock().strangers.remove(&self.number);
     }
 
+    /// Its holder has shown a key of that account, and is not asked to leave any more. Returns whether it may stay: not
+    /// where the account has as many seats as it may have.
+    #[must_use]
+    pub fn keep_for(&self, account: &str) -> bool {
+        let most = (self.seats.most / SHARE).max(LEAST);
+        let mut state = self.seats.lock();
+        let kept = state.accounts.iter().filter(|(number, of)| **number != self.number && *of == account);
+        if kept.count() >= most {
+            return false;
+        }
+        state.strangers.remove(&self.number);
+        state.accounts.insert(self.number, account.to_owned());
+        true
+    }
+
     /// Until its holder is asked to leave.
     pub async fn asked_to_leave(&self) {
         self.asked_to_leave.cancelled().await;
@@ -105,6 +129,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.seats.lock();
         state.strangers.remove(&self.number);
+        state.accounts.remove(&self.number);
         state.taken -= 1;
         drop(state);
         self.seats.freed.notify_one();
@@ -135,5 +160,21 @@ mod tests {
         drop(guest);
         seats.take().await;
         assert!(!third.asked_to_leave.is_cancelled());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_account_keeps_no_more_than_a_quarter_of_the_seats_and_two_in_any_case() {
+        for (most, expected) in [(256, 64), (16, 4), (4, 2), (3, 2)] {
+            let seats = Seats::new(most, GRACE);
+            let mut kept = Vec::new();
+            for _ in 0..most {
+                kept.push(seats.take().await);
+            }
+            let of_mail = kept.iter().filter(|seat| seat.keep_for("mail")).count();
+            assert_eq!(of_mail, expected, "of {most}");
+            assert!(kept[most - 1].keep_for("sales"), "another account has its own");
+            assert!(kept[0].keep_for("mail"), "it is counted once");
+            kept.remove(0);
+            assert!(kept[expected - 1].keep_for("mail"), "one was given back");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! An HTTP server: so many connections, each with a bound on heads, idleness and age.
+//! An HTTP server: so many connections, each with a bound on heads, idleness, answers and age.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answers::Answers;
 use super::seats::{Seat, Seats};
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
@@ -161,12 +162,22 @@ impl Connection {
 
     /// Speaks HTTP, until one of both has had enough.
     async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let (router, answers) = Answers::of(self.router.clone());
+        tokio::select! {
+            () = self.converse(stream, router) => {}
+            () = answers.left_lying(self.timing.rest_answer) => {
+                tracing::debug!("a client did not take its answer in time");
+            }
+        }
+    }
+
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
         let open = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.timing.rest_head)
             .max_buf_size(LONGEST_HEAD)
             .max_headers(MOST_HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         let mut open = std::pin::pin!(open);
         let ended = tokio::select! {
             ended = open.as_mut() => Some(ended),
@@ -189,5 +200,66 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         (self.count)(-1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// More than the buffers between two programs hold.
+    const LONG: usize = 32 << 20;
+
+    /// A server of one answer that is as long as that and must be taken in time, and how many connections it has.
+    async fn serve(length: usize, rest_answer: Duration) -> (SocketAddr, Arc<AtomicI64>, CancellationToken) {
+        let open = Arc::new(AtomicI64::new(0));
+        let counted = open.clone();
+        let count: Count = Arc::new(move |change| {
+            counted.fetch_add(change, Ordering::SeqCst);
+        });
+        let timing = Timing { rest_answer, ..Timing::STANDARD };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = Listen { address, flag: "--listen", tls: None };
+        let server = Server::bind(listen, Limits { connections: 4, timing }, count).await.unwrap();
+        let (address, stop) = (server.address(), CancellationToken::new());
+        let router = Router::new().route("/", get(async move || "x".repeat(length)));
+        tokio::spawn(server.serve(router, stop.clone()));
+        (address, open, stop)
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_an_answer_loses_the_connection_and_who_does_keeps_it() {
+        let within = Duration::from_millis(300);
+        let (address, open, _stop) = serve(LONG, within).await;
+        let mut idler = TcpStream::connect(address).await.unwrap();
+        idler.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let began = Instant::now();
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while open.load(Ordering::SeqCst) != 0 || began.elapsed() < within {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("the connection ends");
+        let mut came = Vec::new();
+        let _cut_off = idler.read_to_end(&mut came).await;
+        assert!(came.len() < LONG, "the answer was cut off");
+
+        let mut reader = TcpStream::connect(address).await.unwrap();
+        for _ in 0..3 {
+            reader.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            let mut left = LONG;
+            while left > 0 {
+                let read = reader.read(&mut vec![0; 1 << 20]).await.unwrap();
+                assert!(read > 0, "the connection goes on");
+                left = left.saturating_sub(read);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use thiserror::Error;
 
-use super::{ObjectName, ProcessSettings, Timing, TimingError};
+use super::{LeaseSettings, ObjectName, ProcessSettings, Timing, TimingError};
 
 /// Where `serve` listens without being told.
 const STANDARD_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
@@ -44,17 +44,6 @@ pub struct RestSettings {
     #[arg(long = "rest-plain-http", env = "GCO_REST_PLAIN_HTTP")]
     pub plain_http: bool,
 
-    /// Name of the Lease, in the operator's namespace, held by the one process that looks after the API's records:
-    /// proves them again and warns before they expire
-    #[arg(
-        id = "rest-lease",
-        long = "rest-lease",
-        env = "GCO_REST_LEASE",
-        default_value = "graph-credential-operator-rest",
-        value_name = "NAME"
-    )]
-    pub lease: ObjectName,
-
     /// Emulate the vendor's limits for each account, in this process: one request at a time, six more that wait for at
     /// most 15 seconds, and 429 for the others
     #[arg(long = "rest-emulate-limits", env = "GCO_REST_EMULATE_LIMITS")]
@@ -81,6 +70,10 @@ pub struct ServeSettings {
     /// Settings of the API.
     #[command(flatten)]
     pub rest: RestSettings,
+
+    /// The leader's lease: where no controller holds it, one `serve` does, and looks after the API's records.
+    #[command(flatten, next_help_heading = "Leader election")]
+    pub lease: LeaseSettings,
 }
 
 /// An address at which API keys and secrets would come in unencrypted.

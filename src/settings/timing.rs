@@ -105,6 +105,8 @@ pub struct Timing {
     pub rest_body: Duration,
     /// One request to the REST API, the call to Microsoft and all writes included.
     pub rest_request: Duration,
+    /// Until a client of the REST API has taken its answer.
+    pub rest_answer: Duration,
     /// How long a connection to the REST API lives; then it takes no further request.
     pub rest_connection: Duration,
     /// How long open requests to the REST API may take at the end of the program.
@@ -165,11 +167,8 @@ impl Timing {
     /// (AADSTS50196).
     pub const TOKEN_TRIES: usize = 10;
 
-    /// How many of these all accounts of the REST API may use together: the others are the controller's.
+    /// How many of these all accounts of the REST API may use together, at all processes: the others are the controller's.
     pub const TOKEN_TRIES_SERVED: usize = 8;
-
-    /// How many of those one account may use.
-    pub const TOKEN_TRIES_OF_ACCOUNT: usize = 7;
 
     /// The waits of a program in production.
     pub const STANDARD: Self = Self {
@@ -221,6 +220,7 @@ impl Timing {
         rest_queue: Duration::from_secs(15),
         rest_body: Duration::from_secs(15),
         rest_request: Duration::from_mins(1),
+        rest_answer: Duration::from_secs(30),
         rest_connection: Duration::from_mins(5),
         rest_drain: Duration::from_secs(10),
         record_care: Duration::from_mins(2),
@@ -285,6 +285,7 @@ impl Timing {
             rest_queue: by(self.rest_queue),
             rest_body: by(self.rest_body),
             rest_request: by(self.rest_request),
+            rest_answer: by(self.rest_answer),
             rest_connection: by(self.rest_connection),
             rest_drain: by(self.rest_drain),
             record_care: by(self.record_care),

@@ -17,3 +17,6 @@ const KEYRING: &str = "graph-credentials.io/keyring";
 
 /// Annotation: what the process knows of the keyring's keys.
 const ACKNOWLEDGED: &str = "graph-credentials.io/keyring-acknowledged";
+
+/// Annotation: the number of the process on its host, for one process may have several Leases.
+const PROCESS: &str = "graph-credentials.io/process";

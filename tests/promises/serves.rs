@@ -34,6 +34,9 @@ pub const KEYS: &str = "graph-credential-operator-api-keys";
 /// The key of the stage's namespace.
 pub const KEY: &str = "4711.a-key-of-the-stage";
 
+/// The key of another account.
+const OTHER_KEY: &str = "4712.a-key-of-another-account";
+
 /// The keyring's Secret.
 const KEYRING: &str = "graph-credential-operator-keyring";
 
@@ -101,6 +104,15 @@ impl Api {
 
 async fn put_key(stage: &Stage, key: &str) {
     stage.secret(KEYS, &[(&format!("{}.ci", stage.namespace), key)]).await;
+}
+
+/// Keys of two accounts; returns the namespace of the other one.
+async fn put_two_keys(stage: &Stage) -> String {
+    let neighbour = stage.cluster.create_namespace("neighbour").await.unwrap();
+    let keys = [(format!("{}.ci", stage.namespace), KEY), (format!("{neighbour}.ci"), OTHER_KEY)];
+    let keys: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
+    stage.secret(KEYS, &keys).await;
+    neighbour
 }
 
 /// Starts one more process that serves the API.

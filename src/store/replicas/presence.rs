@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::roll::{RollCall, roll};
-use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, REPLICA};
+use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, PROCESS, REPLICA};
 use crate::leadership::since_boot;
 use crate::resources::FIELD_MANAGER;
 use crate::settings::Timing;
@@ -40,14 +40,6 @@ pub struct Presence {
     parts: PresenceParts,
     leases: Api<Lease>,
     name: String,
-}
-
-/// The Leases of processes that ended without deleting them.
-struct Graveyard {
-    call: RollCall,
-    long: Duration,
-    /// When to look around again.
-    next: Duration,
 }
 
 // === impl Presence ===
@@ -80,12 +72,14 @@ impl Presence {
         }
     }
 
-    /// Reads the keyring again and again, and acknowledges it, until `stop`; then the Lease is deleted.
-    pub async fn keep(self, stop: CancellationToken) {
+    /// Reads the keyring again and again, and acknowledges it, until `stop`; then the Lease is deleted. `counted` hears each
+    /// time how many processes hold the keyring, this one included.
+    pub async fn keep(self, stop: CancellationToken, counted: impl Fn(usize)) {
         let mut told = String::new();
-        let mut graveyard = Graveyard::new(&self.parts.timing);
+        let mut call = RollCall::default();
         loop {
-            let next = async {
+            let round = async {
+                self.look_around(&mut call, &counted).await;
                 tokio::time::sleep(self.parts.timing.presence_renewal).await;
                 // What cannot be read is not acknowledged: the Lease goes on to tell what is held in memory.
                 let read = self.parts.keyring.read_again().await;
@@ -96,7 +90,7 @@ impl Presence {
                 }
             };
             // An API server that does not answer must not hold up the end.
-            let Some(failure) = stop.run_until_cancelled(next).await else { break };
+            let Some(failure) = stop.run_until_cancelled(round).await else { break };
             if failure != told && !failure.is_empty() {
                 tracing::warn!(
                     error = failure,
@@ -105,14 +99,26 @@ impl Presence {
                 );
             }
             told = failure;
-            if stop.run_until_cancelled(graveyard.look(&self)).await.is_none() {
-                break;
-            }
         }
         let params = DeleteParams::default();
         let leave = self.leases.delete(&self.name, &params);
         if !matches!(tokio::time::timeout(self.parts.timing.lease_call, leave).await, Ok(Ok(_))) {
             tracing::info!(lease = self.name, "the Lease could not be deleted and runs out");
+        }
+    }
+
+    /// Counts the processes, and deletes the Leases of those that were seen to be silent for long.
+    async fn look_around(&self, call: &mut RollCall, counted: impl Fn(usize)) {
+        let clock = since_boot();
+        // Where they cannot be listed, the last count holds.
+        let Ok(roll) = roll(&self.parts.client, self.parts.keyring.place()).await else { return };
+        counted(call.processes(&roll, clock));
+        for gone in call.silent(roll, clock, self.parts.timing.presence_forgotten) {
+            let version = gone.version().map(str::to_owned);
+            let preconditions = Preconditions { resource_version: version, ..Preconditions::default() };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            // Another process may have done it, or may do it later.
+            let _left = self.leases.delete(&gone.lease, &params).await;
         }
     }
 
@@ -128,6 +134,7 @@ impl Presence {
                 "labels": {REPLICA: "true", "app.kubernetes.io/managed-by": FIELD_MANAGER},
                 "annotations": {
                     KEYRING: self.parts.keyring.place().name,
+                    PROCESS: std::process::id().to_string(),
                     ACKNOWLEDGED: Acknowledgement::of(&self.parts.keyring.current()).to_string(),
                 },
             },
@@ -139,31 +146,6 @@ impl Presence {
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         self.leases.patch(&self.name, &params, &Patch::Apply(lease)).await.map(drop)
-    }
-}
-
-// === impl Graveyard ===
-
-impl Graveyard {
-    fn new(timing: &Timing) -> Self {
-        Self { call: RollCall::default(), long: timing.presence_forgotten, next: Duration::ZERO }
-    }
-
-    /// Looks around now and then, and deletes the Leases of processes that were seen to be silent for long.
-    async fn look(&mut self, presence: &Presence) {
-        let clock = since_boot();
-        if clock < self.next {
-            return;
-        }
-        self.next = clock + self.long / 4;
-        let Ok(roll) = roll(&presence.parts.client, presence.parts.keyring.place()).await else { return };
-        for gone in self.call.silent(roll, clock, self.long) {
-            let version = gone.version().map(str::to_owned);
-            let preconditions = Preconditions { resource_version: version, ..Preconditions::default() };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            // Another process may have done it, or may do it later.
-            let _left = presence.leases.delete(&gone.lease, &params).await;
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calling the roll: which processes hold the keyring, and which of them have not acknowledged something yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
-use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, REPLICA};
+use super::{ACKNOWLEDGED, Acknowledgement, KEYRING, PROCESS, REPLICA};
 use crate::store::keyring::KeyringPlace;
 
 /// A process that holds the keyring, by its Lease.
@@ -19,6 +19,8 @@ pub struct Replica {
     pub lease: String,
     /// Name of the process, such as its pod's.
     pub holder: String,
+    /// Its number there.
+    process: Option<String>,
     /// When it was renewed last, by the clock of that process.
     renewed: Option<Timestamp>,
     /// How long it counts after each renewal.
@@ -70,6 +72,7 @@ impl Replica {
         Self {
             lease: lease.name_any(),
             holder: spec.holder_identity.unwrap_or_default(),
+            process: lease.annotations().get(PROCESS).cloned(),
             renewed: spec.renew_time.map(|time| time.0),
             lasts: Duration::from_secs(seconds.unwrap_or_default()),
             acknowledged: lease.annotations().get(ACKNOWLEDGED).and_then(|text| text.parse().ok()),
@@ -111,6 +114,14 @@ impl RollCall {
             .collect()
     }
 
+    /// How many processes these are, as far as they live and as far as can be told by then.
+    pub(super) fn processes(&mut self, roll: &[Replica], clock: Duration) -> usize {
+        let living = roll
+            .iter()
+            .filter(|replica| clock.saturating_sub(self.silent_since(replica, clock)) <= replica.lasts);
+        living.map(|replica| (&replica.holder, &replica.process)).collect::<BTreeSet<_>>().len()
+    }
+
     /// Of these, those that have not renewed for so long, as far as was looked at. Whoever is not among them any more is
     /// forgotten.
     pub(super) fn silent(&mut self, roll: Vec<Replica>, clock: Duration, long: Duration) -> Vec<Replica> {
@@ -146,6 +157,7 @@ mod tests {
         Replica {
             lease: lease.into(),
             holder: lease.into(),
+            process: None,
             renewed: Some(renewed),
             lasts: Duration::from_secs(90),
             acknowledged: keyring.map(Acknowledgement::of),
@@ -183,6 +195,28 @@ mod tests {
         assert_eq!(gone(3599, year_ago), 0);
         assert_eq!(gone(3600, year_ago), 1);
         assert_eq!(gone(3601, now()), 0, "it lives");
+    }
+
+    #[test]
+    fn a_process_with_two_leases_counts_once_and_one_that_is_gone_no_longer_than_its_lease() {
+        let mut call = RollCall::default();
+        let mut count = |after: u64, renewals: [u64; 4]| {
+            let holders = [("pod-1", "1"), ("pod-1", "1"), ("pod-2", "1"), ("pod-2", "2")];
+            let roll: Vec<Replica> = holders
+                .into_iter()
+                .zip(renewals)
+                .enumerate()
+                .map(|(at, ((holder, process), renewed))| Replica {
+                    holder: holder.into(),
+                    process: Some(process.into()),
+                    ..replica(&at.to_string(), now() + Duration::from_secs(renewed), None)
+                })
+                .collect();
+            call.processes(&roll, START + Duration::from_secs(after))
+        };
+        assert_eq!(count(0, [0; 4]), 3);
+        assert_eq!(count(91, [91, 91, 91, 0]), 2);
+        assert_eq!(count(182, [91, 182, 91, 0]), 1);
     }
 
     #[test]

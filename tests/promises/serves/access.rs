@@ -3,8 +3,6 @@
 use super::front::Front;
 use super::*;
 
-const OTHER: &str = "4712.a-key-of-another-account";
-
 /// Every route and method, a valid body included.
 fn requests(id: i64) -> Vec<(&'static str, String, Option<Value>)> {
     vec![
@@ -22,10 +20,7 @@ fn requests(id: i64) -> Vec<(&'static str, String, Option<Value>)> {
 #[tokio::test]
 async fn no_request_passes_without_a_key_of_the_account() {
     let mut stage = Stage::bare().await;
-    let neighbour = stage.cluster.create_namespace("neighbour").await.unwrap();
-    let keys = [(format!("{}.ci", stage.namespace), KEY), (format!("{neighbour}.ci"), OTHER)];
-    let keys: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
-    stage.secret(KEYS, &keys).await;
+    let neighbour = put_two_keys(&stage).await;
     stage.log_filter = "trace";
     let (server, address) = start(&stage, &["--watch-namespace", &neighbour]).await;
     let api = Api { stage, server, address };
@@ -50,7 +45,7 @@ async fn no_request_passes_without_a_key_of_the_account() {
             answer.is_problem("Unauthorized", "Invalid api key");
         }
     }
-    let theirs = [("x-api-key", OTHER), ("content-type", "application/json")];
+    let theirs = [("x-api-key", OTHER_KEY), ("content-type", "application/json")];
     let mut statuses = Vec::new();
     for (method, path, body) in requests(id) {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
@@ -60,10 +55,31 @@ async fn no_request_passes_without_a_key_of_the_account() {
     }
     assert_eq!(statuses, [200, 201, 404, 404, 405, 405, 404, 404], "another account's key");
     assert_eq!(api.records().await, before, "nothing of the account was touched");
-    for secret in [KEY, OTHER, "s3cret-one", "4711.a-key-of-the-stagf"] {
+    for secret in [KEY, OTHER_KEY, "s3cret-one", "4711.a-key-of-the-stagf"] {
         assert!(!api.server.log().contains(secret), "{secret} is in the log");
     }
     assert!(api.server.log().contains(&format!("{neighbour}.ci")), "keys are logged by their names");
+}
+
+#[tokio::test]
+async fn a_request_on_behalf_of_a_company_is_refused_and_changes_nothing() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    let before = api.records().await;
+    for company in ["4711", "", &api.stage.namespace] {
+        for (method, path, body) in requests(id) {
+            let headers =
+                [("x-api-key", KEY), ("content-type", "application/json"), ("X-Company-Id", company)];
+            let body = body.map(|body| body.to_string()).unwrap_or_default();
+            let answer = send(&api.address, method, &path, &headers, body.as_bytes()).await;
+            let word = json!({"message": "UNKNOWN_COMPANY"});
+            assert_eq!((answer.status, answer.json()), (422, word), "{method} {path} {company:?}");
+        }
+    }
+    assert_eq!(api.records().await, before);
+    assert_eq!(api.stage.entra.count(TENANT, CLIENT), 1, "nothing was proved");
+    let unknown = [("x-api-key", OTHER_KEY), ("x-company-id", "4711")];
+    assert_eq!(send(&api.address, "GET", PATH, &unknown, b"").await.status, 401, "the key comes first");
 }
 
 #[tokio::test]
@@ -103,12 +119,12 @@ async fn keys_follow_their_secret_while_the_program_runs() {
         })
         .await;
     };
-    assert_eq!((status(KEY).await, status(OTHER).await), (200, 401));
-    api.stage.secret(KEYS, &[(&format!("{}.next", api.stage.namespace), OTHER)]).await;
-    becomes(OTHER, 200).await;
+    assert_eq!((status(KEY).await, status(OTHER_KEY).await), (200, 401));
+    api.stage.secret(KEYS, &[(&format!("{}.next", api.stage.namespace), OTHER_KEY)]).await;
+    becomes(OTHER_KEY, 200).await;
     becomes(KEY, 401).await;
     api.stage.delete_secret(KEYS).await;
-    becomes(OTHER, 401).await;
+    becomes(OTHER_KEY, 401).await;
     let (_, ready) = ask(&api.server, "/readyz").await;
     assert!(ready.contains("there is no Secret"), "{ready}");
     put_key(&api.stage, KEY).await;
@@ -179,6 +195,6 @@ async fn without_a_usable_key_the_program_refuses_to_start_and_says_why() {
     };
     ends(&["there is no Secret", KEYS, "<namespace>.<name>"]).await;
     let short = format!("{}.ci", stage.namespace);
-    stage.secret(KEYS, &[("not-a-name", KEY), (&short, "short"), ("elsewhere.ci", OTHER)]).await;
+    stage.secret(KEYS, &[("not-a-name", KEY), (&short, "short"), ("elsewhere.ci", OTHER_KEY)]).await;
     ends(&["no usable API key", "not-a-name", "16 to 512", "elsewhere.ci", "is not served"]).await;
 }

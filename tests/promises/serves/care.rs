@@ -114,12 +114,12 @@ async fn one_of_two_servers_looks_after_the_records_and_the_other_follows() {
     let (other, other_address) = start(&api.stage, &[]).await;
     let id = api.created(json!({})).await;
     says(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
-    let leads = async |server: &Process| {
-        let metrics = ask(server, "/metrics").await.1;
-        metrics.contains("leader_election_master_status{name=\"graph-credential-operator-rest\"} 1")
-    };
     eventually("one of them leads", || async {
-        if leads(&api.server).await == leads(&other).await { Err(other.log()) } else { Ok(()) }
+        if holds_the_lease(&api.server).await == holds_the_lease(&other).await {
+            Err(other.log())
+        } else {
+            Ok(())
+        }
     })
     .await;
     age(&api, id, 25).await;
@@ -127,7 +127,7 @@ async fn one_of_two_servers_looks_after_the_records_and_the_other_follows() {
         if api.stage.entra.count(TENANT, CLIENT) == 2 { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
-    let (leader, standby) = if leads(&api.server).await {
+    let (leader, standby) = if holds_the_lease(&api.server).await {
         (&mut api.server, other)
     } else {
         api.address = other_address;
@@ -136,7 +136,7 @@ async fn one_of_two_servers_looks_after_the_records_and_the_other_follows() {
     };
     leader.stop().await.unwrap();
     eventually("the other one follows", || async {
-        if leads(&standby).await { Ok(()) } else { Err(standby.log()) }
+        if holds_the_lease(&standby).await { Ok(()) } else { Err(standby.log()) }
     })
     .await;
     age(&api, id, 25).await;
@@ -155,6 +155,44 @@ async fn a_server_alone_seals_its_records_anew_after_a_rotation() {
         let (record, secret) = api.opened(id).await;
         let key = Envelope::from_base64(&record.spec.envelope).unwrap().key_id();
         if key == added && secret == "s3cret-one" { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+}
+
+/// Whether the process shows that it holds the lease.
+async fn holds_the_lease(process: &Process) -> bool {
+    let metrics = ask(process, "/metrics").await.1;
+    metrics.contains("leader_election_master_status{name=\"graph-credential-operator\"} 1")
+}
+
+#[tokio::test]
+async fn a_server_gives_way_to_a_controller_which_looks_after_the_records_too() {
+    let mut api = Api::set().await;
+    let id = api.created(json!({})).await;
+    eventually("the server leads where it is alone", || async {
+        if holds_the_lease(&api.server).await { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    api.stage.start_operator().await;
+    let controller = api.stage.operator.take().unwrap();
+    eventually("the controller leads", || async {
+        let who = (holds_the_lease(&controller).await, holds_the_lease(&api.server).await);
+        if who == (true, false) { Ok(()) } else { Err(format!("{who:?}\n{}", api.server.log())) }
+    })
+    .await;
+    assert!(controller.is_running() && api.server.is_running());
+    age(&api, id, 25).await;
+    eventually("the controller proves the record again", || async {
+        let shown =
+            ask(&controller, "/metrics").await.1.contains(&format!("name=\"r-{id}\",reason=\"Ready\""));
+        if api.stage.entra.count(TENANT, CLIENT) == 2 && shown { Ok(()) } else { Err(controller.log()) }
+    })
+    .await;
+    api.stage.operator = Some(controller);
+    api.stage.stop_operator().await;
+    age(&api, id, 25).await;
+    eventually("the server does it again where no controller is left", || async {
+        if api.stage.entra.count(TENANT, CLIENT) == 3 { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
 }

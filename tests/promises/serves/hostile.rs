@@ -91,6 +91,11 @@ async fn addresses_and_methods_that_are_not_there_have_a_documented_answer() {
         assert_eq!((body["status"].as_u64(), body["title"].is_string()), (Some(status.into()), true));
         assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}: {answer:?}");
     }
+    let head = api.ask("HEAD", PATH, None).await;
+    let whole = api.ask("GET", PATH, None).await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), whole.header("content-length"), "as GET, without the body");
+    assert_eq!(api.ask("HEAD", &format!("{PATH}/{id}"), None).await.status, 405);
     let query = api.ask("GET", &format!("{PATH}?page=2&client_secret=x"), None).await;
     assert_eq!(query.json()["credentials"][0]["credential_id"], id, "a query is passed over");
 }
@@ -163,6 +168,34 @@ async fn more_connections_than_there_is_room_for_wait_and_are_served_in_turn() {
     futures::future::join_all(all).await;
     assert_eq!(api.listed().await.len(), 6);
     assert!(api.stage.entra.max_in_flight() <= 2, "{}", api.stage.entra.max_in_flight());
+}
+
+#[tokio::test]
+async fn an_account_has_a_share_of_the_connections_and_shuts_no_other_one_out() {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 1;
+    let neighbour = put_two_keys(&stage).await;
+    let args = ["--rest-max-connections", "4", "--watch-namespace", &neighbour];
+    let (server, address) = start(&stage, &args).await;
+    let api = Api { stage, server, address };
+    api.stage.entra.service_time(Duration::from_secs(3));
+    let busy = async { tokio::join!(api.create(json!({})), api.create(json!({"name": "second"}))) };
+    let others = async {
+        eventually("two requests are under way", || async {
+            if api.stage.entra.in_flight() == 2 { Ok(()) } else { Err(api.server.log()) }
+        })
+        .await;
+        for _ in 0..3 {
+            let one_more = api.ask("GET", PATH, None).await;
+            assert_eq!((one_more.status, one_more.header("retry-after")), (429, Some("1")), "{one_more:?}");
+            one_more.is_problem("Too Many Requests", "Too many requests; please try again later");
+        }
+        let theirs = send(&api.address, "GET", PATH, &[("x-api-key", OTHER_KEY)], b"").await;
+        assert_eq!((theirs.status, api.stage.entra.in_flight()), (200, 2), "another account has its own");
+    };
+    let ((first, second), ()) = tokio::join!(busy, others);
+    assert_eq!((first.status, second.status), (201, 201));
+    assert_eq!(api.listed().await.len(), 2, "there is room again");
 }
 
 #[tokio::test]

@@ -56,6 +56,44 @@ async fn what_was_sealed_while_the_primary_key_changed_is_sealed_anew() {
 }
 
 #[tokio::test]
+async fn what_was_sealed_under_a_keyring_that_was_replaced_meanwhile_is_sealed_under_the_new_one() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.created(json!({}));
+    let replaced = async {
+        held.reached().await;
+        let fresh = Keyring::random(jiff::Timestamp::now()).unwrap();
+        let json = fresh.to_json().unwrap();
+        api.stage.delete_secret(KEYRING).await;
+        api.stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+        held.release();
+        fresh.primary()
+    };
+    let (id, primary) = tokio::join!(asked, replaced);
+    let (record, secret) = api.opened(id).await;
+    assert_eq!((key_of(&record), secret.as_str()), (primary, "s3cret-one"));
+}
+
+#[tokio::test]
+async fn a_posted_secret_whose_keyring_is_lost_meanwhile_is_not_saved() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.create(json!({}));
+    let lost = async {
+        held.reached().await;
+        api.stage.delete_secret(KEYRING).await;
+        held.release();
+    };
+    let (answer, ()) = tokio::join!(asked, lost);
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert_eq!(api.records().await.len(), 0, "nothing would open it\n{}", api.server.log());
+}
+
+#[tokio::test]
 async fn without_its_keyring_a_running_server_saves_nothing_and_still_shows_lists_and_names() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;

@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use super::*;
 
-const OTHER: &str = "4712.a-key-of-another-account";
-
 #[tokio::test]
 async fn with_the_vendors_limits_one_request_of_an_account_is_served_at_a_time() {
     let mut stage = Stage::bare().await;
     stage.time_scale = 1;
-    let neighbour = stage.cluster.create_namespace("neighbour").await.unwrap();
-    let keys = [(format!("{}.ci", stage.namespace), KEY), (format!("{neighbour}.ci"), OTHER)];
-    let keys: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
-    stage.secret(KEYS, &keys).await;
+    let neighbour = put_two_keys(&stage).await;
     let (server, address) = start(&stage, &["--rest-emulate-limits", "--watch-namespace", &neighbour]).await;
     let api = Api { stage, server, address };
     api.stage.entra.service_time(Duration::from_millis(500));
@@ -27,7 +22,7 @@ async fn with_the_vendors_limits_one_request_of_an_account_is_served_at_a_time()
             }
         })
         .await;
-        let other = send(&api.address, "GET", PATH, &[("x-api-key", OTHER)], b"").await;
+        let other = send(&api.address, "GET", PATH, &[("x-api-key", OTHER_KEY)], b"").await;
         (other.status, api.stage.entra.in_flight())
     };
     let (answers, theirs) = tokio::join!(futures::future::join_all(all), theirs);

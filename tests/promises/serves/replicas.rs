@@ -18,12 +18,14 @@ async fn two_replicas_under_load_lose_nothing_and_give_no_id_twice() {
     for (number, address) in
         [&api.address, &other_address, &api.address, &other_address].into_iter().enumerate()
     {
-        let client = format!("00000000-0000-4000-8000-{number:012}");
-        api.stage.entra.add_app(TENANT, &client);
-        api.stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        let entra = &api.stage.entra;
         clients.push(async move {
             let mut made = Vec::new();
             for at in 0..EACH {
+                // One app may be tried so often and no oftener.
+                let client = format!("00000000-0000-4000-8000-{number:06}{at:06}");
+                entra.add_app(TENANT, &client);
+                entra.set_secrets(TENANT, &client, &["s3cret-one"]);
                 let body = sample(json!({"client_id": client, "name": format!("{number}-{at}")}));
                 let answer = ask_at(address, "POST", PATH, Some(body)).await;
                 assert_eq!(answer.status, 201, "{answer:?}");
@@ -127,8 +129,9 @@ async fn changes_of_one_credential_at_two_replicas_all_take_effect() {
         }
     };
     let secrets = async {
-        for _ in 0..4 {
-            let answer = api.ask("PATCH", &path, Some(rotation.clone())).await;
+        // The app may be tried three times at each of two replicas.
+        for address in [&api.address, &other_address, &api.address, &other_address] {
+            let answer = ask_at(address, "PATCH", &path, Some(rotation.clone())).await;
             assert_eq!(answer.status, 200, "{answer:?}\n{}", api.server.log());
         }
     };
@@ -136,4 +139,52 @@ async fn changes_of_one_credential_at_two_replicas_all_take_effect() {
     let (record, secret) = api.opened(id).await;
     assert_eq!((secret.as_str(), record.spec.name.as_str()), ("s3cret-two", "name 9"));
     assert_eq!(record.spec.secret_expires_at.0.to_string(), "2028-01-31T00:00:00Z");
+}
+
+#[tokio::test]
+async fn replicas_together_try_an_app_no_oftener_than_one_alone() {
+    const TRIES: usize = 12;
+    let mut stage = Stage::bare().await;
+    // The five minutes are long, and the replicas hear of each other soon.
+    stage.time_scale = 10;
+    let neighbour = put_two_keys(&stage).await;
+    let args = ["--watch-namespace", &neighbour];
+    let (_one, first) = start(&stage, &args).await;
+    let (_other, second) = start(&stage, &args).await;
+    let wrong = async |address: &str, key: &str| {
+        let body = sample(json!({"client_secret": "wr0ng"})).to_string();
+        let headers = [("x-api-key", key), ("content-type", "application/json")];
+        send(address, "POST", PATH, &headers, body.as_bytes()).await
+    };
+    let is_shared = async |address: &str| {
+        let app = format!("00000000-0000-4000-8000-{:012x}", getrandom::u64().unwrap() & 0xffff_ffff);
+        stage.entra.add_app(TENANT, &app);
+        let body = sample(json!({"client_id": app, "client_secret": "wr0ng"}));
+        let mut refused = 0;
+        while ask_at(address, "POST", PATH, Some(body.clone())).await.status == 422 {
+            refused += 1;
+        }
+        refused == 3
+    };
+    for address in [&first, &second] {
+        eventually("each knows of the other one", || async {
+            if is_shared(address).await { Ok(()) } else { Err(format!("{address} thinks that it is alone")) }
+        })
+        .await;
+    }
+    let mut statuses = Vec::new();
+    for address in [&first, &second] {
+        for _ in 0..TRIES {
+            statuses.push(wrong(address, KEY).await.status);
+        }
+    }
+    let each = [[422; 3].as_slice(), &[429; TRIES - 3]].concat();
+    assert_eq!(statuses, [each.clone(), each].concat());
+    for address in [&first, &second] {
+        assert_eq!(wrong(address, OTHER_KEY).await.status, 422, "another account has a try of its own");
+        let held_back = wrong(address, OTHER_KEY).await;
+        assert_eq!(held_back.status, 429);
+        assert!(held_back.header("retry-after").is_some(), "{held_back:?}");
+    }
+    assert_eq!(stage.entra.count(TENANT, CLIENT), 8, "and two are left to the controller");
 }
