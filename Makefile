@@ -66,7 +66,7 @@ control-plane:
 
 # Kept outside the checkout, see tests/kit/src/assets.rs. KUBEBUILDER_ASSETS, if set, is used instead.
 assets:
-	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager helm promtool prometheus gitops registry
+	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager kubectl helm promtool prometheus gitops registry
 
 unit:
 	$(CARGO) test --workspace --lib --bins --test generated --test chart
