@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::{Progress, Version};
 use super::context::Context;
-use super::events::Events;
+use crate::events::Events;
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 use crate::settings::Timing;

@@ -12,13 +12,14 @@ use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 pub(super) use self::judgement::{Proof, next_status};
-use self::judgement::{is_seen, proof_due_at};
+use self::judgement::{is_seen, notes, notice_due, proof_due_at};
+use crate::events::Events;
 use crate::leadership::{Leadership, NotLeading};
 use crate::microsoft::{App, Diagnosis, TokenEndpoint, Verdict};
 use crate::resources::SealedGraphCredential;
@@ -49,12 +50,25 @@ pub struct Care {
     pub token_endpoint: TokenEndpoint,
     /// Whether it does.
     pub leadership: Leadership,
+    /// Where it is told that one stops working, or expires.
+    pub events: Events,
     /// Where records are shown.
     pub metrics: Arc<Metrics>,
     /// The waits.
     pub timing: Timing,
     /// Cancelled when no new step may begin.
     pub stop: CancellationToken,
+}
+
+/// What an attempt to prove a record came to.
+#[derive(Default)]
+struct Attempt {
+    /// Nothing where Microsoft could not be asked.
+    proof: Option<Proof>,
+    /// When to try again, where no token was issued.
+    again_in: Option<Duration>,
+    /// By which Microsoft finds the request.
+    ids: String,
 }
 
 /// When a record that was not proved is tried again, by its uid: the generation that was tried, and the time.
@@ -112,14 +126,19 @@ impl Care {
             .get(&uid)
             .filter(|(generation, _)| *generation == record.metadata.generation)
             .map(|(_, at)| *at);
+        // Whoever saves a secret has proved it, and says so by the end of the request.
+        if !is_seen(&record) && retry_at.is_none() {
+            lock(retries).insert(uid, (record.metadata.generation, now + self.timing.rest_request));
+            return record;
+        }
         let due_at = proof_due_at(&record).max(retry_at.unwrap_or(Timestamp::MIN));
-        let proof = if due_at <= now {
+        let attempt = if due_at <= now {
             self.prove(&record).instrument(span(&record)).await
         } else {
-            Ok((None, None))
+            Ok(Attempt::default())
         };
-        let Ok((proof, wait)) = proof else { return record };
-        match wait {
+        let Ok(Attempt { proof, again_in, ids }) = attempt else { return record };
+        match again_in {
             Some(wait) => drop(lock(retries).insert(uid, (record.metadata.generation, now + wait))),
             None if proof.is_some() => drop(lock(retries).remove(&uid)),
             None => {}
@@ -128,13 +147,20 @@ impl Care {
         if proof.is_none() && !is_seen(&record) {
             return record;
         }
-        let status = next_status(&record, proof.as_ref(), now);
+        let (mut status, notice) = (next_status(&record, proof.as_ref(), now), notice_due(&record, now));
+        let notes = notes(&record, &status, proof.is_some().then_some(ids), notice);
+        status.expiry_notice_days = notice.or(status.expiry_notice_days);
         if record.status.as_ref() == Some(&status) || self.leadership.admit_write().is_err() {
             return record;
         }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
         match records::write_status(&self.client, &changed).await {
-            Ok(written) => written,
+            Ok(written) => {
+                for note in &notes {
+                    self.events.publish(&written.object_ref(&()), note).await;
+                }
+                written
+            }
             Err(RecordError::Conflict) => record,
             Err(error) => {
                 tracing::warn!(record = record.name_any(), error = chain(&error), "a status is not written");
@@ -143,17 +169,14 @@ impl Care {
         }
     }
 
-    /// Asks Microsoft for a token. Returns what that proved, nothing where it could not be asked, and when to try again
-    /// where no token was issued.
-    async fn prove(
-        &self,
-        record: &SealedGraphCredential,
-    ) -> Result<(Option<Proof>, Option<Duration>), NotLeading> {
+    /// Asks Microsoft for a token.
+    async fn prove(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
+        let stalled = Some(self.timing.stalled_probe);
         let secret = match self.open(record).await {
             Ok(secret) => secret,
             Err(error) => {
                 tracing::warn!(record = record.name_any(), error = chain(&*error), "a record does not open");
-                return Ok((Some(Proof::Unopened), Some(self.timing.stalled_probe)));
+                return Ok(Attempt { proof: Some(Proof::Unopened), again_in: stalled, ids: String::new() });
             }
         };
         let spec = &record.spec;
@@ -161,12 +184,14 @@ impl Care {
         let app = App { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
         let verdict = self.token_endpoint.prove(app, &secret).await?;
         Ok(match verdict {
-            Verdict::Issued { .. } => (Some(Proof::Issued), None),
-            Verdict::NotIssued { diagnosis: Diagnosis::Refused(refusal), .. } => {
+            Verdict::Issued { .. } => Attempt { proof: Some(Proof::Issued), ..Attempt::default() },
+            Verdict::NotIssued { diagnosis: Diagnosis::Refused(refusal), trace, .. } => {
                 tracing::warn!(record = record.name_any(), reason = %refusal.reason, "a saved secret is refused");
-                (Some(Proof::Refused(refusal)), Some(self.timing.stalled_probe))
+                Attempt { proof: Some(Proof::Refused(refusal)), again_in: stalled, ids: trace.ids() }
             }
-            Verdict::NotIssued { retry_after, .. } => (None, Some(retry_after.unwrap_or_default())),
+            Verdict::NotIssued { retry_after, .. } => {
+                Attempt { again_in: Some(retry_after.unwrap_or_default()), ..Attempt::default() }
+            }
         })
     }
 
