@@ -22,9 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Makings, Rules, Scope, Scopes,
-    Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, Makings, Rules, Scope, Scopes, Sightings,
 };
+use crate::events::Events;
 use crate::http::ClientError;
 use crate::leader::{self, Candidate, Duty, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
@@ -204,12 +204,15 @@ impl Operator<'_> {
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
+        let (bound, repeats_after) = (timing.kube_headers, timing.event_repeat);
+        let events = Events::new(cluster.client.clone(), cluster.instance.clone(), bound, repeats_after);
         let care = Care {
             client: cluster.client.clone(),
             served: served.clone(),
             keyring: keyring.clone(),
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             leadership: leadership.clone(),
+            events: events.clone(),
             metrics: self.metrics.clone(),
             timing: **timing,
             stop: (*stop).clone(),
@@ -236,12 +239,7 @@ impl Operator<'_> {
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events: Events::new(
-                cluster.client.clone(),
-                cluster.instance.clone(),
-                timing.kube_headers,
-                timing.event_repeat,
-            ),
+            events,
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,
