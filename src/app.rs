@@ -90,7 +90,7 @@ pub enum AppError {
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), AppError> {
     settings.rest.listen.map_or(Ok(()), |address| settings.rest.check(address))?;
-    let frame = Frame::open(&settings.process, settings.timing(), log_filter)?;
+    let frame = Frame::open("run", &settings.process, settings.timing(), log_filter)?;
     frame.readiness.wait_for(CONTROLLER, "the operator is starting");
     frame.probed(&settings.process, Box::pin(operate(&settings, &frame))).await
 }
@@ -98,7 +98,7 @@ pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), App
 /// Serves the credentials REST API alone until it is told to stop.
 pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(), AppError> {
     settings.rest.check(settings.address())?;
-    let frame = Frame::open(&settings.process, settings.timing(), log_filter)?;
+    let frame = Frame::open("serve", &settings.process, settings.timing(), log_filter)?;
     let api = async {
         let Some(base) = Base::find(&settings.process, &frame).await? else { return Ok(()) };
         let Frame { timing, readiness, metrics, stop } = &frame;
