@@ -236,12 +236,7 @@ impl Operator<'_> {
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events: Events::new(
-                cluster.client.clone(),
-                cluster.instance.clone(),
-                timing.kube_headers,
-                timing.event_repeat,
-            ),
+            events: self.events().await,
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,
@@ -266,6 +261,17 @@ impl Operator<'_> {
             );
         }
         ended
+    }
+
+    /// Events, told at home too where that is known.
+    async fn events(&self) -> Events {
+        let (cluster, timing) = (&self.base.cluster, self.timing);
+        let (client, instance) = (cluster.client.clone(), cluster.instance.clone());
+        let events = Events::new(client, instance, timing.kube_headers, timing.event_repeat);
+        match &self.settings.operator_deployment {
+            Some(name) => events.with_home(&cluster.namespace, name.as_str()).await,
+            None => events,
+        }
     }
 
     /// The lanes, which wake whoever waits in them.
