@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use kube::{Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 pub(super) use self::judgement::{Proof, next_status};
 use self::judgement::{is_seen, proof_due_at};
@@ -30,6 +32,7 @@ use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::records::{self, RecordError};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, RecordSeries};
+use crate::telemetry::otlp;
 
 /// Records looked at at the same time.
 const AT_A_TIME: usize = 4;
@@ -110,7 +113,11 @@ impl Care {
             .filter(|(generation, _)| *generation == record.metadata.generation)
             .map(|(_, at)| *at);
         let due_at = proof_due_at(&record).max(retry_at.unwrap_or(Timestamp::MIN));
-        let proof = if due_at <= now { self.prove(&record).await } else { Ok((None, None)) };
+        let proof = if due_at <= now {
+            self.prove(&record).instrument(span(&record)).await
+        } else {
+            Ok((None, None))
+        };
         let Ok((proof, wait)) = proof else { return record };
         match wait {
             Some(wait) => drop(lock(retries).insert(uid, (record.metadata.generation, now + wait))),
@@ -172,6 +179,14 @@ impl Care {
 
 fn lock(retries: &Retries) -> MutexGuard<'_, HashMap<String, (Option<i64>, Timestamp)>> {
     retries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The span of a proof of a record.
+fn span(record: &SealedGraphCredential) -> Span {
+    let object = format!("{}/{}", record.namespace().unwrap_or_default(), record.name_any());
+    let span = tracing::error_span!(parent: None, "record", object, trace_id = Empty);
+    otlp::note_trace_id(&span);
+    span
 }
 
 /// What a scrape shows of a record.

@@ -14,13 +14,14 @@ const INSTALL_HEAD: &str = "\
 #   kubectl apply --server-side -f install.yaml
 #
 # Set the image first, with kustomize (kustomization.yaml beside this file is the base) or by hand. Nothing in here holds
-# data: it can be deleted and applied again.
+# data or protects any: it can be deleted and applied again.
 ";
 
 const CRDS_HEAD: &str = "\
 # Generated from deploy/chart by `make generate`; do not edit.
 #
-# The operator's namespace and its CRDs. NEVER DELETE THIS FILE'S OBJECTS while anything of theirs is needed: with a CRD all
+# What stays when the operator goes: its namespace, its CRDs, and the admission policies that see to it that nobody prepares
+# what a later operator would act on. NEVER DELETE THIS FILE'S OBJECTS while anything of theirs is needed: with a CRD all
 # objects of its kind go, sealed secrets among them, and with the namespace the keyring that opens them.
 #
 #   kubectl apply --server-side -f crds.yaml
@@ -41,7 +42,8 @@ const PREREQUISITES_HEAD: &str = "\
 #
 # What a cluster administrator applies once, where those who install the operator may not: the CRDs, the rights of people
 # over their kinds, and the admission policies. The chart is then installed with crds.enabled=false,
-# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false.
+# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The last policy names the operator's ServiceAccount,
+# graph-credential-operator in the namespace graph-credentials: write your own there.
 #
 #   kubectl apply --server-side -f prerequisites.yaml
 #
@@ -69,14 +71,15 @@ What it installs, with which rights, and how it goes again: `docs/install.md` in
 
 /// Each generated file and what must stand in it.
 fn files() -> Vec<(&'static str, String)> {
-    let without_crds = json!({"crds": {"enabled": false}});
-    let of_administrators = ["templates/clusterroles-users.yaml", "templates/admission.yaml"];
+    let of_administrators =
+        ["templates/clusterroles-users.yaml", "templates/admission.yaml", "templates/admission-keyring.yaml"];
     let prerequisites = [show_only(&CRDS), show_only(&of_administrators)].concat();
+    let lasting = [show_only(&CRDS), show_only(&["templates/admission.yaml"])].concat();
     vec![
         ("chart/README.md", format!("{README_HEAD}{}", table())),
         ("chart/values.schema.json", schema()),
-        ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &show_only(&CRDS)))),
-        ("install.yaml", format!("{INSTALL_HEAD}{}", manifest(&without_crds, &["--no-hooks"]))),
+        ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &lasting))),
+        ("install.yaml", format!("{INSTALL_HEAD}{}", without_what_lasts())),
         ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&json!({}), &prerequisites))),
     ]
 }
@@ -98,6 +101,13 @@ fn manifest(values: &Value, more: &[&str]) -> String {
     let of_helm = ["helm.sh/", "app.kubernetes.io/managed-by: Helm", "# Source: ", "# Generated from src/"];
     let lines = text.lines().filter(|line| !of_helm.iter().any(|word| line.trim_start().starts_with(word)));
     lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// What a release installs, and goes with it.
+fn without_what_lasts() -> String {
+    let text = manifest(&json!({"crds": {"enabled": false}}), &["--no-hooks"]);
+    let lasts = |document: &&str| document.contains("kustomize.toolkit.fluxcd.io/prune: disabled");
+    text.split_inclusive("---\n").filter(|document| !lasts(document)).collect()
 }
 
 #[test]
@@ -128,7 +138,9 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
     let crds = read("crds.yaml");
     assert_eq!(crds[0]["kind"], "Namespace");
     assert_eq!(kinds(&crds, "CustomResourceDefinition"), 3);
-    assert_eq!(crds.len(), 4);
+    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 2);
+    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 2);
+    assert_eq!(crds.len(), 8);
     for object in &crds {
         let annotations = &object["metadata"]["annotations"];
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
@@ -140,6 +152,7 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
         assert_eq!(kinds(&install, kind), 0, "{kind}");
     }
     assert_eq!(kinds(&install, "Deployment"), 1);
+    assert_eq!(kinds(&install, "ValidatingAdmissionPolicy"), 1, "that of the operator itself");
     assert_eq!(kinds(&install, "Job"), 0, "there is nobody to run it at the right time");
     // What a release puts its own image in place of.
     let image = format!("\"graph-credential-operator:{}\"", env!("CARGO_PKG_VERSION"));
@@ -148,7 +161,7 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
     let prerequisites = read("prerequisites.yaml");
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 2);
-    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 2);
+    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 3);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }
 

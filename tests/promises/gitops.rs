@@ -211,7 +211,7 @@ async fn a_manifest_that_is_applied_again_changes_nothing() {
 }
 
 /// The YAML blocks of a page.
-fn blocks(page: &str) -> Vec<Value> {
+pub fn blocks(page: &str) -> Vec<Value> {
     let mut found = Vec::new();
     for part in page.split("```yaml\n").skip(1) {
         let text = part.split("```").next().unwrap();

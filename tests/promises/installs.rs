@@ -2,7 +2,8 @@
 //! ServiceAccount: each profile of rights is enough for everything that the operator does, and nothing of it is too much.
 
 mod deputies;
-mod release;
+mod own_secrets;
+pub mod release;
 mod rights;
 mod story;
 

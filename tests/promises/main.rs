@@ -11,6 +11,7 @@ mod command_line;
 mod converges;
 mod dashboard;
 mod deletes;
+mod documented;
 mod drifts;
 mod forgets;
 mod gitops;

@@ -455,6 +455,10 @@ pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
 /// The address that a line of the log names.
 pub fn address(process: &Process, message: &str) -> Option<String> {
     process.log().lines().find_map(|line| {
+        // For people: `--log-format text`.
+        if let Some((_, rest)) = line.split_once(&format!("{message} address=")) {
+            return Some(rest.to_owned());
+        }
         let line: Value = serde_json::from_str(line).ok()?;
         (line["message"] == message).then(|| line["address"].as_str().map(str::to_owned))?
     })

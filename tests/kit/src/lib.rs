@@ -16,6 +16,7 @@ pub mod assets;
 pub mod cluster;
 pub mod collector;
 pub mod demo;
+pub mod docs;
 pub mod double;
 pub mod doubles;
 pub mod e2e;
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod shell;
 pub mod tls;
 pub mod woodpecker;
 

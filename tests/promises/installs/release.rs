@@ -1,6 +1,6 @@
 //! A release of the chart on a cluster of its own, and what nodes and controllers would do for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -10,6 +10,8 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kit::cluster::Cluster;
 use kit::helm::Helm;
 use kit::process::Process;
+use kit::shell::Shell;
+use kube::Client;
 use kube::api::{Patch, PatchParams};
 
 use super::*;
@@ -67,7 +69,7 @@ impl Release {
         let kubeconfig = match installer {
             Installer::OfTheCluster => stage.cluster.kubeconfig_path(),
             Installer::OfTwoNamespaces => {
-                cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
+                prerequisites(cluster).await;
                 someone_of_two_namespaces(&stage).await
             }
         };
@@ -110,7 +112,7 @@ impl Release {
     /// Starts the operator as one pod of the Deployment would.
     pub async fn start_operator(&mut self) {
         let spec = self.deployment().await.spec.unwrap().template.spec.unwrap();
-        let kubeconfig = self.token(&spec.service_account_name.unwrap()).await;
+        let kubeconfig = self.operators_kubeconfig().await;
         let log = self.stage.cluster.dir().join("operator.log");
         let operator = start(&spec.containers[0], kubeconfig, log).await;
         self.stage.operator = Some(operator);
@@ -121,9 +123,15 @@ impl Release {
         .await;
     }
 
-    /// A kubeconfig with a token of that ServiceAccount: what a pod finds in its files.
+    /// What a pod of the Deployment finds in its files.
+    pub async fn operators_kubeconfig(&self) -> PathBuf {
+        let spec = self.deployment().await.spec.unwrap().template.spec.unwrap();
+        self.token(&spec.service_account_name.unwrap()).await
+    }
+
+    /// A kubeconfig with a token of that ServiceAccount.
     async fn token(&self, account: &str) -> PathBuf {
-        token(&self.stage, account).await
+        token(&self.stage.client, self.stage.cluster, account).await
     }
 
     /// Uninstalls what has no hook: the process ends, and had exactly the rights that it used.
@@ -170,11 +178,7 @@ impl Release {
     /// Runs the hook's Job and stops the Deployment's pod when it is scaled away; returns what the hook printed.
     async fn run_hook(&mut self, refused: &[String]) -> String {
         let jobs: Api<Job> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
-        let job = eventually("the hook's Job is there", || async {
-            let job = jobs.get_opt(&format!("{NAME}-release")).await.map_err(|error| error.to_string())?;
-            job.ok_or_else(|| "not yet".to_owned())
-        })
-        .await;
+        let job = awaited_job(&jobs).await;
         let spec = job.spec.unwrap().template.spec.unwrap();
         let account = spec.service_account_name.unwrap();
         let kubeconfig = self.token(&account).await;
@@ -197,11 +201,44 @@ impl Release {
 }
 
 /// A kubeconfig with a token of that ServiceAccount in the operator's namespace.
-async fn token(stage: &Stage, account: &str) -> PathBuf {
-    let accounts: Api<ServiceAccount> = Api::namespaced(stage.client.clone(), NAMESPACE);
+async fn token(client: &Client, cluster: &Cluster, account: &str) -> PathBuf {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
     let request = TokenRequest::default();
     let token = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-    stage.cluster.kubeconfig_with_token(account, &token.status.unwrap().token).unwrap()
+    cluster.kubeconfig_with_token(account, &token.status.unwrap().token).unwrap()
+}
+
+/// The hook's Job, once helm has made it.
+async fn awaited_job(jobs: &Api<Job>) -> Job {
+    eventually("the hook's Job is there", || async {
+        let job = jobs.get_opt(&format!("{NAME}-release")).await.map_err(|error| error.to_string())?;
+        job.ok_or_else(|| "not yet".to_owned())
+    })
+    .await
+}
+
+/// Runs the hook's Job as nodes and controllers would, beside a release whose operator does not run.
+pub async fn run_a_hook(client: Client, cluster: &'static Cluster) {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
+    let spec = awaited_job(&jobs).await.spec.unwrap().template.spec.unwrap();
+    let kubeconfig = token(&client, cluster, &spec.service_account_name.unwrap()).await;
+    let hook = start(&spec.containers[0], kubeconfig, cluster.dir().join("hook.log")).await;
+    let exit = hook.wait(Duration::from_mins(1)).await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", hook.log());
+    complete(&jobs, &format!("{NAME}-release")).await;
+}
+
+/// What a cluster administrator applies for those who may not.
+async fn prerequisites(cluster: &'static Cluster) {
+    let program = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
+    let applied = tokio::task::spawn_blocking(move || {
+        let shell = Shell::open(program, &cluster.kubeconfig_path())?;
+        shell.run("kubectl apply --server-side -f deploy/prerequisites.yaml", "")
+    });
+    let applied = applied.await.unwrap().unwrap();
+    assert!(applied.is_success(), "{applied:?}");
+    // Until the API server serves the kinds.
+    cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
 }
 
 /// The kubeconfig of somebody to whom two namespaces belong.
@@ -220,7 +257,7 @@ async fn someone_of_two_namespaces(stage: &Stage) -> PathBuf {
         let bindings: Api<RoleBinding> = Api::namespaced(stage.client.clone(), namespace);
         bindings.create(&PostParams::default(), &binding).await.unwrap();
     }
-    token(stage, name).await
+    token(&stage.client, stage.cluster, name).await
 }
 
 /// Runs the program as a container says, with those changes that a test needs: its own port, and a kubeconfig in place

@@ -1,0 +1,166 @@
+//! The commands that the docs tell people to run: what stands in blocks of `sh`, and after `$` in blocks of `console`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::workspace;
+
+/// A command of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Such as `docs/install.md`.
+    pub page: String,
+    /// The heading that it stands under, without its marks.
+    pub heading: String,
+    /// The line of the page that it begins in, from 1.
+    pub line: usize,
+    /// The command, on one line.
+    pub text: String,
+    /// What the page says that it prints.
+    pub printed: Vec<String>,
+    /// Whether the words before it say that it is there to look at.
+    pub is_illustrative: bool,
+}
+
+/// Every page of the repository that people read.
+///
+/// # Errors
+///
+/// A folder cannot be read.
+pub fn pages() -> io::Result<Vec<String>> {
+    let root = workspace();
+    let mut found = vec!["deploy/chart/README.md".to_owned()];
+    for folder in ["", "docs", "docs/runbooks"] {
+        for entry in fs::read_dir(root.join(folder))? {
+            let path = PathBuf::from(folder).join(entry?.file_name());
+            if path.extension().is_some_and(|it| it == "md") {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The commands of a page, in their order.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn commands(page: &str) -> io::Result<Vec<Command>> {
+    Ok(parse(page, &fs::read_to_string(workspace().join(Path::new(page)))?))
+}
+
+/// The commands of a page with this text.
+fn parse(page: &str, text: &str) -> Vec<Command> {
+    let mut found: Vec<Command> = Vec::new();
+    let (mut heading, mut paragraph) = (String::new(), String::new());
+    let mut lines = text.lines().enumerate();
+    let mut is_apart = false;
+    while let Some((number, line)) = lines.next() {
+        let Some(language) = line.trim().strip_prefix("```") else {
+            if line.starts_with('#') {
+                line.trim_start_matches(['#', ' ']).clone_into(&mut heading);
+            }
+            if line.trim().is_empty() {
+                is_apart = true;
+            } else {
+                if is_apart {
+                    paragraph.clear();
+                }
+                is_apart = false;
+                paragraph.push_str(line);
+            }
+            continue;
+        };
+        let block: Vec<&str> =
+            lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
+        let about = Command {
+            page: page.to_owned(),
+            heading: heading.clone(),
+            line: number + 2,
+            text: String::new(),
+            printed: Vec::new(),
+            is_illustrative: paragraph.contains("illustrative"),
+        };
+        match language {
+            "sh" => found.extend(of_shell(&block, &about)),
+            "console" => found.extend(of_console(&block, &about)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Each line is a command, or goes on with the one before where that ends with a backslash.
+fn of_shell(block: &[&str], about: &Command) -> Vec<Command> {
+    let mut found: Vec<Command> = Vec::new();
+    let mut goes_on = false;
+    for (number, line) in block.iter().enumerate() {
+        let line = line.trim();
+        let (part, more) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
+        match found.last_mut() {
+            Some(command) if goes_on => command.text.push_str(part),
+            _ if line.is_empty() || line.starts_with('#') => {}
+            _ => found.push(Command { line: about.line + number, text: part.to_owned(), ..about.clone() }),
+        }
+        goes_on = more;
+    }
+    found
+}
+
+/// What follows `$` is a command, and everything after it what it prints.
+fn of_console(block: &[&str], about: &Command) -> Vec<Command> {
+    let mut found: Vec<Command> = Vec::new();
+    let mut goes_on = false;
+    for (number, line) in block.iter().enumerate() {
+        let (part, more) = line.strip_suffix('\\').map_or((*line, false), |part| (part, true));
+        match (part.strip_prefix("$ "), found.last_mut()) {
+            (Some(text), _) => {
+                found.push(Command { line: about.line + number, text: text.to_owned(), ..about.clone() });
+            }
+            (None, Some(command)) if goes_on => command.text.push_str(part.trim_start()),
+            (None, Some(command)) => command.printed.push((*line).to_owned()),
+            (None, None) => {}
+        }
+        goes_on = more;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<(String, String, usize, bool)> {
+        let commands = parse("page.md", text).into_iter();
+        commands.map(|it| (it.heading, it.text, it.line, it.is_illustrative)).collect()
+    }
+
+    #[test]
+    fn each_command_of_a_block_stands_for_itself_with_heading_and_line() {
+        let text = "# Page\n\n## One\n\nDo:\n\n```sh\n# first\nhelm a \\\n  --b\nkubectl c   # why\n```\n";
+        let one = |text: &str, line| ("One".to_owned(), text.to_owned(), line, false);
+        assert_eq!(told(text), [one("helm a --b", 9), one("kubectl c   # why", 11)]);
+    }
+
+    #[test]
+    fn illustrative_is_what_the_paragraph_right_before_says_so_of() {
+        let text = "Earlier, illustrative.\n\nPush it\n(illustrative):\n\n```sh\npush\n```\n\nNow:\n\n```sh\nrun\n```\n";
+        let marks: Vec<bool> = told(text).into_iter().map(|(.., mark)| mark).collect();
+        assert_eq!(marks, [true, false]);
+    }
+
+    #[test]
+    fn on_a_console_what_follows_a_command_is_what_it_prints() {
+        let text = "```console\n$ curl \\\n    -X POST\n{}\n$ ls\na\nb\n```\n```json\n{}\n```\n";
+        let commands: Vec<_> = parse("page.md", text).into_iter().map(|it| (it.text, it.printed)).collect();
+        let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            commands,
+            [("curl -X POST".to_owned(), lines(&["{}"])), ("ls".to_owned(), lines(&["a", "b"]))]
+        );
+    }
+}

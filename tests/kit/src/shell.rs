@@ -1,0 +1,152 @@
+//! A shell as a reader of the docs has it: in a copy of the repository's manifests, with the real helm and kubectl, the
+//! program, and one cluster. Nothing of the user's own environment is in it but the system's programs.
+
+use std::{
+    env, fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    assets::{self, Assets, Program},
+    process::{self, Process},
+    workspace,
+};
+
+/// What the docs name by a path from the repository's root.
+const MANIFESTS: [&str; 2] = ["crds", "deploy"];
+
+/// A folder, and what commands find in their environment.
+#[derive(Debug)]
+pub struct Shell {
+    folder: TempDir,
+    env: Vec<(String, String)>,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// The exit code; none after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub error: String,
+}
+
+/// Why there is no such shell.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A program is not there.
+    #[error(transparent)]
+    Assets(#[from] assets::Error),
+    /// Its folder cannot be set up, or a command cannot be run.
+    #[error("cannot set up or use the shell")]
+    Run(#[from] io::Error),
+    /// A program that goes on running cannot be started.
+    #[error(transparent)]
+    Start(#[from] process::Error),
+}
+
+// === impl Shell ===
+
+impl Shell {
+    /// With this build of the program, and a copy of that kubeconfig. Blocks: helm and kubectl may have to be built first.
+    ///
+    /// # Errors
+    ///
+    /// helm or kubectl cannot be built, or the folder cannot be made.
+    pub fn open(program: &Path, kubeconfig: &Path) -> Result<Self, Error> {
+        let folder = tempfile::Builder::new().prefix("kit-shell-").tempdir()?;
+        let root = folder.path();
+        for dir in ["bin", "target/release"] {
+            fs::create_dir_all(root.join(dir))?;
+        }
+        for tool in [Program::Helm, Program::Kubectl] {
+            let assets = Assets::locate(&[tool])?;
+            if let Some(path) = assets.path(tool) {
+                symlink(path, root.join("bin").join(tool.name()))?;
+            }
+        }
+        if let Some(name) = program.file_name() {
+            symlink(program, root.join("bin").join(name))?;
+            symlink(program, root.join("target/release").join(name))?;
+        }
+        for manifests in MANIFESTS {
+            copy(&workspace().join(manifests), &root.join(manifests))?;
+        }
+        fs::copy(kubeconfig, root.join("kubeconfig"))?;
+        let path = format!("{}:{}", root.join("bin").display(), env::var("PATH").unwrap_or_default());
+        let own = |name: &str| root.join(name).display().to_string();
+        let env = vec![
+            ("PATH".to_owned(), path),
+            ("HOME".to_owned(), own("")),
+            ("KUBECONFIG".to_owned(), own("kubeconfig")),
+        ];
+        Ok(Self { folder, env })
+    }
+
+    /// Where commands run.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// As `export` does.
+    pub fn export(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Runs a command to its end, with this on its standard input; blocks.
+    ///
+    /// # Errors
+    ///
+    /// There is no shell.
+    pub fn run(&self, command: &str, input: &str) -> Result<Printed, Error> {
+        let file = self.folder().join("input");
+        fs::write(&file, input)?;
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder())
+            .stdin(Stdio::from(fs::File::open(file)?))
+            .output()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Printed { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) })
+    }
+
+    /// Starts a command that goes on running.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub async fn start(&self, command: &str, log: PathBuf) -> Result<Process, Error> {
+        let builder = Process::builder("sh").args(["-c", &format!("exec {command}")]).clear_env();
+        let builder = self.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
+        Ok(builder.current_dir(self.folder()).log(log).spawn().await?)
+    }
+}
+
+// === impl Printed ===
+
+impl Printed {
+    /// Whether it ended well.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

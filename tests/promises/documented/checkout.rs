@@ -1,0 +1,166 @@
+//! From a checkout of the repository: what a newcomer does, and every command about what they have then.
+
+use std::net::TcpListener;
+
+use graph_credential_operator::resources::MicrosoftGraphCredential;
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use k8s_openapi::api::core::v1::Secret;
+use kit::cluster::Cluster;
+use kit::docs::pages;
+use kit::woodpecker::Credential;
+use kube::Api;
+use serde_json::{Value, json};
+
+use super::scene::Scene;
+use crate::gitops::blocks;
+use crate::serves::sample;
+use crate::stage::{API_KEY, EXPIRY, Stage, TENANT, ask, condition, eventually, plain_spec};
+
+const OWN: &str = "graph-credentials";
+
+/// A scene in which the doubles stand in the place of Microsoft and Woodpecker.
+async fn with_doubles(name: &'static str) -> Scene {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let stage = Stage::on(cluster).await;
+    let env = [
+        ("GCO_MICROSOFT_AUTHORITY", stage.entra.url()),
+        ("GCO_WOODPECKER_BASE_URLS", stage.woodpecker.base_url()),
+        ("GCO_DNS_SERVERS", "127.0.0.1:9".into()),
+        ("GCO_TIME_SCALE", stage.time_scale.to_string()),
+        ("GCO_LISTEN", "127.0.0.1:0".into()),
+    ];
+    Scene::set(name, stage, &env).await
+}
+
+/// Applies what a newcomer finds in the README, with secrets in place of the dots.
+async fn apply_the_readme(scene: &Scene) {
+    let page = std::fs::read_to_string(kit::workspace().join("README.md")).unwrap();
+    let mut objects = blocks(&page);
+    for object in &mut objects {
+        match object["metadata"]["name"].as_str().unwrap() {
+            "agency-key" => object["stringData"]["api_key"] = json!(API_KEY),
+            "sales-eu-graph" => object["stringData"]["client_secret"] = json!("s3cret-one"),
+            "agency" => object["spec"]["baseUrl"] = json!(scene.stage.woodpecker.base_url()),
+            _ => {}
+        }
+    }
+    let store = json!({"destination": {"woodpecker": null, "store": {}}});
+    for name in ["sealed-one", "sealed-two"] {
+        objects.push(json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
+            "metadata": {"name": name, "namespace": "mail"}, "spec": plain_spec(store.clone())
+        }));
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let applied = scene.run("kubectl create namespace mail && kubectl apply -f -", &list.to_string()).await;
+    assert!(applied.is_success(), "{applied:?}");
+    let credentials: Api<MicrosoftGraphCredential> = Api::namespaced(scene.stage.client.clone(), "mail");
+    for name in ["sales-eu", "sealed-one", "sealed-two"] {
+        eventually(&format!("{name} is ready"), || async {
+            let object = credentials.get(name).await.unwrap();
+            let ready = condition(&object, ConditionType::Ready);
+            let is_ready = ready.is_some_and(|it| it.status == ConditionStatus::True);
+            if is_ready { Ok(()) } else { Err(format!("{object:#?}\n{}", scene.running[0].log())) }
+        })
+        .await;
+    }
+}
+
+/// A pod of the operator's Deployment, on no node.
+async fn pretend_a_pod(scene: &Scene) {
+    let get = "kubectl apply --server-side -f deploy/install.yaml > log && kubectl get deployment --namespace graph-credentials \
+               graph-credential-operator -o json";
+    let deployment = scene.run(get, "").await;
+    let deployment: Value =
+        serde_json::from_str(&deployment.out).unwrap_or_else(|error| panic!("{error}: {deployment:?}"));
+    let template = &deployment["spec"]["template"];
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+    pod["metadata"]["name"] = json!("graph-credential-operator-0");
+    pod["metadata"]["namespace"] = json!(OWN);
+    let made = scene.run("kubectl create -f -", &pod.to_string()).await;
+    assert!(made.is_success(), "{made:?}");
+}
+
+/// The key that seals.
+async fn primary(scene: &Scene) -> String {
+    let listed = scene.run("graph-credential-operator keys list --output json", "").await;
+    let listed: Value =
+        serde_json::from_str(&listed.out).unwrap_or_else(|error| panic!("{error}: {listed:?}"));
+    listed["keys"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it() {
+    let name = "a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it";
+    let mut scene = with_doubles(name).await;
+    scene.section("README.md", "From a checkout").await;
+    eventually("the operator is ready", || async {
+        let (status, text) = ask(&scene.running[0], "/readyz").await;
+        if status == 200 { Ok(()) } else { Err(format!("{text}\n{}", scene.running[0].log())) }
+    })
+    .await;
+    apply_the_readme(&scene).await;
+
+    // As a reader in this namespace has it, whose operator is elsewhere.
+    assert!(scene.run("kubectl config set-context --current --namespace mail", "").await.is_success());
+    scene.export("GCO_OPERATOR_NAMESPACE", OWN);
+    scene.section("README.md", "graph-credential-operator").await;
+    scene.section("README.md", "When something is wrong").await;
+    let left = Credential::new(
+        TENANT,
+        crate::administers::OTHER_CLIENT,
+        "old",
+        EXPIRY,
+        "mail/sales-us [k3v9x2m7qz4w]",
+    );
+    scene.stage.woodpecker.put("agency", left);
+    scene.section("README.md", "What is left at Woodpecker").await;
+    let first = primary(&scene).await;
+    scene.swap("0a1b2c3d", &first);
+    scene.section("README.md", "The keyring").await;
+    assert_ne!(primary(&scene).await, first);
+    scene.section("docs/keys.md", "Rotating a key").await;
+
+    pretend_a_pod(&scene).await;
+    scene.section("docs/keys.md", "Commands").await;
+    let argo = "kubectl create namespace argocd && kubectl create configmap argocd-cm --namespace argocd";
+    assert!(scene.run(argo, "").await.is_success());
+    scene.section("docs/gitops.md", "Argo CD").await;
+
+    scene.swap("127.0.0.1:8443", &format!("127.0.0.1:{}", free_port()));
+    scene.section("docs/rest-api.md", "Start it").await;
+    let keys: Api<Secret> = Api::namespaced(scene.stage.client.clone(), OWN);
+    let keys = keys.get("graph-credential-operator-api-keys").await.unwrap().data.unwrap();
+    scene.export("KEY", std::str::from_utf8(&keys["mail.ci"].0).unwrap());
+    std::fs::write(scene.shell.folder().join("credential.json"), sample(json!({})).to_string()).unwrap();
+    eventually("the REST API is served", || async {
+        let log = scene.running[1].log();
+        let (status, text) = ask(&scene.running[1], "/readyz").await;
+        if status == 200 { Ok(()) } else { Err(format!("{text}\n{log}")) }
+    })
+    .await;
+    scene.section("README.md", "The same API, served by us").await;
+
+    run_the_runbooks(&mut scene).await;
+    for mut process in std::mem::take(&mut scene.running) {
+        let exit = process.stop().await.unwrap();
+        assert!(exit.success(), "{exit}\n{}", process.log());
+    }
+    scene.end();
+}
+
+/// Each page with the names of things that are there.
+async fn run_the_runbooks(scene: &mut Scene) {
+    scene.swap("OPERATOR-NAMESPACE", OWN);
+    scene.swap("--namespace NAMESPACE", "--namespace mail");
+    scene.swap("mgc NAME", "mgc sales-eu");
+    scene.swap("wpa NAME", "wpa agency");
+    scene.swap("explain REASON", "explain SecretExpired");
+    assert!(pages().unwrap().iter().filter(|page| page.starts_with("docs/runbooks/")).count() > 10);
+    scene.section("docs/runbooks", "*").await;
+}
