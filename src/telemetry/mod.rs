@@ -1,5 +1,6 @@
 //! What the program tells about itself: logs, metrics, traces and probes.
 
+mod causes;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
