@@ -108,6 +108,13 @@ impl Resealer {
     /// Looks at all records at the start, whenever the keyring has another primary key, and every now and then, until
     /// `stop`.
     pub async fn run(self) {
+        self.sweep_again_and_again().await;
+        // Whoever does it next shows what there is.
+        self.metrics.store.resealing(0);
+        self.metrics.store.sealed(std::iter::empty());
+    }
+
+    async fn sweep_again_and_again(&self) {
         let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
         let mut failures = 0_u32;
         // What could not be sealed and was told.

@@ -191,6 +191,12 @@ fn watched() -> Vec<Case> {
             of(monitor, "spec/endpoints/0/tlsConfig/serverName"),
             json!("metrics"),
         ),
+        (
+            "serviceMonitor.authorization",
+            json!({"credentials": {"name": "prometheus"}}),
+            of(monitor, "spec/endpoints/0/authorization/credentials/name"),
+            json!("prometheus"),
+        ),
         ("serviceMonitor.enabled", json!(true), of(monitor, "spec/endpoints/0/path"), json!("/metrics")),
         (
             "serviceMonitor.namespace",
@@ -328,6 +334,11 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
         "serviceMonitor.tlsConfig" => {
             vec![("metrics.tls.secretName", json!("m")), ("serviceMonitor.enabled", json!(true))]
         }
+        "serviceMonitor.authorization" => vec![
+            ("metrics.tls.secretName", json!("m")),
+            ("metrics.tls.authorize", json!(true)),
+            ("serviceMonitor.enabled", json!(true)),
+        ],
         "networkPolicy.restApiFrom" => {
             plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
         }
@@ -427,7 +438,13 @@ fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
     }
     let endpoint = &rendered.get("ServiceMonitor", "")["spec"]["endpoints"][0];
     assert_eq!(endpoint["scheme"], "https");
-    assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
+    assert!(endpoint["bearerTokenFile"].is_string() && endpoint["authorization"].is_null(), "{endpoint}");
+    let mut kept = values;
+    let credentials = json!({"credentials": {"name": "prometheus", "key": "token"}});
+    kept["serviceMonitor"]["authorization"] = credentials.clone();
+    let with_kept = render(&kept);
+    let endpoint = &with_kept.get("ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert!(endpoint["bearerTokenFile"].is_null() && endpoint["authorization"] == credentials, "{endpoint}");
     let ports = &rendered.get("NetworkPolicy", "")["spec"]["ingress"][0]["ports"];
     assert_eq!(ports[1]["port"], "metrics", "{ports}");
 }

@@ -52,6 +52,8 @@ pub struct Stage {
     pub woodpecker: Woodpecker,
     pub operator: Option<Process>,
     pub extra_args: Vec<String>,
+    /// The operator's own namespace, where it is not the stage's.
+    pub home: Option<String>,
     /// The kubeconfig of the operator, where it is not that of the user who may do everything.
     pub user: Option<PathBuf>,
     /// More environment of the operator.
@@ -136,6 +138,7 @@ impl Stage {
             woodpecker,
             operator: None,
             extra_args: Vec::new(),
+            home: None,
             user: None,
             extra_env: Vec::new(),
             authority: None,
@@ -187,7 +190,7 @@ impl Stage {
             .args(args)
             .args(["--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log", self.log_filter])
-            .args(["--operator-namespace", &self.namespace])
+            .args(["--operator-namespace", self.home.as_ref().unwrap_or(&self.namespace)])
             .args((!self.serves_all).then(|| format!("--watch-namespace={}", self.namespace)))
             .args(["--microsoft-authority", &authority, "--time-scale", &self.time_scale.to_string()])
             .log(log)
@@ -444,7 +447,9 @@ impl Stage {
 
 /// Asks the HTTP server of an operator.
 pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
-    let address = address(operator, "serving probes and metrics");
+    // With metrics at an address of their own the probes are alone.
+    let address = ["serving probes and metrics", "serving probes"];
+    let address = address.into_iter().find_map(|message| self::address(operator, message));
     let Some(address) = address else { return (0, "not serving yet".into()) };
     http_get(&address, path).await.unwrap_or_else(|error| (0, error.to_string()))
 }

@@ -271,4 +271,16 @@ async fn a_server_gives_way_to_a_controller_which_looks_after_the_records_too() 
         if api.stage.entra.count(TENANT, CLIENT) == 3 { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
+    let shows = ["mgc_rest_record_ready{", "mgc_sealed_records{"];
+    eventually("it shows and counts records", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if shows.iter().all(|it| metrics.contains(it)) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    api.stage.start_operator().await;
+    eventually("it does not any more where a controller does", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if shows.iter().any(|it| metrics.contains(it)) { Err(metrics) } else { Ok(()) }
+    })
+    .await;
 }
