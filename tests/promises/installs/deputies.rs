@@ -315,6 +315,6 @@ async fn a_clients_team_uses_the_agencys_account_by_the_role_that_the_docs_give_
     });
     apply_as_administrator::<RoleBinding>(stage, &[binding]).await;
     // The authorizer learns of it a moment later.
-    eventually("with it, it is taken", || create()).await;
+    eventually("with it, it is taken", create).await;
     stage.wait_until_ready("sales").await;
 }
