@@ -167,10 +167,15 @@ tools:
 image:
 	tools/image/build $${CARGO_TARGET_DIR:-target}/image
 
+# The second build is of a copy elsewhere, and shares nothing with the first but the compilers.
 image-check:
-	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-one tools/image/build $${CARGO_TARGET_DIR:-target}/image
-	CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}/image-two tools/image/build $${CARGO_TARGET_DIR:-target}/image-again
-	cmp $${CARGO_TARGET_DIR:-target}/image/image.tar $${CARGO_TARGET_DIR:-target}/image-again/image.tar
+	@set -e; \
+	target="$${CARGO_TARGET_DIR:-$$PWD/target}"; \
+	CARGO_TARGET_DIR="$$target/image-one" tools/image/build "$$target/image"; \
+	tools/image/source "$$target/image-two/source"; \
+	CARGO_TARGET_DIR="$$target/image-two/target" "$$target/image-two/source/tools/image/build" "$$target/image-again"; \
+	cmp "$$target/image/image.tar" "$$target/image-again/image.tar"; \
+	cmp "$$target/image/image.cdx.json" "$$target/image-again/image.cdx.json"
 
 e2e-images:
 	tools/image/e2e-images $${CARGO_TARGET_DIR:-target}/e2e

@@ -19,8 +19,9 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::app::{self, AppError};
+use crate::http::{self, ClientError, DnsServers};
 use crate::resources::crds::{self, YamlError};
-use crate::settings::{LogSettings, RunSettings, ServeSettings};
+use crate::settings::{ProcessSettings, RunSettings, ServeSettings, Timing, WayOutSettings};
 use crate::telemetry::logs::{self, LogError, LogFilter};
 use crate::telemetry::otlp::{Otlp, OtlpError};
 
@@ -64,8 +65,6 @@ enum CliError {
     #[error(transparent)]
     Otlp(#[from] OtlpError),
     #[error(transparent)]
-    App(#[from] AppError),
-    #[error(transparent)]
     Verify(#[from] verify::VerifyError),
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -93,12 +92,12 @@ impl Cli {
     pub fn run() -> ExitCode {
         let ended = match Self::parse().command {
             Command::Run(settings) => {
-                let logging = settings.process.logging.clone();
-                go_on(&logging, |filter| app::run(*settings, filter)).map(|()| ExitCode::SUCCESS)
+                let process = settings.process.clone();
+                go_on(&process, |filter| app::run(*settings, filter))
             }
             Command::Serve(settings) => {
-                let logging = settings.process.logging.clone();
-                go_on(&logging, |filter| app::serve(*settings, filter)).map(|()| ExitCode::SUCCESS)
+                let process = settings.process.clone();
+                go_on(&process, |filter| app::serve(*settings, filter))
             }
             Command::Verify(args) => verify::run(&args).map_err(CliError::from),
             Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
@@ -118,20 +117,30 @@ impl Cli {
     }
 }
 
-/// Runs what goes on until it is told to stop.
+/// Runs what goes on until it is told to stop. Once there is a log, it holds how that ended too.
 fn go_on<W: Future<Output = Result<(), AppError>>>(
-    logging: &LogSettings,
+    process: &ProcessSettings,
     work: impl FnOnce(LogFilter) -> W,
-) -> Result<(), CliError> {
+) -> Result<ExitCode, CliError> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let otlp = Otlp::from_env(runtime.handle())?;
-    let log_filter = logs::install(logging, &otlp)?;
+    let otlp = Otlp::from_env(runtime.handle(), || http_client(&process.network.way_out))?;
+    let log_filter = logs::install(&process.logging, &otlp)?;
+    logs::log_panics();
     let ended = runtime.block_on(work(log_filter));
+    if let Err(error) = &ended {
+        tracing::error!(error = logs::chain(error), "the program ends by a failure");
+    }
     otlp.end();
     // Nothing may hold the process after its work has ended.
     runtime.shutdown_background();
-    Ok(ended?)
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The client for an OpenTelemetry collector, which is found and trusted like everything else outside.
+fn http_client(way_out: &WayOutSettings) -> Result<reqwest::Client, ClientError> {
+    let servers = DnsServers::listed_or_system(&way_out.dns_servers);
+    http::client(&Timing::STANDARD, &servers, way_out.extra_ca.as_deref())
 }
 
 fn print_crds() -> Result<(), CliError> {

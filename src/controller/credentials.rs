@@ -30,6 +30,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
     let guard =
         Guard::new(QUEUE, &context.rules.timing, context.max_concurrent_passes, context.metrics.clone());
     let guard = Arc::new(guard);
+    let books = guard.clone();
     let config = Config::default().concurrency(context.max_concurrent_passes);
     let reconcile = move |object: Arc<GuardedCredential>, context: Arc<Context>| {
         let guard = guard.clone();
@@ -53,14 +54,13 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
         })
     };
     let never = |_: Arc<GuardedCredential>, error: &Infallible, _: Arc<Context>| match *error {};
-    let metrics = context.metrics.clone();
     applier(reconcile, never, context.clone(), store, requests, config)
         .for_each(move |ended| {
             match ended {
                 Ok(_) => {}
                 // Deleted between its call and its pass.
                 Err(controller::Error::ObjectNotFound(object)) => {
-                    metrics.queues.forget(QUEUE, &Named::of_reference(&object).to_string());
+                    books.forget(Named::of_reference(&object));
                 }
                 Err(error) => tracing::error!(error = chain(&error), "the queue of credentials failed"),
             }

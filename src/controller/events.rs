@@ -69,7 +69,7 @@ impl Events {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let params = PostParams::default();
         match tokio::time::timeout(self.time_out, events.create(&params, &event)).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => return,
             Ok(Err(error)) => tracing::warn!(
                 error = chain(&error),
                 namespace,
@@ -81,6 +81,8 @@ impl Events {
                 tracing::warn!(namespace, name, reason = note.reason, "publishing an event took too long");
             }
         }
+        // The next of its kind is told.
+        self.told.forget(regarding, note);
     }
 }
 

@@ -93,7 +93,8 @@ impl Guard {
         pass: impl Future<Output = Result<Outcome, PassError>>,
     ) -> Guarded {
         let object = object.to_string();
-        let span = tracing::info_span!(
+        // Of the highest level, so that no log filter takes the object's name from its lines.
+        let span = tracing::error_span!(
             parent: None,
             "pass",
             controller = self.controller,
@@ -124,6 +125,13 @@ impl Guard {
         let is_retry = matches!(outcome.result, "error" | "requeue");
         self.metrics.queues.ended(self.controller, &object, outcome.again_in, is_retry);
         Guarded { action: Action::requeue(outcome.again_in), note }
+    }
+
+    /// Forgets an object that is gone: one made anew under its name begins anew.
+    pub fn forget(&self, object: impl Display) {
+        let object = object.to_string();
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&object);
+        self.metrics.queues.forget(self.controller, &object);
     }
 
     fn conclude(&self, object: &str, ended: Result<Outcome, PassError>) -> (Outcome, Option<Note>) {
@@ -203,6 +211,16 @@ mod tests {
         assert_eq!((fail().await.action, fail().await.action), (delay(1), delay(2)));
         guard.watch_over("a/b", async { Ok(Outcome::new("success", Duration::ZERO)) }).await;
         assert_eq!(fail().await.action, delay(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_made_anew_begins_anew() {
+        let guard = guard();
+        let fail = async || guard.watch_over("a/b", async { Err(PassError::Deadline) }).await;
+        let first = fail().await;
+        assert_ne!(fail().await, first);
+        guard.forget("a/b");
+        assert_eq!(fail().await, first);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use super::conditions::{ConditionStatus, ConditionType, find};
 use super::duration::KubeDuration;
 use super::{
     AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, FLUX_RECONCILE_REQUESTED_AT,
-    MicrosoftGraphCredential, MicrosoftGraphCredentialSpec, MicrosoftGraphCredentialStatus,
+    MAX_NAME_LENGTH, MicrosoftGraphCredential, MicrosoftGraphCredentialSpec, MicrosoftGraphCredentialStatus,
     RECONCILE_REQUESTED_AT, SecretRef, Verification, VerificationPolicy, WoodpeckerDestination,
 };
 
@@ -35,12 +35,13 @@ impl MicrosoftGraphCredential {
     }
 
     /// The name that the credential should have at the destination: `displayName`, or else
-    /// `<namespace>/<name>`.
+    /// `<namespace>/<name>`, cut off where that is longer than a name may be.
     pub fn remote_name(&self) -> String {
-        match &self.spec.display_name {
+        let whole = match &self.spec.display_name {
             Some(name) => name.clone(),
             None => format!("{}/{}", self.namespace_name(), self.name_any()),
-        }
+        };
+        whole.chars().take(MAX_NAME_LENGTH).collect()
     }
 
     /// Namespace and name of the account that the spec points to; nothing for the store.
@@ -177,6 +178,24 @@ mod tests {
 
     use super::*;
     use crate::resources::date_time;
+
+    #[test]
+    fn a_name_of_namespace_and_object_is_cut_off_where_it_is_longer_than_a_name_may_be() {
+        let object = |name: &str| -> MicrosoftGraphCredential {
+            serde_json::from_value(json!({
+                "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
+                "metadata": {"namespace": "mail", "name": name},
+                "spec": {
+                    "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
+                    "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+                    "secretRef": {"name": "x"}, "destination": {"store": {}}
+                }
+            }))
+            .unwrap()
+        };
+        assert_eq!(object("sales-eu").remote_name(), "mail/sales-eu");
+        assert_eq!(object(&"x".repeat(253)).remote_name(), format!("mail/{}", "x".repeat(248)));
+    }
 
     #[test]
     fn no_time_of_an_object_overflows_by_a_duration_of_it() {

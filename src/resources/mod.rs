@@ -22,7 +22,9 @@ pub use self::credential::{
     WoodpeckerDestination,
 };
 pub use self::ids::{ClientId, NotAGuid, NotARecordId, RecordId, TenantId, is_guid};
-pub use self::sealed::{SealedGraphCredential, SealedGraphCredentialSpec, SealedGraphCredentialStatus};
+pub use self::sealed::{
+    MAX_NAME_LENGTH, SealedGraphCredential, SealedGraphCredentialSpec, SealedGraphCredentialStatus,
+};
 pub use self::status::{
     AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, Ownership, Pending, Place,
     Registration,

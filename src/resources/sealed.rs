@@ -10,6 +10,9 @@ use super::credential::Cloud;
 use super::date_time;
 use super::ids::{ClientId, GUID_RULE, RECORD_ID_RULE, RecordId, TenantId};
 
+/// Longest name of a credential, in characters: as the schema of its record has it, and as the REST API takes it.
+pub const MAX_NAME_LENGTH: usize = 253;
+
 /// A client secret sealed under the operator's keyring. Made and kept by the operator.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(

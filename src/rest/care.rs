@@ -11,24 +11,28 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
+use kube::api::ObjectMeta;
 use kube::{Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 pub(super) use self::judgement::{Proof, next_status};
 use self::judgement::{is_seen, proof_due_at};
 use crate::leadership::{Leadership, NotLeading};
 use crate::microsoft::{App, Diagnosis, TokenEndpoint, Verdict};
 use crate::resources::SealedGraphCredential;
-use crate::resources::conditions::{ConditionStatus, ConditionType, find};
+use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find};
 use crate::secret::SecretText;
 use crate::settings::Timing;
 use crate::store::census::{ListError, Pages};
 use crate::store::envelope::Envelope;
 use crate::store::keyring::LiveKeyring;
-use crate::store::record::{self, is_of_rest};
+use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::records::{self, RecordError};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, RecordSeries};
+use crate::telemetry::otlp;
 
 /// Records looked at at the same time.
 const AT_A_TIME: usize = 4;
@@ -81,8 +85,14 @@ impl Care {
         let mut shown = Vec::new();
         let mut uids = Vec::new();
         while let Some(page) = pages.next().await? {
-            let ours = page.into_iter().filter_map(|guarded| guarded.0.ok()).filter(is_of_rest);
-            let looks: Vec<_> = ours.map(|record| self.look_after(record, retries)).collect();
+            let mut ours = Vec::new();
+            for guarded in page {
+                match guarded.0 {
+                    Ok(record) => ours.extend(Some(record).filter(is_of_rest)),
+                    Err(invalid) => shown.extend(unreadable(invalid.metadata)),
+                }
+            }
+            let looks: Vec<_> = ours.into_iter().map(|record| self.look_after(record, retries)).collect();
             let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_A_TIME).collect().await;
             for record in looked {
                 uids.extend(record.uid());
@@ -103,7 +113,11 @@ impl Care {
             .filter(|(generation, _)| *generation == record.metadata.generation)
             .map(|(_, at)| *at);
         let due_at = proof_due_at(&record).max(retry_at.unwrap_or(Timestamp::MIN));
-        let proof = if due_at <= now { self.prove(&record).await } else { Ok((None, None)) };
+        let proof = if due_at <= now {
+            self.prove(&record).instrument(span(&record)).await
+        } else {
+            Ok((None, None))
+        };
         let Ok((proof, wait)) = proof else { return record };
         match wait {
             Some(wait) => drop(lock(retries).insert(uid, (record.metadata.generation, now + wait))),
@@ -167,6 +181,14 @@ fn lock(retries: &Retries) -> MutexGuard<'_, HashMap<String, (Option<i64>, Times
     retries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The span of a proof of a record.
+fn span(record: &SealedGraphCredential) -> Span {
+    let object = format!("{}/{}", record.namespace().unwrap_or_default(), record.name_any());
+    let span = tracing::error_span!(parent: None, "record", object, trace_id = Empty);
+    otlp::note_trace_id(&span);
+    span
+}
+
 /// What a scrape shows of a record.
 fn series(record: &SealedGraphCredential) -> RecordSeries {
     let conditions = record.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -176,6 +198,18 @@ fn series(record: &SealedGraphCredential) -> RecordSeries {
         name: record.name_any(),
         is_ready: ready.is_some_and(|ready| ready.status == ConditionStatus::True),
         reason: ready.map_or_else(|| "NotObserved".to_owned(), |ready| ready.reason.clone()),
-        expires_at: record.spec.secret_expires_at.0.as_second(),
+        expires_at: Some(record.spec.secret_expires_at.0.as_second()),
     }
+}
+
+/// What a scrape shows of a record that cannot be read; nothing where its name is not one of the REST API's.
+fn unreadable(metadata: ObjectMeta) -> Option<RecordSeries> {
+    let name = metadata.name.filter(|name| is_rest_record_name(name))?;
+    Some(RecordSeries {
+        namespace: metadata.namespace.unwrap_or_default(),
+        name,
+        is_ready: false,
+        reason: Reason::InvalidObject.as_str().to_owned(),
+        expires_at: None,
+    })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kube::{Client, ResourceExt};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::fault::{self, Fault};
 use super::request::{Create, NewSecret, Update};
@@ -143,7 +144,7 @@ impl Credentials {
         &self,
         write: impl Future<Output = Result<T, Fault>> + Send + 'static,
     ) -> Result<T, Fault> {
-        self.parts.writes.spawn(write).await.unwrap_or_else(|error| Err(failed(&error)))
+        self.parts.writes.spawn(write.in_current_span()).await.unwrap_or_else(|error| Err(failed(&error)))
     }
 
     async fn save_new(&self, namespace: &str, create: &Create) -> Result<Credential, Fault> {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::fault::Refusal;
-use super::request::MAX_NAME_LENGTH;
 use super::trail::Route;
+use crate::resources::MAX_NAME_LENGTH;
 use crate::store::envelope::MAX_SECRET_LENGTH;
 
 /// A GUID in any case.

@@ -7,12 +7,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::fault::Refusal;
 use crate::resources::conditions::whole_second;
-use crate::resources::{ClientId, TenantId, date_time};
+use crate::resources::{ClientId, MAX_NAME_LENGTH, TenantId, date_time};
 use crate::secret::SecretText;
 use crate::store::envelope::MAX_SECRET_LENGTH;
-
-/// Longest name of a credential, in characters, as the record's schema has it.
-pub(super) const MAX_NAME_LENGTH: usize = 253;
 
 /// What a create asks for.
 #[derive(Debug)]

@@ -10,10 +10,13 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::Method;
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::fault::Fault;
 use super::keys::Account;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp;
 
 /// Where a request goes, in a word that is safe to log and to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +49,25 @@ pub async fn follow(State(metrics): State<Arc<Metrics>>, request: Request, next:
         started: Instant::now(),
         is_answered: false,
     };
-    // What panics is answered like everything else that fails, and leaves its line.
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("a request panicked: this is a defect of the operator");
-        Fault::Internal.into_response()
-    });
-    followed.answered(&answer);
-    answer
+    let span = tracing::error_span!(
+        parent: None,
+        "request",
+        otel.kind = "server",
+        method = followed.method,
+        route = followed.route.as_str(),
+        trace_id = Empty,
+    );
+    otlp::note_trace_id(&span);
+    let answered = async {
+        // What panics is answered like everything else that fails, and leaves its line.
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("a request panicked: this is a defect of the operator");
+            Fault::Internal.into_response()
+        });
+        followed.answered(&answer);
+        answer
+    };
+    answered.instrument(span).await
 }
 
 /// The method, or one word for all that are not used here: anybody can make some up.

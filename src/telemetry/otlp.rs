@@ -25,6 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use self::client::CollectorClient;
 use self::switch::{Signal, Switches};
+use crate::http::ClientError;
 
 /// For how long what is left is sent at the end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ pub struct Otlp {
 pub enum OtlpError {
     /// The HTTP client cannot be made.
     #[error("failed to set up the HTTP client for the OpenTelemetry collector")]
-    Client(#[from] reqwest::Error),
+    Client(#[from] ClientError),
     /// A variable holds what cannot be used.
     #[error("failed to set up the OpenTelemetry exporter: check the OTEL_EXPORTER_OTLP_* variables")]
     Exporter(#[from] ExporterBuildError),
@@ -52,14 +53,17 @@ pub enum OtlpError {
 // === impl Otlp ===
 
 impl Otlp {
-    /// As the environment has it; nothing where it names no collector. Requests are sent on that runtime, which must
-    /// live until [`Self::end`] has returned.
-    pub fn from_env(runtime: &Handle) -> Result<Self, OtlpError> {
+    /// As the environment has it; nothing where it names no collector, and then no client is made. Requests are sent on
+    /// that runtime, which must live until [`Self::end`] has returned.
+    pub fn from_env(
+        runtime: &Handle,
+        http: impl Fn() -> Result<reqwest::Client, ClientError>,
+    ) -> Result<Self, OtlpError> {
         let switches = Switches::read(|name| std::env::var(name).ok());
         let resource = resource();
         let traces = match switches.of(Signal::Traces) {
             Some(time_out) => {
-                let client = CollectorClient::new(runtime.clone(), time_out, "traces")?;
+                let client = CollectorClient::new(runtime.clone(), http()?, time_out, "traces");
                 let exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
                 let provider = SdkTracerProvider::builder().with_resource(resource.clone());
                 Some(provider.with_batch_exporter(exporter).build())
@@ -68,7 +72,7 @@ impl Otlp {
         };
         let logs = match switches.of(Signal::Logs) {
             Some(time_out) => {
-                let client = CollectorClient::new(runtime.clone(), time_out, "logs")?;
+                let client = CollectorClient::new(runtime.clone(), http()?, time_out, "logs");
                 let exporter = LogExporter::builder().with_http().with_http_client(client).build()?;
                 let provider = SdkLoggerProvider::builder().with_resource(resource);
                 Some(provider.with_batch_exporter(exporter).build())
@@ -131,7 +135,8 @@ pub fn note_trace_id(span: &Span) {
     }
 }
 
-fn is_own(metadata: &Metadata<'_>) -> bool {
+/// Whether a span or a line is the operator's, not a library's.
+pub(super) fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
 }
 

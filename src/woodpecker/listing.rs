@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::identity::RemoteIdentity;
 use super::wire::Credential;
-use crate::resources::{ClientId, TenantId};
+use crate::resources::{ClientId, MAX_NAME_LENGTH, TenantId};
 
 /// A credential in a listing, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,13 @@ pub const TOKEN_LENGTH: usize = 12;
 /// The mark of a create as it stands in the name that it gives.
 pub fn mark(token: &str) -> String {
     format!("[{token}]")
+}
+
+/// The name that a create gives: the plain one, cut off where both together would be longer than a name may be, and the mark.
+pub fn marked(plain: &str, token: &str) -> String {
+    let mark = mark(token);
+    let room = MAX_NAME_LENGTH.saturating_sub(mark.chars().count() + 1);
+    format!("{} {mark}", plain.chars().take(room).collect::<String>())
 }
 
 /// The name that a create was to give and the token of its mark, where the name ends with one.
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_found_where_a_create_puts_it_and_nowhere_else() {
-        let name = format!("MS Graph app {}", mark("abcdefghjk29"));
+        let name = marked("MS Graph app", "abcdefghjk29");
         assert_eq!(unmarked(&name), Some(("MS Graph app", "abcdefghjk29")));
         assert_eq!(unmarked("a [b] [abcdefghjk29]"), Some(("a [b]", "abcdefghjk29")));
         for name in [
@@ -166,5 +173,20 @@ mod tests {
         ] {
             assert_eq!(unmarked(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_off_and_keeps_the_mark_whole() {
+        for plain in ["x".repeat(238), "x".repeat(239), "x".repeat(400), "\u{e4}".repeat(400)] {
+            let name = marked(&plain, "abcdefghjk29");
+            assert_eq!(name.chars().count(), MAX_NAME_LENGTH, "{name}");
+            let (shown, token) = unmarked(&name).unwrap();
+            assert!(plain.starts_with(shown) && token == "abcdefghjk29", "{name}");
+        }
+        assert_eq!(
+            marked(&"x".repeat(237), "abcdefghjk29").len(),
+            252,
+            "what is short enough is not cut off"
+        );
     }
 }

@@ -16,7 +16,7 @@ pub use self::error::{ApiError, Certainty};
 pub use self::identity::RemoteIdentity;
 pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};
 pub use self::lanes::Lanes;
-pub use self::listing::{Entry, TOKEN_ALPHABET, TOKEN_LENGTH, mark, unmarked};
+pub use self::listing::{Entry, TOKEN_ALPHABET, TOKEN_LENGTH, mark, marked, unmarked};
 pub use self::wire::{Credential, Listing, NewCredential, SecretUpdate, rfc3339};
 
 #[cfg(test)]

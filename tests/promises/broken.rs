@@ -2,7 +2,9 @@
 //! out. The schema of an older or edited CRD may let them in; so these tests run on a cluster of their own.
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
-use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use graph_credential_operator::resources::{
+    MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kit::cluster::{Cluster, User};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -11,7 +13,8 @@ use kube::{Api, Resource};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::stage::{A_WHILE, EXPIRY, Stage, TENANT, eventually, plain_spec, prepare};
+use crate::serves::{self, ask_at, sample, serving};
+use crate::stage::{A_WHILE, EXPIRY, Stage, TENANT, ask, eventually, plain_spec, prepare};
 
 /// A cluster whose CRDs let any spec in.
 async fn loose_cluster() -> &'static Cluster {
@@ -21,7 +24,7 @@ async fn loose_cluster() -> &'static Cluster {
             let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
             prepare(cluster).await;
             let crds: Api<CustomResourceDefinition> = Api::all(cluster.client().unwrap());
-            for name in ["microsoftgraphcredentials", "woodpeckeraccounts"] {
+            for name in ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"] {
                 let mut crd = crds.get(&format!("{name}.graph-credentials.io")).await.unwrap();
                 let version = &mut crd.spec.versions[0];
                 version.selectable_fields = None;
@@ -153,4 +156,50 @@ async fn a_broken_account_says_so_and_its_credentials_do_not_wait_in_silence() {
     apply::<MicrosoftGraphCredential>(&stage, "at-odd", spec).await;
     stage.wait_for("at-odd", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     says::<WoodpeckerAccount>(&stage, "odd", &["InvalidObject", "seven"]).await;
+}
+
+#[tokio::test]
+async fn a_broken_record_of_the_rest_api_is_left_out_of_the_list_and_shown_as_not_ready() {
+    let stage = Stage::on(loose_cluster().await).await;
+    stage.secret(serves::KEYS, &[(&format!("{}.ci", stage.namespace), serves::KEY)]).await;
+    let server = stage.launch_with(&["serve", "--rest-listen", "127.0.0.1:0"]).await;
+    let address = serving(&server).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let made = ask_at(&address, "POST", serves::PATH, Some(sample(json!({})))).await;
+        assert_eq!(made.status, 201, "{made:?}\n{}", server.log());
+        ids.push(made.json()["credential_id"].as_i64().unwrap());
+    }
+    let [broken, healthy] = ids[..] else { unreachable!() };
+    let shows = async |id: i64, reason: &str, ready: u8| {
+        let name = format!("namespace=\"{}\",name=\"r-{id}\"", stage.namespace);
+        let line = format!("mgc_rest_record_ready{{{name},reason=\"{reason}\"}} {ready}");
+        eventually(&line, || async {
+            let (_, metrics) = ask(&server, "/metrics").await;
+            if metrics.contains(&line) { Ok(metrics) } else { Err(format!("{metrics}\n{}", server.log())) }
+        })
+        .await
+    };
+    let metrics = shows(broken, "Ready", 1).await;
+    let expiry = format!(
+        "mgc_rest_record_expiry_timestamp_seconds{{namespace=\"{}\",name=\"r-{broken}\"}}",
+        stage.namespace
+    );
+    assert!(metrics.contains(&expiry), "{metrics}");
+    let patch = Patch::Merge(json!({"spec": {"secretExpiresAt": "some day"}}));
+    let records = loose::<SealedGraphCredential>(&stage);
+    records.patch(&format!("r-{broken}"), &PatchParams::default(), &patch).await.unwrap();
+    let metrics = shows(broken, "InvalidObject", 0).await;
+    assert!(!metrics.contains(&expiry), "nobody knows when it expires: {metrics}");
+    shows(healthy, "Ready", 1).await;
+    let listed = ask_at(&address, "GET", serves::PATH, None).await.json();
+    let listed: Vec<_> = listed["credentials"].as_array().unwrap().iter().collect();
+    assert!(listed.len() == 1 && listed[0]["credential_id"] == healthy, "{listed:?}");
+    let gone = ask_at(&address, "DELETE", &format!("{}/{broken}", serves::PATH), None).await;
+    assert_eq!(gone.status, 204, "{gone:?}");
+    eventually("it is not shown any more", || async {
+        let (_, metrics) = ask(&server, "/metrics").await;
+        if metrics.contains(&format!("r-{broken}\"")) { Err(metrics) } else { Ok(()) }
+    })
+    .await;
 }

@@ -58,7 +58,12 @@ async fn ends_having_lost(replica: &Process, why: &str) {
     let exit = replica.wait(PATIENCE).await.unwrap();
     let log = replica.log();
     assert_eq!(exit.code(), 1, "{exit}\n{log}");
-    assert!(log.contains("error: leadership was lost") && log.contains(why), "{log}");
+    assert!(
+        log.contains("the program ends by a failure")
+            && log.contains("leadership was lost")
+            && log.contains(why),
+        "{log}"
+    );
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn what_is_logged_changes_without_a_restart() {
     std::fs::write(&file, "info,graph_credential_operator=debug\n").unwrap();
     stage.account("agency", json!({})).await;
     let told = |message: &str| lines(&stage).iter().filter(|line| line["message"] == message).count();
-    let changed = "what is logged has changed";
+    let changed = "what is logged changes";
     let until = async |what: &str, message: &str, times: usize| {
         eventually(what, || async { if told(message) == times { Ok(()) } else { Err(stage.log()) } }).await;
     };
@@ -79,6 +79,14 @@ async fn what_is_logged_changes_without_a_restart() {
     std::fs::write(&file, "a=b=c").unwrap();
     until("it is told", "--log-filter-file holds no log filter; what was logged before is logged on", 1)
         .await;
+    std::fs::write(&file, "warning").unwrap();
+    until(
+        "a misspelt level is told, and silences nothing",
+        "--log-filter-file holds no log filter; what was logged before is logged on",
+        2,
+    )
+    .await;
+    assert!(stage.log().contains("\\\"warning\\\" is no level: give off, error, warn"), "{}", stage.log());
     std::fs::write(&file, "warn").unwrap();
     until("the file is read again", changed, 2).await;
     let before = levels("INFO") + levels("DEBUG");
@@ -91,4 +99,21 @@ async fn what_is_logged_changes_without_a_restart() {
     assert_eq!(levels("INFO") + levels("DEBUG"), before, "{}", stage.log());
     std::fs::remove_file(&file).unwrap();
     until("--log holds again", changed, 3).await;
+}
+
+#[tokio::test]
+async fn a_warning_names_its_object_where_nothing_less_is_logged() {
+    let mut stage = Stage::set().await;
+    stage.stop_operator().await;
+    // The address of the probes is told at INFO.
+    stage.log_filter = "warn,graph_credential_operator::app=info";
+    stage.start_operator().await;
+    stage.entra.set_secrets(crate::stage::TENANT, crate::stage::CLIENT, &["another"]);
+    stage.credential("sales-eu", json!({})).await;
+    let own = format!("{}/sales-eu", stage.namespace);
+    eventually("a warning within the pass", || async {
+        let is_it = |line: &Value| line["level"] == "WARN" && line["span"]["object"] == own.as_str();
+        lines(&stage).into_iter().find(is_it).ok_or_else(|| stage.log())
+    })
+    .await;
 }

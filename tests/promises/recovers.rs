@@ -156,3 +156,25 @@ async fn where_the_listing_shows_no_names_the_one_new_credential_is_ours() {
     is_whole(&stage, "sales-eu").await;
     assert_eq!(creates(&stage), 1);
 }
+
+#[tokio::test]
+async fn a_name_that_is_too_long_is_cut_off_and_what_it_was_given_to_is_found_again() {
+    let stage = Stage::set().await;
+    stage.woodpecker.fail_next(Op::Create, 1, Fault::ProcessedThenReset);
+    let name = "x".repeat(253);
+    stage.credential(&name, json!({})).await;
+    let registration = stage.wait_until_ready(&name).await.status.unwrap().registration.unwrap();
+    let requests = stage.woodpecker.requests("agency");
+    let sent = |op| {
+        let request = requests.iter().find(|request| request.op == op).expect("such a request");
+        request.body_without_secret["name"].as_str().unwrap().to_owned()
+    };
+    let whole = format!("{}/{name}", stage.namespace);
+    let mark = format!(" [{}]", registration.token.unwrap());
+    assert_eq!(sent(Op::Create), format!("{}{mark}", &whole[..253 - mark.len()]));
+    assert_eq!((sent(Op::Rename), creates(&stage)), (whole[..253].to_owned(), 1));
+    assert_eq!(
+        (registration.name, stage.remote()[0].name.as_str()),
+        (whole[..253].to_owned(), &whole[..253])
+    );
+}

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use kit::collector::{Collector, Span};
+use kit::tls::Authority;
 use serde_json::{Value, json};
 
+use crate::serves;
 use crate::stage::{API_KEY, EXPIRY, Stage, eventually};
 
 /// A stage whose operator sends its telemetry to that collector.
@@ -152,4 +154,57 @@ async fn without_a_collector_nothing_is_sent_and_what_is_not_spoken_is_told() {
     stage.stop_operator().await;
     assert_eq!(collector.requests(), 0);
     assert!(!log.contains("trace_id"), "{log}");
+}
+
+#[tokio::test]
+async fn a_request_to_the_rest_api_is_a_trace_too() {
+    let collector = Collector::start().await;
+    let mut stage = Stage::bare().await;
+    stage.extra_env = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200".into()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "200".into()),
+    ];
+    stage.secret(serves::KEYS, &[(&format!("{}.ci", stage.namespace), serves::KEY)]).await;
+    let server = stage.launch_with(&["serve", "--rest-listen", "127.0.0.1:0"]).await;
+    let address = serves::serving(&server).await;
+    let answer = serves::ask_at(&address, "POST", serves::PATH, Some(serves::sample(json!({})))).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let request = eventually("the trace of the request", || async {
+        let spans = collector.spans();
+        let of = |name: &str| spans.iter().find(|span| span.name == name);
+        match (of("request"), of("microsoft token")) {
+            (Some(request), Some(call)) if call.parent_id == request.span_id => Ok(request.clone()),
+            _ => Err(format!("{spans:#?}")),
+        }
+    })
+    .await;
+    assert_eq!((request.parent_id.as_str(), request.attributes["method"].as_str()), ("", "POST"));
+    let log = server.log();
+    for message in ["a credential is saved", "request"] {
+        let line = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = line.into_iter().find(|line| line["message"] == message).expect(message);
+        assert_eq!(line["span"]["trace_id"], request.trace_id.as_str(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_behind_tls_is_trusted_by_the_operators_own_certificates() {
+    let collector = Collector::start().await;
+    let authority = Authority::new().unwrap();
+    let relay = authority.relay(&["127.0.0.1"], collector.url().trim_start_matches("http://")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let mut stage = Stage::bare().await;
+    stage.extra_env = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://127.0.0.1:{}", relay.port())),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "200".into()),
+    ];
+    stage.extra_args = vec!["--extra-ca".into(), ca.display().to_string()];
+    stage.start_operator().await;
+    eventually("the log comes", || async {
+        if collector.records().is_empty() { Err(stage.log()) } else { Ok(()) }
+    })
+    .await;
 }

@@ -16,7 +16,7 @@ use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
 use crate::resources::{DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration};
 use crate::telemetry::metrics::Drift;
-use crate::woodpecker::{Entry, mark};
+use crate::woodpecker::{Entry, marked};
 
 /// Writes down what a create of unknown outcome has made. Which secret it holds is not taken for known.
 pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step, PassError> {
@@ -30,7 +30,7 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
         return forget_pending(context, gathered).await;
     }
     let name = if entry.name.is_empty() {
-        format!("{} {}", observed.object.remote_name(), mark(&pending.token))
+        marked(&observed.object.remote_name(), &pending.token)
     } else {
         entry.name
     };

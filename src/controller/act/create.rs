@@ -18,7 +18,8 @@ use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
 use crate::resources::{DeletionPolicy, Ownership, Pending, Registration};
 use crate::woodpecker::{
-    ApiError, Certainty, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn, mark,
+    ApiError, Certainty, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn,
+    marked,
 };
 
 /// Registers the app at the account.
@@ -52,7 +53,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         let given_up = give_up_intent(context, &mut gathered.observed, earlier).await?;
         return Ok(if given_up == Step::Done { Step::Again } else { given_up });
     }
-    let name = format!("{} {}", gathered.observed.object.remote_name(), mark(&token));
+    let name = marked(&gathered.observed.object.remote_name(), &token);
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
     context.sightings.begin(&uid, Kind::Create, &token);
     let posted = post(gathered, &account, &turn, &name).await;

@@ -5,7 +5,7 @@ use super::{Action, Decision};
 use crate::controller::observed::{Freshness, Observed, Target};
 use crate::resources::conditions::Reason;
 use crate::resources::{ACKNOWLEDGE_GONE, Pending};
-use crate::woodpecker::{Entry, mark};
+use crate::woodpecker::{Entry, mark, marked};
 
 /// What a create of unknown outcome has made, by a listing taken after it must have settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +63,9 @@ pub(super) fn find(entries: &[Entry], pending: &Pending, plain_name: &str) -> Fo
     if let Some(id) = entries.iter().filter(|entry| entry.carries(&pending.token)).map(|it| it.id).min() {
         return Found::One(id);
     }
-    let sent = format!("{plain_name} {}", mark(&pending.token));
-    let is_cut_off =
-        |name: &str| name.is_empty() || (name.len() > plain_name.len() + 1 && sent.starts_with(name));
+    let sent = marked(plain_name, &pending.token);
+    let before_mark = sent.len() - mark(&pending.token).len();
+    let is_cut_off = |name: &str| name.is_empty() || (name.len() > before_mark && sent.starts_with(name));
     let could_be: Vec<i64> = entries
         .iter()
         .filter(|entry| !pending.ids.contains(&entry.id) && is_cut_off(&entry.name))
@@ -122,5 +122,15 @@ mod tests {
         for strangers in ["a stranger's", "mail/sales-eu", "mail"] {
             assert_eq!(found(&[entry(2, strangers)]), Found::Nothing, "{strangers}");
         }
+    }
+
+    #[test]
+    fn a_name_that_was_cut_off_before_its_mark_is_known_as_well() {
+        let plain = format!("mail/{}", "x".repeat(248));
+        let sent = marked(&plain, "t0ken");
+        let found = |name: &str| find(&[entry(2, name)], &pending(&[1]), &plain);
+        assert_eq!(found(&sent), Found::One(2));
+        assert_eq!(found(&sent[..sent.len() - 3]), Found::One(2), "the listing shows a part of the mark");
+        assert_eq!(found(&plain), Found::Nothing, "a stranger's, or one that was renamed since");
     }
 }

@@ -28,16 +28,26 @@ impl Told {
     /// Whether that was not told lately; it counts as told from now on.
     pub fn is_news(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let now = Instant::now();
-        let mut hasher = DefaultHasher::new();
-        (&regarding.uid, &regarding.namespace, &regarding.name, note.reason, &note.text).hash(&mut hasher);
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         at.retain(|_, told| now.saturating_duration_since(*told) < self.lasts);
-        let is_news = !at.contains_key(&hasher.finish());
+        let key = key(regarding, note);
+        let is_news = !at.contains_key(&key);
         if is_news {
-            at.insert(hasher.finish(), now);
+            at.insert(key, now);
         }
         is_news
     }
+
+    /// It could not be told.
+    pub fn forget(&self, regarding: &ObjectReference, note: &Note) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(regarding, note));
+    }
+}
+
+fn key(regarding: &ObjectReference, note: &Note) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&regarding.uid, &regarding.namespace, &regarding.name, note.reason, &note.text).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -56,6 +66,8 @@ mod tests {
         assert!(!told.is_news(&object("1"), &note("refused", "trace 2")), "another try, and nothing new");
         assert!(told.is_news(&object("1"), &note("refused for another reason", "trace 3")));
         assert!(told.is_news(&object("2"), &note("refused", "trace 4")), "another object");
+        told.forget(&object("2"), &note("refused", "trace 4"));
+        assert!(told.is_news(&object("2"), &note("refused", "trace 4")), "it was not told");
         tokio::time::advance(Duration::from_secs(600)).await;
         assert!(told.is_news(&object("1"), &note("refused", "trace 5")));
     }

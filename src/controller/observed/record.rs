@@ -3,10 +3,8 @@
 use jiff::Timestamp;
 
 use super::{Observed, UsableSource};
+use crate::resources::MAX_NAME_LENGTH;
 use crate::resources::conditions::whole_second;
-
-/// Longest name of a record's credential, in characters, as the schema has it.
-const MAX_NAME_LENGTH: usize = 253;
 
 /// The record that stands under the name of the object's record.
 #[derive(Clone, Debug, PartialEq, Eq)]

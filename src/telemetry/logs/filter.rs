@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use thiserror::Error;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -21,6 +23,36 @@ pub struct LogFilter {
     current: String,
     /// What was last told of a file that cannot be used.
     told: Option<String>,
+}
+
+/// Why a text is no log filter.
+#[derive(Debug, Error)]
+pub enum FilterError {
+    /// A part would be taken for the name of a target, and everything else be silent.
+    #[error(
+        "{0:?} is no level: give off, error, warn, info, debug or trace, or target=level, separated by commas"
+    )]
+    NoLevel(String),
+    /// The text cannot be understood.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+}
+
+/// Reads a log filter. A bare word must be a level: a misspelt one would silence everything, errors included.
+pub(super) fn parse(text: &str) -> Result<EnvFilter, FilterError> {
+    // A span's fields may hold commas; what stands in brackets is left to the parser.
+    if text.contains('[') {
+        return Ok(EnvFilter::try_new(text)?);
+    }
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    for part in &parts {
+        let (target, level) = part.split_once('=').unwrap_or(("", part));
+        let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+        if !is_level || target.contains(char::is_whitespace) {
+            return Err(FilterError::NoLevel((*part).to_owned()));
+        }
+    }
+    Ok(EnvFilter::try_new(parts.join(","))?)
 }
 
 // === impl LogFilter ===
@@ -51,16 +83,18 @@ impl LogFilter {
             self.told = None;
             return;
         }
-        match EnvFilter::try_new(filter) {
-            Ok(new) => match self.handle.reload(new) {
-                Ok(()) => {
-                    filter.clone_into(&mut self.current);
-                    self.told = None;
-                    // Most filters let a warning through.
-                    tracing::warn!(filter, "what is logged has changed");
+        match parse(filter) {
+            Ok(new) => {
+                // Before, for the new filter may let nothing through.
+                tracing::warn!(filter, from = self.current, "what is logged changes");
+                match self.handle.reload(new) {
+                    Ok(()) => {
+                        filter.clone_into(&mut self.current);
+                        self.told = None;
+                    }
+                    Err(error) => self.tell(chain(&error)),
                 }
-                Err(error) => self.tell(chain(&error)),
-            },
+            }
             Err(error) => self.tell(chain(&error)),
         }
     }
@@ -75,6 +109,41 @@ impl LogFilter {
                 "--log-filter-file holds no log filter; what was logged before is logged on"
             );
             self.told = Some(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_word_is_a_level_or_an_error() {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "info,graph_credential_operator=debug",
+            "info, kube=warn",
+            "graph_credential_operator::woodpecker=trace",
+            "info,[pass{controller=woodpeckeraccount}]=debug",
+        ] {
+            assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
+        }
+        for text in [
+            "warning",
+            "debgu",
+            "verbose",
+            "level: debug",
+            "info\ngraph_credential_operator=debug",
+            "info,graph_credential_operator",
+            "kube=loud",
+            "a=b=c",
+            "info,",
+            "",
+        ] {
+            let refused = parse(text).map(drop).unwrap_err().to_string();
+            assert!(refused.contains("is no level"), "{text}: {refused}");
         }
     }
 }

@@ -104,7 +104,7 @@ fn exercise(metrics: &Metrics) {
         name: "r-1".into(),
         is_ready: true,
         reason: "Ready".into(),
-        expires_at: 1,
+        expires_at: Some(1),
     }]);
     metrics.leader.leads("lease", true);
 }

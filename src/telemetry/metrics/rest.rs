@@ -36,8 +36,8 @@ pub struct RecordSeries {
     pub is_ready: bool,
     /// Why, or why not.
     pub reason: String,
-    /// When its secret expires, in seconds since 1970.
-    pub expires_at: i64,
+    /// When its secret expires, in seconds since 1970; nothing where the record cannot be read.
+    pub expires_at: Option<i64>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
@@ -82,12 +82,12 @@ impl RestMetrics {
         };
         registry.register(
             "mgc_rest_record_ready",
-            "Whether a record of the REST API is ready (1) or not (0), with the reason of its condition Ready; shown by the process that looks after them",
+            "Whether a record of the REST API is ready (1) or not (0), with the reason of its condition Ready, InvalidObject where it cannot be read; shown by the process that looks after them",
             metrics.ready.clone(),
         );
         registry.register(
             "mgc_rest_record_expiry_timestamp_seconds",
-            "When the secret of a record of the REST API expires, in seconds since 1970",
+            "When the secret of a record of the REST API expires, in seconds since 1970; absent where the record cannot be read",
             metrics.expiry.clone(),
         );
         registry.register(
@@ -123,7 +123,11 @@ impl RestMetrics {
             let labels =
                 ReadyLabels { namespace: namespace.clone(), name: name.clone(), reason: reason.clone() };
             self.ready.get_or_create(&labels).set((*is_ready).into());
-            self.expiry.get_or_create(&labels.record()).set(*expires_at);
+            if let Some(at) = expires_at {
+                self.expiry.get_or_create(&labels.record()).set(*at);
+            } else {
+                self.expiry.remove(&labels.record());
+            }
             gone.remove(&labels);
             shown.insert(labels);
         }

@@ -14,6 +14,7 @@ use crate::telemetry::logs::chain;
 pub struct CollectorClient {
     http: reqwest::Client,
     runtime: Handle,
+    time_out: Duration,
     signal: &'static str,
     /// Whether the last request failed, which is told once.
     is_failing: AtomicBool,
@@ -23,18 +24,16 @@ pub struct CollectorClient {
 
 impl CollectorClient {
     /// Requests end after that time, whatever the collector does.
-    pub fn new(runtime: Handle, time_out: Duration, signal: &'static str) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .timeout(time_out)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, runtime, signal, is_failing: AtomicBool::new(false) })
+    pub fn new(runtime: Handle, http: reqwest::Client, time_out: Duration, signal: &'static str) -> Self {
+        Self { http, runtime, time_out, signal, is_failing: AtomicBool::new(false) }
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let http = self.http.clone();
+        let (http, time_out) = (self.http.clone(), self.time_out);
         let sent = self.runtime.spawn(async move {
-            let answer = http.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
+            let mut request: reqwest::Request = request.try_into()?;
+            *request.timeout_mut() = Some(time_out);
+            let answer = http.execute(request).await.map_err(reqwest::Error::without_url)?;
             let status = answer.status();
             let mut read = Response::new(answer.bytes().await?);
             *read.status_mut() = status;

@@ -76,6 +76,14 @@ impl Switches {
             self.refused.push(refused);
             return None;
         }
+        for setting in ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
+            if of_exporter(setting).is_some() {
+                let refused = format!(
+                    "OTEL_EXPORTER_OTLP_{setting} for {name}: the CA certificates of --extra-ca are trusted, and no client certificate is shown"
+                );
+                self.refused.push(refused);
+            }
+        }
         let time_out = of_exporter("TIMEOUT").and_then(|millis| millis.parse().ok());
         Some(time_out.map_or(TIME_OUT, Duration::from_millis))
     }
@@ -118,6 +126,9 @@ mod tests {
         assert!(switches.refused[0].contains("grpc"), "{:?}", switches.refused);
         assert_eq!(read(&[endpoint, ("OTEL_TRACES_EXPORTER", "zipkin")]).refused.len(), 1);
         assert_eq!(read(&[endpoint, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]).refused.len(), 2);
+        let switches = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/ca.crt")]);
+        assert!(switches.refused[0].contains("--extra-ca"), "{:?}", switches.refused);
+        assert!(switches.of(Signal::Traces).is_some(), "a public CA may have signed it");
     }
 
     #[test]

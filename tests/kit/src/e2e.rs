@@ -2,6 +2,8 @@
 //! nodes, the doubles as pods over TLS. What it is told stands in the environment, see [`Settings`].
 
 mod cluster;
+mod installer;
+mod profile;
 mod report;
 mod scene;
 mod settings;
@@ -9,23 +11,15 @@ mod story;
 
 use std::process::ExitCode;
 
+use self::profile::Profile;
 use self::report::Report;
 use self::scene::Scene;
 use self::settings::Settings;
 use crate::demo::Difference;
 
-/// A profile of rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Profile {
-    Cluster,
-    Watching,
-    Namespaces,
-    Named,
-}
-
 /// Runs it all: 0 where everything went as told, 1 where anything differs, 2 where it is not told enough.
 pub async fn run() -> ExitCode {
-    let settings = match Settings::read() {
+    let settings = match Settings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(text) => {
             eprintln!("e2e: {text}");
@@ -46,24 +40,11 @@ pub async fn run() -> ExitCode {
 
 async fn play(settings: &Settings, report: &mut Report) -> Result<(), Difference> {
     let scene = Scene::set(settings, report).await?;
-    for profile in [Profile::Cluster, Profile::Watching, Profile::Namespaces, Profile::Named] {
-        if settings.only.as_deref().is_none_or(|only| only == profile.name()) {
+    for profile in Profile::ALL {
+        if settings.only.is_none_or(|only| only == profile) {
             report.profile(profile.name());
             story::tell(&scene, settings, profile, report).await?;
         }
     }
     scene.strike().await
-}
-
-// === impl Profile ===
-
-impl Profile {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Cluster => "cluster",
-            Self::Watching => "watching",
-            Self::Namespaces => "namespaces",
-            Self::Named => "named",
-        }
-    }
 }

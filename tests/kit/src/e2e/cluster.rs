@@ -83,17 +83,28 @@ impl Cluster {
     /// Applies objects, each as its text says.
     pub(super) async fn apply(&self, objects: &[Value]) -> Result<(), Difference> {
         for object in objects {
-            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
-            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
-            let api: Api<DynamicObject> = match text("/metadata/namespace") {
-                "" => Api::all_with(self.client.clone(), &kind),
-                namespace => Api::namespaced_with(self.client.clone(), namespace, &kind),
-            };
-            api.patch(text("/metadata/name"), &PatchParams::apply("e2e").force(), &Patch::Apply(object))
-                .await?;
+            let (api, name) = self.place(object);
+            api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(object)).await?;
         }
         Ok(())
+    }
+
+    /// Deletes the object that a text is of, where it is there.
+    pub(super) async fn delete_object(&self, object: &Value) -> Result<(), Difference> {
+        let (api, name) = self.place(object);
+        let_go(api.delete(name, &DeleteParams::default()).await)
+    }
+
+    /// Where an object is, as its text says, and its name.
+    fn place<'a>(&self, object: &'a Value) -> (Api<DynamicObject>, &'a str) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+        let api = match text("/metadata/namespace") {
+            "" => Api::all_with(self.client.clone(), &kind),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &kind),
+        };
+        (api, text("/metadata/name"))
     }
 
     pub(super) async fn get(
@@ -132,10 +143,7 @@ impl Cluster {
         name: &str,
         params: &DeleteParams,
     ) -> Result<(), Difference> {
-        match self.api(kind, namespace).delete(name, params).await {
-            Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
-            deleted => Ok(deleted.map(drop)?),
-        }
+        let_go(self.api(kind, namespace).delete(name, params).await)
     }
 
     /// Waits until an object is as wanted; `None` is an object that is not there.
@@ -165,6 +173,11 @@ impl Cluster {
         if answer.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&answer)?) }
     }
 
+    /// What a path of the API server answers, as it comes.
+    pub(super) async fn read(&self, path: &str) -> Result<String, Difference> {
+        Ok(self.client.request_text(http::Request::get(path).body(Vec::new())?).await?)
+    }
+
     /// The end of each pod's log, and the events of a namespace, for whoever must find out why.
     pub(super) async fn look_around(&self, namespace: &str) -> String {
         let mut told = String::new();
@@ -181,5 +194,13 @@ impl Cluster {
             told += &format!("\nevent {about}: {}", event.message.unwrap_or_default());
         }
         told
+    }
+}
+
+/// What is not there need not be deleted.
+fn let_go<T>(deleted: Result<T, kube::Error>) -> Result<(), Difference> {
+    match deleted {
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+        deleted => Ok(deleted.map(drop)?),
     }
 }

@@ -1,5 +1,6 @@
 //! What is told while the run goes on, and kept when it is over.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ pub(super) struct Report {
     last: Instant,
     /// What a reader must know of the cluster.
     pub(super) cluster: String,
+    /// The image of each version that ran.
+    images: BTreeMap<String, String>,
 }
 
 // === impl Report ===
@@ -21,7 +24,7 @@ pub(super) struct Report {
 impl Default for Report {
     fn default() -> Self {
         let now = Instant::now();
-        Self { lines: String::new(), begun: now, last: now, cluster: String::new() }
+        Self { lines: String::new(), begun: now, last: now, cluster: String::new(), images: BTreeMap::new() }
     }
 }
 
@@ -30,6 +33,11 @@ impl Report {
         eprintln!("\n{name}");
         let _ = write!(self.lines, "\n## {name}\n\n| step | seconds |\n| --- | --- |\n");
         self.last = Instant::now();
+    }
+
+    /// The image that a version was seen to run as.
+    pub(super) fn runs(&mut self, version: &str, image: &str) {
+        self.images.insert(version.to_owned(), image.to_owned());
     }
 
     /// A step that went as told.
@@ -58,10 +66,17 @@ impl Report {
         let verdict = if is_well { "Everything went as told" } else { "Something differs" };
         eprintln!("\n{verdict}, in {} s", seconds(self.begun.elapsed()));
         let Some(path) = &settings.report else { return Ok(()) };
+        let images: String =
+            self.images.iter().map(|(version, id)| format!("| {version} | `{id}` |\n")).collect();
         let text = format!(
-            "# The last full run of `make e2e`\n\nThe product installed by the real helm into a cluster with nodes, the \
-            doubles of Microsoft and Woodpecker as pods over\nTLS. Every wait of the operator is divided by {}.\n\n\
-            {verdict}, in {} s, on {}.\n{}",
+            "# The last full run of `make e2e`\n\n\
+            The product installed by the real helm into a cluster with nodes, the doubles of Microsoft and Woodpecker as \
+            pods over\nTLS. Every wait of the operator is divided by {}.\n\n\
+            {verdict}, in {} s, on {}.\n\n\
+            `make e2e-images` builds both versions from one source, the second with the next number in `Cargo.toml`. So \
+            everything\nthat tells a version differs: what the program says of itself in metrics, requests and its bill of \
+            materials, the image,\nthe labels and the chart. What the program does is the same in both.\n\n\
+            | version | image, as the node tells it |\n| --- | --- |\n{images}{}",
             super::scene::TIME_SCALE,
             seconds(self.begun.elapsed()),
             self.cluster,

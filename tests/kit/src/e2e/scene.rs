@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use super::Profile;
 use super::cluster::{Cluster, Kind};
+use super::installer;
+use super::profile::Profile;
 use super::report::Report;
-use super::settings::Settings;
+use super::settings::{Image, Settings};
 use crate::demo::Difference;
 use crate::doubles::{CONTROL, MICROSOFT, WOODPECKER};
 use crate::helm::Helm;
@@ -30,34 +32,19 @@ const DOUBLES: &str = "e2e-doubles";
 pub(super) struct Scene {
     pub(super) cluster: Cluster,
     helm: std::sync::Arc<Helm>,
-    kubeconfig: PathBuf,
-    charts: TempDir,
+    /// Charts as archives, and the kubeconfigs of others than the run's own user.
+    folder: TempDir,
     authority: Authority,
 }
 
-/// A version of the product: its image, and the chart that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    First,
-    Next,
-}
-
-// === impl Version ===
-
-impl Version {
-    const fn number(self) -> &'static str {
-        match self {
-            Self::First => "0.1.0",
-            Self::Next => "0.1.1",
-        }
-    }
-
-    fn image(self, settings: &Settings) -> &str {
-        match self {
-            Self::First => &settings.image,
-            Self::Next => &settings.next_image,
-        }
-    }
+/// A release of the product, and who runs helm.
+pub(super) struct Release<'a> {
+    pub(super) image: &'a Image,
+    pub(super) profile: Profile,
+    /// The namespaces that it serves.
+    pub(super) tenants: &'a [&'a str],
+    /// The kubeconfig of who runs helm.
+    pub(super) kubeconfig: &'a Path,
 }
 
 // === impl Scene ===
@@ -68,20 +55,16 @@ impl Scene {
         let cluster = Cluster::connect(settings).await?;
         report.cluster = cluster.about().await?;
         let helm = spawn_blocking(Helm::locate).await??;
-        let scene = Self {
-            cluster,
-            helm: helm.into(),
-            kubeconfig: settings.kubeconfig.clone(),
-            charts: tempfile::tempdir()?,
-            authority: Authority::new()?,
-        };
-        for version in [Version::First, Version::Next] {
-            let chart = crate::workspace().join("deploy/chart").display().to_string();
-            let folder = scene.charts.path().display().to_string();
-            let number = version.number();
+        let scene =
+            Self { cluster, helm: helm.into(), folder: tempfile::tempdir()?, authority: Authority::new()? };
+        let own = crate::workspace().join("deploy/chart");
+        let first = settings.chart.as_ref().unwrap_or(&own);
+        for (chart, image) in [(first, &settings.image), (&own, &settings.next_image)] {
+            let (chart, folder) = (chart.display().to_string(), scene.folder.path().display().to_string());
+            let number = &image.version;
             let args =
                 ["package", &chart, "--version", number, "--app-version", number, "--destination", &folder];
-            scene.plain(&args).await?;
+            scene.plain(&settings.kubeconfig, &args).await?;
         }
         scene.start_doubles(settings).await?;
         report.step("the doubles run as a pod and serve TLS");
@@ -92,6 +75,9 @@ impl Scene {
     pub(super) async fn strike(self) -> Result<(), Difference> {
         for namespace in [DOUBLES, OPERATOR] {
             self.cluster.delete(Kind::Namespace, None, namespace).await?;
+        }
+        for object in prerequisites()? {
+            self.cluster.delete_object(&object).await?;
         }
         Ok(())
     }
@@ -182,21 +168,35 @@ impl Scene {
         self.cluster.apply(&[namespace(OPERATOR), authority, tls, keys]).await
     }
 
-    /// `helm install` or `helm upgrade`, waiting until all pods are ready.
+    /// What a cluster administrator brings where who installs the product may not; returns the kubeconfig of somebody to
+    /// whom the operator's namespace and these belong, and nothing else.
+    pub(super) async fn delegate(
+        &self,
+        settings: &Settings,
+        tenants: &[&str],
+    ) -> Result<PathBuf, Difference> {
+        self.cluster.apply(&prerequisites()?).await?;
+        let own = Kubeconfig::read_from(&settings.kubeconfig)?;
+        let namespaces = [&[OPERATOR], tenants].concat();
+        let text = installer::of_namespaces(&self.cluster, &own, OPERATOR, &namespaces).await?;
+        let path = self.folder.path().join("kubeconfig");
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// `helm install` or `helm upgrade`, waiting until all pods are ready; `more` are further values.
     pub(super) async fn helm(
         &self,
         command: &str,
-        version: Version,
-        settings: &Settings,
-        profile: Profile,
-        tenants: &[&str],
+        release: &Release<'_>,
+        more: Value,
     ) -> Result<(), Difference> {
-        let chart = self.charts.path().join(format!("graph-credential-operator-{}.tgz", version.number()));
-        let chart = chart.display().to_string();
-        let values = values(version.image(settings), profile, tenants);
+        let chart = format!("graph-credential-operator-{}.tgz", release.image.version);
+        let chart = self.folder.path().join(chart).display().to_string();
+        let values = merged(merged(values(release.image), release.profile.values(release.tenants)), more);
         let args = [command, RELEASE, &chart, "--namespace", OPERATOR, "--wait", "--timeout", "180s"];
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
+        let (helm, kubeconfig) = (self.helm.clone(), release.kubeconfig.to_owned());
         let ran = spawn_blocking(move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             helm.run(&kubeconfig, &args, &values)
@@ -211,12 +211,12 @@ impl Scene {
     }
 
     /// Another command of helm.
-    pub(super) async fn plain(&self, args: &[&str]) -> Result<String, Difference> {
+    pub(super) async fn plain(&self, kubeconfig: &Path, args: &[&str]) -> Result<String, Difference> {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
+        let (helm, kubeconfig) = (self.helm.clone(), kubeconfig.to_owned());
         let ran = spawn_blocking(move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            helm.plain(Path::new(&kubeconfig), &args)
+            helm.plain(&kubeconfig, &args)
         });
         Ok(ran.await??)
     }
@@ -252,28 +252,26 @@ pub(super) fn base_url() -> String {
     format!("https://woodpecker.{DOUBLES}.svc.cluster.local/rest")
 }
 
-fn values(image: &str, profile: Profile, tenants: &[&str]) -> Value {
-    let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-    let mut values = json!({
-        "image": {"repository": repository, "tag": tag},
+/// What stands in a cluster before somebody installs the product who may not make it.
+fn prerequisites() -> Result<Vec<Value>, Difference> {
+    let text = std::fs::read_to_string(crate::workspace().join("deploy/prerequisites.yaml"))?;
+    Ok(crate::helm::parse(&text)?)
+}
+
+fn values(image: &Image) -> Value {
+    json!({
+        "image": {"repository": image.repository, "tag": image.version},
         "woodpeckerBaseUrls": [base_url()],
         "microsoftAuthority": format!("https://microsoft.{DOUBLES}.svc.cluster.local"),
         "extraCA": {"configMapName": "doubles-ca"},
         "extraArgs": [format!("--time-scale={TIME_SCALE}")],
         "propagationWindow": "60s",
         "restApi": {"enabled": true, "tlsSecretName": "rest-tls"},
-    });
-    let more = match profile {
-        Profile::Cluster => json!({}),
-        Profile::Watching => json!({"secretAccess": "watch"}),
-        Profile::Namespaces => json!({"watchNamespaces": tenants}),
-        Profile::Named => {
-            let names = ["agency-key", "graph"];
-            let secrets: Vec<Value> =
-                tenants.iter().map(|it| json!({"namespace": it, "names": names})).collect();
-            json!({"secretAccess": "named", "namedSecrets": secrets})
-        }
-    };
+    })
+}
+
+/// Values with others beside them; a name that both have is that of the latter.
+fn merged(mut values: Value, more: Value) -> Value {
     if let (Some(values), Value::Object(more)) = (values.as_object_mut(), more) {
         values.extend(more);
     }

@@ -1,7 +1,8 @@
 //! What the run is told, by the environment.
 
-use std::env;
 use std::path::PathBuf;
+
+use super::profile::Profile;
 
 /// The settings of a run.
 #[derive(Debug)]
@@ -9,39 +10,150 @@ pub(super) struct Settings {
     /// `KUBECONFIG`: the cluster. It must be set: nothing is ever installed into a default one.
     pub(super) kubeconfig: PathBuf,
     /// `E2E_IMAGE`: the operator's image, as a node knows it.
-    pub(super) image: String,
+    pub(super) image: Image,
     /// `E2E_NEXT_IMAGE`: the same of the version that is upgraded to.
-    pub(super) next_image: String,
+    pub(super) next_image: Image,
+    /// `E2E_CHART`: the first version's chart, where it is not the one of this source.
+    pub(super) chart: Option<PathBuf>,
     /// `E2E_DOUBLES_IMAGE`: the image of the doubles.
     pub(super) doubles_image: String,
     /// `E2E_NODE_EXEC`: words before a command that runs it on the node; without it no process is frozen.
     pub(super) node_exec: Option<Vec<String>>,
     /// `E2E_ONLY`: one profile.
-    pub(super) only: Option<String>,
-    /// `E2E_REPORT`: file for the result.
+    pub(super) only: Option<Profile>,
+    /// `E2E_REPORT`: file for the result of a whole run.
     pub(super) report: Option<PathBuf>,
 }
 
+/// An image whose tag is the version that the program in it says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) repository: String,
+    pub(super) version: String,
+}
+
+// === impl Settings ===
+
 impl Settings {
-    pub(super) fn read() -> Result<Self, String> {
-        let optional = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    /// Reads them by way of `variable`, which answers with a variable's value; an empty one is as good as none.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, cannot be read or does not go together, in a sentence.
+    pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let optional = |name: &str| variable(name).filter(|value| !value.is_empty());
         let required = |name: &str, what: &str| optional(name).ok_or(format!("set {name} to {what}"));
+        let image = |name: &str, what: &str| Image::read(name, &required(name, what)?);
         let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
-        Ok(Self {
+        let settings = Self {
             kubeconfig: required(
                 "KUBECONFIG",
                 "the kubeconfig of a cluster that everything may be installed into and removed from",
             )?
             .into(),
-            image: required(
+            image: image(
                 "E2E_IMAGE",
                 "the operator's image, such as localhost/graph-credential-operator:0.1.0",
             )?,
-            next_image: required("E2E_NEXT_IMAGE", "the operator's image of another version")?,
+            next_image: image("E2E_NEXT_IMAGE", "the operator's image of another version")?,
+            chart: optional("E2E_CHART").map(PathBuf::from),
             doubles_image: required("E2E_DOUBLES_IMAGE", "the image of the doubles")?,
             node_exec: optional("E2E_NODE_EXEC").map(words),
-            only: optional("E2E_ONLY"),
+            only: optional("E2E_ONLY").map(|name| profile(&name)).transpose()?,
             report: optional("E2E_REPORT").map(PathBuf::from),
+        };
+        if settings.image.version == settings.next_image.version {
+            return Err("E2E_IMAGE and E2E_NEXT_IMAGE are of one version: nothing would be upgraded".into());
+        }
+        if settings.only.is_some() && settings.report.is_some() {
+            return Err("E2E_REPORT keeps the result of a whole run, and E2E_ONLY leaves most of it out: \
+                set one of them"
+                .into());
+        }
+        Ok(settings)
+    }
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    let known = Profile::ALL.map(Profile::name);
+    let found = Profile::ALL.into_iter().find(|profile| profile.name() == name);
+    found.ok_or_else(|| format!("E2E_ONLY is {name:?}, and not one of {}", known.join(", ")))
+}
+
+// === impl Image ===
+
+impl Image {
+    fn read(variable: &str, reference: &str) -> Result<Self, String> {
+        match reference.rsplit_once(':') {
+            // What follows the colon of a port is no tag.
+            Some((repository, version)) if !version.contains('/') && !repository.contains('@') => {
+                Ok(Self { repository: repository.to_owned(), version: version.to_owned() })
+            }
+            _ => Err(format!("{variable} must end in a tag that is the image's version: {reference:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENOUGH: [(&str, &str); 4] = [
+        ("KUBECONFIG", "/tmp/kubeconfig"),
+        ("E2E_IMAGE", "localhost:5000/operator:0.1.0"),
+        ("E2E_NEXT_IMAGE", "localhost:5000/operator:0.1.1"),
+        ("E2E_DOUBLES_IMAGE", "localhost/kit:0.1.0"),
+    ];
+
+    /// The settings with these variables as well, the last of a name being the one that counts.
+    fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
+        let all: Vec<_> = ENOUGH.iter().chain(more).collect();
+        Settings::read(|name| {
+            all.iter().rev().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    #[test]
+    fn an_image_s_tag_is_its_version() {
+        let settings = read(&[]).unwrap();
+        assert_eq!(settings.image.repository, "localhost:5000/operator");
+        assert_eq!(settings.image.version, "0.1.0");
+        assert_eq!(settings.next_image.version, "0.1.1");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (name, _) in ENOUGH {
+            let error = read(&[(name, "")]).unwrap_err();
+            assert!(error.starts_with(&format!("set {name} to")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_result_of_one_profile_is_never_kept_as_that_of_a_whole_run() {
+        let error = read(&[("E2E_ONLY", "named"), ("E2E_REPORT", "docs/e2e.md")]).unwrap_err();
+        assert!(error.contains("E2E_REPORT") && error.contains("E2E_ONLY"), "{error}");
+        assert!(read(&[("E2E_ONLY", "named")]).is_ok());
+        assert!(read(&[("E2E_REPORT", "docs/e2e.md")]).is_ok());
+    }
+
+    #[test]
+    fn a_profile_that_there_is_not_does_not_pass_for_a_run_of_none() {
+        let error = read(&[("E2E_ONLY", "nmaed")]).unwrap_err();
+        assert!(error.contains("nmaed") && error.contains("named"), "{error}");
+    }
+
+    #[test]
+    fn one_version_twice_is_no_upgrade() {
+        let error = read(&[("E2E_NEXT_IMAGE", "elsewhere/operator:0.1.0")]).unwrap_err();
+        assert!(error.contains("one version"), "{error}");
+    }
+
+    #[test]
+    fn an_image_without_a_version_is_refused() {
+        for reference in ["operator", "localhost:5000/operator", "operator@sha256:0123"] {
+            let error = read(&[("E2E_IMAGE", reference)]).unwrap_err();
+            assert!(error.contains(reference), "{error}");
+        }
     }
 }

@@ -1,0 +1,63 @@
+//! Somebody to whom some namespaces belong and nothing else: who installs the product where no more is to be had.
+
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use kube::config::Kubeconfig;
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use crate::demo::Difference;
+
+const NAME: &str = "owner-of-some-namespaces";
+
+/// The text of a kubeconfig for who may do everything in these namespaces, `home` among them, and nothing elsewhere.
+pub(super) async fn of_namespaces(
+    cluster: &Cluster,
+    kubeconfig: &Kubeconfig,
+    home: &str,
+    namespaces: &[&str],
+) -> Result<String, Difference> {
+    let mut objects = vec![json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": home}
+    })];
+    for namespace in namespaces {
+        objects.push(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": NAME, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": home}]
+        }));
+    }
+    cluster.apply(&objects).await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), home);
+    let request = TokenRequest::default();
+    let answer = accounts.create_token_request(NAME, &PostParams::default(), &request).await?;
+    let token = answer.status.map(|status| status.token).unwrap_or_default();
+    Ok(with_token(serde_json::to_value(kubeconfig)?, &token).to_string())
+}
+
+/// The same clusters, reached with this token whatever context is taken.
+fn with_token(mut kubeconfig: Value, token: &str) -> Value {
+    for user in kubeconfig["users"].as_array_mut().into_iter().flatten() {
+        user["user"] = json!({"token": token});
+    }
+    kubeconfig
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_its_users_prove_themselves_with_is_kept() {
+        let kubeconfig = json!({
+            "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}],
+            "users": [{"name": "admin", "user": {"client-key-data": "all-powerful"}}]
+        });
+        let ours = with_token(kubeconfig.clone(), "of-somebody");
+        assert_eq!(ours["clusters"], kubeconfig["clusters"]);
+        assert_eq!(ours["users"], json!([{"name": "admin", "user": {"token": "of-somebody"}}]));
+    }
+}

@@ -1,0 +1,48 @@
+//! What an ordinary day brings: a rotated secret, a user of the REST API.
+
+use serde_json::{Value, json};
+
+use super::super::cluster::Kind;
+use super::objects::is_ready;
+use super::{MAIN, Tale, same};
+use crate::demo::Difference;
+use crate::doubles::{SECRETS, TENANT};
+
+// === impl Tale ===
+
+impl Tale<'_> {
+    pub(super) async fn rotate(&self) -> Result<(), Difference> {
+        let before = self.ids().await?;
+        let data = json!({"client_secret": SECRETS[1], "secret_expires_at": "2028-11-28T23:59:59Z"});
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "graph", "namespace": MAIN}, "stringData": data
+        });
+        self.scene.cluster.apply(&[secret]).await?;
+        for name in ["sales", "kept", "sealed"] {
+            let has_new_date = |object: Option<&Value>| {
+                let expires = object.and_then(|it| it["status"]["expiresAt"].as_str());
+                object.is_some_and(is_ready) && expires.is_some_and(|it| it.starts_with("2028"))
+            };
+            let place = (Kind::Credential, Some(MAIN), name);
+            self.scene.cluster.until("the new secret's expiry", place, has_new_date).await?;
+        }
+        let held = self.held(MAIN).await?;
+        if held.len() != 2 || held.iter().any(|it| it["secret"] != 1) {
+            return Err(Difference::new(format!("Woodpecker does not hold the new secret: {held:?}")));
+        }
+        same("ids", &before, &self.ids().await?)
+    }
+
+    pub(super) async fn use_the_rest_api(&mut self) -> Result<(), Difference> {
+        let body = json!({
+            "tenant_id": TENANT, "client_id": self.next_client(), "client_secret": SECRETS[0],
+            "secret_expires_at": "2027-11-28T23:59:59Z"
+        });
+        let made = self.scene.rest("POST", "", body).await?;
+        let listed = self.scene.rest("GET", "", Value::Null).await?;
+        same("the credentials listed", &json!([made]), &listed["credentials"])?;
+        self.scene.rest("DELETE", &format!("/{}", made["credential_id"]), Value::Null).await?;
+        let listed = self.scene.rest("GET", "", Value::Null).await?;
+        same("the credentials listed", &json!([]), &listed["credentials"])
+    }
+}
