@@ -462,6 +462,18 @@ fn without_election_no_two_pods_overlap() {
     }
 }
 
+#[test]
+fn how_pods_are_replaced_is_always_said_in_full() {
+    let strategy = |values: Value| render(&values).get("Deployment", "")["spec"]["strategy"].clone();
+    let rolling = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "25%"}});
+    assert_eq!(strategy(json!({})), rolling(json!("25%")));
+    let surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}});
+    assert_eq!(strategy(surge), rolling(json!(1)));
+    // Beside it the API server takes nothing.
+    let recreate = json!({"updateStrategy": {"type": "Recreate"}});
+    assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
+}
+
 fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
