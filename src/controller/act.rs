@@ -4,6 +4,7 @@ mod books;
 mod create;
 mod drift;
 mod finish;
+mod listing;
 mod store;
 mod update;
 

@@ -24,6 +24,9 @@ use crate::resources::{ClientId, RecordId, SealedGraphCredential, TenantId};
 use crate::secret::SecretText;
 use cipher::{Layer, NONCE_LENGTH, Sealed};
 
+/// The format that is written, and the only one that is read.
+const VERSION: u8 = 1;
+
 /// Length of the longest secret that is sealed, in bytes. In base64 its envelope fits into `spec.envelope`.
 pub const MAX_SECRET_LENGTH: usize = 8192;
 

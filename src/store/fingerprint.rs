@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-use super::keyring::{Key, KeyId};
+use super::key::{Key, KeyId};
 use crate::secret::SecretText;
 use crate::woodpecker::rfc3339;
 
@@ -102,7 +102,7 @@ fn unhex(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::keyring::KeyBytes;
+    use crate::store::key::KeyBytes;
 
     fn key(id: &str, byte: u8) -> Key {
         let bytes = KeyBytes::copy_of(&[byte; 32]).unwrap();

@@ -6,7 +6,6 @@
 
 pub mod dependants;
 mod edit;
-mod key;
 mod live;
 mod merge;
 mod secret;
@@ -19,9 +18,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+pub use super::key::{KEY_LENGTH, KeyId, NotAKeyId};
+pub(super) use super::key::{Key, KeyBytes};
 pub use edit::{EditError, edit};
-pub use key::{KEY_LENGTH, KeyId, NotAKeyId};
-pub(super) use key::{Key, KeyBytes};
 pub use live::LiveKeyring;
 pub use merge::{Added, Contradiction};
 pub use secret::{KeyringError, KeyringPlace, create, load, load_or_create};

@@ -3,6 +3,7 @@
 pub mod census;
 pub mod envelope;
 pub mod fingerprint;
+mod key;
 pub mod keyring;
 pub mod record;
 pub mod records;

@@ -4,7 +4,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::drift::{distrust, refused_though_listed};
+use super::listing::{distrust, refused_though_listed};
 use super::{Step, failure, look_at, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;

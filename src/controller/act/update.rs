@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::drift::note_vanishing;
+use super::listing::note_vanishing;
 use super::{Shown, Step, is_as_read, look_at, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;

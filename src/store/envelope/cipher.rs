@@ -5,8 +5,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::Binding;
-use super::layout::VERSION;
+use super::{Binding, VERSION};
 use crate::store::keyring::{Key, KeyBytes, KeyId};
 
 /// Length of a nonce, in bytes: long enough to be random.

@@ -5,14 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 use super::cipher::{NONCE_LENGTH, Sealed, TAG_LENGTH};
-use super::{Envelope, MAX_SECRET_LENGTH};
+use super::{Envelope, MAX_SECRET_LENGTH, VERSION};
 use crate::store::keyring::{KEY_LENGTH, KeyId};
 
 /// How every envelope begins.
 const MAGIC: [u8; 3] = *b"SGC";
-
-/// The format that is written, and the only one that is read.
-pub(super) const VERSION: u8 = 1;
 
 /// All but the secret's ciphertext.
 pub(super) const FIXED_LENGTH: usize = MAGIC.len() + 1 + 4 + 2 * (NONCE_LENGTH + TAG_LENGTH) + KEY_LENGTH + 2;

@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::key::{Key, KeyBytes, KeyId};
-use super::{Keyring, SpareKey};
+use super::{Key, KeyBytes, KeyId, Keyring, SpareKey};
 use crate::secret::{SecretBytes, SecretText};
 use crate::store::fingerprint::FingerprintKeys;
 

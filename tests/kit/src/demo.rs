@@ -1,6 +1,7 @@
 //! The demo: the operator at work on this machine, told step by step and checked at every step.
 
 mod http;
+mod manifests;
 mod sandbox;
 mod scene;
 mod screen;

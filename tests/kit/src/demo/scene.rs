@@ -1,6 +1,7 @@
 //! The scene: a cluster with the CRDs, a double of Entra, the REST API that the operator's program serves in Woodpecker's
 //! place, and the operator, each as a process of its own.
 
+use std::io::{Read as _, pipe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
@@ -179,13 +181,22 @@ impl Scene {
         let mut command = Command::new(&self.program);
         command.args(args).args(["--operator-namespace", OPERATOR_NAMESPACE, "--namespace", NAMESPACE]);
         command.env("KUBECONFIG", self.cluster.kubeconfig_path()).env("GCO_TIME_SCALE", TIME_SCALE);
-        let output = spawn_blocking(move || command.output()).await??;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
+        // What it prints and what it notes, in their order.
+        let (mut reader, writer) = pipe()?;
+        command.stdout(writer.try_clone()?).stderr(writer);
+        let ended = spawn_blocking(move || {
+            let mut child = command.spawn()?;
+            // Its ends of the pipe go with it.
+            drop(command);
+            let mut said = String::new();
+            reader.read_to_string(&mut said)?;
+            Ok::<_, std::io::Error>((child.wait()?, said))
+        });
+        let (status, said) = ended.await??;
+        if status.success() {
             return Ok(said);
         }
-        let complained = String::from_utf8_lossy(&output.stderr);
-        Err(Difference::new(format!("{} ended badly:\n{said}{complained}", args.join(" "))))
+        Err(Difference::new(format!("{} ended badly:\n{said}", args.join(" "))))
     }
 
     /// The records of the store, as etcd has them on its disk, and the table of `kubectl get sgc`.
@@ -204,6 +215,19 @@ impl Scene {
         let path =
             format!("/apis/graph-credentials.io/v1alpha1/namespaces/{NAMESPACE}/sealedgraphcredentials");
         Ok((texts, self.cluster.table(&path, false).await?))
+    }
+
+    /// What the events of the operator's namespace tell that have such a reason.
+    pub(super) async fn events(&self, reason: &str) -> Result<String, Difference> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
+        let mut events = api.list(&ListParams::default()).await?.items;
+        events.retain(|event| event.reason.as_deref().is_some_and(|it| it.starts_with(reason)));
+        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        let line = |event: &Event| {
+            let [reason, note] = [&event.reason, &event.note].map(|it| it.clone().unwrap_or_default());
+            format!("{reason}: {note}")
+        };
+        Ok(events.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 
     fn credentials(&self) -> Api<DynamicObject> {

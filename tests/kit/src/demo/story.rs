@@ -10,67 +10,17 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Difference;
+use super::manifests::{ACCOUNT_YAML, CREDENTIAL_YAML, DELETE_YAML, EXPIRY, NAMESPACE_YAML, STORE_YAML};
 use super::sandbox::API_KEY;
 use super::scene::{CLIENT, GOOD_SECRETS, NAMESPACE, OTHER_CLIENT, Scene, TENANT};
 use super::screen::Screen;
 use crate::entra::Outcome;
 
-/// When the first secrets expire.
-const EXPIRY: &str = "2027-11-28T23:59:59Z";
+/// How many credentials beside the first one are in the store when its key is rotated.
+const FLEET: usize = 40;
 
-const NAMESPACE_YAML: &str = "apiVersion: v1\nkind: Namespace\nmetadata: { name: mail }\n";
-
-const ACCOUNT_YAML: &str = "\
-apiVersion: v1
-kind: Secret
-metadata: { name: agency-key, namespace: mail }
-stringData: { api_key: (the API key) }
----
-apiVersion: graph-credentials.io/v1alpha1
-kind: WoodpeckerAccount
-metadata: { name: agency, namespace: mail }
-spec:
-  apiKeySecretRef: { name: agency-key }
-  baseUrl: (where the REST API is served)
-";
-
-const CREDENTIAL_YAML: &str = "\
-apiVersion: graph-credentials.io/v1alpha1
-kind: MicrosoftGraphCredential
-metadata: { name: sales-eu, namespace: mail }
-spec:
-  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
-  clientId: e1c6ac69-480e-4a17-9b85-3467967bd179
-  displayName: MS Graph app
-  secretRef: { name: sales-eu-graph }
-  destination:
-    woodpecker: { accountRef: { name: agency } }
-";
-
-const DELETE_YAML: &str = "\
-apiVersion: graph-credentials.io/v1alpha1
-kind: MicrosoftGraphCredential
-metadata: { name: sales-us, namespace: mail }
-spec:
-  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
-  clientId: 5c1f0a4e-8f4b-4f0e-9d43-2b6a1e7d9a10
-  secretRef: { name: sales-us-graph }
-  destination:
-    woodpecker: { accountRef: { name: agency } }
-  deletionPolicy: Delete
-";
-
-const STORE_YAML: &str = "\
-apiVersion: graph-credentials.io/v1alpha1
-kind: MicrosoftGraphCredential
-metadata: { name: sales-store, namespace: mail }
-spec:
-  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
-  clientId: e1c6ac69-480e-4a17-9b85-3467967bd179
-  secretRef: { name: sales-store-graph }
-  destination:
-    store: {}
-";
+/// Lines of a table that are shown.
+const LONGEST_TABLE: usize = 6;
 
 /// One step as it went.
 struct Told {
@@ -156,7 +106,7 @@ impl Teller<'_> {
     async fn show(&self, since: Timestamp) -> Result<(), Difference> {
         let table = self.scene.table().await?;
         let table = if table.is_empty() { "No resources found in mail namespace.".to_owned() } else { table };
-        self.screen.block("$ kubectl -n mail get mgc -o wide", &table);
+        self.screen.block("$ kubectl -n mail get mgc -o wide", &shortened(&table));
         let proofs = self.scene.entra.requests().into_iter().filter(|request| request.at >= since);
         let mut received: Vec<String> = proofs
             .map(|request| {
@@ -177,7 +127,7 @@ impl Teller<'_> {
         if received.is_empty() {
             received.push("nothing".to_owned());
         }
-        self.screen.block("received by the remote sides:", &received.join("\n"));
+        self.screen.block("received by the remote sides:", &counted(&received).join("\n"));
         Ok(())
     }
 
@@ -314,16 +264,32 @@ impl Teller<'_> {
     }
 
     async fn rotate_key(&mut self) -> Result<(), Difference> {
+        self.screen.line(&format!("{FLEET} more like it are applied, each for an app of its own"));
+        self.scene.secret("fleet-graph", GOOD_SECRETS[0], EXPIRY).await?;
+        let app = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
+        for number in 1..=FLEET {
+            self.scene.entra.add_app(TENANT, &app(number));
+            self.scene.entra.set_secrets(TENANT, &app(number), &GOOD_SECRETS);
+            let one = STORE_YAML.replace(CLIENT, &app(number)).replace("sales-store-graph", "fleet-graph");
+            self.scene.apply(&one.replace("sales-store", &format!("fleet-{number}")), &[]).await?;
+        }
+        for number in 1..=FLEET {
+            let is_ready = |object: Option<&Value>| is(object, "Ready", "True", "Ready");
+            self.scene.until(&format!("fleet-{number}"), "Ready", is_ready).await?;
+        }
         let (before, _) = self.scene.records().await?;
         let said = self.scene.command(&["keys", "rotate"]).await?;
         self.screen.block("$ graph-credential-operator keys rotate", &said);
+        let told = self.scene.events("Reseal").await?;
+        self.screen.block("$ kubectl get events, about the keyring:", &told);
         let said = self.scene.command(&["keys", "check"]).await?;
         self.screen.block("$ graph-credential-operator keys check", &said);
         let (after, _) = self.scene.records().await?;
         let [before, after] =
             [before, after].map(|records| records.iter().map(|it| envelope(it)).collect::<Vec<_>>());
-        same("records", &after.len(), &before.len())?;
-        same("the envelope is another one", &(before != after), &true)
+        same("records", &(before.len(), after.len()), &(FLEET + 1, FLEET + 1))?;
+        same("envelopes that are the same", &before.iter().filter(|it| after.contains(it)).count(), &0)?;
+        same("the events tell of it", &told.contains("Resealing"), &true)
     }
 
     async fn registration(&self) -> Result<Value, Difference> {
@@ -348,6 +314,26 @@ impl Teller<'_> {
         });
         all_well
     }
+}
+
+/// The first lines of a long table.
+fn shortened(table: &str) -> String {
+    let lines: Vec<&str> = table.lines().collect();
+    let left = lines.len().saturating_sub(LONGEST_TABLE);
+    if left == 0 {
+        return table.to_owned();
+    }
+    format!("{}\n… and {left} more", lines[..LONGEST_TABLE].join("\n"))
+}
+
+/// The lines, each once where it comes again and again, with how often.
+fn counted(lines: &[String]) -> Vec<String> {
+    let same = lines.chunk_by(|one, next| one == next);
+    let line = |same: &[String]| match same {
+        [one] => one.clone(),
+        many => format!("{} (× {})", many[0], many.len()),
+    };
+    same.map(line).collect()
 }
 
 /// The sealed secret of a record, as it is stored.
