@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
-pub(super) use self::judgement::{Proof, next_status};
-use self::judgement::{is_seen, proof_due_at};
+use self::judgement::proof_due_at;
+pub(super) use self::judgement::{Proof, is_seen, next_status};
 use crate::leadership::{Leadership, NotLeading};
 use crate::microsoft::{App, Diagnosis, TokenEndpoint, Verdict};
 use crate::resources::SealedGraphCredential;

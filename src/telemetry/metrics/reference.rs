@@ -107,6 +107,7 @@ fn exercise(metrics: &Metrics) {
         expires_at: Some(1),
     }]);
     metrics.leader.leads("lease", true);
+    metrics.leader.looks_after_records("lease", true);
 }
 
 /// An object of each kind with everything that can be told of it.

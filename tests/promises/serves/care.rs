@@ -162,7 +162,9 @@ async fn a_server_alone_seals_its_records_anew_after_a_rotation() {
 /// Whether the process shows that it holds the lease.
 async fn holds_the_lease(process: &Process) -> bool {
     let metrics = ask(process, "/metrics").await.1;
-    metrics.contains("leader_election_master_status{name=\"graph-credential-operator\"} 1")
+    ["leader_election_master_status", "mgc_rest_caretaker"]
+        .iter()
+        .any(|name| metrics.contains(&format!("{name}{{name=\"graph-credential-operator\"}} 1")))
 }
 
 #[tokio::test]
