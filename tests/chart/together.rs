@@ -1,6 +1,6 @@
 //! What a value brings with it in other places, so that it is of effect.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::every_value::shown;
 use crate::rendering::{merge, render};
@@ -77,4 +77,16 @@ fn without_election_no_two_pods_overlap() {
         let rendered = render(&values);
         assert_eq!(rendered.get("Deployment", "")["spec"]["strategy"], json!({"type": "Recreate"}));
     }
+}
+
+#[test]
+fn how_pods_are_replaced_is_always_said_in_full() {
+    let strategy = |values: Value| render(&values).get("Deployment", "")["spec"]["strategy"].clone();
+    let rolling = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "25%"}});
+    assert_eq!(strategy(json!({})), rolling(json!("25%")));
+    let surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}});
+    assert_eq!(strategy(surge), rolling(json!(1)));
+    // Beside it the API server takes nothing.
+    let recreate = json!({"updateStrategy": {"type": "Recreate"}});
+    assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
 }
