@@ -248,7 +248,7 @@ async fn an_account_has_so_many_credentials_and_lists_them_in_little_memory() {
     let all = futures::future::join_all((0..48).map(|_| api.listed())).await;
     assert!(all.iter().all(|listed| listed.len() == 1000));
     let peak = memory(&api.server, "VmHWM:");
-    assert!(peak < before + (96 << 10), "{before} kB became {peak} kB");
+    assert!(peak < before + (72 << 10), "{before} kB became {peak} kB");
     assert_eq!(api.ask("DELETE", &format!("{PATH}/1"), None).await.status, 204);
     api.created(json!({})).await;
 }
