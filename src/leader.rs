@@ -80,8 +80,7 @@ impl Election {
     /// Fails only where the system gives no randomness.
     fn new(parts: ElectionParts) -> Result<Self, getrandom::Error> {
         let identity = format!("{}_{:016x}", parts.instance, getrandom::u64()?);
-        parts.metrics.leader.leads(&parts.lease, false);
-        Ok(Self {
+        let election = Self {
             lease: LeaseApi::new(parts.client, &parts.namespace, &parts.lease),
             identity,
             duty: parts.duty,
@@ -90,7 +89,17 @@ impl Election {
             timing: parts.timing,
             metrics: parts.metrics,
             seen: None,
-        })
+        };
+        election.show(false);
+        Ok(election)
+    }
+
+    /// Shows whether the lease is ours: a leader is a controller, and no alert may take anybody else for one.
+    fn show(&self, is_ours: bool) {
+        match self.duty {
+            Duty::Everything => self.metrics.leader.leads(self.lease.name(), is_ours),
+            Duty::Records => self.metrics.leader.looks_after_records(self.lease.name(), is_ours),
+        }
     }
 
     /// Looks at the lease. Another's counts from after the answer: it was renewed before.
@@ -119,7 +128,7 @@ impl Election {
         }
         let spec = record::held(lease.spec.as_ref(), &self.identity, self.timing.lease, Timestamp::now());
         lease.spec = Some(spec);
-        self.duty.mark(&mut lease);
+        self.duty.mark(&mut lease, &self.identity);
         let written = self.lease.write(lease, bound).await?;
         self.seen = Some(Sighting { lease: written, since });
         self.leadership.extend(since.saturating_add(self.timing.lease));

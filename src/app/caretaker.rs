@@ -104,7 +104,17 @@ impl Caretaker {
             timing: self.timing,
             stop: stop.clone(),
         };
-        tokio::join!(look_after_records(care), self.resealer(leadership, stop).run());
+        tokio::join!(look_after_records(care), self.reseal(&leadership, &stop));
+    }
+
+    async fn reseal(&self, leadership: &Leadership, stop: &CancellationToken) {
+        let resealer = || self.resealer(leadership.clone(), stop.clone()).run();
+        while AssertUnwindSafe(resealer()).catch_unwind().await.is_err() {
+            tracing::error!("sealing records anew failed: this is a defect of the operator; trying again");
+            if stop.run_until_cancelled(tokio::time::sleep(self.timing.record_care)).await.is_none() {
+                return;
+            }
+        }
     }
 
     fn resealer(&self, leadership: Leadership, stop: CancellationToken) -> Resealer {

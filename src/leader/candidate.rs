@@ -60,7 +60,7 @@ impl Candidate {
                         identity = self.election.identity,
                         "leading: this replica holds the lease"
                     );
-                    self.election.metrics.leader.leads(self.election.lease.name(), true);
+                    self.election.show(true);
                     return Some(Tenure::new(self.election, since));
                 }
                 Ok(Turn::Theirs { holder } | Turn::Lost { holder } | Turn::Wanted { by: holder }) => {

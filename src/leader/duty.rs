@@ -2,14 +2,11 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 
-/// Annotation by the holder: what it does, where that is not everything.
-const DUTY: &str = "graph-credentials.io/duty";
+/// Annotation by a holder that looks after the records alone: its identity, so that it says nothing of another holder.
+const RECORDS_ONLY: &str = "graph-credentials.io/records-only";
 
 /// Annotation by a process that stands by and would do everything: its identity. The holder gives way to it.
 const WANTED_BY: &str = "graph-credentials.io/wanted-by";
-
-/// The value of [`DUTY`].
-const RECORDS: &str = "records";
 
 /// What a process does while it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,19 +22,20 @@ pub enum Duty {
 impl Duty {
     /// What the holder of the lease does.
     pub(super) fn of_holder(lease: &Lease) -> Self {
-        match annotation(lease, DUTY) {
-            Some(RECORDS) => Self::Records,
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        match annotation(lease, RECORDS_ONLY) {
+            Some(identity) if holder == Some(identity) => Self::Records,
             _ => Self::Everything,
         }
     }
 
-    /// Says on the lease that its holder does this. Whoever wanted it has it, or asks again.
-    pub(super) fn mark(self, lease: &mut Lease) {
+    /// Says on the lease that its holder, of that identity, does this. Whoever wanted it has it, or asks again.
+    pub(super) fn mark(self, lease: &mut Lease, identity: &str) {
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.remove(WANTED_BY);
         match self {
-            Self::Everything => annotations.remove(DUTY),
-            Self::Records => annotations.insert(DUTY.to_owned(), RECORDS.to_owned()),
+            Self::Everything => annotations.remove(RECORDS_ONLY),
+            Self::Records => annotations.insert(RECORDS_ONLY.to_owned(), identity.to_owned()),
         };
         if annotations.is_empty() {
             lease.metadata.annotations = None;

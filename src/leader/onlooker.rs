@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::Client;
 
-use super::duty::Duty;
+use super::duty::{Duty, wanted_by};
 use super::lease::{LeaseApi, LeaseError};
 use super::record::Sighting;
 use crate::leadership::Clock;
@@ -45,22 +45,24 @@ impl Onlooker {
     pub async fn glance(&self) -> Result<Glance, LeaseError> {
         Ok(match self.look(None).await? {
             None => Glance::Missing,
-            Some(seen) if is_free(&seen) => Glance::Free,
-            Some(seen) => Glance::Held { holder: seen.holder().to_owned(), within: self.span(&seen) },
+            Some(seen) => match controller(&seen) {
+                None => Glance::Free,
+                Some(holder) => Glance::Held { holder: holder.to_owned(), within: self.span(&seen) },
+            },
         })
     }
 
-    /// Who leads: the holder that renews the lease while it is looked at. Nobody where its whole span passes in
+    /// Who leads: the controller that takes or renews the lease while it is looked at. Nobody where its whole span passes in
     /// silence; the times in it are by a clock that is not ours.
     pub async fn leader(&self) -> Result<Option<String>, LeaseError> {
         let Some(first) = self.look(None).await? else { return Ok(None) };
         let (since, span) = (first.since, self.span(&first));
         let mut seen = first;
-        while !is_free(&seen) && (self.clock)() < since.saturating_add(span) {
+        while controller(&seen).is_some() && (self.clock)() < since.saturating_add(span) {
             tokio::time::sleep(self.timing.lease_retry.min(span)).await;
             let Some(now) = self.look(Some(seen)).await? else { return Ok(None) };
-            if now.since > since {
-                return Ok((!is_free(&now)).then(|| now.holder().to_owned()));
+            if now.since > since && holds(&now) {
+                return Ok(Some(now.holder().to_owned()));
             }
             seen = now;
         }
@@ -73,11 +75,20 @@ impl Onlooker {
     }
 
     fn span(&self, seen: &Sighting) -> Duration {
-        seen.duration().unwrap_or(self.timing.lease)
+        match seen.duration() {
+            // Whoever has asked for it looks meanwhile.
+            _ if seen.holder().is_empty() => self.timing.lease_retry.saturating_mul(2),
+            duration => duration.unwrap_or(self.timing.lease),
+        }
     }
 }
 
-/// Whether no controller holds it: nobody, or one who looks after the records of the REST API alone.
-fn is_free(seen: &Sighting) -> bool {
-    seen.holder().is_empty() || Duty::of_holder(&seen.lease) == Duty::Records
+/// Whether a controller holds it, not nobody or one who looks after the records of the REST API alone.
+fn holds(seen: &Sighting) -> bool {
+    !seen.holder().is_empty() && Duty::of_holder(&seen.lease) == Duty::Everything
+}
+
+/// The controller that holds it, or that has asked for it and may soon.
+fn controller(seen: &Sighting) -> Option<&str> {
+    if holds(seen) { Some(seen.holder()) } else { wanted_by(&seen.lease) }
 }

@@ -60,7 +60,8 @@ pub(super) struct Claim<'a> {
     pub(super) leads: bool,
     /// Stands in for a duration that the lease does not tell.
     pub(super) own_lease: Duration,
-    /// How long one that does less leaves a free lease to others.
+    /// In which whoever stands by for everything has looked twice: for that long one that does less leaves a free lease to
+    /// others, and after as long again without a word its own counts as free to them.
     pub(super) courtesy: Duration,
 }
 
@@ -82,7 +83,13 @@ pub(super) fn next_move(claim: &Claim<'_>, seen: Option<&Sighting>, now: Duratio
     if claim.leads {
         return Move::Lost { holder: holder.to_owned() };
     }
-    let valid = if holder.is_empty() { Duration::ZERO } else { seen.duration().unwrap_or(claim.own_lease) };
+    let is_less = Duty::of_holder(&seen.lease) == Duty::Records;
+    let valid = match seen.duration().unwrap_or(claim.own_lease) {
+        _ if holder.is_empty() => Duration::ZERO,
+        // What it does takes no harm from being done twice.
+        valid if does_all && is_less => valid.min(claim.courtesy.saturating_mul(2)),
+        valid => valid,
+    };
     let courtesy = if does_all { Duration::ZERO } else { claim.courtesy };
     if now >= seen.since.saturating_add(valid).saturating_add(courtesy) {
         return Move::Acquire;
@@ -90,11 +97,7 @@ pub(super) fn next_move(claim: &Claim<'_>, seen: Option<&Sighting>, now: Duratio
     let holder = holder.to_owned();
     // Its request stands until somebody takes the lease.
     let is_asked = duty::wanted_by(&seen.lease).is_some();
-    if does_all && !is_asked && Duty::of_holder(&seen.lease) == Duty::Records {
-        Move::Want { holder }
-    } else {
-        Move::Wait { holder }
-    }
+    if does_all && !is_asked && is_less { Move::Want { holder } } else { Move::Wait { holder } }
 }
 
 /// The lease's content that makes or keeps it ours.
@@ -195,19 +198,25 @@ mod tests {
     fn the_one_that_does_everything_gets_the_lease_from_one_that_does_less() {
         let theirs = json!({"holderIdentity": "them", "leaseDurationSeconds": 30});
         let (less, asked) = (
-            json!({"graph-credentials.io/duty": "records"}),
-            json!({"graph-credentials.io/duty": "records", "graph-credentials.io/wanted-by": "one"}),
+            json!({"graph-credentials.io/records-only": "them"}),
+            json!({"graph-credentials.io/records-only": "them", "graph-credentials.io/wanted-by": "one"}),
         );
         let wait = Move::Wait { holder: "them".into() };
         for (duty, annotations, expected) in [
             (Duty::Everything, &less, Move::Want { holder: "them".into() }),
             (Duty::Everything, &asked, wait.clone()),
             (Duty::Everything, &json!({}), wait.clone()),
+            (Duty::Everything, &json!({"graph-credentials.io/records-only": "an earlier one"}), wait.clone()),
             (Duty::Records, &less, wait.clone()),
             (Duty::Records, &json!({}), wait),
         ] {
             let seen = annotated(&theirs, annotations);
             assert_eq!(next_move(&claim(duty, false), Some(&seen), SEEN), expected, "{duty:?} {annotations}");
+        }
+        for (after, expected) in [(19, Move::Want { holder: "them".into() }), (20, Move::Acquire)] {
+            let now = SEEN + Duration::from_secs(after);
+            let turn = next_move(&claim(Duty::Everything, false), Some(&annotated(&theirs, &less)), now);
+            assert_eq!(turn, expected, "silent for {after} s");
         }
         let ours = json!({"holderIdentity": "us", "leaseDurationSeconds": 30});
         for (duty, leads, expected) in [

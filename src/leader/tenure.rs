@@ -57,7 +57,7 @@ impl Tenure {
         let ended = self.keep(&over).await;
         if let Err(lost) = &ended {
             tracing::error!(error = chain(lost), "leadership is lost");
-            self.election.metrics.leader.leads(self.election.lease.name(), false);
+            self.election.show(false);
         }
         ended.map(|()| self)
     }
@@ -120,7 +120,7 @@ impl Tenure {
 
     /// Lets go of the lease, so that a standby takes over at once. Where that fails it runs out by itself.
     pub async fn release(mut self) {
-        self.election.metrics.leader.leads(self.election.lease.name(), false);
+        self.election.show(false);
         match self.election.release().await {
             Ok(()) => tracing::info!(lease = self.election.lease.name(), "the lease is released"),
             Err(error) => {

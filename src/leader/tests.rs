@@ -305,9 +305,22 @@ async fn who_looks_after_records_alone_gives_way_to_a_controller_within_two_look
     assert!(!holding.is_finished(), "nobody wants it");
     assert_eq!(onlooker(&api).glance().await.unwrap(), Glance::Free, "no controller leads");
     assert_eq!(onlooker(&api).leader().await.unwrap(), None, "no controller leads");
+    let shown = server.metrics.render().unwrap();
+    assert!(
+        shown.contains("mgc_rest_caretaker{name=\"the-lease\"} 1") && !server.shows_leading(0),
+        "{shown}"
+    );
 
     let start = clock();
     let controller = replica(&api, "controller");
+    seconds(1).await;
+    let glance = onlooker(&api).glance().await.unwrap();
+    assert!(
+        matches!(&glance, Glance::Held { holder, .. } if holder.starts_with("controller_")),
+        "{glance:?}"
+    );
+    let coming = onlooker(&api);
+    let coming = tokio::spawn(async move { coming.leader().await.unwrap() });
     let tenure = holding.await.unwrap().expect("it was not lost");
     assert!(tenure.leadership().is_held(), "it may end its work");
     tenure.release().await;
@@ -315,6 +328,7 @@ async fn who_looks_after_records_alone_gives_way_to_a_controller_within_two_look
     let tenure = controller.campaign.await.unwrap().expect("it leads");
     assert!(since(start) <= TIMING.lease_retry * 3, "{:?}", since(start));
     assert!(api.lease().metadata.annotations.is_none(), "nothing is left of the request");
+    assert_eq!(coming.await.unwrap(), Some(api.holder()), "whoever looked waited for it");
     let over = CancellationToken::new();
     let holding = tokio::spawn(tenure.hold(over.clone()));
     seconds(600).await;
@@ -333,8 +347,8 @@ async fn a_controller_follows_a_silent_server_and_an_old_request_is_forgotten() 
     let mut server = replica_for(Duty::Records, &api, "server");
     let tenure = (&mut server.campaign).await.unwrap().unwrap();
     let controller = replica(&api, "controller");
-    seconds(60).await;
-    assert!(!controller.campaign.is_finished(), "what it holds is still valid");
+    seconds(10).await;
+    assert!(!controller.campaign.is_finished(), "it may renew yet");
     controller.campaign.abort();
     tenure.release().await;
     let mut again = replica_for(Duty::Records, &api, "again");
@@ -345,5 +359,5 @@ async fn a_controller_follows_a_silent_server_and_an_old_request_is_forgotten() 
     holding.abort();
     let start = clock();
     assert!(replica(&api, "controller").campaign.await.unwrap().is_some());
-    assert!(since(start) <= TIMING.lease, "{:?}", since(start));
+    assert!(since(start) <= TIMING.lease_retry * 5, "{:?}", since(start));
 }

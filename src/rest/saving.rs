@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 
-use super::care::{Proof, next_status};
+use super::care::{Proof, is_seen, next_status};
 use super::listings::Listings;
 use super::request::{Create, NewSecret, Update};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
@@ -151,11 +151,12 @@ impl Saving<'_> {
             }
             match self.write(&changed).await {
                 Ok(written) => {
-                    let settled = match &secret {
-                        Some((_, secret)) => self.settle(written, &secret.text).await?,
+                    return Ok(match &secret {
+                        Some((_, secret)) => self.note(self.settle(written, &secret.text).await?, true).await,
+                        None if is_seen(&record) => self.note(written, false).await,
+                        // What other hands have put there is not proved by a new name.
                         None => written,
-                    };
-                    return Ok(self.note(settled, secret.is_some()).await);
+                    });
                 }
                 Err(RecordError::Conflict) => {
                     let_others_by(attempt).await;

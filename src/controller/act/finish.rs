@@ -191,7 +191,11 @@ pub(super) async fn let_go(
         Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
     }
     let note = Note { is_warning, reason, action: "Delete", text, ids: String::new() };
-    context.events.publish(&regarding, &note).await;
+    if is_warning {
+        context.events.publish_orphan(&regarding, &note).await;
+    } else {
+        context.events.publish(&regarding, &note).await;
+    }
     Ok(step)
 }
 

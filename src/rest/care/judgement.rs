@@ -11,6 +11,7 @@ use crate::resources::conditions::{
     Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge, whole_second,
 };
 use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus, catalogue};
+use crate::store::record::holds_secret_of;
 use crate::woodpecker::rfc3339;
 
 /// Between two proofs of a record, as with a custom resource that does not say otherwise.
@@ -32,10 +33,9 @@ pub enum Proof {
     Unopened,
 }
 
-/// Whether the status is about the record as it is.
+/// Whether the status is about the secret that the record holds.
 pub fn is_seen(record: &SealedGraphCredential) -> bool {
-    let seen = record.status.as_ref().map(|status| status.observed_generation);
-    seen.is_some() && seen == record.metadata.generation
+    record.status.as_ref().is_some_and(|status| holds_secret_of(record, status.observed_generation))
 }
 
 /// When the record is to be proved: an interval after the last proof of what it holds, and at once where there is none.

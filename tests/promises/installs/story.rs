@@ -6,6 +6,7 @@ use graph_credential_operator::store::envelope::Envelope;
 use graph_credential_operator::store::keyring::{self, KeyringPlace};
 use graph_credential_operator::store::replicas::{self, Replica};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::*;
@@ -54,6 +55,9 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
         "what was made is removed, where that is carried out"
     );
 
+    if is_removed {
+        leave_an_orphan(stage).await;
+    }
     if profile == Profile::Rest {
         use_the_rest_api(stage).await;
     }
@@ -66,6 +70,29 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     })
     .await;
     stage.account("agency", json!({})).await;
+}
+
+/// A credential that is deleted while it is suspended, which the operator tells on its own Deployment.
+async fn leave_an_orphan(stage: &Stage) {
+    stage.credential("left", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("left").await;
+    stage.credential("left", json!({"deletionPolicy": "Delete", "suspend": true})).await;
+    stage.delete("left").await;
+    stage.wait_until_gone("left").await;
+    let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), release::NAMESPACE);
+    let deployment = deployments.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
+    let events: Api<Event> = Api::namespaced(stage.client.clone(), release::NAMESPACE);
+    eventually("the orphan is told on the Deployment", || async {
+        let events = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let is_it = |event: &Event| {
+            let uid = event.regarding.as_ref().and_then(|regarding| regarding.uid.clone());
+            uid.is_some() && uid == deployment.metadata.uid && event.reason.as_deref() == Some("Orphaned")
+        };
+        if events.iter().any(is_it) { Ok(()) } else { Err(format!("{events:#?}\n{}", stage.log())) }
+    })
+    .await;
+    let left = stage.remote();
+    stage.woodpecker.remove("agency", left[0].credential_id);
 }
 
 /// The keyring gets another primary key, under which the record is sealed anew. The one before it was retired so long ago

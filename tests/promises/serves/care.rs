@@ -205,12 +205,40 @@ async fn a_server_alone_seals_its_records_anew_after_a_rotation() {
         if key == added && secret == "s3cret-one" { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
+    let proofs = api.stage.entra.count(TENANT, CLIENT);
+    eventually("its status is about it as it is now", || async {
+        let record: SealedGraphCredential = api.stage.api().get(&format!("r-{id}")).await.unwrap();
+        let seen = record.status.as_ref().map(|status| status.observed_generation);
+        if seen == record.metadata.generation { Ok(()) } else { Err(format!("{record:#?}")) }
+    })
+    .await;
+    assert_eq!(api.stage.entra.count(TENANT, CLIENT), proofs, "the secret is the same");
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_listed_leaves_the_records_of_others_looked_after() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    put_key(&stage, KEY).await;
+    let (server, address) = start(&stage, &["--watch-namespace", "elsewhere"]).await;
+    front.fail("/namespaces/elsewhere/");
+    let api = Api { stage, server, address };
+    let id = api.created(json!({})).await;
+    eventually("the record is shown", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if metrics.contains(&format!("name=\"r-{id}\",reason=\"Ready\"")) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    let told = "not all records can be looked after; trying again";
+    api.server.wait_for_log(told, crate::stage::A_WHILE).await.unwrap();
 }
 
 /// Whether the process shows that it holds the lease.
 async fn holds_the_lease(process: &Process) -> bool {
     let metrics = ask(process, "/metrics").await.1;
-    metrics.contains("leader_election_master_status{name=\"graph-credential-operator\"} 1")
+    ["leader_election_master_status", "mgc_rest_caretaker"]
+        .iter()
+        .any(|name| metrics.contains(&format!("{name}{{name=\"graph-credential-operator\"}} 1")))
 }
 
 #[tokio::test]
@@ -241,6 +269,18 @@ async fn a_server_gives_way_to_a_controller_which_looks_after_the_records_too() 
     age(&api, id, 25).await;
     eventually("the server does it again where no controller is left", || async {
         if api.stage.entra.count(TENANT, CLIENT) == 3 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    let shows = ["mgc_rest_record_ready{", "mgc_sealed_records{"];
+    eventually("it shows and counts records", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if shows.iter().all(|it| metrics.contains(it)) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    api.stage.start_operator().await;
+    eventually("it does not any more where a controller does", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if shows.iter().any(|it| metrics.contains(it)) { Err(metrics) } else { Ok(()) }
     })
     .await;
 }
