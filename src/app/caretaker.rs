@@ -106,7 +106,7 @@ impl Caretaker {
     }
 
     fn resealer(&self, leadership: Leadership, stop: CancellationToken) -> Resealer {
-        let (bound, repeats_after) = (self.timing.kube_headers, self.timing.event_repeat);
+        let (bound, repeats_after) = (self.timing.event, self.timing.event_repeat);
         Resealer {
             client: self.client.clone(),
             place: self.keyring.place().clone(),
