@@ -105,8 +105,8 @@ openmetrics: control-plane
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt" "$${CARGO_TARGET_DIR:-target}/tmp/every-metric.txt"
 
-# The vendor's samples. Needs Python, npm and a network the first time; what is not installed of curl, java, node and php
-# (with Debian's php-guzzlehttp-guzzle) is left out, and named.
+# The vendor's samples. Needs curl, Python, java, node with npm, php with Debian's php-guzzlehttp-guzzle, and a network the
+# first time; SAMPLES='curl python3' runs these alone. SAMPLES_REPORT=docs/rest-samples.md keeps what ran.
 samples: assets
 	@set -e; \
 	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator/axios-$(AXIOS)"; \
@@ -124,6 +124,7 @@ bench: assets
 	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture figures
 
 # The description of the REST API, by schemathesis. Needs Python, and a network the first time.
+# CONTRACT_REPORT=docs/rest-contract.md keeps the result.
 contract: assets
 	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \
 	  $(CARGO) test --package graph-credential-operator --test contract description -- --nocapture

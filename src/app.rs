@@ -22,9 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Makings, Rules, Scope, Scopes,
-    Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, Makings, Rules, Scope, Scopes, Sightings,
 };
+use crate::events::Events;
 use crate::http::ClientError;
 use crate::leader::{self, Candidate, Duty, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
@@ -204,17 +204,18 @@ impl Operator<'_> {
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
+        let events = self.events().await;
         let care = Care {
             client: cluster.client.clone(),
             served: served.clone(),
             keyring: keyring.clone(),
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             leadership: leadership.clone(),
+            events: events.clone(),
             metrics: self.metrics.clone(),
             timing: **timing,
             stop: (*stop).clone(),
         };
-        let events = self.events().await;
         let context = Arc::new(Context {
             rules: Rules {
                 allow_unverified: settings.allow_unverified,

@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::{Progress, Version};
 use super::context::Context;
-use super::events::Events;
+use crate::events::Events;
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 use crate::settings::Timing;
 use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
 use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError};
 use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
+use crate::store::record::{SAME_SECRET, same_secret_after_resealing};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -238,7 +239,10 @@ impl Resealer {
         let failed = |error| ((full_name.clone(), version.clone()), error);
         let Some(envelope) = seal_anew(keyring, &record).map_err(failed)? else { return Ok(None) };
         // What a later version has added to a record stays.
-        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
+        let mut patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
+        if let Some(noted) = same_secret_after_resealing(&record) {
+            patch["metadata"]["annotations"] = json!({SAME_SECRET: noted});
+        }
         let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
         let written = async {
             self.leadership.admit_write()?;

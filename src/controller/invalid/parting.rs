@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::namespace_deleted_at;
-use crate::controller::report::Note;
+use crate::events::Note;
 use crate::resources::FINALIZER;
 
 /// What becomes of an object that cannot be read and is being deleted.

@@ -146,9 +146,17 @@ async fn rotate_the_key(stage: &Stage, is_deleted: bool) {
 /// Each request that the API has.
 async fn use_the_rest_api(stage: &Stage) {
     let address = serving(stage.operator.as_ref().unwrap()).await;
-    let made = ask_at(&address, "POST", PATH, Some(sample(json!({"client_secret": "s3cret-two"})))).await;
+    let soon = Timestamp::now() + SignedDuration::from_hours(24 * 13);
+    let body = sample(json!({"client_secret": "s3cret-two", "secret_expires_at": soon.to_string()}));
+    let made = ask_at(&address, "POST", PATH, Some(body)).await;
     assert_eq!(made.status, 201, "{made:?}\n{}", stage.log());
-    let one = format!("{PATH}/{}", made.json()["credential_id"]);
+    let id = made.json()["credential_id"].clone();
+    let one = format!("{PATH}/{id}");
+    eventually("its expiry is told as an event", || async {
+        let events = stage.events(&format!("r-{id}")).await;
+        if events.iter().any(|it| it.contains("within 14 days")) { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
     let renamed = ask_at(&address, "PATCH", &one, Some(json!({"name": "Another"}))).await;
     assert_eq!(renamed.status, 200, "{renamed:?}");
     let listed = ask_at(&address, "GET", PATH, None).await;

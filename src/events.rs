@@ -4,7 +4,9 @@
 //! a later, different one; so each note is published as an event of its own, on transitions only. What was told of an
 //! object a moment ago, in the same words, is not told again: an object whose state goes to and fro would fill the list.
 
+pub mod expiry;
 mod home;
+mod note;
 mod told;
 
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
+pub use self::note::Note;
 use self::told::Told;
-use super::report::Note;
 use crate::resources::{FIELD_MANAGER, GROUP};
 use crate::telemetry::logs::chain;
 
