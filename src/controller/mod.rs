@@ -28,6 +28,7 @@ mod series;
 mod sightings;
 mod sources;
 mod status;
+mod stranded;
 mod triggers;
 mod watches;
 
@@ -79,6 +80,8 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Brok
     context.readiness.arrived("controller");
     loops.spawn(Resealer::of(&context).run());
     loops.spawn(keyring::run(context.clone()));
+    let served = watches.iter().map(|watch| watch.scope.clone()).collect();
+    loops.spawn(stranded::run(context.clone(), served));
     for watch in watches {
         loops.spawn(records::watch::run(context.clone(), watch.scope.clone()));
         loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));

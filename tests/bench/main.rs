@@ -6,11 +6,11 @@
 #![allow(clippy::format_push_string)]
 
 mod bare;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../promises/serves/http.rs"]
 mod http;
-#[allow(dead_code)]
-#[path = "../promises/stage.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../promises/stage/mod.rs"]
 mod stage;
 
 use std::time::{Duration, Instant};

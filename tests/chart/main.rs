@@ -10,4 +10,5 @@ mod oci;
 mod refuses;
 mod rendering;
 mod rights;
+mod together;
 mod values;

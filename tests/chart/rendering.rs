@@ -35,6 +35,18 @@ pub fn nested(path: &str, value: Value) -> Value {
     path.rsplit('.').fold(value, |value, key| json!({ key: value }))
 }
 
+/// Lays these values over those.
+pub fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
 // === impl Rendered ===
 
 impl Rendered {

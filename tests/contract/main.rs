@@ -2,8 +2,8 @@
 //! needs programs beyond Rust and is run by name: `make samples`, `make contract`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[allow(dead_code)]
-#[path = "../promises/stage.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../promises/stage/mod.rs"]
 mod stage;
 
 use std::collections::BTreeMap;

@@ -12,8 +12,8 @@ mod play;
 mod rng;
 mod run;
 mod script;
-#[allow(dead_code, reason = "shared with the tests of the promises, which use all of it")]
-#[path = "../promises/stage.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of the promises, which use all of it")]
+#[path = "../promises/stage/mod.rs"]
 mod stage;
 mod story;
 mod tally;

@@ -4,6 +4,7 @@
 mod checkout;
 mod helm;
 mod manifests;
+mod narrowing;
 mod scene;
 
 use kit::docs::{Command, commands, pages};
@@ -12,7 +13,7 @@ use kit::docs::{Command, commands, pages};
 type Place = (&'static str, &'static str);
 
 /// Each test that runs commands, and where it has them from.
-const SCENES: [(&str, &[Place]); 3] = [
+const SCENES: [(&str, &[Place]); 4] = [
     (
         "helm_installs_changes_and_uninstalls_as_the_docs_say",
         &[
@@ -30,6 +31,10 @@ const SCENES: [(&str, &[Place]); 3] = [
             ("docs/install.md", "Of another name"),
             ("docs/install.md", "Without the hook"),
         ],
+    ),
+    (
+        "a_namespace_that_is_served_no_more_is_named_and_let_go_by_the_command_of_the_docs",
+        &[("docs/install.md", "Serving fewer namespaces")],
     ),
     (
         "a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it",

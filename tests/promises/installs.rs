@@ -160,3 +160,21 @@ async fn the_pods_meet_the_restricted_standard_and_a_second_install_changes_noth
     release.upgrade().await;
     assert_eq!(versions().await, before, "the same values again change nothing");
 }
+
+#[tokio::test]
+async fn a_release_goes_over_to_one_replica_without_leader_election_and_back() {
+    let mut release = Release::install(|_| json!({})).await;
+    let strategy = async |release: &Release| {
+        let spec = release.deployment().await.spec.unwrap();
+        serde_json::to_value(spec.strategy.unwrap()).unwrap()
+    };
+    let rolling =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
+    assert_eq!(strategy(&release).await, rolling, "what a cluster does by default");
+    for _ in 0..2 {
+        release.upgrade_with(json!({"leaderElection": {"enabled": false}, "replicaCount": 1})).await;
+        assert_eq!(strategy(&release).await, json!({"type": "Recreate"}), "two would both work");
+        release.upgrade_with(json!({"leaderElection": {"enabled": true}, "replicaCount": 2})).await;
+        assert_eq!(strategy(&release).await, rolling);
+    }
+}

@@ -7,6 +7,7 @@ mod endings;
 mod keys;
 mod losses;
 mod mending;
+mod replicas;
 mod rights;
 mod rotations;
 

@@ -6,8 +6,8 @@
 mod many;
 mod neighbours;
 mod reseal;
-#[allow(dead_code)]
-#[path = "../promises/stage.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "../promises/stage/mod.rs"]
 mod stage;
 #[path = "../promises/vault.rs"]
 mod vault;

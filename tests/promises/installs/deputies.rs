@@ -161,6 +161,19 @@ async fn who_may_not_read_a_secret_may_not_have_the_operator_read_it() {
     let gone = json!({"metadata": {"annotations": {"graph-credentials.io/acknowledge-gone": "now"}}});
     denied(editor.change_account("agency", gone).await, secret);
 
+    // What nobody changes needs no right.
+    let elsewhere = editor.change("sales-eu", json!({"spec": {"cloud": "China"}})).await;
+    let address = json!({"spec": {"baseUrl": "https://elsewhere.example/rest"}});
+    let company = json!({"spec": {"companyId": 7}});
+    for answer in [
+        elsewhere,
+        editor.change_account("agency", address).await,
+        editor.change_account("agency", company).await,
+    ] {
+        let error = answer.expect_err("it is immutable");
+        assert!(error.contains("immutable"), "{error}");
+    }
+
     // What reads nothing and sends nothing elsewhere is a matter of ordinary rights.
     editor.change("sales-eu", json!({"metadata": {"annotations": {"team": "mail"}}})).await.unwrap();
     editor.change("sales-eu", json!({"spec": {"displayName": "Sales", "suspend": true}})).await.unwrap();
@@ -191,6 +204,10 @@ async fn nobody_leads_an_account_that_others_name_to_a_key_of_their_own() {
     // Who may use the account, as its tenants do, does not have its key.
     let tenant = Person::new(stage, "tenant", May { get: &["thief-key"], use_: &["agency"] }).await;
     denied(tenant.change_account("agency", to_theirs.clone()).await, "you may not get Secret agency-key");
+    // Who may read the account's key points it at no Secret that they may not read.
+    let may = May { get: &["agency-key"], use_: &["agency"] };
+    let holder = Person::new(stage, "holder", may).await;
+    denied(holder.change_account("agency", to_theirs.clone()).await, "you may not get Secret thief-key");
     // Deleted, and made anew in the same name.
     let accounts = stage.api::<WoodpeckerAccount>();
     thief.accounts().delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
@@ -236,4 +253,68 @@ async fn nobody_moves_anothers_credential_to_an_account_of_their_own() {
     assert_eq!(stage.woodpecker.credentials("thief"), []);
     assert_eq!(stage.remote().len(), 1);
     denied(owner.change("sales-eu", move_to("thief")).await, account);
+}
+
+/// Applies the objects of the docs' page about agencies, as the cluster's administrator.
+async fn apply_as_administrator<K>(stage: &Stage, objects: &[Value])
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + serde::de::DeserializeOwned
+        + serde::Serialize
+        + std::fmt::Debug,
+{
+    for object in objects.iter().filter(|object| object["kind"] == *K::kind(&())) {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap();
+        let api: Api<K> = Api::namespaced(stage.client.clone(), namespace);
+        let made = api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await;
+        made.unwrap_or_else(|error| panic!("{error}: {object}"));
+    }
+}
+
+#[tokio::test]
+async fn a_clients_team_uses_the_agencys_account_by_the_role_that_the_docs_give_it() {
+    let mut release = Release::install(|_| json!({})).await;
+    release.start_operator().await;
+    let page = std::fs::read_to_string(kit::workspace().join("docs/agencies.md")).unwrap();
+    let mut objects = crate::gitops::blocks(&page);
+    let stage = &mut release.stage;
+    for object in objects.iter_mut().filter(|object| object["kind"] == "WoodpeckerAccount") {
+        object["spec"]["baseUrl"] = json!(stage.woodpecker.base_url());
+        stage.woodpecker.add_company("agency", &object["spec"]["companyId"].to_string());
+    }
+    for namespace in ["agency", "client-contoso"] {
+        let namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    }
+    "agency".clone_into(&mut stage.namespace);
+    stage.secret("agency-key", &[("api_key", API_KEY)]).await;
+    apply_as_administrator::<WoodpeckerAccount>(stage, &objects).await;
+    "client-contoso".clone_into(&mut stage.namespace);
+    stage.secret("sales-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let team = Person::new(stage, "team", May { get: &["sales-graph"], use_: &[] }).await;
+    let credential = objects.iter().find(|object| object["kind"] == "MicrosoftGraphCredential").unwrap();
+    let create = async || team.create("sales", credential["spec"].clone()).await;
+    eventually("without the role it is denied", || async {
+        match create().await {
+            Err(error) if error.contains("you may not use WoodpeckerAccount agency/contoso") => Ok(()),
+            other => {
+                let _ = team.credentials().delete("sales", &kube::api::DeleteParams::default()).await;
+                Err(format!("{other:?}"))
+            }
+        }
+    })
+    .await;
+
+    apply_as_administrator::<Role>(stage, &objects).await;
+    let binding = json!({
+        "kind": "RoleBinding", "metadata": {"name": "use-contoso", "namespace": "agency"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "use-contoso"},
+        "subjects": [{"kind": "ServiceAccount", "name": "team", "namespace": stage.namespace}]
+    });
+    apply_as_administrator::<RoleBinding>(stage, &[binding]).await;
+    // The authorizer learns of it a moment later.
+    eventually("with it, it is taken", create).await;
+    stage.wait_until_ready("sales").await;
 }

@@ -84,6 +84,12 @@ impl Release {
         self.helm(&["upgrade", NAME, "--namespace", NAMESPACE]).await;
     }
 
+    /// These values beside those of before.
+    pub async fn upgrade_with(&mut self, values: Value) {
+        merge(&mut self.values, values);
+        self.upgrade().await;
+    }
+
     /// A command of helm with chart and values.
     async fn helm(&self, args: &[&str]) {
         let chart = kit::workspace().join("deploy/chart").display().to_string();

@@ -1,0 +1,105 @@
+//! What the operator is called, may do and is told.
+
+use serde_json::{Value, json};
+
+use super::Case;
+
+pub fn names_and_images() -> Vec<Case> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let by_digest = json!(format!("graph-credential-operator@{digest}"));
+    vec![
+        ("nameOverride", json!("gco"), "Deployment - metadata/labels/app.kubernetes.io~1name", json!("gco")),
+        ("fullnameOverride", json!("mgc"), "Deployment mgc metadata/name", json!("mgc")),
+        ("commonLabels", json!({"team": "mail"}), "Role -own metadata/labels/team", json!("mail")),
+        (
+            "image.registry",
+            json!("r.example.com"),
+            IMAGE,
+            json!("r.example.com/graph-credential-operator:0.1.0"),
+        ),
+        ("image.repository", json!("mail/gco"), IMAGE, json!("mail/gco:0.1.0")),
+        ("image.tag", json!("v9"), "Job release container/image", json!("graph-credential-operator:v9")),
+        ("image.digest", json!(digest), IMAGE, by_digest),
+        ("image.pullPolicy", json!("Always"), "Deployment - container/imagePullPolicy", json!("Always")),
+        ("imagePullSecrets", json!([{"name": "p"}]), "Job release pod/imagePullSecrets/0/name", json!("p")),
+        ("deploymentAnnotations", json!({"a": "b"}), "Deployment - metadata/annotations/a", json!("b")),
+        (
+            "podAnnotations",
+            json!({"a": "b"}),
+            "Deployment - spec/template/metadata/annotations/a",
+            json!("b"),
+        ),
+        ("podLabels", json!({"a": "b"}), "Deployment - spec/template/metadata/labels/a", json!("b")),
+    ]
+}
+
+const IMAGE: &str = "Deployment - container/image";
+
+pub fn rights() -> Vec<Case> {
+    let get = json!(["get"]);
+    vec![
+        ("crds.enabled", json!(false), "CustomResourceDefinition - kind", Value::Null),
+        ("crds.keep", json!(false), "CustomResourceDefinition - metadata/annotations", Value::Null),
+        ("admissionPolicies.enabled", json!(false), "ValidatingAdmissionPolicy - kind", Value::Null),
+        ("rbac.create", json!(false), "Role -own kind", Value::Null),
+        ("ownKindsClusterRole", json!(false), "argument --finalizers", json!("--finalizers=false")),
+        ("rbac.aggregateClusterRoles", json!(false), "ClusterRole -edit kind", Value::Null),
+        ("watchNamespaces", json!(["mail"]), "argument", json!("--watch-namespace=mail")),
+        (
+            "secretAccess",
+            json!("watch"),
+            "ClusterRole -secrets rules/0/verbs",
+            json!(["get", "list", "watch"]),
+        ),
+        ("namedSecrets", json!([{"namespace": "mail", "names": ["a"]}]), "Role -secrets rules/0/verbs", get),
+        ("serviceAccount.create", json!(false), "ServiceAccount operator kind", Value::Null),
+        ("serviceAccount.name", json!("other"), "Deployment - pod/serviceAccountName", json!("other")),
+        (
+            "serviceAccount.annotations",
+            json!({"a": "b"}),
+            "ServiceAccount operator metadata/annotations/a",
+            json!("b"),
+        ),
+        ("serviceAccount.labels", json!({"a": "b"}), "ServiceAccount operator metadata/labels/a", json!("b")),
+    ]
+}
+
+pub fn settings() -> Vec<Case> {
+    let argument = |path, value: Value, expected: &str| (path, value, "argument", json!(expected));
+    vec![
+        argument("leaderElection.enabled", json!(false), "--leader-elect=false"),
+        argument("leaderElection.leaseName", json!("gco"), "--leader-election-lease=gco"),
+        argument("keyringSecretName", json!("ring"), "--keyring-secret=ring"),
+        argument(
+            "woodpeckerBaseUrls",
+            json!(["https://w.test/rest"]),
+            "--woodpecker-base-url=https://w.test/rest",
+        ),
+        argument("microsoftAuthority", json!("https://m.test"), "--microsoft-authority=https://m.test"),
+        argument("dnsServers", json!(["10.0.0.10:53"]), "--dns-server=10.0.0.10:53"),
+        argument("allowUnverified", json!(true), "--allow-unverified"),
+        argument("propagationWindow", json!("30m"), "--propagation-window=30m"),
+        argument("maxConcurrentPasses", json!(4), "--max-concurrent-passes=4"),
+        argument("listenAddress", json!("::"), "--listen=[::]:8080"),
+        argument("log.level", json!("debug"), "--log=debug"),
+        argument("log.format", json!("text"), "--log-format=text"),
+        ("log.filterConfigMapName", json!("log"), "Deployment - pod/volumes/0/configMap/name", json!("log")),
+        argument("extraArgs", json!(["--allow-core-dumps"]), "--allow-core-dumps"),
+        (
+            "proxy.httpsProxy",
+            json!("http://p:3128"),
+            "Deployment - container/env/1/value",
+            json!("http://p:3128"),
+        ),
+        ("proxy.noProxy", json!("example.com"), "Deployment - container/env/1/value", json!("example.com")),
+        ("extraCA.configMapName", json!("ca"), "Deployment - pod/volumes/0/configMap/name", json!("ca")),
+        ("extraCA.secretName", json!("ca"), "Deployment - pod/volumes/0/secret/secretName", json!("ca")),
+        ("extraEnv", json!([{"name": "A", "value": "b"}]), "Deployment - container/env/1/name", json!("A")),
+        (
+            "extraEnvFrom",
+            json!([{"configMapRef": {"name": "a"}}]),
+            "Deployment - container/envFrom/0/configMapRef/name",
+            json!("a"),
+        ),
+    ]
+}

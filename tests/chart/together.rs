@@ -1,0 +1,92 @@
+//! What a value brings with it in other places, so that it is of effect.
+
+use serde_json::{Value, json};
+
+use crate::every_value::shown;
+use crate::rendering::{merge, render};
+
+#[test]
+fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
+    let rendered = render(&json!({"log": {"filterConfigMapName": "log"}}));
+    let argument = shown(&rendered, "argument", &render(&json!({})));
+    let file = "/etc/graph-credential-operator/log/filter";
+    assert_eq!(argument, json!(format!("--log-filter-file={file}")));
+    // A file below a subPath would never change.
+    let mount =
+        &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0];
+    assert_eq!((mount["mountPath"].as_str(), mount.get("subPath")), (file.strip_suffix("/filter"), None));
+}
+
+#[test]
+fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
+    let values = json!({
+        "metrics": {"tls": {"secretName": "metrics-tls", "authorize": true}},
+        "serviceMonitor": {"enabled": true}, "networkPolicy": {"enabled": true}
+    });
+    let rendered = render(&values);
+    let container = &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0];
+    let arguments: Vec<&str> =
+        container["args"].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
+    let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    for argument in [
+        "--metrics-listen=0.0.0.0:8444",
+        &format!("--metrics-tls-cert={folder}/tls.crt"),
+        &format!("--metrics-tls-key={folder}/tls.key"),
+        "--metrics-authorize",
+    ] {
+        assert!(arguments.contains(&argument), "{argument} is not in {arguments:?}");
+    }
+    let endpoint = &rendered.get("ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert_eq!(endpoint["scheme"], "https");
+    assert!(endpoint["bearerTokenFile"].is_string() && endpoint["authorization"].is_null(), "{endpoint}");
+    let mut kept = values;
+    let credentials = json!({"credentials": {"name": "prometheus", "key": "token"}});
+    kept["serviceMonitor"]["authorization"] = credentials.clone();
+    let with_kept = render(&kept);
+    let endpoint = &with_kept.get("ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert!(endpoint["bearerTokenFile"].is_null() && endpoint["authorization"] == credentials, "{endpoint}");
+    let ports = &rendered.get("NetworkPolicy", "")["spec"]["ingress"][0]["ports"];
+    assert_eq!(ports[1]["port"], "metrics", "{ports}");
+}
+
+#[test]
+fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
+    let values = json!({"extraCA": {"configMapName": "corporate", "key": "bundle.pem"}});
+    let rendered = render(&values);
+    let file = "/etc/graph-credential-operator/ca/bundle.pem";
+    let argument = shown(&rendered, "argument", &render(&json!({})));
+    assert_eq!(argument, json!(format!("--extra-ca={file}")));
+    let mount = shown(&rendered, "Deployment - container/volumeMounts/0/mountPath", &rendered);
+    assert!(file.starts_with(mount.as_str().unwrap()), "{mount}");
+}
+
+#[test]
+fn without_election_there_is_no_right_to_a_lease_of_the_leader() {
+    let updates = |elects: bool| {
+        let rendered = render(&json!({"leaderElection": {"enabled": elects}, "replicaCount": 1}));
+        rendered.get("Role", "-own").to_string().contains("update")
+    };
+    assert!(updates(true) && !updates(false));
+}
+
+#[test]
+fn without_election_no_two_pods_overlap() {
+    for values in [json!({}), json!({"updateStrategy": {"type": "RollingUpdate"}})] {
+        let mut values = values;
+        merge(&mut values, json!({"leaderElection": {"enabled": false}, "replicaCount": 1}));
+        let rendered = render(&values);
+        assert_eq!(rendered.get("Deployment", "")["spec"]["strategy"], json!({"type": "Recreate"}));
+    }
+}
+
+#[test]
+fn how_pods_are_replaced_is_always_said_in_full() {
+    let strategy = |values: Value| render(&values).get("Deployment", "")["spec"]["strategy"].clone();
+    let rolling = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "25%"}});
+    assert_eq!(strategy(json!({})), rolling(json!("25%")));
+    let surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}});
+    assert_eq!(strategy(surge), rolling(json!(1)));
+    // Beside it the API server takes nothing.
+    let recreate = json!({"updateStrategy": {"type": "Recreate"}});
+    assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
+}
