@@ -22,9 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Events, Holdings, Index, Makings, Rules, Scope, Scopes,
-    Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, Makings, Rules, Scope, Scopes, Sightings,
 };
+use crate::events::Events;
 use crate::http::ClientError;
 use crate::leader::{self, Candidate, Duty, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
@@ -90,7 +90,7 @@ pub enum AppError {
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), AppError> {
     settings.rest.listen.map_or(Ok(()), |address| settings.rest.check(address))?;
-    let frame = Frame::open(&settings.process, settings.timing(), log_filter)?;
+    let frame = Frame::open("run", &settings.process, settings.timing(), log_filter)?;
     frame.readiness.wait_for(CONTROLLER, "the operator is starting");
     frame.probed(&settings.process, Box::pin(operate(&settings, &frame))).await
 }
@@ -98,7 +98,7 @@ pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), App
 /// Serves the credentials REST API alone until it is told to stop.
 pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(), AppError> {
     settings.rest.check(settings.address())?;
-    let frame = Frame::open(&settings.process, settings.timing(), log_filter)?;
+    let frame = Frame::open("serve", &settings.process, settings.timing(), log_filter)?;
     let api = async {
         let Some(base) = Base::find(&settings.process, &frame).await? else { return Ok(()) };
         let Frame { timing, readiness, metrics, stop } = &frame;
@@ -204,12 +204,14 @@ impl Operator<'_> {
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
+        let events = self.events().await;
         let care = Care {
             client: cluster.client.clone(),
             served: served.clone(),
             keyring: keyring.clone(),
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             leadership: leadership.clone(),
+            events: events.clone(),
             metrics: self.metrics.clone(),
             timing: **timing,
             stop: (*stop).clone(),
@@ -236,12 +238,7 @@ impl Operator<'_> {
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events: Events::new(
-                cluster.client.clone(),
-                cluster.instance.clone(),
-                timing.kube_headers,
-                timing.event_repeat,
-            ),
+            events,
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,
@@ -266,6 +263,17 @@ impl Operator<'_> {
             );
         }
         ended
+    }
+
+    /// Events, told at home too where that is known.
+    async fn events(&self) -> Events {
+        let (cluster, timing) = (&self.base.cluster, self.timing);
+        let (client, instance) = (cluster.client.clone(), cluster.instance.clone());
+        let events = Events::new(client, instance, timing.kube_headers, timing.event_repeat);
+        match &self.settings.operator_deployment {
+            Some(name) => events.with_home(&cluster.namespace, name.as_str()).await,
+            None => events,
+        }
     }
 
     /// The lanes, which wake whoever waits in them.

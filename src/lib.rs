@@ -8,6 +8,7 @@ pub mod app;
 pub mod cli;
 pub mod controller;
 pub mod destination;
+pub mod events;
 pub mod http;
 pub mod leader;
 pub mod leadership;

@@ -227,6 +227,10 @@ pub struct RunSettings {
     )]
     pub finalizers: bool,
 
+    /// Name of the operator's Deployment in its own namespace, on which it tells by events what it had to leave behind
+    #[arg(long, env = "GCO_OPERATOR_DEPLOYMENT", value_name = "NAME")]
+    pub operator_deployment: Option<ObjectName>,
+
     /// How long refusals of a new secret count as its slow spreading through Entra, before they count as
     /// final; at most 24h
     #[arg(

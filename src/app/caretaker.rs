@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{Events, Resealer};
+use crate::controller::Resealer;
+use crate::events::Events;
 use crate::leader::{Candidate, Duty, ElectionParts};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::TokenEndpoint;
@@ -98,15 +99,25 @@ impl Caretaker {
             keyring: self.keyring.clone(),
             token_endpoint: self.token_endpoint.acting_as(leadership.clone()),
             leadership: leadership.clone(),
+            events: self.events(),
             metrics: self.metrics.clone(),
             timing: self.timing,
             stop: stop.clone(),
         };
-        tokio::join!(look_after_records(care), self.resealer(leadership, stop).run());
+        tokio::join!(look_after_records(care), self.reseal(&leadership, &stop));
+    }
+
+    async fn reseal(&self, leadership: &Leadership, stop: &CancellationToken) {
+        let resealer = || self.resealer(leadership.clone(), stop.clone()).run();
+        while AssertUnwindSafe(resealer()).catch_unwind().await.is_err() {
+            tracing::error!("sealing records anew failed: this is a defect of the operator; trying again");
+            if stop.run_until_cancelled(tokio::time::sleep(self.timing.record_care)).await.is_none() {
+                return;
+            }
+        }
     }
 
     fn resealer(&self, leadership: Leadership, stop: CancellationToken) -> Resealer {
-        let (bound, repeats_after) = (self.timing.kube_headers, self.timing.event_repeat);
         Resealer {
             client: self.client.clone(),
             place: self.keyring.place().clone(),
@@ -114,10 +125,15 @@ impl Caretaker {
             keyring: self.keyring.clone(),
             leadership,
             metrics: self.metrics.clone(),
-            events: Events::new(self.client.clone(), self.instance.clone(), bound, repeats_after),
+            events: self.events(),
             timing: self.timing,
             stop,
         }
+    }
+
+    fn events(&self) -> Events {
+        let (bound, repeats_after) = (self.timing.kube_headers, self.timing.event_repeat);
+        Events::new(self.client.clone(), self.instance.clone(), bound, repeats_after)
     }
 
     fn election(&self) -> ElectionParts {

@@ -35,7 +35,9 @@ pub(super) struct Base {
 // === impl Frame ===
 
 impl Frame {
+    /// Of the command of that name.
     pub(super) fn open(
+        command: &'static str,
         process: &ProcessSettings,
         timing: Result<Timing, TimingError>,
         log_filter: LogFilter,
@@ -47,7 +49,8 @@ impl Frame {
         stop_on_signals(stop.clone())?;
         let readiness = Readiness::default();
         note_time_scale(process, &readiness);
-        Ok(Self { timing, readiness, metrics: Arc::new(Metrics::new()), stop })
+        let metrics = Arc::new(Metrics::of(command, readiness.clone()));
+        Ok(Self { timing, readiness, metrics, stop })
     }
 
     /// Serves probes and metrics while the work goes on.

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use tokio_util::sync::CancellationToken;
 
 use super::{AppError, kubernetes};
-use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
+use crate::serving::{Limits, Listen, Seat, Server, Tls, TlsFiles};
 use crate::settings::{ProcessSettings, Timing};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{Readiness, exposition};
@@ -70,14 +70,22 @@ impl Scraping {
     }
 }
 
-async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+async fn scrape(
+    State(shared): State<Shared>,
+    Extension(seat): Extension<Arc<Seat>>,
+    headers: HeaderMap,
+) -> Response {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
     let admission = match &shared.scrapers {
         Some(scrapers) => scrapers.admit(authorization).await,
         None => Admission::Granted,
     };
     match admission {
-        Admission::Granted => exposition(&shared.metrics),
+        Admission::Granted => {
+            // However long it takes, nobody else takes its place.
+            seat.keep();
+            exposition(&shared.metrics)
+        }
         Admission::Unknown => (
             StatusCode::UNAUTHORIZED,
             [(header::WWW_AUTHENTICATE, "Bearer")],

@@ -19,8 +19,8 @@ use super::error::PassError;
 use super::index::Named;
 use super::observe::Gathered;
 use super::observed::{Freshness, Listed, Observed, Probe, Proof, Target};
-use super::report::Note;
 use crate::destination::{Failure, FailureKind, Operation};
+use crate::events::Note;
 use crate::microsoft::{App, Verdict};
 use crate::resources::Registration;
 use crate::telemetry::logs::chain;
@@ -220,7 +220,7 @@ fn note_failure(context: &Context, observed: &mut Observed, operation: Operation
 /// Tells that something was left behind, of an object that is gone.
 async fn tell_orphan(context: &Context, observed: &Observed, text: String) {
     let note = Note { is_warning: true, reason: "Orphaned", action: "Delete", text, ids: String::new() };
-    context.events.publish(&observed.object.object_ref(&()), &note).await;
+    context.events.publish_orphan(&observed.object.object_ref(&()), &note).await;
 }
 
 async fn tell(context: &Context, observed: &Observed, reason: &'static str, text: String) {

@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::Accounts;
 use super::calls::Calls;
 use super::claims::Claims;
-use super::events::Events;
 use super::holdings::{self, Holdings, Word};
 use super::index::{Index, Named, Referrer};
 use super::makings::Makings;
 use super::observed::Rules;
 use super::sightings::Sightings;
 use super::watches::Scopes;
+use crate::events::Events;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::resources::{

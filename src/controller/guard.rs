@@ -16,7 +16,7 @@ use tracing::field::Empty;
 
 use super::backoff;
 use super::error::PassError;
-use super::report::Note;
+use crate::events::Note;
 use crate::resources::conditions::Condition;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;

@@ -29,7 +29,7 @@ where
     let Some(live) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
         return Ok(Outcome::new("gone", context.rules.timing.resync));
     };
-    if parting::let_go(context, &api, &live).await? {
+    if parting::let_go(context, &api, &kind, &live).await? {
         return Ok(Outcome::new("gone", context.rules.timing.resync));
     }
     note_holdings(context, own, &live);

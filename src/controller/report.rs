@@ -3,7 +3,6 @@
 //! A pass that has changed nothing yields the very status that the object has, so that nothing is written.
 
 mod conditions;
-mod expiry;
 
 use std::time::Duration;
 
@@ -13,9 +12,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::backoff;
 use super::decide::{Rest, Retry, Standing, verification_due_at};
 use super::observed::{Observed, Rules};
+use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find, merge, whole_second};
 use crate::resources::{Candidate, MicrosoftGraphCredentialStatus};
+
+/// What to do about a secret that expires.
+const CURE: &str = "make a new one in Entra and put it with its expiry into the Secret";
 
 /// What follows a pass.
 #[derive(Clone, Debug)]
@@ -26,21 +29,6 @@ pub struct Report {
     pub notes: Vec<Note>,
     /// When the object is to be looked at again without being called.
     pub again_in: Duration,
-}
-
-/// Something to tell people as an event of the object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is bad news.
-    pub is_warning: bool,
-    /// One word, stable.
-    pub reason: &'static str,
-    /// What was being done.
-    pub action: &'static str,
-    /// What is so and what to do.
-    pub text: String,
-    /// Ids and times by which the remote side finds the request, where there was one; they differ on each try.
-    pub ids: String,
 }
 
 /// Reports how things stand at the end of a pass.
@@ -200,7 +188,7 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
     if let (Some(due), Some(expires_at)) = (due, conditions::expires_at(status, observed))
         && told.is_none_or(|told| told > due)
     {
-        notes.push(expiry::note(due, expires_at));
+        notes.push(expiry::note(due, expires_at, CURE));
     }
     notes
 }
@@ -227,15 +215,7 @@ fn verdict(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Opti
 fn ids(observed: &Observed) -> String {
     let verdict = observed.learnt.proof.as_ref().map(|proof| &proof.verdict);
     let Some(Verdict::NotIssued { trace, .. }) = verdict else { return String::new() };
-    let codes = trace.codes.iter().map(|code| format!("AADSTS{code}"));
-    let ids = [
-        ("trace", &trace.trace_id),
-        ("correlation", &trace.correlation_id),
-        ("time", &trace.timestamp),
-        ("failure", &trace.failure),
-    ];
-    let ids = ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}")));
-    codes.chain(ids).collect::<Vec<_>>().join(", ")
+    trace.ids()
 }
 
 fn again_in(

@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::{Progress, Version};
 use super::context::Context;
-use super::events::Events;
+use crate::events::Events;
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 use crate::settings::Timing;
 use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
 use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError};
 use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
+use crate::store::record::{SAME_SECRET, same_secret_after_resealing};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -107,6 +108,13 @@ impl Resealer {
     /// Looks at all records at the start, whenever the keyring has another primary key, and every now and then, until
     /// `stop`.
     pub async fn run(self) {
+        self.sweep_again_and_again().await;
+        // Whoever does it next shows what there is.
+        self.metrics.store.resealing(0);
+        self.metrics.store.sealed(std::iter::empty());
+    }
+
+    async fn sweep_again_and_again(&self) {
         let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
         let mut failures = 0_u32;
         // What could not be sealed and was told.
@@ -231,7 +239,10 @@ impl Resealer {
         let failed = |error| ((full_name.clone(), version.clone()), error);
         let Some(envelope) = seal_anew(keyring, &record).map_err(failed)? else { return Ok(None) };
         // What a later version has added to a record stays.
-        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
+        let mut patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
+        if let Some(noted) = same_secret_after_resealing(&record) {
+            patch["metadata"]["annotations"] = json!({SAME_SECRET: noted});
+        }
         let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
         let written = async {
             self.leadership.admit_write()?;

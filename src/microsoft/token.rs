@@ -224,6 +224,19 @@ fn request_id() -> String {
 // === impl Trace ===
 
 impl Trace {
+    /// Codes and ids by which Microsoft's support finds the request: for an event, never for a condition.
+    pub fn ids(&self) -> String {
+        let codes = self.codes.iter().map(|code| format!("AADSTS{code}"));
+        let ids = [
+            ("trace", &self.trace_id),
+            ("correlation", &self.correlation_id),
+            ("time", &self.timestamp),
+            ("failure", &self.failure),
+        ];
+        let ids = ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}")));
+        codes.chain(ids).collect::<Vec<_>>().join(", ")
+    }
+
     /// Takes over what has the shape that Microsoft gives it. What answers may be a proxy that says back what
     /// it was sent, the secret with it, and a trace is shown in logs, in events and by `verify`.
     fn take(&mut self, body: ErrorBody, secret: &SecretText) {

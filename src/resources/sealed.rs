@@ -107,6 +107,10 @@ pub struct SealedGraphCredentialStatus {
     #[schemars(schema_with = "date_time::optional_schema")]
     pub verified_at: Option<Time>,
 
+    /// Which notice of the expiry was given last, in days before it: 30, 14, 7, 1 or 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_notice_days: Option<i32>,
+
     /// The conditions: Ready, Verified, Expiring.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

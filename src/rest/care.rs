@@ -3,7 +3,7 @@
 
 mod judgement;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,13 +12,14 @@ use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
-use self::judgement::proof_due_at;
 pub(super) use self::judgement::{Proof, is_seen, next_status};
+use self::judgement::{notes, notice_due, proof_due_at};
+use crate::events::Events;
 use crate::leadership::{Leadership, NotLeading};
 use crate::microsoft::{App, Diagnosis, TokenEndpoint, Verdict};
 use crate::resources::SealedGraphCredential;
@@ -27,7 +28,7 @@ use crate::secret::SecretText;
 use crate::settings::Timing;
 use crate::store::census::{ListError, Pages};
 use crate::store::envelope::Envelope;
-use crate::store::keyring::LiveKeyring;
+use crate::store::keyring::{KeyringError, LiveKeyring};
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::records::{self, RecordError};
 use crate::telemetry::logs::chain;
@@ -49,6 +50,8 @@ pub struct Care {
     pub token_endpoint: TokenEndpoint,
     /// Whether it does.
     pub leadership: Leadership,
+    /// Where it is told that one stops working, or expires.
+    pub events: Events,
     /// Where records are shown.
     pub metrics: Arc<Metrics>,
     /// The waits.
@@ -57,84 +60,196 @@ pub struct Care {
     pub stop: CancellationToken,
 }
 
-/// When a record that was not proved is tried again, by its uid: the generation that was tried, and the time.
-type Retries = Mutex<HashMap<String, (Option<i64>, Timestamp)>>;
+/// What an attempt to prove a record came to.
+#[derive(Default)]
+struct Attempt {
+    /// Nothing where Microsoft could not be asked.
+    proof: Option<Proof>,
+    /// When to try again, where no token was issued.
+    again_in: Option<Duration>,
+    /// By which Microsoft finds the request.
+    ids: String,
+}
+
+/// What is kept from one round to the next.
+#[derive(Default)]
+struct Memory {
+    /// When a record that was not proved is tried again, by its uid: the generation that was tried, and the time.
+    retries: Mutex<HashMap<String, (Option<i64>, Timestamp)>>,
+    /// What a scrape shows, by namespace and name.
+    shown: Mutex<BTreeMap<Place, RecordSeries>>,
+}
+
+/// Namespace and name of a record.
+type Place = (String, String);
+
+/// What is to be done about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// Something new is to be said of it.
+    Words,
+    /// It is to be proved again.
+    Proof,
+}
+
+/// Why there is no secret to be proved.
+enum Unopened {
+    /// The keyring cannot be read for now.
+    Passing(KeyringError),
+    /// The record does not open under the keyring as it is.
+    Lasting(Box<dyn Error + Send + Sync>),
+}
 
 // === impl Care ===
 
 impl Care {
     /// Looks at all records again and again, until `stop`.
     pub async fn run(&self) {
-        let retries = Retries::default();
+        let (memory, mut news) = (Memory::default(), self.keyring.news());
         loop {
-            let Some(round) = self.stop.run_until_cancelled(self.round(&retries)).await else { break };
+            let Some(round) = self.stop.run_until_cancelled(self.round(&memory)).await else { break };
             if let Err(error) = round {
-                tracing::warn!(error = chain(&error), "the records cannot be looked after; trying again");
+                tracing::warn!(error = chain(&error), "not all records can be looked after; trying again");
             }
-            let pause = tokio::time::sleep(self.timing.record_care);
-            if self.stop.run_until_cancelled(pause).await.is_none() {
-                break;
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                // What did not open before may do so now.
+                _ = news.changed() => lock(&memory.retries).clear(),
+                () = tokio::time::sleep(self.timing.record_care) => {}
             }
         }
         // Whoever looks after them next shows them.
         self.metrics.rest.show_records(&[]);
     }
 
-    async fn round(&self, retries: &Retries) -> Result<(), ListError> {
-        let mut pages = Pages::new(&self.client, &self.served);
-        let mut shown = Vec::new();
-        let mut uids = Vec::new();
-        while let Some(page) = pages.next().await? {
-            let mut ours = Vec::new();
+    /// Lists all records first, and shows them; then looks after those that something is due for, however long that takes.
+    async fn round(&self, memory: &Memory) -> Result<(), ListError> {
+        let (mut pages, mut failure) = (Pages::new(&self.client, &self.served), None);
+        let (mut shown, mut due, mut uids) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        loop {
+            let page = match pages.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) => {
+                    pages.skip_namespace();
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            let now = Timestamp::now();
             for guarded in page {
                 match guarded.0 {
-                    Ok(record) => ours.extend(Some(record).filter(is_of_rest)),
-                    Err(invalid) => shown.extend(unreadable(invalid.metadata)),
+                    Ok(record) if is_of_rest(&record) => {
+                        shown.insert(place(&record), series(&record));
+                        uids.extend(record.uid());
+                        if self.due(&record, memory, now) != Due::Nothing {
+                            due.push(place(&record));
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(invalid) => {
+                        let series = unreadable(invalid.metadata);
+                        shown.extend(series.map(|it| ((it.namespace.clone(), it.name.clone()), it)));
+                    }
                 }
             }
-            let looks: Vec<_> = ours.into_iter().map(|record| self.look_after(record, retries)).collect();
-            let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_A_TIME).collect().await;
-            for record in looked {
-                uids.extend(record.uid());
-                shown.push(series(&record));
-            }
         }
-        lock(retries).retain(|uid, _| uids.contains(uid));
+        let is_whole = failure.is_none();
+        {
+            let mut last = lock(&memory.shown);
+            if is_whole {
+                last.clear();
+                lock(&memory.retries).retain(|uid, _| uids.contains(uid));
+            }
+            // What could not be listed is shown as it was.
+            last.extend(shown);
+        }
+        self.show(memory);
+        let looks = due.into_iter().map(|place| self.look_again(place, memory));
+        stream::iter(looks).buffer_unordered(AT_A_TIME).collect::<()>().await;
+        self.show(memory);
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn show(&self, memory: &Memory) {
+        let shown: Vec<RecordSeries> = lock(&memory.shown).values().cloned().collect();
         self.metrics.rest.show_records(&shown);
-        Ok(())
+    }
+
+    /// Reads a record anew and looks after it: the list may have been a while ago.
+    async fn look_again(&self, place: Place, memory: &Memory) {
+        let record = match records::read(&self.client, &place.0, &place.1).await {
+            Ok(Some(record)) if is_of_rest(&record) => self.look_after(record, memory).await,
+            Ok(_) => {
+                lock(&memory.shown).remove(&place);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(record = place.1, error = chain(&error), "a record cannot be looked after");
+                return;
+            }
+        };
+        lock(&memory.shown).insert(place, series(&record));
+    }
+
+    /// What is to be done about a record. One that is new is left alone at first: whoever saves a secret has proved it, and
+    /// says so by the end of the request.
+    fn due(&self, record: &SealedGraphCredential, memory: &Memory, now: Timestamp) -> Due {
+        let (uid, generation) = (record.uid().unwrap_or_default(), record.metadata.generation);
+        let mut retries = lock(&memory.retries);
+        let retry_at = retries.get(&uid).filter(|(tried, _)| *tried == generation).map(|(_, at)| *at);
+        if !is_seen(record) && retry_at.is_none() {
+            retries.insert(uid, (generation, now + self.timing.rest_request));
+            return Due::Nothing;
+        }
+        if proof_due_at(record).max(retry_at.unwrap_or(Timestamp::MIN)) <= now {
+            return Due::Proof;
+        }
+        // Of a secret that was changed by other hands nothing is said before it could be tried.
+        let has_news = is_seen(record)
+            && (notice_due(record, now).is_some() || record.status != Some(next_status(record, None, now)));
+        if has_news { Due::Words } else { Due::Nothing }
     }
 
     /// Proves a record where that is due, and writes down what is new about it. Returns it as it is then.
-    async fn look_after(&self, record: SealedGraphCredential, retries: &Retries) -> SealedGraphCredential {
+    async fn look_after(&self, record: SealedGraphCredential, memory: &Memory) -> SealedGraphCredential {
         let now = Timestamp::now();
         let uid = record.uid().unwrap_or_default();
-        let retry_at = lock(retries)
-            .get(&uid)
-            .filter(|(generation, _)| *generation == record.metadata.generation)
-            .map(|(_, at)| *at);
-        let due_at = proof_due_at(&record).max(retry_at.unwrap_or(Timestamp::MIN));
-        let proof = if due_at <= now {
-            self.prove(&record).instrument(span(&record)).await
-        } else {
-            Ok((None, None))
+        let attempt = match self.due(&record, memory, now) {
+            Due::Nothing => return record,
+            Due::Words => Ok(Attempt::default()),
+            Due::Proof => self.prove(&record).instrument(span(&record)).await,
         };
-        let Ok((proof, wait)) = proof else { return record };
-        match wait {
-            Some(wait) => drop(lock(retries).insert(uid, (record.metadata.generation, now + wait))),
-            None if proof.is_some() => drop(lock(retries).remove(&uid)),
+        let Ok(Attempt { proof, again_in, ids }) = attempt else { return record };
+        match again_in {
+            Some(wait) => {
+                let _last = lock(&memory.retries).insert(uid, (record.metadata.generation, now + wait));
+            }
+            None if proof.is_some() => {
+                let _last = lock(&memory.retries).remove(&uid);
+            }
             None => {}
         }
         // Of a secret that was changed by other hands nothing is said before it could be tried.
         if proof.is_none() && !is_seen(&record) {
             return record;
         }
-        let status = next_status(&record, proof.as_ref(), now);
+        let (mut status, notice) = (next_status(&record, proof.as_ref(), now), notice_due(&record, now));
+        let notes = notes(&record, &status, proof.is_some().then_some(ids), notice);
+        status.expiry_notice_days = notice.or(status.expiry_notice_days);
         if record.status.as_ref() == Some(&status) || self.leadership.admit_write().is_err() {
             return record;
         }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
         match records::write_status(&self.client, &changed).await {
-            Ok(written) => written,
+            Ok(written) => {
+                for note in &notes {
+                    self.events.publish(&written.object_ref(&()), note).await;
+                }
+                written
+            }
             Err(RecordError::Conflict) => record,
             Err(error) => {
                 tracing::warn!(record = record.name_any(), error = chain(&error), "a status is not written");
@@ -143,17 +258,21 @@ impl Care {
         }
     }
 
-    /// Asks Microsoft for a token. Returns what that proved, nothing where it could not be asked, and when to try again
-    /// where no token was issued.
-    async fn prove(
-        &self,
-        record: &SealedGraphCredential,
-    ) -> Result<(Option<Proof>, Option<Duration>), NotLeading> {
+    /// Asks Microsoft for a token.
+    async fn prove(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
+        let stalled = Some(self.timing.stalled_probe);
         let secret = match self.open(record).await {
             Ok(secret) => secret,
-            Err(error) => {
+            Err(Unopened::Passing(error)) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "a record is not proved without the keyring; trying again"
+                );
+                return Ok(Attempt { again_in: Some(self.timing.record_care), ..Attempt::default() });
+            }
+            Err(Unopened::Lasting(error)) => {
                 tracing::warn!(record = record.name_any(), error = chain(&*error), "a record does not open");
-                return Ok((Some(Proof::Unopened), Some(self.timing.stalled_probe)));
+                return Ok(Attempt { proof: Some(Proof::Unopened), again_in: stalled, ids: String::new() });
             }
         };
         let spec = &record.spec;
@@ -161,24 +280,33 @@ impl Care {
         let app = App { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
         let verdict = self.token_endpoint.prove(app, &secret).await?;
         Ok(match verdict {
-            Verdict::Issued { .. } => (Some(Proof::Issued), None),
-            Verdict::NotIssued { diagnosis: Diagnosis::Refused(refusal), .. } => {
+            Verdict::Issued { .. } => Attempt { proof: Some(Proof::Issued), ..Attempt::default() },
+            Verdict::NotIssued { diagnosis: Diagnosis::Refused(refusal), trace, .. } => {
                 tracing::warn!(record = record.name_any(), reason = %refusal.reason, "a saved secret is refused");
-                (Some(Proof::Refused(refusal)), Some(self.timing.stalled_probe))
+                Attempt { proof: Some(Proof::Refused(refusal)), again_in: stalled, ids: trace.ids() }
             }
-            Verdict::NotIssued { retry_after, .. } => (None, Some(retry_after.unwrap_or_default())),
+            Verdict::NotIssued { retry_after, .. } => {
+                Attempt { again_in: Some(retry_after.unwrap_or_default()), ..Attempt::default() }
+            }
         })
     }
 
-    async fn open(&self, record: &SealedGraphCredential) -> Result<SecretText, Box<dyn Error + Send + Sync>> {
-        let key = Envelope::from_base64(&record.spec.envelope)?.key_id();
-        let keyring = self.keyring.holding(key).await?;
-        Ok(record::open(record, &keyring)?)
+    async fn open(&self, record: &SealedGraphCredential) -> Result<SecretText, Unopened> {
+        let lasting = |error: Box<dyn Error + Send + Sync>| Unopened::Lasting(error);
+        let envelope = Envelope::from_base64(&record.spec.envelope).map_err(|error| lasting(error.into()))?;
+        let keyring = self.keyring.holding(envelope.key_id()).await.map_err(|error| {
+            if error.is_lasting() { lasting(error.into()) } else { Unopened::Passing(error) }
+        })?;
+        record::open(record, &keyring).map_err(|error| lasting(error.into()))
     }
 }
 
-fn lock(retries: &Retries) -> MutexGuard<'_, HashMap<String, (Option<i64>, Timestamp)>> {
-    retries.lock().unwrap_or_else(PoisonError::into_inner)
+fn place(record: &SealedGraphCredential) -> Place {
+    (record.namespace().unwrap_or_default(), record.name_any())
+}
+
+fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The span of a proof of a record.

@@ -59,7 +59,8 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The client secret is missing, empty, too long, has white space around it, or is refused by Microsoft.
+    /// The client secret is missing, empty, too long, has white space around it or a control character, or is refused by
+    /// Microsoft.
     InvalidClientSecret => "INVALID_CLIENT_SECRET",
     /// The body is no JSON object, or names a field twice.
     MalformedRequest => "MALFORMED_REQUEST",

@@ -10,6 +10,14 @@ use crate::store::envelope::MAX_SECRET_LENGTH;
 /// A GUID in any case.
 const GUID: &str = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$";
 
+/// No white space at either end, and no control character.
+const SECRET: &str =
+    r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$";
+
+/// No control character, and something else than white space.
+const NAME: &str =
+    r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+
 /// The whole document.
 pub fn document() -> Value {
     json!({
@@ -89,16 +97,17 @@ fn item() -> Value {
 fn schemas() -> Value {
     let guid = |description: &str| json!({"type": "string", "pattern": GUID, "description": description});
     let secret = json!({
-        "type": "string", "minLength": 1, "maxLength": MAX_SECRET_LENGTH, "writeOnly": true,
-        "description": "The client secret's value, without white space around it. At most 8192 bytes."
+        "type": "string", "minLength": 1, "maxLength": MAX_SECRET_LENGTH, "pattern": SECRET,
+        "writeOnly": true,
+        "description": "The client secret's value, without white space around it or control characters. At most 8192 bytes."
     });
     let expiry = json!({
         "type": "string", "format": "date-time",
         "description": "When the client secret expires; in the future. A plain date is taken as 00:00 UTC."
     });
     let name = json!({
-        "type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH,
-        "description": "A name without control characters."
+        "type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "pattern": NAME,
+        "description": "A name without control characters, and not white space alone."
     });
     // Null counts as left out.
     let optional = |schema: &Value| {
@@ -106,6 +115,7 @@ fn schemas() -> Value {
         schema["type"] = json!(["string", "null"]);
         schema
     };
+    let left_out = json!({"type": "null"});
     let constants: Vec<&str> = Refusal::ALL.iter().map(|refusal| refusal.as_str()).collect();
     json!({
         "CredentialId": {"type": "integer", "format": "int64", "minimum": 1, "maximum": (1_i64 << 53) - 1},
@@ -137,13 +147,20 @@ fn schemas() -> Value {
             }
         },
         "CredentialUpdate": {
-            "type": "object", "additionalProperties": false, "minProperties": 1,
-            "properties": {
-                "client_secret": optional(&secret), "secret_expires_at": optional(&expiry), "name": optional(&name)
-            },
-            "dependentRequired": {
-                "client_secret": ["secret_expires_at"], "secret_expires_at": ["client_secret"]
-            }
+            "description": "A name, or a secret with its expiry, or all three.",
+            "anyOf": [
+                {
+                    "type": "object", "additionalProperties": false, "required": ["name"],
+                    "properties": {"name": name, "client_secret": left_out, "secret_expires_at": left_out}
+                },
+                {
+                    "type": "object", "additionalProperties": false,
+                    "required": ["client_secret", "secret_expires_at"],
+                    "properties": {
+                        "client_secret": secret, "secret_expires_at": expiry, "name": optional(&name)
+                    }
+                }
+            ]
         },
         "Problem": {
             "type": "object", "additionalProperties": false,

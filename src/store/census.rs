@@ -61,6 +61,12 @@ impl Pages {
         Self { apis, page: ListParams::default().limit(PAGE) }
     }
 
+    /// Goes on with the next namespace, where one cannot be listed.
+    pub fn skip_namespace(&mut self) {
+        self.apis.pop();
+        self.page.continue_token = None;
+    }
+
     /// The next page; nothing after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<GuardedRecord>>, ListError> {
         let Some(api) = self.apis.last() else { return Ok(None) };

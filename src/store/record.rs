@@ -76,6 +76,31 @@ pub fn fresh_credential_id(taken: &BTreeSet<i64>) -> Result<i64, getrandom::Erro
     }
 }
 
+/// Annotation on a record of the REST API: `A-B`, its secret is the same in the generations A to B, for it was only sealed
+/// anew in between. Without it each rotation of the keyring would have every secret proved again, and all at once.
+pub const SAME_SECRET: &str = "graph-credentials.io/same-secret";
+
+/// What [`SAME_SECRET`] says after the record's next generation, which only seals it anew.
+pub fn same_secret_after_resealing(record: &SealedGraphCredential) -> Option<String> {
+    let generation = record.metadata.generation.filter(|_| is_of_rest(record))?;
+    let first = same_secret(record).map_or(generation, |(first, _)| first);
+    Some(format!("{first}-{}", generation.saturating_add(1)))
+}
+
+/// Whether the record holds the secret that it held in that generation.
+pub fn holds_secret_of(record: &SealedGraphCredential, generation: i64) -> bool {
+    record.metadata.generation == Some(generation)
+        || same_secret(record).is_some_and(|(first, last)| (first..=last).contains(&generation))
+}
+
+/// The first and the last generation with the secret that it holds now, where they are noted.
+fn same_secret(record: &SealedGraphCredential) -> Option<(i64, i64)> {
+    let (first, last) = record.metadata.annotations.as_ref()?.get(SAME_SECRET)?.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    // Written by whoever made this generation, not an earlier one.
+    (record.metadata.generation == Some(last)).then_some((first, last))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +136,43 @@ mod tests {
             let id = fresh_credential_id(&taken).unwrap();
             assert!((1..1_i64 << 52).contains(&id), "{id}");
             assert!(taken.insert(id), "{id} was taken");
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_only_sealed_anew_holds_the_same_secret() {
+        let record = |generation: i64, noted: Option<&str>| -> SealedGraphCredential {
+            let mut record: SealedGraphCredential = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "r-1", "generation": generation},
+                "spec": {
+                    "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 1, "tenantId": TENANT,
+                    "clientId": CLIENT, "secretExpiresAt": "2027-11-28T23:59:59Z", "name": "x", "envelope": "e"
+                }
+            }))
+            .unwrap();
+            let noted = noted.map(|noted| [(SAME_SECRET.to_owned(), noted.to_owned())].into());
+            record.metadata.annotations = noted;
+            record
+        };
+        assert_eq!(same_secret_after_resealing(&record(4, None)).as_deref(), Some("4-5"));
+        assert_eq!(same_secret_after_resealing(&record(5, Some("4-5"))).as_deref(), Some("4-6"));
+        assert_eq!(
+            same_secret_after_resealing(&record(7, Some("4-6"))).as_deref(),
+            Some("7-8"),
+            "changed since"
+        );
+        let holds =
+            |record: &SealedGraphCredential| (1..9).filter(|at| holds_secret_of(record, *at)).collect();
+        let holding: Vec<(i64, Option<&str>, Vec<i64>)> = vec![
+            (5, None, vec![5]),
+            (6, Some("4-6"), vec![4, 5, 6]),
+            (7, Some("4-6"), vec![7]),
+            (5, Some("4"), vec![5]),
+            (5, Some("x-5"), vec![5]),
+        ];
+        for (generation, noted, expected) in holding {
+            let found: Vec<i64> = holds(&record(generation, noted));
+            assert_eq!(found, expected, "{generation} {noted:?}");
         }
     }
 }

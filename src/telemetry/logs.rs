@@ -3,7 +3,6 @@
 mod filter;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::error::Error;
 use std::io;
 
 use thiserror::Error;
@@ -15,6 +14,7 @@ use tracing_subscriber::{Layer, fmt, reload};
 
 pub use self::filter::{FilterError, LogFilter};
 
+pub use super::causes::chain;
 use super::otlp::{Otlp, is_own};
 use crate::settings::{LogFormat, LogSettings};
 
@@ -70,23 +70,6 @@ pub fn log_panics() {
             "a part of the program panicked: this is a defect of the operator"
         );
     }));
-}
-
-/// An error and its causes on one line, for a log line's `error` field: the JSON form of a line would keep
-/// the first alone.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// The spans that everything else happens in: a pass, a request to the REST API, a look at one of its records.

@@ -14,6 +14,7 @@ mod remote;
 mod rest;
 mod scrape;
 mod store;
+mod waiting;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
@@ -31,6 +32,7 @@ pub use self::queues::QueueMetrics;
 pub use self::remote::RemoteMetrics;
 pub use self::rest::{RecordSeries, RestMetrics};
 pub use self::store::StoreMetrics;
+use super::readiness::Readiness;
 
 /// Every metric of the program, by subject.
 #[derive(Debug)]
@@ -67,14 +69,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A fresh registry with all metrics at zero.
+    /// A fresh registry with all metrics at zero, of no command in particular.
     pub fn new() -> Self {
+        Self::of("none", Readiness::default())
+    }
+
+    /// The same, of a process that runs that command, and shows what it waits for.
+    pub fn of(command: &'static str, readiness: Readiness) -> Self {
         let mut registry = Registry::default();
         registry.register(
             "mgc_build",
-            "Always 1; the label is the operator's version",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+            "Always 1; the labels are the operator's version, and the command that this process runs: run or serve",
+            Info::new([("version", env!("CARGO_PKG_VERSION")), ("command", command)]),
         );
+        waiting::register(&mut registry, readiness);
         process::register(&mut registry);
         Self {
             passes: PassMetrics::registered(&mut registry),

@@ -189,6 +189,7 @@ impl Lane {
         let pause = match signal {
             Signal::Answered => {
                 (state.failures, state.throttles) = (0, 0);
+                state.answers += 1;
                 None
             }
             Signal::Throttled(asked) => {
@@ -223,7 +224,8 @@ impl Lane {
 
     /// Who waits in it now, for metrics.
     pub fn series(&self) -> LaneSeries {
-        self.state().queue.series(Instant::now())
+        let state = self.state();
+        state.queue.series(Instant::now(), state.answers)
     }
 
     /// Whether it is the same lane.

@@ -28,6 +28,11 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
         "serviceMonitor.tlsConfig" => {
             vec![("metrics.tls.secretName", json!("m")), ("serviceMonitor.enabled", json!(true))]
         }
+        "serviceMonitor.authorization" => vec![
+            ("metrics.tls.secretName", json!("m")),
+            ("metrics.tls.authorize", json!(true)),
+            ("serviceMonitor.enabled", json!(true)),
+        ],
         "networkPolicy.restApiFrom" => {
             plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
         }

@@ -1,6 +1,6 @@
 //! What a value brings with it in other places, so that it is of effect.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::every_value::shown;
 use crate::rendering::{merge, render};
@@ -38,7 +38,13 @@ fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
     }
     let endpoint = &rendered.get("ServiceMonitor", "")["spec"]["endpoints"][0];
     assert_eq!(endpoint["scheme"], "https");
-    assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
+    assert!(endpoint["bearerTokenFile"].is_string() && endpoint["authorization"].is_null(), "{endpoint}");
+    let mut kept = values;
+    let credentials = json!({"credentials": {"name": "prometheus", "key": "token"}});
+    kept["serviceMonitor"]["authorization"] = credentials.clone();
+    let with_kept = render(&kept);
+    let endpoint = &with_kept.get("ServiceMonitor", "")["spec"]["endpoints"][0];
+    assert!(endpoint["bearerTokenFile"].is_null() && endpoint["authorization"] == credentials, "{endpoint}");
     let ports = &rendered.get("NetworkPolicy", "")["spec"]["ingress"][0]["ports"];
     assert_eq!(ports[1]["port"], "metrics", "{ports}");
 }
@@ -71,4 +77,16 @@ fn without_election_no_two_pods_overlap() {
         let rendered = render(&values);
         assert_eq!(rendered.get("Deployment", "")["spec"]["strategy"], json!({"type": "Recreate"}));
     }
+}
+
+#[test]
+fn how_pods_are_replaced_is_always_said_in_full() {
+    let strategy = |values: Value| render(&values).get("Deployment", "")["spec"]["strategy"].clone();
+    let rolling = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "25%"}});
+    assert_eq!(strategy(json!({})), rolling(json!("25%")));
+    let surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}});
+    assert_eq!(strategy(surge), rolling(json!(1)));
+    // Beside it the API server takes nothing.
+    let recreate = json!({"updateStrategy": {"type": "Recreate"}});
+    assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use graph_credential_operator::resources::conditions::{ConditionType, Reason};
+use graph_credential_operator::resources::catalogue;
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, Reason};
+use graph_credential_operator::telemetry::metrics::Drift;
 use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 use serde_json::Value;
 
@@ -177,6 +179,76 @@ fn alerts_ask_for_metrics_that_there_are() {
             assert!(known.contains(metric), "{} asks for {metric}", alert.name);
         }
     }
+}
+
+/// What expressions and series ask of labels: the metric, the label, and the words of the value.
+fn matchers(text: &str) -> Vec<(String, String, Vec<String>)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices('{') {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let metric = text[..at].rsplit(|c| !is_name(c)).next().unwrap_or_default();
+        let Some((inside, _)) = text[at + 1..].split_once('}') else { continue };
+        for matcher in inside.split(", ").filter(|_| !metric.is_empty()) {
+            let Some((label, value)) = matcher.split_once('"') else { continue };
+            let words = value.trim_end_matches('"').split('|').map(str::to_owned);
+            found.push((
+                metric.to_owned(),
+                label.trim_end_matches(['=', '!', '~']).to_owned(),
+                words.collect(),
+            ));
+        }
+    }
+    found
+}
+
+#[test]
+fn alerts_and_their_tests_ask_for_labels_and_reasons_that_there_are() {
+    let families = reference::families().expect("the metrics can be written");
+    let drifts: Vec<&str> = Drift::ALL.iter().map(|drift| drift.as_str()).collect();
+    let expressions = alerts(&root()).iter().map(|alert| alert.text("/expr").to_owned()).collect::<Vec<_>>();
+    let folder = root().join("tests/alerts");
+    let series = stems(&folder, ".yaml").into_iter().flat_map(|name| {
+        let file = yaml(&folder.join(format!("{name}.yaml")));
+        let tests: Vec<Value> = list(&file, "/tests").cloned().collect();
+        let series = tests.iter().flat_map(|test| list(test, "/input_series"));
+        series.map(|series| series["series"].as_str().expect("a series").to_owned()).collect::<Vec<_>>()
+    });
+    let mut seen = 0;
+    for (metric, label, words) in series.chain(expressions).flat_map(|text| matchers(&text)) {
+        let family = families.iter().find(|family| family.sample_name() == metric);
+        let family = family.unwrap_or_else(|| panic!("{metric} is no metric"));
+        let is_known = family.labels.contains(&label) || ["job", "instance", "pod"].contains(&label.as_str());
+        assert!(is_known, "{metric} has no label {label}");
+        for word in &words {
+            let is_known = match label.as_str() {
+                "reason" => word == "NotObserved" || Reason::ALL.iter().any(|reason| reason.as_str() == word),
+                "kind" if metric == "mgc_drift_total" => drifts.contains(&word.as_str()),
+                _ => true,
+            };
+            assert!(is_known, "{metric}: {label} {word}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 100, "{seen}");
+}
+
+#[test]
+fn a_wait_for_microsoft_is_no_refusal_in_the_alert_about_refusals() {
+    let alerts = alerts(&root());
+    let waits: BTreeSet<String> = Reason::ALL
+        .iter()
+        .filter(|reason| {
+            let entry = catalogue::entry(**reason);
+            (entry.condition, entry.status) == (ConditionType::Verified, ConditionStatus::Unknown)
+        })
+        .map(|reason| reason.as_str().to_owned())
+        .collect();
+    let left_out = alerts
+        .iter()
+        .filter(|alert| alert.name == "GraphCredentialVerificationFailing")
+        .flat_map(|alert| matchers(alert.text("/expr")))
+        .find(|(metric, label, _)| metric == "mgc_credential_verified" && label == "reason");
+    assert_eq!(left_out.map(|(_, _, words)| words.into_iter().collect()), Some(waits));
 }
 
 #[test]

@@ -63,6 +63,8 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_for_every_one_of_ours() {
         "mgc_lane_in_flight",
         "mgc_reseal_records_total",
         "mgc_watch_opens_total",
+        "mgc_rest_caretaker",
+        "mgc_waiting",
     ];
     let ours = known.iter().filter(|name| name.starts_with("mgc_") && !left.contains(&name.as_str()));
     let missing: Vec<&String> = ours.filter(|name| !asked.contains(*name)).collect();

@@ -117,7 +117,10 @@ const METRIC_GROUPS: [(&str, &[&str]); 7] = [
     ("Accounts and their lanes", &["mgc_account", "mgc_lane", "mgc_external"]),
     ("The encrypted store", &["mgc_sealed", "mgc_reseal"]),
     ("The REST API", &["mgc_rest"]),
-    ("The operator at work", &["mgc_build", "leader_election", "controller_runtime", "workqueue"]),
+    (
+        "The operator at work",
+        &["mgc_build", "mgc_waiting", "leader_election", "controller_runtime", "workqueue"],
+    ),
     ("The Kubernetes API", &["rest_client", "mgc_watch"]),
     ("The process", &["process"]),
 ];
@@ -131,7 +134,8 @@ const METRICS_INTRO: &str = "\
 controller-runtime and client-go, so that dashboards made for them work. Histograms have `_bucket`, `_sum` and `_count`.
 
 What belongs to a single object is made at the moment of a scrape, from the objects as the operator knows them then:
-the series of an object that is gone are gone with it. Only the leader shows objects; a replica that stands by shows the
+the series of an object that is gone are gone with it; the records of the REST API are shown as they were at the last look
+at all of them, every two minutes. Only the leader shows objects; a replica that stands by shows the
 rest. Labels other than names of objects, reasons and key ids have a few fixed values. Tenant and client ids, names of
 Secrets and anything secret are in no label. The label `namespace` is that of an object, so scrape with
 `honor_labels: true`, as the chart's ServiceMonitor does; Prometheus would rename it otherwise.

@@ -10,12 +10,14 @@ mod story;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kit::tls::Authority;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use self::release::{Installer, Release};
 use self::story::play;
+use crate::scrapes;
 use crate::stage::{Stage, eventually};
 
 /// A profile of rights.
@@ -33,6 +35,8 @@ enum Profile {
     Roles,
     /// As by default, and the REST API is served as well.
     Rest,
+    /// As by default, and metrics are shown to those alone who may read them.
+    Scraped,
 }
 
 // === impl Profile ===
@@ -53,13 +57,16 @@ impl Profile {
                 "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false}
             }),
             Self::Rest => json!({"restApi": {"enabled": true, "plainHttp": true}}),
+            Self::Scraped => json!({"metrics": {"tls": {"secretName": "metrics-tls", "authorize": true}}}),
         }
     }
 
     /// What the story makes the API server refuse.
     fn refuses(self, stage: &Stage) -> Vec<String> {
         match self {
-            Self::Cluster | Self::Watching | Self::Namespaces | Self::Roles | Self::Rest => Vec::new(),
+            Self::Cluster | Self::Watching | Self::Namespaces | Self::Roles | Self::Rest | Self::Scraped => {
+                Vec::new()
+            }
             Self::Named => vec![format!("get secrets {}/not-named", stage.namespace)],
         }
     }
@@ -73,7 +80,14 @@ async fn every_right_is_used_and_none_is_missing(profile: Profile) {
     if profile == Profile::Rest {
         release.allow_a_client().await;
     }
+    let authority = Authority::new().unwrap();
+    if profile == Profile::Scraped {
+        release.mount_a_certificate(&authority);
+    }
     release.start_operator().await;
+    if profile == Profile::Scraped {
+        scrapes::only_by_token(&release.stage, &authority).await;
+    }
     play(&mut release.stage, profile).await;
     let refused = profile.refuses(&release.stage);
     match installer {
@@ -113,6 +127,11 @@ async fn with_the_rest_api_no_right_is_unused() {
 }
 
 #[tokio::test]
+async fn with_scrapes_by_token_no_right_is_unused() {
+    every_right_is_used_and_none_is_missing(Profile::Scraped).await;
+}
+
+#[tokio::test]
 async fn the_pods_meet_the_restricted_standard_and_a_second_install_changes_nothing() {
     let release = Release::install(|_| json!({})).await;
     let deployment = release.deployment().await;
@@ -140,4 +159,22 @@ async fn the_pods_meet_the_restricted_standard_and_a_second_install_changes_noth
     let before = versions().await;
     release.upgrade().await;
     assert_eq!(versions().await, before, "the same values again change nothing");
+}
+
+#[tokio::test]
+async fn a_release_goes_over_to_one_replica_without_leader_election_and_back() {
+    let mut release = Release::install(|_| json!({})).await;
+    let strategy = async |release: &Release| {
+        let spec = release.deployment().await.spec.unwrap();
+        serde_json::to_value(spec.strategy.unwrap()).unwrap()
+    };
+    let rolling =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
+    assert_eq!(strategy(&release).await, rolling, "what a cluster does by default");
+    for _ in 0..2 {
+        release.upgrade_with(json!({"leaderElection": {"enabled": false}, "replicaCount": 1})).await;
+        assert_eq!(strategy(&release).await, json!({"type": "Recreate"}), "two would both work");
+        release.upgrade_with(json!({"leaderElection": {"enabled": true}, "replicaCount": 2})).await;
+        assert_eq!(strategy(&release).await, rolling);
+    }
 }

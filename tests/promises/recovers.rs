@@ -110,6 +110,14 @@ async fn a_request_that_takes_effect_late_leaves_no_second_credential() {
         if came && stage.remote().len() == 1 { Ok(()) } else { Err(format!("{:#?}", stage.remote())) }
     })
     .await;
+    eventually("it is told and counted", || async {
+        let events = stage.events("sales-eu").await;
+        let (_, metrics) = stage.get("/metrics").await;
+        let told = events.iter().filter(|event| event.starts_with("DuplicateRemoved: ")).count();
+        let counted = metrics.contains("mgc_drift_total{kind=\"duplicate\"} 1");
+        if told == 1 && counted { Ok(()) } else { Err(format!("{events:?}\n{metrics}")) }
+    })
+    .await;
     is_whole(&stage, "sales-eu").await;
 }
 

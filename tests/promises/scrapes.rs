@@ -1,6 +1,7 @@
 //! `/metrics` under TLS at an address of its own, for those alone who may read it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -10,7 +11,14 @@ use kit::tls::Authority;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use reqwest::Certificate;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::stage::{Stage, address, eventually};
 
@@ -25,7 +33,10 @@ struct Secured {
 
 impl Secured {
     async fn start(more: &[&str]) -> Self {
-        let mut stage = Stage::bare().await;
+        Self::start_on(Stage::bare().await, more).await
+    }
+
+    async fn start_on(mut stage: Stage, more: &[&str]) -> Self {
         let at = |name: &str| stage.cluster.dir().join(format!("{}-{name}.pem", stage.namespace));
         let files = [at("certificate"), at("key")];
         let authority = Authority::new().unwrap();
@@ -44,22 +55,8 @@ impl Secured {
         secured
     }
 
-    /// The answer to a scrape with that token, on a connection of its own that trusts this authority alone.
     async fn scrape(&self, token: Option<&str>) -> Result<(u16, String), String> {
-        let _another_test_was_first = rustls::crypto::ring::default_provider().install_default();
-        let operator = self.stage.operator.as_ref().unwrap();
-        let address = address(operator, "serving metrics under TLS").ok_or("not serving yet")?;
-        let port = address.rsplit_once(':').unwrap().1;
-        let trusted = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
-        let client = reqwest::Client::builder().tls_certs_only([trusted]).no_proxy().build().unwrap();
-        let mut request = client.get(format!("https://localhost:{port}/metrics"));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        let answer =
-            request.timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
-        let status = answer.status().as_u16();
-        Ok((status, answer.text().await.map_err(|error| format!("{error:?}"))?))
+        scrape(&self.stage, &self.authority, token).await
     }
 
     async fn becomes(&self, token: &str, status: u16) {
@@ -71,6 +68,75 @@ impl Secured {
         })
         .await;
     }
+}
+
+/// The answer to a scrape with that token, on a connection of its own that trusts this authority alone.
+async fn scrape(stage: &Stage, authority: &Authority, token: Option<&str>) -> Result<(u16, String), String> {
+    let _another_test_was_first = rustls::crypto::ring::default_provider().install_default();
+    let port = port(stage).ok_or("not serving yet")?;
+    let trusted = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([trusted]).no_proxy().build().unwrap();
+    let mut request = client.get(format!("https://localhost:{port}/metrics"));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer =
+        request.timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(|error| format!("{error:?}"))?))
+}
+
+/// Where metrics are served.
+fn port(stage: &Stage) -> Option<u16> {
+    let address = address(stage.operator.as_ref().unwrap(), "serving metrics under TLS")?;
+    address.rsplit_once(':')?.1.parse().ok()
+}
+
+/// A token of somebody in the stage's namespace.
+async fn token_of_somebody(stage: &Stage) -> String {
+    stage.apply::<ServiceAccount>("prometheus", json!({})).await.unwrap();
+    let request = TokenRequest::default();
+    let (accounts, params) = (stage.api::<ServiceAccount>(), PostParams::default());
+    let token = accounts.create_token_request("prometheus", &params, &request).await.unwrap();
+    token.status.unwrap().token
+}
+
+/// Lets that somebody scrape, by a role and a binding of the name that is returned.
+async fn allow(stage: &Stage) -> String {
+    let name = format!("scrape-{}", stage.namespace);
+    let role: ClusterRole = serde_json::from_value(json!({
+        "metadata": {"name": name}, "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    }))
+    .unwrap();
+    let roles: Api<ClusterRole> = Api::all(stage.client.clone());
+    roles.create(&PostParams::default(), &role).await.unwrap();
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": stage.namespace}]
+    }))
+    .unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(stage.client.clone());
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    name
+}
+
+/// Checks that a running operator shows its metrics to who may see them, and to nobody else.
+pub async fn only_by_token(stage: &Stage, authority: &Authority) {
+    let token = token_of_somebody(stage).await;
+    let becomes = async |token: Option<&str>, status: u16| {
+        eventually(&format!("the answer is {status}"), || async {
+            match scrape(stage, authority, token).await {
+                Ok((found, _)) if found == status => Ok(()),
+                other => Err(format!("{other:?}\n{}", stage.log())),
+            }
+        })
+        .await;
+    };
+    becomes(None, 401).await;
+    becomes(Some(&token), 403).await;
+    allow(stage).await;
+    becomes(Some(&token), 200).await;
 }
 
 fn write(authority: &Authority, files: &[PathBuf; 2]) {
@@ -105,29 +171,11 @@ async fn only_who_may_get_the_url_sees_metrics() {
     assert_eq!(secured.scrape(None).await.unwrap().0, 401);
     let (status, text) = secured.scrape(Some("made-up")).await.unwrap();
     assert!(status == 401 && !text.contains("mgc_"), "{status} {text}");
-    stage.apply::<ServiceAccount>("prometheus", json!({})).await.unwrap();
-    let request = TokenRequest::default();
-    let (accounts, params) = (stage.api::<ServiceAccount>(), PostParams::default());
-    let token = accounts.create_token_request("prometheus", &params, &request).await.unwrap();
-    let token = token.status.unwrap().token;
+    let token = token_of_somebody(stage).await;
     let (status, text) = secured.scrape(Some(&token)).await.unwrap();
     assert!(status == 403 && text.contains("nonResourceURL"), "{status} {text}");
 
-    let name = format!("scrape-{}", stage.namespace);
-    let role: ClusterRole = serde_json::from_value(json!({
-        "metadata": {"name": name}, "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
-    }))
-    .unwrap();
-    let roles: Api<ClusterRole> = Api::all(stage.client.clone());
-    roles.create(&PostParams::default(), &role).await.unwrap();
-    let binding: ClusterRoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": stage.namespace}]
-    }))
-    .unwrap();
-    let bindings: Api<ClusterRoleBinding> = Api::all(stage.client.clone());
-    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    let name = allow(stage).await;
     secured.becomes(&token, 200).await;
     assert!(secured.scrape(Some(&token)).await.unwrap().1.contains("mgc_build_info{"));
 
@@ -144,9 +192,11 @@ async fn only_who_may_get_the_url_sees_metrics() {
         reviews().await;
     }
     assert!(reviews().await <= before + 4, "seven scrapes would be fourteen questions");
+    let bindings: Api<ClusterRoleBinding> = Api::all(stage.client.clone());
     bindings.delete(&name, &DeleteParams::default()).await.unwrap();
     secured.becomes(&token, 403).await;
     assert!(!stage.log().contains(&token), "the token is in the log");
+    let roles: Api<ClusterRole> = Api::all(stage.client.clone());
     roles.delete(&name, &DeleteParams::default()).await.unwrap();
 }
 
@@ -165,4 +215,51 @@ async fn without_the_right_to_ask_nobody_sees_metrics() {
     .await;
     let log = secured.stage.log();
     assert!(log.contains("create on tokenreviews and subjectaccessreviews is needed"), "{log}");
+}
+
+/// A connection of a scraper, which stays open.
+async fn connect(secured: &Secured) -> TlsStream<TcpStream> {
+    let mut trusted = RootCertStore::empty();
+    trusted.add(CertificateDer::from_pem_slice(secured.authority.pem().as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(trusted).with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", port(&secured.stage).unwrap())).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.unwrap()
+}
+
+/// One more scrape on the same connection; nothing where it has been ended.
+async fn scrape_again(connection: &mut TlsStream<TcpStream>, token: &str) -> Option<String> {
+    let request =
+        format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.ok()?;
+    let (mut text, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+    while !String::from_utf8_lossy(&text).contains("# EOF") {
+        let read = connection.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+        text.extend_from_slice(&piece[..read]);
+    }
+    String::from_utf8(text).ok()
+}
+
+#[tokio::test]
+async fn whoever_may_scrape_keeps_the_connection_however_many_others_come() {
+    let mut stage = Stage::bare().await;
+    // A stranger may keep a connection for a fifth of a second, whoever sends nothing for three.
+    stage.time_scale = 5;
+    let secured = Secured::start_on(stage, &["--metrics-authorize"]).await;
+    let token = token_of_somebody(&secured.stage).await;
+    let name = allow(&secured.stage).await;
+    secured.becomes(&token, 200).await;
+    let mut connection = connect(&secured).await;
+    let first = scrape_again(&mut connection, &token).await.expect("a first answer");
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+    let port = port(&secured.stage).unwrap();
+    let strangers = (0..24).map(|_| TcpStream::connect(("127.0.0.1", port)));
+    let strangers = futures::future::join_all(strangers).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let second = scrape_again(&mut connection, &token).await.expect("the connection is still open");
+    assert!(second.starts_with("HTTP/1.1 200"), "{second}");
+    drop(strangers);
+    let bindings: Api<ClusterRoleBinding> = Api::all(secured.stage.client.clone());
+    bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+    let roles: Api<ClusterRole> = Api::all(secured.stage.client.clone());
+    roles.delete(&name, &DeleteParams::default()).await.unwrap();
 }

@@ -167,7 +167,11 @@ func layerOf(program string, binary []byte) ([]byte, error) {
 	if err := writeFile(writer, program, 0o555, binary); err != nil {
 		return nil, err
 	}
-	return buffer.Bytes(), writer.Close()
+	// The end of the archive is written now, so its bytes are asked for afterwards.
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	return buffer.Bytes(), nil
 }
 
 func writeFile(writer *tar.Writer, name string, mode int64, content []byte) error {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::controller::report::Note;
+use crate::events::Note;
 use crate::resources::WoodpeckerAccountStatus;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
 use crate::woodpecker::Entry;

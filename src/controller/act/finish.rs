@@ -12,9 +12,9 @@ use crate::controller::error::PassError;
 use crate::controller::index::Named;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::Observed;
-use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
 use crate::destination::{Failure, FailureKind, Operation};
+use crate::events::Note;
 use crate::resources::{FINALIZER, MicrosoftGraphCredential, Registration};
 use crate::store::record::record_name;
 use crate::woodpecker::{ApiError, RemoteAccount};
@@ -191,7 +191,11 @@ pub(super) async fn let_go(
         Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
     }
     let note = Note { is_warning, reason, action: "Delete", text, ids: String::new() };
-    context.events.publish(&regarding, &note).await;
+    if is_warning {
+        context.events.publish_orphan(&regarding, &note).await;
+    } else {
+        context.events.publish(&regarding, &note).await;
+    }
     Ok(step)
 }
 

@@ -12,8 +12,8 @@ use crate::controller::error::PassError;
 use crate::controller::observe::{Gathered, judge_record, look_at_record};
 use crate::controller::observed::{Content, Observed, Source};
 use crate::controller::records;
-use crate::controller::report::Note;
 use crate::controller::status::{self, Written};
+use crate::events::Note;
 use crate::resources::conditions::whole_second;
 use crate::resources::{
     DeletionPolicy, MicrosoftGraphCredential, Ownership, RecordId, Registration, SealedGraphCredential,

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::core::DynamicObject;
-use kube::{Api, ResourceExt};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::namespace_deleted_at;
+use crate::events::Note;
 use crate::resources::FINALIZER;
 
 /// What becomes of an object that cannot be read and is being deleted.
@@ -26,6 +27,7 @@ enum End {
 pub(super) async fn let_go(
     context: &Context,
     api: &Api<DynamicObject>,
+    kind: &ApiResource,
     live: &DynamicObject,
 ) -> Result<bool, PassError> {
     if live.metadata.deletion_timestamp.is_none() || !live.finalizers().iter().any(|it| it == FINALIZER) {
@@ -62,6 +64,12 @@ pub(super) async fn let_go(
     }
     if let End::LeavesAnOrphan(cause) = end {
         context.metrics.credentials.orphaned(cause);
+        let what = id.map_or_else(|| "what it registered".to_owned(), |id| format!("credential {id}"));
+        let text = format!(
+            "{what} is left although deletionPolicy is Delete, for the object could not be read ({cause}): remove it at its destination"
+        );
+        let note = Note { is_warning: true, reason: "Orphaned", action: "Delete", text, ids: String::new() };
+        context.events.publish_orphan(&live.object_ref(kind), &note).await;
     }
     Ok(true)
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Resealer;
-use crate::controller::report::Note;
+use crate::events::Note;
 use crate::store::keyring::KeyId;
 use crate::telemetry::logs::chain;
 

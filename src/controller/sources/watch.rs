@@ -36,7 +36,12 @@ pub(super) async fn watch(context: &Context, scope: &Scope, seen: &mut Seen) {
             Some(Some(Ok(event))) => note(context, scope, seen, &mut listing, event),
             Some(Some(Err(error))) => {
                 context.metrics.kubernetes.watch_failed("Secret");
-                tracing::warn!(?scope, error = chain(&error), "the watch of Secrets failed");
+                tracing::warn!(
+                    kind = "Secret",
+                    ?scope,
+                    error = chain(&error),
+                    "a watch failed and is tried again"
+                );
                 if has_lost_the_right(context, scope).await {
                     return;
                 }

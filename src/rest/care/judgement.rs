@@ -5,11 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::events::{Note, expiry};
 use crate::microsoft::{Refusal, diagnosis};
 use crate::resources::conditions::{
     Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge, whole_second,
 };
 use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus, catalogue};
+use crate::store::record::holds_secret_of;
 use crate::woodpecker::rfc3339;
 
 /// Between two proofs of a record, as with a custom resource that does not say otherwise.
@@ -31,10 +33,9 @@ pub enum Proof {
     Unopened,
 }
 
-/// Whether the status is about the record as it is.
+/// Whether the status is about the secret that the record holds.
 pub fn is_seen(record: &SealedGraphCredential) -> bool {
-    let seen = record.status.as_ref().map(|status| status.observed_generation);
-    seen.is_some() && seen == record.metadata.generation
+    record.status.as_ref().is_some_and(|status| holds_secret_of(record, status.observed_generation))
 }
 
 /// When the record is to be proved: an interval after the last proof of what it holds, and at once where there is none.
@@ -46,7 +47,44 @@ pub fn proof_due_at(record: &SealedGraphCredential) -> Timestamp {
     proved_at.map_or(Timestamp::MIN, |at| at.saturating_add(INTERVAL).unwrap_or(Timestamp::MAX))
 }
 
-/// The status that follows. Without a proof, what was said of the secret stays.
+/// The notice of the expiry that is due and was not given, in days before it.
+pub fn notice_due(record: &SealedGraphCredential, now: Timestamp) -> Option<i32> {
+    let due = expiry::notice_days(record.spec.secret_expires_at.0, now)?;
+    let told = record.status.as_ref().and_then(|status| status.expiry_notice_days);
+    told.is_none_or(|told| told > due).then_some(due)
+}
+
+/// What people are to be told of a record with its next status: a verdict that is another one than before, with the ids by
+/// which Microsoft finds it, and the notice of the expiry that is due.
+pub fn notes(
+    record: &SealedGraphCredential,
+    next: &SealedGraphCredentialStatus,
+    verdict_ids: Option<String>,
+    notice: Option<i32>,
+) -> Vec<Note> {
+    let verdict = verdict_ids.and_then(|ids| verdict(record, next, ids));
+    let notice = notice.map(|days| expiry::note(days, record.spec.secret_expires_at.0, CURE));
+    verdict.into_iter().chain(notice).collect()
+}
+
+fn verdict(record: &SealedGraphCredential, next: &SealedGraphCredentialStatus, ids: String) -> Option<Note> {
+    let before = record.status.as_ref().and_then(|it| find(&it.conditions, ConditionType::Verified));
+    let after = find(&next.conditions, ConditionType::Verified)?;
+    let is_same = before.is_some_and(|before| {
+        (before.status, &before.reason, &before.message) == (after.status, &after.reason, &after.message)
+    });
+    let reason = after.as_desired().filter(|_| !is_same)?.reason;
+    Some(Note {
+        is_warning: after.status != ConditionStatus::True,
+        reason: reason.as_str(),
+        action: "Verify",
+        text: after.message.clone(),
+        ids,
+    })
+}
+
+/// The status that follows. Without a proof, what was said of the secret stays; so does the notice of the expiry that was
+/// given last, until it is about another expiry.
 pub fn next_status(
     record: &SealedGraphCredential,
     proof: Option<&Proof>,
@@ -66,9 +104,12 @@ pub fn next_status(
         Some(Proof::Issued) => Some(Time(whole_second(now))),
         _ => before.verified_at,
     };
+    let due = expiry::notice_days(record.spec.secret_expires_at.0, now);
+    let expiry_notice_days = before.expiry_notice_days.zip(due).map(|(told, due)| told.max(due));
     SealedGraphCredentialStatus {
         observed_generation: generation,
         verified_at,
+        expiry_notice_days,
         conditions: merge(&before.conditions, desired, generation, now),
     }
 }
@@ -201,6 +242,45 @@ mod tests {
         assert_eq!(after(&refused, None, "2026-11-25T09:00:00Z"), refused);
         let unopened = after(&refused, Some(&Proof::Unopened), "2026-11-26T08:00:00Z");
         assert_eq!(reasons(&unopened), ["NotAttempted", "NotAttempted", "NotExpiring"]);
+    }
+
+    #[test]
+    fn a_verdict_is_told_when_it_is_another_one() {
+        let told = |before: &SealedGraphCredential, proof: &Proof| {
+            let next = next_status(before, Some(proof), at("2026-11-25T08:00:00Z"));
+            let notes = notes(before, &next, Some("trace 1".into()), None);
+            notes.into_iter().map(|note| (note.is_warning, note.reason, note.ids)).next()
+        };
+        let proved = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00Z");
+        assert_eq!(told(&proved, &Proof::Issued), None);
+        assert_eq!(told(&proved, &refused()), Some((true, "SecretExpired", "trace 1".into())));
+        let refused_before = after(&proved, Some(&refused()), "2026-11-24T09:00:00Z");
+        assert_eq!(told(&refused_before, &refused()), None, "the same a day later");
+        let mended = told(&refused_before, &Proof::Issued);
+        assert_eq!(mended.map(|it| (it.0, it.1)), Some((false, "TokenIssued")));
+        assert_eq!(told(&proved, &Proof::Unopened).map(|it| it.0), Some(true));
+    }
+
+    #[test]
+    fn each_notice_of_the_expiry_is_given_once_and_a_later_expiry_has_its_own() {
+        let mut record = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00Z");
+        let mut given = Vec::new();
+        for day in ["2027-10-28", "2027-10-30", "2027-10-31", "2027-11-15", "2027-11-29", "2027-11-30"] {
+            let now = at(&format!("{day}T00:00:00Z"));
+            let (notice, mut next) = (notice_due(&record, now), next_status(&record, None, now));
+            let notes = notes(&record, &next, None, notice);
+            given.extend(notes.iter().map(|note| (day, note.reason)));
+            assert!(notes.iter().all(|note| note.text.contains("PATCH")), "{notes:?}");
+            next.expiry_notice_days = notice.or(next.expiry_notice_days);
+            record.status = Some(next);
+        }
+        let expected =
+            [("2027-10-30", "ExpiresSoon"), ("2027-11-15", "ExpiresSoon"), ("2027-11-29", "Expired")];
+        assert_eq!(given, expected);
+        record.spec.secret_expires_at = Time(at("2029-01-01T00:00:00Z"));
+        let later = after(&record, Some(&Proof::Issued), "2027-12-01T00:00:00Z");
+        assert_eq!(later.status.as_ref().unwrap().expiry_notice_days, None);
+        assert_eq!(notice_due(&later, at("2028-12-31T12:00:00Z")), Some(1));
     }
 
     #[test]

@@ -96,9 +96,11 @@ impl CredentialMetrics {
 // === impl Drift ===
 
 impl Drift {
-    const ALL: [Self; 4] = [Self::Vanished, Self::Duplicate, Self::Hidden, Self::Changed];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Vanished, Self::Duplicate, Self::Hidden, Self::Changed];
 
-    fn as_str(self) -> &'static str {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Vanished => "vanished",
             Self::Duplicate => "duplicate",

@@ -95,6 +95,8 @@ pub struct LaneSeries {
     pub longest_wait: Option<Duration>,
     /// Grants that were given since somebody has used the lane.
     pub grants: u64,
+    /// Requests that were answered since somebody has used the lane.
+    pub answers: u64,
 }
 
 /// The name of a label and its value.
@@ -242,6 +244,12 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         "mgc_account_lane_grants",
         "Turns that an account's lane has given.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.grants))),
+    )?;
+    scrape::counter(
+        encoder,
+        "mgc_account_lane_answers",
+        "Requests of an account's lane that Woodpecker answered, refusals among them; 429 and failures are none.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.answers))),
     )
 }
 

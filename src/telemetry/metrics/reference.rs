@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{
     AccountSeries, CredentialSeries, Drift, Held, LaneSeries, Metrics, Objects, RecordSeries, Standing,
 };
+use crate::telemetry::readiness::Readiness;
 
 /// A metric, as the reference page has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,9 @@ impl MetricFamily {
 
 /// Every metric that the operator can show, by name.
 pub fn families() -> Result<Vec<MetricFamily>, Error> {
-    let metrics = Metrics::new();
+    let readiness = Readiness::default();
+    readiness.wait_for("keyring", "it is not there");
+    let metrics = Metrics::of("run", readiness);
     let example = Arc::new(Example);
     let weak: Weak<Example> = Arc::downgrade(&example);
     metrics.objects.show(weak);

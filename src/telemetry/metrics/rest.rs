@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 /// Seconds: a listing takes milliseconds, a create waits for Microsoft.
 const REQUEST_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
@@ -85,9 +85,10 @@ impl RestMetrics {
             "Whether a record of the REST API is ready (1) or not (0), with the reason of its condition Ready, InvalidObject where it cannot be read; shown by the process that looks after them",
             metrics.ready.clone(),
         );
-        registry.register(
-            "mgc_rest_record_expiry_timestamp_seconds",
+        registry.register_with_unit(
+            "mgc_rest_record_expiry_timestamp",
             "When the secret of a record of the REST API expires, in seconds since 1970; absent where the record cannot be read",
+            Unit::Seconds,
             metrics.expiry.clone(),
         );
         registry.register(
@@ -95,9 +96,10 @@ impl RestMetrics {
             "Requests to the credentials REST API by method, route and HTTP status, or client_gone: its client did not wait for the answer",
             metrics.requests.clone(),
         );
-        registry.register(
-            "mgc_rest_request_duration_seconds",
+        registry.register_with_unit(
+            "mgc_rest_request_duration",
             "Duration of requests to the credentials REST API",
+            Unit::Seconds,
             metrics.seconds.clone(),
         );
         registry.register(

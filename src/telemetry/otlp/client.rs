@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 
-use crate::telemetry::logs::chain;
+use crate::telemetry::causes::chain;
 
 /// Sends one kind of telemetry.
 #[derive(Debug)]

@@ -147,10 +147,10 @@ impl Queue {
         Some(self.waiting.swap_remove(at))
     }
 
-    /// Who waits now, and how many grants there were.
-    pub(super) fn series(&self, now: Instant) -> LaneSeries {
+    /// Who waits now, and how many grants there were; so many requests were answered.
+    pub(super) fn series(&self, now: Instant, answers: u64) -> LaneSeries {
         let ages = self.waiting.iter().map(|waiting| now.saturating_duration_since(waiting.since));
-        LaneSeries { waiting: self.waiting.len(), longest_wait: ages.max(), grants: self.grants }
+        LaneSeries { waiting: self.waiting.len(), longest_wait: ages.max(), grants: self.grants, answers }
     }
 
     /// The next one, which leaves the queue.

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) rest: Option<Pause>,
     pub(super) failures: u32,
     pub(super) throttles: u32,
+    /// Requests that were answered.
+    pub(super) answers: u64,
     /// What the metrics have been told to wait, by class.
     told: [i64; Class::ALL.len()],
 }

@@ -85,6 +85,12 @@ pub fn watched() -> Vec<Case> {
             of(monitor, "spec/endpoints/0/tlsConfig/serverName"),
             json!("metrics"),
         ),
+        (
+            "serviceMonitor.authorization",
+            json!({"credentials": {"name": "prometheus"}}),
+            of(monitor, "spec/endpoints/0/authorization/credentials/name"),
+            json!("prometheus"),
+        ),
         ("serviceMonitor.enabled", json!(true), of(monitor, "spec/endpoints/0/path"), json!("/metrics")),
         (
             "serviceMonitor.namespace",

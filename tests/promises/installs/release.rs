@@ -11,6 +11,7 @@ use kit::cluster::Cluster;
 use kit::helm::Helm;
 use kit::process::Process;
 use kit::shell::Shell;
+use kit::tls::Authority;
 use kube::Client;
 use kube::api::{Patch, PatchParams};
 
@@ -83,6 +84,12 @@ impl Release {
         self.helm(&["upgrade", NAME, "--namespace", NAMESPACE]).await;
     }
 
+    /// These values beside those of before.
+    pub async fn upgrade_with(&mut self, values: Value) {
+        merge(&mut self.values, values);
+        self.upgrade().await;
+    }
+
     /// A command of helm with chart and values.
     async fn helm(&self, args: &[&str]) {
         let chart = kit::workspace().join("deploy/chart").display().to_string();
@@ -107,6 +114,15 @@ impl Release {
             json!({"metadata": {"name": KEYS}, "stringData": {format!("{}.ci", self.stage.namespace): KEY}});
         let secrets: Api<Secret> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
         secrets.create(&PostParams::default(), &serde_json::from_value(key).unwrap()).await.unwrap();
+    }
+
+    /// Puts a certificate where the pod has that of `metrics.tls`.
+    pub fn mount_a_certificate(&self, authority: &Authority) {
+        let folder = self.stage.cluster.dir().join("metrics");
+        std::fs::create_dir(&folder).expect("a folder");
+        let (certificate, key) = authority.issue(&["localhost"]).unwrap();
+        std::fs::write(folder.join("tls.crt"), certificate).expect("a certificate");
+        std::fs::write(folder.join("tls.key"), key).expect("a key");
     }
 
     /// Starts the operator as one pod of the Deployment would.
@@ -265,10 +281,16 @@ async fn someone_of_two_namespaces(stage: &Stage) -> PathBuf {
 async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Process {
     let args = container.args.clone().unwrap_or_default();
     let local = |argument: String| match argument.split_once('=') {
-        Some((flag @ ("--listen" | "--rest-listen"), _)) => format!("{flag}=127.0.0.1:0"),
+        Some((flag @ ("--listen" | "--rest-listen" | "--metrics-listen"), _)) => {
+            format!("{flag}=127.0.0.1:0")
+        }
+        Some((flag @ ("--metrics-tls-cert" | "--metrics-tls-key"), path)) => {
+            let mounted = path.strip_prefix("/etc/graph-credential-operator").expect("a mounted file");
+            format!("{flag}={}{mounted}", log.parent().expect("the cluster's folder").display())
+        }
         _ => argument,
     };
-    let args = args.into_iter().map(local);
+    let args: Vec<String> = args.into_iter().map(local).collect();
     let mut builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
         .clear_env()
         .env("KUBECONFIG", kubeconfig)

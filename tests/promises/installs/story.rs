@@ -6,6 +6,7 @@ use graph_credential_operator::store::envelope::Envelope;
 use graph_credential_operator::store::keyring::{self, KeyringPlace};
 use graph_credential_operator::store::replicas::{self, Replica};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::*;
@@ -54,6 +55,9 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
         "what was made is removed, where that is carried out"
     );
 
+    if is_removed {
+        leave_an_orphan(stage).await;
+    }
     if profile == Profile::Rest {
         use_the_rest_api(stage).await;
     }
@@ -66,6 +70,29 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     })
     .await;
     stage.account("agency", json!({})).await;
+}
+
+/// A credential that is deleted while it is suspended, which the operator tells on its own Deployment.
+async fn leave_an_orphan(stage: &Stage) {
+    stage.credential("left", json!({"deletionPolicy": "Delete"})).await;
+    stage.wait_until_ready("left").await;
+    stage.credential("left", json!({"deletionPolicy": "Delete", "suspend": true})).await;
+    stage.delete("left").await;
+    stage.wait_until_gone("left").await;
+    let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), release::NAMESPACE);
+    let deployment = deployments.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
+    let events: Api<Event> = Api::namespaced(stage.client.clone(), release::NAMESPACE);
+    eventually("the orphan is told on the Deployment", || async {
+        let events = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let is_it = |event: &Event| {
+            let uid = event.regarding.as_ref().and_then(|regarding| regarding.uid.clone());
+            uid.is_some() && uid == deployment.metadata.uid && event.reason.as_deref() == Some("Orphaned")
+        };
+        if events.iter().any(is_it) { Ok(()) } else { Err(format!("{events:#?}\n{}", stage.log())) }
+    })
+    .await;
+    let left = stage.remote();
+    stage.woodpecker.remove("agency", left[0].credential_id);
 }
 
 /// The keyring gets another primary key, under which the record is sealed anew. The one before it was retired so long ago
@@ -119,9 +146,17 @@ async fn rotate_the_key(stage: &Stage, is_deleted: bool) {
 /// Each request that the API has.
 async fn use_the_rest_api(stage: &Stage) {
     let address = serving(stage.operator.as_ref().unwrap()).await;
-    let made = ask_at(&address, "POST", PATH, Some(sample(json!({"client_secret": "s3cret-two"})))).await;
+    let soon = Timestamp::now() + SignedDuration::from_hours(24 * 13);
+    let body = sample(json!({"client_secret": "s3cret-two", "secret_expires_at": soon.to_string()}));
+    let made = ask_at(&address, "POST", PATH, Some(body)).await;
     assert_eq!(made.status, 201, "{made:?}\n{}", stage.log());
-    let one = format!("{PATH}/{}", made.json()["credential_id"]);
+    let id = made.json()["credential_id"].clone();
+    let one = format!("{PATH}/{id}");
+    eventually("its expiry is told as an event", || async {
+        let events = stage.events(&format!("r-{id}")).await;
+        if events.iter().any(|it| it.contains("within 14 days")) { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
     let renamed = ask_at(&address, "PATCH", &one, Some(json!({"name": "Another"}))).await;
     assert_eq!(renamed.status, 200, "{renamed:?}");
     let listed = ask_at(&address, "GET", PATH, None).await;

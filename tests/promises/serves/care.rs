@@ -4,6 +4,7 @@ use graph_credential_operator::resources::conditions::{ConditionStatus, Conditio
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 
+use super::front::Front;
 use super::*;
 
 /// Status and reason of a condition of a record.
@@ -91,6 +92,38 @@ async fn a_saved_secret_that_microsoft_refuses_later_is_told_and_a_new_one_mends
     let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": EXPIRY});
     assert_eq!(api.ask("PATCH", &format!("{PATH}/{id}"), Some(rotation)).await.status, 200);
     says(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
+    let events = api.stage.events(&format!("r-{id}")).await;
+    let [refused] = &events[..] else { panic!("one event of the refusal: {events:#?}") };
+    assert!(refused.starts_with("InvalidClientSecret: ") && refused.contains("PATCH"), "{refused}");
+    assert!(
+        refused.contains("trace ") && refused.contains("correlation "),
+        "for Microsoft's support: {refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_whose_status_may_be_about_to_come_is_not_proved_at_once() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    api.stage.entra.set_secrets(TENANT, CLIENT, &["secret of 1"]);
+    let looked = async |before: usize| {
+        eventually("all records are looked at", || async {
+            let now = front.count("GET", "/sealedgraphcredentials");
+            if now > before { Ok(now) } else { Err(api.server.log()) }
+        })
+        .await;
+        // So long the look may take, with a proof.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        front.count("GET", "/sealedgraphcredentials")
+    };
+    let before = looked(0).await;
+    // As a POST leaves it for a moment.
+    crate::vault::make_records(&api.stage, 1).await;
+    looked(before).await;
+    assert_eq!(api.stage.entra.count(TENANT, CLIENT), 0, "a POST has proved it\n{}", api.server.log());
+    says(&api, 1, ConditionType::Ready, ConditionStatus::True, "Ready").await;
+    assert_eq!(api.stage.entra.count(TENANT, CLIENT), 1, "nobody said so");
 }
 
 #[tokio::test]
@@ -101,11 +134,26 @@ async fn a_saved_secret_warns_before_it_expires() {
     let id = api.created(json!({"secret_expires_at": soon})).await;
     let record = says(&api, id, ConditionType::Expiring, ConditionStatus::True, "ExpiresSoon").await;
     assert_eq!(said(&record, ConditionType::Ready), Some((ConditionStatus::True, "Ready".into())));
+    eventually("it is told", || async {
+        let events = api.stage.events(&format!("r-{id}")).await;
+        if events.is_empty() { Err(api.server.log()) } else { Ok(()) }
+    })
+    .await;
     // As it looks a month later.
     let past = json!({"spec": {"secretExpiresAt": "2026-01-01T00:00:00Z"}});
     let records = api.stage.api::<SealedGraphCredential>();
     records.patch(&format!("r-{id}"), &PatchParams::default(), &Patch::Merge(past)).await.unwrap();
     says(&api, id, ConditionType::Ready, ConditionStatus::False, "Expired").await;
+    let told = eventually("each notice is an event", || async {
+        let events = api.stage.events(&format!("r-{id}")).await;
+        if events.len() == 2 { Ok(events) } else { Err(format!("{events:#?}\n{}", api.server.log())) }
+    })
+    .await;
+    for (reason, words) in [("ExpiresSoon", "within 30 days"), ("Expired", "expired at 2026-01-01T00:00:00Z")]
+    {
+        let event = told.iter().find(|event| event.starts_with(&format!("{reason}: "))).expect(reason);
+        assert!(event.contains(words) && event.contains("by PATCH"), "{event}");
+    }
 }
 
 #[tokio::test]
@@ -157,6 +205,32 @@ async fn a_server_alone_seals_its_records_anew_after_a_rotation() {
         if key == added && secret == "s3cret-one" { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
+    let proofs = api.stage.entra.count(TENANT, CLIENT);
+    eventually("its status is about it as it is now", || async {
+        let record: SealedGraphCredential = api.stage.api().get(&format!("r-{id}")).await.unwrap();
+        let seen = record.status.as_ref().map(|status| status.observed_generation);
+        if seen == record.metadata.generation { Ok(()) } else { Err(format!("{record:#?}")) }
+    })
+    .await;
+    assert_eq!(api.stage.entra.count(TENANT, CLIENT), proofs, "the secret is the same");
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_listed_leaves_the_records_of_others_looked_after() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    put_key(&stage, KEY).await;
+    let (server, address) = start(&stage, &["--watch-namespace", "elsewhere"]).await;
+    front.fail("/namespaces/elsewhere/");
+    let api = Api { stage, server, address };
+    let id = api.created(json!({})).await;
+    eventually("the record is shown", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if metrics.contains(&format!("name=\"r-{id}\",reason=\"Ready\"")) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    let told = "not all records can be looked after; trying again";
+    api.server.wait_for_log(told, crate::stage::A_WHILE).await.unwrap();
 }
 
 /// Whether the process shows that it holds the lease.
@@ -195,6 +269,18 @@ async fn a_server_gives_way_to_a_controller_which_looks_after_the_records_too() 
     age(&api, id, 25).await;
     eventually("the server does it again where no controller is left", || async {
         if api.stage.entra.count(TENANT, CLIENT) == 3 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    let shows = ["mgc_rest_record_ready{", "mgc_sealed_records{"];
+    eventually("it shows and counts records", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if shows.iter().all(|it| metrics.contains(it)) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    api.stage.start_operator().await;
+    eventually("it does not any more where a controller does", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        if shows.iter().any(|it| metrics.contains(it)) { Err(metrics) } else { Ok(()) }
     })
     .await;
 }

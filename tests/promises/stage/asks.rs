@@ -4,7 +4,9 @@ use super::*;
 
 /// Asks the HTTP server of an operator.
 pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
-    let address = address(operator, "serving probes and metrics");
+    // With metrics at an address of their own the probes are alone.
+    let address = ["serving probes and metrics", "serving probes"];
+    let address = address.into_iter().find_map(|message| self::address(operator, message));
     let Some(address) = address else { return (0, "not serving yet".into()) };
     http_get(&address, path).await.unwrap_or_else(|error| (0, error.to_string()))
 }

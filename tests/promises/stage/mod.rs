@@ -61,6 +61,8 @@ pub struct Stage {
     pub woodpecker: Woodpecker,
     pub operator: Option<Process>,
     pub extra_args: Vec<String>,
+    /// The operator's own namespace, where it is not the stage's.
+    pub home: Option<String>,
     /// The kubeconfig of the operator, where it is not that of the user who may do everything.
     pub user: Option<PathBuf>,
     /// More environment of the operator.
@@ -145,6 +147,7 @@ impl Stage {
             woodpecker,
             operator: None,
             extra_args: Vec::new(),
+            home: None,
             user: None,
             extra_env: Vec::new(),
             authority: None,
@@ -196,7 +199,7 @@ impl Stage {
             .args(args)
             .args(["--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log", self.log_filter])
-            .args(["--operator-namespace", &self.namespace])
+            .args(["--operator-namespace", self.home.as_ref().unwrap_or(&self.namespace)])
             .args((!self.serves_all).then(|| format!("--watch-namespace={}", self.namespace)))
             .args(["--microsoft-authority", &authority, "--time-scale", &self.time_scale.to_string()])
             .log(log)

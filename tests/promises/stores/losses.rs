@@ -1,5 +1,7 @@
 //! The keyring is lost: what breaks, what heals, and what does not.
 
+use graph_credential_operator::resources::SealedGraphCredentialSpec;
+
 use super::rotations::keys;
 use super::*;
 use crate::administers::run;
@@ -25,6 +27,11 @@ async fn lost() -> (Stage, String, MicrosoftGraphCredentialStatus, MicrosoftGrap
     (stage, backup, remote, sealed)
 }
 
+/// What the records hold; that of no object gets a status.
+async fn specs(stage: &Stage) -> Vec<SealedGraphCredentialSpec> {
+    records(stage).await.into_iter().map(|record| record.spec).collect()
+}
+
 fn posts_and_patches(stage: &Stage) -> (usize, usize) {
     let requests = stage.woodpecker.requests("agency");
     let count = |op| requests.iter().filter(|request| request.op == op).count();
@@ -34,8 +41,8 @@ fn posts_and_patches(stage: &Stage) -> (usize, usize) {
 #[tokio::test]
 async fn a_lost_keyring_stops_everything_before_anything_is_written_and_a_backup_heals_all_of_it() {
     let (mut stage, backup, _, _) = lost().await;
-    let before = (stage.read("at-woodpecker").await, stage.read("sales-eu").await, records(&stage).await);
-    let sent = (posts_and_patches(&stage), stage.entra.requests().len());
+    let before = (stage.read("at-woodpecker").await, stage.read("sales-eu").await, specs(&stage).await);
+    let (sent, asked) = (posts_and_patches(&stage), stage.entra.requests().len());
     stage.spawn_operator().await;
     eventually("it says what is missing, and the cure", || async {
         let (status, text) = stage.get("/readyz").await;
@@ -43,6 +50,9 @@ async fn a_lost_keyring_stops_everything_before_anything_is_written_and_a_backup
         if status == 503 && words.iter().all(|word| text.contains(word)) { Ok(()) } else { Err(text) }
     })
     .await;
+    let waits = "mgc_waiting{what=\"keyring\"} 1";
+    let (_, metrics) = stage.get("/metrics").await;
+    assert!(metrics.contains(waits) && !metrics.contains("mgc_credential_ready{"), "{metrics}");
     let refused = keys(&stage, "create", &[]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.error.contains("depends on the keyring that was there"), "{refused:?}");
@@ -56,10 +66,14 @@ async fn a_lost_keyring_stops_everything_before_anything_is_written_and_a_backup
         if status == 200 { Ok(()) } else { Err(text) }
     })
     .await;
+    let (_, metrics) = stage.get("/metrics").await;
+    assert!(!metrics.contains("mgc_waiting{"), "{metrics}");
     tokio::time::sleep(A_WHILE).await;
-    let after = (stage.read("at-woodpecker").await, stage.read("sales-eu").await, records(&stage).await);
+    let after = (stage.read("at-woodpecker").await, stage.read("sales-eu").await, specs(&stage).await);
     assert_eq!(after, before, "nothing was written");
-    assert_eq!((posts_and_patches(&stage), stage.entra.requests().len()), sent, "nothing was sent");
+    assert_eq!(posts_and_patches(&stage), sent, "nothing was sent");
+    let more = stage.entra.requests().len() - asked;
+    assert!(more <= 1, "the record that no object has is looked after, and nothing else is proved: {more}");
     assert_eq!(keys(&stage, "check", &[]).await.code, Some(0));
 }
 

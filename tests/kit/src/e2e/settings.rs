@@ -13,7 +13,7 @@ pub(super) struct Settings {
     pub(super) image: Image,
     /// `E2E_NEXT_IMAGE`: the same of the version that is upgraded to.
     pub(super) next_image: Image,
-    /// `E2E_CHART`: the first version's chart, where it is not the one of this source.
+    /// `E2E_CHART`: the folder of the first version's chart, where it is not the one of this source.
     pub(super) chart: Option<PathBuf>,
     /// `E2E_DOUBLES_IMAGE`: the image of the doubles.
     pub(super) doubles_image: String,

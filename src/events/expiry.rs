@@ -1,4 +1,4 @@
-//! The expiry of a secret: when the warning begins, and which notices are due.
+//! The expiry of a secret: when the warning begins, and which notices are due. PURE.
 
 use std::time::Duration;
 
@@ -11,38 +11,24 @@ use crate::woodpecker::rfc3339;
 const NOTICES: [i32; 5] = [0, 1, 7, 14, 30];
 
 /// The smallest notice that is due, in days.
-pub(super) fn notice_days(expires_at: Timestamp, now: Timestamp) -> Option<i32> {
+pub fn notice_days(expires_at: Timestamp, now: Timestamp) -> Option<i32> {
     NOTICES.into_iter().find(|days| now >= expires_at - days_long(*days))
 }
 
 /// Every time at which something about the expiry changes.
-pub(super) fn boundaries(expires_at: Timestamp, warning: Duration) -> impl Iterator<Item = Timestamp> {
+pub fn boundaries(expires_at: Timestamp, warning: Duration) -> impl Iterator<Item = Timestamp> {
     NOTICES.into_iter().map(move |days| expires_at - days_long(days)).chain([expires_at - warning])
 }
 
-/// The notice in words.
-pub(super) fn note(days: i32, expires_at: Timestamp) -> Note {
+/// The notice in words, with what to do about it.
+pub fn note(days: i32, expires_at: Timestamp, cure: &str) -> Note {
     let date = rfc3339(expires_at);
-    let (reason, text) = match days {
-        0 => (
-            "Expired",
-            format!(
-                "the client secret expired at {date}: make a new one in Entra and put it with its expiry into the Secret"
-            ),
-        ),
-        1 => (
-            "ExpiresSoon",
-            format!(
-                "the client secret expires within a day, at {date}: make a new one in Entra and put it with its expiry into the Secret"
-            ),
-        ),
-        days => (
-            "ExpiresSoon",
-            format!(
-                "the client secret expires within {days} days, at {date}: make a new one in Entra and put it with its expiry into the Secret"
-            ),
-        ),
+    let (reason, what) = match days {
+        0 => ("Expired", format!("expired at {date}")),
+        1 => ("ExpiresSoon", format!("expires within a day, at {date}")),
+        days => ("ExpiresSoon", format!("expires within {days} days, at {date}")),
     };
+    let text = format!("the client secret {what}: {cure}");
     Note { is_warning: true, reason, action: "CheckExpiry", text, ids: String::new() }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::time::Instant;
 
-use crate::controller::report::Note;
+use crate::events::Note;
 
 /// What was told lately, by object, reason and text; ids differ on each try and do not count.
 #[derive(Debug)]

@@ -4,6 +4,9 @@
 //! a later, different one; so each note is published as an event of its own, on transitions only. What was told of an
 //! object a moment ago, in the same words, is not told again: an object whose state goes to and fro would fill the list.
 
+pub mod expiry;
+mod home;
+mod note;
 mod told;
 
 use std::sync::Arc;
@@ -16,8 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
+pub use self::note::Note;
 use self::told::Told;
-use super::report::Note;
 use crate::resources::{FIELD_MANAGER, GROUP};
 use crate::telemetry::logs::chain;
 
@@ -31,6 +34,7 @@ pub struct Events {
     instance: String,
     time_out: Duration,
     told: Arc<Told>,
+    home: Option<Arc<ObjectReference>>,
 }
 
 // === impl Events ===
@@ -39,7 +43,25 @@ impl Events {
     /// Events of this instance of the operator, such as its pod's name. The same of the same object is told again
     /// `repeats_after`.
     pub fn new(client: Client, instance: String, time_out: Duration, repeats_after: Duration) -> Self {
-        Self { client, instance, time_out, told: Arc::new(Told::new(repeats_after)) }
+        Self { client, instance, time_out, told: Arc::new(Told::new(repeats_after)), home: None }
+    }
+
+    /// The same, which also tell on the operator's own Deployment of that name what was left behind.
+    pub async fn with_home(self, namespace: &str, deployment: &str) -> Self {
+        let home = home::find(&self.client, namespace, deployment).await;
+        Self { home: Some(Arc::new(home)), ..self }
+    }
+
+    /// Publishes that something was left behind: on the operator's own Deployment, for the object is gone and its namespace
+    /// may go as well and take no event any more; and about the object.
+    pub async fn publish_orphan(&self, regarding: &ObjectReference, note: &Note) {
+        if let Some(home) = &self.home {
+            let word = |part: &Option<String>| part.clone().unwrap_or_default();
+            let (kind, namespace) = (word(&regarding.kind), word(&regarding.namespace));
+            let text = format!("{kind} {namespace}/{}: {}", word(&regarding.name), note.text);
+            self.publish(home, &Note { text, ..note.clone() }).await;
+        }
+        self.publish(regarding, note).await;
     }
 
     /// Publishes a note about an object.
