@@ -24,7 +24,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
 
 /// What readiness waits for until requests are served.
-const GATE: &str = "rest";
+pub(super) const GATE: &str = "rest";
 
 /// What the API is made of.
 #[derive(Clone)]
