@@ -165,11 +165,11 @@ pub enum TimingError {
 // === impl Timing ===
 
 impl Timing {
-    /// Tries of one app at Microsoft in [`Timing::token_tries_span`]. Microsoft takes fifteen for a loop
-    /// (AADSTS50196).
+    /// The controller's tries of one app at Microsoft in [`Timing::token_tries_span`], and everybody's of one secret.
+    /// Microsoft takes fifteen equal ones for a loop (AADSTS50196).
     pub const TOKEN_TRIES: usize = 10;
 
-    /// How many of these all accounts of the REST API may use together, at all processes: the others are the controller's.
+    /// How often an account of the REST API may try one app in that span, and all accounts together one secret of it.
     pub const TOKEN_TRIES_SERVED: usize = 8;
 
     /// The waits of a program in production.
