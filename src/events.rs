@@ -48,7 +48,7 @@ impl Events {
 
     /// The same, which also tell on the operator's own Deployment of that name what was left behind.
     pub async fn with_home(self, namespace: &str, deployment: &str) -> Self {
-        let home = home::find(&self.client, namespace, deployment).await;
+        let home = home::find(&self.client, self.time_out, namespace, deployment).await;
         Self { home: Some(Arc::new(home)), ..self }
     }
 

@@ -1,5 +1,7 @@
 //! The operator's own Deployment, on which it tells what it left behind.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PartialObjectMeta;
@@ -9,12 +11,15 @@ use crate::telemetry::logs::chain;
 
 /// What events about the Deployment of that name regard. Its uid is asked for, by which `kubectl describe` finds them;
 /// without it they are found by its name.
-pub(super) async fn find(client: &Client, namespace: &str, name: &str) -> ObjectReference {
+pub(super) async fn find(client: &Client, within: Duration, namespace: &str, name: &str) -> ObjectReference {
     let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), namespace);
-    let found = deployments.get_metadata(name).await;
+    let found = match tokio::time::timeout(within, deployments.get_metadata(name)).await {
+        Ok(found) => found.map_err(|error| chain(&error)),
+        Err(_) => Err(format!("no answer within {within:?}")),
+    };
     if let Err(error) = &found {
         tracing::warn!(
-            error = chain(error),
+            error,
             namespace,
             name,
             "the operator's own Deployment cannot be read: kubectl describe will not show what it tells there"

@@ -12,6 +12,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::PostParams;
 use kube::{Api, Client};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::logs::chain;
@@ -19,11 +20,15 @@ use super::logs::chain;
 /// Most answers that are remembered; with more scrapers than that, the Kubernetes API is asked more often.
 const MOST_ANSWERS: usize = 256;
 
+/// Questions to the Kubernetes API at the same time: anybody can make up tokens, and it has more to do.
+const QUESTIONS: usize = 2;
+
 /// Asks the Kubernetes API who may scrape, and remembers its answers for a while, by a digest of the token.
 pub struct Scrapers {
     client: Client,
     lasts: Duration,
     answers: Mutex<HashMap<[u8; 32], (Instant, Admission)>>,
+    questions: Semaphore,
 }
 
 /// What becomes of a scrape.
@@ -44,7 +49,7 @@ pub enum Admission {
 impl Scrapers {
     /// An answer holds for that long.
     pub fn new(client: Client, lasts: Duration) -> Self {
-        Self { client, lasts, answers: Mutex::default() }
+        Self { client, lasts, answers: Mutex::default(), questions: Semaphore::new(QUESTIONS) }
     }
 
     /// What becomes of a scrape with that `Authorization` header.
@@ -55,6 +60,12 @@ impl Scrapers {
         });
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Admission::Unknown };
         let digest = Sha256::digest(token.as_bytes()).into();
+        if let Some(known) = self.remembered(&digest) {
+            return known;
+        }
+        // It is never closed.
+        let _asks = self.questions.acquire().await;
+        // Who waited with the same token has the answer of the first.
         if let Some(known) = self.remembered(&digest) {
             return known;
         }
@@ -129,6 +140,8 @@ fn may_scrape(user: UserInfo) -> SubjectAccessReviewSpec {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::{Request, Response};
     use kube::client::Body;
@@ -150,5 +163,21 @@ mod tests {
         assert_eq!(scrapers.answers.lock().unwrap().len(), MOST_ANSWERS);
         tokio::time::advance(Duration::from_mins(1)).await;
         assert_eq!(scrapers.remembered(&[255; 32]), None);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn made_up_tokens_do_not_flood_the_kubernetes_api() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let never = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let scrapers = Arc::new(Scrapers::new(Client::new(never, "default"), Duration::from_mins(1)));
+        for number in 0..50 {
+            let scrapers = scrapers.clone();
+            tokio::spawn(async move { scrapers.admit(Some(&format!("Bearer made-up-{number}"))).await });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), QUESTIONS);
     }
 }
