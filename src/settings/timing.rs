@@ -16,6 +16,8 @@ pub struct Timing {
     /// Until the Kubernetes API server has sent the headers of an answer, and all of it where that is no watch; kube
     /// itself would wait for ever.
     pub kube_headers: Duration,
+    /// Until an event is published; the pass that tells it waits so long, and goes on without it.
+    pub event: Duration,
     /// Until the same is told of an object once more.
     pub event_repeat: Duration,
     /// For how long an answer holds to the question who scrapes.
@@ -178,6 +180,7 @@ impl Timing {
         kube_headers: Duration::from_secs(30),
         log_filter: Duration::from_secs(5),
         scraper_answer: Duration::from_mins(1),
+        event: Duration::from_secs(5),
         event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
@@ -243,6 +246,7 @@ impl Timing {
             kube_headers: by(self.kube_headers),
             log_filter: by(self.log_filter),
             scraper_answer: by(self.scraper_answer),
+            event: by(self.event),
             event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),
