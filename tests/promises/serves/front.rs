@@ -42,6 +42,7 @@ struct Trap {
 
 enum Kind {
     LoseAnswer,
+    Conflict,
     Hold { reached: oneshot::Sender<Vec<u8>>, released: oneshot::Receiver<()> },
 }
 
@@ -107,6 +108,12 @@ impl Front {
     /// Carries the next such request out and says nothing of what became of it.
     pub fn lose_answer(&self, method: &'static str, part: &'static str) {
         self.shared.traps.lock().unwrap().push(Trap { method, part, kind: Kind::LoseAnswer });
+    }
+
+    /// Answers the next such requests, so many of them, as if another change had got ahead.
+    pub fn conflict(&self, method: &'static str, part: &'static str, times: usize) {
+        let mut traps = self.shared.traps.lock().unwrap();
+        traps.extend((0..times).map(|_| Trap { method, part, kind: Kind::Conflict }));
     }
 
     /// How many requests of that method came whose path holds that.
@@ -178,6 +185,13 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         Some(Kind::LoseAnswer) => {
             shared.forward(head, body).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
+        Some(Kind::Conflict) => {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409,
+                "message": "the object has been modified"
+            });
+            (StatusCode::CONFLICT, axum::Json(status)).into_response()
         }
         Some(Kind::Hold { reached, released }) => {
             let _is_waited_for = reached.send(body.clone());
