@@ -85,6 +85,7 @@ def main():
     need(size < 12 * 2**20, f"{size} bytes are 12 MiB or more")
     need((PROGRAM, config["config"]["Labels"]["org.opencontainers.image.version"]) in made_of, "the label is of another version")
     print(f"| digest | `{entry['digest']}` |")
+    print(f"| config, by which a node may tell it | `{manifest['config']['digest']}` |")
     print(f"| compressed size | {size / 2**20:.2f} MiB of at most 12 |")
     print(f"| program | linux/{config['architecture']}, static, {len(inside[PROGRAM]) / 2**20:.1f} MiB |")
     print(f"| authorities | {roots} |")
