@@ -23,7 +23,7 @@ help:
 	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
 	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
 	@echo 'make bench      what the REST API costs, beside a bare handler that makes the same calls'
-	@echo 'make test-all   make test, and what is long or needs more than Rust: samples, contract'
+	@echo 'make test-all   make test, and what is long or needs more than Rust: openmetrics, samples, contract'
 	@echo 'make pictures   draws the dashboard for the docs'
 	@echo 'make doc        documentation, warnings are errors'
 	@echo 'make tools      tests of our own tools'
@@ -46,6 +46,7 @@ test:
 	@$(TIMED) doc $(MAKE) doc
 
 test-all: test
+	@$(TIMED) openmetrics $(MAKE) openmetrics
 	@$(TIMED) samples $(MAKE) samples
 	@$(TIMED) contract $(MAKE) contract
 
@@ -102,7 +103,7 @@ vectors:
 openmetrics: control-plane
 	$(CARGO) test --package graph-credential-operator --test promises metrics::a_scrape_tells
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
-	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt"
+	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt" "$${CARGO_TARGET_DIR:-target}/tmp/every-metric.txt"
 
 # The vendor's samples. Needs curl, Python, java, node with npm, php with Debian's php-guzzlehttp-guzzle, and a network the
 # first time; SAMPLES='curl python3' runs these alone. SAMPLES_REPORT=docs/rest-samples.md keeps what ran.

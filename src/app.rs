@@ -169,11 +169,11 @@ impl Operator<'_> {
         }
         let candidate = Candidate::new(self.election(), self.readiness.clone())?;
         self.readiness.arrived(CONTROLLER);
-        leading::work_while_leading(candidate, self.stop, async |leadership| {
+        Box::pin(leading::work_while_leading(candidate, self.stop, async |leadership| {
             self.readiness.wait_for(CONTROLLER, "this replica leads, and begins");
             self.readiness.arrived(leader::GATE);
             self.work(leadership).await
-        })
+        }))
         .await
     }
 
@@ -269,7 +269,7 @@ impl Operator<'_> {
     async fn events(&self) -> Events {
         let (cluster, timing) = (&self.base.cluster, self.timing);
         let (client, instance) = (cluster.client.clone(), cluster.instance.clone());
-        let events = Events::new(client, instance, timing.kube_headers, timing.event_repeat);
+        let events = Events::new(client, instance, timing.event, timing.event_repeat);
         match &self.settings.operator_deployment {
             Some(name) => events.with_home(&cluster.namespace, name.as_str()).await,
             None => events,

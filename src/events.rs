@@ -90,20 +90,13 @@ impl Events {
         };
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let params = PostParams::default();
-        match tokio::time::timeout(self.time_out, events.create(&params, &event)).await {
+        let failed = match tokio::time::timeout(self.time_out, events.create(&params, &event)).await {
             Ok(Ok(_)) => return,
-            Ok(Err(error)) => tracing::warn!(
-                error = chain(&error),
-                namespace,
-                name,
-                reason = note.reason,
-                "failed to publish an event"
-            ),
-            Err(_) => {
-                tracing::warn!(namespace, name, reason = note.reason, "publishing an event took too long");
-            }
-        }
-        // The next of its kind is told.
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {:?}", self.time_out),
+        };
+        tracing::warn!(error = failed, namespace, name, reason = note.reason, "failed to publish an event");
+        // The next one that finds the same tells it.
         self.told.forget(regarding, note);
     }
 }

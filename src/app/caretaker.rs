@@ -132,7 +132,7 @@ impl Caretaker {
     }
 
     fn events(&self) -> Events {
-        let (bound, repeats_after) = (self.timing.kube_headers, self.timing.event_repeat);
+        let (bound, repeats_after) = (self.timing.event, self.timing.event_repeat);
         Events::new(self.client.clone(), self.instance.clone(), bound, repeats_after)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -28,23 +28,26 @@ impl Told {
     /// Whether that was not told lately; it counts as told from now on.
     pub fn is_news(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let now = Instant::now();
-        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at = self.lock();
         at.retain(|_, told| now.saturating_duration_since(*told) < self.lasts);
-        let key = key(regarding, note);
-        let is_news = !at.contains_key(&key);
+        let is_news = !at.contains_key(&digest(regarding, note));
         if is_news {
-            at.insert(key, now);
+            at.insert(digest(regarding, note), now);
         }
         is_news
     }
 
-    /// It could not be told.
+    /// It could not be told, and is news once more.
     pub fn forget(&self, regarding: &ObjectReference, note: &Note) {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(regarding, note));
+        self.lock().remove(&digest(regarding, note));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn key(regarding: &ObjectReference, note: &Note) -> u64 {
+fn digest(regarding: &ObjectReference, note: &Note) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&regarding.uid, &regarding.namespace, &regarding.name, note.reason, &note.text).hash(&mut hasher);
     hasher.finish()
@@ -70,5 +73,7 @@ mod tests {
         assert!(told.is_news(&object("2"), &note("refused", "trace 4")), "it was not told");
         tokio::time::advance(Duration::from_secs(600)).await;
         assert!(told.is_news(&object("1"), &note("refused", "trace 5")));
+        told.forget(&object("1"), &note("refused", "trace 5"));
+        assert!(told.is_news(&object("1"), &note("refused", "trace 6")), "it could not be told");
     }
 }

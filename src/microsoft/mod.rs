@@ -1,5 +1,6 @@
 //! Microsoft Entra: the token endpoint that proves a client secret, and what its answers mean.
 
+mod app;
 mod claims;
 mod cloud;
 pub mod codes;
@@ -7,6 +8,7 @@ pub mod diagnosis;
 mod pace;
 mod token;
 
+pub use self::app::App;
 pub use self::cloud::Authorities;
 pub use self::diagnosis::{Diagnosis, Refusal};
-pub use self::token::{App, EndpointParts, TokenEndpoint, Trace, Verdict};
+pub use self::token::{EndpointParts, TokenEndpoint, Trace, Verdict};

@@ -13,12 +13,13 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use zeroize::Zeroizing;
 
+use super::app::App;
 use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::Pace;
 use super::{Authorities, claims, cloud};
 use crate::http;
 use crate::leadership::{Leadership, NotLeading};
-use crate::resources::{ClientId, Cloud, TenantId, is_guid};
+use crate::resources::is_guid;
 use crate::secret::SecretText;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
@@ -26,17 +27,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// Longest answer that is read, in bytes: a token with many roles has some thousands.
 const LONGEST_ANSWER: usize = 256 << 10;
-
-/// The app whose secret is to be proved.
-#[derive(Clone, Copy, Debug)]
-pub struct App<'a> {
-    /// Cloud that the tenant lives in.
-    pub cloud: Cloud,
-    /// Its tenant.
-    pub tenant: &'a TenantId,
-    /// Its client id.
-    pub client: &'a ClientId,
-}
 
 /// What Microsoft said to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,13 +106,13 @@ impl TokenEndpoint {
         Self { parts, ..self.clone() }
     }
 
-    /// The same endpoints asked for an account of the REST API, which has a share of the tries of an app.
+    /// The same endpoints asked for an account of the REST API, which has tries of its own for each app.
     #[must_use]
     pub fn for_account(&self, account: &str) -> Self {
         Self { account: Some(account.to_owned()), ..self.clone() }
     }
 
-    /// Divides how often an app may be tried among so many processes from now on, this one included.
+    /// Divides how often accounts may try one secret of an app among so many processes from now on, this one included.
     pub fn share_among(&self, processes: usize) {
         self.pace.share_among(processes);
     }
@@ -131,7 +121,7 @@ impl TokenEndpoint {
     /// Only a leader asks.
     pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {
         self.parts.leadership.admit(self.time_out)?;
-        if let Err(wait) = self.pace.admit(app.tenant, app.client, self.account.as_deref()) {
+        if let Err(wait) = self.pace.admit(app, secret, self.account.as_deref()) {
             let trace = Trace {
                 failure: Some("tried too often; held back by the operator".into()),
                 ..Trace::default()
@@ -274,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::leadership::testing::clock;
+    use crate::resources::{Cloud, TenantId};
 
     #[tokio::test]
     async fn only_a_leader_asks_and_only_what_ends_in_time() {

@@ -7,7 +7,8 @@ use kube::{Client, ResourceExt};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::fault::{self, Fault};
+use super::fault::{self, Fault, Refusal};
+use super::listings::Listings;
 use super::request::{Create, NewSecret, Update};
 use super::saving::{SaveError, Saving, TRIES, let_others_by};
 use crate::microsoft::{App, TokenEndpoint, Verdict};
@@ -22,6 +23,7 @@ use crate::woodpecker::{Credential, rfc3339};
 #[derive(Clone)]
 pub struct Credentials {
     parts: Arc<CredentialsParts>,
+    listings: Arc<Listings>,
 }
 
 /// What they are made of.
@@ -41,12 +43,13 @@ pub struct CredentialsParts {
 impl Credentials {
     /// From their parts.
     pub fn new(parts: CredentialsParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), listings: Arc::default() }
     }
 
     /// All credentials of an account, by the second in which they were made and then by id. A record that cannot be read
     /// is left out.
     pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
+        let turn = self.listings.take(namespace).await;
         let records = records::list(&self.parts.client, namespace).await.map_err(|error| failed(&error))?;
         let mut ours = Vec::new();
         for record in records {
@@ -64,6 +67,7 @@ impl Credentials {
                 Ok(_) | Err(_) => {}
             }
         }
+        drop(turn);
         ours.sort_by_key(|record| (record.creation_timestamp(), record.spec.credential_id));
         Ok(ours.iter().map(shown).collect())
     }
@@ -170,7 +174,12 @@ impl Credentials {
     }
 
     fn saving<'a>(&'a self, namespace: &'a str) -> Saving<'a> {
-        Saving { client: &self.parts.client, keyring: &self.parts.keyring, namespace }
+        Saving {
+            client: &self.parts.client,
+            keyring: &self.parts.keyring,
+            listings: &self.listings,
+            namespace,
+        }
     }
 }
 
@@ -189,6 +198,7 @@ fn shown(record: &SealedGraphCredential) -> Credential {
 fn unsaved(error: &SaveError) -> Fault {
     match error {
         SaveError::Gone => Fault::NotFound,
+        SaveError::Full => Refusal::TooManyCredentials.into(),
         SaveError::Record(RecordError::Refused { status: 404, .. }) => {
             tracing::error!(
                 "the namespace of an API key does not exist: make it, or take the key out of the Secret"

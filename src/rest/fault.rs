@@ -82,6 +82,8 @@ refusals! {
     SecretAndExpiryBelongTogether => "SECRET_AND_EXPIRY_REQUIRED_TOGETHER",
     /// An update changes nothing.
     NothingToUpdate => "NOTHING_TO_UPDATE",
+    /// The account has as many credentials as it may have.
+    TooManyCredentials => "TOO_MANY_CREDENTIALS",
     /// Microsoft says that the secret has expired.
     ClientSecretExpired => "CLIENT_SECRET_EXPIRED",
     /// Microsoft knows no such app in the tenant.

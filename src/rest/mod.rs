@@ -8,6 +8,7 @@ mod credentials;
 mod doorkeeper;
 mod fault;
 mod keys;
+mod listings;
 mod openapi;
 mod request;
 mod routes;

@@ -13,14 +13,19 @@ use kube::{Client, ResourceExt};
 use thiserror::Error;
 
 use super::care::{Proof, is_seen, next_status};
+use super::listings::Listings;
 use super::request::{Create, NewSecret, Update};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::secret::SecretText;
+use crate::store::census::GuardedRecord;
 use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, SealError, fresh_record_id};
 use crate::store::keyring::{Keyring, KeyringError, LiveKeyring};
-use crate::store::record::{fresh_credential_id, is_of_rest, rest_record_name};
+use crate::store::record::{fresh_credential_id, is_of_rest, is_rest_record_name, rest_record_name};
 use crate::store::records::{self, RecordError};
 use crate::telemetry::logs::chain;
+
+/// Credentials of one account. Each listing holds all of them in memory, and each POST makes one.
+pub(super) const MOST_CREDENTIALS: usize = 1000;
 
 /// How often a write is tried anew that another one got ahead of.
 pub(super) const TRIES: usize = 8;
@@ -31,6 +36,8 @@ pub(super) struct Saving<'a> {
     pub(super) client: &'a Client,
     /// What secrets are sealed with.
     pub(super) keyring: &'a Arc<LiveKeyring>,
+    /// Whose turn it is to list.
+    pub(super) listings: &'a Listings,
     /// The account's namespace.
     pub(super) namespace: &'a str,
 }
@@ -38,6 +45,9 @@ pub(super) struct Saving<'a> {
 /// Why a credential was not saved.
 #[derive(Debug, Error)]
 pub(super) enum SaveError {
+    /// The account has as many credentials as it may have.
+    #[error("the account has {MOST_CREDENTIALS} credentials, and may have no more")]
+    Full,
     /// It was removed meanwhile.
     #[error("the credential was removed meanwhile")]
     Gone,
@@ -73,13 +83,28 @@ fn seal(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretTe
     Ok(())
 }
 
+fn is_of_rest_by_name(record: &GuardedRecord) -> bool {
+    let name = match &record.0 {
+        Ok(record) => record.metadata.name.as_deref(),
+        Err(invalid) => invalid.metadata.name.as_deref(),
+    };
+    name.is_some_and(is_rest_record_name)
+}
+
 // === impl Saving ===
 
 impl Saving<'_> {
     /// Makes a record under an id that no record of the namespace has.
     pub(super) async fn create(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
         let keyring = self.keyring.read_again().await?;
-        let mut taken = records::credential_ids(self.client, self.namespace).await?;
+        let turn = self.listings.take(self.namespace).await;
+        let records = records::list(self.client, self.namespace).await?;
+        drop(turn);
+        if records.iter().filter(|record| is_of_rest_by_name(record)).count() >= MOST_CREDENTIALS {
+            return Err(SaveError::Full);
+        }
+        let mut taken = records::ids_of(&records);
+        drop(records);
         for attempt in 0..TRIES {
             let mut record = self.blank(create, &taken)?;
             seal(&mut record, &keyring, &create.secret.text)?;

@@ -1,6 +1,7 @@
 //! HTTP served to the outside: so many connections, each with its bounds, and TLS from files that are read again.
 
 mod answers;
+mod lingering;
 mod seats;
 mod server;
 mod tls;

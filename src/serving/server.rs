@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answers::Answers;
+use super::lingering::Lingering;
 use super::seats::{Seat, Seats};
 use crate::listening;
 use crate::settings::Timing;
@@ -178,7 +179,7 @@ impl Connection {
             .header_read_timeout(self.timing.rest_head)
             .max_buf_size(LONGEST_HEAD)
             .max_headers(MOST_HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(Lingering::new(stream)), TowerToHyperService::new(router));
         let mut open = std::pin::pin!(open);
         let ended = tokio::select! {
             ended = open.as_mut() => Some(ended),
@@ -216,6 +217,28 @@ mod tests {
 
     /// More than the buffers between two programs hold.
     const LONG: usize = 32 << 20;
+
+    #[tokio::test]
+    async fn a_client_that_is_still_sending_sees_its_answer() {
+        let (address, open, _stop) = serve(1000, Duration::from_secs(30)).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\ncontent-length: {LONG}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..9 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            client.write_all(&vec![b'x'; 100_000]).await.expect("the connection is not reset");
+        }
+        let mut came = Vec::new();
+        client.read_to_end(&mut came).await.expect("the answer, whole");
+        assert!(came.starts_with(b"HTTP/1.1 200") && came.len() > 1000, "{}", came.len());
+        tokio::time::timeout(Duration::from_secs(3), async {
+            while open.load(Ordering::SeqCst) != 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("and it does not stay for long");
+    }
 
     /// A server of one answer that is as long as that and must be taken in time, and how many connections it has.
     async fn serve(length: usize, rest_answer: Duration) -> (SocketAddr, Arc<AtomicI64>, CancellationToken) {

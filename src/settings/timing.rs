@@ -16,6 +16,8 @@ pub struct Timing {
     /// Until the Kubernetes API server has sent the headers of an answer, and all of it where that is no watch; kube
     /// itself would wait for ever.
     pub kube_headers: Duration,
+    /// Until an event is published; the pass that tells it waits so long, and goes on without it.
+    pub event: Duration,
     /// Until the same is told of an object once more.
     pub event_repeat: Duration,
     /// For how long an answer holds to the question who scrapes.
@@ -163,11 +165,11 @@ pub enum TimingError {
 // === impl Timing ===
 
 impl Timing {
-    /// Tries of one app at Microsoft in [`Timing::token_tries_span`]. Microsoft takes fifteen for a loop
-    /// (AADSTS50196).
+    /// The controller's tries of one app at Microsoft in [`Timing::token_tries_span`], and everybody's of one secret.
+    /// Microsoft takes fifteen equal ones for a loop (AADSTS50196).
     pub const TOKEN_TRIES: usize = 10;
 
-    /// How many of these all accounts of the REST API may use together, at all processes: the others are the controller's.
+    /// How often an account of the REST API may try one app in that span, and all accounts together one secret of it.
     pub const TOKEN_TRIES_SERVED: usize = 8;
 
     /// The waits of a program in production.
@@ -178,6 +180,7 @@ impl Timing {
         kube_headers: Duration::from_secs(30),
         log_filter: Duration::from_secs(5),
         scraper_answer: Duration::from_mins(1),
+        event: Duration::from_secs(5),
         event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
@@ -243,6 +246,7 @@ impl Timing {
             kube_headers: by(self.kube_headers),
             log_filter: by(self.log_filter),
             scraper_answer: by(self.scraper_answer),
+            event: by(self.event),
             event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),

@@ -108,8 +108,12 @@ pub async fn list(
 
 /// The ids of the credentials of all records of a namespace.
 pub async fn credential_ids(client: &Client, namespace: &str) -> Result<BTreeSet<i64>, RecordError> {
-    let records = list(client, namespace).await?;
-    Ok(records.iter().filter_map(|record| Some(record.0.as_ref().ok()?.spec.credential_id)).collect())
+    Ok(ids_of(&list(client, namespace).await?))
+}
+
+/// The ids of the credentials of these records, as far as they can be read.
+pub fn ids_of(records: &[DeserializeGuard<SealedGraphCredential>]) -> BTreeSet<i64> {
+    records.iter().filter_map(|record| Some(record.0.as_ref().ok()?.spec.credential_id)).collect()
 }
 
 /// Makes a record that does not exist, or replaces the version of it that was read. What came in between is a conflict.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds what the operator's /metrics shows against a parser of OpenMetrics that shares no code with ours.
 
-    check.py FILE
+    check.py FILE…
 
 The parser refuses what the specification forbids: suffixes and units that do not fit, families that are interleaved,
 series that stand there twice, histograms that do not add up. `make openmetrics` runs it with what it needs.
@@ -13,8 +13,8 @@ import sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 
-def main():
-    text = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8")
+def check(path):
+    text = pathlib.Path(path).read_text(encoding="utf-8")
     families = list(text_string_to_metric_families(text))
     for family in families:
         if not family.documentation or family.type == "unknown":
@@ -22,7 +22,8 @@ def main():
         if not family.samples:
             sys.exit(f"{family.name} has no series")
     samples = sum(len(family.samples) for family in families)
-    print(f"{len(families)} metrics with {samples} samples are OpenMetrics")
+    print(f"{pathlib.Path(path).name}: {len(families)} metrics with {samples} samples are OpenMetrics")
 
 
-main()
+for argument in sys.argv[1:]:
+    check(argument)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kit::woodpecker::{Credential, Fault, Op};
 use kube::Api;
@@ -13,6 +13,9 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostPa
 use serde_json::json;
 
 use crate::stage::{EXPIRY, Stage, TENANT, condition, eventually, message};
+
+/// The keyring's Secret.
+const KEYRING: &str = "graph-credential-operator-keyring";
 
 const DEPLOYMENT: &str = "graph-credential-operator";
 
@@ -42,6 +45,13 @@ async fn with_a_home(stage: &mut Stage, namespace: &str) -> Option<String> {
     let api: Api<Deployment> = Api::namespaced(stage.client.clone(), namespace);
     let made = api.create(&PostParams::default(), &deployment).await.unwrap();
     stage.stop_operator().await;
+    if namespace != stage.namespace {
+        // Its keyring goes with it: the account's status may depend on it already.
+        let secret: Secret = stage.api().get(KEYRING).await.unwrap();
+        let metadata = ObjectMeta { name: Some(KEYRING.into()), ..ObjectMeta::default() };
+        let moved = Secret { metadata, ..secret };
+        Api::<Secret>::namespaced(stage.client.clone(), namespace).create(&PostParams::default(), &moved).await.unwrap();
+    }
     stage.home = Some(namespace.to_owned());
     stage.extra_args.extend(["--operator-deployment".into(), DEPLOYMENT.into()]);
     stage.start_operator().await;

@@ -123,10 +123,13 @@ fn asked_for_by_alerts() -> Vec<String> {
     metrics.into_iter().filter(is_shown).collect()
 }
 
-/// Keeps an exposition for `make openmetrics`.
+/// Keeps an exposition for `make openmetrics`, and one with a series of each metric that there is.
 fn keep(text: &str) {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.txt");
-    std::fs::write(path, text).expect("the exposition can be kept");
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let all = reference::exposition().expect("the metrics can be written");
+    for (name, text) in [("metrics.txt", text), ("every-metric.txt", &all)] {
+        std::fs::write(folder.join(name), text).expect("the exposition can be kept");
+    }
 }
 
 #[tokio::test]

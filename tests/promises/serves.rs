@@ -102,7 +102,7 @@ impl Api {
     }
 }
 
-async fn put_key(stage: &Stage, key: &str) {
+pub async fn put_key(stage: &Stage, key: &str) {
     stage.secret(KEYS, &[(&format!("{}.ci", stage.namespace), key)]).await;
 }
 

@@ -40,6 +40,13 @@ impl MetricFamily {
 
 /// Every metric that the operator can show, by name.
 pub fn families() -> Result<Vec<MetricFamily>, Error> {
+    let mut families = read(&exposition()?);
+    families.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(families)
+}
+
+/// What a scrape shows where each metric has a series.
+pub fn exposition() -> Result<String, Error> {
     let readiness = Readiness::default();
     readiness.wait_for("keyring", "it is not there");
     let metrics = Metrics::of("run", readiness);
@@ -47,9 +54,7 @@ pub fn families() -> Result<Vec<MetricFamily>, Error> {
     let weak: Weak<Example> = Arc::downgrade(&example);
     metrics.objects.show(weak);
     exercise(&metrics);
-    let mut families = read(&metrics.render()?);
-    families.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(families)
+    metrics.render()
 }
 
 /// The metrics of an exposition.

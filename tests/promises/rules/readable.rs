@@ -161,7 +161,9 @@ async fn an_account_that_is_accepted_can_be_read() {
 
 #[tokio::test]
 async fn a_sealed_record_that_is_accepted_can_be_read() {
-    let status = json!({"observedGeneration": 1, "verifiedAt": EXPIRY, "conditions": [condition()]});
+    let status = json!({
+        "observedGeneration": 1, "verifiedAt": EXPIRY, "expiryNoticeDays": 30, "conditions": [condition()]
+    });
     let spec = json!({
         "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 7, "tenantId": TENANT, "clientId": CLIENT,
         "cloud": "Global", "secretExpiresAt": EXPIRY, "name": "x", "envelope": "AAAA"

@@ -236,9 +236,30 @@ async fn a_flood_of_bad_requests_leaves_the_memory_as_it_was() {
     assert!(after < before + (16 << 10), "{before} kB became {after} kB");
 }
 
+#[tokio::test]
+async fn an_account_has_so_many_credentials_and_lists_them_in_little_memory() {
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 1;
+    let api = Api::on(stage).await;
+    crate::vault::make_records(&api.stage, 1000).await;
+    let refused = api.create(json!({})).await;
+    assert_eq!((refused.status, refused.json()), (422, json!({"message": "TOO_MANY_CREDENTIALS"})));
+    let before = resident(&api.server);
+    let all = futures::future::join_all((0..48).map(|_| api.listed())).await;
+    assert!(all.iter().all(|listed| listed.len() == 1000));
+    let peak = memory(&api.server, "VmHWM:");
+    assert!(peak < before + (72 << 10), "{before} kB became {peak} kB");
+    assert_eq!(api.ask("DELETE", &format!("{PATH}/1"), None).await.status, 204);
+    api.created(json!({})).await;
+}
+
 /// Resident memory in kB. Source: `proc(5)`.
 fn resident(process: &Process) -> u64 {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: &Process, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -33,7 +33,7 @@ async fn wrong_secrets_sent_for_an_app_do_not_stop_its_rotation() {
         let body = sample(json!({"client_secret": "wr0ng"}));
         statuses.push(ask_at(&address, "POST", PATH, Some(body)).await.status);
     }
-    assert_eq!(statuses, [[422; 7].as_slice(), &[429; 3]].concat());
+    assert_eq!(statuses, [[422; 8].as_slice(), &[429; 2]].concat());
     stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     stage.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
     stage.wait_until_ready("sales-eu").await;
