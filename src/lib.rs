@@ -12,6 +12,7 @@ pub mod events;
 pub mod http;
 pub mod leader;
 pub mod leadership;
+pub mod listening;
 pub mod microsoft;
 pub mod resources;
 pub mod rest;

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::answers::Answers;
 use super::lingering::Lingering;
 use super::seats::{Seat, Seats};
+use crate::listening;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 
@@ -78,7 +79,7 @@ impl Server {
     pub async fn bind(listen: Listen, limits: Limits, count: Count) -> Result<Self, ListenError> {
         let Listen { address, flag, tls } = listen;
         let listen_error = |source| ListenError { address, flag, source };
-        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let listener = listening::listen(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         Ok(Self { listener, address, limits, tls, count })
     }

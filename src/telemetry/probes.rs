@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use super::logs::chain;
 use super::metrics::Metrics;
 pub use super::readiness::Readiness;
+use crate::listening::listen;
 
 /// An address that cannot be served.
 #[derive(Debug, Error)]
@@ -37,7 +38,7 @@ impl ProbeServer {
     /// Binds the address; port 0 takes a free one.
     pub async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         let listen_error = |source| ListenError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let listener = listen(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         Ok(Self { listener, address })
     }
