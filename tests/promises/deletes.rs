@@ -50,7 +50,10 @@ async fn with_a_home(stage: &mut Stage, namespace: &str) -> Option<String> {
         let secret: Secret = stage.api().get(KEYRING).await.unwrap();
         let metadata = ObjectMeta { name: Some(KEYRING.into()), ..ObjectMeta::default() };
         let moved = Secret { metadata, ..secret };
-        Api::<Secret>::namespaced(stage.client.clone(), namespace).create(&PostParams::default(), &moved).await.unwrap();
+        Api::<Secret>::namespaced(stage.client.clone(), namespace)
+            .create(&PostParams::default(), &moved)
+            .await
+            .unwrap();
     }
     stage.home = Some(namespace.to_owned());
     stage.extra_args.extend(["--operator-deployment".into(), DEPLOYMENT.into()]);

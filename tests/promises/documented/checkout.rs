@@ -159,7 +159,8 @@ async fn run_the_runbooks(scene: &mut Scene) {
     scene.swap("OPERATOR-NAMESPACE", OWN);
     scene.swap("--namespace NAMESPACE", "--namespace mail");
     scene.swap("mgc NAME", "mgc sales-eu");
-    let records = scene.run("kubectl get sgc --namespace mail -o jsonpath={.items[0].metadata.name}", "").await;
+    let records =
+        scene.run("kubectl get sgc --namespace mail -o jsonpath={.items[0].metadata.name}", "").await;
     assert!(records.is_success() && !records.out.is_empty(), "{records:?}");
     scene.swap("sgc NAME", &format!("sgc {}", records.out));
     scene.swap("wpa NAME", "wpa agency");
