@@ -99,6 +99,8 @@ pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), App
 pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(), AppError> {
     settings.rest.check(settings.address())?;
     let frame = Frame::open("serve", &settings.process, settings.timing(), log_filter)?;
+    // Before anybody can ask.
+    frame.readiness.wait_for(rest::GATE, "the REST API is starting");
     let api = async {
         let Some(base) = Base::find(&settings.process, &frame).await? else { return Ok(()) };
         let Frame { timing, readiness, metrics, stop } = &frame;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::scene::Scene;
 use crate::gitops::blocks;
 use crate::serves::sample;
-use crate::stage::{API_KEY, EXPIRY, Stage, TENANT, ask, condition, eventually, plain_spec};
+use crate::stage::{API_KEY, EXPIRY, Stage, TENANT, address, ask, condition, eventually, plain_spec};
 
 const OWN: &str = "graph-credentials";
 
@@ -163,8 +163,12 @@ async fn run_the_runbooks(scene: &mut Scene) {
         scene.run("kubectl get sgc --namespace mail -o jsonpath={.items[0].metadata.name}", "").await;
     assert!(records.is_success() && !records.out.is_empty(), "{records:?}");
     scene.swap("sgc NAME", &format!("sgc {}", records.out));
+    scene.swap("--record NAMESPACE/NAME", &format!("--record mail/{}", records.out));
     scene.swap("wpa NAME", "wpa agency");
     scene.swap("explain REASON", "explain SecretExpired");
+    // In place of the port that is forwarded to a pod.
+    let probes = address(&scene.running[0], "serving probes and metrics").expect("the operator serves them");
+    scene.swap("localhost:8080", &probes);
     assert!(pages().unwrap().iter().filter(|page| page.starts_with("docs/runbooks/")).count() > 10);
     scene.section("docs/runbooks", "*").await;
 }
