@@ -32,7 +32,7 @@ use crate::rest::{Care, KeysError};
 use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::store::keyring::{KeyringPlace, LiveKeyring};
-use crate::telemetry::logs::{LogFilter, chain};
+use crate::telemetry::logs::LogFilter;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, Readiness};
 use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
@@ -251,19 +251,14 @@ impl Operator<'_> {
         work.spawn(controller::run(context, watches));
         let over = CancellationToken::new();
         let endpoint = self.base.token_endpoint.clone();
-        let presence =
-            tokio::spawn(presence.keep(over.clone(), move |processes| endpoint.share_among(processes)));
+        let counted = move |processes| endpoint.share_among(processes);
+        let presence = keyring::keep(presence, over.clone(), counted, (*stop).clone());
         let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
         drop(care);
         // Until here something may have been sealed.
         over.cancel();
-        if let Err(error) = presence.await {
-            tracing::error!(
-                error = chain(&error),
-                "acknowledging the keyring failed: this is a defect of the operator"
-            );
-        }
+        let _kept = presence.await;
         ended
     }
 

@@ -1,8 +1,12 @@
 //! The keyring at the start of whatever seals, and the word of this process on it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use kube::Client;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::kubernetes::Cluster;
 use crate::settings::Timing;
@@ -50,5 +54,23 @@ pub(super) fn presence(
         instance: cluster.instance.clone(),
         keyring: keyring.clone(),
         timing: *timing,
+    })
+}
+
+/// Keeps this process among them until `over`. Where that fails the program is told to stop: what it seals must not go
+/// unnoticed by whoever ends a key.
+pub(super) fn keep(
+    presence: Presence,
+    over: CancellationToken,
+    counted: impl Fn(usize) + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if AssertUnwindSafe(presence.keep(over, counted)).catch_unwind().await.is_err() {
+            tracing::error!(
+                "acknowledging the keyring failed: this is a defect of the operator; the program ends, to be started again"
+            );
+            stop.cancel();
+        }
     })
 }

@@ -144,11 +144,11 @@ impl RestApi {
             timing,
             readiness,
         } = self;
-        let (stop, over) = (stop.child_token(), CancellationToken::new());
+        let (program, stop, over) = (stop.clone(), stop.child_token(), CancellationToken::new());
         // Whatever ends this ends its parts.
         let _ending = [stop.clone().drop_guard(), over.clone().drop_guard()];
-        let mut presence =
-            tokio::spawn(presence.keep(over.clone(), move |processes| token_endpoint.share_among(processes)));
+        let counted = move |processes| token_endpoint.share_among(processes);
+        let mut presence = keyring::keep(presence, over.clone(), counted, program);
         let mut caretaker = tokio::spawn(OptionFuture::from(caretaker.map(|it| it.run(stop.clone()))));
         readiness.arrived(GATE);
         let renewal = async {
@@ -174,17 +174,14 @@ impl RestApi {
         }
         // Until here something may have been sealed.
         over.cancel();
-        let left = tokio::time::timeout(timing.shutdown, &mut presence).await;
-        let looked_after = looked_after.map(|ended| ended.map(drop));
-        for ended in [looked_after, left].into_iter().flatten() {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                tracing::error!(
-                    error = chain(&error),
-                    "a part of the REST API failed: this is a defect of the operator"
-                );
-            }
+        let _left = tokio::time::timeout(timing.shutdown, &mut presence).await;
+        if let Ok(Err(error)) = looked_after
+            && error.is_panic()
+        {
+            tracing::error!(
+                error = chain(&error),
+                "looking after the records failed: this is a defect of the operator"
+            );
         }
     }
 }
