@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use graph_credential_operator::resources::SealedGraphCredential;
@@ -67,6 +70,8 @@ async fn the_bare_handler() {
         namespace,
     };
     let router = Router::new().route(PATH, get(list).post(create)).with_state(Arc::new(bare));
+    // As `serve` ends each connection with its answer.
+    let router = router.layer(map_response(async |answer: Response| ([(CONNECTION, "close")], answer)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{LISTENS}{}", listener.local_addr().unwrap());
     axum::serve(listener, router).await.unwrap();
