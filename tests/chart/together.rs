@@ -86,6 +86,8 @@ fn how_pods_are_replaced_is_always_said_in_full() {
     assert_eq!(strategy(json!({})), rolling(json!("25%")));
     let surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}});
     assert_eq!(strategy(surge), rolling(json!(1)));
+    let no_surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 0}}});
+    assert_eq!(strategy(no_surge), rolling(json!(0)), "nothing is a number as well");
     // Beside it the API server takes nothing.
     let recreate = json!({"updateStrategy": {"type": "Recreate"}});
     assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
