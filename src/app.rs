@@ -204,9 +204,10 @@ impl Operator<'_> {
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
+        let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
-        let events = self.events().await;
+        let caring = stop.child_token();
         let care = Care {
             client: cluster.client.clone(),
             served: served.clone(),
@@ -216,7 +217,7 @@ impl Operator<'_> {
             events: events.clone(),
             metrics: self.metrics.clone(),
             timing: **timing,
-            stop: (*stop).clone(),
+            stop: caring.clone(),
         };
         let context = Arc::new(Context {
             rules: Rules {
@@ -255,7 +256,9 @@ impl Operator<'_> {
         let presence = keyring::keep(presence, over.clone(), counted, (*stop).clone());
         let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
-        drop(care);
+        caring.cancel();
+        // It has had as long as the controller to end by itself.
+        let _left = tokio::time::timeout(timing.event, care).await;
         // Until here something may have been sealed.
         over.cancel();
         let _kept = presence.await;

@@ -105,12 +105,11 @@ enum Unopened {
 // === impl Care ===
 
 impl Care {
-    /// Looks at all records again and again, until `stop`.
+    /// Looks at all records again and again, until `stop`. What is being written down by then is finished and told.
     pub async fn run(&self) {
         let (memory, mut news) = (Memory::default(), self.keyring.news());
         loop {
-            let Some(round) = self.stop.run_until_cancelled(self.round(&memory)).await else { break };
-            if let Err(error) = round {
+            if let Err(error) = self.round(&memory).await {
                 tracing::warn!(error = chain(&error), "not all records can be looked after; trying again");
             }
             tokio::select! {
@@ -129,10 +128,11 @@ impl Care {
         let (mut pages, mut failure) = (Pages::new(&self.client, &self.served), None);
         let (mut shown, mut due, mut uids) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         loop {
-            let page = match pages.next().await {
-                Ok(Some(page)) => page,
-                Ok(None) => break,
-                Err(error) => {
+            let page = match self.stop.run_until_cancelled(pages.next()).await {
+                None => return Ok(()),
+                Some(Ok(Some(page))) => page,
+                Some(Ok(None)) => break,
+                Some(Err(error)) => {
                     pages.skip_namespace();
                     failure = Some(error);
                     continue;
@@ -180,7 +180,9 @@ impl Care {
 
     /// Reads a record anew and looks after it: the list may have been a while ago.
     async fn look_again(&self, place: Place, memory: &Memory) {
-        let record = match records::read(&self.client, &place.0, &place.1).await {
+        let read = records::read(&self.client, &place.0, &place.1);
+        let Some(read) = self.stop.run_until_cancelled(read).await else { return };
+        let record = match read {
             Ok(Some(record)) if is_of_rest(&record) => self.look_after(record, memory).await,
             Ok(_) => {
                 lock(&memory.shown).remove(&place);
@@ -219,10 +221,10 @@ impl Care {
         let uid = record.uid().unwrap_or_default();
         let attempt = match self.due(&record, memory, now) {
             Due::Nothing => return record,
-            Due::Words => Ok(Attempt::default()),
-            Due::Proof => self.prove(&record).instrument(span(&record)).await,
+            Due::Words => Some(Ok(Attempt::default())),
+            Due::Proof => self.stop.run_until_cancelled(self.prove(&record).instrument(span(&record))).await,
         };
-        let Ok(Attempt { proof, again_in, ids }) = attempt else { return record };
+        let Some(Ok(Attempt { proof, again_in, ids })) = attempt else { return record };
         match again_in {
             Some(wait) => {
                 let _last = lock(&memory.retries).insert(uid, (record.metadata.generation, now + wait));

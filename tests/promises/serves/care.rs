@@ -284,3 +284,30 @@ async fn a_server_gives_way_to_a_controller_which_looks_after_the_records_too() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_notice_that_is_written_down_is_told_although_the_program_is_ending() {
+    let mut stage = Stage::bare().await;
+    // Room for the event on its way, within the time that one has.
+    stage.time_scale = 5;
+    let front = Front::before(&mut stage).await;
+    let api = Api::on(stage).await;
+    let mut held = front.hold("POST", "/events");
+    let soon =
+        (Timestamp::now() + SignedDuration::from_hours(24 * 29)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let id = api.created(json!({"secret_expires_at": soon})).await;
+    eventually("the event is on its way", || async {
+        if front.count("POST", "/events") > 0 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    held.reached().await;
+    api.server.signal(kit::process::Signal::TERM).unwrap();
+    api.server.wait_for_log("SIGTERM received", crate::stage::A_WHILE).await.unwrap();
+    held.release();
+    let exit = api.server.wait(crate::stage::A_WHILE * 2).await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    let told = api.stage.events(&format!("r-{id}")).await;
+    assert!(told.iter().any(|event| event.contains("expires")), "{told:?}\n{}", api.server.log());
+    let record: SealedGraphCredential = api.stage.api().get(&format!("r-{id}")).await.unwrap();
+    assert_eq!(record.status.unwrap().expiry_notice_days, Some(30));
+}
