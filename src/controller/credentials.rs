@@ -26,7 +26,7 @@ const QUEUE: &str = "microsoftgraphcredential";
 
 /// Runs the queue of one scope until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
-    let Prepared { store, requests } = prepare(&context, (KIND, QUEUE), watch, keep_books);
+    let Prepared { store, requests, end } = prepare(&context, (KIND, QUEUE), watch, keep_books);
     let guard =
         Guard::new(QUEUE, &context.rules.timing, context.max_concurrent_passes, context.metrics.clone());
     let guard = Arc::new(guard);
@@ -54,19 +54,18 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
         })
     };
     let never = |_: Arc<GuardedCredential>, error: &Infallible, _: Arc<Context>| match *error {};
-    applier(reconcile, never, context.clone(), store, requests, config)
-        .for_each(move |ended| {
-            match ended {
-                Ok(_) => {}
-                // Deleted between its call and its pass.
-                Err(controller::Error::ObjectNotFound(object)) => {
-                    books.forget(Named::of_reference(&object));
-                }
-                Err(error) => tracing::error!(error = chain(&error), "the queue of credentials failed"),
+    let queue = applier(reconcile, never, context.clone(), store, requests, config).for_each(move |ended| {
+        match ended {
+            Ok(_) => {}
+            // Deleted between its call and its pass.
+            Err(controller::Error::ObjectNotFound(object)) => {
+                books.forget(Named::of_reference(&object));
             }
-            std::future::ready(())
-        })
-        .await;
+            Err(error) => tracing::error!(error = chain(&error), "the queue of credentials failed"),
+        }
+        std::future::ready(())
+    });
+    end.of(queue).await;
 }
 
 /// Keeps the index true, and wakes who waits for what an object had.

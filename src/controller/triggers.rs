@@ -1,7 +1,6 @@
 //! Turns a watch into requests for passes: only for changes that a pass could answer, so that our own
 //! status writes do not wake us.
 
-use crate::telemetry::logs::chain;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -14,11 +13,13 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::index::Named;
 use super::scope::Scope;
 use super::watches::Watch;
+use crate::telemetry::logs::chain;
 
 /// What happened to an object, for whoever keeps books on its kind.
 #[derive(Debug)]
@@ -35,6 +36,15 @@ pub struct Prepared<K: Resource<DynamicType = ()> + 'static> {
     pub store: Store<K>,
     /// Requests for passes; ends when the controller stops.
     pub requests: futures::stream::BoxStream<'static, Result<ReconcileRequest<K>, std::convert::Infallible>>,
+    /// How it ends.
+    pub end: QueueEnd,
+}
+
+/// When a queue is over.
+pub struct QueueEnd {
+    stop: CancellationToken,
+    /// Cancelled once the first list is complete.
+    listed: CancellationToken,
 }
 
 /// Starts watching: keeps the store, tells the news, and asks for a pass where something that matters
@@ -60,6 +70,7 @@ where
 {
     let Watch { scope, store, writer, mut inbox, listed } = watch;
     let gate = gate(kind, &scope);
+    let is_listed = listed.clone();
     let mut changed = Changes::default();
     let books = context.clone();
     let known = store.clone();
@@ -101,7 +112,27 @@ where
         })
         .take_until(async move { stop.cancelled().await })
         .boxed();
-    Prepared { store, requests }
+    let end = QueueEnd { stop: context.stop.clone(), listed: is_listed };
+    Prepared { store, requests, end }
+}
+
+// === impl QueueEnd ===
+
+impl QueueEnd {
+    /// Runs kube's queue to its end. Until the first list is complete it waits for that and would not end at all; no pass
+    /// has begun by then, and nothing is cut off.
+    pub async fn of(self, queue: impl Future<Output = ()>) {
+        let never_began = async {
+            self.stop.cancelled().await;
+            if self.listed.is_cancelled() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = queue => {}
+            () = never_began => {}
+        }
+    }
 }
 
 /// The name under which readiness waits for the first list of a kind in a scope.

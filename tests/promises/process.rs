@@ -1,7 +1,7 @@
 //! The process: how it starts, what it waits for, and how it ends.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use k8s_openapi::api::core::v1::Secret;
@@ -10,7 +10,8 @@ use kit::woodpecker::{Fault, Op};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::stage::{API_KEY, EXPIRY, Stage, TENANT, eventually, grant_everything};
+use crate::serves::front::Front;
+use crate::stage::{A_WHILE, API_KEY, EXPIRY, Stage, TENANT, eventually, grant_everything};
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
@@ -278,4 +279,22 @@ async fn a_lost_api_server_is_survived() {
     stage.credential("sales-eu", json!({})).await;
     stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::True, "Ready").await;
     assert!(stage.operator.as_ref().unwrap().is_running());
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_operator_at_once_where_its_objects_could_not_be_listed_yet() {
+    for kind in ["/woodpeckeraccounts", "/microsoftgraphcredentials"] {
+        let mut stage = Stage::bare().await;
+        let front = Front::before(&mut stage).await;
+        // The keyring is there: nothing is looked for that may depend on an earlier one.
+        stage.start_operator().await;
+        stage.stop_operator().await;
+        front.fail(kind);
+        stage.spawn_operator().await;
+        let operator = stage.operator.as_ref().unwrap();
+        operator.wait_for_log("a watch failed and is tried again", A_WHILE).await.unwrap();
+        let began = Instant::now();
+        stage.stop_operator().await;
+        assert!(began.elapsed() < Duration::from_secs(2), "{kind}: {:?}", began.elapsed());
+    }
 }

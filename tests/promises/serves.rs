@@ -2,7 +2,7 @@
 
 mod access;
 mod care;
-mod front;
+pub mod front;
 mod hostile;
 pub mod http;
 mod keyring;

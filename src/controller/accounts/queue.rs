@@ -25,7 +25,7 @@ const QUEUE: &str = "woodpeckeraccount";
 
 /// Runs the queue of accounts of one scope until the controller stops.
 pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
-    let Prepared { store, requests } = prepare(&context, (KIND, QUEUE), watch, keep_books);
+    let Prepared { store, requests, end } = prepare(&context, (KIND, QUEUE), watch, keep_books);
     // What an account's counts say rests on all credentials: with some of them not heard of yet, each start
     // would write wrong ones and then right ones. Where a namespace cannot be listed, the accounts go on all
     // the same, without counts.
@@ -59,20 +59,19 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
         })
     };
     let never = |_: Arc<GuardedAccount>, error: &Infallible, _: Arc<Context>| match *error {};
-    applier(reconcile, never, context.clone(), store, requests, config)
-        .for_each(move |ended| {
-            match ended {
-                Ok(_) => {}
-                Err(controller::Error::ObjectNotFound(object)) => {
-                    books.forget(Named::of_reference(&object));
-                }
-                Err(error) => {
-                    tracing::error!(error = chain(&error), "the queue of accounts failed");
-                }
+    let queue = applier(reconcile, never, context.clone(), store, requests, config).for_each(move |ended| {
+        match ended {
+            Ok(_) => {}
+            Err(controller::Error::ObjectNotFound(object)) => {
+                books.forget(Named::of_reference(&object));
             }
-            std::future::ready(())
-        })
-        .await;
+            Err(error) => {
+                tracing::error!(error = chain(&error), "the queue of accounts failed");
+            }
+        }
+        std::future::ready(())
+    });
+    end.of(queue).await;
 }
 
 /// Keeps the index true, and wakes the credentials of an account that went.

@@ -15,10 +15,13 @@ pub(super) async fn round(context: &Context, scope: &Scope, pace: &Pace, seen: &
     let secrets = referenced(context, scope);
     seen.keep(&secrets);
     for secret in secrets {
-        if context.stop.run_until_cancelled(pace.wait()).await.is_none() {
+        let looked = async {
+            pace.wait().await;
+            look(context, secret, seen).await;
+        };
+        if context.stop.run_until_cancelled(looked).await.is_none() {
             return;
         }
-        look(context, secret, seen).await;
     }
     // At the end of the program there is nothing to wait for.
     let _stopped = context.stop.run_until_cancelled(tokio::time::sleep_until(next)).await;

@@ -42,12 +42,12 @@ pub(super) async fn watch(context: &Context, scope: &Scope, seen: &mut Seen) {
                     error = chain(&error),
                     "a watch failed and is tried again"
                 );
-                if has_lost_the_right(context, scope).await {
+                if is_over(context, scope).await {
                     return;
                 }
             }
             None => {
-                if has_lost_the_right(context, scope).await {
+                if is_over(context, scope).await {
                     return;
                 }
                 ask_at = Instant::now() + context.rules.timing.secret_poll;
@@ -55,6 +55,11 @@ pub(super) async fn watch(context: &Context, scope: &Scope, seen: &mut Seen) {
             }
         }
     }
+}
+
+/// Whether the right to watch is gone, or the controller stops.
+async fn is_over(context: &Context, scope: &Scope) -> bool {
+    context.stop.run_until_cancelled(has_lost_the_right(context, scope)).await.unwrap_or(true)
 }
 
 fn note(
