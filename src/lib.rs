@@ -10,6 +10,7 @@ pub mod controller;
 pub mod destination;
 pub mod events;
 pub mod http;
+pub mod k8s;
 pub mod leader;
 pub mod leadership;
 pub mod listening;

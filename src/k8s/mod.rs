@@ -1,0 +1,1 @@
+//! Access to the Kubernetes API: client layers, watches and what else every command shares.
