@@ -22,7 +22,8 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, Makings, Rules, Scope, Scopes, Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, Makings, OwnWrites, Queued, Rules,
+    Scope, Scopes, Sightings,
 };
 use crate::events::Events;
 use crate::http::ClientError;
@@ -205,6 +206,7 @@ impl Operator<'_> {
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
         let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
+        let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let presence = keyring::presence(cluster, &keyring, timing)?;
         let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
         let caring = stop.child_token();
@@ -238,10 +240,12 @@ impl Operator<'_> {
             claims: Claims::default(),
             holdings: Holdings::default(),
             sightings: Sightings::default(),
+            queued: Queued::default(),
+            own_writes: OwnWrites::default(),
             makings: Makings::default(),
             index: Index::default(),
             calls,
-            events,
+            events: events.clone(),
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
             scopes: known,
@@ -256,6 +260,7 @@ impl Operator<'_> {
         let presence = keyring::keep(presence, over.clone(), counted, (*stop).clone());
         let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
+        events.drain(timing.event_drain).await;
         caring.cancel();
         // It has had as long as the controller to end by itself.
         let _left = tokio::time::timeout(timing.event, care).await;

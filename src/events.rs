@@ -1,4 +1,5 @@
-//! Events for people, through events.k8s.io/v1. Publishing can never fail a pass.
+//! Events for people, through events.k8s.io/v1. Publishing can never fail a reconcile, and mostly does not delay it: events
+//! are published in the background, in the order of their urgency.
 //!
 //! kube's own recorder groups events without looking at their note, and would send a first cause again for
 //! a later, different one; so each note is published as an event of its own, on transitions only. What was told of an
@@ -7,6 +8,7 @@
 pub mod expiry;
 mod home;
 mod note;
+mod queue;
 mod told;
 
 use std::sync::Arc;
@@ -20,12 +22,19 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 pub use self::note::Note;
+use self::queue::Queue;
 use self::told::Told;
 use crate::resources::{FIELD_MANAGER, GROUP};
 use crate::telemetry::logs::chain;
 
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+
+/// Events that may wait to be published; beyond that, whoever emits one waits.
+const CAPACITY: usize = 1000;
+
+/// Events that are published at a time.
+const AT_A_TIME: usize = 4;
 
 /// Publishes events.
 #[derive(Clone)]
@@ -35,6 +44,16 @@ pub struct Events {
     time_out: Duration,
     told: Arc<Told>,
     home: Option<Arc<ObjectReference>>,
+    waiting: Arc<Queue<Key, (ObjectReference, Note)>>,
+}
+
+/// Of each object and reason, one event waits.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    uid: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+    reason: &'static str,
 }
 
 // === impl Events ===
@@ -43,7 +62,8 @@ impl Events {
     /// Events of this instance of the operator, such as its pod's name. The same of the same object is told again
     /// `repeats_after`.
     pub fn new(client: Client, instance: String, time_out: Duration, repeats_after: Duration) -> Self {
-        Self { client, instance, time_out, told: Arc::new(Told::new(repeats_after)), home: None }
+        let (told, waiting) = (Arc::new(Told::new(repeats_after)), Arc::new(Queue::new(CAPACITY)));
+        Self { client, instance, time_out, told, home: None, waiting }
     }
 
     /// The same, which also tell on the operator's own Deployment of that name what was left behind.
@@ -64,7 +84,40 @@ impl Events {
         self.publish(regarding, note).await;
     }
 
-    /// Publishes a note about an object.
+    /// Publishes in the background what is emitted, until this is dropped.
+    pub async fn run(self) {
+        let worker = async || {
+            loop {
+                let (regarding, note) = self.waiting.next().await;
+                self.publish(&regarding, &note).await;
+                self.waiting.done();
+            }
+        };
+        futures::future::join_all((0..AT_A_TIME).map(|_| worker())).await;
+    }
+
+    /// Has a note about an object published soon; waits only where very many are to be published.
+    pub async fn emit(&self, regarding: &ObjectReference, note: &Note) {
+        let key = Key {
+            uid: regarding.uid.clone(),
+            namespace: regarding.namespace.clone(),
+            name: regarding.name.clone(),
+            reason: note.reason,
+        };
+        self.waiting.put(key, (regarding.clone(), note.clone()), note.is_warning).await;
+    }
+
+    /// Waits until everything that was emitted is published, for at most that long.
+    pub async fn drain(&self, within: Duration) {
+        if tokio::time::timeout(within, self.waiting.drained()).await.is_err() {
+            tracing::warn!(
+                left = self.waiting.len(),
+                "events were still waiting to be published, and are dropped"
+            );
+        }
+    }
+
+    /// Publishes a note about an object at once: one that nothing would emit again.
     pub async fn publish(&self, regarding: &ObjectReference, note: &Note) {
         if !self.told.is_news(regarding, note) {
             return;

@@ -27,6 +27,8 @@ pub struct SecretData {
 #[serde(rename_all = "camelCase")]
 struct Metadata {
     #[serde(default)]
+    uid: String,
+    #[serde(default)]
     resource_version: String,
 }
 
@@ -83,6 +85,12 @@ impl SecretData {
     /// All keys with their bytes, sorted by key.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &SecretBytes)> {
         self.data.iter().map(|(key, bytes)| (key.as_str(), bytes))
+    }
+
+    /// The version at which it was read.
+    pub fn version(&self) -> SecretVersion {
+        let Metadata { uid, resource_version } = &self.metadata;
+        SecretVersion { uid: uid.clone(), resource_version: resource_version.clone() }
     }
 
     /// The resource version at which it was read.

@@ -17,7 +17,7 @@ use super::context::Context;
 use super::decide::Action;
 use super::error::PassError;
 use super::index::Named;
-use super::observe::Gathered;
+use super::observe::{Created, Gathered};
 use super::observed::{Freshness, Listed, Observed, Probe, Proof, Target};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::events::Note;
@@ -59,14 +59,14 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
         Action::Probe => drift::probe(context, gathered).await,
         Action::ForgetRegistration => books::forget_registration(context, gathered).await,
         Action::RemoveDuplicate(id) => {
-            drift::remove_duplicate(context, gathered, *id).await;
+            drift::remove_duplicate(context, gathered, *id).await?;
             Ok(Step::Done)
         }
         Action::LookAgain => Ok(Step::Again),
         Action::LeaveRetiring => books::leave_retiring(context, gathered).await,
         Action::Retire => finish::retire(context, gathered).await,
         Action::Seal => store::seal(context, gathered).await,
-        Action::NoteRecord => store::take_over(context, gathered).await,
+        Action::NoteRecord => Ok(store::take_over(gathered)),
         Action::Delete if gathered.observed.target == Target::Store => store::delete(context, gathered).await,
         Action::Delete => finish::delete(context, gathered).await,
         Action::LetGo(parting) => finish::let_go(context, gathered, *parting).await,
@@ -192,10 +192,9 @@ async fn is_told_apart(
 /// the same spec. It may have waited for its turn since.
 fn is_as_read(context: &Context, observed: &Observed) -> bool {
     let own = Named::of(&observed.object);
-    let Some(heard) = context.scopes.credential(&own.namespace, &own.name) else { return false };
-    let (heard, read) = (heard.meta(), observed.object.meta());
-    // The pass may know more than has been heard.
-    heard.uid == read.uid && heard.generation <= read.generation
+    let Some(known) = context.latest(&own) else { return false };
+    let (known, read) = (known.meta(), observed.object.meta());
+    known.uid == read.uid && known.generation <= read.generation
 }
 
 /// The failure in the common vocabulary; the account hears of a refused key.
@@ -217,6 +216,25 @@ fn note_failure(context: &Context, observed: &mut Observed, operation: Operation
     observed.learnt.failure = Some(failure(context, observed, operation, error));
 }
 
+/// Takes back what was created for an object that is gone by now.
+pub async fn take_back(context: &Context, gathered: &mut Gathered, created: Created) {
+    match created {
+        Created::Record => store::take_back(context, gathered).await,
+        Created::Credential(id) => create::take_back(context, gathered, id).await,
+    }
+}
+
+/// To be told once the status says so as well.
+fn note(observed: &mut Observed, reason: &'static str, text: String) {
+    observed.learnt.news.push(Note {
+        is_warning: false,
+        reason,
+        action: "Reconcile",
+        text,
+        ids: String::new(),
+    });
+}
+
 /// Tells that something was left behind, of an object that is gone.
 async fn tell_orphan(context: &Context, observed: &Observed, text: String) {
     let note = Note { is_warning: true, reason: "Orphaned", action: "Delete", text, ids: String::new() };
@@ -225,5 +243,5 @@ async fn tell_orphan(context: &Context, observed: &Observed, text: String) {
 
 async fn tell(context: &Context, observed: &Observed, reason: &'static str, text: String) {
     let note = Note { is_warning: false, reason, action: "Reconcile", text, ids: String::new() };
-    context.events.publish(&observed.object.object_ref(&()), &note).await;
+    context.events.emit(&observed.object.object_ref(&()), &note).await;
 }

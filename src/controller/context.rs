@@ -12,13 +12,17 @@ use super::holdings::{self, Holdings, Word};
 use super::index::{Index, Named, Referrer};
 use super::makings::Makings;
 use super::observed::Rules;
+use super::own_writes::OwnWrites;
+use super::queued::Queued;
+use super::scope::GuardedCredential;
 use super::sightings::Sightings;
 use super::watches::Scopes;
 use crate::events::Events;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::resources::{
-    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
+    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedRecord,
+    ObservedSecret,
 };
 use crate::store::keyring::LiveKeyring;
 use crate::telemetry::metrics::Metrics;
@@ -46,6 +50,10 @@ pub struct Context {
     pub holdings: Holdings,
     /// Since when this process knows of creates and changes of unknown outcome.
     pub sightings: Sightings,
+    /// Which objects wait for a permit of their account's queue.
+    pub queued: Queued,
+    /// What our own requests have shown of objects before the watch does.
+    pub own_writes: OwnWrites,
     /// Since when each credential that is not ready has been in the making.
     pub makings: Makings,
     /// Which object points to which Secret, account and app.
@@ -67,6 +75,36 @@ pub struct Context {
 // === impl Context ===
 
 impl Context {
+    /// A credential as it is known now: the newer of what the watch has brought and of what our own requests have shown.
+    pub fn latest(&self, own: &Named) -> Option<Arc<GuardedCredential>> {
+        let watched = self.scopes.credential(&own.namespace, &own.name)?;
+        Some(self.own_writes.newest(own, watched))
+    }
+
+    /// Whether a Secret is still at that version, as far as is known: what watches or asks for Secrets wakes the object
+    /// where it is not.
+    pub fn is_secret_unchanged(&self, _secret: &Named, _recorded: &ObservedSecret) -> bool {
+        false
+    }
+
+    /// Whether a record of the store is still at that version, as far as is known.
+    pub fn is_record_unchanged(&self, _record: &Named, _recorded: &ObservedRecord) -> bool {
+        false
+    }
+
+    /// Takes in the answer to our own write of an object.
+    pub fn note_written(&self, object: &MicrosoftGraphCredential) {
+        self.own_writes.note(Named::of(object), object, false);
+    }
+
+    /// Takes in what a GET has shown, which counts more than any watch.
+    pub fn note_read(&self, own: &Named, found: Option<&MicrosoftGraphCredential>) {
+        match found {
+            Some(object) => self.own_writes.note(own.clone(), object, true),
+            None => self.own_writes.forget(own),
+        }
+    }
+
     /// Wakes whoever points to a Secret.
     pub fn call(&self, referrer: &Referrer) {
         match referrer {

@@ -48,7 +48,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
                 }
             };
             if let Some(note) = &note {
-                context.events.publish(&object.object_ref(&()), note).await;
+                context.events.emit(&object.object_ref(&()), note).await;
             }
             Ok::<Action, Infallible>(action)
         })
@@ -72,6 +72,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
 fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
     match news {
         News::Known(guarded) => {
+            context.own_writes.arrived(&Named::of(*guarded), guarded);
             let Ok(object) = &guarded.0 else { return };
             if is_let_go(object) {
                 context.forget_holdings(&guarded.uid().unwrap_or_default());
@@ -89,6 +90,8 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
             context.bury_holdings(&uid);
             context.sightings.forget(&uid);
             context.makings.forget(&uid);
+            context.queued.forget(&uid);
+            context.own_writes.forget(&Named::of(*guarded));
             context.metrics.queues.forget(QUEUE, &Named::of(*guarded).to_string());
             context.accounts.take_news(&Named::of(*guarded));
             context.index.remove(&Referrer::Credential(Named::of(*guarded)));

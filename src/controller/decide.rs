@@ -80,6 +80,13 @@ pub enum Action {
     LetGo(Parting),
 }
 
+impl Action {
+    /// Whether it sends the client secret somewhere.
+    pub fn needs_secret(&self) -> bool {
+        matches!(self, Self::Prove | Self::Create | Self::Update | Self::Seal)
+    }
+}
+
 /// What is left at the destination when a deleted object goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parting {

@@ -42,9 +42,6 @@ pub enum PassError {
     /// Its status could not be written.
     #[error("failed to write the status")]
     WriteStatus(#[source] kube::Error),
-    /// Its status could not be written as JSON.
-    #[error("failed to put the status into words")]
-    Encode(#[source] serde_json::Error),
     /// Its finalizer could not be changed.
     #[error("failed to change the finalizer")]
     WriteFinalizer(#[source] kube::Error),
@@ -85,7 +82,6 @@ impl PassError {
             Self::Seal(_) => "seal",
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
-            Self::Encode(_) => "encode",
             Self::WriteFinalizer(_) => "write_finalizer",
             Self::Conflict | Self::Record(RecordError::Conflict) => "conflict",
             Self::NotLeading(_) => "not_leading",

@@ -6,6 +6,7 @@ mod parting;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use kube::api::PostParams;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Resource};
 use serde_json::{Value, json};
@@ -15,8 +16,8 @@ use super::error::PassError;
 use super::guard::Outcome;
 use super::holdings::{Word, held};
 use super::index::Named;
-use crate::resources::MicrosoftGraphCredentialStatus;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
+use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredentialStatus};
 
 /// Lets the object go where it is being deleted and its words allow that; else writes Ready False with what
 /// is wrong, and everything else in the status stays as it is.
@@ -52,13 +53,17 @@ where
     }
     context.leadership.admit_write()?;
     tracing::warn!(problem, "the object cannot be read");
-    let patch = json!({
+    // What this version cannot read in the status is put back as it is.
+    let meta = &live.metadata;
+    let body = json!({
         "apiVersion": kind.api_version, "kind": kind.kind,
-        "metadata": {"name": own.name, "namespace": own.namespace, "resourceVersion": live.metadata.resource_version},
+        "metadata": {
+            "name": own.name, "namespace": own.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version
+        },
         "status": status,
     });
-    let params = kube::api::PatchParams::apply(crate::resources::FIELD_MANAGER).force();
-    match api.patch_status(&own.name, &params, &kube::api::Patch::Apply(patch)).await {
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.replace_subresource("status", &own.name, &params, &body).await {
         Ok(_) => Ok(outcome),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(outcome),
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),

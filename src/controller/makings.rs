@@ -66,6 +66,7 @@ mod tests {
             message: String::new(),
             observed_generation: Some(1),
             last_transition_time: Time(at(since)),
+            unknown: crate::resources::UnknownFields::default(),
         }
     }
 

@@ -15,19 +15,20 @@ use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
-use super::observed::{Claim, Learnt, Observed, ReadyTarget, Retiring, Source, Target};
+use super::observed::{Claim, Learnt, Observed, Proof, ReadyTarget, Record, Retiring, Source, Target};
 use super::sightings::Kind;
 use crate::destination::FailureKind;
 use crate::resources::{
-    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place,
-    Registration, SealedGraphCredential,
+    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret,
+    Place, Registration, SealedGraphCredential, UnknownFields,
 };
 use crate::secret::SecretText;
+use crate::store::record::record_name;
 use crate::woodpecker::{
     ApiError, Class, Entry, Grant, Lane, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
 };
 
-pub use self::record::{judge as judge_record, look as look_at_record};
+pub use self::record::{judge as judge_record, look as look_at_record, version as record_version};
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
@@ -49,6 +50,17 @@ pub struct Gathered {
     pub grant: Option<Grant>,
     /// The lane in which a turn was asked for and not given.
     pub waits_in: Option<Lane>,
+    /// What this reconcile has created at the destination and the status does not say yet.
+    pub created: Option<Created>,
+}
+
+/// Something created at the destination, to be taken back where the object turns out to be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The object's record of the store.
+    Record,
+    /// The credential of that id at the account.
+    Credential(i64),
 }
 
 // === impl Gathered ===
@@ -125,20 +137,28 @@ pub fn owner(own: &Named) -> Owner {
     Owner { kind: OwnerKind::Credential, namespace: own.namespace.clone(), name: own.name.clone() }
 }
 
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// What is known to have changed, or not known at all.
+    Changes,
+    /// The Secret and the record in any case: a step needs the client secret.
+    Everything,
+}
+
 /// Gathers everything about the credential of that name; nothing where it does not exist any more.
-///
-/// The object is read anew: the cache may be older than our own last write to it.
-pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>, PassError> {
-    let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), &own.namespace);
-    let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else { return Ok(None) };
+pub async fn observe(
+    context: &Context,
+    own: &Named,
+    reading: Reading,
+) -> Result<Option<Gathered>, PassError> {
+    let Some(known) = context.latest(own) else { return Ok(None) };
+    let Ok(object) = known.0.as_ref() else { return Ok(None) };
+    let object = object.clone();
     let status = object.status_or_default();
-    let (source, secret) = if object.is_deleted() || object.spec.is_suspended() {
-        (Source::NotRead, None)
-    } else {
-        source::read(context, &object, &status).await?
-    };
+    let source::Read { source, secret, version } = source(context, &object, &status, reading).await?;
     let (target, account) = target_now(context, &object, &source).await?;
-    let (record, live_record, failure) = record::read(context, &object, &target, secret.as_ref()).await?;
+    let record = record(context, &object, &status, &target, &source, secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
@@ -150,33 +170,101 @@ pub async fn observe(context: &Context, own: &Named) -> Result<Option<Gathered>,
         if may_have_to_wait(&object) { namespace_deleted_at(context, &own.namespace).await? } else { None };
     let seen = account.as_ref().and_then(|account| seen(context, &object, account));
     let (settles_in, change_settles_in) = settling(context, &object, &status);
+    let proof = kept_proof(context, &object, &source);
     let observed = Observed {
         object,
         written: status.clone(),
         status,
         source,
+        source_version: version.map(|version| ObservedSecret {
+            uid: version.uid,
+            resource_version: version.resource_version,
+            unknown: UnknownFields::default(),
+        }),
         target,
         retiring,
-        record,
+        record: record.record,
+        record_version: record.live.as_ref().and_then(record::version),
         seen,
         settles_in,
         change_settles_in,
         claim,
         namespace_deleted_at,
         account_changed: context.accounts.take_news(own),
-        learnt: Learnt { failure, ..Learnt::default() },
+        learnt: Learnt { proof, failure: record.failure, ..Learnt::default() },
     };
     Ok(Some(Gathered {
         observed,
         secret,
         account,
-        record: live_record,
+        record: record.live,
         retiring_account,
         claimant,
         class: Class::Recheck,
         grant: None,
         waits_in: None,
+        created: None,
     }))
+}
+
+/// Reads the Secret, unless what the status says of it still holds as far as is known.
+async fn source(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+    reading: Reading,
+) -> Result<source::Read, PassError> {
+    if object.is_deleted() || object.spec.is_suspended() {
+        return Ok(source::Read { source: Source::NotRead, secret: None, version: None });
+    }
+    let secret =
+        Named { namespace: object.namespace_name().to_owned(), name: object.spec.secret_ref.name.clone() };
+    let may_be_skipped = reading == Reading::Changes
+        && object.metadata.generation == Some(status.observed_generation)
+        && status
+            .observed_secret
+            .as_ref()
+            .is_some_and(|recorded| context.is_secret_unchanged(&secret, recorded));
+    match source::as_recorded(context, status).filter(|_| may_be_skipped) {
+        Some(recorded) => Ok(source::Read { source: Source::Usable(recorded), secret: None, version: None }),
+        None => source::read(context, object, status).await,
+    }
+}
+
+/// Reads the record, unless what the status says of it still holds as far as is known, or there can hardly be one.
+async fn record(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+    target: &Target,
+    source: &Source,
+    secret: Option<&SecretText>,
+) -> Result<record::Read, PassError> {
+    if *target != Target::Store || object.spec.is_suspended() && !object.is_deleted() {
+        return Ok(record::Read::default());
+    }
+    if object.is_deleted() {
+        return record::read(context, object, secret).await;
+    }
+    let name = Named { namespace: object.namespace_name().to_owned(), name: record_name(object) };
+    let recorded = match (&status.observed_record, source) {
+        (None, _) if status.registration.is_none() => Some(Record::NotRead),
+        (Some(recorded), Source::Usable(source)) if context.is_record_unchanged(&name, recorded) => {
+            record::as_recorded(status, source)
+        }
+        _ => None,
+    };
+    match recorded {
+        Some(recorded) => Ok(record::Read { record: Some(recorded), ..record::Read::default() }),
+        None => record::read(context, object, secret).await,
+    }
+}
+
+/// What Microsoft said of the secret a while ago, when the object began to wait for a permit.
+fn kept_proof(context: &Context, object: &MicrosoftGraphCredential, source: &Source) -> Option<Proof> {
+    let Source::Usable(source) = source else { return None };
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    context.queued.verified(uid, &source.fingerprint, context.rules.timing.listing_interval)
 }
 
 /// How long until a create and a change under way count as settled.

@@ -8,14 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::destination::Failure;
+use crate::events::Note;
 use crate::microsoft::Verdict;
 use crate::resources::conditions::Reason;
 use crate::resources::{
-    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Ownership, Place,
-    Registration,
+    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedRecord,
+    ObservedSecret, Ownership, Place, Registration,
 };
 use crate::settings::Timing;
-use crate::woodpecker::Entry;
+use crate::woodpecker::{Entry, unmarked};
 
 pub use self::record::{Content, Record, SealedRecord};
 
@@ -30,6 +31,8 @@ pub struct Observed {
     pub status: MicrosoftGraphCredentialStatus,
     /// Its Secret.
     pub source: Source,
+    /// The version of the Secret, where it was read.
+    pub source_version: Option<ObservedSecret>,
     /// The account that the next step is about: that of a create under way, of the spec, or for a deleted
     /// object of its registration.
     pub target: Target,
@@ -38,6 +41,8 @@ pub struct Observed {
     pub retiring: Option<Retiring>,
     /// The record of the object, where the target is the store.
     pub record: Option<Record>,
+    /// The version of the record, where it was read or written.
+    pub record_version: Option<ObservedRecord>,
     /// What the target's last listing holds for the app, where there is one.
     pub seen: Option<Vec<Entry>>,
     /// How long until the create under way counts as settled, from this process's own first sight of it.
@@ -155,6 +160,10 @@ pub struct Learnt {
     pub removed: bool,
     /// Whether the secret was sealed into the record of the store.
     pub sealed: bool,
+    /// What the steps have done, to be told once the status says so as well.
+    pub news: Vec<Note>,
+    /// Whether `status` holds a registration or the like that exists at the destination and is not written down yet.
+    pub is_unrecorded: bool,
     /// What a listing lacks was asked for by its id.
     pub probe: Option<Probe>,
     /// Why an earlier registration could not be removed for now, which does not stop the rest.
@@ -278,11 +287,9 @@ impl Observed {
         status.registration.is_some() || status.pending.is_some() || !status.retiring.is_empty()
     }
 
-    /// The name that the credential should have at the destination; what was taken over keeps its own unless
-    /// the spec names it.
+    /// The name that the credential should have at the destination: without one in the spec, whatever name it has.
     pub fn wanted_name(&self) -> String {
-        let adopted = self.status.registration.as_ref().filter(|it| it.ownership == Ownership::Adopted);
-        match (&self.object.spec.display_name, adopted) {
+        match (&self.object.spec.display_name, &self.status.registration) {
             (None, Some(registration)) => registration.name.clone(),
             (Some(_), _) | (None, None) => self.object.remote_name(),
         }
@@ -319,7 +326,8 @@ impl Observed {
         annotations.get(crate::resources::ACKNOWLEDGE_GONE).map(String::as_str)
     }
 
-    /// A late duplicate of our own: an entry that carries our mark and is not the registered one.
+    /// A late duplicate of our own: an entry for the same app whose name ends with our token, and that is not the
+    /// registered one. A token elsewhere in a name, or for another app, says nothing about who made it.
     pub fn late_duplicate(&self) -> Option<i64> {
         let registration = self.status.registration.as_ref().filter(|_| self.is_registered_at_target())?;
         let token = registration.token.as_deref()?;
@@ -328,7 +336,8 @@ impl Observed {
         seen.iter()
             .find(|entry| {
                 entry.id != registration.credential_id
-                    && entry.carries(token)
+                    && entry.is_for(&self.object.spec.tenant_id, &self.object.spec.client_id)
+                    && unmarked(&entry.name).is_some_and(|(_, of_entry)| of_entry == token)
                     && !self.learnt.stuck_duplicates.contains(&entry.id)
             })
             .map(|entry| entry.id)

@@ -1,19 +1,23 @@
 //! One pass over one credential: observe, then decide and act step by step, then report.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::Resource;
 
 use super::act::{self, Step};
 use super::context::Context;
-use super::decide::{Decision, Rest, Standing, class, decide};
+use super::decide::{Action, Decision, Rest, Retry, Standing, class, decide};
 use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
-use super::observe::{self, Gathered};
-use super::observed::Observed;
+use super::observe::{self, Gathered, Reading};
+use super::observed::{Learnt, Observed};
 use super::report::{Report, report};
 use super::status::{self, Written};
-use crate::destination::{Ahead, FailureKind};
+use crate::destination::{Ahead, Failure, FailureKind};
+use crate::events::{Note, expiry};
+use crate::microsoft::Verdict;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
 use crate::resources::{MicrosoftGraphCredentialStatus, Pending, Registration};
 use crate::telemetry::logs::chain;
@@ -23,11 +27,17 @@ const MOST_STEPS: usize = 16;
 
 /// Carries out a pass over the credential of that name.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
-    let Some(mut gathered) = observe::observe(context, own).await? else {
+    let Some(mut gathered) = observe::observe(context, own, Reading::Changes).await? else {
         context.accounts.leave_lanes(&observe::owner(own), None);
         return Ok(Outcome::new("gone", context.rules.timing.resync));
     };
     let ended = steps(context, &mut gathered).await;
+    // Whatever ended it: what exists at the destination is not forgotten.
+    let ended = match record(context, &mut gathered).await {
+        Ok(Written::Yes) => ended,
+        Ok(Written::ObjectGone) => Ok(Outcome::new("gone", context.rules.timing.resync)),
+        Err(error) => ended.and(Err(error)),
+    };
     gathered.leave_lanes(context);
     // What could make nothing of the news leaves it for the next pass.
     let came_to_nothing = ended
@@ -43,6 +53,13 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
 async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, PassError> {
     for _ in 0..MOST_STEPS {
         let action = match decide(&gathered.observed, &context.rules, Timestamp::now()) {
+            Decision::Act(Action::Rename) if gathered.observed.learnt.is_unrecorded => {
+                // Readiness does not wait for the name.
+                gathered.leave_lanes(context);
+                let rest = Rest { standing: Standing::Settled, retry: Retry::WhenDue };
+                let outcome = conclude(context, gathered, &rest).await?;
+                return Ok(Outcome { again_in: Duration::ZERO, ..outcome });
+            }
             Decision::Act(action) => action,
             Decision::Rest(_) if was_interrupted(context, &gathered.observed) => {
                 return Ok(interrupted(context));
@@ -60,6 +77,15 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
         if !leads_for_long_enough(context) {
             tracing::info!(?action, "not begun: this replica does not lead for long enough");
             return Ok(interrupted(context));
+        }
+        if action.needs_secret() && gathered.secret.is_none() {
+            if !read_everything(context, gathered).await? {
+                return Ok(Outcome::new("gone", context.rules.timing.resync));
+            }
+            continue;
+        }
+        if record(context, gathered).await? == Written::ObjectGone {
+            return Ok(Outcome::new("gone", context.rules.timing.resync));
         }
         tracing::debug!(?action, "step");
         gathered.class = class(&gathered.observed, &action, Timestamp::now());
@@ -87,6 +113,52 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
         }
     }
     Err(PassError::Endless)
+}
+
+/// Reads what a step needs that sends the client secret, and that was not read because nothing had changed. Returns whether
+/// the object is still there.
+async fn read_everything(context: &Context, gathered: &mut Gathered) -> Result<bool, PassError> {
+    let own = Named::of(&gathered.observed.object);
+    let Some(read) = observe::observe(context, &own, Reading::Everything).await? else { return Ok(false) };
+    let before = std::mem::replace(gathered, read);
+    let (observed, account_changed) = (&mut gathered.observed, before.observed.account_changed);
+    observed.account_changed |= account_changed;
+    let (failure, proof) = (observed.learnt.failure.take(), observed.learnt.proof.take());
+    let learnt = before.observed.learnt;
+    observed.learnt = Learnt { failure: learnt.failure.or(failure), proof: learnt.proof.or(proof), ..learnt };
+    (gathered.grant, gathered.waits_in) = (before.grant, before.waits_in);
+    // Where it cannot be read, `decide` says so.
+    Ok(gathered.secret.is_some() || gathered.observed.usable_source().is_none())
+}
+
+/// Writes down what exists at the destination, where the status does not say so yet, and tells people.
+async fn record(context: &Context, gathered: &mut Gathered) -> Result<Written, PassError> {
+    if !gathered.observed.learnt.is_unrecorded {
+        return Ok(Written::Yes);
+    }
+    let status = gathered.observed.status.clone();
+    let written = write_recording(context, gathered, status).await?;
+    if written == Written::Yes {
+        let news = std::mem::take(&mut gathered.observed.learnt.news);
+        emit(context, gathered, &news).await;
+    }
+    Ok(written)
+}
+
+/// Writes a status that records something at the destination. What was created for an object that is gone is taken back.
+async fn write_recording(
+    context: &Context,
+    gathered: &mut Gathered,
+    status: MicrosoftGraphCredentialStatus,
+) -> Result<Written, PassError> {
+    // Once only: an error here is the last word of this pass.
+    gathered.observed.learnt.is_unrecorded = false;
+    let written = status::write_fact(context, &mut gathered.observed, status).await?;
+    let created = gathered.created.take();
+    if let (Written::ObjectGone, Some(created)) = (written, created) {
+        act::take_back(context, gathered, created).await;
+    }
+    Ok(written)
 }
 
 /// What lasts until somebody mends it is an outcome of the step; the rest ends the pass.
@@ -144,19 +216,56 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
         return Ok(Outcome::new(result, context.rules.timing.resync));
     }
     let observed = &mut gathered.observed;
+    if let Some(left) = short_wait(context, observed, rest) {
+        return Ok(Outcome::new(result, left));
+    }
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
     let making = Making::of(observed, &status);
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
     if status != observed.written {
-        if status::write_once(context, observed, status).await? == Written::ObjectGone {
+        let written = if observed.learnt.is_unrecorded {
+            write_recording(context, gathered, status).await?
+        } else {
+            status::write_once(context, observed, status).await?
+        };
+        if written == Written::ObjectGone {
             return Ok(Outcome::new("gone", again_in));
         }
-        for note in &notes {
-            context.events.publish(&observed.object.object_ref(&()), note).await;
+    }
+    gathered.observed.learnt.news.clear();
+    emit(context, gathered, &notes).await;
+    making.note(context);
+    let generation = gathered.observed.object.metadata.generation;
+    Ok(Outcome::new(result, again_in).about(generation, ready.as_ref()))
+}
+
+/// How much longer the object waits for a permit until its status says so; nothing where it does not wait, or has waited so
+/// long. Most waits are over by then, and cost no write.
+fn short_wait(context: &Context, observed: &Observed, rest: &Rest) -> Option<Duration> {
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let is_queued =
+        matches!(&rest.standing, Standing::Failed(Failure { kind: FailureKind::Queued(Ahead::Others), .. }));
+    if !is_queued {
+        context.queued.forget(uid);
+        return None;
+    }
+    let issued = observed.learnt.proof.clone().filter(|it| matches!(it.verdict, Verdict::Issued { .. }));
+    let verified = observed.usable_source().map(|source| source.fingerprint.clone()).zip(issued);
+    let waited = context.queued.wait(uid, verified);
+    let left = context.rules.timing.queue_notice.checked_sub(waited)?;
+    (!observed.learnt.is_unrecorded && observed.learnt.news.is_empty()).then_some(left)
+}
+
+/// Tells people. A notice of the expiry is given once, so its event is waited for.
+async fn emit(context: &Context, gathered: &Gathered, notes: &[Note]) {
+    let regarding = gathered.observed.object.object_ref(&());
+    for note in notes {
+        if note.action == expiry::ACTION {
+            context.events.publish(&regarding, note).await;
+        } else {
+            context.events.emit(&regarding, note).await;
         }
     }
-    making.note(context);
-    Ok(Outcome::new(result, again_in).about(observed.object.metadata.generation, ready.as_ref()))
 }
 
 /// How readiness changes by a report.

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::backoff;
 use super::decide::{Rest, Retry, Standing, verification_due_at};
-use super::observed::{Observed, Rules};
+use super::observed::{Content, Observed, Rules};
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find, merge, whole_second};
@@ -63,6 +63,10 @@ pub fn report(observed: &Observed, rest: &Rest, rules: &Rules, now: Timestamp) -
     status.expiry_notice_days = expires_at.and_then(|expires_at| expiry::notice_days(expires_at, now));
     let desired = conditions::desired(observed, rest, rules, &status, now);
     status.conditions = merge(&observed.status.conditions, desired, status.observed_generation, now);
+    if status != observed.written {
+        // Only with a write that is due anyway.
+        remember_versions(&mut status, observed);
+    }
     let notes = notes(observed, &status);
     let again_in = again_in(&status, observed, rest, rules, now);
     Report { status, notes, again_in }
@@ -74,6 +78,18 @@ fn remember_proof(status: &mut MicrosoftGraphCredentialStatus, observed: &Observ
     {
         status.verified_at = Some(Time(whole_second(proof.at)));
         status.observed_roles.clone_from(roles);
+    }
+}
+
+/// Remembers what was judged, so that nothing reads it again while it stays as it is.
+fn remember_versions(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
+    let is_registered = observed.usable_source().is_some_and(|source| source.is_registered);
+    if let Some(version) = &observed.source_version {
+        status.observed_secret = Some(version.clone()).filter(|_| is_registered);
+    }
+    if let Some(version) = &observed.record_version {
+        let holds = observed.sealed().is_some_and(|sealed| sealed.content == Content::SourceSecret);
+        status.observed_record = Some(version.clone()).filter(|_| holds);
     }
 }
 
@@ -114,6 +130,7 @@ fn remember_source(
             .map_or_else(|| Time(whole_second(now)), |earlier| earlier.first_seen_at.clone()),
         attempts: earlier.as_ref().map_or(0, |earlier| earlier.attempts).saturating_add(tried),
         reason,
+        unknown: earlier.map(|earlier| earlier.unknown).unwrap_or_default(),
     });
 }
 
@@ -161,10 +178,10 @@ fn plan_next_attempt(
     status.next_attempt_at = delay.map(|delay| Time(now + delay.min(Duration::from_hours(168))));
 }
 
-/// An event for each change of what Ready says, for each verdict that is another one than before, and for each expiry
-/// notice.
+/// What the steps have done, else an event for a change of what Ready says or for another verdict than before; and one for
+/// each expiry notice. That all is well follows from what the steps have done, and is not told beside it.
 fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<Note> {
-    let mut notes = Vec::new();
+    let mut notes = observed.learnt.news.clone();
     let (before, after) = (
         find(&observed.status.conditions, ConditionType::Ready),
         find(&status.conditions, ConditionType::Ready),
@@ -173,6 +190,7 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
         && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)
         // To wait for a turn is no news.
         && !after.is_because(Reason::Queued)
+        && (after.status != ConditionStatus::True || notes.is_empty())
         && let Some(reason) = after.as_desired().map(|desired| desired.reason)
     {
         notes.push(Note {
@@ -183,7 +201,11 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
             ids: ids(observed),
         });
     }
-    notes.extend(verdict(observed, status).filter(|verdict| !notes.iter().any(|it| it.text == verdict.text)));
+    let verdict = verdict(observed, status).filter(|verdict| match verdict.is_warning {
+        true => notes.iter().all(|note| note.text != verdict.text),
+        false => notes.is_empty(),
+    });
+    notes.extend(verdict);
     let (told, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);
     if let (Some(due), Some(expires_at)) = (due, conditions::expires_at(status, observed))
         && told.is_none_or(|told| told > due)

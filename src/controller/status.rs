@@ -1,11 +1,9 @@
-//! Writes the status: the whole of it, by server-side apply, always under the resource version that we saw.
-//!
-//! Neither an apply nor a patch honours a uid, so a write without a version could land on an object that
-//! was deleted and made again under the same name.
+//! Writes the status: the whole of it, by PUT, always under the uid and the resource version that were seen.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::PostParams;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +12,7 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::error::PassError;
+use super::index::Named;
 use super::observed::Observed;
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{
@@ -38,19 +37,19 @@ pub async fn write_once(
     status: MicrosoftGraphCredentialStatus,
 ) -> Result<Written, PassError> {
     let api = credentials(context, observed);
-    match apply(&context.leadership, &api, &observed.object, &status).await {
+    match replace(&context.leadership, &api, &observed.object, &status).await {
         Ok(object) => {
+            context.note_written(&object);
             take_over(observed, object);
             context.note_holdings(&observed.object, &status);
             observed.written.clone_from(&status);
             observed.status = status;
             Ok(Written::Yes)
         }
-        Err(ApplyError::Gone) => Ok(Written::ObjectGone),
-        Err(ApplyError::Conflict) => Err(PassError::Conflict),
-        Err(ApplyError::NotLeading(error)) => Err(PassError::NotLeading(error)),
-        Err(ApplyError::Encode(error)) => Err(PassError::Encode(error)),
-        Err(ApplyError::Kube(error)) => Err(PassError::WriteStatus(error)),
+        Err(ReplaceError::Gone) => Ok(Written::ObjectGone),
+        Err(ReplaceError::Conflict) => Err(PassError::Conflict),
+        Err(ReplaceError::NotLeading(error)) => Err(PassError::NotLeading(error)),
+        Err(ReplaceError::Kube(error)) => Err(PassError::WriteStatus(error)),
     }
 }
 
@@ -158,16 +157,36 @@ enum Live {
 
 /// Reads the object again and checks that it is still the same one.
 async fn read_again(context: &Context, observed: &mut Observed) -> Result<Live, PassError> {
-    let api = credentials(context, observed);
-    let name = observed.object.metadata.name.clone().unwrap_or_default();
-    let Some(live) = api.get_opt(&name).await.map_err(PassError::ReadObject)? else {
-        return Ok(Live::Gone);
-    };
-    if live.metadata.uid != observed.object.metadata.uid {
-        return Ok(Live::Gone);
+    match read_live(context, &Named::of(&observed.object)).await? {
+        Some(live) if live.metadata.uid == observed.object.metadata.uid => {
+            take_over(observed, live);
+            Ok(Live::Same)
+        }
+        Some(_) | None => Ok(Live::Gone),
     }
-    take_over(observed, live);
-    Ok(Live::Same)
+}
+
+/// The object as the API server has it.
+async fn read_live(context: &Context, own: &Named) -> Result<Option<MicrosoftGraphCredential>, PassError> {
+    let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), &own.namespace);
+    let live = api.get_opt(&own.name).await.map_err(PassError::ReadObject)?;
+    context.note_read(own, live.as_ref());
+    Ok(live)
+}
+
+/// Reads the object before something that cannot be undone: what is known of it comes from a watch, which may lag. Fails
+/// with [`PassError::Conflict`] where it is not what the decision rests on any more.
+pub async fn confirm(context: &Context, observed: &Observed) -> Result<(), PassError> {
+    let live = read_live(context, &Named::of(&observed.object)).await?;
+    let is_the_same = |live: &MicrosoftGraphCredential| {
+        let (seen, status) = (&observed.object, live.status_or_default());
+        live.metadata.uid == seen.metadata.uid
+            && live.is_deleted() == seen.is_deleted()
+            && live.spec.deletion_policy() == seen.spec.deletion_policy()
+            && live.spec.is_suspended() == seen.spec.is_suspended()
+            && Books::of(&status) == Books::of(&observed.written)
+    };
+    if live.is_some_and(|live| is_the_same(&live)) { Ok(()) } else { Err(PassError::Conflict) }
 }
 
 /// Takes over what the next write needs. Spec, generation and annotations stay those on which this pass
@@ -182,45 +201,48 @@ fn credentials(context: &Context, observed: &Observed) -> Api<MicrosoftGraphCred
     Api::namespaced(context.client.clone(), observed.object.namespace_name())
 }
 
-/// Why a status was not applied.
-pub(super) enum ApplyError {
+/// Why a status was not replaced.
+pub(super) enum ReplaceError {
     /// The object does not exist.
     Gone,
-    /// It changed since it was read.
+    /// It changed since it was read, or another object has its name.
     Conflict,
     /// Only the leader writes.
     NotLeading(NotLeading),
-    /// The status is no JSON.
-    Encode(serde_json::Error),
     /// Anything else.
     Kube(kube::Error),
 }
 
-/// Applies the whole status to the object at the resource version at which it was read.
-pub(super) async fn apply<K>(
+/// Replaces the whole status of the object at the uid and the resource version at which it was read. The body has no spec:
+/// the API server takes none from a write of the status.
+pub(super) async fn replace<K>(
     leadership: &Leadership,
     api: &Api<K>,
     object: &K,
     status: &impl Serialize,
-) -> Result<K, ApplyError>
+) -> Result<K, ReplaceError>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    leadership.admit_write().map_err(ApplyError::NotLeading)?;
+    leadership.admit_write().map_err(ReplaceError::NotLeading)?;
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
-    let status = serde_json::to_value(status).map_err(ApplyError::Encode)?;
-    let patch = json!({
+    let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": name, "namespace": meta.namespace, "resourceVersion": meta.resource_version},
+        "metadata": {
+            "name": name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+        },
         "status": status,
     });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(name, &params, &Patch::Apply(patch)).await.map_err(|error| match &error {
-        kube::Error::Api(answer) if answer.is_not_found() => ApplyError::Gone,
-        kube::Error::Api(answer) if answer.is_conflict() => ApplyError::Conflict,
-        _ => ApplyError::Kube(error),
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    api.replace_subresource("status", name, &params, &body).await.map_err(|error| match &error {
+        kube::Error::Api(answer) if answer.is_not_found() => ReplaceError::Gone,
+        kube::Error::Api(answer) if answer.is_conflict() => ReplaceError::Conflict,
+        _ => ReplaceError::Kube(error),
     })
 }
 
@@ -238,9 +260,13 @@ mod tests {
         let refuse = |_: http::Request<Body>| async { Err::<http::Response<Body>, _>("it is sent") };
         let api: Api<ConfigMap> = Api::namespaced(Client::new(tower::service_fn(refuse), "mail"), "mail");
         let leadership = Leadership::none(clock, Duration::from_secs(5));
-        let write = async || apply(&leadership, &api, &ConfigMap::default(), &json!({})).await;
-        assert!(matches!(write().await, Err(ApplyError::NotLeading(_))));
+        let object = ConfigMap {
+            metadata: kube::api::ObjectMeta { name: Some("a".into()), ..Default::default() },
+            ..ConfigMap::default()
+        };
+        let write = async || replace(&leadership, &api, &object, &json!({})).await;
+        assert!(matches!(write().await, Err(ReplaceError::NotLeading(_))));
         leadership.extend(clock() + Duration::from_secs(1));
-        assert!(matches!(write().await, Err(ApplyError::Kube(_))));
+        assert!(matches!(write().await, Err(ReplaceError::Kube(_))));
     }
 }

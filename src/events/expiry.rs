@@ -10,6 +10,9 @@ use crate::woodpecker::rfc3339;
 /// Days before the expiry on which a notice is given, once each; 0 is the expiry itself.
 const NOTICES: [i32; 5] = [0, 1, 7, 14, 30];
 
+/// The action of every notice.
+pub const ACTION: &str = "CheckExpiry";
+
 /// The smallest notice that is due, in days.
 pub fn notice_days(expires_at: Timestamp, now: Timestamp) -> Option<i32> {
     NOTICES.into_iter().find(|days| now >= expires_at - days_long(*days))
@@ -29,7 +32,7 @@ pub fn note(days: i32, expires_at: Timestamp, cure: &str) -> Note {
         days => ("ExpiresSoon", format!("expires within {days} days, at {date}")),
     };
     let text = format!("the client secret {what}: {cure}");
-    Note { is_warning: true, reason, action: "CheckExpiry", text, ids: String::new() }
+    Note { is_warning: true, reason, action: ACTION, text, ids: String::new() }
 }
 
 fn days_long(days: i32) -> Duration {

@@ -14,7 +14,14 @@ use crate::events::Note;
 #[derive(Debug)]
 pub struct Told {
     lasts: Duration,
-    at: Mutex<HashMap<u64, Instant>>,
+    at: Mutex<At>,
+}
+
+#[derive(Debug)]
+struct At {
+    told: HashMap<u64, Instant>,
+    /// When what is too old was last dropped.
+    swept: Instant,
 }
 
 // === impl Told ===
@@ -22,27 +29,32 @@ pub struct Told {
 impl Told {
     /// What was told counts as told for that long.
     pub fn new(lasts: Duration) -> Self {
-        Self { lasts, at: Mutex::default() }
+        Self { lasts, at: Mutex::new(At { told: HashMap::new(), swept: Instant::now() }) }
     }
 
     /// Whether that was not told lately; it counts as told from now on.
     pub fn is_news(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let now = Instant::now();
         let mut at = self.lock();
-        at.retain(|_, told| now.saturating_duration_since(*told) < self.lasts);
-        let is_news = !at.contains_key(&digest(regarding, note));
+        let is_recent = |told: &Instant| now.saturating_duration_since(*told) < self.lasts;
+        if !is_recent(&at.swept) {
+            at.told.retain(|_, told| is_recent(told));
+            at.swept = now;
+        }
+        let digest = digest(regarding, note);
+        let is_news = !at.told.get(&digest).is_some_and(is_recent);
         if is_news {
-            at.insert(digest(regarding, note), now);
+            at.told.insert(digest, now);
         }
         is_news
     }
 
     /// It could not be told, and is news once more.
     pub fn forget(&self, regarding: &ObjectReference, note: &Note) {
-        self.lock().remove(&digest(regarding, note));
+        self.lock().told.remove(&digest(regarding, note));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, At> {
         self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::UnknownFields;
 use super::conditions::Condition;
 use super::ids::{REMOTE_ID_RULE, SUBDOMAIN_RULE};
 
@@ -154,6 +155,11 @@ pub struct WoodpeckerAccountStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
 }
 
 /// Before the operator has seen the object.

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::date_time;
+use super::{UnknownFields, date_time};
 
 /// What a condition is about. The order here is the order in which conditions are always written: for the
 /// API server another order is a change.
@@ -222,6 +222,11 @@ pub struct Condition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
 }
 
 /// A condition as a pass wants it, before it is merged into the ones that the object has.
@@ -237,8 +242,8 @@ pub struct Desired {
     pub message: String,
 }
 
-/// The set that follows `previous`: exactly the `desired` ones, in the fixed order, each keeping its
-/// transition time where its status stays.
+/// The set that follows `previous`: the `desired` ones in the fixed order, each keeping its transition time where its
+/// status stays, and after them those of types that this version does not know.
 pub fn merge(
     previous: &[Condition],
     mut desired: Vec<Desired>,
@@ -246,22 +251,24 @@ pub fn merge(
     now: Timestamp,
 ) -> Vec<Condition> {
     desired.sort_by_key(|condition| condition.type_);
-    desired
-        .into_iter()
-        .map(|new| {
-            let since = find(previous, new.type_)
-                .filter(|old| old.status == new.status)
-                .map_or_else(|| Time(whole_second(now)), |old| old.last_transition_time.clone());
-            Condition {
-                type_: new.type_.as_str().to_owned(),
-                status: new.status,
-                reason: new.reason.as_str().to_owned(),
-                message: new.message,
-                last_transition_time: since,
-                observed_generation: Some(generation),
-            }
-        })
-        .collect()
+    let next = desired.into_iter().map(|new| {
+        let before = find(previous, new.type_);
+        let since = before
+            .filter(|old| old.status == new.status)
+            .map_or_else(|| Time(whole_second(now)), |old| old.last_transition_time.clone());
+        Condition {
+            type_: new.type_.as_str().to_owned(),
+            status: new.status,
+            reason: new.reason.as_str().to_owned(),
+            message: new.message,
+            last_transition_time: since,
+            observed_generation: Some(generation),
+            unknown: before.map(|old| old.unknown.clone()).unwrap_or_default(),
+        }
+    });
+    let is_unknown =
+        |condition: &&Condition| ConditionType::ALL.iter().all(|known| known.as_str() != condition.type_);
+    next.chain(previous.iter().filter(is_unknown).cloned()).collect()
 }
 
 /// The condition of that type.
@@ -365,6 +372,20 @@ mod tests {
     fn what_is_not_wanted_any_more_goes() {
         let before = merge(&[], vec![ready(ConditionStatus::True, "")], 1, at(1));
         assert_eq!(merge(&before, vec![], 1, at(2)), vec![]);
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_kept() {
+        let mut before = merge(&[], vec![ready(ConditionStatus::True, "")], 1, at(1));
+        let newer = serde_json::json!({
+            "type": "Newer", "status": "True", "reason": "Later", "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "field": {"a": 1}
+        });
+        before.push(serde_json::from_value(newer.clone()).unwrap());
+        before[0].unknown = serde_json::from_value(serde_json::json!({"more": "x"})).unwrap();
+        let after = merge(&before, vec![ready(ConditionStatus::False, "b")], 2, at(2));
+        assert_eq!(serde_json::to_value(&after[1]).unwrap(), newer);
+        assert_eq!(serde_json::to_value(&after[0]).unwrap()["more"], "x");
     }
 
     #[test]

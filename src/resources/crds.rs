@@ -29,6 +29,9 @@ pub fn all() -> Vec<CustomResourceDefinition> {
                     let unobserved = part.default.take().filter(|_| name == "status");
                     simplify(part);
                     part.default = unobserved;
+                    if name == "status" {
+                        preserve_unknown_fields(part);
+                    }
                 }
             }
             crd
@@ -39,6 +42,18 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// One CRD as a YAML document, without a leading `---`.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
     serde_saphyr::to_string(crd).map_err(|source| YamlError { name: crd.name_any(), source })
+}
+
+/// Lets the API server keep what a newer version has written into a status, also while the CRDs of this version are
+/// installed. Pruning begins again at each object with properties of its own, so each says so.
+fn preserve_unknown_fields(schema: &mut JSONSchemaProps) {
+    if let Some(properties) = &mut schema.properties {
+        schema.x_kubernetes_preserve_unknown_fields = Some(true);
+        properties.values_mut().for_each(preserve_unknown_fields);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        preserve_unknown_fields(items);
+    }
 }
 
 /// Takes out of a schema what serde's attributes put there and Kubernetes must not see.

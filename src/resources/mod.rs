@@ -11,6 +11,7 @@ pub mod duration;
 mod ids;
 mod sealed;
 mod status;
+mod unknown_fields;
 
 pub use self::account::{
     AllowedNamespaces, ApiKeySecretRef, VENDOR_BASE_URL, WoodpeckerAccount, WoodpeckerAccountSpec,
@@ -26,9 +27,10 @@ pub use self::sealed::{
     MAX_NAME_LENGTH, SealedGraphCredential, SealedGraphCredentialSpec, SealedGraphCredentialStatus,
 };
 pub use self::status::{
-    AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, Ownership, Pending, Place,
-    Registration,
+    AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, ObservedRecord, ObservedSecret,
+    Ownership, Pending, Place, Registration,
 };
+pub use self::unknown_fields::UnknownFields;
 
 /// The API group of all resources, and the prefix of our annotations and finalizers.
 pub const GROUP: &str = "graph-credentials.io";

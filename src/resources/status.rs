@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Condition;
-use super::date_time;
+use super::{RecordId, UnknownFields, date_time};
 
 /// What is true of the credential. Written by the operator alone.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,20 @@ pub struct MicrosoftGraphCredentialStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+
+    /// The Secret as it was last read and found to hold what is registered. While it stays that version, nothing reads
+    /// it again before a verification is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_secret: Option<ObservedSecret>,
+
+    /// The SealedGraphCredential as it was last written or read, and found to hold what the Secret holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_record: Option<ObservedRecord>,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
 }
 
 /// Where `expiresAt` comes from: the expiry key of the Secret, or `spec.secretExpiresAt`.
@@ -134,6 +148,11 @@ pub struct Registration {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]
     #[schemars(schema_with = "date_time::optional_schema")]
     pub change_sent_at: Option<Time>,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
 }
 
 /// Whether the object made the remote credential.
@@ -186,6 +205,11 @@ pub struct Pending {
     pub company_id: Option<i64>,
     /// Fingerprint of the secret and expiry that are sent.
     pub fingerprint: String,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
 }
 
 /// A secret that was seen and is not accepted yet.
@@ -202,6 +226,43 @@ pub struct Candidate {
     pub attempts: i32,
     /// Reason of the last verdict: `TokenIssued` where only the registration is missing.
     pub reason: String,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
+}
+
+/// A version of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSecret {
+    /// Its uid: another one means that it was deleted and created again.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
+}
+
+/// A version of a SealedGraphCredential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedRecord {
+    /// Its uid.
+    pub uid: String,
+    /// Its `metadata.generation`: whatever changes its spec changes this.
+    pub generation: i64,
+    /// Its `spec.recordId`, to which its envelope is bound.
+    pub record_id: RecordId,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
 }
 
 /// Before the operator has seen the object.

@@ -18,6 +18,8 @@ pub struct Timing {
     pub kube_headers: Duration,
     /// Until an event is published; the pass that tells it waits so long, and goes on without it.
     pub event: Duration,
+    /// How long events may take to be published at the end of the program.
+    pub event_drain: Duration,
     /// Until the same is told of an object once more.
     pub event_repeat: Duration,
     /// For how long an answer holds to the question who scrapes.
@@ -60,6 +62,8 @@ pub struct Timing {
     pub lane_longest_pause: Duration,
     /// After which a waiting request rises by one class.
     pub lane_ageing: Duration,
+    /// How long an object waits for a permit of its account's queue before its status says so.
+    pub queue_notice: Duration,
     /// How long a grant waits for the one that was called for it.
     pub lane_claim: Duration,
     /// Longest time between two looks at a settled object, in case an event was missed.
@@ -181,6 +185,7 @@ impl Timing {
         log_filter: Duration::from_secs(5),
         scraper_answer: Duration::from_mins(1),
         event: Duration::from_secs(5),
+        event_drain: Duration::from_secs(10),
         event_repeat: Duration::from_mins(10),
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
@@ -200,6 +205,7 @@ impl Timing {
         throttle_pause: Duration::from_secs(15),
         lane_longest_pause: Duration::from_mins(5),
         lane_ageing: Duration::from_mins(10),
+        queue_notice: Duration::from_secs(10),
         lane_claim: Duration::from_secs(20),
         resync: Duration::from_hours(1),
         namespace_grace: Duration::from_mins(10),
@@ -247,6 +253,7 @@ impl Timing {
             log_filter: by(self.log_filter),
             scraper_answer: by(self.scraper_answer),
             event: by(self.event),
+            event_drain: by(self.event_drain),
             event_repeat: by(self.event_repeat),
             margin: by(self.margin),
             pass: by(self.pass),
@@ -266,6 +273,7 @@ impl Timing {
             throttle_pause: by(self.throttle_pause),
             lane_longest_pause: by(self.lane_longest_pause),
             lane_ageing: by(self.lane_ageing),
+            queue_notice: by(self.queue_notice),
             lane_claim: by(self.lane_claim),
             resync: by(self.resync),
             namespace_grace: by(self.namespace_grace),

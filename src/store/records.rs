@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, PostParams, Preconditions};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{
+    DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 use thiserror::Error;
 
-use crate::resources::SealedGraphCredential;
+use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 
 /// What is attempted with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +134,47 @@ pub async fn write(
         (RecordRequest::Replace, api.replace(&name, &PostParams::default(), record).await)
     };
     written.map_err(|source| failure(request, name, source))
+}
+
+/// What is changed of a record that was not read: it must still be of that uid and generation.
+pub struct Change<'a> {
+    /// Its uid.
+    pub uid: &'a str,
+    /// Its generation.
+    pub generation: i64,
+    /// Its new name, for people.
+    pub name: &'a str,
+    /// When the new secret expires.
+    pub expires_at: Time,
+    /// The new envelope.
+    pub envelope: &'a str,
+}
+
+/// Changes a record. One that is not as it is remembered is a conflict.
+pub async fn change(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    change: Change<'_>,
+) -> Result<SealedGraphCredential, RecordError> {
+    let patch = json!([
+        {"op": "test", "path": "/metadata/uid", "value": change.uid},
+        {"op": "test", "path": "/metadata/generation", "value": change.generation},
+        {"op": "replace", "path": "/spec/name", "value": change.name},
+        {"op": "replace", "path": "/spec/secretExpiresAt", "value": change.expires_at},
+        {"op": "replace", "path": "/spec/envelope", "value": change.envelope},
+    ]);
+    let patch: json_patch::Patch = serde_json::from_value(patch).map_err(|source| RecordError::Write {
+        name: name.to_owned(),
+        source: kube::Error::SerdeError(source),
+    })?;
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let written = api(client, namespace).patch(name, &params, &Patch::Json::<()>(patch)).await;
+    written.map_err(|source| match &source {
+        // A test failed, or it is gone.
+        kube::Error::Api(answer) if answer.is_invalid() || answer.is_not_found() => RecordError::Conflict,
+        _ => failure(RecordRequest::Replace, name.to_owned(), source),
+    })
 }
 
 /// Writes the status of the version of a record that was read.

@@ -14,7 +14,7 @@ use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
 use crate::controller::scope::GuardedAccount;
-use crate::controller::status::{ApplyError, apply};
+use crate::controller::status::{ReplaceError, replace};
 use crate::controller::{backoff, invalid, jitter};
 use crate::resources::conditions::{Condition, ConditionType, Reason, find};
 use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
@@ -249,15 +249,14 @@ async fn write(
     if report.status == before && object.status.is_some() {
         return Ok(ready);
     }
-    match apply::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
-        Ok(_) | Err(ApplyError::Gone) => {}
-        Err(ApplyError::Conflict) => return Err(PassError::Conflict),
-        Err(ApplyError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
-        Err(ApplyError::Encode(error)) => return Err(PassError::Encode(error)),
-        Err(ApplyError::Kube(error)) => return Err(PassError::WriteStatus(error)),
+    match replace::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
+        Ok(_) | Err(ReplaceError::Gone) => {}
+        Err(ReplaceError::Conflict) => return Err(PassError::Conflict),
+        Err(ReplaceError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
+        Err(ReplaceError::Kube(error)) => return Err(PassError::WriteStatus(error)),
     }
     if let Some(note) = report.note {
-        context.events.publish(&object.object_ref(&()), &note).await;
+        context.events.emit(&object.object_ref(&()), &note).await;
     }
     Ok(ready)
 }

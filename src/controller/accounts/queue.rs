@@ -53,7 +53,7 @@ pub async fn run(context: Arc<Context>, watch: Watch<GuardedAccount>) {
                 }
             };
             if let Some(note) = &note {
-                context.events.publish(&object.object_ref(&()), note).await;
+                context.events.emit(&object.object_ref(&()), note).await;
             }
             Ok::<Action, Infallible>(action)
         })

@@ -14,7 +14,9 @@ use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::events::Note;
 use crate::resources::conditions::whole_second;
-use crate::resources::{DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration};
+use crate::resources::{
+    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, UnknownFields,
+};
 use crate::telemetry::metrics::Drift;
 use crate::woodpecker::{Entry, marked};
 
@@ -49,6 +51,7 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(pending.token),
         change_sent_at: None,
+        unknown: UnknownFields::default(),
     };
     let fact = with_registration(observed, registration);
     if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
@@ -113,6 +116,7 @@ pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -
         registered_at: Time(whole_second(Timestamp::now())),
         token: None,
         change_sent_at: None,
+        unknown: UnknownFields::default(),
     };
     let intent = with_registration(observed, registration);
     if status::write_once(context, observed, intent).await? == Written::ObjectGone {
@@ -143,7 +147,7 @@ pub(super) async fn forget_registration(
     let text =
         format!("credential {id} is gone at Woodpecker, removed by other hands; it is registered anew");
     let note = Note { is_warning: true, reason: "Vanished", action: "Reconcile", text, ids: String::new() };
-    context.events.publish(&observed.object.object_ref(&()), &note).await;
+    context.events.emit(&observed.object.object_ref(&()), &note).await;
     Ok(Step::Again)
 }
 

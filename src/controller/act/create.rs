@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::books::{take_claim, with_registration};
-use super::{Step, entries_for, is_as_read, is_told_apart, note_failure, tell, tell_orphan};
+use super::{Step, entries_for, is_as_read, is_told_apart, note, note_failure, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::observe::Gathered;
+use crate::controller::observe::{Created, Gathered};
 use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
 use crate::controller::sightings::Kind;
 use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
-use crate::resources::{DeletionPolicy, Ownership, Pending, Registration};
+use crate::resources::{DeletionPolicy, Ownership, Pending, Registration, UnknownFields};
 use crate::woodpecker::{
     ApiError, Certainty, NewCredential, RemoteAccount, SecretUpdate, TOKEN_ALPHABET, TOKEN_LENGTH, Turn,
     marked,
@@ -60,11 +60,8 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     drop(turn);
     match posted {
         Ok(id) => {
-            let step = record(context, &mut gathered.observed, id, name, token).await?;
-            if step == Step::ObjectGone {
-                take_back(context, gathered, &account, id).await;
-            }
-            Ok(step)
+            gathered.created = Some(Created::Credential(id));
+            Ok(record(&mut gathered.observed, id, name, token))
         }
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
@@ -114,12 +111,15 @@ fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option
     let entries = observed.learnt.listed.as_ref().map(|listed| listed.entries.as_slice()).unwrap_or_default();
     Some(Pending {
         token: token.to_owned(),
-        since: earlier.map_or_else(|| Time(whole_second(Timestamp::now())), |earlier| earlier.since),
+        since: earlier
+            .as_ref()
+            .map_or_else(|| Time(whole_second(Timestamp::now())), |earlier| earlier.since.clone()),
         ids: entries.iter().map(|entry| entry.id).collect(),
         account: target.place.account.clone(),
         base_url: target.place.base_url.clone(),
         company_id: target.place.company_id,
         fingerprint: source.fingerprint.clone(),
+        unknown: earlier.map(|earlier| earlier.unknown).unwrap_or_default(),
     })
 }
 
@@ -139,16 +139,10 @@ async fn post(
         .await
 }
 
-/// Writes the registration down at once, before anything else happens to the object.
-async fn record(
-    context: &Context,
-    observed: &mut Observed,
-    id: i64,
-    name: String,
-    token: String,
-) -> Result<Step, PassError> {
+/// Takes the registration into the status, which is written before anything else is sent.
+fn record(observed: &mut Observed, id: i64, name: String, token: String) -> Step {
     let (Source::Usable(source), Target::Ready(target)) = (&mut observed.source, &observed.target) else {
-        return Ok(Step::Done);
+        return Step::Done;
     };
     let registration = Registration {
         account: Some(target.place.account.clone()),
@@ -163,24 +157,23 @@ async fn record(
         registered_at: Time(whole_second(Timestamp::now())),
         token: Some(token),
         change_sent_at: None,
+        unknown: UnknownFields::default(),
     };
     source.is_registered = true;
     tracing::info!(id, account = %target.place.account, "Woodpecker has made the credential");
-    let mut fact = with_registration(observed, registration);
-    fact.candidate = None;
+    observed.status = with_registration(observed, registration);
+    observed.status.candidate = None;
+    observed.learnt.is_unrecorded = true;
     // The last listing is from before.
     observed.seen = None;
-    let is_move = !fact.retiring.is_empty();
-    if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
-    tell(context, observed, "Registered", format!("Woodpecker has made credential {id}")).await;
-    Ok(if is_move { Step::Again } else { Step::Done })
+    note(observed, "Registered", format!("Woodpecker has made credential {id}"));
+    if observed.status.retiring.is_empty() { Step::Done } else { Step::Again }
 }
 
 /// Removes what was made for an object that is gone by now, where its policy says so; what stays is named.
-async fn take_back(context: &Context, gathered: &mut Gathered, account: &RemoteAccount, id: i64) {
-    let removed = match gathered.turn_to_finish(account).await {
+pub(super) async fn take_back(context: &Context, gathered: &mut Gathered, id: i64) {
+    let Some(account) = gathered.account.clone() else { return };
+    let removed = match gathered.turn_to_finish(&account).await {
         Ok(turn) if may_take_back(context, &gathered.observed, id) => {
             matches!(account.delete(&turn, id).await, Ok(()) | Err(ApiError::NotFound))
         }

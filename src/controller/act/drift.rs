@@ -7,6 +7,7 @@ use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Probe, Target};
+use crate::controller::status;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::telemetry::metrics::Drift;
 use crate::woodpecker::{ApiError, Certainty, Entry};
@@ -58,16 +59,20 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<
 }
 
 /// Removes what a late request of ours has made a second time. That it cannot be removed stops nothing else.
-pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) {
-    let Some(account) = gathered.account.clone() else { return };
-    let Target::Ready(target) = &gathered.observed.target else { return };
+pub(super) async fn remove_duplicate(
+    context: &Context,
+    gathered: &mut Gathered,
+    id: i64,
+) -> Result<(), PassError> {
+    let Some(account) = gathered.account.clone() else { return Ok(()) };
+    let Target::Ready(target) = &gathered.observed.target else { return Ok(()) };
     let is_known_to_be_ours = context.scopes.are_credentials_listed();
     if !is_known_to_be_ours && gathered.observed.object.is_deleted() {
         // Nobody looks for it afterwards, so the end waits.
         tracing::warn!(id, "a duplicate is not removed before all objects are known");
         let (operation, kind) = (Operation::Delete, FailureKind::ObjectsUnknown);
         gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: Some(id) });
-        return;
+        return Ok(());
     }
     if !is_known_to_be_ours || context.holdings.is_current(&target.place, id) {
         tracing::warn!(
@@ -76,10 +81,13 @@ pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered,
             "a duplicate is left, for another object may have registered it"
         );
         gathered.observed.learnt.stuck_duplicates.push(id);
-        return;
+        return Ok(());
     }
     let removed = match gathered.turn(&account).await {
-        Ok(turn) => account.delete(&turn, id).await,
+        Ok(turn) => {
+            status::confirm(context, &gathered.observed).await?;
+            account.delete(&turn, id).await
+        }
         Err(error) => Err(error),
     };
     let observed = &mut gathered.observed;
@@ -102,4 +110,5 @@ pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered,
             }
         }
     }
+    Ok(())
 }

@@ -37,6 +37,7 @@ pub(super) async fn set_finalizer(
     let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), object.namespace_name());
     match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(object) => {
+            context.note_written(&object);
             gathered.observed.object = object;
             Ok(Step::Done)
         }
@@ -58,7 +59,7 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
             tracing::error!(id, %other, "the credential is held by another object as well, and is left to it");
             Ok(())
         }
-        None => remove(context, gathered, &account, &registration).await,
+        None => remove(context, gathered, &account, &registration).await?,
     };
     if let Err(failure) = removed {
         gathered.observed.learnt.failure = Some(failure);
@@ -87,7 +88,7 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     let Some(account) = gathered.retiring_account.clone() else { return Ok(Step::Done) };
     let id = first.credential_id;
     let is_in_use = first.place().is_some_and(|place| context.holdings.is_current(&place, id));
-    let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await };
+    let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await? };
     if let Err(failure) = removed {
         let failure = Failure { id: Some(id), ..failure };
         let learnt = &mut gathered.observed.learnt;
@@ -118,9 +119,36 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     Ok(Step::Again)
 }
 
-/// Removes a registration from its account. A 404 counts only where a fresh listing agrees, and where not
-/// everything else is missing as well.
+/// Removes a registration from its account, where the object still says so. A 404 counts only where a fresh listing agrees,
+/// and where not everything else is missing as well.
 async fn remove(
+    context: &Context,
+    gathered: &mut Gathered,
+    account: &RemoteAccount,
+    registration: &Registration,
+) -> Result<Result<(), Failure>, PassError> {
+    const OPERATION: Operation = Operation::Delete;
+    let id = registration.credential_id;
+    if let Err(failure) = look_at(context, gathered, account, registration, OPERATION).await {
+        return Ok(Err(failure));
+    }
+    let deleted = match gathered.turn(account).await {
+        Ok(turn) => {
+            status::confirm(context, &gathered.observed).await?;
+            account.delete(&turn, id).await
+        }
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Ok(()) => return Ok(Ok(())),
+        Err(ApiError::NotFound) => {}
+        Err(error) => return Ok(Err(failure(context, &gathered.observed, OPERATION, &error))),
+    }
+    Ok(confirm_removal(context, gathered, account, registration).await)
+}
+
+/// A credential that was to be removed was not found: whether it is gone indeed.
+async fn confirm_removal(
     context: &Context,
     gathered: &mut Gathered,
     account: &RemoteAccount,
@@ -128,16 +156,6 @@ async fn remove(
 ) -> Result<(), Failure> {
     const OPERATION: Operation = Operation::Delete;
     let id = registration.credential_id;
-    look_at(context, gathered, account, registration, OPERATION).await?;
-    let deleted = match gathered.turn(account).await {
-        Ok(turn) => account.delete(&turn, id).await,
-        Err(error) => Err(error),
-    };
-    match deleted {
-        Ok(()) => return Ok(()),
-        Err(ApiError::NotFound) => {}
-        Err(error) => return Err(failure(context, &gathered.observed, OPERATION, &error)),
-    }
     let listed = gathered.list_to_finish(account).await;
     let observed = &gathered.observed;
     let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
@@ -194,7 +212,7 @@ pub(super) async fn let_go(
     if is_warning {
         context.events.publish_orphan(&regarding, &note).await;
     } else {
-        context.events.publish(&regarding, &note).await;
+        context.events.emit(&regarding, &note).await;
     }
     Ok(step)
 }

@@ -1,22 +1,24 @@
-//! The encrypted store: the secret is sealed into the object's record, and what the record holds is written down. A
-//! write whose answer is lost ends the pass; the next one reads what became of it.
+//! The encrypted store: the secret is sealed into the object's record, and the status says what it holds. A write whose
+//! answer is lost ends the reconcile; the next one reads what became of it.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 use kube::api::ObjectMeta;
-use kube::{Resource, ResourceExt};
 
-use super::{Step, tell, tell_orphan};
+use super::{Step, note, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::observe::{Gathered, judge_record, look_at_record};
-use crate::controller::observed::{Content, Observed, Source};
+use crate::controller::observe::{Created, Gathered, judge_record, look_at_record, record_version};
+use crate::controller::observed::{Content, Observed, Record, Source};
 use crate::controller::records;
-use crate::controller::status::{self, Written};
+use crate::controller::status;
 use crate::events::Note;
 use crate::resources::conditions::whole_second;
 use crate::resources::{
-    DeletionPolicy, MicrosoftGraphCredential, Ownership, RecordId, Registration, SealedGraphCredential,
+    MicrosoftGraphCredential, Ownership, RecordId, Registration, SealedGraphCredential,
     SealedGraphCredentialSpec,
 };
 use crate::secret::SecretText;
@@ -25,82 +27,124 @@ use crate::store::keyring::Keyring;
 use crate::store::record::{fresh_credential_id, record_name};
 use crate::telemetry::metrics::Drift;
 
-/// Seals the secret into the object's record, which is made where there is none, and writes that down.
+/// Seals the secret into the object's record: into a new one where there is none, else into the one that was read or that the
+/// status remembers. The status says so at the end of the reconcile.
 pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
     let Some(secret) = gathered.secret.clone() else { return Ok(Step::Done) };
-    let observed = &gathered.observed;
-    let Source::Usable(source) = &observed.source else { return Ok(Step::Done) };
+    let Source::Usable(source) = &gathered.observed.source else { return Ok(Step::Done) };
     let expires_at = Time(whole_second(source.expires_at));
     // Without the keyring nothing is sealed, or nothing would open it after a restart.
     let keyring = context.keyring.read_again().await?;
-    let (record_id, credential_id) = ids(context, gathered).await?;
-    let envelope = envelope(gathered, &keyring, &record_id, &secret)?;
+    context.leadership.admit_write()?;
+    let is_new = matches!(gathered.observed.record, Some(Record::Missing | Record::NotRead));
+    let written = if is_new {
+        create(context, gathered, &keyring, &secret, expires_at).await
+    } else if gathered.record.is_some() {
+        replace(context, gathered, &keyring, &secret, expires_at).await
+    } else {
+        change(context, gathered, &keyring, &secret, expires_at).await
+    };
+    let written = match written {
+        Ok(written) => written,
+        Err(PassError::Conflict) => {
+            // It is there already, or is not what it was: what is found is decided upon.
+            let (record, live) = look_at_record(context, &gathered.observed.object, Some(&secret)).await?;
+            gathered.observed.record_version = live.as_ref().and_then(record_version);
+            (gathered.observed.record, gathered.record) = (Some(record), live);
+            return Ok(Step::Done);
+        }
+        Err(error) => return Err(error),
+    };
+    tracing::info!(record = written.name_any(), id = written.spec.credential_id, "the secret is sealed");
+    let story = story(&gathered.observed, !is_new, &written);
+    match story.reason {
+        "Vanished" => context.metrics.credentials.drifted(Drift::Vanished),
+        "Resealed" => context.metrics.credentials.drifted(Drift::Changed),
+        _ => {}
+    }
+    let object = &gathered.observed.object;
+    gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &keyring));
+    gathered.observed.record_version = record_version(&written);
+    gathered.observed.learnt.sealed = true;
+    gathered.observed.learnt.news.push(story);
+    gathered.record = Some(written);
+    gathered.created = is_new.then_some(Created::Record);
+    take_in(&mut gathered.observed);
+    Ok(Step::Done)
+}
+
+/// Creates the record. Its name makes it unique; the ids in it are drawn at random.
+async fn create(
+    context: &Context,
+    gathered: &Gathered,
+    keyring: &Keyring,
+    secret: &SecretText,
+    expires_at: Time,
+) -> Result<SealedGraphCredential, PassError> {
+    let observed = &gathered.observed;
     let object = &observed.object;
+    let known = observed.status.registration.as_ref().map(|registration| registration.credential_id);
+    let credential_id = match known {
+        Some(known) => known,
+        None => fresh_credential_id(&BTreeSet::new())?,
+    };
+    let record_id = fresh_record_id()?;
+    let envelope = envelope(gathered, keyring, &record_id, secret)?;
     let spec = SealedGraphCredentialSpec {
         record_id,
         credential_id,
         tenant_id: object.spec.tenant_id.clone(),
         client_id: object.spec.client_id.clone(),
-        cloud: gathered.record.as_ref().map_or(object.spec.cloud, |live| live.spec.cloud),
+        cloud: object.spec.cloud,
         secret_expires_at: expires_at,
         name: observed.wanted_record_title(),
         envelope,
     };
-    let mut record = gathered.record.clone().unwrap_or_else(|| blank(object, &spec));
-    record.spec = spec;
+    let mut record = blank(object, &spec);
     records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    context.leadership.admit_write()?;
-    let written = records::write(&context.client, object.namespace_name(), &record).await?;
-    tracing::info!(record = written.name_any(), id = credential_id, "the secret is sealed");
-    let is_new = gathered.record.is_none();
-    let story = story(observed, !is_new, &written);
-    gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &keyring));
-    gathered.observed.learnt.sealed = true;
-    gathered.record = Some(written);
-    let step = note(context, gathered).await?;
-    match step {
-        Step::ObjectGone => take_back(context, gathered, is_new).await,
-        Step::Done | Step::Again => {
-            let regarding = gathered.observed.object.object_ref(&());
-            match story.reason {
-                "Vanished" => context.metrics.credentials.drifted(Drift::Vanished),
-                "Resealed" => context.metrics.credentials.drifted(Drift::Changed),
-                _ => {}
-            }
-            context.events.publish(&regarding, &story).await;
-            look_at_key(context, gathered, &secret).await?;
-        }
-    }
-    Ok(step)
+    Ok(records::write(&context.client, object.namespace_name(), &record).await?)
 }
 
-/// Looks whether the key is still primary under which the record was sealed; if not, it is sealed anew.
-async fn look_at_key(
+/// Replaces the record that was read.
+async fn replace(
     context: &Context,
-    gathered: &mut Gathered,
+    gathered: &Gathered,
+    keyring: &Keyring,
     secret: &SecretText,
-) -> Result<(), PassError> {
-    let keyring = context.keyring.read_again().await?;
-    let object = &gathered.observed.object;
-    let judged = gathered.record.as_ref().map(|live| judge_record(live, object, Some(secret), &keyring));
-    gathered.observed.record = judged;
-    Ok(())
+    expires_at: Time,
+) -> Result<SealedGraphCredential, PassError> {
+    let (observed, Some(live)) = (&gathered.observed, &gathered.record) else {
+        return Err(PassError::Conflict);
+    };
+    let object = &observed.object;
+    let mut record = live.clone();
+    record.spec.secret_expires_at = expires_at;
+    record.spec.name = observed.wanted_record_title();
+    record.spec.envelope = envelope(gathered, keyring, &live.spec.record_id, secret)?;
+    records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
+    Ok(records::write(&context.client, object.namespace_name(), &record).await?)
 }
 
-/// The ids of the record: those that it has, else a fresh record id and the credential's id by the status, as far as
-/// no other record has that.
-async fn ids(context: &Context, gathered: &Gathered) -> Result<(RecordId, i64), PassError> {
-    if let Some(live) = &gathered.record {
-        return Ok((live.spec.record_id.clone(), live.spec.credential_id));
-    }
+/// Changes the record that the status remembers, without reading it: the API server refuses where it is another one.
+async fn change(
+    context: &Context,
+    gathered: &Gathered,
+    keyring: &Keyring,
+    secret: &SecretText,
+    expires_at: Time,
+) -> Result<SealedGraphCredential, PassError> {
     let observed = &gathered.observed;
-    let taken = records::credential_ids(&context.client, observed.object.namespace_name()).await?;
-    let known = observed.status.registration.as_ref().map(|registration| registration.credential_id);
-    let id = match known.filter(|id| !taken.contains(id)) {
-        Some(known) => known,
-        None => fresh_credential_id(&taken)?,
+    let Some(recorded) = &observed.status.observed_record else { return Err(PassError::Conflict) };
+    let envelope = envelope(gathered, keyring, &recorded.record_id, secret)?;
+    let change = records::Change {
+        uid: &recorded.uid,
+        generation: recorded.generation,
+        name: &observed.wanted_record_title(),
+        expires_at,
+        envelope: &envelope,
     };
-    Ok((fresh_record_id()?, id))
+    let object = &observed.object;
+    Ok(records::change(&context.client, object.namespace_name(), &record_name(object), change).await?)
 }
 
 /// The envelope that the record has, where that holds the very secret under the primary key; else a new one.
@@ -179,31 +223,36 @@ fn story(observed: &Observed, existed: bool, written: &SealedGraphCredential) ->
     Note { is_warning, reason, action: "Reconcile", text, ids: String::new() }
 }
 
-/// Writes down as our registration what the record holds already: it was left by an earlier object or a pass that was
-/// cut off, or restored from a backup.
-pub(super) async fn take_over(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
-    let is_new = gathered.observed.status.registration.is_none();
-    let step = note(context, gathered).await?;
-    let observed = &gathered.observed;
-    if let (true, Step::Done, Some(sealed)) = (is_new, step, observed.sealed()) {
+/// Takes into the status as our registration what the record holds already: it was left by an earlier object or a reconcile
+/// that was cut off, or restored from a backup.
+pub(super) fn take_over(gathered: &mut Gathered) -> Step {
+    let observed = &mut gathered.observed;
+    if let (None, Some(sealed)) = (&observed.status.registration, observed.sealed()) {
         let name = record_name(&observed.object);
         let text =
             format!("SealedGraphCredential {name} is taken over as credential {}", sealed.credential_id);
-        tell(context, observed, "Adopted", text).await;
+        note(observed, "Adopted", text);
     }
-    Ok(step)
+    take_in(observed);
+    Step::Done
 }
 
-/// Writes down as our registration what the record holds.
-async fn note(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
-    let observed = &mut gathered.observed;
-    let Some(sealed) = observed.sealed().cloned() else { return Ok(Step::Done) };
-    let Source::Usable(source) = &mut observed.source else { return Ok(Step::Done) };
+/// Takes into the status as our registration what the record holds.
+fn take_in(observed: &mut Observed) {
+    let Some(sealed) = observed.sealed().cloned() else { return };
+    let Source::Usable(source) = &mut observed.source else { return };
     let is_the_same = source.is_registered;
     source.is_registered = true;
     let fingerprint = source.fingerprint.clone();
-    let before = observed.status.registration.as_ref().filter(|_| is_the_same);
-    let registration = Registration {
+    let before = observed.status.registration.take();
+    let registered_at = before
+        .as_ref()
+        .filter(|_| is_the_same)
+        .map_or_else(|| Time(whole_second(Timestamp::now())), |before| before.registered_at.clone());
+    let status = &mut observed.status;
+    status.credential_id = Some(sealed.credential_id);
+    status.expires_at = Some(Time(sealed.expires_at));
+    status.registration = Some(Registration {
         account: None,
         base_url: None,
         company_id: None,
@@ -213,23 +262,13 @@ async fn note(context: &Context, gathered: &mut Gathered) -> Result<Step, PassEr
         fingerprint,
         name: sealed.name,
         expires_at: Time(sealed.expires_at),
-        registered_at: before
-            .map_or_else(|| Time(whole_second(Timestamp::now())), |before| before.registered_at.clone()),
+        registered_at,
         token: None,
         change_sent_at: None,
-    };
-    let mut fact = observed.status.clone();
-    fact.credential_id = Some(registration.credential_id);
-    fact.expires_at = Some(registration.expires_at.clone());
-    fact.registration = Some(registration);
-    fact.candidate = None;
-    if fact == observed.status {
-        return Ok(Step::Done);
-    }
-    match status::write_fact(context, observed, fact).await? {
-        Written::Yes => Ok(Step::Done),
-        Written::ObjectGone => Ok(Step::ObjectGone),
-    }
+        unknown: before.map(|before| before.unknown).unwrap_or_default(),
+    });
+    status.candidate = None;
+    observed.learnt.is_unrecorded |= observed.status != observed.written;
 }
 
 /// Removes the object's record, as it was read at the beginning of the pass. One of another app is left.
@@ -243,6 +282,7 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     }
     let observed = &mut gathered.observed;
     if let (Some(live), true) = (&gathered.record, observed.sealed().is_some()) {
+        status::confirm(context, observed).await?;
         records::remove(&context.client, observed.object.namespace_name(), &live.metadata).await?;
         tracing::info!(record = live.name_any(), id = live.spec.credential_id, "the record is removed");
     }
@@ -250,19 +290,12 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     Ok(Step::Done)
 }
 
-/// Removes the record that was made just now for an object that is gone by now, where its policy says so; what stays is
-/// named.
-async fn take_back(context: &Context, gathered: &Gathered, is_new: bool) {
+/// Removes the record that was created just now for an object that is gone by now, whatever its policy: nothing else says
+/// whose it is. What stays is named.
+pub(super) async fn take_back(context: &Context, gathered: &Gathered) {
     let object = &gathered.observed.object;
     let Some(live) = &gathered.record else { return };
-    if object.spec.deletion_policy() == DeletionPolicy::Retain {
-        tracing::info!(
-            record = live.name_any(),
-            "the object was deleted while it was sealed; its record stays"
-        );
-        return;
-    }
-    let may = is_new && context.leadership.admit_write().is_ok();
+    let may = context.leadership.admit_write().is_ok();
     let removed =
         may && records::remove(&context.client, object.namespace_name(), &live.metadata).await.is_ok();
     if removed {

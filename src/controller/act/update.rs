@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::listing::note_vanishing;
-use super::{Shown, Step, is_as_read, look_at, note_failure, tell};
+use super::{Shown, Step, is_as_read, look_at, note, note_failure};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::{Gathered, change_mark};
@@ -82,20 +82,17 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
     if let Source::Usable(source) = &mut observed.source {
         source.is_registered = true;
     }
-    let mut fact = observed.status.clone();
-    fact.registration = Some(Registration {
+    observed.status.registration = Some(Registration {
         fingerprint,
         expires_at: Time(whole_second(expires_at)),
         registered_at: Time(whole_second(Timestamp::now())),
         change_sent_at: None,
         ..before
     });
-    fact.candidate = None;
+    observed.status.candidate = None;
+    observed.learnt.is_unrecorded = true;
     tracing::info!(id, "Woodpecker has the new secret");
-    if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
-    tell(context, observed, "Updated", format!("Woodpecker has the new secret for credential {id}")).await;
+    note(observed, "Updated", format!("Woodpecker has the new secret for credential {id}"));
     Ok(Step::Done)
 }
 

@@ -76,7 +76,7 @@ mod tests {
     fn what_has_begun_is_finished_before_something_new_begins() {
         let mut observed = settled(&json!({}));
         assert_eq!(class(&observed, &Action::Rename, now()), Class::Rotation);
-        observed.status.registration.as_mut().unwrap().name = "mail/sales-eu [abc]".into();
+        observed.status.registration.as_mut().unwrap().name = "mail/sales-eu [abcdefghjk29]".into();
         assert_eq!(class(&observed, &Action::Rename, now()), Class::Finish);
         assert_eq!(class(&fresh(&json!({})), &Action::Create, now()), Class::New);
     }

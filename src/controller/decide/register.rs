@@ -96,10 +96,6 @@ fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Ti
         }
         return Decision::Act(Action::Update);
     }
-    let name = observed.wanted_name();
-    if registration.name != name && !name.is_empty() {
-        return Decision::Act(Action::Rename);
-    }
     if let Some(id) = observed.late_duplicate() {
         return Decision::Act(Action::RemoveDuplicate(id));
     }
@@ -109,6 +105,10 @@ fn keep(observed: &Observed, registration: &Registration, rules: &Rules, now: Ti
     }
     if can_retire(observed) {
         return Decision::Act(Action::Retire);
+    }
+    let name = observed.wanted_name();
+    if registration.name != name && !name.is_empty() {
+        return Decision::Act(Action::Rename);
     }
     let has_left_over =
         observed.learnt.retiring_failure.is_some() || !observed.learnt.stuck_duplicates.is_empty();

@@ -28,8 +28,10 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
             );
             in_the_way(Reason::AlreadyExists, message, rules)
         }
-        Some(Record::Missing | Record::Ours(_)) if needs_finalizer => Decision::Act(Action::AddFinalizer),
-        Some(Record::Missing) => Decision::Act(Action::Seal),
+        Some(Record::Missing | Record::NotRead | Record::Ours(_)) if needs_finalizer => {
+            Decision::Act(Action::AddFinalizer)
+        }
+        Some(Record::Missing | Record::NotRead) => Decision::Act(Action::Seal),
         Some(Record::Ours(sealed)) => keep(observed, sealed, rules, now),
     }
 }

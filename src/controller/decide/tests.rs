@@ -58,7 +58,9 @@ fn proved(mut observed: Observed) -> Observed {
 }
 
 fn entry(id: i64, name: &str) -> Entry {
-    Entry { id, tenant: String::new(), client: String::new(), name: name.into(), expires_at: None }
+    let spec = fresh(&json!({})).object.spec;
+    let (tenant, client) = (spec.tenant_id.to_string(), spec.client_id.to_string());
+    Entry { id, tenant, client, name: name.into(), expires_at: None }
 }
 
 fn listed_as(mut observed: Observed, entries: Vec<Entry>, freshness: Freshness) -> Observed {

@@ -4,42 +4,73 @@ use kube::ResourceExt;
 
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::observed::{Content, Record, SealedRecord, Target};
+use crate::controller::observed::{Content, Record, SealedRecord, UsableSource};
 use crate::controller::records;
 use crate::destination::Failure;
 use crate::resources::conditions::whole_second;
-use crate::resources::{MicrosoftGraphCredential, SealedGraphCredential};
+use crate::resources::{
+    MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedRecord, SealedGraphCredential,
+    UnknownFields,
+};
 use crate::secret::SecretText;
 use crate::store::envelope::{Binding, Envelope};
 use crate::store::keyring::Keyring;
 use crate::store::record::record_name;
 use crate::telemetry::logs::chain;
 
-/// The record as a value and as it was read, and what lasts and keeps it from being read.
-type Read = (Option<Record>, Option<SealedGraphCredential>, Option<Failure>);
+/// The record of an object.
+#[derive(Default)]
+pub struct Read {
+    /// What it is to the object; nothing where it may not matter.
+    pub record: Option<Record>,
+    /// The record itself, where it was read and there is one.
+    pub live: Option<SealedGraphCredential>,
+    /// What lasts and keeps it from being read.
+    pub failure: Option<Failure>,
+}
 
-/// Reads the record, where the pass may need it. That of a deleted object may be left unread: a deletion that has to
+/// Reads the record, where the reconcile may need it. That of a deleted object may be left unread: a deletion that has to
 /// know it reads it again, and says so if it cannot.
 pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,
-    target: &Target,
     secret: Option<&SecretText>,
 ) -> Result<Read, PassError> {
-    let is_left_alone = object.spec.is_suspended() && !object.is_deleted();
-    if *target != Target::Store || is_left_alone {
-        return Ok((None, None, None));
-    }
     match look(context, object, secret).await {
-        Ok((record, live)) => Ok((Some(record), live, None)),
+        Ok((record, live)) => Ok(Read { record: Some(record), live, failure: None }),
         Err(error) => match error.as_failure() {
             None if !object.is_deleted() => Err(error),
             failure => {
                 tracing::warn!(error = chain(&error), "the record of the store cannot be judged");
-                Ok((None, None, failure))
+                Ok(Read { failure, ..Read::default() })
             }
         },
     }
+}
+
+/// The record by what the status says of it, without reading it. It holds what is registered, and it is not known to have
+/// changed since. Under which key it is encrypted is looked after elsewhere.
+pub fn as_recorded(status: &MicrosoftGraphCredentialStatus, source: &UsableSource) -> Option<Record> {
+    let registration = status.registration.as_ref().filter(|it| it.record.is_some())?;
+    let content = if source.is_registered { Content::SourceSecret } else { Content::AnotherSecret };
+    Some(Record::Ours(SealedRecord {
+        credential_id: registration.credential_id,
+        name: registration.name.clone(),
+        expires_at: whole_second(registration.expires_at.0),
+        content,
+        is_under_primary: true,
+        is_sealed_for_object: true,
+    }))
+}
+
+/// The version of a record, as the status remembers it.
+pub fn version(record: &SealedGraphCredential) -> Option<ObservedRecord> {
+    Some(ObservedRecord {
+        uid: record.uid()?,
+        generation: record.metadata.generation?,
+        record_id: record.spec.record_id.clone(),
+        unknown: UnknownFields::default(),
+    })
 }
 
 /// Reads the object's record and judges it. With a deleted object it does not matter what the record holds.

@@ -5,41 +5,71 @@ use jiff::Timestamp;
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observed::{Problem, Source, UsableSource};
-use crate::resources::conditions::Reason;
+use crate::resources::conditions::{ConditionType, Reason, find};
 use crate::resources::date_time;
 use crate::resources::{
     ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, SecretRef, TenantId,
 };
 use crate::secret::SecretText;
-use crate::secrets::{self, ReadError, SecretData};
+use crate::secrets::{self, ReadError, SecretData, SecretVersion};
 use crate::store::fingerprint::{FingerprintKeys, Subject};
 
-/// Reads the Secret. The secret text lives as long as the pass.
+/// The Secret as it was read.
+pub struct Read {
+    /// What it is to the object.
+    pub source: Source,
+    /// The client secret, where it holds a usable one. It lives as long as the reconcile.
+    pub secret: Option<SecretText>,
+    /// Its version, where there is one.
+    pub version: Option<SecretVersion>,
+}
+
+/// Reads the Secret.
 pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
-) -> Result<(Source, Option<SecretText>), PassError> {
+) -> Result<Read, PassError> {
     let name = &object.spec.secret_ref.name;
     let data = match secrets::read(&context.client, object.namespace_name(), name).await {
         Ok(data) => data,
         Err(ReadError::NotFound) => {
             let message =
                 format!("there is no Secret {name} in this namespace: create it or mend spec.secretRef.name");
-            return Ok((unusable(Reason::SecretNotFound, message), None));
+            return Ok(unusable(Reason::SecretNotFound, message));
         }
         Err(ReadError::Forbidden) => {
             let message = format!(
                 "the operator may not read Secret {name}: grant its ServiceAccount get on Secrets in this namespace"
             );
-            return Ok((unusable(Reason::AccessDenied, message), None));
+            return Ok(unusable(Reason::AccessDenied, message));
         }
         Err(source @ ReadError::Kube(_)) => return Err(PassError::ReadSecret { name: name.clone(), source }),
     };
     let keyring = context.keyring.current();
+    let version = Some(data.version());
     Ok(match judge(&data, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
-        Ok((source, secret)) => (Source::Usable(source), Some(secret)),
-        Err(problem) => (Source::Unusable(problem), None),
+        Ok((source, secret)) => Read { source: Source::Usable(source), secret: Some(secret), version },
+        Err(problem) => Read { source: Source::Unusable(problem), secret: None, version },
+    })
+}
+
+/// The Secret by what the status says of it, without reading it: it holds what is registered, and it is not known to have
+/// changed since.
+pub fn as_recorded(context: &Context, status: &MicrosoftGraphCredentialStatus) -> Option<UsableSource> {
+    let registration = status.registration.as_ref().filter(|_| status.candidate.is_none())?;
+    let is_usable = find(&status.conditions, ConditionType::SourceReady)
+        .is_some_and(|condition| condition.is_because(Reason::SecretRead));
+    let keyring = context.keyring.current();
+    let newest = keyring.fingerprint_keys().ids().next()?.to_string();
+    let is_under_newest = registration.fingerprint.split_once(':').is_some_and(|(key, _)| key == newest);
+    (is_usable && is_under_newest).then_some(UsableSource {
+        fingerprint: registration.fingerprint.clone(),
+        expires_at: registration.expires_at.0,
+        expiry_source: status.expiry_source?,
+        is_registered: true,
+        is_candidate: false,
+        looks_like_an_id: false,
     })
 }
 
@@ -140,8 +170,8 @@ fn parse_expiry(text: &str) -> Option<Timestamp> {
     date_time::parse_or_date(text.trim())
 }
 
-fn unusable(reason: Reason, message: String) -> Source {
-    Source::Unusable(Problem { reason, message })
+fn unusable(reason: Reason, message: String) -> Read {
+    Read { source: Source::Unusable(Problem { reason, message }), secret: None, version: None }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::resources::conditions::whole_second;
 pub enum Record {
     /// There is none.
     Missing,
+    /// It was not looked for: the object has registered nothing, so mostly there is none.
+    NotRead,
     /// It is for another tenant, client or cloud.
     Foreign,
     /// It is for the object's app.
@@ -66,7 +68,7 @@ impl Observed {
     pub fn sealed(&self) -> Option<&SealedRecord> {
         match &self.record {
             Some(Record::Ours(sealed)) => Some(sealed),
-            Some(Record::Missing | Record::Foreign) | None => None,
+            Some(Record::Missing | Record::NotRead | Record::Foreign) | None => None,
         }
     }
 
@@ -86,7 +88,7 @@ impl Observed {
         let is_lost = match &self.record {
             Some(Record::Missing | Record::Foreign) => true,
             Some(Record::Ours(sealed)) => sealed.content == Content::Unreadable,
-            None => false,
+            Some(Record::NotRead) | None => false,
         };
         let is_sealed = self.status.registration.as_ref().is_some_and(|it| it.record.is_some());
         is_sealed && is_lost && !self.learnt.removed

@@ -12,7 +12,7 @@ use crate::microsoft::{Diagnosis, Refusal, Trace, Verdict};
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, merge};
 use crate::resources::{
     AccountName, Candidate, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
-    Ownership, Pending, Place, Registration,
+    Ownership, Pending, Place, Registration, UnknownFields,
 };
 use crate::settings::Timing;
 use crate::store::record::record_name;
@@ -69,9 +69,11 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         status,
         object,
         source: Source::Usable(source()),
+        source_version: None,
         target: Target::Ready(ReadyTarget { place: place(), may_create: true, may_adopt: true }),
         retiring: None,
         record: None,
+        record_version: None,
         seen: None,
         settles_in: std::time::Duration::ZERO,
         change_settles_in: std::time::Duration::ZERO,
@@ -94,8 +96,9 @@ pub(crate) fn registration() -> Registration {
         name: "mail/sales-eu".into(),
         expires_at: Time(source().expires_at),
         registered_at: Time(now()),
-        token: Some("abc".into()),
+        token: Some("abcdefghjk29".into()),
         change_sent_at: None,
+        unknown: UnknownFields::default(),
     }
 }
 
@@ -149,6 +152,7 @@ pub(crate) fn pending(token: &str, ids: &[i64]) -> Pending {
         base_url: "https://api.woodpecker.co/rest".into(),
         company_id: None,
         fingerprint: "k:new".into(),
+        unknown: UnknownFields::default(),
     }
 }
 
@@ -190,6 +194,7 @@ pub(crate) fn seen(mut observed: Observed, ago: std::time::Duration, reason: Rea
             first_seen_at: Time(now() - ago),
             attempts: 1,
             reason: reason.as_str().into(),
+            unknown: UnknownFields::default(),
         });
     }
     observed.written = observed.status.clone();

@@ -176,7 +176,7 @@ prop_compose! {
             let target = observed.target.clone();
             observed.retiring = Some(Retiring { registration: registration(), target, is_reachable: true });
         }
-        let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abc]".into(), expires_at: None };
+        let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abcdefghjk29]".into(), expires_at: None };
         observed.seen = seen.map(|ids: Vec<i64>| ids.into_iter().map(named).collect());
         if observed.target != Target::Store && let Some(target) = target {
             observed.target = target;

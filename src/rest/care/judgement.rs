@@ -111,6 +111,7 @@ pub fn next_status(
         verified_at,
         expiry_notice_days,
         conditions: merge(&before.conditions, desired, generation, now),
+        unknown: before.unknown,
     }
 }
 

@@ -106,7 +106,7 @@ fn a_deletion_removes_earlier_registrations_and_late_duplicates_as_well() {
     let retiring = observed.retiring.as_mut().unwrap();
     (retiring.target, retiring.is_reachable) = (Target::Missing(account()), false);
     let mut observed =
-        listed_as(observed, vec![entry(22_334_455, "x"), entry(9, "x [abc]")], Freshness::Fresh);
+        listed_as(observed, vec![entry(22_334_455, "x"), entry(9, "x [abcdefghjk29]")], Freshness::Fresh);
     assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
     observed.learnt.listed.as_mut().unwrap().entries.pop();
     assert_eq!(acts(&observed), Action::Delete, "an account that is gone holds up nothing else");

@@ -31,10 +31,17 @@ fn a_late_duplicate_of_our_own_is_removed_and_nobody_elses() {
     let ours = entry(22_334_455, "mail/sales-eu");
     observed.seen = Some(vec![ours.clone(), entry(8, "mail/sales-eu")]);
     assert_eq!(rests(&observed).standing, Standing::Settled);
-    observed.seen = Some(vec![ours, entry(9, "mail/sales-eu [abc]")]);
+    observed.seen = Some(vec![ours, entry(9, "mail/sales-eu [abcdefghjk29]")]);
     assert_eq!(acts(&observed), Action::RemoveDuplicate(9));
     observed.learnt.stuck_duplicates = vec![9];
     assert_eq!(rests(&observed).standing, Standing::Settled, "it does not unmake Ready");
+    observed.learnt.stuck_duplicates.clear();
+    let other_app = Entry { client: "another".into(), ..entry(9, "mail/sales-eu [abcdefghjk29]") };
+    let in_the_middle = entry(9, "[abcdefghjk29] is what it was called");
+    for not_ours in [other_app, in_the_middle] {
+        observed.seen = Some(vec![entry(22_334_455, "mail/sales-eu"), not_ours]);
+        assert_eq!(rests(&observed).standing, Standing::Settled, "the token alone is no proof");
+    }
 }
 
 /// A settled object that still has to remove an earlier registration at another account.
@@ -86,8 +93,14 @@ fn a_change_without_an_answer_is_waited_for_before_anything_else_is_sent() {
 }
 
 #[test]
-fn a_name_that_is_not_known_is_given_again() {
+fn only_a_name_of_the_spec_is_given_and_last_of_all() {
     let mut observed = settled(&plain());
+    observed.status.registration.as_mut().unwrap().name = "renamed by a person [abcdefghjk29]".into();
+    assert_eq!(rests(&observed).standing, Standing::Settled, "without a displayName it keeps any name");
     observed.status.registration.as_mut().unwrap().name.clear();
+    assert_eq!(rests(&observed).standing, Standing::Settled);
+    observed.object.spec.display_name = Some("Sales EU".into());
     assert_eq!(acts(&observed), Action::Rename);
+    observed.seen = Some(vec![entry(22_334_455, ""), entry(9, "x [abcdefghjk29]")]);
+    assert_eq!(acts(&observed), Action::RemoveDuplicate(9), "a late duplicate first");
 }
