@@ -6,7 +6,7 @@ use kit::entra::{Fault, Outcome};
 use kit::woodpecker::Op;
 use serde_json::json;
 
-use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, message};
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, eventually, message};
 
 #[tokio::test]
 async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
@@ -18,7 +18,6 @@ async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
     assert_eq!(remote.len(), 1);
     assert_eq!(status.credential_id, Some(remote[0].credential_id));
     assert_eq!(status.expires_at.unwrap().0.to_string(), EXPIRY);
-    assert_eq!(remote[0].name, "MS Graph app");
     assert_eq!(remote[0].secret_expires_at, EXPIRY);
     assert!(stage.woodpecker.secret_matches("agency", remote[0].credential_id, "s3cret-one"));
     assert_eq!(status.pending, None);
@@ -31,6 +30,11 @@ async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
     assert!(proof.at < create.at, "proved at {} and sent at {}", proof.at, create.at);
     assert_eq!(proof.scope, "https://graph.microsoft.com/.default");
     assert!(proof.client_request_id.is_some());
+    eventually("it has its name, for which Ready does not wait", || async {
+        let name = stage.remote()[0].name.clone();
+        if name == "MS Graph app" { Ok(()) } else { Err(name) }
+    })
+    .await;
 }
 
 #[tokio::test]

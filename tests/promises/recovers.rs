@@ -20,7 +20,8 @@ async fn is_whole(stage: &Stage, name: &str) {
     let remote = stage.remote();
     assert_eq!(remote.len(), 1, "{remote:#?}");
     assert_eq!(Some(remote[0].credential_id), status.credential_id);
-    assert_eq!(remote[0].name, format!("{}/{name}", stage.namespace));
+    let token = status.registration.unwrap().token.unwrap();
+    assert_eq!(remote[0].name, format!("{}/{name} [{token}]", stage.namespace), "nothing is renamed");
     assert!(stage.woodpecker.secret_matches("agency", remote[0].credential_id, "s3cret-one"));
     assert_eq!(status.pending, None);
 }
@@ -178,11 +179,8 @@ async fn a_name_that_is_too_long_is_cut_off_and_what_it_was_given_to_is_found_ag
         request.body_without_secret["name"].as_str().unwrap().to_owned()
     };
     let whole = format!("{}/{name}", stage.namespace);
-    let mark = format!(" [{}]", registration.token.unwrap());
-    assert_eq!(sent(Op::Create), format!("{}{mark}", &whole[..253 - mark.len()]));
-    assert_eq!((sent(Op::Rename), creates(&stage)), (whole[..253].to_owned(), 1));
-    assert_eq!(
-        (registration.name, stage.remote()[0].name.as_str()),
-        (whole[..253].to_owned(), &whole[..253])
-    );
+    let token = format!(" [{}]", registration.token.unwrap());
+    let cut_off = format!("{}{token}", &whole[..253 - token.len()]);
+    assert_eq!((sent(Op::Create), creates(&stage)), (cut_off.clone(), 1));
+    assert_eq!((registration.name, stage.remote()[0].name.clone()), (cut_off.clone(), cut_off));
 }

@@ -56,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: {{ ternary "[get, list, watch, patch]" "[get, list, watch]" .Values.ownKindsClusterRole }}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials/status, woodpeckeraccounts/status]
-  verbs: [patch]
+  verbs: [update]
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials]
   verbs: [get, list, watch, create, update, patch{{ if or .Values.ownKindsClusterRole .Values.restApi.enabled }}, delete{{ end }}]

@@ -38,7 +38,7 @@ async fn without_the_rights_to_records_woodpecker_is_served_and_the_store_says_w
         told.contains("get, list, watch, create, update, patch and delete on sealedgraphcredentials"),
         "{told}"
     );
-    assert_eq!(stage.entra.requests().len(), 1, "no token is asked for where nothing can be sealed");
+    assert_eq!(stage.entra.requests().len(), 2, "one token each, and none again while nothing can be sealed");
 }
 
 #[tokio::test]
