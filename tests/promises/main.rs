@@ -29,6 +29,7 @@ mod proves_first;
 mod quiet;
 mod recovers;
 mod releases;
+mod requests;
 mod rules;
 mod scrapes;
 mod secret_access;

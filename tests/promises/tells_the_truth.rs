@@ -95,7 +95,11 @@ async fn a_registration_is_one_event() {
     stage.wait_until_ready("sales-eu").await;
     eventually("the event is there", || async {
         let events = stage.events("sales-eu").await;
-        if events.iter().any(|event| event.starts_with("Registered")) { Ok(()) } else { Err(format!("{events:#?}")) }
+        if events.iter().any(|event| event.starts_with("Registered")) {
+            Ok(())
+        } else {
+            Err(format!("{events:#?}"))
+        }
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -146,9 +150,7 @@ async fn each_verdict_is_an_event_with_the_ids_that_microsofts_support_asks_for(
     for _ in 0..2 {
         stage.entra.disable_app(TENANT, CLIENT);
         stage.request_pass("sales-eu").await;
-        stage
-            .wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "ApplicationDisabled")
-            .await;
+        stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "ApplicationDisabled").await;
         stage.entra.set_state(TENANT, CLIENT, AppState::Active);
         stage.request_pass("sales-eu").await;
         stage.wait_until_ready("sales-eu").await;

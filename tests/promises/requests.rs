@@ -1,0 +1,199 @@
+//! What an object costs the API server, request by request, and what a write of its status leaves alone.
+
+use std::time::Duration;
+
+use graph_credential_operator::resources::MicrosoftGraphCredential;
+use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use kit::cluster::{AuditMark, User};
+use kit::woodpecker::Op;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, eventually};
+
+/// What the operator has asked of the API server about the object and what belongs to it, since the mark. Lists, watches and
+/// what the process asks for itself do not count.
+fn requests(stage: &Stage, mark: AuditMark) -> Vec<String> {
+    let entries = stage.cluster.audit_since(mark).expect("the audit log can be read");
+    let mut requests: Vec<String> = entries
+        .into_iter()
+        .filter(|entry| entry.user == User::Operator.name())
+        .filter(|entry| entry.namespace.as_deref() == Some(&stage.namespace))
+        .filter(|entry| !matches!(entry.verb.as_str(), "list" | "watch"))
+        .filter(|entry| {
+            let name = entry.name.as_deref().unwrap_or_default();
+            match entry.resource.as_str() {
+                "leases" | "woodpeckeraccounts" => false,
+                "secrets" => name == "sales-eu-graph",
+                "events" => entry.code == Some(201),
+                _ => true,
+            }
+        })
+        .map(|entry| match entry.subresource {
+            Some(subresource) => format!("{} {}/{subresource}", entry.verb, entry.resource),
+            None => format!("{} {}", entry.verb, entry.resource),
+        })
+        .collect();
+    requests.sort();
+    requests
+}
+
+async fn costs(stage: &Stage, mark: AuditMark, expected: &[&str]) {
+    eventually("the last request", || async {
+        let seen = requests(stage, mark);
+        if seen.len() >= expected.len() { Ok(()) } else { Err(format!("{seen:#?}\n{}", stage.log())) }
+    })
+    .await;
+    // Whatever would come later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(requests(stage, mark), expected, "{}", stage.log());
+}
+
+fn store() -> Value {
+    json!({"destination": {"store": {}}})
+}
+
+async fn settled(spec: Value) -> (Stage, AuditMark) {
+    let stage = Stage::set().await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    stage.credential("sales-eu", spec).await;
+    stage.wait_until_ready("sales-eu").await;
+    (stage, mark)
+}
+
+async fn rotate(stage: &Stage) {
+    stage.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    stage
+        .secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", "2028-01-31")])
+        .await;
+    stage
+        .wait_until("sales-eu", "the new expiry", |object| {
+            let expires_at = object.status.as_ref().and_then(|status| status.expires_at.as_ref());
+            expires_at.is_some_and(|at| at.0.to_string().starts_with("2028-01-31"))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_new_object_of_the_store_costs_four_requests() {
+    let (stage, mark) = settled(store()).await;
+    let expected = [
+        "create events",
+        "create sealedgraphcredentials",
+        "get secrets",
+        "update microsoftgraphcredentials/status",
+    ];
+    costs(&stage, mark, &expected).await;
+}
+
+#[tokio::test]
+async fn a_new_object_at_woodpecker_costs_four_requests_and_one_post() {
+    let (stage, mark) = settled(json!({})).await;
+    let expected = [
+        "create events",
+        "get secrets",
+        "update microsoftgraphcredentials/status",
+        "update microsoftgraphcredentials/status",
+    ];
+    costs(&stage, mark, &expected).await;
+    let sent: Vec<Op> = stage.woodpecker.requests("agency").iter().map(|request| request.op).collect();
+    assert_eq!(sent.iter().filter(|op| **op == Op::Create).count(), 1);
+    assert!(!sent.contains(&Op::Rename), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_finalizer_costs_one_patch() {
+    let mut spec = store();
+    spec["deletionPolicy"] = json!("Delete");
+    let (stage, mark) = settled(spec).await;
+    let expected = [
+        "create events",
+        "create sealedgraphcredentials",
+        "get secrets",
+        "patch microsoftgraphcredentials",
+        "update microsoftgraphcredentials/status",
+    ];
+    costs(&stage, mark, &expected).await;
+}
+
+#[tokio::test]
+async fn a_rotation_in_the_store_costs_four_requests() {
+    let (stage, _) = settled(store()).await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    rotate(&stage).await;
+    let expected = [
+        "create events",
+        "get secrets",
+        "patch sealedgraphcredentials",
+        "update microsoftgraphcredentials/status",
+    ];
+    costs(&stage, mark, &expected).await;
+}
+
+#[tokio::test]
+async fn a_rotation_at_woodpecker_costs_four_requests() {
+    let (stage, _) = settled(json!({})).await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    rotate(&stage).await;
+    let expected = [
+        "create events",
+        "get secrets",
+        "update microsoftgraphcredentials/status",
+        "update microsoftgraphcredentials/status",
+    ];
+    costs(&stage, mark, &expected).await;
+}
+
+#[tokio::test]
+async fn a_restart_reads_nothing_that_did_not_change() {
+    let (mut stage, _) = settled(store()).await;
+    stage.secret("second", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.credential("at-woodpecker", json!({"secretRef": {"name": "second"}})).await;
+    stage.wait_until_ready("at-woodpecker").await;
+    let tokens = stage.entra.requests().len();
+    stage.stop_operator().await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    stage.start_operator().await;
+    tokio::time::sleep(crate::stage::A_WHILE).await;
+    assert_eq!(requests(&stage, mark), Vec::<String>::new());
+    assert_eq!(stage.entra.requests().len(), tokens);
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_into_a_status_survives() {
+    let (stage, _) = settled(json!({})).await;
+    let api = stage.api::<MicrosoftGraphCredential>();
+    let newer = json!({"status": {"newField": {"a": 1}, "registration": {"newField": "b"}}});
+    api.patch_status("sales-eu", &PatchParams::default(), &Patch::Merge(newer)).await.unwrap();
+    let add = json!([{"op": "add", "path": "/status/conditions/0/newField", "value": [1, 2]}]);
+    let add = serde_json::from_value(add).unwrap();
+    api.patch_status("sales-eu", &PatchParams::default(), &Patch::Json::<()>(add)).await.unwrap();
+    rotate(&stage).await;
+    let object = serde_json::to_value(api.get("sales-eu").await.unwrap()).unwrap();
+    let status = &object["status"];
+    assert_eq!(status["newField"], json!({"a": 1}), "{status:#}");
+    assert_eq!(status["registration"]["newField"], "b", "{status:#}");
+    assert_eq!(status["conditions"][0]["newField"], json!([1, 2]), "{status:#}");
+}
+
+#[tokio::test]
+async fn finalizers_of_others_survive_ours() {
+    let (stage, _) = settled(json!({"deletionPolicy": "Delete"})).await;
+    let api = stage.api::<MicrosoftGraphCredential>();
+    let others = json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/theirs"}]);
+    let others = serde_json::from_value(others).unwrap();
+    api.patch("sales-eu", &PatchParams::default(), &Patch::Json::<()>(others)).await.unwrap();
+    let finalizers = async || api.get("sales-eu").await.unwrap().finalizers().to_vec();
+    for (policy, count) in [("Retain", 1), ("Delete", 2)] {
+        stage.credential("sales-eu", json!({"deletionPolicy": policy})).await;
+        eventually("our finalizer follows the policy", || async {
+            let now = finalizers().await;
+            if now.len() == count { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+        assert!(finalizers().await.contains(&"example.com/theirs".to_owned()));
+    }
+    stage.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::True, "Ready").await;
+}
