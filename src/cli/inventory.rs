@@ -45,8 +45,12 @@ pub(super) struct Known {
 pub(super) enum Sort {
     /// An object has it registered.
     Registered,
-    /// The operator made it, and no object has it registered. Where one is named, it is about to be settled.
-    Ours(Option<Named>),
+    /// A create or an earlier registration of that object made it, and the object has not registered it: the operator is
+    /// about to deal with it.
+    Orphaned(Named),
+    /// Its name ends with a token of no object of this cluster: some operator made it, perhaps that of another cluster, or an
+    /// object that is gone left it.
+    OtherOperator,
     /// It is for the app of an object that has not registered it.
     Unclaimed(Named),
     /// It is for an app that no object names.
@@ -115,14 +119,14 @@ impl Inventory {
             return Sort::Registered;
         }
         if let Some(retiring) = self.holdings.other_holder("", place, entry.id) {
-            return Sort::Ours(Some(retiring));
+            return Sort::Orphaned(retiring);
         }
         let makes_it = |known: &&Known| known.tokens.iter().any(|token| entry.carries(token));
         if let Some(maker) = self.objects.iter().find(makes_it) {
-            return Sort::Ours(Some(maker.name.clone()));
+            return Sort::Orphaned(maker.name.clone());
         }
         if unmarked(&entry.name).is_some() {
-            return Sort::Ours(None);
+            return Sort::OtherOperator;
         }
         let at_the_account = self.rival(place, entry);
         let anywhere = || self.objects.iter().find(|known| known.names(entry));
@@ -158,7 +162,8 @@ impl Sort {
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Registered => "registered",
-            Self::Ours(_) => "ours",
+            Self::Orphaned(_) => "orphaned",
+            Self::OtherOperator => "other-operator",
             Self::Unclaimed(_) => "unclaimed",
             Self::Foreign => "foreign",
         }
@@ -167,9 +172,8 @@ impl Sort {
     /// The object that it has to do with.
     pub(super) fn object(&self) -> Option<&Named> {
         match self {
-            Self::Ours(object) => object.as_ref(),
-            Self::Unclaimed(object) => Some(object),
-            Self::Registered | Self::Foreign => None,
+            Self::Orphaned(object) | Self::Unclaimed(object) => Some(object),
+            Self::Registered | Self::OtherOperator | Self::Foreign => None,
         }
     }
 }
@@ -233,10 +237,10 @@ mod tests {
         let inventory = Inventory::of(&[object("x", &status), object("y", &json!(null))]);
         for (entry, sort) in [
             (entry(1, CLIENT, "n"), Sort::Registered),
-            (entry(2, CLIENT, "n"), Sort::Ours(Some(named("x")))),
-            (entry(3, CLIENT, "n [abcdefghjk29]"), Sort::Ours(Some(named("x")))),
-            (entry(4, CLIENT, "n [pendngpendng]"), Sort::Ours(Some(named("x")))),
-            (entry(5, CLIENT, "n [strangstrang]"), Sort::Ours(None)),
+            (entry(2, CLIENT, "n"), Sort::Orphaned(named("x"))),
+            (entry(3, CLIENT, "n [abcdefghjk29]"), Sort::Orphaned(named("x"))),
+            (entry(4, CLIENT, "n [pendngpendng]"), Sort::Orphaned(named("x"))),
+            (entry(5, CLIENT, "n [strangstrang]"), Sort::OtherOperator),
             (entry(6, CLIENT, "n"), Sort::Unclaimed(named("x"))),
             (entry(7, "another", "n"), Sort::Foreign),
         ] {

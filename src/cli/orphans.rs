@@ -22,10 +22,11 @@ use crate::resources::AccountName;
     after_help = "Changes nothing. It reads the API key of each account from its Secret with the rights of your \
     kubeconfig (KUBECONFIG), and sends one listing to each account, also beside a running operator: Woodpecker works on \
     one request of an account at a time and queues the others.\n\n\
-    ours: made by this operator (the name ends with the mark of a create, or an object's status says so), and no object \
-    has it registered. unclaimed: for the tenant and client of an object that has not registered it. foreign: everything \
+    orphaned: made for an object of this cluster (its name carries the token of one of the object's creates, or the \
+    object's status says so) that has not registered it. other-operator: the name ends with another token, so an operator \
+    made it, perhaps of another cluster, or deletionPolicy Retain left it. unclaimed: for the tenant and client of an object that has not registered it. foreign: everything \
     else.\n\n\
-    Exit codes: 0 there is none of ours; 3 there is; 1 a failure, also where an account could not be listed; 2 a bad \
+    Exit codes: 0 nothing is orphaned; 3 something is; 1 a failure, also where an account could not be listed; 2 a bad \
     command line."
 )]
 pub(super) struct OrphansArgs {

@@ -74,7 +74,9 @@ pub async fn helps(stage: &Stage, command: &str, words: &[&str]) {
 async fn orphans_tells_apart_whose_a_credential_is_and_lists_once() {
     let mut stage = Stage::set().await;
     stage.credential("sales-eu", json!({})).await;
-    let registered = stage.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    let status = stage.wait_until_ready("sales-eu").await.status.unwrap();
+    let registered = status.credential_id.unwrap();
+    let token = status.registration.unwrap().token.unwrap();
     stage.stop_operator().await;
     let account = format!("{}/agency", stage.namespace);
     let object = format!("{}/sales-eu", stage.namespace);
@@ -88,7 +90,9 @@ async fn orphans_tells_apart_whose_a_credential_is_and_lists_once() {
     ];
     helps(&stage, "orphans", &help).await;
 
-    let ours = put(&stage, TENANT, OTHER_CLIENT, MARKED);
+    let duplicate = format!("mail/sales-eu [{token}]");
+    let orphaned = put(&stage, TENANT, CLIENT, &duplicate);
+    let other_operator = put(&stage, TENANT, OTHER_CLIENT, MARKED);
     let unclaimed = put(&stage, &TENANT.to_uppercase(), CLIENT, "by hand");
     let foreign = put(&stage, TENANT, OTHER_CLIENT, "\u{1b}[31mstranger\n");
     let echoed = put(&stage, TENANT, OTHER_CLIENT, &format!("key {API_KEY}"));
@@ -97,9 +101,10 @@ async fn orphans_tells_apart_whose_a_credential_is_and_lists_once() {
     assert_eq!(text.code, Some(3), "{text:?}");
     assert_eq!(stage.woodpecker.lists("agency"), lists + 1);
     let counts = line(&text.out, &[&account]).unwrap().split_whitespace().collect::<Vec<_>>();
-    assert_eq!(counts, [&account, "1", "1", "1", "2"], "{}", text.out);
-    let expected: [(&str, i64, &[&str]); 3] = [
-        ("ours: made by the operator", ours, &[MARKED, OTHER_CLIENT, EXPIRY]),
+    assert_eq!(counts, [&account, "1", "1", "1", "1", "2"], "{}", text.out);
+    let expected: [(&str, i64, &[&str]); 4] = [
+        ("orphaned: made for the object", orphaned, &[&duplicate, CLIENT, &object]),
+        ("other-operator: made by an operator", other_operator, &[MARKED, OTHER_CLIENT, EXPIRY]),
         ("unclaimed: for the tenant and client", unclaimed, &["by hand", CLIENT, &object]),
         ("foreign: for an app that no object names", foreign, &["stranger", OTHER_CLIENT]),
     ];
@@ -118,14 +123,20 @@ async fn orphans_tells_apart_whose_a_credential_is_and_lists_once() {
         .iter()
         .map(|it| (it["id"].as_i64().unwrap(), it["sort"].as_str().unwrap()))
         .collect();
-    let expected = [(ours, "ours"), (unclaimed, "unclaimed"), (foreign, "foreign"), (echoed, "foreign")];
+    let expected = [
+        (orphaned, "orphaned"),
+        (other_operator, "other-operator"),
+        (unclaimed, "unclaimed"),
+        (foreign, "foreign"),
+        (echoed, "foreign"),
+    ];
     assert_eq!((json.code, sorts), (Some(3), expected.into()), "{value}");
     assert_eq!(value["accounts"], json!([{"account": account, "registered": 1, "problem": null}]));
     assert_eq!(stage.woodpecker.writes("agency"), writes);
 
-    stage.woodpecker.remove("agency", ours);
+    stage.woodpecker.remove("agency", orphaned);
     let none = look(&stage, "orphans", &["--account", &account]).await;
-    assert_eq!(none.code, Some(0), "what is not ours is no orphan: {none:?}");
+    assert_eq!(none.code, Some(0), "what another operator made is no orphan: {none:?}");
 }
 
 #[tokio::test]

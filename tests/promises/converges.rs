@@ -4,7 +4,7 @@ use graph_credential_operator::resources::conditions::{ConditionStatus, Conditio
 use kit::woodpecker::{Fault, Op};
 use serde_json::json;
 
-use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition, message};
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition, eventually, message};
 
 #[tokio::test]
 async fn a_refused_create_leaves_no_intent_and_is_made_when_the_cause_is_gone() {

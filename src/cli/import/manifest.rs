@@ -120,7 +120,7 @@ impl Import<'_> {
 
     fn outcome(&self, entry: &Entry, of_app: &[i64]) -> Outcome {
         let place = &self.listed.place;
-        if let Sort::Ours(Some(object)) = self.inventory.sort(place, entry) {
+        if let Sort::Orphaned(object) = self.inventory.sort(place, entry) {
             return Outcome::Nothing(format!(
                 "the operator is about to settle it for MicrosoftGraphCredential {object}; import again where it stays"
             ));

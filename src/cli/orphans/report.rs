@@ -40,12 +40,18 @@ struct Row {
 }
 
 /// The sorts that are shown, in the order of their urgency: word, what it is, what to do.
-const SHOWN: [(&str, &str, &str); 3] = [
+const SHOWN: [(&str, &str, &str); 4] = [
     (
-        "ours",
-        "made by the operator, and no object has registered it",
-        "Where an object is named, the operator settles it by itself: look again in some minutes. Where none is, remove it \
-         at Woodpecker if no mailbox uses it, or take it over (graph-credential-operator import)",
+        "orphaned",
+        "made for the object that is named, which has not registered it",
+        "The operator deals with it automatically: check again in some minutes. If it is still there, remove it at \
+         Woodpecker if no mailbox uses it",
+    ),
+    (
+        "other-operator",
+        "made by an operator, perhaps of another cluster, or left by deletionPolicy Retain",
+        "Leave it if another cluster uses it. Otherwise remove it at Woodpecker if no mailbox uses it, or take it over \
+         (graph-credential-operator import)",
     ),
     (
         "unclaimed",
@@ -80,7 +86,7 @@ impl Report {
         for entry in &listed.entries {
             match inventory.sort(&listed.place, entry) {
                 Sort::Registered => registered += 1,
-                sort @ (Sort::Ours(_) | Sort::Unclaimed(_) | Sort::Foreign) => {
+                sort @ (Sort::Orphaned(_) | Sort::OtherOperator | Sort::Unclaimed(_) | Sort::Foreign) => {
                     let account = listed.place.account.clone();
                     self.rows.push(Row { account, entry: entry.clone(), sort });
                 }
@@ -92,7 +98,7 @@ impl Report {
     /// As `orphans --help` has it.
     pub(super) fn exit_code(&self) -> ExitCode {
         let is_whole = self.unreadable.is_empty() && self.accounts.iter().all(|it| it.registered.is_ok());
-        match self.of("ours").next() {
+        match self.of("orphaned").next() {
             _ if !is_whole => ExitCode::FAILURE,
             Some(_) => ExitCode::from(3),
             None => ExitCode::SUCCESS,
@@ -112,8 +118,9 @@ impl Report {
             return "there is no WoodpeckerAccount in the cluster\n".to_owned();
         }
         let lines: Vec<Vec<String>> = self.accounts.iter().map(|line| self.account_cells(line)).collect();
-        let mut text =
-            table("", &["ACCOUNT", "REGISTERED", "OURS", "UNCLAIMED", "FOREIGN", "PROBLEM"], &lines);
+        let heads =
+            ["ACCOUNT", "REGISTERED", "ORPHANED", "OTHER-OPERATOR", "UNCLAIMED", "FOREIGN", "PROBLEM"];
+        let mut text = table("", &heads, &lines);
         for (sort, what, cure) in SHOWN {
             let rows: Vec<Vec<String>> = self.of(sort).map(Row::cells).collect();
             if !rows.is_empty() {
@@ -138,7 +145,7 @@ impl Report {
             Err(problem) => {
                 let unknown = || "?".to_owned();
                 let problem = format!("could not be listed: {}", shown(problem));
-                vec![account, unknown(), unknown(), unknown(), unknown(), problem]
+                vec![account, unknown(), unknown(), unknown(), unknown(), unknown(), problem]
             }
         }
     }
