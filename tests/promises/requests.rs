@@ -51,7 +51,7 @@ async fn costs(stage: &Stage, mark: AuditMark, expected: &[&str]) {
 }
 
 fn store() -> Value {
-    json!({"destination": {"store": {}}})
+    json!({"destination": {"woodpecker": null, "store": {}}})
 }
 
 async fn settled(spec: Value) -> (Stage, AuditMark) {
