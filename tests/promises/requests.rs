@@ -57,6 +57,10 @@ fn store() -> Value {
 async fn settled(spec: Value) -> (Stage, AuditMark) {
     let stage = Stage::set().await;
     stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    eventually("the account's event", || async {
+        if stage.events("agency").await.is_empty() { Err("none yet".into()) } else { Ok(()) }
+    })
+    .await;
     let mark = stage.cluster.audit_mark().unwrap();
     stage.credential("sales-eu", spec).await;
     stage.wait_until_ready("sales-eu").await;
