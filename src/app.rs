@@ -32,7 +32,6 @@ use crate::leadership::{Leadership, since_boot};
 use crate::rest::{Care, KeysError};
 use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
-use crate::store::keyring::{KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::LogFilter;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{ListenError, Readiness};
@@ -197,22 +196,18 @@ impl Operator<'_> {
     async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
         let Self { settings, timing, readiness, stop, .. } = self;
         let cluster = &self.base.cluster;
-        let (name, served) = (settings.process.keyring_secret.clone(), &settings.process.watch_namespaces);
-        let place = KeyringPlace { namespace: cluster.namespace.clone(), name };
-        let wait = keyring::wait(&cluster.client, &place, served, timing, readiness);
+        let wait = keyring::wait(cluster, &settings.process, timing, readiness);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
         let mut calls = Calls::default();
         let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
-        let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, keyring));
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
-        let presence = keyring::presence(cluster, &keyring, timing)?;
-        let Some(()) = stop.run_until_cancelled(presence.join(readiness)).await else { return Ok(()) };
+        let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
         let caring = stop.child_token();
         let care = Care {
             client: cluster.client.clone(),
-            served: served.clone(),
+            served: settings.process.watch_namespaces.clone(),
             keyring: keyring.clone(),
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             leadership: leadership.clone(),
@@ -254,19 +249,12 @@ impl Operator<'_> {
         });
         let mut work = JoinSet::new();
         work.spawn(controller::run(context, watches));
-        let over = CancellationToken::new();
-        let endpoint = self.base.token_endpoint.clone();
-        let counted = move |processes| endpoint.share_among(processes);
-        let presence = keyring::keep(presence, over.clone(), counted, (*stop).clone());
         let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
         events.drain(timing.event_drain).await;
         caring.cancel();
         // It has had as long as the controller to end by itself.
         let _left = tokio::time::timeout(timing.event, care).await;
-        // Until here something may have been sealed.
-        over.cancel();
-        let _kept = presence.await;
         ended
     }
 

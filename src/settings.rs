@@ -169,6 +169,17 @@ pub struct ProcessSettings {
     )]
     pub keyring_secret: String,
 
+    /// How many processes verify secrets at Microsoft: all replicas of `run` and of `serve`. They share the tries of one
+    /// secret of an app, of which Microsoft takes fifteen in five minutes
+    #[arg(
+        long,
+        env = "GCO_PROCESSES",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        value_name = "N"
+    )]
+    pub processes: u16,
+
     /// Address that serves /healthz, /readyz and, where it has no address of its own, /metrics
     #[arg(long, env = "GCO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,

@@ -103,6 +103,7 @@ impl Base {
             metrics: frame.metrics.clone(),
         };
         let token_endpoint = TokenEndpoint::new(parts, &frame.timing);
+        token_endpoint.share_among(process.processes.into());
         Ok(Some(Self { http, cluster, token_endpoint }))
     }
 }

@@ -1,5 +1,5 @@
-//! The credentials REST API as a part of the process: alone as `serve`, or beside the controller. It holds a keyring of its
-//! own and acknowledges that on a Lease of its own, for it serves on every replica, whoever leads.
+//! The credentials REST API as a part of the process: alone as `serve`, or beside the controller. It reads the keyring by
+//! itself, because it serves on every replica, whoever leads.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -17,8 +17,7 @@ use crate::microsoft::TokenEndpoint;
 use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Shared, Turns, router};
 use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
 use crate::settings::{ObjectName, ProcessSettings, RestSettings, Timing};
-use crate::store::keyring::{KeyringPlace, LiveKeyring};
-use crate::store::replicas::Presence;
+use crate::store::keyring::LiveKeyring;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -55,8 +54,7 @@ pub(super) struct RestApi {
     tls: Option<Tls>,
     shared: Shared,
     doorkeeper: Arc<Doorkeeper>,
-    presence: Presence,
-    token_endpoint: TokenEndpoint,
+    keyring: Arc<LiveKeyring>,
     caretaker: Option<Caretaker>,
     writes: TaskTracker,
     timing: Timing,
@@ -75,18 +73,13 @@ impl RestApi {
             .map(|(certificate, key)| Tls::open(TlsFiles { certificate, key, of: "rest" }))
             .transpose()?;
         let doorkeeper = Arc::new(open_door(&parts).await?);
-        let place =
-            KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
-        let served = &process.watch_namespaces;
-        let read = keyring::wait(&cluster.client, &place, served, timing, readiness).await;
-        let keyring = Arc::new(LiveKeyring::new(cluster.client.clone(), place, read));
-        let presence = keyring::presence(cluster, &keyring, timing)?;
+        let keyring = keyring::wait(cluster, process, timing, readiness).await;
         let caretaker = parts.lease.map(|lease| Caretaker {
             client: cluster.client.clone(),
             namespace: cluster.namespace.clone(),
             instance: cluster.instance.clone(),
             lease: lease.to_string(),
-            served: served.clone(),
+            served: process.watch_namespaces.clone(),
             keyring: keyring.clone(),
             token_endpoint: parts.token_endpoint.acting_as(Leadership::always()),
             metrics: metrics.clone(),
@@ -98,14 +91,12 @@ impl RestApi {
         let counted = metrics.clone();
         let count = Arc::new(move |change| counted.rest.connections(change));
         let bound = Server::bind(listen, limits, count).await?;
-        // An address that is taken must not leave a Lease behind on each try.
-        presence.join(readiness).await;
         tracing::info!(address = %bound.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();
         let credentials = Credentials::new(CredentialsParts {
             client: cluster.client.clone(),
-            keyring,
-            token_endpoint: parts.token_endpoint.clone(),
+            keyring: keyring.clone(),
+            token_endpoint: parts.token_endpoint,
             writes: writes.clone(),
         });
         let turns = rest.emulate_limits.then(|| Arc::new(Turns::new(timing.rest_queue)));
@@ -121,8 +112,7 @@ impl RestApi {
             tls,
             shared,
             doorkeeper,
-            presence,
-            token_endpoint: parts.token_endpoint,
+            keyring,
             caretaker,
             writes,
             timing: *timing,
@@ -132,23 +122,11 @@ impl RestApi {
 
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
-        let Self {
-            server,
-            tls,
-            shared,
-            doorkeeper,
-            presence,
-            token_endpoint,
-            caretaker,
-            writes,
-            timing,
-            readiness,
-        } = self;
-        let (program, stop, over) = (stop.clone(), stop.child_token(), CancellationToken::new());
+        let Self { server, tls, shared, doorkeeper, keyring, caretaker, writes, timing, readiness } = self;
+        let stop = stop.child_token();
         // Whatever ends this ends its parts.
-        let _ending = [stop.clone().drop_guard(), over.clone().drop_guard()];
-        let counted = move |processes| token_endpoint.share_among(processes);
-        let mut presence = keyring::keep(presence, over.clone(), counted, program);
+        let _ending = stop.clone().drop_guard();
+        tokio::spawn(keyring.run(stop.clone()));
         let mut caretaker = tokio::spawn(OptionFuture::from(caretaker.map(|it| it.run(stop.clone()))));
         readiness.arrived(GATE);
         let renewal = async {
@@ -165,16 +143,9 @@ impl RestApi {
         let saved = tokio::time::timeout(timing.rest_drain, writes.wait()).await;
         let looked_after = tokio::time::timeout(timing.lease_call, &mut caretaker).await;
         if saved.is_err() || looked_after.is_err() {
-            tracing::warn!(
-                writes = writes.len(),
-                "records were still being written, and are left: the Lease runs out"
-            );
+            tracing::warn!(writes = writes.len(), "records were still being written, and are left");
             caretaker.abort();
-            presence.abort();
         }
-        // Until here something may have been sealed.
-        over.cancel();
-        let _left = tokio::time::timeout(timing.shutdown, &mut presence).await;
         if let Ok(Err(error)) = looked_after
             && error.is_panic()
         {

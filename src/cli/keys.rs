@@ -6,7 +6,6 @@ mod create;
 mod error;
 mod follow;
 mod list;
-mod replicas;
 mod retire;
 mod rotate;
 
@@ -15,8 +14,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 pub(super) use self::error::KeysError;
-use super::cluster;
 use super::keyring::{StoreArgs, Target};
+use super::{cluster, output};
 use crate::app::memory;
 
 /// What `keys` can be told.
@@ -31,7 +30,7 @@ pub(super) struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Show the keys, what they are good for, how many records are sealed under each, and which replicas know them
+    /// Show the keys, what they are good for, and how many records are sealed under each
     List(list::ListArgs),
     /// Open every record of the store and name those that do not open; no secret is shown
     Check(check::CheckArgs),
@@ -41,11 +40,18 @@ enum KeysCommand {
     Import(backup::ImportArgs),
     /// Make a new keyring where the old one is lost
     Create(create::CreateArgs),
-    /// Seal everything under a fresh key: add it, wait until every replica knows it, make it primary, and follow the
-    /// operator while it seals the records anew
+    /// Seal everything under a fresh key: add it as the primary one, wait until every replica uses it, and follow the
+    /// operator while it re-encrypts the records
     Rotate(rotate::RotateArgs),
     /// End a key that nothing is sealed under any more: it opens for 7 more days, and then is deleted
     Retire(retire::RetireArgs),
+}
+
+/// Waits until every replica seals under the primary key of the keyring as it is now.
+async fn wait_for_rollout(target: &Target) {
+    let rollout = target.timing.key_rollout();
+    output::note(&format!("waiting {rollout:?}, until every replica seals under the primary key"));
+    tokio::time::sleep(rollout).await;
 }
 
 /// Carries out one of them.

@@ -33,6 +33,9 @@ pub enum PassError {
     /// The keyring could not be read again.
     #[error(transparent)]
     ReadKeyring(#[from] KeyringError),
+    /// The key of its record is not known, and could not be looked up: nothing can be said of the record.
+    #[error("the key of the record could not be looked up")]
+    LookUpKey(#[source] KeyringError),
     /// The secret could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -79,6 +82,7 @@ impl PassError {
             Self::Record(RecordError::List(_)) => "list_records",
             Self::Record(RecordError::Write { .. }) => "write_record",
             Self::ReadKeyring(_) => "read_keyring",
+            Self::LookUpKey(_) => "look_up_key",
             Self::Seal(_) => "seal",
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
@@ -108,7 +112,7 @@ impl PassError {
 
     /// Whether it is the ordinary course of things and no failure.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Conflict | Self::NotLeading(_))
+        matches!(self, Self::Conflict | Self::NotLeading(_) | Self::LookUpKey(_))
     }
 }
 

@@ -116,7 +116,7 @@ impl Resealer {
 
     async fn sweep_again_and_again(&self) {
         let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
-        let mut failures = 0_u32;
+        let (mut failures, mut is_rolled_out) = (0_u32, true);
         // What could not be sealed and was told.
         let mut told = BTreeSet::new();
         loop {
@@ -126,7 +126,9 @@ impl Resealer {
             let pause = match swept {
                 Ok(Swept::Done) => {
                     failures = 0;
-                    self.timing.record_sweep
+                    // Some replicas still seal under the earlier key.
+                    let is_rolled_out = std::mem::replace(&mut is_rolled_out, true);
+                    if is_rolled_out { self.timing.record_sweep } else { self.timing.key_rollout() }
                 }
                 Ok(Swept::Left) => self.back_off(&mut failures),
                 Err(error) => {
@@ -140,7 +142,7 @@ impl Resealer {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 // The senders live as long as the keyring, which `self` holds.
-                _ = primary.changed() => {}
+                _ = primary.changed() => is_rolled_out = false,
                 _ = news.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }

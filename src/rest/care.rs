@@ -96,8 +96,8 @@ enum Due {
 
 /// Why there is no secret to be proved.
 enum Unopened {
-    /// The keyring cannot be read for now.
-    Passing(KeyringError),
+    /// Its key is not known, and cannot be looked up.
+    Unknown(KeyringError),
     /// The record does not open under the keyring as it is.
     Lasting(Box<dyn Error + Send + Sync>),
 }
@@ -265,7 +265,7 @@ impl Care {
         let stalled = Some(self.timing.stalled_probe);
         let secret = match self.open(record).await {
             Ok(secret) => secret,
-            Err(Unopened::Passing(error)) => {
+            Err(Unopened::Unknown(error)) => {
                 tracing::warn!(
                     error = chain(&error),
                     "a record is not proved without the keyring; trying again"
@@ -296,9 +296,7 @@ impl Care {
     async fn open(&self, record: &SealedGraphCredential) -> Result<SecretText, Unopened> {
         let lasting = |error: Box<dyn Error + Send + Sync>| Unopened::Lasting(error);
         let envelope = Envelope::from_base64(&record.spec.envelope).map_err(|error| lasting(error.into()))?;
-        let keyring = self.keyring.holding(envelope.key_id()).await.map_err(|error| {
-            if error.is_lasting() { lasting(error.into()) } else { Unopened::Passing(error) }
-        })?;
+        let keyring = self.keyring.holding(envelope.key_id()).await.map_err(Unopened::Unknown)?;
         record::open(record, &keyring).map_err(|error| lasting(error.into()))
     }
 }

@@ -81,14 +81,10 @@ pub struct Timing {
     pub startup_retry: Duration,
     /// How long a retired key of the keyring still opens, until it may be deleted.
     pub key_retirement: Duration,
-    /// How long a process counts as alive after it last acknowledged the keyring.
-    pub presence: Duration,
-    /// Between two looks at the keyring, each acknowledged.
-    pub presence_renewal: Duration,
-    /// After which the Lease of a process that ended without a word is deleted.
-    pub presence_forgotten: Duration,
-    /// How long a process that lives may take to acknowledge a change of the keyring.
-    pub acknowledgement: Duration,
+    /// Between two reads of the keyring. With the longest read it is shorter than the next, so that no write waits.
+    pub keyring_poll: Duration,
+    /// How old the keyring may be that a secret is sealed with, from the beginning of the read on.
+    pub keyring_view: Duration,
     /// Between two looks at the records of the store while they are sealed anew.
     pub reseal_look: Duration,
     /// How long none may be sealed anew until that counts as standing still.
@@ -214,10 +210,8 @@ impl Timing {
         watch_reopen: Duration::from_secs(30),
         startup_retry: Duration::from_secs(5),
         key_retirement: Duration::from_hours(7 * 24),
-        presence: Duration::from_secs(90),
-        presence_renewal: Duration::from_secs(20),
-        presence_forgotten: Duration::from_hours(1),
-        acknowledgement: Duration::from_mins(5),
+        keyring_poll: Duration::from_secs(20),
+        keyring_view: Duration::from_mins(1),
         reseal_look: Duration::from_secs(1),
         reseal_stall: Duration::from_mins(3),
         record_sweep: Duration::from_hours(1),
@@ -282,10 +276,8 @@ impl Timing {
             watch_reopen: by(self.watch_reopen),
             startup_retry: by(self.startup_retry),
             key_retirement: by(self.key_retirement),
-            presence: by(self.presence),
-            presence_renewal: by(self.presence_renewal),
-            presence_forgotten: by(self.presence_forgotten),
-            acknowledgement: by(self.acknowledgement),
+            keyring_poll: by(self.keyring_poll),
+            keyring_view: by(self.keyring_view),
             reseal_look: by(self.reseal_look),
             reseal_stall: by(self.reseal_stall),
             record_sweep: by(self.record_sweep),
@@ -308,6 +300,12 @@ impl Timing {
             shutdown: by(self.shutdown),
             record: by(self.record),
         }
+    }
+
+    /// After which every replica seals under a new primary key: it has no older view of the keyring, and what it sealed
+    /// before is written.
+    pub fn key_rollout(&self) -> Duration {
+        self.keyring_view + self.kube_headers
     }
 
     /// The longest call to a remote side.

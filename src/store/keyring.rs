@@ -1,8 +1,7 @@
 //! The keyring: the keys of the encrypted store and of fingerprints, as a pure value; `secret` keeps it in Kubernetes.
 //!
-//! One key of the store is primary and seals; the others only open, so that a new key can be known everywhere before
-//! it is used, and an old one until nothing is sealed under it. Which one a rotation is bringing in is written down. A key ends in two steps: retired once it is unused,
-//! deleted once it has stayed so for a while.
+//! One key of the store is primary and encrypts; the others only decrypt, until nothing is encrypted under them. A key
+//! ends in two steps: retired once it is unused, deleted once it has stayed so for a while.
 
 pub mod dependants;
 mod edit;
@@ -35,8 +34,6 @@ use crate::secret::SecretBytes;
 pub struct Keyring {
     primary: Key,
     spares: Vec<SpareKey>,
-    /// One of the spares: the key that a rotation is bringing in.
-    next: Option<KeyId>,
     fingerprint_keys: FingerprintKeys,
 }
 
@@ -63,7 +60,7 @@ pub struct KeyInfo {
 pub enum Standing {
     /// It seals and opens; there is one such key.
     Primary,
-    /// It opens, and may become primary.
+    /// It only opens.
     DecryptOnly,
     /// It was unused at the given time. It opens what turns up late, never seals again, and may be deleted later.
     Retired(Timestamp),
@@ -88,9 +85,6 @@ pub enum KeyChangeError {
         /// How many records are sealed under it.
         records: usize,
     },
-    /// No rotation is bringing the key in, or it has brought in another one meanwhile.
-    #[error("key {0} is not the one that a rotation is bringing in: `keys list` shows how things stand")]
-    NotNext(KeyId),
     /// Only a retired key can be deleted.
     #[error("key {0} is not retired: retire it first")]
     NotRetired(KeyId),
@@ -111,7 +105,7 @@ impl Keyring {
     pub fn random(now: Timestamp) -> Result<Self, getrandom::Error> {
         let now = whole_second(now);
         let fingerprint_keys = FingerprintKeys::new(Key::random(now)?, Vec::new());
-        Ok(Self { primary: Key::random(now)?, spares: Vec::new(), next: None, fingerprint_keys })
+        Ok(Self { primary: Key::random(now)?, spares: Vec::new(), fingerprint_keys })
     }
 
     /// Reads a keyring from JSON, as it stands in its Secret and as [`Keyring::to_json`] writes it.
@@ -143,55 +137,23 @@ impl Keyring {
         std::iter::once(info(&self.primary, Standing::Primary)).chain(spares)
     }
 
-    /// Begins a rotation with a fresh key that only opens, or goes on with the one that is being brought in. Returns its
-    /// id, and whether it is fresh. It must be known to every replica before it seals.
-    pub fn begin_rotation(&mut self, now: Timestamp) -> Result<(KeyId, bool), getrandom::Error> {
-        if let Some(next) = self.next {
-            return Ok((next, false));
-        }
+    /// Adds a fresh primary key; the one before it only opens from then on. Returns the id of the fresh one.
+    pub fn rotate(&mut self, now: Timestamp) -> Result<KeyId, getrandom::Error> {
         let mut key = Key::random(whole_second(now))?;
         while self.key(key.id).is_some() {
             key = Key::random(key.created)?;
         }
         let id = key.id;
-        self.spares.push(SpareKey { key, retired_at: None });
-        self.next = Some(id);
-        Ok((id, true))
-    }
-
-    /// Gives a rotation up: its key only opens from then on.
-    pub fn abandon_rotation(&mut self) {
-        self.next = None;
-    }
-
-    /// The key that a rotation is bringing in.
-    pub fn next(&self) -> Option<KeyId> {
-        self.next
-    }
-
-    /// Makes the key primary that a rotation is bringing in; the one that was only opens from then on. Nothing changes
-    /// where it is primary already.
-    pub fn promote(&mut self, id: KeyId) -> Result<(), KeyChangeError> {
-        if self.primary.id == id {
-            return Ok(());
-        }
-        if self.next != Some(id) {
-            return Err(KeyChangeError::NotNext(id));
-        }
-        let spare = find(&mut self.spares, id)?;
-        std::mem::swap(&mut self.primary, &mut spare.key);
-        self.next = None;
-        Ok(())
+        let earlier = std::mem::replace(&mut self.primary, key);
+        self.spares.push(SpareKey { key: earlier, retired_at: None });
+        Ok(id)
     }
 
     /// Retires a key under which `records` records are sealed, which must be none. A key that is retired already
-    /// keeps its date; a rotation that was bringing it in is over.
+    /// keeps its date.
     pub fn retire(&mut self, id: KeyId, records: usize, now: Timestamp) -> Result<(), KeyChangeError> {
         let spare = self.unused(id, records)?;
         spare.retired_at.get_or_insert(whole_second(now));
-        if self.next == Some(id) {
-            self.next = None;
-        }
         Ok(())
     }
 

@@ -7,4 +7,3 @@ mod key;
 pub mod keyring;
 pub mod record;
 pub mod records;
-pub mod replicas;

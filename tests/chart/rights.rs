@@ -77,6 +77,21 @@ fn named_secrets_are_the_only_ones_that_can_be_read() {
 }
 
 #[test]
+fn leases_are_for_leader_election_alone() {
+    let rights = |values: Value| -> Vec<(Value, Value)> {
+        let rendered = render(&values);
+        let roles =
+            rendered.0.iter().filter(|it| it.pointer("/metadata/annotations/helm.sh~1hook").is_none());
+        let rules = roles.filter_map(|it| it["rules"].as_array()).flatten();
+        let of_leases = rules.filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("leases")));
+        of_leases.map(|rule| (rule["verbs"].clone(), rule["resourceNames"].clone())).collect()
+    };
+    let own = (json!(["get", "update"]), json!(["graph-credential-operator"]));
+    assert_eq!(rights(json!({})), [(json!(["create"]), Value::Null), own]);
+    assert_eq!(rights(json!({"leaderElection": {"enabled": false}, "replicaCount": 1})), []);
+}
+
+#[test]
 fn without_a_cluster_role_nothing_is_of_the_whole_cluster() {
     let rendered = render(&json!({
         "watchNamespaces": ["mail", NAMESPACE], "ownKindsClusterRole": false, "crds": {"enabled": false},

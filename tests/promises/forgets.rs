@@ -189,8 +189,7 @@ async fn no_sealed_secret_is_in_memory_ten_seconds_after_a_pass() {
 /// Gives the keyring another primary key, under which the record is sealed anew.
 async fn seal_anew(stage: &Stage) {
     let mut keyring = keyring(stage).await;
-    let (key, _) = keyring.begin_rotation(jiff::Timestamp::now()).unwrap();
-    keyring.promote(key).unwrap();
+    let key = keyring.rotate(jiff::Timestamp::now()).unwrap();
     let json = keyring.to_json().unwrap();
     stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
     eventually("the record is sealed anew", || async {

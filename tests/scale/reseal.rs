@@ -72,8 +72,7 @@ async fn bare_updates(stage: &Stage) -> Duration {
 /// Makes another key primary. Returns how long the operator took from the first record to the last, by its own log.
 async fn rotation(stage: &Stage) -> (Duration, KeyId) {
     let mut keyring = keyring(stage).await;
-    let key = keyring.begin_rotation(jiff::Timestamp::now()).unwrap().0;
-    keyring.promote(key).unwrap();
+    let key = keyring.rotate(jiff::Timestamp::now()).unwrap();
     let json = keyring.to_json().unwrap();
     stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
     let operator = stage.operator.as_ref().unwrap();

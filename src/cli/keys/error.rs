@@ -14,7 +14,6 @@ use crate::store::keyring::dependants::SurveyError;
 use crate::store::keyring::{
     Contradiction, EditError, KeyChangeError, KeyId, KeyringError, KeyringFormatError,
 };
-use crate::store::replicas::RollError;
 
 /// Why a command came to nothing.
 #[derive(Debug, Error)]
@@ -43,14 +42,8 @@ pub(in crate::cli) enum KeysError {
     List(#[from] ListError),
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    #[error(transparent)]
-    Roll(#[from] RollError),
     #[error("failed to look at Secret {0}")]
     Source(String, #[source] ReadError),
-    #[error(
-        "{replicas} lives and did not {what} for minutes: see its log, and start this again, which goes on where it ended"
-    )]
-    NotAcknowledged { replicas: String, what: String },
     #[error(
         "standard output is a terminal, and keys are not shown there: name a --file, or pipe it into a program"
     )]

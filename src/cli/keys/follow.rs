@@ -78,7 +78,7 @@ impl View {
         Self { key, all: left, left, bar, told: 0, moved_at: Instant::now() }
     }
 
-    /// So many are left now. More than before are those that a replica has sealed under the earlier key before it knew.
+    /// So many are left now. More than before are those that a frozen replica has written under the earlier key.
     fn see(&mut self, left: usize) -> Result<(), KeysError> {
         if left < self.left {
             self.moved_at = Instant::now();

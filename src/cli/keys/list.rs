@@ -1,4 +1,4 @@
-//! `keys list`: the keys, what they are good for, what is sealed under each, and which replicas know them.
+//! `keys list`: the keys, what they are good for, and what is sealed under each.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -10,7 +10,6 @@ use super::{KeysError, StoreArgs, Target};
 use crate::cli::output::{self, Format, table};
 use crate::store::census::{self, Census};
 use crate::store::keyring::{KeyId, KeyInfo, Keyring, Standing};
-use crate::store::replicas::{Replica, roll};
 
 /// What `keys list` can be told.
 #[derive(Debug, Args)]
@@ -28,7 +27,6 @@ struct Overview {
     place: String,
     keyring: Keyring,
     census: Census,
-    replicas: Vec<Replica>,
 }
 
 /// Shows the keys.
@@ -39,7 +37,6 @@ pub(super) async fn run(args: &ListArgs) -> Result<ExitCode, KeysError> {
         census: census::count(client, &target.namespaces).await?,
         // After the count: it holds every key that records were sealed under.
         keyring: target.keyring().await?,
-        replicas: roll(client, &target.place).await?,
         place: target.place.to_string(),
     };
     output::print(&match args.output {
@@ -60,7 +57,6 @@ impl Overview {
             format!("keyring Secret {}\n", self.place),
             table("", &["KEY", "STANDING", "CREATED", "RECORDS"], &keys),
             table("", &["FINGERPRINT KEY"], &prints),
-            table("", &["REPLICA", "RENEWED", "KNOWS"], &self.replicas()),
         ];
         parts.extend(self.unknown().into_iter().map(|(key, records)| {
             format!(
@@ -77,27 +73,10 @@ impl Overview {
     fn row(&self, key: KeyInfo) -> Vec<String> {
         vec![
             key.id.to_string(),
-            self.standing(key),
+            standing(key.standing),
             format!("{:.0}", key.created),
             self.census.under(key.id).to_string(),
         ]
-    }
-
-    fn standing(&self, key: KeyInfo) -> String {
-        match key.standing {
-            Standing::Retired(at) => format!("retired {at:.0}"),
-            Standing::DecryptOnly if self.keyring.next() == Some(key.id) => "being brought in".to_owned(),
-            Standing::Primary | Standing::DecryptOnly => name(key.standing).to_owned(),
-        }
-    }
-
-    fn replicas(&self) -> Vec<Vec<String>> {
-        let row = |replica: &Replica| {
-            let knows = replica.acknowledged().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-            let renewed = replica.renewed().map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
-            vec![output::shown(&replica.holder), renewed, knows]
-        };
-        self.replicas.iter().map(row).collect()
     }
 
     /// Keys that records are sealed under and that the keyring lacks.
@@ -120,23 +99,21 @@ impl Overview {
                 "records": self.census.under(key.id),
             })
         };
-        let replica = |replica: &Replica| {
-            json!({
-                "holder": replica.holder,
-                "renewed": replica.renewed(),
-                "knows": replica.acknowledged().map(ToString::to_string),
-            })
-        };
         let unknown = self.unknown().into_iter();
         json!({
             "secret": self.place,
-            "next": self.keyring.next().map(|key| key.to_string()),
             "keys": self.keyring.keys().map(key).collect::<Vec<_>>(),
             "fingerprintKeys": self.keyring.fingerprint_keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
-            "replicas": self.replicas.iter().map(replica).collect::<Vec<_>>(),
             "missingKeys": unknown.map(|(key, records)| json!({"id": key.to_string(), "records": records})).collect::<Vec<_>>(),
             "unreadableRecords": self.census.unreadable(),
         })
+    }
+}
+
+fn standing(standing: Standing) -> String {
+    match standing {
+        Standing::Retired(at) => format!("retired {at:.0}"),
+        Standing::Primary | Standing::DecryptOnly => name(standing).to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{KeysError, StoreArgs, Target, replicas};
+use super::{KeysError, StoreArgs, Target, wait_for_rollout};
 use crate::cli::output;
 use crate::store::census::{self, Census};
 use crate::store::keyring::{self, KeyChangeError, KeyId, Keyring, Standing};
@@ -13,8 +13,8 @@ use crate::store::keyring::{self, KeyChangeError, KeyId, Keyring, Standing};
 /// What `keys retire` can be told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A key is retired once every replica has stopped sealing under it and no record is sealed under it. \
-    It goes on opening for 7 days, in case one turns up after all, such as from a backup of the records; the operator \
+    after_help = "A key is retired once no replica seals under it any more, which is waited for 90 seconds, and no record is \
+    sealed under it. It goes on opening for 7 days, in case one turns up after all, such as from a backup of the records; the operator \
     seals that anew. After that the operator deletes the key, if it serves all namespaces, or another `keys retire` does. \
     The records of all namespaces are counted, whatever --namespace says: it needs the right to list them all. What \
     cannot be read as a record stands in the way as well; with --namespace, in these namespaces alone.\n\n\
@@ -34,15 +34,29 @@ pub(super) struct RetireArgs {
 pub(super) async fn run(args: &RetireArgs) -> Result<ExitCode, KeysError> {
     let target = Target::of(&args.store).await?;
     let key = args.key;
-    let standing = standing(&target.keyring().await?, key)?;
-    replicas::wait(&target, &format!("stop sealing under key {key}"), |known| {
-        known.has_stopped_sealing_under(key)
-    })
-    .await?;
+    let mut keyring = target.keyring().await?;
+    let standing = standing(&keyring, key)?;
+    let delete = |keyring: &mut Keyring, records| {
+        keyring.delete(key, records, Timestamp::now(), target.timing.key_retirement)
+    };
+    if let Standing::Retired(since) = standing
+        && let Err(KeyChangeError::TooEarly { until, .. }) = delete(&mut keyring, 0)
+    {
+        output::print(&format!(
+            "key {key} is retired since {since:.0}, and opens until {until:.0}: nothing was changed\n"
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    wait_for_rollout(&target).await;
     let census = count(&target, key).await?;
     match standing {
         Standing::Primary | Standing::DecryptOnly => retire(&target, key, &census).await,
-        Standing::Retired(since) => delete(&target, key, &census, since).await,
+        Standing::Retired(since) => {
+            let change = |keyring: &mut Keyring| delete(keyring, census.under(key));
+            keyring::edit(&target.cluster.client, &target.place, change).await?;
+            output::print(&format!("key {key} was retired at {since:.0}, and is deleted\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -82,27 +96,5 @@ async fn retire(target: &Target, key: KeyId, census: &Census) -> Result<ExitCode
         ))?,
         Err(error) => output::note(&format!("the records could not be counted once more: {error}")),
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn delete(
-    target: &Target,
-    key: KeyId,
-    census: &Census,
-    since: Timestamp,
-) -> Result<ExitCode, KeysError> {
-    let (records, kept) = (census.under(key), target.timing.key_retirement);
-    let change = |keyring: &mut Keyring| match keyring.delete(key, records, Timestamp::now(), kept) {
-        Ok(()) => Ok(None),
-        Err(KeyChangeError::TooEarly { until, .. }) => Ok(Some(until)),
-        Err(refused) => Err(refused),
-    };
-    let (until, _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
-    output::print(&match until {
-        None => format!("key {key} was retired at {since:.0}, and is deleted\n"),
-        Some(until) => format!(
-            "key {key} is retired since {since:.0}, and opens until {until:.0}: nothing was changed\n"
-        ),
-    })?;
     Ok(ExitCode::SUCCESS)
 }

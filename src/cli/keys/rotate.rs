@@ -1,32 +1,33 @@
-//! `keys rotate`: a fresh key seals once every replica can open what it seals; the operator then seals all records anew.
+//! `keys rotate`: a fresh key is primary, and the operator re-encrypts all records under it.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{KeysError, StoreArgs, Target, follow, replicas};
+use super::{KeysError, StoreArgs, Target, follow, wait_for_rollout};
 use crate::cli::output;
 use crate::store::census;
-use crate::store::keyring::{self, KeyId, Keyring};
+use crate::store::keyring::{self, Keyring};
 
 /// What `keys rotate` can be told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A rotation that was cut off before its key became primary goes on with that key. One whose records are \
-    not all sealed yet is not followed by another by mistake: --follow follows it, --fresh begins another. The operator \
-    seals the records, so one has to run; it needs no restart. The key that was primary goes on opening: end it with \
+    after_help = "The fresh key is added and made primary in one write. Replicas read the keyring again before they seal \
+    with one that is a minute old, so the records are counted after 90 seconds. The operator re-encrypts them, so one has \
+    to run; it needs no restart. While some are left under earlier keys no other rotation begins by mistake: --follow \
+    follows the one under way, --fresh begins another. The key that was primary goes on opening: end it with \
     `keys retire` once nothing is sealed under it.\n\n\
     Exit codes: 0 all records are sealed under the fresh key (with --follow, under the primary one), or with --no-wait it \
     is primary; 3 records are left under earlier keys: none was sealed anew for a while, or nothing was begun; 1 a \
     failure; 2 a bad command line."
 )]
 pub(super) struct RotateArgs {
-    /// Do not follow the records: end once the fresh key is primary
+    /// End once the fresh key is primary: wait for no replica and follow no records
     #[arg(long)]
     no_wait: bool,
 
-    /// Begin with a fresh key, although records are left under earlier keys or another one is being brought in
+    /// Begin with a fresh key, although records are left under earlier keys
     #[arg(long)]
     fresh: bool,
 
@@ -48,38 +49,25 @@ pub(super) async fn run(args: &RotateArgs) -> Result<ExitCode, KeysError> {
     if args.follow {
         return follow::until_sealed(&target, primary).await;
     }
-    if left > 0 && keyring.next().is_none() && !args.fresh {
+    if left > 0 && !args.fresh {
         output::print(&format!(
             "nothing was begun: {left} records are left under other keys than {primary}, the primary one; --follow \
              follows these, --fresh begins with another key all the same\n"
         ))?;
         return Ok(ExitCode::from(3));
     }
-    let key = begin(&target, args.fresh).await?;
-    replicas::wait(&target, &format!("acknowledge key {key}"), |known| known.opens(key)).await?;
-    let change = |keyring: &mut Keyring| keyring.promote(key);
-    keyring::edit(&target.cluster.client, &target.place, change).await?;
-    output::print(&format!("key {key} is primary: what is sealed from now on is sealed under it\n"))?;
+    let change = |keyring: &mut Keyring| keyring.rotate(Timestamp::now());
+    let (key, _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
+    output::print(&format!("key {key} is added as the primary one\n"))?;
     if args.no_wait {
-        output::print("the operator seals the records anew in the background: `keys list` counts them\n")?;
+        let rollout = target.timing.key_rollout();
+        output::print(&format!(
+            "every replica seals under it within {rollout:?}, and the operator re-encrypts the records in the background: \
+             `keys list` counts them\n"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
+    wait_for_rollout(&target).await;
+    output::print(&format!("every replica seals under key {key}\n"))?;
     follow::until_sealed(&target, key).await
-}
-
-/// Adds a fresh key, or goes on with the one that an earlier rotation has added.
-async fn begin(target: &Target, is_fresh: bool) -> Result<KeyId, KeysError> {
-    let change = |keyring: &mut Keyring| {
-        if is_fresh {
-            keyring.abandon_rotation();
-        }
-        keyring.begin_rotation(Timestamp::now())
-    };
-    let ((key, is_fresh), _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
-    output::print(&if is_fresh {
-        format!("key {key} is added: it opens, and does not seal before every replica knows it\n")
-    } else {
-        format!("key {key} was added by a rotation that did not end, which goes on\n")
-    })?;
-    Ok(key)
 }

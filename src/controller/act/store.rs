@@ -34,7 +34,7 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     let Source::Usable(source) = &gathered.observed.source else { return Ok(Step::Done) };
     let expires_at = Time(whole_second(source.expires_at));
     // Without the keyring nothing is sealed, or nothing would open it after a restart.
-    let keyring = context.keyring.read_again().await?;
+    let keyring = context.keyring.for_sealing().await?;
     context.leadership.admit_write()?;
     let is_new = matches!(gathered.observed.record, Some(Record::Missing | Record::NotRead));
     let written = if is_new {

@@ -82,7 +82,9 @@ pub async fn look(
     let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
     let Some(live) = live else { return Ok((Record::Missing, None)) };
     let keyring = match Envelope::from_base64(&live.spec.envelope) {
-        Ok(envelope) if !object.is_deleted() => context.keyring.holding(envelope.key_id()).await?,
+        Ok(envelope) if !object.is_deleted() => {
+            context.keyring.holding(envelope.key_id()).await.map_err(PassError::LookUpKey)?
+        }
         Ok(_) | Err(_) => context.keyring.current(),
     };
     let record = judge(&live, object, secret, &keyring);

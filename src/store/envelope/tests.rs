@@ -142,9 +142,8 @@ fn an_envelope_is_sealed_anew_under_the_primary_key() {
     let mut keyring = keyring();
     let envelope = seal(&keyring, &record(), "secret");
     let before = keyring.clone();
-    let added = keyring.begin_rotation(Timestamp::UNIX_EPOCH).unwrap().0;
-    assert!(envelope.reseal(&keyring, record().binding()).unwrap().is_none(), "it is not primary yet");
-    keyring.promote(added).unwrap();
+    assert!(envelope.reseal(&keyring, record().binding()).unwrap().is_none(), "its key is primary");
+    let added = keyring.rotate(Timestamp::UNIX_EPOCH).unwrap();
     let anew = envelope.reseal(&keyring, record().binding()).unwrap().unwrap();
     assert_eq!(anew.key_id(), added);
     assert_ne!(anew.secret.ciphertext, envelope.secret.ciphertext);
@@ -160,10 +159,11 @@ fn an_envelope_is_sealed_anew_under_the_primary_key() {
 #[test]
 fn an_envelope_opens_under_its_own_key_alone() {
     let mut keyring = keyring();
-    let added = keyring.begin_rotation(Timestamp::UNIX_EPOCH).unwrap().0;
+    let earlier = keyring.primary();
+    keyring.rotate(Timestamp::UNIX_EPOCH).unwrap();
     let mut envelope = seal(&keyring, &record(), "secret");
-    envelope.key_id = added;
-    assert_eq!(envelope.open(&keyring, record().binding()), Err(OpenError::DataKey(added)));
+    envelope.key_id = earlier;
+    assert_eq!(envelope.open(&keyring, record().binding()), Err(OpenError::DataKey(earlier)));
     // The same id in a keyring of other bytes.
     let mut json: serde_json::Value = serde_json::from_slice(keyring.to_json().unwrap().expose()).unwrap();
     for key in json["keys"].as_array_mut().unwrap() {

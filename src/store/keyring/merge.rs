@@ -25,20 +25,20 @@ pub struct Contradiction(KeyId);
 // === impl Keyring ===
 
 impl Keyring {
-    /// This keyring as it comes back from a backup: the rotation of its time is over, and a retired key counts as retired
-    /// just now, so that what comes back beside it still opens.
+    /// This keyring as it comes back from a backup: a retired key counts as retired just now, so that what comes back
+    /// beside it still opens.
     #[must_use]
     pub fn as_restored(&self, now: Timestamp) -> Self {
-        let mut restored = Self { next: None, ..self.clone() };
+        let mut restored = self.clone();
         for retired_at in restored.spares.iter_mut().filter_map(|spare| spare.retired_at.as_mut()) {
             *retired_at = whole_second(now);
         }
         restored
     }
 
-    /// Adds the keys of a backup that are missing here. None of them ever seals: the key that seals, the one that a
-    /// rotation is bringing in and the newest one of fingerprints stay what they are. One that was retired counts as
-    /// retired just now, so that what comes back beside it still opens.
+    /// Adds the keys of a backup that are missing here. None of them ever seals: the key that seals and the newest one of
+    /// fingerprints stay what they are. One that was retired counts as retired just now, so that what comes back beside it
+    /// still opens.
     pub fn add_from(&mut self, backup: &Self, now: Timestamp) -> Result<Added, Contradiction> {
         let mut added = Added::default();
         let mut merged = self.clone();
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::secret::SecretText;
     use crate::store::fingerprint::Subject;
-    use crate::store::keyring::{KeyBytes, KeyChangeError, Standing};
+    use crate::store::keyring::{KeyBytes, Standing};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -115,9 +115,8 @@ mod tests {
     fn a_backup_of_the_same_keyring_adds_what_is_missing_only() {
         let mut whole = keyring();
         let earlier = whole.clone();
-        let (added, _) = whole.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
+        let added = whole.rotate(at("2026-08-01T00:00:00Z")).unwrap();
         assert_eq!(whole.clone().add_from(&earlier, now()).unwrap(), Added::default());
-        assert_eq!(whole.next(), Some(added));
         let mut restored = earlier;
         let expected = Added { keys: vec![added], ..Added::default() };
         assert_eq!(restored.add_from(&whole, now()).unwrap(), expected);
@@ -127,21 +126,18 @@ mod tests {
     fn no_key_of_a_backup_becomes_primary() {
         let mut old = keyring();
         let mut backup = old.clone();
-        let (newer, _) = backup.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
-        backup.promote(newer).unwrap();
-        backup.begin_rotation(at("2026-08-02T00:00:00Z")).unwrap();
+        let primary = old.primary();
+        let newer = backup.rotate(at("2026-08-01T00:00:00Z")).unwrap();
         old.add_from(&backup, now()).unwrap();
-        assert_eq!(old.promote(newer), Err(KeyChangeError::NotNext(newer)));
-        assert_eq!(old.next(), None, "the rotation of the backup is over");
-        assert!(old.begin_rotation(now()).unwrap().1, "a rotation begins with a fresh key");
+        assert_eq!(old.primary(), primary);
+        assert_ne!(old.rotate(now()).unwrap(), newer, "a rotation makes a fresh key");
     }
 
     #[test]
     fn a_retired_key_opens_for_a_while_from_its_return_on() {
         let mut backup = keyring();
         let old = backup.primary();
-        let (new, _) = backup.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
-        backup.promote(new).unwrap();
+        backup.rotate(at("2026-08-01T00:00:00Z")).unwrap();
         backup.retire(old, 0, at("2026-08-02T00:00:00Z")).unwrap();
         let mut other = keyring();
         other.add_from(&backup, now()).unwrap();
@@ -153,16 +149,16 @@ mod tests {
         assert_eq!(standing, Standing::Retired(later));
         let whole = backup.as_restored(later);
         let standing = whole.keys().find(|key| key.id == old).unwrap().standing;
-        assert_eq!((standing, whole.next()), (Standing::Retired(later), None));
+        assert_eq!(standing, Standing::Retired(later));
     }
 
     #[test]
     fn one_id_with_two_keys_changes_nothing() {
         let mut keyring = keyring();
         let mut backup = keyring.clone();
-        backup.begin_rotation(at("2026-08-01T00:00:00Z")).unwrap();
-        backup.primary.bytes = KeyBytes::zero();
-        assert_eq!(keyring.add_from(&backup, now()), Err(Contradiction(backup.primary())));
+        backup.rotate(at("2026-08-01T00:00:00Z")).unwrap();
+        backup.spares[0].key.bytes = KeyBytes::zero();
+        assert_eq!(keyring.add_from(&backup, now()), Err(Contradiction(keyring.primary())));
         assert_eq!(keyring.keys().count(), 1);
     }
 }

@@ -3,6 +3,8 @@
 //! It is made on the first start, and only while nothing in the cluster depends on an earlier one: a new
 //! keyring in place of a lost one would silently orphan whatever was sealed under it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -89,6 +91,9 @@ pub enum KeyringError {
     /// The system gives no randomness.
     #[error("failed to draw random bytes for a new keyring")]
     Random(#[from] getrandom::Error),
+    /// The failure of a read that others waited for too.
+    #[error(transparent)]
+    Shared(#[from] Arc<Self>),
 }
 
 // === impl KeyringError ===
@@ -99,6 +104,7 @@ impl KeyringError {
         match self {
             Self::Missing { .. } | Self::Empty { .. } | Self::Damaged { .. } => true,
             Self::Read { source, .. } => matches!(source, ReadError::NotFound | ReadError::Forbidden),
+            Self::Shared(error) => error.is_lasting(),
             _ => false,
         }
     }

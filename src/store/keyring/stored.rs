@@ -8,7 +8,7 @@
 //! }
 //! ```
 //!
-//! Both lists have the newest key first. While a rotation brings a key in, `next` is its id. A key of the store that is on its way out has `retiredAt` beside `created`.
+//! Both lists have the newest key first. A key of the store that is on its way out has `retiredAt` beside `created`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -81,9 +81,6 @@ pub enum KeyringFormatError {
     /// The primary key is not there.
     #[error("primary is not the id of one of keys")]
     Primary,
-    /// The key that a rotation is bringing in is not there, or cannot become primary.
-    #[error("next is not the id of one of keys that is neither primary nor retired")]
-    Next,
 }
 
 /// One of the two lists of a keyring.
@@ -99,8 +96,9 @@ pub enum KeyList {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Stored {
     primary: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    /// In keyrings of earlier versions the key that a rotation was to make primary. It only opens.
+    #[serde(default, rename = "next", skip_serializing)]
+    _next: Option<String>,
     keys: Vec<StoredKey>,
     fingerprint_keys: Vec<StoredKey>,
 }
@@ -127,8 +125,7 @@ pub(super) fn read(json: &[u8]) -> Result<Keyring, KeyringFormatError> {
     if primary.retired_at.is_some() {
         return Err(KeyringFormatError::Retired { list: KeyList::Keys, index });
     }
-    let next = stored.next.as_deref().map(|id| next(id, &spares)).transpose()?;
-    Ok(Keyring { primary: primary.key, spares, next, fingerprint_keys })
+    Ok(Keyring { primary: primary.key, spares, fingerprint_keys })
 }
 
 /// Writes a keyring.
@@ -143,17 +140,9 @@ pub(super) fn write(keyring: &Keyring) -> Result<SecretBytes, serde_json::Error>
     // Large enough never to grow: growing would leave a copy behind.
     let size = 256 + 256 * (keys.len() + fingerprint_keys.len());
     let mut json = Zeroizing::new(Vec::with_capacity(size));
-    let next = keyring.next.map(|id| id.to_string());
-    let stored = Stored { primary: keyring.primary.id.to_string(), next, keys, fingerprint_keys };
+    let stored = Stored { primary: keyring.primary.id.to_string(), _next: None, keys, fingerprint_keys };
     serde_json::to_writer(&mut *json, &stored)?;
     Ok(SecretBytes::new(std::mem::take(&mut *json)))
-}
-
-/// The spare key that a rotation is bringing in.
-fn next(id: &str, spares: &[SpareKey]) -> Result<KeyId, KeyringFormatError> {
-    let id = id.parse::<KeyId>().map_err(|_| KeyringFormatError::Next)?;
-    let is_fit = |spare: &SpareKey| spare.key.id == id && spare.retired_at.is_none();
-    if spares.iter().any(is_fit) { Ok(id) } else { Err(KeyringFormatError::Next) }
 }
 
 fn fingerprint_keys(stored: &[StoredKey]) -> Result<FingerprintKeys, KeyringFormatError> {

@@ -73,15 +73,11 @@ fn what_is_exported_is_imported() {
 }
 
 #[test]
-fn an_added_key_opens_and_seals_only_once_it_is_promoted() {
+fn a_rotation_adds_the_key_that_seals_and_the_earlier_ones_open() {
     let mut keyring = read(&stored()).unwrap();
-    let added = keyring.begin_rotation(now()).unwrap().0;
-    assert_eq!(keyring.primary(), id("0000000b"));
-    assert_eq!(standing(&keyring, added), Some(Standing::DecryptOnly));
+    let added = keyring.rotate(now()).unwrap();
+    assert_eq!((keyring.primary(), keyring.sealing_key().id), (added, added));
     assert_eq!(written(&keyring)["keys"][0]["id"], added.to_string(), "the newest comes first");
-    keyring.promote(added).unwrap();
-    keyring.promote(added).unwrap();
-    assert_eq!(keyring.sealing_key().id, added);
     assert_eq!(standing(&keyring, id("0000000b")), Some(Standing::DecryptOnly));
     assert_eq!(keyring.keys().count(), 4);
     let json = written(&keyring);
@@ -90,22 +86,12 @@ fn an_added_key_opens_and_seals_only_once_it_is_promoted() {
 }
 
 #[test]
-fn a_rotation_that_was_overtaken_brings_nothing_back() {
-    let mut keyring = read(&stored()).unwrap();
-    let (first, is_fresh) = keyring.begin_rotation(now()).unwrap();
-    assert!(is_fresh);
-    assert_eq!(written(&keyring)["next"], first.to_string());
-    assert_eq!(read(&written(&keyring)).unwrap().next(), Some(first));
-    assert_eq!(keyring.begin_rotation(now()).unwrap(), (first, false), "it goes on");
-    keyring.promote(first).unwrap();
-    let (second, is_fresh) = keyring.begin_rotation(now()).unwrap();
-    assert!(is_fresh);
-    keyring.promote(second).unwrap();
-    assert_eq!(keyring.promote(first), Err(KeyChangeError::NotNext(first)));
-    assert_eq!((keyring.primary(), keyring.next()), (second, None));
-    let (third, _) = keyring.begin_rotation(now()).unwrap();
-    keyring.retire(third, 0, now()).unwrap();
-    assert_eq!(keyring.next(), None, "a rotation ends with its key");
+fn the_key_that_an_earlier_version_was_bringing_in_only_opens() {
+    let mut begun = stored();
+    begun["next"] = json!("0000000c");
+    let keyring = read(&begun).unwrap();
+    assert_eq!(standing(&keyring, id("0000000c")), Some(Standing::DecryptOnly));
+    assert_eq!(written(&keyring), stored());
 }
 
 #[test]
@@ -117,8 +103,6 @@ fn a_key_in_use_stays() {
     assert_eq!(keyring.delete(primary, 0, now(), WEEK), Err(KeyChangeError::Primary(primary)));
     assert_eq!(keyring.retire(unknown, 0, now()), Err(KeyChangeError::Unknown(unknown)));
     assert_eq!(keyring.delete(unknown, 0, now(), WEEK), Err(KeyChangeError::Unknown(unknown)));
-    assert_eq!(keyring.promote(unknown), Err(KeyChangeError::NotNext(unknown)));
-    assert_eq!(keyring.promote(old), Err(KeyChangeError::NotNext(old)), "no rotation brings it in");
     assert_eq!(keyring.delete(old, 0, now(), WEEK), Err(KeyChangeError::NotRetired(old)));
     assert_eq!(written(&keyring), stored());
 }
@@ -150,10 +134,7 @@ fn what_is_wrong_with_a_keyring_is_named() {
     use KeyringFormatError as Wrong;
     let short = STANDARD.encode([1; 31]);
     let retired = "2026-04-01T00:00:00Z";
-    let cases: [(&str, Value, KeyringFormatError); 14] = [
-        ("/next", json!("0000000d"), Wrong::Next),
-        ("/next", json!("0000000b"), Wrong::Next),
-        ("/next", json!("b"), Wrong::Next),
+    let cases: [(&str, Value, KeyringFormatError); 11] = [
         ("/primary", json!("0000000d"), Wrong::Primary),
         ("/primary", json!("0000000B"), Wrong::Primary),
         ("/keys", json!([]), Wrong::Empty(Keys)),

@@ -203,6 +203,7 @@ pub fn rest_api() -> Vec<Case> {
         ),
         ("restApi.keysSecretName", json!("keys"), "Role -own rules/2/resourceNames/0", json!("keys")),
         ("restApi.maxConnections", json!(7), "argument --rest-max", json!("--rest-max-connections=7")),
+        ("restApi.separateReplicas", json!(3), "argument --processes", json!("--processes=5")),
         ("restApi.service.type", json!("NodePort"), "Service -rest spec/type", json!("NodePort")),
         ("restApi.service.port", json!(8443), "Service -rest spec/ports/0/port", json!(8443)),
         (

@@ -4,7 +4,6 @@ use graph_credential_operator::resources::conditions::{ConditionStatus, Conditio
 use graph_credential_operator::resources::{SealedGraphCredential, WoodpeckerAccount};
 use graph_credential_operator::store::envelope::Envelope;
 use graph_credential_operator::store::keyring::{self, KeyringPlace};
-use graph_credential_operator::store::replicas::{self, Replica};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
@@ -108,20 +107,12 @@ async fn rotate_the_key(stage: &Stage, is_deleted: bool) {
     let ours = records.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
     let metadata = ObjectMeta { name: Some("r-1".into()), ..ObjectMeta::default() };
     records.create(&PostParams::default(), &SealedGraphCredential { metadata, ..ours }).await.unwrap();
-    let begun = keyring::edit(&stage.client, &place, |keyring| keyring.begin_rotation(Timestamp::now()));
-    let ((second, _), _) = begun.await.expect("the keyring can be changed");
-    eventually("the operator knows the key", || async {
-        let replicas = replicas::roll(&stage.client, &place).await.map_err(|error| error.to_string())?;
-        let knows = |replica: &Replica| replica.acknowledged().is_some_and(|known| known.opens(second));
-        if replicas.iter().all(knows) { Ok(()) } else { Err(format!("{replicas:#?}")) }
-    })
-    .await;
-    let promoted = keyring::edit(&stage.client, &place, |keyring| {
+    let rotated = keyring::edit(&stage.client, &place, |keyring| {
         let first = keyring.primary();
-        keyring.promote(second)?;
-        keyring.retire(first, 0, long_ago)
+        let second = keyring.rotate(Timestamp::now()).unwrap();
+        keyring.retire(first, 0, long_ago).map(|()| second)
     });
-    promoted.await.expect("the keyring can be changed");
+    let (second, _) = rotated.await.expect("the keyring can be changed");
     eventually("the record is sealed anew", || async {
         let records = records.list(&ListParams::default()).await.unwrap();
         let is_anew = |record: &SealedGraphCredential| {

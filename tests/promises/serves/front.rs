@@ -28,7 +28,7 @@ pub struct Front {
 struct Shared {
     client: Client,
     is_silent: AtomicBool,
-    failing: Mutex<Option<String>>,
+    failing: Mutex<Option<(String, StatusCode)>>,
     traps: Mutex<Vec<Trap>>,
     seen: Mutex<Vec<String>>,
 }
@@ -88,7 +88,12 @@ impl Front {
 
     /// Requests whose path holds that get a 503.
     pub fn fail(&self, part: &str) {
-        *self.shared.failing.lock().unwrap() = Some(part.to_owned());
+        self.answer(part, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    /// Requests whose path holds that get this status.
+    pub fn answer(&self, part: &str, status: StatusCode) {
+        *self.shared.failing.lock().unwrap() = Some((part.to_owned(), status));
     }
 
     /// Everything is passed on again.
@@ -176,9 +181,9 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if shared.is_silent.load(Ordering::SeqCst) {
         return std::future::pending().await;
     }
-    let is_failing = shared.failing.lock().unwrap().as_ref().is_some_and(|part| path.contains(part));
-    if is_failing {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let failing = shared.failing.lock().unwrap().clone().filter(|(part, _)| path.contains(part));
+    if let Some((_, status)) = failing {
+        return status.into_response();
     }
     match shared.trap(&method, &path) {
         None => shared.forward(head, body).await,

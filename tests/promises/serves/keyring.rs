@@ -1,11 +1,6 @@
 //! The keyring's rules hold for what comes in over HTTP.
 
-use std::time::Duration;
-
-use graph_credential_operator::store::keyring::{KeyId, KeyringPlace};
-use graph_credential_operator::store::replicas::{Acknowledgement, roll};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::rbac::v1::Role;
+use graph_credential_operator::store::keyring::KeyId;
 
 use super::front::Front;
 use super::*;
@@ -14,8 +9,7 @@ use super::*;
 pub async fn promote_another_key(stage: &Stage) -> KeyId {
     let secret: Secret = stage.api().get(KEYRING).await.unwrap();
     let mut keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
-    let (added, _) = keyring.begin_rotation(jiff::Timestamp::now()).unwrap();
-    keyring.promote(added).unwrap();
+    let added = keyring.rotate(jiff::Timestamp::now()).unwrap();
     let json = keyring.to_json().unwrap();
     stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
     added
@@ -106,61 +100,4 @@ async fn without_its_keyring_a_running_server_saves_nothing_and_still_shows_list
     assert_eq!(api.records().await, before, "after a restart nothing would open it");
     assert_eq!(api.listed().await.len(), 1);
     assert_eq!(api.ask("PATCH", &path, Some(json!({"name": "x"}))).await.status, 200);
-}
-
-fn keyring_of(stage: &Stage) -> KeyringPlace {
-    KeyringPlace { namespace: stage.namespace.clone(), name: KEYRING.into() }
-}
-
-#[tokio::test]
-async fn nothing_is_served_before_the_keyring_is_acknowledged() {
-    let mut stage = Stage::bare().await;
-    // The Lease is renewed every 20 seconds, so one that is there now was there from the beginning.
-    stage.time_scale = 1;
-    let api = Api::on(stage).await;
-    assert_eq!(roll(&api.stage.client, &keyring_of(&api.stage)).await.unwrap().len(), 1);
-    // A process that cannot begin, and is started again and again, leaves none behind.
-    let busy = api.stage.launch_with(&["serve", "--rest-listen", &api.address]).await;
-    assert!(!busy.wait(Duration::from_secs(30)).await.expect("it ends").success());
-    assert!(busy.log().contains("failed to listen on"), "{}", busy.log());
-    assert_eq!(roll(&api.stage.client, &keyring_of(&api.stage)).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn without_rights_on_leases_nothing_is_served() {
-    let mut stage = Stage::bare().await;
-    stage.limit_operator(&["get"]).await;
-    let rules = json!([
-        {"apiGroups": ["graph-credentials.io"], "resources": ["*"], "verbs": ["*"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create"]}
-    ]);
-    stage.apply::<Role>("limited", json!({"rules": rules})).await.unwrap();
-    put_key(&stage, KEY).await;
-    let server = stage.launch_with(&["serve", "--rest-listen", "127.0.0.1:0"]).await;
-    server.wait_for_log("the keyring cannot be acknowledged", Duration::from_secs(30)).await.unwrap();
-    let (status, ready) = ask(&server, "/readyz").await;
-    assert_eq!(status, 503);
-    assert!(ready.contains("rights to create, patch, list and delete Leases"), "{ready}");
-    assert_eq!(address(&server, "serving the credentials REST API"), None);
-}
-
-#[tokio::test]
-async fn a_server_acknowledges_the_keyring_while_it_lives_and_no_longer() {
-    let mut api = Api::set().await;
-    let added = promote_another_key(&api.stage).await;
-    let place = keyring_of(&api.stage);
-    eventually("the new key is acknowledged", || async {
-        let replicas = roll(&api.stage.client, &place).await.unwrap();
-        let leases: Vec<Lease> = api.stage.api().list(&ListParams::default()).await.unwrap().items;
-        let said = leases.iter().find_map(|lease| {
-            let text = lease.annotations().get("graph-credentials.io/keyring-acknowledged")?;
-            text.parse::<Acknowledgement>().ok()
-        });
-        let is_acknowledged = said.is_some_and(|said| said.opens(added));
-        if replicas.len() == 1 && is_acknowledged { Ok(()) } else { Err(format!("{leases:#?}")) }
-    })
-    .await;
-    let exit = api.server.stop().await.unwrap();
-    assert!(exit.success(), "{exit}\n{}", api.server.log());
-    assert_eq!(roll(&api.stage.client, &place).await.unwrap(), []);
 }

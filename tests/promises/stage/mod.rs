@@ -149,7 +149,8 @@ impl Stage {
             extra_args: Vec::new(),
             home: None,
             user: None,
-            extra_env: Vec::new(),
+            // Most tests have one process that verifies secrets.
+            extra_env: vec![("GCO_PROCESSES", "1".to_owned())],
             authority: None,
             time_scale: TIME_SCALE,
             serves_all: false,

@@ -30,7 +30,7 @@ impl Stage {
         let keyring = "graph-credential-operator-keyring";
         let mut rules = json!([
             {"apiGroups": ["graph-credentials.io", "events.k8s.io"], "resources": all, "verbs": all},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update", "list", "patch", "delete"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
             {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [keyring], "verbs": ["get", "patch"]}
         ]);

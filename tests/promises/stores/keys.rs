@@ -5,8 +5,7 @@ use super::*;
 /// Gives the keyring another primary key.
 async fn promote_another_key(stage: &Stage) -> KeyId {
     let mut keyring = keyring(stage).await;
-    let added = keyring.begin_rotation(jiff::Timestamp::now()).unwrap().0;
-    keyring.promote(added).unwrap();
+    let added = keyring.rotate(jiff::Timestamp::now()).unwrap();
     let json = keyring.to_json().unwrap();
     stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
     added

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
+use http::StatusCode;
 use kit::process::Signal;
 
 use super::rotations::{all_open, keys};
 use super::*;
+use crate::serves::front::Front;
 use crate::stage::ask;
 use crate::vault::{left, make_records};
 
@@ -21,22 +22,15 @@ async fn a_replica_that_is_frozen_across_a_rotation_and_a_retirement_seals_under
     is_sealed(&stage, "sales-eu").await;
     make_records(&stage, 5).await;
     let frozen = stage.launch().await;
-    eventually("both have acknowledged the keyring", || async {
-        let listed = keys(&stage, "list", &["--output", "json"]).await;
-        let listed: Value = serde_json::from_str(&listed.out).unwrap();
-        let replicas = listed["replicas"].as_array().unwrap().len();
-        // The first of the stage's operators has left.
-        if replicas == 2 { Ok(()) } else { Err(format!("{listed:#}")) }
+    eventually("both work", || async {
+        let (status, text) = ask(&frozen, "/readyz").await;
+        if status == 200 { Ok(()) } else { Err(text) }
     })
     .await;
     let old = keyring(&stage).await.primary();
     frozen.signal(Signal::STOP).unwrap();
     let rotated = keys(&stage, "rotate", &[]).await;
     assert_eq!(rotated.code, Some(0), "{rotated:?}");
-    assert!(
-        rotated.error.contains("waiting for "),
-        "it was waited for until its Lease had run out: {rotated:?}"
-    );
     let new = keyring(&stage).await.primary();
     let retired = keys(&stage, "retire", &[&old.to_string()]).await;
     assert_eq!(retired.code, Some(0), "{retired:?}");
@@ -117,44 +111,6 @@ async fn rotations_one_after_the_other_while_secrets_change_and_replicas_freeze_
 }
 
 #[tokio::test]
-async fn a_key_becomes_primary_only_once_every_living_replica_knows_it() {
-    let stage = set().await;
-    let lease = json!({
-        "metadata": {
-            "labels": {"graph-credentials.io/keyring-replica": "true"},
-            "annotations": {"graph-credentials.io/keyring": KEYRING, "graph-credentials.io/keyring-acknowledged": "seals=00000001 opens=00000001"}
-        },
-        "spec": {"holderIdentity": "slow-replica", "leaseDurationSeconds": 3, "renewTime": now()}
-    });
-    stage.apply::<Lease>("slow", lease).await.unwrap();
-    let before = keyring(&stage).await.primary();
-    let rotation = keys(&stage, "rotate", &[]);
-    let renewals = async {
-        for _ in 0..12 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let renewed = Patch::Merge(json!({"spec": {"renewTime": now()}}));
-            stage.api::<Lease>().patch("slow", &PatchParams::default(), &renewed).await.unwrap();
-            assert_eq!(keyring(&stage).await.primary(), before, "it lives and does not know the key");
-        }
-        let added = keyring(&stage).await.next().unwrap();
-        let knows = format!("seals={before} opens={before},{added}");
-        let annotations = json!({"graph-credentials.io/keyring-acknowledged": knows});
-        let patch =
-            Patch::Merge(json!({"metadata": {"annotations": annotations}, "spec": {"renewTime": now()}}));
-        stage.api::<Lease>().patch("slow", &PatchParams::default(), &patch).await.unwrap();
-        added
-    };
-    let (rotated, added) = tokio::join!(rotation, renewals);
-    assert_eq!(rotated.code, Some(0), "{rotated:?}");
-    assert!(rotated.error.contains("waiting for slow-replica to acknowledge key"), "{rotated:?}");
-    assert_eq!(keyring(&stage).await.primary(), added);
-}
-
-fn now() -> String {
-    format!("{:.6}", jiff::Timestamp::now())
-}
-
-#[tokio::test]
 async fn two_replicas_that_start_at_once_make_one_keyring_and_one_record_each() {
     let mut stage = Stage::bare().await;
     stage.extra_args = vec!["--leader-elect=false".into()];
@@ -175,4 +131,78 @@ async fn two_replicas_that_start_at_once_make_one_keyring_and_one_record_each() 
     let listed = keys(&stage, "list", &["--output", "json"]).await;
     let listed: Value = serde_json::from_str(&listed.out).unwrap();
     assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "{listed:#}");
+}
+
+/// Waits until the operator has written nothing for a moment.
+async fn quiet(stage: &Stage) {
+    eventually("nothing is written", || async {
+        let mark = stage.cluster.audit_mark().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let writes = stage.status_writes(mark);
+        if writes.is_empty() { Ok(()) } else { Err(format!("{writes:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_look_ups_of_keys_fail_says_nothing_about_records_under_keys_it_does_not_know() {
+    let mut stage = Stage::bare().await;
+    let front = Front::before(&mut stage).await;
+    stage.start_operator().await;
+    put_secret(&stage, "s3cret-one", EXPIRY).await;
+    stage.credential("sales-eu", store(json!({}))).await;
+    is_sealed(&stage, "sales-eu").await;
+    let seen = |text: &str| stage.log().matches(text).count();
+    let (of_object, of_record) =
+        ("the key of the record could not be looked up", "a record is not proved without");
+    for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS, StatusCode::FORBIDDEN] {
+        quiet(&stage).await;
+        let mark = stage.cluster.audit_mark().unwrap();
+        let before = stage.read("sales-eu").await;
+        let before_it = (seen(of_object), seen(of_record));
+        front.answer(KEYRING, status);
+        // What another replica does meanwhile.
+        let sealed = record(&stage).await;
+        let mut rotated = keyring(&stage).await;
+        rotated.rotate(jiff::Timestamp::now()).unwrap();
+        let json = rotated.to_json().unwrap();
+        stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+        let envelope = Envelope::from_base64(&sealed.spec.envelope).unwrap();
+        let envelope = envelope.reseal(&rotated, Binding::of(&sealed)).unwrap().unwrap().to_base64();
+        edit(&stage, &sealed, json!({"envelope": envelope})).await;
+        make_records(&stage, 1).await;
+        eventually("the keys of both are looked up", || async {
+            let now = (seen(of_object), seen(of_record));
+            if now.0 > before_it.0 && now.1 > before_it.1 { Ok(()) } else { Err(stage.log()) }
+        })
+        .await;
+        assert_eq!(stage.status_writes(mark), [""; 0], "{status}\n{}", stage.log());
+
+        front.mend();
+        let saved = eventually("the record of no object is opened and proved", || async {
+            let saved: SealedGraphCredential = stage.api().get("r-1").await.unwrap();
+            if saved.status.is_some() { Ok(saved) } else { Err(stage.log()) }
+        })
+        .await;
+        remove(&stage, &saved).await;
+        eventually("the operator has read the keyring", || async {
+            let (text, key) = (stage.get("/metrics").await.1, rotated.primary());
+            if text.contains(&format!("mgc_sealed_records{{key_id=\"{key}\"}} ")) {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await;
+        let after = record(&stage).await;
+        assert_eq!(
+            (after.metadata.generation, after.spec.envelope),
+            (sealed.metadata.generation.map(|it| it + 1), envelope)
+        );
+        assert_eq!(stage.read("sales-eu").await.status, before.status);
+    }
+    for word in ["does not open", "PassFailed"] {
+        let told = stage.events("sales-eu").await.join("\n");
+        assert!(!stage.log().contains(word) && !told.contains(word), "{told}\n{}", stage.log());
+    }
 }
