@@ -22,11 +22,12 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, Makings, OwnWrites, Queued, Rules,
-    Scope, Scopes, Sightings,
+    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, KnownRecords, KnownSecrets, Makings,
+    OwnWrites, Queued, Rules, Scope, Scopes, Sightings,
 };
 use crate::events::Events;
 use crate::http::ClientError;
+use crate::k8s::relist::Relist;
 use crate::leader::{self, Candidate, Duty, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
 use crate::rest::{Care, KeysError};
@@ -140,7 +141,8 @@ async fn operate(settings: &RunSettings, frame: &Frame) -> Result<(), AppError> 
         lease: None,
     });
     let serving = OptionFuture::from(api.map(|api| rest::serve_beside(api, stop)));
-    let operator = Operator { settings, timing, readiness, metrics, stop, base: &base };
+    let relist = Relist::default();
+    let operator = Operator { settings, timing, readiness, metrics, stop, base: &base, relist };
     let working = async {
         let ended = operator.run().await;
         // Also where the controller ended by itself.
@@ -158,6 +160,7 @@ struct Operator<'a> {
     metrics: &'a Arc<Metrics>,
     stop: &'a CancellationToken,
     base: &'a Base,
+    relist: Relist,
 }
 
 // === impl Operator ===
@@ -188,6 +191,7 @@ impl Operator<'_> {
             duty: Duty::Everything,
             clock: since_boot,
             timing: *self.timing,
+            relist: self.relist.clone(),
             metrics: self.metrics.clone(),
         }
     }
@@ -199,8 +203,8 @@ impl Operator<'_> {
         let wait = keyring::wait(cluster, &settings.process, timing, readiness);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
-        let mut calls = Calls::default();
-        let (known, watches) = Scopes::prepare(scopes.clone(), &mut calls);
+        let calls = Calls::default();
+        let (known, watches) = Scopes::prepare(scopes.clone());
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
@@ -239,6 +243,10 @@ impl Operator<'_> {
             own_writes: OwnWrites::default(),
             makings: Makings::default(),
             index: Index::default(),
+            verifications: calls.verifications(settings.max_concurrent_passes),
+            secrets: KnownSecrets::default(),
+            records: KnownRecords::default(),
+            relist: self.relist.clone(),
             calls,
             events: events.clone(),
             metrics: self.metrics.clone(),

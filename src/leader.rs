@@ -26,6 +26,7 @@ pub use self::lease::LeaseError;
 pub use self::onlooker::{Glance, Onlooker};
 use self::record::{Claim, Move, Sighting, next_move};
 pub use self::tenure::{Lost, Tenure};
+use crate::k8s::relist::Relist;
 use crate::leadership::{Clock, Leadership};
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
@@ -46,6 +47,8 @@ pub struct ElectionParts {
     pub clock: Clock,
     /// The waits.
     pub timing: Timing,
+    /// Hears of versions that went back.
+    pub relist: Relist,
     /// Where leading is shown.
     pub metrics: Arc<Metrics>,
 }
@@ -81,7 +84,7 @@ impl Election {
     fn new(parts: ElectionParts) -> Result<Self, getrandom::Error> {
         let identity = format!("{}_{:016x}", parts.instance, getrandom::u64()?);
         let election = Self {
-            lease: LeaseApi::new(parts.client, &parts.namespace, &parts.lease),
+            lease: LeaseApi::new(parts.client, &parts.namespace, &parts.lease, parts.relist),
             identity,
             duty: parts.duty,
             clock: parts.clock,

@@ -253,7 +253,7 @@ pub struct RunSettings {
     )]
     pub propagation_window: KubeDuration,
 
-    /// How many resources are worked on at the same time
+    /// How many resources of each kind are worked on at the same time, in all namespaces together
     #[arg(
         long,
         env = "GCO_MAX_CONCURRENT_PASSES",

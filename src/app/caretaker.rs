@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::controller::Resealer;
 use crate::events::Events;
+use crate::k8s::relist::Relist;
 use crate::leader::{Candidate, Duty, ElectionParts};
 use crate::leadership::{Leadership, since_boot};
 use crate::microsoft::TokenEndpoint;
@@ -145,6 +146,8 @@ impl Caretaker {
             duty: Duty::Records,
             clock: since_boot,
             timing: self.timing,
+            // It watches nothing.
+            relist: Relist::default(),
             metrics: self.metrics.clone(),
         }
     }

@@ -1,6 +1,5 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
-mod brief_watch;
 mod counted;
 mod direct;
 mod short_lived;
@@ -14,7 +13,6 @@ use kube::config::{Config, InferConfigError, KubeConfigOptions};
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
-use self::brief_watch::BriefWatchLayer;
 use self::counted::CountedLayer;
 use self::short_lived::ShortLivedLayer;
 use self::whole_answer::WholeAnswerLayer;
@@ -68,7 +66,6 @@ pub async fn connect_counted(
     let client = direct::transport(config)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
         .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
-        .with_layer(&BriefWatchLayer { brief: timing.watch_brief, longest: timing.watch_reopen })
         .with_layer(&TimeoutLayer::new(timing.kube_headers))
         .with_layer(&CountedLayer { metrics: metrics.clone(), host: host.into() })
         .build();

@@ -275,6 +275,11 @@ impl Accounts {
         self.news().insert(credential.clone());
     }
 
+    /// Whether an account exists that has not been looked at yet.
+    pub fn is_awaited(&self, account: &AccountName) -> bool {
+        self.existing().contains_key(account) && !self.is_known(account)
+    }
+
     fn is_known(&self, account: &AccountName) -> bool {
         self.lock().contains_key(account)
     }

@@ -42,10 +42,7 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
     match action {
         Action::AddFinalizer => finish::set_finalizer(context, gathered, true).await,
         Action::RemoveFinalizer => finish::set_finalizer(context, gathered, false).await,
-        Action::Prove => {
-            prove(context, gathered).await;
-            Ok(Step::Done)
-        }
+        Action::Prove => Ok(prove(context, gathered).await),
         Action::List(freshness) => {
             list(context, gathered, *freshness).await;
             Ok(Step::Done)
@@ -73,18 +70,21 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
     }
 }
 
-async fn prove(context: &Context, gathered: &mut Gathered) {
+async fn prove(context: &Context, gathered: &mut Gathered) -> Step {
+    let Some(_permit) = context.verifications.enter(&Named::of(&gathered.observed.object)) else {
+        return Step::Again;
+    };
     // With another secret than the one that it was asked for with, a grant goes back.
     let is_known = gathered.observed.usable_source().is_some_and(|it| it.is_candidate || it.is_registered);
     if !is_known {
         gathered.leave_lanes(context);
     }
-    let Some(secret) = &gathered.secret else { return };
+    let Some(secret) = &gathered.secret else { return Step::Done };
     let spec = &gathered.observed.object.spec;
     let app = App { cloud: spec.cloud(), tenant: &spec.tenant_id, client: &spec.client_id };
     let Ok(verdict) = context.token_endpoint.prove(app, secret).await else {
         gathered.observed.learnt.not_leading = true;
-        return;
+        return Step::Done;
     };
     match &verdict {
         Verdict::Issued { .. } => tracing::info!("Microsoft issued a token for the secret"),
@@ -93,6 +93,7 @@ async fn prove(context: &Context, gathered: &mut Gathered) {
         }
     }
     gathered.observed.learnt.proof = Some(Proof { at: Timestamp::now(), verdict });
+    Step::Done
 }
 
 async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) {

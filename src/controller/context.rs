@@ -13,11 +13,16 @@ use super::index::{Index, Named, Referrer};
 use super::makings::Makings;
 use super::observed::Rules;
 use super::own_writes::OwnWrites;
+use super::queue::Verifications;
 use super::queued::Queued;
+use super::records::watch::KnownRecords;
 use super::scope::GuardedCredential;
 use super::sightings::Sightings;
+use super::sources::KnownSecrets;
 use super::watches::Scopes;
 use crate::events::Events;
+use crate::k8s::relist::Relist;
+use crate::k8s::watch::Watching;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::resources::{
@@ -58,8 +63,16 @@ pub struct Context {
     pub makings: Makings,
     /// Which object points to which Secret, account and app.
     pub index: Index,
+    /// The Secrets that objects point to, as they were last seen.
+    pub secrets: KnownSecrets,
+    /// The records of the store, as the watches show them.
+    pub records: KnownRecords,
+    /// Has all watches list again.
+    pub relist: Relist,
     /// Wakes objects.
     pub calls: Calls,
+    /// The share of reconciles that may wait for Microsoft.
+    pub verifications: Verifications,
     /// Tells people.
     pub events: Events,
     /// Counts.
@@ -75,6 +88,16 @@ pub struct Context {
 // === impl Context ===
 
 impl Context {
+    /// What all watches share.
+    pub fn watching(&self) -> Watching {
+        Watching {
+            client: self.client.clone(),
+            timing: self.rules.timing,
+            relist: self.relist.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
     /// A credential as it is known now: the newer of what the watch has brought and of what our own requests have shown.
     pub fn latest(&self, own: &Named) -> Option<Arc<GuardedCredential>> {
         let watched = self.scopes.credential(&own.namespace, &own.name)?;
@@ -83,13 +106,13 @@ impl Context {
 
     /// Whether a Secret is still at that version, as far as is known: what watches or asks for Secrets wakes the object
     /// where it is not.
-    pub fn is_secret_unchanged(&self, _secret: &Named, _recorded: &ObservedSecret) -> bool {
-        false
+    pub fn is_secret_unchanged(&self, secret: &Named, recorded: &ObservedSecret) -> bool {
+        self.secrets.known_version(secret).is_some_and(|known| known.is(recorded))
     }
 
     /// Whether a record of the store is still at that version, as far as is known.
-    pub fn is_record_unchanged(&self, _record: &Named, _recorded: &ObservedRecord) -> bool {
-        false
+    pub fn is_record_unchanged(&self, record: &Named, recorded: &ObservedRecord) -> bool {
+        self.records.known_record(record).is_some_and(|known| known.is(recorded))
     }
 
     /// Takes in the answer to our own write of an object.

@@ -1,22 +1,26 @@
 //! The queue of `MicrosoftGraphCredential`s: from watch and calls to guarded passes.
 
-use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::StreamExt;
-use kube::runtime::controller::{self, Action, Config, applier};
+use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::context::Context;
-use super::guard::{Guard, Guarded};
+use super::guard::Guard;
 use super::index::{Named, Referrer};
 use super::observe::owner;
+use super::queue::{Ended, Priority, Queue};
 use super::scope::GuardedCredential;
-use super::triggers::{News, Prepared, prepare};
-use super::watches::Watch;
-use super::{invalid, pass};
-use crate::resources::{FINALIZER, MicrosoftGraphCredential};
-use crate::telemetry::logs::chain;
+use super::triggers::{News, Trigger};
+use super::{invalid, jitter, pass};
+use crate::events::expiry;
+use crate::resources::conditions::{ConditionStatus, ConditionType, find};
+use crate::resources::{
+    ACKNOWLEDGE_GONE, AccountName, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialStatus,
+};
+use crate::store::record::record_name;
 
 /// The kind of the objects in the queue.
 pub const KIND: &str = "MicrosoftGraphCredential";
@@ -24,48 +28,132 @@ pub const KIND: &str = "MicrosoftGraphCredential";
 /// The name of the queue, and of its controller, in metrics.
 const QUEUE: &str = "microsoftgraphcredential";
 
-/// Runs the queue of one scope until the controller stops and the passes under way have ended.
-pub async fn run(context: Arc<Context>, watch: Watch<GuardedCredential>) {
-    let Prepared { store, requests, end } = prepare(&context, (KIND, QUEUE), watch, keep_books);
-    let guard =
-        Guard::new(QUEUE, &context.rules.timing, context.max_concurrent_passes, context.metrics.clone());
-    let guard = Arc::new(guard);
-    let books = guard.clone();
-    let config = Config::default().concurrency(context.max_concurrent_passes);
-    let reconcile = move |object: Arc<GuardedCredential>, context: Arc<Context>| {
-        let guard = guard.clone();
-        Box::pin(async move {
-            let own = Named::of(&*object);
-            let Guarded { action, note } = match &object.0 {
-                Ok(_) => guard.watch_over(&own, Box::pin(pass::run(&context, &own))).await,
-                Err(problem) => {
-                    guard
-                        .watch_over(
-                            &own,
-                            invalid::report::<MicrosoftGraphCredential>(&context, &own, &problem.error),
-                        )
-                        .await
-                }
-            };
-            if let Some(note) = &note {
-                context.events.emit(&object.object_ref(&()), note).await;
-            }
-            Ok::<Action, Infallible>(action)
-        })
+/// What a change of a credential triggers.
+pub const TRIGGER: Trigger<GuardedCredential> = Trigger { kind: KIND, tell: keep_books, wake, wake_new };
+
+/// Runs the queue until the controller stops and the passes under way have ended.
+pub async fn run(context: Arc<Context>) {
+    let most = context.max_concurrent_passes;
+    let guard = Arc::new(Guard::new(QUEUE, &context.rules.timing, most, context.metrics.clone()));
+    let queue = Queue {
+        name: QUEUE,
+        wakes: context.calls.credentials.clone(),
+        most: most.into(),
+        verifications: Some(context.verifications.clone()),
+        stop: &context.stop,
+        metrics: &context.metrics.queues,
     };
-    let never = |_: Arc<GuardedCredential>, error: &Infallible, _: Arc<Context>| match *error {};
-    let queue = applier(reconcile, never, context.clone(), store, requests, config).for_each(move |ended| {
-        match ended {
-            Ok(_) => {}
-            // Deleted between its call and its pass.
-            Err(controller::Error::ObjectNotFound(object)) => {
-                books.forget(Named::of_reference(&object));
-            }
-            Err(error) => tracing::error!(error = chain(&error), "the queue of credentials failed"),
+    let reconcile = |own: Arc<Named>| reconcile(context.clone(), guard.clone(), own);
+    queue.run(|own| priority(&context, own), reconcile).await;
+}
+
+async fn reconcile(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) -> Ended {
+    let Some(object) = context.scopes.credential(&own.namespace, &own.name) else {
+        guard.forget(&own);
+        return Ended::Gone;
+    };
+    let guarded = match &object.0 {
+        Ok(_) => guard.watch_over(&own, pass::run(&context, &own)).await,
+        Err(problem) => {
+            let report = invalid::report::<MicrosoftGraphCredential>(&context, &own, &problem.error);
+            guard.watch_over(&own, report).await
         }
-        std::future::ready(())
+    };
+    if let Some(note) = &guarded.note {
+        context.events.emit(&object.object_ref(&()), note).await;
+    }
+    guarded.ended(&context.rules.timing, &own)
+}
+
+/// What the reconcile of a credential is about, as far as the cached object tells.
+fn priority(context: &Context, own: &Named) -> Priority {
+    let Some(object) = context.latest(own) else { return Priority::Ordinary };
+    if object.meta().deletion_timestamp.is_some() {
+        return Priority::Deletion;
+    }
+    match &object.0 {
+        Ok(object) if is_to_be_verified(object, Timestamp::now()) => Priority::Verification,
+        _ => Priority::Ordinary,
+    }
+}
+
+/// Whether its secret has not been verified yet, or is to be verified again.
+fn is_to_be_verified(object: &MicrosoftGraphCredential, now: Timestamp) -> bool {
+    let verified_at = object.status.as_ref().and_then(|status| status.verified_at.as_ref());
+    let is_due = verified_at.is_none_or(|at| at.0 + object.spec.verification_interval() <= now);
+    !object.spec.is_suspended() && (is_due || !object.is_verified())
+}
+
+/// Wakes a credential whose object changed or is gone.
+fn wake(context: &Context, own: Named) {
+    context.calls.credentials.now(own);
+}
+
+/// Wakes a credential that is new to this process. After a start one that was settled is left alone until something is due,
+/// at the latest some time within the resync: whoever looks at its Secret and its record wakes it where they changed. While
+/// its account has not been looked at since the start, that wakes it as well: until then it waits.
+pub fn wake_new(context: &Context, own: Named) {
+    let after = context.latest(&own).and_then(|known| {
+        let object = known.0.as_ref().ok().filter(|object| !object.is_deleted())?;
+        let is_awaited = |account: &AccountName| {
+            !context.scopes.are_accounts_listed() || context.accounts.is_awaited(account)
+        };
+        let waits = object.account_name().filter(is_awaited).map(|_| context.rules.timing.kube_headers);
+        waits.or_else(|| settled_for(context, object, Timestamp::now()))
     });
-    end.of(queue).await;
+    context.calls.credentials.after(own, after.unwrap_or_default());
+}
+
+/// How long a credential can be left alone whose status says that it is settled, and of which nothing else is known.
+fn settled_for(context: &Context, object: &MicrosoftGraphCredential, now: Timestamp) -> Option<Duration> {
+    let status = object.status.as_ref()?;
+    let expires_at = status.expires_at.as_ref()?.0;
+    let is = |kind| find(&status.conditions, kind).is_some_and(|it| it.status == ConditionStatus::True);
+    let warning = object.spec.expiry_warning();
+    let wants_finalizer =
+        context.rules.sets_finalizers && object.spec.deletion_policy() == DeletionPolicy::Delete;
+    let is_settled = object.metadata.generation == Some(status.observed_generation)
+        && object.reconcile_requested_at() == status.last_handled_reconcile_at.as_deref()
+        && !object.annotations().contains_key(ACKNOWLEDGE_GONE)
+        && object.finalizers().iter().any(|it| it == FINALIZER) == wants_finalizer
+        && is(ConditionType::Ready)
+        && is(ConditionType::Verified)
+        && is(ConditionType::Expiring) == (expires_at - warning <= now)
+        && status.expiry_notice_days == expiry::notice_days(expires_at, now)
+        && (status.pending.is_none() && status.candidate.is_none() && status.retiring.is_empty())
+        && status.registration.as_ref().is_some_and(|it| it.change_sent_at.is_none())
+        && has_what_it_judged(context, object, status);
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let verified_at = status.verified_at.as_ref()?.0;
+    // As early as any spread has it.
+    let verification = verified_at + object.spec.verification_interval() / 20 * 19;
+    let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
+    let planned = status.next_attempt_at.iter().map(|at| at.0).chain([verification]);
+    let due = boundaries.chain(planned).min()?;
+    let until = Duration::try_from(due.duration_since(now)).ok()?;
+    is_settled.then(|| until.min(jitter::shorten(uid, context.rules.timing.resync, 1)))
+}
+
+/// Whether the Secret and the record are, as far as is known, the versions that were judged last.
+fn has_what_it_judged(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+) -> bool {
+    let named = |name: &str| Named { namespace: object.namespace_name().to_owned(), name: name.to_owned() };
+    let Some(secret) = &status.observed_secret else { return false };
+    let known = context.secrets.known_version(&named(&object.spec.secret_ref.name));
+    if known.is_some_and(|known| !known.is(secret)) {
+        return false;
+    }
+    if object.spec.woodpecker().is_some() {
+        return true;
+    }
+    let Some(record) = &status.observed_record else { return false };
+    match context.records.known_record(&named(&record_name(object))) {
+        Some(known) => known.is(record),
+        None => !context.records.are_listed_in(object.namespace_name()),
+    }
 }
 
 /// Keeps the index true, and wakes who waits for what an object had.
@@ -90,9 +178,6 @@ fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
             context.bury_holdings(&uid);
             context.sightings.forget(&uid);
             context.makings.forget(&uid);
-            context.queued.forget(&uid);
-            context.own_writes.forget(&Named::of(*guarded));
-            context.metrics.queues.forget(QUEUE, &Named::of(*guarded).to_string());
             context.accounts.take_news(&Named::of(*guarded));
             context.index.remove(&Referrer::Credential(Named::of(*guarded)));
             let Ok(object) = &guarded.0 else { return };

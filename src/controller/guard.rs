@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::backoff;
 use super::error::PassError;
+use super::index::Named;
+use super::queue::Ended;
+use super::{backoff, jitter};
 use crate::events::Note;
 use crate::resources::conditions::Condition;
 use crate::settings::Timing;
@@ -58,7 +59,9 @@ struct Errors {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded {
     /// When the next pass is due.
-    pub action: Action,
+    pub again_in: Duration,
+    /// Whether that is because of a failure.
+    pub is_retry: bool,
     /// A failure to tell people, where it is not the one that they were told last.
     pub note: Option<Note>,
 }
@@ -74,6 +77,18 @@ impl Outcome {
     /// Of that version of the object, with what its condition `Ready` says.
     pub fn about(self, generation: Option<i64>, ready: Option<&Condition>) -> Self {
         Self { generation, reason: ready.map(|ready| ready.reason.clone()), ..self }
+    }
+}
+
+// === impl Guarded ===
+
+impl Guarded {
+    /// How it ended for the queue. What is only looked at again in case an event was missed is spread.
+    pub fn ended(&self, timing: &Timing, own: &Named) -> Ended {
+        let Self { again_in, is_retry, .. } = *self;
+        let is_resync = again_in == timing.resync;
+        let after = if is_resync { jitter::shorten(&own.to_string(), again_in, 4) } else { again_in };
+        Ended::Again { after, is_retry }
     }
 }
 
@@ -106,7 +121,6 @@ impl Guard {
         otlp::note_trace_id(&span);
         let started = Instant::now();
         self.metrics.passes.started(self.controller);
-        self.metrics.queues.started(self.controller, &object);
         let caught = AssertUnwindSafe(tokio::time::timeout(self.timing.pass, pass)).catch_unwind();
         let ended = match caught.instrument(span.clone()).await {
             Ok(Ok(ended)) => ended,
@@ -123,15 +137,12 @@ impl Guard {
         }
         self.metrics.passes.ended(self.controller, outcome.result, started.elapsed());
         let is_retry = matches!(outcome.result, "error" | "requeue");
-        self.metrics.queues.ended(self.controller, &object, outcome.again_in, is_retry);
-        Guarded { action: Action::requeue(outcome.again_in), note }
+        Guarded { again_in: outcome.again_in, is_retry, note }
     }
 
     /// Forgets an object that is gone: one made anew under its name begins anew.
     pub fn forget(&self, object: impl Display) {
-        let object = object.to_string();
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&object);
-        self.metrics.queues.forget(self.controller, &object);
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&object.to_string());
     }
 
     fn conclude(&self, object: &str, ended: Result<Outcome, PassError>) -> (Outcome, Option<Note>) {
@@ -189,7 +200,7 @@ mod tests {
         let panicking = async { panic!("a defect") };
         let other = async { Ok(Outcome::new("success", Duration::from_hours(1))) };
         let (_, kept) = tokio::join!(guard.watch_over("a/b", panicking), guard.watch_over("a/c", other));
-        assert_eq!(kept, Guarded { action: Action::requeue(Duration::from_hours(1)), note: None });
+        assert_eq!(kept, Guarded { again_in: Duration::from_hours(1), is_retry: false, note: None });
         let text = guard.metrics.render().unwrap();
         assert!(text.contains("controller_runtime_reconcile_panics_total{controller=\"test\"} 1"), "{text}");
         assert!(text.contains("controller_runtime_active_workers{controller=\"test\"} 0"), "{text}");
@@ -207,10 +218,10 @@ mod tests {
     async fn errors_in_a_row_wait_longer_and_success_starts_anew() {
         let guard = guard();
         let fail = async || guard.watch_over("a/b", async { Err(PassError::Conflict) }).await;
-        let delay = |failures| Action::requeue(backoff::delay(&Timing::STANDARD, failures, "a/b"));
-        assert_eq!((fail().await.action, fail().await.action), (delay(1), delay(2)));
+        let delay = |failures| backoff::delay(&Timing::STANDARD, failures, "a/b");
+        assert_eq!((fail().await.again_in, fail().await.again_in), (delay(1), delay(2)));
         guard.watch_over("a/b", async { Ok(Outcome::new("success", Duration::ZERO)) }).await;
-        assert_eq!(fail().await.action, delay(1));
+        assert_eq!(fail().await.again_in, delay(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
-use kube::runtime::reflector::{Lookup, ObjectRef};
+use kube::core::ObjectMeta;
 
 use crate::resources::{AccountName, ClientId, MicrosoftGraphCredential, TenantId, WoodpeckerAccount};
 use crate::store::record::record_name;
@@ -144,6 +144,14 @@ impl Index {
         self.lock().by_app.get(&(tenant.clone(), client.clone())).into_iter().flatten().cloned().collect()
     }
 
+    /// Every credential that has a record of the store, with that.
+    pub fn records(&self) -> Vec<(Named, Named)> {
+        let maps = self.lock();
+        let owners =
+            maps.by_record.iter().flat_map(|(record, owners)| owners.iter().map(move |it| (it, record)));
+        owners.map(|(owner, record)| (owner.clone(), record.clone())).collect()
+    }
+
     /// The credentials whose record of the store that is.
     pub fn credentials_sealed_in(&self, record: &Named) -> Vec<Named> {
         self.lock().by_record.get(record).into_iter().flatten().cloned().collect()
@@ -211,9 +219,12 @@ impl Named {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
     }
 
-    /// Of the object that is referred to.
-    pub fn of_reference<K: Lookup>(reference: &ObjectRef<K>) -> Self {
-        Self { namespace: reference.namespace.clone().unwrap_or_default(), name: reference.name.clone() }
+    /// Of the object with that metadata.
+    pub fn of_meta(meta: &ObjectMeta) -> Self {
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod observe;
 mod observed;
 mod own_writes;
 mod pass;
+mod queue;
 mod queued;
 mod records;
 mod report;
@@ -52,9 +53,11 @@ pub use self::makings::Makings;
 pub use self::observed::Rules;
 pub use self::own_writes::OwnWrites;
 pub use self::queued::Queued;
+pub use self::records::watch::KnownRecords;
 pub use self::reseal::Resealer;
 pub use self::scope::Scope;
 pub use self::sightings::Sightings;
+pub use self::sources::KnownSecrets;
 pub use self::watches::{Scopes, Watches};
 
 /// A loop of the controller ended without being told to.
@@ -74,7 +77,6 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Brok
     let known = Arc::downgrade(&context);
     context.metrics.objects.show(known);
     let mut loops = JoinSet::new();
-    let pace = sources::Pace::new(context.rules.timing.secret_poll_pace);
     let watches = watches.take();
     for watch in &watches {
         for kind in [credentials::KIND, accounts::queue::KIND] {
@@ -84,14 +86,16 @@ pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Brok
     context.readiness.arrived("controller");
     loops.spawn(Resealer::of(&context).run());
     loops.spawn(keyring::run(context.clone()));
-    let served = watches.iter().map(|watch| watch.scope.clone()).collect();
-    loops.spawn(stranded::run(context.clone(), served));
+    let served: Vec<Scope> = watches.iter().map(|watch| watch.scope.clone()).collect();
+    loops.spawn(stranded::run(context.clone(), served.clone()));
+    loops.spawn(sources::run(context.clone(), served));
     for watch in watches {
         loops.spawn(records::watch::run(context.clone(), watch.scope.clone()));
-        loops.spawn(sources::run(context.clone(), watch.scope, pace.clone()));
-        loops.spawn(accounts::queue::run(context.clone(), watch.accounts));
-        loops.spawn(credentials::run(context.clone(), watch.credentials));
+        loops.spawn(triggers::follow(context.clone(), watch.accounts, accounts::queue::TRIGGER));
+        loops.spawn(triggers::follow(context.clone(), watch.credentials, credentials::TRIGGER));
     }
+    loops.spawn(accounts::queue::run(context.clone()));
+    loops.spawn(credentials::run(context.clone()));
     end(loops, &context.stop).await
 }
 

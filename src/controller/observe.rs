@@ -449,7 +449,11 @@ pub(super) async fn namespace_deleted_at(
 ) -> Result<Option<Timestamp>, PassError> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     match namespaces.get_metadata_opt(name).await {
-        Ok(namespace) => Ok(namespace.and_then(|it| it.metadata.deletion_timestamp).map(|at| at.0)),
+        Ok(namespace) => {
+            let deleted_at = namespace.and_then(|it| it.metadata.deletion_timestamp).map(|at| at.0);
+            context.calls.note_namespace(name, deleted_at.is_some());
+            Ok(deleted_at)
+        }
         Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
             tracing::warn!(
                 namespace = name,

@@ -1,10 +1,12 @@
 //! The namespaces that are served: all of them through one watch, or each named one through its own.
 
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::Resource;
+use kube::core::DeserializeGuard;
 
-use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::resources::{
+    ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT,
+    WoodpeckerAccount,
+};
 
 /// A credential, or the news that an object of its kind cannot be read as one. A broken object must not
 /// blind the watch to the others.
@@ -20,6 +22,18 @@ pub enum Scope {
     All,
     /// One namespace.
     Namespace(String),
+}
+
+/// Takes away what is never read, and may be large. Finalizers stay whole, because they are patched as a list.
+pub fn prune<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    meta.labels = None;
+    meta.owner_references = None;
+    if let Some(annotations) = &mut meta.annotations {
+        let read = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, ACKNOWLEDGE_GONE];
+        annotations.retain(|name, _| read.contains(&name.as_str()));
+    }
 }
 
 // === impl Scope ===
@@ -44,14 +58,11 @@ impl Scope {
         }
     }
 
-    /// The API of a kind in it.
-    pub fn api<K>(&self, client: &Client) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned,
-    {
+    /// The namespace, where it is one alone.
+    pub fn namespace(&self) -> Option<&str> {
         match self {
-            Self::All => Api::all(client.clone()),
-            Self::Namespace(name) => Api::namespaced(client.clone(), name),
+            Self::All => None,
+            Self::Namespace(name) => Some(name),
         }
     }
 }

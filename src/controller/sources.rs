@@ -1,52 +1,70 @@
 //! Notices changes of the Secrets that objects point to, by the best way that the operator's rights allow.
 //!
-//! Where it may watch Secrets, a stream of their metadata feeds an index of referenced names, and nothing
-//! is stored. Where it may only `get`, it asks for the metadata of each referenced Secret every minute, at
-//! most ten a second. Rights may come and go while it runs.
+//! Where it may watch Secrets, it follows the metadata of all of them, and keeps what tells versions apart of those that
+//! something points to. Where it may only `get`, it asks for the metadata of each. Rights may come and go while it runs.
 
 mod poll;
 mod rights;
 mod watch;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Mutex;
-use tokio::time::{Interval, MissedTickBehavior};
+use futures::future::{join, join_all};
 
+use self::rights::Access;
 use super::context::Context;
-use super::index::Named;
+use super::index::{Named, Referrer};
 use super::scope::Scope;
+use crate::k8s::streak::Streak;
+use crate::resources::ObservedSecret;
 use crate::secrets::SecretVersion;
 use crate::telemetry::logs::chain;
 
-pub use self::rights::Access;
-
-/// Keeps single requests of all scopes apart.
-#[derive(Clone)]
-pub struct Pace(Arc<Mutex<Interval>>);
-
-/// What was last seen of each referenced Secret of a scope.
+/// What was last seen of each Secret that something points to.
 #[derive(Debug, Default)]
-struct Seen(HashMap<Named, State>);
+pub struct KnownSecrets(Mutex<HashMap<Named, SecretState>>);
 
+/// A Secret as it was last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+pub enum SecretState {
+    /// It was there, in that version.
     There(SecretVersion),
+    /// There was none.
     Missing,
+    /// The operator might not read it.
     Forbidden,
 }
 
-/// Notices changes in a scope until the controller stops.
-pub async fn run(context: Arc<Context>, scope: Scope, pace: Pace) {
-    let mut seen = Seen::default();
-    let mut known = None;
-    while !context.stop.is_cancelled() {
-        let access = match context.stop.run_until_cancelled(rights::ask(&context.client, &scope)).await {
-            None => return,
-            Some(Ok(access)) => access,
-            Some(Err(error)) => {
-                tracing::warn!(?scope, error = chain(&error), "failed to ask which Secrets may be watched");
+/// The scopes whose Secrets are asked for one by one.
+#[derive(Debug, Default)]
+struct Polled(Mutex<HashSet<Scope>>);
+
+/// Notices changes in all scopes until the controller stops.
+pub async fn run(context: Arc<Context>, scopes: Vec<Scope>) {
+    let polled = Polled::default();
+    let watches = join_all(scopes.into_iter().map(|scope| follow(&context, scope, &polled)));
+    let both = join(watches, poll::run(&context, &polled));
+    let _stopped = context.stop.run_until_cancelled(both).await;
+}
+
+/// Watches a scope as long as that is allowed, and has it polled otherwise. The right is asked for again every minute.
+async fn follow(context: &Context, scope: Scope, polled: &Polled) {
+    let (mut known, mut streak) = (None, Streak::default());
+    loop {
+        let access = match rights::ask(&context.client, &scope).await {
+            Ok(access) => {
+                streak.works();
+                access
+            }
+            Err(error) => {
+                if streak.fails(&error.to_string(), &context.rules.timing).1 {
+                    tracing::warn!(
+                        ?scope,
+                        error = chain(&error),
+                        "failed to ask which Secrets may be watched"
+                    );
+                }
                 known.unwrap_or(Access::Get)
             }
         };
@@ -54,54 +72,89 @@ pub async fn run(context: Arc<Context>, scope: Scope, pace: Pace) {
             tracing::info!(?scope, ?access, "this is how changes of Secrets are noticed");
         }
         match access {
-            Access::Watch => watch::watch(&context, &scope, &mut seen).await,
-            Access::Get => poll::round(&context, &scope, &pace, &mut seen).await,
+            Access::Watch => {
+                polled.lock().remove(&scope);
+                watch::watch(context, &scope).await;
+            }
+            Access::Get => {
+                polled.lock().insert(scope.clone());
+                tokio::time::sleep(context.rules.timing.secret_poll).await;
+            }
         }
     }
 }
 
-// === impl Pace ===
+// === impl Polled ===
 
-impl Pace {
-    /// One request at most in every such period.
-    pub fn new(period: std::time::Duration) -> Self {
-        let mut interval = tokio::time::interval(period);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self(Arc::new(Mutex::new(interval)))
-    }
-
-    async fn wait(&self) {
-        self.0.lock().await.tick().await;
+impl Polled {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Scope>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Seen ===
+// === impl SecretState ===
 
-impl Seen {
-    /// Notes how a referenced Secret is now, and wakes who points to it where that is news.
-    ///
-    /// The pass over a new object has read its Secret a moment ago, but perhaps an older version of it than
-    /// the first look sees: one pass too many is cheap, a missed change is not.
-    fn note(&mut self, context: &Context, secret: Named, now: State) {
-        if self.0.get(&secret) == Some(&now) {
-            return;
-        }
-        tracing::debug!(%secret, "a Secret changed");
-        for referrer in context.index.referrers(&secret) {
+impl SecretState {
+    /// Whether it is that version.
+    pub fn is(&self, recorded: &ObservedSecret) -> bool {
+        let Self::There(SecretVersion { uid, resource_version }) = self else { return false };
+        (uid, resource_version) == (&recorded.uid, &recorded.resource_version)
+    }
+}
+
+// === impl KnownSecrets ===
+
+impl KnownSecrets {
+    /// How a Secret was when it was last looked at, as far as is known.
+    pub fn known_version(&self, secret: &Named) -> Option<SecretState> {
+        self.lock().get(secret).cloned()
+    }
+
+    /// Notes the version that a reconcile has read.
+    pub fn saw(&self, secret: Named, version: SecretVersion) {
+        self.note(secret, SecretState::There(version));
+    }
+
+    /// Notes how a referenced Secret is now. Returns how it was last, where that is something else.
+    fn note(&self, secret: Named, now: SecretState) -> Option<Option<SecretState>> {
+        let before = self.lock().insert(secret, now.clone());
+        (before.as_ref() != Some(&now)).then_some(before)
+    }
+
+    /// Forgets the Secrets of a scope that nothing points to any more. `referenced` is in order.
+    fn keep(&self, is_about: impl Fn(&Named) -> bool, referenced: &[Named]) {
+        self.lock().retain(|secret, _| !is_about(secret) || referenced.binary_search(secret).is_ok());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Named, SecretState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes how a referenced Secret is now, and wakes who points to it and has judged another version of it last: a first look
+/// after a start that agrees with a status wakes nobody.
+fn note(context: &Context, secret: Named, now: &SecretState) {
+    let Some(before) = context.secrets.note(secret.clone(), now.clone()) else { return };
+    tracing::debug!(%secret, "a Secret changed");
+    let was_there = matches!(before, None | Some(SecretState::There(_)));
+    for referrer in context.index.referrers(&secret) {
+        if !was_there || !is_as_judged(context, &referrer, now) {
             context.call(&referrer);
         }
-        self.0.insert(secret, now);
-    }
-
-    /// Forgets Secrets that nothing points to any more.
-    fn keep(&mut self, referenced: &[Named]) {
-        self.0.retain(|secret, _| referenced.binary_search(secret).is_ok());
     }
 }
 
-/// The Secrets of a scope that something points to, in order.
-fn referenced(context: &Context, scope: &Scope) -> Vec<Named> {
+/// Whether the status says that this very version was judged.
+fn is_as_judged(context: &Context, referrer: &Referrer, now: &SecretState) -> bool {
+    let Referrer::Credential(own) = referrer else { return false };
+    let known = context.latest(own);
+    let status = known.as_ref().and_then(|known| known.0.as_ref().ok()?.status.as_ref());
+    status.and_then(|status| status.observed_secret.as_ref()).is_some_and(|judged| now.is(judged))
+}
+
+/// The Secrets that something points to, of the scopes that are meant, in order.
+fn referenced(context: &Context, is_about: impl Fn(&Named) -> bool) -> Vec<Named> {
     let mut secrets = context.index.secrets();
-    secrets.retain(|secret| scope.covers(&secret.namespace));
+    secrets.retain(is_about);
     secrets
 }

@@ -7,7 +7,6 @@ use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 
 use tokio_util::sync::CancellationToken;
 
-use super::calls::{Calls, Inbox};
 use super::scope::{GuardedAccount, GuardedCredential, Scope};
 
 /// The scopes served and the objects known in them.
@@ -22,7 +21,8 @@ struct KnownScope {
     credentials: Store<GuardedCredential>,
     accounts: Store<GuardedAccount>,
     /// Cancelled once they have been listed.
-    listed: CancellationToken,
+    are_credentials_listed: CancellationToken,
+    are_accounts_listed: CancellationToken,
 }
 
 /// The watching ends of all scopes, taken once by the controller.
@@ -40,7 +40,6 @@ pub struct Watch<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) scope: Scope,
     pub(super) store: Store<K>,
     pub(super) writer: Writer<K>,
-    pub(super) inbox: Inbox<K>,
     /// To be cancelled once the objects have been listed.
     pub(super) listed: CancellationToken,
 }
@@ -48,18 +47,19 @@ pub struct Watch<K: Resource<DynamicType = ()> + Clone + 'static> {
 // === impl Scopes ===
 
 impl Scopes {
-    /// Prepares the stores and inboxes of all scopes.
-    pub fn prepare(scopes: Vec<Scope>, calls: &mut Calls) -> (Self, Watches) {
+    /// Prepares the stores of all scopes.
+    pub fn prepare(scopes: Vec<Scope>) -> (Self, Watches) {
         let mut known = Vec::new();
         let mut watches = Vec::new();
         for scope in scopes {
-            let credentials = watch(scope.clone(), calls.credentials.open(scope.clone()));
-            let accounts = watch(scope.clone(), calls.accounts.open(scope.clone()));
+            let credentials = watch(scope.clone());
+            let accounts = watch(scope.clone());
             known.push(KnownScope {
                 scope: scope.clone(),
                 credentials: credentials.store.clone(),
                 accounts: accounts.store.clone(),
-                listed: credentials.listed.clone(),
+                are_credentials_listed: credentials.listed.clone(),
+                are_accounts_listed: accounts.listed.clone(),
             });
             watches.push(ScopeWatch { scope, credentials, accounts });
         }
@@ -78,13 +78,18 @@ impl Scopes {
     /// Returns once the credentials of every scope have been listed.
     pub async fn credentials_listed(&self) {
         for known in &self.scopes {
-            known.listed.cancelled().await;
+            known.are_credentials_listed.cancelled().await;
         }
     }
 
     /// Whether the credentials of every scope have been listed.
     pub fn are_credentials_listed(&self) -> bool {
-        self.scopes.iter().all(|known| known.listed.is_cancelled())
+        self.scopes.iter().all(|known| known.are_credentials_listed.is_cancelled())
+    }
+
+    /// Whether the accounts of every scope have been listed.
+    pub fn are_accounts_listed(&self) -> bool {
+        self.scopes.iter().all(|known| known.are_accounts_listed.is_cancelled())
     }
 
     /// All credentials as last heard of.
@@ -97,19 +102,25 @@ impl Scopes {
         self.scopes.iter().flat_map(|known| known.accounts.state()).collect()
     }
 
-    /// A credential as last heard of, where it can be read.
+    /// A credential as last heard of.
     pub fn credential(&self, namespace: &str, name: &str) -> Option<Arc<GuardedCredential>> {
         let scope = self.scopes.iter().find(|known| known.scope.covers(namespace))?;
         scope.credentials.get(&ObjectRef::new(name).within(namespace))
     }
+
+    /// An account as last heard of.
+    pub fn account(&self, namespace: &str, name: &str) -> Option<Arc<GuardedAccount>> {
+        let scope = self.scopes.iter().find(|known| known.scope.covers(namespace))?;
+        scope.accounts.get(&ObjectRef::new(name).within(namespace))
+    }
 }
 
-fn watch<K>(scope: Scope, inbox: Inbox<K>) -> Watch<K>
+fn watch<K>(scope: Scope) -> Watch<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let (store, writer) = reflector::store();
-    Watch { scope, store, writer, inbox, listed: CancellationToken::new() }
+    Watch { scope, store, writer, listed: CancellationToken::new() }
 }
 
 // === impl Watches ===

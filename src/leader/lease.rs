@@ -7,6 +7,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use thiserror::Error;
 
+use crate::k8s::relist::Relist;
+
 /// Why the lease could not be read or written.
 #[derive(Debug, Error)]
 pub enum LeaseError {
@@ -29,14 +31,15 @@ pub(super) struct LeaseApi {
     api: Api<Lease>,
     namespace: String,
     name: String,
+    relist: Relist,
 }
 
 // === impl LeaseApi ===
 
 impl LeaseApi {
-    pub(super) fn new(client: Client, namespace: &str, name: &str) -> Self {
+    pub(super) fn new(client: Client, namespace: &str, name: &str, relist: Relist) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, namespace: namespace.to_owned(), name: name.to_owned() }
+        Self { api, namespace: namespace.to_owned(), name: name.to_owned(), relist }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -46,7 +49,9 @@ impl LeaseApi {
     /// The lease as it is; nothing where there is none.
     pub(super) async fn read(&self, bound: Duration) -> Result<Option<Lease>, LeaseError> {
         let read = self.within(bound, self.api.get_opt(&self.name)).await?;
-        read.map_err(|error| LeaseError::Read(self.place(), error))
+        let lease = read.map_err(|error| LeaseError::Read(self.place(), error))?;
+        self.saw(lease.as_ref());
+        Ok(lease)
     }
 
     /// Writes it at the resource version that it carries, or makes it where it carries none.
@@ -58,11 +63,18 @@ impl LeaseApi {
         } else {
             self.within(bound, self.api.create(&params, &lease)).await?
         };
-        written.map_err(|error| match error {
+        let lease = written.map_err(|error| match error {
             // It changed, or somebody else made it first.
             kube::Error::Api(answer) if answer.code == 409 => LeaseError::Conflict(self.place()),
             error => LeaseError::Write(self.place(), error),
-        })
+        })?;
+        self.saw(Some(&lease));
+        Ok(lease)
+    }
+
+    /// A lease is written every few seconds: it is the first to show that etcd was restored to an earlier state.
+    fn saw(&self, lease: Option<&Lease>) {
+        self.relist.saw("Lease", lease.and_then(|lease| lease.metadata.resource_version.as_deref()));
     }
 
     async fn within<T>(

@@ -7,6 +7,7 @@ use kube::Client;
 use super::duty::{Duty, wanted_by};
 use super::lease::{LeaseApi, LeaseError};
 use super::record::Sighting;
+use crate::k8s::relist::Relist;
 use crate::leadership::Clock;
 use crate::settings::Timing;
 
@@ -38,7 +39,7 @@ pub enum Glance {
 impl Onlooker {
     /// Of that lease.
     pub fn new(client: Client, namespace: &str, name: &str, clock: Clock, timing: Timing) -> Self {
-        Self { lease: LeaseApi::new(client, namespace, name), clock, timing }
+        Self { lease: LeaseApi::new(client, namespace, name, Relist::default()), clock, timing }
     }
 
     /// What the lease says now. Whether its holder lives is another question.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::api::{FakeApi, Mood};
 use super::{Candidate, Duty, ElectionParts, Glance, Lost, Onlooker, Tenure};
+use crate::k8s::relist::Relist;
 use crate::leadership::testing::{clock, sleep_of_the_machine};
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +40,7 @@ fn replica_for(duty: Duty, api: &FakeApi, pod: &str) -> Replica {
         duty,
         clock,
         timing: TIMING,
+        relist: Relist::default(),
         metrics: metrics.clone(),
     };
     let candidate = Candidate::new(parts, readiness.clone()).unwrap();

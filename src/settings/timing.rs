@@ -30,9 +30,9 @@ pub struct Timing {
     pub margin: Duration,
     /// One pass over one object, all calls together.
     pub pass: Duration,
-    /// Between two looks at the metadata of a referenced Secret.
+    /// Between two looks at the metadata of a referenced Secret, and between two questions whether Secrets may be watched.
     pub secret_poll: Duration,
-    /// Least time between two such requests: at most ten a second.
+    /// Least time between two such looks: at most twenty a second.
     pub secret_poll_pace: Duration,
     /// How long a watch of Secrets goes on after something came through it: until then its buffers keep that.
     pub secret_watch: Duration,
@@ -72,10 +72,10 @@ pub struct Timing {
     pub namespace_grace: Duration,
     /// How long a watch may be silent before it is opened anew; below the 240 s of Azure's load balancers.
     pub watch_idle: Duration,
-    /// A watch that ends sooner was ended at once by the API server, and is opened anew after this, doubled with each
-    /// further one; kube itself would not wait at all.
+    /// A watch that ends sooner was ended at once by the API server. Also the first wait after a watch failed, doubled with
+    /// each further failure.
     pub watch_brief: Duration,
-    /// Longest such wait.
+    /// Longest such wait. A watch that lives for twice this works.
     pub watch_reopen: Duration,
     /// Between two looks for missing CRDs or a missing keyring.
     pub startup_retry: Duration,
@@ -186,7 +186,7 @@ impl Timing {
         margin: Duration::from_secs(5),
         pass: Duration::from_mins(10),
         secret_poll: Duration::from_mins(1),
-        secret_poll_pace: Duration::from_millis(100),
+        secret_poll_pace: Duration::from_millis(50),
         secret_watch: Duration::from_secs(5),
         listing_max_age: Duration::from_mins(1),
         listing_interval: Duration::from_mins(15),

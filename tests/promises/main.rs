@@ -13,6 +13,7 @@ mod dashboard;
 mod deletes;
 mod documented;
 mod drifts;
+mod fairness;
 mod forgets;
 mod gitops;
 mod imports;

@@ -10,6 +10,7 @@ use super::open::open;
 use super::report::{Findings, Verdict, problem, report};
 use super::{Known, State, agreement, finalizer};
 use crate::controller::context::Context;
+use crate::controller::credentials;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
@@ -219,6 +220,7 @@ fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
 /// Keeps what credentials ask for, and wakes them where their answer changed.
 fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
     let was_known = context.accounts.is_known(name);
+    let works = known.state == State::Ready { may_create: true };
     if !context.accounts.keep(name, uid, known) {
         return;
     }
@@ -230,7 +232,11 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
         if was_known {
             context.accounts.put_news(&credential);
         }
-        context.calls.credential(&credential.namespace, &credential.name);
+        if works && !was_known {
+            credentials::wake_new(context, credential);
+        } else {
+            context.calls.credential(&credential.namespace, &credential.name);
+        }
     }
 }
 

@@ -2,117 +2,156 @@
 //! what tells one generation from another.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::StreamExt;
 use kube::ResourceExt;
 use kube::api::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
+use kube::runtime::watcher::Event;
 
 use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::controller::scope::Scope;
-use crate::resources::SealedGraphCredential;
-use crate::telemetry::logs::chain;
+use crate::k8s::watch::Watched;
+use crate::resources::{ObservedRecord, SealedGraphCredential};
 
 /// The kind of what is watched.
 const KIND: &str = "SealedGraphCredential";
 
 type RecordMeta = PartialObjectMeta<SealedGraphCredential>;
 
+/// The records as the watches show them; none where they may not be watched.
+#[derive(Debug, Default)]
+pub struct KnownRecords {
+    versions: Mutex<HashMap<Named, RecordVersion>>,
+    /// Of which there was a list.
+    listed: Mutex<HashSet<Scope>>,
+}
+
+/// By what a change of a record is seen: a write of the status is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordVersion {
+    /// Its uid: another one means that it was re-created.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+}
+
 /// Watches the records of one scope until the controller stops. An operator that may not do so serves Woodpecker all
 /// the same, and looks at each record when its object has a pass.
 pub async fn run(context: Arc<Context>, scope: Scope) {
-    let idle = u32::try_from(context.rules.timing.watch_idle.as_secs()).unwrap_or(u32::MAX).clamp(1, 290);
-    let config = watcher::Config::default().timeout(idle).page_size(500);
-    let stream = watch_objects(scope.api::<RecordMeta>(&context.client), config).default_backoff();
-    let mut stream = std::pin::pin!(stream.take_until(context.stop.cancelled()));
-    let mut seen = Seen::default();
-    let mut is_told = false;
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(event) => {
-                is_told = false;
-                for record in seen.note(event) {
-                    for owner in context.index.credentials_sealed_in(&record) {
-                        context.calls.credential(&owner.namespace, &owner.name);
-                    }
-                }
-            }
-            // Whoever does not use the store need not grant it.
-            Err(error) if is_forbidden(&error) => {
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::info!(
-                        kind = KIND,
-                        "may not be watched: records are looked at in their objects' passes alone"
-                    );
-                }
-            }
-            Err(error) => {
-                context.metrics.kubernetes.watch_failed(KIND);
-                tracing::warn!(kind = KIND, error = chain(&error), "a watch failed and is tried again");
-            }
+    let watched = Watched::<RecordMeta>::metadata(KIND, scope.namespace()).optional();
+    let (watching, mut missing) = (context.watching(), HashSet::new());
+    let follow = watching.follow(&watched, |event| {
+        let is_list_done = matches!(event, Event::InitDone);
+        for record in context.records.note(&scope, &mut missing, event) {
+            wake_owners(&context, &record);
+        }
+        if is_list_done && context.records.is_first_list_of(&scope) {
+            wake_who_lacks_its_record(&context, &scope);
+        }
+    });
+    let _stopped = context.stop.run_until_cancelled(follow).await;
+}
+
+/// Wakes whose record that is, unless this very version is the one that was judged last: a first list after a start that
+/// agrees with a status wakes nobody.
+fn wake_owners(context: &Context, record: &Named) {
+    let known = context.records.known_record(record);
+    for owner in context.index.credentials_sealed_in(record) {
+        let judged = judged(context, &owner);
+        if judged.is_none() || judged.zip(known.clone()).is_none_or(|(judged, now)| !now.is(&judged)) {
+            context.calls.credential(&owner.namespace, &owner.name);
         }
     }
 }
 
-fn is_forbidden(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(answer))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(answer))
-        | watcher::Error::WatchError(answer) => answer.is_forbidden(),
-        _ => false,
+/// After the first list: records that were deleted while nobody looked are on none.
+fn wake_who_lacks_its_record(context: &Context, scope: &Scope) {
+    for (owner, record) in context.index.records() {
+        if scope.covers(&owner.namespace)
+            && context.records.known_record(&record).is_none()
+            && judged(context, &owner).is_some()
+        {
+            context.calls.credential(&owner.namespace, &owner.name);
+        }
     }
 }
 
-/// The records known, by what tells their versions apart.
-#[derive(Default)]
-struct Seen {
-    versions: HashMap<Named, Version>,
-    /// While a list is under way: what it has not brought yet.
-    missing: HashSet<Named>,
+/// The version of its record that an object has judged last.
+fn judged(context: &Context, owner: &Named) -> Option<ObservedRecord> {
+    let known = context.latest(owner)?;
+    known.0.as_ref().ok()?.status.as_ref()?.observed_record.clone()
 }
 
-/// Uid and generation: a write of the status is no news.
-#[derive(PartialEq)]
-struct Version {
-    uid: Option<String>,
-    generation: Option<i64>,
+// === impl RecordVersion ===
+
+impl RecordVersion {
+    /// Whether it is that version.
+    pub fn is(&self, recorded: &ObservedRecord) -> bool {
+        (&self.uid, self.generation) == (&recorded.uid, recorded.generation)
+    }
 }
 
-// === impl Seen ===
+// === impl KnownRecords ===
 
-impl Seen {
-    /// The records that are new, changed or gone by that event.
-    fn note(&mut self, event: Event<RecordMeta>) -> Vec<Named> {
+impl KnownRecords {
+    /// Whether the records of the namespace have been listed since the start.
+    pub fn are_listed_in(&self, namespace: &str) -> bool {
+        self.listed().iter().any(|scope| scope.covers(namespace))
+    }
+
+    /// Notes that the records of a scope have been listed. Returns whether it was for the first time.
+    fn is_first_list_of(&self, scope: &Scope) -> bool {
+        self.listed().insert(scope.clone())
+    }
+
+    fn listed(&self) -> MutexGuard<'_, HashSet<Scope>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of a record that is there, as far as is known.
+    pub fn known_record(&self, record: &Named) -> Option<RecordVersion> {
+        self.lock().get(record).cloned()
+    }
+
+    /// The records of a scope that are new, changed or gone by that event. While a list is under way, `missing` is what
+    /// it has not brought yet.
+    fn note(&self, scope: &Scope, missing: &mut HashSet<Named>, event: Event<RecordMeta>) -> Vec<Named> {
+        let mut versions = self.lock();
         match event {
             Event::Init => {
-                self.missing = self.versions.keys().cloned().collect();
+                *missing =
+                    versions.keys().filter(|record| scope.covers(&record.namespace)).cloned().collect();
                 Vec::new()
             }
             Event::InitApply(record) | Event::Apply(record) => {
                 let name = Named::of(&record);
-                self.missing.remove(&name);
-                let version = Version { uid: record.uid(), generation: record.metadata.generation };
-                let before = self.versions.get(&name);
-                let is_news = before != Some(&version);
-                self.versions.insert(name.clone(), version);
+                missing.remove(&name);
+                let version = RecordVersion {
+                    uid: record.uid().unwrap_or_default(),
+                    generation: record.metadata.generation.unwrap_or_default(),
+                };
+                let before = versions.insert(name.clone(), version.clone());
+                let is_news = before.as_ref() != Some(&version);
                 is_news.then_some(name).into_iter().collect()
             }
             Event::Delete(record) => {
                 let name = Named::of(&record);
-                self.versions.remove(&name);
+                versions.remove(&name);
                 vec![name]
             }
             Event::InitDone => {
-                let gone: Vec<Named> = self.missing.drain().collect();
+                let gone: Vec<Named> = missing.drain().collect();
                 for name in &gone {
-                    self.versions.remove(name);
+                    versions.remove(name);
                 }
                 gone
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Named, RecordVersion>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,26 +170,43 @@ mod tests {
         Named { namespace: "mail".into(), name: name.into() }
     }
 
+    /// What is news by each event.
+    fn notes() -> impl FnMut(Event<RecordMeta>) -> Vec<Named> {
+        let (known, mut missing) = (KnownRecords::default(), HashSet::new());
+        move |event| known.note(&Scope::Namespace("mail".into()), &mut missing, event)
+    }
+
     #[test]
     fn what_changed_or_went_is_told_and_nothing_else() {
-        let mut seen = Seen::default();
-        assert_eq!(seen.note(Event::Apply(record("a", "1", 1))), [named("a")], "it is new");
-        assert!(seen.note(Event::Apply(record("a", "1", 1))).is_empty(), "its status changed");
-        assert_eq!(seen.note(Event::Apply(record("a", "1", 2))), [named("a")], "its spec changed");
-        assert_eq!(seen.note(Event::Apply(record("a", "2", 1))), [named("a")], "it was made anew");
-        assert_eq!(seen.note(Event::Delete(record("a", "2", 1))), [named("a")], "it is gone");
+        let mut note = notes();
+        assert_eq!(note(Event::Apply(record("a", "1", 1))), [named("a")], "it is new");
+        assert!(note(Event::Apply(record("a", "1", 1))).is_empty(), "its status changed");
+        assert_eq!(note(Event::Apply(record("a", "1", 2))), [named("a")], "its spec changed");
+        assert_eq!(note(Event::Apply(record("a", "2", 1))), [named("a")], "it was made anew");
+        assert_eq!(note(Event::Delete(record("a", "2", 1))), [named("a")], "it is gone");
     }
 
     #[test]
     fn what_happened_while_the_watch_was_cut_off_is_told_by_the_next_list() {
-        let mut seen = Seen::default();
+        let mut note = notes();
         for name in ["a", "b", "c"] {
-            seen.note(Event::Apply(record(name, "1", 1)));
+            note(Event::Apply(record(name, "1", 1)));
         }
-        assert!(seen.note(Event::Init).is_empty());
-        assert!(seen.note(Event::InitApply(record("a", "1", 1))).is_empty(), "nothing happened to it");
-        assert_eq!(seen.note(Event::InitApply(record("b", "1", 2))), [named("b")]);
-        assert_eq!(seen.note(Event::InitDone), [named("c")]);
-        assert!(seen.note(Event::Init).is_empty() && seen.note(Event::InitDone).len() == 2);
+        assert!(note(Event::Init).is_empty());
+        assert!(note(Event::InitApply(record("a", "1", 1))).is_empty(), "nothing happened to it");
+        assert_eq!(note(Event::InitApply(record("b", "1", 2))), [named("b")]);
+        assert_eq!(note(Event::InitDone), [named("c")]);
+        assert!(note(Event::Init).is_empty() && note(Event::InitDone).len() == 2);
+    }
+
+    #[test]
+    fn the_list_of_one_namespace_says_nothing_of_another() {
+        let (known, mut missing) = (KnownRecords::default(), HashSet::new());
+        let mail = Scope::Namespace("mail".into());
+        known.note(&mail, &mut missing, Event::Apply(record("a", "1", 4)));
+        let sales = Scope::Namespace("sales".into());
+        assert!(known.note(&sales, &mut missing, Event::Init).is_empty());
+        assert!(known.note(&sales, &mut missing, Event::InitDone).is_empty());
+        assert_eq!(known.known_record(&named("a")).map(|record| record.generation), Some(4));
     }
 }

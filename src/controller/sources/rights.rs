@@ -10,7 +10,7 @@ use crate::controller::scope::Scope;
 
 /// How changes of Secrets can be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(super) enum Access {
     /// By a stream of all of them.
     Watch,
     /// By asking for each.
@@ -28,12 +28,8 @@ pub(super) async fn ask(client: &Client, scope: &Scope) -> Result<Access, kube::
 }
 
 async fn is_allowed(client: &Client, scope: &Scope, verb: &str) -> Result<bool, kube::Error> {
-    let namespace = match scope {
-        Scope::All => None,
-        Scope::Namespace(name) => Some(name.clone()),
-    };
     let attributes = ResourceAttributes {
-        namespace,
+        namespace: scope.namespace().map(str::to_owned),
         verb: Some(verb.to_owned()),
         resource: Some("secrets".to_owned()),
         ..ResourceAttributes::default()

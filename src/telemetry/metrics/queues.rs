@@ -1,8 +1,7 @@
-//! The queues that passes come from, as client-go counts its work queues. kube tells nothing of its own queue, so it
-//! is followed from outside: what was woken, what is due by itself, what is under way.
+//! The queues that passes come from, as client-go counts its work queues.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Error;
+use std::fmt::{Display, Error};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
@@ -22,24 +22,17 @@ const BUCKETS: [f64; 10] = [0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 3
 /// The queues that passes come from.
 #[derive(Debug)]
 pub struct QueueMetrics {
-    books: Books,
+    under_way: UnderWay,
+    depth: Family<QueueLabels, Gauge>,
     adds: Family<QueueLabels, Counter>,
     retries: Family<QueueLabels, Counter>,
     waited: Family<QueueLabels, Histogram, fn() -> Histogram>,
     worked: Family<QueueLabels, Histogram, fn() -> Histogram>,
 }
 
-/// What is in each queue, by the name of its controller.
+/// Since when each object of a queue has its pass, by the name of its controller.
 #[derive(Clone, Debug, Default)]
-struct Books(Arc<Mutex<BTreeMap<&'static str, Book>>>);
-
-/// Since when each object waits, or works, or from when on it is due by itself.
-#[derive(Debug, Default)]
-struct Book {
-    woken: HashMap<String, Instant>,
-    due: HashMap<String, Instant>,
-    under_way: HashMap<String, Instant>,
-}
+struct UnderWay(Arc<Mutex<BTreeMap<&'static str, HashMap<String, Instant>>>>);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct QueueLabels {
@@ -52,13 +45,19 @@ struct QueueLabels {
 impl QueueMetrics {
     pub(super) fn registered(registry: &mut Registry) -> Self {
         let metrics = Self {
-            books: Books::default(),
+            under_way: UnderWay::default(),
+            depth: Family::default(),
             adds: Family::default(),
             retries: Family::default(),
             waited: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             worked: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
         };
-        registry.register_collector(Box::new(metrics.books.clone()));
+        registry.register_collector(Box::new(metrics.under_way.clone()));
+        registry.register(
+            "workqueue_depth",
+            "Objects in the queue that wait for their pass",
+            metrics.depth.clone(),
+        );
         registry.register(
             "workqueue_adds",
             "Objects that entered the queue: woken by a change, or due by themselves",
@@ -84,54 +83,30 @@ impl QueueMetrics {
         metrics
     }
 
-    /// An object was woken.
-    pub fn woken(&self, queue: &'static str, object: &str) {
-        let mut books = self.books.lock();
-        let book = books.entry(queue).or_default();
-        book.due.remove(object);
-        if !book.woken.contains_key(object) {
-            book.woken.insert(object.to_owned(), Instant::now());
-            self.adds.get_or_create(&labels(queue)).inc();
-        }
+    /// So many objects wait.
+    pub fn waiting(&self, queue: &'static str, objects: usize) {
+        self.depth.get_or_create(&labels(queue)).set(i64::try_from(objects).unwrap_or(i64::MAX));
     }
 
-    /// The pass over an object begins.
-    pub fn started(&self, queue: &'static str, object: &str) {
-        let now = Instant::now();
-        let mut books = self.books.lock();
-        let book = books.entry(queue).or_default();
-        let due = book.due.remove(object);
-        let since = book.woken.remove(object).or_else(|| {
-            self.adds.get_or_create(&labels(queue)).inc();
-            due
-        });
-        let waited = since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+    /// So many objects began to wait.
+    pub fn added(&self, queue: &'static str, objects: usize) {
+        self.adds.get_or_create(&labels(queue)).inc_by(u64::try_from(objects).unwrap_or(u64::MAX));
+    }
+
+    /// The pass over an object begins, which waited for it that long.
+    pub fn started(&self, queue: &'static str, object: &(impl Display + ?Sized), waited: Duration) {
         self.waited.get_or_create(&labels(queue)).observe(waited.as_secs_f64());
-        book.under_way.insert(object.to_owned(), now);
+        self.under_way.lock().entry(queue).or_default().insert(object.to_string(), Instant::now());
     }
 
-    /// The pass over an object has ended; it is due again after a time, because of a failure or not.
-    pub fn ended(&self, queue: &'static str, object: &str, again_in: Duration, is_retry: bool) {
-        let now = Instant::now();
-        let mut books = self.books.lock();
-        let book = books.entry(queue).or_default();
-        if let Some(since) = book.under_way.remove(object) {
-            let took = now.saturating_duration_since(since);
-            self.worked.get_or_create(&labels(queue)).observe(took.as_secs_f64());
-        }
-        if let (false, Some(due)) = (book.woken.contains_key(object), now.checked_add(again_in)) {
-            book.due.insert(object.to_owned(), due);
+    /// The pass over an object has ended; it is due again because of a failure or not.
+    pub fn ended(&self, queue: &'static str, object: &(impl Display + ?Sized), is_retry: bool) {
+        let since = self.under_way.lock().entry(queue).or_default().remove(&object.to_string());
+        if let Some(since) = since {
+            self.worked.get_or_create(&labels(queue)).observe(since.elapsed().as_secs_f64());
         }
         if is_retry {
             self.retries.get_or_create(&labels(queue)).inc();
-        }
-    }
-
-    /// An object is gone.
-    pub fn forget(&self, queue: &'static str, object: &str) {
-        if let Some(book) = self.books.lock().get_mut(queue) {
-            book.woken.remove(object);
-            book.due.remove(object);
         }
     }
 }
@@ -140,53 +115,37 @@ fn labels(queue: &'static str) -> QueueLabels {
     QueueLabels { controller: queue, name: queue }
 }
 
-// === impl Books ===
+// === impl UnderWay ===
 
-impl Books {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Book>> {
+impl UnderWay {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, HashMap<String, Instant>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Collector for Books {
+impl Collector for UnderWay {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let now = Instant::now();
-        let books = self.lock();
-        scrape::gauge(
-            &mut encoder,
-            "workqueue_depth",
-            None,
-            "Objects in the queue that wait for their pass.",
-            books.iter().map(|(queue, book)| (labels(queue), book.depth(now))),
-        )?;
+        let under_way = self.lock();
+        let ages = |since: &HashMap<String, Instant>| -> Vec<Duration> {
+            since.values().map(Instant::elapsed).collect()
+        };
+        let ages: Vec<_> = under_way.iter().map(|(queue, since)| (labels(queue), ages(since))).collect();
         scrape::gauge(
             &mut encoder,
             "workqueue_unfinished_work",
             Some(&Unit::Seconds),
             "How long all passes under way have taken so far, together.",
-            books.iter().map(|(queue, book)| (labels(queue), book.ages(now).sum::<Duration>().as_secs_f64())),
+            ages.iter().map(|(queue, ages)| (queue.clone(), ages.iter().sum::<Duration>().as_secs_f64())),
         )?;
         scrape::gauge(
             &mut encoder,
             "workqueue_longest_running_processor",
             Some(&Unit::Seconds),
             "How long the longest pass under way has taken so far.",
-            books
-                .iter()
-                .map(|(queue, book)| (labels(queue), book.ages(now).max().unwrap_or_default().as_secs_f64())),
+            ages.iter().map(|(queue, ages)| {
+                (queue.clone(), ages.iter().max().unwrap_or(&Duration::ZERO).as_secs_f64())
+            }),
         )
-    }
-}
-
-// === impl Book ===
-
-impl Book {
-    fn depth(&self, now: Instant) -> usize {
-        self.woken.len() + self.due.values().filter(|due| **due <= now).count()
-    }
-
-    fn ages(&self, now: Instant) -> impl Iterator<Item = Duration> {
-        self.under_way.values().map(move |since| now.saturating_duration_since(*since))
     }
 }
 
@@ -205,38 +164,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_object_waits_works_and_comes_again() {
+    async fn an_object_waits_and_works() {
         let metrics = Metrics::new();
         let second = Duration::from_secs(1);
-        metrics.queues.woken("c", "a/b");
-        metrics.queues.woken("c", "a/b");
-        assert_eq!(read(&metrics, "workqueue_depth"), "1", "it is in the queue once");
-        tokio::time::advance(second * 3).await;
-        metrics.queues.started("c", "a/b");
+        metrics.queues.added("c", 2);
+        metrics.queues.waiting("c", 1);
+        metrics.queues.started("c", &"a/b", second * 3);
         tokio::time::advance(second * 2).await;
-        assert_eq!(read(&metrics, "workqueue_depth"), "0");
+        assert_eq!(read(&metrics, "workqueue_depth"), "1");
+        assert_eq!(read(&metrics, "workqueue_adds_total"), "2");
         assert_eq!(read(&metrics, "workqueue_unfinished_work_seconds"), "2.0");
         assert_eq!(read(&metrics, "workqueue_longest_running_processor_seconds"), "2.0");
         assert_eq!(read(&metrics, "workqueue_queue_duration_seconds_sum"), "3.0");
-        metrics.queues.ended("c", "a/b", second * 10, true);
+        metrics.queues.ended("c", &"a/b", true);
         assert_eq!(read(&metrics, "workqueue_work_duration_seconds_sum"), "2.0");
         assert_eq!(read(&metrics, "workqueue_retries_total"), "1");
-        assert_eq!(read(&metrics, "workqueue_depth"), "0", "it is not due yet");
-        tokio::time::advance(second * 11).await;
-        assert_eq!(read(&metrics, "workqueue_depth"), "1", "it is due by itself");
-        metrics.queues.started("c", "a/b");
-        assert_eq!(read(&metrics, "workqueue_queue_duration_seconds_sum"), "4.0", "since it was due");
-        assert_eq!(read(&metrics, "workqueue_adds_total"), "2");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_woken_during_its_pass_waits_for_the_next_and_what_is_gone_does_not() {
-        let metrics = Metrics::new();
-        metrics.queues.started("c", "a/b");
-        metrics.queues.woken("c", "a/b");
-        metrics.queues.ended("c", "a/b", Duration::from_hours(1), false);
-        assert_eq!(read(&metrics, "workqueue_depth"), "1");
-        metrics.queues.forget("c", "a/b");
-        assert_eq!(read(&metrics, "workqueue_depth"), "0");
+        assert_eq!(read(&metrics, "workqueue_unfinished_work_seconds"), "0.0");
     }
 }

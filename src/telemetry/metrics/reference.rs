@@ -94,9 +94,10 @@ fn exercise(metrics: &Metrics) {
     metrics.passes.bounded(controller, 16);
     metrics.passes.started(controller);
     metrics.passes.ended(controller, "success", time);
-    metrics.queues.woken(controller, "a/b");
-    metrics.queues.started(controller, "a/b");
-    metrics.queues.ended(controller, "a/b", time, true);
+    metrics.queues.added(controller, 1);
+    metrics.queues.waiting(controller, 1);
+    metrics.queues.started(controller, "a/b", time);
+    metrics.queues.ended(controller, "a/b", true);
     metrics.remote.ended("woodpecker", "list", "ok", time);
     metrics.kubernetes.answered("host", "GET", Some(200));
     metrics.kubernetes.watch_opened("Secret");

@@ -1,0 +1,150 @@
+//! Reads a list object by object, while its bytes come in. A page of objects that people have filled with annotations
+//! would take many times its size in memory.
+
+use futures::{AsyncBufRead, AsyncBufReadExt};
+use serde::Deserialize;
+
+use super::watch::WatchError;
+
+/// What a page says of the list.
+#[derive(Debug, Deserialize)]
+pub struct Page {
+    pub metadata: PageMetadata,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageMetadata {
+    /// The version of the list.
+    pub resource_version: Option<String>,
+    /// The token of the next page.
+    #[serde(rename = "continue")]
+    pub next: Option<String>,
+}
+
+/// Splits a list into its items.
+#[derive(Debug, Default)]
+struct Splitter {
+    depth: usize,
+    is_text: bool,
+    is_escaped: bool,
+    are_items: bool,
+    /// The item under way.
+    item: Vec<u8>,
+    /// The list without its items.
+    rest: Vec<u8>,
+}
+
+/// Reads a page and hands out each of its items as JSON.
+pub async fn read(
+    body: impl AsyncBufRead,
+    mut item: impl FnMut(&[u8]) -> Result<(), WatchError>,
+) -> Result<Page, WatchError> {
+    let mut body = std::pin::pin!(body);
+    let mut splitter = Splitter::default();
+    loop {
+        let bytes = body.fill_buf().await.map_err(WatchError::Page)?;
+        let length = bytes.len();
+        if length == 0 {
+            return serde_json::from_slice(&splitter.rest).map_err(WatchError::Parse);
+        }
+        splitter.push(bytes, &mut item)?;
+        body.as_mut().consume(length);
+    }
+}
+
+// === impl Splitter ===
+
+impl Splitter {
+    /// Takes the next bytes, and hands out each item that they complete.
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        item: &mut impl FnMut(&[u8]) -> Result<(), WatchError>,
+    ) -> Result<(), WatchError> {
+        for &byte in bytes {
+            let was_between = self.are_items && self.depth == 2;
+            if self.is_text {
+                self.is_text = byte != b'"' || self.is_escaped;
+                self.is_escaped = byte == b'\\' && !self.is_escaped;
+            } else {
+                match byte {
+                    b'"' => self.is_text = true,
+                    b'{' | b'[' => {
+                        self.are_items |= byte == b'[' && self.depth == 1 && self.is_at_items();
+                        self.depth += 1;
+                    }
+                    b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            match (was_between, self.depth) {
+                // The end of all items.
+                (true, 1) => {
+                    self.are_items = false;
+                    self.rest.push(byte);
+                }
+                // A comma or white space.
+                (true, 2) => {}
+                _ if self.are_items && (was_between || self.depth > 2 || !self.item.is_empty()) => {
+                    self.item.push(byte);
+                    if self.depth == 2 {
+                        item(&self.item)?;
+                        self.item.clear();
+                    }
+                }
+                _ => self.rest.push(byte),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the list's items are what comes next.
+    fn is_at_items(&self) -> bool {
+        let key = self.rest.trim_ascii_end().strip_suffix(b":");
+        key.is_some_and(|key| key.trim_ascii_end().ends_with(b"\"items\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The items and the rest of a list that comes in parts of that many bytes.
+    fn split(list: &str, at_a_time: usize) -> (Vec<String>, String) {
+        let (mut splitter, mut items) = (Splitter::default(), Vec::new());
+        for part in list.as_bytes().chunks(at_a_time) {
+            splitter
+                .push(part, &mut |item| {
+                    items.push(String::from_utf8(item.to_vec()).unwrap());
+                    Ok(())
+                })
+                .unwrap();
+        }
+        (items, String::from_utf8(splitter.rest).unwrap())
+    }
+
+    #[test]
+    fn a_list_is_split_wherever_its_bytes_are_cut() {
+        let one = r#"{"metadata":{"name":"a","labels":{"items":"["}},"items":[{"x":"]}\\\"{"}]}"#;
+        let two = r#"{"spec": "\\", "list": [[1], {}]}"#;
+        for list in [
+            format!(r#"{{"kind":"L","metadata":{{"resourceVersion":"7"}},"items" : [ {one} , {two} ]}}"#),
+            format!(r#"{{"items":[{one},{two}],"kind":"L","metadata":{{"resourceVersion":"7"}}}}"#),
+        ] {
+            for at_a_time in [1, 2, 7, 1000] {
+                let (items, rest) = split(&list, at_a_time);
+                assert_eq!(items, [one, two]);
+                let page: Page = serde_json::from_str(&rest).unwrap();
+                assert_eq!(page.metadata.resource_version.as_deref(), Some("7"), "{rest}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_list_has_no_items() {
+        let (items, rest) = split(r#"{"items":[],"metadata":{"resourceVersion":"7","continue":""}}"#, 3);
+        assert!(items.is_empty());
+        assert_eq!(rest, r#"{"items":[],"metadata":{"resourceVersion":"7","continue":""}}"#);
+    }
+}

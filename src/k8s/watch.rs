@@ -1,0 +1,353 @@
+//! Every watch of the program: lists one kind, follows its changes, and after a failure tries again with a back-off of
+//! its own.
+//!
+//! kube's watcher begins each list with an event that resets kube's back-off, opens a watch that was ended at once
+//! without any wait, holds whole pages of unpruned objects, and waits for ever at a version from the future.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kube::api::{ListParams, PartialObjectMeta, WatchParams};
+use kube::core::request::Request;
+use kube::core::{Status, WatchEvent};
+use kube::runtime::watcher::Event;
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::list::{self, PageMetadata};
+use super::relist::{Relist, number};
+use super::streak::Streak;
+use crate::settings::Timing;
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// Objects in one answer of the API server.
+const PAGE: u32 = 100;
+
+/// What all watches share.
+#[derive(Clone)]
+pub struct Watching {
+    /// Client of the Kubernetes API.
+    pub client: Client,
+    /// All waits.
+    pub timing: Timing,
+    /// Has all watches list again.
+    pub relist: Relist,
+    /// Where failures are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Watched<T> {
+    kind: &'static str,
+    /// Where the API server has it.
+    path: String,
+    is_metadata: bool,
+    is_optional: bool,
+    prune: fn(&mut T),
+}
+
+/// Why a watch failed.
+#[derive(Debug, Error)]
+pub enum WatchError {
+    /// A page could not be had.
+    #[error("failed to list")]
+    List(#[source] kube::Error),
+    /// A page broke off.
+    #[error("failed to read a page of a list")]
+    Page(#[source] io::Error),
+    /// A page, or an object on it, cannot be read.
+    #[error("failed to read a list as JSON")]
+    Parse(#[source] serde_json::Error),
+    /// A list came without a version to watch from.
+    #[error("a list has no resource version")]
+    NoVersion,
+    /// The watch could not be opened.
+    #[error("failed to open a watch")]
+    Open(#[source] kube::Error),
+    /// The watch broke off.
+    #[error("a watch broke off")]
+    Read(#[source] kube::Error),
+    /// The API server ended the watch with that word.
+    #[error("the API server ended a watch")]
+    Ended(#[source] Box<Status>),
+    /// The API server accepted the watch and ended it at once.
+    #[error("the API server ended a watch at once")]
+    Brief,
+}
+
+/// One watch.
+struct Follower<'a, T, F> {
+    watching: &'a Watching,
+    watched: &'a Watched<T>,
+    tell: F,
+    /// Where the next watch begins; nothing where it takes a list first.
+    from: Option<String>,
+    /// The newest version seen.
+    newest: u64,
+    /// The round of the last list.
+    round: u64,
+    /// Whether the last watch ended in another way than by its time, or brought nothing: `from` may lie in the future.
+    is_in_doubt: bool,
+    streak: Streak,
+}
+
+// === impl Watched ===
+
+impl<T> Watched<T>
+where
+    T: Resource<DynamicType = ()>,
+{
+    /// Objects of a kind, in that namespace or in all. Each is pruned as it arrives.
+    pub fn objects(kind: &'static str, namespace: Option<&str>, prune: fn(&mut T)) -> Self {
+        let path = T::url_path(&(), namespace);
+        Self { kind, path, is_metadata: false, is_optional: false, prune }
+    }
+}
+
+impl<K> Watched<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    /// The metadata of objects of a kind, in that namespace or in all.
+    pub fn metadata(kind: &'static str, namespace: Option<&str>) -> Self {
+        let path = K::url_path(&(), namespace);
+        Self { kind, path, is_metadata: true, is_optional: false, prune: |_| () }
+    }
+
+    /// Whether the right to it is there is no matter of the operator's working.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { is_optional: true, ..self }
+    }
+}
+
+// === impl Watching ===
+
+impl Watching {
+    /// Tells all that happens to what is watched, for ever: after each `Init` comes a list, from the API server's present
+    /// state.
+    pub async fn follow<T>(&self, watched: &Watched<T>, tell: impl FnMut(Event<T>)) -> Infallible
+    where
+        T: Resource<DynamicType = ()> + Clone + DeserializeOwned + Send + 'static,
+    {
+        let mut follower = Follower {
+            watching: self,
+            watched,
+            tell,
+            from: None,
+            newest: 0,
+            round: self.relist.round(),
+            is_in_doubt: false,
+            streak: Streak::default(),
+        };
+        loop {
+            if let Err(error) = Box::pin(follower.go_on()).await {
+                let wait = follower.failed(&error);
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+// === impl Follower ===
+
+impl<T, F> Follower<'_, T, F>
+where
+    T: Resource<DynamicType = ()> + Clone + DeserializeOwned + Send + 'static,
+    F: FnMut(Event<T>),
+{
+    /// Lists, or watches until the watch ends.
+    async fn go_on(&mut self) -> Result<(), WatchError> {
+        if self.watching.relist.round() != self.round {
+            self.from = None;
+        }
+        let Some(from) = self.from.clone() else { return self.list().await };
+        if self.is_in_doubt {
+            let page = self.page(1, None, |_| Ok(())).await?;
+            self.is_in_doubt = false;
+            self.note(page.resource_version.as_deref());
+            return Ok(());
+        }
+        self.is_in_doubt = true;
+        self.watch(&from).await
+    }
+
+    async fn list(&mut self) -> Result<(), WatchError> {
+        self.round = self.watching.relist.round();
+        self.is_in_doubt = false;
+        (self.tell)(Event::Init);
+        let mut token = None;
+        let version = loop {
+            let prune = self.watched.prune;
+            let mut objects = Vec::new();
+            let page = self
+                .page(PAGE, token, |json| {
+                    let mut object: T = serde_json::from_slice(json).map_err(WatchError::Parse)?;
+                    prune(&mut object);
+                    objects.push(object);
+                    Ok(())
+                })
+                .await?;
+            objects.into_iter().for_each(|object| (self.tell)(Event::InitApply(object)));
+            token = page.next.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break page.resource_version.ok_or(WatchError::NoVersion)?;
+            }
+        };
+        self.move_to(Some(version));
+        (self.tell)(Event::InitDone);
+        Ok(())
+    }
+
+    /// One page of a list of the present state: no version is asked for.
+    async fn page(
+        &self,
+        limit: u32,
+        token: Option<String>,
+        item: impl FnMut(&[u8]) -> Result<(), WatchError>,
+    ) -> Result<PageMetadata, WatchError> {
+        let request = Request::new(self.watched.path.clone());
+        let wanted = ListParams { limit: Some(limit), continue_token: token, ..ListParams::default() };
+        let request =
+            if self.watched.is_metadata { request.list_metadata(&wanted) } else { request.list(&wanted) };
+        let request = request.map_err(|error| WatchError::List(kube::Error::BuildRequest(error)))?;
+        let body = self.watching.client.request_stream(request).await.map_err(WatchError::List)?;
+        Ok(list::read(body, item).await?.metadata)
+    }
+
+    async fn watch(&mut self, from: &str) -> Result<(), WatchError> {
+        let idle = u32::try_from(self.watching.timing.watch_idle.as_secs()).unwrap_or(u32::MAX).clamp(1, 290);
+        let request = Request::new(self.watched.path.clone());
+        let wanted = WatchParams { timeout: Some(idle), bookmarks: true, ..WatchParams::default() };
+        let request = if self.watched.is_metadata {
+            request.watch_metadata(&wanted, from)
+        } else {
+            request.watch(&wanted, from)
+        };
+        let request = request.map_err(|error| WatchError::Open(kube::Error::BuildRequest(error)))?;
+        let opened = Instant::now();
+        let events = self.watching.client.request_events::<T>(request).await.map_err(WatchError::Open)?;
+        let mut events: BoxStream<'_, kube::Result<WatchEvent<T>>> = events.boxed();
+        let silence = Duration::from_secs(u64::from(idle) + 5);
+        let (mut has_brought, mut has_changed) = (false, false);
+        loop {
+            let event = tokio::select! {
+                () = self.watching.relist.is_after(self.round) => return Ok(()),
+                event = tokio::time::timeout(silence, events.next()) => event.unwrap_or(None),
+            };
+            let Some(event) = event else { break };
+            has_brought = true;
+            match event.map_err(WatchError::Read)? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    has_changed = true;
+                    self.arrived(object, Event::Apply);
+                }
+                WatchEvent::Deleted(object) => {
+                    has_changed = true;
+                    self.arrived(object, Event::Delete);
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    self.move_to(Some(bookmark.metadata.resource_version));
+                }
+                WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
+            }
+            if self.from.is_none() {
+                return Ok(());
+            }
+        }
+        let lived = opened.elapsed();
+        if lived >= self.watching.timing.watch_reopen * 2 {
+            self.works();
+        }
+        if lived < self.watching.timing.watch_brief && !has_changed {
+            return Err(WatchError::Brief);
+        }
+        self.is_in_doubt = !has_brought;
+        Ok(())
+    }
+
+    /// A change of an object came.
+    fn arrived(&mut self, mut object: T, event: fn(T) -> Event<T>) {
+        self.works();
+        self.move_to(object.resource_version());
+        (self.watched.prune)(&mut object);
+        (self.tell)(event(object));
+    }
+
+    /// The next watch begins there, or with a list.
+    fn move_to(&mut self, version: Option<String>) {
+        self.from = version;
+        if let Some(from) = self.from.clone() {
+            self.note(Some(&from));
+        }
+    }
+
+    /// That version was seen. Where it is older than one before, everything is listed again.
+    fn note(&mut self, version: Option<&str>) {
+        let Some(version) = number(version) else { return };
+        if std::mem::replace(&mut self.newest, version) > version {
+            self.from = None;
+            self.round = self.watching.relist.raise(self.watched.kind);
+        }
+    }
+
+    fn works(&mut self) {
+        if self.streak.works() {
+            tracing::info!(kind = self.watched.kind, path = self.watched.path, "the watch works again");
+        }
+    }
+
+    /// Counts a failure, tells it once, and says how long to wait.
+    fn failed(&mut self, error: &WatchError) -> Duration {
+        let Watched { kind, path, is_optional, .. } = self.watched;
+        if error.code() == Some(410) {
+            self.from = None;
+        }
+        let words = format!("{error} {:?}", error.code());
+        let (wait, is_news) = self.streak.fails(&words, &self.watching.timing);
+        if *is_optional && error.code() == Some(403) {
+            if is_news {
+                tracing::info!(kind, path, "may not be watched: the operator goes on without");
+            }
+            return wait;
+        }
+        self.watching.metrics.kubernetes.watch_failed(kind);
+        if is_news {
+            tracing::warn!(
+                kind,
+                path,
+                error = chain(error),
+                "a watch failed and is tried again until it works"
+            );
+        } else {
+            tracing::debug!(kind, path, error = chain(error), ?wait, "a watch failed once more");
+        }
+        wait
+    }
+}
+
+// === impl WatchError ===
+
+impl WatchError {
+    /// The code by which the API server refused.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::List(kube::Error::Api(status))
+            | Self::Open(kube::Error::Api(status))
+            | Self::Read(kube::Error::Api(status))
+            | Self::Ended(status) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use http::{Request as HttpRequest, Response};
+use http_body::{Body, Frame};
+use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::time::{Sleep, sleep};
+
+use super::*;
+
+/// An answer that ends after a time.
+struct Lasting(VecDeque<String>, Pin<Box<Sleep>>);
+
+impl Body for Lasting {
+    type Data = axum::body::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        if let Some(part) = self.0.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(part.into()))));
+        }
+        self.1.as_mut().poll(cx).map(|()| None)
+    }
+}
+
+/// What the API server answers: a code, parts, and how long until the end.
+type Answer = (u16, Vec<String>, Duration);
+
+/// An API server with these answers, and when what was asked of it.
+struct Server {
+    watching: Watching,
+    asked: Arc<Mutex<Vec<(u64, String)>>>,
+}
+
+impl Server {
+    /// `answer` gets the request's query and how many were asked before it.
+    fn new(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer, start) = (asked.clone(), Arc::new(answer), Instant::now());
+        let service = tower::service_fn(move |request: HttpRequest<kube::client::Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let mut log = log.lock().unwrap();
+            let (code, parts, lasts) = answer(&query, log.len());
+            log.push((start.elapsed().as_secs(), query));
+            let body = Lasting(parts.into(), Box::pin(sleep(lasts)));
+            let answer = Response::builder().status(code).body(body).unwrap();
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        let watching = Watching {
+            client: Client::new(service, "mail"),
+            timing: Timing::STANDARD,
+            relist: Relist::default(),
+            metrics: Arc::default(),
+        };
+        Self { watching, asked }
+    }
+
+    /// What is told in that time.
+    async fn tells(&self, time: Duration) -> Vec<String> {
+        let mut told = Vec::new();
+        let watched = Watched::objects("ConfigMap", None, |map: &mut ConfigMap| map.data = None);
+        let follow = self.watching.follow(&watched, |event| {
+            told.push(match event {
+                Event::Init => "init".to_owned(),
+                Event::InitApply(map) => format!("listed {} {:?}", map.name_any(), map.data),
+                Event::InitDone => "done".to_owned(),
+                Event::Apply(map) => format!("applied {} {:?}", map.name_any(), map.data),
+                Event::Delete(map) => format!("deleted {}", map.name_any()),
+            });
+        });
+        let _time_over = tokio::time::timeout(time, follow).await;
+        told
+    }
+
+    /// The requests so far whose query holds that.
+    fn asked(&self, part: &str) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|(_, query)| query.clone()).filter(|query| query.contains(part)).collect()
+    }
+}
+
+const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+
+fn is_watch(query: &str) -> bool {
+    query.contains("watch=true")
+}
+
+fn map(name: &str, version: u64) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"{name}","namespace":"mail","resourceVersion":"{version}"}},"data":{{"fat":"x"}}}}"#
+    )
+}
+
+fn list(version: u64, items: &[String], token: &str) -> Answer {
+    let items = items.join(",");
+    let list =
+        format!(r#"{{"metadata":{{"resourceVersion":"{version}","continue":"{token}"}},"items":[{items}]}}"#);
+    (200, vec![list], Duration::ZERO)
+}
+
+fn event(kind: &str, object: &str) -> String {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
+}
+
+fn watch(events: &[String], lasts: u64) -> Answer {
+    (200, events.to_vec(), SECONDS(lasts))
+}
+
+fn refusal(code: u16) -> String {
+    format!(r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","code":{code}}}"#)
+}
+
+/// Never sooner than three quarters of 1, 2, 4, 8, 16 and 30 seconds one after the other.
+const TRIES_IN_A_MINUTE: std::ops::RangeInclusive<usize> = 6..=8;
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_fails_is_tried_ever_more_rarely() {
+    let server = Server::new(|_, _| (403, vec![refusal(403)], Duration::ZERO));
+    server.tells(SECONDS(60)).await;
+    let tries = server.asked("limit=").len();
+    assert!(TRIES_IN_A_MINUTE.contains(&tries), "{tries}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_lists_well_and_dies_at_once_is_tried_ever_more_rarely() {
+    let gone = event("ERROR", &refusal(410));
+    let server = Server::new(
+        move |query, _| if is_watch(query) { watch(&[gone.clone()], 0) } else { list(7, &[], "") },
+    );
+    server.tells(SECONDS(60)).await;
+    let lists = server.asked("limit=").len();
+    assert!(TRIES_IN_A_MINUTE.contains(&lists), "{lists}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_ended_at_once_is_opened_ever_more_rarely() {
+    let server = Server::new(|query, _| if is_watch(query) { watch(&[], 0) } else { list(7, &[], "") });
+    server.tells(SECONDS(60)).await;
+    let watches = server.asked("watch=true").len();
+    assert!(TRIES_IN_A_MINUTE.contains(&watches), "{watches}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_lived_a_while_is_followed_at_once() {
+    let server = Server::new(|query, _| if is_watch(query) { watch(&[], 10) } else { list(7, &[], "") });
+    server.tells(SECONDS(59)).await;
+    assert_eq!(server.asked("watch=true").len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_ends_the_waits_and_a_list_does_not() {
+    // Every other watch brings something before it breaks off.
+    let server = Server::new(|query, nth| {
+        let change = event("MODIFIED", &map("a", 8 + u64::try_from(nth).unwrap()));
+        let gone = event("ERROR", &refusal(500));
+        match (is_watch(query), nth % 4) {
+            (true, 1) => watch(&[change, gone], 0),
+            (true, _) => watch(&[gone], 0),
+            (false, _) => list(1_000_000, &[], ""),
+        }
+    });
+    server.watching.metrics.kubernetes.watch_failed("ConfigMap");
+    server.tells(SECONDS(30)).await;
+    assert!(server.asked("watch=true").len() > 8, "{:?}", server.asked.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_pages_and_changes_are_told_pruned() {
+    let server = Server::new(|query, nth| match (is_watch(query), nth) {
+        (true, 2) => watch(&[event("ADDED", &map("c", 8)), event("DELETED", &map("a", 9))], 100),
+        (true, _) => watch(&[], 100),
+        (false, 0) => list(0, &[map("a", 3)], "more"),
+        (false, _) => list(7, &[map("b", 4)], ""),
+    });
+    let told = server.tells(SECONDS(150)).await;
+    assert_eq!(told, ["init", "listed a None", "listed b None", "done", "applied c None", "deleted a"]);
+    assert!(server.asked("watch=true")[1].contains("resourceVersion=9"), "it goes on where it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_went_back_has_every_watch_list_again() {
+    let server = Server::new(|query, nth| match (is_watch(query), nth) {
+        (true, 1) => watch(&[event("MODIFIED", &map("a", 9))], 20),
+        (true, 2) => watch(&[event("MODIFIED", &map("a", 5))], 1_000),
+        (true, _) => watch(&[], 1_000),
+        (false, 0) => list(7, &[], ""),
+        (false, _) => list(6, &[map("a", 5)], ""),
+    });
+    let told = server.tells(SECONDS(60)).await;
+    assert_eq!(told[..3], ["init", "done", "applied a None"]);
+    assert!(told.ends_with(&["init".into(), "listed a None".into(), "done".into()]), "{told:?}");
+    assert_eq!(server.watching.relist.round(), 1, "once, for all watches");
+    assert!(
+        server.asked("limit=").iter().all(|query| !query.contains("resourceVersion")),
+        "the present state"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_waits_in_the_future_finds_out() {
+    // The API server holds the watch open and sends nothing: its versions are older.
+    let server = Server::new(|query, nth| match (is_watch(query), nth) {
+        (true, _) => watch(&[], 200),
+        (false, 0) => list(900, &[], ""),
+        (false, _) => list(100, &[map("a", 50)], ""),
+    });
+    let told = server.tells(SECONDS(201)).await;
+    assert_eq!(told, ["init", "done", "init", "listed a None", "done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sees_an_older_version_has_all_watches_list_again() {
+    let server = Server::new(|query, _| if is_watch(query) { watch(&[], 200) } else { list(7, &[], "") });
+    let relist = server.watching.relist.clone();
+    let told = tokio::join!(server.tells(SECONDS(20)), async {
+        tokio::time::sleep(SECONDS(10)).await;
+        relist.saw("lease", Some("9"));
+        relist.saw("lease", Some("8"));
+    });
+    assert_eq!(told.0, ["init", "done", "init", "done"]);
+}
