@@ -22,8 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Claims, Context, Holdings, Index, KnownRecords, KnownSecrets, Makings,
-    OwnWrites, Queued, Rules, Scope, Scopes, Sightings,
+    self, Accounts, Broken, Calls, Context, Index, KnownRecords, KnownSecrets, Rules, Scope,
 };
 use crate::events::Events;
 use crate::http::ClientError;
@@ -204,7 +203,7 @@ impl Operator<'_> {
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
         let calls = Calls::default();
-        let (known, watches) = Scopes::prepare(scopes.clone());
+        let index = Index::new(scopes.clone());
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
@@ -236,13 +235,7 @@ impl Operator<'_> {
                 scopes,
             ),
             leadership,
-            claims: Claims::default(),
-            holdings: Holdings::default(),
-            sightings: Sightings::default(),
-            queued: Queued::default(),
-            own_writes: OwnWrites::default(),
-            makings: Makings::default(),
-            index: Index::default(),
+            index,
             verifications: calls.verifications(settings.max_concurrent_passes),
             secrets: KnownSecrets::default(),
             records: KnownRecords::default(),
@@ -251,12 +244,11 @@ impl Operator<'_> {
             events: events.clone(),
             metrics: self.metrics.clone(),
             readiness: (*readiness).clone(),
-            scopes: known,
             stop: (*stop).clone(),
             client: cluster.client.clone(),
         });
         let mut work = JoinSet::new();
-        work.spawn(controller::run(context, watches));
+        work.spawn(controller::run(context));
         let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
         let ended = end_within(work, timing, stop).await;
         events.drain(timing.event_drain).await;

@@ -8,16 +8,15 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::cluster::{self, ListError};
-use crate::controller::{Holdings, Named, Word, held};
+use crate::controller::Named;
 use crate::resources::{
-    AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Place,
+    AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Place, Registration,
 };
 use crate::woodpecker::{Entry, unmarked};
 
 /// What all objects hold.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    holdings: Holdings,
     objects: Vec<Known>,
     /// Objects of which it cannot be read what they hold.
     pub(super) unreadable: Vec<Named>,
@@ -34,6 +33,10 @@ pub(super) struct Known {
     client: String,
     /// The account that its spec points to.
     account: Option<AccountName>,
+    /// What it has registered.
+    registration: Option<Registration>,
+    /// What it still has to remove.
+    retiring: Vec<Registration>,
     /// The accounts where it has something, or is about to.
     places: Vec<Place>,
     /// The tokens of its creates.
@@ -84,7 +87,6 @@ impl Inventory {
             self.unreadable.push(name.clone());
             MicrosoftGraphCredentialStatus::default()
         });
-        let holdings = held(&status);
         let word = |path: &str| object.data.pointer(path).and_then(Value::as_str).map(str::to_owned);
         let reference = "/spec/destination/woodpecker/accountRef";
         let account = word(&format!("{reference}/name")).map(|name| AccountName {
@@ -93,19 +95,19 @@ impl Inventory {
             name,
         });
         let pending = status.pending.as_ref();
+        let places = status.registration.iter().chain(&status.retiring).filter_map(Registration::place);
         let registered = status.registration.as_ref().and_then(|registration| registration.token.clone());
         self.objects.push(Known {
-            name: name.clone(),
+            name,
             secret: word("/spec/secretRef/name").unwrap_or_default(),
             tenant: word("/spec/tenantId").unwrap_or_default().to_ascii_lowercase(),
             client: word("/spec/clientId").unwrap_or_default().to_ascii_lowercase(),
             account,
-            places: holdings.iter().map(|it| it.place.clone()).chain(pending.map(Pending::place)).collect(),
+            places: places.chain(pending.map(Pending::place)).collect(),
             tokens: pending.map(|it| it.token.clone()).into_iter().chain(registered).collect(),
+            registration: status.registration,
+            retiring: status.retiring,
         });
-        let uid = object.metadata.uid.clone().unwrap_or_default();
-        let version = object.metadata.resource_version.clone();
-        self.holdings.put(&uid, Word { name, version, holdings, removes: false, pending: None });
     }
 
     /// All objects.
@@ -115,11 +117,14 @@ impl Inventory {
 
     /// Whose an entry of that account's listing is.
     pub(super) fn sort(&self, place: &Place, entry: &Entry) -> Sort {
-        if self.holdings.is_current(place, entry.id) {
+        let is_it = |registration: &Registration| {
+            registration.credential_id == entry.id && registration.base_url.as_ref() == Some(&place.base_url)
+        };
+        if self.objects.iter().any(|known| known.registration.iter().any(is_it)) {
             return Sort::Registered;
         }
-        if let Some(retiring) = self.holdings.other_holder("", place, entry.id) {
-            return Sort::Orphaned(retiring);
+        if let Some(known) = self.objects.iter().find(|known| known.retiring.iter().any(is_it)) {
+            return Sort::Orphaned(known.name.clone());
         }
         let makes_it = |known: &&Known| known.tokens.iter().any(|token| entry.carries(token));
         if let Some(maker) = self.objects.iter().find(makes_it) {

@@ -9,7 +9,7 @@ mod pass;
 pub mod queue;
 mod report;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use kube::{Api, Client};
 use self::kinship::Kinship;
 use self::ledger::{Divergence, Ledger};
 use super::calls::Calls;
-use super::index::Named;
 use super::scope::Scope;
 use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
@@ -35,8 +34,6 @@ pub struct Accounts {
     ledgers: Mutex<HashMap<AccountName, Ledger>>,
     /// The accounts that the watches show, with their uids.
     existing: Mutex<HashMap<AccountName, String>>,
-    /// Credentials whose account changed, until their next pass.
-    news: Mutex<HashSet<Named>>,
 }
 
 /// What a credential finds where it looks for its account.
@@ -124,7 +121,6 @@ impl Accounts {
             known: Mutex::default(),
             ledgers: Mutex::default(),
             existing: Mutex::default(),
-            news: Mutex::default(),
         }
     }
 
@@ -265,16 +261,6 @@ impl Accounts {
         others.filter(is_confused).map(|other| other.name).min()
     }
 
-    /// Whether the credential's account changed since its last pass: it got another key, say.
-    pub fn take_news(&self, credential: &Named) -> bool {
-        self.news().remove(credential)
-    }
-
-    /// Notes that the credential's account changed.
-    pub fn put_news(&self, credential: &Named) {
-        self.news().insert(credential.clone());
-    }
-
     /// Whether an account exists that has not been looked at yet.
     pub fn is_awaited(&self, account: &AccountName) -> bool {
         self.existing().contains_key(account) && !self.is_known(account)
@@ -318,10 +304,6 @@ impl Accounts {
 
     fn existing(&self) -> MutexGuard<'_, HashMap<AccountName, String>> {
         self.existing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn news(&self) -> MutexGuard<'_, HashSet<Named>> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Known>> {

@@ -176,7 +176,7 @@ async fn is_told_apart(
 ) -> Result<(), Failure> {
     let Target::Ready(target) = &observed.target else { return Ok(()) };
     let name = &target.place.account;
-    if !context.accounts.may_be_confused(name) || !context.holdings.registered_at(name).is_empty() {
+    if !context.accounts.may_be_confused(name) || context.index.is_registered_at(name) {
         return Ok(());
     }
     let listed = account.list(turn, Duration::ZERO).await;

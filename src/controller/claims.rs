@@ -1,11 +1,8 @@
 //! Claims: per remote account, one app belongs to one object.
 //!
 //! It belongs to the object that has registered it; among unregistered ones to the oldest verified one. The
-//! others wait and take over when it goes. What the cache says is complemented by what passes hold right
-//! now, so that two passes at the same time cannot both win.
-
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+//! others wait and take over when it goes. What the index knows of their objects is complemented by the claims that reconciles
+//! take, so that two at the same time cannot both win.
 
 use jiff::Timestamp;
 
@@ -39,18 +36,6 @@ pub struct Claimant {
     pub could_register: bool,
 }
 
-/// The claims that are held.
-#[derive(Debug, Default)]
-pub struct Claims {
-    held: Mutex<HashMap<ClaimKey, Holder>>,
-}
-
-#[derive(Clone, Debug)]
-struct Holder {
-    uid: String,
-    name: String,
-}
-
 /// Who is entitled to the app: `ours`, or the rival that comes before it.
 pub fn entitled(ours: &Claimant, rivals: &[Claimant]) -> Claim {
     if ours.is_registered {
@@ -65,34 +50,6 @@ pub fn entitled(ours: &Claimant, rivals: &[Claimant]) -> Claim {
     match registered.or(elder) {
         Some(rival) => Claim::HeldBy(rival.name.clone()),
         None => Claim::Ours,
-    }
-}
-
-// === impl Claims ===
-
-impl Claims {
-    /// Takes the claim for an object, or says who holds it. An object that has it keeps it.
-    pub fn take(&self, key: ClaimKey, ours: &Claimant) -> Claim {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let holder =
-            held.entry(key).or_insert_with(|| Holder { uid: ours.uid.clone(), name: ours.name.clone() });
-        if holder.uid == ours.uid { Claim::Ours } else { Claim::HeldBy(holder.name.clone()) }
-    }
-
-    /// Lets go of what an object holds elsewhere than at these accounts, and says whether it held any such.
-    pub fn keep_only(&self, uid: &str, accounts: &[RemoteIdentity]) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = held.len();
-        held.retain(|key, holder| holder.uid != uid || accounts.contains(&key.account));
-        held.len() < before
-    }
-
-    /// Lets go of everything that an object holds, and says whether it held anything.
-    pub fn release(&self, uid: &str) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = held.len();
-        held.retain(|_, holder| holder.uid != uid);
-        held.len() < before
     }
 }
 

@@ -2,33 +2,26 @@
 
 use std::sync::Arc;
 
-use kube::Client;
+use kube::runtime::watcher::Event;
+use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::calls::Calls;
-use super::claims::Claims;
-use super::holdings::{self, Holdings, Word};
-use super::index::{Index, Named, Referrer};
-use super::makings::Makings;
+use super::credentials::KIND;
+use super::index::{Due, Effects, Freed, Index, Named, Referrer};
+use super::observe::owner;
 use super::observed::Rules;
-use super::own_writes::OwnWrites;
 use super::queue::Verifications;
-use super::queued::Queued;
 use super::records::watch::KnownRecords;
-use super::scope::GuardedCredential;
-use super::sightings::Sightings;
+use super::scope::{GuardedCredential, Scope};
 use super::sources::KnownSecrets;
-use super::watches::Scopes;
 use crate::events::Events;
 use crate::k8s::relist::Relist;
 use crate::k8s::watch::Watching;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
-use crate::resources::{
-    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedRecord,
-    ObservedSecret,
-};
+use crate::resources::{AccountName, MicrosoftGraphCredential, ObservedRecord, ObservedSecret};
 use crate::store::keyring::LiveKeyring;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -49,19 +42,7 @@ pub struct Context {
     pub token_endpoint: TokenEndpoint,
     /// The Woodpecker accounts.
     pub accounts: Accounts,
-    /// Who registers which app where.
-    pub claims: Claims,
-    /// What every object holds at remote accounts.
-    pub holdings: Holdings,
-    /// Since when this process knows of creates and changes of unknown outcome.
-    pub sightings: Sightings,
-    /// Which objects wait for a permit of their account's queue.
-    pub queued: Queued,
-    /// What our own requests have shown of objects before the watch does.
-    pub own_writes: OwnWrites,
-    /// Since when each credential that is not ready has been in the making.
-    pub makings: Makings,
-    /// Which object points to which Secret, account and app.
+    /// All objects that are known.
     pub index: Index,
     /// The Secrets that objects point to, as they were last seen.
     pub secrets: KnownSecrets,
@@ -79,8 +60,6 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// What is not there yet.
     pub readiness: Readiness,
-    /// The namespaces served, with what is known of their objects.
-    pub scopes: Scopes,
     /// Cancelled when no new step may begin.
     pub stop: CancellationToken,
 }
@@ -98,10 +77,9 @@ impl Context {
         }
     }
 
-    /// A credential as it is known now: the newer of what the watch has brought and of what our own requests have shown.
+    /// A credential as it is known now: the newest of what the watch has brought and of what our own requests have shown.
     pub fn latest(&self, own: &Named) -> Option<Arc<GuardedCredential>> {
-        let watched = self.scopes.credential(&own.namespace, &own.name)?;
-        Some(self.own_writes.newest(own, watched))
+        self.index.credential(own)
     }
 
     /// Whether a Secret is still at that version, as far as is known: what watches or asks for Secrets wakes the object
@@ -115,16 +93,61 @@ impl Context {
         self.records.known_record(record).is_some_and(|known| known.is(recorded))
     }
 
-    /// Takes in the answer to our own write of an object.
-    pub fn note_written(&self, object: &MicrosoftGraphCredential) {
-        self.own_writes.note(Named::of(object), object, false);
+    /// Reads a credential. What a GET shows counts more than any watch.
+    pub async fn read(&self, own: &Named) -> Result<Option<MicrosoftGraphCredential>, kube::Error> {
+        let api: Api<MicrosoftGraphCredential> = Api::namespaced(self.client.clone(), &own.namespace);
+        let asked = self.index.moment();
+        let found = api.get_opt(&own.name).await?;
+        self.follow(self.index.note_read(own, asked, found.as_ref()));
+        Ok(found)
     }
 
-    /// Takes in what a GET has shown, which counts more than any watch.
-    pub fn note_read(&self, own: &Named, found: Option<&MicrosoftGraphCredential>) {
-        match found {
-            Some(object) => self.own_writes.note(own.clone(), object, true),
-            None => self.own_writes.forget(own),
+    /// Takes in what the watch of a scope brings. Returns the credentials that are new or changed in what a pass looks at.
+    pub fn note_credential(&self, scope: &Scope, event: Event<GuardedCredential>) -> Vec<Due> {
+        self.follow(self.index.note_credential(scope, self.relist.round(), event))
+    }
+
+    /// Takes in the object, whole, with which the API server has answered our own write.
+    pub fn note_written(&self, object: &MicrosoftGraphCredential) {
+        self.follow(self.index.note_written(object));
+    }
+
+    /// Takes in that a credential is gone for good.
+    pub fn note_gone(&self, object: &MicrosoftGraphCredential) {
+        self.follow(self.index.note_gone(object.metadata.uid.as_deref().unwrap_or_default()));
+    }
+
+    /// Does what follows from news of credentials, but for waking those that are due, which it returns.
+    ///
+    /// Accounts are woken once for all that changes within a moment; at once where that may decide whether one needs its
+    /// finalizer.
+    pub fn follow(&self, effects: Effects) -> Vec<Due> {
+        let Effects { due, gone, accounts, freed, relist } = effects;
+        for own in gone {
+            self.accounts.leave_lanes(&owner(&own), None);
+            self.calls.credential(&own.namespace, &own.name);
+        }
+        for change in accounts {
+            if change.is_urgent {
+                self.calls.account(&change.account.namespace, &change.account.name);
+            } else {
+                self.calls.account_soon(change.account, self.rules.timing.count_pace);
+            }
+        }
+        freed.iter().for_each(|freed| self.call_next(freed));
+        if relist {
+            self.relist.raise(KIND);
+        }
+        due
+    }
+
+    /// Wakes whoever may have an app now that an object has let go of it.
+    pub fn call_next(&self, freed: &Freed) {
+        let is_let_in = |account: &AccountName, object: &MicrosoftGraphCredential| {
+            self.accounts.allows(account, object.namespace_name())
+        };
+        for next in self.index.next_for(freed, is_let_in) {
+            self.calls.credential(&next.namespace, &next.name);
         }
     }
 
@@ -139,51 +162,8 @@ impl Context {
     /// Wakes the credentials that use an account.
     pub fn call_credentials_at(&self, account: &AccountName) {
         for credential in self.index.credentials_at(account) {
-            self.calls.credential(&credential.namespace, &credential.name);
-        }
-    }
-
-    /// Takes in what a credential holds, and wakes the accounts for which that changed anything.
-    pub fn note_holdings(&self, object: &MicrosoftGraphCredential, status: &MicrosoftGraphCredentialStatus) {
-        let word = Word {
-            name: Named::of(object),
-            version: object.metadata.resource_version.clone(),
-            holdings: holdings::held(status),
-            removes: object.spec.deletion_policy() == DeletionPolicy::Delete,
-            pending: status.pending.clone(),
-        };
-        self.call_accounts(self.holdings.put(object.metadata.uid.as_deref().unwrap_or_default(), word));
-    }
-
-    /// Forgets what a credential held.
-    pub fn forget_holdings(&self, uid: &str) {
-        self.call_accounts(self.holdings.remove(uid));
-    }
-
-    /// Forgets what a credential held that is gone for good.
-    pub fn bury_holdings(&self, uid: &str) {
-        self.call_accounts(self.holdings.bury(uid));
-    }
-
-    /// Wakes accounts of which the counts have changed, each once for all that changes within a moment; at once
-    /// where that may decide whether it needs its finalizer.
-    pub fn call_accounts(&self, accounts: Vec<AccountName>) {
-        for account in accounts {
-            if self.holdings.are_few_to_be_removed_at(&account) {
-                self.calls.account(&account.namespace, &account.name);
-            } else {
-                self.calls.account_soon(account, self.rules.timing.count_pace);
-            }
-        }
-    }
-
-    /// Wakes the other credentials for the app of an object that let go of it.
-    pub fn call_rivals(&self, object: &MicrosoftGraphCredential) {
-        let own = Named::of(object);
-        for rival in self.index.credentials_for(&object.spec.tenant_id, &object.spec.client_id) {
-            if rival != own {
-                self.calls.credential(&rival.namespace, &rival.name);
-            }
+            let own = Named::of(&*credential);
+            self.calls.credential(&own.namespace, &own.name);
         }
     }
 }

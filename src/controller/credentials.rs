@@ -8,11 +8,10 @@ use kube::{Resource, ResourceExt};
 
 use super::context::Context;
 use super::guard::Guard;
-use super::index::{Named, Referrer};
-use super::observe::owner;
+use super::index::{Named, prune};
 use super::queue::{Ended, Priority, Queue};
 use super::scope::GuardedCredential;
-use super::triggers::{News, Trigger};
+use super::triggers::Trigger;
 use super::{invalid, jitter, pass};
 use crate::events::expiry;
 use crate::resources::conditions::{ConditionStatus, ConditionType, find};
@@ -29,7 +28,13 @@ pub const KIND: &str = "MicrosoftGraphCredential";
 const QUEUE: &str = "microsoftgraphcredential";
 
 /// What a change of a credential triggers.
-pub const TRIGGER: Trigger<GuardedCredential> = Trigger { kind: KIND, tell: keep_books, wake, wake_new };
+pub const TRIGGER: Trigger<GuardedCredential> = Trigger {
+    kind: KIND,
+    prune: prune::<MicrosoftGraphCredential>,
+    note: Context::note_credential,
+    wake,
+    wake_new,
+};
 
 /// Runs the queue until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>) {
@@ -48,7 +53,7 @@ pub async fn run(context: Arc<Context>) {
 }
 
 async fn reconcile(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) -> Ended {
-    let Some(object) = context.scopes.credential(&own.namespace, &own.name) else {
+    let Some(object) = context.latest(&own) else {
         guard.forget(&own);
         return Ended::Gone;
     };
@@ -84,7 +89,7 @@ fn is_to_be_verified(object: &MicrosoftGraphCredential, now: Timestamp) -> bool 
     !object.spec.is_suspended() && (is_due || !object.is_verified())
 }
 
-/// Wakes a credential whose object changed or is gone.
+/// Wakes a credential whose object changed.
 fn wake(context: &Context, own: Named) {
     context.calls.credentials.now(own);
 }
@@ -96,7 +101,7 @@ pub fn wake_new(context: &Context, own: Named) {
     let after = context.latest(&own).and_then(|known| {
         let object = known.0.as_ref().ok().filter(|object| !object.is_deleted())?;
         let is_awaited = |account: &AccountName| {
-            !context.scopes.are_accounts_listed() || context.accounts.is_awaited(account)
+            !context.index.are_accounts_listed() || context.accounts.is_awaited(account)
         };
         let waits = object.account_name().filter(is_awaited).map(|_| context.rules.timing.kube_headers);
         waits.or_else(|| settled_for(context, object, Timestamp::now()))
@@ -154,40 +159,4 @@ fn has_what_it_judged(
         Some(known) => known.is(record),
         None => !context.records.are_listed_in(object.namespace_name()),
     }
-}
-
-/// Keeps the index true, and wakes who waits for what an object had.
-fn keep_books(context: &Context, news: &News<'_, GuardedCredential>) {
-    match news {
-        News::Known(guarded) => {
-            context.own_writes.arrived(&Named::of(*guarded), guarded);
-            let Ok(object) = &guarded.0 else { return };
-            if is_let_go(object) {
-                context.forget_holdings(&guarded.uid().unwrap_or_default());
-            } else {
-                context.note_holdings(object, &object.status_or_default());
-            }
-            if context.index.put_credential(object) {
-                context.call_rivals(object);
-            }
-        }
-        News::Gone(guarded) => {
-            let uid = guarded.uid().unwrap_or_default();
-            context.claims.release(&uid);
-            context.accounts.leave_lanes(&owner(&Named::of(*guarded)), None);
-            context.bury_holdings(&uid);
-            context.sightings.forget(&uid);
-            context.makings.forget(&uid);
-            context.accounts.take_news(&Named::of(*guarded));
-            context.index.remove(&Referrer::Credential(Named::of(*guarded)));
-            let Ok(object) = &guarded.0 else { return };
-            context.call_rivals(object);
-        }
-    }
-}
-
-/// Whether another finalizer alone still keeps a deleted object, of which we have let go.
-fn is_let_go(object: &MicrosoftGraphCredential) -> bool {
-    let is_deleted = object.metadata.deletion_timestamp.is_some();
-    is_deleted && !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::error::PassError;
 use super::guard::Outcome;
-use super::holdings::{Word, held};
 use super::index::Named;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
 use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredentialStatus};
@@ -33,7 +32,7 @@ where
     if parting::let_go(context, &api, &kind, &live).await? {
         return Ok(Outcome::new("gone", context.rules.timing.resync));
     }
-    note_holdings(context, own, &live);
+    note_status(context, &live);
     let is_waiting = live.metadata.deletion_timestamp.is_some();
     let again_in = if is_waiting { context.rules.timing.in_use_retry } else { context.rules.timing.resync };
     let outcome = Outcome {
@@ -72,15 +71,12 @@ where
 }
 
 /// What the object holds at remote accounts stays its own, for its status can mostly be read.
-fn note_holdings(context: &Context, own: &Named, live: &DynamicObject) {
+fn note_status(context: &Context, live: &DynamicObject) {
     let status = live.data.get("status").cloned().unwrap_or_default();
     if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
         let uid = live.metadata.uid.as_deref().unwrap_or_default();
         let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
-        let version = live.metadata.resource_version.clone();
-        let holdings = held(&status);
-        let word = Word { name: own.clone(), version, holdings, removes, pending: status.pending };
-        context.call_accounts(context.holdings.put(uid, word));
+        context.follow(context.index.note_unreadable(uid, &status, removes));
     }
 }
 

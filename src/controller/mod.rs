@@ -11,29 +11,23 @@ mod credentials;
 mod decide;
 mod error;
 mod guard;
-mod holdings;
 mod index;
 mod invalid;
 mod jitter;
 mod keyring;
-mod makings;
 mod observe;
 mod observed;
-mod own_writes;
 mod pass;
 mod queue;
-mod queued;
 mod records;
 mod report;
 mod reseal;
 mod scope;
 mod series;
-mod sightings;
 mod sources;
 mod status;
 mod stranded;
 mod triggers;
-mod watches;
 
 use std::sync::Arc;
 
@@ -45,20 +39,13 @@ use crate::telemetry::logs::chain;
 
 pub use self::accounts::Accounts;
 pub use self::calls::Calls;
-pub use self::claims::Claims;
 pub use self::context::Context;
-pub use self::holdings::{Holdings, Word, held};
 pub use self::index::{Index, Named};
-pub use self::makings::Makings;
 pub use self::observed::Rules;
-pub use self::own_writes::OwnWrites;
-pub use self::queued::Queued;
 pub use self::records::watch::KnownRecords;
 pub use self::reseal::Resealer;
 pub use self::scope::Scope;
-pub use self::sightings::Sightings;
 pub use self::sources::KnownSecrets;
-pub use self::watches::{Scopes, Watches};
 
 /// A loop of the controller ended without being told to.
 #[derive(Debug, Error)]
@@ -73,26 +60,25 @@ pub enum Broken {
 
 /// Runs all loops until `context.stop` is cancelled and the passes under way have ended. Where one of them
 /// ends by itself, the others are told to stop.
-pub async fn run(context: Arc<Context>, mut watches: Watches) -> Result<(), Broken> {
+pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
     let known = Arc::downgrade(&context);
     context.metrics.objects.show(known);
     let mut loops = JoinSet::new();
-    let watches = watches.take();
-    for watch in &watches {
+    let scopes = context.index.scopes().to_vec();
+    for scope in &scopes {
         for kind in [credentials::KIND, accounts::queue::KIND] {
-            context.readiness.wait_for(&triggers::gate(kind, &watch.scope), "the watch is being opened");
+            context.readiness.wait_for(&triggers::gate(kind, scope), "the watch is being opened");
         }
     }
     context.readiness.arrived("controller");
     loops.spawn(Resealer::of(&context).run());
     loops.spawn(keyring::run(context.clone()));
-    let served: Vec<Scope> = watches.iter().map(|watch| watch.scope.clone()).collect();
-    loops.spawn(stranded::run(context.clone(), served.clone()));
-    loops.spawn(sources::run(context.clone(), served));
-    for watch in watches {
-        loops.spawn(records::watch::run(context.clone(), watch.scope.clone()));
-        loops.spawn(triggers::follow(context.clone(), watch.accounts, accounts::queue::TRIGGER));
-        loops.spawn(triggers::follow(context.clone(), watch.credentials, credentials::TRIGGER));
+    loops.spawn(stranded::run(context.clone(), scopes.clone()));
+    loops.spawn(sources::run(context.clone(), scopes.clone()));
+    for scope in scopes {
+        loops.spawn(records::watch::run(context.clone(), scope.clone()));
+        loops.spawn(triggers::follow(context.clone(), scope.clone(), accounts::queue::TRIGGER));
+        loops.spawn(triggers::follow(context.clone(), scope, credentials::TRIGGER));
     }
     loops.spawn(accounts::queue::run(context.clone()));
     loops.spawn(credentials::run(context.clone()));

@@ -14,9 +14,8 @@ use super::accounts::{Lookup, Purpose};
 use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
-use super::index::Named;
+use super::index::{Kind, Named};
 use super::observed::{Claim, Learnt, Observed, Proof, ReadyTarget, Record, Retiring, Source, Target};
-use super::sightings::Kind;
 use crate::destination::FailureKind;
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret,
@@ -190,7 +189,7 @@ pub async fn observe(
         change_settles_in,
         claim,
         namespace_deleted_at,
-        account_changed: context.accounts.take_news(own),
+        account_changed: context.index.take_account_changed(own),
         learnt: Learnt { proof, failure: record.failure, ..Learnt::default() },
     };
     Ok(Some(Gathered {
@@ -264,7 +263,7 @@ async fn record(
 fn kept_proof(context: &Context, object: &MicrosoftGraphCredential, source: &Source) -> Option<Proof> {
     let Source::Usable(source) = source else { return None };
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    context.queued.verified(uid, &source.fingerprint, context.rules.timing.listing_interval)
+    context.index.verified_while_waiting(uid, &source.fingerprint, context.rules.timing.listing_interval)
 }
 
 /// How long until a create and a change under way count as settled.
@@ -277,7 +276,7 @@ fn settling(
     let create = status.pending.as_ref().map(|pending| pending.token.as_str());
     let change = status.registration.as_ref().and_then(change_mark);
     let settles_in =
-        |kind, mark| context.sightings.settles_in(uid, kind, mark, context.rules.timing.create_settle);
+        |kind, mark| context.index.settles_in(uid, kind, mark, context.rules.timing.create_settle);
     (settles_in(Kind::Create, create), settles_in(Kind::Change, change.as_deref()))
 }
 
@@ -331,7 +330,7 @@ async fn retiring(
 ) -> Result<(Option<Retiring>, Option<Arc<RemoteAccount>>), PassError> {
     let mut next = None;
     // Before all objects are known, it may be another one's.
-    let is_known_to_be_ours = context.scopes.are_credentials_listed();
+    let is_known_to_be_ours = context.index.are_credentials_listed();
     for registration in &status.retiring {
         let (target, account) = target(context, object, registration.account.clone()).await?;
         let is_reachable = is_known_to_be_ours && account.is_some() && target.leads_to(registration);
@@ -359,7 +358,7 @@ fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAc
     // Before all credentials are known nothing can be told from what is missing.
     let entries = account
         .last_listing(context.rules.timing.listing_interval * 2)
-        .filter(|_| context.scopes.are_credentials_listed())?;
+        .filter(|_| context.index.are_credentials_listed())?;
     let token = registration.and_then(|registration| registration.token.as_deref());
     let spec = &object.spec;
     let is_about = |entry: &Entry| {
@@ -387,7 +386,7 @@ async fn target(
             let parts = remote.client().parts();
             let (base_url, company_id) = (parts.base_url.as_str().to_owned(), parts.company_id);
             let place = Place { account: name, base_url, company_id };
-            let may_adopt = context.scopes.are_credentials_listed();
+            let may_adopt = context.index.are_credentials_listed();
             (Target::Ready(ReadyTarget { place, may_create, may_adopt }), Some(remote))
         }
     })
@@ -398,17 +397,9 @@ fn claim_key(object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> Cla
     ClaimKey { account: account.clone(), tenant, client }
 }
 
-/// The other objects that name the same app at that remote account, as the cache knows them.
+/// The other objects that name the same app at that remote account and may come before it.
 fn rivals(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> Vec<Claimant> {
-    let own = Named::of(object);
-    context
-        .index
-        .credentials_for(&object.spec.tenant_id, &object.spec.client_id)
-        .into_iter()
-        .filter(|other| *other != own)
-        .filter_map(|other| context.scopes.credential(&other.namespace, &other.name))
-        .filter_map(|guarded| guarded.0.as_ref().ok().and_then(|rival| claimant(context, rival, account)))
-        .collect()
+    context.index.rivals(object, |rival| claimant(context, rival, account))
 }
 
 /// An object as a claimant of its app at that remote account; nothing where it makes no claim there.

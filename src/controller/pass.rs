@@ -10,7 +10,7 @@ use super::context::Context;
 use super::decide::{Action, Decision, Rest, Retry, Standing, class, decide};
 use super::error::PassError;
 use super::guard::Outcome;
-use super::index::Named;
+use super::index::{Freed, Named};
 use super::observe::{self, Gathered, Reading};
 use super::observed::{Learnt, Observed};
 use super::report::{Report, report};
@@ -44,7 +44,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         .as_ref()
         .map_or(true, |ended| matches!(ended.result, "requeue" | "requeue_after" | "interrupted"));
     if came_to_nothing && gathered.observed.account_changed {
-        context.accounts.put_news(own);
+        context.index.note_account_changed(own);
     }
     give_up_claims(context, &gathered);
     ended
@@ -105,9 +105,7 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
                 return Ok(Outcome::new("requeue", context.rules.timing.resync));
             }
             Step::ObjectGone => {
-                context
-                    .sightings
-                    .forget(gathered.observed.object.metadata.uid.as_deref().unwrap_or_default());
+                context.note_gone(&gathered.observed.object);
                 return Ok(Outcome::new("gone", context.rules.timing.resync));
             }
         }
@@ -198,8 +196,9 @@ fn give_up_claims(context: &Context, gathered: &Gathered) {
     let places =
         registrations.filter_map(Registration::place).chain(status.pending.iter().map(Pending::place));
     let accounts: Vec<_> = places.filter_map(|place| context.accounts.identity(&place.account)).collect();
-    if context.claims.keep_only(object.metadata.uid.as_deref().unwrap_or_default(), &accounts) {
-        context.call_rivals(object);
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    if context.index.keep_claims(uid, |claim| accounts.contains(&claim.account)) {
+        context.call_next(&Freed::by(object));
     }
 }
 
@@ -246,12 +245,12 @@ fn short_wait(context: &Context, observed: &Observed, rest: &Rest) -> Option<Dur
     let is_queued =
         matches!(&rest.standing, Standing::Failed(Failure { kind: FailureKind::Queued(Ahead::Others), .. }));
     if !is_queued {
-        context.queued.forget(uid);
+        context.index.end_wait(uid);
         return None;
     }
     let issued = observed.learnt.proof.clone().filter(|it| matches!(it.verdict, Verdict::Issued { .. }));
     let verified = observed.usable_source().map(|source| source.fingerprint.clone()).zip(issued);
-    let waited = context.queued.wait(uid, verified);
+    let waited = context.index.wait(uid, verified);
     let left = context.rules.timing.queue_notice.checked_sub(waited)?;
     (!observed.learnt.is_unrecorded && observed.learnt.news.is_empty()).then_some(left)
 }
@@ -292,7 +291,7 @@ impl Making {
 
     fn note(&self, context: &Context) {
         let Self { uid, created, before, is_ready } = self;
-        let took = context.makings.note(uid, *created, before.as_ref(), *is_ready, Timestamp::now());
+        let took = context.index.note_readiness(uid, *created, before.as_ref(), *is_ready, Timestamp::now());
         if let Some(took) = took {
             context.metrics.credentials.became_ready(took);
         }

@@ -95,7 +95,7 @@ impl Resealer {
         Self {
             client: context.client.clone(),
             place: context.keyring.place().clone(),
-            served: context.scopes.namespaces(),
+            served: context.index.namespaces(),
             keyring: context.keyring.clone(),
             leadership: context.leadership.clone(),
             metrics: context.metrics.clone(),

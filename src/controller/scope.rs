@@ -1,12 +1,8 @@
 //! The namespaces that are served: all of them through one watch, or each named one through its own.
 
-use kube::Resource;
 use kube::core::DeserializeGuard;
 
-use crate::resources::{
-    ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT,
-    WoodpeckerAccount,
-};
+use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
 
 /// A credential, or the news that an object of its kind cannot be read as one. A broken object must not
 /// blind the watch to the others.
@@ -16,24 +12,12 @@ pub type GuardedCredential = DeserializeGuard<MicrosoftGraphCredential>;
 pub type GuardedAccount = DeserializeGuard<WoodpeckerAccount>;
 
 /// A set of namespaces behind one watch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// All namespaces.
     All,
     /// One namespace.
     Namespace(String),
-}
-
-/// Takes away what is never read, and may be large. Finalizers stay whole, because they are patched as a list.
-pub fn prune<K: Resource>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    meta.labels = None;
-    meta.owner_references = None;
-    if let Some(annotations) = &mut meta.annotations {
-        let read = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, ACKNOWLEDGE_GONE];
-        annotations.retain(|name, _| read.contains(&name.as_str()));
-    }
 }
 
 // === impl Scope ===

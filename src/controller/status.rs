@@ -41,7 +41,6 @@ pub async fn write_once(
         Ok(object) => {
             context.note_written(&object);
             take_over(observed, object);
-            context.note_holdings(&observed.object, &status);
             observed.written.clone_from(&status);
             observed.status = status;
             Ok(Written::Yes)
@@ -72,7 +71,6 @@ pub async fn write_intent(
     if Books::of(&live) != Books::of(&intent) {
         return Err(error);
     }
-    context.note_holdings(&observed.object, &intent);
     observed.written = live;
     observed.status = intent;
     Ok(Written::Yes)
@@ -109,7 +107,6 @@ pub async fn write_fact(
         let live = observed.object.status_or_default();
         if Books::of(&live) == Books::of(&status) {
             // The write before was applied, and only its answer was lost.
-            context.note_holdings(&observed.object, &status);
             observed.written = live;
             observed.status = status;
             return Ok(Written::Yes);
@@ -157,7 +154,7 @@ enum Live {
 
 /// Reads the object again and checks that it is still the same one.
 async fn read_again(context: &Context, observed: &mut Observed) -> Result<Live, PassError> {
-    match read_live(context, &Named::of(&observed.object)).await? {
+    match context.read(&Named::of(&observed.object)).await.map_err(PassError::ReadObject)? {
         Some(live) if live.metadata.uid == observed.object.metadata.uid => {
             take_over(observed, live);
             Ok(Live::Same)
@@ -166,18 +163,10 @@ async fn read_again(context: &Context, observed: &mut Observed) -> Result<Live, 
     }
 }
 
-/// The object as the API server has it.
-async fn read_live(context: &Context, own: &Named) -> Result<Option<MicrosoftGraphCredential>, PassError> {
-    let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), &own.namespace);
-    let live = api.get_opt(&own.name).await.map_err(PassError::ReadObject)?;
-    context.note_read(own, live.as_ref());
-    Ok(live)
-}
-
 /// Reads the object before something that cannot be undone: what is known of it comes from a watch, which may lag. Fails
 /// with [`PassError::Conflict`] where it is not what the decision rests on any more.
 pub async fn confirm(context: &Context, observed: &Observed) -> Result<(), PassError> {
-    let live = read_live(context, &Named::of(&observed.object)).await?;
+    let live = context.read(&Named::of(&observed.object)).await.map_err(PassError::ReadObject)?;
     let is_the_same = |live: &MicrosoftGraphCredential| {
         let (seen, status) = (&observed.object, live.status_or_default());
         live.metadata.uid == seen.metadata.uid

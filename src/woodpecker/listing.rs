@@ -137,6 +137,12 @@ impl Entry {
         };
         self.name.match_indices(token).any(|(at, _)| is_marked(at))
     }
+
+    /// The tokens of which its name carries the marks, and whatever else stands in brackets.
+    pub fn marks(&self) -> impl Iterator<Item = &str> {
+        let opened = self.name.match_indices('[').filter_map(|(at, _)| self.name.get(at + 1..));
+        opened.filter_map(|rest| Some(rest.split_once(']')?.0))
+    }
 }
 
 impl From<Credential> for Entry {

@@ -30,8 +30,8 @@ pub(super) fn judge(
     let before = status.api_key_fingerprint.as_deref();
     // A key that was never found to be the right one is as new as another one.
     let is_key_new = before.is_none_or(|before| !fingerprints.matches(before, key));
-    let are_all_known = context.scopes.are_credentials_listed();
-    let held = context.holdings.ids_at(&name);
+    let are_all_known = context.index.are_credentials_listed();
+    let held = context.index.ids_at(&name);
     let mut ledgers = context.accounts.ledgers();
     let ledger = ledgers.entry(name.clone()).or_default();
     ledger.take_in(entries, &held, is_key_new);
@@ -149,13 +149,13 @@ fn diverged(divergence: Divergence) -> Verdict {
 
 /// How many credentials of each sort the account holds; nothing while not all objects are known.
 pub(super) fn count(context: &Context, name: &AccountName, entries: &[Entry]) -> Option<Counts> {
-    if !context.scopes.are_credentials_listed() {
+    if !context.index.are_credentials_listed() {
         return None;
     }
-    let managed = context.holdings.registered_at(name);
+    let managed = context.index.registered_at(name);
     let is_named = |entry: &Entry| {
         let (tenant, client) = (entry.tenant.parse(), entry.client.parse());
-        matches!((tenant, client), (Ok(tenant), Ok(client)) if !context.index.credentials_for(&tenant, &client).is_empty())
+        matches!((tenant, client), (Ok(tenant), Ok(client)) if context.index.is_named(&tenant, &client))
     };
     Some(counts(entries, &managed, is_named))
 }
@@ -163,10 +163,7 @@ pub(super) fn count(context: &Context, name: &AccountName, entries: &[Entry]) ->
 /// Wakes the objects for which the listing has something to do: theirs is missing, or there is a second one.
 pub(super) fn wake_who_differs(context: &Context, name: &AccountName, entries: &[Entry]) {
     for credential in context.index.credentials_at(name) {
-        let Some(known) = context.scopes.credential(&credential.namespace, &credential.name) else {
-            continue;
-        };
-        let Ok(object) = &known.0 else { continue };
+        let Ok(object) = &credential.0 else { continue };
         let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
         let Some(registration) = registration.filter(|it| it.account.as_ref() == Some(name)) else {
             continue;
@@ -177,7 +174,7 @@ pub(super) fn wake_who_differs(context: &Context, name: &AccountName, entries: &
                 && registration.token.as_deref().is_some_and(|token| entry.carries(token))
         };
         if !is_listed || entries.iter().any(is_late) {
-            context.calls.credential(&credential.namespace, &credential.name);
+            context.calls.credential(object.namespace_name(), &object.name_any());
         }
     }
 }

@@ -64,8 +64,8 @@ async fn look_at(
     let is_deleted = object.metadata.deletion_timestamp.is_some();
     let has_finalizer = object.finalizers().iter().any(|finalizer| finalizer == IN_USE_FINALIZER);
     // With some objects not heard of yet, it may be in use by one of them.
-    let is_used = context.rules.sets_finalizers && context.holdings.are_to_be_removed_at(name)
-        || !context.scopes.are_credentials_listed() && has_finalizer;
+    let is_used = context.rules.sets_finalizers && context.index.are_to_be_removed_at(name)
+        || !context.index.are_credentials_listed() && has_finalizer;
     let terminating_since = if is_deleted && has_finalizer {
         namespace_deleted_at(context, &name.namespace).await?
     } else {

@@ -228,14 +228,15 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
         context.calls.account(&other.namespace, &other.name);
     }
     for credential in context.index.credentials_at(name) {
+        let own = Named::of(&*credential);
         // After a start everything is news, and nothing has changed.
         if was_known {
-            context.accounts.put_news(&credential);
+            context.index.note_account_changed(&own);
         }
         if works && !was_known {
-            credentials::wake_new(context, credential);
+            credentials::wake_new(context, own);
         } else {
-            context.calls.credential(&credential.namespace, &credential.name);
+            context.calls.credential(&own.namespace, &own.name);
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
 use super::pass::{self, owner};
 use crate::controller::context::Context;
 use crate::controller::guard::Guard;
-use crate::controller::index::{Named, Referrer};
+use crate::controller::index::{Due, Named, prune};
 use crate::controller::queue::{Ended, Priority, Queue};
-use crate::controller::scope::GuardedAccount;
-use crate::controller::triggers::{News, Trigger};
-use crate::resources::AccountName;
+use crate::controller::scope::{GuardedAccount, Scope};
+use crate::controller::triggers::Trigger;
+use crate::resources::{AccountName, WoodpeckerAccount};
 
 /// The kind of the objects in the queue.
 pub const KIND: &str = "WoodpeckerAccount";
@@ -20,14 +21,15 @@ pub const KIND: &str = "WoodpeckerAccount";
 const QUEUE: &str = "woodpeckeraccount";
 
 /// What a change of an account triggers.
-pub const TRIGGER: Trigger<GuardedAccount> = Trigger { kind: KIND, tell: keep_books, wake, wake_new: wake };
+pub const TRIGGER: Trigger<GuardedAccount> =
+    Trigger { kind: KIND, prune: prune::<WoodpeckerAccount>, note, wake, wake_new: wake };
 
 /// Runs the queue of accounts until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>) {
     // What an account's counts say rests on all credentials: with some of them not heard of yet, each start
     // would write wrong ones and then right ones. Where a namespace cannot be listed, the accounts go on all
     // the same, without counts.
-    let listed = tokio::time::timeout(context.rules.timing.kube_headers, context.scopes.credentials_listed());
+    let listed = tokio::time::timeout(context.rules.timing.kube_headers, context.index.credentials_listed());
     match context.stop.run_until_cancelled(listed).await {
         None => return,
         Some(Ok(())) => {}
@@ -50,7 +52,7 @@ pub async fn run(context: Arc<Context>) {
 }
 
 async fn reconcile(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) -> Ended {
-    let Some(object) = context.scopes.account(&own.namespace, &own.name) else {
+    let Some(object) = context.index.account(&own) else {
         guard.forget(&own);
         return Ended::Gone;
     };
@@ -65,7 +67,7 @@ async fn reconcile(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) ->
 }
 
 fn priority(context: &Context, own: &Named) -> Priority {
-    let object = context.scopes.account(&own.namespace, &own.name);
+    let object = context.index.account(own);
     let is_deleted = object.is_some_and(|object| object.meta().deletion_timestamp.is_some());
     if is_deleted { Priority::Deletion } else { Priority::Ordinary }
 }
@@ -74,27 +76,27 @@ fn wake(context: &Context, own: Named) {
     context.calls.accounts.now(own);
 }
 
-/// Keeps the index true, and wakes the credentials of an account that went.
-fn keep_books(context: &Context, news: &News<'_, GuardedAccount>) {
-    match news {
-        News::Known(guarded) => {
-            let own = Named::of(*guarded);
-            let name = AccountName { namespace: own.namespace, name: own.name };
-            context.accounts.note_existence(&name, &guarded.uid().unwrap_or_default());
-            if let Ok(object) = &guarded.0 {
-                context.index.put_account(object);
-            }
-        }
-        News::Gone(guarded) => {
-            let own = Named::of(*guarded);
-            context.index.remove(&Referrer::Account(own.clone()));
-            let name = AccountName { namespace: own.namespace, name: own.name };
-            context.accounts.leave_lanes(&owner(&name), None);
-            context.accounts.forget(&name);
-            for other in context.accounts.confused_by(&name) {
-                context.calls.account(&other.namespace, &other.name);
-            }
-            context.call_credentials_at(&name);
-        }
+/// Takes in what the watch brings, and wakes the credentials of an account that went. Returns the accounts of which a pass is
+/// due.
+fn note(context: &Context, scope: &Scope, event: Event<GuardedAccount>) -> Vec<Due> {
+    if let Event::InitApply(guarded) | Event::Apply(guarded) = &event {
+        let own = Named::of(guarded);
+        let name = AccountName { namespace: own.namespace, name: own.name };
+        context.accounts.note_existence(&name, &guarded.uid().unwrap_or_default());
     }
+    let effects = context.index.note_account(scope, context.relist.round(), event);
+    for own in effects.gone {
+        wake(context, own.clone());
+        let name = AccountName { namespace: own.namespace, name: own.name };
+        context.accounts.leave_lanes(&owner(&name), None);
+        context.accounts.forget(&name);
+        for other in context.accounts.confused_by(&name) {
+            context.calls.account(&other.namespace, &other.name);
+        }
+        context.call_credentials_at(&name);
+    }
+    if effects.relist {
+        context.relist.raise(KIND);
+    }
+    effects.due
 }

@@ -8,6 +8,7 @@ use super::{Step, failure, is_told_apart, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::MOST_RETIRING;
 use crate::controller::error::PassError;
+use crate::controller::index::Kin;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Claim, Observed, Source, Target};
 use crate::controller::status::{self, Written};
@@ -27,7 +28,7 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
         return Ok(Step::Done);
     };
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    if let Some(other) = context.holdings.other_holder(uid, &pending.place(), id) {
+    if let Some(other) = context.index.other_holder(uid, Kin::of(&observed.object, &pending.place(), id)) {
         tracing::error!(id, %other, "what this object's create has made is held by another one by now, and is left to it");
         return forget_pending(context, gathered).await;
     }
@@ -91,8 +92,8 @@ pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -
     let observed = &mut gathered.observed;
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
     if let Target::Ready(target) = &observed.target {
-        let maker = listed(observed, id).and_then(|entry| context.holdings.other_maker(uid, &entry));
-        let holder = context.holdings.other_holder(uid, &target.place, id);
+        let maker = listed(observed, id).and_then(|entry| context.index.other_maker(uid, &entry));
+        let holder = context.index.other_holder(uid, Kin::of(&observed.object, &target.place, id));
         if let Some(other) = holder.or(maker) {
             observed.claim = Claim::HeldBy(other.to_string());
             return Ok(Step::Done);
@@ -154,7 +155,7 @@ pub(super) async fn forget_registration(
 /// Takes the claim on the app at the account: another pass may be about to register it at this very moment.
 pub(super) fn take_claim(context: &Context, gathered: &mut Gathered) -> bool {
     if let Some((key, claimant)) = gathered.claimant.clone() {
-        gathered.observed.claim = context.claims.take(key, &claimant);
+        gathered.observed.claim = context.index.take_claim(key, &claimant);
     }
     gathered.observed.claim == Claim::Ours
 }

@@ -10,9 +10,9 @@ use super::books::{take_claim, with_registration};
 use super::{Step, entries_for, is_as_read, is_told_apart, note, note_failure, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
+use crate::controller::index::{Kin, Kind};
 use crate::controller::observe::{Created, Gathered};
 use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
-use crate::controller::sightings::Kind;
 use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::conditions::whole_second;
@@ -55,7 +55,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     }
     let name = marked(&gathered.observed.object.remote_name(), &token);
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
-    context.sightings.begin(&uid, Kind::Create, &token);
+    context.index.begin(&uid, Kind::Create, &token);
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
     match posted {
@@ -66,10 +66,10 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
             if error.certainty() == Certainty::Unknown {
-                context.sightings.begin(&uid, Kind::Create, &token);
+                context.index.begin(&uid, Kind::Create, &token);
                 return Ok(Step::Done);
             }
-            context.sightings.end(&uid, Kind::Create, &token);
+            context.index.end(&uid, Kind::Create, &token);
             give_up_intent(context, &mut gathered.observed, earlier).await
         }
     }
@@ -208,8 +208,8 @@ fn may_take_back(context: &Context, observed: &Observed, id: i64) -> bool {
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
     let Target::Ready(target) = &observed.target else { return false };
     observed.object.spec.deletion_policy() == DeletionPolicy::Delete
-        && context.scopes.are_credentials_listed()
-        && context.holdings.other_holder(uid, &target.place, id).is_none()
+        && context.index.are_credentials_listed()
+        && context.index.other_holder(uid, Kin::of(&observed.object, &target.place, id)).is_none()
 }
 
 /// Nothing was sent, or nothing was made of it: what was known before counts again.

@@ -5,6 +5,7 @@ use super::update::note_lost_rename;
 use super::{Step, failure, look_at, note_failure, tell};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
+use crate::controller::index::Kin;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Probe, Target};
 use crate::controller::status;
@@ -66,7 +67,7 @@ pub(super) async fn remove_duplicate(
 ) -> Result<(), PassError> {
     let Some(account) = gathered.account.clone() else { return Ok(()) };
     let Target::Ready(target) = &gathered.observed.target else { return Ok(()) };
-    let is_known_to_be_ours = context.scopes.are_credentials_listed();
+    let is_known_to_be_ours = context.index.are_credentials_listed();
     if !is_known_to_be_ours && gathered.observed.object.is_deleted() {
         // Nobody looks for it afterwards, so the end waits.
         tracing::warn!(id, "a duplicate is not removed before all objects are known");
@@ -74,7 +75,8 @@ pub(super) async fn remove_duplicate(
         gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: Some(id) });
         return Ok(());
     }
-    if !is_known_to_be_ours || context.holdings.is_current(&target.place, id) {
+    if !is_known_to_be_ours || context.index.is_current(Kin::of(&gathered.observed.object, &target.place, id))
+    {
         tracing::warn!(
             id,
             is_known_to_be_ours,

@@ -9,7 +9,7 @@ use super::{Step, failure, look_at, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
-use crate::controller::index::Named;
+use crate::controller::index::{Kin, Named};
 use crate::controller::observe::Gathered;
 use crate::controller::observed::Observed;
 use crate::controller::status::{self, Written};
@@ -53,7 +53,9 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
     let id = registration.credential_id;
-    let other = registration.place().and_then(|place| context.holdings.other_holder(&uid, &place, id));
+    let object = &gathered.observed.object;
+    let place = registration.place();
+    let other = place.and_then(|place| context.index.other_holder(&uid, Kin::of(object, &place, id)));
     let removed = match other {
         Some(other) => {
             tracing::error!(id, %other, "the credential is held by another object as well, and is left to it");
@@ -67,7 +69,6 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     }
     gathered.observed.learnt.removed = true;
     if gathered.observed.status.retiring.is_empty() {
-        context.forget_holdings(&uid);
         return Ok(Step::Done);
     }
     // The object stays until its earlier registrations are removed too.
@@ -87,7 +88,8 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     };
     let Some(account) = gathered.retiring_account.clone() else { return Ok(Step::Done) };
     let id = first.credential_id;
-    let is_in_use = first.place().is_some_and(|place| context.holdings.is_current(&place, id));
+    let object = &gathered.observed.object;
+    let is_in_use = first.place().is_some_and(|place| context.index.is_current(Kin::of(object, &place, id)));
     let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await? };
     if let Err(failure) = removed {
         let failure = Failure { id: Some(id), ..failure };

@@ -52,11 +52,11 @@ pub(super) fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
 
 /// Why what an account's listing lacks cannot be taken for gone; nothing where it can.
 pub(super) fn distrust(context: &Context, account: &AccountName, entries: &[Entry]) -> Option<FailureKind> {
-    if !context.scopes.are_credentials_listed() {
+    if !context.index.are_credentials_listed() {
         // With some objects not heard of yet, nothing can be told from how much is missing.
         return Some(FailureKind::ObjectsUnknown);
     }
-    let held = context.holdings.ids_at(account);
+    let held = context.index.ids_at(account);
     context.accounts.has_diverged(account, entries, &held).map(|_divergence| FailureKind::Foreign)
 }
 

@@ -7,9 +7,9 @@ use super::listing::note_vanishing;
 use super::{Shown, Step, is_as_read, look_at, note, note_failure};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
+use crate::controller::index::Kind;
 use crate::controller::observe::{Gathered, change_mark};
 use crate::controller::observed::{Observed, Source};
-use crate::controller::sightings::Kind;
 use crate::controller::status::{self, Written};
 use crate::destination::Operation;
 use crate::resources::Registration;
@@ -119,7 +119,7 @@ fn changing(registration: &Registration) -> Registration {
 /// The answer to the change was lost just now.
 fn begin_to_settle(context: &Context, observed: &Observed, changing: &Registration) {
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    context.sightings.begin(uid, Kind::Change, &change_mark(changing).unwrap_or_default());
+    context.index.begin(uid, Kind::Change, &change_mark(changing).unwrap_or_default());
 }
 
 /// Replaces the name alone.

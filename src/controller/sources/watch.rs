@@ -40,7 +40,7 @@ async fn is_lost(context: &Context, scope: &Scope) {
 }
 
 fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<Named>, event: Event<SecretMeta>) {
-    let is_referenced = |secret: &Named| !context.index.referrers(secret).is_empty();
+    let is_referenced = |secret: &Named| context.index.is_referenced(secret);
     match event {
         Event::Init => listing.clear(),
         Event::InitApply(secret) => {

@@ -1,0 +1,205 @@
+//! What is kept of each `MicrosoftGraphCredential`, and what it is found by.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+
+use super::holding::Holdings;
+use super::in_flight::InFlight;
+use super::keys::{Key, Rank};
+use super::named::Named;
+use super::prune::pruned;
+use super::table::Kept;
+use super::waiting::Waiting;
+use crate::controller::claims::ClaimKey;
+use crate::controller::scope::GuardedCredential;
+use crate::resources::{
+    AccountName, ClientId, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialStatus, TenantId,
+};
+use crate::store::record::record_name;
+
+/// What is known of a credential beside the object.
+#[derive(Default)]
+pub(super) struct CredentialState {
+    /// Of an object that cannot be read: what was last known of it.
+    pub(super) salvaged: Option<Box<Facts>>,
+    /// Its requests of unknown outcome.
+    pub(super) in_flight: InFlight,
+    /// Since when it has not been ready; nothing while it is.
+    pub(super) unready_since: Option<Timestamp>,
+    /// Its wait for a permit of its account's queue.
+    pub(super) waiting: Option<Box<Waiting>>,
+    /// Whether its account has changed since its last reconcile.
+    pub(super) account_changed: bool,
+    /// The claims that it has.
+    pub(super) claims: Vec<Arc<ClaimKey>>,
+}
+
+/// What others depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) app: Option<(TenantId, ClientId)>,
+    pub(super) secret: Option<Named>,
+    pub(super) record: Option<Named>,
+    /// The account of its spec.
+    wanted: Option<AccountName>,
+    pub(super) holdings: Holdings,
+    /// Whether what it holds is removed together with it.
+    removes: bool,
+    /// When its turn for the app is.
+    pub(super) turn: Turn,
+}
+
+/// An object's place among those that name its app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It comes first: it is registered.
+    Registered,
+    /// It exists since that second, and comes before younger ones where it is able to register now.
+    Waits { since: i64, is_able: bool },
+    /// It is deleted, suspended or cannot be read.
+    #[default]
+    Never,
+}
+
+impl Kept for GuardedCredential {
+    type State = CredentialState;
+    type Facts = Facts;
+
+    fn facts(&self, state: &CredentialState) -> Facts {
+        match &self.0 {
+            Ok(object) => Facts::of(object),
+            Err(_unreadable) => state.salvaged.as_deref().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn succeed(state: &mut CredentialState, before: &Facts, next: &Self) {
+        state.salvaged = next.0.is_err().then(|| Box::new(before.clone()));
+    }
+
+    fn keys(facts: &Facts) -> Vec<(Key<'_>, Rank)> {
+        let app = facts.app.iter().map(|(tenant, client)| (Key::App(tenant, client), facts.turn.rank()));
+        let secret = facts.secret.iter().map(Key::Secret);
+        let record = facts.record.iter().map(Key::Record);
+        let accounts = facts.accounts().into_iter().map(Key::Account);
+        let removes = facts.removes_at().into_iter().map(Key::RemovesAt);
+        let holds = facts.holdings.registered.iter().map(|it| Key::Holds(&it.place.base_url, it.id));
+        let creates = facts.holdings.pending.iter().map(|(token, _)| Key::Creates(token));
+        let unranked = secret.chain(record).chain(accounts).chain(removes).chain(holds).chain(creates);
+        app.chain(unranked.map(|key| (key, 0))).collect()
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    pub(super) fn of(object: &MicrosoftGraphCredential) -> Self {
+        let own = Named::of(object);
+        let status = object.status.as_ref();
+        let is_registered = status.is_some_and(|status| {
+            status.registration.is_some() || status.pending.is_some() || !status.retiring.is_empty()
+        });
+        let turn = match object.metadata.creation_timestamp.as_ref() {
+            _ if is_registered => Turn::Registered,
+            _ if object.is_deleted() || object.spec.is_suspended() => Turn::Never,
+            created => Turn::Waits {
+                since: created.map_or(i64::MAX, |created| created.0.as_second()),
+                is_able: object.is_verified() && object.may_create(),
+            },
+        };
+        let in_own = |name: String| Named { namespace: own.namespace.clone(), name };
+        Self {
+            app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
+            secret: Some(in_own(object.spec.secret_ref.name.clone())),
+            record: object.spec.woodpecker().is_none().then(|| in_own(record_name(object))),
+            wanted: object.account_name(),
+            holdings: status.filter(|_| !is_let_go(object)).map(Holdings::of).unwrap_or_default(),
+            removes: object.spec.deletion_policy() == DeletionPolicy::Delete,
+            turn,
+        }
+    }
+
+    /// Of an object that cannot be read: its status mostly can, and what it holds stays its own.
+    pub(super) fn salvage(&mut self, status: &MicrosoftGraphCredentialStatus, removes: bool) {
+        self.holdings = Holdings::of(status);
+        self.removes = removes;
+    }
+
+    /// The accounts of the spec and of what is registered, on its way there or on its way out.
+    pub(super) fn accounts(&self) -> BTreeSet<&AccountName> {
+        self.wanted.iter().chain(self.holdings.accounts()).collect()
+    }
+
+    /// The accounts where it has something that is removed together with it.
+    pub(super) fn removes_at(&self) -> BTreeSet<&AccountName> {
+        self.holdings.accounts().filter(|_| self.removes).collect()
+    }
+
+    /// Whether it holds that credential of the app. Ids are not known to be unique over accounts, so tenant and client
+    /// tell as well, where they can be read.
+    pub(super) fn holds(
+        &self,
+        app: (&TenantId, &ClientId),
+        base_url: &str,
+        id: i64,
+        is_wanted: Held,
+    ) -> bool {
+        let is_it = |it: &super::holding::Holding| {
+            it.id == id && it.place.base_url == base_url && (it.is_current || is_wanted == Held::AtAll)
+        };
+        self.app.as_ref().is_none_or(|(tenant, client)| (tenant, client) == app)
+            && self.holdings.registered.iter().any(is_it)
+    }
+
+    /// Whether others that name its app may have their turn now that these are the facts.
+    pub(super) fn has_made_way(&self, after: &Self) -> bool {
+        let came_before = matches!(self.turn, Turn::Registered | Turn::Waits { is_able: true, .. });
+        let has_moved = !after.accounts().is_superset(&self.accounts());
+        came_before && (has_moved || self.turn.rank() < after.turn.rank())
+    }
+
+    /// Whether the account's counts, or its finalizer, depend on the difference.
+    pub(super) fn differ_at(&self, after: &Self, account: &AccountName) -> bool {
+        !self.holdings.at(account).eq(after.holdings.at(account))
+            || self.removes_at().contains(account) != after.removes_at().contains(account)
+    }
+}
+
+/// How a credential is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// As the registration.
+    AsCurrent,
+    /// As the registration, or as an earlier one that is still to be removed.
+    AtAll,
+}
+
+/// Whether another finalizer alone still keeps a deleted object, of which we have let go.
+fn is_let_go(object: &MicrosoftGraphCredential) -> bool {
+    let finalizers = object.metadata.finalizers.as_deref().unwrap_or_default();
+    object.is_deleted() && !finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Keeps the order; of those that wait, the able ones are even.
+    pub(super) fn rank(self) -> Rank {
+        match self {
+            Self::Registered => 0,
+            Self::Waits { since, is_able } => {
+                let second = u64::try_from(since).unwrap_or_default().min(u64::MAX / 4);
+                (second + 1) * 2 + u64::from(!is_able)
+            }
+            Self::Never => u64::MAX,
+        }
+    }
+}
+
+/// A copy as it is kept.
+pub(super) fn guarded(object: &MicrosoftGraphCredential) -> GuardedCredential {
+    DeserializeGuard(Ok(pruned(object)))
+}
