@@ -5,6 +5,7 @@
 //! which may use which, are drawn in `docs/architecture.md`.
 
 pub mod app;
+mod backoff;
 pub mod cli;
 pub mod controller;
 pub mod destination;

@@ -80,9 +80,11 @@ async fn prove(context: &Context, gathered: &mut Gathered) -> Step {
         gathered.leave_lanes(context);
     }
     let Some(secret) = &gathered.secret else { return Step::Done };
-    let spec = &gathered.observed.object.spec;
-    let app = App { cloud: spec.cloud(), tenant: &spec.tenant_id, client: &spec.client_id };
-    let Ok(verdict) = context.token_endpoint.prove(app, secret).await else {
+    let object = &gathered.observed.object;
+    let app = App { cloud: object.spec.cloud(), tenant: &object.spec.tenant_id, client: &object.spec.client_id };
+    let had_token = object.is_verified() || gathered.observed.status.registration.is_some();
+    let endpoint = context.token_endpoint.for_namespace(object.namespace_name(), had_token);
+    let Ok(verdict) = endpoint.prove(app, secret).await else {
         gathered.observed.learnt.not_leading = true;
         return Step::Done;
     };

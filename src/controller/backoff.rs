@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::jitter;
+use crate::backoff::doubled;
 use crate::settings::Timing;
 
 /// Delay after the `failures`-th failure in a row (1 is the first): doubled each time up to the longest,
@@ -17,10 +18,6 @@ pub fn delay(timing: &Timing, failures: u32, uid: &str) -> Duration {
 /// twelve times it. With the standard timing 10, 20, 40, 60, 60 … seconds, below ten tries in five minutes.
 pub fn propagation_delay(timing: &Timing, failures: u32) -> Duration {
     doubled(timing.backoff_first * 2, failures).min(timing.backoff_first * 12)
-}
-
-fn doubled(first: Duration, failures: u32) -> Duration {
-    first.saturating_mul(1 << failures.saturating_sub(1).min(16))
 }
 
 #[cfg(test)]

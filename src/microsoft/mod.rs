@@ -1,6 +1,7 @@
 //! Microsoft Entra: the token endpoint that proves a client secret, and what its answers mean.
 
 mod app;
+mod breaker;
 mod claims;
 mod cloud;
 pub mod codes;

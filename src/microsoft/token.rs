@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::app::App;
 use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
-use super::pace::Pace;
+use super::breaker::Breaker;
+use super::pace::{Asker, Pace};
 use super::{Authorities, claims, cloud};
 use crate::http;
 use crate::leadership::{Leadership, NotLeading};
@@ -70,7 +71,8 @@ pub struct TokenEndpoint {
     parts: EndpointParts,
     time_out: Duration,
     pace: Arc<Pace>,
-    account: Option<String>,
+    breaker: Arc<Breaker>,
+    asker: Asker,
 }
 
 /// What the token endpoints are made of.
@@ -96,7 +98,8 @@ struct TokenBody {
 impl TokenEndpoint {
     /// From its parts.
     pub fn new(parts: EndpointParts, timing: &Timing) -> Self {
-        Self { parts, time_out: timing.token_call, pace: Arc::new(Pace::new(timing)), account: None }
+        let (pace, breaker) = (Arc::new(Pace::new(timing)), Arc::new(Breaker::new(timing)));
+        Self { parts, time_out: timing.token_call, pace, breaker, asker: Asker::Controller }
     }
 
     /// The same endpoints asked in another capacity. How often an app is tried is counted together.
@@ -109,7 +112,13 @@ impl TokenEndpoint {
     /// The same endpoints asked for an account of the REST API, which has tries of its own for each app.
     #[must_use]
     pub fn for_account(&self, account: &str) -> Self {
-        Self { account: Some(account.to_owned()), ..self.clone() }
+        Self { asker: Asker::Account(account.to_owned()), ..self.clone() }
+    }
+
+    /// The same endpoints asked for an object of a namespace, which is known to have had a token for its app or not.
+    #[must_use]
+    pub fn for_namespace(&self, name: &str, had_token: bool) -> Self {
+        Self { asker: Asker::Namespace { name: name.to_owned(), had_token }, ..self.clone() }
     }
 
     /// Divides how often accounts may try one secret of an app among so many processes from now on, this one included.
@@ -121,26 +130,32 @@ impl TokenEndpoint {
     /// Only a leader asks.
     pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {
         self.parts.leadership.admit(self.time_out)?;
-        if let Err(wait) = self.pace.admit(app, secret, self.account.as_deref()) {
-            let trace = Trace {
-                failure: Some("tried too often; held back by the operator".into()),
-                ..Trace::default()
-            };
-            return Ok(Verdict::NotIssued {
-                diagnosis: Diagnosis::Throttled,
-                retry_after: Some(wait),
-                trace,
-            });
+        let leave = match self.breaker.admit(self.parts.authorities.of(app.cloud)) {
+            Ok(leave) => leave,
+            Err(wait) => {
+                let why = "not asked: the token endpoint has not answered several times in a row";
+                return Ok(held_back(Diagnosis::Unavailable, wait, why));
+            }
+        };
+        if let Err(wait) = self.pace.admit(app, secret, &self.asker) {
+            return Ok(held_back(Diagnosis::Throttled, wait, "tried too often; held back by the operator"));
         }
         let started = Instant::now();
         let span = tracing::debug_span!("microsoft token", otel.kind = "client", outcome = Empty);
-        let verdict = self.ask(app, secret).instrument(span.clone()).await;
+        let asked = self.ask(app, secret).instrument(span.clone()).await;
+        match &asked {
+            Ok(_) => leave.answered(),
+            Err(_) => leave.unanswered(),
+        }
+        let verdict = asked.unwrap_or_else(|unanswered| unanswered);
+        self.pace.ended(app, &self.asker, &verdict);
         span.record("outcome", verdict.outcome());
         self.parts.metrics.remote.ended("microsoft", "token", verdict.outcome(), started.elapsed());
         Ok(verdict)
     }
 
-    async fn ask(&self, app: App<'_>, secret: &SecretText) -> Verdict {
+    /// What the endpoint says, or the same for an answer that did not come.
+    async fn ask(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, Verdict> {
         let url = format!("{}/{}/oauth2/v2.0/token", self.parts.authorities.of(app.cloud), app.tenant);
         let request_id = request_id();
         let request = self
@@ -155,29 +170,35 @@ impl TokenEndpoint {
         let mut trace = Trace { correlation_id: Some(request_id), ..Trace::default() };
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return unreachable(trace, &error.without_url()),
+            Err(error) => return Err(unreachable(trace, &error.without_url())),
         };
         let status = response.status().as_u16();
         let retry_after = http::retry_after(response.headers(), Timestamp::now());
         trace.status = Some(status);
         let body = match http::body(response, LONGEST_ANSWER).await {
             Ok(body) => Zeroizing::new(body),
-            Err(error) => return unreachable(trace, &error),
+            Err(error) => return Err(unreachable(trace, &error)),
         };
         if status == 200 {
             if let Ok(token) = serde_json::from_slice::<TokenBody>(&body) {
-                return Verdict::Issued { roles: claims::roles(token.access_token.expose()) };
+                return Ok(Verdict::Issued { roles: claims::roles(token.access_token.expose()) });
             }
             trace.failure = Some("the answer holds no token".into());
-            return Verdict::NotIssued { diagnosis: Diagnosis::Unavailable, retry_after, trace };
+            return Ok(Verdict::NotIssued { diagnosis: Diagnosis::Unavailable, retry_after, trace });
         }
         let body = serde_json::from_slice::<ErrorBody>(&body).ok();
         let diagnosis = diagnose(status, body.as_ref());
         if let Some(body) = body {
             trace.take(body, secret);
         }
-        Verdict::NotIssued { diagnosis, retry_after, trace }
+        Ok(Verdict::NotIssued { diagnosis, retry_after, trace })
     }
+}
+
+/// The verdict on a request that the operator itself does not send.
+fn held_back(diagnosis: Diagnosis, wait: Duration, why: &str) -> Verdict {
+    let trace = Trace { failure: Some(why.to_owned()), ..Trace::default() };
+    Verdict::NotIssued { diagnosis, retry_after: Some(wait), trace }
 }
 
 fn unreachable(mut trace: Trace, error: &dyn std::error::Error) -> Verdict {
@@ -292,6 +313,33 @@ mod tests {
             connected = listener.accept() => assert!(connected.is_ok()),
             ended = endpoint.prove(app, &secret) => panic!("it is sent: {ended:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_does_not_answer_is_not_asked_by_everybody() {
+        let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = format!("http://{}", listener.local_addr().unwrap());
+        let parts = EndpointParts {
+            http: reqwest::Client::new(),
+            authorities: Authorities::new(authority.parse().unwrap()),
+            leadership: Leadership::always(),
+            metrics: Arc::default(),
+        };
+        let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD.divided_by(100));
+        let (tenant, secret) = ("bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap(), SecretText::new("x".into()));
+        let mut waits = Vec::new();
+        for app in 0..8 {
+            let client = format!("e1c6ac69-480e-4a17-9b85-3467967bd1{app:02}").parse().unwrap();
+            let app = App { cloud: Cloud::Global, tenant: &tenant, client: &client };
+            let Verdict::NotIssued { diagnosis, retry_after, .. } = endpoint.prove(app, &secret).await.unwrap() else {
+                panic!("nobody answers")
+            };
+            assert_eq!(diagnosis, Diagnosis::Unavailable);
+            waits.push(retry_after);
+        }
+        assert_eq!(waits[..5], [None; 5]);
+        assert!(waits[5..].iter().all(Option::is_some), "{waits:?}");
     }
 
     #[test]

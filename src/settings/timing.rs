@@ -172,6 +172,12 @@ impl Timing {
     /// How often an account of the REST API may try one app in that span, and all accounts together one secret of it.
     pub const TOKEN_TRIES_SERVED: usize = 8;
 
+    /// How many of the controller's tries of an app are for namespaces that had no token for it, where another one had.
+    pub const TOKEN_TRIES_STRANGERS: usize = 4;
+
+    /// How many secrets of an account of the REST API, of whatever apps, may be refused in that span.
+    pub const TOKEN_TRIES_IN_VAIN: usize = 100;
+
     /// The waits of a program in production.
     pub const STANDARD: Self = Self {
         token_call: Duration::from_secs(15),
