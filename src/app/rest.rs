@@ -8,16 +8,19 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::OptionFuture;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::caretaker::Caretaker;
 use super::{AppError, keyring, kubernetes};
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
-use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Shared, Turns, router};
+use crate::rest::{
+    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Quota, QuotaWatch, Shared, Turns, router,
+};
 use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
 use crate::settings::{ObjectName, ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::LiveKeyring;
+use crate::store::repository::Repository;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -57,6 +60,8 @@ pub(super) struct RestApi {
     keyring: Arc<LiveKeyring>,
     caretaker: Option<Caretaker>,
     writes: TaskTracker,
+    /// Counts the credentials of each account.
+    counting: AbortOnDropHandle<()>,
     timing: Timing,
     readiness: Readiness,
 }
@@ -91,11 +96,23 @@ impl RestApi {
         let counted = metrics.clone();
         let count = Arc::new(move |change| counted.rest.connections(change));
         let bound = Server::bind(listen, limits, count).await?;
+        let quota = Arc::new(Quota::new(rest.max_credentials.into()));
+        let watch = QuotaWatch {
+            client: cluster.client.clone(),
+            served: served.clone(),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            timing: *timing,
+        };
+        let listed = CancellationToken::new();
+        let counting = AbortOnDropHandle::new(tokio::spawn(quota.clone().watch(watch, listed.clone())));
+        listed.cancelled().await;
         tracing::info!(address = %bound.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();
         let credentials = Credentials::new(CredentialsParts {
             client: cluster.client.clone(),
-            keyring: keyring.clone(),
+            repository: Repository::new(cluster.client.clone(), keyring.clone(), Leadership::always()),
+            quota,
             token_endpoint: parts.token_endpoint,
             writes: writes.clone(),
         });
@@ -115,6 +132,7 @@ impl RestApi {
             keyring,
             caretaker,
             writes,
+            counting,
             timing: *timing,
             readiness: readiness.clone(),
         })
@@ -122,10 +140,11 @@ impl RestApi {
 
     /// Serves until `stop`, and then until open requests and writes have ended, for a bounded time.
     pub(super) async fn serve(self, stop: CancellationToken) {
-        let Self { server, tls, shared, doorkeeper, keyring, caretaker, writes, timing, readiness } = self;
+        let Self { server, tls, shared, doorkeeper, keyring, caretaker, writes, counting, timing, readiness } =
+            self;
         let stop = stop.child_token();
         // Whatever ends this ends its parts.
-        let _ending = stop.clone().drop_guard();
+        let (_ending, _counting) = (stop.clone().drop_guard(), counting);
         tokio::spawn(keyring.run(stop.clone()));
         let mut caretaker = tokio::spawn(OptionFuture::from(caretaker.map(|it| it.run(stop.clone()))));
         readiness.arrived(GATE);

@@ -23,6 +23,7 @@ use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::resources::{AccountName, MicrosoftGraphCredential, ObservedRecord, ObservedSecret};
 use crate::store::keyring::LiveKeyring;
+use crate::store::repository::Repository;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
 
@@ -75,6 +76,11 @@ impl Context {
             relist: self.relist.clone(),
             metrics: self.metrics.clone(),
         }
+    }
+
+    /// The records of the store, sealed and written while this replica leads.
+    pub fn repository(&self) -> Repository {
+        Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
     }
 
     /// A credential as it is known now: the newest of what the watch has brought and of what our own requests have shown.

@@ -8,7 +8,7 @@ use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
 use crate::store::envelope::SealError;
 use crate::store::keyring::KeyringError;
-use crate::store::records::{RecordError, RecordRequest};
+use crate::store::repository::{RecordError, RecordRequest};
 
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
@@ -80,14 +80,14 @@ impl PassError {
             Self::Record(RecordError::Refused { .. }) => "record_refused",
             Self::Record(RecordError::Read { .. }) => "read_record",
             Self::Record(RecordError::List(_)) => "list_records",
-            Self::Record(RecordError::Write { .. }) => "write_record",
+            Self::Record(_) => "write_record",
             Self::ReadKeyring(_) => "read_keyring",
             Self::LookUpKey(_) => "look_up_key",
             Self::Seal(_) => "seal",
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
             Self::WriteFinalizer(_) => "write_finalizer",
-            Self::Conflict | Self::Record(RecordError::Conflict) => "conflict",
+            Self::Conflict => "conflict",
             Self::NotLeading(_) => "not_leading",
             Self::Deadline => "deadline",
             Self::Panicked => "panic",
@@ -121,6 +121,9 @@ impl From<RecordError> for PassError {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Conflict => Self::Conflict,
+            RecordError::Keyring(error) => Self::ReadKeyring(error),
+            RecordError::Seal(error) => Self::Seal(error),
+            RecordError::NotLeading(error) => Self::NotLeading(error),
             error => Self::Record(error),
         }
     }

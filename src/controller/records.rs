@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use crate::resources::SealedGraphCredential;
 
-pub use crate::store::records::{Change, change, read, remove, write};
+pub use crate::store::repository::{read, remove};
 
 /// Annotation on a record: uid of the object that it was sealed for last. A deleted object removes what its status does
 /// not know of only where this says that it made it.

@@ -10,22 +10,19 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use kube::{Client, ResourceExt};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use self::progress::{Progress, Version};
 use super::context::Context;
 use crate::events::Events;
-use crate::leadership::{Leadership, NotLeading};
-use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
+use crate::leadership::Leadership;
+use crate::resources::SealedGraphCredential;
 use crate::settings::Timing;
 use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
-use crate::store::envelope::{Binding, Envelope, MalformedEnvelope, ResealError};
 use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
-use crate::store::record::{SAME_SECRET, same_secret_after_resealing};
+use crate::store::repository::{RecordError, Repository};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -63,21 +60,6 @@ enum SweepError {
     Keyring(#[from] KeyringError),
 }
 
-/// Why a record is not sealed anew.
-#[derive(Debug, Error)]
-enum RecordError {
-    #[error(transparent)]
-    Malformed(#[from] MalformedEnvelope),
-    #[error(transparent)]
-    Reseal(#[from] ResealError),
-    #[error(transparent)]
-    NotLeading(#[from] NotLeading),
-    #[error("the record was changed or removed meanwhile")]
-    Changed,
-    #[error("failed to write the record")]
-    Write(#[source] kube::Error),
-}
-
 /// How a sweep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Swept {
@@ -103,6 +85,10 @@ impl Resealer {
             timing: context.rules.timing,
             stop: context.stop.clone(),
         }
+    }
+
+    fn repository(&self) -> Repository {
+        Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
     }
 
     /// Looks at all records at the start, whenever the keyring has another primary key, and every now and then, until
@@ -217,65 +203,33 @@ impl Resealer {
         if self.stop.is_cancelled() {
             return;
         }
-        match self.reseal(keyring, record).await {
-            Ok(None) => {}
-            Ok(Some(name)) => {
+        let name = format!("{}/{}", record.namespace().unwrap_or_default(), record.name_any());
+        match self.repository().reencrypt(keyring, &record).await {
+            Ok(false) => {}
+            Ok(true) => {
                 tracing::debug!(record = name, "the record is sealed anew");
                 self.metrics.store.resealed("sealed");
                 progress.sealed(self).await;
             }
-            Err((version, error)) => self.note_failure(version, &error, progress),
-        }
-    }
-
-    /// Seals one record anew. Returns its name, or nothing where it is under the primary key already.
-    async fn reseal(
-        &self,
-        keyring: &Keyring,
-        record: SealedGraphCredential,
-    ) -> Result<Option<String>, (Version, RecordError)> {
-        let namespace = record.namespace().unwrap_or_default();
-        let name = record.name_any();
-        let full_name = format!("{namespace}/{name}");
-        let version = record.resource_version().unwrap_or_default();
-        let failed = |error| ((full_name.clone(), version.clone()), error);
-        let Some(envelope) = seal_anew(keyring, &record).map_err(failed)? else { return Ok(None) };
-        // What a later version has added to a record stays.
-        let mut patch = json!({"metadata": {"resourceVersion": version}, "spec": {"envelope": envelope}});
-        if let Some(noted) = same_secret_after_resealing(&record) {
-            patch["metadata"]["annotations"] = json!({SAME_SECRET: noted});
-        }
-        let records: Api<SealedGraphCredential> = Api::namespaced(self.client.clone(), &namespace);
-        let written = async {
-            self.leadership.admit_write()?;
-            let params =
-                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let written = records.patch(&name, &params, &Patch::Merge(patch)).await;
-            written.map_err(|error| match error {
-                kube::Error::Api(answer) if answer.is_conflict() || answer.is_not_found() => {
-                    RecordError::Changed
-                }
-                error => RecordError::Write(error),
-            })
-        };
-        match written.await {
-            Ok(_) => Ok(Some(full_name.clone())),
-            Err(error) => Err(failed(error)),
+            Err(error) => {
+                let version = (name, record.resource_version().unwrap_or_default());
+                self.note_failure(version, &error, progress);
+            }
         }
     }
 
     fn note_failure(&self, version: Version, error: &RecordError, progress: &Progress<'_>) {
-        self.metrics.store.resealed(error.outcome());
+        self.metrics.store.resealed(outcome(error));
         match error {
             // The next sweep finds it again, if it needs to be.
-            RecordError::Changed | RecordError::NotLeading(_) => {}
+            RecordError::Conflict | RecordError::NotLeading(_) => {}
             // Not among those that are counted: its key cannot be told.
             RecordError::Malformed(_) => progress.warn(version, error),
-            RecordError::Reseal(_) => {
+            RecordError::Open(_) | RecordError::Seal(_) => {
                 progress.failed_for_good();
                 progress.warn(version, error);
             }
-            RecordError::Write(_) => {
+            _ => {
                 let record = version.0;
                 tracing::warn!(record, error = chain(error), "a record is not sealed anew; trying again");
             }
@@ -312,22 +266,12 @@ impl Resealer {
     }
 }
 
-/// The envelope of a record sealed anew, or nothing where it is under the primary key already.
-fn seal_anew(keyring: &Keyring, record: &SealedGraphCredential) -> Result<Option<String>, RecordError> {
-    let envelope = Envelope::from_base64(&record.spec.envelope)?;
-    Ok(envelope.reseal(keyring, Binding::of(record))?.map(|sealed| sealed.to_base64()))
-}
-
-// === impl RecordError ===
-
-impl RecordError {
-    /// One word for metrics.
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) | Self::Reseal(_) => "unreadable",
-            Self::Changed => "changed",
-            Self::NotLeading(_) => "not_leading",
-            Self::Write(_) => "error",
-        }
+/// One word for metrics.
+fn outcome(error: &RecordError) -> &'static str {
+    match error {
+        RecordError::Malformed(_) | RecordError::Open(_) | RecordError::Seal(_) => "unreadable",
+        RecordError::Conflict => "changed",
+        RecordError::NotLeading(_) => "not_leading",
+        _ => "error",
     }
 }

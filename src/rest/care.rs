@@ -30,7 +30,7 @@ use crate::store::census::{ListError, Pages};
 use crate::store::envelope::Envelope;
 use crate::store::keyring::{KeyringError, LiveKeyring};
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
-use crate::store::records::{self, RecordError};
+use crate::store::repository::{self, RecordError, Repository};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, RecordSeries};
 use crate::telemetry::otlp;
@@ -180,7 +180,7 @@ impl Care {
 
     /// Reads a record anew and looks after it: the list may have been a while ago.
     async fn look_again(&self, place: Place, memory: &Memory) {
-        let read = records::read(&self.client, &place.0, &place.1);
+        let read = repository::read(&self.client, &place.0, &place.1);
         let Some(read) = self.stop.run_until_cancelled(read).await else { return };
         let record = match read {
             Ok(Some(record)) if is_of_rest(&record) => self.look_after(record, memory).await,
@@ -241,18 +241,19 @@ impl Care {
         let (mut status, notice) = (next_status(&record, proof.as_ref(), now), notice_due(&record, now));
         let notes = notes(&record, &status, proof.is_some().then_some(ids), notice);
         status.expiry_notice_days = notice.or(status.expiry_notice_days);
-        if record.status.as_ref() == Some(&status) || self.leadership.admit_write().is_err() {
+        if record.status.as_ref() == Some(&status) {
             return record;
         }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
-        match records::write_status(&self.client, &changed).await {
+        let repository = Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone());
+        match repository.write_status(&changed).await {
             Ok(written) => {
                 for note in &notes {
                     self.events.publish(&written.object_ref(&()), note).await;
                 }
                 written
             }
-            Err(RecordError::Conflict) => record,
+            Err(RecordError::Conflict | RecordError::NotLeading(_)) => record,
             Err(error) => {
                 tracing::warn!(record = record.name_any(), error = chain(&error), "a status is not written");
                 record

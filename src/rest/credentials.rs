@@ -9,13 +9,13 @@ use tracing::Instrument;
 
 use super::fault::{self, Fault, Refusal};
 use super::listings::Listings;
+use super::quota::Quota;
 use super::request::{Create, NewSecret, Update};
-use super::saving::{SaveError, Saving, TRIES, let_others_by};
+use super::saving::{SaveError, Saving};
 use crate::microsoft::{App, TokenEndpoint, Verdict};
 use crate::resources::{Cloud, SealedGraphCredential};
-use crate::store::keyring::LiveKeyring;
 use crate::store::record::{is_of_rest, is_rest_record_name, rest_record_name};
-use crate::store::records::{self, RecordError};
+use crate::store::repository::{self, RecordError, Repository, TRIES, conflict_backoff};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::{Credential, rfc3339};
 
@@ -30,8 +30,10 @@ pub struct Credentials {
 pub struct CredentialsParts {
     /// Client of the Kubernetes API.
     pub client: Client,
-    /// What secrets are sealed with.
-    pub keyring: Arc<LiveKeyring>,
+    /// What seals secrets and writes records.
+    pub repository: Repository,
+    /// How many credentials each account has.
+    pub quota: Arc<Quota>,
     /// What proves them.
     pub token_endpoint: TokenEndpoint,
     /// Writes under way, which go on when their client has left.
@@ -50,7 +52,8 @@ impl Credentials {
     /// is left out.
     pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
         let turn = self.listings.take(namespace).await;
-        let records = records::list(&self.parts.client, namespace).await.map_err(|error| failed(&error))?;
+        let records =
+            repository::list(&self.parts.client, namespace).await.map_err(|error| failed(&error))?;
         let mut ours = Vec::new();
         for record in records {
             match record.0 {
@@ -103,14 +106,15 @@ impl Credentials {
     async fn remove(&self, namespace: &str, id: i64) -> Result<(), Fault> {
         let client = &self.parts.client;
         for attempt in 0..TRIES {
-            let found = records::metadata(client, namespace, &rest_record_name(id)).await;
+            let found = repository::metadata(client, namespace, &rest_record_name(id)).await;
             let found = found.map_err(|error| failed(&error))?.ok_or(Fault::NotFound)?;
-            match records::remove(client, namespace, &found).await {
+            match repository::remove(client, namespace, &found).await {
                 Ok(()) => {
+                    self.parts.quota.remove(namespace, id);
                     tracing::info!(namespace, id, "a credential is removed");
                     return Ok(());
                 }
-                Err(RecordError::Conflict) => let_others_by(attempt).await,
+                Err(RecordError::Conflict) => conflict_backoff(attempt).await,
                 Err(error) => return Err(failed(&error)),
             }
         }
@@ -119,7 +123,7 @@ impl Credentials {
 
     /// The account's record of that id.
     async fn find(&self, namespace: &str, id: i64) -> Result<SealedGraphCredential, Fault> {
-        let read = records::read(&self.parts.client, namespace, &rest_record_name(id)).await;
+        let read = repository::read(&self.parts.client, namespace, &rest_record_name(id)).await;
         let record = read.map_err(|error| failed(&error))?;
         record.filter(is_of_rest).ok_or(Fault::NotFound)
     }
@@ -174,12 +178,7 @@ impl Credentials {
     }
 
     fn saving<'a>(&'a self, namespace: &'a str) -> Saving<'a> {
-        Saving {
-            client: &self.parts.client,
-            keyring: &self.parts.keyring,
-            listings: &self.listings,
-            namespace,
-        }
+        Saving { repository: &self.parts.repository, quota: &self.parts.quota, namespace }
     }
 }
 
@@ -198,7 +197,7 @@ fn shown(record: &SealedGraphCredential) -> Credential {
 fn unsaved(error: &SaveError) -> Fault {
     match error {
         SaveError::Gone => Fault::NotFound,
-        SaveError::Full => Refusal::TooManyCredentials.into(),
+        SaveError::Full(_) => Refusal::TooManyCredentials.into(),
         SaveError::Record(RecordError::Refused { status: 404, .. }) => {
             tracing::error!(
                 "the namespace of an API key does not exist: make it, or take the key out of the Secret"

@@ -58,6 +58,16 @@ pub struct RestSettings {
         value_name = "N"
     )]
     pub max_connections: u16,
+
+    /// Most credentials of one account
+    #[arg(
+        long = "rest-max-credentials",
+        env = "GCO_REST_MAX_CREDENTIALS",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        value_name = "N"
+    )]
+    pub max_credentials: u16,
 }
 
 /// Everything that `serve` can be told.

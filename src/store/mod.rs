@@ -6,4 +6,4 @@ pub mod fingerprint;
 mod key;
 pub mod keyring;
 pub mod record;
-pub mod records;
+pub mod repository;

@@ -1,8 +1,6 @@
 //! The encrypted store: the secret is sealed into the object's record, and the status says what it holds. A write whose
 //! answer is lost ends the reconcile; the next one reads what became of it.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -18,13 +16,12 @@ use crate::controller::status;
 use crate::events::Note;
 use crate::resources::conditions::whole_second;
 use crate::resources::{
-    MicrosoftGraphCredential, Ownership, RecordId, Registration, SealedGraphCredential,
-    SealedGraphCredentialSpec,
+    MicrosoftGraphCredential, Ownership, Registration, SealedGraphCredential, SealedGraphCredentialSpec,
 };
 use crate::secret::SecretText;
-use crate::store::envelope::{Binding, Envelope, fresh_record_id};
-use crate::store::keyring::Keyring;
+use crate::store::envelope::{Binding, fresh_record_id};
 use crate::store::record::{fresh_credential_id, record_name};
+use crate::store::repository::Change;
 use crate::telemetry::metrics::Drift;
 
 /// Seals the secret into the object's record: into a new one where there is none, else into the one that was read or that the
@@ -33,16 +30,13 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     let Some(secret) = gathered.secret.clone() else { return Ok(Step::Done) };
     let Source::Usable(source) = &gathered.observed.source else { return Ok(Step::Done) };
     let expires_at = Time(whole_second(source.expires_at));
-    // Without the keyring nothing is sealed, or nothing would open it after a restart.
-    let keyring = context.keyring.for_sealing().await?;
-    context.leadership.admit_write()?;
     let is_new = matches!(gathered.observed.record, Some(Record::Missing | Record::NotRead));
     let written = if is_new {
-        create(context, gathered, &keyring, &secret, expires_at).await
+        create(context, gathered, &secret, expires_at).await
     } else if gathered.record.is_some() {
-        replace(context, gathered, &keyring, &secret, expires_at).await
+        replace(context, gathered, &secret, expires_at).await
     } else {
-        change(context, gathered, &keyring, &secret, expires_at).await
+        change(context, gathered, &secret, expires_at).await
     };
     let written = match written {
         Ok(written) => written,
@@ -63,7 +57,8 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
         _ => {}
     }
     let object = &gathered.observed.object;
-    gathered.observed.record = Some(judge_record(&written, object, Some(&secret), &keyring));
+    gathered.observed.record =
+        Some(judge_record(&written, object, Some(&secret), &context.keyring.current()));
     gathered.observed.record_version = record_version(&written);
     gathered.observed.learnt.sealed = true;
     gathered.observed.learnt.news.push(story);
@@ -77,39 +72,31 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
 async fn create(
     context: &Context,
     gathered: &Gathered,
-    keyring: &Keyring,
     secret: &SecretText,
     expires_at: Time,
 ) -> Result<SealedGraphCredential, PassError> {
     let observed = &gathered.observed;
     let object = &observed.object;
     let known = observed.status.registration.as_ref().map(|registration| registration.credential_id);
-    let credential_id = match known {
-        Some(known) => known,
-        None => fresh_credential_id(&BTreeSet::new())?,
-    };
-    let record_id = fresh_record_id()?;
-    let envelope = envelope(gathered, keyring, &record_id, secret)?;
     let spec = SealedGraphCredentialSpec {
-        record_id,
-        credential_id,
+        record_id: fresh_record_id()?,
+        credential_id: known.map_or_else(fresh_credential_id, Ok)?,
         tenant_id: object.spec.tenant_id.clone(),
         client_id: object.spec.client_id.clone(),
         cloud: object.spec.cloud,
         secret_expires_at: expires_at,
         name: observed.wanted_record_title(),
-        envelope,
+        envelope: String::new(),
     };
-    let mut record = blank(object, &spec);
+    let mut record = blank(object, spec);
     records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    Ok(records::write(&context.client, object.namespace_name(), &record).await?)
+    Ok(context.repository().seal(record, secret).await?)
 }
 
 /// Replaces the record that was read.
 async fn replace(
     context: &Context,
     gathered: &Gathered,
-    keyring: &Keyring,
     secret: &SecretText,
     expires_at: Time,
 ) -> Result<SealedGraphCredential, PassError> {
@@ -120,59 +107,41 @@ async fn replace(
     let mut record = live.clone();
     record.spec.secret_expires_at = expires_at;
     record.spec.name = observed.wanted_record_title();
-    record.spec.envelope = envelope(gathered, keyring, &live.spec.record_id, secret)?;
     records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    Ok(records::write(&context.client, object.namespace_name(), &record).await?)
+    let is_sealed = observed
+        .sealed()
+        .is_some_and(|sealed| sealed.content == Content::SourceSecret && sealed.is_under_primary);
+    let repository = context.repository();
+    Ok(if is_sealed { repository.write(&record).await? } else { repository.seal(record, secret).await? })
 }
 
 /// Changes the record that the status remembers, without reading it: the API server refuses where it is another one.
 async fn change(
     context: &Context,
     gathered: &Gathered,
-    keyring: &Keyring,
     secret: &SecretText,
     expires_at: Time,
 ) -> Result<SealedGraphCredential, PassError> {
     let observed = &gathered.observed;
     let Some(recorded) = &observed.status.observed_record else { return Err(PassError::Conflict) };
-    let envelope = envelope(gathered, keyring, &recorded.record_id, secret)?;
-    let change = records::Change {
+    let object = &observed.object;
+    let binding = Binding {
+        namespace: object.namespace_name(),
+        record_id: &recorded.record_id,
+        tenant: &object.spec.tenant_id,
+        client: &object.spec.client_id,
+    };
+    let change = Change {
         uid: &recorded.uid,
         generation: recorded.generation,
         name: &observed.wanted_record_title(),
         expires_at,
-        envelope: &envelope,
     };
-    let object = &observed.object;
-    Ok(records::change(&context.client, object.namespace_name(), &record_name(object), change).await?)
-}
-
-/// The envelope that the record has, where that holds the very secret under the primary key; else a new one.
-fn envelope(
-    gathered: &Gathered,
-    keyring: &Keyring,
-    record_id: &RecordId,
-    secret: &SecretText,
-) -> Result<String, PassError> {
-    let is_kept = gathered
-        .observed
-        .sealed()
-        .is_some_and(|sealed| sealed.content == Content::SourceSecret && sealed.is_under_primary);
-    if let (true, Some(live)) = (is_kept, &gathered.record) {
-        return Ok(live.spec.envelope.clone());
-    }
-    let object = &gathered.observed.object;
-    let binding = Binding {
-        namespace: object.namespace_name(),
-        record_id,
-        tenant: &object.spec.tenant_id,
-        client: &object.spec.client_id,
-    };
-    Ok(Envelope::seal(keyring, binding, secret)?.to_base64())
+    Ok(context.repository().change(&record_name(object), binding, change, secret).await?)
 }
 
 /// A record that does not exist yet. It has no owner: it goes by the deletion policy.
-fn blank(object: &MicrosoftGraphCredential, spec: &SealedGraphCredentialSpec) -> SealedGraphCredential {
+fn blank(object: &MicrosoftGraphCredential, spec: SealedGraphCredentialSpec) -> SealedGraphCredential {
     let managed_by = ("app.kubernetes.io/managed-by".to_owned(), "graph-credential-operator".to_owned());
     SealedGraphCredential {
         metadata: ObjectMeta {
@@ -181,7 +150,7 @@ fn blank(object: &MicrosoftGraphCredential, spec: &SealedGraphCredentialSpec) ->
             labels: Some([managed_by].into()),
             ..ObjectMeta::default()
         },
-        spec: spec.clone(),
+        spec,
         status: None,
     }
 }
