@@ -22,14 +22,14 @@ use tokio_util::task::AbortOnDropHandle;
 use self::frame::{Base, Frame};
 use self::rest::{RestApi, RestParts};
 use crate::controller::{
-    self, Accounts, Broken, Calls, Context, Index, KnownRecords, KnownSecrets, Rules, Scope,
+    self, Accounts, Broken, Calls, Context, Index, KnownRecords, KnownSecrets, RecordController, Rules, Scope,
 };
 use crate::events::Events;
 use crate::http::ClientError;
 use crate::k8s::relist::Relist;
-use crate::leader::{self, Candidate, Duty, ElectionParts, Lost};
+use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
-use crate::rest::{Care, KeysError};
+use crate::rest::KeysError;
 use crate::serving::{self, TlsError};
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::telemetry::logs::LogFilter;
@@ -187,7 +187,6 @@ impl Operator<'_> {
             namespace: self.base.cluster.namespace.clone(),
             lease: self.settings.leader.lease.leader_election_lease.to_string(),
             instance: self.base.cluster.instance.clone(),
-            duty: Duty::Everything,
             clock: since_boot,
             timing: *self.timing,
             relist: self.relist.clone(),
@@ -207,8 +206,8 @@ impl Operator<'_> {
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
-        let caring = stop.child_token();
-        let care = Care {
+        let looking_after = stop.child_token();
+        let records = RecordController {
             client: cluster.client.clone(),
             served: settings.process.watch_namespaces.clone(),
             keyring: keyring.clone(),
@@ -216,8 +215,9 @@ impl Operator<'_> {
             leadership: leadership.clone(),
             events: events.clone(),
             metrics: self.metrics.clone(),
+            relist: self.relist.clone(),
             timing: **timing,
-            stop: caring.clone(),
+            stop: looking_after.clone(),
         };
         let context = Arc::new(Context {
             rules: Rules {
@@ -249,12 +249,12 @@ impl Operator<'_> {
         });
         let mut work = JoinSet::new();
         work.spawn(controller::run(context));
-        let care = AbortOnDropHandle::new(tokio::spawn(caretaker::look_after_records(care)));
+        let records = AbortOnDropHandle::new(tokio::spawn(async move { records.run().await }));
         let ended = end_within(work, timing, stop).await;
         events.drain(timing.event_drain).await;
-        caring.cancel();
+        looking_after.cancel();
         // It has had as long as the controller to end by itself.
-        let _left = tokio::time::timeout(timing.event, care).await;
+        let _left = tokio::time::timeout(timing.event, records).await;
         ended
     }
 

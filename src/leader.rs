@@ -4,7 +4,6 @@
 //! ends before anybody else can take the lease, which [`Leadership`] tells.
 
 mod candidate;
-mod duty;
 mod lease;
 mod onlooker;
 mod record;
@@ -20,10 +19,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 
 pub use self::candidate::{Candidate, GATE};
-pub use self::duty::Duty;
 use self::lease::LeaseApi;
 pub use self::lease::LeaseError;
-pub use self::onlooker::{Glance, Onlooker};
+pub use self::onlooker::Onlooker;
 use self::record::{Claim, Move, Sighting, next_move};
 pub use self::tenure::{Lost, Tenure};
 use crate::k8s::relist::Relist;
@@ -41,8 +39,6 @@ pub struct ElectionParts {
     pub lease: String,
     /// Name of this replica, such as its pod's; made unique to the process.
     pub instance: String,
-    /// What this process does while it leads.
-    pub duty: Duty,
     /// Counts suspended time.
     pub clock: Clock,
     /// The waits.
@@ -57,7 +53,6 @@ pub struct ElectionParts {
 struct Election {
     lease: LeaseApi,
     identity: String,
-    duty: Duty,
     clock: Clock,
     timing: Timing,
     metrics: Arc<Metrics>,
@@ -71,8 +66,6 @@ enum Turn {
     Ours { since: Duration },
     /// Another replica holds it.
     Theirs { holder: String },
-    /// It is ours, and one that does more wants it.
-    Wanted { by: String },
     /// It was ours, and is not any more.
     Lost { holder: String },
 }
@@ -86,7 +79,6 @@ impl Election {
         let election = Self {
             lease: LeaseApi::new(parts.client, &parts.namespace, &parts.lease, parts.relist),
             identity,
-            duty: parts.duty,
             clock: parts.clock,
             leadership: Leadership::none(parts.clock, parts.timing.margin),
             timing: parts.timing,
@@ -99,10 +91,7 @@ impl Election {
 
     /// Shows whether the lease is ours: a leader is a controller, and no alert may take anybody else for one.
     fn show(&self, is_ours: bool) {
-        match self.duty {
-            Duty::Everything => self.metrics.leader.leads(self.lease.name(), is_ours),
-            Duty::Records => self.metrics.leader.looks_after_records(self.lease.name(), is_ours),
-        }
+        self.metrics.leader.leads(self.lease.name(), is_ours);
     }
 
     /// Looks at the lease. Another's counts from after the answer: it was renewed before.
@@ -121,17 +110,10 @@ impl Election {
         match next_move(&self.claim(leads), self.seen.as_ref(), since) {
             Move::Wait { holder } => return Ok(Turn::Theirs { holder }),
             Move::Lost { holder } => return Ok(Turn::Lost { holder }),
-            Move::GiveWay { to } => return Ok(Turn::Wanted { by: to }),
-            Move::Want { holder } => {
-                duty::want(&mut lease, &self.identity);
-                self.lease.write(lease, bound).await?;
-                return Ok(Turn::Theirs { holder });
-            }
             Move::Create | Move::Acquire | Move::Renew => {}
         }
         let spec = record::held(lease.spec.as_ref(), &self.identity, self.timing.lease, Timestamp::now());
         lease.spec = Some(spec);
-        self.duty.mark(&mut lease, &self.identity);
         let written = self.lease.write(lease, bound).await?;
         self.seen = Some(Sighting { lease: written, since });
         self.leadership.extend(since.saturating_add(self.timing.lease));
@@ -139,14 +121,7 @@ impl Election {
     }
 
     fn claim(&self, leads: bool) -> Claim<'_> {
-        Claim {
-            identity: &self.identity,
-            duty: self.duty,
-            leads,
-            own_lease: self.timing.lease,
-            // Whoever stands by for everything looks twice meanwhile.
-            courtesy: self.timing.lease_retry.saturating_mul(2),
-        }
+        Claim { identity: &self.identity, leads, own_lease: self.timing.lease }
     }
 
     /// Lets go of the lease. From before the request on, nothing that only a leader may do begins here.

@@ -12,11 +12,13 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::caretaker::Caretaker;
 use super::{AppError, keyring, kubernetes};
+use crate::controller::{RecordController, Scope};
+use crate::events::Events;
+use crate::k8s::relist::Relist;
+use crate::k8s::watch::Watching;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
-use crate::rest::{
-    Credentials, CredentialsParts, Doorkeeper, KeysPlace, Quota, QuotaWatch, Shared, Turns, router,
-};
+use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Quota, Shared, Turns, router};
 use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
 use crate::settings::{ObjectName, ProcessSettings, RestSettings, Timing};
 use crate::store::keyring::LiveKeyring;
@@ -47,7 +49,7 @@ pub(super) struct RestParts<'a> {
     pub(super) cluster: &'a kubernetes::Cluster,
     /// What proves secrets, whoever leads.
     pub(super) token_endpoint: TokenEndpoint,
-    /// The leader's lease, for a process without a controller: it looks after the records where no controller does.
+    /// The operator's lease, for a process that serves the API alone: it runs the record controller while nobody holds that.
     pub(super) lease: Option<&'a ObjectName>,
 }
 
@@ -79,16 +81,27 @@ impl RestApi {
             .transpose()?;
         let doorkeeper = Arc::new(open_door(&parts).await?);
         let keyring = keyring::wait(cluster, process, timing, readiness).await;
+        let served = &process.watch_namespaces;
+        let (relist, instance) = (Relist::default(), cluster.instance.clone());
+        let events =
+            || Events::new(cluster.client.clone(), instance.clone(), timing.event, timing.event_repeat);
         let caretaker = parts.lease.map(|lease| Caretaker {
-            client: cluster.client.clone(),
+            records: RecordController {
+                client: cluster.client.clone(),
+                served: served.clone(),
+                keyring: keyring.clone(),
+                token_endpoint: parts.token_endpoint.clone(),
+                // It takes a lease first.
+                leadership: Leadership::always(),
+                events: events(),
+                metrics: metrics.clone(),
+                relist: relist.clone(),
+                timing: *timing,
+                stop: CancellationToken::new(),
+            },
             namespace: cluster.namespace.clone(),
-            instance: cluster.instance.clone(),
+            instance: instance.clone(),
             lease: lease.to_string(),
-            served: process.watch_namespaces.clone(),
-            keyring: keyring.clone(),
-            token_endpoint: parts.token_endpoint.acting_as(Leadership::always()),
-            metrics: metrics.clone(),
-            timing: *timing,
         });
         let limits = Limits { connections: rest.max_connections.into(), timing: *timing };
         let listen =
@@ -97,15 +110,15 @@ impl RestApi {
         let count = Arc::new(move |change| counted.rest.connections(change));
         let bound = Server::bind(listen, limits, count).await?;
         let quota = Arc::new(Quota::new(rest.max_credentials.into()));
-        let watch = QuotaWatch {
+        let watching = Watching {
             client: cluster.client.clone(),
-            served: served.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
             timing: *timing,
+            relist: relist.clone(),
+            metrics: metrics.clone(),
         };
-        let listed = CancellationToken::new();
-        let counting = AbortOnDropHandle::new(tokio::spawn(quota.clone().watch(watch, listed.clone())));
+        let (listed, scopes) = (CancellationToken::new(), Scope::of(served));
+        let watch = quota.clone().watch(watching, scopes, readiness.clone(), listed.clone());
+        let counting = AbortOnDropHandle::new(tokio::spawn(watch));
         listed.cancelled().await;
         tracing::info!(address = %bound.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();

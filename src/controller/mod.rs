@@ -19,9 +19,9 @@ mod observe;
 mod observed;
 mod pass;
 mod queue;
+mod record;
 mod records;
 mod report;
-mod reseal;
 mod scope;
 mod series;
 mod sources;
@@ -42,8 +42,8 @@ pub use self::calls::Calls;
 pub use self::context::Context;
 pub use self::index::{Index, Named};
 pub use self::observed::Rules;
+pub use self::record::{Proof, RecordController, is_seen, next_status};
 pub use self::records::watch::KnownRecords;
-pub use self::reseal::Resealer;
 pub use self::scope::Scope;
 pub use self::sources::KnownSecrets;
 
@@ -71,7 +71,6 @@ pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
         }
     }
     context.readiness.arrived("controller");
-    loops.spawn(Resealer::of(&context).run());
     loops.spawn(keyring::run(context.clone()));
     loops.spawn(stranded::run(context.clone(), scopes.clone()));
     loops.spawn(sources::run(context.clone(), scopes.clone()));

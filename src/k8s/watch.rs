@@ -110,6 +110,12 @@ where
         let path = T::url_path(&(), namespace);
         Self { kind, path, is_metadata: false, is_optional: false, prune }
     }
+
+    /// Whether the right to it is there is no matter of the operator's working.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { is_optional: true, ..self }
+    }
 }
 
 impl<K> Watched<PartialObjectMeta<K>>
@@ -120,12 +126,6 @@ where
     pub fn metadata(kind: &'static str, namespace: Option<&str>) -> Self {
         let path = K::url_path(&(), namespace);
         Self { kind, path, is_metadata: true, is_optional: false, prune: |_| () }
-    }
-
-    /// Whether the right to it is there is no matter of the operator's working.
-    #[must_use]
-    pub fn optional(self) -> Self {
-        Self { is_optional: true, ..self }
     }
 }
 

@@ -63,7 +63,7 @@ impl Candidate {
                     self.election.show(true);
                     return Some(Tenure::new(self.election, since));
                 }
-                Ok(Turn::Theirs { holder } | Turn::Lost { holder } | Turn::Wanted { by: holder }) => {
+                Ok(Turn::Theirs { holder } | Turn::Lost { holder }) => {
                     self.stand_by(holder, &mut told);
                 }
                 Err(error) => self.complain(&error, &mut told),

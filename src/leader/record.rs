@@ -7,8 +7,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::duty::{self, Duty};
-
 /// The lease as it was last seen.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
@@ -27,16 +25,6 @@ pub(super) enum Move {
     Acquire,
     /// It is ours: keep it.
     Renew,
-    /// It is ours, and a process wants it that does more: let go of it.
-    GiveWay {
-        /// Who.
-        to: String,
-    },
-    /// A process holds it that does less: ask it to give way.
-    Want {
-        /// Who.
-        holder: String,
-    },
     /// Another replica holds it.
     Wait {
         /// Who.
@@ -54,15 +42,10 @@ pub(super) enum Move {
 pub(super) struct Claim<'a> {
     /// Who it is.
     pub(super) identity: &'a str,
-    /// What it does while it leads.
-    pub(super) duty: Duty,
     /// Whether it leads.
     pub(super) leads: bool,
     /// Stands in for a duration that the lease does not tell.
     pub(super) own_lease: Duration,
-    /// In which whoever stands by for everything has looked twice: for that long one that does less leaves a free lease to
-    /// others, and after as long again without a word its own counts as free to them.
-    pub(super) courtesy: Duration,
 }
 
 /// What a replica does at the moment `now`.
@@ -72,32 +55,15 @@ pub(super) struct Claim<'a> {
 pub(super) fn next_move(claim: &Claim<'_>, seen: Option<&Sighting>, now: Duration) -> Move {
     let Some(seen) = seen else { return Move::Create };
     let holder = seen.holder();
-    let does_all = claim.duty == Duty::Everything;
     if holder == claim.identity {
-        return match duty::wanted_by(&seen.lease) {
-            Some(by) if claim.leads && !does_all => Move::GiveWay { to: by.to_owned() },
-            // Not leading, it is ours where an earlier write took effect and its answer was lost.
-            _ => Move::Renew,
-        };
-    }
-    if claim.leads {
-        return Move::Lost { holder: holder.to_owned() };
-    }
-    let is_less = Duty::of_holder(&seen.lease) == Duty::Records;
-    let valid = match seen.duration().unwrap_or(claim.own_lease) {
-        _ if holder.is_empty() => Duration::ZERO,
-        // What it does takes no harm from being done twice.
-        valid if does_all && is_less => valid.min(claim.courtesy.saturating_mul(2)),
-        valid => valid,
-    };
-    let courtesy = if does_all { Duration::ZERO } else { claim.courtesy };
-    if now >= seen.since.saturating_add(valid).saturating_add(courtesy) {
-        return Move::Acquire;
+        // Not leading, it is ours where an earlier write took effect and its answer was lost.
+        return Move::Renew;
     }
     let holder = holder.to_owned();
-    // Its request stands until somebody takes the lease.
-    let is_asked = duty::wanted_by(&seen.lease).is_some();
-    if does_all && !is_asked && is_less { Move::Want { holder } } else { Move::Wait { holder } }
+    if claim.leads {
+        return Move::Lost { holder };
+    }
+    if seen.is_held(claim.own_lease, now) { Move::Wait { holder } } else { Move::Acquire }
 }
 
 /// The lease's content that makes or keeps it ours.
@@ -153,10 +119,15 @@ impl Sighting {
         self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
     }
 
+    /// Whether its holder may still be there: it counts for as long as it says, or for `otherwise`.
+    pub(super) fn is_held(&self, otherwise: Duration, now: Duration) -> bool {
+        !self.holder().is_empty() && now < self.since.saturating_add(self.duration(otherwise))
+    }
+
     /// How long it counts, where it says so.
-    pub(super) fn duration(&self) -> Option<Duration> {
-        let seconds = self.lease.spec.as_ref()?.lease_duration_seconds?;
-        u64::try_from(seconds).ok().map(Duration::from_secs)
+    pub(super) fn duration(&self, otherwise: Duration) -> Duration {
+        let seconds = self.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        seconds.and_then(|it| u64::try_from(it).ok()).map_or(otherwise, Duration::from_secs)
     }
 }
 
@@ -178,73 +149,13 @@ mod tests {
         Sighting::of(lease(spec), None, SEEN)
     }
 
-    const COURTESY: Duration = Duration::from_secs(10);
-
-    fn claim(duty: Duty, leads: bool) -> Claim<'static> {
-        Claim { identity: "us", duty, leads, own_lease: LEASE, courtesy: COURTESY }
+    fn claim(leads: bool) -> Claim<'static> {
+        Claim { identity: "us", leads, own_lease: LEASE }
     }
 
     fn moves(leads: bool, spec: &serde_json::Value, after: u64) -> Move {
         let now = SEEN + Duration::from_secs(after);
-        next_move(&claim(Duty::Everything, leads), Some(&sighting(spec)), now)
-    }
-
-    fn annotated(spec: &serde_json::Value, annotations: &serde_json::Value) -> Sighting {
-        let lease = json!({"metadata": {"name": "x", "annotations": annotations}, "spec": spec});
-        Sighting::of(serde_json::from_value(lease).unwrap(), None, SEEN)
-    }
-
-    #[test]
-    fn the_one_that_does_everything_gets_the_lease_from_one_that_does_less() {
-        let theirs = json!({"holderIdentity": "them", "leaseDurationSeconds": 30});
-        let (less, asked) = (
-            json!({"graph-credentials.io/records-only": "them"}),
-            json!({"graph-credentials.io/records-only": "them", "graph-credentials.io/wanted-by": "one"}),
-        );
-        let wait = Move::Wait { holder: "them".into() };
-        for (duty, annotations, expected) in [
-            (Duty::Everything, &less, Move::Want { holder: "them".into() }),
-            (Duty::Everything, &asked, wait.clone()),
-            (Duty::Everything, &json!({}), wait.clone()),
-            (Duty::Everything, &json!({"graph-credentials.io/records-only": "an earlier one"}), wait.clone()),
-            (Duty::Records, &less, wait.clone()),
-            (Duty::Records, &json!({}), wait),
-        ] {
-            let seen = annotated(&theirs, annotations);
-            assert_eq!(next_move(&claim(duty, false), Some(&seen), SEEN), expected, "{duty:?} {annotations}");
-        }
-        for (after, expected) in [(19, Move::Want { holder: "them".into() }), (20, Move::Acquire)] {
-            let now = SEEN + Duration::from_secs(after);
-            let turn = next_move(&claim(Duty::Everything, false), Some(&annotated(&theirs, &less)), now);
-            assert_eq!(turn, expected, "silent for {after} s");
-        }
-        let ours = json!({"holderIdentity": "us", "leaseDurationSeconds": 30});
-        for (duty, leads, expected) in [
-            (Duty::Records, true, Move::GiveWay { to: "one".into() }),
-            (Duty::Records, false, Move::Renew),
-            (Duty::Everything, true, Move::Renew),
-        ] {
-            assert_eq!(next_move(&claim(duty, leads), Some(&annotated(&ours, &asked)), SEEN), expected);
-        }
-    }
-
-    #[test]
-    fn the_one_that_does_less_leaves_a_free_lease_to_others_for_a_moment() {
-        for (spec, free_after) in [
-            (json!({"holderIdentity": "", "leaseDurationSeconds": 1}), 0),
-            (json!({"holderIdentity": "them", "leaseDurationSeconds": 30}), 30),
-        ] {
-            for (after, takes) in [(free_after, false), (free_after + 9, false), (free_after + 10, true)] {
-                let now = SEEN + Duration::from_secs(after);
-                let turn = next_move(&claim(Duty::Records, false), Some(&sighting(&spec)), now);
-                assert_eq!(turn == Move::Acquire, takes, "{spec} after {after} s: {turn:?}");
-            }
-        }
-        assert_eq!(
-            next_move(&claim(Duty::Records, false), None, SEEN),
-            Move::Create,
-            "nobody has looked yet"
-        );
+        next_move(&claim(leads), Some(&sighting(spec)), now)
     }
 
     #[test]
@@ -267,7 +178,7 @@ mod tests {
         ] {
             assert_eq!(moves(false, spec, after), expected, "{spec} after {after} s");
         }
-        assert_eq!(next_move(&claim(Duty::Everything, false), None, SEEN), Move::Create);
+        assert_eq!(next_move(&claim(false), None, SEEN), Move::Create);
     }
 
     #[test]
@@ -280,11 +191,7 @@ mod tests {
         ] {
             assert_eq!(moves(true, &spec, 1000), expected, "{spec}");
         }
-        assert_eq!(
-            next_move(&claim(Duty::Everything, true), None, SEEN),
-            Move::Create,
-            "somebody removed it"
-        );
+        assert_eq!(next_move(&claim(true), None, SEEN), Move::Create, "somebody removed it");
     }
 
     #[test]

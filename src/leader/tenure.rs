@@ -51,8 +51,7 @@ impl Tenure {
         self.election.leadership.clone()
     }
 
-    /// Renews the lease until `over`, or until it is wanted by a process that does more, and hands the tenure back to be
-    /// released.
+    /// Renews the lease until `over`, and hands the tenure back to be released.
     pub async fn hold(mut self, over: CancellationToken) -> Result<Self, Lost> {
         let ended = self.keep(&over).await;
         if let Err(lost) = &ended {
@@ -79,14 +78,6 @@ impl Tenure {
                 Ok(Turn::Ours { since }) => {
                     self.renewed = since;
                     (must_look, last_error) = (false, None);
-                }
-                Ok(Turn::Wanted { by }) => {
-                    tracing::info!(
-                        lease = self.election.lease.name(),
-                        by,
-                        "giving way: another process does more"
-                    );
-                    return Ok(());
                 }
                 Ok(Turn::Theirs { holder } | Turn::Lost { holder }) => {
                     self.election.leadership.forfeit();

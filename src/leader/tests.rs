@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::api::{FakeApi, Mood};
-use super::{Candidate, Duty, ElectionParts, Glance, Lost, Onlooker, Tenure};
+use super::{Candidate, ElectionParts, Lost, Onlooker, Tenure};
 use crate::k8s::relist::Relist;
 use crate::leadership::testing::{clock, sleep_of_the_machine};
 use crate::settings::Timing;
@@ -27,17 +27,12 @@ struct Replica {
 }
 
 fn replica(api: &FakeApi, pod: &str) -> Replica {
-    replica_for(Duty::Everything, api, pod)
-}
-
-fn replica_for(duty: Duty, api: &FakeApi, pod: &str) -> Replica {
     let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::new()));
     let parts = ElectionParts {
         client: api.client(),
         namespace: "operators".into(),
         lease: "the-lease".into(),
         instance: pod.into(),
-        duty,
         clock,
         timing: TIMING,
         relist: Relist::default(),
@@ -279,87 +274,43 @@ fn onlooker(api: &FakeApi) -> Onlooker {
 #[tokio::test(start_paused = true)]
 async fn an_onlooker_sees_who_renews_and_that_nobody_does() {
     let api = FakeApi::default();
-    assert_eq!(onlooker(&api).glance().await.unwrap(), Glance::Missing);
+    assert_eq!(onlooker(&api).holder().await.unwrap(), None);
     assert_eq!(onlooker(&api).leader().await.unwrap(), None);
 
     let (_replica, holding, over) = leader(&api, "a").await;
     let start = clock();
-    let seen = onlooker(&api).leader().await.unwrap();
-    assert_eq!(seen, Some(api.holder()));
+    let mut looking = onlooker(&api);
+    assert_eq!(looking.leader().await.unwrap(), Some(api.holder()));
     assert!(since(start) <= TIMING.lease_retry * 2, "{:?}", since(start));
 
     holding.abort();
-    let held = Glance::Held { holder: api.holder(), within: TIMING.lease };
-    assert_eq!(onlooker(&api).glance().await.unwrap(), held);
-    let start = clock();
     assert_eq!(onlooker(&api).leader().await.unwrap(), None);
     assert!(since(start) >= TIMING.lease, "{:?}", since(start));
     drop(over);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_looks_after_records_alone_gives_way_to_a_controller_within_two_looks() {
+async fn an_onlooker_takes_a_silent_holder_for_gone_once_its_time_has_passed() {
     let api = FakeApi::default();
-    let mut server = replica_for(Duty::Records, &api, "server");
-    let tenure = (&mut server.campaign).await.unwrap().expect("nobody else is there");
-    let holding = tokio::spawn(tenure.hold(CancellationToken::new()));
-    seconds(600).await;
-    assert!(!holding.is_finished(), "nobody wants it");
-    assert_eq!(onlooker(&api).glance().await.unwrap(), Glance::Free, "no controller leads");
-    assert_eq!(onlooker(&api).leader().await.unwrap(), None, "no controller leads");
-    let shown = server.metrics.render().unwrap();
-    assert!(
-        shown.contains("mgc_rest_caretaker{name=\"the-lease\"} 1") && !server.shows_leading(0),
-        "{shown}"
-    );
-
-    let start = clock();
-    let controller = replica(&api, "controller");
-    seconds(1).await;
-    let glance = onlooker(&api).glance().await.unwrap();
-    assert!(
-        matches!(&glance, Glance::Held { holder, .. } if holder.starts_with("controller_")),
-        "{glance:?}"
-    );
-    let coming = onlooker(&api);
-    let coming = tokio::spawn(async move { coming.leader().await.unwrap() });
-    let tenure = holding.await.unwrap().expect("it was not lost");
-    assert!(tenure.leadership().is_held(), "it may end its work");
-    tenure.release().await;
-    let standby = replica_for(Duty::Records, &api, "server");
-    let tenure = controller.campaign.await.unwrap().expect("it leads");
-    assert!(since(start) <= TIMING.lease_retry * 3, "{:?}", since(start));
-    assert!(api.lease().metadata.annotations.is_none(), "nothing is left of the request");
-    assert_eq!(coming.await.unwrap(), Some(api.holder()), "whoever looked waited for it");
-    let over = CancellationToken::new();
-    let holding = tokio::spawn(tenure.hold(over.clone()));
-    seconds(600).await;
-    assert!(!standby.campaign.is_finished() && api.holder().starts_with("controller_"));
-
-    over.cancel();
-    holding.await.unwrap().expect("it was not lost").release().await;
-    let start = clock();
-    assert!(standby.campaign.await.unwrap().is_some());
-    assert!(since(start) >= TIMING.lease_retry * 2, "a controller has the first word: {:?}", since(start));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_controller_follows_a_silent_server_and_an_old_request_is_forgotten() {
-    let api = FakeApi::default();
-    let mut server = replica_for(Duty::Records, &api, "server");
-    let tenure = (&mut server.campaign).await.unwrap().unwrap();
-    let controller = replica(&api, "controller");
-    seconds(10).await;
-    assert!(!controller.campaign.is_finished(), "it may renew yet");
-    controller.campaign.abort();
-    tenure.release().await;
-    let mut again = replica_for(Duty::Records, &api, "again");
-    let tenure = (&mut again.campaign).await.unwrap().unwrap();
-    let holding = tokio::spawn(tenure.hold(CancellationToken::new()));
-    seconds(60).await;
-    assert!(!holding.is_finished(), "who asked is gone, and nobody has asked since");
+    let (_replica, holding, _over) = leader(&api, "a").await;
+    let mut looking = onlooker(&api);
+    for _ in 0..40 {
+        assert_eq!(looking.holder().await.unwrap(), Some(api.holder().as_str()));
+        seconds(5).await;
+    }
     holding.abort();
+    looking.holder().await.unwrap();
     let start = clock();
-    assert!(replica(&api, "controller").campaign.await.unwrap().is_some());
-    assert!(since(start) <= TIMING.lease_retry * 5, "{:?}", since(start));
+    while looking.holder().await.unwrap().is_some() {
+        seconds(1).await;
+    }
+    assert!(
+        (TIMING.lease - Duration::from_secs(5)..=TIMING.lease).contains(&since(start)),
+        "{:?}",
+        since(start)
+    );
+    api.edit(|lease| lease.spec.as_mut().unwrap().lease_transitions = Some(7));
+    assert!(looking.holder().await.unwrap().is_some(), "it was changed");
+    api.edit(|lease| lease.spec.as_mut().unwrap().holder_identity = Some(String::new()));
+    assert_eq!(looking.holder().await.unwrap(), None, "it was released");
 }

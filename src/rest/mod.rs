@@ -3,7 +3,6 @@
 //! It proves a secret at Microsoft before it saves it, seals it into a record of the account's namespace, and never gives
 //! it back. `docs/rest-api.md` says what the vendor's page says and what is ours.
 
-mod care;
 mod credentials;
 mod doorkeeper;
 mod fault;
@@ -17,12 +16,11 @@ mod saving;
 mod trail;
 mod turns;
 
-pub use self::care::Care;
 pub use self::credentials::{Credentials, CredentialsParts};
 pub use self::doorkeeper::{Doorkeeper, KeysError, KeysPlace};
 pub use self::fault::{Fault, Refusal};
 pub use self::keys::Account;
 pub use self::openapi::document;
-pub use self::quota::{Quota, QuotaWatch};
+pub use self::quota::Quota;
 pub use self::routes::{Shared, router};
 pub use self::turns::Turns;

@@ -1,26 +1,20 @@
 //! How many credentials each account has: counted by a watch of their records' metadata, and own writes at once.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::StreamExt;
+use kube::ResourceExt;
 use kube::api::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
-use kube::{Client, ResourceExt};
+use kube::runtime::watcher::Event;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::Scope;
+use crate::k8s::watch::{Watched, Watching};
 use crate::resources::SealedGraphCredential;
-use crate::settings::Timing;
 use crate::store::record::credential_id_of;
-use crate::telemetry::logs::chain;
-use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
-
-/// Records in one answer of the API server.
-const PAGE: u32 = 500;
 
 type RecordMeta = PartialObjectMeta<SealedGraphCredential>;
 
@@ -49,20 +43,6 @@ pub struct Reserved<'a> {
     id: Option<i64>,
 }
 
-/// What it takes to watch the records.
-pub struct QuotaWatch {
-    /// Client of the Kubernetes API.
-    pub client: Client,
-    /// The namespaces that are served; none means all.
-    pub served: Vec<String>,
-    /// What is not there yet.
-    pub readiness: Readiness,
-    /// Counts failures of watches.
-    pub metrics: Arc<Metrics>,
-    /// The waits.
-    pub timing: Timing,
-}
-
 // === impl Quota ===
 
 impl Quota {
@@ -89,52 +69,36 @@ impl Quota {
         }
     }
 
-    /// Watches the records until the future is dropped; `listed` is cancelled once all have been listed.
-    pub async fn watch(self: Arc<Self>, watch: QuotaWatch, listed: CancellationToken) {
-        let scopes = Scope::of(&watch.served);
-        let left = Mutex::new(scopes.len());
-        let listed_one = || {
-            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-            *left -= 1;
-            if *left == 0 {
-                listed.cancel();
-            }
-        };
-        let watches = scopes.iter().map(|scope| self.watch_scope(&watch, scope, &listed_one));
+    /// Watches the records until the future is dropped. Readiness waits for the first lists, and so does `listed`.
+    pub async fn watch(
+        self: Arc<Self>,
+        watching: Watching,
+        scopes: Vec<Scope>,
+        readiness: Readiness,
+        listed: CancellationToken,
+    ) {
+        let left = AtomicUsize::new(scopes.len());
+        let watches = scopes.iter().map(async |scope| {
+            let gate = match scope.namespace() {
+                None => "the first list of records".to_owned(),
+                Some(name) => format!("the first list of records in {name}"),
+            };
+            readiness.wait_for(&gate, "it needs the rights to list and watch sealedgraphcredentials");
+            let (mut fresh, mut is_listed) = (Ids::new(), false);
+            let watched = Watched::<RecordMeta>::metadata("SealedGraphCredential", scope.namespace());
+            let tell = |event: Event<RecordMeta>| {
+                let is_done = matches!(event, Event::InitDone);
+                self.note(event, scope, &mut fresh);
+                if is_done && !std::mem::replace(&mut is_listed, true) {
+                    readiness.arrived(&gate);
+                    if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        listed.cancel();
+                    }
+                }
+            };
+            match watching.follow(&watched, tell).await {}
+        });
         futures::future::join_all(watches).await;
-    }
-
-    async fn watch_scope(&self, watch: &QuotaWatch, scope: &Scope, listed: &(impl Fn() + Sync)) {
-        const KIND: &str = "SealedGraphCredential";
-        let gate = match scope {
-            Scope::All => "the first list of records".to_owned(),
-            Scope::Namespace(name) => format!("the first list of records in {name}"),
-        };
-        watch.readiness.wait_for(&gate, "records are being listed");
-        let idle = u32::try_from(watch.timing.watch_idle.as_secs()).unwrap_or(u32::MAX).clamp(1, 290);
-        let config = watcher::Config::default().timeout(idle).page_size(PAGE);
-        let mut events =
-            watch_objects(scope.api::<RecordMeta>(&watch.client), config).default_backoff().boxed();
-        let (mut fresh, mut is_listed) = (Ids::new(), false);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    let is_done = matches!(event, Event::InitDone);
-                    self.note(event, scope, &mut fresh);
-                    if is_done && !std::mem::replace(&mut is_listed, true) {
-                        watch.readiness.arrived(&gate);
-                        listed();
-                    }
-                }
-                Err(error) => {
-                    watch.metrics.kubernetes.watch_failed(KIND);
-                    tracing::warn!(kind = KIND, error = chain(&error), "a watch failed and is tried again");
-                    if !is_listed {
-                        watch.readiness.wait_for(&gate, chain(&error));
-                    }
-                }
-            }
-        }
     }
 
     /// Takes in an event. `fresh` is what a list that is under way has brought.

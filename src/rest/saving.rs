@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use thiserror::Error;
 
-use super::care::{Proof, is_seen, next_status};
 use super::quota::{Full, Quota};
 use super::request::{Create, Update};
+use crate::controller::{Proof, is_seen, next_status};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::store::envelope::fresh_record_id;
 use crate::store::record::{fresh_credential_id, is_of_rest, rest_record_name};

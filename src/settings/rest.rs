@@ -81,7 +81,7 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub rest: RestSettings,
 
-    /// The leader's lease: where no controller holds it, one `serve` does, and looks after the API's records.
+    /// The operator's lease: while nobody holds it, one `serve` runs the record controller.
     #[command(flatten, next_help_heading = "Leader election")]
     pub lease: LeaseSettings,
 }

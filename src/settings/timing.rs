@@ -113,8 +113,8 @@ pub struct Timing {
     pub rest_connection: Duration,
     /// How long open requests to the REST API may take at the end of the program.
     pub rest_drain: Duration,
-    /// Between two looks at all records of the REST API, for what is due.
-    pub record_care: Duration,
+    /// Until something about a record of the REST API is tried again.
+    pub record_retry: Duration,
     /// Validity of the leader's lease.
     pub lease: Duration,
     /// After which a leader that could not renew gives up.
@@ -232,7 +232,7 @@ impl Timing {
         rest_answer: Duration::from_secs(30),
         rest_connection: Duration::from_mins(5),
         rest_drain: Duration::from_secs(10),
-        record_care: Duration::from_mins(2),
+        record_retry: Duration::from_mins(2),
         lease: Duration::from_secs(90),
         renew_deadline: Duration::from_mins(1),
         lease_retry: Duration::from_secs(5),
@@ -298,7 +298,7 @@ impl Timing {
             rest_answer: by(self.rest_answer),
             rest_connection: by(self.rest_connection),
             rest_drain: by(self.rest_drain),
-            record_care: by(self.record_care),
+            record_retry: by(self.record_retry),
             lease: by(self.lease),
             renew_deadline: by(self.renew_deadline),
             lease_retry: by(self.lease_retry),

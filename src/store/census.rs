@@ -61,12 +61,6 @@ impl Pages {
         Self { apis, page: ListParams::default().limit(PAGE) }
     }
 
-    /// Goes on with the next namespace, where one cannot be listed.
-    pub fn skip_namespace(&mut self) {
-        self.apis.pop();
-        self.page.continue_token = None;
-    }
-
     /// The next page; nothing after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<GuardedRecord>>, ListError> {
         let Some(api) = self.apis.last() else { return Ok(None) };
@@ -82,12 +76,21 @@ impl Pages {
 // === impl Census ===
 
 impl Census {
-    fn add(&mut self, record: &GuardedRecord) {
+    /// Counts one more.
+    pub fn add(&mut self, record: &GuardedRecord) {
         let envelope = record.0.as_ref().ok().and_then(|it| Envelope::from_base64(&it.spec.envelope).ok());
         match envelope {
             Some(envelope) => *self.by_key.entry(envelope.key_id()).or_default() += 1,
             None => self.unreadable += 1,
         }
+    }
+
+    /// Counts those of another census as well.
+    pub fn merge(&mut self, other: Self) {
+        for (key, records) in other.by_key {
+            *self.by_key.entry(key).or_default() += records;
+        }
+        self.unreadable += other.unreadable;
     }
 
     /// The keys that records are sealed under, each with their number.

@@ -63,7 +63,6 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_for_every_one_of_ours() {
         "mgc_lane_in_flight",
         "mgc_reseal_records_total",
         "mgc_watch_opens_total",
-        "mgc_rest_caretaker",
         "mgc_waiting",
     ];
     let ours = known.iter().filter(|name| name.starts_with("mgc_") && !left.contains(&name.as_str()));

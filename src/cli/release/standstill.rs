@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{ReleaseArgs, ReleaseError, output};
 use crate::app::kubernetes::Cluster;
-use crate::leader::{Glance, Onlooker};
+use crate::leader::Onlooker;
 use crate::leadership::since_boot;
 use crate::settings::{ObjectName, Timing};
 
@@ -65,18 +65,17 @@ async fn refuse_beside_a_leader(
 ) -> Result<(), ReleaseError> {
     let name = args.lease.leader_election_lease.as_str();
     let lease = format!("{}/{name}", cluster.namespace);
-    let onlooker = Onlooker::new(cluster.client.clone(), &cluster.namespace, name, since_boot, *timing);
-    match onlooker.glance().await.map_err(ReleaseError::Lease)? {
-        Glance::Free => return Ok(()),
-        Glance::Missing => {
+    let mut onlooker = Onlooker::new(cluster.client.clone(), &cluster.namespace, name, since_boot, *timing);
+    let Some(holder) = onlooker.holder().await.map_err(ReleaseError::Lease)?.map(ToOwned::to_owned) else {
+        if !onlooker.is_there() {
             output::note(&format!("there is no Lease {lease}, so no operator leads by it"));
-            return Ok(());
         }
-        Glance::Held { holder, within } => output::note(&format!(
-            "Lease {lease} names {holder}: looking for at most {} s whether it is renewed",
-            within.as_secs().max(1)
-        )),
-    }
+        return Ok(());
+    };
+    output::note(&format!(
+        "Lease {lease} names {holder}: looking for at most {} s whether it is renewed",
+        onlooker.within().as_secs().max(1)
+    ));
     match onlooker.leader().await.map_err(ReleaseError::Lease)? {
         Some(holder) => Err(ReleaseError::Led { holder, lease }),
         None => Ok(()),

@@ -108,15 +108,14 @@ fn exercise(metrics: &Metrics) {
     metrics.store.sealed(std::iter::once(("k1".to_owned(), 1)));
     metrics.store.resealed("sealed");
     metrics.rest.answered("GET", "other", Some(404), time);
-    metrics.rest.show_records(&[RecordSeries {
+    metrics.rest.show_record(&RecordSeries {
         namespace: "a".into(),
         name: "r-1".into(),
         is_ready: true,
         reason: "Ready".into(),
         expires_at: Some(1),
-    }]);
+    });
     metrics.leader.leads("lease", true);
-    metrics.leader.looks_after_records("lease", true);
 }
 
 /// An object of each kind with everything that can be told of it.

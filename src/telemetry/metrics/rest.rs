@@ -1,7 +1,7 @@
 //! Metrics of the credentials REST API that the program serves itself.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,7 +22,8 @@ pub struct RestMetrics {
     connections: Gauge,
     ready: Family<ReadyLabels, Gauge>,
     expiry: Family<RecordLabels, Gauge>,
-    shown: Mutex<BTreeSet<ReadyLabels>>,
+    /// The reason that is shown of each record.
+    shown: Mutex<HashMap<RecordLabels, String>>,
 }
 
 /// What is shown of a record of the REST API.
@@ -40,7 +41,7 @@ pub struct RecordSeries {
     pub expires_at: Option<i64>,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReadyLabels {
     namespace: String,
     name: String,
@@ -82,7 +83,7 @@ impl RestMetrics {
         };
         registry.register(
             "mgc_rest_record_ready",
-            "Whether a record of the REST API is ready (1) or not (0), with the reason of its condition Ready, InvalidObject where it cannot be read; shown by the process that looks after them",
+            "Whether a record of the REST API is ready (1) or not (0), with the reason of its condition Ready, InvalidObject where it cannot be read; shown by the process that runs the record controller",
             metrics.ready.clone(),
         );
         registry.register_with_unit(
@@ -117,29 +118,45 @@ impl RestMetrics {
         self.seconds.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
     }
 
-    /// These are all records that there are.
-    pub fn show_records(&self, records: &[RecordSeries]) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut gone = std::mem::take(&mut *shown);
-        for RecordSeries { namespace, name, is_ready, reason, expires_at } in records {
-            let labels =
-                ReadyLabels { namespace: namespace.clone(), name: name.clone(), reason: reason.clone() };
-            self.ready.get_or_create(&labels).set((*is_ready).into());
-            if let Some(at) = expires_at {
-                self.expiry.get_or_create(&labels.record()).set(*at);
-            } else {
-                self.expiry.remove(&labels.record());
-            }
-            gone.remove(&labels);
-            shown.insert(labels);
+    /// A record is there, or has changed.
+    pub fn show_record(&self, record: &RecordSeries) {
+        let RecordSeries { namespace, name, is_ready, reason, expires_at } = record;
+        let labels = RecordLabels { namespace: namespace.clone(), name: name.clone() };
+        let mut shown = self.shown();
+        if let Some(before) = shown.insert(labels.clone(), reason.clone())
+            && before != *reason
+        {
+            self.ready.remove(&labels.with(before));
         }
-        for labels in gone {
-            self.ready.remove(&labels);
-            let is_there = shown.iter().any(|it| it.namespace == labels.namespace && it.name == labels.name);
-            if !is_there {
-                self.expiry.remove(&labels.record());
+        self.ready.get_or_create(&labels.with(reason.clone())).set((*is_ready).into());
+        match expires_at {
+            Some(at) => {
+                self.expiry.get_or_create(&labels).set(*at);
+            }
+            None => {
+                self.expiry.remove(&labels);
             }
         }
+    }
+
+    /// A record is gone.
+    pub fn forget_record(&self, namespace: &str, name: &str) {
+        let labels = RecordLabels { namespace: namespace.to_owned(), name: name.to_owned() };
+        if let Some(reason) = self.shown().remove(&labels) {
+            self.ready.remove(&labels.with(reason));
+            self.expiry.remove(&labels);
+        }
+    }
+
+    /// This process does not know of records any longer.
+    pub fn forget_records(&self) {
+        self.shown().clear();
+        self.ready.clear();
+        self.expiry.clear();
+    }
+
+    fn shown(&self) -> MutexGuard<'_, HashMap<RecordLabels, String>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So many more connections are open, or fewer.
@@ -148,10 +165,10 @@ impl RestMetrics {
     }
 }
 
-// === impl ReadyLabels ===
+// === impl RecordLabels ===
 
-impl ReadyLabels {
-    fn record(&self) -> RecordLabels {
-        RecordLabels { namespace: self.namespace.clone(), name: self.name.clone() }
+impl RecordLabels {
+    fn with(&self, reason: String) -> ReadyLabels {
+        ReadyLabels { namespace: self.namespace.clone(), name: self.name.clone(), reason }
     }
 }

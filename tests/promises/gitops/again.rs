@@ -67,7 +67,7 @@ async fn settled(stage: &Stage) -> [Option<String>; 3] {
         if managed == Some(1) { Ok(account) } else { Err(format!("{account:#?}")) }
     })
     .await;
-    // What its caretaker says. The API server shows a status that nobody has written as never observed, and keeps that
+    // What the record controller says. The API server shows a status that nobody has written as never observed, and keeps that
     // with the next write of anybody, once.
     let seen = Patch::Merge(json!({"status": {"observedGeneration": 1}}));
     let records = stage.api::<SealedGraphCredential>();

@@ -103,27 +103,55 @@ async fn a_saved_secret_that_microsoft_refuses_later_is_told_and_a_new_one_mends
 
 #[tokio::test]
 async fn a_record_whose_status_may_be_about_to_come_is_not_proved_at_once() {
-    let mut stage = Stage::bare().await;
-    let front = Front::before(&mut stage).await;
-    let api = Api::on(stage).await;
+    let api = Api::set().await;
     api.stage.entra.set_secrets(TENANT, CLIENT, &["secret of 1"]);
-    let looked = async |before: usize| {
-        eventually("all records are looked at", || async {
-            let now = front.count("GET", "/sealedgraphcredentials");
-            if now > before { Ok(now) } else { Err(api.server.log()) }
-        })
-        .await;
-        // So long the look may take, with a proof.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        front.count("GET", "/sealedgraphcredentials")
-    };
-    let before = looked(0).await;
+    eventually("the record controller works", || async {
+        if api.server.log().contains("this process runs the record controller") {
+            Ok(())
+        } else {
+            Err(api.server.log())
+        }
+    })
+    .await;
+    let start = std::time::Instant::now();
     // As a POST leaves it for a moment.
     crate::vault::make_records(&api.stage, 1).await;
-    looked(before).await;
-    assert_eq!(api.stage.entra.count(TENANT, CLIENT), 0, "a POST has proved it\n{}", api.server.log());
     says(&api, 1, ConditionType::Ready, ConditionStatus::True, "Ready").await;
+    let a_request = std::time::Duration::from_mins(1) / api.stage.time_scale;
+    assert!(start.elapsed() >= a_request, "a POST has verified it: {:?}", start.elapsed());
     assert_eq!(api.stage.entra.count(TENANT, CLIENT), 1, "nobody said so");
+}
+
+#[tokio::test]
+async fn records_are_listed_at_the_start_and_not_again_and_a_restart_with_settled_ones_writes_nothing() {
+    let mut api = Api::set().await;
+    for client in 0..3 {
+        let client = format!("00000000-0000-4000-8000-{client:012}");
+        api.stage.entra.add_app(TENANT, &client);
+        api.stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        api.created(json!({"client_id": client})).await;
+    }
+    api.server.stop().await.unwrap();
+    let (mark, tokens) = (api.stage.cluster.audit_mark().unwrap(), api.stage.entra.requests().len());
+    (api.server, api.address) = start(&api.stage, &[]).await;
+    eventually("all records are shown", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        let shown = metrics.matches("mgc_rest_record_ready{").count();
+        if shown == 3 && metrics.contains("mgc_sealed_records{") { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    // Longer than the two minutes after which records used to be listed again.
+    tokio::time::sleep(std::time::Duration::from_mins(5) / api.stage.time_scale).await;
+    let entries = api.stage.cluster.audit_since(mark).unwrap();
+    let asked: Vec<(String, Option<String>)> = entries
+        .into_iter()
+        .filter(|entry| entry.resource == "sealedgraphcredentials" && entry.verb != "watch")
+        .filter(|entry| entry.namespace.as_deref() == Some(&api.stage.namespace))
+        .map(|entry| (entry.verb, entry.name))
+        .collect();
+    // One of metadata, to count them, and one by the record controller.
+    assert_eq!(asked, vec![("list".to_owned(), None); 2], "{}", api.server.log());
+    assert_eq!(api.stage.entra.requests().len(), tokens, "no token call");
 }
 
 #[tokio::test]
@@ -229,33 +257,37 @@ async fn a_namespace_that_cannot_be_listed_leaves_the_records_of_others_looked_a
         if metrics.contains(&format!("name=\"r-{id}\",reason=\"Ready\"")) { Ok(()) } else { Err(metrics) }
     })
     .await;
-    let told = "not all records can be looked after; trying again";
-    api.server.wait_for_log(told, crate::stage::A_WHILE).await.unwrap();
+    let told = "a watch failed and is tried again";
+    api.server.wait_for_log(told, std::time::Duration::from_mins(1)).await.unwrap();
 }
 
-/// Whether the process shows that it holds the lease.
+/// Whether the process shows that it holds the lease of processes that serve the API alone.
 async fn holds_the_lease(process: &Process) -> bool {
-    let metrics = ask(process, "/metrics").await.1;
-    ["leader_election_master_status", "mgc_rest_caretaker"]
-        .iter()
-        .any(|name| metrics.contains(&format!("{name}{{name=\"graph-credential-operator\"}} 1")))
+    leads(process, "graph-credential-operator-records").await
+}
+
+async fn leads(process: &Process, lease: &str) -> bool {
+    let line = format!("leader_election_master_status{{name=\"{lease}\"}} 1");
+    ask(process, "/metrics").await.1.contains(&line)
 }
 
 #[tokio::test]
-async fn a_server_gives_way_to_a_controller_which_looks_after_the_records_too() {
+async fn a_server_leaves_the_records_to_a_controller_that_leads() {
     let mut api = Api::set().await;
     let id = api.created(json!({})).await;
-    eventually("the server leads where it is alone", || async {
-        if holds_the_lease(&api.server).await { Ok(()) } else { Err(api.server.log()) }
+    eventually("the server verifies records where it is alone", || async {
+        if api.server.log().contains("no operator leads") { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
     api.stage.start_operator().await;
     let controller = api.stage.operator.take().unwrap();
     eventually("the controller leads", || async {
-        let who = (holds_the_lease(&controller).await, holds_the_lease(&api.server).await);
-        if who == (true, false) { Ok(()) } else { Err(format!("{who:?}\n{}", api.server.log())) }
+        let who = leads(&controller, "graph-credential-operator").await;
+        let stopped = api.server.log().contains("an operator leads");
+        if who && stopped { Ok(()) } else { Err(format!("{who}\n{}", api.server.log())) }
     })
     .await;
+    assert!(holds_the_lease(&api.server).await, "nothing is negotiated");
     assert!(controller.is_running() && api.server.is_running());
     age(&api, id, 25).await;
     eventually("the controller proves the record again", || async {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
-use super::Resealer;
+use super::RecordController;
 use crate::events::Note;
 use crate::store::keyring::KeyId;
 use crate::telemetry::logs::chain;
@@ -35,7 +35,7 @@ pub(super) struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// So many records are to be sealed anew, beside those that are known not to open.
     pub(super) async fn begin(
-        resealer: &Resealer,
+        controller: &RecordController,
         key: KeyId,
         all: usize,
         known: &'a BTreeSet<Version>,
@@ -45,10 +45,10 @@ impl<'a> Progress<'a> {
         if all <= known.len() {
             return progress;
         }
-        resealer.metrics.store.resealing(all);
+        controller.metrics.store.resealing(all);
         tracing::info!(records = all, %key, "records are sealed anew under the primary key");
         let text = format!("{all} records are sealed anew under key {key}");
-        tell(resealer, false, "Resealing", text).await;
+        tell(controller, false, "Resealing", text).await;
         progress
     }
 
@@ -58,14 +58,14 @@ impl<'a> Progress<'a> {
     }
 
     /// One more is sealed.
-    pub(super) async fn sealed(&self, resealer: &Resealer) {
+    pub(super) async fn sealed(&self, controller: &RecordController) {
         let sealed = self.sealed.fetch_add(1, Ordering::Relaxed) + 1;
-        resealer.metrics.store.resealing(self.all.saturating_sub(sealed));
+        controller.metrics.store.resealing(self.all.saturating_sub(sealed));
         if let Some(quarter) = quarter(sealed, self.all) {
             let percent = quarter * 25;
             tracing::info!(sealed, records = self.all, key = %self.key, percent, "sealing anew goes on");
             let text = format!("{sealed} of {} records are sealed under key {}", self.all, self.key);
-            tell(resealer, false, "Resealing", text).await;
+            tell(controller, false, "Resealing", text).await;
         }
     }
 
@@ -89,7 +89,12 @@ impl<'a> Progress<'a> {
     }
 
     /// The sweep is over. Returns the records that do not open.
-    pub(super) async fn end(self, resealer: &Resealer, left: usize, is_done: bool) -> BTreeSet<Version> {
+    pub(super) async fn end(
+        self,
+        controller: &RecordController,
+        left: usize,
+        is_done: bool,
+    ) -> BTreeSet<Version> {
         let (sealed, key) = (self.sealed.into_inner(), self.key);
         let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !is_done {
@@ -98,14 +103,14 @@ impl<'a> Progress<'a> {
         if left == 0 {
             tracing::info!(sealed, %key, "all records are sealed under the primary key");
             let text = format!("{sealed} records were sealed anew: all are sealed under key {key}");
-            tell(resealer, false, "Resealed", text).await;
+            tell(controller, false, "Resealed", text).await;
         } else if sealed > 0 || found != *self.known {
             tracing::warn!(sealed, left, %key, "records are left under earlier keys");
             let text = format!(
                 "{sealed} records were sealed anew, and {left} do not open: `graph-credential-operator keys check` \
                  names them"
             );
-            tell(resealer, true, "ResealIncomplete", text).await;
+            tell(controller, true, "ResealIncomplete", text).await;
         }
         found
     }
@@ -116,16 +121,16 @@ fn quarter(sealed: usize, all: usize) -> Option<usize> {
     (1..4).find(|quarter| all >= MANY && sealed == (all * quarter).div_ceil(4))
 }
 
-async fn tell(resealer: &Resealer, is_warning: bool, reason: &'static str, text: String) {
+async fn tell(controller: &RecordController, is_warning: bool, reason: &'static str, text: String) {
     let keyring = ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Secret".to_owned()),
-        name: Some(resealer.place.name.clone()),
-        namespace: Some(resealer.place.namespace.clone()),
+        name: Some(controller.keyring.place().name.clone()),
+        namespace: Some(controller.keyring.place().namespace.clone()),
         ..ObjectReference::default()
     };
     let note = Note { is_warning, reason, action: "Reseal", text, ids: String::new() };
-    resealer.events.publish(&keyring, &note).await;
+    controller.events.publish(&keyring, &note).await;
 }
 
 #[cfg(test)]

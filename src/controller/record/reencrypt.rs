@@ -1,55 +1,28 @@
-//! Records follow the primary key: after a rotation each is sealed anew, whatever it belongs to, under the version that
-//! was read. Nothing is kept about how far that has come, so whoever goes on after a crash counts anew.
+//! Re-encryption: after a rotation each record is sealed under the primary key, whatever it belongs to, under the version that
+//! was read. No progress is stored, so the next process counts again after a crash.
 
 mod progress;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use self::progress::{Progress, Version};
-use super::context::Context;
-use crate::events::Events;
-use crate::leadership::Leadership;
+use super::RecordController;
 use crate::resources::SealedGraphCredential;
-use crate::settings::Timing;
 use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
-use crate::store::keyring::{self, EditError, Keyring, KeyringError, KeyringPlace, LiveKeyring, Standing};
-use crate::store::repository::{RecordError, Repository};
+use crate::store::keyring::{self, EditError, Keyring, KeyringError, Standing};
+use crate::store::repository::RecordError;
 use crate::telemetry::logs::chain;
-use crate::telemetry::metrics::Metrics;
 
 /// Writes at the same time: enough to hide the way to the API server, few enough to leave it to others.
 const AT_A_TIME: usize = 4;
-
-/// Seals records anew in the background.
-pub struct Resealer {
-    /// Client of the Kubernetes API.
-    pub client: Client,
-    /// Where the keyring is.
-    pub place: KeyringPlace,
-    /// The namespaces whose records are served; none means all.
-    pub served: Vec<String>,
-    /// The keyring.
-    pub keyring: Arc<LiveKeyring>,
-    /// Whether this replica leads.
-    pub leadership: Leadership,
-    /// Where progress is shown.
-    pub metrics: Arc<Metrics>,
-    /// Where progress is told.
-    pub events: Events,
-    /// The waits.
-    pub timing: Timing,
-    /// Cancelled when no new step may begin.
-    pub stop: CancellationToken,
-}
 
 /// Why a sweep ended before its end.
 #[derive(Debug, Error)]
@@ -69,46 +42,30 @@ enum Swept {
     Left,
 }
 
-// === impl Resealer ===
+// === impl RecordController ===
 
-impl Resealer {
-    /// That of a controller.
-    pub(super) fn of(context: &Context) -> Self {
-        Self {
-            client: context.client.clone(),
-            place: context.keyring.place().clone(),
-            served: context.index.namespaces(),
-            keyring: context.keyring.clone(),
-            leadership: context.leadership.clone(),
-            metrics: context.metrics.clone(),
-            events: context.events.clone(),
-            timing: context.rules.timing,
-            stop: context.stop.clone(),
-        }
-    }
-
-    fn repository(&self) -> Repository {
-        Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
-    }
-
-    /// Looks at all records at the start, whenever the keyring has another primary key, and every now and then, until
-    /// `stop`.
-    pub async fn run(self) {
-        self.sweep_again_and_again().await;
-        // Whoever does it next shows what there is.
+impl RecordController {
+    /// Looks at all records at the start, when the keyring has another primary key or holds more, and once an hour, until
+    /// `stop`. `census` is what the start's list holds.
+    pub(super) async fn reencrypt_records(&self, census: oneshot::Receiver<Census>) {
+        self.sweep_repeatedly(census).await;
+        // Whoever runs the controller next shows what there is.
         self.metrics.store.resealing(0);
         self.metrics.store.sealed(std::iter::empty());
     }
 
-    async fn sweep_again_and_again(&self) {
+    async fn sweep_repeatedly(&self, census: oneshot::Receiver<Census>) {
         let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
         let (mut failures, mut is_rolled_out) = (0_u32, true);
-        // What could not be sealed and was told.
-        let mut told = BTreeSet::new();
+        // What could not be sealed and was logged.
+        let mut known = BTreeSet::new();
+        let Some(first) = self.stop.run_until_cancelled(census).await else { return };
+        let mut first = first.ok();
         loop {
             primary.mark_unchanged();
             news.mark_unchanged();
-            let Some(swept) = self.stop.run_until_cancelled(self.sweep(&mut told)).await else { return };
+            let sweep = self.sweep(first.take(), &mut known);
+            let Some(swept) = self.stop.run_until_cancelled(sweep).await else { return };
             let pause = match swept {
                 Ok(Swept::Done) => {
                     failures = 0;
@@ -141,24 +98,31 @@ impl Resealer {
         self.timing.backoff_first.saturating_mul(factor).min(self.timing.backoff_longest)
     }
 
-    /// Counts the records, seals those anew that are under an earlier key, and counts again. `told` are the records, as
-    /// they are, of which it was told that they do not open: they are no news.
-    async fn sweep(&self, told: &mut BTreeSet<Version>) -> Result<Swept, SweepError> {
+    /// Counts the records, re-encrypts those that are under an earlier key, and counts again. Of `known` records, as they are,
+    /// it was logged that they do not open.
+    async fn sweep(
+        &self,
+        counted: Option<Census>,
+        known: &mut BTreeSet<Version>,
+    ) -> Result<Swept, SweepError> {
         let keyring = self.keyring.read_again().await?;
-        let census = self.count().await?;
+        let census = match counted {
+            Some(census) => self.show(census),
+            None => self.count().await?,
+        };
         let key = keyring.primary();
         let stale = census.not_under(key);
         if stale == 0 {
             self.metrics.store.resealing(0);
             self.delete_ended_keys(&keyring, &census).await;
-            told.clear();
+            known.clear();
             return Ok(Swept::Done);
         }
-        let progress = Progress::begin(self, key, stale, told).await;
+        let progress = Progress::begin(self, key, stale, known).await;
         let mut pages = Pages::new(&self.client, &self.served);
         let mut goes_on = true;
         while goes_on && let Some(records) = pages.next().await? {
-            goes_on = self.reseal_page(records, &progress).await;
+            goes_on = self.reencrypt_page(records, &progress).await;
         }
         let census = self.count().await?;
         let now = self.keyring.read_again().await?;
@@ -166,18 +130,21 @@ impl Resealer {
         self.metrics.store.resealing(left);
         self.delete_ended_keys(&now, &census).await;
         let is_done = goes_on && left <= progress.failed() && now.primary() == key;
-        *told = progress.end(self, left, is_done).await;
+        *known = progress.end(self, left, is_done).await;
         Ok(if is_done { Swept::Done } else { Swept::Left })
     }
 
     async fn count(&self) -> Result<Census, ListError> {
-        let census = census::count(&self.client, &self.served).await?;
-        self.metrics.store.sealed(census.by_key().map(|(key, records)| (key.to_string(), records)));
-        Ok(census)
+        Ok(self.show(census::count(&self.client, &self.served).await?))
     }
 
-    /// Seals the records of one page anew, as far as they need it. Returns whether to go on.
-    async fn reseal_page(&self, records: Vec<GuardedRecord>, progress: &Progress<'_>) -> bool {
+    fn show(&self, census: Census) -> Census {
+        self.metrics.store.sealed(census.by_key().map(|(key, records)| (key.to_string(), records)));
+        census
+    }
+
+    /// Re-encrypts the records of one page, if they need it. Returns whether to go on.
+    async fn reencrypt_page(&self, records: Vec<GuardedRecord>, progress: &Progress<'_>) -> bool {
         // Read for each page: nothing is sealed under a key that has ceased to be primary, or a keyring that is gone.
         let keyring = match self.keyring.read_again().await {
             Ok(keyring) if keyring.primary() == progress.key() => keyring,
@@ -189,17 +156,12 @@ impl Resealer {
         };
         // One that cannot be read as a record is counted, and named by `keys check`.
         let readable = records.into_iter().filter_map(|guarded| guarded.0.ok());
-        let seals: Vec<_> = readable.map(|record| self.reseal_and_note(&keyring, record, progress)).collect();
-        stream::iter(seals).buffer_unordered(AT_A_TIME).collect::<()>().await;
+        let writes: Vec<_> = readable.map(|record| self.reencrypt_one(&keyring, record, progress)).collect();
+        stream::iter(writes).buffer_unordered(AT_A_TIME).collect::<()>().await;
         !self.stop.is_cancelled()
     }
 
-    async fn reseal_and_note(
-        &self,
-        keyring: &Keyring,
-        record: SealedGraphCredential,
-        progress: &Progress<'_>,
-    ) {
+    async fn reencrypt_one(&self, keyring: &Keyring, record: SealedGraphCredential, progress: &Progress<'_>) {
         if self.stop.is_cancelled() {
             return;
         }
@@ -250,7 +212,7 @@ impl Resealer {
             if !is_due || self.leadership.admit_write().is_err() {
                 continue;
             }
-            let deleted = keyring::edit(&self.client, &self.place, |keyring| {
+            let deleted = keyring::edit(&self.client, self.keyring.place(), |keyring| {
                 keyring.delete(key.id, may_need, Timestamp::now(), kept)
             });
             match deleted.await {

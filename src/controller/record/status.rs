@@ -1,4 +1,4 @@
-//! What is to be said of a record, and when it is to be proved again. PURE.
+//! What a record's status says, and when the record is due. PURE.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus, catal
 use crate::store::record::holds_secret_of;
 use crate::woodpecker::rfc3339;
 
-/// Between two proofs of a record, as with a custom resource that does not say otherwise.
+/// Between two verifications of a record, as with a custom resource that does not say otherwise.
 const INTERVAL: Duration = Duration::from_hours(24);
 
 /// How long before the expiry the warning begins, as with a custom resource that does not say otherwise.
@@ -22,7 +22,7 @@ const WARNING: Duration = Duration::from_hours(720);
 
 const CURE: &str = "send a new client_secret with its secret_expires_at by PATCH";
 
-/// What an attempt to prove a record came to.
+/// What an attempt to verify a record came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Microsoft has issued a token.
@@ -38,13 +38,26 @@ pub fn is_seen(record: &SealedGraphCredential) -> bool {
     record.status.as_ref().is_some_and(|status| holds_secret_of(record, status.observed_generation))
 }
 
-/// When the record is to be proved: an interval after the last proof of what it holds, and at once where there is none.
-pub fn proof_due_at(record: &SealedGraphCredential) -> Timestamp {
+/// When the record is to be verified: an interval after the last verification of what it holds, and at once if there is none.
+pub fn verification_due_at(record: &SealedGraphCredential) -> Timestamp {
     let proved_at = record.status.as_ref().filter(|_| is_seen(record)).and_then(|status| {
         let verified = find(&status.conditions, ConditionType::Verified)?;
         (verified.status == ConditionStatus::True).then_some(status.verified_at.as_ref()?.0)
     });
     proved_at.map_or(Timestamp::MIN, |at| at.saturating_add(INTERVAL).unwrap_or(Timestamp::MAX))
+}
+
+/// When the status is to say something new without a verification. Of a secret that others have changed nothing is said before
+/// it could be tried.
+pub fn status_due_at(record: &SealedGraphCredential, now: Timestamp) -> Timestamp {
+    if !is_seen(record) {
+        return Timestamp::MAX;
+    }
+    if notice_due(record, now).is_some() || record.status != Some(next_status(record, None, now)) {
+        return now;
+    }
+    let changes = expiry::boundaries(record.spec.secret_expires_at.0, WARNING);
+    changes.filter(|at| *at > now).min().unwrap_or(Timestamp::MAX)
 }
 
 /// The notice of the expiry that is due and was not given, in days before it.
@@ -212,12 +225,20 @@ mod tests {
 
     #[test]
     fn a_proved_record_is_ready_and_is_proved_again_a_day_later() {
-        assert_eq!(proof_due_at(&record()), Timestamp::MIN);
+        assert_eq!(verification_due_at(&record()), Timestamp::MIN);
         let proved = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00.5Z");
         assert_eq!(reasons(&proved), ["Ready", "TokenIssued", "NotExpiring"]);
-        assert_eq!(proof_due_at(&proved), at("2026-11-25T08:00:00Z"));
+        assert_eq!(verification_due_at(&proved), at("2026-11-25T08:00:00Z"));
         let later = after(&proved, None, "2026-11-24T09:00:00Z");
         assert_eq!(later, proved, "nothing is new");
+        let due = |now: &str| status_due_at(&proved, at(now));
+        assert_eq!(due("2026-11-24T09:00:00Z"), at("2027-10-29T23:59:59Z"));
+        assert_eq!(due("2027-11-01T00:00:00Z"), at("2027-11-01T00:00:00Z"), "it expires soon");
+        assert_eq!(
+            status_due_at(&record(), at("2026-11-24T09:00:00Z")),
+            Timestamp::MAX,
+            "it is not verified yet"
+        );
     }
 
     #[test]
@@ -225,7 +246,7 @@ mod tests {
         let mut changed = after(&record(), Some(&Proof::Issued), "2026-11-24T08:00:00Z");
         changed.metadata.generation = Some(3);
         assert!(!is_seen(&changed));
-        assert_eq!(proof_due_at(&changed), Timestamp::MIN);
+        assert_eq!(verification_due_at(&changed), Timestamp::MIN);
     }
 
     #[test]

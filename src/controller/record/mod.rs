@@ -1,0 +1,73 @@
+//! The record controller: it verifies the records of the REST API again once in a while, and re-encrypts all records after a
+//! rotation of the keyring. The operator that leads runs it; without one, a `serve` does.
+
+mod reencrypt;
+mod status;
+mod verify;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use kube::Client;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use self::status::{Proof, is_seen, next_status};
+use crate::events::Events;
+use crate::k8s::relist::Relist;
+use crate::leadership::Leadership;
+use crate::microsoft::TokenEndpoint;
+use crate::settings::Timing;
+use crate::store::keyring::LiveKeyring;
+use crate::store::repository::Repository;
+use crate::telemetry::metrics::Metrics;
+
+/// Verifies and re-encrypts records.
+#[derive(Clone)]
+pub struct RecordController {
+    /// Client of the Kubernetes API.
+    pub client: Client,
+    /// The namespaces that are served; none means all.
+    pub served: Vec<String>,
+    /// What records are opened and sealed with.
+    pub keyring: Arc<LiveKeyring>,
+    /// What verifies secrets.
+    pub token_endpoint: TokenEndpoint,
+    /// Whether this process runs the controller.
+    pub leadership: Leadership,
+    /// Where verdicts, notices of an expiry and the progress of a re-encryption are published.
+    pub events: Events,
+    /// Where records are shown.
+    pub metrics: Arc<Metrics>,
+    /// Has all watches list again.
+    pub relist: Relist,
+    /// The waits.
+    pub timing: Timing,
+    /// Cancelled when no new step may begin.
+    pub stop: CancellationToken,
+}
+
+// === impl RecordController ===
+
+impl RecordController {
+    /// Works until `stop`. What is being written by then is finished and published. A defect is logged, and ends nothing else.
+    pub async fn run(&self) {
+        while AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
+            tracing::error!("the record controller failed: this is a defect of the operator; trying again");
+            let pause = tokio::time::sleep(self.timing.record_retry);
+            if self.stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn work(&self) {
+        let (listed, census) = oneshot::channel();
+        tokio::join!(self.verify_records(listed), self.reencrypt_records(census));
+    }
+
+    fn repository(&self) -> Repository {
+        Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
+    }
+}
