@@ -58,7 +58,7 @@ async fn reconcile(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) ->
         return Ended::Gone;
     };
     let guarded = match &object.0 {
-        Ok(_) => guard.watch_over(&own, pass::run(&context, &own)).await,
+        Ok(_) => guard.watch_over(&own, Box::pin(pass::run(&context, &own))).await,
         Err(problem) => {
             let report = invalid::report::<MicrosoftGraphCredential>(&context, &own, &problem.error);
             guard.watch_over(&own, report).await

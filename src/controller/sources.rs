@@ -112,13 +112,12 @@ impl KnownSecrets {
 
     /// Notes the version that a reconcile has read.
     pub fn saw(&self, secret: Named, version: SecretVersion) {
-        self.note(secret, SecretState::There(version));
+        self.lock().insert(secret, SecretState::There(version));
     }
 
-    /// Notes how a referenced Secret is now. Returns how it was last, where that is something else.
-    fn note(&self, secret: Named, now: SecretState) -> Option<Option<SecretState>> {
-        let before = self.lock().insert(secret, now.clone());
-        (before.as_ref() != Some(&now)).then_some(before)
+    /// Notes how a referenced Secret is now. Returns how it was last.
+    fn note(&self, secret: &Named, now: &SecretState) -> Option<SecretState> {
+        self.lock().insert(secret.clone(), now.clone())
     }
 
     /// Forgets the Secrets of a scope that nothing points to any more. `referenced` is in order.
@@ -133,11 +132,14 @@ impl KnownSecrets {
 
 /// Notes how a referenced Secret is now, and wakes who points to it and has judged another version of it last: a first look
 /// after a start that agrees with a status wakes nobody.
-fn note(context: &Context, secret: Named, now: &SecretState) {
-    let Some(before) = context.secrets.note(secret.clone(), now.clone()) else { return };
+fn note(context: &Context, secret: &Named, now: &SecretState) {
+    let before = context.secrets.note(secret, now);
+    if before.as_ref() == Some(now) {
+        return;
+    }
     tracing::debug!(%secret, "a Secret changed");
     let was_there = matches!(before, None | Some(SecretState::There(_)));
-    for referrer in context.index.referrers(&secret) {
+    for referrer in context.index.referrers(secret) {
         if !was_there || !is_as_judged(context, &referrer, now) {
             context.call(&referrer);
         }

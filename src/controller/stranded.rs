@@ -4,21 +4,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kube::api::ListParams;
-use kube::core::{NamespaceResourceScope, ObjectMeta};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::core::ObjectMeta;
+use kube::{Client, Resource};
+use serde::Deserialize;
 
 use super::context::Context;
 use super::scope::Scope;
+use crate::k8s::list::{self, PAGE};
+use crate::k8s::watch::WatchError;
 use crate::resources::{FINALIZER, IN_USE_FINALIZER, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::telemetry::logs::chain;
 
-/// Objects in one answer of the API server.
-const PAGE: u32 = 500;
-
 /// Namespaces that get a line of their own.
 const TOLD: usize = 20;
+
+/// An object, as far as it is looked at.
+#[derive(Deserialize)]
+struct Object {
+    metadata: ObjectMeta,
+}
 
 /// Looks once, where only some namespaces are served, and tells; then waits for the end.
 pub(super) async fn run(context: Arc<Context>, served: Vec<Scope>) {
@@ -37,38 +41,25 @@ pub(super) async fn run(context: Arc<Context>, served: Vec<Scope>) {
 }
 
 /// How many objects of which namespace would wait.
-async fn look(client: &Client, served: &[Scope]) -> Result<BTreeMap<String, usize>, kube::Error> {
+async fn look(client: &Client, served: &[Scope]) -> Result<BTreeMap<String, usize>, WatchError> {
     let mut stranded = BTreeMap::new();
-    look_at::<MicrosoftGraphCredential>(client, served, &mut stranded).await?;
-    look_at::<WoodpeckerAccount>(client, served, &mut stranded).await?;
-    Ok(stranded)
-}
-
-async fn look_at<K>(
-    client: &Client,
-    served: &[Scope],
-    stranded: &mut BTreeMap<String, usize>,
-) -> Result<(), kube::Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
-{
-    let api: Api<K> = Api::all(client.clone());
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let list = api.list_metadata(&page).await?;
-        for object in &list.items {
-            if let Some(namespace) = stranded_in(&object.metadata, served) {
-                *stranded.entry(namespace.to_owned()).or_default() += 1;
+    for path in [MicrosoftGraphCredential::url_path(&(), None), WoodpeckerAccount::url_path(&(), None)] {
+        let mut token = None;
+        loop {
+            let page = list::page(client, (&path, true), PAGE, token, |json| {
+                let object: Object = serde_json::from_slice(json).map_err(WatchError::Parse)?;
+                if let Some(namespace) = stranded_in(&object.metadata, served) {
+                    *stranded.entry(namespace.to_owned()).or_default() += 1;
+                }
+                Ok(())
+            });
+            token = page.await?.next();
+            if token.is_none() {
+                break;
             }
         }
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(()),
-        }
     }
+    Ok(stranded)
 }
 
 /// The namespace of an object that nobody would let go.

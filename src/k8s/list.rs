@@ -2,24 +2,30 @@
 //! would take many times its size in memory.
 
 use futures::{AsyncBufRead, AsyncBufReadExt};
+use kube::Client;
+use kube::api::ListParams;
+use kube::core::request::Request;
 use serde::Deserialize;
 
 use super::watch::WatchError;
 
+/// Objects in one answer of the API server.
+pub const PAGE: u32 = 100;
+
 /// What a page says of the list.
 #[derive(Debug, Deserialize)]
-pub struct Page {
-    pub metadata: PageMetadata,
-}
-
-#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PageMetadata {
+pub struct Page {
     /// The version of the list.
     pub resource_version: Option<String>,
     /// The token of the next page.
     #[serde(rename = "continue")]
-    pub next: Option<String>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rest {
+    metadata: Page,
 }
 
 /// Splits a list into its items.
@@ -35,8 +41,32 @@ struct Splitter {
     rest: Vec<u8>,
 }
 
-/// Reads a page and hands out each of its items as JSON.
-pub async fn read(
+// === impl Page ===
+
+impl Page {
+    /// The token of the next page; nothing where this is the last one.
+    pub fn next(self) -> Option<String> {
+        self.next.filter(|token| !token.is_empty())
+    }
+}
+
+/// Reads one page of a list of the present state, of the objects at that path or of their metadata alone, and hands out
+/// each of them as JSON.
+pub async fn page(
+    client: &Client,
+    (path, is_metadata): (&str, bool),
+    limit: u32,
+    token: Option<String>,
+    item: impl FnMut(&[u8]) -> Result<(), WatchError>,
+) -> Result<Page, WatchError> {
+    let request = Request::new(path);
+    let wanted = ListParams { limit: Some(limit), continue_token: token, ..ListParams::default() };
+    let request = if is_metadata { request.list_metadata(&wanted) } else { request.list(&wanted) };
+    let request = request.map_err(|error| WatchError::List(kube::Error::BuildRequest(error)))?;
+    read(client.request_stream(request).await.map_err(WatchError::List)?, item).await
+}
+
+async fn read(
     body: impl AsyncBufRead,
     mut item: impl FnMut(&[u8]) -> Result<(), WatchError>,
 ) -> Result<Page, WatchError> {
@@ -46,7 +76,8 @@ pub async fn read(
         let bytes = body.fill_buf().await.map_err(WatchError::Page)?;
         let length = bytes.len();
         if length == 0 {
-            return serde_json::from_slice(&splitter.rest).map_err(WatchError::Parse);
+            let rest: Rest = serde_json::from_slice(&splitter.rest).map_err(WatchError::Parse)?;
+            return Ok(rest.metadata);
         }
         splitter.push(bytes, &mut item)?;
         body.as_mut().consume(length);
@@ -135,7 +166,7 @@ mod tests {
             for at_a_time in [1, 2, 7, 1000] {
                 let (items, rest) = split(&list, at_a_time);
                 assert_eq!(items, [one, two]);
-                let page: Page = serde_json::from_str(&rest).unwrap();
+                let page: Rest = serde_json::from_str(&rest).unwrap();
                 assert_eq!(page.metadata.resource_version.as_deref(), Some("7"), "{rest}");
             }
         }

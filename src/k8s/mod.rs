@@ -1,6 +1,6 @@
 //! Access to the Kubernetes API: client layers, watches and what else every command shares.
 
-mod list;
+pub mod list;
 pub mod relist;
 pub mod streak;
 pub mod watch;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use kube::api::{ListParams, PartialObjectMeta, WatchParams};
+use kube::api::{PartialObjectMeta, WatchParams};
 use kube::core::request::Request;
 use kube::core::{Status, WatchEvent};
 use kube::runtime::watcher::Event;
@@ -20,15 +20,12 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::list::{self, PageMetadata};
+use super::list::{self, PAGE, Page};
 use super::relist::{Relist, number};
 use super::streak::Streak;
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
-
-/// Objects in one answer of the API server.
-const PAGE: u32 = 100;
 
 /// What all watches share.
 #[derive(Clone)]
@@ -196,10 +193,13 @@ where
                     Ok(())
                 })
                 .await?;
-            objects.into_iter().for_each(|object| (self.tell)(Event::InitApply(object)));
-            token = page.next.filter(|token| !token.is_empty());
+            for object in objects {
+                (self.tell)(Event::InitApply(object));
+            }
+            let version = page.resource_version.clone();
+            token = page.next();
             if token.is_none() {
-                break page.resource_version.ok_or(WatchError::NoVersion)?;
+                break version.ok_or(WatchError::NoVersion)?;
             }
         };
         self.move_to(Some(version));
@@ -213,14 +213,9 @@ where
         limit: u32,
         token: Option<String>,
         item: impl FnMut(&[u8]) -> Result<(), WatchError>,
-    ) -> Result<PageMetadata, WatchError> {
-        let request = Request::new(self.watched.path.clone());
-        let wanted = ListParams { limit: Some(limit), continue_token: token, ..ListParams::default() };
-        let request =
-            if self.watched.is_metadata { request.list_metadata(&wanted) } else { request.list(&wanted) };
-        let request = request.map_err(|error| WatchError::List(kube::Error::BuildRequest(error)))?;
-        let body = self.watching.client.request_stream(request).await.map_err(WatchError::List)?;
-        Ok(list::read(body, item).await?.metadata)
+    ) -> Result<Page, WatchError> {
+        let Watched { path, is_metadata, .. } = self.watched;
+        list::page(&self.watching.client, (path, *is_metadata), limit, token, item).await
     }
 
     async fn watch(&mut self, from: &str) -> Result<(), WatchError> {

@@ -52,7 +52,7 @@ async fn look(context: &Context, secret: Named, streak: &Mutex<Streak>) {
         }
     };
     streak().works();
-    note(context, secret, &now);
+    note(context, &secret, &now);
 }
 
 /// The first of each namespace, then the second of each, and so on.

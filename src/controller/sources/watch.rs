@@ -47,25 +47,25 @@ fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<Named>, ev
             let name = Named::of(&secret);
             if is_referenced(&name) {
                 listing.insert(name.clone());
-                note(context, name, &there(&secret));
+                note(context, &name, &there(&secret));
             }
         }
         Event::Apply(secret) => {
             let name = Named::of(&secret);
             if is_referenced(&name) {
-                note(context, name, &there(&secret));
+                note(context, &name, &there(&secret));
             }
         }
         Event::Delete(secret) => {
             let name = Named::of(&secret);
             if is_referenced(&name) {
-                note(context, name, &SecretState::Missing);
+                note(context, &name, &SecretState::Missing);
             }
         }
         Event::InitDone => {
             for name in referenced(context, |secret| scope.covers(&secret.namespace)) {
                 if !listing.contains(&name) {
-                    note(context, name, &SecretState::Missing);
+                    note(context, &name, &SecretState::Missing);
                 }
             }
             listing.clear();

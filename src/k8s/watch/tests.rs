@@ -129,9 +129,12 @@ async fn a_list_that_fails_is_tried_ever_more_rarely() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_lists_well_and_dies_at_once_is_tried_ever_more_rarely() {
     let gone = event("ERROR", &refusal(410));
-    let server = Server::new(
-        move |query, _| if is_watch(query) { watch(&[gone.clone()], 0) } else { list(7, &[], "") },
-    );
+    let server =
+        Server::new(
+            move |query, _| {
+                if is_watch(query) { watch(std::slice::from_ref(&gone), 0) } else { list(7, &[], "") }
+            },
+        );
     server.tells(SECONDS(60)).await;
     let lists = server.asked("limit=").len();
     assert!(TRIES_IN_A_MINUTE.contains(&lists), "{lists}");
