@@ -140,7 +140,9 @@ impl Context {
                 self.calls.account_soon(change.account, self.rules.timing.count_pace);
             }
         }
-        freed.iter().for_each(|freed| self.call_next(freed));
+        for freed in &freed {
+            self.call_next(freed);
+        }
         if relist {
             self.relist.raise(KIND);
         }

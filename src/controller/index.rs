@@ -388,7 +388,8 @@ impl Index {
                 continue;
             };
             let name = entry.name();
-            if name == freed.by || taken.contains(&account) || !is_let_in(&account, object) {
+            let has_it = entry.facts().holdings.accounts().any(|held| *held == account);
+            if name == freed.by || has_it || taken.contains(&account) || !is_let_in(&account, object) {
                 continue;
             }
             next.push(name);

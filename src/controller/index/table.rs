@@ -200,12 +200,11 @@ impl<T: Kept> Table<T> {
     /// An object is gone.
     pub(super) fn remove(&mut self, uid: &str) -> Noted<T> {
         let mut noted = Noted::nothing();
-        match self.slot_of_uid(uid) {
-            Some(slot) => noted.changes.extend(self.bury(slot)),
-            None => {
-                let now = self.tick();
-                self.gone.bury(uid.into(), now);
-            }
+        if let Some(slot) = self.slot_of_uid(uid) {
+            noted.changes.extend(self.bury(slot));
+        } else {
+            let now = self.tick();
+            self.gone.bury(uid.into(), now);
         }
         noted
     }
@@ -283,20 +282,17 @@ impl<T: Kept> Table<T> {
         let replaced = known.filter(|slot| self.entries.get(slot).is_some_and(|it| *it.uid() != *uid));
         noted.changes.extend(replaced.and_then(|slot| self.bury(slot)));
         let wakes = Fingerprint::of(&object);
-        let slot = match known.filter(|_| replaced.is_none()) {
-            Some(slot) => {
-                let is_known = self.entries.get(&slot).is_some_and(|it| it.version == version);
-                // Of a restored API server, one version may stand for two states.
-                if !is_known || matches!(source, Source::List(_) | Source::Get(_)) {
-                    noted.changes.extend(self.replace(slot, object, version));
-                }
-                slot
+        let slot = if let Some(slot) = known.filter(|_| replaced.is_none()) {
+            let is_known = self.entries.get(&slot).is_some_and(|it| it.version == version);
+            // Of a restored API server, one version may stand for two states.
+            if !is_known || matches!(source, Source::List(_) | Source::Get(_)) {
+                noted.changes.extend(self.replace(slot, object, version));
             }
-            None => {
-                let (slot, change) = self.insert(object, version);
-                noted.changes.push(change);
-                slot
-            }
+            slot
+        } else {
+            let (slot, change) = self.insert(object, version);
+            noted.changes.push(change);
+            slot
         };
         let Some(entry) = self.entries.get_mut(&slot) else { return noted };
         match source {
