@@ -18,6 +18,18 @@ use super::Error;
 /// Bodies are left out: they hold Secrets.
 const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n";
 
+/// Answers alone.
+const POLICY_OF_ANSWERS: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\nrules:\n- level: Metadata\n";
+
+/// How much the audit log holds, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Each request when it comes in and before its answer ends.
+    Everything,
+    /// Each answer, a second later at most: it costs the API server less.
+    Answers,
+}
+
 /// A request to the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
@@ -54,6 +66,7 @@ pub struct AuditMark(u64);
 pub(super) struct AuditLog {
     path: PathBuf,
     policy: PathBuf,
+    detail: Detail,
 }
 
 #[derive(Deserialize)]
@@ -141,18 +154,22 @@ impl AuditMark {
 // === impl AuditLog ===
 
 impl AuditLog {
-    pub(super) fn create(dir: &Path) -> Result<Self, Error> {
-        let log = Self { path: dir.join("audit.log"), policy: dir.join("audit-policy.yaml") };
-        fs::write(&log.policy, POLICY).map_err(Error::files("write", &log.policy))?;
+    pub(super) fn create(dir: &Path, detail: Detail) -> Result<Self, Error> {
+        let log = Self { path: dir.join("audit.log"), policy: dir.join("audit-policy.yaml"), detail };
+        let policy = if detail == Detail::Everything { POLICY } else { POLICY_OF_ANSWERS };
+        fs::write(&log.policy, policy).map_err(Error::files("write", &log.policy))?;
         Ok(log)
     }
 
-    pub(super) fn flags(&self) -> [String; 4] {
+    pub(super) fn flags(&self) -> [String; 5] {
+        // Written before the answer ends, or some at a time.
+        let mode = if self.detail == Detail::Everything { "blocking" } else { "batch" };
         [
             format!("--audit-log-path={}", self.path.display()),
             format!("--audit-policy-file={}", self.policy.display()),
-            // Written before the answer ends, and to one file: megabytes that no test reaches.
-            "--audit-log-mode=blocking".to_owned(),
+            format!("--audit-log-mode={mode}"),
+            "--audit-log-batch-max-wait=1s".to_owned(),
+            // To one file: megabytes that no test reaches.
             "--audit-log-maxsize=100000".to_owned(),
         ]
     }
@@ -227,7 +244,7 @@ mod tests {
     #[test]
     fn a_request_from_before_the_mark_stays_out_even_when_answered_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let log = AuditLog::create(dir.path()).unwrap();
+        let log = AuditLog::create(dir.path(), Detail::Everything).unwrap();
         assert_eq!(log.since(log.mark().unwrap()).unwrap(), []);
         fs::write(&log.path, event("1", "RequestReceived", "")).unwrap();
         let mark = log.mark().unwrap();

@@ -82,6 +82,8 @@ impl Starting {
                 format!("--initial-cluster=default={peer}"),
                 // Nothing has to survive the machine.
                 "--unsafe-no-fsync".to_owned(),
+                // More than any measurement fills; the default is 2 GiB.
+                "--quota-backend-bytes=8589934592".to_owned(),
             ])
             .spawn()
             .await?;

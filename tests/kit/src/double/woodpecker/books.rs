@@ -118,6 +118,10 @@ impl Books {
         found.map_or_else(Vec::new, |them| them.values().cloned().collect())
     }
 
+    pub(crate) fn count(&self, account: &str) -> usize {
+        self.accounts.get(account).map_or(0, BTreeMap::len)
+    }
+
     pub(crate) fn credential(&mut self, account: &str, id: i64) -> Option<&mut Credential> {
         self.accounts.get_mut(account)?.get_mut(&id)
     }

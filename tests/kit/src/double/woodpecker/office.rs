@@ -217,7 +217,7 @@ impl Job {
         };
         let body = self.body.as_ref().and_then(Value::as_object);
         let mut books = lock(&self.office.books);
-        let listed = books.credentials(&self.account).len();
+        let listed = books.count(&self.account);
         let api =
             Api { books: &mut books, account: &self.account, proves: &proves, rules: self.manners.rules };
         let done = api.perform(&self.route, body);
