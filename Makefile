@@ -22,7 +22,7 @@ help:
 	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
 	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
 	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
-	@echo 'make bench      what the REST API costs, beside a bare handler that makes the same calls'
+	@echo 'make bench      what operator and REST API cost, beside bare programs with the same requests; SCENARIOS=store,restart N=1000'
 	@echo 'make test-all   make test, and what is long or needs more than Rust: openmetrics, samples, contract'
 	@echo 'make pictures   draws the dashboard for the docs'
 	@echo 'make doc        documentation, warnings are errors'
@@ -119,9 +119,11 @@ samples: assets
 
 AXIOS = 1.21.1
 
-# The REST API beside a bare handler. BENCH_REPORT=docs/bench.md keeps the figures.
-bench: assets
-	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture figures
+# The operator and the REST API beside bare programs that make the same requests. Twenty minutes; SCENARIOS=all takes hours. SCENARIOS, N,
+# ROUNDS and SMALL say what is measured (tests/bench/plan.rs); BENCH_REPORT=docs keeps figures, pages and pictures, and with
+# SCENARIOS=none draws them again.
+bench: control-plane
+	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture --exact figures
 
 # The description of the REST API, by schemathesis. Needs Python, and a network the first time.
 # CONTRACT_REPORT=docs/rest-contract.md keeps the result.

@@ -1,0 +1,85 @@
+//! The page "How far one installation carries", from the figures.
+
+use crate::figures::{Figures, Kept, float};
+use crate::plan::To;
+use crate::report::pictures;
+use crate::table::{cell, table};
+
+const ABOUT: &str = "# How far one installation carries
+
+Written by `make bench` from [bench.json](bench.json); [bench.md](bench.md) says how it is measured. Of several replicas one
+works, the leader; the others stand by. So one installation carries what one leader carries, and more replicas do not make
+it faster.
+";
+
+const LIMITS: &str = "
+## What ends it
+
+- **The API server's CPU.** Registering costs it more than the operator. The leader works on 16 objects at a time, and the
+  API server sets the speed.
+- **Woodpecker.** One request at a time for each account: an account whose requests take 50 ms takes 20 new credentials a
+  second at most, however many objects wait. Accounts do not wait for each other.
+- **Microsoft.** Each secret is verified once a day: 10 000 credentials are one token call every 9 seconds. A single app is
+  tried at most ten times in five minutes.
+- **Memory.** It grows with the number of objects, not with what tenants write into their metadata. The chart's limit is
+  256 MiB (`resources.limits.memory`): keep it at three times the peak of a relist in the table above.
+- **Changed Secrets.** With `secretAccess: get` the operator asks for the metadata of a limited number of Secrets each
+  second, so that with many of them a change is seen later; `secretAccess: watch` sees it at once
+  ([install.md](install.md)).
+
+## The next step
+
+One release for each set of namespaces. Install the chart again under another name in another namespace, and give each release
+its own `watchNamespaces`; no namespace may be in two. Each release has a leader, a keyring and a Lease of its own, so a
+restart or a rotation of keys concerns its own namespaces alone.
+
+Keep all objects of one Woodpecker account in one release: the rule of one request at a time holds within a release, and two
+releases at one account would be answered 429. The same goes for an Entra app, because the ten tries in five minutes are
+counted in each release.
+
+Two releases carry twice the objects in memory and in hours of recovery. They do not register faster if they share an API
+server that is busy: then the next step is another cluster.
+";
+
+pub fn page(kept: &Kept) -> String {
+    let figures = &kept.figures;
+    let machine = if kept.machine.is_empty() { "not measured yet" } else { &kept.machine };
+    let mut page = format!(
+        "{ABOUT}\n## What one leader carries\n\nThe machine, with the API server on it: {machine}.\n\n"
+    );
+    page += &carried(figures);
+    page += &pictures(figures);
+    page + LIMITS.trim_start()
+}
+
+/// A line for each size of each destination: how long things take and what they need.
+fn carried(figures: &Figures) -> String {
+    let columns = [
+        ("objects/s", "objects_per_second"),
+        ("all registered after min", "minutes"),
+        ("settled after a restart s", "restart/settled_seconds"),
+        ("settled MiB", "settled_mib"),
+        ("peak of a relist MiB", "relist/peak_mib"),
+        ("CPU of an idle hour ms", "idle/operator_cpu_ms"),
+    ];
+    let (mut shown, mut rows) = (Figures::default(), Vec::new());
+    shown.extend("", figures);
+    for to in To::ALL {
+        for size in figures.sizes(to.name()) {
+            let prefix = format!("{}/{size}/operator/", to.name());
+            if let Some(rate) = figures.get(&format!("{prefix}objects_per_second")) {
+                shown.set(format!("{prefix}minutes"), float(size) / rate / 60.0);
+            }
+            rows.push((format!("`{}`, {size} objects", to.name()), prefix));
+        }
+    }
+    let largest = rows.last().map(|(_, prefix)| prefix.clone());
+    let table = table("", &columns, rows.into_iter(), &shown);
+    let Some(prefix) = largest else { return table + "\n" };
+    let of = |name: &str| cell(figures.get(&format!("{prefix}{name}")));
+    format!(
+        "{table}\nAt the largest size measured, a leader needs {} MiB once settled and {} MiB at the peak of a relist.\n\n",
+        of("settled_mib"),
+        of("relist/peak_mib")
+    )
+}

@@ -1,0 +1,229 @@
+//! Where one measurement takes place: an API server of its own, doubles of Microsoft and Woodpecker, and the process that is
+//! measured.
+
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use graph_credential_operator::resources::WoodpeckerAccount;
+use graph_credential_operator::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kit::cluster::{Cluster, User};
+use kit::entra::Entra;
+use kit::process::Process;
+use kit::woodpecker::Woodpecker;
+use kube::api::PostParams;
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::audit::Audit;
+use crate::proc;
+
+/// The namespace of all objects.
+pub const NAMESPACE: &str = "load";
+
+/// The namespace of the operator's own objects.
+pub const HOME: &str = "home";
+
+/// The account that objects are registered at, where there is one.
+pub const ACCOUNT: &str = "agency";
+
+pub const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
+pub const EXPIRY: &str = "2027-11-28T23:59:59Z";
+
+/// How long a process has done nothing once it counts as settled.
+const STILL: Duration = Duration::from_secs(3);
+
+/// So much CPU within a look is nothing, in milliseconds.
+const NOTHING: f64 = 40.0;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a single thing may take.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+pub struct Environment {
+    pub cluster: Cluster,
+    pub client: Client,
+    pub entra: Entra,
+    pub woodpecker: Woodpecker,
+    /// The API server, where it was started again.
+    pub apiserver: Option<Process>,
+    pub logs: Cell<usize>,
+}
+
+impl Environment {
+    pub async fn start() -> Self {
+        let cluster = Cluster::start_for_figures().await.expect("the cluster starts");
+        let client = crate::client::of_kubeconfig(cluster.kubeconfig_path()).await;
+        cluster.apply_crds(kit::workspace().join("crds")).await.expect("the CRDs are accepted");
+        // The API server holds creates up while a kind is younger. Source: apiextensions-apiserver,
+        // `customresource_handler.go`.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (entra, woodpecker) = (Entra::start().await, Woodpecker::start().await);
+        let it = Self { cluster, client, entra, woodpecker, apiserver: None, logs: Cell::new(0) };
+        for namespace in [NAMESPACE, HOME] {
+            it.create_for_all::<Namespace>(json!({"metadata": {"name": namespace}})).await;
+        }
+        it.create_for_all::<ClusterRoleBinding>(json!({
+            "metadata": {"name": "operator"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": User::Operator.name()}]
+        }))
+        .await;
+        it
+    }
+
+    pub async fn end(mut self) {
+        if let Some(mut apiserver) = self.apiserver.take() {
+            apiserver.kill().await.expect("the API server ends");
+        }
+        self.cluster.stop().await.expect("the cluster ends");
+    }
+
+    // --- waiting
+
+    pub fn audit(&self) -> Audit {
+        Audit::from_now(self.cluster.dir().join("audit.log"))
+    }
+
+    /// Waits until so many events are stored and the process neither asks for anything nor uses CPU. Returns how long
+    /// that took, without the silence at its end.
+    pub async fn settle(&self, process: &Process, audit: &mut Audit, events: usize) -> Duration {
+        let started = Instant::now();
+        let patience = PATIENCE + Duration::from_millis(50) * u32::try_from(events).unwrap();
+        let (mut last, mut cpu) = (started, proc::cpu(process.pid()));
+        while last.elapsed() < STILL || audit.events() < events {
+            tokio::time::sleep(LOOK).await;
+            let now = proc::cpu(process.pid());
+            if audit.read() || now - cpu > NOTHING {
+                last = Instant::now();
+            }
+            cpu = now;
+            assert!(
+                started.elapsed() < patience,
+                "{} of {events} events after {patience:?}: {:#?}\n{}",
+                audit.events(),
+                audit.requests,
+                tail(&process.log())
+            );
+        }
+        last.duration_since(started)
+    }
+
+    // --- objects
+
+    /// An account of this name with a key of its own, Ready.
+    pub async fn account(&self, name: &str) {
+        self.woodpecker.add_account(name, &api_key(name));
+        self.secret(&format!("{name}-key"), &[("api_key", &api_key(name))]).await;
+        let spec = json!({"apiKeySecretRef": {"name": format!("{name}-key")}, "baseUrl": self.woodpecker.base_url()});
+        self.create::<WoodpeckerAccount>(json!({"metadata": {"name": name}, "spec": spec})).await;
+        let is_ready = || async {
+            let account = self.api::<WoodpeckerAccount>().get(name).await.unwrap();
+            let conditions = account.status.map(|status| status.conditions).unwrap_or_default();
+            is_true(find(&conditions, ConditionType::Ready)).then_some(())
+        };
+        wait_for("the account is ready", is_ready, String::new).await;
+    }
+
+    pub async fn secret(&self, name: &str, values: &[(&str, &str)]) {
+        let values: serde_json::Map<String, Value> =
+            values.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        self.create::<Secret>(json!({"metadata": {"name": name}, "stringData": values})).await;
+    }
+
+    pub async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + Debug,
+    {
+        self.create_in(NAMESPACE, object).await
+    }
+
+    pub async fn create_in<K>(&self, namespace: &str, object: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + Debug,
+    {
+        let object: K = typed(object);
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let made = api.create(&PostParams::default(), &object).await;
+        made.unwrap_or_else(|error| panic!("{} is not made: {error}", object.name_any()))
+    }
+
+    async fn create_for_all<K>(&self, object: Value)
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + Debug,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        api.create(&PostParams::default(), &typed(object)).await.unwrap();
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+}
+
+/// The key of an account.
+pub fn api_key(account: &str) -> String {
+    format!("1234.api-key-of-{account}")
+}
+
+/// An object of a kind, whose name the type knows.
+pub fn typed<K: Resource<DynamicType = ()> + DeserializeOwned>(mut object: Value) -> K {
+    object["apiVersion"] = json!(K::api_version(&()));
+    object["kind"] = json!(K::kind(&()));
+    serde_json::from_value(object).expect("it is of that kind")
+}
+
+pub fn is_true(condition: Option<&Condition>) -> bool {
+    condition.is_some_and(|condition| condition.status == ConditionStatus::True)
+}
+
+/// The address that a line of a log names.
+pub fn address(log: &str, message: &str) -> Option<String> {
+    log.lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == message).then(|| line["address"].as_str().map(str::to_owned))?
+    })
+}
+
+/// Tries until there is something; fails with the log when patience ends.
+pub async fn wait_for<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+    log: impl Fn() -> String,
+) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what}: not so after {PATIENCE:?}\n{}", tail(&log()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

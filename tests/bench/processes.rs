@@ -1,0 +1,106 @@
+//! The processes of an environment: the operator, the floor, and the API server that is started again.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kit::cluster::User;
+use kit::process::Process;
+use serde_json::json;
+
+use crate::environment::{Environment, HOME, NAMESPACE, PATIENCE, address, wait_for};
+use crate::floor;
+use crate::plan::To;
+
+impl Environment {
+    /// Starts the operator and waits until it is ready.
+    pub async fn operator(&self, more: &[&str]) -> Process {
+        let base = self.woodpecker.base_url();
+        let mut args = vec!["run", "--woodpecker-base-url", &base];
+        args.extend(more);
+        self.program(&args).await
+    }
+
+    /// Starts the program with these arguments and those that every command has, and waits until it is ready.
+    pub async fn program(&self, args: &[&str]) -> Process {
+        let process = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
+            .env("KUBECONFIG", self.cluster.kubeconfig_for(User::Operator))
+            .args(args)
+            .args(["--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9", "--operator-namespace", HOME])
+            .args(["--microsoft-authority", &self.entra.url()])
+            .log(self.next_log())
+            .grace(Duration::from_secs(60))
+            .spawn()
+            .await
+            .expect("the operator can be started");
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let ready = || async {
+            let address = address(&process.log(), "serving probes and metrics")?;
+            let answer = http.get(format!("http://{address}/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        };
+        wait_for("the operator is ready", ready, || process.log()).await;
+        process
+    }
+
+    /// Starts the floor and waits until it watches.
+    pub async fn floor(&self, to: To) -> Process {
+        let process = self
+            .itself("floor::the_floor")
+            .env("FLOOR_TO", to.name())
+            .env("FLOOR_WOODPECKER", self.woodpecker.base_url())
+            .spawn()
+            .await
+            .unwrap();
+        process.wait_for_log(floor::WATCHES, PATIENCE).await.unwrap();
+        process
+    }
+
+    /// This very program, as the process that a test with this name is.
+    pub fn itself(&self, test: &str) -> kit::process::Builder {
+        Process::builder(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .env("KUBECONFIG", self.cluster.kubeconfig_for(User::Operator))
+            .env("BENCH_NAMESPACE", NAMESPACE)
+            .env("BENCH_AUTHORITY", self.entra.url())
+            .log(self.next_log())
+    }
+
+    /// Starts the API server again with nothing in its memory: watches come from a version that it does not know, so that
+    /// whoever watches must list again.
+    pub async fn restart_apiserver(&mut self) {
+        let pid = self.apiserver_pid();
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        let words = String::from_utf8(line).unwrap();
+        let mut words = words.split_terminator('\0').map(str::to_owned);
+        let program = words.next().unwrap();
+        // A version that no watch has seen.
+        self.create::<Secret>(json!({"metadata": {"generateName": "version-"}})).await;
+        let old = self.apiserver.as_ref().unwrap_or(self.cluster.apiserver());
+        old.signal(kit::process::Signal::KILL).unwrap();
+        old.wait(PATIENCE).await.unwrap();
+        let dir = self.cluster.dir();
+        let fresh = Process::builder(program)
+            .clear_env()
+            .env("HOME", dir)
+            .current_dir(dir)
+            .args(words)
+            .log(dir.join("kube-apiserver-again.log"))
+            .spawn()
+            .await
+            .unwrap();
+        self.apiserver = Some(fresh);
+        let ready = || async {
+            self.client.request_text(http::Request::get("/readyz").body(Vec::new()).unwrap()).await.ok()
+        };
+        wait_for("the API server is ready again", ready, String::new).await;
+    }
+
+    pub fn apiserver_pid(&self) -> u32 {
+        self.apiserver.as_ref().unwrap_or(self.cluster.apiserver()).pid()
+    }
+
+    fn next_log(&self) -> std::path::PathBuf {
+        self.logs.set(self.logs.get() + 1);
+        self.cluster.dir().join(format!("measured-{}.log", self.logs.get()))
+    }
+}
