@@ -63,7 +63,7 @@ pub async fn connect_counted(
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-    let client = direct::transport(config)?
+    let client = direct::transport(config, timing.secret_connection)?
         .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
         .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
         .with_layer(&TimeoutLayer::new(timing.kube_headers))

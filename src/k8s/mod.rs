@@ -2,5 +2,6 @@
 
 pub mod list;
 pub mod relist;
+pub mod secret_connections;
 pub mod streak;
 pub mod watch;

@@ -36,6 +36,8 @@ pub struct Timing {
     pub secret_poll_pace: Duration,
     /// How long a watch of Secrets goes on after something came through it: until then its buffers keep that.
     pub secret_watch: Duration,
+    /// How long a connection goes on after the first answer about Secrets that it carried.
+    pub secret_connection: Duration,
     /// How old a listing may be for a decision to create.
     pub listing_max_age: Duration,
     /// Between two listings of a settled account.
@@ -194,6 +196,7 @@ impl Timing {
         secret_poll: Duration::from_mins(1),
         secret_poll_pace: Duration::from_millis(50),
         secret_watch: Duration::from_secs(5),
+        secret_connection: Duration::from_secs(8),
         listing_max_age: Duration::from_mins(1),
         listing_interval: Duration::from_mins(15),
         count_pace: Duration::from_secs(2),
@@ -260,6 +263,7 @@ impl Timing {
             secret_poll: by(self.secret_poll),
             secret_poll_pace: by(self.secret_poll_pace),
             secret_watch: by(self.secret_watch),
+            secret_connection: by(self.secret_connection),
             listing_max_age: by(self.listing_max_age),
             listing_interval: by(self.listing_interval),
             count_pace: by(self.count_pace),

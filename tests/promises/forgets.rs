@@ -11,6 +11,8 @@ use std::{env, fs};
 
 use graph_credential_operator::resources::conditions::ConditionType;
 use k8s_openapi::api::core::v1::Secret;
+use kit::api_proxy::{ApiProxy, write_kubeconfig};
+use kit::cluster::User;
 use kit::entra::Fault as EntraFault;
 use kit::memory::{Search, search};
 use kit::process::{Process, Signal};
@@ -19,7 +21,7 @@ use kit::woodpecker::{Fault, Op, RetryAfter};
 use rustix::process::getuid;
 use serde_json::json;
 
-use crate::stage::{API_KEY, CLIENT, Stage, TENANT, condition, eventually};
+use crate::stage::{API_KEY, CLIENT, EXPIRY, Stage, TENANT, condition, eventually};
 use crate::vault::{KEYRING, keyring, left};
 
 /// Longer than anything that a pass leaves behind may live.
@@ -233,6 +235,75 @@ impl Tls {
         let api = authority.relay(&["127.0.0.1"], &address(stage.woodpecker.url())).await.unwrap();
         Self { authority, relays: [login, api] }
     }
+}
+
+/// Towards the API server, while the connections that Secrets are read over are used all the time, and one of them hangs
+/// in the middle of an answer.
+#[tokio::test]
+async fn no_client_secret_is_in_memory_while_reads_share_connections_and_an_answer_stalls() {
+    const OTHERS: usize = 8;
+    let mut stage = Stage::bare().await;
+    stage.time_scale = 1;
+    stage.extra_args.push("--allow-core-dumps".to_owned());
+    let proxy = ApiProxy::start(stage.cluster.client_for(User::Operator).unwrap()).await.unwrap();
+    let authority = Authority::new().unwrap();
+    let relay = authority.relay(&["127.0.0.1"], &proxy.address()).await.unwrap();
+    let kubeconfig = stage.cluster.dir().join(format!("{}-relay.kubeconfig", stage.namespace));
+    let server = format!("https://127.0.0.1:{}", relay.port());
+    write_kubeconfig(&kubeconfig, &server, Some(&authority.pem())).unwrap();
+    stage.user = Some(kubeconfig);
+    let [used, stalled] = [(); 2].map(|()| Canary::new());
+    stage.entra.set_secrets(TENANT, CLIENT, &[&used.text, &stalled.text]);
+    for other in 0..OTHERS {
+        let client = format!("{other:08x}-69ac-480e-8a17-9b8534679bd1");
+        stage.entra.add_app(TENANT, &client);
+        stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        stage.secret(&format!("other-{other}-graph"), &other_secret(0)).await;
+        let spec = json!({"clientId": client, "secretRef": {"name": format!("other-{other}-graph")}});
+        stage.credential(&format!("other-{other}"), spec).await;
+    }
+    stage.start_operator().await;
+    stage.account("agency", json!({})).await;
+    for other in 0..OTHERS {
+        stage.wait_until_ready(&format!("other-{other}")).await;
+    }
+
+    let load = async {
+        for n in 1.. {
+            stage.secret(&format!("other-{}-graph", n % OTHERS), &other_secret(n)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let searched = async {
+        kubectl_apply(&stage, &used.text, "2027-11-28T23:59:59Z").await;
+        stage.credential("sales-eu", json!({})).await;
+        stage.wait_until_ready("sales-eu").await;
+        let (reads, connections) = proxy.secret_traffic();
+        proxy.stall("/secrets/sales-eu-graph");
+        kubectl_apply(&stage, &stalled.text, "2028-01-01T00:00:00Z").await;
+        eventually("the answer stalls", || async {
+            if proxy.is_stalling() { Ok(()) } else { Err(stage.log()) }
+        })
+        .await;
+        tokio::time::sleep(TEN_SECONDS).await;
+        let after = proxy.secret_traffic();
+        let found = find(&stage, &[used.traces(), stalled.traces()].concat());
+        (found, after.0 - reads, after.1 - connections)
+    };
+    let (found, reads, connections) = tokio::select! {
+        () = load => unreachable!("it goes on"),
+        searched = searched => searched,
+    };
+    assert!(found.hits.is_empty(), "{:#?}", found.hits);
+    assert!(!find(&stage, &[API_KEY.to_owned()]).hits.is_empty(), "the search finds what is there");
+    eprintln!("{reads} reads of Secrets, {connections} connections");
+    assert!(reads >= 50 && connections * 4 <= reads, "{reads} reads took {connections} connections");
+}
+
+/// A Secret that is another one each time, though it holds the same.
+fn other_secret(n: usize) -> [(&'static str, &'static str); 3] {
+    const NOTES: [&str; 3] = ["one", "two", "three"];
+    [("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY), ("note", NOTES[n % 3])]
 }
 
 /// An operator without a cluster, as another user than root: a process that is not dumpable shows itself by its

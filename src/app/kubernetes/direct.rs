@@ -1,10 +1,14 @@
 //! The way to the API server without a proxy: kube's own, but that nothing waits for an acknowledgement.
 //!
-//! Each request for a Secret opens a connection. By default the end of the TLS handshake and the request go out as
-//! two small segments, of which the kernel holds the second until the first is acknowledged: for 40 ms, in which a
+//! Requests about Secrets open connections now and then. By default the end of the TLS handshake and the request go out
+//! as two small segments, of which the kernel holds the second until the first is acknowledged: for 40 ms, in which a
 //! lane stands still.
 
+use std::time::Duration;
+
+use http::header::CONNECTION;
 use http_body_util::BodyExt;
+use hyper::body::Bytes;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -12,14 +16,20 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt, DynBody};
 use kube::config::Config;
 use tower::util::BoxService;
-use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+
+use super::is_watch;
+use crate::k8s::secret_connections::SecretConnections;
 
 /// What kube's own builder makes as well.
 type Transport = BoxService<http::Request<Body>, http::Response<Box<DynBody>>, BoxError>;
 
 /// The transport for those settings; kube's own for what only that can do: proxies, and programs that give a
 /// certificate for a time.
-pub fn transport(config: Config) -> Result<ClientBuilder<Transport>, kube::Error> {
+///
+/// A request whose connection is to be closed after the answer goes over one that is closed after `lifetime`, unless it
+/// is a watch.
+pub fn transport(config: Config, lifetime: Duration) -> Result<ClientBuilder<Transport>, kube::Error> {
     if config.proxy_url.is_some() || config.auth_info.exec.is_some() {
         return ClientBuilder::try_from(config);
     }
@@ -29,14 +39,31 @@ pub fn transport(config: Config) -> Result<ClientBuilder<Transport>, kube::Error
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_write_timeout(config.write_timeout);
+    let secrets = SecretConnections::new(connector.clone(), lifetime);
     let pool = Pool::builder(TokioExecutor::new()).build(connector);
+    let send = service_fn(move |request: http::Request<Body>| {
+        let (secrets, pool) = (secrets.clone(), pool.clone());
+        async move {
+            if request.headers().contains_key(CONNECTION) && !is_watch(request.uri()) {
+                secrets.send(request).await.map(boxed)
+            } else {
+                Ok(boxed(pool.request(request).await?))
+            }
+        }
+    });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(pool)
-        .map_response(|answer| answer.map(|body| Box::new(body.map_err(BoxError::from)) as Box<DynBody>))
+        .service(send)
         .boxed();
     Ok(ClientBuilder::new(service, config.default_namespace))
+}
+
+fn boxed<B>(answer: http::Response<B>) -> http::Response<Box<DynBody>>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    answer.map(|body| Box::new(body.map_err(Into::into)) as Box<DynBody>)
 }

@@ -1,5 +1,6 @@
-//! Every request for Secrets has a connection of its own that soon ends, because the buffers of a pooled one, or
-//! of a watch that goes on for minutes, keep what came through them.
+//! Every request for Secrets asks for its connection to be closed, because the buffers of one that lives on, or of a
+//! watch that goes on for minutes, keep what came through them. (`direct` lets the requests of a few seconds share
+//! connections.)
 //!
 //! That holds for metadata as well: `kubectl apply` writes a Secret's values into an annotation of it.
 

@@ -12,6 +12,7 @@
 
 use std::{error::Error, iter, path::PathBuf};
 
+pub mod api_proxy;
 pub mod assets;
 pub mod cluster;
 pub mod collector;

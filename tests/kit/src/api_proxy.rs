@@ -1,0 +1,309 @@
+//! A reverse proxy before a Kubernetes API on loopback, which can hold watches back, stop in the middle of an answer, and go
+//! over to another API server.
+//!
+//! It asks with the rights of the client it is given, so those who ask it need none.
+
+use std::future::pending;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::{fs, io};
+
+use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use kube::Client;
+use kube::client::Body as KubeBody;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// A proxy. Dropped, it stops.
+#[derive(Debug)]
+pub struct ApiProxy {
+    port: u16,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    state: watch::Sender<State>,
+    /// Requests for Secrets that are no watches.
+    secret_requests: AtomicUsize,
+    /// Connections that carried one.
+    secret_connections: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct State {
+    client: Client,
+    /// How often it went over to another API server.
+    moves: usize,
+    /// Watches whose path contains this are held back.
+    held: Option<String>,
+    stalled: Option<Stall>,
+}
+
+/// What becomes of requests whose path contains this.
+#[derive(Clone)]
+struct Stall {
+    path: String,
+    /// The answer that stops before its end was begun.
+    has_begun: bool,
+}
+
+/// What is sent on of an answer.
+struct Pumped(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
+
+/// How many bytes are missing at the end of an answer that stalls.
+const MISSING: usize = 2;
+
+// === impl ApiProxy ===
+
+impl ApiProxy {
+    /// Starts on a free port of 127.0.0.1 and asks with that client.
+    ///
+    /// # Errors
+    ///
+    /// No port is free.
+    pub async fn start(client: Client) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let state = State { client, moves: 0, held: None, stalled: None };
+        let shared = Arc::new(Shared {
+            state: watch::Sender::new(state),
+            secret_requests: AtomicUsize::new(0),
+            secret_connections: AtomicUsize::new(0),
+        });
+        let task = tokio::spawn(accept(listener, shared.clone()));
+        Ok(Self { port, shared, task })
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its address as a client takes it, without TLS.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A client that asks it.
+    ///
+    /// # Errors
+    ///
+    /// The client cannot be set up.
+    pub fn client(&self) -> Result<Client, kube::Error> {
+        let uri: Uri = self
+            .url()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
+        Client::try_from(kube::Config::new(uri))
+    }
+
+    /// From now on, what comes through watches whose path contains this waits, in its order; an empty one is contained in all.
+    pub fn hold_watches(&self, path: &str) {
+        self.shared.state.send_modify(|state| state.held = Some(path.to_owned()));
+    }
+
+    /// Hands on what waits.
+    pub fn release_watches(&self) {
+        self.shared.state.send_modify(|state| state.held = None);
+    }
+
+    /// The next answer to a request whose path contains this stops just before its end, and those after it get no answer.
+    pub fn stall(&self, path: &str) {
+        let stall = Stall { path: path.to_owned(), has_begun: false };
+        self.shared.state.send_modify(|state| state.stalled = Some(stall));
+    }
+
+    /// Whether the answer that stops before its end was begun.
+    pub fn is_stalling(&self) -> bool {
+        self.shared.state.borrow().stalled.as_ref().is_some_and(|stall| stall.has_begun)
+    }
+
+    /// Ends that for requests to come.
+    pub fn recover(&self) {
+        self.shared.state.send_modify(|state| state.stalled = None);
+    }
+
+    /// Cuts every connection, and asks with that client from now on.
+    pub fn move_to(&self, client: Client) {
+        self.shared.state.send_modify(|state| {
+            state.client = client;
+            state.moves += 1;
+        });
+    }
+
+    /// How many requests for Secrets there were that are no watches, and how many connections carried them.
+    pub fn secret_traffic(&self) -> (usize, usize) {
+        let Shared { secret_requests, secret_connections, .. } = &*self.shared;
+        (secret_requests.load(Ordering::Relaxed), secret_connections.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for ApiProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Writes a kubeconfig for a server that asks nobody who it is; with TLS, its authority's certificate.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_kubeconfig(path: &Path, server: &str, authority: Option<&str>) -> io::Result<()> {
+    use base64::Engine as _;
+    let authority = authority.map(|pem| base64::engine::general_purpose::STANDARD.encode(pem));
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {
+            "server": server, "certificate-authority-data": authority,
+        }}],
+        "users": [{"name": "proxy", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
+    });
+    fs::write(path, kubeconfig.to_string())
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((connection, _)) = accepted {
+                    connections.spawn(serve(connection, shared.clone()));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(connection: TcpStream, shared: Arc<Shared>) {
+    let _ = connection.set_nodelay(true);
+    let carried_secrets = AtomicBool::new(false);
+    let mut state = shared.state.subscribe();
+    let moves = state.borrow_and_update().moves;
+    let service = service_fn(|request| {
+        if is_of_secrets(request.uri()) {
+            shared.secret_requests.fetch_add(1, Ordering::Relaxed);
+            if !carried_secrets.swap(true, Ordering::Relaxed) {
+                shared.secret_connections.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        answer(request, shared.clone())
+    });
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+    tokio::select! {
+        _ = serving => {}
+        // It ends without a word, as those of a server that was killed.
+        _ = state.wait_for(|state| state.moves != moves) => {}
+    }
+}
+
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Pumped>, kube::Error> {
+    let (mut parts, body) = request.into_parts();
+    for header in [HOST, AUTHORIZATION, CONNECTION, TRANSFER_ENCODING] {
+        parts.headers.remove(header);
+    }
+    let stalls = shared.stalls(&parts.uri);
+    if stalls == Some(false) {
+        pending::<()>().await;
+    }
+    let watched = is_watch(&parts.uri).then(|| parts.uri.path().to_owned());
+    let body = body.collect().await.map_err(kube::Error::HyperError)?.to_bytes();
+    let client = shared.state.borrow().client.clone();
+    let answer = client.send(Request::from_parts(parts, KubeBody::from(body.to_vec()))).await?;
+    let (mut parts, body) = answer.into_parts();
+    for header in [CONNECTION, TRANSFER_ENCODING] {
+        parts.headers.remove(header);
+    }
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = pump(body, &sender, watched, stalls.is_some(), &shared) => {}
+            () = sender.closed() => {}
+        }
+    });
+    Ok(Response::from_parts(parts, Pumped(receiver)))
+}
+
+async fn pump(
+    mut body: KubeBody,
+    sender: &mpsc::Sender<Result<Frame<Bytes>, io::Error>>,
+    watched: Option<String>,
+    stalls: bool,
+    shared: &Shared,
+) {
+    if stalls {
+        let whole = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let begun = whole.slice(..whole.len().saturating_sub(MISSING));
+        let _ = sender.send(Ok(Frame::data(begun))).await;
+        return pending().await;
+    }
+    let mut state = shared.state.subscribe();
+    while let Some(frame) = body.frame().await {
+        if let Some(path) = &watched {
+            let goes_on = |state: &State| state.held.as_ref().is_none_or(|held| !path.contains(held));
+            let _ = state.wait_for(goes_on).await;
+        }
+        if sender.send(frame.map_err(io::Error::other)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_watch(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
+}
+
+fn is_of_secrets(uri: &Uri) -> bool {
+    uri.path().starts_with("/api/v1/") && uri.path().contains("/secrets") && !is_watch(uri)
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Whether an answer to this path stops before its end (`true`) or does not begin (`false`).
+    fn stalls(&self, uri: &Uri) -> Option<bool> {
+        let mut stalls = None;
+        self.state.send_if_modified(|state| {
+            if let Some(stall) = state.stalled.as_mut().filter(|it| uri.path().contains(&it.path)) {
+                stalls = Some(!stall.has_begun);
+                stall.has_begun = true;
+            }
+            stalls == Some(true)
+        });
+        stalls
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+// === impl Pumped ===
+
+impl Body for Pumped {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.poll_recv(cx)
+    }
+}
