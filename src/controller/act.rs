@@ -81,7 +81,8 @@ async fn prove(context: &Context, gathered: &mut Gathered) -> Step {
     }
     let Some(secret) = &gathered.secret else { return Step::Done };
     let object = &gathered.observed.object;
-    let app = App { cloud: object.spec.cloud(), tenant: &object.spec.tenant_id, client: &object.spec.client_id };
+    let app =
+        App { cloud: object.spec.cloud(), tenant: &object.spec.tenant_id, client: &object.spec.client_id };
     let had_token = object.is_verified() || gathered.observed.status.registration.is_some();
     let endpoint = context.token_endpoint.for_namespace(object.namespace_name(), had_token);
     let Ok(verdict) = endpoint.prove(app, secret).await else {

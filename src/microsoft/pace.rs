@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::app::App;
-use super::token::Verdict;
 use super::diagnosis::Diagnosis;
+use super::token::Verdict;
 use crate::secret::SecretText;
 use crate::settings::Timing;
 
@@ -143,9 +143,8 @@ impl Pace {
             wait(Timing::TOKEN_TRIES, &|one| !one.is_account)
         };
         let is_stranger = |asker: u64| !holders.is_empty() && !holders.contains(&asker);
-        let of_strangers = (!is_account && is_stranger(own)).then(|| {
-            wait(Timing::TOKEN_TRIES_STRANGERS, &|one| !one.is_account && is_stranger(one.asker))
-        });
+        let of_strangers = (!is_account && is_stranger(own))
+            .then(|| wait(Timing::TOKEN_TRIES_STRANGERS, &|one| !one.is_account && is_stranger(one.asker)));
         let vain = is_account.then(|| books.vain.entry(own).or_default());
         let of_all_apps = vain.and_then(|vain| {
             while vain.front().is_some_and(|first| is_over(*first)) {
@@ -174,7 +173,9 @@ impl Pace {
                     vain.pop_back();
                 }
             }
-            Asker::Namespace { .. } if matches!(verdict, Verdict::Issued { .. }) => books.note_holder(key, own),
+            Asker::Namespace { .. } if matches!(verdict, Verdict::Issued { .. }) => {
+                books.note_holder(key, own)
+            }
             Asker::Account(_) | Asker::Namespace { .. } | Asker::Controller => {}
         }
     }

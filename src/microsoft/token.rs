@@ -14,8 +14,8 @@ use tracing::field::Empty;
 use zeroize::Zeroizing;
 
 use super::app::App;
-use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::breaker::Breaker;
+use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::{Asker, Pace};
 use super::{Authorities, claims, cloud};
 use crate::http;
@@ -327,12 +327,15 @@ mod tests {
             metrics: Arc::default(),
         };
         let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD.divided_by(100));
-        let (tenant, secret) = ("bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap(), SecretText::new("x".into()));
+        let (tenant, secret) =
+            ("bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap(), SecretText::new("x".into()));
         let mut waits = Vec::new();
         for app in 0..8 {
             let client = format!("e1c6ac69-480e-4a17-9b85-3467967bd1{app:02}").parse().unwrap();
             let app = App { cloud: Cloud::Global, tenant: &tenant, client: &client };
-            let Verdict::NotIssued { diagnosis, retry_after, .. } = endpoint.prove(app, &secret).await.unwrap() else {
+            let Verdict::NotIssued { diagnosis, retry_after, .. } =
+                endpoint.prove(app, &secret).await.unwrap()
+            else {
                 panic!("nobody answers")
             };
             assert_eq!(diagnosis, Diagnosis::Unavailable);

@@ -77,11 +77,37 @@ impl Cluster {
             spawn_blocking(|| Assets::locate(&Program::CONTROL_PLANE)).await.map_err(Error::Aborted)??;
         let mut attempt = 1;
         loop {
-            match Self::try_start(&assets, Ports::free()?, detail).await {
+            match Self::try_start(&assets, Ports::free()?, detail, None).await {
                 Err(error) if error.is_port_collision() && attempt < ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
+    }
+
+    /// Another cluster that begins with what this one holds at this moment, as one that is restored from a backup made now.
+    /// Its users are the same, with tokens of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::start`], or what etcd has written cannot be copied.
+    pub async fn copy(&self) -> Result<Self, Error> {
+        let assets =
+            spawn_blocking(|| Assets::locate(&Program::CONTROL_PLANE)).await.map_err(Error::Aborted)??;
+        Self::try_start(&assets, Ports::free()?, Detail::Everything, Some(&self.control_plane)).await
+    }
+
+    /// Ends both programs and removes what they have written, for a cluster that is shared and never dropped.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be removed.
+    pub fn end(&self) -> Result<(), Error> {
+        for program in [self.apiserver(), self.etcd()] {
+            // It may have ended already.
+            let _ = program.signal(process::Signal::KILL);
+        }
+        std::fs::remove_dir_all(self.dir.join("etcd"))
+            .map_err(Error::files("remove", "what etcd has written"))
     }
 
     /// The one cluster of this process, started by whoever asks first.
@@ -95,12 +121,20 @@ impl Cluster {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    async fn try_start(assets: &Assets, ports: Ports, detail: Detail) -> Result<Self, Error> {
+    async fn try_start(
+        assets: &Assets,
+        ports: Ports,
+        detail: Detail,
+        original: Option<&ControlPlane>,
+    ) -> Result<Self, Error> {
         // From here on etcd's guardian removes the directory, whatever becomes of this process.
         let temporary = tempfile::Builder::new()
             .prefix("kit-cluster-")
             .tempdir()
             .map_err(Error::files("create", "a temporary directory"))?;
+        if let Some(original) = original {
+            original.copy_etcd(temporary.path())?;
+        }
         let starting = Starting::etcd(assets, temporary.path(), ports).await?;
         let dir = temporary.keep();
         let access = Access::create(&dir, starting.server())?;
@@ -271,7 +305,7 @@ mod tests {
             let ports = Ports::free().unwrap();
             let port = if taken == "etcd" { ports.client } else { ports.api };
             let _taker = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-            let error = Cluster::try_start(&assets, ports, Detail::Everything).await.unwrap_err();
+            let error = Cluster::try_start(&assets, ports, Detail::Everything, None).await.unwrap_err();
             assert!(error.is_port_collision(), "{error}");
             assert!(error.to_string().starts_with(&format!("{taken} ended (exit code 1)")), "{error}");
         }

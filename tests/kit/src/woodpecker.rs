@@ -131,6 +131,16 @@ impl Woodpecker {
         lock(&self.office.manners).rules.expiry_echo = echo;
     }
 
+    /// What is done, with the account's name, whenever a request to delete a credential has arrived that is there; the request
+    /// waits for it.
+    pub fn before_each_delete<F>(&self, act: impl Fn(String, Credential) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        lock(&self.office.manners).before_delete =
+            Some(Arc::new(move |account, credential| Box::pin(act(account, credential))));
+    }
+
     /// How long every request takes before it does anything; nothing at first.
     pub fn service_time(&self, time: Duration) {
         lock(&self.office.manners).service_time = time;

@@ -7,7 +7,7 @@ mod rights;
 mod waits;
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -180,18 +180,28 @@ impl Stage {
 
     /// Starts one more operator, and waits for nothing.
     pub async fn launch(&self) -> Process {
+        self.launch_through(None).await
+    }
+
+    /// The same with another kubeconfig than the stage's.
+    pub async fn launch_through(&self, kubeconfig: Option<&Path>) -> Process {
         let mut args = vec!["run", "--propagation-window", "60s"];
         let woodpecker = self.woodpecker.base_url();
         args.extend(["--woodpecker-base-url", &woodpecker]);
         args.extend(self.extra_args.iter().map(String::as_str));
-        self.launch_with(&args).await
+        self.launch_by(&args, kubeconfig).await
     }
 
     /// Starts the program with these arguments and those that every command has which goes on running.
     pub async fn launch_with(&self, args: &[&str]) -> Process {
+        self.launch_by(args, None).await
+    }
+
+    async fn launch_by(&self, args: &[&str], kubeconfig: Option<&Path>) -> Process {
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
         let log = self.cluster.dir().join(format!("{}-{number}.log", self.namespace));
-        let kubeconfig = self.user.clone().unwrap_or_else(|| self.cluster.kubeconfig_for(User::Operator));
+        let kubeconfig = kubeconfig.map(Path::to_owned).or_else(|| self.user.clone());
+        let kubeconfig = kubeconfig.unwrap_or_else(|| self.cluster.kubeconfig_for(User::Operator));
         let authority = self.authority.clone().unwrap_or_else(|| self.entra.url());
         let builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"));
         let builder = self.extra_env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));

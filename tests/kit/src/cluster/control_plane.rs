@@ -1,8 +1,10 @@
 //! etcd and kube-apiserver: their flags, their ports, their processes.
 
 use std::{
+    fs, io,
     net::{Ipv4Addr, TcpListener},
-    path::Path,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     assets::{Assets, Program},
-    process::Process,
+    process::{Process, Signal},
 };
 
 /// Both programs. Dropped in this order, so that the API server does not miss its store.
@@ -26,6 +28,7 @@ pub(super) struct ControlPlane {
     apiserver: Process,
     etcd: Process,
     etcd_url: String,
+    dir: PathBuf,
 }
 
 /// Where the programs listen, on 127.0.0.1.
@@ -74,12 +77,14 @@ impl Starting {
         let etcd = program(assets, Program::Etcd, dir)
             .cleanup_dir(dir)
             .args([
-                format!("--data-dir={}", dir.join("etcd").display()),
+                format!("--data-dir={}", data_dir(dir).display()),
                 format!("--listen-client-urls={client}"),
                 format!("--advertise-client-urls={client}"),
                 format!("--listen-peer-urls={peer}"),
                 format!("--initial-advertise-peer-urls={peer}"),
                 format!("--initial-cluster=default={peer}"),
+                // The data of a copy names the ports of its original. Without data it changes nothing.
+                format!("--force-new-cluster={}", data_dir(dir).exists()),
                 // Nothing has to survive the machine.
                 "--unsafe-no-fsync".to_owned(),
                 // More than any measurement fills; the default is 2 GiB.
@@ -120,7 +125,7 @@ impl Starting {
             .args(audit.flags())
             .spawn()
             .await?;
-        Ok(ControlPlane { apiserver, etcd: self.etcd, etcd_url: self.etcd_url })
+        Ok(ControlPlane { apiserver, etcd: self.etcd, etcd_url: self.etcd_url, dir: dir.to_owned() })
     }
 }
 
@@ -156,6 +161,15 @@ impl ControlPlane {
         self.apiserver.kill().await?;
         self.etcd.kill().await?;
         Ok(())
+    }
+
+    /// Copies etcd's data to the directory of another cluster. etcd stands still meanwhile, and what it has written by then
+    /// is whole, as after a kill.
+    pub(super) fn copy_etcd(&self, to: &Path) -> Result<(), Error> {
+        self.etcd.signal(Signal::STOP)?;
+        let copied = copy(&data_dir(&self.dir), &data_dir(to));
+        self.etcd.signal(Signal::CONT)?;
+        copied.map_err(Error::files("copy", "etcd's data"))
     }
 
     pub(super) fn etcd_url(&self) -> &str {
@@ -209,6 +223,26 @@ fn program(assets: &Assets, program: Program, dir: &Path) -> crate::process::Bui
         .env("TMPDIR", dir)
         .current_dir(dir)
         .log(dir.join(format!("{}.log", program.name())))
+}
+
+fn data_dir(dir: &Path) -> PathBuf {
+    dir.join("etcd")
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    // etcd takes no directory that others may read.
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 fn url(scheme: &str, port: u16) -> String {

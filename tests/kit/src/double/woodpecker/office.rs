@@ -2,6 +2,7 @@
 //! answer. The work goes on when the client hangs up, as a server's does.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::answer::{ExpiryEcho, problem};
 use super::api::{Api, Done, Rules};
-use super::books::{Books, Holder, company_account};
+use super::books::{Books, Credential, Holder, company_account};
 use super::fault::{Effect, Fault};
 use super::lane::Lane;
 use super::progress::{Point, Progress};
@@ -41,7 +42,12 @@ pub(crate) struct Manners {
     pub(crate) service_time: Duration,
     pub(crate) rules: Rules,
     pub(crate) microsoft: Option<Arc<Desk>>,
+    pub(crate) before_delete: Option<BeforeDelete>,
 }
+
+/// What is done before a credential of an account is deleted.
+pub(crate) type BeforeDelete =
+    Arc<dyn Fn(String, Credential) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// A request on its way, with all that is needed to carry it out.
 #[derive(Clone)]
@@ -77,6 +83,7 @@ impl Office {
                 service_time: Duration::ZERO,
                 rules,
                 microsoft: None,
+                before_delete: None,
             }),
             delays: Delays::new(),
             progress: broadcast::Sender::new(FOLLOWED),
@@ -170,6 +177,7 @@ impl Office {
 
 impl Job {
     async fn run(self) -> Reply {
+        self.announce_deletion().await;
         let mut held: Vec<Box<dyn std::any::Any + Send>> = Vec::new();
         if self.manners.enforce_lane {
             match self.lane.queue(&self.office.delays).await {
@@ -180,6 +188,18 @@ impl Job {
         self.office.delays.pause(self.manners.service_time).await;
         let what = self.carry_out().await;
         self.reply(what, held)
+    }
+
+    async fn announce_deletion(&self) {
+        let Some(before_delete) = self.manners.before_delete.as_ref().filter(|_| self.route.op == Op::Delete)
+        else {
+            return;
+        };
+        let credential =
+            self.route.id.and_then(|id| lock(&self.office.books).credential(&self.account, id).cloned());
+        if let Some(credential) = credential {
+            before_delete(self.account.clone(), credential).await;
+        }
     }
 
     async fn carry_out(&self) -> What {
