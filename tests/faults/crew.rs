@@ -16,40 +16,55 @@ use crate::script::{Kill, PATIENCE};
 use crate::stage::Stage;
 
 /// How many operators run side by side.
-const OPERATORS: usize = 2;
+pub const OPERATORS: usize = 2;
 
 /// How often the kubelet of this world looks.
 const LOOK: Duration = Duration::from_millis(250);
 
 pub struct Crew {
     stage: Arc<Stage>,
-    running: AsyncMutex<Vec<Process>>,
+    /// The kubeconfig of each operator, where it is not the stage's.
+    kubeconfigs: Vec<PathBuf>,
+    running: AsyncMutex<Vec<Operator>>,
     logs: Mutex<Vec<PathBuf>>,
     kills: Mutex<Vec<(Timestamp, Moment)>>,
+}
+
+/// One of the operators that run side by side, by the number of its kubeconfig.
+struct Operator {
+    number: usize,
+    process: Process,
 }
 
 // === impl Crew ===
 
 impl Crew {
-    pub async fn start(stage: Arc<Stage>) -> Arc<Self> {
+    pub async fn start(stage: Arc<Stage>, kubeconfigs: Vec<PathBuf>) -> Arc<Self> {
         let crew = Arc::new(Self {
             stage,
+            kubeconfigs,
             running: AsyncMutex::default(),
             logs: Mutex::default(),
             kills: Mutex::default(),
         });
-        for _ in 0..OPERATORS {
-            let process = crew.launch().await;
-            crew.running.lock().await.push(process);
+        for number in 0..OPERATORS {
+            let operator = crew.launch(number).await;
+            crew.running.lock().await.push(operator);
         }
         tokio::spawn(restart(Arc::downgrade(&crew)));
         crew
     }
 
-    async fn launch(&self) -> Process {
-        let process = self.stage.launch().await;
+    async fn launch(&self, number: usize) -> Operator {
+        let process = self.stage.launch_through(self.kubeconfigs.get(number).map(PathBuf::as_path)).await;
         self.logs.lock().unwrap().push(process.log_path().to_owned());
-        process
+        Operator { number, process }
+    }
+
+    /// The number of the operator that runs the longest, and so leads more often than not, or of the other one.
+    pub async fn number(&self, of_leader: bool) -> usize {
+        let running = self.running.lock().await;
+        running.get(usize::from(!of_leader)).map_or(0, |operator| operator.number)
     }
 
     /// Carries out the kills of a world that began at `start`.
@@ -70,21 +85,22 @@ impl Crew {
     /// Kills the first of the operators and starts another.
     async fn kill(&self, at: Moment) {
         let mut running = self.running.lock().await;
-        let first = running.remove(0);
+        let Operator { number, process: first } = running.remove(0);
         if first.is_running() {
             first.signal(Signal::KILL).expect("the operator runs");
             first.wait(Duration::from_secs(10)).await.expect("a killed operator ends");
         }
         self.kills.lock().unwrap().push((Timestamp::now(), at));
-        running.push(self.launch().await);
+        running.push(self.launch(number).await);
     }
 
     /// Starts another operator for each that has ended by itself.
     async fn replace_the_ended(&self) {
         let mut running = self.running.lock().await;
-        for process in running.iter_mut().filter(|process| !process.is_running()) {
+        for operator in running.iter_mut().filter(|operator| !operator.process.is_running()) {
+            let process = &operator.process;
             assert!(has_lost_its_lease(process), "an operator ended by itself\n{}", process.log());
-            *process = self.launch().await;
+            *operator = self.launch(operator.number).await;
         }
     }
 
@@ -100,7 +116,7 @@ impl Crew {
 
     /// Ends the operators, and checks that they end well.
     pub async fn end(&self) {
-        for mut process in self.running.lock().await.drain(..) {
+        for Operator { mut process, .. } in self.running.lock().await.drain(..) {
             let exit = process.stop().await.expect("the operator can be stopped");
             assert!(exit.success() || has_lost_its_lease(&process), "{exit}\n{}", process.log());
         }

@@ -5,6 +5,7 @@
 
 mod case;
 mod crew;
+mod kind;
 mod moment;
 mod object;
 mod outcome;
@@ -17,6 +18,7 @@ mod script;
 mod stage;
 mod story;
 mod tally;
+mod witness;
 mod world;
 
 use std::env;
@@ -28,6 +30,7 @@ use futures::future::join_all;
 use futures::stream;
 
 use self::case::Case;
+use self::kind::Kind;
 use self::tally::Tally;
 use self::world::World;
 
@@ -62,7 +65,7 @@ async fn many_runs() {
 
 /// Plays cases side by side under one operator.
 async fn play_cases(cases: &[Case]) {
-    let world = World::set().await;
+    let world = World::set(Kind::Plain).await;
     let tally = Tally::new();
     let mut runs = Vec::new();
     for (number, case) in cases.iter().enumerate() {
@@ -83,7 +86,7 @@ async fn play_cases(cases: &[Case]) {
             story::tell(&world, &runs[index])
         ));
     }
-    tally.take_in(&world, &runs);
+    tally.take_in(Kind::Plain, &world, &runs);
     world.end().await;
     conclude(&tally);
 }

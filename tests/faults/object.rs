@@ -27,6 +27,15 @@ pub struct Object {
     /// Whether it had another policy before.
     pub had_another_policy: bool,
     pub fate: Fate,
+    /// The credential that must still be its own after the API server was restored.
+    pub restored: Option<Restored>,
+}
+
+/// What an object had when the API server was restored.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored {
+    /// Its one credential at Woodpecker.
+    pub credential: Option<i64>,
 }
 
 /// What must be there for an object.
@@ -57,6 +66,7 @@ impl Object {
             foreign: None,
             had_another_policy: false,
             fate: Fate::Unborn,
+            restored: None,
         }
     }
 
@@ -150,7 +160,12 @@ impl Object {
                 self.foreign.is_none_or(|id| id == own.credential_id),
                 "what was to be taken over is not what there is",
             ),
-            (own.name == name, "the name is wrong"),
+            // A credential that the restored object did not know keeps the name that it has.
+            (self.restored.is_some() || own.name == name, "the name is wrong"),
+            (
+                self.restored.and_then(|it| it.credential).is_none_or(|id| id == own.credential_id),
+                "it has another credential than before the API server was restored",
+            ),
             (own.secret.is(&self.secret()), "the secret is wrong"),
             (own.secret_expires_at.parse::<Timestamp>().ok() == EXPIRY.parse().ok(), "the expiry is wrong"),
             (has_finalizer == (self.policy == Policy::Delete), "the finalizer does not follow the policy"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep_until};
 
+use crate::kind::{Kind, holds, saved_at};
 use crate::run::Run;
 use crate::script::{Script, kills, world_of};
 use crate::story;
@@ -16,7 +17,9 @@ use crate::world::World;
 /// Plays the seeds, all of one world; each failure names its seed.
 pub async fn play(seeds: Range<u64>, tally: Arc<Tally>) {
     let scripts: Vec<Script> = seeds.clone().map(Script::new).collect();
-    let world = World::set().await;
+    let number = world_of(seeds.start);
+    let kind = Kind::of(number);
+    let world = World::set(kind).await;
     let mut runs = Vec::new();
     for script in &scripts {
         runs.push(Run::set(&world, &format!("run{}", script.seed), script.seed, &script.objects).await);
@@ -26,10 +29,30 @@ pub async fn play(seeds: Range<u64>, tally: Arc<Tally>) {
     }
     let start = Instant::now();
     let playing = scripts.iter().zip(&mut runs).map(|(script, run)| perform(&world, script, run, start));
-    let kills = kills(world_of(seeds.start));
-    tokio::join!(join_all(playing), world.crew.suffer(&kills, &world.moments, start));
+    let (kills, holds) = (kills(number), holds(number));
+    let save = async {
+        if kind != Kind::Restored {
+            return None;
+        }
+        sleep_until(start + Duration::from_millis(saved_at(number))).await;
+        Some(world.save().await)
+    };
+    let (_, (), (), copy) = tokio::join!(
+        join_all(playing),
+        world.crew.suffer(&kills, &world.moments, start),
+        world.hold_back(&holds, start),
+        save
+    );
+    if let Some(copy) = copy {
+        world.settle(&runs).await;
+        runs.iter_mut().for_each(|run| run.before_restore(&world.stage.woodpecker));
+        world.restore(copy).await;
+        for run in &mut runs {
+            run.after_restore(&world).await;
+        }
+    }
     let failures = world.verdict(&runs).await;
-    tally.take_in(&world, &runs);
+    tally.take_in(kind, &world, &runs);
     for (index, trouble) in failures {
         let seed = scripts[index].seed;
         let (first, count) = (seeds.start, seeds.end - seeds.start);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use graph_credential_operator::resources::MicrosoftGraphCredential;
 use jiff::{SignedDuration, Timestamp};
 use kit::woodpecker::{Credential, Op, Request, Woodpecker};
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::object::{Fate, Object, SECRETS};
-use crate::script::{Act, Policy, Start};
+use crate::object::{Fate, Object, Restored, SECRETS};
+use crate::script::{Act, Policy, Spared, Start};
 use crate::stage::{EXPIRY, TENANT};
 use crate::world::World;
 
@@ -48,11 +48,16 @@ impl Run {
         }
         let strangers = strangers(&stage.woodpecker, name, &objects[0], &stage.namespace);
         let run = Self { account: name.to_owned(), objects, strangers };
-        for object in &run.objects {
+        run.write_secrets(world).await;
+        run
+    }
+
+    async fn write_secrets(&self, world: &World) {
+        for object in &self.objects {
             object.write_secret(world).await;
         }
-        stage.secret(&format!("{name}-key"), &[("api_key", &key)]).await;
-        run
+        let key = format!("key-of-{}", self.account);
+        world.stage.secret(&format!("{}-key", self.account), &[("api_key", &key)]).await;
     }
 
     /// Makes the account's object.
@@ -94,6 +99,7 @@ impl Run {
                 self.apply(world, index).await;
             }
             Act::Delete(index) => self.delete(world, index).await,
+            Act::Spare(index, how) => self.spare(world, index, how).await,
             Act::Strike(op, outcome, times) => {
                 world.stage.woodpecker.fail_account_next(&self.account, op, times, outcome.fault(op));
             }
@@ -155,6 +161,53 @@ impl Run {
             None if is_removed => Fate::Removed,
             None => Fate::Left(registered),
         };
+    }
+
+    /// If it is still being deleted, nobody knows whether its credential was removed before it was changed.
+    async fn spare(&mut self, world: &World, index: usize, how: Spared) {
+        let object = &mut self.objects[index];
+        if object.fate != Fate::Removed {
+            return;
+        }
+        let spec = match how {
+            Spared::ByPolicy => json!({"deletionPolicy": "Retain"}),
+            Spared::BySuspension => json!({"suspend": true}),
+        };
+        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let patch = Patch::Merge(json!({"spec": spec}));
+        if api.patch(&object.name, &PatchParams::default(), &patch).await.is_ok() {
+            object.fate = Fate::Left(None);
+        }
+    }
+
+    /// Takes down what each object has at Woodpecker, before the API server is restored.
+    pub fn before_restore(&mut self, woodpecker: &Woodpecker) {
+        let books = woodpecker.credentials(&self.account);
+        for object in &mut self.objects {
+            let own = books.iter().find(|entry| entry.client_id == object.client);
+            let credential = own.filter(|_| object.fate == Fate::Lives).map(|entry| entry.credential_id);
+            object.restored = Some(Restored { credential });
+        }
+    }
+
+    /// Applies everything once more, as `GitOps` does after a restore, and deletes what was deleted before.
+    pub async fn after_restore(&mut self, world: &World) {
+        self.write_secrets(world).await;
+        self.open(world).await;
+        let api = world.stage.api::<MicrosoftGraphCredential>();
+        for index in 0..self.objects.len() {
+            self.apply(world, index).await;
+            let object = &mut self.objects[index];
+            if object.fate == Fate::Lives {
+                continue;
+            }
+            if object.fate != Fate::Unborn {
+                object.fate = Fate::Left(object.foreign);
+            }
+            if api.get_opt(&object.name).await.expect("it can be asked for").is_some() {
+                delete_as_seen(&api, &object.name).await;
+            }
+        }
     }
 
     /// The first thing that is not as it should be.

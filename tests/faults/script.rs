@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kit::woodpecker::Op;
 
+use crate::kind::{Hold, Kind, holds};
 use crate::moment::Moment;
 use crate::outcome::{OPS, Outcome};
 use crate::rng::Rng;
@@ -16,6 +17,9 @@ pub const WIDTH: u64 = 25;
 
 /// How long edits, faults and kills go on, in milliseconds: several times what a create of unknown outcome takes to settle.
 const SPAN: u64 = 9_000;
+
+/// So much earlier than a deleted object is spared, a fault waits for its deletion.
+const BEFORE_SPARING: u64 = 500;
 
 /// How long a kill lies in wait for its moment.
 pub const PATIENCE: Duration = Duration::from_secs(4);
@@ -53,6 +57,8 @@ pub enum Act {
     SetPolicy(usize, Policy),
     Suspend(usize, bool),
     Delete(usize),
+    /// While it is being deleted it is changed to keep its credential, by its policy or by being suspended.
+    Spare(usize, Spared),
     /// The next requests of this operation go so.
     Strike(Op, Outcome, usize),
 }
@@ -62,6 +68,13 @@ pub enum Act {
 pub enum Policy {
     Retain,
     Delete,
+}
+
+/// How an object that is being deleted keeps its credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spared {
+    ByPolicy,
+    BySuspension,
 }
 
 /// A SIGKILL of the operator, which is started again at once.
@@ -127,8 +140,9 @@ impl Script {
             .map(|_| if rng.percent(15) { Start::Foreign } else { Start::Nothing })
             .collect::<Vec<_>>();
         let mut acts = Vec::new();
+        let holds = holds(world_of(seed));
         for (index, _) in objects.iter().enumerate() {
-            live(&mut rng, index, &mut acts);
+            live(&mut rng, index, &holds, &mut acts);
         }
         strike(&mut rng, &objects, &mut acts);
         acts.sort_by_key(|(at, _)| *at);
@@ -136,19 +150,32 @@ impl Script {
     }
 }
 
-/// The edits of one object.
-fn live(rng: &mut Rng, index: usize, acts: &mut Vec<(u64, Act)>) {
+/// The edits of one object; where watches are held back, most happen meanwhile.
+fn live(rng: &mut Rng, index: usize, holds: &[Hold], acts: &mut Vec<(u64, Act)>) {
     let policy = rng.pick(&[Policy::Delete, Policy::Delete, Policy::Retain]);
     let mut life = Life { exists: true, suspended: false, policy };
     let mut at = rng.within(0..3_000);
     acts.push((at, Act::Make(index, policy)));
+    let end = holds
+        .get(2..)
+        .filter(|later| !later.is_empty() && rng.percent(60))
+        .map(|later| &later[usize::try_from(rng.within(0..later.len() as u64)).unwrap()]);
+    let last = end.map_or(SPAN, |hold| hold.from - 800);
     for _ in 0..rng.within(0..9) {
         let (soon, later) = (rng.within(1..300), rng.within(300..2_500));
         at += rng.pick(&[soon, later]);
-        if at >= SPAN {
+        let next = holds.iter().find(|hold| hold.from > at);
+        if let Some(hold) = next.filter(|_| rng.percent(60)) {
+            at = hold.from + rng.within(5..200);
+        }
+        if at >= last {
             break;
         }
         acts.push((at, life.next(rng, index)));
+    }
+    if let Some(hold) = end.filter(|_| life.exists) {
+        spare(rng, index, &life, hold.from, acts);
+        return;
     }
     if life.suspended {
         acts.push((SPAN, Act::Suspend(index, false)));
@@ -161,6 +188,21 @@ fn live(rng: &mut Rng, index: usize, acts: &mut Vec<(u64, Act)>) {
     }
 }
 
+/// The operator sees that the object is deleted. That it is to keep its credential it does not see, because its watches are
+/// held back from `hold` on.
+fn spare(rng: &mut Rng, index: usize, life: &Life, hold: u64, acts: &mut Vec<(u64, Act)>) {
+    let ready = hold - 700;
+    if life.suspended {
+        acts.push((ready, Act::Suspend(index, false)));
+    }
+    if life.policy != Policy::Delete {
+        acts.push((ready, Act::SetPolicy(index, Policy::Delete)));
+    }
+    acts.push((hold - rng.within(20..200), Act::Delete(index)));
+    let how = rng.pick(&[Spared::ByPolicy, Spared::BySuspension]);
+    acts.push((hold + rng.within(5..300), Act::Spare(index, how)));
+}
+
 /// The faults of the account: some at any time, and some for the very request that an edit leads to.
 fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
     let mut wanted: Vec<(u64, Op)> =
@@ -171,9 +213,13 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
             Act::Rotate(_) | Act::PutBack(_) => Op::Update,
             Act::Rename(_) => Op::Rename,
             Act::Delete(_) => Op::Delete,
+            // A deletion that fails is repeated when the object says something else already.
+            Act::Spare(..) => Op::Delete,
             Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
         };
-        if rng.percent(40) {
+        if matches!(act, Act::Spare(..)) {
+            wanted.push((at.saturating_sub(BEFORE_SPARING), op));
+        } else if rng.percent(40) {
             wanted.push((*at, op));
         }
     }
@@ -245,6 +291,19 @@ impl fmt::Display for Script {
         writeln!(f, "objects: {:?}", self.objects)?;
         for (at, act) in &self.acts {
             writeln!(f, "{at:>5} ms {act:?}")?;
+        }
+        for Hold { from, lasts, of_leader, path } in holds(world_of(self.seed)) {
+            writeln!(
+                f,
+                "{from:>5} ms watches {path:?} held back for {lasts} ms, of the leader: {of_leader}"
+            )?;
+        }
+        if Kind::of(world_of(self.seed)) == Kind::Restored {
+            writeln!(
+                f,
+                "{:>5} ms saved, and restored in the end",
+                crate::kind::saved_at(world_of(self.seed))
+            )?;
         }
         for kill in kills(world_of(self.seed)) {
             writeln!(f, "{:>5} ms SIGKILL at {:?} + {} µs", kill.from, kill.at, kill.lag)?;

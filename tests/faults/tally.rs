@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use kit::woodpecker::Op;
 
+use crate::kind::Kind;
 use crate::moment::Moment;
 use crate::outcome::OPS;
 use crate::run::Run;
@@ -19,7 +20,8 @@ pub struct Tally {
 
 #[derive(Default)]
 struct Counts {
-    runs: usize,
+    runs: BTreeMap<Kind, usize>,
+    deletions: usize,
     objects: usize,
     requests: usize,
     kills: BTreeMap<Moment, usize>,
@@ -35,9 +37,10 @@ impl Tally {
         Self { start: Instant::now(), counts: Mutex::default() }
     }
 
-    pub fn take_in(&self, world: &World, runs: &[Run]) {
+    pub fn take_in(&self, kind: Kind, world: &World, runs: &[Run]) {
         let mut counts = self.lock();
-        counts.runs += runs.len();
+        *counts.runs.entry(kind).or_default() += runs.len();
+        counts.deletions += world.witness.count();
         for run in runs {
             counts.objects += run.objects.len();
             for request in world.stage.woodpecker.requests(&run.account) {
@@ -62,11 +65,16 @@ impl Tally {
     pub fn progress(&self) -> String {
         let counts = self.lock();
         let kills: usize = counts.kills.values().sum();
+        let runs_of = |kind| counts.runs.get(&kind).copied().unwrap_or_default();
         format!(
-            "{} runs, {} objects, {} requests, {kills} kills, {} failures, {} s",
-            counts.runs,
+            "{} runs ({} with watches held back, {} with the API server restored), {} objects, {} requests, {} deletions of \
+             what was there, {kills} kills, {} failures, {} s",
+            counts.runs.values().sum::<usize>(),
+            runs_of(Kind::HeldBack),
+            runs_of(Kind::Restored),
             counts.objects,
             counts.requests,
+            counts.deletions,
             counts.failures.len(),
             self.start.elapsed().as_secs()
         )

@@ -1,25 +1,31 @@
 //! A world: one namespace, doubles of its own, and an operator that serves many runs side by side, each with an account of its
 //! own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use graph_credential_operator::resources::{MicrosoftGraphCredential, RECONCILE_REQUESTED_AT};
+use kit::api_proxy::{ApiProxy, write_kubeconfig};
+use kit::cluster::{Cluster, User};
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::crew::Crew;
+use crate::crew::{Crew, OPERATORS};
+use crate::kind::{Hold, Kind};
 use crate::moment::{Eye, Moment};
 use crate::outcome::LATE;
 use crate::run::Run;
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
+use crate::witness::Witness;
 
 /// How many times faster all clocks run.
 pub const TIME_SCALE: u32 = 40;
@@ -35,38 +41,114 @@ pub struct World {
     pub stage: Arc<Stage>,
     pub crew: Arc<Crew>,
     pub moments: broadcast::Sender<Moment>,
-    store: Store<MicrosoftGraphCredential>,
+    pub witness: Arc<Witness>,
+    /// Before each operator, where its watches are held back or the API server is restored.
+    proxies: Vec<ApiProxy>,
+    /// Before the test itself, where the API server is restored.
+    own_proxy: Option<ApiProxy>,
+    /// What the API server was restored to.
+    copy: Mutex<Option<&'static Cluster>>,
+    watching: Mutex<Watching>,
     kicks: AtomicU64,
-    followers: Vec<JoinHandle<()>>,
+    asking: JoinHandle<()>,
+}
+
+/// The objects as a watch of the world's own shows them.
+struct Watching {
+    store: Store<MicrosoftGraphCredential>,
+    task: JoinHandle<()>,
 }
 
 // === impl World ===
 
 impl World {
-    /// Doubles, and the operator as it starts.
-    pub async fn set() -> Self {
-        let mut stage = Stage::bare().await;
+    /// Doubles, and the operators as they start.
+    pub async fn set(kind: Kind) -> Self {
+        let (mut stage, own_proxy) = match kind {
+            Kind::Restored => {
+                // Never dropped: it ends with the world.
+                let cluster: &'static Cluster =
+                    Box::leak(Box::new(Cluster::start().await.expect("it starts")));
+                stage::prepare(cluster).await;
+                let proxy = ApiProxy::start(cluster.client().unwrap()).await.unwrap();
+                (Stage::on(cluster).await, Some(proxy))
+            }
+            Kind::Plain | Kind::HeldBack => (Stage::bare().await, None),
+        };
+        if let Some(proxy) = &own_proxy {
+            stage.client = proxy.client().unwrap();
+        }
+        let mut proxies = Vec::new();
+        let mut kubeconfigs = Vec::new();
+        if kind != Kind::Plain {
+            for number in 0..OPERATORS {
+                let proxy = ApiProxy::start(stage.cluster.client_for(User::Operator).unwrap()).await.unwrap();
+                let path = stage.cluster.dir().join(format!("{}-{number}.kubeconfig", stage.namespace));
+                write_kubeconfig(&path, &proxy.url(), None).unwrap();
+                kubeconfigs.push(path);
+                proxies.push(proxy);
+            }
+        }
         stage.time_scale = TIME_SCALE;
         stage.log_filter = "info";
         stage.woodpecker.time_scale(TIME_SCALE);
         stage.entra.time_scale(TIME_SCALE);
         let stage = Arc::new(stage);
         let moments = broadcast::Sender::new(4096);
-        let (store, watching) = watch(&stage, moments.clone());
+        let witness = Arc::new(Witness::default());
+        witness.follow(&stage.woodpecker, stage.api());
+        let watching = Mutex::new(watch(&stage, moments.clone(), Arc::clone(&witness)));
         let asking = follow(&stage, moments.clone());
-        let crew = Crew::start(stage.clone()).await;
-        let kicks = AtomicU64::new(0);
-        Self { stage, crew, moments, store, kicks, followers: vec![watching, asking] }
+        let crew = Crew::start(stage.clone(), kubeconfigs).await;
+        let (kicks, copy) = (AtomicU64::new(0), Mutex::default());
+        Self { stage, crew, moments, witness, proxies, own_proxy, copy, watching, kicks, asking }
+    }
+
+    /// Carries out the holds of a world that began at `start`.
+    pub async fn hold_back(&self, holds: &[Hold], start: Instant) {
+        for hold in holds {
+            tokio::time::sleep_until(start + Duration::from_millis(hold.from)).await;
+            let proxy = &self.proxies[self.crew.number(hold.of_leader).await];
+            proxy.hold_watches(hold.path);
+            tokio::time::sleep(Duration::from_millis(hold.lasts)).await;
+            proxy.release_watches();
+        }
+    }
+
+    /// A backup of the API server, ready to take its place.
+    pub async fn save(&self) -> Cluster {
+        self.stage.cluster.copy().await.expect("the cluster can be copied")
+    }
+
+    /// Puts the backup in place of the API server. Nobody is told but by connections that break.
+    pub async fn restore(&self, copy: Cluster) {
+        let copy: &'static Cluster = Box::leak(Box::new(copy));
+        for proxy in &self.proxies {
+            proxy.move_to(copy.client_for(User::Operator).unwrap());
+        }
+        self.own_proxy.as_ref().expect("a world to be restored").move_to(copy.client().unwrap());
+        self.stage.cluster.end().expect("the cluster can be ended");
+        *self.copy.lock().unwrap() = Some(copy);
+        // The test's own connections broke as well.
+        let objects = self.stage.api::<MicrosoftGraphCredential>();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        while objects.list(&ListParams::default().limit(1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.witness.forget();
+        // This watch would wait for versions that are yet to come.
+        let watching = watch(&self.stage, self.moments.clone(), Arc::clone(&self.witness));
+        std::mem::replace(&mut *self.watching.lock().unwrap(), watching).task.abort();
     }
 
     /// The object as last seen.
     pub fn seen(&self, name: &str) -> Option<Arc<MicrosoftGraphCredential>> {
-        self.store.get(&ObjectRef::new(name).within(&self.stage.namespace))
+        let store = self.watching.lock().unwrap().store.clone();
+        store.get(&ObjectRef::new(name).within(&self.stage.namespace))
     }
 
-    /// Ends all faults, waits until every run has settled, and checks them all once more when the last has: what went wrong,
-    /// by run.
-    pub async fn verdict(&self, runs: &[Run]) -> Vec<(usize, String)> {
+    /// Ends all faults and waits until every run has settled.
+    pub async fn settle(&self, runs: &[Run]) {
         self.stage.woodpecker.heal();
         tokio::time::sleep(LATE / TIME_SCALE + Duration::from_millis(200)).await;
         let deadline = Instant::now() + PATIENCE;
@@ -88,6 +170,11 @@ impl World {
         if begun.elapsed() > LONG {
             eprintln!("settled {} s after the last fault; before that: {told}", begun.elapsed().as_secs());
         }
+    }
+
+    /// Waits until every run has settled, and checks them all once more when the last has: what went wrong, by run.
+    pub async fn verdict(&self, runs: &[Run]) -> Vec<(usize, String)> {
+        self.settle(runs).await;
         let all = self.stage.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await;
         let all = all.expect("the objects can be listed").items;
         let find = |name: &str| {
@@ -95,7 +182,11 @@ impl World {
         };
         let judged = runs.iter().map(|run| {
             let trouble = run.trouble(&self.stage.woodpecker, &find);
-            trouble.or_else(|| run.misconduct(&self.stage.woodpecker, &self.crew.times()))
+            // What is deleted wrongly comes first: the rest may follow from it.
+            self.witness
+                .objection(&run.account)
+                .or(trouble)
+                .or_else(|| run.misconduct(&self.stage.woodpecker, &self.crew.times()))
         });
         judged.enumerate().filter_map(|(index, trouble)| Some((index, trouble?))).collect()
     }
@@ -125,14 +216,16 @@ impl World {
     /// Ends the operator, and checks that it ends well.
     pub async fn end(self) {
         self.crew.end().await;
+        if let Some(copy) = *self.copy.lock().unwrap() {
+            copy.end().expect("the cluster can be ended");
+        }
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        for follower in &self.followers {
-            follower.abort();
-        }
+        self.asking.abort();
+        self.watching.lock().unwrap().task.abort();
     }
 }
 
@@ -143,29 +236,30 @@ fn is_refused(object: &MicrosoftGraphCredential) -> bool {
     conditions.iter().any(|condition| refusals.contains(&condition.reason.as_str()))
 }
 
-fn watch(
-    stage: &Stage,
-    moments: broadcast::Sender<Moment>,
-) -> (Store<MicrosoftGraphCredential>, JoinHandle<()>) {
+fn watch(stage: &Stage, moments: broadcast::Sender<Moment>, witness: Arc<Witness>) -> Watching {
     let writer = reflector::store::Writer::default();
     let store = writer.as_reader();
     let watched = watcher(stage.api(), watcher::Config::default()).default_backoff().reflect(writer);
-    let watching = tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let mut eye = Eye::default();
-        let mut objects = std::pin::pin!(watched.touched_objects());
+        let mut events = std::pin::pin!(watched);
         loop {
-            match objects.try_next().await {
-                Ok(Some(object)) => {
-                    for moment in eye.see(&object) {
-                        let _ = moments.send(moment);
-                    }
+            let object: MicrosoftGraphCredential = match events.try_next().await {
+                Ok(Some(Event::Apply(object) | Event::InitApply(object))) => object,
+                Ok(Some(Event::Delete(object))) => {
+                    witness.note(&object.name_any(), None);
+                    continue;
                 }
                 Ok(None) => return,
-                Err(_) => {}
+                Ok(Some(Event::Init | Event::InitDone)) | Err(_) => continue,
+            };
+            for moment in eye.see(&object) {
+                let _ = moments.send(moment);
             }
+            witness.note(&object.name_any(), Some(Arc::new(object)));
         }
     });
-    (store, watching)
+    Watching { store, task }
 }
 
 fn follow(stage: &Stage, moments: broadcast::Sender<Moment>) -> JoinHandle<()> {

@@ -1,0 +1,168 @@
+//! Holds each deletion at Woodpecker against what the object says, as the API server stores it when the request arrives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use graph_credential_operator::resources::{DeletionPolicy, MicrosoftGraphCredential};
+use jiff::Timestamp;
+use kit::woodpecker::{Credential, Woodpecker};
+use kube::Api;
+use tokio::time::Instant;
+
+/// So much earlier an operator that does everything right may have read the object for the last time: it reads it, and then
+/// sends the request, on a machine that is busy.
+const READ_BEFORE: Duration = Duration::from_millis(400);
+
+/// What was stored of each object, and the deletions.
+#[derive(Default)]
+pub struct Witness {
+    /// By name, each version as of when it was seen; nothing where there was no object.
+    history: Mutex<HashMap<String, Vec<(Instant, Option<Arc<MicrosoftGraphCredential>>)>>>,
+    deletions: Mutex<Vec<Deletion>>,
+}
+
+/// A request to delete a credential that was there.
+struct Deletion {
+    account: String,
+    /// What its object said against it.
+    objection: Option<String>,
+}
+
+// === impl Witness ===
+
+impl Witness {
+    /// Looks at each deletion from now on; objects are read with this client.
+    pub fn follow(self: &Arc<Self>, woodpecker: &Woodpecker, api: Api<MicrosoftGraphCredential>) {
+        let witness = Arc::clone(self);
+        woodpecker.before_each_delete(move |account, credential| {
+            let (witness, api) = (Arc::clone(&witness), api.clone());
+            async move { witness.look(&api, account, &credential).await }
+        });
+    }
+
+    /// Takes down a version of an object, or that there is none.
+    pub fn note(&self, name: &str, object: Option<Arc<MicrosoftGraphCredential>>) {
+        self.history.lock().unwrap().entry(name.to_owned()).or_default().push((Instant::now(), object));
+    }
+
+    /// Forgets what was stored, because it is no longer.
+    pub fn forget(&self) {
+        self.history.lock().unwrap().clear();
+    }
+
+    async fn look(&self, api: &Api<MicrosoftGraphCredential>, account: String, credential: &Credential) {
+        let arrived = Instant::now();
+        let Some(name) = name_of(&account, credential) else { return };
+        let stored = api.get_opt(&name).await;
+        let id = credential.credential_id;
+        let objection = match stored {
+            Ok(Some(object)) if self.has_long_objected(&name, id, arrived) => says(&object, id).map(|says| {
+                let version = object.metadata.resource_version.unwrap_or_default();
+                format!(
+                    "{id} of {name} was deleted at {} against version {version}: {says}",
+                    Timestamp::now()
+                )
+            }),
+            _ => None,
+        };
+        self.deletions.lock().unwrap().push(Deletion { account, objection });
+    }
+
+    /// Whether every version objected that an operator may have read that sends a request now.
+    fn has_long_objected(&self, name: &str, id: i64, now: Instant) -> bool {
+        let history = self.history.lock().unwrap();
+        let Some(versions) = history.get(name) else { return false };
+        let Some(since) = versions.iter().rposition(|(at, _)| *at + READ_BEFORE <= now) else { return false };
+        let objects = |object: &Option<Arc<MicrosoftGraphCredential>>| {
+            object.as_ref().is_some_and(|object| says(object, id).is_some())
+        };
+        versions[since..].iter().all(|(_, object)| objects(object))
+    }
+
+    /// The first deletion at this account that the stored object spoke against.
+    pub fn objection(&self, account: &str) -> Option<String> {
+        let deletions = self.deletions.lock().unwrap();
+        deletions.iter().filter(|it| it.account == account).find_map(|it| it.objection.clone())
+    }
+
+    /// How many deletions there were.
+    pub fn count(&self) -> usize {
+        self.deletions.lock().unwrap().len()
+    }
+}
+
+/// What an object says against the deletion of this credential.
+fn says(object: &MicrosoftGraphCredential, id: i64) -> Option<&'static str> {
+    let status = object.status.as_ref();
+    let is_registered =
+        status.and_then(|status| status.registration.as_ref()).is_some_and(|it| it.credential_id == id);
+    if object.spec.is_suspended() {
+        Some("it is suspended")
+    } else if !is_registered {
+        None
+    } else if !object.is_deleted() {
+        Some("it is registered, and the object lives")
+    } else {
+        (object.spec.deletion_policy() == DeletionPolicy::Retain).then_some("its policy is Retain")
+    }
+}
+
+/// The object that a credential is for: its client id says which one of the account's.
+fn name_of(account: &str, credential: &Credential) -> Option<String> {
+    let index = u32::from_str_radix(credential.client_id.get(..8)?, 16).ok()?;
+    (index < 16).then(|| format!("{account}-{index}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(spec: &Value, registered: i64) -> MicrosoftGraphCredential {
+        let mut whole = json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
+            "metadata": {"name": "run7-0"},
+            "spec": crate::stage::plain_spec(spec.clone()),
+        });
+        whole["status"] = json!({"registration": {
+            "credentialId": registered, "ownership": "Created", "fingerprint": "unknown", "name": "x",
+            "expiresAt": "2027-11-28T23:59:59Z", "registeredAt": "2026-11-28T23:59:59Z",
+        }});
+        serde_json::from_value(whole).expect("an object")
+    }
+
+    #[test]
+    fn an_object_speaks_against_what_it_keeps() {
+        let deleted = |spec: Value| {
+            let mut object = object(&spec, 7);
+            object.metadata.deletion_timestamp =
+                Some(serde_json::from_value(json!("2026-11-29T00:00:00Z")).unwrap());
+            object
+        };
+        assert!(says(&object(&json!({"deletionPolicy": "Delete"}), 7), 7).is_some(), "it lives");
+        assert!(says(&object(&json!({}), 7), 8).is_none(), "a duplicate");
+        assert!(says(&object(&json!({"suspend": true}), 7), 8).is_some());
+        assert!(says(&deleted(json!({"deletionPolicy": "Delete"})), 7).is_none());
+        assert!(says(&deleted(json!({"deletionPolicy": "Retain"})), 7).is_some());
+        assert!(says(&deleted(json!({"deletionPolicy": "Delete", "suspend": true})), 7).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_counts_once_an_operator_must_have_read_it() {
+        let witness = Witness::default();
+        let keeps = || Some(Arc::new(object(&json!({}), 7)));
+        witness.note("run7-0", Some(Arc::new(object(&json!({}), 8))));
+        tokio::time::advance(READ_BEFORE).await;
+        assert!(!witness.has_long_objected("run7-0", 7, Instant::now()), "it did not object");
+        witness.note("run7-0", keeps());
+        assert!(!witness.has_long_objected("run7-0", 7, Instant::now()), "a moment ago it did not");
+        tokio::time::advance(READ_BEFORE).await;
+        assert!(witness.has_long_objected("run7-0", 7, Instant::now()));
+        witness.note("run7-0", None);
+        witness.note("run7-0", keeps());
+        assert!(!witness.has_long_objected("run7-0", 7, Instant::now()), "there was no object");
+        assert!(!witness.has_long_objected("run8-0", 7, Instant::now()), "nothing is known");
+    }
+}
