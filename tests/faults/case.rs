@@ -77,7 +77,7 @@ impl Case {
         if self.op == Op::List {
             // The account lists first, and the object before it creates.
             run.act(world, Act::Strike(self.op, self.outcome, 2)).await;
-        } else if matches!(self.op, Op::Create | Op::Rename) {
+        } else if self.op == Op::Create {
             run.act(world, strike).await;
         }
         run.open(world).await;
@@ -113,7 +113,7 @@ impl Case {
     }
 
     async fn struck(self, world: &World, run: &Run) -> Result<(), String> {
-        let times = if matches!(self.op, Op::List | Op::Rename) { 2 } else { 1 };
+        let times = if self.op == Op::List { 2 } else { 1 };
         until(&format!("the fault strikes {times} times"), || async {
             let requests = world.stage.woodpecker.requests(&run.account);
             let struck = requests.iter().filter(|it| it.op == self.op && it.fault.is_some()).count();

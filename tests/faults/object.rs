@@ -137,10 +137,11 @@ impl Object {
         let status = object.status.as_ref().ok_or("it has no status")?;
         let is_ready =
             condition(object, ConditionType::Ready).is_some_and(|it| it.status == ConditionStatus::True);
-        let name = match (&self.display_name, self.foreign) {
-            (Some(name), _) => name.clone(),
-            (None, Some(_)) => "by hand".to_owned(),
-            (None, None) => object.remote_name(),
+        let has_name = match (&self.display_name, self.foreign) {
+            (Some(name), _) => own.name == *name,
+            (None, Some(_)) => own.name == "by hand",
+            // Whatever it was created with.
+            (None, None) => own.name.starts_with(&object.remote_name()),
         };
         let has_finalizer = !object.finalizers().is_empty();
         let truths = [
@@ -161,7 +162,7 @@ impl Object {
                 "what was to be taken over is not what there is",
             ),
             // A credential that the restored object did not know keeps the name that it has.
-            (self.restored.is_some() || own.name == name, "the name is wrong"),
+            (self.restored.is_some() || has_name, "the name is wrong"),
             (
                 self.restored.and_then(|it| it.credential).is_none_or(|id| id == own.credential_id),
                 "it has another credential than before the API server was restored",
