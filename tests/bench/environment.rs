@@ -96,7 +96,7 @@ impl Environment {
     /// that took, without the silence at its end.
     pub async fn settle(&self, process: &Process, audit: &mut Audit, events: usize) -> Duration {
         let started = Instant::now();
-        let patience = PATIENCE + Duration::from_millis(50) * u32::try_from(events).unwrap();
+        let patience = PATIENCE + Duration::from_millis(100) * u32::try_from(events).unwrap();
         let (mut last, mut cpu) = (started, proc::cpu(process.pid()));
         while last.elapsed() < STILL || audit.events() < events {
             tokio::time::sleep(LOOK).await;
