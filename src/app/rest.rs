@@ -116,10 +116,10 @@ impl RestApi {
             relist: relist.clone(),
             metrics: metrics.clone(),
         };
-        let (listed, scopes) = (CancellationToken::new(), Scope::of(served));
-        let watch = quota.clone().watch(watching, scopes, readiness.clone(), listed.clone());
+        let (is_counted, scopes) = (CancellationToken::new(), Scope::of(served));
+        let watch = quota.clone().watch(watching, scopes, readiness.clone(), is_counted.clone());
         let counting = AbortOnDropHandle::new(tokio::spawn(watch));
-        listed.cancelled().await;
+        is_counted.cancelled().await;
         tracing::info!(address = %bound.address(), "serving the credentials REST API");
         let writes = TaskTracker::new();
         let credentials = Credentials::new(CredentialsParts {

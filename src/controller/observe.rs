@@ -190,6 +190,7 @@ pub async fn observe(
         claim,
         namespace_deleted_at,
         account_changed: context.index.take_account_changed(own),
+        is_unrecorded: false,
         learnt: Learnt { proof, failure: record.failure, ..Learnt::default() },
     };
     Ok(Some(Gathered {

@@ -55,6 +55,8 @@ pub struct Observed {
     pub namespace_deleted_at: Option<Timestamp>,
     /// Whether the account changed since a step there was refused: it got another key, say.
     pub account_changed: bool,
+    /// Whether `status` holds a registration or the like that exists at the destination and is not written down yet.
+    pub is_unrecorded: bool,
     /// What the steps of this pass have found out.
     pub learnt: Learnt,
 }
@@ -162,8 +164,6 @@ pub struct Learnt {
     pub sealed: bool,
     /// What the steps have done, to be told once the status says so as well.
     pub news: Vec<Note>,
-    /// Whether `status` holds a registration or the like that exists at the destination and is not written down yet.
-    pub is_unrecorded: bool,
     /// What a listing lacks was asked for by its id.
     pub probe: Option<Probe>,
     /// Why an earlier registration could not be removed for now, which does not stop the rest.

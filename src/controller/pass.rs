@@ -53,7 +53,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
 async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, PassError> {
     for _ in 0..MOST_STEPS {
         let action = match decide(&gathered.observed, &context.rules, Timestamp::now()) {
-            Decision::Act(Action::Rename) if gathered.observed.learnt.is_unrecorded => {
+            Decision::Act(Action::Rename) if gathered.observed.is_unrecorded => {
                 // Readiness does not wait for the name.
                 gathered.leave_lanes(context);
                 let rest = Rest { standing: Standing::Settled, retry: Retry::WhenDue };
@@ -131,7 +131,7 @@ async fn read_everything(context: &Context, gathered: &mut Gathered) -> Result<b
 
 /// Writes down what exists at the destination, where the status does not say so yet, and tells people.
 async fn record(context: &Context, gathered: &mut Gathered) -> Result<Written, PassError> {
-    if !gathered.observed.learnt.is_unrecorded {
+    if !gathered.observed.is_unrecorded {
         return Ok(Written::Yes);
     }
     let status = gathered.observed.status.clone();
@@ -150,7 +150,7 @@ async fn write_recording(
     status: MicrosoftGraphCredentialStatus,
 ) -> Result<Written, PassError> {
     // Once only: an error here is the last word of this pass.
-    gathered.observed.learnt.is_unrecorded = false;
+    gathered.observed.is_unrecorded = false;
     let written = status::write_fact(context, &mut gathered.observed, status).await?;
     let created = gathered.created.take();
     if let (Written::ObjectGone, Some(created)) = (written, created) {
@@ -222,7 +222,7 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     let making = Making::of(observed, &status);
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
     if status != observed.written {
-        let written = if observed.learnt.is_unrecorded {
+        let written = if observed.is_unrecorded {
             write_recording(context, gathered, status).await?
         } else {
             status::write_once(context, observed, status).await?
@@ -252,7 +252,7 @@ fn short_wait(context: &Context, observed: &Observed, rest: &Rest) -> Option<Dur
     let verified = observed.usable_source().map(|source| source.fingerprint.clone()).zip(issued);
     let waited = context.index.wait(uid, verified);
     let left = context.rules.timing.queue_notice.checked_sub(waited)?;
-    (!observed.learnt.is_unrecorded && observed.learnt.news.is_empty()).then_some(left)
+    (!observed.is_unrecorded && observed.learnt.news.is_empty()).then_some(left)
 }
 
 /// Tells people. A notice of the expiry is given once, so its event is waited for.

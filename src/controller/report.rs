@@ -201,9 +201,8 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
             ids: ids(observed),
         });
     }
-    let verdict = verdict(observed, status).filter(|verdict| match verdict.is_warning {
-        true => notes.iter().all(|note| note.text != verdict.text),
-        false => notes.is_empty(),
+    let verdict = verdict(observed, status).filter(|verdict| {
+        notes.is_empty() || verdict.is_warning && notes.iter().all(|note| note.text != verdict.text)
     });
     notes.extend(verdict);
     let (told, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);

@@ -50,11 +50,9 @@ impl<K: Clone + Eq + Hash, V> Queue<K, V> {
             self.room.add_permits(1);
             return;
         }
-        if is_urgent {
-            state.urgent.push_back(key)
-        } else {
-            state.others.push_back(key)
-        }
+        let State { urgent, others, .. } = &mut *state;
+        let line = if is_urgent { urgent } else { others };
+        line.push_back(key);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -81,14 +79,16 @@ impl<K: Clone + Eq + Hash, V> Queue<K, V> {
     pub async fn drained(&self) {
         loop {
             let changed = self.changed.notified();
-            let state = self.lock();
-            let is_drained = state.waiting.is_empty() && state.in_flight == 0;
-            drop(state);
-            if is_drained {
+            if self.is_drained() {
                 return;
             }
             changed.await;
         }
+    }
+
+    fn is_drained(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_empty() && state.in_flight == 0
     }
 
     /// How many wait.

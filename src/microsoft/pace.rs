@@ -174,7 +174,7 @@ impl Pace {
                 }
             }
             Asker::Namespace { .. } if matches!(verdict, Verdict::Issued { .. }) => {
-                books.note_holder(key, own)
+                books.note_holder(key, own);
             }
             Asker::Account(_) | Asker::Namespace { .. } | Asker::Controller => {}
         }
@@ -392,10 +392,11 @@ mod tests {
             with_app(app, |app| pace.admit(app, &secret, &owner)).unwrap();
             assert_eq!(tried_by(&pace, most * 3, "one", &owner), if app == 0 { 10 } else { 0 });
         }
-        let books = pace.lock();
-        assert!(books.tries.young.len() + books.tries.old.len() <= MOST_APPS);
-        assert!(books.holders.young.len() + books.holders.old.len() <= MOST_APPS);
-        drop(books);
+        {
+            let books = pace.lock();
+            assert!(books.tries.young.len() + books.tries.old.len() <= MOST_APPS);
+            assert!(books.holders.young.len() + books.holders.old.len() <= MOST_APPS);
+        }
         tokio::time::advance(SPAN).await;
         with_app(0, |app| pace.admit(app, &secret, &owner)).unwrap();
         tokio::time::advance(SPAN).await;

@@ -82,8 +82,9 @@ fn leases_are_for_leader_election_alone() {
         let rendered = render(&values);
         let roles =
             rendered.0.iter().filter(|it| it.pointer("/metadata/annotations/helm.sh~1hook").is_none());
-        let rules = roles.filter_map(|it| it["rules"].as_array()).flatten();
-        let of_leases = rules.filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("leases")));
+        let granted = roles.filter_map(|it| it["rules"].as_array()).flatten();
+        let of_leases =
+            granted.filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("leases")));
         of_leases.map(|rule| (rule["verbs"].clone(), rule["resourceNames"].clone())).collect()
     };
     let own = (json!(["get", "update"]), json!(["graph-credential-operator"]));

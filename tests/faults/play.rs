@@ -45,7 +45,9 @@ pub async fn play(seeds: Range<u64>, tally: Arc<Tally>) {
     );
     if let Some(copy) = copy {
         world.settle(&runs).await;
-        runs.iter_mut().for_each(|run| run.before_restore(&world.stage.woodpecker));
+        for run in &mut runs {
+            run.before_restore(&world.stage.woodpecker);
+        }
         world.restore(copy).await;
         for run in &mut runs {
             run.after_restore(&world).await;

@@ -212,9 +212,8 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
             Act::Make(..) => rng.pick(&[Op::List, Op::Create, Op::Create, Op::Rename]),
             Act::Rotate(_) | Act::PutBack(_) => Op::Update,
             Act::Rename(_) => Op::Rename,
-            Act::Delete(_) => Op::Delete,
-            // A deletion that fails is repeated when the object says something else already.
-            Act::Spare(..) => Op::Delete,
+            // Of the second, a deletion that fails is repeated when the object says something else already.
+            Act::Delete(_) | Act::Spare(..) => Op::Delete,
             Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
         };
         if matches!(act, Act::Spare(..)) {

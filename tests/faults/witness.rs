@@ -14,11 +14,14 @@ use tokio::time::Instant;
 /// sends the request, on a machine that is busy.
 const READ_BEFORE: Duration = Duration::from_millis(400);
 
+/// An object from a time on; nothing where there was none.
+type Version = (Instant, Option<Arc<MicrosoftGraphCredential>>);
+
 /// What was stored of each object, and the deletions.
 #[derive(Default)]
 pub struct Witness {
     /// By name, each version as of when it was seen; nothing where there was no object.
-    history: Mutex<HashMap<String, Vec<(Instant, Option<Arc<MicrosoftGraphCredential>>)>>>,
+    history: Mutex<HashMap<String, Vec<Version>>>,
     deletions: Mutex<Vec<Deletion>>,
 }
 

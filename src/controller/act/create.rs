@@ -163,7 +163,7 @@ fn record(observed: &mut Observed, id: i64, name: String, token: String) -> Step
     tracing::info!(id, account = %target.place.account, "Woodpecker has made the credential");
     observed.status = with_registration(observed, registration);
     observed.status.candidate = None;
-    observed.learnt.is_unrecorded = true;
+    observed.is_unrecorded = true;
     // The last listing is from before.
     observed.seen = None;
     note(observed, "Registered", format!("Woodpecker has made credential {id}"));

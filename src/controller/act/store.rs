@@ -237,7 +237,7 @@ fn take_in(observed: &mut Observed) {
         unknown: before.map(|before| before.unknown).unwrap_or_default(),
     });
     status.candidate = None;
-    observed.learnt.is_unrecorded |= observed.status != observed.written;
+    observed.is_unrecorded |= observed.status != observed.written;
 }
 
 /// Removes the object's record, as it was read at the beginning of the pass. One of another app is left.

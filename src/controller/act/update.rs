@@ -90,7 +90,7 @@ pub(super) async fn update(context: &Context, gathered: &mut Gathered) -> Result
         ..before
     });
     observed.status.candidate = None;
-    observed.learnt.is_unrecorded = true;
+    observed.is_unrecorded = true;
     tracing::info!(id, "Woodpecker has the new secret");
     note(observed, "Updated", format!("Woodpecker has the new secret for credential {id}"));
     Ok(Step::Done)

@@ -80,6 +80,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         claim: Claim::Ours,
         namespace_deleted_at: None,
         account_changed: false,
+        is_unrecorded: false,
         learnt: Learnt::default(),
     }
 }

@@ -131,7 +131,9 @@ impl RecordController {
                     }
                     if listings.iter().all(|listing| listing.is_listed) && let Some(listed) = listed.take() {
                         let mut census = Census::default();
-                        listings.iter_mut().for_each(|it| census.merge(std::mem::take(&mut it.census)));
+                        for listing in &mut listings {
+                            census.merge(std::mem::take(&mut listing.census));
+                        }
                         let _is_waited_for = listed.send(census);
                     }
                 }
@@ -190,12 +192,11 @@ impl RecordController {
                 self.metrics.rest.show_record(&series(&record));
                 schedule.apply(&record, Timestamp::now(), self.timing.rest_request);
             }
-            Ok(_) => {}
             Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
                 self.metrics.rest.show_record(&unreadable(&invalid.metadata));
                 schedule.apply_unreadable(&invalid.metadata);
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 

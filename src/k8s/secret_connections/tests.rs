@@ -139,7 +139,8 @@ async fn reads_of_a_few_seconds_share_a_connection_that_ends_in_time() {
     assert_eq!(*pipes.made.lock().unwrap(), 15, "one for each four seconds");
     for _ in 0..15 {
         let (number, at) = closed.recv().await.unwrap();
-        let age = at - start - Duration::from_secs(4) * u32::try_from(number).unwrap();
+        let begun = start + Duration::from_secs(4) * u32::try_from(number).unwrap();
+        let age = at - begun;
         assert!(age <= LIFETIME + Duration::from_millis(100), "{number}: {age:?}");
     }
 }
