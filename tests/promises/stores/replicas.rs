@@ -154,7 +154,7 @@ async fn a_replica_whose_look_ups_of_keys_fail_says_nothing_about_records_under_
     is_sealed(&stage, "sales-eu").await;
     let seen = |text: &str| stage.log().matches(text).count();
     let (of_object, of_record) =
-        ("the key of the record could not be looked up", "a record is not proved without");
+        ("the key of the record could not be looked up", "a record is not verified without");
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS, StatusCode::FORBIDDEN] {
         quiet(&stage).await;
         let mark = stage.cluster.audit_mark().unwrap();
