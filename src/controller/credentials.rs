@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 use super::context::Context;
 use super::guard::Guard;
 use super::index::{Named, prune};
+use super::observe::source_as_recorded;
 use super::queue::{Ended, Priority, Queue};
 use super::scope::GuardedCredential;
 use super::triggers::Trigger;
@@ -147,6 +148,9 @@ fn has_what_it_judged(
 ) -> bool {
     let named = |name: &str| Named { namespace: object.namespace_name().to_owned(), name: name.to_owned() };
     let Some(secret) = &status.observed_secret else { return false };
+    if source_as_recorded(context, status).is_none() {
+        return false;
+    }
     let known = context.secrets.known_version(&named(&object.spec.secret_ref.name));
     if known.is_some_and(|known| !known.is(secret)) {
         return false;

@@ -27,6 +27,8 @@ use crate::woodpecker::{
     ApiError, Class, Entry, Grant, Lane, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
 };
 
+pub use self::source::as_recorded as source_as_recorded;
+
 pub use self::record::{judge as judge_record, look as look_at_record, version as record_version};
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
@@ -141,7 +143,9 @@ pub fn owner(own: &Named) -> Owner {
 pub enum Reading {
     /// What is known to have changed, or not known at all.
     Changes,
-    /// The Secret and the record in any case: a step needs the client secret.
+    /// The Secret in any case: a step needs the client secret.
+    Secret,
+    /// The Secret and the record in any case: a person has asked for it.
     Everything,
 }
 
@@ -155,9 +159,12 @@ pub async fn observe(
     let Ok(object) = known.0.as_ref() else { return Ok(None) };
     let object = object.clone();
     let status = object.status_or_default();
+    let requested = object.reconcile_requested_at();
+    let is_requested = requested.is_some() && requested != status.last_handled_reconcile_at.as_deref();
+    let reading = if is_requested { Reading::Everything } else { reading };
     let source::Read { source, secret, version } = source(context, &object, &status, reading).await?;
     let (target, account) = target_now(context, &object, &source).await?;
-    let record = record(context, &object, &status, &target, &source, secret.as_ref()).await?;
+    let record = record(context, &object, &status, (&target, &source, reading), secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
     let identity = account.as_ref().map(|account| account.identity());
     let claimant = identity
@@ -236,8 +243,7 @@ async fn record(
     context: &Context,
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
-    target: &Target,
-    source: &Source,
+    (target, source, reading): (&Target, &Source, Reading),
     secret: Option<&SecretText>,
 ) -> Result<record::Read, PassError> {
     if *target != Target::Store || object.spec.is_suspended() && !object.is_deleted() {
@@ -249,7 +255,9 @@ async fn record(
     let name = Named { namespace: object.namespace_name().to_owned(), name: record_name(object) };
     let recorded = match (&status.observed_record, source) {
         (None, _) if status.registration.is_none() => Some(Record::NotRead),
-        (Some(recorded), Source::Usable(source)) if context.is_record_unchanged(&name, recorded) => {
+        (Some(recorded), Source::Usable(source))
+            if reading != Reading::Everything && context.is_record_unchanged(&name, recorded) =>
+        {
             record::as_recorded(status, source)
         }
         _ => None,

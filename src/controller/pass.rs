@@ -79,7 +79,7 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             return Ok(interrupted(context));
         }
         if action.needs_secret() && gathered.secret.is_none() {
-            if !read_everything(context, gathered).await? {
+            if !read_secret(context, gathered).await? {
                 return Ok(Outcome::new("gone", context.rules.timing.resync));
             }
             continue;
@@ -115,9 +115,9 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
 
 /// Reads what a step needs that sends the client secret, and that was not read because nothing had changed. Returns whether
 /// the object is still there.
-async fn read_everything(context: &Context, gathered: &mut Gathered) -> Result<bool, PassError> {
+async fn read_secret(context: &Context, gathered: &mut Gathered) -> Result<bool, PassError> {
     let own = Named::of(&gathered.observed.object);
-    let Some(read) = observe::observe(context, &own, Reading::Everything).await? else { return Ok(false) };
+    let Some(read) = observe::observe(context, &own, Reading::Secret).await? else { return Ok(false) };
     let before = std::mem::replace(gathered, read);
     let (observed, account_changed) = (&mut gathered.observed, before.observed.account_changed);
     observed.account_changed |= account_changed;

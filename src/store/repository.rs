@@ -197,26 +197,29 @@ impl Repository {
         self.write(&record).await
     }
 
-    /// Seals a secret into a record that was not read. One that is not as it is remembered is a conflict.
+    /// Changes a record that was not read, and seals a secret into it unless it holds the right one. One that is not as it is
+    /// remembered is a conflict.
     pub async fn change(
         &self,
         name: &str,
         binding: Binding<'_>,
         change: Change<'_>,
-        secret: &SecretText,
+        secret: Option<&SecretText>,
     ) -> Result<SealedGraphCredential, RecordError> {
-        let keyring = self.keyring.for_sealing().await?;
-        let envelope = Envelope::seal(&keyring, binding, secret)?.to_base64();
-        let patch = json!([
-            {"op": "test", "path": "/metadata/uid", "value": change.uid},
-            {"op": "test", "path": "/metadata/generation", "value": change.generation},
-            {"op": "replace", "path": "/spec/name", "value": change.name},
-            {"op": "replace", "path": "/spec/secretExpiresAt", "value": change.expires_at},
-            {"op": "replace", "path": "/spec/envelope", "value": envelope},
-        ]);
+        let mut operations = vec![
+            json!({"op": "test", "path": "/metadata/uid", "value": change.uid}),
+            json!({"op": "test", "path": "/metadata/generation", "value": change.generation}),
+            json!({"op": "replace", "path": "/spec/name", "value": change.name}),
+            json!({"op": "replace", "path": "/spec/secretExpiresAt", "value": change.expires_at}),
+        ];
+        if let Some(secret) = secret {
+            let keyring = self.keyring.for_sealing().await?;
+            let envelope = Envelope::seal(&keyring, binding, secret)?.to_base64();
+            operations.push(json!({"op": "replace", "path": "/spec/envelope", "value": envelope}));
+        }
         let unwritten = |source| failure(RecordRequest::Replace, name.to_owned(), source);
-        let patch: json_patch::Patch =
-            serde_json::from_value(patch).map_err(|error| unwritten(kube::Error::SerdeError(error)))?;
+        let patch: json_patch::Patch = serde_json::from_value(operations.into())
+            .map_err(|error| unwritten(kube::Error::SerdeError(error)))?;
         self.leadership.admit_write()?;
         let patch = Patch::Json::<()>(patch);
         let written = api(&self.client, binding.namespace).patch(name, &params(), &patch).await;

@@ -137,6 +137,8 @@ async fn change(
         name: &observed.wanted_record_title(),
         expires_at,
     };
+    let is_sealed = observed.sealed().is_some_and(|sealed| sealed.content == Content::SourceSecret);
+    let secret = Some(secret).filter(|_| !is_sealed);
     Ok(context.repository().change(&record_name(object), binding, change, secret).await?)
 }
 

@@ -170,6 +170,11 @@ impl Release {
         self.stage.credential(name, json!({"deletionPolicy": "Delete", "displayName": "kept"})).await;
         let id = self.stage.wait_until_ready(name).await.status.unwrap().credential_id.unwrap();
         assert_eq!(self.stage.read(name).await.finalizers().len(), 1);
+        eventually("it has its name", || async {
+            let named = self.stage.remote().iter().any(|it| it.name == "kept");
+            if named { Ok(()) } else { Err(format!("{:?}", self.stage.remote())) }
+        })
+        .await;
         let writes = self.stage.woodpecker.writes("agency");
 
         let (helm, kubeconfig) = (self.helm.clone(), self.stage.cluster.kubeconfig_path());

@@ -6,6 +6,7 @@ use graph_credential_operator::store::envelope::Envelope;
 use graph_credential_operator::store::keyring::{self, KeyringPlace};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::events::v1::Event;
+use kit::woodpecker::Credential;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::*;
@@ -33,6 +34,7 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
             })
             .await;
     }
+    remove_a_late_duplicate(stage).await;
     if profile == Profile::Named {
         stage.secret("not-named", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
         stage.credential("other", json!({"secretRef": {"name": "not-named"}})).await;
@@ -69,6 +71,19 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     })
     .await;
     stage.account("agency", json!({})).await;
+}
+
+/// A request of ours takes effect a second time: the object is read again before the duplicate is removed.
+async fn remove_a_late_duplicate(stage: &Stage) {
+    let token = stage.read("sales-eu").await.status.unwrap().registration.unwrap().token.unwrap();
+    let name = format!("sales-eu [{token}]");
+    let id = stage.woodpecker.put("agency", Credential::new(TENANT, CLIENT, "s3cret-two", EXPIRY, &name));
+    crate::drifts::look_again(stage).await;
+    eventually("the duplicate is removed", || async {
+        let left = stage.remote();
+        if left.iter().all(|it| it.credential_id != id) { Ok(()) } else { Err(format!("{left:#?}")) }
+    })
+    .await;
 }
 
 /// A credential that is deleted while it is suspended, which the operator tells on its own Deployment.

@@ -130,7 +130,8 @@ async fn a_credential_that_is_accepted_can_be_read() {
         },
         "candidate": {"fingerprint": "a:b", "firstSeenAt": EXPIRY, "attempts": 1, "reason": "TokenIssued"},
         "nextAttemptAt": EXPIRY, "consecutiveFailures": 1, "lastHandledReconcileAt": "x",
-        "conditions": [condition()]
+        "conditions": [condition()], "observedSecret": {"uid": "x", "resourceVersion": "7"},
+        "observedRecord": {"uid": "x", "generation": 7, "recordId": "0123456789abcdef0123456789abcdef"}
     });
     let spec = json!({
         "tenantId": TENANT, "clientId": CLIENT, "cloud": "Global", "displayName": "x",

@@ -88,7 +88,6 @@ async fn a_rotation_seals_every_record_anew_and_shows_how_far_it_has_come() {
     ] {
         assert!(rotated.out.contains(&line), "{line}: {rotated:?}");
     }
-    assert!(rotated.error.contains("41 records are to be sealed anew"), "{rotated:?}");
     assert_eq!(left(&stage, new).await, 0);
     all_open(&stage, 41).await;
     assert_eq!(standing(&stage, old).await, Some(Standing::DecryptOnly));
@@ -272,9 +271,8 @@ async fn a_record_that_opens_for_nobody_holds_up_no_other_and_no_key_that_ended(
     assert!(refused.error.contains("still opens 1 sealed records"), "{refused:?}");
     let again = keys(&stage, "rotate", &["--fresh"]).await;
     assert_eq!(again.code, Some(3), "{again:?}");
-    let unused = keyring(&stage).await.keys().nth(1).unwrap().id;
-    let second = keyring(&stage).await.keys().map(|key| key.id).find(|id| *id != old && *id != unused);
-    let first = [Some(unused), second].into_iter().flatten().find(|key| *key != old).unwrap();
+    let now = keyring(&stage).await;
+    let first = now.keys().map(|key| key.id).find(|id| *id != old && *id != now.primary()).unwrap();
     let ended = keys(&stage, "retire", &[&first.to_string()]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let retired: Vec<KeyId> = keyring(&stage)
