@@ -7,9 +7,9 @@ mod ledger;
 mod open;
 mod pass;
 pub mod queue;
+mod registry;
 mod report;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +17,12 @@ use kube::{Api, Client};
 
 use self::kinship::Kinship;
 use self::ledger::{Divergence, Ledger};
+use self::registry::Registry;
 use super::calls::Calls;
 use super::scope::Scope;
 use crate::resources::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::settings::BaseUrl;
-use crate::woodpecker::{Commons, Entry, Lane, Owner, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Commons, Lane, Listing, Owner, RemoteAccount, RemoteIdentity};
 
 /// What is known of all accounts.
 #[derive(Debug)]
@@ -30,10 +31,7 @@ pub struct Accounts {
     commons: Commons,
     allowed_base_urls: Vec<BaseUrl>,
     served: Vec<Scope>,
-    known: Mutex<HashMap<AccountName, Known>>,
-    ledgers: Mutex<HashMap<AccountName, Ledger>>,
-    /// The accounts that the watches show, with their uids.
-    existing: Mutex<HashMap<AccountName, String>>,
+    registry: Mutex<Registry>,
 }
 
 /// What a credential finds where it looks for its account.
@@ -58,12 +56,12 @@ pub enum Lookup {
     },
 }
 
-/// Another account, as far as kinship depends on it.
-struct Other {
+/// Another account that has something to do with one.
+struct Related {
     name: AccountName,
-    is_usable: bool,
     natural: RemoteIdentity,
-    entries: Vec<Entry>,
+    is_usable: bool,
+    kinship: Kinship,
 }
 
 /// What a credential wants of its account.
@@ -113,15 +111,7 @@ impl Accounts {
         allowed_base_urls: Vec<BaseUrl>,
         served: Vec<Scope>,
     ) -> Self {
-        Self {
-            http,
-            commons,
-            allowed_base_urls,
-            served,
-            known: Mutex::default(),
-            ledgers: Mutex::default(),
-            existing: Mutex::default(),
-        }
+        Self { http, commons, allowed_base_urls, served, registry: Mutex::default() }
     }
 
     /// Finds an account for a credential of `namespace`.
@@ -132,21 +122,8 @@ impl Accounts {
         namespace: &str,
         purpose: Purpose,
     ) -> Result<Lookup, kube::Error> {
-        if let Some(known) = self.lock().get(name) {
-            let is_allowed = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, namespace);
-            if known.spec.as_ref().is_some_and(|spec| !is_allowed(spec)) {
-                return Ok(Lookup::NotAllowed);
-            }
-            return Ok(match (known.state, &known.remote) {
-                (State::Ready { may_create }, Some(remote)) => {
-                    Lookup::Ready { remote: remote.clone(), may_create }
-                }
-                (State::KeyGone, Some(remote)) if purpose == Purpose::Remove => {
-                    Lookup::Ready { remote: remote.clone(), may_create: false }
-                }
-                (State::Unjudged, _) => Lookup::Unjudged,
-                (State::Ready { .. } | State::KeyGone | State::NotReady, _) => Lookup::NotReady,
-            });
+        if let Some(lookup) = self.look_up_known(name, namespace, purpose) {
+            return Ok(lookup);
         }
         if !self.served.iter().any(|scope| scope.covers(&name.namespace)) {
             return Ok(Lookup::Missing);
@@ -156,6 +133,24 @@ impl Accounts {
         Ok(if exists { Lookup::NotSeenYet } else { Lookup::Missing })
     }
 
+    fn look_up_known(&self, name: &AccountName, namespace: &str, purpose: Purpose) -> Option<Lookup> {
+        let registry = self.lock();
+        let Some(known) = &registry.get(name)?.known else { return Some(Lookup::NotSeenYet) };
+        if known.spec.as_ref().is_some_and(|spec| !spec.allows(&name.namespace, namespace)) {
+            return Some(Lookup::NotAllowed);
+        }
+        Some(match (known.state, &known.remote) {
+            (State::Ready { may_create }, Some(remote)) => {
+                Lookup::Ready { remote: remote.clone(), may_create }
+            }
+            (State::KeyGone, Some(remote)) if purpose == Purpose::Remove => {
+                Lookup::Ready { remote: remote.clone(), may_create: false }
+            }
+            (State::Unjudged, _) => Lookup::Unjudged,
+            (State::Ready { .. } | State::KeyGone | State::NotReady, _) => Lookup::NotReady,
+        })
+    }
+
     /// Takes an owner's tickets back in all lanes but the one in which it waits.
     pub fn leave_lanes(&self, owner: &Owner, waits_in: Option<&Lane>) {
         self.commons.lanes().withdraw(owner, waits_in);
@@ -163,155 +158,129 @@ impl Accounts {
 
     /// Whether that account lets the namespace in, as far as is known.
     pub fn allows(&self, name: &AccountName, namespace: &str) -> bool {
-        let known = self.lock();
-        let spec = known.get(name).and_then(|known| known.spec.as_ref());
+        let registry = self.lock();
+        let spec = registry.known(name).and_then(|known| known.spec.as_ref());
         spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))
     }
 
     /// The way to it, as far as is known.
     pub fn remote(&self, name: &AccountName) -> Option<Arc<RemoteAccount>> {
-        self.lock().get(name)?.remote.clone()
+        self.lock().known(name)?.remote.clone()
     }
 
     /// Which remote account it is, as far as is known.
     pub fn identity(&self, name: &AccountName) -> Option<RemoteIdentity> {
-        Some(self.lock().get(name)?.remote.as_ref()?.identity().clone())
-    }
-
-    /// By its own address, company and key, whatever it is known to be one with.
-    fn natural_identity(&self, remote: &RemoteAccount) -> RemoteIdentity {
-        self.commons.identity(remote.client())
+        Some(self.remote(name)?.identity().clone())
     }
 
     /// Whether that account is that remote account.
     pub fn is_at(&self, name: &AccountName, remote: &RemoteIdentity) -> bool {
-        let known = self.lock();
-        known
-            .get(name)
-            .and_then(|known| known.remote.as_ref())
-            .is_some_and(|known| known.identity() == remote)
+        let registry = self.lock();
+        let known = registry.known(name).and_then(|known| known.remote.as_ref());
+        known.is_some_and(|known| known.identity() == remote)
     }
 
     /// Notes that a credential is there although the account's listing lacks it.
     pub fn note_present(&self, account: &AccountName, id: i64, calls: &Calls) {
-        self.ledgers().entry(account.clone()).or_default().note_present(id);
+        self.lock().change(account, None, |account| account.ledger.note_present(id));
         calls.account(&account.namespace, &account.name);
     }
 
     /// Whether that was noted.
     pub fn is_present(&self, account: &AccountName, id: i64, lasts: Duration) -> bool {
-        self.ledgers().get(account).is_some_and(|ledger| ledger.is_present(id, lasts))
+        self.lock().ledger(account).is_some_and(|ledger| ledger.is_present(id, lasts))
     }
 
-    /// The accounts that share what this one has.
-    fn one_with(&self, account: &AccountName) -> Vec<AccountName> {
-        let ledgers = self.ledgers();
-        let is_one = |ledger: &Ledger| ledger.one_with.as_ref().is_some_and(|one| one.other == *account);
-        ledgers.iter().filter(|(_, ledger)| is_one(ledger)).map(|(name, _)| name.clone()).collect()
+    /// Notes that the Secret of an account's API key may hold another one.
+    pub fn note_secret_change(&self, account: &AccountName) {
+        self.lock().change(account, None, registry::Account::note_secret_change);
+    }
+
+    /// Notes that the counts of an account are others than those in its status.
+    pub fn note_counts(&self, account: &AccountName) {
+        self.lock().change(account, None, |account| account.note_counts(true));
+    }
+
+    /// Changes what is known beside the listing of the account with that uid; of nothing where it is gone.
+    fn with_ledger<T>(&self, account: &AccountName, uid: &str, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        self.lock().change_ledger(account, uid, change)
     }
 
     fn is_incomplete(&self, account: &AccountName) -> bool {
-        self.ledgers().get(account).is_some_and(Ledger::is_incomplete)
+        self.lock().ledger(account).is_some_and(Ledger::is_incomplete)
     }
 
     /// Why the account that was listed so cannot be the one that it was, by the ids held there.
-    pub fn has_diverged(&self, account: &AccountName, entries: &[Entry], held: &[i64]) -> Option<Divergence> {
-        self.ledgers().get(account)?.divergence(entries, held)
+    pub fn has_diverged(&self, account: &AccountName, listing: &Listing, held: &[i64]) -> Option<Divergence> {
+        self.lock().ledger(account)?.divergence(|id| listing.contains(id), held)
     }
 
-    /// The other accounts of which the way is known, with their last listings.
-    fn others(&self, account: &AccountName, max_age: Duration) -> Vec<Other> {
-        let known = self.lock();
-        let others = known.iter().filter(|(name, _)| *name != account);
-        others
-            .filter_map(|(name, known)| {
-                let remote = known.remote.as_ref()?;
-                let entries = remote.last_listing(max_age)?;
-                let is_usable = known.state != State::NotReady;
-                Some(Other { name: name.clone(), is_usable, natural: self.natural_identity(remote), entries })
-            })
-            .collect()
+    /// The other accounts that have something to do with one that was listed so: those whose listing, at most so old, shows
+    /// one of its entries, and those of other companies behind the same key.
+    fn related(
+        &self,
+        account: &AccountName,
+        remote: &RemoteAccount,
+        listing: &Listing,
+        max_age: Duration,
+    ) -> Vec<Related> {
+        let (own, identity) = (remote.natural_identity(), remote.identity());
+        let sharing = self.commons.sharing(identity, listing, max_age);
+        let is_empty = listing.is_empty();
+        let registry = self.lock();
+        let related = |name: &AccountName, is_shared: bool| {
+            let other = registry.get(name).filter(|_| name != account)?;
+            let remote = other.known.as_ref()?.remote.as_ref()?;
+            let theirs = remote.last_listing(max_age)?;
+            let have_some = !is_empty && !theirs.is_empty();
+            let natural = remote.natural_identity().clone();
+            let kinship = kinship::kinship(own, &natural, is_shared && have_some, have_some);
+            Some(Related { name: name.clone(), natural, is_usable: other.is_usable(), kinship })
+        };
+        let listed_alike = sharing.iter().flat_map(|identity| registry.with_identity(identity));
+        let behind_one_key = registry.with_key_of(own).filter_map(|name| {
+            let theirs = registry.known(name)?.remote.as_ref()?.identity();
+            (!sharing.contains(theirs)).then_some((name, theirs == identity))
+        });
+        let all = listed_alike.map(|name| (name, true)).chain(behind_one_key);
+        all.filter_map(|(name, is_shared)| related(name, is_shared)).collect()
     }
 
     /// Whether it is not known yet if the vendor tells this account apart from another company behind the
     /// same key. Its first write wants a listing of that very moment.
     pub fn may_be_confused(&self, account: &AccountName) -> bool {
-        let honoured = self.ledgers().get(account).and_then(|ledger| ledger.company_honoured.clone());
-        let known = self.lock();
-        let identity = |known: &Known| known.remote.as_ref().map(|remote| self.natural_identity(remote));
-        let Some(own) = known.get(account).and_then(identity) else { return false };
-        let is_sibling = |other: &RemoteIdentity| {
-            own.base_url == other.base_url && own.has_key_of(other) && own.company_id != other.company_id
-        };
-        honoured.as_ref() != Some(&own) && known.values().filter_map(identity).any(|other| is_sibling(&other))
+        let registry = self.lock();
+        let natural =
+            |name: &AccountName| Some(registry.known(name)?.remote.as_ref()?.natural_identity().clone());
+        let Some(own) = natural(account) else { return false };
+        let honoured = registry.ledger(account).and_then(|ledger| ledger.company_honoured.as_ref());
+        let is_sibling = |other: RemoteIdentity| own.company_id != other.company_id;
+        honoured != Some(&own) && registry.with_key_of(&own).filter_map(natural).any(is_sibling)
     }
 
     /// The account of another company behind the same key that shows one of these entries as well.
     pub fn confused_with(
         &self,
         account: &AccountName,
-        entries: &[Entry],
+        listing: &Listing,
         max_age: Duration,
     ) -> Option<AccountName> {
-        let own = self.lock().get(account)?.remote.clone().map(|remote| self.natural_identity(&remote))?;
-        let others = self.others(account, max_age).into_iter();
-        let is_confused = |other: &Other| {
-            kinship::kinship(&own, entries, &other.natural, &other.entries) == Kinship::Confused
-        };
-        others.filter(is_confused).map(|other| other.name).min()
+        let remote = self.remote(account)?;
+        let related = self.related(account, &remote, listing, max_age).into_iter();
+        related.filter(|other| other.kinship == Kinship::Confused).map(|other| other.name).min()
     }
 
     /// Whether an account exists that has not been looked at yet.
     pub fn is_awaited(&self, account: &AccountName) -> bool {
-        self.existing().contains_key(account) && !self.is_known(account)
+        self.lock().get(account).is_some_and(|account| account.known.is_none())
     }
 
     fn is_known(&self, account: &AccountName) -> bool {
-        self.lock().contains_key(account)
+        self.lock().known(account).is_some()
     }
 
-    /// Notes that the watch shows an account.
-    fn note_existence(&self, account: &AccountName, uid: &str) {
-        self.existing().insert(account.clone(), uid.to_owned());
-    }
-
-    /// Forgets an account that is gone.
-    fn forget(&self, account: &AccountName) {
-        self.existing().remove(account);
-        self.lock().remove(account);
-        self.ledgers().remove(account);
-    }
-
-    /// The accounts that could not be used because of that one.
-    fn confused_by(&self, account: &AccountName) -> Vec<AccountName> {
-        let ledgers = self.ledgers();
-        let is_it = |ledger: &Ledger| ledger.confused_with.as_ref() == Some(account);
-        ledgers.iter().filter(|(_, ledger)| is_it(ledger)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Keeps what is known of an account, unless it went meanwhile. Says whether that is news to its
-    /// credentials.
-    fn keep(&self, account: &AccountName, uid: &str, known: Known) -> bool {
-        let existing = self.existing();
-        if existing.get(account).is_none_or(|existing| existing != uid) {
-            return false;
-        }
-        let mut all = self.lock();
-        let is_news = all.get(account).is_none_or(|before| !before.says_the_same_as(&known));
-        all.insert(account.clone(), known);
-        is_news
-    }
-
-    fn existing(&self) -> MutexGuard<'_, HashMap<AccountName, String>> {
-        self.existing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ledgers(&self) -> MutexGuard<'_, HashMap<AccountName, Ledger>> {
-        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::events::Note;
 use crate::microsoft::{App, Verdict};
 use crate::resources::Registration;
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Entry, RemoteAccount, Turn};
+use crate::woodpecker::{ApiError, Entry, Listing, RemoteAccount, Turn};
 
 /// What a step leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +108,8 @@ async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) 
         Freshness::Anew => Duration::ZERO,
     };
     match gathered.list(&account, max_age).await {
-        Ok(entries) => {
-            let entries = entries_for(&gathered.observed, entries);
+        Ok(listing) => {
+            let entries = entries_for(&gathered.observed, &listing);
             gathered.observed.learnt.listed = Some(Listed { entries, freshness });
         }
         Err(error) => note_failure(context, &mut gathered.observed, Operation::List, &error),
@@ -118,9 +118,9 @@ async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) 
 
 /// The entries for the object's app, and whatever carries one of its marks: Woodpecker may write an app's ids
 /// in another way than they were sent.
-fn entries_for(observed: &Observed, mut entries: Vec<Entry>) -> Vec<Entry> {
-    entries.retain(|entry| observed.is_about(entry));
-    entries
+fn entries_for(observed: &Observed, listing: &Listing) -> Vec<Entry> {
+    let spec = &observed.object.spec;
+    listing.about(&spec.tenant_id, &spec.client_id, observed.tokens())
 }
 
 /// What the account's last listing shows under an id.
@@ -143,10 +143,10 @@ async fn look_at(
 ) -> Result<Shown, Failure> {
     let listed = gathered.list(account, context.rules.timing.listing_interval).await;
     let observed = &mut gathered.observed;
-    let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let listing = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
     let id = registration.credential_id;
-    match entries.iter().find(|entry| entry.id == id) {
-        Some(entry) if observed.is_about(entry) => Ok(Shown::Ours),
+    match listing.get(id) {
+        Some(entry) if observed.is_about(&entry) => Ok(Shown::Ours),
         Some(_) => {
             tracing::warn!(id, ?operation, "not begun: the account holds another app under this id");
             Err(Failure { operation, kind: FailureKind::Foreign, retry_after: None, id: Some(id) })
@@ -162,7 +162,7 @@ async fn look_at(
             }
             // Of an earlier account that says nothing about the registration.
             if observed.status.registration.as_ref() == Some(registration) {
-                observed.seen = Some(entries_for(observed, entries));
+                observed.seen = Some(entries_for(observed, &listing));
             }
             Ok(Shown::Nothing)
         }
@@ -183,9 +183,9 @@ async fn is_told_apart(
         return Ok(());
     }
     let listed = account.list(turn, Duration::ZERO).await;
-    let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let listing = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
     let max_age = context.rules.timing.listing_interval * 2;
-    let Some(other) = context.accounts.confused_with(name, &entries, max_age) else { return Ok(()) };
+    let Some(other) = context.accounts.confused_with(name, &listing, max_age) else { return Ok(()) };
     tracing::warn!(account = %name, %other, "not begun: the company id is ignored");
     context.calls.account(&name.namespace, &name.name);
     context.calls.account(&other.namespace, &other.name);

@@ -125,7 +125,7 @@ impl Context {
 
     /// Does what follows from news of credentials, but for waking those that are due, which it returns.
     ///
-    /// Accounts are woken once for all that changes within a moment; at once where that may decide whether one needs its
+    /// Accounts are woken once for all that changes within a while; at once where that may decide whether one needs its
     /// finalizer.
     pub fn follow(&self, effects: Effects) -> Vec<Due> {
         let Effects { due, gone, accounts, freed, relist } = effects;
@@ -134,6 +134,7 @@ impl Context {
             self.calls.credential(&own.namespace, &own.name);
         }
         for change in accounts {
+            self.accounts.note_counts(&change.account);
             if change.is_urgent {
                 self.calls.account(&change.account.namespace, &change.account.name);
             } else {
@@ -159,11 +160,15 @@ impl Context {
         }
     }
 
-    /// Wakes whoever points to a Secret.
+    /// Wakes whoever points to a Secret that changed.
     pub fn call(&self, referrer: &Referrer) {
         match referrer {
             Referrer::Credential(named) => self.calls.credential(&named.namespace, &named.name),
-            Referrer::Account(named) => self.calls.account(&named.namespace, &named.name),
+            Referrer::Account(named) => {
+                let name = AccountName { namespace: named.namespace.clone(), name: named.name.clone() };
+                self.accounts.note_secret_change(&name);
+                self.calls.account(&named.namespace, &named.name);
+            }
         }
     }
 

@@ -25,8 +25,9 @@ use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use tokio_util::sync::CancellationToken;
 
-use self::credential::{Held, Turn, guarded};
+use self::credential::{Held, Turn};
 use self::keys::Key;
+use self::prune::pruned;
 use self::table::{Change, Entry, Kept, Noted, Table};
 use super::claims::{ClaimKey, Claimant};
 use super::observed::{Claim, Proof};
@@ -34,6 +35,7 @@ use super::scope::{GuardedAccount, GuardedCredential, Scope};
 use crate::resources::conditions::Condition;
 use crate::resources::{
     AccountName, ClientId, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place, TenantId,
+    WoodpeckerAccount,
 };
 use crate::woodpecker::Entry as Listed;
 
@@ -161,6 +163,11 @@ impl Index {
         self.lock().credentials.now()
     }
 
+    /// The same for the accounts.
+    pub fn moment_of_accounts(&self) -> Moment {
+        self.lock().accounts.now()
+    }
+
     // --- what is told ---
 
     /// Takes in what the watch of a scope brings about credentials. `round` counts the restores of the API server: with the
@@ -181,14 +188,27 @@ impl Index {
         if matches!(event, Event::InitDone) {
             known.unlisted_accounts.remove(scope);
         }
-        let Noted { changes, due, relist } = known.accounts.note(scope, round, event);
-        let gone = changes.into_iter().filter(|change| change.after.is_none()).map(|change| change.name);
-        Effects { due, gone: gone.collect(), relist, ..Effects::default() }
+        conclude_account(known.accounts.note(scope, round, event))
+    }
+
+    /// Takes in the account with which the API server has answered our own write.
+    pub fn note_written_account(&self, object: &WoodpeckerAccount) -> Effects {
+        conclude_account(self.lock().accounts.write(pruned(object)))
+    }
+
+    /// Takes in what a GET of an account has found that was sent at that moment.
+    pub fn note_read_account(
+        &self,
+        own: &Named,
+        asked: Moment,
+        found: Option<&WoodpeckerAccount>,
+    ) -> Effects {
+        conclude_account(self.lock().accounts.read(own, asked, found.map(pruned)))
     }
 
     /// Takes in the object with which the API server has answered our own write.
     pub fn note_written(&self, object: &MicrosoftGraphCredential) -> Effects {
-        let object = guarded(object);
+        let object = pruned(object);
         let mut known = self.lock();
         let noted = known.credentials.write(object);
         known.conclude(noted)
@@ -197,7 +217,7 @@ impl Index {
     /// Takes in what a GET has found that was sent at that moment. It counts whatever its version, but against what became
     /// known since.
     pub fn note_read(&self, own: &Named, asked: Moment, found: Option<&MicrosoftGraphCredential>) -> Effects {
-        let found = found.map(guarded);
+        let found = found.map(pruned);
         let mut known = self.lock();
         let noted = known.credentials.read(own, asked, found);
         known.conclude(noted)
@@ -582,6 +602,13 @@ impl Known {
         }
         effects
     }
+}
+
+/// What follows from changes of accounts.
+fn conclude_account(noted: Noted<GuardedAccount>) -> Effects {
+    let Noted { changes, due, relist } = noted;
+    let gone = changes.into_iter().filter(|change| change.after.is_none()).map(|change| change.name);
+    Effects { due, gone: gone.collect(), relist, ..Effects::default() }
 }
 
 // === impl Table ===

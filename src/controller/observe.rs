@@ -24,7 +24,8 @@ use crate::resources::{
 use crate::secret::SecretText;
 use crate::store::record::record_name;
 use crate::woodpecker::{
-    ApiError, Class, Entry, Grant, Lane, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket, Turn,
+    ApiError, Class, Entry, Grant, Lane, Listing, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket,
+    Turn,
 };
 
 pub use self::source::as_recorded as source_as_recorded;
@@ -79,8 +80,13 @@ impl Gathered {
         let lane = account.lane();
         self.waits_in = Some(lane.clone());
         let grant = match self.grant.take() {
-            Some(grant) if grant.is_of(lane) && grant.should_yield() => return Err(grant.step_back().into()),
-            Some(grant) if grant.is_of(lane) => grant,
+            Some(mut grant) if grant.is_of(lane) => {
+                grant.reclassify(self.class);
+                if grant.should_yield() {
+                    return Err(grant.step_back().into());
+                }
+                grant
+            }
             Some(_) | None => lane.ask(&self.ticket())?,
         };
         self.grant = Some(grant);
@@ -101,16 +107,16 @@ impl Gathered {
     }
 
     /// What an account holds, by a listing at most so old; a request is sent only where there is none.
-    pub async fn list(&mut self, account: &RemoteAccount, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
-        if let Some(entries) = account.last_listing(max_age) {
-            return Ok(entries);
+    pub async fn list(&mut self, account: &RemoteAccount, max_age: Duration) -> Result<Listing, ApiError> {
+        if let Some(listing) = account.last_listing(max_age) {
+            return Ok(listing);
         }
         let turn = self.turn(account).await?;
         account.list(&turn, max_age).await
     }
 
     /// What an account holds now, to end what has begun.
-    pub async fn list_to_finish(&mut self, account: &RemoteAccount) -> Result<Vec<Entry>, ApiError> {
+    pub async fn list_to_finish(&mut self, account: &RemoteAccount) -> Result<Listing, ApiError> {
         let turn = self.turn_to_finish(account).await?;
         account.list(&turn, Duration::ZERO).await
     }
@@ -365,15 +371,11 @@ fn seen(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteAc
         return None;
     }
     // Before all credentials are known nothing can be told from what is missing.
-    let entries = account
+    let listing = account
         .last_listing(context.rules.timing.listing_interval * 2)
         .filter(|_| context.index.are_credentials_listed())?;
     let token = registration.and_then(|registration| registration.token.as_deref());
-    let spec = &object.spec;
-    let is_about = |entry: &Entry| {
-        entry.is_for(&spec.tenant_id, &spec.client_id) || token.is_some_and(|token| entry.carries(token))
-    };
-    Some(entries.into_iter().filter(is_about).collect())
+    Some(listing.about(&object.spec.tenant_id, &object.spec.client_id, token))
 }
 
 /// How a named account can be reached.

@@ -275,10 +275,14 @@ impl Observed {
     /// Whether an entry is for the object's app, or carries one of its marks.
     pub fn is_about(&self, entry: &Entry) -> bool {
         let spec = &self.object.spec;
+        entry.is_for(&spec.tenant_id, &spec.client_id) || self.tokens().any(|token| entry.carries(token))
+    }
+
+    /// The tokens that mark what the object has made, or may have.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
         let registered = self.status.registration.as_ref().and_then(|it| it.token.as_deref());
         let pending = self.status.pending.as_ref().map(|it| it.token.as_str());
-        entry.is_for(&spec.tenant_id, &spec.client_id)
-            || registered.into_iter().chain(pending).any(|token| entry.carries(token))
+        registered.into_iter().chain(pending)
     }
 
     /// Whether anything is or may be registered for the object.

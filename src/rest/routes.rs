@@ -27,7 +27,7 @@ use super::turns::Turns;
 use crate::serving::Seat;
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
-use crate::woodpecker::{Credential, Listing};
+use crate::woodpecker::{Credential, CredentialList};
 
 /// The header that carries the API key.
 const API_KEY: &str = "x-api-key";
@@ -131,9 +131,9 @@ async fn within(State(shared): State<Shared>, request: Request, next: Next) -> R
 
 type Known = Extension<Arc<Account>>;
 
-async fn list(State(shared): State<Shared>, account: Known) -> Result<Json<Listing>, Fault> {
+async fn list(State(shared): State<Shared>, account: Known) -> Result<Json<CredentialList>, Fault> {
     let credentials = shared.credentials.list(&account.namespace).await?;
-    Ok(Json(Listing { credentials }))
+    Ok(Json(CredentialList { credentials }))
 }
 
 async fn create(

@@ -199,7 +199,7 @@ impl Timing {
         secret_connection: Duration::from_secs(8),
         listing_max_age: Duration::from_mins(1),
         listing_interval: Duration::from_mins(15),
-        count_pace: Duration::from_secs(2),
+        count_pace: Duration::from_secs(10),
         create_settle: Duration::from_mins(2),
         propagation_window: Duration::from_mins(20),
         token_tries_span: Duration::from_mins(5),

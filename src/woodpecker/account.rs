@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::error::ApiError;
+use super::error::{ApiError, Certainty};
 use super::identity::{KeyDigests, RemoteIdentity};
 use super::lane::{Lane, Signal, Turn};
 use super::lanes::Lanes;
-use super::listing::{Entry, Listing, Listings};
+use super::listing::{Entry, LastListing, Listing, Listings};
 use super::wire::{NewCredential, SecretUpdate};
 
 /// One remote account. Those of one identity share its lane and its listing.
@@ -18,8 +18,11 @@ use super::wire::{NewCredential, SecretUpdate};
 pub struct RemoteAccount {
     client: Client,
     lane: Lane,
+    /// Whose lane and listing it has.
     identity: RemoteIdentity,
-    listing: Listing,
+    /// By its own address, company and key.
+    natural: RemoteIdentity,
+    listing: LastListing,
 }
 
 /// What all accounts have in common.
@@ -45,6 +48,12 @@ impl Commons {
         RemoteIdentity { base_url, company_id, key: self.digests.of(&parts.api_key) }
     }
 
+    /// The other remote accounts behind the same address that show one of these entries as well, by listings at most
+    /// so old.
+    pub fn sharing(&self, own: &RemoteIdentity, listing: &Listing, max_age: Duration) -> Vec<RemoteIdentity> {
+        self.listings.sharing(own, listing, max_age)
+    }
+
     /// All lanes.
     pub fn lanes(&self) -> &Lanes {
         &self.lanes
@@ -61,28 +70,28 @@ impl RemoteAccount {
         let company = identity.company_id.filter(|_| is_company_honoured);
         let lane = commons.lanes.lane(&identity.base_url, identity.key, company);
         let listing = commons.listings.of(&identity);
-        Self { client, lane, identity, listing }
+        Self { client, lane, natural: identity.clone(), identity, listing }
     }
 
     /// Over that client, and otherwise one with another account that is known to be the same remote one.
-    pub fn sharing(client: Client, other: &Self) -> Self {
+    pub fn sharing(client: Client, other: &Self, commons: &Commons) -> Self {
         let (lane, identity) = (other.lane.clone(), other.identity.clone());
-        Self { client, lane, identity, listing: other.listing.clone() }
+        Self { natural: commons.identity(&client), client, lane, identity, listing: other.listing.clone() }
     }
 
     /// Whether it is made of the same parts, in the same lane.
     pub fn is_like(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.client.parts(), other.client.parts());
-        ours.base_url == theirs.base_url
-            && ours.company_id == theirs.company_id
-            && ours.api_key == theirs.api_key
-            && self.identity == other.identity
-            && self.lane.is(&other.lane)
+        self.natural == other.natural && self.identity == other.identity && self.lane.is(&other.lane)
     }
 
     /// By what it is known.
     pub fn identity(&self) -> &RemoteIdentity {
         &self.identity
+    }
+
+    /// By its own address, company and key, whatever it is known to be one with.
+    pub fn natural_identity(&self) -> &RemoteIdentity {
+        &self.natural
     }
 
     /// The client's parts, to make another one for a new key.
@@ -96,8 +105,8 @@ impl RemoteAccount {
     }
 
     /// The last listing, if it is at most so old; asks for nothing.
-    pub fn last_listing(&self, max_age: Duration) -> Option<Vec<Entry>> {
-        self.listing.entries(max_age)
+    pub fn last_listing(&self, max_age: Duration) -> Option<Listing> {
+        self.listing.listing(max_age)
     }
 
     /// When the last listing was taken; asks for nothing.
@@ -107,33 +116,25 @@ impl RemoteAccount {
 
     /// Everything that the account holds, from a listing at most `max_age` old with our own later writes
     /// applied; a request is sent only where there is none.
-    pub async fn list(&self, _turn: &Turn, max_age: Duration) -> Result<Vec<Entry>, ApiError> {
+    pub async fn list(&self, _turn: &Turn, max_age: Duration) -> Result<Listing, ApiError> {
         // Another pass may have listed while this one waited for its turn.
-        if let Some(entries) = self.listing.entries(max_age) {
-            return Ok(entries);
+        if let Some(listing) = self.listing.listing(max_age) {
+            return Ok(listing);
         }
         // The age counts from before the request: what others write meanwhile may be missing.
         let taken = Instant::now();
-        let listed = self.heed(self.client.list().await);
-        let entries: Vec<Entry> = listed?.into_iter().map(Entry::from).collect();
-        self.listing.put(taken, entries.clone());
-        Ok(entries)
+        let listed = self.heed(self.client.list().await)?;
+        let listing: Listing = listed.into_iter().map(Entry::from).collect();
+        self.listing.put(taken, listing.clone());
+        Ok(listing)
     }
 
     /// Makes a credential and returns its id. Not idempotent.
     pub async fn create(&self, _turn: &Turn, new: &NewCredential<'_>) -> Result<i64, ApiError> {
-        match self.heed(self.client.create(new).await) {
-            Ok(credential) => {
-                let entry = Entry::from(credential);
-                let id = entry.id;
-                self.listing.change(|entries| entries.push(entry));
-                Ok(id)
-            }
-            Err(error) => {
-                self.listing.forget();
-                Err(error)
-            }
-        }
+        let created = self.heed(self.client.create(new).await).inspect_err(|error| self.doubt(error))?;
+        let id = created.credential_id;
+        self.listing.add(Entry::from(created));
+        Ok(id)
     }
 
     /// Replaces secret and expiry. Sending it again does no harm.
@@ -144,22 +145,23 @@ impl RemoteAccount {
     /// Replaces the name alone. Sending it again does no harm.
     pub async fn rename(&self, _turn: &Turn, id: i64, name: &str) -> Result<(), ApiError> {
         self.heed(self.client.rename(id, name).await)?;
-        self.listing.change(|entries| {
-            for entry in entries.iter_mut().filter(|entry| entry.id == id) {
-                name.clone_into(&mut entry.name);
-            }
-        });
+        self.listing.rename(id, name);
         Ok(())
     }
 
     /// Removes a credential that no active mailbox uses.
     pub async fn delete(&self, _turn: &Turn, id: i64) -> Result<(), ApiError> {
-        let deleted = self.heed(self.client.delete(id).await);
-        match &deleted {
-            Ok(()) => self.listing.change(|entries| entries.retain(|entry| entry.id != id)),
-            Err(_) => self.listing.forget(),
+        self.heed(self.client.delete(id).await).inspect_err(|error| self.doubt(error))?;
+        self.listing.remove(id);
+        Ok(())
+    }
+
+    /// What may have been made or removed without our knowing, or is not there as listed, is listed anew. What was
+    /// refused has changed nothing.
+    fn doubt(&self, error: &ApiError) {
+        if error.certainty() == Certainty::Unknown || matches!(error, ApiError::NotFound) {
+            self.listing.forget();
         }
-        deleted
     }
 
     /// Draws the consequences of an answer for the requests that follow.
@@ -182,5 +184,77 @@ impl RemoteAccount {
             self.listing.forget();
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::leadership::Leadership;
+    use crate::secret::SecretText;
+    use crate::settings::Timing;
+    use crate::telemetry::metrics::Metrics;
+    use crate::woodpecker::{Class, ClientParts, Owner, OwnerKind, Ticket};
+
+    const LISTING: &str = r#"{"credentials": [{"credential_id": 7, "tenant_id": "t", "client_id": "c"}]}"#;
+
+    /// An account that holds credential 7 and answers a DELETE with that status.
+    async fn account(delete: &'static str) -> RemoteAccount {
+        let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let mut head = [0; 4096];
+                let length = connection.read(&mut head).await.unwrap();
+                let (status, body) =
+                    if head[..length].starts_with(b"GET") { ("200 OK", LISTING) } else { (delete, "{}") };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let metrics = Arc::new(Metrics::new());
+        let client = Client::new(ClientParts {
+            http: reqwest::Client::new(),
+            base_url,
+            company_id: None,
+            api_key: SecretText::new("key".into()),
+            time_out: Duration::from_secs(10),
+            leadership: Leadership::always(),
+            metrics: metrics.clone(),
+        });
+        let lanes =
+            Lanes::new(&Timing::STANDARD, CancellationToken::new(), metrics, Arc::new(|_: &Owner| {}));
+        RemoteAccount::new(client, &Commons::new(lanes).unwrap(), false)
+    }
+
+    #[tokio::test]
+    async fn a_refused_delete_keeps_the_listing_and_one_that_may_have_worked_does_not() {
+        let long = Duration::from_hours(1);
+        for (status, left) in [
+            ("200 OK", Some(false)),
+            ("409 Conflict", Some(true)),
+            ("429 Too Many Requests", Some(true)),
+            ("404 Not Found", None),
+            ("500 Internal Server Error", None),
+        ] {
+            let account = account(status).await;
+            let owner = Owner { kind: OwnerKind::Credential, namespace: "mail".into(), name: "x".into() };
+            let grant =
+                account.lane().ask(&Ticket { owner, class: Class::Delete, is_failing: false }).unwrap();
+            let turn = grant.turn().await.unwrap();
+            assert!(account.list(&turn, long).await.unwrap().contains(7));
+            let _ended = account.delete(&turn, 7).await;
+            assert_eq!(account.last_listing(long).map(|listing| listing.contains(7)), left, "{status}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::secret::SecretText;
 use crate::settings::BaseUrl;
 
 /// By what two `WoodpeckerAccount`s are known to be one remote account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemoteIdentity {
     /// Address of the API.
     pub base_url: BaseUrl,

@@ -2,13 +2,14 @@
 //!
 //! The vendor processes one request of an account at a time, queues six and drops the rest with 429. Whoever
 //! wants to send one asks for a grant. Two are out at a time: one whose request is under way, and one that
-//! gets ready meanwhile. Who gets none leaves a ticket and is called when its turn comes; it holds nothing
-//! until then. A lane belongs to base URL and API key: accounts that differ in the company id alone share
+//! gets ready meanwhile; more, where requests are answered faster than the next one gets ready. Who gets none leaves
+//! a ticket and is called when its turn comes; it holds nothing until then. A lane belongs to base URL and API key: accounts that differ in the company id alone share
 //! one until the vendor is seen to honour the id, for it does not say that these endpoints do.
 
 mod queue;
 mod state;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::queue::{Class, Owner, OwnerKind, Ticket};
 use self::queue::{Queue, Waiting};
 use self::state::{FAILURES, LAPSES, Pause, Reservation, State};
+use crate::backoff::{doubled, jittered};
 use crate::settings::Timing;
 use crate::telemetry::metrics::{LaneSeries, Metrics};
 
@@ -64,7 +66,12 @@ pub(super) struct Rules {
     stop: CancellationToken,
     metrics: Arc<Metrics>,
     call: Call,
+    asked: Asked,
 }
+
+/// The lanes in which each owner has asked for a grant since it last left them.
+#[derive(Clone, Default)]
+pub(super) struct Asked(Arc<Mutex<HashMap<Owner, Vec<WeakLane>>>>);
 
 /// The lane of one account; clones are the same lane.
 #[derive(Clone)]
@@ -91,8 +98,11 @@ pub struct Grant {
 #[derive(Debug)]
 pub struct Turn {
     _guard: OwnedMutexGuard<()>,
-    metrics: Arc<Metrics>,
+    lane: Lane,
 }
+
+/// One that has a grant and waits for the turn.
+struct Ready<'a>(&'a Lane);
 
 // === impl Rules ===
 
@@ -107,7 +117,42 @@ impl Rules {
             stop,
             metrics,
             call,
+            asked: Asked::default(),
         }
+    }
+
+    /// Takes an owner's tickets back in all lanes but the one in which it waits.
+    pub(super) fn withdraw(&self, owner: &Owner, waits_in: Option<&Lane>) {
+        let left = self.asked.leave(owner, waits_in);
+        left.iter().filter_map(WeakLane::upgrade).for_each(|lane| lane.withdraw(owner));
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn note(&self, owner: &Owner, lane: &Lane) {
+        let mut asked = self.lock();
+        let lanes = asked.entry(owner.clone()).or_default();
+        if !lanes.iter().any(|known| known.is(lane)) {
+            lanes.push(lane.downgrade());
+        }
+    }
+
+    /// The lanes that the owner leaves.
+    fn leave(&self, owner: &Owner, waits_in: Option<&Lane>) -> Vec<WeakLane> {
+        let mut asked = self.lock();
+        let Some(lanes) = asked.remove(owner) else { return Vec::new() };
+        let waits = |lane: &WeakLane| waits_in.is_some_and(|waits_in| lane.is(waits_in));
+        let (kept, left): (Vec<_>, Vec<_>) = lanes.into_iter().partition(waits);
+        if !kept.is_empty() {
+            asked.insert(owner.clone(), kept);
+        }
+        left
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Vec<WeakLane>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,6 +162,10 @@ impl WeakLane {
     /// The lane, if anybody still has it.
     pub(super) fn upgrade(&self) -> Option<Lane> {
         self.0.upgrade().map(Lane)
+    }
+
+    fn is(&self, lane: &Lane) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&lane.0))
     }
 }
 
@@ -139,6 +188,7 @@ impl Lane {
             return Err(LaneClosed::Ending);
         }
         let now = Instant::now();
+        self.0.rules.asked.note(&ticket.owner, self);
         let mut state = self.state();
         if let Some(reserved) = state.reserved.remove(&ticket.owner) {
             let place = Waiting { ticket: ticket.clone(), ..reserved.place };
@@ -147,7 +197,8 @@ impl Lane {
         let ageing = self.0.rules.ageing;
         let rest = state.rest.filter(|rest| now < rest.until);
         state.queue.put(ticket.clone(), now);
-        let is_next = rest.is_none() && state.queue.is_next(&ticket.owner, now, ageing);
+        let may_have_one = rest.is_none() && (state.out < state.capacity() || !state.reserved.is_empty());
+        let is_next = may_have_one && state.queue.is_next(&ticket.owner, now, ageing);
         if is_next && state.out >= state.capacity() {
             state.take_from_a_latecomer(now, self.0.rules.claim);
         }
@@ -168,7 +219,7 @@ impl Lane {
     }
 
     /// Takes back an owner's ticket, or the grant that waits for it.
-    pub fn withdraw(&self, owner: &Owner) {
+    fn withdraw(&self, owner: &Owner) {
         let mut state = self.state();
         let had_ticket = state.queue.take_out(owner).is_some();
         let had_grant = state.reserved.remove(owner).is_some();
@@ -312,7 +363,9 @@ impl Grant {
     pub async fn turn(&self) -> Result<Turn, LaneClosed> {
         let stop = &self.lane.0.rules.stop;
         let turn = self.lane.0.turn.clone().lock_owned();
+        let ready = Ready::in_lane(&self.lane);
         let guard = stop.run_until_cancelled(turn).await.ok_or(LaneClosed::Ending)?;
+        drop(ready);
         if stop.is_cancelled() {
             return Err(LaneClosed::Ending);
         }
@@ -322,9 +375,13 @@ impl Grant {
             return Err(rest.why);
         }
         drop(state);
-        let metrics = self.lane.0.rules.metrics.clone();
-        metrics.lanes.in_flight(1);
-        Ok(Turn { _guard: guard, metrics })
+        self.lane.0.rules.metrics.lanes.in_flight(1);
+        Ok(Turn { _guard: guard, lane: self.lane.clone() })
+    }
+
+    /// What its next request is for.
+    pub fn reclassify(&mut self, class: Class) {
+        self.place.ticket.class = class;
     }
 
     /// Whether the next request should wait, for somebody more urgent does.
@@ -363,20 +420,27 @@ impl std::fmt::Debug for Grant {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.metrics.lanes.in_flight(-1);
+        self.lane.0.rules.metrics.lanes.in_flight(-1);
+        let mut state = self.lane.state();
+        state.adapt();
+        self.lane.fill(&mut state);
     }
 }
 
-fn doubled(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(1 << times.saturating_sub(1).min(16))
+// === impl Ready ===
+
+impl<'a> Ready<'a> {
+    fn in_lane(lane: &'a Lane) -> Self {
+        lane.state().ready += 1;
+        Self(lane)
+    }
 }
 
-/// The duration, longer by up to a quarter: several operators behind one account must not come back at once.
-fn jittered(duration: Duration) -> Duration {
-    let mut random = [0_u8; 1];
-    // Without randomness there is no jitter, which is no harm.
-    let _without = getrandom::fill(&mut random);
-    duration + duration.mul_f64(f64::from(random[0]) / 255.0 / 4.0)
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.ready = state.ready.saturating_sub(1);
+    }
 }
 
 #[cfg(test)]

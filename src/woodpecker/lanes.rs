@@ -30,10 +30,13 @@ impl Lanes {
     /// The lane of that address, key and company, made where there is none.
     pub fn lane(&self, base_url: &BaseUrl, digest: KeyDigest, company: Option<i64>) -> Lane {
         let mut lanes = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|_, lane| lane.upgrade().is_some());
         let key = (base_url.clone(), digest, company);
         if let Some(lane) = lanes.get(&key).and_then(WeakLane::upgrade) {
             return lane;
+        }
+        // Those that are gone are looked for each time when there are twice as many.
+        if lanes.len().is_power_of_two() {
+            lanes.retain(|_, lane| lane.upgrade().is_some());
         }
         let lane = Lane::new(self.rules.clone());
         lanes.insert(key, lane.downgrade());
@@ -42,13 +45,7 @@ impl Lanes {
 
     /// Takes an owner's tickets back in all lanes but the one in which it waits.
     pub fn withdraw(&self, owner: &Owner, waits_in: Option<&Lane>) {
-        let lanes: Vec<Lane> = {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.values().filter_map(WeakLane::upgrade).collect()
-        };
-        for lane in lanes.iter().filter(|lane| !waits_in.is_some_and(|waits_in| waits_in.is(lane))) {
-            lane.withdraw(owner);
-        }
+        self.rules.withdraw(owner, waits_in);
     }
 }
 

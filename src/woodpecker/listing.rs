@@ -1,8 +1,12 @@
 //! The last listing of a remote account, with our own later writes applied. One for all who reach the same
 //! account, or an old copy could tell one of them that nothing is there.
+//!
+//! A listing is shared and never copied: who looks for something asks by id, by app or by the token in a name.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,22 +31,49 @@ pub struct Entry {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The listings of all remote accounts.
+/// What a remote account holds. Clones are the same listing: what we write later shows in all of them.
+#[derive(Clone, Debug)]
+pub struct Listing(Arc<Mutex<Entries>>);
+
+/// The listings of all remote accounts, and which of them show an id. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listings(Arc<Mutex<Index>>);
+
+/// The place of one remote account's last listing; clones are the same place.
+#[derive(Clone, Debug)]
+pub(super) struct LastListing(Arc<Place>);
+
 #[derive(Debug, Default)]
-pub struct Listings {
-    of: Mutex<HashMap<RemoteIdentity, Weak<Mutex<Option<Taken>>>>>,
+struct Entries {
+    by_id: BTreeMap<i64, Entry>,
+    /// By the hash of an app, or of what stands in brackets in a name. A hash may be that of something else.
+    by_key: BTreeSet<(u64, i64)>,
+    hashes: RandomState,
 }
 
-/// The last listing of one remote account; clones are the same listing.
-#[derive(Clone, Debug)]
-pub(super) struct Listing(Arc<Mutex<Option<Taken>>>);
+#[derive(Debug, Default)]
+struct Index {
+    numbers: HashMap<RemoteIdentity, u32>,
+    places: HashMap<u32, Weak<Place>>,
+    /// Each id with the numbers of the accounts whose last listing shows it.
+    shown: BTreeSet<(i64, u32)>,
+    last_number: u32,
+}
+
+#[derive(Debug)]
+struct Place {
+    identity: RemoteIdentity,
+    number: u32,
+    index: Listings,
+    taken: Mutex<Option<Taken>>,
+}
 
 #[derive(Debug)]
 struct Taken {
     at: Instant,
     /// The same by the wall clock, for people.
     timestamp: Timestamp,
-    entries: Vec<Entry>,
+    listing: Listing,
 }
 
 /// Letters and digits of a create's token: none that look alike.
@@ -71,54 +102,253 @@ pub fn unmarked(name: &str) -> Option<(&str, &str)> {
     is_token.then_some((plain, token))
 }
 
-// === impl Listings ===
-
-impl Listings {
-    /// The listing of that remote account, an empty-handed one where there is none.
-    pub(super) fn of(&self, identity: &RemoteIdentity) -> Listing {
-        let mut known = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, listing| listing.strong_count() > 0);
-        if let Some(listing) = known.get(identity).and_then(Weak::upgrade) {
-            return Listing(listing);
-        }
-        let listing = Arc::default();
-        known.insert(identity.clone(), Arc::downgrade(&listing));
-        Listing(listing)
-    }
-}
-
 // === impl Listing ===
 
 impl Listing {
-    /// The entries, where they are at most so old.
-    pub(super) fn entries(&self, max_age: Duration) -> Option<Vec<Entry>> {
-        self.lock().as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.entries.clone())
+    /// The entry of that id.
+    pub fn get(&self, id: i64) -> Option<Entry> {
+        lock(&self.0).by_id.get(&id).cloned()
+    }
+
+    /// Whether it holds an entry of that id.
+    pub fn contains(&self, id: i64) -> bool {
+        lock(&self.0).by_id.contains_key(&id)
+    }
+
+    /// The entries for that app, by id.
+    pub fn for_app(&self, tenant: &TenantId, client: &ClientId) -> Vec<Entry> {
+        let entries = lock(&self.0);
+        entries.under(entries.app(tenant.as_str(), client.as_str()), |entry| entry.is_for(tenant, client))
+    }
+
+    /// The entries whose name carries that token, by id.
+    pub fn with_token(&self, token: &str) -> Vec<Entry> {
+        let entries = lock(&self.0);
+        entries.under(entries.hashes.hash_one(token), |entry| entry.carries(token))
+    }
+
+    /// The entries for that app, and those that carry one of these tokens, by id.
+    pub fn about<'a>(
+        &self,
+        tenant: &TenantId,
+        client: &ClientId,
+        tokens: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<Entry> {
+        let mut entries = self.for_app(tenant, client);
+        entries.extend(tokens.into_iter().flat_map(|token| self.with_token(token)));
+        entries.sort_by_key(|entry| entry.id);
+        entries.dedup_by_key(|entry| entry.id);
+        entries
+    }
+
+    /// Whether the account holds nothing.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0).by_id.is_empty()
+    }
+
+    /// Shows each entry, by id. Meanwhile nobody else can look at the listing.
+    pub fn for_each(&self, show: impl FnMut(&Entry)) {
+        lock(&self.0).by_id.values().for_each(show);
+    }
+
+    fn ids(&self) -> Vec<i64> {
+        lock(&self.0).by_id.keys().copied().collect()
+    }
+}
+
+impl FromIterator<Entry> for Listing {
+    fn from_iter<I: IntoIterator<Item = Entry>>(all: I) -> Self {
+        let mut entries = Entries::default();
+        all.into_iter().for_each(|entry| entries.put(entry));
+        Self(Arc::new(Mutex::new(entries)))
+    }
+}
+
+// === impl Entries ===
+
+impl Entries {
+    fn put(&mut self, entry: Entry) {
+        self.remove(entry.id);
+        for key in self.keys(&entry) {
+            self.by_key.insert((key, entry.id));
+        }
+        self.by_id.insert(entry.id, entry);
+    }
+
+    fn remove(&mut self, id: i64) {
+        let Some(entry) = self.by_id.remove(&id) else { return };
+        for key in self.keys(&entry) {
+            self.by_key.remove(&(key, id));
+        }
+    }
+
+    fn app(&self, tenant: &str, client: &str) -> u64 {
+        self.hashes.hash_one((tenant, client))
+    }
+
+    fn keys(&self, entry: &Entry) -> Vec<u64> {
+        let bracketed = bracketed(&entry.name).map(|token| self.hashes.hash_one(token));
+        bracketed.chain([self.app(&entry.tenant, &entry.client)]).collect()
+    }
+
+    fn under(&self, key: u64, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let found = self.by_key.range((key, i64::MIN)..=(key, i64::MAX));
+        let entries = found.filter_map(|(_, id)| self.by_id.get(id));
+        entries.filter(|entry| is_wanted(entry)).cloned().collect()
+    }
+}
+
+/// Each text in brackets that holds no bracket itself.
+fn bracketed(name: &str) -> impl Iterator<Item = &str> {
+    let closed = name.rsplit_once(']').map_or("", |(closed, _)| closed);
+    closed.split(']').filter_map(|part| part.rsplit_once('[').map(|(_, token)| token))
+}
+
+// === impl Listings ===
+
+impl Listings {
+    /// The place of that remote account's last listing, an empty one where there is none yet.
+    pub(super) fn of(&self, identity: &RemoteIdentity) -> LastListing {
+        let mut index = lock(&self.0);
+        let known = index.numbers.get(identity).and_then(|number| index.places.get(number)?.upgrade());
+        if let Some(place) = known {
+            return LastListing(place);
+        }
+        index.last_number = index.last_number.wrapping_add(1);
+        let number = index.last_number;
+        let place =
+            Place { identity: identity.clone(), number, index: self.clone(), taken: Mutex::default() };
+        let place = Arc::new(place);
+        index.numbers.insert(identity.clone(), number);
+        index.places.insert(number, Arc::downgrade(&place));
+        LastListing(place)
+    }
+
+    /// The other remote accounts behind the same address whose last listing, at most so old, shows one of these
+    /// entries as well: the same id for the same app.
+    pub(super) fn sharing(
+        &self,
+        own: &RemoteIdentity,
+        listing: &Listing,
+        max_age: Duration,
+    ) -> Vec<RemoteIdentity> {
+        let ids = listing.ids();
+        let mut candidates: BTreeMap<u32, (Option<Arc<Place>>, Vec<i64>)> = BTreeMap::new();
+        {
+            let index = lock(&self.0);
+            for id in ids {
+                for (_, number) in index.shown.range((id, u32::MIN)..=(id, u32::MAX)) {
+                    let place = || (index.places.get(number).and_then(Weak::upgrade), Vec::new());
+                    candidates.entry(*number).or_insert_with(place).1.push(id);
+                }
+            }
+        }
+        let is_same = |one: &Entry, other: &Entry| {
+            (one.id, &one.tenant, &one.client) == (other.id, &other.tenant, &other.client)
+        };
+        let mut sharing = Vec::new();
+        for (place, ids) in candidates.into_values() {
+            let Some(place) = place.map(LastListing) else { continue };
+            let identity = &place.0.identity;
+            if identity == own || identity.base_url != own.base_url {
+                continue;
+            }
+            let Some(theirs) = place.listing(max_age) else { continue };
+            let has_it =
+                |id: &i64| listing.get(*id).zip(theirs.get(*id)).is_some_and(|(a, b)| is_same(&a, &b));
+            if ids.iter().any(has_it) {
+                sharing.push(identity.clone());
+            }
+        }
+        sharing
+    }
+}
+
+// === impl LastListing ===
+
+impl LastListing {
+    /// The listing, where it is at most so old.
+    pub(super) fn listing(&self, max_age: Duration) -> Option<Listing> {
+        let taken = lock(&self.0.taken);
+        taken.as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.listing.clone())
     }
 
     /// When it was taken.
     pub(super) fn taken_at(&self) -> Option<Timestamp> {
-        self.lock().as_ref().map(|taken| taken.timestamp)
+        lock(&self.0.taken).as_ref().map(|taken| taken.timestamp)
     }
 
-    pub(super) fn put(&self, at: Instant, entries: Vec<Entry>) {
+    /// Takes a new listing in the place of the one before.
+    pub(super) fn put(&self, at: Instant, listing: Listing) {
         let now = Timestamp::now();
         let timestamp = now.checked_sub(at.elapsed()).unwrap_or(now);
-        *self.lock() = Some(Taken { at, timestamp, entries });
+        self.replace(Some(Taken { at, timestamp, listing }));
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Vec<Entry>)) {
-        if let Some(taken) = self.lock().as_mut() {
-            change(&mut taken.entries);
+    /// Notes what we have made.
+    pub(super) fn add(&self, entry: Entry) {
+        let taken = lock(&self.0.taken);
+        let Some(taken) = taken.as_ref() else { return };
+        lock(&self.0.index.0).shown.insert((entry.id, self.0.number));
+        lock(&taken.listing.0).put(entry);
+    }
+
+    /// Notes a name that we have given.
+    pub(super) fn rename(&self, id: i64, name: &str) {
+        let taken = lock(&self.0.taken);
+        let Some(taken) = taken.as_ref() else { return };
+        let mut entries = lock(&taken.listing.0);
+        if let Some(entry) = entries.by_id.get(&id).cloned() {
+            entries.put(Entry { name: name.to_owned(), ..entry });
         }
     }
 
-    pub(super) fn forget(&self) {
-        *self.lock() = None;
+    /// Notes what we have removed.
+    pub(super) fn remove(&self, id: i64) {
+        let taken = lock(&self.0.taken);
+        let Some(taken) = taken.as_ref() else { return };
+        lock(&self.0.index.0).shown.remove(&(id, self.0.number));
+        lock(&taken.listing.0).remove(id);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Taken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets the listing.
+    pub(super) fn forget(&self) {
+        self.replace(None);
     }
+
+    fn replace(&self, new: Option<Taken>) {
+        let mut taken = lock(&self.0.taken);
+        let old = std::mem::replace(&mut *taken, new);
+        let ids = |taken: &Option<Taken>| taken.as_ref().map(|taken| taken.listing.ids()).unwrap_or_default();
+        let (gone, come) = (ids(&old), ids(&taken));
+        let mut index = lock(&self.0.index.0);
+        for id in gone {
+            index.shown.remove(&(id, self.0.number));
+        }
+        index.shown.extend(come.into_iter().map(|id| (id, self.0.number)));
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let taken = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let ids = taken.map(|taken| taken.listing.ids()).unwrap_or_default();
+        let mut index = lock(&self.index.0);
+        for id in ids {
+            index.shown.remove(&(id, self.number));
+        }
+        index.places.remove(&self.number);
+        // Another place may have been made for the same account meanwhile.
+        if index.numbers.get(&self.identity) == Some(&self.number) {
+            index.numbers.remove(&self.identity);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Entry ===
@@ -160,6 +390,69 @@ impl From<Credential> for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::woodpecker::testing::identity;
+
+    const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
+    const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn entry(id: i64, client: &str, name: &str) -> Entry {
+        Entry { id, tenant: TENANT.into(), client: client.into(), name: name.into(), expires_at: None }
+    }
+
+    fn ids(entries: Vec<Entry>) -> Vec<i64> {
+        entries.into_iter().map(|entry| entry.id).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_is_found_by_id_by_app_and_by_token_as_our_own_writes_leave_it() {
+        let (tenant, client) = (TENANT.parse().unwrap(), CLIENT.parse().unwrap());
+        let place = Listings::default().of(&identity(1, None));
+        place.add(entry(1, CLIENT, ""));
+        assert!(place.listing(LONG).is_none(), "a write alone is no listing");
+        let listed =
+            [entry(3, CLIENT, "x [abc] y [def]"), entry(1, CLIENT, "[a[abc]"), entry(2, "other", "abc")];
+        place.put(Instant::now(), listed.into_iter().collect());
+        let listing = place.listing(LONG).unwrap();
+        assert_eq!(ids(listing.for_app(&tenant, &client)), [1, 3]);
+        assert_eq!((ids(listing.with_token("abc")), ids(listing.with_token("def"))), (vec![1, 3], vec![3]));
+        assert_eq!(ids(listing.about(&tenant, &client, ["abc"])), [1, 3], "each once");
+        place.add(entry(4, CLIENT, "z [abc]"));
+        place.rename(3, "x");
+        place.remove(1);
+        assert_eq!(ids(listing.for_app(&tenant, &client)), [3, 4]);
+        assert_eq!((ids(listing.with_token("abc")), ids(listing.with_token("def"))), (vec![4], vec![]));
+        assert_eq!(listing.get(3), Some(entry(3, CLIENT, "x")));
+        assert!(listing.contains(2) && !listing.contains(1));
+        tokio::time::advance(LONG * 2).await;
+        assert!(place.listing(LONG).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accounts_that_show_the_same_credential_are_found_by_it_until_they_show_it_no_more() {
+        let listings = Listings::default();
+        let (one, other) = (listings.of(&identity(1, None)), listings.of(&identity(2, None)));
+        let put = |place: &LastListing, entries: &[Entry]| {
+            place.put(Instant::now(), entries.iter().cloned().collect());
+            place.listing(LONG).unwrap()
+        };
+        let own = put(&one, &[entry(1, CLIENT, ""), entry(2, CLIENT, "")]);
+        let sharing = || listings.sharing(&identity(1, None), &own, LONG);
+        put(&other, &[entry(2, "another app", "")]);
+        assert!(sharing().is_empty(), "an id alone says nothing");
+        other.add(entry(1, CLIENT, "by another name"));
+        assert_eq!(sharing(), [identity(2, None)]);
+        other.remove(1);
+        assert!(sharing().is_empty());
+        put(&other, &[entry(1, CLIENT, "")]);
+        assert_eq!(sharing(), [identity(2, None)]);
+        other.forget();
+        assert!(sharing().is_empty());
+        put(&other, &[entry(1, CLIENT, "")]);
+        drop(other);
+        assert!(sharing().is_empty());
+        assert_eq!(lock(&listings.0).shown.len(), 2, "nothing of it is left");
+    }
 
     #[test]
     fn a_mark_is_found_where_a_create_puts_it_and_nowhere_else() {

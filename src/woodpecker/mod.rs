@@ -13,11 +13,11 @@ mod wire;
 pub use self::account::{Commons, RemoteAccount};
 pub use self::client::{Client, ClientParts};
 pub use self::error::{ApiError, Certainty};
-pub use self::identity::RemoteIdentity;
+pub use self::identity::{KeyDigest, RemoteIdentity};
 pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};
 pub use self::lanes::Lanes;
-pub use self::listing::{Entry, TOKEN_ALPHABET, TOKEN_LENGTH, mark, marked, unmarked};
-pub use self::wire::{Credential, Listing, NewCredential, SecretUpdate, rfc3339};
+pub use self::listing::{Entry, Listing, TOKEN_ALPHABET, TOKEN_LENGTH, mark, marked, unmarked};
+pub use self::wire::{Credential, CredentialList, NewCredential, SecretUpdate, rfc3339};
 
 #[cfg(test)]
 pub(crate) use self::identity::testing;

@@ -26,7 +26,7 @@ pub struct Credential {
 
 /// The answer to a listing.
 #[derive(Debug, Serialize)]
-pub struct Listing {
+pub struct CredentialList {
     /// Every credential of the account.
     pub credentials: Vec<Credential>,
 }

@@ -1,10 +1,12 @@
 //! Accounts: the key, the address, and who may use them.
 
+use graph_credential_operator::resources::WoodpeckerAccount;
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, find};
+use kit::cluster::User;
 use kit::woodpecker::{Credential, Fault, Op};
 use serde_json::json;
 
-use crate::stage::{API_KEY, CLIENT, EXPIRY, Stage, TENANT, message};
+use crate::stage::{API_KEY, CLIENT, EXPIRY, Stage, TENANT, eventually, message};
 
 #[tokio::test]
 async fn a_working_account_counts_what_it_holds() {
@@ -19,6 +21,46 @@ async fn a_working_account_counts_what_it_holds() {
         (Some(1), Some(0), Some(0), Some(1))
     );
     assert_eq!(status.observed_generation, 1);
+}
+
+#[tokio::test]
+async fn a_batch_of_registrations_costs_its_account_a_handful_of_requests() {
+    const OBJECTS: u32 = 40;
+    let mut stage = Stage::bare().await;
+    // What changes the counts is gathered for two seconds.
+    stage.time_scale = 5;
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    stage.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    let mark = stage.cluster.audit_mark().unwrap();
+    let names = (0..OBJECTS).map(|number| format!("object-{number}"));
+    for (number, name) in names.clone().enumerate() {
+        let client = format!("00000000-0000-4000-8000-{number:012}");
+        stage.entra.add_app(TENANT, &client);
+        stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        stage.credential(&name, json!({"clientId": client, "deletionPolicy": "Delete"})).await;
+    }
+    for name in names {
+        stage.wait_until_ready(&name).await;
+    }
+    eventually("all are counted", || async {
+        let account = stage.api::<WoodpeckerAccount>().get("agency").await.unwrap();
+        let managed = account.status.and_then(|status| status.managed);
+        if managed.is_some_and(|managed| managed == 40) { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    let entries = stage.cluster.audit_since(mark).unwrap().into_iter();
+    let about_account: Vec<String> = entries
+        .filter(|entry| entry.user == User::Operator.name() && entry.resource == "woodpeckeraccounts")
+        .filter(|entry| entry.namespace.as_deref() == Some(&stage.namespace))
+        .filter(|entry| !matches!(entry.verb.as_str(), "list" | "watch"))
+        .map(|entry| format!("{} {:?}", entry.verb, entry.subresource))
+        .collect();
+    assert!(about_account.len() <= 8, "{about_account:#?}");
+    assert!(!about_account.iter().any(|request| request.starts_with("get")), "{about_account:#?}");
+    let lists = stage.woodpecker.requests("agency").iter().filter(|request| request.op == Op::List).count();
+    assert!(lists <= 2, "{lists} listings");
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! Every class of answer that Microsoft's token endpoint gives, and what the program makes of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use graph_credential_operator::resources::SealedGraphCredential;
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
 use kit::entra::{AppState, Entra, Fault, Layout, RetryAfter};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::command_line::{CANARY, entra, verify};
-use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition};
+use crate::stage::{CLIENT, EXPIRY, Stage, TENANT, condition, eventually};
 
 /// What `verify` makes of the next answer: its exit code and the reason.
 async fn verdict(entra: &Entra, secret: &str) -> (Option<i32>, String) {
@@ -171,4 +174,44 @@ async fn disabled_verification_is_for_the_administrator_to_allow() {
     let object = stage.wait_until_ready("unproved").await;
     assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "NotRequired");
     assert_eq!(stage.entra.count(TENANT, other), 0, "nobody proved it");
+}
+
+#[tokio::test]
+async fn while_microsoft_hangs_deletions_and_repairs_of_what_is_verified_go_on() {
+    let mut stage = Stage::bare().await;
+    // A call to Microsoft may take seven seconds and a half.
+    stage.time_scale = 2;
+    stage.start_operator().await;
+    stage.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    stage.account("agency", json!({})).await;
+    let client = |number: u32| format!("00000000-0000-4000-8000-{number:012}");
+    stage.credential("leaves", json!({"deletionPolicy": "Delete"})).await;
+    stage.entra.add_app(TENANT, &client(0));
+    stage.entra.set_secrets(TENANT, &client(0), &["s3cret-one"]);
+    stage.credential("stays", json!({"clientId": client(0), "destination": {"store": {}}})).await;
+    stage.wait_until_ready("leaves").await;
+    stage.wait_until_ready("stays").await;
+    let records = stage.api::<SealedGraphCredential>();
+    let record = records.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
+    let (asked, hang) = (stage.entra.requests().len(), Fault::Hang(Duration::from_secs(60)));
+    stage.entra.fail_next(10_000, hang);
+    for number in 1..=100 {
+        let spec = json!({"clientId": client(number), "destination": {"store": {}}});
+        stage.credential(&format!("waits-{number}"), spec).await;
+    }
+    eventually("Microsoft hangs", || async {
+        if stage.entra.requests().len() >= asked + 5 { Ok(()) } else { Err(stage.log()) }
+    })
+    .await;
+    let started = Instant::now();
+    records.delete(&record, &DeleteParams::default()).await.unwrap();
+    stage.delete("leaves").await;
+    stage.wait_until_gone("leaves").await;
+    eventually("the record is there again", || async {
+        records.get(&record).await.map(drop).map_err(|error| format!("{error}\n{}", stage.log()))
+    })
+    .await;
+    // One call after the other, sixteen at a time, would take three quarters of a minute.
+    assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
+    assert_eq!(stage.remote(), []);
 }

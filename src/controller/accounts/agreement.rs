@@ -3,21 +3,22 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::kinship::{Kinship, kinship};
+use super::Related;
+use super::kinship::Kinship;
 use super::ledger::{Divergence, Ledger, OneWith};
 use super::report::{Counts, Findings, Verdict, counts, problem};
 use crate::controller::context::Context;
 use crate::resources::conditions::Reason;
 use crate::resources::{ACKNOWLEDGE_GONE, AccountName, WoodpeckerAccount, WoodpeckerAccountStatus};
 use crate::store::fingerprint::Subject;
-use crate::woodpecker::{Entry, RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{Entry, Listing, RemoteAccount};
 
 /// Whether the listing may be believed, and what follows where it may.
 pub(super) fn judge(
     context: &Context,
     object: &WoodpeckerAccount,
     remote: &RemoteAccount,
-    entries: &[Entry],
+    listing: &Listing,
     findings: &mut Findings,
 ) -> Verdict {
     let name = AccountName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
@@ -32,27 +33,30 @@ pub(super) fn judge(
     let is_key_new = before.is_none_or(|before| !fingerprints.matches(before, key));
     let are_all_known = context.index.are_credentials_listed();
     let held = context.index.ids_at(&name);
-    let mut ledgers = context.accounts.ledgers();
-    let ledger = ledgers.entry(name.clone()).or_default();
-    ledger.take_in(entries, &held, is_key_new);
-    if let Some(acknowledged) = unhandled(object, &status).filter(|_| are_all_known) {
-        // On an account that was never looked at, it is about an earlier one of that name.
-        if status.observed_generation >= 0 {
-            ledger.acknowledge(entries, &held);
+    let is_listed = |id| listing.contains(id);
+    findings.acknowledged = unhandled(object, &status).filter(|_| are_all_known);
+    // On an account that was never looked at, it is about an earlier one of that name.
+    let is_acknowledged = findings.acknowledged.is_some() && status.observed_generation >= 0;
+    let divergence = context.accounts.with_ledger(&name, &uid, |ledger| {
+        ledger.take_in(is_listed, &held, is_key_new);
+        if is_acknowledged {
+            ledger.acknowledge(is_listed, &held);
         }
-        findings.acknowledged = Some(acknowledged);
-    }
-    if let Some(divergence) = ledger.divergence(entries, &held) {
+        ledger.divergence(is_listed, &held)
+    });
+    if let Some(divergence) = divergence {
         return diverged(divergence);
     }
     if are_all_known {
         findings.api_key_fingerprint = Some(fingerprints.fingerprint(key));
     }
-    let related = relate(context, ledger, &name, remote, entries);
-    if let Some(verdict) = related {
-        return verdict;
+    let max_age = context.rules.timing.listing_interval * 2;
+    let related = context.accounts.related(&name, remote, listing, max_age);
+    let relate = |ledger: &mut Ledger| relate(context, ledger, &name, remote, &related);
+    if let Some(other) = context.accounts.with_ledger(&name, &uid, relate) {
+        return confused(&other);
     }
-    if ledger.is_incomplete() {
+    if context.accounts.is_incomplete(&name) {
         return Verdict::Incomplete(problem(
             Reason::ListingIncomplete,
             "Woodpecker's listing lacks credentials that are there; what is registered is kept up, and nothing is created. Ask Woodpecker's support if it lasts".into(),
@@ -62,50 +66,43 @@ pub(super) fn judge(
 }
 
 /// Notes what the account has to do with others: it may be one with another one, or a company that the vendor
-/// tells apart from the others behind its key. Where it does not, neither can be used.
+/// tells apart from the others behind its key. Where it does not, neither can be used, and the other one is returned.
 fn relate(
     context: &Context,
     ledger: &mut Ledger,
     name: &AccountName,
     remote: &RemoteAccount,
-    entries: &[Entry],
-) -> Option<Verdict> {
-    let natural = context.accounts.natural_identity(remote);
-    let before = (ledger.one_with.clone(), ledger.company_honoured.clone());
-    let mut has_untold = false;
-    let mut is_company = false;
-    let mut same: Option<(AccountName, RemoteIdentity)> = None;
-    for other in context.accounts.others(name, context.rules.timing.listing_interval * 2) {
-        match kinship(&natural, entries, &other.natural, &other.entries) {
-            Kinship::Confused => {
-                // Once it knows, there is nothing more to tell it: the two would call each other for ever.
-                if other.is_usable {
-                    context.calls.account(&other.name.namespace, &other.name.name);
-                }
-                ledger.confused_with = Some(other.name.clone());
-                return Some(confused(&other.name));
-            }
-            Kinship::Companies => is_company = true,
-            Kinship::Untold => has_untold = true,
-            Kinship::One if other.name < *name => {
-                if same.as_ref().is_none_or(|(first, _)| other.name < *first) {
-                    same = Some((other.name, other.natural));
-                }
-            }
-            Kinship::One => context.calls.account(&other.name.namespace, &other.name.name),
-            Kinship::Strangers => {}
+    related: &[Related],
+) -> Option<AccountName> {
+    let natural = remote.natural_identity();
+    let is = |kinship| move |other: &&Related| other.kinship == kinship;
+    let confused = related.iter().filter(is(Kinship::Confused));
+    if let Some(first) = confused.clone().map(|other| &other.name).min() {
+        // Once they know, there is nothing more to tell them: all would call each other for ever.
+        for other in confused.filter(|other| other.is_usable) {
+            context.calls.account(&other.name.namespace, &other.name.name);
         }
+        ledger.confused_with = Some(first.clone());
+        return Some(first.clone());
     }
     if let Some(other) = ledger.confused_with.take() {
         // It can be used again as well.
         context.calls.account(&other.namespace, &other.name);
     }
+    let before = (ledger.one_with.clone(), ledger.company_honoured.clone());
+    for other in related.iter().filter(is(Kinship::One)).filter(|other| other.name > *name) {
+        context.calls.account(&other.name.namespace, &other.name.name);
+    }
     // What was found out once stays, as long as the keys do.
-    if let Some((other, others)) = same {
+    let first = related.iter().filter(is(Kinship::One)).min_by_key(|other| &other.name);
+    if let Some(first) = first.filter(|other| other.name < *name) {
+        let (other, others) = (first.name.clone(), first.natural.clone());
         ledger.one_with = Some(OneWith { own: natural.clone(), other, others });
     }
-    if is_company && !has_untold {
-        ledger.company_honoured = Some(natural);
+    if related.iter().any(|other| other.kinship == Kinship::Companies)
+        && !related.iter().any(|other| other.kinship == Kinship::Untold)
+    {
+        ledger.company_honoured = Some(natural.clone());
     }
     if before != (ledger.one_with.clone(), ledger.company_honoured.clone()) {
         let one_with = ledger.one_with.as_ref().map(|one_with| one_with.other.to_string());
@@ -148,7 +145,7 @@ fn diverged(divergence: Divergence) -> Verdict {
 }
 
 /// How many credentials of each sort the account holds; nothing while not all objects are known.
-pub(super) fn count(context: &Context, name: &AccountName, entries: &[Entry]) -> Option<Counts> {
+pub(super) fn count(context: &Context, name: &AccountName, listing: &Listing) -> Option<Counts> {
     if !context.index.are_credentials_listed() {
         return None;
     }
@@ -157,23 +154,20 @@ pub(super) fn count(context: &Context, name: &AccountName, entries: &[Entry]) ->
         let (tenant, client) = (entry.tenant.parse(), entry.client.parse());
         matches!((tenant, client), (Ok(tenant), Ok(client)) if context.index.is_named(&tenant, &client))
     };
-    Some(counts(entries, &managed, is_named))
+    Some(counts(listing, &managed, is_named))
 }
 
 /// Wakes the objects for which the listing has something to do: theirs is missing, or there is a second one.
-pub(super) fn wake_who_differs(context: &Context, name: &AccountName, entries: &[Entry]) {
+pub(super) fn wake_who_differs(context: &Context, name: &AccountName, listing: &Listing) {
     for credential in context.index.credentials_at(name) {
         let Ok(object) = &credential.0 else { continue };
         let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
         let Some(registration) = registration.filter(|it| it.account.as_ref() == Some(name)) else {
             continue;
         };
-        let is_listed = entries.iter().any(|entry| entry.id == registration.credential_id);
-        let is_late = |entry: &Entry| {
-            entry.id != registration.credential_id
-                && registration.token.as_deref().is_some_and(|token| entry.carries(token))
-        };
-        if !is_listed || entries.iter().any(is_late) {
+        let id = registration.credential_id;
+        let alike = registration.token.as_deref().map(|token| listing.with_token(token)).unwrap_or_default();
+        if !listing.contains(id) || alike.iter().any(|entry| entry.id != id) {
             context.calls.credential(object.namespace_name(), &object.name_any());
         }
     }

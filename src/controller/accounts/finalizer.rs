@@ -5,6 +5,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use super::queue;
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::observe::namespace_deleted_at;
@@ -48,8 +49,10 @@ pub(super) async fn keep(
     let patch =
         json!({"metadata": {"resourceVersion": object.metadata.resource_version, "finalizers": finalizers}});
     match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) if standing.life != Life::Live && !wanted => Ok(None),
-        Ok(object) => Ok(Some(object)),
+        Ok(object) => {
+            queue::note_written(context, &object);
+            Ok((standing.life == Life::Live || wanted).then_some(object))
+        }
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
         Err(error) => Err(PassError::WriteFinalizer(error)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::resources::AccountName;
-use crate::woodpecker::{Entry, RemoteIdentity};
+use crate::woodpecker::RemoteIdentity;
 
 /// Fewer missing credentials than this are looked for one by one.
 const MANY: usize = 4;
@@ -73,23 +73,24 @@ impl Ledger {
 
     /// Takes in a new listing, made with a new key or not. What is
     /// held by nobody any more need not be there.
-    pub fn take_in(&mut self, entries: &[Entry], held: &[i64], is_key_new: bool) {
-        let listed: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        self.present.retain(|id, _| !listed.contains(id) && held.contains(id));
-        self.acknowledged.retain(|id| !listed.contains(id) && held.contains(id));
+    pub fn take_in(&mut self, is_listed: impl Fn(i64) -> bool, held: &[i64], is_key_new: bool) {
+        let held: HashSet<i64> = held.iter().copied().collect();
+        let is_missing = |id: i64| !is_listed(id) && held.contains(&id);
+        self.present.retain(|id, _| is_missing(*id));
+        self.acknowledged.retain(|id| is_missing(*id));
         self.is_key_new = is_key_new;
     }
 
     /// A person says that what is missing now is gone indeed, and that the key is the right one.
-    pub fn acknowledge(&mut self, entries: &[Entry], held: &[i64]) {
-        let missing = self.missing(entries, held);
+    pub fn acknowledge(&mut self, is_listed: impl Fn(i64) -> bool, held: &[i64]) {
+        let missing: Vec<i64> = self.missing(is_listed, held).collect();
         self.acknowledged.extend(missing);
         self.is_key_new = false;
     }
 
     /// Why the account cannot be the one that it was; nothing where the listing may be believed.
-    pub fn divergence(&self, entries: &[Entry], held: &[i64]) -> Option<Divergence> {
-        let (missing, held) = (self.missing(entries, held).len(), held.len());
+    pub fn divergence(&self, is_listed: impl Fn(i64) -> bool, held: &[i64]) -> Option<Divergence> {
+        let (missing, held) = (self.missing(is_listed, held).count(), held.len());
         if self.is_key_new && held > 0 && missing == held {
             Some(Divergence::AnotherAccount)
         } else if missing >= MANY && missing * 5 > held {
@@ -99,12 +100,11 @@ impl Ledger {
         }
     }
 
-    fn missing(&self, entries: &[Entry], held: &[i64]) -> Vec<i64> {
-        let listed: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        let is_missing = |id: &&i64| {
-            !listed.contains(id) && !self.present.contains_key(id) && !self.acknowledged.contains(id)
+    fn missing(&self, is_listed: impl Fn(i64) -> bool, held: &[i64]) -> impl Iterator<Item = i64> {
+        let is_missing = move |id: &i64| {
+            !is_listed(*id) && !self.present.contains_key(id) && !self.acknowledged.contains(id)
         };
-        held.iter().filter(is_missing).copied().collect()
+        held.iter().copied().filter(is_missing)
     }
 }
 
@@ -114,15 +114,8 @@ mod tests {
 
     const LASTS: Duration = Duration::from_hours(24);
 
-    fn entries(ids: std::ops::Range<i64>) -> Vec<Entry> {
-        let entry = |id| Entry {
-            id,
-            tenant: String::new(),
-            client: String::new(),
-            name: String::new(),
-            expires_at: None,
-        };
-        ids.map(entry).collect()
+    fn listed(ids: std::ops::Range<i64>) -> impl Fn(i64) -> bool {
+        move |id| ids.contains(&id)
     }
 
     fn held(ids: std::ops::Range<i64>) -> Vec<i64> {
@@ -132,37 +125,37 @@ mod tests {
     #[test]
     fn many_missing_at_once_are_not_believed_and_a_few_are() {
         let ledger = Ledger::default();
-        assert_eq!(ledger.divergence(&entries(0..100), &held(0..100)), None);
-        assert_eq!(ledger.divergence(&entries(20..100), &held(0..100)), None, "a fifth");
+        assert_eq!(ledger.divergence(listed(0..100), &held(0..100)), None);
+        assert_eq!(ledger.divergence(listed(20..100), &held(0..100)), None, "a fifth");
         let many = Divergence::ManyMissing { missing: 21, held: 100 };
-        assert_eq!(ledger.divergence(&entries(21..100), &held(0..100)), Some(many));
-        assert_eq!(ledger.divergence(&[], &held(0..3)), None, "three are looked for one by one");
+        assert_eq!(ledger.divergence(listed(21..100), &held(0..100)), Some(many));
+        assert_eq!(ledger.divergence(listed(0..0), &held(0..3)), None, "three are looked for one by one");
         let all = Divergence::ManyMissing { missing: 4, held: 4 };
-        assert_eq!(ledger.divergence(&[], &held(0..4)), Some(all));
+        assert_eq!(ledger.divergence(listed(0..0), &held(0..4)), Some(all));
     }
 
     #[test]
     fn a_new_key_must_show_something_that_was_registered() {
         let mut ledger = Ledger::default();
         let one = held(0..1);
-        ledger.take_in(&[], &one, false);
-        assert_eq!(ledger.divergence(&[], &one), None);
-        ledger.take_in(&[], &one, true);
-        assert_eq!(ledger.divergence(&[], &one), Some(Divergence::AnotherAccount));
-        assert_eq!(ledger.divergence(&entries(0..1), &one), None);
-        assert_eq!(ledger.divergence(&[], &[]), None, "nothing is registered yet");
-        ledger.acknowledge(&[], &one);
-        assert_eq!(ledger.divergence(&[], &one), None);
+        ledger.take_in(listed(0..0), &one, false);
+        assert_eq!(ledger.divergence(listed(0..0), &one), None);
+        ledger.take_in(listed(0..0), &one, true);
+        assert_eq!(ledger.divergence(listed(0..0), &one), Some(Divergence::AnotherAccount));
+        assert_eq!(ledger.divergence(listed(0..1), &one), None);
+        assert_eq!(ledger.divergence(listed(0..0), &[]), None, "nothing is registered yet");
+        ledger.acknowledge(listed(0..0), &one);
+        assert_eq!(ledger.divergence(listed(0..0), &one), None);
     }
 
     #[test]
     fn what_a_person_acknowledges_counts_as_gone_until_it_comes_back() {
         let mut ledger = Ledger::default();
         let ten = held(0..10);
-        ledger.acknowledge(&entries(0..2), &ten);
-        assert_eq!(ledger.divergence(&entries(0..2), &ten), None);
-        ledger.take_in(&entries(0..10), &ten, false);
-        assert!(ledger.divergence(&entries(0..2), &ten).is_some());
+        ledger.acknowledge(listed(0..2), &ten);
+        assert_eq!(ledger.divergence(listed(0..2), &ten), None);
+        ledger.take_in(listed(0..10), &ten, false);
+        assert!(ledger.divergence(listed(0..2), &ten).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -171,14 +164,14 @@ mod tests {
         let four = held(0..4);
         ledger.note_present(0);
         assert!(ledger.is_incomplete());
-        assert_eq!(ledger.divergence(&[], &four), None);
-        ledger.take_in(&[], &four, false);
+        assert_eq!(ledger.divergence(listed(0..0), &four), None);
+        ledger.take_in(listed(0..0), &four, false);
         assert!(ledger.is_present(0, LASTS));
         tokio::time::advance(LASTS).await;
-        ledger.take_in(&[], &four, false);
+        ledger.take_in(listed(0..0), &four, false);
         assert!(!ledger.is_present(0, LASTS), "it has to be shown anew");
         assert!(ledger.is_incomplete(), "and until then nothing is created");
-        ledger.take_in(&entries(0..1), &four, false);
+        ledger.take_in(listed(0..1), &four, false);
         assert!(!ledger.is_incomplete(), "the listing shows it again");
     }
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use super::ledger::OneWith;
+use super::pass::requested;
+use super::registry::Account;
 use super::report::{AccountProblem, problem};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, WoodpeckerAccount};
+use crate::secret::SecretText;
 use crate::woodpecker::access::{self, AccessError};
 use crate::woodpecker::{Client, ClientParts, RemoteAccount};
 
@@ -23,7 +26,7 @@ pub(super) async fn open(
         Ok(base_url) => base_url,
         Err(error) => return refusal(error).map(Err),
     };
-    let api_key = match access::api_key(&context.client, object).await {
+    let api_key = match api_key(context, object, name).await {
         Ok(api_key) => api_key,
         Err(error) => return refusal(error).map(Err),
     };
@@ -37,28 +40,52 @@ pub(super) async fn open(
         metrics: context.metrics.clone(),
     });
     let natural = accounts.commons.identity(&client);
-    let (one_with, company_honoured) = accounts
-        .ledgers()
-        .get(name)
-        .map(|ledger| (ledger.one_with.clone(), ledger.company_honoured.clone()))
-        .unwrap_or_default();
-    let (before, one_with) = {
-        let known = accounts.lock();
-        let remote_of = |name: &AccountName| known.get(name).and_then(|known| known.remote.clone());
+    let (before, one_with, company_honoured) = {
+        let registry = accounts.lock();
+        let remote_of = |name: &AccountName| registry.known(name).and_then(|known| known.remote.clone());
         let is_still = |other: &Arc<RemoteAccount>, one_with: &OneWith| {
-            one_with.own == natural && accounts.commons.identity(other.client()) == one_with.others
+            one_with.own == natural && *other.natural_identity() == one_with.others
         };
-        let one_with = one_with.and_then(|one| remote_of(&one.other).filter(|other| is_still(other, &one)));
-        (remote_of(name), one_with)
+        let ledger = registry.ledger(name);
+        let one_with = ledger.and_then(|ledger| ledger.one_with.as_ref());
+        let one_with = one_with.and_then(|one| remote_of(&one.other).filter(|other| is_still(other, one)));
+        let company_honoured = ledger.and_then(|ledger| ledger.company_honoured.clone());
+        (remote_of(name), one_with, company_honoured)
     };
     let wanted = if let Some(other) = one_with {
-        RemoteAccount::sharing(client, &other)
+        RemoteAccount::sharing(client, &other, &accounts.commons)
     } else {
         let is_company_honoured = company_honoured.as_ref() == Some(&natural);
         RemoteAccount::new(client, &accounts.commons, is_company_honoured)
     };
     // What it is made of is the same, so it stays the same.
     Ok(Ok(before.filter(|before| before.is_like(&wanted)).unwrap_or_else(|| Arc::new(wanted))))
+}
+
+/// The API key: from its Secret where that changed, or was not read since the last listing but one, and else as it was read.
+async fn api_key(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+) -> Result<SecretText, AccessError> {
+    let changes = {
+        let registry = context.accounts.lock();
+        let account = registry.get(name);
+        let known = account
+            .filter(|account| account.knows_key(context.rules.timing.listing_interval * 9 / 10))
+            .and_then(|account| account.known.as_ref())
+            .filter(|known| {
+                known.spec.as_ref() == Some(&object.spec) && known.requested == requested(object)
+            });
+        if let Some(remote) = known.and_then(|known| known.remote.as_ref()) {
+            return Ok(remote.client().parts().api_key.clone());
+        }
+        account.map(Account::secret_changes).unwrap_or_default()
+    };
+    let read = access::api_key(&context.client, object).await;
+    let uid = object.metadata.uid.as_deref();
+    context.accounts.lock().change(name, uid, |account| account.note_key(read.is_ok(), changes));
+    read
 }
 
 /// What the account's condition says of it; an error where it may pass by itself.

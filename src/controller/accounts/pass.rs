@@ -8,7 +8,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::open::open;
 use super::report::{Findings, Verdict, problem, report};
-use super::{Known, State, agreement, finalizer};
+use super::{Known, State, agreement, finalizer, queue};
 use crate::controller::context::Context;
 use crate::controller::credentials;
 use crate::controller::error::PassError;
@@ -20,7 +20,7 @@ use crate::controller::{backoff, invalid, jitter};
 use crate::resources::conditions::{Condition, ConditionType, Reason, find};
 use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Class, Entry, Lane, Owner, OwnerKind, RemoteAccount, Ticket};
+use crate::woodpecker::{ApiError, Class, Lane, Listing, Owner, OwnerKind, RemoteAccount, Ticket};
 
 /// Looks at the account and tells the credentials that use it where that changed anything for them.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
@@ -28,6 +28,9 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let mut waits_in = None;
     let ended = look(context, own, &mut waits_in).await;
     context.accounts.leave_lanes(&owner(&name), waits_in.as_ref());
+    if matches!(ended, Err(PassError::Conflict)) {
+        queue::read(context, own).await.map_err(PassError::ReadObject)?;
+    }
     ended
 }
 
@@ -36,7 +39,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     let timing = &context.rules.timing;
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
     let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
-    let Some(object) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
+    let Some(object) = context.index.account(own).and_then(|guarded| guarded.0.as_ref().ok().cloned()) else {
         return Ok(Outcome::new("gone", timing.resync));
     };
     let Some(object) = finalizer::keep(context, &api, object, &name).await? else {
@@ -64,7 +67,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     let verdict = match (&opened, &listed) {
         (Err(problem), _) => Verdict::Unusable(problem.clone()),
         (Ok(_), Some(Err(error))) => Verdict::of_failure(error),
-        (Ok(remote), Some(Ok(entries))) => agreement::judge(context, &object, remote, entries, &mut findings),
+        (Ok(remote), Some(Ok(listing))) => agreement::judge(context, &object, remote, listing, &mut findings),
         (Ok(_), None) => Verdict::Ready,
     };
     let is_postponed = matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name);
@@ -72,7 +75,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
         // What was known stands, but for the spec and the key, which count at once.
         let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
         // A request for a listing that was not sent is still open.
-        let requested = context.accounts.lock().get(&name).and_then(|before| before.requested.clone());
+        let requested = context.accounts.lock().known(&name).and_then(|before| before.requested.clone());
         keep(context, &name, &uid, Known { failures: 0, requested, ..known });
     }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
@@ -86,11 +89,11 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
     let failures = known.failures;
     keep(context, &name, &uid, known);
-    if let Some(Ok(entries)) = &listed {
-        findings.counts = agreement::count(context, &name, entries);
-        agreement::wake_who_differs(context, &name, entries);
+    if let Some(Ok(listing)) = &listed {
+        findings.counts = agreement::count(context, &name, listing);
+        agreement::wake_who_differs(context, &name, listing);
     }
-    let ready = write(context, &api, &object, &verdict, findings).await?;
+    let ready = write(context, &api, &object, &name, &verdict, findings).await?;
     let again_in = match verdict {
         Verdict::Ready | Verdict::Incomplete(_) => jitter::shorten(&uid, timing.listing_interval, 20),
         Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
@@ -121,7 +124,7 @@ async fn list(
     object: &WoodpeckerAccount,
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
-) -> Result<Vec<Entry>, ApiError> {
+) -> Result<Listing, ApiError> {
     let listed = list_in_lane(context, object, name, remote).await;
     if let Err(error) = &listed {
         tracing::warn!(error = chain(error), "listing the account's credentials failed");
@@ -139,11 +142,11 @@ async fn list_in_lane(
     object: &WoodpeckerAccount,
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
-) -> Result<Vec<Entry>, ApiError> {
+) -> Result<Listing, ApiError> {
     let max_age = listing_age(context, object, name, remote);
     let owner = owner(name);
-    if let Some(entries) = remote.last_listing(max_age) {
-        return Ok(entries);
+    if let Some(listing) = remote.last_listing(max_age) {
+        return Ok(listing);
     }
     // Of an account that nothing is known of, everything waits.
     let is_known = context.accounts.is_known(name);
@@ -160,8 +163,8 @@ fn listing_age(
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
 ) -> Duration {
-    let known = context.accounts.lock();
-    let Some(known) = known.get(name) else { return Duration::ZERO };
+    let registry = context.accounts.lock();
+    let Some(known) = registry.known(name) else { return Duration::ZERO };
     let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
     let is_well = known.state == State::Ready { may_create: true } && known.failures == 0;
     let is_requested = known.requested != requested(object);
@@ -173,7 +176,7 @@ fn listing_age(
 }
 
 /// The request for a pass by annotation.
-fn requested(object: &WoodpeckerAccount) -> Option<String> {
+pub(super) fn requested(object: &WoodpeckerAccount) -> Option<String> {
     object.annotations().get(RECONCILE_REQUESTED_AT).cloned()
 }
 
@@ -186,8 +189,8 @@ fn known(
     remote: Option<Arc<RemoteAccount>>,
 ) -> Known {
     let may_create = !context.accounts.is_incomplete(name);
-    let accounts = context.accounts.lock();
-    let before = accounts.get(name);
+    let registry = context.accounts.lock();
+    let before = registry.known(name);
     let failures = match verdict {
         Verdict::Ready | Verdict::Incomplete(_) | Verdict::Unusable(_) => 0,
         Verdict::Postponed(_) | Verdict::Unreachable(_) => {
@@ -221,10 +224,14 @@ fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
 fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
     let was_known = context.accounts.is_known(name);
     let works = known.state == State::Ready { may_create: true };
-    if !context.accounts.keep(name, uid, known) {
-        return;
-    }
-    for other in context.accounts.one_with(name) {
+    let others = {
+        let mut registry = context.accounts.lock();
+        if !registry.keep(name, uid, known) {
+            return;
+        }
+        registry.one_with(name)
+    };
+    for other in others {
         context.calls.account(&other.namespace, &other.name);
     }
     for credential in context.index.credentials_at(name) {
@@ -241,11 +248,13 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
     }
 }
 
-/// Writes the status where it changed and tells people; returns what `Ready` says.
+/// Writes the status where it changed and tells people; returns what `Ready` says. Where nothing but the counts changed, what
+/// changes within `timing.count_pace` is written together.
 async fn write(
     context: &Context,
     api: &Api<WoodpeckerAccount>,
     object: &WoodpeckerAccount,
+    name: &AccountName,
     verdict: &Verdict,
     findings: Findings,
 ) -> Result<Option<Condition>, PassError> {
@@ -253,11 +262,22 @@ async fn write(
     let generation = object.metadata.generation.unwrap_or_default();
     let report = report(&before, generation, verdict, findings, Timestamp::now());
     let ready = find(&report.status.conditions, ConditionType::Ready).cloned();
+    let can_wait = report.is_about_counts_alone(&before);
+    let waited = context.accounts.lock().change(name, None, |account| account.note_counts(can_wait));
+    let rest = context.rules.timing.count_pace.saturating_sub(waited.unwrap_or_default());
+    if can_wait && !rest.is_zero() {
+        context.calls.account_soon(name.clone(), rest);
+        return Ok(ready);
+    }
     if report.status == before && object.status.is_some() {
         return Ok(ready);
     }
     match replace::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
-        Ok(_) | Err(ReplaceError::Gone) => {}
+        Ok(written) => {
+            queue::note_written(context, &written);
+            context.accounts.lock().change(name, None, |account| account.note_counts(false));
+        }
+        Err(ReplaceError::Gone) => {}
         Err(ReplaceError::Conflict) => return Err(PassError::Conflict),
         Err(ReplaceError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
         Err(ReplaceError::Kube(error)) => return Err(PassError::WriteStatus(error)),

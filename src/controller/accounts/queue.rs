@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 
 use super::pass::{self, owner};
 use crate::controller::context::Context;
 use crate::controller::guard::Guard;
-use crate::controller::index::{Due, Named, prune};
+use crate::controller::index::{Due, Effects, Named, prune};
 use crate::controller::queue::{Ended, Priority, Queue};
 use crate::controller::scope::{GuardedAccount, Scope};
 use crate::controller::triggers::Trigger;
@@ -76,24 +76,50 @@ fn wake(context: &Context, own: Named) {
     context.calls.accounts.now(own);
 }
 
-/// Takes in what the watch brings, and wakes the credentials of an account that went. Returns the accounts of which a pass is
-/// due.
+/// Takes in what the watch brings. Returns the accounts of which a pass is due.
 fn note(context: &Context, scope: &Scope, event: Event<GuardedAccount>) -> Vec<Due> {
-    if let Event::InitApply(guarded) | Event::Apply(guarded) = &event {
-        let own = Named::of(guarded);
-        let name = AccountName { namespace: own.namespace, name: own.name };
-        context.accounts.note_existence(&name, &guarded.uid().unwrap_or_default());
-    }
-    let effects = context.index.note_account(scope, context.relist.round(), event);
+    let own = match &event {
+        Event::InitApply(guarded) | Event::Apply(guarded) => Some(Named::of(guarded)),
+        Event::Init | Event::InitDone | Event::Delete(_) => None,
+    };
+    follow(context, own.as_ref(), context.index.note_account(scope, context.relist.round(), event))
+}
+
+/// Takes in the object with which the API server has answered our own write.
+pub(super) fn note_written(context: &Context, object: &WoodpeckerAccount) {
+    follow(context, Some(&Named::of(object)), context.index.note_written_account(object));
+}
+
+/// Reads an account of which a write has shown that what is known is outdated.
+pub(super) async fn read(context: &Context, own: &Named) -> Result<(), kube::Error> {
+    let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
+    let asked = context.index.moment_of_accounts();
+    let found = api.get_opt(&own.name).await?;
+    follow(context, Some(own), context.index.note_read_account(own, asked, found.as_ref()));
+    Ok(())
+}
+
+/// Does what follows from news of that account, and wakes the credentials of accounts that went. Returns the accounts that
+/// are due.
+fn follow(context: &Context, own: Option<&Named>, effects: Effects) -> Vec<Due> {
     for own in effects.gone {
         wake(context, own.clone());
         let name = AccountName { namespace: own.namespace, name: own.name };
         context.accounts.leave_lanes(&owner(&name), None);
-        context.accounts.forget(&name);
-        for other in context.accounts.confused_by(&name) {
+        let confused = {
+            let mut registry = context.accounts.lock();
+            registry.forget(&name);
+            registry.confused_by(&name)
+        };
+        for other in confused {
             context.calls.account(&other.namespace, &other.name);
         }
         context.call_credentials_at(&name);
+    }
+    // One of another uid may have the name of one that went.
+    if let Some((own, known)) = own.and_then(|own| Some((own, context.index.account(own)?))) {
+        let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
+        context.accounts.lock().note_existence(&name, &known.uid().unwrap_or_default());
     }
     if effects.relist {
         context.relist.raise(KIND);

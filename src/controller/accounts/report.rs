@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::events::Note;
 use crate::resources::WoodpeckerAccountStatus;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
-use crate::woodpecker::Entry;
+use crate::woodpecker::{Entry, Listing};
 
 /// How an account stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +67,10 @@ pub fn problem(reason: Reason, message: String) -> AccountProblem {
 }
 
 /// Counts a listing: what objects have registered, what is for an app that some object names, the rest.
-pub fn counts(entries: &[Entry], managed: &[i64], is_named: impl Fn(&Entry) -> bool) -> Counts {
+pub fn counts(listing: &Listing, managed: &[i64], is_named: impl Fn(&Entry) -> bool) -> Counts {
     let managed: HashSet<i64> = managed.iter().copied().collect();
     let mut counts = Counts::default();
-    for entry in entries {
+    listing.for_each(|entry| {
         counts.remote += 1;
         if managed.contains(&entry.id) {
             counts.managed += 1;
@@ -79,7 +79,7 @@ pub fn counts(entries: &[Entry], managed: &[i64], is_named: impl Fn(&Entry) -> b
         } else {
             counts.foreign += 1;
         }
-    }
+    });
     counts
 }
 
@@ -140,6 +140,18 @@ pub fn report(
     AccountReport { status, note }
 }
 
+// === impl AccountReport ===
+
+impl AccountReport {
+    /// Whether nothing is to be written but other counts than those that were counted before.
+    pub fn is_about_counts_alone(&self, before: &WoodpeckerAccountStatus) -> bool {
+        let WoodpeckerAccountStatus { remote, managed, unclaimed, foreign, .. } = *before;
+        let uncounted =
+            WoodpeckerAccountStatus { remote, managed, unclaimed, foreign, ..self.status.clone() };
+        remote.is_some() && self.status != *before && uncounted == *before
+    }
+}
+
 // === impl AccountProblem ===
 
 impl AccountProblem {
@@ -178,8 +190,22 @@ mod tests {
     #[test]
     fn every_credential_is_counted_once() {
         let entries = [entry(1, "ours"), entry(2, "ours"), entry(3, "stranger"), entry(4, "ours")];
-        let counts = counts(&entries, &[1, 99], |entry| entry.client == "ours");
+        let counts = counts(&entries.into_iter().collect(), &[1, 99], |entry| entry.client == "ours");
         assert_eq!(counts, Counts { remote: 4, managed: 1, unclaimed: 2, foreign: 1 });
+    }
+
+    #[test]
+    fn other_counts_can_wait_and_nothing_else_can() {
+        let counted =
+            |remote| Findings { counts: Some(Counts { remote, ..Counts::default() }), ..Findings::default() };
+        let first = report(&WoodpeckerAccountStatus::default(), 1, &Verdict::Ready, counted(1), at(1));
+        assert!(!first.is_about_counts_alone(&WoodpeckerAccountStatus::default()));
+        let before = first.status;
+        let again = |verdict: &Verdict, remote| report(&before, 1, verdict, counted(remote), at(2));
+        assert!(again(&Verdict::Ready, 2).is_about_counts_alone(&before));
+        assert!(!again(&Verdict::Ready, 1).is_about_counts_alone(&before), "nothing is to be written");
+        let refused = Verdict::Unusable(problem(Reason::InvalidApiKey, "refused".into()));
+        assert!(!again(&refused, 2).is_about_counts_alone(&before));
     }
 
     #[test]

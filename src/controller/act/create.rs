@@ -90,7 +90,7 @@ async fn last_look(context: &Context, gathered: &mut Gathered, account: &RemoteA
         return None;
     }
     let listed = match account.list(&turn, context.rules.timing.listing_max_age).await {
-        Ok(entries) => entries_for(&gathered.observed, entries),
+        Ok(listing) => entries_for(&gathered.observed, &listing),
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::List, &error);
             return None;

@@ -160,11 +160,11 @@ async fn confirm_removal(
     let id = registration.credential_id;
     let listed = gathered.list_to_finish(account).await;
     let observed = &gathered.observed;
-    let entries = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
-    if entries.iter().any(|entry| entry.id == id) {
+    let listing = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    if listing.contains(id) {
         return Err(refused_though_listed(OPERATION));
     }
-    match registration.account.as_ref().and_then(|name| distrust(context, name, &entries)) {
+    match registration.account.as_ref().and_then(|name| distrust(context, name, &listing)) {
         Some(kind) => Err(Failure { operation: OPERATION, kind, retry_after: None, id: Some(id) }),
         None => Ok(()),
     }

@@ -6,7 +6,7 @@ use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Probe, Target};
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::AccountName;
-use crate::woodpecker::Entry;
+use crate::woodpecker::Listing;
 
 /// A request for the id was answered with 404: it is gone only where a new listing agrees, and where not
 /// many others are missing as well.
@@ -20,11 +20,11 @@ pub(super) async fn note_vanishing(
     let listed = gathered.list_to_finish(&account).await;
     let observed = &mut gathered.observed;
     match listed {
-        Ok(entries) if entries.iter().any(|entry| entry.id == id) => {
+        Ok(listing) if listing.contains(id) => {
             observed.learnt.failure = Some(refused_though_listed(operation));
         }
-        Ok(entries) => {
-            let entries = entries_for(observed, entries);
+        Ok(listing) => {
+            let entries = entries_for(observed, &listing);
             observed.learnt.listed = Some(Listed { entries, freshness: Freshness::Anew });
             if !has_diverged(context, gathered) {
                 gathered.observed.learnt.probe = Some(Probe::Gone);
@@ -39,9 +39,9 @@ pub(super) async fn note_vanishing(
 pub(super) fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
     let Some(account) = &gathered.account else { return false };
     let Target::Ready(target) = &gathered.observed.target else { return false };
-    let Some(entries) = account.last_listing(context.rules.timing.listing_interval * 2) else { return false };
+    let Some(listing) = account.last_listing(context.rules.timing.listing_interval * 2) else { return false };
     let name = &target.place.account;
-    let Some(kind) = distrust(context, name, &entries) else { return false };
+    let Some(kind) = distrust(context, name, &listing) else { return false };
     if kind == FailureKind::Foreign {
         context.calls.account(&name.namespace, &name.name);
     }
@@ -51,13 +51,13 @@ pub(super) fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
 }
 
 /// Why what an account's listing lacks cannot be taken for gone; nothing where it can.
-pub(super) fn distrust(context: &Context, account: &AccountName, entries: &[Entry]) -> Option<FailureKind> {
+pub(super) fn distrust(context: &Context, account: &AccountName, listing: &Listing) -> Option<FailureKind> {
     if !context.index.are_credentials_listed() {
         // With some objects not heard of yet, nothing can be told from how much is missing.
         return Some(FailureKind::ObjectsUnknown);
     }
     let held = context.index.ids_at(account);
-    context.accounts.has_diverged(account, entries, &held).map(|_divergence| FailureKind::Foreign)
+    context.accounts.has_diverged(account, listing, &held).map(|_divergence| FailureKind::Foreign)
 }
 
 /// What Woodpecker says of a credential that its listing still shows: a refusal.

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
 
 use super::holding::Holdings;
 use super::in_flight::InFlight;
 use super::keys::{Key, Rank};
 use super::named::Named;
-use super::prune::pruned;
 use super::table::Kept;
 use super::waiting::Waiting;
 use crate::controller::claims::ClaimKey;
@@ -197,9 +195,4 @@ impl Turn {
             Self::Never => u64::MAX,
         }
     }
-}
-
-/// A copy as it is kept.
-pub(super) fn guarded(object: &MicrosoftGraphCredential) -> GuardedCredential {
-    DeserializeGuard(Ok(pruned(object)))
 }

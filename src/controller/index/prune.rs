@@ -3,9 +3,7 @@
 use kube::Resource;
 use kube::core::{DeserializeGuard, ObjectMeta};
 
-use crate::resources::{
-    ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT,
-};
+use crate::resources::{ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT};
 
 /// The annotations that are read.
 const READ: [&str; 3] = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, ACKNOWLEDGE_GONE];
@@ -22,12 +20,10 @@ pub fn prune<K: Resource>(object: &mut DeserializeGuard<K>) {
 }
 
 /// A copy without what nobody reads.
-pub(super) fn pruned(object: &MicrosoftGraphCredential) -> MicrosoftGraphCredential {
-    MicrosoftGraphCredential {
-        metadata: kept(&object.metadata),
-        spec: object.spec.clone(),
-        status: object.status.clone(),
-    }
+pub(super) fn pruned<K: Resource + Clone>(object: &K) -> DeserializeGuard<K> {
+    let mut object = object.clone();
+    *object.meta_mut() = kept(object.meta());
+    DeserializeGuard(Ok(object))
 }
 
 /// Finalizers are patched as a list, so all of them are kept.

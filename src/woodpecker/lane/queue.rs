@@ -1,10 +1,12 @@
 //! Who is next in a lane. PURE: no clock of its own, no waiting.
 //!
+//! Whatever is asked costs as much as there are namespaces that wait, however many tickets each of them has.
+//!
 //! The most urgent class first; every ten minutes of waiting lift a ticket by one class. Within a class the
 //! namespaces take turns, and within a namespace the oldest ticket goes first. Objects whose last request
 //! failed have one of four grants while others wait.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,11 +20,9 @@ pub enum Class {
     TerminatingNamespace,
     /// What is registered is bad, expires within two days, or is not known.
     Repair,
-    /// The rest of what has begun already, such as a name after a create.
-    Finish,
     /// A first registration.
     New,
-    /// Another secret or name for what is registered.
+    /// Another secret for what is registered.
     Rotation,
     /// A removal.
     Delete,
@@ -30,6 +30,8 @@ pub enum Class {
     Drift,
     /// A look whether all is well.
     Recheck,
+    /// Another name: nothing depends on it.
+    Rename,
 }
 
 /// Whoever waits for a grant.
@@ -66,12 +68,24 @@ pub struct Ticket {
 /// The tickets of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Vec<Waiting>,
+    places: HashMap<Owner, Waiting>,
+    /// The same in the order of their age; what is empty is not kept.
+    lines: BTreeMap<Line, BTreeSet<(Instant, Owner)>>,
+    /// How many wait in each class.
+    depths: [usize; Class::ALL.len()],
     /// When each namespace was last served, as a count of grants.
     served: HashMap<String, u64>,
     grants: u64,
     /// Grants in a row that went to objects that do not fail.
     sound_in_a_row: u32,
+}
+
+/// Tickets of which the oldest goes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    is_failing: bool,
+    class: Class,
+    namespace: String,
 }
 
 /// A ticket with its age.
@@ -95,12 +109,12 @@ impl Class {
     pub const ALL: [Self; 8] = [
         Self::TerminatingNamespace,
         Self::Repair,
-        Self::Finish,
         Self::New,
         Self::Rotation,
         Self::Delete,
         Self::Drift,
         Self::Recheck,
+        Self::Rename,
     ];
 
     /// One word for metrics.
@@ -108,12 +122,12 @@ impl Class {
         match self {
             Self::TerminatingNamespace => "terminating_namespace",
             Self::Repair => "repair",
-            Self::Finish => "finish",
             Self::New => "new",
             Self::Rotation => "rotation",
             Self::Delete => "delete",
             Self::Drift => "drift",
             Self::Recheck => "recheck",
+            Self::Rename => "rename",
         }
     }
 
@@ -124,53 +138,76 @@ impl Class {
     }
 }
 
+// === impl Line ===
+
+impl Line {
+    fn of(ticket: &Ticket) -> Self {
+        let Ticket { owner, class, is_failing } = ticket;
+        Self { is_failing: *is_failing, class: *class, namespace: owner.namespace.clone() }
+    }
+}
+
 // === impl Queue ===
 
 impl Queue {
     /// Puts a ticket in; one that its owner has already keeps its age, and that it did not come is forgotten.
     pub(super) fn put(&mut self, ticket: Ticket, now: Instant) {
-        match self.waiting.iter_mut().find(|waiting| waiting.ticket.owner == ticket.owner) {
-            Some(waiting) => (waiting.ticket, waiting.lapses) = (ticket, 0),
-            None => self.waiting.push(Waiting { ticket, since: now, lapses: 0 }),
-        }
+        let since = self.take_out(&ticket.owner).map_or(now, |before| before.since);
+        self.put_back(Waiting { ticket, since, lapses: 0 }, 0);
     }
 
     /// Puts back what was taken out; its owner keeps its age.
     pub(super) fn put_back(&mut self, place: Waiting, lapses: u32) {
-        self.take_out(&place.ticket.owner);
-        self.waiting.push(Waiting { lapses, ..place });
+        let owner = place.ticket.owner.clone();
+        self.take_out(&owner);
+        self.lines.entry(Line::of(&place.ticket)).or_default().insert((place.since, owner.clone()));
+        self.count(place.ticket.class, |depth| depth + 1);
+        self.places.insert(owner, Waiting { lapses, ..place });
     }
 
     /// Takes an owner's ticket out.
     pub(super) fn take_out(&mut self, owner: &Owner) -> Option<Waiting> {
-        let at = self.waiting.iter().position(|waiting| waiting.ticket.owner == *owner)?;
-        Some(self.waiting.swap_remove(at))
+        let place = self.places.remove(owner)?;
+        let line = Line::of(&place.ticket);
+        if let Some(tickets) = self.lines.get_mut(&line) {
+            tickets.remove(&(place.since, owner.clone()));
+            if tickets.is_empty() {
+                self.lines.remove(&line);
+            }
+        }
+        self.count(place.ticket.class, |depth| depth.saturating_sub(1));
+        Some(place)
     }
 
     /// Who waits now, and how many grants there were; so many requests were answered.
     pub(super) fn series(&self, now: Instant, answers: u64) -> LaneSeries {
-        let ages = self.waiting.iter().map(|waiting| now.saturating_duration_since(waiting.since));
-        LaneSeries { waiting: self.waiting.len(), longest_wait: ages.max(), grants: self.grants, answers }
+        let oldest = self.lines.values().filter_map(|tickets| tickets.first()).map(|(since, _)| *since).min();
+        let longest_wait = oldest.map(|since| now.saturating_duration_since(since));
+        LaneSeries { waiting: self.places.len(), longest_wait, grants: self.grants, answers }
     }
 
     /// The next one, which leaves the queue.
     pub(super) fn pop(&mut self, now: Instant, ageing: Duration) -> Option<Waiting> {
-        let at = self.best(now, ageing)?;
-        let place = self.waiting.swap_remove(at);
+        let owner = self.best(now, ageing)?.clone();
+        let place = self.take_out(&owner)?;
         self.note_grant(&place.ticket);
         Some(place)
     }
 
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// Whether that owner is the next one.
     pub(super) fn is_next(&self, owner: &Owner, now: Instant, ageing: Duration) -> bool {
-        self.best(now, ageing)
-            .is_some_and(|at| self.waiting.get(at).is_some_and(|it| it.ticket.owner == *owner))
+        self.best(now, ageing) == Some(owner)
     }
 
     /// Whether the next one goes before that place.
     pub(super) fn has_more_urgent(&self, place: &Waiting, now: Instant, ageing: Duration) -> bool {
         let rank = place.ticket.class.rank(now - place.since, ageing);
-        let next = self.best(now, ageing).and_then(|at| self.waiting.get(at));
+        let next = self.best(now, ageing).and_then(|owner| self.places.get(owner));
         next.is_some_and(|next| next.ticket.class.rank(now - next.since, ageing) < rank)
     }
 
@@ -179,30 +216,42 @@ impl Queue {
         self.grants += 1;
         self.served.insert(ticket.owner.namespace.clone(), self.grants);
         self.sound_in_a_row = if ticket.is_failing { 0 } else { self.sound_in_a_row.saturating_add(1) };
-        if self.waiting.is_empty() {
+        if self.places.is_empty() {
             // Nobody waits, so nobody's turn needs to be remembered.
             self.served.clear();
         }
     }
 
-    /// How many wait in each class.
+    /// How many wait in that class.
     pub(super) fn depth(&self, class: Class) -> usize {
-        self.waiting.iter().filter(|waiting| waiting.ticket.class == class).count()
+        self.depths.get(class as usize).copied().unwrap_or_default()
     }
 
-    fn best(&self, now: Instant, ageing: Duration) -> Option<usize> {
-        let key = |waiting: &Waiting| {
-            let rank = waiting.ticket.class.rank(now - waiting.since, ageing);
-            let served = self.served.get(&waiting.ticket.owner.namespace).copied().unwrap_or_default();
-            (rank, served, waiting.since)
+    fn count(&mut self, class: Class, change: impl FnOnce(usize) -> usize) {
+        if let Some(depth) = self.depths.get_mut(class as usize) {
+            *depth = change(*depth);
+        }
+    }
+
+    /// The next one. Of each line it can only be the oldest.
+    fn best(&self, now: Instant, ageing: Duration) -> Option<&Owner> {
+        let first = |is_failing: bool| {
+            let lines = self.lines.iter().filter(move |(line, _)| line.is_failing == is_failing);
+            let heads = lines.filter_map(|(line, tickets)| tickets.first().map(|head| (line, head)));
+            let keyed = heads.map(|(line, (since, owner))| {
+                let rank = line.class.rank(now - *since, ageing);
+                let served = self.served.get(&line.namespace).copied().unwrap_or_default();
+                ((rank, served, *since), owner)
+            });
+            keyed.min_by_key(|(key, _)| *key)
         };
-        let best_of = |is_wanted: &dyn Fn(&Waiting) -> bool| {
-            let all = self.waiting.iter().enumerate().filter(|(_, waiting)| is_wanted(waiting));
-            all.min_by_key(|(_, waiting)| key(waiting)).map(|(at, _)| at)
-        };
-        let sound = best_of(&|waiting| !waiting.ticket.is_failing);
+        let (sound, failing) = (first(false), first(true));
         let failing_is_due = self.sound_in_a_row + 1 >= FAILING_SHARE;
-        if failing_is_due { best_of(&|_| true) } else { sound.or_else(|| best_of(&|_| true)) }
+        let next = match (sound, failing) {
+            (Some(sound), Some(failing)) if failing_is_due && failing.0 < sound.0 => Some(failing),
+            (sound, failing) => sound.or(failing),
+        };
+        next.map(|(_, owner)| owner)
     }
 }
 
@@ -241,12 +290,28 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_that_wait_are_served_in_order_and_leave_nothing_behind() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        for n in 0..1000 {
+            queue.put(ticket("a", &format!("{n}"), Class::New), start + Duration::from_millis(n));
+        }
+        queue.put(ticket("a", "0", Class::Rename), start + Duration::from_secs(2));
+        let now = start + Duration::from_secs(3);
+        assert_eq!((queue.depth(Class::New), queue.depth(Class::Rename)), (999, 1));
+        let series = queue.series(now, 0);
+        assert_eq!((series.waiting, series.longest_wait), (1000, Some(Duration::from_secs(3))));
+        let expected: Vec<String> = (1..1000).chain([0]).map(|n| n.to_string()).collect();
+        assert_eq!(names(&mut queue, now), expected);
+        assert!(queue.is_empty() && queue.lines.is_empty() && queue.depth(Class::New) == 0);
+    }
+
+    #[test]
     fn waiting_lifts_by_one_class_every_ten_minutes() {
         let (mut queue, start) = (Queue::default(), Instant::now());
         queue.put(ticket("a", "old", Class::Recheck), start);
         let later = start + Duration::from_mins(50);
         queue.put(ticket("a", "young", Class::New), later);
-        assert_eq!(names(&mut queue, later), ["old", "young"], "five classes up, it is the equal of Finish");
+        assert_eq!(names(&mut queue, later), ["old", "young"], "five classes up, it is before New");
     }
 
     #[test]

@@ -9,8 +9,11 @@ use super::LaneClosed;
 use super::queue::{Class, Owner, Queue, Waiting};
 use crate::telemetry::metrics::Metrics;
 
-/// Grants that are out at a time: one request under way, one in preparation.
-const GRANTS: usize = 2;
+/// Grants that are out at a time at least: one request under way, one in preparation.
+const FEWEST_GRANTS: usize = 2;
+
+/// And at most, where requests are answered in less time than it takes to get one ready.
+const MOST_GRANTS: usize = 16;
 
 /// How often an owner may not come for its turn before it loses its place.
 pub(super) const LAPSES: u32 = 3;
@@ -24,6 +27,10 @@ pub(super) struct State {
     pub(super) queue: Queue,
     /// Grants that are out, reserved ones included.
     pub(super) out: usize,
+    /// Grants beyond the fewest that may be out.
+    pub(super) more: usize,
+    /// Those with a grant that wait for the turn.
+    pub(super) ready: usize,
     /// Grants that wait for their owners, who have been called.
     pub(super) reserved: HashMap<Owner, Reservation>,
     pub(super) reservations: u64,
@@ -55,7 +62,17 @@ pub(super) struct Pause {
 impl State {
     /// After failures in a row one request at a time finds out whether Woodpecker is back.
     pub(super) fn capacity(&self) -> usize {
-        if self.failures >= FAILURES { 1 } else { GRANTS }
+        if self.failures >= FAILURES { 1 } else { FEWEST_GRANTS + self.more }
+    }
+
+    /// A request has ended. One more gets ready from now on where none was ready to follow it, and fewer where several
+    /// were: an urgent one would have to wait for them.
+    pub(super) fn adapt(&mut self) {
+        match self.ready {
+            0 if !self.queue.is_empty() => self.more = (self.more + 1).min(MOST_GRANTS - FEWEST_GRANTS),
+            0..=2 => {}
+            ready => self.more = self.more.saturating_sub((ready - 1) / 2),
+        }
     }
 
     /// Takes the grant that has been kept for somebody who does not come, who goes back to its place.

@@ -43,6 +43,80 @@ async fn a_lane_has_one_turn_and_one_grant_ahead() {
     assert!(ahead.turn().await.is_ok());
 }
 
+/// Serves 500 who take that long to get ready, to be answered and to write down the answer; returns the share of the time
+/// in which no request was under way.
+async fn idle(ready: Duration, request: Duration, record: Duration) -> f64 {
+    let (sender, mut called) = tokio::sync::mpsc::unbounded_channel();
+    let call: Call = Arc::new(move |owner: &Owner| drop(sender.send(owner.clone())));
+    let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
+    let lane = Lane::new(Rules::new(&Timing::STANDARD, stop, metrics, call));
+    let mut work = tokio::task::JoinSet::new();
+    let serve = |grant: Grant| async move {
+        tokio::time::sleep(ready).await;
+        let turn = grant.turn().await.unwrap();
+        tokio::time::sleep(request).await;
+        drop(turn);
+        tokio::time::sleep(record).await;
+        drop(grant);
+    };
+    let start = Instant::now();
+    for n in 0..500 {
+        if let Ok(grant) = lane.ask(&new(&format!("{n}"))) {
+            work.spawn(serve(grant));
+        }
+    }
+    for _ in work.len()..500 {
+        let owner = called.recv().await.unwrap();
+        work.spawn(serve(lane.ask(&Ticket { owner, class: Class::New, is_failing: false }).unwrap()));
+    }
+    while work.join_next().await.is_some() {}
+    let all = (start.elapsed() - ready - record).as_secs_f64();
+    1.0 - request.as_secs_f64() * 500.0 / all
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_request_is_ready_when_the_one_before_ends() {
+    let ms = Duration::from_millis;
+    for (ready, request, record) in [(20, 50, 10), (50, 50, 50), (150, 50, 50), (5, 2, 5)] {
+        let idle = idle(ms(ready), ms(request), ms(record)).await;
+        assert!(idle <= 0.05, "{ready} ms, {request} ms, {record} ms: idle for {idle}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_requests_take_long_few_are_ahead_of_an_urgent_one() {
+    let mut state = State::default();
+    state.queue.put(new("waits"), Instant::now());
+    for _ in 0..100 {
+        state.adapt();
+    }
+    assert_eq!(state.capacity(), 16, "none was ready");
+    state.ready = 1;
+    state.adapt();
+    assert_eq!(state.capacity(), 16, "that is right");
+    for ready in [14, 7, 3] {
+        state.ready = ready;
+        state.adapt();
+    }
+    assert_eq!(state.capacity(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_its_lanes_leaves_all_but_the_one_in_which_it_waits() {
+    let call: Call = Arc::new(|_: &Owner| {});
+    let rules = Rules::new(&Timing::STANDARD, CancellationToken::new(), Arc::new(Metrics::new()), call);
+    let (left, kept) = (Lane::new(rules.clone()), Lane::new(rules.clone()));
+    let mut grants = Vec::new();
+    for lane in [&left, &kept] {
+        grants.extend([lane.ask(&new("a")).unwrap(), lane.ask(&new("b")).unwrap()]);
+        assert!(lane.ask(&new("c")).is_err());
+    }
+    rules.withdraw(&new("c").owner, Some(&kept));
+    assert_eq!((left.series().waiting, kept.series().waiting), (0, 1));
+    rules.withdraw(&new("c").owner, None);
+    assert_eq!((kept.series().waiting, rules.asked.lock().len()), (0, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_called_when_a_grant_is_free_and_finds_it_kept() {
     let (lane, called) = lane();
