@@ -188,7 +188,9 @@ async fn while_microsoft_hangs_deletions_and_repairs_of_what_is_verified_go_on()
     stage.credential("leaves", json!({"deletionPolicy": "Delete"})).await;
     stage.entra.add_app(TENANT, &client(0));
     stage.entra.set_secrets(TENANT, &client(0), &["s3cret-one"]);
-    stage.credential("stays", json!({"clientId": client(0), "destination": {"store": {}}})).await;
+    stage
+        .credential("stays", json!({"clientId": client(0), "destination": {"woodpecker": null, "store": {}}}))
+        .await;
     stage.wait_until_ready("leaves").await;
     stage.wait_until_ready("stays").await;
     let records = stage.api::<SealedGraphCredential>();
@@ -196,7 +198,7 @@ async fn while_microsoft_hangs_deletions_and_repairs_of_what_is_verified_go_on()
     let (asked, hang) = (stage.entra.requests().len(), Fault::Hang(Duration::from_secs(60)));
     stage.entra.fail_next(10_000, hang);
     for number in 1..=100 {
-        let spec = json!({"clientId": client(number), "destination": {"store": {}}});
+        let spec = json!({"clientId": client(number), "destination": {"woodpecker": null, "store": {}}});
         stage.credential(&format!("waits-{number}"), spec).await;
     }
     eventually("Microsoft hangs", || async {
