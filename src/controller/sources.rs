@@ -110,11 +110,6 @@ impl KnownSecrets {
         self.lock().get(secret).cloned()
     }
 
-    /// Notes the version that a reconcile has read.
-    pub fn saw(&self, secret: Named, version: SecretVersion) {
-        self.lock().insert(secret, SecretState::There(version));
-    }
-
     /// Notes how a referenced Secret is now. Returns how it was last.
     fn note(&self, secret: &Named, now: &SecretState) -> Option<SecretState> {
         self.lock().insert(secret.clone(), now.clone())

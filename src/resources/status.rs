@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Condition;
-use super::{RecordId, UnknownFields, date_time};
+use super::{UnknownFields, date_time};
 
 /// What is true of the credential. Written by the operator alone.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -257,7 +257,7 @@ pub struct ObservedRecord {
     /// Its `metadata.generation`: whatever changes its spec changes this.
     pub generation: i64,
     /// Its `spec.recordId`, to which its envelope is bound.
-    pub record_id: RecordId,
+    pub record_id: String,
 
     /// Fields that this version does not know.
     #[serde(flatten)]

@@ -64,6 +64,10 @@ async fn settled(spec: Value) -> (Stage, AuditMark) {
     let mark = stage.cluster.audit_mark().unwrap();
     stage.credential("sales-eu", spec).await;
     stage.wait_until_ready("sales-eu").await;
+    eventually("its event", || async {
+        if stage.events("sales-eu").await.is_empty() { Err("none yet".into()) } else { Ok(()) }
+    })
+    .await;
     (stage, mark)
 }
 

@@ -124,10 +124,12 @@ async fn change(
 ) -> Result<SealedGraphCredential, PassError> {
     let observed = &gathered.observed;
     let Some(recorded) = &observed.status.observed_record else { return Err(PassError::Conflict) };
+    // What is no id is read instead.
+    let Ok(record_id) = recorded.record_id.parse() else { return Err(PassError::Conflict) };
     let object = &observed.object;
     let binding = Binding {
         namespace: object.namespace_name(),
-        record_id: &recorded.record_id,
+        record_id: &record_id,
         tenant: &object.spec.tenant_id,
         client: &object.spec.client_id,
     };

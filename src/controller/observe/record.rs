@@ -68,7 +68,7 @@ pub fn version(record: &SealedGraphCredential) -> Option<ObservedRecord> {
     Some(ObservedRecord {
         uid: record.uid()?,
         generation: record.metadata.generation?,
-        record_id: record.spec.record_id.clone(),
+        record_id: record.spec.record_id.to_string(),
         unknown: UnknownFields::default(),
     })
 }

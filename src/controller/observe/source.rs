@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::index::Named;
 use crate::controller::observed::{Problem, Source, UsableSource};
 use crate::resources::conditions::{ConditionType, Reason, find};
 use crate::resources::date_time;
@@ -48,8 +47,6 @@ pub async fn read(
         Err(source @ ReadError::Kube(_)) => return Err(PassError::ReadSecret { name: name.clone(), source }),
     };
     let keyring = context.keyring.current();
-    let secret = Named { namespace: object.namespace_name().to_owned(), name: name.clone() };
-    context.secrets.saw(secret, data.version());
     let version = Some(data.version());
     Ok(match judge(&data, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
         Ok((source, secret)) => Read { source: Source::Usable(source), secret: Some(secret), version },

@@ -70,7 +70,7 @@ async fn idle(ready: Duration, request: Duration, record: Duration) -> f64 {
         work.spawn(serve(lane.ask(&Ticket { owner, class: Class::New, is_failing: false }).unwrap()));
     }
     while work.join_next().await.is_some() {}
-    let all = (start.elapsed() - ready - record).as_secs_f64();
+    let all = start.elapsed().as_secs_f64() - (ready + record).as_secs_f64();
     1.0 - request.as_secs_f64() * 500.0 / all
 }
 
