@@ -33,6 +33,9 @@ const LONGEST_NOTE: usize = 1024;
 /// Events that may wait to be published; beyond that, whoever emits one waits.
 const CAPACITY: usize = 1000;
 
+/// How often an event is sent in the background until it is dropped.
+const ATTEMPTS: usize = 3;
+
 /// Events that are published at a time.
 const AT_A_TIME: usize = 4;
 
@@ -89,7 +92,12 @@ impl Events {
         let worker = async || {
             loop {
                 let (regarding, note) = self.waiting.next().await;
-                self.publish(&regarding, &note).await;
+                for _ in 0..ATTEMPTS {
+                    if self.publish(&regarding, &note).await {
+                        break;
+                    }
+                    tokio::time::sleep(self.time_out / 5).await;
+                }
                 self.waiting.done();
             }
         };
@@ -117,10 +125,11 @@ impl Events {
         }
     }
 
-    /// Publishes a note about an object at once: one that nothing would emit again.
-    pub async fn publish(&self, regarding: &ObjectReference, note: &Note) {
+    /// Publishes a note about an object at once: one that nothing would emit again. Returns whether there is nothing left to
+    /// do about it.
+    pub async fn publish(&self, regarding: &ObjectReference, note: &Note) -> bool {
         if !self.told.is_news(regarding, note) {
-            return;
+            return true;
         }
         let namespace = regarding.namespace.clone().unwrap_or_default();
         let name = regarding.name.clone().unwrap_or_default();
@@ -144,13 +153,14 @@ impl Events {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let params = PostParams::default();
         let failed = match tokio::time::timeout(self.time_out, events.create(&params, &event)).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => return true,
             Ok(Err(error)) => chain(&error),
             Err(_) => format!("no answer within {:?}", self.time_out),
         };
         tracing::warn!(error = failed, namespace, name, reason = note.reason, "failed to publish an event");
         // The next one that finds the same tells it.
         self.told.forget(regarding, note);
+        false
     }
 }
 

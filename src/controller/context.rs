@@ -91,7 +91,8 @@ impl Context {
     /// Whether a Secret is still at that version, as far as is known: what watches or asks for Secrets wakes the object
     /// where it is not.
     pub fn is_secret_unchanged(&self, secret: &Named, recorded: &ObservedSecret) -> bool {
-        self.secrets.known_version(secret).is_some_and(|known| known.is(recorded))
+        // Before the first look nothing is known, and that look wakes whom it concerns.
+        self.secrets.known_version(secret).is_none_or(|known| known.is(recorded))
     }
 
     /// Whether a record of the store is still at that version, as far as is known.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::stage::{API_KEY, CLIENT, EXPIRY, Stage, TENANT, prepare};
 
-pub const OTHER_CLIENT: &str = "00000000-0000-4000-8000-000000000001";
+/// Of no object of any other test, because they share the API server.
+pub const OTHER_CLIENT: &str = "0dd0dd0d-0000-4000-8000-000000000001";
 const MARKED: &str = "mail/long-gone [abcdefghjk29]";
 
 /// What a command printed, and how it ended.

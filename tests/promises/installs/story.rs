@@ -35,6 +35,7 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
             .await;
     }
     remove_a_late_duplicate(stage).await;
+    name_an_account_that_is_not_there(stage).await;
     if profile == Profile::Named {
         stage.secret("not-named", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
         stage.credential("other", json!({"secretRef": {"name": "not-named"}})).await;
@@ -71,6 +72,16 @@ pub async fn play(stage: &mut Stage, profile: Profile) {
     })
     .await;
     stage.account("agency", json!({})).await;
+}
+
+/// Whether an account is there that no watch has shown is asked of the API server.
+async fn name_an_account_that_is_not_there(stage: &Stage) {
+    stage
+        .credential("lost", json!({"destination": {"woodpecker": {"accountRef": {"name": "nowhere"}}}}))
+        .await;
+    stage.wait_for("lost", ConditionType::Registered, ConditionStatus::False, "AccountNotFound").await;
+    stage.delete("lost").await;
+    stage.wait_until_gone("lost").await;
 }
 
 /// A request of ours takes effect a second time: the object is read again before the duplicate is removed.
