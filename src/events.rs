@@ -33,7 +33,7 @@ const LONGEST_NOTE: usize = 1024;
 /// Events that may wait to be published; beyond that, whoever emits one waits.
 const CAPACITY: usize = 1000;
 
-/// How often an event is sent in the background until it is dropped.
+/// How often an event is sent until it is dropped.
 const ATTEMPTS: usize = 3;
 
 /// Events that are published at a time.
@@ -92,12 +92,7 @@ impl Events {
         let worker = async || {
             loop {
                 let (regarding, note) = self.waiting.next().await;
-                for _ in 0..ATTEMPTS {
-                    if self.publish(&regarding, &note).await {
-                        break;
-                    }
-                    tokio::time::sleep(self.time_out / 5).await;
-                }
+                self.publish(&regarding, &note).await;
                 self.waiting.done();
             }
         };
@@ -125,12 +120,25 @@ impl Events {
         }
     }
 
-    /// Publishes a note about an object at once: one that nothing would emit again. Returns whether there is nothing left to
-    /// do about it.
-    pub async fn publish(&self, regarding: &ObjectReference, note: &Note) -> bool {
+    /// Publishes a note about an object, and tries again a little later where that fails for now.
+    pub async fn publish(&self, regarding: &ObjectReference, note: &Note) {
         if !self.told.is_news(regarding, note) {
-            return true;
+            return;
         }
+        for attempt in 1..=ATTEMPTS {
+            if self.send(regarding, note).await {
+                return;
+            }
+            if attempt < ATTEMPTS {
+                tokio::time::sleep(self.time_out / 5).await;
+            }
+        }
+        // The next one that finds the same tells it.
+        self.told.forget(regarding, note);
+    }
+
+    /// Sends an event. Returns whether there is no use in sending it again.
+    async fn send(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let namespace = regarding.namespace.clone().unwrap_or_default();
         let name = regarding.name.clone().unwrap_or_default();
         let event = Event {
@@ -152,15 +160,19 @@ impl Events {
         };
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let params = PostParams::default();
-        let failed = match tokio::time::timeout(self.time_out, events.create(&params, &event)).await {
+        let (failed, is_final) = match tokio::time::timeout(self.time_out, events.create(&params, &event))
+            .await
+        {
             Ok(Ok(_)) => return true,
-            Ok(Err(error)) => chain(&error),
-            Err(_) => format!("no answer within {:?}", self.time_out),
+            // Such as in a namespace that is terminating.
+            Ok(Err(kube::Error::Api(answer))) if (400..500).contains(&answer.code) && answer.code != 429 => {
+                (answer.message, true)
+            }
+            Ok(Err(error)) => (chain(&error), false),
+            Err(_) => (format!("no answer within {:?}", self.time_out), false),
         };
         tracing::warn!(error = failed, namespace, name, reason = note.reason, "failed to publish an event");
-        // The next one that finds the same tells it.
-        self.told.forget(regarding, note);
-        false
+        is_final
     }
 }
 

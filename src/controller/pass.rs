@@ -122,8 +122,12 @@ async fn read_secret(context: &Context, gathered: &mut Gathered) -> Result<bool,
     let (observed, account_changed) = (&mut gathered.observed, before.observed.account_changed);
     observed.account_changed |= account_changed;
     let (failure, proof) = (observed.learnt.failure.take(), observed.learnt.proof.take());
+    // What Microsoft said of one secret says nothing of another one.
+    let fingerprint = |observed: &Observed| observed.usable_source().map(|source| source.fingerprint.clone());
+    let is_same_secret = fingerprint(&before.observed) == fingerprint(observed);
     let learnt = before.observed.learnt;
-    observed.learnt = Learnt { failure: learnt.failure.or(failure), proof: learnt.proof.or(proof), ..learnt };
+    let proof = learnt.proof.filter(|_| is_same_secret).or(proof);
+    observed.learnt = Learnt { failure: learnt.failure.or(failure), proof, ..learnt };
     (gathered.grant, gathered.waits_in) = (before.grant, before.waits_in);
     // Where it cannot be read, `decide` says so.
     Ok(gathered.secret.is_some() || gathered.observed.usable_source().is_none())

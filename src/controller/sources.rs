@@ -44,7 +44,11 @@ struct Polled(Mutex<HashSet<Scope>>);
 pub async fn run(context: Arc<Context>, scopes: Vec<Scope>) {
     let polled = Polled::default();
     let watches = join_all(scopes.into_iter().map(|scope| follow(&context, scope, &polled)));
-    let both = join(watches, poll::run(&context, &polled));
+    let both = async {
+        // A look at a Secret wakes only who is known to point to it by then.
+        context.index.credentials_listed().await;
+        join(watches, poll::run(&context, &polled)).await
+    };
     let _stopped = context.stop.run_until_cancelled(both).await;
 }
 

@@ -190,6 +190,12 @@ fn credentials(context: &Context, observed: &Observed) -> Api<MicrosoftGraphCred
     Api::namespaced(context.client.clone(), observed.object.namespace_name())
 }
 
+/// Whether the object is gone, or another one has its name, by a GET.
+pub async fn is_gone(context: &Context, observed: &Observed) -> bool {
+    let live = context.read(&Named::of(&observed.object)).await;
+    live.is_ok_and(|live| live.is_none_or(|live| live.metadata.uid != observed.object.metadata.uid))
+}
+
 /// Why a status was not replaced.
 pub(super) enum ReplaceError {
     /// The object does not exist.

@@ -146,7 +146,7 @@ impl Listing {
         lock(&self.0).by_id.is_empty()
     }
 
-    /// Shows each entry, by id. Meanwhile nobody else can look at the listing.
+    /// Shows each entry, by id. Meanwhile nobody else can look at the listing, so `show` must take no lock.
     pub fn for_each(&self, show: impl FnMut(&Entry)) {
         lock(&self.0).by_id.values().for_each(show);
     }

@@ -70,16 +70,22 @@ pub fn problem(reason: Reason, message: String) -> AccountProblem {
 pub fn counts(listing: &Listing, managed: &[i64], is_named: impl Fn(&Entry) -> bool) -> Counts {
     let managed: HashSet<i64> = managed.iter().copied().collect();
     let mut counts = Counts::default();
+    let mut others = Vec::new();
     listing.for_each(|entry| {
         counts.remote += 1;
         if managed.contains(&entry.id) {
             counts.managed += 1;
-        } else if is_named(entry) {
+        } else {
+            others.push(entry.clone());
+        }
+    });
+    for entry in &others {
+        if is_named(entry) {
             counts.unclaimed += 1;
         } else {
             counts.foreign += 1;
         }
-    });
+    }
     counts
 }
 

@@ -174,7 +174,10 @@ fn record(observed: &mut Observed, id: i64, name: String, token: String) -> Step
 pub(super) async fn take_back(context: &Context, gathered: &mut Gathered, id: i64) {
     let Some(account) = gathered.account.clone() else { return };
     let removed = match gathered.turn_to_finish(&account).await {
-        Ok(turn) if may_take_back(context, &gathered.observed, id) => {
+        Ok(turn)
+            if may_take_back(context, &gathered.observed, id)
+                && status::is_gone(context, &gathered.observed).await =>
+        {
             matches!(account.delete(&turn, id).await, Ok(()) | Err(ApiError::NotFound))
         }
         Ok(_) | Err(_) => false,

@@ -268,7 +268,7 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
 pub(super) async fn take_back(context: &Context, gathered: &Gathered) {
     let object = &gathered.observed.object;
     let Some(live) = &gathered.record else { return };
-    let may = context.leadership.admit_write().is_ok();
+    let may = context.leadership.admit_write().is_ok() && status::is_gone(context, &gathered.observed).await;
     let removed =
         may && records::remove(&context.client, object.namespace_name(), &live.metadata).await.is_ok();
     if removed {

@@ -139,7 +139,7 @@ impl<T: Kept> Table<T> {
 
     /// A list of a scope is about to be asked for. In another round than the one before, each object counts as changed.
     pub(super) fn begin_list(&mut self, scope: &Scope, round: u64) {
-        let list = List { began: self.now, highest: 0, round };
+        let list = List { began: self.tick(), highest: 0, round };
         if self.lists.insert(scope.clone(), list).is_none_or(|before| before.round == round) {
             return;
         }
@@ -325,11 +325,20 @@ impl<T: Kept> Table<T> {
             None => self.by_name(name).map(|entry| (Some(entry.version), entry.at)),
         };
         match known {
+            // A list that began later knows better: where the object is not gone, the list or the watch brings it.
+            None if matches!(source, Source::Get(asked) if self.is_listed_since(name, asked)) => {
+                Verdict::Stale
+            }
             None => Verdict::True,
             Some((Some(known), _)) if known <= version => Verdict::True,
             Some((_, at)) if asked.is_some_and(|asked| at <= asked) => Verdict::WentBack,
             Some(_) => Verdict::Stale,
         }
+    }
+
+    /// Whether a list of its namespace began after that moment.
+    fn is_listed_since(&self, name: &Named, moment: Moment) -> bool {
+        self.lists.iter().any(|(scope, list)| scope.covers(&name.namespace) && list.began > moment)
     }
 
     fn insert(&mut self, object: T, version: u64) -> (Slot, Change<T>) {
