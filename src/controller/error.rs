@@ -79,7 +79,6 @@ impl PassError {
             Self::ReadAccount(_) => "read_account",
             Self::Record(RecordError::Refused { .. }) => "record_refused",
             Self::Record(RecordError::Read { .. }) => "read_record",
-            Self::Record(RecordError::List(_)) => "list_records",
             Self::Record(_) => "write_record",
             Self::ReadKeyring(_) => "read_keyring",
             Self::LookUpKey(_) => "look_up_key",

@@ -10,8 +10,7 @@ use serde::Deserialize;
 
 use super::context::Context;
 use super::scope::Scope;
-use crate::k8s::list::{self, PAGE};
-use crate::k8s::watch::WatchError;
+use crate::k8s::list::{self, ListError, PAGE};
 use crate::resources::{FINALIZER, IN_USE_FINALIZER, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::telemetry::logs::chain;
 
@@ -41,13 +40,13 @@ pub(super) async fn run(context: Arc<Context>, served: Vec<Scope>) {
 }
 
 /// How many objects of which namespace would wait.
-async fn look(client: &Client, served: &[Scope]) -> Result<BTreeMap<String, usize>, WatchError> {
+async fn look(client: &Client, served: &[Scope]) -> Result<BTreeMap<String, usize>, ListError> {
     let mut stranded = BTreeMap::new();
     for path in [MicrosoftGraphCredential::url_path(&(), None), WoodpeckerAccount::url_path(&(), None)] {
         let mut token = None;
         loop {
             let page = list::page(client, (&path, true), PAGE, token, |json| {
-                let object: Object = serde_json::from_slice(json).map_err(WatchError::Parse)?;
+                let object: Object = serde_json::from_slice(json)?;
                 if let Some(namespace) = stranded_in(&object.metadata, served) {
                     *stranded.entry(namespace.to_owned()).or_default() += 1;
                 }

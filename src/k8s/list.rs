@@ -1,16 +1,34 @@
 //! Reads a list object by object, while its bytes come in. A page of objects that people have filled with annotations
 //! would take many times its size in memory.
 
+use std::io;
+
 use futures::{AsyncBufRead, AsyncBufReadExt};
 use kube::Client;
 use kube::api::ListParams;
+use kube::core::error_boundary::InvalidObject;
 use kube::core::request::Request;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use serde::Deserialize;
-
-use super::watch::WatchError;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
 
 /// Objects in one answer of the API server.
 pub const PAGE: u32 = 100;
+
+/// Why a list came to nothing.
+#[derive(Debug, Error)]
+pub enum ListError {
+    /// The API server did not answer it.
+    #[error("failed to list")]
+    Request(#[source] kube::Error),
+    /// A page broke off.
+    #[error("failed to read a page of a list")]
+    Page(#[source] io::Error),
+    /// A page, or an object on it, cannot be read.
+    #[error("failed to read a list as JSON")]
+    Parse(#[from] serde_json::Error),
+}
 
 /// What a page says of the list.
 #[derive(Debug, Deserialize)]
@@ -57,26 +75,44 @@ pub async fn page(
     (path, is_metadata): (&str, bool),
     limit: u32,
     token: Option<String>,
-    item: impl FnMut(&[u8]) -> Result<(), WatchError>,
-) -> Result<Page, WatchError> {
+    item: impl FnMut(&[u8]) -> Result<(), ListError>,
+) -> Result<Page, ListError> {
     let request = Request::new(path);
     let wanted = ListParams { limit: Some(limit), continue_token: token, ..ListParams::default() };
     let request = if is_metadata { request.list_metadata(&wanted) } else { request.list(&wanted) };
-    let request = request.map_err(|error| WatchError::List(kube::Error::BuildRequest(error)))?;
-    read(client.request_stream(request).await.map_err(WatchError::List)?, item).await
+    let request = request.map_err(|error| ListError::Request(kube::Error::BuildRequest(error)))?;
+    read(client.request_stream(request).await.map_err(ListError::Request)?, item).await
+}
+
+/// An object, or the news that it cannot be read as one of its kind. Objects are read at once, without a tree of values
+/// before them as [`DeserializeGuard`] itself makes it of each.
+pub fn guarded<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<T>> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        metadata: ObjectMeta,
+    }
+
+    match serde_json::from_slice(json) {
+        Ok(object) => Ok(DeserializeGuard(Ok(object))),
+        Err(error) => {
+            let Named { metadata } = serde_json::from_slice(json)?;
+            Ok(DeserializeGuard(Err(InvalidObject { error: error.to_string(), metadata })))
+        }
+    }
 }
 
 async fn read(
     body: impl AsyncBufRead,
-    mut item: impl FnMut(&[u8]) -> Result<(), WatchError>,
-) -> Result<Page, WatchError> {
+    mut item: impl FnMut(&[u8]) -> Result<(), ListError>,
+) -> Result<Page, ListError> {
     let mut body = std::pin::pin!(body);
     let mut splitter = Splitter::default();
     loop {
-        let bytes = body.fill_buf().await.map_err(WatchError::Page)?;
+        let bytes = body.fill_buf().await.map_err(ListError::Page)?;
         let length = bytes.len();
         if length == 0 {
-            let rest: Rest = serde_json::from_slice(&splitter.rest).map_err(WatchError::Parse)?;
+            let rest: Rest = serde_json::from_slice(&splitter.rest)?;
             return Ok(rest.metadata);
         }
         splitter.push(bytes, &mut item)?;
@@ -91,8 +127,8 @@ impl Splitter {
     fn push(
         &mut self,
         bytes: &[u8],
-        item: &mut impl FnMut(&[u8]) -> Result<(), WatchError>,
-    ) -> Result<(), WatchError> {
+        item: &mut impl FnMut(&[u8]) -> Result<(), ListError>,
+    ) -> Result<(), ListError> {
         for &byte in bytes {
             let was_between = self.are_items && self.depth == 2;
             if self.is_text {
@@ -139,6 +175,8 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
     use super::*;
 
     /// The items and the rest of a list that comes in parts of that many bytes.
@@ -170,6 +208,16 @@ mod tests {
                 assert_eq!(page.metadata.resource_version.as_deref(), Some("7"), "{rest}");
             }
         }
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_told_by_its_name() {
+        let read = |json: &str| guarded::<ConfigMap>(json.as_bytes()).unwrap();
+        assert!(read(r#"{"metadata":{"name":"a"},"data":{"x":"1"}}"#).0.is_ok());
+        let invalid = read(r#"{"metadata":{"name":"a"},"data":{"x":1}}"#).0.unwrap_err();
+        assert_eq!(invalid.metadata.name.as_deref(), Some("a"));
+        assert!(invalid.error.contains("expected a string"), "{}", invalid.error);
+        assert!(guarded::<ConfigMap>(b"{").is_err());
     }
 
     #[test]

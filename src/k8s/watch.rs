@@ -5,7 +5,6 @@
 //! without any wait, holds whole pages of unpruned objects, and waits for ever at a version from the future.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::list::{self, PAGE, Page};
+use super::list::{self, ListError, PAGE, Page};
 use super::relist::{Relist, number};
 use super::streak::Streak;
 use crate::settings::Timing;
@@ -54,15 +53,9 @@ pub struct Watched<T> {
 /// Why a watch failed.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// A page could not be had.
-    #[error("failed to list")]
-    List(#[source] kube::Error),
-    /// A page broke off.
-    #[error("failed to read a page of a list")]
-    Page(#[source] io::Error),
-    /// A page, or an object on it, cannot be read.
-    #[error("failed to read a list as JSON")]
-    Parse(#[source] serde_json::Error),
+    /// The list came to nothing.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// A list came without a version to watch from.
     #[error("a list has no resource version")]
     NoVersion,
@@ -170,7 +163,11 @@ where
         if self.is_in_doubt {
             let page = self.page(1, None, |_| Ok(())).await?;
             self.is_in_doubt = false;
-            self.note(page.resource_version.as_deref());
+            // The list is ahead of the watch, which has yet to bring what it missed.
+            let version = page.resource_version;
+            if number(version.as_deref()).is_some_and(|version| version < self.newest) {
+                self.note(version.as_deref());
+            }
             return Ok(());
         }
         self.is_in_doubt = true;
@@ -178,7 +175,11 @@ where
     }
 
     async fn list(&mut self) -> Result<(), WatchError> {
-        self.round = self.watching.relist.round();
+        let round = self.watching.relist.round();
+        if std::mem::replace(&mut self.round, round) != round {
+            // Another watch has seen that versions went back.
+            self.newest = 0;
+        }
         self.is_in_doubt = false;
         (self.tell)(Event::Init);
         let mut token = None;
@@ -187,7 +188,7 @@ where
             let mut objects = Vec::new();
             let page = self
                 .page(PAGE, token, |json| {
-                    let mut object: T = serde_json::from_slice(json).map_err(WatchError::Parse)?;
+                    let mut object: T = serde_json::from_slice(json)?;
                     prune(&mut object);
                     objects.push(object);
                     Ok(())
@@ -212,8 +213,8 @@ where
         &self,
         limit: u32,
         token: Option<String>,
-        item: impl FnMut(&[u8]) -> Result<(), WatchError>,
-    ) -> Result<Page, WatchError> {
+        item: impl FnMut(&[u8]) -> Result<(), ListError>,
+    ) -> Result<Page, ListError> {
         let Watched { path, is_metadata, .. } = self.watched;
         list::page(&self.watching.client, (path, *is_metadata), limit, token, item).await
     }
@@ -335,7 +336,7 @@ impl WatchError {
     /// The code by which the API server refused.
     fn code(&self) -> Option<u16> {
         match self {
-            Self::List(kube::Error::Api(status))
+            Self::List(ListError::Request(kube::Error::Api(status)))
             | Self::Open(kube::Error::Api(status))
             | Self::Read(kube::Error::Api(status))
             | Self::Ended(status) => Some(status.code),

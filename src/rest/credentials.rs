@@ -14,6 +14,7 @@ use super::request::{Create, NewSecret, Update};
 use super::saving::{SaveError, Saving};
 use crate::microsoft::{App, TokenEndpoint, Verdict};
 use crate::resources::{Cloud, SealedGraphCredential};
+use crate::store::census::Pages;
 use crate::store::record::{is_of_rest, is_rest_record_name, rest_record_name};
 use crate::store::repository::{self, RecordError, Repository, TRIES, conflict_backoff};
 use crate::telemetry::logs::chain;
@@ -52,27 +53,31 @@ impl Credentials {
     /// is left out.
     pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
         let turn = self.listings.take(namespace).await;
-        let records =
-            repository::list(&self.parts.client, namespace).await.map_err(|error| failed(&error))?;
+        let own = [namespace.to_owned()];
+        let mut pages = Pages::new(&self.parts.client, &own);
         let mut ours = Vec::new();
-        for record in records {
-            match record.0 {
-                Ok(record) if is_of_rest(&record) => ours.push(record),
-                // It keeps nobody from the others.
-                Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
-                    tracing::warn!(
-                        namespace,
-                        record = invalid.metadata.name,
-                        error = invalid.error,
-                        "a record cannot be read, and a listing leaves it out: mend or delete it"
-                    );
+        while let Some(records) = pages.next().await.map_err(|error| failed(&error))? {
+            for record in records {
+                match record.0 {
+                    Ok(record) if is_of_rest(&record) => {
+                        ours.push((record.creation_timestamp(), shown(&record)));
+                    }
+                    // It keeps nobody from the others.
+                    Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
+                        tracing::warn!(
+                            namespace,
+                            record = invalid.metadata.name,
+                            error = invalid.error,
+                            "a record cannot be read, and a listing leaves it out: mend or delete it"
+                        );
+                    }
+                    Ok(_) | Err(_) => {}
                 }
-                Ok(_) | Err(_) => {}
             }
         }
         drop(turn);
-        ours.sort_by_key(|record| (record.creation_timestamp(), record.spec.credential_id));
-        Ok(ours.iter().map(shown).collect())
+        ours.sort_by_key(|(created, shown)| (created.clone(), shown.credential_id));
+        Ok(ours.into_iter().map(|(_, shown)| shown).collect())
     }
 
     /// Proves a secret and saves it as a new credential.

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::{Api, Client};
-use thiserror::Error;
+use kube::{Client, Resource};
 
 use super::envelope::Envelope;
 use super::keyring::KeyId;
+use crate::k8s::list::{self, ListError};
 use crate::resources::SealedGraphCredential;
 
 /// Records in one answer of the API server.
@@ -17,11 +16,6 @@ const PAGE: u32 = 500;
 
 /// A record, or the news that an object of its kind cannot be read as one.
 pub type GuardedRecord = DeserializeGuard<SealedGraphCredential>;
-
-/// The records could not be listed.
-#[derive(Debug, Error)]
-#[error("failed to list the SealedGraphCredentials")]
-pub struct ListError(#[from] kube::Error);
 
 /// How many records are sealed under which key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +26,10 @@ pub struct Census {
 
 /// Goes through records, one page after the other.
 pub struct Pages {
-    apis: Vec<Api<GuardedRecord>>,
-    page: ListParams,
+    client: Client,
+    /// What is left to be listed, the next one last.
+    paths: Vec<String>,
+    token: Option<String>,
 }
 
 /// Counts the records of these namespaces, or of all where none is named.
@@ -53,23 +49,28 @@ pub async fn count(client: &Client, namespaces: &[String]) -> Result<Census, Lis
 impl Pages {
     /// Of the records of these namespaces, or of all where none is named.
     pub fn new(client: &Client, namespaces: &[String]) -> Self {
-        let apis = if namespaces.is_empty() {
-            vec![Api::all(client.clone())]
+        let path = |namespace| SealedGraphCredential::url_path(&(), namespace);
+        let paths = if namespaces.is_empty() {
+            vec![path(None)]
         } else {
-            namespaces.iter().rev().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+            namespaces.iter().rev().map(|namespace| path(Some(namespace))).collect()
         };
-        Self { apis, page: ListParams::default().limit(PAGE) }
+        Self { client: client.clone(), paths, token: None }
     }
 
     /// The next page; nothing after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<GuardedRecord>>, ListError> {
-        let Some(api) = self.apis.last() else { return Ok(None) };
-        let list = api.list(&self.page).await?;
-        self.page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
-        if self.page.continue_token.is_none() {
-            self.apis.pop();
+        let Some(path) = self.paths.last() else { return Ok(None) };
+        let mut records = Vec::new();
+        let page = list::page(&self.client, (path, false), PAGE, self.token.take(), |json| {
+            records.push(list::guarded(json)?);
+            Ok(())
+        });
+        self.token = page.await?.next();
+        if self.token.is_none() {
+            self.paths.pop();
         }
-        Ok(Some(list.items))
+        Ok(Some(records))
     }
 }
 

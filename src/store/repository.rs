@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{
-    DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
-};
-use kube::core::DeserializeGuard;
+use kube::api::{DeleteParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
@@ -47,7 +44,7 @@ pub struct Change<'a> {
 /// What is attempted with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordRequest {
-    /// Look at it, or at all of a namespace.
+    /// Look at it.
     Read,
     /// Make it.
     Create,
@@ -76,9 +73,6 @@ pub enum RecordError {
         /// Why.
         source: kube::Error,
     },
-    /// The namespace's records could not be listed.
-    #[error("failed to list the SealedGraphCredentials of the namespace")]
-    List(#[source] kube::Error),
     /// It could not be written.
     #[error("failed to write SealedGraphCredential {name}")]
     Write {
@@ -132,27 +126,6 @@ pub async fn metadata(
             .unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
     })?;
     Ok(read.map(|found| found.metadata))
-}
-
-/// All records of a namespace, those that cannot be read as one among them.
-pub async fn list(
-    client: &Client,
-    namespace: &str,
-) -> Result<Vec<DeserializeGuard<SealedGraphCredential>>, RecordError> {
-    let records: Api<DeserializeGuard<SealedGraphCredential>> = Api::namespaced(client.clone(), namespace);
-    let mut all = Vec::new();
-    let mut page = ListParams::default().limit(500);
-    loop {
-        let list = records
-            .list(&page)
-            .await
-            .map_err(|source| refusal(RecordRequest::Read, &source).unwrap_or(RecordError::List(source)))?;
-        all.extend(list.items);
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
 }
 
 /// Removes the version of a record whose metadata were read; one that is gone already counts as removed.
@@ -358,10 +331,8 @@ impl Repository {
                     conflict_backoff(attempt).await;
                     match self.same(&record).await? {
                         Some(found) if found.spec.envelope == record.spec.envelope => record = found,
-                        // Whoever put another envelope there confirms its key.
-                        Some(found) => return Ok(found),
-                        // It was saved, and removed since.
-                        None => return Ok(record),
+                        // It was saved, and removed or given another envelope since, whose key its writer confirms.
+                        Some(_) | None => return Ok(record),
                     }
                 }
                 Err(error) => return Err(error),

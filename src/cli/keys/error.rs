@@ -8,8 +8,8 @@ use thiserror::Error;
 use crate::cli::cluster::ListError;
 use crate::cli::keyring::TargetError;
 use crate::cli::output::OutputError;
+use crate::k8s::list;
 use crate::secrets::ReadError;
-use crate::store::census;
 use crate::store::keyring::dependants::SurveyError;
 use crate::store::keyring::{
     Contradiction, EditError, KeyChangeError, KeyId, KeyringError, KeyringFormatError,
@@ -36,8 +36,8 @@ pub(in crate::cli) enum KeysError {
     Contradiction(#[from] Contradiction),
     #[error(transparent)]
     Edit(EditError<std::convert::Infallible>),
-    #[error(transparent)]
-    Census(#[from] census::ListError),
+    #[error("failed to list the SealedGraphCredentials")]
+    Census(#[from] list::ListError),
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]

@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 
 use self::progress::{Progress, Version};
 use super::RecordController;
+use crate::k8s::list::ListError;
 use crate::resources::SealedGraphCredential;
-use crate::store::census::{self, Census, GuardedRecord, ListError, Pages};
+use crate::store::census::{self, Census, GuardedRecord, Pages};
 use crate::store::keyring::{self, EditError, Keyring, KeyringError, Standing};
 use crate::store::repository::RecordError;
 use crate::telemetry::logs::chain;
@@ -27,7 +28,7 @@ const AT_A_TIME: usize = 4;
 /// Why a sweep ended before its end.
 #[derive(Debug, Error)]
 enum SweepError {
-    #[error(transparent)]
+    #[error("failed to list the SealedGraphCredentials")]
     List(#[from] ListError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),

@@ -159,17 +159,19 @@ async fn a_watch_that_lived_a_while_is_followed_at_once() {
 async fn an_event_ends_the_waits_and_a_list_does_not() {
     // Every other watch brings something before it breaks off.
     let server = Server::new(|query, nth| {
-        let change = event("MODIFIED", &map("a", 8 + u64::try_from(nth).unwrap()));
+        let now = 7 + u64::try_from(nth).unwrap();
+        let change = event("MODIFIED", &map("a", now + 1));
         let gone = event("ERROR", &refusal(500));
         match (is_watch(query), nth % 4) {
             (true, 1) => watch(&[change, gone], 0),
             (true, _) => watch(&[gone], 0),
-            (false, _) => list(1_000_000, &[], ""),
+            (false, _) => list(now, &[], ""),
         }
     });
     server.watching.metrics.kubernetes.watch_failed("ConfigMap");
     server.tells(SECONDS(30)).await;
     assert!(server.asked("watch=true").len() > 8, "{:?}", server.asked.lock().unwrap());
+    assert_eq!(server.watching.relist.round(), 0, "a list is ahead of a watch that missed something");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +220,11 @@ async fn a_watch_that_waits_in_the_future_finds_out() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_sees_an_older_version_has_all_watches_list_again() {
-    let server = Server::new(|query, _| if is_watch(query) { watch(&[], 200) } else { list(7, &[], "") });
+    let server = Server::new(|query, nth| match (is_watch(query), nth) {
+        (true, _) => watch(&[], 200),
+        (false, 0) => list(7, &[], ""),
+        (false, _) => list(5, &[], ""),
+    });
     let relist = server.watching.relist.clone();
     let told = tokio::join!(server.tells(SECONDS(20)), async {
         tokio::time::sleep(SECONDS(10)).await;
@@ -226,4 +232,5 @@ async fn whoever_sees_an_older_version_has_all_watches_list_again() {
         relist.saw("lease", Some("8"));
     });
     assert_eq!(told.0, ["init", "done", "init", "done"]);
+    assert_eq!(server.watching.relist.round(), 1, "who lists again for it does not raise it again");
 }
