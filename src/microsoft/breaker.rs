@@ -14,6 +14,9 @@ use crate::settings::Timing;
 /// So many requests in a row without an answer stop the others.
 const FAILURES: u32 = 5;
 
+/// A request that was given up after that time counts as one without an answer: who sent it did not want to wait longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The breakers of all authorities.
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -27,6 +30,8 @@ pub(super) struct Leave<'a> {
     breaker: &'a Breaker,
     authority: &'a str,
     is_probe: bool,
+    since: Instant,
+    is_decided: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +64,7 @@ impl Breaker {
             }
             (state.is_probed, is_probe) = (true, true);
         }
-        Ok(Leave { breaker: self, authority, is_probe })
+        Ok(Leave { breaker: self, authority, is_probe, since: Instant::now(), is_decided: false })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, State>> {
@@ -71,12 +76,14 @@ impl Breaker {
 
 impl Leave<'_> {
     /// The endpoint has answered, whatever it said.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&mut self) {
+        self.is_decided = true;
         self.breaker.lock().remove(self.authority);
     }
 
     /// It has not.
-    pub(super) fn unanswered(&self) {
+    pub(super) fn unanswered(&mut self) {
+        self.is_decided = true;
         let (now, first) = (Instant::now(), self.breaker.first_pause);
         let mut states = self.breaker.lock();
         let state = states.entry(self.authority.to_owned()).or_default();
@@ -92,6 +99,9 @@ impl Leave<'_> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
+        if !self.is_decided && self.since.elapsed() >= PATIENCE {
+            self.unanswered();
+        }
         if let Some(state) = self.breaker.lock().get_mut(self.authority).filter(|_| self.is_probe) {
             state.is_probed = false;
         }
@@ -119,7 +129,7 @@ mod tests {
         assert!(wait >= Duration::from_secs(5) && wait <= Duration::from_millis(6_250), "{wait:?}");
         assert!(breaker.admit("https://other.example").is_ok(), "another one is another one");
         tokio::time::advance(wait).await;
-        let probe = breaker.admit(ONE).unwrap();
+        let mut probe = breaker.admit(ONE).unwrap();
         assert!(breaker.admit(ONE).is_err());
         probe.unanswered();
         drop(probe);
@@ -127,7 +137,7 @@ mod tests {
         assert!(longer >= Duration::from_secs(10), "{longer:?}");
         tokio::time::advance(longer).await;
         drop(breaker.admit(ONE).unwrap());
-        let probe = breaker.admit(ONE).unwrap();
+        let mut probe = breaker.admit(ONE).unwrap();
         probe.answered();
         let (one, other) = (breaker.admit(ONE), breaker.admit(ONE));
         assert!(one.is_ok() && other.is_ok());
@@ -136,8 +146,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_pause_grows_to_a_minute_and_what_was_sent_before_it_does_not_lengthen_it() {
         let breaker = Breaker::new(&Timing::STANDARD);
-        let sent: Vec<_> = (0..20).map(|_| breaker.admit(ONE).unwrap()).collect();
-        sent.iter().for_each(Leave::unanswered);
+        let mut sent: Vec<_> = (0..20).map(|_| breaker.admit(ONE).unwrap()).collect();
+        sent.iter_mut().for_each(Leave::unanswered);
         for _ in 0..10 {
             let wait = breaker.admit(ONE).unwrap_err();
             assert!(wait <= Duration::from_secs(75), "{wait:?}");
@@ -145,6 +155,19 @@ mod tests {
             breaker.admit(ONE).unwrap().unanswered();
         }
         assert!(breaker.admit(ONE).unwrap_err() >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_given_up_early_says_nothing_and_late_that_there_was_no_answer() {
+        for (waited, is_stopped) in [(PATIENCE / 2, false), (PATIENCE, true)] {
+            let breaker = Breaker::new(&Timing::STANDARD);
+            for _ in 0..FAILURES {
+                let given_up = breaker.admit(ONE).unwrap();
+                tokio::time::advance(waited).await;
+                drop(given_up);
+            }
+            assert_eq!(breaker.admit(ONE).is_err(), is_stopped, "after {waited:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

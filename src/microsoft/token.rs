@@ -130,7 +130,7 @@ impl TokenEndpoint {
     /// Only a leader asks.
     pub async fn prove(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, NotLeading> {
         self.parts.leadership.admit(self.time_out)?;
-        let leave = match self.breaker.admit(self.parts.authorities.of(app.cloud)) {
+        let mut leave = match self.breaker.admit(self.parts.authorities.of(app.cloud)) {
             Ok(leave) => leave,
             Err(wait) => {
                 let why = "not asked: the token endpoint has not answered several times in a row";

@@ -21,11 +21,20 @@ type RecordMeta = PartialObjectMeta<SealedGraphCredential>;
 /// Ids of credentials by namespace.
 type Ids = HashMap<String, HashSet<i64>>;
 
+/// What is counted.
+#[derive(Debug, Default)]
+struct Counted {
+    /// What exists, as the watch and our own answered writes have it.
+    existing: Ids,
+    /// What is being created here.
+    reserved: Ids,
+}
+
 /// The credentials of each account, and how many it may have.
 #[derive(Debug)]
 pub struct Quota {
     limit: usize,
-    ids: Mutex<Ids>,
+    counted: Mutex<Counted>,
 }
 
 /// The account has as many credentials as it may have.
@@ -39,8 +48,7 @@ pub struct Full(usize);
 pub struct Reserved<'a> {
     quota: &'a Quota,
     namespace: &'a str,
-    /// Nothing where there is nothing to give back.
-    id: Option<i64>,
+    id: i64,
 }
 
 // === impl Quota ===
@@ -48,23 +56,23 @@ pub struct Reserved<'a> {
 impl Quota {
     /// Nothing is counted before the records are watched.
     pub fn new(limit: usize) -> Self {
-        Self { limit, ids: Mutex::default() }
+        Self { limit, counted: Mutex::default() }
     }
 
     /// Counts a credential that is about to be created, if the account may have one more.
     pub fn reserve<'a>(&'a self, namespace: &'a str, id: i64) -> Result<Reserved<'a>, Full> {
-        let mut ids = self.lock();
-        let ids = ids.entry(namespace.to_owned()).or_default();
-        if ids.len() >= self.limit {
-            return Err(Full(ids.len()));
+        let mut counted = self.lock();
+        let count = counted.of(namespace);
+        if count >= self.limit {
+            return Err(Full(count));
         }
-        // An id that is there already is another record's.
-        Ok(Reserved { quota: self, namespace, id: ids.insert(id).then_some(id) })
+        counted.reserved.entry(namespace.to_owned()).or_default().insert(id);
+        Ok(Reserved { quota: self, namespace, id })
     }
 
     /// A credential is gone.
     pub fn remove(&self, namespace: &str, id: i64) {
-        if let Some(ids) = self.lock().get_mut(namespace) {
+        if let Some(ids) = self.lock().existing.get_mut(namespace) {
             ids.remove(&id);
         }
     }
@@ -114,13 +122,13 @@ impl Quota {
                 }
             }
             Event::InitDone => {
-                let mut ids = self.lock();
-                ids.retain(|namespace, _| !scope.covers(namespace));
-                ids.extend(std::mem::take(fresh));
+                let existing = &mut self.lock().existing;
+                existing.retain(|namespace, _| !scope.covers(namespace));
+                existing.extend(std::mem::take(fresh));
             }
             Event::Apply(record) => {
                 if let Some((namespace, id)) = place(&record) {
-                    self.lock().entry(namespace).or_default().insert(id);
+                    self.lock().existing.entry(namespace).or_default().insert(id);
                 }
             }
             Event::Delete(record) => {
@@ -131,8 +139,20 @@ impl Quota {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ids> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    /// How many credentials an account has, with those that are being created. The latter are few.
+    fn of(&self, namespace: &str) -> usize {
+        let existing = self.existing.get(namespace);
+        let is_new = |id: &&i64| !existing.is_some_and(|existing| existing.contains(*id));
+        let reserved = self.reserved.get(namespace).map_or(0, |ids| ids.iter().filter(is_new).count());
+        existing.map_or(0, HashSet::len) + reserved
     }
 }
 
@@ -140,15 +160,19 @@ impl Quota {
 
 impl Reserved<'_> {
     /// The credential was created.
-    pub fn keep(mut self) {
-        self.id = None;
+    pub fn keep(self) {
+        self.quota.lock().existing.entry(self.namespace.to_owned()).or_default().insert(self.id);
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.quota.remove(self.namespace, id);
+        let reserved = &mut self.quota.lock().reserved;
+        if let Some(ids) = reserved.get_mut(self.namespace) {
+            ids.remove(&self.id);
+            if ids.is_empty() {
+                reserved.remove(self.namespace);
+            }
         }
     }
 }
@@ -164,7 +188,7 @@ mod tests {
     }
 
     fn counts(quota: &Quota) -> Vec<usize> {
-        ["mail", "sales"].iter().map(|it| quota.lock().get(*it).map_or(0, HashSet::len)).collect()
+        ["mail", "sales"].iter().map(|it| quota.lock().of(it)).collect()
     }
 
     #[test]
@@ -181,6 +205,21 @@ mod tests {
         let taken = quota.reserve("mail", 2).unwrap();
         drop(taken);
         assert_eq!(counts(&quota), [1, 0], "the id was another record's");
+    }
+
+    #[test]
+    fn a_create_whose_answer_is_lost_counts_once_it_is_seen_and_a_list_frees_no_room() {
+        let (quota, mut fresh) = (Quota::new(2), Ids::new());
+        let (seen, unseen) = (quota.reserve("mail", 1).unwrap(), quota.reserve("mail", 2).unwrap());
+        for event in [Event::Init, Event::InitDone] {
+            quota.note(event, &Scope::All, &mut fresh);
+        }
+        assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2), "both are still being created");
+        quota.note(Event::Apply(record("mail", "r-1")), &Scope::All, &mut fresh);
+        assert_eq!(counts(&quota), [2, 0], "none counts twice");
+        drop((seen, unseen));
+        assert_eq!(counts(&quota), [1, 0]);
+        assert!(quota.lock().reserved.is_empty());
     }
 
     #[test]
