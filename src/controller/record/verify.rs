@@ -262,9 +262,11 @@ impl RecordController {
                     self.events.publish(&written.object_ref(&()), note).await;
                 }
             }
-            Err(RecordError::Conflict | RecordError::NotLeading(_)) => {}
             Err(error) => {
                 tracing::warn!(record = record.name_any(), error = chain(&error), "a status is not written");
+                // What was found out is lost, so it is found out again: soon, but where the API server refuses to note it.
+                let is_refused = matches!(error, RecordError::Refused { .. });
+                return is_refused.then(|| now + self.timing.stalled_probe);
             }
         }
         retry_at
