@@ -76,17 +76,27 @@ fn named_secrets_are_the_only_ones_that_can_be_read() {
     assert_eq!(secret_rights(&render(&json!({"secretAccess": "named"}))), keyring_and("get patch", &[]));
 }
 
+/// Verbs and names of each rule about that resource, but for those of the hook.
+fn rights_to(resource: &str, values: &Value) -> Vec<(Value, Value)> {
+    let rendered = render(values);
+    let roles = rendered.0.iter().filter(|it| it.pointer("/metadata/annotations/helm.sh~1hook").is_none());
+    let granted = roles.filter_map(|it| it["rules"].as_array()).flatten();
+    let about = granted.filter(|rule| rule["resources"].as_array().unwrap().contains(&json!(resource)));
+    about.map(|rule| (rule["verbs"].clone(), rule["resourceNames"].clone())).collect()
+}
+
+#[test]
+fn the_status_of_records_is_written_where_a_rest_api_makes_records() {
+    let rights = |rest: Value| rights_to("sealedgraphcredentials/status", &json!({"restApi": rest}));
+    let update = [(json!(["update"]), Value::Null)];
+    assert_eq!(rights(json!({})), []);
+    assert_eq!(rights(json!({"enabled": true, "plainHttp": true})), update);
+    assert_eq!(rights(json!({"separateReplicas": 1})), update);
+}
+
 #[test]
 fn leases_are_for_leader_election_alone() {
-    let rights = |values: Value| -> Vec<(Value, Value)> {
-        let rendered = render(&values);
-        let roles =
-            rendered.0.iter().filter(|it| it.pointer("/metadata/annotations/helm.sh~1hook").is_none());
-        let granted = roles.filter_map(|it| it["rules"].as_array()).flatten();
-        let of_leases =
-            granted.filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("leases")));
-        of_leases.map(|rule| (rule["verbs"].clone(), rule["resourceNames"].clone())).collect()
-    };
+    let rights = |values: Value| rights_to("leases", &values);
     let own = (json!(["get", "update"]), json!(["graph-credential-operator"]));
     assert_eq!(rights(json!({})), [(json!(["create"]), Value::Null), own]);
     assert_eq!(rights(json!({"leaderElection": {"enabled": false}, "replicaCount": 1})), []);

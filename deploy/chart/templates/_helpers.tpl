@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials]
   verbs: [get, list, watch, create, update, patch{{ if or .Values.ownKindsClusterRole .Values.restApi.enabled }}, delete{{ end }}]
-{{- if .Values.restApi.enabled }}
+{{- if or .Values.restApi.enabled .Values.restApi.separateReplicas }}
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials/status]
   verbs: [update]
