@@ -8,21 +8,24 @@
 pub mod expiry;
 mod home;
 mod note;
-mod queue;
 mod told;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::note::Note;
-use self::queue::Queue;
 use self::told::Told;
 use crate::resources::{FIELD_MANAGER, GROUP};
 use crate::telemetry::logs::chain;
@@ -30,7 +33,7 @@ use crate::telemetry::logs::chain;
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Events that may wait to be published; beyond that, whoever emits one waits.
+/// Warnings that may wait to be published, and other events; beyond that, whoever emits one waits.
 const CAPACITY: usize = 1000;
 
 /// How often an event is sent until it is dropped.
@@ -47,16 +50,37 @@ pub struct Events {
     time_out: Duration,
     told: Arc<Told>,
     home: Option<Arc<ObjectReference>>,
-    waiting: Arc<Queue<Key, (ObjectReference, Note)>>,
+    warnings: mpsc::Sender<Waiting>,
+    others: mpsc::Sender<Waiting>,
+    /// What is sent to both, until [`Events::run`] takes it.
+    receivers: Arc<Mutex<Option<Receivers>>>,
+    unpublished: TaskTracker,
 }
 
-/// Of each object and reason, one event waits.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    uid: Option<String>,
-    namespace: Option<String>,
-    name: Option<String>,
-    reason: &'static str,
+/// A note that waits to be published about an object.
+#[derive(Debug)]
+struct Waiting {
+    regarding: ObjectReference,
+    note: Note,
+    #[allow(dead_code, reason = "it is held, not used")]
+    unpublished: TaskTrackerToken,
+}
+
+#[derive(Debug)]
+struct Receivers {
+    warnings: mpsc::Receiver<Waiting>,
+    others: mpsc::Receiver<Waiting>,
+}
+
+/// What became of an attempt to send an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// The API server has it.
+    Yes,
+    /// Not yet.
+    No,
+    /// The API server will never take it.
+    Never,
 }
 
 // === impl Events ===
@@ -65,8 +89,20 @@ impl Events {
     /// Events of this instance of the operator, such as its pod's name. The same of the same object is told again
     /// `repeats_after`.
     pub fn new(client: Client, instance: String, time_out: Duration, repeats_after: Duration) -> Self {
-        let (told, waiting) = (Arc::new(Told::new(repeats_after)), Arc::new(Queue::new(CAPACITY)));
-        Self { client, instance, time_out, told, home: None, waiting }
+        let (warnings, warned) = mpsc::channel(CAPACITY);
+        let (others, other) = mpsc::channel(CAPACITY);
+        let receivers = Receivers { warnings: warned, others: other };
+        Self {
+            client,
+            instance,
+            time_out,
+            told: Arc::new(Told::new(repeats_after)),
+            home: None,
+            warnings,
+            others,
+            receivers: Arc::new(Mutex::new(Some(receivers))),
+            unpublished: TaskTracker::new(),
+        }
     }
 
     /// The same, which also tell on the operator's own Deployment of that name what was left behind.
@@ -87,69 +123,75 @@ impl Events {
         self.publish(regarding, note).await;
     }
 
-    /// Publishes in the background what is emitted, until this is dropped.
+    /// Publishes in the background what is emitted, warnings first, until this is dropped.
     pub async fn run(self) {
-        let worker = async || {
-            loop {
-                let (regarding, note) = self.waiting.next().await;
-                self.publish(&regarding, &note).await;
-                self.waiting.done();
-            }
-        };
-        futures::future::join_all((0..AT_A_TIME).map(|_| worker())).await;
+        let receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Receivers { mut warnings, mut others }) = receivers else { return };
+        let next = stream::poll_fn(move |cx| match warnings.poll_recv(cx) {
+            Poll::Pending => others.poll_recv(cx),
+            ready @ Poll::Ready(_) => ready,
+        });
+        next.for_each_concurrent(AT_A_TIME, async |it| self.deliver(&it.regarding, &it.note).await).await;
     }
 
     /// Has a note about an object published soon; waits only where very many are to be published.
     pub async fn emit(&self, regarding: &ObjectReference, note: &Note) {
-        let key = Key {
-            uid: regarding.uid.clone(),
-            namespace: regarding.namespace.clone(),
-            name: regarding.name.clone(),
-            reason: note.reason,
-        };
-        self.waiting.put(key, (regarding.clone(), note.clone()), note.is_warning).await;
+        if !self.told.is_news(regarding, note) {
+            return;
+        }
+        let (regarding, unpublished) = (regarding.clone(), self.unpublished.token());
+        let waiting = Waiting { regarding, note: note.clone(), unpublished };
+        let line = if note.is_warning { &self.warnings } else { &self.others };
+        if line.send(waiting).await.is_err() {
+            tracing::warn!(reason = note.reason, "an event is dropped: the program is ending");
+        }
     }
 
     /// Waits until everything that was emitted is published, for at most that long.
     pub async fn drain(&self, within: Duration) {
-        if tokio::time::timeout(within, self.waiting.drained()).await.is_err() {
-            tracing::warn!(
-                left = self.waiting.len(),
-                "events were still waiting to be published, and are dropped"
-            );
+        self.unpublished.close();
+        if tokio::time::timeout(within, self.unpublished.wait()).await.is_err() {
+            let left = self.unpublished.len();
+            tracing::warn!(left, "events were still waiting to be published, and are dropped");
         }
     }
 
-    /// Publishes a note about an object, and tries again a little later where that fails for now.
+    /// Publishes a note about an object, and waits for it.
     pub async fn publish(&self, regarding: &ObjectReference, note: &Note) {
-        if !self.told.is_news(regarding, note) {
-            return;
+        if self.told.is_news(regarding, note) {
+            self.deliver(regarding, note).await;
         }
+    }
+
+    /// Sends a note, and tries again a little later where that fails for now.
+    async fn deliver(&self, regarding: &ObjectReference, note: &Note) {
+        let event = self.event(regarding, note);
         for attempt in 1..=ATTEMPTS {
-            if self.send(regarding, note).await {
-                return;
-            }
-            if attempt < ATTEMPTS {
-                tokio::time::sleep(self.time_out / 5).await;
+            match self.send(&event).await {
+                Sent::Yes => return,
+                Sent::No if attempt < ATTEMPTS => tokio::time::sleep(self.time_out / 5).await,
+                Sent::No | Sent::Never => break,
             }
         }
         // The next one that finds the same tells it.
         self.told.forget(regarding, note);
     }
 
-    /// Sends an event. Returns whether there is no use in sending it again.
-    async fn send(&self, regarding: &ObjectReference, note: &Note) -> bool {
-        let namespace = regarding.namespace.clone().unwrap_or_default();
-        let name = regarding.name.clone().unwrap_or_default();
-        let event = Event {
+    /// An event with a name of its own, by which the API server knows it again when it is sent once more.
+    fn event(&self, regarding: &ObjectReference, note: &Note) -> Event {
+        let now = Timestamp::now();
+        let name = regarding.name.as_deref().unwrap_or_default();
+        // Room for the time within the 253 characters of a name.
+        let name = name.get(..220).unwrap_or(name).trim_end_matches(['.', '-']);
+        let name = format!("{name}.{:x}", now.as_nanosecond());
+        Event {
             metadata: ObjectMeta {
-                // Room for the API server's suffix within the 253 characters of a name.
-                generate_name: Some(format!("{}-", name.get(..200).unwrap_or(&name))),
-                namespace: Some(namespace.clone()),
+                name: Some(name),
+                namespace: regarding.namespace.clone(),
                 ..ObjectMeta::default()
             },
             action: Some(note.action.to_owned()),
-            event_time: Some(MicroTime(Timestamp::now())),
+            event_time: Some(MicroTime(now)),
             note: Some(whole(note)),
             reason: Some(note.reason.to_owned()),
             regarding: Some(regarding.clone()),
@@ -157,23 +199,30 @@ impl Events {
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if note.is_warning { "Warning" } else { "Normal" }.to_owned()),
             ..Event::default()
-        };
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let params = PostParams::default();
-        let (failed, is_final) = match tokio::time::timeout(self.time_out, events.create(&params, &event))
-            .await
-        {
-            Ok(Ok(_)) => return true,
-            // Such as in a namespace that is terminating.
-            Ok(Err(kube::Error::Api(answer))) if (400..500).contains(&answer.code) && answer.code != 429 => {
-                (answer.message, true)
-            }
-            Ok(Err(error)) => (chain(&error), false),
-            Err(_) => (format!("no answer within {:?}", self.time_out), false),
-        };
-        tracing::warn!(error = failed, namespace, name, reason = note.reason, "failed to publish an event");
-        is_final
+        }
     }
+
+    async fn send(&self, event: &Event) -> Sent {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams::default();
+        let (failed, sent) = match tokio::time::timeout(self.time_out, events.create(&params, event)).await {
+            Ok(Ok(_)) => return Sent::Yes,
+            // By an attempt whose answer did not come.
+            Ok(Err(kube::Error::Api(answer))) if answer.reason == "AlreadyExists" => return Sent::Yes,
+            Ok(Err(kube::Error::Api(answer))) if is_final(answer.code) => (answer.message, Sent::Never),
+            Ok(Err(error)) => (chain(&error), Sent::No),
+            Err(_) => (format!("no answer within {:?}", self.time_out), Sent::No),
+        };
+        let name = event.metadata.name.as_deref();
+        tracing::warn!(error = failed, namespace, name, reason = event.reason, "failed to publish an event");
+        sent
+    }
+}
+
+/// Whether the API server refuses an event for good with that code, such as in a namespace that is terminating.
+fn is_final(code: u16) -> bool {
+    (400..500).contains(&code) && ![401, 408, 409, 429].contains(&code)
 }
 
 /// Text and ids, together no longer than a note may be.
@@ -194,7 +243,115 @@ fn bounded(text: &str, longest: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+
     use super::*;
+
+    /// Events at an API server that answers each request by how many were before it, with a code and a reason, and what it
+    /// was sent.
+    fn at(answer: fn(usize) -> (u16, &'static str)) -> (Events, Arc<Mutex<Vec<Event>>>) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let log = sent.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let log = log.clone();
+            async move {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let nth = log.lock().unwrap().len();
+                log.lock().unwrap().push(serde_json::from_slice::<Event>(&body).unwrap());
+                let (code, reason) = answer(nth);
+                let body = match code {
+                    0 => return std::future::pending().await,
+                    201 => body.to_vec(),
+                    _ => {
+                        format!(r#"{{"kind":"Status","status":"Failure","code":{code},"reason":"{reason}"}}"#)
+                            .into()
+                    }
+                };
+                Ok::<_, Infallible>(Response::builder().status(code).body(Body::from(body)).unwrap())
+            }
+        });
+        let client = Client::new(service, "mail");
+        let (time_out, repeats_after) = (Duration::from_secs(5), Duration::from_secs(600));
+        (Events::new(client, "pod".into(), time_out, repeats_after), sent)
+    }
+
+    fn object() -> ObjectReference {
+        let (name, namespace) = (Some("sender".into()), Some("mail".into()));
+        ObjectReference { name, namespace, ..ObjectReference::default() }
+    }
+
+    fn note(text: &str, is_warning: bool) -> Note {
+        Note { is_warning, reason: "Rejected", action: "Verify", text: text.into(), ids: String::new() }
+    }
+
+    fn texts(sent: &Mutex<Vec<Event>>) -> Vec<String> {
+        sent.lock().unwrap().iter().filter_map(|event| event.note.clone()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_whose_answer_does_not_come_is_sent_again_under_its_name() {
+        let (events, sent) = at(|nth| if nth == 0 { (0, "") } else { (409, "AlreadyExists") });
+        events.publish(&object(), &note("refused", true)).await;
+        events.publish(&object(), &note("refused", true)).await;
+        let names: Vec<_> = sent.lock().unwrap().iter().map(|event| event.metadata.name.clone()).collect();
+        assert_eq!(names.len(), 2, "the second note is no news");
+        assert_eq!(names[0], names[1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_taken_for_now_is_sent_three_times_and_what_is_never_taken_once() {
+        for (answer, times) in [
+            ((|_| (500, "")) as fn(usize) -> _, 3),
+            (|_| (409, "Conflict"), 3),
+            (|_| (401, "Unauthorized"), 3),
+            (|_| (403, "Forbidden"), 1),
+            (|nth| if nth == 0 { (429, "") } else { (201, "") }, 2),
+        ] {
+            let (events, sent) = at(answer);
+            events.publish(&object(), &note("refused", true)).await;
+            assert_eq!(sent.lock().unwrap().len(), times);
+            let is_told = answer(times - 1).0 == 201;
+            events.publish(&object(), &note("refused", true)).await;
+            assert_eq!(sent.lock().unwrap().len() == times, is_told, "what was not told is news");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn warnings_leave_first_and_a_drain_waits_for_all() {
+        let (events, sent) = at(|_| (201, ""));
+        for text in ["registered", "removed", "removed"] {
+            events.emit(&object(), &note(text, false)).await;
+        }
+        events.emit(&object(), &note("refused", true)).await;
+        let (draining, running) = (events.clone(), events.clone());
+        tokio::select! {
+            () = running.run() => panic!("it ends with the program"),
+            () = draining.drain(Duration::from_secs(1)) => {}
+        }
+        assert_eq!(texts(&sent), ["refused", "registered", "removed"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_gives_up_in_time() {
+        let (events, _sent) = at(|_| (0, ""));
+        events.emit(&object(), &note("refused", true)).await;
+        tokio::select! {
+            () = events.clone().run() => panic!("it ends with the program"),
+            () = events.drain(Duration::from_secs(1)) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_name_keeps_to_the_rules_of_names() {
+        let (events, _sent) = at(|_| (201, ""));
+        let long = format!("{}.{}", "a".repeat(219), "b".repeat(30));
+        let event = events.event(&ObjectReference { name: Some(long), ..object() }, &note("refused", true));
+        let name = event.metadata.name.unwrap();
+        assert!(name.len() <= 253 && !name.contains(".."), "{name}");
+    }
 
     #[test]
     fn a_long_note_is_cut_at_a_characters_end() {
@@ -206,14 +363,14 @@ mod tests {
 
     #[test]
     fn ids_are_kept_where_the_text_is_too_long() {
-        let note = |text: &str, ids: &str| {
+        let whole_of = |text: &str, ids: &str| {
             let (text, ids) = (text.to_owned(), ids.to_owned());
             whole(&Note { is_warning: true, reason: "Rejected", action: "Verify", text, ids })
         };
-        assert_eq!(note("refused", "trace 1"), "refused [trace 1]");
-        assert_eq!(note("refused", ""), "refused");
-        let long = note(&"x".repeat(2000), "trace 1");
+        assert_eq!(whole_of("refused", "trace 1"), "refused [trace 1]");
+        assert_eq!(whole_of("refused", ""), "refused");
+        let long = whole_of(&"x".repeat(2000), "trace 1");
         assert_eq!((long.len(), long.ends_with("x [trace 1]")), (1024, true));
-        assert!(note(&"x".repeat(2000), &"y".repeat(2000)).len() <= 1024);
+        assert!(whole_of(&"x".repeat(2000), &"y".repeat(2000)).len() <= 1024);
     }
 }

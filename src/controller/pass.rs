@@ -225,6 +225,13 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
     let making = Making::of(observed, &status);
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
+    // The status says that a notice was given: that must be so, whatever becomes of the write and its answer.
+    let (notices, notes): (Vec<_>, Vec<_>) =
+        notes.into_iter().partition(|note| note.action == expiry::ACTION);
+    let regarding = observed.object.object_ref(&());
+    for notice in &notices {
+        context.events.publish(&regarding, notice).await;
+    }
     if status != observed.written {
         let written = if observed.is_unrecorded {
             write_recording(context, gathered, status).await?
@@ -259,15 +266,10 @@ fn short_wait(context: &Context, observed: &Observed, rest: &Rest) -> Option<Dur
     (!observed.is_unrecorded && observed.learnt.news.is_empty()).then_some(left)
 }
 
-/// Tells people. A notice of the expiry is given once, so its event is waited for.
 async fn emit(context: &Context, gathered: &Gathered, notes: &[Note]) {
     let regarding = gathered.observed.object.object_ref(&());
     for note in notes {
-        if note.action == expiry::ACTION {
-            context.events.publish(&regarding, note).await;
-        } else {
-            context.events.emit(&regarding, note).await;
-        }
+        context.events.emit(&regarding, note).await;
     }
 }
 

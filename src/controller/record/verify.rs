@@ -17,6 +17,7 @@ use tracing::{Instrument, Span};
 use super::RecordController;
 use super::status::{Proof, is_seen, next_status, notes, notice_due, status_due_at, verification_due_at};
 use crate::controller::scope::Scope;
+use crate::events::expiry;
 use crate::k8s::watch::{Watched, Watching};
 use crate::leadership::NotLeading;
 use crate::microsoft::{App, Diagnosis, Verdict};
@@ -255,11 +256,18 @@ impl RecordController {
         if record.status.as_ref() == Some(&status) {
             return retry_at;
         }
+        // The status says that a notice was given: that must be so, whatever becomes of the write and its answer.
+        let (notices, notes): (Vec<_>, Vec<_>) =
+            notes.into_iter().partition(|note| note.action == expiry::ACTION);
+        let regarding = record.object_ref(&());
+        for notice in &notices {
+            self.events.publish(&regarding, notice).await;
+        }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
         match self.repository().write_status(&changed).await {
-            Ok(written) => {
+            Ok(_) => {
                 for note in &notes {
-                    self.events.publish(&written.object_ref(&()), note).await;
+                    self.events.publish(&regarding, note).await;
                 }
             }
             Err(error) => {
