@@ -186,7 +186,12 @@ impl Accounts {
         calls.account(&account.namespace, &account.name);
     }
 
-    /// Whether that was noted.
+    /// Notes that the operator has removed a credential from an account.
+    pub fn note_removed(&self, account: &AccountName, id: i64) {
+        self.lock().change(account, None, |account| account.ledger.note_removed(id));
+    }
+
+    /// Whether it was noted that a credential is there.
     pub fn is_present(&self, account: &AccountName, id: i64, lasts: Duration) -> bool {
         self.lock().ledger(account).is_some_and(|ledger| ledger.is_present(id, lasts))
     }

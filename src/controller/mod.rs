@@ -10,6 +10,7 @@ mod context;
 mod credentials;
 mod decide;
 mod error;
+mod finalizers;
 mod guard;
 mod index;
 mod invalid;

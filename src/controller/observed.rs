@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::index::Named;
 use crate::destination::Failure;
 use crate::events::Note;
 use crate::microsoft::Verdict;
@@ -160,6 +161,8 @@ pub struct Learnt {
     pub failure: Option<Failure>,
     /// Whether the registration was removed from the destination.
     pub removed: bool,
+    /// The object that holds the registration as well, to which it was left instead of being removed.
+    pub left_to: Option<Named>,
     /// Whether the secret was sealed into the record of the store.
     pub sealed: bool,
     /// What the steps have done, to be told once the status says so as well.

@@ -109,8 +109,8 @@ pub struct MicrosoftGraphCredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<Cloud>,
 
-    /// Name of the credential at the destination. Unset: `<namespace>/<name>` for what this object
-    /// creates, cut off after 253 characters, while an adopted credential keeps its own name.
+    /// Name of the credential at the destination. Unset: `<namespace>/<name>` for what this object creates, cut off after 253
+    /// characters; at Woodpecker its idempotency token follows in brackets. An adopted credential keeps its own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]
     #[x_kube(validation = Rule::new("self.trim() == self && !self.matches('[\\\\x00-\\\\x1f\\\\x7f]')")

@@ -15,14 +15,13 @@ it faster.
 const LIMITS: &str = "
 ## What ends it
 
-- **The API server's CPU.** Registering costs it more than the operator. The leader works on 16 objects at a time, and the
-  API server sets the speed.
+- **The API server's CPU.** Registering costs it more than the operator, so the API server sets the speed. By default the
+  leader reconciles 16 objects of each kind at a time (`--max-concurrent-passes`).
 - **Woodpecker.** One request at a time for each account: an account whose requests take 50 ms takes 20 new credentials a
-  second at most, however many objects wait. Accounts do not wait for each other.
-- **Microsoft.** Each secret is verified once a day: 10 000 credentials are one token call every 9 seconds. A single app is
-  tried at most ten times in five minutes.
+  second at most, however many objects wait. Other accounts do not wait for it.
+- **Microsoft.** Each secret is verified once a day, so 10 000 credentials are one token call every 9 seconds.
 - **Memory.** It grows with the number of objects, not with what tenants write into their metadata. The chart's limit is
-  256 MiB (`resources.limits.memory`): keep it at three times the peak of a relist in the table above.
+  256 MiB (`resources.limits.memory`). Keep it well above the peak of a relist in the table above.
 - **Changed Secrets.** With `secretAccess: get` the operator asks for the metadata of a limited number of Secrets each
   second, so that with many of them a change is seen later; `secretAccess: watch` sees it at once
   ([install.md](install.md)).
@@ -30,15 +29,15 @@ const LIMITS: &str = "
 ## The next step
 
 One release for each set of namespaces. Install the chart again under another name in another namespace, and give each release
-its own `watchNamespaces`; no namespace may be in two. Each release has a leader, a keyring and a Lease of its own, so a
-restart or a rotation of keys concerns its own namespaces alone.
+its own `watchNamespaces`; no namespace may be in two. The CRDs belong to the first release: set `crds.enabled=false` in the
+others. Each release has a leader, a keyring and a Lease of its own, so a restart or a rotation of keys affects only its own
+namespaces.
 
 Keep all objects of one Woodpecker account in one release: the rule of one request at a time holds within a release, and two
-releases at one account would be answered 429. The same goes for an Entra app, because the ten tries in five minutes are
-counted in each release.
+releases at one account would be answered 429. The same goes for an Entra app, because each release counts its own tries at
+Microsoft.
 
-Two releases carry twice the objects in memory and in hours of recovery. They do not register faster if they share an API
-server that is busy: then the next step is another cluster.
+Two releases do not register faster if they share an API server that is busy. Then the next step is another cluster.
 ";
 
 pub fn page(kept: &Kept) -> String {

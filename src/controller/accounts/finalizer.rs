@@ -1,13 +1,12 @@
 //! Keeps a deleted account until what objects have to remove there is removed.
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 
 use super::queue;
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
+use crate::controller::finalizers;
 use crate::controller::observe::namespace_deleted_at;
 use crate::resources::{AccountName, IN_USE_FINALIZER, WoodpeckerAccount};
 
@@ -38,25 +37,15 @@ pub(super) async fn keep(
 ) -> Result<Option<WoodpeckerAccount>, PassError> {
     let standing = look_at(context, &object, name).await?;
     let Some(wanted) = change(standing) else { return Ok(Some(object)) };
-    context.leadership.admit_write()?;
-    let mut finalizers = object.finalizers().to_vec();
-    finalizers.retain(|finalizer| finalizer != IN_USE_FINALIZER);
-    if wanted {
-        finalizers.push(IN_USE_FINALIZER.to_owned());
-    } else if standing.life != Life::Live && standing.is_used {
+    if !wanted && standing.life != Life::Live && standing.is_used {
         tracing::error!(account = %name, "the account goes although something is still to be removed there: its namespace cannot wait longer");
     }
-    let patch =
-        json!({"metadata": {"resourceVersion": object.metadata.resource_version, "finalizers": finalizers}});
-    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(object) => {
-            queue::note_written(context, &object);
-            Ok((standing.life == Life::Live || wanted).then_some(object))
-        }
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
-        Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
-        Err(error) => Err(PassError::WriteFinalizer(error)),
-    }
+    let Some(object) = finalizers::set(&context.leadership, api, &object, IN_USE_FINALIZER, wanted).await?
+    else {
+        return Ok(None);
+    };
+    queue::note_written(context, &object);
+    Ok((standing.life == Life::Live || wanted).then_some(object))
 }
 
 async fn look_at(

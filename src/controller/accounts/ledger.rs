@@ -16,8 +16,8 @@ const MANY: usize = 4;
 pub struct Ledger {
     /// Ids that the listing lacks and a request has shown to be there, and when.
     present: HashMap<i64, Instant>,
-    /// Ids that a person has acknowledged to be gone.
-    acknowledged: HashSet<i64>,
+    /// Ids that the operator has removed, or that a person has acknowledged to be gone.
+    gone: HashSet<i64>,
     /// Whether the key is another one than that with which the account was last found to be the right one.
     is_key_new: bool,
     /// The account that is known to be the same remote one, and comes first; as long as both are what they were.
@@ -61,7 +61,12 @@ impl Ledger {
         self.present.insert(id, Instant::now());
     }
 
-    /// Whether that was noted less than `lasts` ago: it has to be shown anew from time to time.
+    /// Notes that the operator has removed a credential. Its object may hold it for a while yet.
+    pub fn note_removed(&mut self, id: i64) {
+        self.gone.insert(id);
+    }
+
+    /// Whether a credential was noted as present less than `lasts` ago: it has to be shown anew from time to time.
     pub fn is_present(&self, id: i64, lasts: Duration) -> bool {
         self.present.get(&id).is_some_and(|shown| shown.elapsed() < lasts)
     }
@@ -77,14 +82,14 @@ impl Ledger {
         let held: HashSet<i64> = held.iter().copied().collect();
         let is_missing = |id: i64| !is_listed(id) && held.contains(&id);
         self.present.retain(|id, _| is_missing(*id));
-        self.acknowledged.retain(|id| is_missing(*id));
+        self.gone.retain(|id| is_missing(*id));
         self.is_key_new = is_key_new;
     }
 
     /// A person says that what is missing now is gone indeed, and that the key is the right one.
     pub fn acknowledge(&mut self, is_listed: impl Fn(i64) -> bool, held: &[i64]) {
         let missing: Vec<i64> = self.missing(is_listed, held).collect();
-        self.acknowledged.extend(missing);
+        self.gone.extend(missing);
         self.is_key_new = false;
     }
 
@@ -101,9 +106,8 @@ impl Ledger {
     }
 
     fn missing(&self, is_listed: impl Fn(i64) -> bool, held: &[i64]) -> impl Iterator<Item = i64> {
-        let is_missing = move |id: &i64| {
-            !is_listed(*id) && !self.present.contains_key(id) && !self.acknowledged.contains(id)
-        };
+        let is_missing =
+            move |id: &i64| !is_listed(*id) && !self.present.contains_key(id) && !self.gone.contains(id);
         held.iter().copied().filter(is_missing)
     }
 }
@@ -156,6 +160,18 @@ mod tests {
         assert_eq!(ledger.divergence(listed(0..2), &ten), None);
         ledger.take_in(listed(0..10), &ten, false);
         assert!(ledger.divergence(listed(0..2), &ten).is_some());
+    }
+
+    #[test]
+    fn what_the_operator_has_removed_is_not_missing() {
+        let mut ledger = Ledger::default();
+        let ten = held(0..10);
+        (0..4).for_each(|id| ledger.note_removed(id));
+        ledger.take_in(listed(4..10), &ten, false);
+        assert_eq!(ledger.divergence(listed(4..10), &ten), None);
+        assert!(ledger.divergence(listed(8..10), &ten).is_some(), "further ones are");
+        ledger.take_in(listed(4..10), &held(4..10), false);
+        assert!(ledger.divergence(listed(4..10), &ten).is_some(), "nothing is kept of what nobody holds");
     }
 
     #[tokio::test(start_paused = true)]

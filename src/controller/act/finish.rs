@@ -1,14 +1,13 @@
 //! The end of an object, and the finalizer that makes a deletion wait for it.
 
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use kube::{Api, Resource};
 
 use super::listing::{distrust, refused_though_listed};
 use super::{Step, failure, look_at, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;
 use crate::controller::error::PassError;
+use crate::controller::finalizers;
 use crate::controller::index::{Kin, Named};
 use crate::controller::observe::Gathered;
 use crate::controller::observed::Observed;
@@ -25,26 +24,14 @@ pub(super) async fn set_finalizer(
     gathered: &mut Gathered,
     wanted: bool,
 ) -> Result<Step, PassError> {
-    context.leadership.admit_write()?;
     let object = &gathered.observed.object;
-    let mut finalizers = object.finalizers().to_vec();
-    finalizers.retain(|finalizer| finalizer != FINALIZER);
-    if wanted {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    let patch =
-        json!({"metadata": {"resourceVersion": object.metadata.resource_version, "finalizers": finalizers}});
     let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), object.namespace_name());
-    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(object) => {
-            context.note_written(&object);
-            gathered.observed.object = object;
-            Ok(Step::Done)
-        }
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(Step::ObjectGone),
-        Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
-        Err(error) => Err(PassError::WriteFinalizer(error)),
-    }
+    let Some(object) = finalizers::set(&context.leadership, &api, object, FINALIZER, wanted).await? else {
+        return Ok(Step::ObjectGone);
+    };
+    context.note_written(&object);
+    gathered.observed.object = object;
+    Ok(Step::Done)
 }
 
 /// Removes the registration from the account. What another object has registered as well is left to it.
@@ -59,6 +46,7 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     let removed = match other {
         Some(other) => {
             tracing::error!(id, %other, "the credential is held by another object as well, and is left to it");
+            gathered.observed.learnt.left_to = Some(other);
             Ok(())
         }
         None => remove(context, gathered, &account, &registration).await?,
@@ -142,7 +130,12 @@ async fn remove(
         Err(error) => Err(error),
     };
     match deleted {
-        Ok(()) => return Ok(Ok(())),
+        Ok(()) => {
+            if let Some(name) = &registration.account {
+                context.accounts.note_removed(name, id);
+            }
+            return Ok(Ok(()));
+        }
         Err(ApiError::NotFound) => {}
         Err(error) => return Ok(Err(failure(context, &gathered.observed, OPERATION, &error))),
     }
@@ -181,7 +174,10 @@ pub(super) async fn let_go(
     let what = what_is_held(observed);
     let (is_warning, reason, text) = match parting {
         Parting::NeverRegistered => (false, "Released", "nothing was registered".to_owned()),
-        Parting::Removed => (false, "Deleted", format!("{what} was removed")),
+        Parting::Removed => match &observed.learnt.left_to {
+            None => (false, "Deleted", format!("{what} was removed")),
+            Some(other) => (false, "Retained", format!("{what} is left, for {other} holds it as well")),
+        },
         Parting::Retained => (false, "Retained", format!("{what} is left as deletionPolicy Retain says")),
         Parting::NotOurs => (false, "Retained", format!("{what} is left, for this object did not make it")),
         Parting::OrphanedBySuspension => (

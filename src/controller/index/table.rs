@@ -275,7 +275,8 @@ impl<T: Kept> Table<T> {
         match self.judge(&uid, &name, version, source) {
             Verdict::Stale => return noted,
             Verdict::True => {}
-            Verdict::WentBack => noted.relist = true,
+            // A list is how things stand now, and who watches sees by its version that it went back.
+            Verdict::WentBack => noted.relist = !matches!(source, Source::List(_)),
         }
         self.gone.resurrect(&uid);
         let known = self.slot_of_name(&name);

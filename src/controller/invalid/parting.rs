@@ -1,13 +1,13 @@
 //! The end of an object that cannot be read: only the words that its deletion hangs on are read, one by one.
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Resource, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
+use crate::controller::finalizers;
 use crate::controller::observe::namespace_deleted_at;
 use crate::events::Note;
 use crate::resources::FINALIZER;
@@ -51,17 +51,7 @@ pub(super) async fn let_go(
             "an orphan is left: the object cannot be read"
         );
     }
-    let finalizers: Vec<&String> = live.finalizers().iter().filter(|it| *it != FINALIZER).collect();
-    let patch = json!({"metadata": {
-        "resourceVersion": live.metadata.resource_version, "finalizers": finalizers
-    }});
-    context.leadership.admit_write()?;
-    match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(true),
-        Err(kube::Error::Api(answer)) if answer.is_conflict() => return Err(PassError::Conflict),
-        Err(error) => return Err(PassError::WriteFinalizer(error)),
-    }
+    finalizers::set(&context.leadership, api, live, FINALIZER, false).await?;
     if let End::LeavesAnOrphan(cause) = end {
         context.metrics.credentials.orphaned(cause);
         let what = id.map_or_else(|| "what it registered".to_owned(), |id| format!("credential {id}"));
@@ -93,6 +83,8 @@ fn end(object: &Value, namespace_waits_no_longer: bool) -> End {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

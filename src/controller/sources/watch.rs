@@ -1,6 +1,7 @@
 //! Watches the metadata of all Secrets of a scope, where the operator may. No Secret is stored.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
@@ -39,14 +40,15 @@ async fn is_lost(context: &Context, scope: &Scope) {
     }
 }
 
-fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<Named>, event: Event<SecretMeta>) {
+fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<u64>, event: Event<SecretMeta>) {
     let is_referenced = |secret: &Named| context.index.is_referenced(secret);
     match event {
         Event::Init => listing.clear(),
         Event::InitApply(secret) => {
             let name = Named::of(&secret);
+            // Also of those that nothing points to yet.
+            listing.insert(digest(&name));
             if is_referenced(&name) {
-                listing.insert(name.clone());
                 note(context, &name, &there(&secret));
             }
         }
@@ -64,13 +66,19 @@ fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<Named>, ev
         }
         Event::InitDone => {
             for name in referenced(context, |secret| scope.covers(&secret.namespace)) {
-                if !listing.contains(&name) {
+                if !listing.contains(&digest(&name)) {
                     note(context, &name, &SecretState::Missing);
                 }
             }
-            listing.clear();
+            *listing = HashSet::new();
         }
     }
+}
+
+fn digest(name: &Named) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn there(secret: &SecretMeta) -> SecretState {
