@@ -34,19 +34,26 @@ where
         Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
-        // Without the last finalizer it is gone, and no later pass would come by to tell what it left.
-        Err(_) if !is_wanted && is_gone(api, object).await => Ok(None),
-        Err(error) => Err(PassError::WriteFinalizer(error)),
+        // No later reconcile would report what a deletion has left behind.
+        Err(error) => match seen(api, object).await {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) if has(&found, finalizer) == is_wanted => Ok(Some(found)),
+            Ok(Some(_)) | Err(_) => Err(PassError::WriteFinalizer(error)),
+        },
     }
 }
 
-/// Whether the API server says that an object is gone.
-async fn is_gone<K>(api: &Api<K>, object: &K) -> bool
+/// The object as the API server has it; nothing where it is gone.
+async fn seen<K>(api: &Api<K>, object: &K) -> kube::Result<Option<K>>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
-    let found = api.get_metadata_opt(&object.name_any()).await;
-    found.is_ok_and(|found| found.is_none_or(|found| found.metadata.uid != object.uid()))
+    let found = api.get_opt(&object.name_any()).await?;
+    Ok(found.filter(|found| found.uid() == object.uid()))
+}
+
+fn has(object: &impl Resource, finalizer: &str) -> bool {
+    object.finalizers().iter().any(|it| it == finalizer)
 }
 
 #[cfg(test)]
@@ -84,26 +91,29 @@ mod tests {
         set(&Leadership::always(), &api, &account, FINALIZER, false).await
     }
 
-    const SAME: &str =
-        r#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"a","uid":"1"}}"#;
-    const OTHER: &str =
-        r#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"a","uid":"2"}}"#;
+    const HAS_IT: &str = r#"{"metadata":{"name":"a","uid":"1","finalizers":["graph-credentials.io/registration"]},"spec":{"apiKeySecretRef":{"name":"key"}}}"#;
+    const LACKS_IT: &str = r#"{"metadata":{"name":"a","uid":"1"},"spec":{"apiKeySecretRef":{"name":"key"}}}"#;
+    const OTHER: &str = r#"{"metadata":{"name":"a","uid":"2"},"spec":{"apiKeySecretRef":{"name":"key"}}}"#;
     const NONE: &str = r#"{"kind":"Status","status":"Failure","code":404,"reason":"NotFound"}"#;
 
     #[tokio::test]
-    async fn an_object_that_went_with_a_lost_answer_is_gone() {
-        for (found, is_gone) in [(Some(NONE), true), (Some(OTHER), true), (Some(SAME), false), (None, false)]
-        {
+    async fn what_came_of_a_write_whose_answer_is_lost_is_looked_up() {
+        for found in [NONE, OTHER] {
+            let ended = taken_off(None, Some(found)).await;
+            assert!(matches!(ended, Ok(None)), "{found}: {ended:?}");
+        }
+        let ended = taken_off(None, Some(LACKS_IT)).await;
+        assert!(matches!(ended, Ok(Some(_))), "others keep it: {ended:?}");
+        for found in [Some(HAS_IT), None] {
             let ended = taken_off(None, found).await;
-            assert_eq!(matches!(ended, Ok(None)), is_gone, "{found:?}: {ended:?}");
-            assert_eq!(matches!(ended, Err(PassError::WriteFinalizer(_))), !is_gone, "{found:?}: {ended:?}");
+            assert!(matches!(ended, Err(PassError::WriteFinalizer(_))), "{found:?}: {ended:?}");
         }
     }
 
     #[tokio::test]
     async fn an_answer_is_believed_without_a_second_look() {
         let (gone, changed) =
-            (taken_off(Some(404), Some(SAME)).await, taken_off(Some(409), Some(NONE)).await);
+            (taken_off(Some(404), Some(HAS_IT)).await, taken_off(Some(409), Some(NONE)).await);
         assert!(matches!(gone, Ok(None)), "{gone:?}");
         assert!(matches!(changed, Err(PassError::Conflict)), "{changed:?}");
     }

@@ -14,13 +14,12 @@ use crate::settings::Timing;
 /// So many requests in a row without an answer stop the others.
 const FAILURES: u32 = 5;
 
-/// A request that was given up after that time counts as one without an answer: who sent it did not want to wait longer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The breakers of all authorities.
 #[derive(Debug)]
 pub(super) struct Breaker {
     first_pause: Duration,
+    /// A request that is dropped after this long counts as unanswered.
+    patience: Duration,
     states: Mutex<HashMap<String, State>>,
 }
 
@@ -47,7 +46,7 @@ struct State {
 
 impl Breaker {
     pub(super) fn new(timing: &Timing) -> Self {
-        Self { first_pause: timing.backoff_first, states: Mutex::default() }
+        Self { first_pause: timing.backoff_first, patience: timing.token_call / 3, states: Mutex::default() }
     }
 
     /// Lets a request go to an authority, or says how long to wait before the next one.
@@ -99,7 +98,7 @@ impl Leave<'_> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        if !self.is_decided && self.since.elapsed() >= PATIENCE {
+        if !self.is_decided && self.since.elapsed() >= self.breaker.patience {
             self.unanswered();
         }
         if let Some(state) = self.breaker.lock().get_mut(self.authority).filter(|_| self.is_probe) {
@@ -159,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_given_up_early_says_nothing_and_late_that_there_was_no_answer() {
-        for (waited, is_stopped) in [(PATIENCE / 2, false), (PATIENCE, true)] {
+        for (waited, is_stopped) in [(Duration::from_secs(4), false), (Duration::from_secs(5), true)] {
             let breaker = Breaker::new(&Timing::STANDARD);
             for _ in 0..FAILURES {
                 let given_up = breaker.admit(ONE).unwrap();

@@ -72,8 +72,11 @@ impl Quota {
 
     /// A credential is gone.
     pub fn remove(&self, namespace: &str, id: i64) {
-        if let Some(ids) = self.lock().existing.get_mut(namespace) {
-            ids.remove(&id);
+        let Counted { existing, reserved } = &mut *self.lock();
+        for ids in [existing, reserved] {
+            if let Some(ids) = ids.get_mut(namespace) {
+                ids.remove(&id);
+            }
         }
     }
 
@@ -147,7 +150,7 @@ impl Quota {
 // === impl Counted ===
 
 impl Counted {
-    /// How many credentials an account has, with those that are being created. The latter are few.
+    /// How many credentials an account has, with those that are being created.
     fn of(&self, namespace: &str) -> usize {
         let existing = self.existing.get(namespace);
         let is_new = |id: &&i64| !existing.is_some_and(|existing| existing.contains(*id));
@@ -159,9 +162,12 @@ impl Counted {
 // === impl Reserved ===
 
 impl Reserved<'_> {
-    /// The credential was created.
+    /// The credential was created. It may have been removed since.
     pub fn keep(self) {
-        self.quota.lock().existing.entry(self.namespace.to_owned()).or_default().insert(self.id);
+        let Counted { existing, reserved } = &mut *self.quota.lock();
+        if reserved.get(self.namespace).is_some_and(|ids| ids.contains(&self.id)) {
+            existing.entry(self.namespace.to_owned()).or_default().insert(self.id);
+        }
     }
 }
 
@@ -198,6 +204,10 @@ mod tests {
         assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2));
         drop(second);
         first.keep();
+        let removed_meanwhile = quota.reserve("mail", 7).unwrap();
+        quota.remove("mail", 7);
+        removed_meanwhile.keep();
+        assert_eq!(counts(&quota)[0], 1);
         assert!(quota.reserve("sales", 1).is_ok(), "another account");
         quota.reserve("mail", 2).unwrap().keep();
         assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2));

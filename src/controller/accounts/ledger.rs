@@ -95,8 +95,9 @@ impl Ledger {
 
     /// Why the account cannot be the one that it was; nothing where the listing may be believed.
     pub fn divergence(&self, is_listed: impl Fn(i64) -> bool, held: &[i64]) -> Option<Divergence> {
+        let there = held.iter().filter(|id| !self.gone.contains(id)).count();
         let (missing, held) = (self.missing(is_listed, held).count(), held.len());
-        if self.is_key_new && held > 0 && missing == held {
+        if self.is_key_new && there > 0 && missing == there {
             Some(Divergence::AnotherAccount)
         } else if missing >= MANY && missing * 5 > held {
             Some(Divergence::ManyMissing { missing, held })
@@ -172,6 +173,19 @@ mod tests {
         assert!(ledger.divergence(listed(8..10), &ten).is_some(), "further ones are");
         ledger.take_in(listed(4..10), &held(4..10), false);
         assert!(ledger.divergence(listed(4..10), &ten).is_some(), "nothing is kept of what nobody holds");
+    }
+
+    #[test]
+    fn a_new_key_must_show_something_of_what_was_not_removed() {
+        let mut ledger = Ledger::default();
+        let three = held(0..3);
+        ledger.note_removed(0);
+        ledger.take_in(listed(0..0), &three, true);
+        assert_eq!(ledger.divergence(listed(0..0), &three), Some(Divergence::AnotherAccount));
+        assert_eq!(ledger.divergence(listed(2..3), &three), None);
+        ledger.note_removed(1);
+        ledger.note_removed(2);
+        assert_eq!(ledger.divergence(listed(0..0), &three), None, "nothing is left to be shown");
     }
 
     #[tokio::test(start_paused = true)]
