@@ -206,19 +206,6 @@ impl Operator<'_> {
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
-        let looking_after = stop.child_token();
-        let records = RecordController {
-            client: cluster.client.clone(),
-            served: settings.process.watch_namespaces.clone(),
-            keyring: keyring.clone(),
-            token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
-            leadership: leadership.clone(),
-            events: events.clone(),
-            metrics: self.metrics.clone(),
-            relist: self.relist.clone(),
-            timing: **timing,
-            stop: looking_after.clone(),
-        };
         let context = Arc::new(Context {
             rules: Rules {
                 allow_unverified: settings.allow_unverified,
@@ -226,7 +213,7 @@ impl Operator<'_> {
                 timing: **timing,
             },
             max_concurrent_passes: settings.max_concurrent_passes,
-            keyring,
+            keyring: keyring.clone(),
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             accounts: Accounts::new(
                 self.base.http.clone(),
@@ -234,7 +221,7 @@ impl Operator<'_> {
                 settings.woodpecker.base_urls.clone(),
                 scopes,
             ),
-            leadership,
+            leadership: leadership.clone(),
             index,
             verifications: calls.verifications(settings.max_concurrent_passes),
             secrets: KnownSecrets::default(),
@@ -247,6 +234,20 @@ impl Operator<'_> {
             stop: (*stop).clone(),
             client: cluster.client.clone(),
         });
+        let looking_after = stop.child_token();
+        let records = RecordController {
+            client: cluster.client.clone(),
+            served: settings.process.watch_namespaces.clone(),
+            keyring,
+            token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
+            leadership,
+            events: events.clone(),
+            metrics: self.metrics.clone(),
+            relist: self.relist.clone(),
+            timing: **timing,
+            observer: Some(controller::observer(context.clone())),
+            stop: looking_after.clone(),
+        };
         let mut work = JoinSet::new();
         work.spawn(controller::run(context));
         let records = AbortOnDropHandle::new(tokio::spawn(async move { records.run().await }));

@@ -62,8 +62,7 @@ pub struct Events {
 struct Waiting {
     regarding: ObjectReference,
     note: Note,
-    #[allow(dead_code, reason = "it is held, not used")]
-    unpublished: TaskTrackerToken,
+    _unpublished: TaskTrackerToken,
 }
 
 #[derive(Debug)]
@@ -131,19 +130,23 @@ impl Events {
             Poll::Pending => others.poll_recv(cx),
             ready @ Poll::Ready(_) => ready,
         });
-        next.for_each_concurrent(AT_A_TIME, async |it| self.deliver(&it.regarding, &it.note).await).await;
+        let deliver = async |it: Waiting| {
+            let _is_done_with = self.deliver(&it.regarding, &it.note).await;
+        };
+        next.for_each_concurrent(AT_A_TIME, deliver).await;
     }
 
     /// Has a note about an object published soon; waits only where very many are to be published.
     pub async fn emit(&self, regarding: &ObjectReference, note: &Note) {
-        if !self.told.is_news(regarding, note) {
+        let queue = if note.is_warning { &self.warnings } else { &self.others };
+        // First: a note counts as told from the moment on in which nothing ends this any more.
+        let Ok(room) = queue.reserve().await else {
+            tracing::warn!(reason = note.reason, "events are no longer published, and this one is dropped");
             return;
-        }
-        let (regarding, unpublished) = (regarding.clone(), self.unpublished.token());
-        let waiting = Waiting { regarding, note: note.clone(), unpublished };
-        let line = if note.is_warning { &self.warnings } else { &self.others };
-        if line.send(waiting).await.is_err() {
-            tracing::warn!(reason = note.reason, "an event is dropped: the program is ending");
+        };
+        if self.told.is_news(regarding, note) {
+            let (regarding, note) = (regarding.clone(), note.clone());
+            room.send(Waiting { regarding, note, _unpublished: self.unpublished.token() });
         }
     }
 
@@ -159,22 +162,38 @@ impl Events {
     /// Publishes a note about an object, and waits for it.
     pub async fn publish(&self, regarding: &ObjectReference, note: &Note) {
         if self.told.is_news(regarding, note) {
-            self.deliver(regarding, note).await;
+            let _is_done_with = self.deliver(regarding, note).await;
         }
     }
 
-    /// Sends a note, and tries again a little later where that fails for now.
-    async fn deliver(&self, regarding: &ObjectReference, note: &Note) {
+    /// Publishes the notice of an expiry that may be among some notes, before the status says that it was given: a write whose
+    /// answer is lost must not hide it. Returns the other notes, and whether the status may say so.
+    pub async fn publish_notice(&self, regarding: &ObjectReference, notes: Vec<Note>) -> (Vec<Note>, bool) {
+        let (notices, others): (Vec<_>, Vec<_>) =
+            notes.into_iter().partition(|note| note.action == expiry::ACTION);
+        let mut are_given = true;
+        for notice in &notices {
+            are_given &= !self.told.is_news(regarding, notice) || self.deliver(regarding, notice).await;
+        }
+        (others, are_given)
+    }
+
+    /// Sends a note, and tries again a little later where that fails for now. Returns whether there is no use in sending it
+    /// later.
+    async fn deliver(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let event = self.event(regarding, note);
         for attempt in 1..=ATTEMPTS {
             match self.send(&event).await {
-                Sent::Yes => return,
+                Sent::Yes => return true,
                 Sent::No if attempt < ATTEMPTS => tokio::time::sleep(self.time_out / 5).await,
-                Sent::No | Sent::Never => break,
+                sent @ (Sent::No | Sent::Never) => {
+                    // The next one that finds the same tells it.
+                    self.told.forget(regarding, note);
+                    return sent == Sent::Never;
+                }
             }
         }
-        // The next one that finds the same tells it.
-        self.told.forget(regarding, note);
+        false
     }
 
     /// An event with a name of its own, by which the API server knows it again when it is sent once more.

@@ -97,6 +97,7 @@ impl RestApi {
                 metrics: metrics.clone(),
                 relist: relist.clone(),
                 timing: *timing,
+                observer: None,
                 stop: CancellationToken::new(),
             },
             namespace: cluster.namespace.clone(),

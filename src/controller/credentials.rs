@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 
 use super::context::Context;
 use super::guard::Guard;
-use super::index::{Named, prune};
+use super::index::{self, Named};
 use super::observe::source_as_recorded;
 use super::queue::{Ended, Priority, Queue};
 use super::scope::GuardedCredential;
@@ -31,7 +31,7 @@ const QUEUE: &str = "microsoftgraphcredential";
 /// What a change of a credential triggers.
 pub const TRIGGER: Trigger<GuardedCredential> = Trigger {
     kind: KIND,
-    prune: prune::<MicrosoftGraphCredential>,
+    read: index::read_pruned::<MicrosoftGraphCredential>,
     note: Context::note_credential,
     wake,
     wake_new,

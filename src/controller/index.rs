@@ -41,7 +41,7 @@ use crate::woodpecker::Entry as Listed;
 
 pub use self::in_flight::Kind;
 pub use self::named::{Named, Referrer};
-pub use self::prune::prune;
+pub use self::prune::read_pruned;
 pub use self::table::Moment;
 
 /// All objects that are known.

@@ -44,7 +44,7 @@ pub use self::context::Context;
 pub use self::index::{Index, Named};
 pub use self::observed::Rules;
 pub use self::record::{Proof, RecordController, is_seen, next_status};
-pub use self::records::watch::KnownRecords;
+pub use self::records::watch::{KnownRecords, observer};
 pub use self::scope::Scope;
 pub use self::sources::KnownSecrets;
 
@@ -76,7 +76,6 @@ pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
     loops.spawn(stranded::run(context.clone(), scopes.clone()));
     loops.spawn(sources::run(context.clone(), scopes.clone()));
     for scope in scopes {
-        loops.spawn(records::watch::run(context.clone(), scope.clone()));
         loops.spawn(triggers::follow(context.clone(), scope.clone(), accounts::queue::TRIGGER));
         loops.spawn(triggers::follow(context.clone(), scope, credentials::TRIGGER));
     }

@@ -222,15 +222,21 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
     if let Some(left) = short_wait(context, observed, rest) {
         return Ok(Outcome::new(result, left));
     }
-    let Report { status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
+    let Report { mut status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
     let making = Making::of(observed, &status);
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
-    // The status says that a notice was given: that must be so, whatever becomes of the write and its answer.
-    let (notices, notes): (Vec<_>, Vec<_>) =
-        notes.into_iter().partition(|note| note.action == expiry::ACTION);
-    let regarding = observed.object.object_ref(&());
-    for notice in &notices {
-        context.events.publish(&regarding, notice).await;
+    let gives_notice = notes.iter().any(|note| note.action == expiry::ACTION);
+    if gives_notice && observed.is_unrecorded {
+        // What exists at the destination does not wait for an event.
+        let fact = observed.status.clone();
+        if write_recording(context, gathered, fact).await? == Written::ObjectGone {
+            return Ok(Outcome::new("gone", again_in));
+        }
+    }
+    let observed = &mut gathered.observed;
+    let (notes, is_given) = context.events.publish_notice(&observed.object.object_ref(&()), notes).await;
+    if !is_given {
+        status.expiry_notice_days = observed.status.expiry_notice_days;
     }
     if status != observed.written {
         let written = if observed.is_unrecorded {

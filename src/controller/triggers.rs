@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use kube::Resource;
 use kube::runtime::watcher::Event;
-use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::index::{Due, Named};
 use super::scope::Scope;
-use crate::k8s::watch::Watched;
+use crate::k8s::watch::{ReadObject, Watched};
 
 /// What a kind makes of what happens to its objects.
 pub struct Trigger<K> {
     /// The kind.
     pub kind: &'static str,
-    /// Drops what nobody reads.
-    pub prune: fn(&mut K),
+    /// Reads an object, and keeps only what is used of it.
+    pub read: ReadObject<K>,
     /// Takes in what the watch of a scope brings. Returns the objects that are new or changed in what a pass looks at.
     pub note: fn(&Context, &Scope, Event<K>) -> Vec<Due>,
     /// Wakes an object that was changed.
@@ -29,10 +28,10 @@ pub struct Trigger<K> {
 /// Follows the objects of one scope until the controller stops.
 pub async fn follow<K>(context: Arc<Context>, scope: Scope, trigger: Trigger<K>)
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Send + 'static,
 {
-    let Trigger { kind, prune, note, wake, wake_new } = trigger;
-    let watched = Watched::objects(kind, scope.namespace(), prune);
+    let Trigger { kind, read, note, wake, wake_new } = trigger;
+    let watched = Watched::objects(kind, scope.namespace(), read);
     let (watching, gate) = (context.watching(), gate(kind, &scope));
     let follow = watching.follow(&watched, |event| {
         let is_complete = matches!(event, Event::InitDone);

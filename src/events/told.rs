@@ -8,7 +8,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::time::Instant;
 
-use crate::events::Note;
+use crate::events::{Note, expiry};
+
+/// So many times as long as others does a notice of an expiry count as told: a day, where others do for ten minutes. A status
+/// that cannot be written must not repeat it all the time.
+const NOTICES_LAST: u32 = 144;
 
 /// What was told lately, by object, reason and text; ids differ on each try and do not count.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Told {
 
 #[derive(Debug)]
 struct At {
+    /// Until when something counts as told.
     told: HashMap<u64, Instant>,
     /// When what is too old was last dropped.
     swept: Instant,
@@ -36,15 +41,15 @@ impl Told {
     pub fn is_news(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let now = Instant::now();
         let mut at = self.lock();
-        let is_recent = |told: &Instant| now.saturating_duration_since(*told) < self.lasts;
-        if !is_recent(&at.swept) {
-            at.told.retain(|_, told| is_recent(told));
+        if now.saturating_duration_since(at.swept) >= self.lasts {
+            at.told.retain(|_, until| *until > now);
             at.swept = now;
         }
         let digest = digest(regarding, note);
-        let is_news = !at.told.get(&digest).is_some_and(is_recent);
+        let is_news = at.told.get(&digest).is_none_or(|until| *until <= now);
         if is_news {
-            at.told.insert(digest, now);
+            let lasts = if note.action == expiry::ACTION { self.lasts * NOTICES_LAST } else { self.lasts };
+            at.told.insert(digest, now + lasts);
         }
         is_news
     }
@@ -87,5 +92,11 @@ mod tests {
         assert!(told.is_news(&object("1"), &note("refused", "trace 5")));
         told.forget(&object("1"), &note("refused", "trace 5"));
         assert!(told.is_news(&object("1"), &note("refused", "trace 6")), "it could not be told");
+        let notice = Note { action: expiry::ACTION, ..note("expires soon", "") };
+        assert!(told.is_news(&object("1"), &notice));
+        tokio::time::advance(Duration::from_hours(23)).await;
+        assert!(!told.is_news(&object("1"), &notice), "once a day");
+        tokio::time::advance(Duration::from_hours(1)).await;
+        assert!(told.is_news(&object("1"), &notice));
     }
 }

@@ -4,11 +4,10 @@
 use std::io;
 
 use futures::{AsyncBufRead, AsyncBufReadExt};
-use kube::Client;
 use kube::api::ListParams;
-use kube::core::error_boundary::InvalidObject;
+use kube::core::DeserializeGuard;
 use kube::core::request::Request;
-use kube::core::{DeserializeGuard, ObjectMeta};
+use kube::{Client, Resource};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -84,21 +83,15 @@ pub async fn page(
     read(client.request_stream(request).await.map_err(ListError::Request)?, item).await
 }
 
-/// An object, or the news that it cannot be read as one of its kind. Objects are read at once, without a tree of values
-/// before them as [`DeserializeGuard`] itself makes it of each.
-pub fn guarded<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<T>> {
-    #[derive(Deserialize)]
-    struct Named {
-        #[serde(default)]
-        metadata: ObjectMeta,
-    }
-
+/// An object, or the news that it cannot be read as one of its kind. Only the latter goes through a tree of values, by which
+/// kube keeps the metadata and an error that does not depend on where in the text it is.
+pub fn guarded<T>(json: &[u8]) -> serde_json::Result<DeserializeGuard<T>>
+where
+    T: Resource + DeserializeOwned,
+{
     match serde_json::from_slice(json) {
         Ok(object) => Ok(DeserializeGuard(Ok(object))),
-        Err(error) => {
-            let Named { metadata } = serde_json::from_slice(json)?;
-            Ok(DeserializeGuard(Err(InvalidObject { error: error.to_string(), metadata })))
-        }
+        Err(_) => serde_json::from_slice(json),
     }
 }
 
@@ -211,12 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_cannot_be_read_is_told_by_its_name() {
+    fn an_object_that_cannot_be_read_has_its_name_and_one_error_wherever_that_stands() {
         let read = |json: &str| guarded::<ConfigMap>(json.as_bytes()).unwrap();
         assert!(read(r#"{"metadata":{"name":"a"},"data":{"x":"1"}}"#).0.is_ok());
         let invalid = read(r#"{"metadata":{"name":"a"},"data":{"x":1}}"#).0.unwrap_err();
         assert_eq!(invalid.metadata.name.as_deref(), Some("a"));
-        assert!(invalid.error.contains("expected a string"), "{}", invalid.error);
+        assert!(invalid.error.contains("Expected a string"), "{}", invalid.error);
+        let moved = read(r#"{"metadata":{"name":"a","labels":{"b":"c"}},"data":{"x":1}}"#).0.unwrap_err();
+        assert_eq!(invalid.error, moved.error);
         assert!(guarded::<ConfigMap>(b"{").is_err());
     }
 

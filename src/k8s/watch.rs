@@ -8,14 +8,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::{AsyncBufReadExt, StreamExt};
 use kube::api::{PartialObjectMeta, WatchParams};
 use kube::core::request::Request;
-use kube::core::{Status, WatchEvent};
+use kube::core::{ObjectMeta, Status};
 use kube::runtime::watcher::Event;
 use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -39,6 +39,9 @@ pub struct Watching {
     pub metrics: Arc<Metrics>,
 }
 
+/// Reads an object, and keeps only what is used of it.
+pub type ReadObject<T> = fn(&[u8]) -> serde_json::Result<T>;
+
 /// What is watched.
 #[derive(Clone, Debug)]
 pub struct Watched<T> {
@@ -47,7 +50,7 @@ pub struct Watched<T> {
     path: String,
     is_metadata: bool,
     is_optional: bool,
-    prune: fn(&mut T),
+    read: ReadObject<T>,
 }
 
 /// Why a watch failed.
@@ -62,15 +65,39 @@ pub enum WatchError {
     /// The watch could not be opened.
     #[error("failed to open a watch")]
     Open(#[source] kube::Error),
-    /// The watch broke off.
-    #[error("a watch broke off")]
-    Read(#[source] kube::Error),
+    /// The watch has brought something that cannot be read.
+    #[error("failed to read an event of a watch as JSON")]
+    Parse(#[from] serde_json::Error),
     /// The API server ended the watch with that word.
     #[error("the API server ended a watch")]
     Ended(#[source] Box<Status>),
     /// The API server accepted the watch and ended it at once.
     #[error("the API server ended a watch at once")]
     Brief,
+}
+
+/// A line of a watch. Its object is read without a tree of values before it, as kube's own events make one.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Kind {
+    Added,
+    Modified,
+    Deleted,
+    Bookmark,
+    Error,
+}
+
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: ObjectMeta,
 }
 
 /// One watch.
@@ -95,10 +122,10 @@ impl<T> Watched<T>
 where
     T: Resource<DynamicType = ()>,
 {
-    /// Objects of a kind, in that namespace or in all. Each is pruned as it arrives.
-    pub fn objects(kind: &'static str, namespace: Option<&str>, prune: fn(&mut T)) -> Self {
+    /// Objects of a kind, in that namespace or in all.
+    pub fn objects(kind: &'static str, namespace: Option<&str>, read: ReadObject<T>) -> Self {
         let path = T::url_path(&(), namespace);
-        Self { kind, path, is_metadata: false, is_optional: false, prune }
+        Self { kind, path, is_metadata: false, is_optional: false, read }
     }
 
     /// Whether the right to it is there is no matter of the operator's working.
@@ -115,7 +142,7 @@ where
     /// The metadata of objects of a kind, in that namespace or in all.
     pub fn metadata(kind: &'static str, namespace: Option<&str>) -> Self {
         let path = K::url_path(&(), namespace);
-        Self { kind, path, is_metadata: true, is_optional: false, prune: |_| () }
+        Self { kind, path, is_metadata: true, is_optional: false, read: |json| serde_json::from_slice(json) }
     }
 }
 
@@ -126,7 +153,7 @@ impl Watching {
     /// state.
     pub async fn follow<T>(&self, watched: &Watched<T>, tell: impl FnMut(Event<T>)) -> Infallible
     where
-        T: Resource<DynamicType = ()> + Clone + DeserializeOwned + Send + 'static,
+        T: Resource<DynamicType = ()> + Send + 'static,
     {
         let mut follower = Follower {
             watching: self,
@@ -151,7 +178,7 @@ impl Watching {
 
 impl<T, F> Follower<'_, T, F>
 where
-    T: Resource<DynamicType = ()> + Clone + DeserializeOwned + Send + 'static,
+    T: Resource<DynamicType = ()> + Send + 'static,
     F: FnMut(Event<T>),
 {
     /// Lists, or watches until the watch ends.
@@ -184,13 +211,10 @@ where
         (self.tell)(Event::Init);
         let mut token = None;
         let version = loop {
-            let prune = self.watched.prune;
             let mut objects = Vec::new();
             let page = self
                 .page(PAGE, token, |json| {
-                    let mut object: T = serde_json::from_slice(json)?;
-                    prune(&mut object);
-                    objects.push(object);
+                    objects.push((self.watched.read)(json)?);
                     Ok(())
                 })
                 .await?;
@@ -230,30 +254,48 @@ where
         };
         let request = request.map_err(|error| WatchError::Open(kube::Error::BuildRequest(error)))?;
         let opened = Instant::now();
-        let events = self.watching.client.request_events::<T>(request).await.map_err(WatchError::Open)?;
-        let mut events: BoxStream<'_, kube::Result<WatchEvent<T>>> = events.boxed();
+        let mut events =
+            self.watching.client.request_stream(request).await.map_err(WatchError::Open)?.lines();
         let silence = Duration::from_secs(u64::from(idle) + 5);
-        let (mut has_brought, mut has_changed) = (false, false);
+        let (mut has_brought, mut has_changed, mut has_broken_off) = (false, false, false);
         loop {
             let event = tokio::select! {
                 () = self.watching.relist.is_after(self.round) => return Ok(()),
                 event = tokio::time::timeout(silence, events.next()) => event.unwrap_or(None),
             };
             let Some(event) = event else { break };
+            // Proxies cut watches, and an API server that ends does: what counts is how long it lived.
+            let line = match event {
+                Ok(line) => line,
+                Err(error) => {
+                    tracing::debug!(kind = self.watched.kind, error = chain(&error), "a watch broke off");
+                    has_broken_off = true;
+                    break;
+                }
+            };
+            let Line { kind, object } = match serde_json::from_str(&line) {
+                Err(error) if error.is_eof() => {
+                    has_broken_off = true;
+                    break;
+                }
+                line => line?,
+            };
             has_brought = true;
-            match event.map_err(WatchError::Read)? {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            let json = object.get().as_bytes();
+            match kind {
+                Kind::Added | Kind::Modified => {
                     has_changed = true;
-                    self.arrived(object, Event::Apply);
+                    self.arrived((self.watched.read)(json)?, Event::Apply);
                 }
-                WatchEvent::Deleted(object) => {
+                Kind::Deleted => {
                     has_changed = true;
-                    self.arrived(object, Event::Delete);
+                    self.arrived((self.watched.read)(json)?, Event::Delete);
                 }
-                WatchEvent::Bookmark(bookmark) => {
-                    self.move_to(Some(bookmark.metadata.resource_version));
+                Kind::Bookmark => {
+                    let bookmark: Bookmark = serde_json::from_slice(json)?;
+                    self.move_to(bookmark.metadata.resource_version);
                 }
-                WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
+                Kind::Error => return Err(WatchError::Ended(serde_json::from_slice(json)?)),
             }
             if self.from.is_none() {
                 return Ok(());
@@ -266,15 +308,14 @@ where
         if lived < self.watching.timing.watch_brief && !has_changed {
             return Err(WatchError::Brief);
         }
-        self.is_in_doubt = !has_brought;
+        self.is_in_doubt = has_broken_off || !has_brought;
         Ok(())
     }
 
     /// A change of an object came.
-    fn arrived(&mut self, mut object: T, event: fn(T) -> Event<T>) {
+    fn arrived(&mut self, object: T, event: fn(T) -> Event<T>) {
         self.works();
         self.move_to(object.resource_version());
-        (self.watched.prune)(&mut object);
         (self.tell)(event(object));
     }
 
@@ -338,7 +379,6 @@ impl WatchError {
         match self {
             Self::List(ListError::Request(kube::Error::Api(status)))
             | Self::Open(kube::Error::Api(status))
-            | Self::Read(kube::Error::Api(status))
             | Self::Ended(status) => Some(status.code),
             _ => None,
         }

@@ -8,7 +8,7 @@ use kube::{Api, Resource, ResourceExt};
 use super::pass::{self, owner};
 use crate::controller::context::Context;
 use crate::controller::guard::Guard;
-use crate::controller::index::{Due, Effects, Named, prune};
+use crate::controller::index::{self, Due, Effects, Named};
 use crate::controller::queue::{Ended, Priority, Queue};
 use crate::controller::scope::{GuardedAccount, Scope};
 use crate::controller::triggers::Trigger;
@@ -22,7 +22,7 @@ const QUEUE: &str = "woodpeckeraccount";
 
 /// What a change of an account triggers.
 pub const TRIGGER: Trigger<GuardedAccount> =
-    Trigger { kind: KIND, prune: prune::<WoodpeckerAccount>, note, wake, wake_new: wake };
+    Trigger { kind: KIND, read: index::read_pruned::<WoodpeckerAccount>, note, wake, wake_new: wake };
 
 /// Runs the queue of accounts until the controller stops and the passes under way have ended.
 pub async fn run(context: Arc<Context>) {

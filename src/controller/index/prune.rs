@@ -2,7 +2,9 @@
 
 use kube::Resource;
 use kube::core::{DeserializeGuard, ObjectMeta};
+use serde::de::DeserializeOwned;
 
+use crate::k8s::list;
 use crate::resources::{ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT};
 
 /// The annotations that are read.
@@ -11,12 +13,14 @@ const READ: [&str; 3] = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, AC
 /// Characters that are kept of a text that may be of any length.
 const LONGEST: usize = 300;
 
-/// Drops what nobody reads.
-pub fn prune<K: Resource>(object: &mut DeserializeGuard<K>) {
+/// Reads an object, and keeps only what is used of it.
+pub fn read_pruned<K: Resource + DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<K>> {
+    let mut object = list::guarded(json)?;
     *object.meta_mut() = kept(object.meta());
     if let Err(invalid) = &mut object.0 {
         invalid.error = cut(&invalid.error);
     }
+    Ok(object)
 }
 
 /// A copy without what nobody reads.

@@ -275,7 +275,7 @@ impl<T: Kept> Table<T> {
         match self.judge(&uid, &name, version, source) {
             Verdict::Stale => return noted,
             Verdict::True => {}
-            // A list is how things stand now, and who watches sees by its version that it went back.
+            // A list is how things stand now; whether the others must be listed again is seen by its version.
             Verdict::WentBack => noted.relist = !matches!(source, Source::List(_)),
         }
         self.gone.resurrect(&uid);

@@ -10,15 +10,18 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kube::Client;
+use kube::runtime::watcher::Event;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use self::status::{Proof, is_seen, next_status};
+use super::scope::Scope;
 use crate::events::Events;
 use crate::k8s::relist::Relist;
 use crate::leadership::Leadership;
 use crate::microsoft::TokenEndpoint;
 use crate::settings::Timing;
+use crate::store::census::GuardedRecord;
 use crate::store::keyring::LiveKeyring;
 use crate::store::repository::Repository;
 use crate::telemetry::metrics::Metrics;
@@ -44,9 +47,14 @@ pub struct RecordController {
     pub relist: Relist,
     /// The waits.
     pub timing: Timing,
+    /// Also gets each event of the watch.
+    pub observer: Option<RecordObserver>,
     /// Cancelled when no new step may begin.
     pub stop: CancellationToken,
 }
+
+/// Called with each event of a scope's watch.
+pub type RecordObserver = Arc<dyn Fn(&Scope, &Event<GuardedRecord>) + Send + Sync>;
 
 // === impl RecordController ===
 

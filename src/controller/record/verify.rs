@@ -17,7 +17,7 @@ use tracing::{Instrument, Span};
 use super::RecordController;
 use super::status::{Proof, is_seen, next_status, notes, notice_due, status_due_at, verification_due_at};
 use crate::controller::scope::Scope;
-use crate::events::expiry;
+use crate::k8s::list;
 use crate::k8s::watch::{Watched, Watching};
 use crate::leadership::NotLeading;
 use crate::microsoft::{App, Diagnosis, Verdict};
@@ -157,8 +157,11 @@ impl RecordController {
             relist: self.relist.clone(),
             metrics: self.metrics.clone(),
         };
-        let watched = Watched::<GuardedRecord>::objects(KIND, scope.namespace(), |_| ()).optional();
+        let watched = Watched::<GuardedRecord>::objects(KIND, scope.namespace(), list::guarded).optional();
         let tell = |event| {
+            if let Some(observer) = &self.observer {
+                observer(scope, &event);
+            }
             let _is_taken_in = tell.send((at, event));
         };
         match watching.follow(&watched, tell).await {}
@@ -256,12 +259,10 @@ impl RecordController {
         if record.status.as_ref() == Some(&status) {
             return retry_at;
         }
-        // The status says that a notice was given: that must be so, whatever becomes of the write and its answer.
-        let (notices, notes): (Vec<_>, Vec<_>) =
-            notes.into_iter().partition(|note| note.action == expiry::ACTION);
         let regarding = record.object_ref(&());
-        for notice in &notices {
-            self.events.publish(&regarding, notice).await;
+        let (notes, is_given) = self.events.publish_notice(&regarding, notes).await;
+        if !is_given {
+            status.expiry_notice_days = record.status.as_ref().and_then(|before| before.expiry_notice_days);
         }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
         match self.repository().write_status(&changed).await {
@@ -271,10 +272,27 @@ impl RecordController {
                 }
             }
             Err(error) => {
-                tracing::warn!(record = record.name_any(), error = chain(&error), "a status is not written");
-                // What was found out is lost, so it is found out again: soon, but where the API server refuses to note it.
-                let is_refused = matches!(error, RecordError::Refused { .. });
-                return is_refused.then(|| now + self.timing.stalled_probe);
+                match &error {
+                    RecordError::Conflict | RecordError::NotLeading(_) => {
+                        tracing::debug!(
+                            record = record.name_any(),
+                            error = chain(&error),
+                            "a status is not written"
+                        );
+                    }
+                    error => {
+                        tracing::warn!(
+                            record = record.name_any(),
+                            error = chain(error),
+                            "a status is not written"
+                        );
+                    }
+                }
+                // A verdict that is lost is found out again: soon, but where the API server refuses to note it.
+                if proof.is_some() {
+                    let is_refused = matches!(error, RecordError::Refused { .. });
+                    return is_refused.then(|| retry_at.unwrap_or(now + self.timing.stalled_probe));
+                }
             }
         }
         retry_at

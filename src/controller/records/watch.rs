@@ -1,28 +1,25 @@
-//! Watches the metadata of the store's records and wakes whose record was changed or removed. Nothing is stored but
+//! Takes in what the record controller's watch brings, and wakes whose record was changed or removed. Nothing is stored but
 //! what tells one generation from another.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::ResourceExt;
-use kube::api::PartialObjectMeta;
 use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
 
 use crate::controller::context::Context;
 use crate::controller::index::Named;
+use crate::controller::record::RecordObserver;
 use crate::controller::scope::Scope;
-use crate::k8s::watch::Watched;
-use crate::resources::{ObservedRecord, SealedGraphCredential};
-
-/// The kind of what is watched.
-const KIND: &str = "SealedGraphCredential";
-
-type RecordMeta = PartialObjectMeta<SealedGraphCredential>;
+use crate::resources::ObservedRecord;
+use crate::store::census::GuardedRecord;
 
 /// The records as the watches show them; none where they may not be watched.
 #[derive(Debug, Default)]
 pub struct KnownRecords {
     versions: Mutex<HashMap<Named, RecordVersion>>,
+    /// While a list of a scope is under way: what it has not brought yet.
+    missing: Mutex<HashMap<Scope, HashSet<Named>>>,
     /// Of which there was a list.
     listed: Mutex<HashSet<Scope>>,
 }
@@ -36,21 +33,17 @@ pub struct RecordVersion {
     pub generation: i64,
 }
 
-/// Watches the records of one scope until the controller stops. An operator that may not do so serves Woodpecker all
-/// the same, and looks at each record when its object has a pass.
-pub async fn run(context: Arc<Context>, scope: Scope) {
-    let watched = Watched::<RecordMeta>::metadata(KIND, scope.namespace()).optional();
-    let (watching, mut missing) = (context.watching(), HashSet::new());
-    let follow = watching.follow(&watched, |event| {
-        let is_list_done = matches!(event, Event::InitDone);
-        for record in context.records.note(&scope, &mut missing, event) {
+/// Takes in the records for the controller. An operator that may not watch them serves Woodpecker all the same, and looks at
+/// each record when its object has a reconcile.
+pub fn observer(context: Arc<Context>) -> RecordObserver {
+    Arc::new(move |scope, event| {
+        for record in context.records.note(scope, event) {
             wake_owners(&context, &record);
         }
-        if is_list_done && context.records.is_first_list_of(&scope) {
-            wake_who_lacks_its_record(&context, &scope);
+        if matches!(event, Event::InitDone) && context.records.is_first_list_of(scope) {
+            wake_who_lacks_its_record(&context, scope);
         }
-    });
-    let _stopped = context.stop.run_until_cancelled(follow).await;
+    })
 }
 
 /// Wakes whose record that is, unless this very version is the one that was judged last: a first list after a start that
@@ -114,34 +107,36 @@ impl KnownRecords {
         self.lock().get(record).cloned()
     }
 
-    /// The records of a scope that are new, changed or gone by that event. While a list is under way, `missing` is what
-    /// it has not brought yet.
-    fn note(&self, scope: &Scope, missing: &mut HashSet<Named>, event: Event<RecordMeta>) -> Vec<Named> {
+    /// The records of a scope that are new, changed or gone by that event.
+    fn note(&self, scope: &Scope, event: &Event<GuardedRecord>) -> Vec<Named> {
         let mut versions = self.lock();
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Init => {
-                *missing =
-                    versions.keys().filter(|record| scope.covers(&record.namespace)).cloned().collect();
+                let known = versions.keys().filter(|record| scope.covers(&record.namespace));
+                missing.insert(scope.clone(), known.cloned().collect());
                 Vec::new()
             }
             Event::InitApply(record) | Event::Apply(record) => {
-                let name = Named::of(&record);
-                missing.remove(&name);
+                let name = Named::of(record);
+                if let Some(missing) = missing.get_mut(scope) {
+                    missing.remove(&name);
+                }
                 let version = RecordVersion {
                     uid: record.uid().unwrap_or_default(),
-                    generation: record.metadata.generation.unwrap_or_default(),
+                    generation: record.meta().generation.unwrap_or_default(),
                 };
                 let before = versions.insert(name.clone(), version.clone());
                 let is_news = before.as_ref() != Some(&version);
                 is_news.then_some(name).into_iter().collect()
             }
             Event::Delete(record) => {
-                let name = Named::of(&record);
+                let name = Named::of(record);
                 versions.remove(&name);
                 vec![name]
             }
             Event::InitDone => {
-                let gone: Vec<Named> = missing.drain().collect();
+                let gone: Vec<Named> = missing.remove(scope).into_iter().flatten().collect();
                 for name in &gone {
                     versions.remove(name);
                 }
@@ -160,10 +155,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::k8s::list;
 
-    fn record(name: &str, uid: &str, generation: i64) -> RecordMeta {
+    /// One that cannot be read, of which the metadata count as well.
+    fn record(name: &str, uid: &str, generation: i64) -> GuardedRecord {
         let meta = json!({"name": name, "namespace": "mail", "uid": uid, "generation": generation});
-        serde_json::from_value(json!({"metadata": meta})).unwrap()
+        list::guarded(json!({"metadata": meta}).to_string().as_bytes()).unwrap()
     }
 
     fn named(name: &str) -> Named {
@@ -171,9 +168,9 @@ mod tests {
     }
 
     /// What is news by each event.
-    fn notes() -> impl FnMut(Event<RecordMeta>) -> Vec<Named> {
-        let (known, mut missing) = (KnownRecords::default(), HashSet::new());
-        move |event| known.note(&Scope::Namespace("mail".into()), &mut missing, event)
+    fn notes() -> impl FnMut(Event<GuardedRecord>) -> Vec<Named> {
+        let known = KnownRecords::default();
+        move |event| known.note(&Scope::Namespace("mail".into()), &event)
     }
 
     #[test]
@@ -201,12 +198,11 @@ mod tests {
 
     #[test]
     fn the_list_of_one_namespace_says_nothing_of_another() {
-        let (known, mut missing) = (KnownRecords::default(), HashSet::new());
-        let mail = Scope::Namespace("mail".into());
-        known.note(&mail, &mut missing, Event::Apply(record("a", "1", 4)));
+        let (known, mail) = (KnownRecords::default(), Scope::Namespace("mail".into()));
+        known.note(&mail, &Event::Apply(record("a", "1", 4)));
         let sales = Scope::Namespace("sales".into());
-        assert!(known.note(&sales, &mut missing, Event::Init).is_empty());
-        assert!(known.note(&sales, &mut missing, Event::InitDone).is_empty());
+        assert!(known.note(&sales, &Event::Init).is_empty());
+        assert!(known.note(&sales, &Event::InitDone).is_empty());
         assert_eq!(known.known_record(&named("a")).map(|record| record.generation), Some(4));
     }
 }

@@ -63,7 +63,10 @@ impl Server {
     /// What is told in that time.
     async fn tells(&self, time: Duration) -> Vec<String> {
         let mut told = Vec::new();
-        let watched = Watched::objects("ConfigMap", None, |map: &mut ConfigMap| map.data = None);
+        let watched = Watched::objects("ConfigMap", None, |json| {
+            let map: ConfigMap = serde_json::from_slice(json)?;
+            Ok(ConfigMap { data: None, ..map })
+        });
         let follow = self.watching.follow(&watched, |event| {
             told.push(match event {
                 Event::Init => "init".to_owned(),
@@ -153,6 +156,21 @@ async fn a_watch_that_lived_a_while_is_followed_at_once() {
     let server = Server::new(|query, _| if is_watch(query) { watch(&[], 10) } else { list(7, &[], "") });
     server.tells(SECONDS(59)).await;
     assert_eq!(server.asked("watch=true").len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_off_in_the_middle_of_a_line_is_followed_as_if_it_had_ended() {
+    let half = r#"{"type":"ADDED","object":{"metadata""#.to_owned();
+    let server =
+        Server::new(
+            move |query, _| {
+                if is_watch(query) { watch(std::slice::from_ref(&half), 10) } else { list(7, &[], "") }
+            },
+        );
+    server.tells(SECONDS(59)).await;
+    assert_eq!(server.asked("watch=true").len(), 6);
+    let looks = server.asked("limit=1").len();
+    assert_eq!(looks, 6, "a list, and a look at the present version before each further watch");
 }
 
 #[tokio::test(start_paused = true)]
