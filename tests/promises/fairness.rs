@@ -115,3 +115,48 @@ async fn a_list_that_is_refused_is_tried_ever_more_rarely_and_holds_up_no_other(
     // After 0, 1, 3, 7 and 15 seconds, each wait less up to a quarter.
     assert!((3..=6).contains(&tried()), "{}", tried());
 }
+
+#[tokio::test]
+async fn large_metadata_of_others_costs_next_to_no_memory() {
+    let mut stage = Stage::bare().await;
+    stage.start_operator().await;
+    let before = peak(&stage);
+    stage.stop_operator().await;
+    let fat = "x".repeat(250 << 10);
+    for n in 0..120 {
+        let spec = crate::stage::plain_spec(json!({"clientId": client(n), "suspend": true}));
+        let body = json!({"metadata": {"annotations": {"example.com/fat": fat}}, "spec": spec});
+        let name = format!("object-{n}");
+        stage.apply::<MicrosoftGraphCredential>(&name, body).await.expect("the object can be applied");
+    }
+    // One run writes what there is to say about them; the next one lists and keeps them, and no more.
+    for _ in 0..2 {
+        if stage.operator.is_some() {
+            stage.stop_operator().await;
+        }
+        stage.start_operator().await;
+        eventually("all objects have been looked at", || async {
+            let ended = reconciled(&stage).await;
+            if ended >= 120 { Ok(()) } else { Err(format!("{ended}\n{}", stage.log())) }
+        })
+        .await;
+    }
+    let after = peak(&stage);
+    assert!(after < before + (16 << 10), "{before} kB became {after} kB");
+}
+
+/// Reconciles of credentials so far.
+async fn reconciled(stage: &Stage) -> u64 {
+    let (_, metrics) = stage.get("/metrics").await;
+    let start = "controller_runtime_reconcile_total{controller=\"microsoftgraphcredential\"";
+    let counts = metrics.lines().filter(|line| line.starts_with(start));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// The most memory that the operator has had, in kB.
+fn peak(stage: &Stage) -> u64 {
+    let pid = stage.operator.as_ref().expect("the operator runs").pid();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
