@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::object::{Fate, Object, Restored, SECRETS};
 use crate::script::{Act, Policy, Spared, Start};
 use crate::stage::{EXPIRY, TENANT};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 /// How long a deleted object may take to go while faults still strike, before it is made again.
 const TO_GO: Duration = Duration::from_secs(60);
@@ -197,16 +197,31 @@ impl Run {
         let api = world.stage.api::<MicrosoftGraphCredential>();
         for index in 0..self.objects.len() {
             self.apply(world, index).await;
-            let object = &mut self.objects[index];
-            if object.fate == Fate::Lives {
+            if self.objects[index].fate == Fate::Lives {
+                let _it_never_goes =
+                    tokio::time::timeout(PATIENCE, self.apply_until_it_stays(world, index)).await;
                 continue;
             }
+            let object = &mut self.objects[index];
             if object.fate != Fate::Unborn {
                 object.fate = Fate::Left(object.foreign);
             }
             if api.get_opt(&object.name).await.expect("it can be asked for").is_some() {
                 delete_as_seen(&api, &object.name).await;
             }
+        }
+    }
+
+    /// What is applied to an object that is being deleted goes with it, and `GitOps` comes again.
+    async fn apply_until_it_stays(&self, world: &World, index: usize) {
+        let api = world.stage.api::<MicrosoftGraphCredential>();
+        loop {
+            let found = api.get_opt(&self.objects[index].name).await.expect("it can be asked for");
+            if found.is_some_and(|it| it.metadata.deletion_timestamp.is_none()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            self.apply(world, index).await;
         }
     }
 
