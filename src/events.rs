@@ -33,7 +33,7 @@ use crate::telemetry::logs::chain;
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Warnings that may wait to be published, and other events; beyond that, whoever emits one waits.
+/// How many warnings, and how many other events, may wait to be published. If there are more, emitting one waits.
 const CAPACITY: usize = 1000;
 
 /// How often an event is sent until it is dropped.
@@ -139,7 +139,7 @@ impl Events {
     /// Has a note about an object published soon; waits only where very many are to be published.
     pub async fn emit(&self, regarding: &ObjectReference, note: &Note) {
         let queue = if note.is_warning { &self.warnings } else { &self.others };
-        // First: a note counts as told from the moment on in which nothing ends this any more.
+        // A note counts as told once it has room: a reconcile that is ended while it waits has told nothing.
         let Ok(room) = queue.reserve().await else {
             tracing::warn!(reason = note.reason, "events are no longer published, and this one is dropped");
             return;

@@ -66,7 +66,7 @@ impl Ledger {
         self.gone.insert(id);
     }
 
-    /// Whether a credential was noted as present less than `lasts` ago: it has to be shown anew from time to time.
+    /// Whether a credential was noted as present less than `lasts` ago. It has to be shown again from time to time.
     pub fn is_present(&self, id: i64, lasts: Duration) -> bool {
         self.present.get(&id).is_some_and(|shown| shown.elapsed() < lasts)
     }

@@ -225,6 +225,18 @@ async fn a_version_that_went_back_has_every_watch_list_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_may_bring_what_is_older_than_a_look_at_the_present_version() {
+    let server = Server::new(|query, nth| match (is_watch(query), nth) {
+        (true, 1) => watch(&[], 10),
+        (true, _) => watch(&[event("MODIFIED", &map("a", 120))], 1_000),
+        (false, 0) => list(7, &[], ""),
+        (false, _) => list(150, &[], ""),
+    });
+    assert_eq!(server.tells(SECONDS(60)).await, ["init", "done", "applied a None"]);
+    assert_eq!(server.watching.relist.round(), 0, "nothing went back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_waits_in_the_future_finds_out() {
     // The API server holds the watch open and sends nothing: its versions are older.
     let server = Server::new(|query, nth| match (is_watch(query), nth) {
