@@ -10,7 +10,7 @@ mod home;
 mod note;
 mod told;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -124,7 +125,7 @@ impl Events {
 
     /// Publishes in the background what is emitted, warnings first, until this is dropped.
     pub async fn run(self) {
-        let receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let receivers = self.receivers.lock().take();
         let Some(Receivers { mut warnings, mut others }) = receivers else { return };
         let next = stream::poll_fn(move |cx| match warnings.poll_recv(cx) {
             Poll::Pending => others.poll_recv(cx),
@@ -278,8 +279,8 @@ mod tests {
             let log = log.clone();
             async move {
                 let body = request.into_body().collect_bytes().await.unwrap();
-                let nth = log.lock().unwrap().len();
-                log.lock().unwrap().push(serde_json::from_slice::<Event>(&body).unwrap());
+                let nth = log.lock().len();
+                log.lock().push(serde_json::from_slice::<Event>(&body).unwrap());
                 let (code, reason) = answer(nth);
                 let body = match code {
                     0 => return std::future::pending().await,
@@ -307,7 +308,7 @@ mod tests {
     }
 
     fn texts(sent: &Mutex<Vec<Event>>) -> Vec<String> {
-        sent.lock().unwrap().iter().filter_map(|event| event.note.clone()).collect()
+        sent.lock().iter().filter_map(|event| event.note.clone()).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,7 +316,7 @@ mod tests {
         let (events, sent) = at(|nth| if nth == 0 { (0, "") } else { (409, "AlreadyExists") });
         events.publish(&object(), &note("refused", true)).await;
         events.publish(&object(), &note("refused", true)).await;
-        let names: Vec<_> = sent.lock().unwrap().iter().map(|event| event.metadata.name.clone()).collect();
+        let names: Vec<_> = sent.lock().iter().map(|event| event.metadata.name.clone()).collect();
         assert_eq!(names.len(), 2, "the second note is no news");
         assert_eq!(names[0], names[1]);
     }
@@ -331,10 +332,10 @@ mod tests {
         ] {
             let (events, sent) = at(answer);
             events.publish(&object(), &note("refused", true)).await;
-            assert_eq!(sent.lock().unwrap().len(), times);
+            assert_eq!(sent.lock().len(), times);
             let is_told = answer(times - 1).0 == 201;
             events.publish(&object(), &note("refused", true)).await;
-            assert_eq!(sent.lock().unwrap().len() == times, is_told, "what was not told is news");
+            assert_eq!(sent.lock().len() == times, is_told, "what was not told is news");
         }
     }
 

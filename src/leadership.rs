@@ -3,9 +3,10 @@
 //! The answer is computed anew each time, from a clock that counts suspended time: a process that was
 //! stopped, or whose machine slept, knows that its time is over before anything else of it has run.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
@@ -99,7 +100,7 @@ impl Leadership {
 
 impl Term {
     fn until(&self) -> MutexGuard<'_, Duration> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.until.lock()
     }
 }
 

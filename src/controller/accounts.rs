@@ -10,10 +10,11 @@ pub mod queue;
 mod registry;
 mod report;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Api, Client};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::kinship::Kinship;
 use self::ledger::{Divergence, Ledger};
@@ -285,7 +286,7 @@ impl Accounts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock()
     }
 }
 

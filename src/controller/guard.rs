@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -142,11 +143,11 @@ impl Guard {
 
     /// Forgets an object that is gone: one made anew under its name begins anew.
     pub fn forget(&self, object: impl Display) {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&object.to_string());
+        self.errors.lock().remove(&object.to_string());
     }
 
     fn conclude(&self, object: &str, ended: Result<Outcome, PassError>) -> (Outcome, Option<Note>) {
-        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut errors = self.errors.lock();
         let error = match ended {
             Ok(outcome) => {
                 errors.remove(object);

@@ -6,9 +6,10 @@ mod policy;
 mod verifications;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -116,7 +117,7 @@ impl Wakes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Wishes> {
-        self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.wishes.lock()
     }
 }
 

@@ -8,9 +8,10 @@ mod rights;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{join, join_all};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::rights::Access;
 use super::context::Context;
@@ -92,7 +93,7 @@ async fn follow(context: &Context, scope: Scope, polled: &Polled) {
 
 impl Polled {
     fn lock(&self) -> MutexGuard<'_, HashSet<Scope>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -125,7 +126,7 @@ impl KnownSecrets {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Named, SecretState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

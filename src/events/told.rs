@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::events::{Note, expiry};
@@ -60,7 +60,7 @@ impl Told {
     }
 
     fn lock(&self) -> MutexGuard<'_, At> {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.at.lock()
     }
 }
 

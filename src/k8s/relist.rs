@@ -2,8 +2,9 @@
 //! then a watch waits at a version from the future, and shows nothing until the versions have caught up with it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch::Sender;
 
 /// Tells all watches of the process to list again.
@@ -47,7 +48,7 @@ impl Relist {
     /// of its requests.
     pub fn saw(&self, object: &'static str, version: Option<&str>) {
         let Some(version) = number(version) else { return };
-        let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.0.newest.lock();
         if newest.insert(object, version).is_some_and(|before| version < before) {
             self.raise(object);
         }

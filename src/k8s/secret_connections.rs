@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use hyper_util::client::legacy::connect::{Connect, Connected, Connection};
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::TokioExecutor;
 use kube::client::Body;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{BoxError, Service};
@@ -94,7 +95,7 @@ where
 
     /// The pool for a request that begins now; never the one that was `opened` then.
     fn pool(&self, failed: Option<Instant>) -> Pool<C> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         let is_good = |pool: &&Pool<C>| {
             pool.opened.elapsed() < self.connector.lifetime / 2 && Some(pool.opened) != failed
         };

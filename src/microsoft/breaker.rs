@@ -3,9 +3,9 @@
 //! that it does not.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::backoff::{doubled, jittered};
@@ -67,7 +67,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock()
     }
 }
 

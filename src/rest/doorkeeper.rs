@@ -3,9 +3,10 @@
 //! Without one usable key nothing is served at all. A Secret that is gone or emptied later, or may not be read any more,
 //! closes the API at once; one that cannot be read leaves it as it was for five minutes. Readiness says so.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kube::Client;
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -154,7 +155,7 @@ impl Doorkeeper {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<ApiKeys>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.lock()
     }
 }
 

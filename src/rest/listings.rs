@@ -2,8 +2,9 @@
 //! must not keep the others waiting.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Listings at the same time, of all accounts.
@@ -38,7 +39,7 @@ impl Listings {
 
     /// There are as many as accounts have API keys, so none is ever let go.
     fn of(&self, account: &str) -> Arc<Semaphore> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         let fresh = || Arc::new(Semaphore::new(OF_ACCOUNT));
         accounts.entry(account.to_owned()).or_insert_with(fresh).clone()
     }

@@ -1,12 +1,13 @@
 //! How many credentials each account has: counted by a watch of their records' metadata, and own writes at once.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
 use kube::api::PartialObjectMeta;
 use kube::runtime::watcher::Event;
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +144,7 @@ impl Quota {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counted.lock()
     }
 }
 

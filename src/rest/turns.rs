@@ -4,10 +4,11 @@
 //! Source: the vendor's page on rate limiting.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests of one account that may wait.
@@ -60,7 +61,7 @@ impl Turns {
 
     /// There are as many as accounts have API keys, so none is ever let go.
     fn queue(&self, account: &str) -> Arc<Queue> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         let fresh = || Arc::new(Queue { turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) });
         accounts.entry(account.to_owned()).or_insert_with(fresh).clone()
     }

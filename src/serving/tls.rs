@@ -1,8 +1,9 @@
 //! TLS from files, which are read again while the program runs: whoever renews a certificate only replaces them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -177,7 +178,7 @@ fn read_certificates(of: &'static str, path: &Path) -> Result<Vec<CertificateDer
 
 impl Current {
     fn lock(&self) -> MutexGuard<'_, Arc<CertifiedKey>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

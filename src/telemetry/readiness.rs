@@ -1,7 +1,9 @@
 //! What the program still waits for before it is ready: told by `/readyz`, and by a metric.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// What the program still waits for before it is ready, by name, each with a text for people.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +56,7 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, ReadinessState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,7 +2,6 @@
 //! other controllers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
@@ -11,6 +10,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -101,13 +101,13 @@ impl Scrapers {
     }
 
     fn remembered(&self, digest: &[u8; 32]) -> Option<Admission> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.answers.lock();
         let (at, admission) = answers.get(digest)?;
         (at.elapsed() < self.lasts).then_some(*admission)
     }
 
     fn remember(&self, digest: [u8; 32], admission: Admission) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         answers.retain(|_, (at, _)| at.elapsed() < self.lasts);
         if answers.len() >= MOST_ANSWERS && admission == Admission::Granted {
             // Whoever sends made-up tokens makes nobody forget those that scrape.
@@ -160,7 +160,7 @@ mod tests {
         }
         scrapers.remember([255; 32], Admission::Granted);
         assert_eq!(scrapers.remembered(&[255; 32]), Some(Admission::Granted));
-        assert_eq!(scrapers.answers.lock().unwrap().len(), MOST_ANSWERS);
+        assert_eq!(scrapers.answers.lock().len(), MOST_ANSWERS);
         tokio::time::advance(Duration::from_mins(1)).await;
         assert_eq!(scrapers.remembered(&[255; 32]), None);
     }

@@ -1,8 +1,9 @@
 //! The lanes of all accounts: which requests go one after the other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::KeyDigest;
@@ -29,7 +30,7 @@ impl Lanes {
 
     /// The lane of that address, key and company, made where there is none.
     pub fn lane(&self, base_url: &BaseUrl, digest: KeyDigest, company: Option<i64>) -> Lane {
-        let mut lanes = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.open.lock();
         let key = (base_url.clone(), digest, company);
         if let Some(lane) = lanes.get(&key).and_then(WeakLane::upgrade) {
             return lane;

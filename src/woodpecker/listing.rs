@@ -6,10 +6,11 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::identity::RemoteIdentity;
@@ -333,7 +334,7 @@ impl LastListing {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let taken = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = self.taken.get_mut().take();
         let ids = taken.map(|taken| taken.listing.ids()).unwrap_or_default();
         let mut index = lock(&self.index.0);
         for id in ids {
@@ -348,7 +349,7 @@ impl Drop for Place {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 // === impl Entry ===

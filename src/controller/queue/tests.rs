@@ -109,12 +109,12 @@ async fn microsoft_never_takes_all_places() {
                 let Some(_permit) = verifications.enter(&own) else { return RESYNC };
                 tokio::time::sleep(Duration::from_secs(15)).await;
             }
-            ended.lock().unwrap().push(own.name.clone());
+            ended.lock().push(own.name.clone());
             RESYNC
         }
     })
     .await;
-    let ended = ended.lock().unwrap();
+    let ended = ended.lock();
     let (first, rest) = ended.split_at(2);
     let mut first = first.to_vec();
     first.sort();

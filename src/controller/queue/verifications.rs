@@ -2,8 +2,9 @@
 //! what is verified already, and everything else goes on.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Wakes;
@@ -61,7 +62,7 @@ impl Verifications {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Named, OwnedSemaphorePermit>> {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reserved.lock()
     }
 }
 

@@ -2,10 +2,11 @@
 //! what tells one generation from another.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::controller::context::Context;
 use crate::controller::index::Named;
@@ -99,7 +100,7 @@ impl KnownRecords {
     }
 
     fn listed(&self) -> MutexGuard<'_, HashSet<Scope>> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listed.lock()
     }
 
     /// The version of a record that is there, as far as is known.
@@ -110,7 +111,7 @@ impl KnownRecords {
     /// The records of a scope that are new, changed or gone by that event.
     fn note(&self, scope: &Scope, event: &Event<GuardedRecord>) -> Vec<Named> {
         let mut versions = self.lock();
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.missing.lock();
         match event {
             Event::Init => {
                 let known = versions.keys().filter(|record| scope.covers(&record.namespace));
@@ -146,7 +147,7 @@ impl KnownRecords {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Named, RecordVersion>> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.versions.lock()
     }
 }
 

@@ -2,9 +2,9 @@
 //! process, some at a time, so that each of n Secrets is looked at every minute, or every n / 20 s where that is longer.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Polled, SecretState, note, referenced};
@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, polled: &Polled) {
 }
 
 async fn look(context: &Context, secret: Named, streak: &Mutex<Streak>) {
-    let streak = || streak.lock().unwrap_or_else(PoisonError::into_inner);
+    let streak = || streak.lock();
     let now = match secrets::version(&context.client, &secret.namespace, &secret.name).await {
         Ok(version) => SecretState::There(version),
         Err(ReadError::NotFound) => SecretState::Missing,

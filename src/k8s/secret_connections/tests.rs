@@ -96,7 +96,7 @@ impl Service<Uri> for Pipes {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let (ours, theirs) = duplex(4096);
-        let mut made = self.made.lock().unwrap();
+        let mut made = self.made.lock();
         let (number, manner, closed) = (*made, self.manner, self.closed.clone());
         *made += 1;
         tokio::spawn(async move {
@@ -136,7 +136,7 @@ async fn reads_of_a_few_seconds_share_a_connection_that_ends_in_time() {
         assert_eq!(get(&connections, "api").await.unwrap(), "canary");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(*pipes.made.lock().unwrap(), 15, "one for each four seconds");
+    assert_eq!(*pipes.made.lock(), 15, "one for each four seconds");
     for _ in 0..15 {
         let (number, at) = closed.recv().await.unwrap();
         let begun = start + Duration::from_secs(4) * u32::try_from(number).unwrap();
@@ -162,7 +162,7 @@ async fn a_read_whose_connection_expires_is_repeated_on_a_new_one() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(get(&connections, "api").await.unwrap(), "canary");
     assert!(start.elapsed() <= LIFETIME + Duration::from_millis(100), "{:?}", start.elapsed());
-    assert_eq!(*pipes.made.lock().unwrap(), 2);
+    assert_eq!(*pipes.made.lock(), 2);
     assert_eq!(closed.recv().await.unwrap().0, 0);
 }
 
@@ -173,7 +173,7 @@ async fn a_read_whose_answers_stall_fails_in_the_end() {
     let error = get(&connections, "api").await.unwrap_err();
     let told = crate::telemetry::logs::chain(&*error);
     assert!(told.contains("a connection that carried a Secret was closed"), "{told}");
-    assert_eq!((start.elapsed().as_secs(), *pipes.made.lock().unwrap()), (16, 2));
+    assert_eq!((start.elapsed().as_secs(), *pipes.made.lock()), (16, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +186,7 @@ async fn a_write_has_a_connection_to_itself_and_is_not_repeated() {
     }
     let (connections, pipes_that_stall, _closed) = self::connections(Manner::Stalls);
     connections.send(request(Method::PUT, "api")).await.unwrap_err();
-    assert_eq!((*pipes.made.lock().unwrap(), *pipes_that_stall.made.lock().unwrap()), (3, 1));
+    assert_eq!((*pipes.made.lock(), *pipes_that_stall.made.lock()), (3, 1));
 }
 
 /// The kernel's sockets do not know a time that stands still, so this one is short.

@@ -1,9 +1,10 @@
 //! A set of series for each object, made at the moment of a scrape: those of an object that is gone are gone with it.
 
 use std::fmt::{self, Debug, Error};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
 use prometheus_client::registry::{Registry, Unit};
@@ -113,13 +114,13 @@ impl ObjectMetrics {
 
     /// Tells from now on what these objects are, for as long as they are there.
     pub fn show(&self, objects: Weak<dyn Objects>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Source(objects));
+        *self.0.lock() = Some(Source(objects));
     }
 }
 
 impl Collector for ObjectMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let source = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let source = self.0.lock().clone();
         let Some(objects) = source.and_then(|source| source.0.upgrade()) else { return Ok(()) };
         credentials(&mut encoder, &objects.credentials())?;
         accounts(&mut encoder, &objects.accounts())

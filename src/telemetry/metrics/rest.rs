@@ -1,9 +1,9 @@
 //! Metrics of the credentials REST API that the program serves itself.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -156,7 +156,7 @@ impl RestMetrics {
     }
 
     fn shown(&self) -> MutexGuard<'_, HashMap<RecordLabels, String>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock()
     }
 
     /// So many more connections are open, or fewer.

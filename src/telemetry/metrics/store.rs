@@ -1,8 +1,8 @@
 //! Metrics of the encrypted store.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -56,7 +56,7 @@ impl StoreMetrics {
 
     /// So many records are sealed under each key, by its id; none under any other.
     pub fn sealed(&self, by_key: impl Iterator<Item = (String, usize)>) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         let mut gone = std::mem::take(&mut *keys);
         for (key_id, records) in by_key {
             gone.remove(&key_id);

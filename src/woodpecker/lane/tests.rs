@@ -6,14 +6,14 @@ struct Called(Arc<Mutex<Vec<String>>>);
 
 impl Called {
     fn names(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
 fn lane_until(stop: CancellationToken) -> (Lane, Called) {
     let called = Arc::new(Mutex::new(Vec::new()));
     let book = called.clone();
-    let call: Call = Arc::new(move |owner: &Owner| book.lock().unwrap().push(owner.name.clone()));
+    let call: Call = Arc::new(move |owner: &Owner| book.lock().push(owner.name.clone()));
     let rules = Rules::new(&Timing::STANDARD, stop, Arc::new(Metrics::new()), call);
     (Lane::new(rules), Called(called))
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
@@ -85,7 +86,7 @@ impl<'a> Progress<'a> {
             let record = version.0.as_str();
             tracing::warn!(record, error = chain(error), "a record does not open and cannot be sealed anew");
         }
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(version);
+        self.found.lock().insert(version);
     }
 
     /// The sweep is over. Returns the records that do not open.
@@ -96,7 +97,7 @@ impl<'a> Progress<'a> {
         is_done: bool,
     ) -> BTreeSet<Version> {
         let (sealed, key) = (self.sealed.into_inner(), self.key);
-        let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let found = self.found.into_inner();
         if !is_done {
             return found;
         }

@@ -33,17 +33,17 @@ struct State {
 
 impl FakeSecret {
     fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.0.state.lock().unwrap());
+        change(&mut self.0.state.lock());
     }
 
     fn requests(&self) -> usize {
-        self.0.state.lock().unwrap().requests
+        self.0.state.lock().requests
     }
 
     /// What a read finds is what is there when it begins.
     async fn serve(&self) -> Response<Body> {
         let (answer, is_held) = {
-            let mut state = self.0.state.lock().unwrap();
+            let mut state = self.0.state.lock();
             state.requests += 1;
             let json = state.keyring.as_ref().unwrap().to_json().unwrap();
             let secret = json!({"metadata": {}, "data": {"keyring.json": STANDARD.encode(json.expose())}});
