@@ -186,10 +186,11 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
         find(&observed.status.conditions, ConditionType::Ready),
         find(&status.conditions, ConditionType::Ready),
     );
+    // To wait in the account's queue is no news, nor is that the secret is good: that it is registered follows.
+    let is_queued = after.is_some_and(|after| after.is_because(Reason::Queued));
     if let Some(after) = after
         && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)
-        // To wait for a turn is no news.
-        && !after.is_because(Reason::Queued)
+        && !is_queued
         && (after.status != ConditionStatus::True || notes.is_empty())
         && let Some(reason) = after.as_desired().map(|desired| desired.reason)
     {
@@ -202,7 +203,11 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
         });
     }
     let verdict = verdict(observed, status).filter(|verdict| {
-        notes.is_empty() || verdict.is_warning && notes.iter().all(|note| note.text != verdict.text)
+        if verdict.is_warning {
+            notes.iter().all(|note| note.text != verdict.text)
+        } else {
+            notes.is_empty() && !is_queued
+        }
     });
     notes.extend(verdict);
     let (told, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);

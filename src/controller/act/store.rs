@@ -49,6 +49,7 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
         }
         Err(error) => return Err(error),
     };
+    context.records.note_written(&written);
     tracing::info!(record = written.name_any(), id = written.spec.credential_id, "the secret is sealed");
     let story = story(&gathered.observed, !is_new, &written);
     match story.reason {

@@ -4,15 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use kube::Resource;
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::controller::record::RecordObserver;
 use crate::controller::scope::Scope;
-use crate::resources::ObservedRecord;
+use crate::resources::{ObservedRecord, SealedGraphCredential};
 use crate::store::census::GuardedRecord;
 
 /// The records as the watches show them; none where they may not be watched.
@@ -80,6 +80,11 @@ fn judged(context: &Context, owner: &Named) -> Option<ObservedRecord> {
 // === impl RecordVersion ===
 
 impl RecordVersion {
+    fn of(record: &impl Resource) -> Self {
+        let (uid, generation) = (record.meta().uid.clone(), record.meta().generation);
+        Self { uid: uid.unwrap_or_default(), generation: generation.unwrap_or_default() }
+    }
+
     /// Whether it is that version.
     pub fn is(&self, recorded: &ObservedRecord) -> bool {
         (&self.uid, self.generation) == (&recorded.uid, recorded.generation)
@@ -108,6 +113,11 @@ impl KnownRecords {
         self.lock().get(record).cloned()
     }
 
+    /// Notes a record that this process has written: what the watch brings of that version wakes nobody.
+    pub fn note_written(&self, record: &SealedGraphCredential) {
+        self.lock().insert(Named::of(record), RecordVersion::of(record));
+    }
+
     /// The records of a scope that are new, changed or gone by that event.
     fn note(&self, scope: &Scope, event: &Event<GuardedRecord>) -> Vec<Named> {
         let mut versions = self.lock();
@@ -123,10 +133,7 @@ impl KnownRecords {
                 if let Some(missing) = missing.get_mut(scope) {
                     missing.remove(&name);
                 }
-                let version = RecordVersion {
-                    uid: record.uid().unwrap_or_default(),
-                    generation: record.meta().generation.unwrap_or_default(),
-                };
+                let version = RecordVersion::of(record);
                 let before = versions.insert(name.clone(), version.clone());
                 let is_news = before.as_ref() != Some(&version);
                 is_news.then_some(name).into_iter().collect()
@@ -182,6 +189,21 @@ mod tests {
         assert_eq!(note(Event::Apply(record("a", "1", 2))), [named("a")], "its spec changed");
         assert_eq!(note(Event::Apply(record("a", "2", 1))), [named("a")], "it was made anew");
         assert_eq!(note(Event::Delete(record("a", "2", 1))), [named("a")], "it is gone");
+    }
+
+    #[test]
+    fn an_own_write_is_no_news_and_what_follows_it_is() {
+        let known = KnownRecords::default();
+        let mail = Scope::Namespace("mail".into());
+        let written = |generation| record("a", "1", generation);
+        let own = json!({"metadata": written(1).meta(), "spec": {
+            "recordId": "0".repeat(32), "credentialId": 1, "name": "a", "envelope": "x",
+            "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+            "secretExpiresAt": "2027-01-01T00:00:00Z"
+        }});
+        known.note_written(&serde_json::from_value(own).unwrap());
+        assert!(known.note(&mail, &Event::Apply(written(1))).is_empty(), "it is the own write");
+        assert_eq!(known.note(&mail, &Event::Apply(written(2))), [named("a")], "another writer changed it");
     }
 
     #[test]
