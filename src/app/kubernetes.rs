@@ -1,9 +1,7 @@
 //! The client of the Kubernetes API, with the bounds that kube leaves to its user.
 
-mod counted;
+mod bounded;
 mod direct;
-mod short_lived;
-mod whole_answer;
 
 use std::sync::Arc;
 
@@ -11,11 +9,8 @@ use http::Uri;
 use kube::Client;
 use kube::config::{Config, InferConfigError, KubeConfigOptions};
 use thiserror::Error;
-use tower::timeout::TimeoutLayer;
 
-use self::counted::CountedLayer;
-use self::short_lived::ShortLivedLayer;
-use self::whole_answer::WholeAnswerLayer;
+use self::bounded::BoundedLayer;
 use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
 
@@ -63,12 +58,13 @@ pub async fn connect_counted(
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-    let client = direct::transport(config, timing.secret_connection)?
-        .with_layer(&ShortLivedLayer { watch: timing.secret_watch })
-        .with_layer(&WholeAnswerLayer { within: timing.kube_headers })
-        .with_layer(&TimeoutLayer::new(timing.kube_headers))
-        .with_layer(&CountedLayer { metrics: metrics.clone(), host: host.into() })
-        .build();
+    let bounded = BoundedLayer {
+        metrics: metrics.clone(),
+        host: host.into(),
+        within: timing.kube_headers,
+        secret_watch: timing.secret_watch,
+    };
+    let client = direct::transport(config, timing.secret_connection)?.with_layer(&bounded).build();
     tracing::info!(namespace, "the operator's own objects live in this namespace");
     Ok(Cluster { client, namespace, instance: instance(), is_own })
 }
