@@ -43,6 +43,7 @@ async fn due(others: usize) -> Figures {
     let mut process = environment.operator(&[]).await;
     let alone = alone(&environment, &kind, new.start).await;
 
+    environment.entra.service_time(Duration::ZERO);
     let mut audit = environment.audit();
     environment.objects(&kind, 0..others).await;
     environment.settle(&process, &mut audit, others).await;
@@ -84,9 +85,7 @@ async fn failing(others: usize) -> Figures {
 async fn alone(environment: &Environment, kind: &Kind, first: usize) -> Vec<f64> {
     environment.entra.service_time(TOKEN);
     environment.one_at_a_time(kind, first..first + WARM).await;
-    let took = environment.one_at_a_time(kind, first + WARM..first + WARM + NEW).await;
-    environment.entra.service_time(Duration::ZERO);
-    took
+    environment.one_at_a_time(kind, first + WARM..first + WARM + NEW).await
 }
 
 fn against(alone: &[f64], beside: &[f64], others: usize) -> Figures {

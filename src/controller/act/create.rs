@@ -58,6 +58,8 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     context.index.begin(&uid, Kind::Create, &token);
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
+    // Who has the turn now sends its request before this one's outcome is written down.
+    tokio::task::yield_now().await;
     match posted {
         Ok(id) => {
             gathered.created = Some(Created::Credential(id));
