@@ -3,13 +3,12 @@
 //! A condition says what is true now, in words that stay the same while it stays true: nothing that differs
 //! on each try (trace ids, times, remote texts) belongs into one, or the object would change for ever.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::catalogue::Reason;
 use super::{UnknownFields, date_time};
 
 /// What a condition is about. The order here is the order in which conditions are always written: for the
@@ -41,161 +40,6 @@ pub enum ConditionStatus {
     False,
     /// It cannot be told.
     Unknown,
-}
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Why a condition has its status: a stable word for alerts and scripts.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
-
-        impl Reason {
-            /// Every reason there is.
-            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
-
-            /// The word as it stands in the condition, an event and a metric label.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Reason::$name => stringify!($name),)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    // --- SourceReady
-    /// The Secret was read and is usable.
-    SecretRead,
-    /// There is no Secret of that name in the namespace.
-    SecretNotFound,
-    /// The Secret lacks the key of the client secret.
-    KeyMissing,
-    /// The client secret is empty.
-    EmptyValue,
-    /// White space or a line break stands around or inside the client secret.
-    SurroundingWhitespace,
-    /// Neither the Secret nor the object says when the secret expires.
-    ExpiryMissing,
-    /// The expiry in the Secret is no date.
-    ExpiryInvalid,
-    /// A new secret that has expired already.
-    ExpiryInPast,
-    /// The operator may not read the Secret.
-    AccessDenied,
-    // --- Verified
-    /// Microsoft issued a token.
-    TokenIssued,
-    /// Verification is disabled, and the operator allows that.
-    NotRequired,
-    /// Verification could not be carried out and the policy is `BestEffort`.
-    ProofSkipped,
-    /// Microsoft refuses the secret.
-    InvalidClientSecret,
-    /// Microsoft says that the secret has expired.
-    SecretExpired,
-    /// No such app in that tenant.
-    ApplicationNotFound,
-    /// No such tenant.
-    TenantNotFound,
-    /// The app exists, its service principal in the tenant does not.
-    ServicePrincipalMissing,
-    /// The app or its service principal is disabled.
-    ApplicationDisabled,
-    /// The app is a public client and must not present a secret.
-    PublicClient,
-    /// A Conditional Access policy blocks the operator's request.
-    ConditionalAccessBlocked,
-    /// The tenant lives in another cloud.
-    WrongCloud,
-    /// The token lacks roles that the object requires.
-    RequiredRolesMissing,
-    /// Microsoft refused for another reason.
-    Rejected,
-    /// No proof was attempted yet.
-    NotAttempted,
-    /// There is no secret to verify.
-    AwaitingSource,
-    /// A new secret is refused, which is normal while it spreads through Entra.
-    AwaitingPropagation,
-    /// Microsoft asked to slow down.
-    Throttled,
-    /// Microsoft could not be reached or had a failure.
-    MicrosoftUnavailable,
-    // --- Registered
-    /// Woodpecker holds the credential that this object created.
-    Registered,
-    /// Woodpecker holds a credential that existed before and was taken over.
-    Adopted,
-    /// The credential is sealed in the cluster.
-    Stored,
-    /// The destination cannot be served by this operator.
-    DestinationNotSupported,
-    /// There is no such WoodpeckerAccount.
-    AccountNotFound,
-    /// The WoodpeckerAccount is not Ready.
-    AccountNotReady,
-    /// The WoodpeckerAccount does not allow this namespace.
-    AccountNotAllowed,
-    /// Woodpecker refused to create the credential.
-    RejectedByWoodpecker,
-    /// Woodpecker refused to update the credential.
-    UpdateRejected,
-    /// Nothing to adopt, and the policy forbids to create.
-    NothingToAdopt,
-    /// The account holds a credential for the app already, and the policy does not adopt it.
-    AlreadyExists,
-    /// Another object has the claim on the app at this account.
-    DuplicateClaim,
-    /// Several remote credentials could be the one.
-    AmbiguousRemote,
-    /// The operator's keyring is missing.
-    KeyringMissing,
-    /// The API server refuses what the operator asks for a record of the store.
-    StoreRefused,
-    /// The credential cannot be deleted while mailboxes use it.
-    InUse,
-    /// The secret is not proven yet.
-    AwaitingVerification,
-    /// Waiting for the turn at the account.
-    Queued,
-    /// It is not known whether a create took place.
-    OutcomeUnknown,
-    /// Woodpecker asked to slow down.
-    RateLimited,
-    /// Woodpecker could not be reached or had a failure.
-    WoodpeckerUnavailable,
-    /// The credential is being removed.
-    Deleting,
-    // --- Expiring
-    /// The secret expires within the warning time.
-    ExpiresSoon,
-    /// The secret has expired.
-    Expired,
-    /// The secret does not expire within the warning time.
-    NotExpiring,
-    // --- Ready alone
-    /// Everything needed holds.
-    Ready,
-    /// The object cannot be read as its kind demands.
-    InvalidObject,
-    // --- WoodpeckerAccount
-    /// Woodpecker accepts the API key.
-    Authenticated,
-    /// Woodpecker refuses the API key.
-    InvalidApiKey,
-    /// The Secret or its key is missing or empty.
-    ApiKeyMissing,
-    /// White space stands around or inside the API key.
-    ApiKeyWhitespace,
-    /// The base URL is not on the operator's allow-list.
-    BaseUrlNotAllowed,
-    /// Woodpecker cannot be reached or had a failure.
-    Unreachable,
-    /// A listing lacks what a request shows to exist.
-    ListingIncomplete,
-    /// Woodpecker ignores the company id.
-    CompanyIgnored,
-    /// The remote side does not hold what it held.
-    RemoteDiverged,
 }
 
 /// One aspect of an object's state, in the form of Kubernetes' `metav1.Condition`.
@@ -306,14 +150,6 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }
-    }
-}
-
-// === impl Reason ===
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
