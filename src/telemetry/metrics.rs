@@ -1,6 +1,47 @@
 //! Metrics, under controller-runtime's names where the meaning is the same. What belongs to a single object is made
 //! at the moment of a scrape, from the objects as they are known then.
 
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+/// A label: its name and its value.
+type Label<V = &'static str> = (&'static str, V);
+type Counters<const LABELS: usize> = Family<[Label; LABELS], Counter>;
+type Gauges<const LABELS: usize> = Family<[Label; LABELS], Gauge>;
+type Histograms<const LABELS: usize> = Family<[Label; LABELS], Histogram, fn() -> Histogram>;
+
+/// Declares the metrics of a subject, each with its name and help text, a histogram of seconds with its buckets as well; and
+/// what is read at the moment of a scrape.
+macro_rules! metrics {
+    ($(#[$doc:meta])+ $subject:ident {
+        $($field:ident: $type:ty = $name:literal, $help:literal $(, $histogram:expr)?;)*
+    } $(with $source:ident: $collector:ty)?) => {
+        $(#[$doc])+
+        #[derive(Debug)]
+        pub struct $subject { $($field: $type,)* $($source: $collector,)? }
+
+        impl $subject {
+            pub(super) fn registered(registry: &mut Registry) -> Self {
+                let metrics = Self {
+                    $($field: metrics!(@add registry, $name, $help $(, $histogram)?),)*
+                    $($source: <$collector>::default(),)?
+                };
+                $(registry.register_collector(Box::new(metrics.$source.clone()));)?
+                metrics
+            }
+        }
+    };
+    (@add $registry:ident, $name:literal, $help:literal) => { add($registry, $name, $help, None, Default::default()) };
+    (@add $registry:ident, $name:literal, $help:literal, $histogram:expr) => {
+        add($registry, $name, $help, Some(Unit::Seconds), $histogram)
+    };
+}
+
 mod credentials;
 mod kubernetes;
 mod lanes;
@@ -9,16 +50,11 @@ mod objects;
 mod passes;
 mod process;
 mod queues;
-pub mod reference;
 mod remote;
 mod rest;
 mod scrape;
 mod store;
 mod waiting;
-
-use prometheus_client::encoding::text;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
 
 pub use self::credentials::{CredentialMetrics, Drift};
 pub use self::kubernetes::KubernetesMetrics;
@@ -82,9 +118,9 @@ impl Metrics {
             "Always 1; the labels are the operator's version, and the command that this process runs: run or serve",
             Info::new([("version", env!("CARGO_PKG_VERSION")), ("command", command)]),
         );
-        waiting::register(&mut registry, readiness);
-        process::register(&mut registry);
-        Self {
+        registry.register_collector(Box::new(waiting::Waiting(readiness)));
+        registry.register_collector(Box::new(process::ThisProcess));
+        let metrics = Self {
             passes: PassMetrics::registered(&mut registry),
             queues: QueueMetrics::registered(&mut registry),
             remote: RemoteMetrics::registered(&mut registry),
@@ -96,7 +132,11 @@ impl Metrics {
             objects: ObjectMetrics::registered(&mut registry),
             leader: LeaderMetrics::registered(&mut registry),
             registry,
-        }
+        };
+        // There from the start, so that the first of each kind is seen as a rise.
+        metrics.credentials.begin();
+        metrics.store.begin();
+        metrics
     }
 
     /// All metrics as OpenMetrics text.
@@ -105,4 +145,19 @@ impl Metrics {
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// Adds a metric to the registry.
+fn add<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+    metric: M,
+) -> M {
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
+        None => registry.register(name, help, metric.clone()),
+    }
+    metric
 }

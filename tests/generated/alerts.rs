@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use graph_credential_operator::resources::catalogue;
 use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, Reason};
 use graph_credential_operator::telemetry::metrics::Drift;
-use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 use serde_json::Value;
+
+use crate::reference::{self, MetricFamily};
 
 const RULES: &str = "deploy/prometheus/rules.yaml";
 

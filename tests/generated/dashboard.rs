@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 use serde_json::Value;
+
+use crate::reference::{self, MetricFamily};
 
 const DASHBOARD: &str = "deploy/grafana/dashboard.json";
 

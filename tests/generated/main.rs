@@ -4,6 +4,7 @@
 mod alerts;
 mod configuration;
 mod dashboard;
+mod reference;
 mod workflows;
 
 use std::fs;
@@ -13,7 +14,8 @@ use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
 use graph_credential_operator::resources::conditions::{ConditionType, Reason};
 use graph_credential_operator::resources::crds;
 use graph_credential_operator::rest::{self, Refusal};
-use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
+
+use self::reference::MetricFamily;
 
 /// Each generated file and what must stand in it.
 fn generated() -> Vec<(PathBuf, String)> {

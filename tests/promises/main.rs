@@ -29,6 +29,9 @@ mod process;
 mod proves_first;
 mod quiet;
 mod recovers;
+#[path = "../generated/reference.rs"]
+#[expect(dead_code, reason = "names of samples are for the reference page")]
+mod reference;
 mod releases;
 mod requests;
 mod rules;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use graph_credential_operator::resources::MicrosoftGraphCredential;
-use graph_credential_operator::telemetry::metrics::reference::{self, MetricFamily};
 use jiff::Timestamp;
 use kit::entra::AppState;
 use kube::api::DeleteParams;
 use serde_json::json;
 
+use crate::reference::{self, MetricFamily};
 use crate::stage::{API_KEY, CLIENT, EXPIRY, Stage, TENANT, eventually};
 
 /// What `/metrics` shows.

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use super::{Counters, Histogram, Registry, Unit, add};
 
 /// Seconds: one pass of some calls, a turn behind many, the twenty minutes of a new secret, a weekend.
 const BUCKETS: [f64; 10] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0];
 
-/// What happened to credentials.
-#[derive(Debug)]
-pub struct CredentialMetrics {
-    time_to_ready: Histogram,
-    drift: Family<DriftLabels, Counter>,
-    orphans: Family<CauseLabels, Counter>,
+metrics! {
+    /// What happened to credentials.
+    CredentialMetrics {
+        time_to_ready: Histogram = "mgc_credential_time_to_ready",
+            "How long a credential had been in the making when it became ready: from its creation, or from when it was last ready",
+            Histogram::new(BUCKETS);
+        drift: Counters<1> = "mgc_drift",
+            "Differences found between a destination and what is written down, by kind: vanished (registered anew), duplicate (removed), hidden (a listing lacked what is there), changed (a record of the store, sealed anew)";
+        orphans: Counters<1> = "mgc_orphans",
+            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (it could not wait longer), object_gone (deleted while its credential was made)";
+    }
 }
 
 /// How what a destination holds had come to differ from what was written down.
@@ -32,49 +33,17 @@ pub enum Drift {
     Changed,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DriftLabels {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CauseLabels {
-    cause: &'static str,
-}
-
 // === impl CredentialMetrics ===
 
 impl CredentialMetrics {
-    pub(super) fn registered(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            time_to_ready: Histogram::new(BUCKETS),
-            drift: Family::default(),
-            orphans: Family::default(),
-        };
-        registry.register_with_unit(
-            "mgc_credential_time_to_ready",
-            "How long a credential had been in the making when it became ready: from its creation, or from when it was last ready",
-            Unit::Seconds,
-            metrics.time_to_ready.clone(),
-        );
-        registry.register(
-            "mgc_drift",
-            "Differences found between a destination and what is written down, by kind: vanished (registered anew), duplicate (removed), hidden (a listing lacked what is there), changed (a record of the store, sealed anew)",
-            metrics.drift.clone(),
-        );
-        // All kinds are there from the start, so that the first of one is seen as a rise.
+    /// Shows every kind and cause.
+    pub(super) fn begin(&self) {
         for kind in Drift::ALL {
-            metrics.drift.get_or_create(&DriftLabels { kind: kind.as_str() }).inc_by(0);
+            self.drift.get_or_create(&[("kind", kind.as_str())]).inc_by(0);
         }
-        registry.register(
-            "mgc_orphans",
-            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (it could not wait longer), object_gone (deleted while its credential was made)",
-            metrics.orphans.clone(),
-        );
         for cause in ["suspended", "namespace", "object_gone"] {
-            metrics.orphans.get_or_create(&CauseLabels { cause }).inc_by(0);
+            self.orphans.get_or_create(&[("cause", cause)]).inc_by(0);
         }
-        metrics
     }
 
     /// A credential became ready, after having been in the making for so long.
@@ -84,12 +53,12 @@ impl CredentialMetrics {
 
     /// Something differed from what is written down.
     pub fn drifted(&self, kind: Drift) {
-        self.drift.get_or_create(&DriftLabels { kind: kind.as_str() }).inc();
+        self.drift.get_or_create(&[("kind", kind.as_str())]).inc();
     }
 
     /// A credential was left behind at its destination.
     pub fn orphaned(&self, cause: &'static str) {
-        self.orphans.get_or_create(&CauseLabels { cause }).inc();
+        self.orphans.get_or_create(&[("cause", cause)]).inc();
     }
 }
 

@@ -1,15 +1,15 @@
 //! A set of series for each object, made at the moment of a scrape: those of an object that is gone are gone with it.
 
-use std::fmt::{self, Debug, Error};
+use std::fmt::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::scrape;
+use super::{Label, scrape};
 
 /// Whoever knows the objects.
 pub trait Objects: Send + Sync {
@@ -21,11 +21,7 @@ pub trait Objects: Send + Sync {
 
 /// Every object that is known; nothing on a replica that stands by.
 #[derive(Clone, Debug, Default)]
-pub struct ObjectMetrics(Arc<Mutex<Option<Source>>>);
-
-/// Where the objects are read.
-#[derive(Clone)]
-struct Source(Weak<dyn Objects>);
+pub struct ObjectMetrics(Arc<Mutex<Option<Weak<dyn Objects>>>>);
 
 /// What is told of a credential.
 #[derive(Clone, Debug)]
@@ -100,9 +96,6 @@ pub struct LaneSeries {
     pub answers: u64,
 }
 
-/// The name of a label and its value.
-type Label<'a> = (&'static str, &'a str);
-
 // === impl ObjectMetrics ===
 
 impl ObjectMetrics {
@@ -114,86 +107,77 @@ impl ObjectMetrics {
 
     /// Tells from now on what these objects are, for as long as they are there.
     pub fn show(&self, objects: Weak<dyn Objects>) {
-        *self.0.lock() = Some(Source(objects));
+        *self.0.lock() = Some(objects);
     }
 }
 
 impl Collector for ObjectMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let source = self.0.lock().clone();
-        let Some(objects) = source.and_then(|source| source.0.upgrade()) else { return Ok(()) };
+        let Some(objects) = source.and_then(|objects| objects.upgrade()) else { return Ok(()) };
         credentials(&mut encoder, &objects.credentials())?;
         accounts(&mut encoder, &objects.accounts())
     }
 }
 
 fn credentials(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeries]) -> Result<(), Error> {
-    each(
+    scrape::gauge(
         encoder,
         "mgc_credential_destination",
         None,
         "Always 1; the labels say where a credential is to be registered: woodpecker, at an account, or store.",
-        all,
-        |it| {
-            let (account_namespace, account) =
-                it.account.as_ref().map_or(("", ""), |(namespace, name)| (namespace, name));
+        all.iter().filter_map(|it| {
+            let account = it.account.as_ref().map_or(("", ""), |(namespace, name)| (namespace, name));
             let [namespace, name] = object(&it.namespace, &it.name);
             let destination = ("destination", it.destination?);
-            let account = [("account_namespace", account_namespace), ("account", account)];
-            let [account_namespace, account] = account;
-            Some(([namespace, name, destination, account_namespace, account], 1_i64))
-        },
+            let account = [("account_namespace", account.0), ("account", account.1)];
+            Some(([namespace, name, destination, account[0], account[1]], 1))
+        }),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_credential_ready",
         None,
         "Whether a credential is ready (1) or not (0), with the reason of its condition Ready.",
-        all,
-        |it| Some(reason(&it.namespace, &it.name, &it.ready)),
+        all.iter().map(|it| reason(&it.namespace, &it.name, &it.ready)),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_credential_verified",
         None,
         "Whether a credential's secret is proved (1) or not (0), with the reason of its condition Verified.",
-        all,
-        |it| Some(reason(&it.namespace, &it.name, it.verified.as_ref()?)),
+        all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.verified.as_ref()?))),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_credential_suspended",
         None,
         "Whether a credential is suspended (1) or not (0).",
-        all,
-        |it| Some((object(&it.namespace, &it.name), i64::from(it.is_suspended))),
+        all.iter().map(|it| (object(&it.namespace, &it.name), i64::from(it.is_suspended))),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_credential_expiry_timestamp",
         Some(&Unit::Seconds),
         "When the registered secret expires, in seconds since 1970; absent where nothing is registered.",
-        all,
-        |it| Some((object(&it.namespace, &it.name), it.expires_at?)),
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.expires_at?))),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_credential_verified_timestamp",
         Some(&Unit::Seconds),
         "When Microsoft last issued a token for the secret, in seconds since 1970; absent before the first proof.",
-        all,
-        |it| Some((object(&it.namespace, &it.name), it.verified_at?)),
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.verified_at?))),
     )
 }
 
 fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Result<(), Error> {
-    each(
+    scrape::gauge(
         encoder,
         "mgc_account_ready",
         None,
         "Whether a Woodpecker account is ready (1) or not (0), with the reason of its condition Ready.",
-        all,
-        |it| Some(reason(&it.namespace, &it.name, &it.ready)),
+        all.iter().map(|it| reason(&it.namespace, &it.name, &it.ready)),
     )?;
     let states = all.iter().flat_map(|it| {
         let [namespace, name] = object(&it.namespace, &it.name);
@@ -213,32 +197,29 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         "Credentials that an account holds by its last listing: managed (registered by an object of this cluster), unclaimed (not registered, though an object names the app), foreign (no object names the app).",
         states,
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_account_listed_timestamp",
         Some(&Unit::Seconds),
         "When an account's last listing was taken, in seconds since 1970; absent where there is none to be believed.",
-        all,
-        |it| Some((object(&it.namespace, &it.name), it.listed_at?)),
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.listed_at?))),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_account_lane_waiting",
         None,
         "Requests that wait for their turn in an account's lane; accounts that are one at Woodpecker share a lane.",
-        all,
-        |it| Some((object(&it.namespace, &it.name), it.lane?.waiting)),
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.waiting))),
     )?;
-    each(
+    scrape::gauge(
         encoder,
         "mgc_account_lane_longest_wait",
         Some(&Unit::Seconds),
         "For how long the first request in an account's lane has waited for its turn, 0 where none waits.",
-        all,
-        |it| {
+        all.iter().filter_map(|it| {
             let longest = it.lane?.longest_wait.unwrap_or_default();
             Some((object(&it.namespace, &it.name), longest.as_secs_f64()))
-        },
+        }),
     )?;
     scrape::counter(
         encoder,
@@ -254,29 +235,11 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
     )
 }
 
-/// A gauge of which each object has at most one series.
-fn each<'a, T, const N: usize, V: EncodeGaugeValue>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    unit: Option<&Unit>,
-    help: &str,
-    all: &'a [T],
-    series: impl Fn(&'a T) -> Option<([Label<'a>; N], V)>,
-) -> Result<(), Error> {
-    scrape::gauge(encoder, name, unit, help, all.iter().filter_map(series))
-}
-
-fn object<'a>(namespace: &'a str, name: &'a str) -> [Label<'a>; 2] {
+pub(super) fn object<'a>(namespace: &'a str, name: &'a str) -> [Label<&'a str>; 2] {
     [("namespace", namespace), ("name", name)]
 }
 
-fn reason<'a>(namespace: &'a str, name: &'a str, standing: &'a Standing) -> ([Label<'a>; 3], i64) {
+fn reason<'a>(namespace: &'a str, name: &'a str, standing: &'a Standing) -> ([Label<&'a str>; 3], i64) {
     let [namespace, name] = object(namespace, name);
     ([namespace, name, ("reason", standing.reason.as_str())], i64::from(standing.is_true))
-}
-
-impl Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Source").finish_non_exhaustive()
-    }
 }

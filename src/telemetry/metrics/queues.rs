@@ -5,85 +5,40 @@ use std::fmt::{Display, Error};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
 use tokio::time::Instant;
 
-use super::scrape;
+use super::{Counters, Family, Gauges, Histogram, Histograms, Label, Registry, Unit, add, scrape};
 
 /// Seconds: at once in a quiet queue, minutes where all workers are busy.
 const BUCKETS: [f64; 10] = [0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
 
-/// The queues that passes come from.
-#[derive(Debug)]
-pub struct QueueMetrics {
-    under_way: UnderWay,
-    depth: Family<QueueLabels, Gauge>,
-    adds: Family<QueueLabels, Counter>,
-    retries: Family<QueueLabels, Counter>,
-    waited: Family<QueueLabels, Histogram, fn() -> Histogram>,
-    worked: Family<QueueLabels, Histogram, fn() -> Histogram>,
+metrics! {
+    /// The queues that passes come from.
+    QueueMetrics {
+        depth: Gauges<2> = "workqueue_depth", "Objects in the queue that wait for their pass";
+        adds: Counters<2> = "workqueue_adds",
+            "Objects that entered the queue: woken by a change, or due by themselves";
+        retries: Counters<2> = "workqueue_retries",
+            "Objects that are to enter the queue again after a failure at the Kubernetes API";
+        waited: Histograms<2> = "workqueue_queue_duration",
+            "How long an object waited in the queue before its pass",
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        worked: Histograms<2> = "workqueue_work_duration",
+            "How long the pass over an object from the queue took",
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+    } with under_way: UnderWay
 }
 
 /// Since when each object of a queue has its pass, by the name of its controller.
 #[derive(Clone, Debug, Default)]
 struct UnderWay(Arc<Mutex<BTreeMap<&'static str, HashMap<String, Instant>>>>);
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct QueueLabels {
-    controller: &'static str,
-    name: &'static str,
-}
-
 // === impl QueueMetrics ===
 
 impl QueueMetrics {
-    pub(super) fn registered(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            under_way: UnderWay::default(),
-            depth: Family::default(),
-            adds: Family::default(),
-            retries: Family::default(),
-            waited: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            worked: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-        };
-        registry.register_collector(Box::new(metrics.under_way.clone()));
-        registry.register(
-            "workqueue_depth",
-            "Objects in the queue that wait for their pass",
-            metrics.depth.clone(),
-        );
-        registry.register(
-            "workqueue_adds",
-            "Objects that entered the queue: woken by a change, or due by themselves",
-            metrics.adds.clone(),
-        );
-        registry.register(
-            "workqueue_retries",
-            "Objects that are to enter the queue again after a failure at the Kubernetes API",
-            metrics.retries.clone(),
-        );
-        registry.register_with_unit(
-            "workqueue_queue_duration",
-            "How long an object waited in the queue before its pass",
-            Unit::Seconds,
-            metrics.waited.clone(),
-        );
-        registry.register_with_unit(
-            "workqueue_work_duration",
-            "How long the pass over an object from the queue took",
-            Unit::Seconds,
-            metrics.worked.clone(),
-        );
-        metrics
-    }
-
     /// So many objects wait.
     pub fn waiting(&self, queue: &'static str, objects: usize) {
         self.depth.get_or_create(&labels(queue)).set(i64::try_from(objects).unwrap_or(i64::MAX));
@@ -97,12 +52,12 @@ impl QueueMetrics {
     /// The pass over an object begins, which waited for it that long.
     pub fn started(&self, queue: &'static str, object: &(impl Display + ?Sized), waited: Duration) {
         self.waited.get_or_create(&labels(queue)).observe(waited.as_secs_f64());
-        self.under_way.lock().entry(queue).or_default().insert(object.to_string(), Instant::now());
+        self.under_way.0.lock().entry(queue).or_default().insert(object.to_string(), Instant::now());
     }
 
     /// The pass over an object has ended; it is due again because of a failure or not.
     pub fn ended(&self, queue: &'static str, object: &(impl Display + ?Sized), is_retry: bool) {
-        let since = self.under_way.lock().entry(queue).or_default().remove(&object.to_string());
+        let since = self.under_way.0.lock().entry(queue).or_default().remove(&object.to_string());
         if let Some(since) = since {
             self.worked.get_or_create(&labels(queue)).observe(since.elapsed().as_secs_f64());
         }
@@ -112,21 +67,13 @@ impl QueueMetrics {
     }
 }
 
-fn labels(queue: &'static str) -> QueueLabels {
-    QueueLabels { controller: queue, name: queue }
-}
-
-// === impl UnderWay ===
-
-impl UnderWay {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, HashMap<String, Instant>>> {
-        self.0.lock()
-    }
+fn labels(queue: &'static str) -> [Label; 2] {
+    [("controller", queue), ("name", queue)]
 }
 
 impl Collector for UnderWay {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let under_way = self.lock();
+        let under_way = self.0.lock();
         let ages = |since: &HashMap<String, Instant>| -> Vec<Duration> {
             since.values().map(Instant::elapsed).collect()
         };
@@ -136,16 +83,15 @@ impl Collector for UnderWay {
             "workqueue_unfinished_work",
             Some(&Unit::Seconds),
             "How long all passes under way have taken so far, together.",
-            ages.iter().map(|(queue, ages)| (queue.clone(), ages.iter().sum::<Duration>().as_secs_f64())),
+            ages.iter().map(|(queue, ages)| (*queue, ages.iter().sum::<Duration>().as_secs_f64())),
         )?;
         scrape::gauge(
             &mut encoder,
             "workqueue_longest_running_processor",
             Some(&Unit::Seconds),
             "How long the longest pass under way has taken so far.",
-            ages.iter().map(|(queue, ages)| {
-                (queue.clone(), ages.iter().max().unwrap_or(&Duration::ZERO).as_secs_f64())
-            }),
+            ages.iter()
+                .map(|(queue, ages)| (*queue, ages.iter().max().unwrap_or(&Duration::ZERO).as_secs_f64())),
         )
     }
 }

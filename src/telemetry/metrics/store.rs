@@ -1,71 +1,39 @@
 //! Metrics of the encrypted store.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fmt::Error;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 
-/// Metrics of the encrypted store.
-#[derive(Debug, Default)]
-pub struct StoreMetrics {
-    sealed: Family<KeyLabels, Gauge>,
-    keys: Mutex<BTreeSet<String>>,
-    remaining: Gauge,
-    resealed: Family<OutcomeLabels, Counter>,
+use super::{Counters, Gauge, Registry, add, scrape};
+
+metrics! {
+    /// Metrics of the encrypted store.
+    StoreMetrics {
+        remaining: Gauge = "mgc_reseal_remaining", "Records that are still to be sealed anew under the primary key";
+        resealed: Counters<1> = "mgc_reseal_records",
+            "Records that had to be sealed anew, by what became of it: sealed, changed (meanwhile, tried again), unreadable, not_leading, error";
+    } with sealed: Sealed
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KeyLabels {
-    key_id: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
-}
+/// How many records are sealed under each key, by its id.
+#[derive(Clone, Debug, Default)]
+struct Sealed(Arc<Mutex<BTreeMap<String, usize>>>);
 
 // === impl StoreMetrics ===
 
 impl StoreMetrics {
-    /// All of them at zero.
-    pub(super) fn registered(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "mgc_sealed_records",
-            "Records of the encrypted store by the id of the key that they are sealed under, when they were last counted",
-            metrics.sealed.clone(),
-        );
-        registry.register(
-            "mgc_reseal_remaining",
-            "Records that are still to be sealed anew under the primary key",
-            metrics.remaining.clone(),
-        );
-        registry.register(
-            "mgc_reseal_records",
-            "Records that had to be sealed anew, by what became of it: sealed, changed (meanwhile, tried again), unreadable, not_leading, error",
-            metrics.resealed.clone(),
-        );
-        // There from the start, so that the first one is seen as a rise.
-        metrics.resealed.get_or_create(&OutcomeLabels { outcome: "sealed" }).inc_by(0);
-        metrics
+    /// Shows what becomes of most records.
+    pub(super) fn begin(&self) {
+        self.resealed.get_or_create(&[("outcome", "sealed")]).inc_by(0);
     }
 
     /// So many records are sealed under each key, by its id; none under any other.
     pub fn sealed(&self, by_key: impl Iterator<Item = (String, usize)>) {
-        let mut keys = self.keys.lock();
-        let mut gone = std::mem::take(&mut *keys);
-        for (key_id, records) in by_key {
-            gone.remove(&key_id);
-            keys.insert(key_id.clone());
-            self.sealed.get_or_create(&KeyLabels { key_id }).set(i64::try_from(records).unwrap_or(i64::MAX));
-        }
-        for key_id in gone {
-            self.sealed.remove(&KeyLabels { key_id });
-        }
+        *self.sealed.0.lock() = by_key.collect();
     }
 
     /// So many records are still to be sealed anew.
@@ -75,6 +43,18 @@ impl StoreMetrics {
 
     /// A record had to be sealed anew: `sealed`, `changed`, `unreadable`, `not_leading` or `error`.
     pub fn resealed(&self, outcome: &'static str) {
-        self.resealed.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.resealed.get_or_create(&[("outcome", outcome)]).inc();
+    }
+}
+
+impl Collector for Sealed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        scrape::gauge(
+            &mut encoder,
+            "mgc_sealed_records",
+            None,
+            "Records of the encrypted store by the id of the key that they are sealed under, when they were last counted.",
+            self.0.lock().iter().map(|(key, records)| ([("key_id", key)], *records)),
+        )
     }
 }

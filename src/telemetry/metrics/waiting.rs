@@ -3,24 +3,14 @@
 use std::fmt::Error;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
-use prometheus_client::registry::Registry;
+use prometheus_client::encoding::DescriptorEncoder;
 
 use super::scrape;
 use crate::telemetry::readiness::Readiness;
 
 /// Asks what is waited for on each scrape.
 #[derive(Debug)]
-struct Waiting(Readiness);
-
-#[derive(Debug, EncodeLabelSet)]
-struct WhatLabels {
-    what: String,
-}
-
-pub(super) fn register(registry: &mut Registry, readiness: Readiness) {
-    registry.register_collector(Box::new(Waiting(readiness)));
-}
+pub(super) struct Waiting(pub(super) Readiness);
 
 impl Collector for Waiting {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -29,7 +19,7 @@ impl Collector for Waiting {
             "mgc_waiting",
             None,
             "1 for each thing that keeps this process from being ready, as /readyz names it; absent where nothing does.",
-            self.0.pending().into_iter().map(|what| (WhatLabels { what }, 1)),
+            self.0.pending().into_iter().map(|what| ([("what", what)], 1)),
         )
     }
 }

@@ -6,10 +6,10 @@ use std::fmt::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{
+use graph_credential_operator::telemetry::metrics::{
     AccountSeries, CredentialSeries, Drift, Held, LaneSeries, Metrics, Objects, RecordSeries, Standing,
 };
-use crate::telemetry::readiness::Readiness;
+use graph_credential_operator::telemetry::readiness::Readiness;
 
 /// A metric, as the reference page has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
