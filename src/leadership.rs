@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
@@ -55,7 +55,7 @@ impl Leadership {
     pub fn remaining(&self) -> Duration {
         match &self.0 {
             None => Duration::MAX,
-            Some(term) => term.until().saturating_sub((term.clock)()),
+            Some(term) => term.until.lock().saturating_sub((term.clock)()),
         }
     }
 
@@ -86,21 +86,13 @@ impl Leadership {
     /// No other replica leads before that moment.
     pub(crate) fn extend(&self, until: Duration) {
         if let Some(term) = &self.0 {
-            *term.until() = until;
+            *term.until.lock() = until;
         }
     }
 
     /// Another replica may lead from now on.
     pub(crate) fn forfeit(&self) {
         self.extend(Duration::ZERO);
-    }
-}
-
-// === impl Term ===
-
-impl Term {
-    fn until(&self) -> MutexGuard<'_, Duration> {
-        self.until.lock()
     }
 }
 

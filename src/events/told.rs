@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::events::{Note, expiry};
@@ -40,7 +40,7 @@ impl Told {
     /// Whether that was not told lately; it counts as told from now on.
     pub fn is_news(&self, regarding: &ObjectReference, note: &Note) -> bool {
         let now = Instant::now();
-        let mut at = self.lock();
+        let mut at = self.at.lock();
         if now.saturating_duration_since(at.swept) >= self.lasts {
             at.told.retain(|_, until| *until > now);
             at.swept = now;
@@ -56,11 +56,7 @@ impl Told {
 
     /// It could not be told, and is news once more.
     pub fn forget(&self, regarding: &ObjectReference, note: &Note) {
-        self.lock().told.remove(&digest(regarding, note));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, At> {
-        self.at.lock()
+        self.at.lock().told.remove(&digest(regarding, note));
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backoff::{doubled, jittered};
@@ -51,7 +51,7 @@ impl Breaker {
 
     /// Lets a request go to an authority, or says how long to wait before the next one.
     pub(super) fn admit<'a>(&'a self, authority: &'a str) -> Result<Leave<'a>, Duration> {
-        let mut states = self.lock();
+        let mut states = self.states.lock();
         let mut is_probe = false;
         if let Some(state) = states.get_mut(authority).filter(|state| state.failures >= FAILURES) {
             let rest = state.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -65,10 +65,6 @@ impl Breaker {
         }
         Ok(Leave { breaker: self, authority, is_probe, since: Instant::now(), is_decided: false })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, State>> {
-        self.states.lock()
-    }
 }
 
 // === impl Leave ===
@@ -77,14 +73,14 @@ impl Leave<'_> {
     /// The endpoint has answered, whatever it said.
     pub(super) fn answered(&mut self) {
         self.is_decided = true;
-        self.breaker.lock().remove(self.authority);
+        self.breaker.states.lock().remove(self.authority);
     }
 
     /// It has not.
     pub(super) fn unanswered(&mut self) {
         self.is_decided = true;
         let (now, first) = (Instant::now(), self.breaker.first_pause);
-        let mut states = self.breaker.lock();
+        let mut states = self.breaker.states.lock();
         let state = states.entry(self.authority.to_owned()).or_default();
         state.failures = state.failures.saturating_add(1);
         // Requests from before the pause say nothing about the time after it.
@@ -101,7 +97,7 @@ impl Drop for Leave<'_> {
         if !self.is_decided && self.since.elapsed() >= self.breaker.patience {
             self.unanswered();
         }
-        if let Some(state) = self.breaker.lock().get_mut(self.authority).filter(|_| self.is_probe) {
+        if let Some(state) = self.breaker.states.lock().get_mut(self.authority).filter(|_| self.is_probe) {
             state.is_probed = false;
         }
     }

@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::app::App;
@@ -116,7 +116,7 @@ impl Pace {
     pub(super) fn admit(&self, app: App<'_>, secret: &SecretText, asker: &Asker) -> Result<(), Duration> {
         let (now, key, secret) = (Instant::now(), self.key(app), self.hashes.hash_one(secret.expose()));
         let (own, is_account) = (self.hash_of(asker), matches!(asker, Asker::Account(_)));
-        let books = &mut *self.lock();
+        let books = &mut *self.books.lock();
         if matches!(asker, Asker::Namespace { had_token: true, .. }) {
             books.note_holder(key, own);
         }
@@ -165,7 +165,7 @@ impl Pace {
     /// Notes what came of a try: only refusals count against all tries of an account.
     pub(super) fn ended(&self, app: App<'_>, asker: &Asker, verdict: &Verdict) {
         let (key, own) = (self.key(app), self.hash_of(asker));
-        let mut books = self.lock();
+        let mut books = self.books.lock();
         let is_refused = matches!(verdict, Verdict::NotIssued { diagnosis: Diagnosis::Refused(_), .. });
         match asker {
             Asker::Account(_) if !is_refused => {
@@ -190,10 +190,6 @@ impl Pace {
             Asker::Namespace { name, .. } => self.hashes.hash_one((0, name)),
             Asker::Account(name) => self.hashes.hash_one((1, name)),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock()
     }
 }
 
@@ -393,7 +389,7 @@ mod tests {
             assert_eq!(tried_by(&pace, most * 3, "one", &owner), if app == 0 { 10 } else { 0 });
         }
         {
-            let books = pace.lock();
+            let books = pace.books.lock();
             assert!(books.tries.young.len() + books.tries.old.len() <= MOST_APPS);
             assert!(books.holders.young.len() + books.holders.old.len() <= MOST_APPS);
         }
@@ -401,7 +397,7 @@ mod tests {
         with_app(0, |app| pace.admit(app, &secret, &owner)).unwrap();
         tokio::time::advance(SPAN).await;
         with_app(0, |app| pace.admit(app, &secret, &owner)).unwrap();
-        let books = pace.lock();
+        let books = pace.books.lock();
         assert_eq!(books.tries.young.len() + books.tries.old.len(), 1, "what is over is forgotten");
     }
 }

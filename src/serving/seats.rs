@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ impl Seats {
 
     /// A seat, or when somebody is to leave who holds one up.
     fn try_take(self: &Arc<Self>) -> Result<Arc<Seat>, Option<Instant>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.taken >= self.most {
             let Some(first) = state.strangers.first_entry() else { return Err(None) };
             let until = first.get().since + self.grace;
@@ -91,10 +91,6 @@ impl Seats {
         (state.next, state.taken) = (number + 1, state.taken + 1);
         Ok(Arc::new(Seat { seats: self.clone(), number, asked_to_leave }))
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
 }
 
 // === impl Seat ===
@@ -102,7 +98,7 @@ impl Seats {
 impl Seat {
     /// Its holder has shown a key, and is not asked to leave any more.
     pub fn keep(&self) {
-        self.seats.lock().strangers.remove(&self.number);
+        self.seats.state.lock().strangers.remove(&self.number);
     }
 
     /// Its holder has shown a key of that account, and is not asked to leave any more. Returns whether it may stay: not
@@ -110,7 +106,7 @@ impl Seat {
     #[must_use]
     pub fn keep_for(&self, account: &str) -> bool {
         let most = (self.seats.most / SHARE).max(LEAST);
-        let mut state = self.seats.lock();
+        let mut state = self.seats.state.lock();
         let kept = state.accounts.iter().filter(|(number, of)| **number != self.number && *of == account);
         if kept.count() >= most {
             return false;
@@ -128,7 +124,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.seats.lock();
+        let mut state = self.seats.state.lock();
         state.strangers.remove(&self.number);
         state.accounts.remove(&self.number);
         state.taken -= 1;

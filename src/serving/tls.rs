@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -141,7 +141,7 @@ impl Tls {
     }
 
     fn replace(&self, read: CertifiedKey) {
-        let mut current = self.current.lock();
+        let mut current = self.current.0.lock();
         if current.cert != read.cert {
             tracing::info!(of = self.files.of, "another certificate is served");
         }
@@ -176,14 +176,8 @@ fn read_certificates(of: &'static str, path: &Path) -> Result<Vec<CertificateDer
 
 // === impl Current ===
 
-impl Current {
-    fn lock(&self) -> MutexGuard<'_, Arc<CertifiedKey>> {
-        self.0.lock()
-    }
-}
-
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.lock().clone())
+        Some(self.0.lock().clone())
     }
 }

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 /// What the program still waits for before it is ready, by name, each with a text for people.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness {
-    state: Arc<Mutex<ReadinessState>>,
-}
+pub struct Readiness(Arc<Mutex<ReadinessState>>);
 
 #[derive(Debug, Default)]
 struct ReadinessState {
@@ -22,27 +20,27 @@ struct ReadinessState {
 impl Readiness {
     /// Says that `name` is waited for, and why.
     pub fn wait_for(&self, name: &str, why: impl Into<String>) {
-        self.lock().pending.insert(name.to_owned(), why.into());
+        self.0.lock().pending.insert(name.to_owned(), why.into());
     }
 
     /// Says that `name` is there.
     pub fn arrived(&self, name: &str) {
-        self.lock().pending.remove(name);
+        self.0.lock().pending.remove(name);
     }
 
     /// Shows a line whether ready or not, in place of the last one of that name.
     pub fn note(&self, name: &str, note: impl Into<String>) {
-        self.lock().notes.insert(name.to_owned(), note.into());
+        self.0.lock().notes.insert(name.to_owned(), note.into());
     }
 
     /// Shows the line of that name no more.
     pub fn forget_note(&self, name: &str) {
-        self.lock().notes.remove(name);
+        self.0.lock().notes.remove(name);
     }
 
     /// Whether nothing is waited for, and the text that `/readyz` shows.
     pub fn report(&self) -> (bool, String) {
-        let state = self.lock();
+        let state = self.0.lock();
         let ready = state.pending.is_empty();
         let first = if ready { "ready\n" } else { "not ready\n" }.to_owned();
         let pending = state.pending.iter().map(|(name, why)| format!("waiting for {name}: {why}\n"));
@@ -52,11 +50,7 @@ impl Readiness {
 
     /// What is waited for, by name.
     pub fn pending(&self) -> Vec<String> {
-        self.lock().pending.keys().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ReadinessState> {
-        self.state.lock()
+        self.0.lock().pending.keys().cloned().collect()
     }
 }
 
