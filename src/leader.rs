@@ -22,7 +22,7 @@ pub use self::candidate::{Candidate, GATE};
 use self::lease::LeaseApi;
 pub use self::lease::LeaseError;
 pub use self::onlooker::Onlooker;
-use self::record::{Claim, Move, Sighting, next_move};
+use self::record::{Sighting, other_holder};
 pub use self::tenure::{Lost, Tenure};
 use crate::k8s::relist::Relist;
 use crate::leadership::{Clock, Leadership};
@@ -64,10 +64,8 @@ struct Election {
 enum Turn {
     /// It is ours, counted from the moment before the request.
     Ours { since: Duration },
-    /// Another replica holds it.
+    /// Another replica holds it, or nobody does any more where it was ours.
     Theirs { holder: String },
-    /// It was ours, and is not any more.
-    Lost { holder: String },
 }
 
 // === impl Election ===
@@ -91,7 +89,7 @@ impl Election {
 
     /// Shows whether the lease is ours: a leader is a controller, and no alert may take anybody else for one.
     fn show(&self, is_ours: bool) {
-        self.metrics.leader.leads(self.lease.name(), is_ours);
+        self.metrics.leader.leads(&self.lease.name, is_ours);
     }
 
     /// Looks at the lease. Another's counts from after the answer: it was renewed before.
@@ -106,22 +104,17 @@ impl Election {
     /// others may have seen it at the earliest.
     async fn advance(&mut self, leads: bool, bound: Duration) -> Result<Turn, LeaseError> {
         let since = (self.clock)();
-        let mut lease = self.seen.as_ref().map_or_else(Lease::default, |seen| seen.lease.clone());
-        match next_move(&self.claim(leads), self.seen.as_ref(), since) {
-            Move::Wait { holder } => return Ok(Turn::Theirs { holder }),
-            Move::Lost { holder } => return Ok(Turn::Lost { holder }),
-            Move::Create | Move::Acquire | Move::Renew => {}
+        let seen = self.seen.as_ref();
+        if let Some(holder) = other_holder(seen, &self.identity, leads, self.timing.lease, since) {
+            return Ok(Turn::Theirs { holder: holder.to_owned() });
         }
+        let mut lease = seen.map_or_else(Lease::default, |seen| seen.lease.clone());
         let spec = record::held(lease.spec.as_ref(), &self.identity, self.timing.lease, Timestamp::now());
         lease.spec = Some(spec);
         let written = self.lease.write(lease, bound).await?;
         self.seen = Some(Sighting { lease: written, since });
         self.leadership.extend(since.saturating_add(self.timing.lease));
         Ok(Turn::Ours { since })
-    }
-
-    fn claim(&self, leads: bool) -> Claim<'_> {
-        Claim { identity: &self.identity, leads, own_lease: self.timing.lease }
     }
 
     /// Lets go of the lease. From before the request on, nothing that only a leader may do begins here.

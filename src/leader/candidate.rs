@@ -20,14 +20,8 @@ pub struct Candidate {
     readiness: Readiness,
     /// Whether it ever saw another replica lead.
     stood_by: bool,
-}
-
-/// What was last told, so that it is told once.
-#[derive(PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Standby(String),
-    Failure(String),
+    /// What was last told, so that it is told once.
+    told: String,
 }
 
 // === impl Candidate ===
@@ -36,7 +30,7 @@ impl Candidate {
     /// Fails only where the system gives no randomness.
     pub fn new(parts: ElectionParts, readiness: Readiness) -> Result<Self, getrandom::Error> {
         readiness.wait_for(GATE, "the lease was not looked at yet");
-        Ok(Self { election: Election::new(parts)?, readiness, stood_by: false })
+        Ok(Self { election: Election::new(parts)?, readiness, stood_by: false, told: String::new() })
     }
 
     /// Returns once this replica leads; nothing where it is told to stop before.
@@ -44,7 +38,6 @@ impl Candidate {
     /// [`GATE`] stays in place where it leads: the caller first names what a leader is to wait for.
     pub async fn campaign(mut self, stop: &CancellationToken) -> Option<Tenure> {
         let call = self.election.timing.lease_call;
-        let mut told = Told::Nothing;
         loop {
             let looked = stop.run_until_cancelled(self.election.look(call)).await?;
             // A write is not cut off: it could take effect, and nobody would hold what it took.
@@ -56,47 +49,43 @@ impl Candidate {
                 Ok(Turn::Ours { since }) => {
                     self.readiness.forget_note(NOTE);
                     tracing::info!(
-                        lease = self.election.lease.name(),
+                        lease = self.election.lease.name,
                         identity = self.election.identity,
                         "leading: this replica holds the lease"
                     );
                     self.election.show(true);
-                    return Some(Tenure::new(self.election, since));
+                    return Some(Tenure { election: self.election, renewed: since });
                 }
-                Ok(Turn::Theirs { holder } | Turn::Lost { holder }) => {
-                    self.stand_by(holder, &mut told);
-                }
-                Err(error) => self.complain(&error, &mut told),
+                Ok(Turn::Theirs { holder }) => self.stand_by(&holder),
+                Err(error) => self.complain(&error),
             }
             stop.run_until_cancelled(tokio::time::sleep(self.election.timing.lease_retry)).await?;
         }
     }
 
-    fn stand_by(&mut self, holder: String, told: &mut Told) {
-        let standby = Told::Standby(holder);
-        let Told::Standby(holder) = &standby else { return };
-        if *told != standby {
-            tracing::info!(lease = self.election.lease.name(), holder, "standby: another replica leads");
-            self.readiness.note(NOTE, format!("standby: {holder} leads"));
+    fn stand_by(&mut self, holder: &str) {
+        let standby = format!("standby: {holder} leads");
+        if self.told != standby {
+            tracing::info!(lease = self.election.lease.name, holder, "standby: another replica leads");
+            self.readiness.note(NOTE, standby.clone());
             self.readiness.arrived(GATE);
             self.stood_by = true;
         }
-        *told = standby;
+        self.told = standby;
     }
 
-    fn complain(&self, error: &LeaseError, told: &mut Told) {
+    fn complain(&mut self, error: &LeaseError) {
         // Another replica was faster: the next look tells which.
         if matches!(error, LeaseError::Conflict(_)) {
             return;
         }
-        let text = error.to_string();
+        let failure = error.to_string();
         if !self.stood_by {
-            self.readiness.wait_for(GATE, text.clone());
+            self.readiness.wait_for(GATE, failure.clone());
         }
-        let failure = Told::Failure(text);
-        if *told != failure {
+        if self.told != failure {
             tracing::warn!(error = chain(error), "the lease cannot be looked at or taken; trying again");
         }
-        *told = failure;
+        self.told = failure;
     }
 }

@@ -30,7 +30,7 @@ pub enum LeaseError {
 pub(super) struct LeaseApi {
     api: Api<Lease>,
     namespace: String,
-    name: String,
+    pub(super) name: String,
     relist: Relist,
 }
 
@@ -40,10 +40,6 @@ impl LeaseApi {
     pub(super) fn new(client: Client, namespace: &str, name: &str, relist: Relist) -> Self {
         let api = Api::namespaced(client, namespace);
         Self { api, namespace: namespace.to_owned(), name: name.to_owned(), relist }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
     }
 
     /// The lease as it is; nothing where there is none.

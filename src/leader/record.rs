@@ -16,54 +16,21 @@ pub(super) struct Sighting {
     pub(super) since: Duration,
 }
 
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Move {
-    /// There is no lease: make it ours.
-    Create,
-    /// Nobody holds it any more: make it ours.
-    Acquire,
-    /// It is ours: keep it.
-    Renew,
-    /// Another replica holds it.
-    Wait {
-        /// Who.
-        holder: String,
-    },
-    /// It was ours, and is not any more.
-    Lost {
-        /// Who holds it now; nobody where it is empty.
-        holder: String,
-    },
-}
-
-/// A replica as the lease concerns it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Claim<'a> {
-    /// Who it is.
-    pub(super) identity: &'a str,
-    /// Whether it leads.
-    pub(super) leads: bool,
-    /// Stands in for a duration that the lease does not tell.
-    pub(super) own_lease: Duration,
-}
-
-/// What a replica does at the moment `now`.
+/// Who keeps this replica from making the lease its own, or from keeping it where it leads; empty where nobody holds any more
+/// what it had. Nothing where it may write.
 ///
 /// Another's lease counts from when we first saw its present content: the times in it are by a clock that
-/// is not ours.
-pub(super) fn next_move(claim: &Claim<'_>, seen: Option<&Sighting>, now: Duration) -> Move {
-    let Some(seen) = seen else { return Move::Create };
-    let holder = seen.holder();
-    if holder == claim.identity {
-        // Not leading, it is ours where an earlier write took effect and its answer was lost.
-        return Move::Renew;
-    }
-    let holder = holder.to_owned();
-    if claim.leads {
-        return Move::Lost { holder };
-    }
-    if seen.is_held(claim.own_lease, now) { Move::Wait { holder } } else { Move::Acquire }
+/// is not ours. `own_lease` stands in for a duration that it does not tell.
+pub(super) fn other_holder<'a>(
+    seen: Option<&'a Sighting>,
+    identity: &str,
+    leads: bool,
+    own_lease: Duration,
+    now: Duration,
+) -> Option<&'a str> {
+    // Not leading, it is ours where an earlier write took effect and its answer was lost.
+    let seen = seen.filter(|seen| seen.holder() != identity)?;
+    (leads || seen.is_held(own_lease, now)).then(|| seen.holder())
 }
 
 /// The lease's content that makes or keeps it ours.
@@ -149,49 +116,44 @@ mod tests {
         Sighting::of(lease(spec), None, SEEN)
     }
 
-    fn claim(leads: bool) -> Claim<'static> {
-        Claim { identity: "us", leads, own_lease: LEASE }
-    }
-
-    fn moves(leads: bool, spec: &serde_json::Value, after: u64) -> Move {
+    fn other(leads: bool, spec: &serde_json::Value, after: u64) -> Option<String> {
         let now = SEEN + Duration::from_secs(after);
-        next_move(&claim(leads), Some(&sighting(spec)), now)
+        other_holder(Some(&sighting(spec)), "us", leads, LEASE, now).map(str::to_owned)
     }
 
     #[test]
     fn a_replica_that_does_not_lead_takes_only_what_nobody_holds() {
-        let wait = || Move::Wait { holder: "them".into() };
+        let them = || Some("them".to_owned());
         let theirs = json!({"holderIdentity": "them", "leaseDurationSeconds": 30});
         let endless = json!({"holderIdentity": "them"});
         // An old renewTime says nothing: its clock may be slow.
         let old = json!({"holderIdentity": "them", "leaseDurationSeconds": 30, "renewTime": "2001-01-01T00:00:00.000000Z"});
         for (spec, after, expected) in [
-            (&theirs, 0, wait()),
-            (&theirs, 29, wait()),
-            (&theirs, 30, Move::Acquire),
-            (&old, 29, wait()),
-            (&endless, 89, wait()),
-            (&endless, 90, Move::Acquire),
-            (&json!({"holderIdentity": "", "leaseDurationSeconds": 30}), 0, Move::Acquire),
-            (&json!({"leaseDurationSeconds": 30}), 0, Move::Acquire),
-            (&json!({"holderIdentity": "us", "leaseDurationSeconds": 30}), 0, Move::Renew),
+            (&theirs, 0, them()),
+            (&theirs, 29, them()),
+            (&theirs, 30, None),
+            (&old, 29, them()),
+            (&endless, 89, them()),
+            (&endless, 90, None),
+            (&json!({"holderIdentity": "", "leaseDurationSeconds": 30}), 0, None),
+            (&json!({"leaseDurationSeconds": 30}), 0, None),
+            (&json!({"holderIdentity": "us", "leaseDurationSeconds": 30}), 0, None),
         ] {
-            assert_eq!(moves(false, spec, after), expected, "{spec} after {after} s");
+            assert_eq!(other(false, spec, after), expected, "{spec} after {after} s");
         }
-        assert_eq!(next_move(&claim(false), None, SEEN), Move::Create);
+        assert_eq!(other_holder(None, "us", false, LEASE, SEEN), None);
     }
 
     #[test]
     fn a_leader_keeps_its_own_and_never_takes_anothers() {
-        let lost = |holder: &str| Move::Lost { holder: holder.into() };
         for (spec, expected) in [
-            (json!({"holderIdentity": "us", "leaseDurationSeconds": 90}), Move::Renew),
-            (json!({"holderIdentity": "them", "leaseDurationSeconds": 1}), lost("them")),
-            (json!({"holderIdentity": "", "leaseDurationSeconds": 1}), lost("")),
+            (json!({"holderIdentity": "us", "leaseDurationSeconds": 90}), None),
+            (json!({"holderIdentity": "them", "leaseDurationSeconds": 1}), Some("them")),
+            (json!({"holderIdentity": "", "leaseDurationSeconds": 1}), Some("")),
         ] {
-            assert_eq!(moves(true, &spec, 1000), expected, "{spec}");
+            assert_eq!(other(true, &spec, 1000).as_deref(), expected, "{spec}");
         }
-        assert_eq!(next_move(&claim(true), None, SEEN), Move::Create, "somebody removed it");
+        assert_eq!(other_holder(None, "us", true, LEASE, SEEN), None, "somebody removed it");
     }
 
     #[test]

@@ -12,9 +12,9 @@ use crate::telemetry::logs::chain;
 
 /// The time in which this replica leads.
 pub struct Tenure {
-    election: Election,
+    pub(super) election: Election,
     /// When the last request was sent that renewed the lease.
-    renewed: Duration,
+    pub(super) renewed: Duration,
 }
 
 /// Why this replica does not lead any more.
@@ -42,10 +42,6 @@ pub enum Lost {
 // === impl Tenure ===
 
 impl Tenure {
-    pub(super) fn new(election: Election, renewed: Duration) -> Self {
-        Self { election, renewed }
-    }
-
     /// How long it lasts, for whoever must ask.
     pub fn leadership(&self) -> Leadership {
         self.election.leadership.clone()
@@ -79,7 +75,7 @@ impl Tenure {
                     self.renewed = since;
                     (must_look, last_error) = (false, None);
                 }
-                Ok(Turn::Theirs { holder } | Turn::Lost { holder }) => {
+                Ok(Turn::Theirs { holder }) => {
                     self.election.leadership.forfeit();
                     return Err(Lost::Taken { holder });
                 }
@@ -113,7 +109,7 @@ impl Tenure {
     pub async fn release(mut self) {
         self.election.show(false);
         match self.election.release().await {
-            Ok(()) => tracing::info!(lease = self.election.lease.name(), "the lease is released"),
+            Ok(()) => tracing::info!(lease = self.election.lease.name, "the lease is released"),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the lease could not be released and runs out");
             }
