@@ -122,7 +122,7 @@ pub struct AllowedNamespaces {
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct WoodpeckerAccountStatus {
     /// The `metadata.generation` that the status is about; −1 until the operator has seen the object.
-    #[serde(default = "unobserved")]
+    #[serde(default = "super::unobserved")]
     pub observed_generation: i64,
 
     /// Credentials that the account holds in all.
@@ -160,11 +160,6 @@ pub struct WoodpeckerAccountStatus {
     #[serde(flatten)]
     #[schemars(skip)]
     pub unknown: UnknownFields,
-}
-
-/// Before the operator has seen the object.
-fn unobserved() -> i64 {
-    -1
 }
 
 // === impl WoodpeckerAccountSpec ===

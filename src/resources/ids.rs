@@ -25,16 +25,21 @@ pub(super) const RECORD_ID_RULE: &str = "self.matches('^[0-9a-f]{32}$')";
 #[error("{0:?} is not a GUID such as bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32")]
 pub struct NotAGuid(String);
 
-macro_rules! guid {
-    ($(#[$doc:meta])* $name:ident) => {
+/// A text that is not the id of a sealed record.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is not 32 lower-case hexadecimal digits")]
+pub struct NotARecordId(String);
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $is_valid:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         #[schemars(with = "String")]
         pub struct $name(String);
 
         impl $name {
-            /// The id, 36 characters, lower case.
+            /// The id in lower case.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -47,63 +52,36 @@ macro_rules! guid {
         }
 
         impl TryFrom<String> for $name {
-            type Error = NotAGuid;
+            type Error = $error;
 
-            fn try_from(text: String) -> Result<Self, NotAGuid> {
-                if is_guid(&text) { Ok(Self(text.to_ascii_lowercase())) } else { Err(NotAGuid(text)) }
+            fn try_from(text: String) -> Result<Self, $error> {
+                if $is_valid(&text) { Ok(Self(text.to_ascii_lowercase())) } else { Err($error(text)) }
             }
         }
 
         impl std::str::FromStr for $name {
-            type Err = NotAGuid;
+            type Err = $error;
 
-            fn from_str(text: &str) -> Result<Self, NotAGuid> {
+            fn from_str(text: &str) -> Result<Self, $error> {
                 text.to_owned().try_into()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0
             }
         }
     };
 }
 
-guid! {
+id! {
     /// The id of an Entra tenant: a GUID, kept in lower case.
-    TenantId
+    TenantId, NotAGuid, is_guid
 }
 
-guid! {
+id! {
     /// The client (application) id of an Entra app registration: a GUID, kept in lower case.
-    ClientId
+    ClientId, NotAGuid, is_guid
 }
 
-/// A text that is not the id of a sealed record.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{0:?} is not 32 lower-case hexadecimal digits")]
-pub struct NotARecordId(String);
-
-/// The id of a sealed record: 128 random bits as 32 lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct RecordId(String);
-
-// === impl RecordId ===
-
-impl RecordId {
-    /// The id, 32 characters.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RecordId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+id! {
+    /// The id of a sealed record: 128 random bits as 32 lower-case hexadecimal digits.
+    RecordId, NotARecordId, is_record_id
 }
 
 impl From<u128> for RecordId {
@@ -112,27 +90,8 @@ impl From<u128> for RecordId {
     }
 }
 
-impl TryFrom<String> for RecordId {
-    type Error = NotARecordId;
-
-    fn try_from(text: String) -> Result<Self, NotARecordId> {
-        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() == 32 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(NotARecordId(text)) }
-    }
-}
-
-impl std::str::FromStr for RecordId {
-    type Err = NotARecordId;
-
-    fn from_str(text: &str) -> Result<Self, NotARecordId> {
-        text.to_owned().try_into()
-    }
-}
-
-impl From<RecordId> for String {
-    fn from(id: RecordId) -> String {
-        id.0
-    }
+fn is_record_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether the text is 32 hexadecimal digits in groups of 8-4-4-4-12, in any case.

@@ -32,6 +32,11 @@ pub use self::status::{
 };
 pub use self::unknown_fields::UnknownFields;
 
+/// The `observedGeneration` of an object that the operator has not seen yet.
+fn unobserved() -> i64 {
+    -1
+}
+
 /// The API group of all resources, and the prefix of our annotations and finalizers.
 pub const GROUP: &str = "graph-credentials.io";
 

@@ -100,7 +100,7 @@ pub struct SealedGraphCredentialSpec {
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct SealedGraphCredentialStatus {
     /// The `metadata.generation` that the status is about; −1 until the operator has seen the record.
-    #[serde(default = "unobserved")]
+    #[serde(default = "super::unobserved")]
     pub observed_generation: i64,
 
     /// When Microsoft last issued a token for the sealed secret.
@@ -122,9 +122,4 @@ pub struct SealedGraphCredentialStatus {
     #[serde(flatten)]
     #[schemars(skip)]
     pub unknown: UnknownFields,
-}
-
-/// Before the operator has seen the record.
-fn unobserved() -> i64 {
-    -1
 }

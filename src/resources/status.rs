@@ -14,7 +14,7 @@ use super::{UnknownFields, date_time};
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct MicrosoftGraphCredentialStatus {
     /// The `metadata.generation` that the status is about; −1 until the operator has seen the object.
-    #[serde(default = "unobserved")]
+    #[serde(default = "super::unobserved")]
     pub observed_generation: i64,
 
     /// Id of the credential at the destination; mirrors `registration`.
@@ -263,11 +263,6 @@ pub struct ObservedRecord {
     #[serde(flatten)]
     #[schemars(skip)]
     pub unknown: UnknownFields,
-}
-
-/// Before the operator has seen the object.
-fn unobserved() -> i64 {
-    -1
 }
 
 // === impl Registration ===
