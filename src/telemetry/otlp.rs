@@ -24,7 +24,7 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::registry::LookupSpan;
 
 use self::client::CollectorClient;
-use self::switch::{Signal, Switches};
+use self::switch::Switches;
 use crate::http::ClientError;
 
 /// For how long what is left is sent at the end.
@@ -61,25 +61,21 @@ impl Otlp {
     ) -> Result<Self, OtlpError> {
         let switches = Switches::read(|name| std::env::var(name).ok());
         let resource = resource();
-        let traces = match switches.of(Signal::Traces) {
-            Some(time_out) => {
-                let client = CollectorClient::new(runtime.clone(), http()?, time_out, "traces");
-                let exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
-                let provider = SdkTracerProvider::builder().with_resource(resource.clone());
-                Some(provider.with_batch_exporter(exporter).build())
-            }
-            None => None,
+        let client = |time_out, signal| {
+            http().map(|http| CollectorClient::new(runtime.clone(), http, time_out, signal))
         };
-        let logs = match switches.of(Signal::Logs) {
-            Some(time_out) => {
-                let client = CollectorClient::new(runtime.clone(), http()?, time_out, "logs");
-                let exporter = LogExporter::builder().with_http().with_http_client(client).build()?;
-                let provider = SdkLoggerProvider::builder().with_resource(resource);
-                Some(provider.with_batch_exporter(exporter).build())
-            }
-            None => None,
-        };
-        Ok(Self { traces, logs, refused: switches.refused })
+        let mut otlp = Self { refused: switches.refused, ..Self::default() };
+        if let Some(time_out) = switches.traces {
+            let exporter = SpanExporter::builder().with_http().with_http_client(client(time_out, "traces")?);
+            let provider = SdkTracerProvider::builder().with_resource(resource.clone());
+            otlp.traces = Some(provider.with_batch_exporter(exporter.build()?).build());
+        }
+        if let Some(time_out) = switches.logs {
+            let exporter = LogExporter::builder().with_http().with_http_client(client(time_out, "logs")?);
+            let provider = SdkLoggerProvider::builder().with_resource(resource);
+            otlp.logs = Some(provider.with_batch_exporter(exporter.build()?).build());
+        }
+        Ok(otlp)
     }
 
     /// Spans of the operator itself; those of libraries would tell of each request to the Kubernetes API.

@@ -5,20 +5,13 @@
 
 use std::time::Duration;
 
-/// What can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Log lines.
-    Logs,
-}
-
 /// Which signals are sent, each with the time that a request may take.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Switches {
-    traces: Option<Duration>,
-    logs: Option<Duration>,
+    /// Spans.
+    pub traces: Option<Duration>,
+    /// Log lines.
+    pub logs: Option<Duration>,
     /// What is asked for and cannot be had.
     pub refused: Vec<String>,
 }
@@ -41,14 +34,6 @@ impl Switches {
         switches
     }
 
-    /// How long a request may take, where that is sent at all.
-    pub fn of(&self, signal: Signal) -> Option<Duration> {
-        match signal {
-            Signal::Traces => self.traces,
-            Signal::Logs => self.logs,
-        }
-    }
-
     fn signal(&mut self, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
         let of_exporter = |setting: &str| {
             variable(&format!("OTEL_EXPORTER_OTLP_{name}_{setting}"))
@@ -64,24 +49,20 @@ impl Switches {
                 return None;
             }
         }
-        if let Some(protocol) = of_exporter("PROTOCOL").filter(|protocol| protocol != "http/protobuf") {
-            let refused =
-                format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol} for {name}: only http/protobuf is spoken");
-            self.refused.push(refused);
-            return None;
-        }
-        if let Some(compression) = of_exporter("COMPRESSION").filter(|compression| compression != "none") {
-            let refused =
-                format!("OTEL_EXPORTER_OTLP_COMPRESSION={compression} for {name}: nothing is compressed");
-            self.refused.push(refused);
-            return None;
+        for (setting, known, why) in [
+            ("PROTOCOL", "http/protobuf", "only http/protobuf is spoken"),
+            ("COMPRESSION", "none", "nothing is compressed"),
+        ] {
+            if let Some(other) = of_exporter(setting).filter(|value| value != known) {
+                self.refused.push(format!("OTEL_EXPORTER_OTLP_{setting}={other} for {name}: {why}"));
+                return None;
+            }
         }
         for setting in ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
             if of_exporter(setting).is_some() {
-                let refused = format!(
+                self.refused.push(format!(
                     "OTEL_EXPORTER_OTLP_{setting} for {name}: the CA certificates of --extra-ca are trusted, and no client certificate is shown"
-                );
-                self.refused.push(refused);
+                ));
             }
         }
         let time_out = of_exporter("TIMEOUT").and_then(|millis| millis.parse().ok());
@@ -100,7 +81,7 @@ mod tests {
 
     fn on(variables: &[(&str, &str)]) -> (bool, bool) {
         let switches = read(variables);
-        (switches.of(Signal::Traces).is_some(), switches.of(Signal::Logs).is_some())
+        (switches.traces.is_some(), switches.logs.is_some())
     }
 
     #[test]
@@ -122,25 +103,25 @@ mod tests {
     fn what_cannot_be_had_is_named_and_the_rest_is_sent() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
         let switches = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")]);
-        assert_eq!((switches.of(Signal::Traces), switches.of(Signal::Logs).is_some()), (None, true));
+        assert_eq!((switches.traces, switches.logs.is_some()), (None, true));
         assert!(switches.refused[0].contains("grpc"), "{:?}", switches.refused);
         assert_eq!(read(&[endpoint, ("OTEL_TRACES_EXPORTER", "zipkin")]).refused.len(), 1);
         assert_eq!(read(&[endpoint, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]).refused.len(), 2);
         let switches = read(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/ca.crt")]);
         assert!(switches.refused[0].contains("--extra-ca"), "{:?}", switches.refused);
-        assert!(switches.of(Signal::Traces).is_some(), "a public CA may have signed it");
+        assert!(switches.traces.is_some(), "a public CA may have signed it");
     }
 
     #[test]
     fn a_request_ends_in_time() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
-        assert_eq!(read(&[endpoint]).of(Signal::Logs), Some(TIME_OUT));
+        assert_eq!(read(&[endpoint]).logs, Some(TIME_OUT));
         let switches = read(&[
             endpoint,
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2000"),
             ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "500"),
         ]);
-        assert_eq!(switches.of(Signal::Traces), Some(Duration::from_secs(2)));
-        assert_eq!(switches.of(Signal::Logs), Some(Duration::from_millis(500)));
+        assert_eq!(switches.traces, Some(Duration::from_secs(2)));
+        assert_eq!(switches.logs, Some(Duration::from_millis(500)));
     }
 }
