@@ -29,12 +29,13 @@ use crate::http::ClientError;
 use crate::k8s::relist::Relist;
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
+use crate::listening::ListenError;
 use crate::rest::KeysError;
-use crate::serving::{self, TlsError};
+use crate::serving::TlsError;
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
 use crate::telemetry::logs::LogFilter;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::probes::{ListenError, Readiness};
+use crate::telemetry::probes::Readiness;
 use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
 
 /// What readiness waits for until the watches are being opened.
@@ -55,10 +56,7 @@ pub enum AppError {
     /// TLS cannot be served for the REST API.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The REST API's address cannot be served.
-    #[error(transparent)]
-    Serving(#[from] serving::ListenError),
-    /// The probes' address cannot be served.
+    /// An address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// There is no way to the Kubernetes API.

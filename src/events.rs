@@ -257,8 +257,7 @@ fn whole(note: &Note) -> String {
 
 /// The text cut to that many bytes, at a character's end.
 fn bounded(text: &str, longest: usize) -> &str {
-    let end = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
+    text.split_at(text.floor_char_boundary(longest)).0
 }
 
 #[cfg(test)]

@@ -6,17 +6,33 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
 use tokio::net::TcpListener;
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
 
-/// Binds the address; port 0 takes a free one.
-///
-/// # Errors
-///
-/// The address is taken, or not this machine's.
-pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// An address that cannot be served: it is taken, or not this machine's.
+#[derive(Debug, Error)]
+#[error("failed to listen on {address}: choose a free address and port with {flag}")]
+pub struct ListenError {
+    address: SocketAddr,
+    flag: &'static str,
+    source: io::Error,
+}
+
+/// Binds the address, which that flag gives; port 0 takes a free one. Returns the address that was bound as well.
+pub async fn listen(
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let listen_error = |source| ListenError { address, flag, source };
+    let listener = bind(address).await.map_err(listen_error)?;
+    let bound = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, bound))
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if !(address.is_ipv6() && address.ip().is_unspecified()) {
         return TcpListener::bind(address).await;
     }
@@ -60,7 +76,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_address_of_ipv6_is_any_of_ipv4_as_well() {
-        let listener = listen((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+        let listener = bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
         assert!(is_served(&listener, Ipv4Addr::LOCALHOST).await);
         // A machine without IPv6 has no such address.
         if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
@@ -70,16 +86,16 @@ mod tests {
 
     #[tokio::test]
     async fn any_other_address_is_that_alone() {
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         assert!(is_served(&listener, Ipv4Addr::LOCALHOST).await);
         assert!(!is_served(&listener, Ipv4Addr::new(127, 0, 0, 2)).await);
     }
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_no_lack_of_ipv6() {
-        let first = listen((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+        let first = bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
         let taken = SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.local_addr().unwrap().port()));
-        assert_eq!(listen(taken).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(bind(taken).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         for (errno, lacks) in
             [(Errno::AFNOSUPPORT, true), (Errno::ADDRNOTAVAIL, true), (Errno::ADDRINUSE, false)]
         {

@@ -10,11 +10,12 @@ use super::scraping::Scraping;
 use super::{AppError, crds, kubernetes, memory};
 use crate::http::{self, DnsServers};
 use crate::leadership::Leadership;
+use crate::listening::listen;
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{ProcessSettings, Timing, TimingError};
 use crate::telemetry::logs::{LogFilter, chain};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::probes::{ProbeServer, Readiness};
+use crate::telemetry::probes::{self, Readiness};
 
 /// What every command that goes on running has.
 pub(super) struct Frame {
@@ -59,13 +60,13 @@ impl Frame {
         process: &ProcessSettings,
         work: impl Future<Output = Result<(), AppError>>,
     ) -> Result<(), AppError> {
-        let probes = ProbeServer::bind(process.listen).await?;
+        let (listener, address) = listen(process.listen, "--listen").await?;
         let scraping = Scraping::open(process, &self.timing, &self.metrics).await?;
         let message = if scraping.is_some() { "serving probes" } else { "serving probes and metrics" };
-        tracing::info!(address = %probes.address(), "{message}");
+        tracing::info!(%address, "{message}");
         let over = CancellationToken::new();
         let shown = scraping.is_none().then(|| self.metrics.clone());
-        let served = probes.serve(self.readiness.clone(), shown, over.clone().cancelled_owned());
+        let served = probes::serve(listener, self.readiness.clone(), shown, over.clone().cancelled_owned());
         let probes = tokio::spawn(served);
         let scraping = scraping.map(|it| tokio::spawn(it.serve(self.readiness.clone(), over.clone())));
         let ended = work.await;

@@ -8,7 +8,6 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::answers::Answers;
 use super::lingering::Lingering;
 use super::seats::{Seat, Seats};
-use crate::listening;
+use crate::listening::{self, ListenError};
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 
@@ -30,15 +29,6 @@ const MOST_HEADERS: usize = 64;
 
 /// How long to wait after a connection could not be taken: most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// An address that cannot be served.
-#[derive(Debug, Error)]
-#[error("failed to listen on {address}: choose a free address and port with {flag}")]
-pub struct ListenError {
-    address: SocketAddr,
-    flag: &'static str,
-    source: std::io::Error,
-}
 
 /// Where to listen.
 #[derive(Clone)]
@@ -77,11 +67,8 @@ pub struct Limits {
 impl Server {
     /// Binds the address. `count` hears of its connections.
     pub async fn bind(listen: Listen, limits: Limits, count: Count) -> Result<Self, ListenError> {
-        let Listen { address, flag, tls } = listen;
-        let listen_error = |source| ListenError { address, flag, source };
-        let listener = listening::listen(address).await.map_err(listen_error)?;
-        let address = listener.local_addr().map_err(listen_error)?;
-        Ok(Self { listener, address, limits, tls, count })
+        let (listener, address) = listening::listen(listen.address, listen.flag).await?;
+        Ok(Self { listener, address, limits, tls: listen.tls, count })
     }
 
     /// The address that was bound.
