@@ -123,7 +123,8 @@ impl Pace {
         if now.duration_since(books.tries.turned) >= self.span {
             books.tries.turn();
         }
-        let (tries, holders) = (books.tries.entry(key), books.holders.get(key));
+        let tries = books.tries.entry(key);
+        let holders = books.holders.get(key).map(Vec::as_slice).unwrap_or_default();
         let is_over = |at: Instant| now.duration_since(at) >= self.span;
         while tries.front().is_some_and(|first| is_over(first.at)) {
             tries.pop_front();
@@ -211,11 +212,8 @@ impl<V: Default> Recent<V> {
         Self { young: HashMap::new(), old: HashMap::new(), turned: Instant::now() }
     }
 
-    fn get(&self, key: u64) -> &[u64]
-    where
-        V: AsRef<[u64]>,
-    {
-        self.young.get(&key).or_else(|| self.old.get(&key)).map(AsRef::as_ref).unwrap_or_default()
+    fn get(&self, key: u64) -> Option<&V> {
+        self.young.get(&key).or_else(|| self.old.get(&key))
     }
 
     fn entry(&mut self, key: u64) -> &mut V {

@@ -1,6 +1,6 @@
 //! TLS from files, which are read again while the program runs: whoever renews a certificate only replaces them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -33,41 +33,26 @@ pub struct TlsFiles {
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The certificates cannot be read.
-    #[error("--{of}-tls-cert {path} cannot be read as certificates in PEM (-----BEGIN CERTIFICATE-----)")]
-    Certificate {
-        /// What is served.
-        of: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PemError,
-    },
+    #[error(
+        "--{}-tls-cert {} cannot be read as certificates in PEM (-----BEGIN CERTIFICATE-----)",
+        .0.of, .0.certificate.display()
+    )]
+    Certificate(TlsFiles, #[source] PemError),
     /// There is no certificate.
-    #[error("--{of}-tls-cert {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
-    NoCertificate {
-        /// What is served.
-        of: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The private key cannot be read.
-    #[error("--{of}-tls-key {path} cannot be read as a private key in PEM (-----BEGIN PRIVATE KEY-----)")]
-    Key {
-        /// What is served.
-        of: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why; it shows nothing of the key.
-        source: PemError,
-    },
+    #[error(
+        "--{}-tls-cert {} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)",
+        .0.of, .0.certificate.display()
+    )]
+    NoCertificate(TlsFiles),
+    /// The private key cannot be read; the cause shows nothing of it.
+    #[error(
+        "--{}-tls-key {} cannot be read as a private key in PEM (-----BEGIN PRIVATE KEY-----)",
+        .0.of, .0.key.display()
+    )]
+    Key(TlsFiles, #[source] PemError),
     /// They do not belong together.
-    #[error("the key of --{of}-tls-key cannot be used with the certificate of --{of}-tls-cert")]
-    Pair {
-        /// What is served.
-        of: &'static str,
-        /// Why.
-        source: rustls::Error,
-    },
+    #[error("the key of --{0}-tls-key cannot be used with the certificate of --{0}-tls-cert")]
+    Pair(&'static str, #[source] rustls::Error),
     /// TLS cannot be set up.
     #[error("failed to set up TLS")]
     Setup(#[source] rustls::Error),
@@ -153,25 +138,16 @@ impl Tls {
 
 impl TlsFiles {
     fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-        let certificates = read_certificates(self.of, &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|source| TlsError::Key {
-            of: self.of,
-            path: self.key.clone(),
-            source,
-        })?;
-        CertifiedKey::from_der(certificates, key, provider)
-            .map_err(|source| TlsError::Pair { of: self.of, source })
+        let certificates = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
+        let certificates: Vec<_> =
+            certificates.map_err(|source| TlsError::Certificate(self.clone(), source))?;
+        if certificates.is_empty() {
+            return Err(TlsError::NoCertificate(self.clone()));
+        }
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).map_err(|source| TlsError::Key(self.clone(), source))?;
+        CertifiedKey::from_der(certificates, key, provider).map_err(|source| TlsError::Pair(self.of, source))
     }
-}
-
-fn read_certificates(of: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::Certificate { of, path: path.to_owned(), source };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
-    let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { of, path: path.to_owned() });
-    }
-    Ok(certificates)
 }
 
 // === impl Current ===

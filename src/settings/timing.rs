@@ -155,32 +155,18 @@ timing! {
 pub enum TimingError {
     /// A call could outlive the lease under which it started.
     #[error(
-        "the longest call ({call:?}) and the margin ({margin:?}) must be shorter than the renew deadline \
-         ({renew_deadline:?}), and that shorter than the lease ({lease:?})"
+        "the longest call ({:?}) and the margin ({:?}) must be shorter than the renew deadline ({:?}), and that \
+         shorter than the lease ({:?})",
+        .0.longest_call(), .0.margin, .0.renew_deadline, .0.lease
     )]
-    Lease {
-        /// The longest call.
-        call: Duration,
-        /// The margin.
-        margin: Duration,
-        /// The renew deadline.
-        renew_deadline: Duration,
-        /// The lease.
-        lease: Duration,
-    },
+    Lease(Box<Timing>),
     /// A create or a change could still be under way when it is taken for settled.
     #[error(
-        "the longest call ({call:?}) and the margin ({margin:?}) must be shorter than the time after which a \
-         create or a change counts as settled ({create_settle:?})"
+        "the longest call ({:?}) and the margin ({:?}) must be shorter than the time after which a create or a \
+         change counts as settled ({:?})",
+        .0.longest_call(), .0.margin, .0.create_settle
     )]
-    Settle {
-        /// The longest call.
-        call: Duration,
-        /// The margin.
-        margin: Duration,
-        /// The time after which a create or a change counts as settled.
-        create_settle: Duration,
-    },
+    Settle(Box<Timing>),
 }
 
 // === impl Timing ===
@@ -212,14 +198,12 @@ impl Timing {
 
     /// The set itself, or why it could let two leaders or two creates overlap.
     pub fn checked(self) -> Result<Self, TimingError> {
-        let (call, margin) = (self.longest_call(), self.margin);
-        let bound = call + margin;
+        let bound = self.longest_call() + self.margin;
         if bound >= self.renew_deadline || self.renew_deadline >= self.lease {
-            let Self { renew_deadline, lease, .. } = self;
-            return Err(TimingError::Lease { call, margin, renew_deadline, lease });
+            return Err(TimingError::Lease(self.into()));
         }
         if bound >= self.create_settle {
-            return Err(TimingError::Settle { call, margin, create_settle: self.create_settle });
+            return Err(TimingError::Settle(self.into()));
         }
         Ok(self)
     }
@@ -239,14 +223,14 @@ mod tests {
     #[test]
     fn a_call_that_outlives_its_lease_is_refused() {
         let slow = Timing { woodpecker_call: Duration::from_secs(55), ..Timing::STANDARD };
-        assert!(matches!(slow.checked(), Err(TimingError::Lease { .. })));
+        assert!(matches!(slow.checked(), Err(TimingError::Lease(_))));
         let late = Timing { renew_deadline: Duration::from_secs(90), ..Timing::STANDARD };
-        assert!(matches!(late.checked(), Err(TimingError::Lease { .. })));
+        assert!(matches!(late.checked(), Err(TimingError::Lease(_))));
     }
 
     #[test]
     fn a_create_that_settles_too_early_is_refused() {
         let early = Timing { create_settle: Duration::from_secs(50), ..Timing::STANDARD };
-        assert!(matches!(early.checked(), Err(TimingError::Settle { .. })));
+        assert!(matches!(early.checked(), Err(TimingError::Settle(_))));
     }
 }

@@ -24,7 +24,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(readiness));
     if let Some(metrics) = metrics {
-        router = router.route("/metrics", get(render).with_state(metrics));
+        router = router.route("/metrics", get(async move || exposition(&metrics)));
     }
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
@@ -32,10 +32,6 @@ pub async fn serve(
 async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
     let (ready, text) = readiness.report();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
-}
-
-async fn render(State(metrics): State<Arc<Metrics>>) -> Response {
-    exposition(&metrics)
 }
 
 /// The answer to a scrape.
