@@ -169,16 +169,12 @@ impl Connection {
             .serve_connection(TokioIo::new(Lingering::new(stream)), TowerToHyperService::new(router));
         let mut open = std::pin::pin!(open);
         let ended = tokio::select! {
-            ended = open.as_mut() => Some(ended),
-            () = self.stop.cancelled() => None,
-            () = tokio::time::sleep(self.timing.rest_connection) => None,
-        };
-        let ended = if let Some(ended) = ended {
-            ended
-        } else {
-            open.as_mut().graceful_shutdown();
-            let bound = self.timing.rest_request + self.timing.rest_drain;
-            tokio::time::timeout(bound, open).await.unwrap_or(Ok(()))
+            ended = open.as_mut() => ended,
+            _ = tokio::time::timeout(self.timing.rest_connection, self.stop.cancelled()) => {
+                open.as_mut().graceful_shutdown();
+                let bound = self.timing.rest_request + self.timing.rest_drain;
+                tokio::time::timeout(bound, open).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(error = chain(&error), "a connection ended badly");

@@ -70,9 +70,8 @@ impl LogFilter {
         loop {
             match std::fs::read_to_string(&file) {
                 Ok(text) if !text.trim().is_empty() => self.change(text.trim()),
-                Ok(_) => self.change(&self.standard.clone()),
-                Err(error) if error.kind() == ErrorKind::NotFound => self.change(&self.standard.clone()),
-                Err(error) => self.tell(chain(&error)),
+                Err(error) if error.kind() != ErrorKind::NotFound => self.tell(chain(&error)),
+                Ok(_) | Err(_) => self.change(&self.standard.clone()),
             }
             tokio::time::sleep(every).await;
         }
@@ -83,19 +82,17 @@ impl LogFilter {
             self.told = None;
             return;
         }
-        match parse(filter) {
-            Ok(new) => {
-                // Before, for the new filter may let nothing through.
-                tracing::warn!(filter, from = self.current, "what is logged changes");
-                match self.handle.reload(new) {
-                    Ok(()) => {
-                        filter.clone_into(&mut self.current);
-                        self.told = None;
-                    }
-                    Err(error) => self.tell(chain(&error)),
-                }
+        let changed = parse(filter).map_err(|error| chain(&error)).and_then(|new| {
+            // Before, for the new filter may let nothing through.
+            tracing::warn!(filter, from = self.current, "what is logged changes");
+            self.handle.reload(new).map_err(|error| chain(&error))
+        });
+        match changed {
+            Ok(()) => {
+                filter.clone_into(&mut self.current);
+                self.told = None;
             }
-            Err(error) => self.tell(chain(&error)),
+            Err(error) => self.tell(error),
         }
     }
 

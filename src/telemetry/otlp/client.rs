@@ -39,11 +39,7 @@ impl CollectorClient {
             *read.status_mut() = status;
             Ok::<_, reqwest::Error>(read)
         });
-        let answer: Result<Response<Bytes>, HttpError> = match sent.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Box::new(error)),
-            Err(error) => Err(Box::new(error)),
-        };
+        let answer = sent.await.map_err(HttpError::from).and_then(|it| it.map_err(HttpError::from));
         self.tell(&answer);
         answer
     }
