@@ -30,6 +30,7 @@ use crate::k8s::relist::Relist;
 use crate::leader::{self, Candidate, ElectionParts, Lost};
 use crate::leadership::{Leadership, since_boot};
 use crate::listening::ListenError;
+use crate::resources::Named;
 use crate::rest::KeysError;
 use crate::serving::TlsError;
 use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
@@ -271,9 +272,12 @@ impl Operator<'_> {
     /// The lanes, which wake whoever waits in them.
     fn lanes(&self, calls: &Calls) -> Lanes {
         let calls = calls.clone();
-        let call: woodpecker::Call = Arc::new(move |owner| match owner.kind {
-            OwnerKind::Credential => calls.credential(&owner.namespace, &owner.name),
-            OwnerKind::Account => calls.account(&owner.namespace, &owner.name),
+        let call: woodpecker::Call = Arc::new(move |owner| {
+            let own = Named { namespace: owner.namespace.clone(), name: owner.name.clone() };
+            match owner.kind {
+                OwnerKind::Credential => calls.credential(&own),
+                OwnerKind::Account => calls.account(&own),
+            }
         });
         Lanes::new(self.timing, self.stop.clone(), self.metrics.clone(), call)
     }

@@ -184,7 +184,7 @@ impl Accounts {
     /// Notes that a credential is there although the account's listing lacks it.
     pub fn note_present(&self, account: &AccountName, id: i64, calls: &Calls) {
         self.lock().change(account, None, |account| account.ledger.note_present(id));
-        calls.account(&account.namespace, &account.name);
+        calls.account(account);
     }
 
     /// Notes that the operator has removed a credential from an account.

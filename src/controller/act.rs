@@ -187,8 +187,8 @@ async fn is_told_apart(
     let max_age = context.rules.timing.listing_interval * 2;
     let Some(other) = context.accounts.confused_with(name, &listing, max_age) else { return Ok(()) };
     tracing::warn!(account = %name, %other, "not begun: the company id is ignored");
-    context.calls.account(&name.namespace, &name.name);
-    context.calls.account(&other.namespace, &other.name);
+    context.calls.account(name);
+    context.calls.account(&other);
     Err(Failure { operation: Operation::List, kind: FailureKind::Foreign, retry_after: None, id: None })
 }
 
@@ -206,7 +206,7 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
     let failure = Failure::at_woodpecker(operation, error);
     if let (FailureKind::Unauthorized, Target::Ready(target)) = (&failure.kind, &observed.target) {
         // The account finds out for all its objects.
-        context.calls.account(&target.place.account.namespace, &target.place.account.name);
+        context.calls.account(&target.place.account);
     }
     match &failure.kind {
         FailureKind::Queued(ahead) => tracing::debug!(?operation, ?ahead, "waits for its turn"),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::index::Named;
 use super::queue::{Verifications, Wakes};
-use crate::resources::AccountName;
 
 /// Wakes credentials and accounts.
 #[derive(Clone, Debug, Default)]
@@ -18,18 +17,18 @@ pub struct Calls {
 
 impl Calls {
     /// Wakes a credential.
-    pub fn credential(&self, namespace: &str, name: &str) {
-        self.credentials.now(Named { namespace: namespace.to_owned(), name: name.to_owned() });
+    pub fn credential(&self, own: &Named) {
+        self.credentials.now(own.clone());
     }
 
     /// Wakes an account.
-    pub fn account(&self, namespace: &str, name: &str) {
-        self.accounts.now(Named { namespace: namespace.to_owned(), name: name.to_owned() });
+    pub fn account(&self, own: &Named) {
+        self.accounts.now(own.clone());
     }
 
     /// Wakes an account after that time, once for all calls until then.
-    pub fn account_soon(&self, account: AccountName, after: Duration) {
-        self.accounts.after(Named { namespace: account.namespace, name: account.name }, after);
+    pub fn account_soon(&self, own: Named, after: Duration) {
+        self.accounts.after(own, after);
     }
 
     /// The share of credentials that may wait for Microsoft, where so many may be reconciled at the same time.

@@ -132,12 +132,12 @@ impl Context {
         let Effects { due, gone, accounts, freed, relist } = effects;
         for own in gone {
             self.accounts.leave_lanes(&owner(&own), None);
-            self.calls.credential(&own.namespace, &own.name);
+            self.calls.credential(&own);
         }
         for change in accounts {
             self.accounts.note_counts(&change.account);
             if change.is_urgent {
-                self.calls.account(&change.account.namespace, &change.account.name);
+                self.calls.account(&change.account);
             } else {
                 self.calls.account_soon(change.account, self.rules.timing.count_pace);
             }
@@ -157,18 +157,17 @@ impl Context {
             self.accounts.allows(account, object.namespace_name())
         };
         for next in self.index.next_for(freed, is_let_in) {
-            self.calls.credential(&next.namespace, &next.name);
+            self.calls.credential(&next);
         }
     }
 
     /// Wakes whoever points to a Secret that changed.
     pub fn call(&self, referrer: &Referrer) {
         match referrer {
-            Referrer::Credential(named) => self.calls.credential(&named.namespace, &named.name),
-            Referrer::Account(named) => {
-                let name = AccountName { namespace: named.namespace.clone(), name: named.name.clone() };
-                self.accounts.note_secret_change(&name);
-                self.calls.account(&named.namespace, &named.name);
+            Referrer::Credential(own) => self.calls.credential(own),
+            Referrer::Account(own) => {
+                self.accounts.note_secret_change(own);
+                self.calls.account(own);
             }
         }
     }
@@ -176,8 +175,7 @@ impl Context {
     /// Wakes the credentials that use an account.
     pub fn call_credentials_at(&self, account: &AccountName) {
         for credential in self.index.credentials_at(account) {
-            let own = Named::of(&*credential);
-            self.calls.credential(&own.namespace, &own.name);
+            self.calls.credential(&Named::of(&*credential));
         }
     }
 }

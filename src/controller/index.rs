@@ -7,7 +7,6 @@ mod gone;
 mod holding;
 mod in_flight;
 mod keys;
-mod named;
 #[cfg(test)]
 mod properties;
 mod prune;
@@ -41,9 +40,9 @@ use crate::resources::{
 use crate::woodpecker::Entry as Listed;
 
 pub use self::in_flight::Kind;
-pub use self::named::{Named, Referrer};
 pub use self::prune::read_pruned;
 pub use self::table::Moment;
+pub use crate::resources::Named;
 
 /// All objects that are known.
 pub struct Index {
@@ -63,6 +62,15 @@ struct Known {
     unlisted: BTreeSet<Scope>,
     /// The same for the accounts.
     unlisted_accounts: BTreeSet<Scope>,
+}
+
+/// An object that points to a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Referrer {
+    /// A `MicrosoftGraphCredential`.
+    Credential(Named),
+    /// A `WoodpeckerAccount`.
+    Account(Named),
 }
 
 /// What follows from news about objects of one kind.

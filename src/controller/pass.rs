@@ -101,7 +101,7 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             Step::Done => {}
             Step::Again => {
                 let own = Named::of(&gathered.observed.object);
-                context.calls.credential(&own.namespace, &own.name);
+                context.calls.credential(&own);
                 return Ok(Outcome::new("requeue", context.rules.timing.resync));
             }
             Step::ObjectGone => {

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::index::Named;
 use super::scope::{GuardedAccount, GuardedCredential};
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
-use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::telemetry::metrics::{AccountSeries, CredentialSeries, Held, Objects, Standing};
 
 /// The reason of an object that has no condition yet.
@@ -59,8 +59,7 @@ fn readable(object: &MicrosoftGraphCredential, namespace: String, name: String) 
 
 fn account(context: &Context, guarded: &GuardedAccount) -> AccountSeries {
     let own = Named::of(guarded);
-    let name = AccountName { namespace: own.namespace, name: own.name };
-    let remote = context.accounts.remote(&name);
+    let remote = context.accounts.remote(&own);
     let object = guarded.0.as_ref().ok();
     AccountSeries {
         ready: object.map_or_else(unreadable, |object| {
@@ -69,8 +68,8 @@ fn account(context: &Context, guarded: &GuardedAccount) -> AccountSeries {
         held: object.and_then(held),
         listed_at: remote.as_ref().and_then(|remote| remote.listed_at()).map(Timestamp::as_second),
         lane: remote.as_ref().map(|remote| remote.lane().series()),
-        namespace: name.namespace,
-        name: name.name,
+        namespace: own.namespace,
+        name: own.name,
     }
 }
 

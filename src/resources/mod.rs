@@ -27,8 +27,8 @@ pub use self::sealed::{
     MAX_NAME_LENGTH, SealedGraphCredential, SealedGraphCredentialSpec, SealedGraphCredentialStatus,
 };
 pub use self::status::{
-    AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, ObservedRecord, ObservedSecret,
-    Ownership, Pending, Place, Registration,
+    AccountName, Candidate, ExpirySource, MicrosoftGraphCredentialStatus, Named, ObservedRecord,
+    ObservedSecret, Ownership, Pending, Place, Registration,
 };
 pub use self::unknown_fields::UnknownFields;
 

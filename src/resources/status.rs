@@ -1,7 +1,7 @@
 //! The status of a `MicrosoftGraphCredential`: what is true, and what the operator must remember.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::KubeSchema;
+use kube::{KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -164,14 +164,17 @@ pub enum Ownership {
     Adopted,
 }
 
-/// Namespace and name of a `WoodpeckerAccount`.
+/// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct AccountName {
+pub struct Named {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
+
+/// Namespace and name of a `WoodpeckerAccount`.
+pub type AccountName = Named;
 
 /// An account as it was when something was registered there: the same name may stand for another one later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,9 +292,16 @@ impl Pending {
     }
 }
 
-// === impl AccountName ===
+// === impl Named ===
 
-impl std::fmt::Display for AccountName {
+impl Named {
+    /// Of an object.
+    pub fn of(object: &impl ResourceExt) -> Self {
+        Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
+impl std::fmt::Display for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }

@@ -8,6 +8,7 @@ use super::kinship::Kinship;
 use super::ledger::{Divergence, Ledger, OneWith};
 use super::report::{Counts, Findings, Verdict, counts, problem};
 use crate::controller::context::Context;
+use crate::controller::index::Named;
 use crate::resources::conditions::Reason;
 use crate::resources::{ACKNOWLEDGE_GONE, AccountName, WoodpeckerAccount, WoodpeckerAccountStatus};
 use crate::store::fingerprint::Subject;
@@ -21,7 +22,7 @@ pub(super) fn judge(
     listing: &Listing,
     findings: &mut Findings,
 ) -> Verdict {
-    let name = AccountName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    let name = Named::of(object);
     let uid = object.uid().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
     let key =
@@ -80,18 +81,18 @@ fn relate(
     if let Some(first) = confused.clone().map(|other| &other.name).min() {
         // Once they know, there is nothing more to tell them: all would call each other for ever.
         for other in confused.filter(|other| other.is_usable) {
-            context.calls.account(&other.name.namespace, &other.name.name);
+            context.calls.account(&other.name);
         }
         ledger.confused_with = Some(first.clone());
         return Some(first.clone());
     }
     if let Some(other) = ledger.confused_with.take() {
         // It can be used again as well.
-        context.calls.account(&other.namespace, &other.name);
+        context.calls.account(&other);
     }
     let before = (ledger.one_with.clone(), ledger.company_honoured.clone());
     for other in related.iter().filter(is(Kinship::One)).filter(|other| other.name > *name) {
-        context.calls.account(&other.name.namespace, &other.name.name);
+        context.calls.account(&other.name);
     }
     // What was found out once stays, as long as the keys do.
     let first = related.iter().filter(is(Kinship::One)).min_by_key(|other| &other.name);
@@ -109,7 +110,7 @@ fn relate(
         let is_company_honoured = ledger.company_honoured.is_some();
         tracing::info!(account = %name, one_with, is_company_honoured, "what the account has to do with others is known");
         // It is opened anew in the lane that it should have.
-        context.calls.account(&name.namespace, &name.name);
+        context.calls.account(name);
     }
     None
 }
@@ -168,7 +169,7 @@ pub(super) fn wake_who_differs(context: &Context, name: &AccountName, listing: &
         let id = registration.credential_id;
         let alike = registration.token.as_deref().map(|token| listing.with_token(token)).unwrap_or_default();
         if !listing.contains(id) || alike.iter().any(|entry| entry.id != id) {
-            context.calls.credential(object.namespace_name(), &object.name_any());
+            context.calls.credential(&Named::of(object));
         }
     }
 }

@@ -24,10 +24,9 @@ use crate::woodpecker::{ApiError, Class, Lane, Listing, Owner, OwnerKind, Remote
 
 /// Looks at the account and tells the credentials that use it where that changed anything for them.
 pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
-    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
     let mut waits_in = None;
     let ended = look(context, own, &mut waits_in).await;
-    context.accounts.leave_lanes(&owner(&name), waits_in.as_ref());
+    context.accounts.leave_lanes(&owner(own), waits_in.as_ref());
     if matches!(ended, Err(PassError::Conflict)) {
         queue::read(context, own).await.map_err(PassError::ReadObject)?;
     }
@@ -38,26 +37,25 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
 async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Result<Outcome, PassError> {
     let timing = &context.rules.timing;
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
-    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
     let Some(object) = context.index.account(own).and_then(|guarded| guarded.0.as_ref().ok().cloned()) else {
         return Ok(Outcome::new("gone", timing.resync));
     };
-    let Some(object) = finalizer::keep(context, &api, object, &name).await? else {
+    let Some(object) = finalizer::keep(context, &api, object, own).await? else {
         return Ok(Outcome::new("gone", timing.resync));
     };
     let uid = object.uid().unwrap_or_default();
-    let opened = match open(context, &object, &name).await {
+    let opened = match open(context, &object, own).await {
         Ok(opened) => opened,
         Err(error) => {
             // Its credentials must not wait in silence.
-            if !context.accounts.is_known(&name) {
-                keep(context, &name, &uid, not_ready(Some(object.spec)));
+            if !context.accounts.is_known(own) {
+                keep(context, own, &uid, not_ready(Some(object.spec)));
             }
             return Err(error);
         }
     };
     let listed = match &opened {
-        Ok(remote) => match list(context, &object, &name, remote).await {
+        Ok(remote) => match list(context, &object, own, remote).await {
             Err(ApiError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
             listed => Some(listed),
         },
@@ -70,13 +68,13 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
         (Ok(remote), Some(Ok(listing))) => agreement::judge(context, &object, remote, listing, &mut findings),
         (Ok(_), None) => Verdict::Ready,
     };
-    let is_postponed = matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(&name);
+    let is_postponed = matches!(verdict, Verdict::Postponed(_)) && context.accounts.is_known(own);
     if is_postponed {
         // What was known stands, but for the spec and the key, which count at once.
-        let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
+        let known = known(context, &object, own, &verdict, opened.as_ref().ok().cloned());
         // A request for a listing that was not sent is still open.
-        let requested = context.accounts.lock().known(&name).and_then(|before| before.requested.clone());
-        keep(context, &name, &uid, Known { failures: 0, requested, ..known });
+        let requested = context.accounts.lock().known(own).and_then(|before| before.requested.clone());
+        keep(context, own, &uid, Known { failures: 0, requested, ..known });
     }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
         // Its turn calls it.
@@ -86,14 +84,14 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     if is_postponed {
         return Ok(Outcome::new(verdict.result(), backoff::delay(timing, 1, &uid)));
     }
-    let known = known(context, &object, &name, &verdict, opened.as_ref().ok().cloned());
+    let known = known(context, &object, own, &verdict, opened.as_ref().ok().cloned());
     let failures = known.failures;
-    keep(context, &name, &uid, known);
+    keep(context, own, &uid, known);
     if let Some(Ok(listing)) = &listed {
-        findings.counts = agreement::count(context, &name, listing);
-        agreement::wake_who_differs(context, &name, listing);
+        findings.counts = agreement::count(context, own, listing);
+        agreement::wake_who_differs(context, own, listing);
     }
-    let ready = write(context, &api, &object, &name, &verdict, findings).await?;
+    let ready = write(context, &api, &object, own, &verdict, findings).await?;
     let again_in = match verdict {
         Verdict::Ready | Verdict::Incomplete(_) => jitter::shorten(&uid, timing.listing_interval, 20),
         Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
@@ -113,9 +111,8 @@ pub async fn broken(
     object: &GuardedAccount,
     problem: &str,
 ) -> Result<Outcome, PassError> {
-    let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
-    context.accounts.leave_lanes(&owner(&name), None);
-    keep(context, &name, &object.uid().unwrap_or_default(), not_ready(None));
+    context.accounts.leave_lanes(&owner(own), None);
+    keep(context, own, &object.uid().unwrap_or_default(), not_ready(None));
     invalid::report::<WoodpeckerAccount>(context, own, problem).await
 }
 
@@ -232,7 +229,7 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
         registry.one_with(name)
     };
     for other in others {
-        context.calls.account(&other.namespace, &other.name);
+        context.calls.account(&other);
     }
     for credential in context.index.credentials_at(name) {
         let own = Named::of(&*credential);
@@ -243,7 +240,7 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
         if works && !was_known {
             credentials::wake_new(context, own);
         } else {
-            context.calls.credential(&own.namespace, &own.name);
+            context.calls.credential(&own);
         }
     }
 }

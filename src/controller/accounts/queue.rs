@@ -12,7 +12,7 @@ use crate::controller::index::{self, Due, Effects, Named};
 use crate::controller::queue::{Ended, Priority, Queue};
 use crate::controller::scope::{GuardedAccount, Scope};
 use crate::controller::triggers::Trigger;
-use crate::resources::{AccountName, WoodpeckerAccount};
+use crate::resources::WoodpeckerAccount;
 
 /// The kind of the objects in the queue.
 pub const KIND: &str = "WoodpeckerAccount";
@@ -104,22 +104,20 @@ pub(super) async fn read(context: &Context, own: &Named) -> Result<(), kube::Err
 fn follow(context: &Context, own: Option<&Named>, effects: Effects) -> Vec<Due> {
     for own in effects.gone {
         wake(context, own.clone());
-        let name = AccountName { namespace: own.namespace, name: own.name };
-        context.accounts.leave_lanes(&owner(&name), None);
+        context.accounts.leave_lanes(&owner(&own), None);
         let confused = {
             let mut registry = context.accounts.lock();
-            registry.forget(&name);
-            registry.confused_by(&name)
+            registry.forget(&own);
+            registry.confused_by(&own)
         };
         for other in confused {
-            context.calls.account(&other.namespace, &other.name);
+            context.calls.account(&other);
         }
-        context.call_credentials_at(&name);
+        context.call_credentials_at(&own);
     }
     // One of another uid may have the name of one that went.
     if let Some((own, known)) = own.and_then(|own| Some((own, context.index.account(own)?))) {
-        let name = AccountName { namespace: own.namespace.clone(), name: own.name.clone() };
-        context.accounts.lock().note_existence(&name, &known.uid().unwrap_or_default());
+        context.accounts.lock().note_existence(own, &known.uid().unwrap_or_default());
     }
     if effects.relist {
         context.relist.raise(KIND);

@@ -43,7 +43,7 @@ pub(super) fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
     let name = &target.place.account;
     let Some(kind) = distrust(context, name, &listing) else { return false };
     if kind == FailureKind::Foreign {
-        context.calls.account(&name.namespace, &name.name);
+        context.calls.account(name);
     }
     let operation = Operation::List;
     gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });

@@ -1,7 +1,7 @@
 //! What each `WoodpeckerAccount` is found by.
 
+use super::Named;
 use super::keys::{Key, Rank};
-use super::named::Named;
 use super::table::Kept;
 use crate::controller::scope::GuardedAccount;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Named;
 use super::holding::Holdings;
 use super::in_flight::InFlight;
 use super::keys::{Key, Rank};
-use super::named::Named;
 use super::table::Kept;
 use super::waiting::Waiting;
 use crate::controller::claims::ClaimKey;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use super::named::Named;
+use super::Named;
 use crate::resources::{AccountName, ClientId, TenantId};
 
 /// An object's place in a table; never used twice.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use kube::Resource;
 
 use super::Due;
+use super::Named;
 use super::gone::Gone;
 use super::keys::{Key, Keys, Rank, Slot};
-use super::named::Named;
 use crate::controller::scope::Scope;
 
 /// An object that is kept in a table.
@@ -270,7 +270,7 @@ impl<T: Kept> Table<T> {
 
     /// Takes in an object as a source has it, unless what is known is newer.
     fn take(&mut self, object: T, source: Source) -> Noted<T> {
-        let (uid, name, version) = (uid_of(&object), Named::of_meta(object.meta()), version_of(&object));
+        let (uid, name, version) = (uid_of(&object), Named::of(&object), version_of(&object));
         let mut noted = Noted::nothing();
         match self.judge(&uid, &name, version, source) {
             Verdict::Stale => return noted,
@@ -345,7 +345,7 @@ impl<T: Kept> Table<T> {
     fn insert(&mut self, object: T, version: u64) -> (Slot, Change<T>) {
         let slot = self.next;
         self.next = Slot(slot.0 + 1);
-        let (uid, name, at) = (uid_of(&object), Named::of_meta(object.meta()), self.tick());
+        let (uid, name, at) = (uid_of(&object), Named::of(&object), self.tick());
         self.keys.insert(&Key::Uid(&uid), 0, slot);
         self.keys.insert(&Key::Name(&name), 0, slot);
         let entry = Entry {
@@ -389,14 +389,14 @@ impl<T: Kept> Table<T> {
         for (key, rank) in T::keys(&after) {
             self.keys.insert(&key, rank, slot);
         }
-        let name = Named::of_meta(entry.object.meta());
+        let name = entry.name();
         Some(Change { name, before: Some(before), after: Some(after), state: None })
     }
 
     /// Forgets an object that is gone for good.
     fn bury(&mut self, slot: Slot) -> Option<Change<T>> {
         let entry = self.entries.remove(&slot)?;
-        let (uid, name): (Arc<str>, _) = (entry.uid().into(), Named::of_meta(entry.object.meta()));
+        let (uid, name): (Arc<str>, _) = (entry.uid().into(), entry.name());
         let now = self.tick();
         self.gone.bury(uid.clone(), now);
         let before = entry.facts();
@@ -441,7 +441,7 @@ impl<T: Kept> Entry<T> {
     }
 
     pub(super) fn name(&self) -> Named {
-        Named::of_meta(self.object.meta())
+        Named::of(&*self.object)
     }
 
     fn is_in(&self, scope: &Scope) -> bool {

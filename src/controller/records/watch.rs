@@ -54,7 +54,7 @@ fn wake_owners(context: &Context, record: &Named) {
     for owner in context.index.credentials_sealed_in(record) {
         let judged = judged(context, &owner);
         if judged.is_none() || judged.zip(known.clone()).is_none_or(|(judged, now)| !now.is(&judged)) {
-            context.calls.credential(&owner.namespace, &owner.name);
+            context.calls.credential(&owner);
         }
     }
 }
@@ -66,7 +66,7 @@ fn wake_who_lacks_its_record(context: &Context, scope: &Scope) {
             && context.records.known_record(&record).is_none()
             && judged(context, &owner).is_some()
         {
-            context.calls.credential(&owner.namespace, &owner.name);
+            context.calls.credential(&owner);
         }
     }
 }
