@@ -37,7 +37,7 @@ use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, Timing
 use crate::telemetry::logs::LogFilter;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
-use crate::woodpecker::{self, Commons, Lanes, OwnerKind};
+use crate::woodpecker::{self, Commons, Lanes};
 
 /// What readiness waits for until the watches are being opened.
 const CONTROLLER: &str = "controller";
@@ -201,7 +201,7 @@ impl Operator<'_> {
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
         let calls = Calls::default();
-        let index = Index::new(scopes.clone());
+        let index = Arc::new(Index::new(scopes));
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
@@ -218,7 +218,7 @@ impl Operator<'_> {
                 self.base.http.clone(),
                 Commons::new(self.lanes(&calls))?,
                 settings.woodpecker.base_urls.clone(),
-                scopes,
+                index.clone(),
             ),
             leadership: leadership.clone(),
             index,
@@ -274,10 +274,7 @@ impl Operator<'_> {
         let calls = calls.clone();
         let call: woodpecker::Call = Arc::new(move |owner| {
             let own = Named { namespace: owner.namespace.clone(), name: owner.name.clone() };
-            match owner.kind {
-                OwnerKind::Credential => calls.credential(&own),
-                OwnerKind::Account => calls.account(&own),
-            }
+            calls.of(owner.kind).now(own);
         });
         Lanes::new(self.timing, self.stop.clone(), self.metrics.clone(), call)
     }

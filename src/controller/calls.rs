@@ -5,17 +5,26 @@ use std::time::Duration;
 
 use super::index::Named;
 use super::queue::{Verifications, Wakes};
+use crate::woodpecker::OwnerKind;
 
 /// Wakes credentials and accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Calls {
     pub(super) credentials: Wakes,
-    pub(super) accounts: Wakes,
+    accounts: Wakes,
 }
 
 // === impl Calls ===
 
 impl Calls {
+    /// Wakes the objects of a kind.
+    pub fn of(&self, kind: OwnerKind) -> &Wakes {
+        match kind {
+            OwnerKind::Credential => &self.credentials,
+            OwnerKind::Account => &self.accounts,
+        }
+    }
+
     /// Wakes a credential.
     pub fn credential(&self, own: &Named) {
         self.credentials.now(own.clone());

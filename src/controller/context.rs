@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use kube::runtime::watcher::Event;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::calls::Calls;
-use super::credentials::KIND;
-use super::index::{Due, Effects, Freed, Index, Named, Referrer};
-use super::observe::owner;
+use super::index::{Due, Effects, Freed, Index, Named, Objects, Referrer};
+use super::kind::Kind;
 use super::observed::Rules;
 use super::queue::Verifications;
 use super::records::watch::KnownRecords;
-use super::scope::{GuardedCredential, Scope};
+use super::scope::GuardedCredential;
 use super::sources::KnownSecrets;
 use crate::events::Events;
 use crate::k8s::relist::Relist;
@@ -44,7 +42,7 @@ pub struct Context {
     /// The Woodpecker accounts.
     pub accounts: Accounts,
     /// All objects that are known.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// The Secrets that objects point to, as they were last seen.
     pub secrets: KnownSecrets,
     /// The records of the store, as the watches show them.
@@ -85,7 +83,7 @@ impl Context {
 
     /// A credential as it is known now: the newest of what the watch has brought and of what our own requests have shown.
     pub fn latest(&self, own: &Named) -> Option<Arc<GuardedCredential>> {
-        self.index.credential(own)
+        self.index.get(own)
     }
 
     /// Whether a Secret is still at that version, as far as is known: what watches or asks for Secrets wakes the object
@@ -100,42 +98,40 @@ impl Context {
         self.records.known_record(record).is_some_and(|known| known.is(recorded))
     }
 
-    /// Reads a credential. What a GET shows counts more than any watch.
-    pub async fn read(&self, own: &Named) -> Result<Option<MicrosoftGraphCredential>, kube::Error> {
-        let api: Api<MicrosoftGraphCredential> = Api::namespaced(self.client.clone(), &own.namespace);
-        let asked = self.index.moment();
+    /// Reads an object. What a GET shows counts more than any watch.
+    pub async fn read<K: Kind>(&self, own: &Named) -> Result<Option<K>, kube::Error> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &own.namespace);
+        let asked = self.index.moment::<K>();
         let found = api.get_opt(&own.name).await?;
-        self.follow(self.index.note_read(own, asked, found.as_ref()));
+        self.follow::<K>(self.index.note_read(own, asked, found.as_ref()));
         Ok(found)
     }
 
-    /// Takes in what the watch of a scope brings. Returns the credentials that are new or changed in what a pass looks at.
-    pub fn note_credential(&self, scope: &Scope, event: Event<GuardedCredential>) -> Vec<Due> {
-        self.follow(self.index.note_credential(scope, self.relist.round(), event))
-    }
-
     /// Takes in the object, whole, with which the API server has answered our own write.
-    pub fn note_written(&self, object: &MicrosoftGraphCredential) {
-        self.follow(self.index.note_written(object));
+    pub fn note_written<K: Kind>(&self, object: &K) {
+        self.follow::<K>(self.index.note_written(object));
     }
 
     /// Takes in that a credential is gone for good.
     pub fn note_gone(&self, object: &MicrosoftGraphCredential) {
-        self.follow(self.index.note_gone(object.metadata.uid.as_deref().unwrap_or_default()));
+        self.follow::<MicrosoftGraphCredential>(
+            self.index.note_gone(object.metadata.uid.as_deref().unwrap_or_default()),
+        );
     }
 
-    /// Does what follows from news of credentials, but for waking those that are due, which it returns.
+    /// Does what follows from news of a kind, but for waking those that are due, which it returns.
     ///
     /// Accounts are woken once for all that changes within a while; at once where that may decide whether one needs its
     /// finalizer.
-    pub fn follow(&self, effects: Effects) -> Vec<Due> {
+    pub fn follow<K: Kind>(&self, effects: Effects) -> Vec<Due> {
         let Effects { due, gone, accounts, freed, relist } = effects;
         for own in gone {
-            self.accounts.leave_lanes(&owner(&own), None);
-            self.calls.credential(&own);
+            self.accounts.leave_lanes(&K::owner(&own), None);
+            K::note_gone(self, &own);
+            self.calls.of(K::OWNER).now(own);
         }
         for change in accounts {
-            self.accounts.note_counts(&change.account);
+            self.index.change_account(&change.account, None, |account| account.note_counts(true));
             if change.is_urgent {
                 self.calls.account(&change.account);
             } else {
@@ -146,15 +142,15 @@ impl Context {
             self.call_next(freed);
         }
         if relist {
-            self.relist.raise(KIND);
+            self.relist.raise(K::KIND);
         }
         due
     }
 
     /// Wakes whoever may have an app now that an object has let go of it.
     pub fn call_next(&self, freed: &Freed) {
-        let is_let_in = |account: &AccountName, object: &MicrosoftGraphCredential| {
-            self.accounts.allows(account, object.namespace_name())
+        let is_let_in = |objects: &Objects, account: &AccountName, object: &MicrosoftGraphCredential| {
+            objects.allows(account, object.namespace_name())
         };
         for next in self.index.next_for(freed, is_let_in) {
             self.calls.credential(&next);
@@ -166,7 +162,7 @@ impl Context {
         match referrer {
             Referrer::Credential(own) => self.calls.credential(own),
             Referrer::Account(own) => {
-                self.accounts.note_secret_change(own);
+                self.index.change_account(own, None, |account| account.secret_changes += 1);
                 self.calls.account(own);
             }
         }

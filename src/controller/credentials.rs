@@ -1,19 +1,18 @@
-//! The queue of `MicrosoftGraphCredential`s: from watch and calls to guarded passes.
+//! The controller of `MicrosoftGraphCredential`s: what a pass over one is about, and whether a new one needs any.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use super::context::Context;
-use super::guard::Guard;
-use super::index::{self, Named};
+use super::error::PassError;
+use super::guard::Outcome;
+use super::index::Named;
+use super::kind::Kind;
 use super::observe::source_as_recorded;
-use super::queue::{Ended, Priority, Queue};
-use super::scope::GuardedCredential;
-use super::triggers::Trigger;
-use super::{invalid, jitter, pass};
+use super::queue::Priority;
+use super::{jitter, pass};
 use crate::events::expiry;
 use crate::resources::conditions::{ConditionStatus, ConditionType, find};
 use crate::resources::{
@@ -21,65 +20,34 @@ use crate::resources::{
     MicrosoftGraphCredentialStatus,
 };
 use crate::store::record::record_name;
+use crate::woodpecker::OwnerKind;
 
-/// The kind of the objects in the queue.
-pub const KIND: &str = "MicrosoftGraphCredential";
+impl Kind for MicrosoftGraphCredential {
+    const KIND: &'static str = "MicrosoftGraphCredential";
+    const QUEUE: &'static str = "microsoftgraphcredential";
+    const OWNER: OwnerKind = OwnerKind::Credential;
 
-/// The name of the queue, and of its controller, in metrics.
-const QUEUE: &str = "microsoftgraphcredential";
-
-/// What a change of a credential triggers.
-pub const TRIGGER: Trigger<GuardedCredential> = Trigger {
-    kind: KIND,
-    read: index::read_pruned::<MicrosoftGraphCredential>,
-    note: Context::note_credential,
-    wake,
-    wake_new,
-};
-
-/// Runs the queue until the controller stops and the passes under way have ended.
-pub async fn run(context: Arc<Context>) {
-    let most = context.max_concurrent_passes;
-    let guard = Arc::new(Guard::new(QUEUE, &context.rules.timing, most, context.metrics.clone()));
-    let queue = Queue {
-        name: QUEUE,
-        wakes: context.calls.credentials.clone(),
-        most: most.into(),
-        verifications: Some(context.verifications.clone()),
-        stop: &context.stop,
-        metrics: &context.metrics.queues,
-    };
-    let reconcile = |own: Arc<Named>| reconcile(context.clone(), guard.clone(), own);
-    queue.run(|own| priority(&context, own), reconcile).await;
-}
-
-async fn reconcile(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) -> Ended {
-    let Some(object) = context.latest(&own) else {
-        guard.forget(&own);
-        return Ended::Gone;
-    };
-    let guarded = match &object.0 {
-        Ok(_) => guard.watch_over(&own, Box::pin(pass::run(&context, &own))).await,
-        Err(problem) => {
-            let report = invalid::report::<MicrosoftGraphCredential>(&context, &own, &problem.error);
-            guard.watch_over(&own, report).await
-        }
-    };
-    if let Some(note) = &guarded.note {
-        context.events.emit(&object.object_ref(&()), note).await;
+    async fn pass(context: &Context, own: &Named) -> Result<Outcome, PassError> {
+        pass::run(context, own).await
     }
-    guarded.ended(&context.rules.timing, &own)
-}
 
-/// What the reconcile of a credential is about, as far as the cached object tells.
-fn priority(context: &Context, own: &Named) -> Priority {
-    let Some(object) = context.latest(own) else { return Priority::Ordinary };
-    if object.meta().deletion_timestamp.is_some() {
-        return Priority::Deletion;
+    fn priority(&self) -> Priority {
+        if is_to_be_verified(self, Timestamp::now()) { Priority::Verification } else { Priority::Ordinary }
     }
-    match &object.0 {
-        Ok(object) if is_to_be_verified(object, Timestamp::now()) => Priority::Verification,
-        _ => Priority::Ordinary,
+
+    /// After a start one that was settled is left alone until something is due, at the latest some time within the resync:
+    /// whoever looks at its Secret and its record wakes it where they changed. While its account has not been looked at since
+    /// the start, that wakes it as well: until then it waits.
+    fn wake_new(context: &Context, own: Named) {
+        let after = context.latest(&own).and_then(|known| {
+            let object = known.0.as_ref().ok().filter(|object| !object.is_deleted())?;
+            let is_awaited = |account: &AccountName| {
+                !context.index.are_accounts_listed() || context.accounts.is_awaited(account)
+            };
+            let waits = object.account_name().filter(is_awaited).map(|_| context.rules.timing.kube_headers);
+            waits.or_else(|| settled_for(context, object, Timestamp::now()))
+        });
+        context.calls.credentials.after(own, after.unwrap_or_default());
     }
 }
 
@@ -88,26 +56,6 @@ fn is_to_be_verified(object: &MicrosoftGraphCredential, now: Timestamp) -> bool 
     let verified_at = object.status.as_ref().and_then(|status| status.verified_at.as_ref());
     let is_due = verified_at.is_none_or(|at| at.0 + object.spec.verification_interval() <= now);
     !object.spec.is_suspended() && (is_due || !object.is_verified())
-}
-
-/// Wakes a credential whose object changed.
-fn wake(context: &Context, own: Named) {
-    context.calls.credentials.now(own);
-}
-
-/// Wakes a credential that is new to this process. After a start one that was settled is left alone until something is due,
-/// at the latest some time within the resync: whoever looks at its Secret and its record wakes it where they changed. While
-/// its account has not been looked at since the start, that wakes it as well: until then it waits.
-pub fn wake_new(context: &Context, own: Named) {
-    let after = context.latest(&own).and_then(|known| {
-        let object = known.0.as_ref().ok().filter(|object| !object.is_deleted())?;
-        let is_awaited = |account: &AccountName| {
-            !context.index.are_accounts_listed() || context.accounts.is_awaited(account)
-        };
-        let waits = object.account_name().filter(is_awaited).map(|_| context.rules.timing.kube_headers);
-        waits.or_else(|| settled_for(context, object, Timestamp::now()))
-    });
-    context.calls.credentials.after(own, after.unwrap_or_default());
 }
 
 /// How long a credential can be left alone whose status says that it is settled, and of which nothing else is known.

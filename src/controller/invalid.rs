@@ -16,7 +16,7 @@ use super::error::PassError;
 use super::guard::Outcome;
 use super::index::Named;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
-use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredentialStatus};
+use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 
 /// Lets the object go where it is being deleted and its words allow that; else writes Ready False with what
 /// is wrong, and everything else in the status stays as it is.
@@ -76,7 +76,7 @@ fn note_status(context: &Context, live: &DynamicObject) {
     if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
         let uid = live.metadata.uid.as_deref().unwrap_or_default();
         let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
-        context.follow(context.index.note_unreadable(uid, &status, removes));
+        context.follow::<MicrosoftGraphCredential>(context.index.note_unreadable(uid, &status, removes));
     }
 }
 

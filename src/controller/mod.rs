@@ -16,6 +16,7 @@ mod index;
 mod invalid;
 mod jitter;
 mod keyring;
+mod kind;
 mod observe;
 mod observed;
 mod pass;
@@ -28,7 +29,6 @@ mod series;
 mod sources;
 mod status;
 mod stranded;
-mod triggers;
 
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::kind::gate;
+use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::telemetry::logs::chain;
 
 pub use self::accounts::Accounts;
@@ -67,8 +69,8 @@ pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
     let mut loops = JoinSet::new();
     let scopes = context.index.scopes().to_vec();
     for scope in &scopes {
-        for kind in [credentials::KIND, accounts::queue::KIND] {
-            context.readiness.wait_for(&triggers::gate(kind, scope), "the watch is being opened");
+        for gate in [gate::<MicrosoftGraphCredential>(scope), gate::<WoodpeckerAccount>(scope)] {
+            context.readiness.wait_for(&gate, "the watch is being opened");
         }
     }
     context.readiness.arrived("controller");
@@ -76,11 +78,11 @@ pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
     loops.spawn(stranded::run(context.clone(), scopes.clone()));
     loops.spawn(sources::run(context.clone(), scopes.clone()));
     for scope in scopes {
-        loops.spawn(triggers::follow(context.clone(), scope.clone(), accounts::queue::TRIGGER));
-        loops.spawn(triggers::follow(context.clone(), scope, credentials::TRIGGER));
+        loops.spawn(kind::follow::<WoodpeckerAccount>(context.clone(), scope.clone()));
+        loops.spawn(kind::follow::<MicrosoftGraphCredential>(context.clone(), scope));
     }
-    loops.spawn(accounts::queue::run(context.clone()));
-    loops.spawn(credentials::run(context.clone()));
+    loops.spawn(accounts::run(context.clone()));
+    loops.spawn(kind::run::<MicrosoftGraphCredential>(context.clone()));
     end(loops, &context.stop).await
 }
 

@@ -14,7 +14,7 @@ use super::accounts::{Lookup, Purpose};
 use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
-use super::index::{Kind, Named};
+use super::index::{Kind, Named, Objects};
 use super::observed::{Claim, Learnt, Observed, Proof, ReadyTarget, Record, Retiring, Source, Target};
 use crate::destination::FailureKind;
 use crate::resources::{
@@ -173,8 +173,10 @@ pub async fn observe(
     let record = record(context, &object, &status, (&target, &source, reading), secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
     let identity = account.as_ref().map(|account| account.identity());
-    let claimant = identity
-        .and_then(|identity| Some((claim_key(&object, identity), claimant(context, &object, identity)?)));
+    let claimant = identity.and_then(|identity| {
+        let claimant = claimant(&context.index.objects(), &object, identity)?;
+        Some((claim_key(&object, identity), claimant))
+    });
     let claim = claimant
         .as_ref()
         .map_or(Claim::Ours, |(key, ours)| entitled(ours, &rivals(context, &object, &key.account)));
@@ -410,16 +412,16 @@ fn claim_key(object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> Cla
 
 /// The other objects that name the same app at that remote account and may come before it.
 fn rivals(context: &Context, object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> Vec<Claimant> {
-    context.index.rivals(object, |rival| claimant(context, rival, account))
+    context.index.rivals(object, |objects, rival| claimant(objects, rival, account))
 }
 
 /// An object as a claimant of its app at that remote account; nothing where it makes no claim there.
 fn claimant(
-    context: &Context,
+    objects: &Objects,
     object: &MicrosoftGraphCredential,
     account: &RemoteIdentity,
 ) -> Option<Claimant> {
-    let is_there = |name: &AccountName| context.accounts.is_at(name, account);
+    let is_there = |name: &AccountName| objects.is_at(name, account);
     let status = object.status.as_ref();
     let registrations =
         status.into_iter().flat_map(|status| status.registration.iter().chain(&status.retiring));
@@ -428,7 +430,7 @@ fn claimant(
     let is_registered = registered.chain(pending).any(is_there);
     let account = object.account_name().filter(is_there);
     let wants = account.is_some() && !object.is_deleted() && !object.spec.is_suspended();
-    let is_let_in = account.is_some_and(|account| context.accounts.allows(&account, object.namespace_name()));
+    let is_let_in = account.is_some_and(|account| objects.allows(&account, object.namespace_name()));
     (is_registered || wants).then(|| Claimant {
         name: Named::of(object).to_string(),
         uid: object.metadata.uid.clone().unwrap_or_default(),

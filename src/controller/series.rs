@@ -15,11 +15,11 @@ const NOT_OBSERVED: &str = "NotObserved";
 
 impl Objects for Context {
     fn credentials(&self) -> Vec<CredentialSeries> {
-        self.index.credentials().iter().map(|guarded| credential(guarded)).collect()
+        self.index.all::<MicrosoftGraphCredential>().iter().map(|guarded| credential(guarded)).collect()
     }
 
     fn accounts(&self) -> Vec<AccountSeries> {
-        self.index.accounts().iter().map(|guarded| account(self, guarded)).collect()
+        self.index.all::<WoodpeckerAccount>().iter().map(|guarded| account(self, guarded)).collect()
     }
 }
 

@@ -154,7 +154,11 @@ enum Live {
 
 /// Reads the object again and checks that it is still the same one.
 async fn read_again(context: &Context, observed: &mut Observed) -> Result<Live, PassError> {
-    match context.read(&Named::of(&observed.object)).await.map_err(PassError::ReadObject)? {
+    match context
+        .read::<MicrosoftGraphCredential>(&Named::of(&observed.object))
+        .await
+        .map_err(PassError::ReadObject)?
+    {
         Some(live) if live.metadata.uid == observed.object.metadata.uid => {
             take_over(observed, live);
             Ok(Live::Same)
@@ -192,7 +196,7 @@ fn credentials(context: &Context, observed: &Observed) -> Api<MicrosoftGraphCred
 
 /// Whether the object is gone, or another one has its name, by a GET.
 pub async fn is_gone(context: &Context, observed: &Observed) -> bool {
-    let live = context.read(&Named::of(&observed.object)).await;
+    let live = context.read::<MicrosoftGraphCredential>(&Named::of(&observed.object)).await;
     live.is_ok_and(|live| live.is_none_or(|live| live.metadata.uid != observed.object.metadata.uid))
 }
 

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::Related;
 use super::kinship::Kinship;
 use super::ledger::{Divergence, Ledger, OneWith};
 use super::report::{Counts, Findings, Verdict, counts, problem};
+use super::{AccountState, Related};
 use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::resources::conditions::Reason;
@@ -38,14 +38,14 @@ pub(super) fn judge(
     findings.acknowledged = unhandled(object, &status).filter(|_| are_all_known);
     // On an account that was never looked at, it is about an earlier one of that name.
     let is_acknowledged = findings.acknowledged.is_some() && status.observed_generation >= 0;
-    let divergence = context.accounts.with_ledger(&name, &uid, |ledger| {
+    let divergence = context.index.change_account(&name, Some(&uid), |AccountState { ledger, .. }| {
         ledger.take_in(is_listed, &held, is_key_new);
         if is_acknowledged {
             ledger.acknowledge(is_listed, &held);
         }
         ledger.divergence(is_listed, &held)
     });
-    if let Some(divergence) = divergence {
+    if let Some(divergence) = divergence.flatten() {
         return diverged(divergence);
     }
     if are_all_known {
@@ -53,8 +53,8 @@ pub(super) fn judge(
     }
     let max_age = context.rules.timing.listing_interval * 2;
     let related = context.accounts.related(&name, remote, listing, max_age);
-    let relate = |ledger: &mut Ledger| relate(context, ledger, &name, remote, &related);
-    if let Some(other) = context.accounts.with_ledger(&name, &uid, relate) {
+    let relate = |account: &mut AccountState| relate(context, &mut account.ledger, &name, remote, &related);
+    if let Some(other) = context.index.change_account(&name, Some(&uid), relate).flatten() {
         return confused(&other);
     }
     if context.accounts.is_incomplete(&name) {

@@ -3,29 +3,11 @@
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::queue;
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::finalizers;
 use crate::controller::observe::namespace_deleted_at;
 use crate::resources::{AccountName, IN_USE_FINALIZER, WoodpeckerAccount};
-
-/// How an account stands, as far as its finalizer depends on it.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    life: Life,
-    has_finalizer: bool,
-    /// Whether anything is to be removed there.
-    is_used: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Live,
-    Deleted,
-    /// Deleted, and its namespace has been terminating for longer than it can wait.
-    WaitsNoLonger,
-}
 
 /// Puts our finalizer on or takes it off as it should be. Returns the account as it is then; nothing where it
 /// is gone.
@@ -35,26 +17,8 @@ pub(super) async fn keep(
     object: WoodpeckerAccount,
     name: &AccountName,
 ) -> Result<Option<WoodpeckerAccount>, PassError> {
-    let standing = look_at(context, &object, name).await?;
-    let Some(wanted) = change(standing) else { return Ok(Some(object)) };
-    if !wanted && standing.life != Life::Live && standing.is_used {
-        tracing::error!(account = %name, "the account goes although something is still to be removed there: its namespace cannot wait longer");
-    }
-    let Some(object) = finalizers::set(&context.leadership, api, &object, IN_USE_FINALIZER, wanted).await?
-    else {
-        return Ok(None);
-    };
-    queue::note_written(context, &object);
-    Ok((standing.life == Life::Live || wanted).then_some(object))
-}
-
-async fn look_at(
-    context: &Context,
-    object: &WoodpeckerAccount,
-    name: &AccountName,
-) -> Result<Standing, PassError> {
     let is_deleted = object.metadata.deletion_timestamp.is_some();
-    let has_finalizer = object.finalizers().iter().any(|finalizer| finalizer == IN_USE_FINALIZER);
+    let has_finalizer = has_finalizer(&object);
     // With some objects not heard of yet, it may be in use by one of them.
     let is_used = context.rules.sets_finalizers && context.index.are_to_be_removed_at(name)
         || !context.index.are_credentials_listed() && has_finalizer;
@@ -64,44 +28,60 @@ async fn look_at(
         None
     };
     let grace = context.rules.timing.namespace_grace;
-    let life = match terminating_since {
-        Some(since) if since + grace <= Timestamp::now() => Life::WaitsNoLonger,
-        Some(_) | None if is_deleted => Life::Deleted,
-        Some(_) | None => Life::Live,
+    let can_wait = terminating_since.is_none_or(|since| since + grace > Timestamp::now());
+    let is_wanted = is_wanted(&object, is_used, can_wait);
+    if is_wanted == has_finalizer {
+        return Ok(Some(object));
+    }
+    if is_deleted && is_used {
+        tracing::error!(account = %name, "the account goes although something is still to be removed there: its namespace cannot wait longer");
+    }
+    let Some(object) =
+        finalizers::set(&context.leadership, api, &object, IN_USE_FINALIZER, is_wanted).await?
+    else {
+        return Ok(None);
     };
-    Ok(Standing { life, has_finalizer, is_used })
+    context.note_written(&object);
+    Ok((!is_deleted).then_some(object))
 }
 
-/// Whether the finalizer is to be put on or taken off; nothing where it is right.
-fn change(standing: Standing) -> Option<bool> {
-    let Standing { life, has_finalizer, is_used } = standing;
-    match (life, has_finalizer) {
-        (Life::Live, has_finalizer) => (is_used != has_finalizer).then_some(is_used),
-        (Life::Deleted, true) => (!is_used).then_some(false),
-        (Life::WaitsNoLonger, true) => Some(false),
-        // The API server takes no new finalizer on what is being deleted.
-        (Life::Deleted | Life::WaitsNoLonger, false) => None,
-    }
+/// Whether the account is to have the finalizer. The API server takes no new one on what is being deleted.
+fn is_wanted(object: &WoodpeckerAccount, is_used: bool, can_wait: bool) -> bool {
+    let is_deleted = object.metadata.deletion_timestamp.is_some();
+    is_used && (!is_deleted || has_finalizer(object) && can_wait)
+}
+
+fn has_finalizer(object: &WoodpeckerAccount) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == IN_USE_FINALIZER)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn an_account_in_use_is_kept_until_its_namespace_cannot_wait_longer() {
-        for (life, has_finalizer, is_used, expected) in [
-            (Life::Live, false, false, None),
-            (Life::Live, false, true, Some(true)),
-            (Life::Live, true, true, None),
-            (Life::Live, true, false, Some(false)),
-            (Life::Deleted, true, true, None),
-            (Life::Deleted, true, false, Some(false)),
-            (Life::WaitsNoLonger, true, true, Some(false)),
-            (Life::Deleted, false, true, None),
+        for (is_deleted, has_finalizer, is_used, can_wait, expected) in [
+            (false, false, false, true, false),
+            (false, false, true, true, true),
+            (false, true, true, true, true),
+            (false, true, false, true, false),
+            (true, true, true, true, true),
+            (true, true, false, true, false),
+            (true, true, true, false, false),
+            (true, false, true, true, false),
         ] {
-            let standing = Standing { life, has_finalizer, is_used };
-            assert_eq!(change(standing), expected, "{standing:?}");
+            let account = json!({
+                "metadata": {
+                    "deletionTimestamp": is_deleted.then_some("2026-11-28T23:59:59Z"),
+                    "finalizers": if has_finalizer { vec![IN_USE_FINALIZER] } else { vec![] },
+                },
+                "spec": {"apiKeySecretRef": {"name": "key"}}
+            });
+            let wanted = is_wanted(&serde_json::from_value(account).unwrap(), is_used, can_wait);
+            assert_eq!(wanted, expected, "{is_deleted} {has_finalizer} {is_used} {can_wait}");
         }
     }
 }

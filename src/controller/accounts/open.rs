@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ledger::OneWith;
 use super::pass::requested;
-use super::registry::Account;
 use super::report::{AccountProblem, problem};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
@@ -40,23 +38,18 @@ pub(super) async fn open(
         metrics: context.metrics.clone(),
     });
     let natural = accounts.commons.identity(&client);
-    let (before, one_with, company_honoured) = {
-        let registry = accounts.lock();
-        let remote_of = |name: &AccountName| registry.known(name).and_then(|known| known.remote.clone());
-        let is_still = |other: &Arc<RemoteAccount>, one_with: &OneWith| {
-            one_with.own == natural && *other.natural_identity() == one_with.others
-        };
-        let ledger = registry.ledger(name);
-        let one_with = ledger.and_then(|ledger| ledger.one_with.as_ref());
-        let one_with = one_with.and_then(|one| remote_of(&one.other).filter(|other| is_still(other, one)));
-        let company_honoured = ledger.and_then(|ledger| ledger.company_honoured.clone());
-        (remote_of(name), one_with, company_honoured)
-    };
-    let wanted = if let Some(other) = one_with {
-        RemoteAccount::sharing(client, &other, &accounts.commons)
-    } else {
-        let is_company_honoured = company_honoured.as_ref() == Some(&natural);
-        RemoteAccount::new(client, &accounts.commons, is_company_honoured)
+    let known = accounts.read(name, |account| {
+        let ledger = &account.ledger;
+        let is_company_honoured = ledger.company_honoured.as_ref() == Some(&natural);
+        (account.remote().cloned(), ledger.one_with.clone(), is_company_honoured)
+    });
+    let (before, one_with, is_company_honoured) = known.unwrap_or_default();
+    let one_with = one_with.filter(|one_with| one_with.own == natural).and_then(|one_with| {
+        accounts.remote(&one_with.other).filter(|other| *other.natural_identity() == one_with.others)
+    });
+    let wanted = match one_with {
+        Some(other) => RemoteAccount::sharing(client, &other, &accounts.commons),
+        None => RemoteAccount::new(client, &accounts.commons, is_company_honoured),
     };
     // What it is made of is the same, so it stays the same.
     Ok(Ok(before.filter(|before| before.is_like(&wanted)).unwrap_or_else(|| Arc::new(wanted))))
@@ -68,23 +61,22 @@ async fn api_key(
     object: &WoodpeckerAccount,
     name: &AccountName,
 ) -> Result<SecretText, AccessError> {
-    let changes = {
-        let registry = context.accounts.lock();
-        let account = registry.get(name);
-        let known = account
-            .filter(|account| account.knows_key(context.rules.timing.listing_interval * 9 / 10))
-            .and_then(|account| account.known.as_ref())
-            .filter(|known| {
-                known.spec.as_ref() == Some(&object.spec) && known.requested == requested(object)
-            });
-        if let Some(remote) = known.and_then(|known| known.remote.as_ref()) {
-            return Ok(remote.client().parts().api_key.clone());
-        }
-        account.map(Account::secret_changes).unwrap_or_default()
-    };
+    let max_age = context.rules.timing.listing_interval * 9 / 10;
+    let known = context.accounts.read(name, |account| {
+        let known = account.known.as_ref().filter(|known| {
+            account.knows_key(max_age)
+                && known.spec.as_ref() == Some(&object.spec)
+                && known.requested == requested(object)
+        });
+        (known.and_then(|known| known.remote.clone()), account.secret_changes)
+    });
+    let (remote, changes) = known.unwrap_or_default();
+    if let Some(remote) = remote {
+        return Ok(remote.client().parts().api_key.clone());
+    }
     let read = access::api_key(&context.client, object).await;
     let uid = object.metadata.uid.as_deref();
-    context.accounts.lock().change(name, uid, |account| account.note_key(read.is_ok(), changes));
+    context.index.change_account(name, uid, |account| account.note_key(read.is_ok(), changes));
     read
 }
 

@@ -8,36 +8,74 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::open::open;
 use super::report::{Findings, Verdict, problem, report};
-use super::{Known, State, agreement, finalizer, queue};
+use super::state::{Known, State};
+use super::{agreement, finalizer};
 use crate::controller::context::Context;
-use crate::controller::credentials;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
-use crate::controller::scope::GuardedAccount;
+use crate::controller::kind::{self, Kind};
 use crate::controller::status::{ReplaceError, replace};
-use crate::controller::{backoff, invalid, jitter};
+use crate::controller::{backoff, jitter};
 use crate::resources::conditions::{Condition, ConditionType, Reason, find};
-use crate::resources::{AccountName, RECONCILE_REQUESTED_AT, WoodpeckerAccount, WoodpeckerAccountSpec};
+use crate::resources::{AccountName, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount};
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Class, Lane, Listing, Owner, OwnerKind, RemoteAccount, Ticket};
+use crate::woodpecker::{ApiError, Class, Lane, Listing, OwnerKind, RemoteAccount, Ticket};
 
-/// Looks at the account and tells the credentials that use it where that changed anything for them.
-pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
-    let mut waits_in = None;
-    let ended = look(context, own, &mut waits_in).await;
-    context.accounts.leave_lanes(&owner(own), waits_in.as_ref());
-    if matches!(ended, Err(PassError::Conflict)) {
-        queue::read(context, own).await.map_err(PassError::ReadObject)?;
+/// Makes passes over accounts until the controller stops.
+pub async fn run(context: Arc<Context>) {
+    // What an account's counts say rests on all credentials: with some of them not heard of yet, each start
+    // would write wrong ones and then right ones. Where a namespace cannot be listed, the accounts go on all
+    // the same, without counts.
+    let listed = tokio::time::timeout(context.rules.timing.kube_headers, context.index.credentials_listed());
+    match context.stop.run_until_cancelled(listed).await {
+        None => return,
+        Some(Ok(())) => {}
+        Some(Err(_elapsed)) => {
+            tracing::warn!("not all credentials could be listed yet: the accounts' counts stay as they are");
+        }
     }
-    ended
+    kind::run::<WoodpeckerAccount>(context).await;
+}
+
+impl Kind for WoodpeckerAccount {
+    const KIND: &'static str = "WoodpeckerAccount";
+    const QUEUE: &'static str = "woodpeckeraccount";
+    const OWNER: OwnerKind = OwnerKind::Account;
+
+    /// Looks at the account and tells the credentials that use it where that changed anything for them.
+    async fn pass(context: &Context, own: &Named) -> Result<Outcome, PassError> {
+        let mut waits_in = None;
+        let ended = look(context, own, &mut waits_in).await;
+        context.accounts.leave_lanes(&Self::owner(own), waits_in.as_ref());
+        if matches!(ended, Err(PassError::Conflict)) {
+            // What is known is outdated.
+            context.read::<Self>(own).await.map_err(PassError::ReadObject)?;
+        }
+        ended
+    }
+
+    /// Its credentials say so as well.
+    fn note_unreadable(context: &Context, own: &Named, uid: &str) {
+        context.accounts.leave_lanes(&Self::owner(own), None);
+        keep(context, own, uid, Known::not_ready(None));
+    }
+
+    fn note_gone(context: &Context, own: &Named) {
+        for other in context.index.accounts_confused_by(own) {
+            context.calls.account(&other);
+        }
+        context.call_credentials_at(own);
+    }
 }
 
 /// The pass itself; notes the lane in which it waits for its turn.
 async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Result<Outcome, PassError> {
     let timing = &context.rules.timing;
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
-    let Some(object) = context.index.account(own).and_then(|guarded| guarded.0.as_ref().ok().cloned()) else {
+    let Some(object) =
+        context.index.get::<WoodpeckerAccount>(own).and_then(|guarded| guarded.0.as_ref().ok().cloned())
+    else {
         return Ok(Outcome::new("gone", timing.resync));
     };
     let Some(object) = finalizer::keep(context, &api, object, own).await? else {
@@ -49,7 +87,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
         Err(error) => {
             // Its credentials must not wait in silence.
             if !context.accounts.is_known(own) {
-                keep(context, own, &uid, not_ready(Some(object.spec)));
+                keep(context, own, &uid, Known::not_ready(Some(object.spec)));
             }
             return Err(error);
         }
@@ -57,7 +95,9 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     let listed = match &opened {
         Ok(remote) => match list(context, &object, own, remote).await {
             Err(ApiError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
-            listed => Some(listed),
+            listed => Some(listed.inspect_err(|error| {
+                tracing::warn!(error = chain(error), "listing the account's credentials failed");
+            })),
         },
         Err(_) => None,
     };
@@ -73,8 +113,8 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
         // What was known stands, but for the spec and the key, which count at once.
         let known = known(context, &object, own, &verdict, opened.as_ref().ok().cloned());
         // A request for a listing that was not sent is still open.
-        let requested = context.accounts.lock().known(own).and_then(|before| before.requested.clone());
-        keep(context, own, &uid, Known { failures: 0, requested, ..known });
+        let requested = context.accounts.read(own, |before| before.known.as_ref()?.requested.clone());
+        keep(context, own, &uid, Known { failures: 0, requested: requested.flatten(), ..known });
     }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
         // Its turn calls it.
@@ -104,52 +144,20 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     Ok(Outcome::new(verdict.result(), again_in).about(object.metadata.generation, ready.as_ref()))
 }
 
-/// The pass over an account that cannot be read: it says so, and so do its credentials.
-pub async fn broken(
-    context: &Context,
-    own: &Named,
-    object: &GuardedAccount,
-    problem: &str,
-) -> Result<Outcome, PassError> {
-    context.accounts.leave_lanes(&owner(own), None);
-    keep(context, own, &object.uid().unwrap_or_default(), not_ready(None));
-    invalid::report::<WoodpeckerAccount>(context, own, problem).await
-}
-
 async fn list(
     context: &Context,
     object: &WoodpeckerAccount,
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
 ) -> Result<Listing, ApiError> {
-    let listed = list_in_lane(context, object, name, remote).await;
-    if let Err(error) = &listed {
-        tracing::warn!(error = chain(error), "listing the account's credentials failed");
-    }
-    listed
-}
-
-/// The owner of an account's tickets.
-pub fn owner(name: &AccountName) -> Owner {
-    Owner { kind: OwnerKind::Account, namespace: name.namespace.clone(), name: name.name.clone() }
-}
-
-async fn list_in_lane(
-    context: &Context,
-    object: &WoodpeckerAccount,
-    name: &AccountName,
-    remote: &Arc<RemoteAccount>,
-) -> Result<Listing, ApiError> {
     let max_age = listing_age(context, object, name, remote);
-    let owner = owner(name);
     if let Some(listing) = remote.last_listing(max_age) {
         return Ok(listing);
     }
     // Of an account that nothing is known of, everything waits.
-    let is_known = context.accounts.is_known(name);
-    let class = if is_known { Class::Recheck } else { Class::Repair };
-    let grant = remote.lane().ask(&Ticket { owner, class, is_failing: false })?;
-    let turn = grant.turn().await?;
+    let class = if context.accounts.is_known(name) { Class::Recheck } else { Class::Repair };
+    let owner = WoodpeckerAccount::owner(name);
+    let turn = remote.lane().ask(&Ticket { owner, class, is_failing: false })?.turn().await?;
     remote.list(&turn, max_age).await
 }
 
@@ -160,16 +168,13 @@ fn listing_age(
     name: &AccountName,
     remote: &Arc<RemoteAccount>,
 ) -> Duration {
-    let registry = context.accounts.lock();
-    let Some(known) = registry.known(name) else { return Duration::ZERO };
-    let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
-    let is_well = known.state == State::Ready { may_create: true } && known.failures == 0;
-    let is_requested = known.requested != requested(object);
-    if is_same && is_well && !is_requested {
-        context.rules.timing.listing_interval * 9 / 10
-    } else {
-        Duration::ZERO
-    }
+    let is_enough = context.accounts.read(name, |account| {
+        let Some(known) = &account.known else { return false };
+        let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
+        let is_well = known.state == State::Ready { may_create: true } && known.failures == 0;
+        is_same && is_well && known.requested == requested(object)
+    });
+    if is_enough == Some(true) { context.rules.timing.listing_interval * 9 / 10 } else { Duration::ZERO }
 }
 
 /// The request for a pass by annotation.
@@ -185,9 +190,10 @@ fn known(
     verdict: &Verdict,
     remote: Option<Arc<RemoteAccount>>,
 ) -> Known {
-    let may_create = !context.accounts.is_incomplete(name);
-    let registry = context.accounts.lock();
-    let before = registry.known(name);
+    let objects = context.index.objects();
+    let account = objects.account(name);
+    let may_create = !account.is_some_and(|account| account.ledger.is_incomplete());
+    let before = account.and_then(|account| account.known.as_ref());
     let failures = match verdict {
         Verdict::Ready | Verdict::Incomplete(_) | Verdict::Unusable(_) => 0,
         Verdict::Postponed(_) | Verdict::Unreachable(_) => {
@@ -213,22 +219,14 @@ fn known(
     Known { spec: Some(object.spec.clone()), remote, state, failures, requested: requested(object) }
 }
 
-fn not_ready(spec: Option<WoodpeckerAccountSpec>) -> Known {
-    Known { spec, remote: None, state: State::NotReady, failures: 0, requested: None }
-}
-
 /// Keeps what credentials ask for, and wakes them where their answer changed.
 fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
     let was_known = context.accounts.is_known(name);
     let works = known.state == State::Ready { may_create: true };
-    let others = {
-        let mut registry = context.accounts.lock();
-        if !registry.keep(name, uid, known) {
-            return;
-        }
-        registry.one_with(name)
-    };
-    for other in others {
+    if context.index.change_account(name, Some(uid), |account| account.keep(known)) != Some(true) {
+        return;
+    }
+    for other in context.index.accounts_one_with(name) {
         context.calls.account(&other);
     }
     for credential in context.index.credentials_at(name) {
@@ -238,7 +236,7 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
             context.index.note_account_changed(&own);
         }
         if works && !was_known {
-            credentials::wake_new(context, own);
+            MicrosoftGraphCredential::wake_new(context, own);
         } else {
             context.calls.credential(&own);
         }
@@ -260,7 +258,7 @@ async fn write(
     let report = report(&before, generation, verdict, findings, Timestamp::now());
     let ready = find(&report.status.conditions, ConditionType::Ready).cloned();
     let can_wait = report.is_about_counts_alone(&before);
-    let waited = context.accounts.lock().change(name, None, |account| account.note_counts(can_wait));
+    let waited = context.index.change_account(name, None, |account| account.note_counts(can_wait));
     let rest = context.rules.timing.count_pace.saturating_sub(waited.unwrap_or_default());
     if can_wait && !rest.is_zero() {
         context.calls.account_soon(name.clone(), rest);
@@ -271,8 +269,8 @@ async fn write(
     }
     match replace::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
         Ok(written) => {
-            queue::note_written(context, &written);
-            context.accounts.lock().change(name, None, |account| account.note_counts(false));
+            context.note_written(&written);
+            context.index.change_account(name, None, |account| account.note_counts(false));
         }
         Err(ReplaceError::Gone) => {}
         Err(ReplaceError::Conflict) => return Err(PassError::Conflict),

@@ -1,24 +1,64 @@
 //! What each `WoodpeckerAccount` is found by.
 
-use super::Named;
+use kube::core::DeserializeGuard;
+
 use super::keys::{Key, Rank};
-use super::table::Kept;
-use crate::controller::scope::GuardedAccount;
+use super::table::{Kept, Table};
+use super::{Named, Objects};
+use crate::controller::accounts::AccountState;
+use crate::resources::WoodpeckerAccount;
+use crate::woodpecker::RemoteIdentity;
 
-impl Kept for GuardedAccount {
-    type State = ();
+/// What others depend on.
+#[derive(Default, PartialEq)]
+pub struct AccountFacts {
     /// The Secret that it points to.
-    type Facts = Option<Named>;
+    pub secret: Option<Named>,
+    /// The remote account whose listing it has.
+    identity: Option<RemoteIdentity>,
+    /// The same by its own address, company and key.
+    natural: Option<RemoteIdentity>,
+    /// The account that it is known to be one with.
+    one_with: Option<Named>,
+    /// The account because of which it cannot be used.
+    confused_with: Option<Named>,
+}
 
-    fn facts(&self, (): &()) -> Option<Named> {
-        let object = self.0.as_ref().ok()?;
-        let name = object.spec.api_key_secret_ref.name.clone();
-        Some(Named { namespace: object.metadata.namespace.clone().unwrap_or_default(), name })
+impl Kept for WoodpeckerAccount {
+    type State = AccountState;
+    type Facts = AccountFacts;
+
+    fn table(objects: &Objects) -> &Table<Self> {
+        &objects.accounts
     }
 
-    fn succeed((): &mut (), _before: &Option<Named>, _next: &Self) {}
+    fn table_mut(objects: &mut Objects) -> &mut Table<Self> {
+        &mut objects.accounts
+    }
 
-    fn keys(secret: &Option<Named>) -> Vec<(Key<'_>, Rank)> {
-        secret.iter().map(|secret| (Key::Secret(secret), 0)).collect()
+    fn facts(object: &DeserializeGuard<Self>, state: &AccountState) -> AccountFacts {
+        let secret = |object: &Self| Named {
+            namespace: object.metadata.namespace.clone().unwrap_or_default(),
+            name: object.spec.api_key_secret_ref.name.clone(),
+        };
+        AccountFacts {
+            secret: object.0.as_ref().ok().map(secret),
+            identity: state.remote().map(|remote| remote.identity().clone()),
+            natural: state.remote().map(|remote| remote.natural_identity().clone()),
+            one_with: state.ledger.one_with.as_ref().map(|one_with| one_with.other.clone()),
+            confused_with: state.ledger.confused_with.clone(),
+        }
+    }
+
+    fn keys(facts: &AccountFacts) -> Vec<(Key<'_>, Rank)> {
+        let AccountFacts { secret, identity, natural, one_with, confused_with } = facts;
+        let keys = [
+            secret.as_ref().map(Key::Secret),
+            identity.as_ref().map(Key::Remote),
+            natural.as_ref().map(|it| Key::Opened(&it.base_url, it.key)),
+            one_with.as_ref().map(Key::OneWith),
+            confused_with.as_ref().map(Key::ConfusedWith),
+        ];
+        keys.into_iter().flatten().map(|key| (key, 0)).collect()
     }
 }

@@ -1,18 +1,17 @@
 //! What is kept of each `MicrosoftGraphCredential`, and what it is found by.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::core::DeserializeGuard;
 
-use super::Named;
 use super::holding::Holdings;
 use super::in_flight::InFlight;
 use super::keys::{Key, Rank};
-use super::table::Kept;
+use super::table::{Change, Kept, Table};
 use super::waiting::Waiting;
+use super::{AccountChange, Effects, Freed, Named, Objects};
 use crate::controller::claims::ClaimKey;
-use crate::controller::scope::GuardedCredential;
 use crate::resources::{
     AccountName, ClientId, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
     MicrosoftGraphCredentialStatus, TenantId,
@@ -21,7 +20,7 @@ use crate::store::record::record_name;
 
 /// What is known of a credential beside the object.
 #[derive(Default)]
-pub(super) struct CredentialState {
+pub struct CredentialState {
     /// Of an object that cannot be read: what was last known of it.
     pub(super) salvaged: Option<Box<Facts>>,
     /// Its requests of unknown outcome.
@@ -33,12 +32,12 @@ pub(super) struct CredentialState {
     /// Whether its account has changed since its last reconcile.
     pub(super) account_changed: bool,
     /// The claims that it has.
-    pub(super) claims: Vec<Arc<ClaimKey>>,
+    pub(super) claims: Vec<ClaimKey>,
 }
 
 /// What others depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub struct Facts {
     pub(super) app: Option<(TenantId, ClientId)>,
     pub(super) secret: Option<Named>,
     pub(super) record: Option<Named>,
@@ -49,11 +48,13 @@ pub(super) struct Facts {
     removes: bool,
     /// When its turn for the app is.
     pub(super) turn: Turn,
+    /// The claims that it has.
+    claims: Vec<ClaimKey>,
 }
 
 /// An object's place among those that name its app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
     /// It comes first: it is registered.
     Registered,
     /// It exists since that second, and comes before younger ones where it is able to register now.
@@ -63,18 +64,27 @@ pub(super) enum Turn {
     Never,
 }
 
-impl Kept for GuardedCredential {
+impl Kept for MicrosoftGraphCredential {
     type State = CredentialState;
     type Facts = Facts;
 
-    fn facts(&self, state: &CredentialState) -> Facts {
-        match &self.0 {
-            Ok(object) => Facts::of(object),
-            Err(_unreadable) => state.salvaged.as_deref().cloned().unwrap_or_default(),
-        }
+    fn table(objects: &Objects) -> &Table<Self> {
+        &objects.credentials
     }
 
-    fn succeed(state: &mut CredentialState, before: &Facts, next: &Self) {
+    fn table_mut(objects: &mut Objects) -> &mut Table<Self> {
+        &mut objects.credentials
+    }
+
+    fn facts(object: &DeserializeGuard<Self>, state: &CredentialState) -> Facts {
+        let facts = match &object.0 {
+            Ok(object) => Facts::of(object),
+            Err(_unreadable) => state.salvaged.as_deref().cloned().unwrap_or_default(),
+        };
+        Facts { claims: state.claims.clone(), ..facts }
+    }
+
+    fn succeed(state: &mut CredentialState, before: &Facts, next: &DeserializeGuard<Self>) {
         state.salvaged = next.0.is_err().then(|| Box::new(before.clone()));
     }
 
@@ -86,8 +96,25 @@ impl Kept for GuardedCredential {
         let removes = facts.removes_at().into_iter().map(Key::RemovesAt);
         let holds = facts.holdings.registered.iter().map(|it| Key::Holds(&it.place.base_url, it.id));
         let creates = facts.holdings.pending.iter().map(|(token, _)| Key::Creates(token));
+        let claims = facts.claims.iter().map(Key::Claim);
         let unranked = secret.chain(record).chain(accounts).chain(removes).chain(holds).chain(creates);
-        app.chain(unranked.map(|key| (key, 0))).collect()
+        app.chain(unranked.chain(claims).map(|key| (key, 0))).collect()
+    }
+
+    fn conclude(objects: &Objects, change: &Change<Self>, effects: &mut Effects) {
+        let Change { name, before, after, .. } = change;
+        for account in before.accounts().union(&after.accounts()) {
+            if before.differ_at(after, account) {
+                let matters = before.removes_at().contains(account) != after.removes_at().contains(account);
+                let is_urgent = matters && objects.removers_at(account, 2) < 2;
+                effects.accounts.push(AccountChange { account: (*account).clone(), is_urgent });
+            }
+        }
+        if let Some((tenant, client)) = before.app.clone()
+            && before.has_made_way(after)
+        {
+            effects.freed.push(Freed { by: name.clone(), tenant, client });
+        }
     }
 }
 
@@ -117,6 +144,7 @@ impl Facts {
             holdings: status.filter(|_| !is_let_go(object)).map(Holdings::of).unwrap_or_default(),
             removes: object.spec.deletion_policy() == DeletionPolicy::Delete,
             turn,
+            claims: Vec::new(),
         }
     }
 
@@ -168,7 +196,7 @@ impl Facts {
 
 /// How a credential is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub enum Held {
     /// As the registration.
     AsCurrent,
     /// As the registration, or as an earlier one that is still to be removed.

@@ -13,7 +13,7 @@ const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 
 /// Uids of objects that are gone, and when that became known.
 #[derive(Debug, Default)]
-pub(super) struct Gone {
+pub struct Gone {
     since: HashMap<Arc<str>, Moment>,
     /// The same by time, oldest first.
     order: VecDeque<(Instant, Arc<str>)>,

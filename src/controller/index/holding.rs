@@ -4,7 +4,7 @@ use crate::resources::{AccountName, MicrosoftGraphCredentialStatus, Place};
 
 /// A credential at a remote account that an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holding {
+pub struct Holding {
     /// Where.
     pub(super) place: Place,
     /// Its id.
@@ -15,7 +15,7 @@ pub(super) struct Holding {
 
 /// Everything that an object holds, by its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Holdings {
+pub struct Holdings {
     pub(super) registered: Vec<Holding>,
     /// Idempotency token and account of the create under way.
     pub(super) pending: Option<(String, AccountName)>,

@@ -16,7 +16,7 @@ pub enum Kind {
 
 /// The first sights of an object's requests of unknown outcome.
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
+pub struct InFlight {
     create: Option<Sighting>,
     change: Option<Sighting>,
 }

@@ -122,7 +122,8 @@ impl World {
                 it.metadata.finalizers = (!has_it).then(|| vec![crate::resources::FINALIZER.to_owned()]);
             }),
             Step::Ask(at, is_late) if !self.answers.contains_key(&at) => {
-                let (asked, found) = (self.index.moment(), self.server.objects.get(&at).cloned());
+                let (asked, found) =
+                    (self.index.moment::<MicrosoftGraphCredential>(), self.server.objects.get(&at).cloned());
                 let answer = if is_late { Answer::ReadLate(asked) } else { Answer::Read(asked, found) };
                 self.answers.insert(at, answer);
             }
@@ -141,7 +142,7 @@ impl World {
             Step::Watch(changes) if self.listing.is_none() => {
                 for _ in 0..changes {
                     let Some(event) = self.coming.pop_front() else { break };
-                    let effects = self.index.note_credential(&Scope::All, 0, event);
+                    let effects = self.index.note::<MicrosoftGraphCredential>(&Scope::All, 0, event);
                     self.follow(effects);
                 }
             }
@@ -150,7 +151,7 @@ impl World {
                 self.hangs = false;
                 self.coming.clear();
                 self.listing = Some(self.server.objects.values().cloned().collect());
-                let effects = self.index.note_credential(&Scope::All, 0, Event::Init);
+                let effects = self.index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
                 self.follow(effects);
             }
             Step::Page(objects) => {
@@ -162,7 +163,7 @@ impl World {
                     if matches!(event, Event::InitDone) {
                         self.listing = None;
                     }
-                    let effects = self.index.note_credential(&Scope::All, 0, event);
+                    let effects = self.index.note::<MicrosoftGraphCredential>(&Scope::All, 0, event);
                     self.follow(effects);
                 }
             }
@@ -182,7 +183,7 @@ impl World {
 
     /// We write, under the version that we know.
     fn write(&mut self, at: u8, change: impl FnOnce(&mut MicrosoftGraphCredential)) {
-        let known = self.index.credential(&named(&name(at)));
+        let known = self.index.get::<MicrosoftGraphCredential>(&named(&name(at)));
         let known = known.and_then(|it| it.0.as_ref().ok().map(|it| it.metadata.clone()));
         let is_known = self.server.objects.get(&at).zip(known).is_some_and(|(there, known)| {
             there.metadata.uid == known.uid && there.metadata.resource_version == known.resource_version
@@ -225,7 +226,8 @@ impl World {
     fn follow(&mut self, effects: Effects) {
         self.wants_list |= effects.relist;
         for own in effects.due {
-            let known = self.index.credential(&own.object).expect("what is due is known");
+            let known =
+                self.index.get::<MicrosoftGraphCredential>(&own.object).expect("what is due is known");
             let meta = &known.0.as_ref().unwrap().metadata;
             self.due.insert(meta.uid.clone().unwrap(), meta.generation);
         }
@@ -277,9 +279,13 @@ fn answers(index: &Index) -> impl PartialEq + std::fmt::Debug {
         all.sort();
         all
     };
-    let objects: BTreeMap<Named, MicrosoftGraphCredential> =
-        index.credentials().iter().map(|it| (Named::of(&**it), it.0.clone().unwrap())).collect();
-    let of_objects: Vec<_> = objects.keys().map(|own| index.credential(own).is_some()).collect();
+    let objects: BTreeMap<Named, MicrosoftGraphCredential> = index
+        .all::<MicrosoftGraphCredential>()
+        .iter()
+        .map(|it| (Named::of(&**it), it.0.clone().unwrap()))
+        .collect();
+    let of_objects: Vec<_> =
+        objects.keys().map(|own| index.get::<MicrosoftGraphCredential>(own).is_some()).collect();
     let of_places: Vec<_> = ["s-0", "s-1"]
         .into_iter()
         .map(|place| {
@@ -303,7 +309,7 @@ fn answers(index: &Index) -> impl PartialEq + std::fmt::Debug {
             (index.is_current(kin), index.other_holder("", kin).is_some(), index.is_named(&tenant, &client))
         })
         .collect();
-    let keys = index.lock().credentials.keys();
+    let keys = index.objects().credentials.keys();
     (objects, of_objects, of_places, of_ids, keys, index.secrets())
 }
 

@@ -1,30 +1,37 @@
 //! All objects of one kind, as the newest of three sources has them: the watch, the answers to our own writes, and GETs.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
 
-use super::Due;
-use super::Named;
 use super::gone::Gone;
 use super::keys::{Key, Keys, Rank, Slot};
+use super::{Due, Effects, Named, Objects};
 use crate::controller::scope::Scope;
 
-/// An object that is kept in a table.
-pub(super) trait Kept: Resource<DynamicType = ()> + Sized {
+/// A kind of objects that are kept in a table.
+pub trait Kept: Resource<DynamicType = ()> + Clone {
     /// What is known of an object beside itself; it ends with it.
     type State: Default;
-    /// What of an object others depend on.
-    type Facts: PartialEq;
+    /// What of an object others depend on; by default that of none.
+    type Facts: Default + PartialEq;
 
+    /// Its table.
+    fn table(objects: &Objects) -> &Table<Self>;
+    /// Its table, to be changed.
+    fn table_mut(objects: &mut Objects) -> &mut Table<Self>;
     /// What others depend on.
-    fn facts(&self, state: &Self::State) -> Self::Facts;
-    /// The object is about to be replaced by this one, before which those were the facts.
-    fn succeed(state: &mut Self::State, before: &Self::Facts, next: &Self);
+    fn facts(object: &DeserializeGuard<Self>, state: &Self::State) -> Self::Facts;
     /// What it is found by, beside uid and name.
     fn keys(facts: &Self::Facts) -> Vec<(Key<'_>, Rank)>;
+    /// The object is about to be replaced by this one, before which those were the facts.
+    fn succeed(_state: &mut Self::State, _before: &Self::Facts, _next: &DeserializeGuard<Self>) {}
+    /// What follows from a change, beside its object being gone.
+    fn conclude(_objects: &Objects, _change: &Change<Self>, _effects: &mut Effects) {}
 }
 
 /// A moment in the life of a table: each change has its own.
@@ -32,19 +39,20 @@ pub(super) trait Kept: Resource<DynamicType = ()> + Sized {
 pub struct Moment(u64);
 
 /// All objects of one kind.
-pub(super) struct Table<T: Kept> {
-    entries: HashMap<Slot, Entry<T>>,
+pub struct Table<K: Kept> {
+    entries: HashMap<Slot, Entry<K>>,
     keys: Keys,
     gone: Gone,
     lists: HashMap<Scope, List>,
+    /// The scopes of which no list is complete yet.
+    unlisted: BTreeSet<Scope>,
     now: Moment,
-    next: Slot,
 }
 
 /// An object with what is known of it.
-pub(super) struct Entry<T: Kept> {
-    pub(super) object: Arc<T>,
-    pub(super) state: T::State,
+pub struct Entry<K: Kept> {
+    pub object: Arc<DeserializeGuard<K>>,
+    pub state: K::State,
     version: u64,
     /// When this version became known.
     at: Moment,
@@ -68,21 +76,20 @@ struct List {
 }
 
 /// What came of a piece of news.
-pub(super) struct Noted<T: Kept> {
-    pub(super) changes: Vec<Change<T>>,
+pub struct Noted<K: Kept> {
+    pub changes: Vec<Change<K>>,
     /// The objects of which a reconcile is due.
-    pub(super) due: Vec<Due>,
+    pub due: Vec<Due>,
     /// Whether the objects must be listed again: a version went back, or a list has left a doubt.
-    pub(super) relist: bool,
+    pub relist: bool,
 }
 
 /// What a piece of news has changed about one object.
-pub(super) struct Change<T: Kept> {
-    pub(super) name: Named,
-    pub(super) before: Option<T::Facts>,
-    pub(super) after: Option<T::Facts>,
-    /// What was known of an object that is gone.
-    pub(super) state: Option<T::State>,
+pub struct Change<K: Kept> {
+    pub name: Named,
+    pub before: K::Facts,
+    pub after: K::Facts,
+    pub is_gone: bool,
 }
 
 /// What a reconcile looks at, but for the status.
@@ -118,27 +125,45 @@ enum Verdict {
 
 // === impl Table ===
 
-impl<T: Kept> Default for Table<T> {
-    fn default() -> Self {
+impl<K: Kept> Table<K> {
+    /// For those scopes; nothing is known yet.
+    pub fn new(scopes: &[Scope]) -> Self {
         Self {
             entries: HashMap::new(),
             keys: Keys::default(),
             gone: Gone::default(),
             lists: HashMap::new(),
+            unlisted: scopes.iter().cloned().collect(),
             now: Moment::default(),
-            next: Slot(0),
         }
     }
-}
 
-impl<T: Kept> Table<T> {
+    /// Whether every scope has been listed.
+    pub fn is_listed(&self) -> bool {
+        self.unlisted.is_empty()
+    }
+
+    /// Takes in what the watch of a scope brings.
+    pub fn note(&mut self, scope: &Scope, round: u64, event: Event<DeserializeGuard<K>>) -> Noted<K> {
+        match event {
+            Event::Init => {
+                self.begin_list(scope, round);
+                Noted::default()
+            }
+            Event::InitApply(object) => self.list(scope, object),
+            Event::InitDone => self.end_list(scope),
+            Event::Apply(object) => self.apply(object),
+            Event::Delete(object) => self.remove(&uid_of(&object)),
+        }
+    }
+
     /// This moment: what is asked of the API server from now on is newer than all that is known.
-    pub(super) fn now(&self) -> Moment {
+    pub fn now(&self) -> Moment {
         self.now
     }
 
     /// A list of a scope is about to be asked for. In another round than the one before, each object counts as changed.
-    pub(super) fn begin_list(&mut self, scope: &Scope, round: u64) {
+    fn begin_list(&mut self, scope: &Scope, round: u64) {
         let list = List { began: self.tick(), highest: 0, round };
         if self.lists.insert(scope.clone(), list).is_none_or(|before| before.round == round) {
             return;
@@ -149,7 +174,7 @@ impl<T: Kept> Table<T> {
     }
 
     /// The list has brought an object.
-    pub(super) fn list(&mut self, scope: &Scope, object: T) -> Noted<T> {
+    fn list(&mut self, scope: &Scope, object: DeserializeGuard<K>) -> Noted<K> {
         let (uid, version) = (uid_of(&object), version_of(&object));
         let list = self.lists.entry(scope.clone()).or_default();
         list.highest = list.highest.max(version);
@@ -164,9 +189,10 @@ impl<T: Kept> Table<T> {
     }
 
     /// The list is complete: what it lacks is gone, but for what was made meanwhile.
-    pub(super) fn end_list(&mut self, scope: &Scope) -> Noted<T> {
+    fn end_list(&mut self, scope: &Scope) -> Noted<K> {
         let List { began, highest, .. } = self.lists.get(scope).copied().unwrap_or_default();
-        let mut noted = Noted::nothing();
+        self.unlisted.remove(scope);
+        let mut noted = Noted::default();
         let mut gone = Vec::new();
         for (slot, entry) in &mut self.entries {
             if !entry.is_in(scope) {
@@ -185,7 +211,7 @@ impl<T: Kept> Table<T> {
     }
 
     /// The watch has brought an object.
-    pub(super) fn apply(&mut self, object: T) -> Noted<T> {
+    fn apply(&mut self, object: DeserializeGuard<K>) -> Noted<K> {
         let version = version_of(&object);
         let went_back = self.by_uid_mut(&uid_of(&object)).is_some_and(|entry| {
             let went_back = version < entry.watched;
@@ -198,8 +224,8 @@ impl<T: Kept> Table<T> {
     }
 
     /// An object is gone.
-    pub(super) fn remove(&mut self, uid: &str) -> Noted<T> {
-        let mut noted = Noted::nothing();
+    pub fn remove(&mut self, uid: &str) -> Noted<K> {
+        let mut noted = Noted::default();
         if let Some(slot) = self.slot_of_uid(uid) {
             noted.changes.extend(self.bury(slot));
         } else {
@@ -210,7 +236,7 @@ impl<T: Kept> Table<T> {
     }
 
     /// The API server has answered our own write with this object.
-    pub(super) fn write(&mut self, object: T) -> Noted<T> {
+    pub fn write(&mut self, object: DeserializeGuard<K>) -> Noted<K> {
         let meta = object.meta();
         let was_the_last_finalizer =
             meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty);
@@ -218,60 +244,46 @@ impl<T: Kept> Table<T> {
     }
 
     /// A GET that was sent at that moment was answered with this object, or with 404.
-    pub(super) fn read(&mut self, name: &Named, asked: Moment, answer: Option<T>) -> Noted<T> {
+    pub fn read(&mut self, name: &Named, asked: Moment, answer: Option<DeserializeGuard<K>>) -> Noted<K> {
         if let Some(object) = answer {
             return self.take(object, Source::Get(asked));
         }
-        let mut noted = Noted::nothing();
+        let mut noted = Noted::default();
         let known =
             self.slot_of_name(name).filter(|slot| self.entries.get(slot).is_some_and(|it| it.at <= asked));
         noted.changes.extend(known.and_then(|slot| self.bury(slot)));
         noted
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+    pub fn entries(&self) -> impl Iterator<Item = &Entry<K>> {
         self.entries.values()
     }
 
-    pub(super) fn by_uid(&self, uid: &str) -> Option<&Entry<T>> {
+    pub fn by_uid(&self, uid: &str) -> Option<&Entry<K>> {
         self.entries.get(&self.slot_of_uid(uid)?)
     }
 
-    pub(super) fn by_uid_mut(&mut self, uid: &str) -> Option<&mut Entry<T>> {
+    pub fn by_uid_mut(&mut self, uid: &str) -> Option<&mut Entry<K>> {
         self.entries.get_mut(&self.slot_of_uid(uid)?)
     }
 
-    pub(super) fn by_name(&self, name: &Named) -> Option<&Entry<T>> {
+    pub fn by_name(&self, name: &Named) -> Option<&Entry<K>> {
         self.entries.get(&self.slot_of_name(name)?)
     }
 
-    pub(super) fn by_name_mut(&mut self, name: &Named) -> Option<&mut Entry<T>> {
+    pub fn by_name_mut(&mut self, name: &Named) -> Option<&mut Entry<K>> {
         self.entries.get_mut(&self.slot_of_name(name)?)
     }
 
     /// The objects with that key, in the order of their ranks.
-    pub(super) fn find<'a>(
-        &'a self,
-        key: &Key<'_>,
-    ) -> impl Iterator<Item = (Rank, &'a Entry<T>)> + use<'a, T> {
+    pub fn find<'a>(&'a self, key: &Key<'_>) -> impl Iterator<Item = (Rank, &'a Entry<K>)> + use<'a, K> {
         self.keys.find(key).filter_map(|(rank, slot)| Some((rank, self.entries.get(&slot)?)))
     }
 
-    /// Changes what is known of an object beside itself.
-    pub(super) fn change(&mut self, uid: &str, change: impl FnOnce(&mut T::State)) -> Noted<T> {
-        let mut noted = Noted::nothing();
-        let Some(slot) = self.slot_of_uid(uid) else { return noted };
-        let Some(entry) = self.entries.get_mut(&slot) else { return noted };
-        let before = entry.facts();
-        change(&mut entry.state);
-        noted.changes.extend(self.changed(slot, before));
-        noted
-    }
-
     /// Takes in an object as a source has it, unless what is known is newer.
-    fn take(&mut self, object: T, source: Source) -> Noted<T> {
+    fn take(&mut self, object: DeserializeGuard<K>, source: Source) -> Noted<K> {
         let (uid, name, version) = (uid_of(&object), Named::of(&object), version_of(&object));
-        let mut noted = Noted::nothing();
+        let mut noted = Noted::default();
         match self.judge(&uid, &name, version, source) {
             Verdict::Stale => return noted,
             Verdict::True => {}
@@ -342,15 +354,13 @@ impl<T: Kept> Table<T> {
         self.lists.iter().any(|(scope, list)| scope.covers(&name.namespace) && list.began > moment)
     }
 
-    fn insert(&mut self, object: T, version: u64) -> (Slot, Change<T>) {
-        let slot = self.next;
-        self.next = Slot(slot.0 + 1);
-        let (uid, name, at) = (uid_of(&object), Named::of(&object), self.tick());
-        self.keys.insert(&Key::Uid(&uid), 0, slot);
-        self.keys.insert(&Key::Name(&name), 0, slot);
+    fn insert(&mut self, object: DeserializeGuard<K>, version: u64) -> (Slot, Change<K>) {
+        let at = self.tick();
+        // No other object came at this moment.
+        let slot = Slot(at.0);
         let entry = Entry {
             object: Arc::new(object),
-            state: T::State::default(),
+            state: K::State::default(),
             version,
             at,
             watched: 0,
@@ -358,62 +368,64 @@ impl<T: Kept> Table<T> {
             woken: Fingerprint::default(),
             due: None,
         };
-        let after = entry.facts();
-        for (key, rank) in T::keys(&after) {
-            self.keys.insert(&key, rank, slot);
-        }
+        let (name, after) = (entry.name(), entry.facts());
+        self.keys.insert(&Key::Uid(entry.uid()), 0, slot);
+        self.keys.insert(&Key::Name(&name), 0, slot);
         self.entries.insert(slot, entry);
-        (slot, Change { name, before: None, after: Some(after), state: None })
+        (slot, self.changed(slot, name, K::Facts::default(), after))
     }
 
-    fn replace(&mut self, slot: Slot, object: T, version: u64) -> Option<Change<T>> {
+    fn replace(&mut self, slot: Slot, object: DeserializeGuard<K>, version: u64) -> Option<Change<K>> {
         let at = self.tick();
+        let replace = |entry: &mut Entry<K>, before: &K::Facts| {
+            K::succeed(&mut entry.state, before, &object);
+            entry.object = Arc::new(object);
+            (entry.version, entry.at) = (version, at);
+        };
+        self.alter(slot, replace)?.1
+    }
+
+    /// Changes an entry. Says what has become of its facts, where they are not the same.
+    pub fn alter<R>(
+        &mut self,
+        slot: Slot,
+        change: impl FnOnce(&mut Entry<K>, &K::Facts) -> R,
+    ) -> Option<(R, Option<Change<K>>)> {
         let entry = self.entries.get_mut(&slot)?;
         let before = entry.facts();
-        T::succeed(&mut entry.state, &before, &object);
-        entry.object = Arc::new(object);
-        (entry.version, entry.at) = (version, at);
-        self.changed(slot, before)
+        let changed = change(entry, &before);
+        let (name, after) = (entry.name(), entry.facts());
+        Some((changed, (before != after).then(|| self.changed(slot, name, before, after))))
     }
 
-    /// Brings the keys of an object up to date; nothing where they are.
-    fn changed(&mut self, slot: Slot, before: T::Facts) -> Option<Change<T>> {
-        let entry = self.entries.get(&slot)?;
-        let after = entry.facts();
-        if before == after {
-            return None;
-        }
-        for (key, rank) in T::keys(&before) {
+    /// Brings the keys of an object up to date.
+    fn changed(&mut self, slot: Slot, name: Named, before: K::Facts, after: K::Facts) -> Change<K> {
+        for (key, rank) in K::keys(&before) {
             self.keys.remove(&key, rank, slot);
         }
-        for (key, rank) in T::keys(&after) {
+        for (key, rank) in K::keys(&after) {
             self.keys.insert(&key, rank, slot);
         }
-        let name = entry.name();
-        Some(Change { name, before: Some(before), after: Some(after), state: None })
+        Change { name, before, after, is_gone: false }
     }
 
     /// Forgets an object that is gone for good.
-    fn bury(&mut self, slot: Slot) -> Option<Change<T>> {
+    fn bury(&mut self, slot: Slot) -> Option<Change<K>> {
         let entry = self.entries.remove(&slot)?;
-        let (uid, name): (Arc<str>, _) = (entry.uid().into(), entry.name());
-        let now = self.tick();
-        self.gone.bury(uid.clone(), now);
-        let before = entry.facts();
-        self.keys.remove(&Key::Uid(&uid), 0, slot);
+        let (name, now) = (entry.name(), self.tick());
+        self.gone.bury(entry.uid().into(), now);
+        self.keys.remove(&Key::Uid(entry.uid()), 0, slot);
         self.keys.remove(&Key::Name(&name), 0, slot);
-        for (key, rank) in T::keys(&before) {
-            self.keys.remove(&key, rank, slot);
-        }
-        Some(Change { name, before: Some(before), after: None, state: Some(entry.state) })
+        let change = self.changed(slot, name, entry.facts(), K::Facts::default());
+        Some(Change { is_gone: true, ..change })
     }
 
-    fn slot_of_uid(&self, uid: &str) -> Option<Slot> {
+    pub fn slot_of_uid(&self, uid: &str) -> Option<Slot> {
         let is_it = |slot: &Slot| self.entries.get(slot).is_some_and(|entry| entry.uid() == uid);
         self.keys.find(&Key::Uid(uid)).map(|(_, slot)| slot).find(is_it)
     }
 
-    fn slot_of_name(&self, name: &Named) -> Option<Slot> {
+    pub fn slot_of_name(&self, name: &Named) -> Option<Slot> {
         let is_it = |slot: &Slot| self.entries.get(slot).is_some_and(|entry| entry.is_named(name));
         self.keys.find(&Key::Name(name)).map(|(_, slot)| slot).find(is_it)
     }
@@ -424,23 +436,23 @@ impl<T: Kept> Table<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn keys(&self) -> usize {
+    pub fn keys(&self) -> usize {
         self.keys.len()
     }
 }
 
 // === impl Entry ===
 
-impl<T: Kept> Entry<T> {
-    pub(super) fn uid(&self) -> &str {
+impl<K: Kept> Entry<K> {
+    pub fn uid(&self) -> &str {
         self.object.meta().uid.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn facts(&self) -> T::Facts {
-        self.object.facts(&self.state)
+    pub fn facts(&self) -> K::Facts {
+        K::facts(&self.object, &self.state)
     }
 
-    pub(super) fn name(&self) -> Named {
+    pub fn name(&self) -> Named {
         Named::of(&*self.object)
     }
 
@@ -457,8 +469,8 @@ impl<T: Kept> Entry<T> {
 
 // === impl Noted ===
 
-impl<T: Kept> Noted<T> {
-    pub(super) fn nothing() -> Self {
+impl<K: Kept> Default for Noted<K> {
+    fn default() -> Self {
         Self { changes: Vec::new(), due: Vec::new(), relist: false }
     }
 }
@@ -469,14 +481,9 @@ impl Fingerprint {
     fn of(object: &impl Resource) -> Self {
         let meta = object.meta();
         let content = (meta.generation, &meta.annotations, meta.deletion_timestamp.is_some());
-        Self { content: hash(&content) | 1, finalizers: hash(&meta.finalizers) }
+        let hashes = BuildHasherDefault::<DefaultHasher>::default();
+        Self { content: hashes.hash_one(content) | 1, finalizers: hashes.hash_one(&meta.finalizers) }
     }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn uid_of(object: &impl Resource) -> Arc<str> {

@@ -57,20 +57,21 @@ pub(super) fn guard(object: &MicrosoftGraphCredential) -> GuardedCredential {
 }
 
 pub(super) fn apply(index: &Index, object: &MicrosoftGraphCredential) -> Effects {
-    index.note_credential(&Scope::All, 0, Event::Apply(guard(object)))
+    index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(guard(object)))
 }
 
 fn delete(index: &Index, object: &MicrosoftGraphCredential) -> Effects {
-    index.note_credential(&Scope::All, 0, Event::Delete(guard(object)))
+    index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Delete(guard(object)))
 }
 
 fn list(index: &Index, objects: &[&MicrosoftGraphCredential]) -> Effects {
-    let _begun = index.note_credential(&Scope::All, 0, Event::Init);
+    let _begun = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
     let mut relist = false;
     for object in objects {
-        relist |= index.note_credential(&Scope::All, 0, Event::InitApply(guard(object))).relist;
+        relist |=
+            index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitApply(guard(object))).relist;
     }
-    let ended = index.note_credential(&Scope::All, 0, Event::InitDone);
+    let ended = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitDone);
     Effects { relist: relist || ended.relist, ..ended }
 }
 
@@ -129,7 +130,7 @@ fn an_object_of_the_store_is_found_by_its_record() {
     assert_eq!(index.credentials_sealed_in(&record), [named("one")]);
     let gone = delete(&index, &object);
     assert_eq!((gone.gone, index.credentials_sealed_in(&record)), (vec![named("one")], vec![]));
-    assert_eq!(index.lock().credentials.keys(), 0, "nothing is left of it");
+    assert_eq!(index.objects().credentials.keys(), 0, "nothing is left of it");
 }
 
 #[test]
@@ -144,11 +145,15 @@ fn what_nobody_reads_is_not_kept_and_finalizers_are() {
     object.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
     object.metadata.finalizers = Some(vec!["example.com/theirs".into()]);
     let _ = index.note_written(&object);
-    let kept = index.credential(&named("one")).unwrap();
+    let kept = index.get::<MicrosoftGraphCredential>(&named("one")).unwrap();
     let meta = &kept.0.as_ref().unwrap().metadata;
     assert_eq!((meta.labels.as_ref(), meta.finalizers.as_ref()), (None, object.metadata.finalizers.as_ref()));
     assert!(serde_json::to_string(meta).unwrap().len() < 1000, "{meta:?}");
-    assert!(size_of::<Entry<GuardedCredential>>() < 300, "{}", size_of::<Entry<GuardedCredential>>());
+    assert!(
+        size_of::<Entry<MicrosoftGraphCredential>>() < 300,
+        "{}",
+        size_of::<Entry<MicrosoftGraphCredential>>()
+    );
     assert!(size_of::<GuardedCredential>() < 1800, "{}", size_of::<GuardedCredential>());
 }
 
@@ -168,7 +173,7 @@ fn only_what_a_reconcile_looks_at_makes_one_due() {
     let _ = index.note_written(&ours);
     assert!(apply(&index, &ours).due.is_empty(), "its finalizers are what we have written");
     let spec = next(&|it| it.metadata.generation = Some(2), 4);
-    let asked = index.moment();
+    let asked = index.moment::<MicrosoftGraphCredential>();
     let _ = index.note_read(&named("one"), asked, Some(&spec));
     assert_eq!(apply(&index, &spec).due, [changed("one")], "its spec changed, which a GET has seen before");
 }
@@ -177,16 +182,29 @@ fn only_what_a_reconcile_looks_at_makes_one_due() {
 fn what_a_list_brings_is_due_once_it_is_complete_and_what_it_lacks_is_gone() {
     let index = index();
     let (a, b) = (object("a", "1", 1, "s"), object("b", "2", 2, "s"));
-    let _ = index.note_credential(&Scope::All, 0, Event::Init);
-    assert!(index.note_credential(&Scope::All, 0, Event::InitApply(guard(&a))).due.is_empty());
+    let _ = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
+    assert!(
+        index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitApply(guard(&a))).due.is_empty()
+    );
     assert!(!index.are_credentials_listed());
-    assert_eq!(index.note_credential(&Scope::All, 0, Event::InitDone).due, [new("a")]);
+    assert_eq!(index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitDone).due, [new("a")]);
     assert!(index.are_credentials_listed());
     assert_eq!(list(&index, &[&a, &b]).due, [new("b")]);
     let again = object("b", "3", 4, "s");
     let ended = list(&index, &[&again]);
     assert_eq!((ended.due, ended.gone, ended.relist), (vec![new("b")], vec![named("a")], false));
-    assert_eq!(index.credential(&named("b")).unwrap().0.as_ref().unwrap().metadata.uid.as_deref(), Some("3"));
+    assert_eq!(
+        index
+            .get::<MicrosoftGraphCredential>(&named("b"))
+            .unwrap()
+            .0
+            .as_ref()
+            .unwrap()
+            .metadata
+            .uid
+            .as_deref(),
+        Some("3")
+    );
 }
 
 #[test]
@@ -196,15 +214,18 @@ fn a_version_that_went_back_has_everything_listed_again() {
     let _ = apply(&index, &new);
     assert!(!index.note_written(&old).relist, "an answer may be late");
     assert_eq!(index.referrers(&named("s")), []);
-    let asked = index.moment();
+    let asked = index.moment::<MicrosoftGraphCredential>();
     assert!(index.note_read(&named("a"), asked, Some(&old)).relist);
     assert_eq!(index.referrers(&named("s")).len(), 1, "a GET wins");
     let _ = apply(&index, &new);
     assert!(apply(&index, &old).relist);
     let _ = delete(&index, &new);
-    assert!(apply(&index, &old).gone.is_empty() && index.credentials().is_empty(), "it is gone for good");
+    assert!(
+        apply(&index, &old).gone.is_empty() && index.all::<MicrosoftGraphCredential>().is_empty(),
+        "it is gone for good"
+    );
     assert!(!list(&index, &[&old]).relist, "a list needs no other one");
-    assert_eq!(index.credentials().len(), 1, "the API server was restored");
+    assert_eq!(index.all::<MicrosoftGraphCredential>().len(), 1, "the API server was restored");
 }
 
 #[test]
@@ -212,9 +233,9 @@ fn after_a_restore_every_object_counts_as_changed() {
     let index = index();
     let a = object("a", "1", 5, "s");
     let list = |round| {
-        let _begun = index.note_credential(&Scope::All, round, Event::Init);
-        let _listed = index.note_credential(&Scope::All, round, Event::InitApply(guard(&a)));
-        index.note_credential(&Scope::All, round, Event::InitDone).due
+        let _begun = index.note::<MicrosoftGraphCredential>(&Scope::All, round, Event::Init);
+        let _listed = index.note::<MicrosoftGraphCredential>(&Scope::All, round, Event::InitApply(guard(&a)));
+        index.note::<MicrosoftGraphCredential>(&Scope::All, round, Event::InitDone).due
     };
     assert_eq!((list(0), list(0), list(1), list(1)), (vec![new("a")], vec![], vec![changed("a")], vec![]));
 }
@@ -223,14 +244,14 @@ fn after_a_restore_every_object_counts_as_changed() {
 fn a_get_counts_against_nothing_that_became_known_since_it_was_sent() {
     let index = index();
     let _ = apply(&index, &object("a", "1", 5, "s"));
-    let asked = index.moment();
+    let asked = index.moment::<MicrosoftGraphCredential>();
     let _ = apply(&index, &object("a", "1", 9, "t"));
     let _ = index.note_read(&named("a"), asked, Some(&object("a", "1", 5, "s")));
     assert_eq!(index.secrets(), [named("t")]);
-    let _ = index.note_read(&named("a"), asked, None);
+    let _ = index.note_read::<MicrosoftGraphCredential>(&named("a"), asked, None);
     assert_eq!(index.secrets(), [named("t")]);
-    let asked = index.moment();
-    assert_eq!(index.note_read(&named("a"), asked, None).gone, [named("a")]);
+    let asked = index.moment::<MicrosoftGraphCredential>();
+    assert_eq!(index.note_read::<MicrosoftGraphCredential>(&named("a"), asked, None).gone, [named("a")]);
 }
 
 #[test]
@@ -302,14 +323,14 @@ fn an_object_that_cannot_be_read_keeps_what_it_holds() {
     let metadata = kube::core::ObjectMeta { resource_version: Some("2".into()), ..readable.metadata.clone() };
     let error = "odd".repeat(1000);
     let broken = DeserializeGuard(Err(kube::core::error_boundary::InvalidObject { error, metadata }));
-    let effects = index.note_credential(&Scope::All, 0, Event::Apply(broken));
+    let effects = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(broken));
     assert!(effects.accounts.is_empty() && index.is_referenced(&named("a")));
     assert_eq!(index.ids_at(&account("a")), [1]);
     let status = serde_json::from_value(json!({"registration": registration("b", 2)})).unwrap();
     assert_eq!(accounts_of(&index.note_unreadable("u", &status, true)), [("a", true), ("b", true)]);
     assert_eq!(index.ids_at(&account("b")), [2]);
     let _ = delete(&index, &readable);
-    assert_eq!(index.lock().credentials.keys(), 0);
+    assert_eq!(index.objects().credentials.keys(), 0);
 }
 
 /// A verified object that was made in that second.
@@ -344,11 +365,11 @@ fn an_app_is_the_registered_ones_then_the_oldest_verified_ones() {
         let _ = apply(&index, object);
     }
     let claim = |object: &MicrosoftGraphCredential| {
-        entitled(&claimant(object).unwrap(), &index.rivals(object, claimant))
+        entitled(&claimant(object).unwrap(), &index.rivals(object, |_, it| claimant(it)))
     };
     assert_eq!(claim(&old), Claim::Ours);
     assert_eq!(claim(&young), Claim::HeldBy("mail/old".into()));
-    assert_eq!(index.rivals(&young, claimant).len(), 1, "the others change nothing");
+    assert_eq!(index.rivals(&young, |_, it| claimant(it)).len(), 1, "the others change nothing");
     let mut registered = young.clone();
     registered.metadata.resource_version = Some("2".into());
     registered.status.as_mut().unwrap().registration =
@@ -357,9 +378,10 @@ fn an_app_is_the_registered_ones_then_the_oldest_verified_ones() {
     assert_eq!(claim(&old), Claim::HeldBy("mail/young".into()));
     let freed = delete(&index, &registered).freed;
     assert_eq!(freed, [Freed::by(&young)]);
-    assert_eq!(index.next_for(&freed[0], |_, _| true), [named("old")]);
-    let is_let_in =
-        |_: &AccountName, object: &MicrosoftGraphCredential| object.metadata.name != old.metadata.name;
+    assert_eq!(index.next_for(&freed[0], |_, _, _| true), [named("old")]);
+    let is_let_in = |_: &Objects, _: &AccountName, object: &MicrosoftGraphCredential| {
+        object.metadata.name != old.metadata.name
+    };
     assert_eq!(index.next_for(&freed[0], is_let_in), [named("middle")]);
 }
 
@@ -380,7 +402,7 @@ fn a_claim_is_kept_until_its_object_lets_go_or_is_gone() {
     assert_eq!((take(&old), take(&young)), (Claim::Ours, Claim::HeldBy("mail/old".into())));
     let _ = delete(&index, &old);
     assert_eq!(take(&young), Claim::Ours);
-    assert_eq!(index.lock().claims.len(), 1);
+    assert_eq!(index.objects().credentials.find(&Key::Claim(&key())).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

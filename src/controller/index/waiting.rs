@@ -9,7 +9,7 @@ use crate::controller::observed::Proof;
 
 /// The wait of an object.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub struct Waiting {
     since: Instant,
     /// What Microsoft said, and of which secret, by its fingerprint.
     verified: Option<(String, Proof, Instant)>,
