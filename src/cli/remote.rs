@@ -16,7 +16,7 @@ use crate::resources::{AccountName, Place, WoodpeckerAccount};
 use crate::settings::{BaseUrl, ObjectName, Timing, WayOutSettings, WoodpeckerSettings};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::access::{self, AccessError};
-use crate::woodpecker::{self, ApiError, ClientParts, Entry};
+use crate::woodpecker::{self, ApiError, Entry};
 
 /// How accounts are reached.
 #[derive(Debug, Args)]
@@ -112,7 +112,7 @@ impl Remote {
             access::base_url(&object.spec, &self.allowed).map_err(|error| no_access(&name, &error))?;
         let api_key =
             access::api_key(&self.client, &object).await.map_err(|error| no_access(&name, &error))?;
-        let client = woodpecker::Client::new(ClientParts {
+        let client = woodpecker::Client {
             http: self.http.clone(),
             base_url: base_url.clone(),
             company_id: object.spec.company_id,
@@ -121,9 +121,9 @@ impl Remote {
             // Reading needs no lease: nothing is changed.
             leadership: Leadership::always(),
             metrics: Arc::default(),
-        });
+        };
         let listed = client.list().await.map_err(|error| not_listed(&error))?;
-        let key = client.parts().api_key.expose();
+        let key = client.api_key.expose();
         let entries = listed.into_iter().map(|credential| without(Entry::from(credential), key)).collect();
         let place =
             Place { account: name, base_url: base_url.to_string(), company_id: object.spec.company_id };

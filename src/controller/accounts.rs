@@ -18,7 +18,8 @@ use self::kinship::Kinship;
 use self::ledger::Divergence;
 use super::calls::Calls;
 use super::index::Index;
-use crate::resources::{AccountName, WoodpeckerAccount};
+use super::observed::Target;
+use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::settings::BaseUrl;
 use crate::woodpecker::{Commons, Lane, Listing, Owner, RemoteAccount, RemoteIdentity};
 
@@ -33,43 +34,12 @@ pub struct Accounts {
     index: Arc<Index>,
 }
 
-/// What a credential finds where it looks for its account.
-#[derive(Clone, Debug)]
-pub enum Lookup {
-    /// No such account.
-    Missing,
-    /// It exists and was not looked at yet.
-    NotSeenYet,
-    /// It does not let the namespace in.
-    NotAllowed,
-    /// It could not be reached since the operator started, or since it has its key.
-    Unjudged,
-    /// It cannot be used now.
-    NotReady,
-    /// It works.
-    Ready {
-        /// The way to it.
-        remote: Arc<RemoteAccount>,
-        /// Whether something may be created on the word of its listing.
-        may_create: bool,
-    },
-}
-
 /// Another account that has something to do with one.
 struct Related {
     name: AccountName,
     natural: RemoteIdentity,
     is_usable: bool,
     kinship: Kinship,
-}
-
-/// What a credential wants of its account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To be registered there.
-    Register,
-    /// To remove what it has there, for which the last good key will do.
-    Remove,
 }
 
 // === impl Accounts ===
@@ -85,24 +55,23 @@ impl Accounts {
         Self { http, commons, allowed_base_urls, index }
     }
 
-    /// Finds an account for a credential of `namespace`.
+    /// Finds an account for a credential: how it can be reached there, and the way where it can.
     pub async fn look_up(
         &self,
         client: &Client,
-        name: &AccountName,
-        namespace: &str,
-        purpose: Purpose,
-    ) -> Result<Lookup, kube::Error> {
-        let known = self.read(name, |account| account.look_up(&name.namespace, namespace, purpose));
-        if let Some(lookup) = known {
-            return Ok(lookup);
+        name: AccountName,
+        object: &MicrosoftGraphCredential,
+    ) -> Result<(Target, Option<Arc<RemoteAccount>>), kube::Error> {
+        let may_adopt = self.index.are_credentials_listed();
+        if let Some(found) = self.read(&name, |account| account.look_up(&name, object, may_adopt)) {
+            return Ok(found);
         }
         if !self.index.scopes().iter().any(|scope| scope.covers(&name.namespace)) {
-            return Ok(Lookup::Missing);
+            return Ok((Target::Missing(name), None));
         }
         let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
         let exists = api.get_metadata_opt(&name.name).await?.is_some();
-        Ok(if exists { Lookup::NotSeenYet } else { Lookup::Missing })
+        Ok((if exists { Target::NotSeenYet(name) } else { Target::Missing(name) }, None))
     }
 
     /// Takes an owner's tickets back in all lanes but the one in which it waits.

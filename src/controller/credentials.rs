@@ -11,8 +11,9 @@ use super::guard::Outcome;
 use super::index::Named;
 use super::kind::Kind;
 use super::observe::source_as_recorded;
+use super::pass;
 use super::queue::Priority;
-use super::{jitter, pass};
+use crate::backoff;
 use crate::events::expiry;
 use crate::resources::conditions::{ConditionStatus, ConditionType, find};
 use crate::resources::{
@@ -85,7 +86,7 @@ fn settled_for(context: &Context, object: &MicrosoftGraphCredential, now: Timest
     let planned = status.next_attempt_at.iter().map(|at| at.0).chain([verification]);
     let due = boundaries.chain(planned).min()?;
     let until = Duration::try_from(due.duration_since(now)).ok()?;
-    is_settled.then(|| until.min(jitter::shorten(uid, context.rules.timing.resync, 1)))
+    is_settled.then(|| until.min(backoff::shorten(uid, context.rules.timing.resync, 1)))
 }
 
 /// Whether the Secret and the record are, as far as is known, the versions that were judged last.

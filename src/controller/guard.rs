@@ -17,7 +17,7 @@ use tracing::field::Empty;
 use super::error::PassError;
 use super::index::Named;
 use super::queue::Ended;
-use super::{backoff, jitter};
+use crate::backoff;
 use crate::events::Note;
 use crate::resources::conditions::Condition;
 use crate::settings::Timing;
@@ -88,7 +88,7 @@ impl Guarded {
     pub fn ended(&self, timing: &Timing, own: &Named) -> Ended {
         let Self { again_in, is_retry, .. } = *self;
         let is_resync = again_in == timing.resync;
-        let after = if is_resync { jitter::shorten(&own.to_string(), again_in, 4) } else { again_in };
+        let after = if is_resync { backoff::shorten(&own.to_string(), again_in, 4) } else { again_in };
         Ended::Again { after, is_retry }
     }
 }

@@ -3,7 +3,6 @@
 
 mod accounts;
 mod act;
-mod backoff;
 mod calls;
 mod claims;
 mod context;
@@ -14,7 +13,6 @@ mod finalizers;
 mod guard;
 mod index;
 mod invalid;
-mod jitter;
 mod keyring;
 mod kind;
 mod observe;

@@ -10,16 +10,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
-use super::accounts::{Lookup, Purpose};
 use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
 use super::index::{Kind, Named, Objects};
-use super::observed::{Claim, Learnt, Observed, Proof, ReadyTarget, Record, Retiring, Source, Target};
+use super::observed::{Claim, Learnt, Observed, Proof, Record, Retiring, Source, Target};
 use crate::destination::FailureKind;
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret,
-    Place, Registration, SealedGraphCredential, UnknownFields,
+    Registration, SealedGraphCredential, UnknownFields,
 };
 use crate::secret::SecretText;
 use crate::store::record::record_name;
@@ -185,6 +184,8 @@ pub async fn observe(
     let seen = account.as_ref().and_then(|account| seen(context, &object, account));
     let (settles_in, change_settles_in) = settling(context, &object, &status);
     let proof = kept_proof(context, &object, &source);
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let account_changed = context.index.with(uid, |known| std::mem::take(&mut known.account_changed));
     let observed = Observed {
         object,
         written: status.clone(),
@@ -204,7 +205,7 @@ pub async fn observe(
         change_settles_in,
         claim,
         namespace_deleted_at,
-        account_changed: context.index.take_account_changed(own),
+        account_changed: account_changed == Some(true),
         is_unrecorded: false,
         learnt: Learnt { proof, failure: record.failure, ..Learnt::default() },
     };
@@ -280,7 +281,8 @@ async fn record(
 fn kept_proof(context: &Context, object: &MicrosoftGraphCredential, source: &Source) -> Option<Proof> {
     let Source::Usable(source) = source else { return None };
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    context.index.verified_while_waiting(uid, &source.fingerprint, context.rules.timing.listing_interval)
+    let max_age = context.rules.timing.listing_interval;
+    context.index.with(uid, |known| known.waiting.as_ref()?.verified(&source.fingerprint, max_age))?
 }
 
 /// How long until a create and a change under way count as settled.
@@ -387,22 +389,7 @@ async fn target(
     wanted: Option<AccountName>,
 ) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
     let Some(name) = wanted else { return Ok((Target::Store, None)) };
-    let purpose = if object.is_deleted() { Purpose::Remove } else { Purpose::Register };
-    let lookup = context.accounts.look_up(&context.client, &name, object.namespace_name(), purpose).await;
-    Ok(match lookup.map_err(PassError::ReadAccount)? {
-        Lookup::Missing => (Target::Missing(name), None),
-        Lookup::NotSeenYet => (Target::NotSeenYet(name), None),
-        Lookup::Unjudged => (Target::Unjudged(name), None),
-        Lookup::NotAllowed => (Target::NotAllowed(name), None),
-        Lookup::NotReady => (Target::NotReady(name), None),
-        Lookup::Ready { remote, may_create } => {
-            let parts = remote.client().parts();
-            let (base_url, company_id) = (parts.base_url.as_str().to_owned(), parts.company_id);
-            let place = Place { account: name, base_url, company_id };
-            let may_adopt = context.index.are_credentials_listed();
-            (Target::Ready(ReadyTarget { place, may_create, may_adopt }), Some(remote))
-        }
-    })
+    context.accounts.look_up(&context.client, name, object).await.map_err(PassError::ReadAccount)
 }
 
 fn claim_key(object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> ClaimKey {

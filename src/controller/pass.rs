@@ -44,7 +44,8 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
         .as_ref()
         .map_or(true, |ended| matches!(ended.result, "requeue" | "requeue_after" | "interrupted"));
     if came_to_nothing && gathered.observed.account_changed {
-        context.index.note_account_changed(own);
+        let uid = gathered.observed.object.metadata.uid.as_deref().unwrap_or_default();
+        context.index.with(uid, |known| known.account_changed = true);
     }
     give_up_claims(context, &gathered);
     ended
@@ -262,13 +263,13 @@ fn short_wait(context: &Context, observed: &Observed, rest: &Rest) -> Option<Dur
     let is_queued =
         matches!(&rest.standing, Standing::Failed(Failure { kind: FailureKind::Queued(Ahead::Others), .. }));
     if !is_queued {
-        context.index.end_wait(uid);
+        context.index.with(uid, |known| known.waiting = None);
         return None;
     }
     let issued = observed.learnt.proof.clone().filter(|it| matches!(it.verdict, Verdict::Issued { .. }));
     let verified = observed.usable_source().map(|source| source.fingerprint.clone()).zip(issued);
-    let waited = context.index.wait(uid, verified);
-    let left = context.rules.timing.queue_notice.checked_sub(waited)?;
+    let waited = context.index.with(uid, |known| known.waiting.get_or_insert_default().go_on(verified));
+    let left = context.rules.timing.queue_notice.checked_sub(waited.unwrap_or_default())?;
     (!observed.is_unrecorded && observed.learnt.news.is_empty()).then_some(left)
 }
 
@@ -303,8 +304,10 @@ impl Making {
 
     fn note(&self, context: &Context) {
         let Self { uid, created, before, is_ready } = self;
-        let took = context.index.note_readiness(uid, *created, before.as_ref(), *is_ready, Timestamp::now());
-        if let Some(took) = took {
+        let now = Timestamp::now();
+        let took =
+            context.index.with(uid, |known| known.note_readiness(*created, before.as_ref(), *is_ready, now));
+        if let Some(took) = took.flatten() {
             context.metrics.credentials.became_ready(took);
         }
     }

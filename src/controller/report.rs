@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::backoff;
 use super::decide::{Rest, Retry, Standing, verification_due_at};
 use super::observed::{Content, Observed, Rules};
+use crate::backoff;
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find, merge, whole_second};

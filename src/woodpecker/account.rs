@@ -43,9 +43,8 @@ impl Commons {
 
     /// By its own address, company and key.
     pub fn identity(&self, client: &Client) -> RemoteIdentity {
-        let parts = client.parts();
-        let (base_url, company_id) = (parts.base_url.clone(), parts.company_id);
-        RemoteIdentity { base_url, company_id, key: self.digests.of(&parts.api_key) }
+        let (base_url, company_id) = (client.base_url.clone(), client.company_id);
+        RemoteIdentity { base_url, company_id, key: self.digests.of(&client.api_key) }
     }
 
     /// The other remote accounts behind the same address that show one of these entries as well, by listings at most
@@ -94,7 +93,7 @@ impl RemoteAccount {
         &self.natural
     }
 
-    /// The client's parts, to make another one for a new key.
+    /// Its client.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -200,7 +199,7 @@ mod tests {
     use crate::secret::SecretText;
     use crate::settings::Timing;
     use crate::telemetry::metrics::Metrics;
-    use crate::woodpecker::{Class, ClientParts, Owner, OwnerKind, Ticket};
+    use crate::woodpecker::{Class, Owner, OwnerKind, Ticket};
 
     const LISTING: &str = r#"{"credentials": [{"credential_id": 7, "tenant_id": "t", "client_id": "c"}]}"#;
 
@@ -223,7 +222,7 @@ mod tests {
             }
         });
         let metrics = Arc::new(Metrics::new());
-        let client = Client::new(ClientParts {
+        let client = Client {
             http: reqwest::Client::new(),
             base_url,
             company_id: None,
@@ -231,7 +230,7 @@ mod tests {
             time_out: Duration::from_secs(10),
             leadership: Leadership::always(),
             metrics: metrics.clone(),
-        });
+        };
         let lanes =
             Lanes::new(&Timing::STANDARD, CancellationToken::new(), metrics, Arc::new(|_: &Owner| {}));
         RemoteAccount::new(client, &Commons::new(lanes).unwrap(), false)

@@ -25,12 +25,6 @@ const LONGEST_ANSWER: usize = 8 << 20;
 /// The credentials endpoints of one account.
 #[derive(Debug)]
 pub struct Client {
-    parts: ClientParts,
-}
-
-/// What a client is made of.
-#[derive(Clone, Debug)]
-pub struct ClientParts {
     /// A client made by [`http::client`].
     pub http: reqwest::Client,
     /// Base URL, on the operator's allow-list.
@@ -50,16 +44,6 @@ pub struct ClientParts {
 // === impl Client ===
 
 impl Client {
-    /// From its parts.
-    pub fn new(parts: ClientParts) -> Self {
-        Self { parts }
-    }
-
-    /// What it was made of.
-    pub fn parts(&self) -> &ClientParts {
-        &self.parts
-    }
-
     /// All credentials of the account.
     pub async fn list(&self) -> Result<Vec<Credential>, ApiError> {
         let (status, body) = self.call("list", self.request(Method::GET, None)).await?;
@@ -113,19 +97,19 @@ impl Client {
     }
 
     fn request(&self, method: Method, id: Option<i64>) -> RequestBuilder {
-        let credentials = format!("{}/v2/mailboxes/microsoft/credentials", self.parts.base_url);
+        let credentials = format!("{}/v2/mailboxes/microsoft/credentials", self.base_url);
         let url = match id {
             Some(id) => format!("{credentials}/{id}"),
             None => credentials,
         };
-        let mut request = self.parts.http.request(method, url).timeout(self.parts.time_out);
+        let mut request = self.http.request(method, url).timeout(self.time_out);
         // A key that cannot stand in a header was refused as ApiKeyWhitespace before it came here; without
         // it the request is answered with 401.
-        if let Ok(mut key) = HeaderValue::from_str(self.parts.api_key.expose()) {
+        if let Ok(mut key) = HeaderValue::from_str(self.api_key.expose()) {
             key.set_sensitive(true);
             request = request.header("x-api-key", key);
         }
-        if let Some(company) = self.parts.company_id {
+        if let Some(company) = self.company_id {
             request = request.header("x-company-id", company);
         }
         request.header(ACCEPT, "application/json")
@@ -136,7 +120,7 @@ impl Client {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<(u16, Vec<u8>), ApiError> {
-        self.parts.leadership.admit(self.parts.time_out)?;
+        self.leadership.admit(self.time_out)?;
         let started = Instant::now();
         let span = tracing::debug_span!(
             "woodpecker",
@@ -151,7 +135,7 @@ impl Client {
         if result.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        self.parts.metrics.remote.ended("woodpecker", operation, outcome, started.elapsed());
+        self.metrics.remote.ended("woodpecker", operation, outcome, started.elapsed());
         result
     }
 }
@@ -195,7 +179,7 @@ mod tests {
         let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let leadership = Leadership::none(clock, Duration::from_secs(5));
-        let client = Client::new(ClientParts {
+        let client = Client {
             http: reqwest::Client::new(),
             base_url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
             company_id: None,
@@ -203,7 +187,7 @@ mod tests {
             time_out: Duration::from_secs(45),
             leadership: leadership.clone(),
             metrics: Arc::default(),
-        });
+        };
         for left in [0, 49] {
             leadership.extend(clock() + Duration::from_secs(left));
             assert!(matches!(client.list().await, Err(ApiError::NotLeading(_))), "{left} s are left");

@@ -11,7 +11,7 @@ mod listing;
 mod wire;
 
 pub use self::account::{Commons, RemoteAccount};
-pub use self::client::{Client, ClientParts};
+pub use self::client::Client;
 pub use self::error::{ApiError, Certainty};
 pub use self::identity::{KeyDigest, RemoteIdentity};
 pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};

@@ -25,8 +25,7 @@ pub(super) fn judge(
     let name = Named::of(object);
     let uid = object.uid().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
-    let key =
-        Subject { uid: &uid, secret: &remote.client().parts().api_key, expires_at: Timestamp::UNIX_EPOCH };
+    let key = Subject { uid: &uid, secret: &remote.client().api_key, expires_at: Timestamp::UNIX_EPOCH };
     let keyring = context.keyring.current();
     let fingerprints = keyring.fingerprint_keys();
     let before = status.api_key_fingerprint.as_deref();

@@ -10,7 +10,7 @@ use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, WoodpeckerAccount};
 use crate::secret::SecretText;
 use crate::woodpecker::access::{self, AccessError};
-use crate::woodpecker::{Client, ClientParts, RemoteAccount};
+use crate::woodpecker::{Client, RemoteAccount};
 
 /// Makes the client of the account, or says why it cannot be used; keeps the one there is while nothing
 /// that it is made of changed.
@@ -28,7 +28,7 @@ pub(super) async fn open(
         Ok(api_key) => api_key,
         Err(error) => return refusal(error).map(Err),
     };
-    let client = Client::new(ClientParts {
+    let client = Client {
         http: accounts.http.clone(),
         base_url,
         company_id: object.spec.company_id,
@@ -36,7 +36,7 @@ pub(super) async fn open(
         time_out: context.rules.timing.woodpecker_call,
         leadership: context.leadership.clone(),
         metrics: context.metrics.clone(),
-    });
+    };
     let natural = accounts.commons.identity(&client);
     let known = accounts.read(name, |account| {
         let ledger = &account.ledger;
@@ -72,7 +72,7 @@ async fn api_key(
     });
     let (remote, changes) = known.unwrap_or_default();
     if let Some(remote) = remote {
-        return Ok(remote.client().parts().api_key.clone());
+        return Ok(remote.client().api_key.clone());
     }
     let read = access::api_key(&context.client, object).await;
     let uid = object.metadata.uid.as_deref();

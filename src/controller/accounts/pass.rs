@@ -10,13 +10,13 @@ use super::open::open;
 use super::report::{Findings, Verdict, problem, report};
 use super::state::{Known, State};
 use super::{agreement, finalizer};
+use crate::backoff;
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
 use crate::controller::kind::{self, Kind};
 use crate::controller::status::{ReplaceError, replace};
-use crate::controller::{backoff, jitter};
 use crate::resources::conditions::{Condition, ConditionType, Reason, find};
 use crate::resources::{AccountName, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount};
 use crate::telemetry::logs::chain;
@@ -133,7 +133,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     }
     let ready = write(context, &api, &object, own, &verdict, findings).await?;
     let again_in = match verdict {
-        Verdict::Ready | Verdict::Incomplete(_) => jitter::shorten(&uid, timing.listing_interval, 20),
+        Verdict::Ready | Verdict::Incomplete(_) => backoff::shorten(&uid, timing.listing_interval, 20),
         Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
         // A key may be refused for a moment; a Secret that changes calls at once.
         Verdict::Unusable(_) => timing.listing_interval,
@@ -233,7 +233,8 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
         let own = Named::of(&*credential);
         // After a start everything is news, and nothing has changed.
         if was_known {
-            context.index.note_account_changed(&own);
+            let uid = credential.meta().uid.as_deref().unwrap_or_default();
+            context.index.with(uid, |known| known.account_changed = true);
         }
         if works && !was_known {
             MicrosoftGraphCredential::wake_new(context, own);

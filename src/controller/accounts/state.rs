@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
-use super::{Lookup, Purpose};
-use crate::resources::WoodpeckerAccountSpec;
+use crate::controller::observed::{ReadyTarget, Target};
+use crate::resources::{AccountName, MicrosoftGraphCredential, Place, WoodpeckerAccountSpec};
 use crate::woodpecker::{RemoteAccount, RemoteIdentity};
 
 /// What is kept of an account. It ends with the object: another one of its name may be another remote account.
@@ -59,22 +59,31 @@ pub enum State {
 // === impl AccountState ===
 
 impl AccountState {
-    /// What a credential of `namespace` finds in that account of namespace `own`.
-    pub fn look_up(&self, own: &str, namespace: &str, purpose: Purpose) -> Lookup {
-        let Some(known) = &self.known else { return Lookup::NotSeenYet };
-        if known.spec.as_ref().is_some_and(|spec| !spec.allows(own, namespace)) {
-            return Lookup::NotAllowed;
+    /// How a credential can be reached in that account, and the way where it can.
+    pub fn look_up(
+        &self,
+        name: &AccountName,
+        object: &MicrosoftGraphCredential,
+        may_adopt: bool,
+    ) -> (Target, Option<Arc<RemoteAccount>>) {
+        let Some(known) = &self.known else { return (Target::NotSeenYet(name.clone()), None) };
+        let allows = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, object.namespace_name());
+        if !known.spec.as_ref().is_none_or(allows) {
+            return (Target::NotAllowed(name.clone()), None);
         }
-        match (known.state, &known.remote) {
-            (State::Ready { may_create }, Some(remote)) => {
-                Lookup::Ready { remote: remote.clone(), may_create }
+        let (remote, may_create) = match (known.state, &known.remote) {
+            (State::Ready { may_create }, Some(remote)) => (remote, may_create),
+            // To remove something, the last good key will do.
+            (State::KeyGone, Some(remote)) if object.is_deleted() => (remote, false),
+            (State::Unjudged, _) => return (Target::Unjudged(name.clone()), None),
+            (State::Ready { .. } | State::KeyGone | State::NotReady, _) => {
+                return (Target::NotReady(name.clone()), None);
             }
-            (State::KeyGone, Some(remote)) if purpose == Purpose::Remove => {
-                Lookup::Ready { remote: remote.clone(), may_create: false }
-            }
-            (State::Unjudged, _) => Lookup::Unjudged,
-            (State::Ready { .. } | State::KeyGone | State::NotReady, _) => Lookup::NotReady,
-        }
+        };
+        let client = remote.client();
+        let (base_url, company_id) = (client.base_url.as_str().to_owned(), client.company_id);
+        let place = Place { account: name.clone(), base_url, company_id };
+        (Target::Ready(ReadyTarget { place, may_create, may_adopt }), Some(remote.clone()))
     }
 
     /// The way to it, as far as is known.

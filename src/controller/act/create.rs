@@ -55,7 +55,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     }
     let name = marked(&gathered.observed.object.remote_name(), &token);
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
-    context.index.begin(&uid, Kind::Create, &token);
+    context.index.with(&uid, |known| known.in_flight.begin(Kind::Create, &token));
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
     // Who has the turn now sends its request before this one's outcome is written down.
@@ -68,10 +68,10 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
             if error.certainty() == Certainty::Unknown {
-                context.index.begin(&uid, Kind::Create, &token);
+                context.index.with(&uid, |known| known.in_flight.begin(Kind::Create, &token));
                 return Ok(Step::Done);
             }
-            context.index.end(&uid, Kind::Create, &token);
+            context.index.with(&uid, |known| known.in_flight.end(Kind::Create, &token));
             give_up_intent(context, &mut gathered.observed, earlier).await
         }
     }

@@ -119,7 +119,8 @@ fn changing(registration: &Registration) -> Registration {
 /// The answer to the change was lost just now.
 fn begin_to_settle(context: &Context, observed: &Observed, changing: &Registration) {
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    context.index.begin(uid, Kind::Change, &change_mark(changing).unwrap_or_default());
+    let mark = change_mark(changing).unwrap_or_default();
+    context.index.with(uid, |known| known.in_flight.begin(Kind::Change, &mark));
 }
 
 /// Replaces the name alone.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Retry;
-use crate::controller::jitter;
+use crate::backoff;
 use crate::controller::observed::{Observed, Problem, Proof, Rules, UsableSource};
 use crate::microsoft::{Diagnosis, Refusal, Verdict, diagnosis};
 use crate::resources::VerificationPolicy;
@@ -81,7 +81,7 @@ pub fn verification_due_at(observed: &Observed, source: &UsableSource) -> Option
     }
     let interval = observed.object.spec.verification_interval();
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    let due = verified_at + jitter::shorten(uid, interval, 20);
+    let due = verified_at + backoff::shorten(uid, interval, 20);
     let expiry = source.expires_at;
     Some(if verified_at < expiry && expiry < due { expiry } else { due })
 }

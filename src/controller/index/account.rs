@@ -2,8 +2,9 @@
 
 use kube::core::DeserializeGuard;
 
+use super::entry::Kept;
 use super::keys::{Key, Rank};
-use super::table::{Kept, Table};
+use super::table::Table;
 use super::{Named, Objects};
 use crate::controller::accounts::AccountState;
 use crate::resources::WoodpeckerAccount;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 
+use super::entry::Kept;
 use super::holding::Holdings;
-use super::in_flight::InFlight;
 use super::keys::{Key, Rank};
-use super::table::{Change, Kept, Table};
-use super::waiting::Waiting;
+use super::state::CredentialState;
+use super::table::Table;
 use super::{AccountChange, Effects, Freed, Named, Objects};
 use crate::controller::claims::ClaimKey;
 use crate::resources::{
@@ -18,36 +17,19 @@ use crate::resources::{
 };
 use crate::store::record::record_name;
 
-/// What is known of a credential beside the object.
-#[derive(Default)]
-pub struct CredentialState {
-    /// Of an object that cannot be read: what was last known of it.
-    pub(super) salvaged: Option<Box<Facts>>,
-    /// Its requests of unknown outcome.
-    pub(super) in_flight: InFlight,
-    /// Since when it has not been ready; nothing while it is.
-    pub(super) unready_since: Option<Timestamp>,
-    /// Its wait for a permit of its account's queue.
-    pub(super) waiting: Option<Box<Waiting>>,
-    /// Whether its account has changed since its last reconcile.
-    pub(super) account_changed: bool,
-    /// The claims that it has.
-    pub(super) claims: Vec<ClaimKey>,
-}
-
 /// What others depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    pub(super) app: Option<(TenantId, ClientId)>,
-    pub(super) secret: Option<Named>,
-    pub(super) record: Option<Named>,
+    pub app: Option<(TenantId, ClientId)>,
+    pub secret: Option<Named>,
+    pub record: Option<Named>,
     /// The account of its spec.
     wanted: Option<AccountName>,
-    pub(super) holdings: Holdings,
+    pub holdings: Holdings,
     /// Whether what it holds is removed together with it.
     removes: bool,
     /// When its turn for the app is.
-    pub(super) turn: Turn,
+    pub turn: Turn,
     /// The claims that it has.
     claims: Vec<ClaimKey>,
 }
@@ -101,12 +83,11 @@ impl Kept for MicrosoftGraphCredential {
         app.chain(unranked.chain(claims).map(|key| (key, 0))).collect()
     }
 
-    fn conclude(objects: &Objects, change: &Change<Self>, effects: &mut Effects) {
-        let Change { name, before, after, .. } = change;
+    fn conclude(all: &Table<Self>, name: &Named, before: &Facts, after: &Facts, effects: &mut Effects) {
         for account in before.accounts().union(&after.accounts()) {
             if before.differ_at(after, account) {
                 let matters = before.removes_at().contains(account) != after.removes_at().contains(account);
-                let is_urgent = matters && objects.removers_at(account, 2) < 2;
+                let is_urgent = matters && all.find(&Key::RemovesAt(account)).take(2).count() < 2;
                 effects.accounts.push(AccountChange { account: (*account).clone(), is_urgent });
             }
         }
@@ -121,7 +102,7 @@ impl Kept for MicrosoftGraphCredential {
 // === impl Facts ===
 
 impl Facts {
-    pub(super) fn of(object: &MicrosoftGraphCredential) -> Self {
+    pub fn of(object: &MicrosoftGraphCredential) -> Self {
         let own = Named::of(object);
         let status = object.status.as_ref();
         let is_registered = status.is_some_and(|status| {
@@ -149,30 +130,24 @@ impl Facts {
     }
 
     /// Of an object that cannot be read: its status mostly can, and what it holds stays its own.
-    pub(super) fn salvage(&mut self, status: &MicrosoftGraphCredentialStatus, removes: bool) {
+    pub fn salvage(&mut self, status: &MicrosoftGraphCredentialStatus, removes: bool) {
         self.holdings = Holdings::of(status);
         self.removes = removes;
     }
 
     /// The accounts of the spec and of what is registered, on its way there or on its way out.
-    pub(super) fn accounts(&self) -> BTreeSet<&AccountName> {
+    pub fn accounts(&self) -> BTreeSet<&AccountName> {
         self.wanted.iter().chain(self.holdings.accounts()).collect()
     }
 
     /// The accounts where it has something that is removed together with it.
-    pub(super) fn removes_at(&self) -> BTreeSet<&AccountName> {
+    pub fn removes_at(&self) -> BTreeSet<&AccountName> {
         self.holdings.accounts().filter(|_| self.removes).collect()
     }
 
     /// Whether it holds that credential of the app. Ids are not known to be unique over accounts, so tenant and client
     /// tell as well, where they can be read.
-    pub(super) fn holds(
-        &self,
-        app: (&TenantId, &ClientId),
-        base_url: &str,
-        id: i64,
-        is_wanted: Held,
-    ) -> bool {
+    pub fn holds(&self, app: (&TenantId, &ClientId), base_url: &str, id: i64, is_wanted: Held) -> bool {
         let is_it = |it: &super::holding::Holding| {
             it.id == id && it.place.base_url == base_url && (it.is_current || is_wanted == Held::AtAll)
         };
@@ -181,14 +156,14 @@ impl Facts {
     }
 
     /// Whether others that name its app may have their turn now that these are the facts.
-    pub(super) fn has_made_way(&self, after: &Self) -> bool {
+    pub fn has_made_way(&self, after: &Self) -> bool {
         let came_before = matches!(self.turn, Turn::Registered | Turn::Waits { is_able: true, .. });
         let has_moved = !after.accounts().is_superset(&self.accounts());
         came_before && (has_moved || self.turn.rank() < after.turn.rank())
     }
 
     /// Whether the account's counts, or its finalizer, depend on the difference.
-    pub(super) fn differ_at(&self, after: &Self, account: &AccountName) -> bool {
+    pub fn differ_at(&self, after: &Self, account: &AccountName) -> bool {
         !self.holdings.at(account).eq(after.holdings.at(account))
             || self.removes_at().contains(account) != after.removes_at().contains(account)
     }
@@ -213,7 +188,7 @@ fn is_let_go(object: &MicrosoftGraphCredential) -> bool {
 
 impl Turn {
     /// Keeps the order; of those that wait, the able ones are even.
-    pub(super) fn rank(self) -> Rank {
+    pub fn rank(self) -> Rank {
         match self {
             Self::Registered => 0,
             Self::Waits { since, is_able } => {

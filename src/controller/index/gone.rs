@@ -22,7 +22,7 @@ pub struct Gone {
 // === impl Gone ===
 
 impl Gone {
-    pub(super) fn bury(&mut self, uid: Arc<str>, at: Moment) {
+    pub fn bury(&mut self, uid: Arc<str>, at: Moment) {
         while self.order.front().is_some_and(|(since, _)| since.elapsed() >= REMEMBERED_FOR) {
             if let Some((_, uid)) = self.order.pop_front() {
                 self.since.remove(&uid);
@@ -33,12 +33,12 @@ impl Gone {
     }
 
     /// An object is there after all.
-    pub(super) fn resurrect(&mut self, uid: &str) {
+    pub fn resurrect(&mut self, uid: &str) {
         self.since.remove(uid);
     }
 
     /// When the object became known to be gone.
-    pub(super) fn since(&self, uid: &str) -> Option<Moment> {
+    pub fn since(&self, uid: &str) -> Option<Moment> {
         self.since.get(uid).copied()
     }
 }

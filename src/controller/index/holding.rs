@@ -6,25 +6,25 @@ use crate::resources::{AccountName, MicrosoftGraphCredentialStatus, Place};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
     /// Where.
-    pub(super) place: Place,
+    pub place: Place,
     /// Its id.
-    pub(super) id: i64,
+    pub id: i64,
     /// Whether it is the registration, rather than an earlier one that is still to be removed.
-    pub(super) is_current: bool,
+    pub is_current: bool,
 }
 
 /// Everything that an object holds, by its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
-    pub(super) registered: Vec<Holding>,
+    pub registered: Vec<Holding>,
     /// Idempotency token and account of the create under way.
-    pub(super) pending: Option<(String, AccountName)>,
+    pub pending: Option<(String, AccountName)>,
 }
 
 // === impl Holdings ===
 
 impl Holdings {
-    pub(super) fn of(status: &MicrosoftGraphCredentialStatus) -> Self {
+    pub fn of(status: &MicrosoftGraphCredentialStatus) -> Self {
         let current = status.registration.iter().map(|registration| (registration, true));
         let earlier = status.retiring.iter().map(|registration| (registration, false));
         let holding = |(registration, is_current): (&crate::resources::Registration, bool)| {
@@ -37,13 +37,13 @@ impl Holdings {
     }
 
     /// The accounts where anything is or may be; some more than once.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = &AccountName> {
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountName> {
         let pending = self.pending.iter().map(|(_, account)| account);
         self.registered.iter().map(|it| &it.place.account).chain(pending)
     }
 
     /// What is registered at an account.
-    pub(super) fn at(&self, account: &AccountName) -> impl Iterator<Item = &Holding> {
+    pub fn at(&self, account: &AccountName) -> impl Iterator<Item = &Holding> {
         self.registered.iter().filter(move |it| it.place.account == *account)
     }
 }

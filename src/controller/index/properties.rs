@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::tests::{account, apply, guard, index, named, object, pending, registration, with_status};
 use super::*;
+use crate::resources::Place;
 
 /// What happens, to the object of that name where one is given.
 #[derive(Clone, Debug)]

@@ -1,38 +1,17 @@
 //! All objects of one kind, as the newest of three sources has them: the watch, the answers to our own writes, and GETs.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 
+use super::entry::{Entry, Fingerprint, Kept, uid_of, version_of};
 use super::gone::Gone;
 use super::keys::{Key, Keys, Rank, Slot};
-use super::{Due, Effects, Named, Objects};
+use super::{Due, Effects, Named};
 use crate::controller::scope::Scope;
-
-/// A kind of objects that are kept in a table.
-pub trait Kept: Resource<DynamicType = ()> + Clone {
-    /// What is known of an object beside itself; it ends with it.
-    type State: Default;
-    /// What of an object others depend on; by default that of none.
-    type Facts: Default + PartialEq;
-
-    /// Its table.
-    fn table(objects: &Objects) -> &Table<Self>;
-    /// Its table, to be changed.
-    fn table_mut(objects: &mut Objects) -> &mut Table<Self>;
-    /// What others depend on.
-    fn facts(object: &DeserializeGuard<Self>, state: &Self::State) -> Self::Facts;
-    /// What it is found by, beside uid and name.
-    fn keys(facts: &Self::Facts) -> Vec<(Key<'_>, Rank)>;
-    /// The object is about to be replaced by this one, before which those were the facts.
-    fn succeed(_state: &mut Self::State, _before: &Self::Facts, _next: &DeserializeGuard<Self>) {}
-    /// What follows from a change, beside its object being gone.
-    fn conclude(_objects: &Objects, _change: &Change<Self>, _effects: &mut Effects) {}
-}
 
 /// A moment in the life of a table: each change has its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,23 +28,6 @@ pub struct Table<K: Kept> {
     now: Moment,
 }
 
-/// An object with what is known of it.
-pub struct Entry<K: Kept> {
-    pub object: Arc<DeserializeGuard<K>>,
-    pub state: K::State,
-    version: u64,
-    /// When this version became known.
-    at: Moment,
-    /// The version that the watch has brought last.
-    watched: u64,
-    /// When a list has brought it last.
-    listed: Moment,
-    /// What it was woken for last.
-    woken: Fingerprint,
-    /// Whether it is to be woken once the list under way is complete.
-    due: Option<Due>,
-}
-
 /// The list of a scope that is under way, or was the last.
 #[derive(Clone, Copy, Default)]
 struct List {
@@ -73,31 +35,6 @@ struct List {
     began: Moment,
     /// The highest version in it.
     highest: u64,
-}
-
-/// What came of a piece of news.
-pub struct Noted<K: Kept> {
-    pub changes: Vec<Change<K>>,
-    /// The objects of which a reconcile is due.
-    pub due: Vec<Due>,
-    /// Whether the objects must be listed again: a version went back, or a list has left a doubt.
-    pub relist: bool,
-}
-
-/// What a piece of news has changed about one object.
-pub struct Change<K: Kept> {
-    pub name: Named,
-    pub before: K::Facts,
-    pub after: K::Facts,
-    pub is_gone: bool,
-}
-
-/// What a reconcile looks at, but for the status.
-#[derive(Clone, Copy, Default, PartialEq)]
-struct Fingerprint {
-    /// Spec (by generation), annotations and deletion; 0 before the watch has shown the object.
-    content: u64,
-    finalizers: u64,
 }
 
 /// Who says how an object is.
@@ -144,11 +81,11 @@ impl<K: Kept> Table<K> {
     }
 
     /// Takes in what the watch of a scope brings.
-    pub fn note(&mut self, scope: &Scope, round: u64, event: Event<DeserializeGuard<K>>) -> Noted<K> {
+    pub fn note(&mut self, scope: &Scope, round: u64, event: Event<DeserializeGuard<K>>) -> Effects {
         match event {
             Event::Init => {
                 self.begin_list(scope, round);
-                Noted::default()
+                Effects::default()
             }
             Event::InitApply(object) => self.list(scope, object),
             Event::InitDone => self.end_list(scope),
@@ -174,25 +111,25 @@ impl<K: Kept> Table<K> {
     }
 
     /// The list has brought an object.
-    fn list(&mut self, scope: &Scope, object: DeserializeGuard<K>) -> Noted<K> {
+    fn list(&mut self, scope: &Scope, object: DeserializeGuard<K>) -> Effects {
         let (uid, version) = (uid_of(&object), version_of(&object));
         let list = self.lists.entry(scope.clone()).or_default();
         list.highest = list.highest.max(version);
         let began = list.began;
-        let noted = self.take(object, Source::List(began));
+        let effects = self.take(object, Source::List(began));
         let listed = self.tick();
         if let Some(entry) = self.by_uid_mut(&uid) {
             entry.listed = listed;
             entry.watched = version;
         }
-        noted
+        effects
     }
 
     /// The list is complete: what it lacks is gone, but for what was made meanwhile.
-    fn end_list(&mut self, scope: &Scope) -> Noted<K> {
+    fn end_list(&mut self, scope: &Scope) -> Effects {
         let List { began, highest, .. } = self.lists.get(scope).copied().unwrap_or_default();
         self.unlisted.remove(scope);
-        let mut noted = Noted::default();
+        let mut effects = Effects::default();
         let mut gone = Vec::new();
         for (slot, entry) in &mut self.entries {
             if !entry.is_in(scope) {
@@ -203,40 +140,42 @@ impl<K: Kept> Table<K> {
                 continue;
             }
             // It was made after the list was taken, or is gone since: the next list tells.
-            noted.relist |= entry.listed <= began;
-            noted.due.extend(entry.due.take());
+            effects.relist |= entry.listed <= began;
+            effects.due.extend(entry.due.take());
         }
-        noted.changes = gone.into_iter().filter_map(|slot| self.bury(slot)).collect();
-        noted
+        for slot in gone {
+            self.bury(slot, &mut effects);
+        }
+        effects
     }
 
     /// The watch has brought an object.
-    fn apply(&mut self, object: DeserializeGuard<K>) -> Noted<K> {
+    fn apply(&mut self, object: DeserializeGuard<K>) -> Effects {
         let version = version_of(&object);
         let went_back = self.by_uid_mut(&uid_of(&object)).is_some_and(|entry| {
             let went_back = version < entry.watched;
             entry.watched = version;
             went_back
         });
-        let mut noted = self.take(object, Source::Watch);
-        noted.relist |= went_back;
-        noted
+        let mut effects = self.take(object, Source::Watch);
+        effects.relist |= went_back;
+        effects
     }
 
     /// An object is gone.
-    pub fn remove(&mut self, uid: &str) -> Noted<K> {
-        let mut noted = Noted::default();
+    pub fn remove(&mut self, uid: &str) -> Effects {
+        let mut effects = Effects::default();
         if let Some(slot) = self.slot_of_uid(uid) {
-            noted.changes.extend(self.bury(slot));
+            self.bury(slot, &mut effects);
         } else {
             let now = self.tick();
             self.gone.bury(uid.into(), now);
         }
-        noted
+        effects
     }
 
     /// The API server has answered our own write with this object.
-    pub fn write(&mut self, object: DeserializeGuard<K>) -> Noted<K> {
+    pub fn write(&mut self, object: DeserializeGuard<K>) -> Effects {
         let meta = object.meta();
         let was_the_last_finalizer =
             meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty);
@@ -244,23 +183,21 @@ impl<K: Kept> Table<K> {
     }
 
     /// A GET that was sent at that moment was answered with this object, or with 404.
-    pub fn read(&mut self, name: &Named, asked: Moment, answer: Option<DeserializeGuard<K>>) -> Noted<K> {
+    pub fn read(&mut self, name: &Named, asked: Moment, answer: Option<DeserializeGuard<K>>) -> Effects {
         if let Some(object) = answer {
             return self.take(object, Source::Get(asked));
         }
-        let mut noted = Noted::default();
+        let mut effects = Effects::default();
         let known =
             self.slot_of_name(name).filter(|slot| self.entries.get(slot).is_some_and(|it| it.at <= asked));
-        noted.changes.extend(known.and_then(|slot| self.bury(slot)));
-        noted
+        if let Some(slot) = known {
+            self.bury(slot, &mut effects);
+        }
+        effects
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry<K>> {
         self.entries.values()
-    }
-
-    pub fn by_uid(&self, uid: &str) -> Option<&Entry<K>> {
-        self.entries.get(&self.slot_of_uid(uid)?)
     }
 
     pub fn by_uid_mut(&mut self, uid: &str) -> Option<&mut Entry<K>> {
@@ -271,43 +208,39 @@ impl<K: Kept> Table<K> {
         self.entries.get(&self.slot_of_name(name)?)
     }
 
-    pub fn by_name_mut(&mut self, name: &Named) -> Option<&mut Entry<K>> {
-        self.entries.get_mut(&self.slot_of_name(name)?)
-    }
-
     /// The objects with that key, in the order of their ranks.
     pub fn find<'a>(&'a self, key: &Key<'_>) -> impl Iterator<Item = (Rank, &'a Entry<K>)> + use<'a, K> {
         self.keys.find(key).filter_map(|(rank, slot)| Some((rank, self.entries.get(&slot)?)))
     }
 
     /// Takes in an object as a source has it, unless what is known is newer.
-    fn take(&mut self, object: DeserializeGuard<K>, source: Source) -> Noted<K> {
+    fn take(&mut self, object: DeserializeGuard<K>, source: Source) -> Effects {
         let (uid, name, version) = (uid_of(&object), Named::of(&object), version_of(&object));
-        let mut noted = Noted::default();
+        let mut effects = Effects::default();
         match self.judge(&uid, &name, version, source) {
-            Verdict::Stale => return noted,
+            Verdict::Stale => return effects,
             Verdict::True => {}
             // A list is how things stand now; whether the others must be listed again is seen by its version.
-            Verdict::WentBack => noted.relist = !matches!(source, Source::List(_)),
+            Verdict::WentBack => effects.relist = !matches!(source, Source::List(_)),
         }
         self.gone.resurrect(&uid);
         let known = self.slot_of_name(&name);
         let replaced = known.filter(|slot| self.entries.get(slot).is_some_and(|it| *it.uid() != *uid));
-        noted.changes.extend(replaced.and_then(|slot| self.bury(slot)));
+        if let Some(slot) = replaced {
+            self.bury(slot, &mut effects);
+        }
         let wakes = Fingerprint::of(&object);
         let slot = if let Some(slot) = known.filter(|_| replaced.is_none()) {
             let is_known = self.entries.get(&slot).is_some_and(|it| it.version == version);
             // Of a restored API server, one version may stand for two states.
             if !is_known || matches!(source, Source::List(_) | Source::Get(_)) {
-                noted.changes.extend(self.replace(slot, object, version));
+                self.replace(slot, object, version, &mut effects);
             }
             slot
         } else {
-            let (slot, change) = self.insert(object, version);
-            noted.changes.push(change);
-            slot
+            self.insert(object, version, &mut effects)
         };
-        let Some(entry) = self.entries.get_mut(&slot) else { return noted };
+        let Some(entry) = self.entries.get_mut(&slot) else { return effects };
         match source {
             Source::Watch | Source::List(_) => {
                 let before = std::mem::replace(&mut entry.woken, wakes);
@@ -316,14 +249,14 @@ impl<K: Kept> Table<K> {
                 let due = (before != wakes).then_some(Due { object: name, is_new });
                 match source {
                     Source::List(_) => entry.due = due.or(entry.due.take()),
-                    _ => noted.due.extend(due),
+                    _ => effects.due.extend(due),
                 }
             }
             // Its finalizers are what we have made of them. What else has changed, the watch will bring.
             Source::Write => entry.woken.finalizers = wakes.finalizers,
             Source::Get(_) => {}
         }
-        noted
+        effects
     }
 
     /// What is asked for tells how things stood then or later: it counts, whatever its version, against all that was
@@ -354,7 +287,7 @@ impl<K: Kept> Table<K> {
         self.lists.iter().any(|(scope, list)| scope.covers(&name.namespace) && list.began > moment)
     }
 
-    fn insert(&mut self, object: DeserializeGuard<K>, version: u64) -> (Slot, Change<K>) {
+    fn insert(&mut self, object: DeserializeGuard<K>, version: u64, effects: &mut Effects) -> Slot {
         let at = self.tick();
         // No other object came at this moment.
         let slot = Slot(at.0);
@@ -368,56 +301,67 @@ impl<K: Kept> Table<K> {
             woken: Fingerprint::default(),
             due: None,
         };
-        let (name, after) = (entry.name(), entry.facts());
+        let (name, facts) = (entry.name(), entry.facts());
         self.keys.insert(&Key::Uid(entry.uid()), 0, slot);
         self.keys.insert(&Key::Name(&name), 0, slot);
         self.entries.insert(slot, entry);
-        (slot, self.changed(slot, name, K::Facts::default(), after))
+        self.changed(slot, &name, &K::Facts::default(), &facts, effects);
+        slot
     }
 
-    fn replace(&mut self, slot: Slot, object: DeserializeGuard<K>, version: u64) -> Option<Change<K>> {
+    fn replace(&mut self, slot: Slot, object: DeserializeGuard<K>, version: u64, effects: &mut Effects) {
         let at = self.tick();
-        let replace = |entry: &mut Entry<K>, before: &K::Facts| {
+        self.alter(slot, effects, |entry, before| {
             K::succeed(&mut entry.state, before, &object);
             entry.object = Arc::new(object);
             (entry.version, entry.at) = (version, at);
-        };
-        self.alter(slot, replace)?.1
+        });
     }
 
-    /// Changes an entry. Says what has become of its facts, where they are not the same.
+    /// Changes an entry, of which the facts before are shown as well.
     pub fn alter<R>(
         &mut self,
         slot: Slot,
+        effects: &mut Effects,
         change: impl FnOnce(&mut Entry<K>, &K::Facts) -> R,
-    ) -> Option<(R, Option<Change<K>>)> {
+    ) -> Option<R> {
         let entry = self.entries.get_mut(&slot)?;
         let before = entry.facts();
         let changed = change(entry, &before);
         let (name, after) = (entry.name(), entry.facts());
-        Some((changed, (before != after).then(|| self.changed(slot, name, before, after))))
+        if before != after {
+            self.changed(slot, &name, &before, &after, effects);
+        }
+        Some(changed)
     }
 
     /// Brings the keys of an object up to date.
-    fn changed(&mut self, slot: Slot, name: Named, before: K::Facts, after: K::Facts) -> Change<K> {
-        for (key, rank) in K::keys(&before) {
+    fn changed(
+        &mut self,
+        slot: Slot,
+        name: &Named,
+        before: &K::Facts,
+        after: &K::Facts,
+        effects: &mut Effects,
+    ) {
+        for (key, rank) in K::keys(before) {
             self.keys.remove(&key, rank, slot);
         }
-        for (key, rank) in K::keys(&after) {
+        for (key, rank) in K::keys(after) {
             self.keys.insert(&key, rank, slot);
         }
-        Change { name, before, after, is_gone: false }
+        K::conclude(self, name, before, after, effects);
     }
 
     /// Forgets an object that is gone for good.
-    fn bury(&mut self, slot: Slot) -> Option<Change<K>> {
-        let entry = self.entries.remove(&slot)?;
+    fn bury(&mut self, slot: Slot, effects: &mut Effects) {
+        let Some(entry) = self.entries.remove(&slot) else { return };
         let (name, now) = (entry.name(), self.tick());
         self.gone.bury(entry.uid().into(), now);
         self.keys.remove(&Key::Uid(entry.uid()), 0, slot);
         self.keys.remove(&Key::Name(&name), 0, slot);
-        let change = self.changed(slot, name, entry.facts(), K::Facts::default());
-        Some(Change { is_gone: true, ..change })
+        self.changed(slot, &name, &entry.facts(), &K::Facts::default(), effects);
+        effects.gone.push(name);
     }
 
     pub fn slot_of_uid(&self, uid: &str) -> Option<Slot> {
@@ -439,58 +383,4 @@ impl<K: Kept> Table<K> {
     pub fn keys(&self) -> usize {
         self.keys.len()
     }
-}
-
-// === impl Entry ===
-
-impl<K: Kept> Entry<K> {
-    pub fn uid(&self) -> &str {
-        self.object.meta().uid.as_deref().unwrap_or_default()
-    }
-
-    pub fn facts(&self) -> K::Facts {
-        K::facts(&self.object, &self.state)
-    }
-
-    pub fn name(&self) -> Named {
-        Named::of(&*self.object)
-    }
-
-    fn is_in(&self, scope: &Scope) -> bool {
-        scope.covers(self.object.meta().namespace.as_deref().unwrap_or_default())
-    }
-
-    fn is_named(&self, name: &Named) -> bool {
-        let meta = self.object.meta();
-        meta.name.as_deref() == Some(&name.name)
-            && meta.namespace.as_deref().unwrap_or_default() == name.namespace
-    }
-}
-
-// === impl Noted ===
-
-impl<K: Kept> Default for Noted<K> {
-    fn default() -> Self {
-        Self { changes: Vec::new(), due: Vec::new(), relist: false }
-    }
-}
-
-// === impl Fingerprint ===
-
-impl Fingerprint {
-    fn of(object: &impl Resource) -> Self {
-        let meta = object.meta();
-        let content = (meta.generation, &meta.annotations, meta.deletion_timestamp.is_some());
-        let hashes = BuildHasherDefault::<DefaultHasher>::default();
-        Self { content: hashes.hash_one(content) | 1, finalizers: hashes.hash_one(&meta.finalizers) }
-    }
-}
-
-fn uid_of(object: &impl Resource) -> Arc<str> {
-    object.meta().uid.as_deref().unwrap_or_default().into()
-}
-
-/// Versions are numbers that grow. Source: Kubernetes' API concepts, "Resource versions".
-fn version_of(object: &impl Resource) -> u64 {
-    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }

@@ -4,8 +4,13 @@ use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
+use super::entry::Entry;
+use super::keys::Key;
 use super::*;
-use crate::controller::claims::entitled;
+use crate::controller::claims::{ClaimKey, Claimant, entitled};
+use crate::controller::observed::Claim;
+use crate::resources::Place;
+use crate::woodpecker::Entry as Listed;
 use crate::woodpecker::testing::identity;
 
 pub(super) const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
@@ -411,12 +416,12 @@ async fn what_is_known_of_an_object_ends_with_it() {
     let settle = Duration::from_secs(120);
     let object = object("a", "1", 1, "s");
     let _ = apply(&index, &object);
-    index.note_account_changed(&named("a"));
+    index.with("1", |known| known.account_changed = true);
     assert_eq!(index.settles_in("1", Kind::Create, Some("t"), settle), settle);
     tokio::time::advance(settle).await;
     assert_eq!(index.settles_in("1", Kind::Create, Some("t"), settle), Duration::ZERO);
     let _ = delete(&index, &object);
     let _ = apply(&index, &super::tests::object("a", "2", 3, "s"));
-    assert!(!index.take_account_changed(&named("a")));
+    assert_eq!(index.with("2", |known| known.account_changed), Some(false));
     assert_eq!(index.settles_in("1", Kind::Create, Some("t"), settle), settle, "nobody knows since when");
 }
