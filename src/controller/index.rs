@@ -6,7 +6,6 @@ mod credential;
 mod entry;
 mod gone;
 mod holders;
-mod holding;
 mod keys;
 #[cfg(test)]
 mod properties;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -102,22 +102,14 @@ impl Wakes {
 
     /// Notes whether a namespace is terminating: then its objects come before others'.
     pub fn note_namespace(&self, namespace: &str, is_terminating: bool) {
-        self.lock().namespaces.insert(namespace.to_owned(), is_terminating);
+        self.0.wishes.lock().namespaces.insert(namespace.to_owned(), is_terminating);
         self.0.changed.notify_one();
     }
 
     fn wish(&self, object: Named, wish: Wish) {
-        let mut wishes = self.lock();
+        let mut wishes = self.0.wishes.lock();
         wishes.objects.entry(object).and_modify(|earlier| *earlier = earlier.and(wish)).or_insert(wish);
         self.0.changed.notify_one();
-    }
-
-    fn take(&self) -> Wishes {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Wishes> {
-        self.0.wishes.lock()
     }
 }
 
@@ -139,11 +131,11 @@ impl Queue<'_> {
     where
         R: Future<Output = Ended> + Send + 'static,
     {
-        let mut policy = Policy::new(self.most);
+        let mut policy = Policy::new(self.most, priority);
         let mut running = JoinSet::new();
         let mut objects: HashMap<Id, Arc<Named>> = HashMap::new();
         while !self.stop.is_cancelled() {
-            self.take_in(&mut policy, &priority);
+            self.take_in(&mut policy);
             while let Some(object) = self.next(&mut policy) {
                 let task = running.spawn(reconcile(object.clone()));
                 objects.insert(task.id(), object);
@@ -153,9 +145,9 @@ impl Queue<'_> {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = self.wakes.0.changed.notified() => {}
-                () = sleep_until(due) => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 Some(ended) = running.join_next_with_id() => {
-                    self.note_end(&mut policy, &mut objects, ended, &priority);
+                    self.note_end(&mut policy, &mut objects, ended);
                 }
             }
         }
@@ -163,32 +155,27 @@ impl Queue<'_> {
     }
 
     /// Takes in what was woken and what is due.
-    fn take_in(&self, policy: &mut Policy, priority: &impl Fn(&Named) -> Priority) {
-        let Wishes { objects, namespaces } = self.wakes.take();
+    fn take_in(&self, policy: &mut Policy<impl Fn(&Named) -> Priority>) {
+        let Wishes { objects, namespaces } = std::mem::take(&mut *self.wakes.0.wishes.lock());
         let now = Instant::now();
         let mut added = 0;
         for (object, wish) in objects {
-            added += usize::from(policy.wake(object, wish, now, priority));
+            added += usize::from(policy.wake(object, wish, now));
         }
         for (namespace, is_terminating) in namespaces {
             policy.note_namespace(&namespace, is_terminating);
         }
-        added += policy.begin_due(now, priority);
+        added += policy.begin_due(now);
         self.metrics.added(self.name, added);
     }
 
     /// The next object that may be reconciled.
-    fn next(&self, policy: &mut Policy) -> Option<Arc<Named>> {
+    fn next(&self, policy: &mut Policy<impl Fn(&Named) -> Priority>) -> Option<Arc<Named>> {
         let now = Instant::now();
-        let Some(verifications) = &self.verifications else {
-            let next = policy.next(true, now)?;
-            self.metrics.started(self.name, &next.object, next.waited);
-            return Some(next.object);
-        };
-        let permit = verifications.free();
-        let next = policy.next(permit.is_some(), now)?;
-        if next.priority == Priority::Verification
-            && let Some(permit) = permit
+        let permit = self.verifications.as_ref().and_then(Verifications::free);
+        let next = policy.next(self.verifications.is_none() || permit.is_some(), now)?;
+        if let (Priority::Verification, Some(verifications), Some(permit)) =
+            (next.priority, &self.verifications, permit)
         {
             verifications.reserve(&next.object, permit);
         }
@@ -198,10 +185,9 @@ impl Queue<'_> {
 
     fn note_end(
         &self,
-        policy: &mut Policy,
+        policy: &mut Policy<impl Fn(&Named) -> Priority>,
         objects: &mut HashMap<Id, Arc<Named>>,
         ended: Result<(Id, Ended), JoinError>,
-        priority: &impl Fn(&Named) -> Priority,
     ) {
         let (id, ended) = match ended {
             Ok(ended) => ended,
@@ -217,15 +203,8 @@ impl Queue<'_> {
         }
         let is_retry = matches!(ended, Ended::Again { is_retry: true, .. });
         self.metrics.ended(self.name, &object, is_retry);
-        let added = policy.ended(&object, ended, Instant::now(), priority);
+        let added = policy.ended(&object, ended, Instant::now());
         self.metrics.added(self.name, usize::from(added));
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 

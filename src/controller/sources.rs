@@ -4,16 +4,15 @@
 //! something points to. Where it may only `get`, it asks for the metadata of each. Rights may come and go while it runs.
 
 mod poll;
-mod rights;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::{join, join_all};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use self::rights::Access;
+use self::watch::Access;
 use super::context::Context;
 use super::index::{Named, Referrer};
 use super::scope::Scope;
@@ -38,8 +37,7 @@ pub enum SecretState {
 }
 
 /// The scopes whose Secrets are asked for one by one.
-#[derive(Debug, Default)]
-struct Polled(Mutex<HashSet<Scope>>);
+type Polled = Mutex<HashSet<Scope>>;
 
 /// Notices changes in all scopes until the controller stops.
 pub async fn run(context: Arc<Context>, scopes: Vec<Scope>) {
@@ -57,7 +55,7 @@ pub async fn run(context: Arc<Context>, scopes: Vec<Scope>) {
 async fn follow(context: &Context, scope: Scope, polled: &Polled) {
     let (mut known, mut streak) = (None, Streak::default());
     loop {
-        let access = match rights::ask(&context.client, &scope).await {
+        let access = match watch::ask_access(&context.client, &scope).await {
             Ok(access) => {
                 streak.works();
                 access
@@ -89,14 +87,6 @@ async fn follow(context: &Context, scope: Scope, polled: &Polled) {
     }
 }
 
-// === impl Polled ===
-
-impl Polled {
-    fn lock(&self) -> MutexGuard<'_, HashSet<Scope>> {
-        self.0.lock()
-    }
-}
-
 // === impl SecretState ===
 
 impl SecretState {
@@ -112,21 +102,17 @@ impl SecretState {
 impl KnownSecrets {
     /// How a Secret was when it was last looked at, as far as is known.
     pub fn known_version(&self, secret: &Named) -> Option<SecretState> {
-        self.lock().get(secret).cloned()
+        self.0.lock().get(secret).cloned()
     }
 
     /// Notes how a referenced Secret is now. Returns how it was last.
     fn note(&self, secret: &Named, now: &SecretState) -> Option<SecretState> {
-        self.lock().insert(secret.clone(), now.clone())
+        self.0.lock().insert(secret.clone(), now.clone())
     }
 
     /// Forgets the Secrets of a scope that nothing points to any more. `referenced` is in order.
     fn keep(&self, is_about: impl Fn(&Named) -> bool, referenced: &[Named]) {
-        self.lock().retain(|secret, _| !is_about(secret) || referenced.binary_search(secret).is_ok());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Named, SecretState>> {
-        self.0.lock()
+        self.0.lock().retain(|secret, _| !is_about(secret) || referenced.binary_search(secret).is_ok());
     }
 }
 

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::error::PassError;
 use super::index::Named;
 use super::observed::Observed;
-use crate::leadership::{Leadership, NotLeading};
+use crate::leadership::Leadership;
 use crate::resources::{
     FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Registration,
 };
@@ -38,17 +38,15 @@ pub async fn write_once(
 ) -> Result<Written, PassError> {
     let api = credentials(context, observed);
     match replace(&context.leadership, &api, &observed.object, &status).await {
-        Ok(object) => {
+        Ok(Some(object)) => {
             context.note_written(&object);
             take_over(observed, object);
             observed.written.clone_from(&status);
             observed.status = status;
             Ok(Written::Yes)
         }
-        Err(ReplaceError::Gone) => Ok(Written::ObjectGone),
-        Err(ReplaceError::Conflict) => Err(PassError::Conflict),
-        Err(ReplaceError::NotLeading(error)) => Err(PassError::NotLeading(error)),
-        Err(ReplaceError::Kube(error)) => Err(PassError::WriteStatus(error)),
+        Ok(None) => Ok(Written::ObjectGone),
+        Err(error) => Err(error),
     }
 }
 
@@ -200,30 +198,18 @@ pub async fn is_gone(context: &Context, observed: &Observed) -> bool {
     live.is_ok_and(|live| live.is_none_or(|live| live.metadata.uid != observed.object.metadata.uid))
 }
 
-/// Why a status was not replaced.
-pub(super) enum ReplaceError {
-    /// The object does not exist.
-    Gone,
-    /// It changed since it was read, or another object has its name.
-    Conflict,
-    /// Only the leader writes.
-    NotLeading(NotLeading),
-    /// Anything else.
-    Kube(kube::Error),
-}
-
-/// Replaces the whole status of the object at the uid and the resource version at which it was read. The body has no spec:
-/// the API server takes none from a write of the status.
+/// Replaces the whole status of the object at the uid and the resource version at which it was read. Nothing where there is
+/// no such object. The body has no spec: the API server takes none from a write of the status.
 pub(super) async fn replace<K>(
     leadership: &Leadership,
     api: &Api<K>,
     object: &K,
     status: &impl Serialize,
-) -> Result<K, ReplaceError>
+) -> Result<Option<K>, PassError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    leadership.admit_write().map_err(ReplaceError::NotLeading)?;
+    leadership.admit_write()?;
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
     let body = json!({
@@ -238,11 +224,12 @@ where
         "status": status,
     });
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    api.replace_subresource("status", name, &params, &body).await.map_err(|error| match &error {
-        kube::Error::Api(answer) if answer.is_not_found() => ReplaceError::Gone,
-        kube::Error::Api(answer) if answer.is_conflict() => ReplaceError::Conflict,
-        _ => ReplaceError::Kube(error),
-    })
+    match api.replace_subresource("status", name, &params, &body).await {
+        Ok(written) => Ok(Some(written)),
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
+        Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
+        Err(error) => Err(PassError::WriteStatus(error)),
+    }
 }
 
 #[cfg(test)]
@@ -264,8 +251,8 @@ mod tests {
             ..ConfigMap::default()
         };
         let write = async || replace(&leadership, &api, &object, &json!({})).await;
-        assert!(matches!(write().await, Err(ReplaceError::NotLeading(_))));
+        assert!(matches!(write().await, Err(PassError::NotLeading(_))));
         leadership.extend(clock() + Duration::from_secs(1));
-        assert!(matches!(write().await, Err(ReplaceError::Kube(_))));
+        assert!(matches!(write().await, Err(PassError::WriteStatus(_))));
     }
 }

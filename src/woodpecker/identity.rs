@@ -22,9 +22,7 @@ pub struct RemoteIdentity {
 pub struct KeyDigest([u8; 32]);
 
 /// Makes digests of API keys, under a key that is random and lives as long as the process.
-pub struct KeyDigests {
-    digest_key: [u8; 32],
-}
+pub struct KeyDigests(Hmac<Sha256>);
 
 // === impl RemoteIdentity ===
 
@@ -40,17 +38,14 @@ impl RemoteIdentity {
 impl KeyDigests {
     /// Fails only where the system gives no randomness.
     pub fn new() -> Result<Self, getrandom::Error> {
-        let mut digest_key = [0; 32];
+        let mut digest_key = [0; 64];
         getrandom::fill(&mut digest_key)?;
-        Ok(Self { digest_key })
+        Ok(Self(Hmac::new(&digest_key.into())))
     }
 
     /// The digest of an API key.
     pub fn of(&self, api_key: &SecretText) -> KeyDigest {
-        // An HMAC takes a key of any length, so this cannot fail; the empty digest would only merge lanes.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.digest_key) else { return KeyDigest([0; 32]) };
-        mac.update(api_key.expose().as_bytes());
-        KeyDigest(mac.finalize().into_bytes().into())
+        KeyDigest(self.0.clone().chain_update(api_key.expose()).finalize().into_bytes().into())
     }
 }
 

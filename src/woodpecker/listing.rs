@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::identity::RemoteIdentity;
@@ -108,23 +108,23 @@ pub fn unmarked(name: &str) -> Option<(&str, &str)> {
 impl Listing {
     /// The entry of that id.
     pub fn get(&self, id: i64) -> Option<Entry> {
-        lock(&self.0).by_id.get(&id).cloned()
+        self.0.lock().by_id.get(&id).cloned()
     }
 
     /// Whether it holds an entry of that id.
     pub fn contains(&self, id: i64) -> bool {
-        lock(&self.0).by_id.contains_key(&id)
+        self.0.lock().by_id.contains_key(&id)
     }
 
     /// The entries for that app, by id.
     pub fn for_app(&self, tenant: &TenantId, client: &ClientId) -> Vec<Entry> {
-        let entries = lock(&self.0);
+        let entries = self.0.lock();
         entries.under(entries.app(tenant.as_str(), client.as_str()), |entry| entry.is_for(tenant, client))
     }
 
     /// The entries whose name carries that token, by id.
     pub fn with_token(&self, token: &str) -> Vec<Entry> {
-        let entries = lock(&self.0);
+        let entries = self.0.lock();
         entries.under(entries.hashes.hash_one(token), |entry| entry.carries(token))
     }
 
@@ -144,16 +144,16 @@ impl Listing {
 
     /// Whether the account holds nothing.
     pub fn is_empty(&self) -> bool {
-        lock(&self.0).by_id.is_empty()
+        self.0.lock().by_id.is_empty()
     }
 
     /// Shows each entry, by id. Meanwhile nobody else can look at the listing, so `show` must take no lock.
     pub fn for_each(&self, show: impl FnMut(&Entry)) {
-        lock(&self.0).by_id.values().for_each(show);
+        self.0.lock().by_id.values().for_each(show);
     }
 
     fn ids(&self) -> Vec<i64> {
-        lock(&self.0).by_id.keys().copied().collect()
+        self.0.lock().by_id.keys().copied().collect()
     }
 }
 
@@ -210,7 +210,7 @@ fn bracketed(name: &str) -> impl Iterator<Item = &str> {
 impl Listings {
     /// The place of that remote account's last listing, an empty one where there is none yet.
     pub(super) fn of(&self, identity: &RemoteIdentity) -> LastListing {
-        let mut index = lock(&self.0);
+        let mut index = self.0.lock();
         let known = index.numbers.get(identity).and_then(|number| index.places.get(number)?.upgrade());
         if let Some(place) = known {
             return LastListing(place);
@@ -236,7 +236,7 @@ impl Listings {
         let ids = listing.ids();
         let mut candidates: BTreeMap<u32, (Option<Arc<Place>>, Vec<i64>)> = BTreeMap::new();
         {
-            let index = lock(&self.0);
+            let index = self.0.lock();
             for id in ids {
                 for (_, number) in index.shown.range((id, u32::MIN)..=(id, u32::MAX)) {
                     let place = || (index.places.get(number).and_then(Weak::upgrade), Vec::new());
@@ -270,13 +270,13 @@ impl Listings {
 impl LastListing {
     /// The listing, where it is at most so old.
     pub(super) fn listing(&self, max_age: Duration) -> Option<Listing> {
-        let taken = lock(&self.0.taken);
+        let taken = self.0.taken.lock();
         taken.as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.listing.clone())
     }
 
     /// When it was taken.
     pub(super) fn taken_at(&self) -> Option<Timestamp> {
-        lock(&self.0.taken).as_ref().map(|taken| taken.timestamp)
+        self.0.taken.lock().as_ref().map(|taken| taken.timestamp)
     }
 
     /// Takes a new listing in the place of the one before.
@@ -288,17 +288,17 @@ impl LastListing {
 
     /// Notes what we have made.
     pub(super) fn add(&self, entry: Entry) {
-        let taken = lock(&self.0.taken);
+        let taken = self.0.taken.lock();
         let Some(taken) = taken.as_ref() else { return };
-        lock(&self.0.index.0).shown.insert((entry.id, self.0.number));
-        lock(&taken.listing.0).put(entry);
+        self.0.index.0.lock().shown.insert((entry.id, self.0.number));
+        taken.listing.0.lock().put(entry);
     }
 
     /// Notes a name that we have given.
     pub(super) fn rename(&self, id: i64, name: &str) {
-        let taken = lock(&self.0.taken);
+        let taken = self.0.taken.lock();
         let Some(taken) = taken.as_ref() else { return };
-        let mut entries = lock(&taken.listing.0);
+        let mut entries = taken.listing.0.lock();
         if let Some(entry) = entries.by_id.get(&id).cloned() {
             entries.put(Entry { name: name.to_owned(), ..entry });
         }
@@ -306,10 +306,10 @@ impl LastListing {
 
     /// Notes what we have removed.
     pub(super) fn remove(&self, id: i64) {
-        let taken = lock(&self.0.taken);
+        let taken = self.0.taken.lock();
         let Some(taken) = taken.as_ref() else { return };
-        lock(&self.0.index.0).shown.remove(&(id, self.0.number));
-        lock(&taken.listing.0).remove(id);
+        self.0.index.0.lock().shown.remove(&(id, self.0.number));
+        taken.listing.0.lock().remove(id);
     }
 
     /// Forgets the listing.
@@ -318,11 +318,11 @@ impl LastListing {
     }
 
     fn replace(&self, new: Option<Taken>) {
-        let mut taken = lock(&self.0.taken);
+        let mut taken = self.0.taken.lock();
         let old = std::mem::replace(&mut *taken, new);
         let ids = |taken: &Option<Taken>| taken.as_ref().map(|taken| taken.listing.ids()).unwrap_or_default();
         let (gone, come) = (ids(&old), ids(&taken));
-        let mut index = lock(&self.0.index.0);
+        let mut index = self.0.index.0.lock();
         for id in gone {
             index.shown.remove(&(id, self.0.number));
         }
@@ -336,7 +336,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let taken = self.taken.get_mut().take();
         let ids = taken.map(|taken| taken.listing.ids()).unwrap_or_default();
-        let mut index = lock(&self.index.0);
+        let mut index = self.index.0.lock();
         for id in ids {
             index.shown.remove(&(id, self.number));
         }
@@ -346,10 +346,6 @@ impl Drop for Place {
             index.numbers.remove(&self.identity);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 // === impl Entry ===
@@ -452,7 +448,7 @@ mod tests {
         put(&other, &[entry(1, CLIENT, "")]);
         drop(other);
         assert!(sharing().is_empty());
-        assert_eq!(lock(&listings.0).shown.len(), 2, "nothing of it is left");
+        assert_eq!(listings.0.lock().shown.len(), 2, "nothing of it is left");
     }
 
     #[test]

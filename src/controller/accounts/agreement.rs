@@ -5,10 +5,11 @@ use kube::ResourceExt;
 
 use super::kinship::Kinship;
 use super::ledger::{Divergence, Ledger, OneWith};
-use super::report::{Counts, Findings, Verdict, counts, problem};
+use super::report::{Counts, Findings, Verdict, counts};
 use super::{AccountState, Related};
 use crate::controller::context::Context;
 use crate::controller::index::Named;
+use crate::controller::observed::Problem;
 use crate::resources::conditions::Reason;
 use crate::resources::{ACKNOWLEDGE_GONE, AccountName, WoodpeckerAccount, WoodpeckerAccountStatus};
 use crate::store::fingerprint::Subject;
@@ -57,10 +58,7 @@ pub(super) fn judge(
         return confused(&other);
     }
     if context.accounts.is_incomplete(&name) {
-        return Verdict::Incomplete(problem(
-            Reason::ListingIncomplete,
-            "Woodpecker's listing lacks credentials that are there; what is registered is kept up, and nothing is created. Ask Woodpecker's support if it lasts".into(),
-        ));
+        return Verdict::Incomplete(Problem { reason: Reason::ListingIncomplete, message: "Woodpecker's listing lacks credentials that are there; what is registered is kept up, and nothing is created. Ask Woodpecker's support if it lasts".into() });
     }
     Verdict::Ready
 }
@@ -115,12 +113,12 @@ fn relate(
 }
 
 fn confused(other: &AccountName) -> Verdict {
-    Verdict::Unusable(problem(
-        Reason::CompanyIgnored,
-        format!(
+    Verdict::Unusable(Problem {
+        reason: Reason::CompanyIgnored,
+        message: format!(
             "Woodpecker shows the same credentials to this account and to WoodpeckerAccount {other}, so it ignores spec.companyId, and nothing is changed at either: use an API key of each company's own"
         ),
-    ))
+    })
 }
 
 /// An acknowledgement by annotation that was not handled yet.
@@ -141,7 +139,7 @@ fn diverged(divergence: Divergence) -> Verdict {
     let message = format!(
         "{what}; if they are gone indeed, set the annotation {ACKNOWLEDGE_GONE} on this account to a new value, and they are registered anew"
     );
-    Verdict::Unusable(problem(Reason::RemoteDiverged, message))
+    Verdict::Unusable(Problem { reason: Reason::RemoteDiverged, message })
 }
 
 /// How many credentials of each sort the account holds; nothing while not all objects are known.

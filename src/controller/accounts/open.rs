@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::pass::requested;
-use super::report::{AccountProblem, problem};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
+use crate::controller::observed::Problem;
 use crate::resources::conditions::Reason;
 use crate::resources::{AccountName, WoodpeckerAccount};
 use crate::secret::SecretText;
@@ -18,7 +18,7 @@ pub(super) async fn open(
     context: &Context,
     object: &WoodpeckerAccount,
     name: &AccountName,
-) -> Result<Result<Arc<RemoteAccount>, AccountProblem>, PassError> {
+) -> Result<Result<Arc<RemoteAccount>, Problem>, PassError> {
     let accounts = &context.accounts;
     let base_url = match access::base_url(&object.spec, &accounts.allowed_base_urls) {
         Ok(base_url) => base_url,
@@ -81,7 +81,7 @@ async fn api_key(
 }
 
 /// What the account's condition says of it; an error where it may pass by itself.
-fn refusal(error: AccessError) -> Result<AccountProblem, PassError> {
+fn refusal(error: AccessError) -> Result<Problem, PassError> {
     let message = error.to_string();
     let reason = match error {
         AccessError::BaseUrlNotAllowed(_) => Reason::BaseUrlNotAllowed,
@@ -91,5 +91,5 @@ fn refusal(error: AccessError) -> Result<AccountProblem, PassError> {
         AccessError::Stray { .. } => Reason::ApiKeyWhitespace,
         AccessError::Unreadable { name, source } => return Err(PassError::ReadSecret { name, source }),
     };
-    Ok(problem(reason, message))
+    Ok(Problem { reason, message })
 }

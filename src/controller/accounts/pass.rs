@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
 
 use super::open::open;
-use super::report::{Findings, Verdict, problem, report};
+use super::report::{Findings, Verdict, report};
 use super::state::{Known, State};
 use super::{agreement, finalizer};
 use crate::backoff;
@@ -16,7 +16,8 @@ use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
 use crate::controller::index::Named;
 use crate::controller::kind::{self, Kind};
-use crate::controller::status::{ReplaceError, replace};
+use crate::controller::observed::Problem;
+use crate::controller::status::replace;
 use crate::resources::conditions::{Condition, ConditionType, Reason, find};
 use crate::resources::{AccountName, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount};
 use crate::telemetry::logs::chain;
@@ -213,7 +214,7 @@ fn known(
         Verdict::Incomplete(_) => State::Ready { may_create: false },
         Verdict::Postponed(_) | Verdict::Unreachable(_) if was_judged => State::Ready { may_create },
         Verdict::Postponed(_) | Verdict::Unreachable(_) => State::Unjudged,
-        Verdict::Unusable(problem) if was_judged && problem.is_missing_key() => State::KeyGone,
+        Verdict::Unusable(problem) if was_judged && problem.reason == Reason::ApiKeyMissing => State::KeyGone,
         Verdict::Unusable(_) => State::NotReady,
     };
     Known { spec: Some(object.spec.clone()), remote, state, failures, requested: requested(object) }
@@ -268,15 +269,9 @@ async fn write(
     if report.status == before && object.status.is_some() {
         return Ok(ready);
     }
-    match replace::<WoodpeckerAccount>(&context.leadership, api, object, &report.status).await {
-        Ok(written) => {
-            context.note_written(&written);
-            context.index.change_account(name, None, |account| account.note_counts(false));
-        }
-        Err(ReplaceError::Gone) => {}
-        Err(ReplaceError::Conflict) => return Err(PassError::Conflict),
-        Err(ReplaceError::NotLeading(error)) => return Err(PassError::NotLeading(error)),
-        Err(ReplaceError::Kube(error)) => return Err(PassError::WriteStatus(error)),
+    if let Some(written) = replace(&context.leadership, api, object, &report.status).await? {
+        context.note_written(&written);
+        context.index.change_account(name, None, |account| account.note_counts(false));
     }
     if let Some(note) = report.note {
         context.events.emit(&object.object_ref(&()), &note).await;
@@ -289,10 +284,7 @@ async fn write(
 impl Verdict {
     fn of_failure(error: &ApiError) -> Self {
         match error {
-            ApiError::Unauthorized(_) => Self::Unusable(problem(
-                Reason::InvalidApiKey,
-                "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
-            )),
+            ApiError::Unauthorized(_) => Self::Unusable(Problem { reason: Reason::InvalidApiKey, message: "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into() }),
             ApiError::Malformed(_) => Self::Unreachable(
                 "Woodpecker's answer to the listing could not be understood, and is never taken for an empty account; the operator tries again".into(),
             ),

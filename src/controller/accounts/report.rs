@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
+use crate::controller::observed::Problem;
 use crate::events::Note;
 use crate::resources::WoodpeckerAccountStatus;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
@@ -20,9 +21,9 @@ pub enum Verdict {
     /// It cannot be told: Woodpecker could not be asked. The text says what and what to do.
     Unreachable(String),
     /// It works, and its listing lacks something: what is registered is kept up, and nothing is created.
-    Incomplete(AccountProblem),
+    Incomplete(Problem),
     /// It cannot be used before somebody changes something.
-    Unusable(AccountProblem),
+    Unusable(Problem),
 }
 
 /// What a look at an account has found beside the verdict; nothing stays as it was.
@@ -34,13 +35,6 @@ pub struct Findings {
     pub api_key_fingerprint: Option<String>,
     /// The acknowledgement that was handled.
     pub acknowledged: Option<String>,
-}
-
-/// Something that a person must mend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountProblem {
-    reason: Reason,
-    message: String,
 }
 
 /// How many credentials of each sort an account holds.
@@ -61,32 +55,20 @@ pub struct AccountReport {
     pub note: Option<Note>,
 }
 
-/// A problem from its parts.
-pub fn problem(reason: Reason, message: String) -> AccountProblem {
-    AccountProblem { reason, message }
-}
-
 /// Counts a listing: what objects have registered, what is for an app that some object names, the rest.
 pub fn counts(listing: &Listing, managed: &[i64], is_named: impl Fn(&Entry) -> bool) -> Counts {
     let managed: HashSet<i64> = managed.iter().copied().collect();
-    let mut counts = Counts::default();
-    let mut others = Vec::new();
+    let (mut remote, mut others) = (0, Vec::new());
     listing.for_each(|entry| {
-        counts.remote += 1;
-        if managed.contains(&entry.id) {
-            counts.managed += 1;
-        } else {
+        remote += 1;
+        if !managed.contains(&entry.id) {
             others.push(entry.clone());
         }
     });
-    for entry in &others {
-        if is_named(entry) {
-            counts.unclaimed += 1;
-        } else {
-            counts.foreign += 1;
-        }
-    }
-    counts
+    let count = |entries: usize| i32::try_from(entries).unwrap_or(i32::MAX);
+    let (not_managed, unclaimed) =
+        (count(others.len()), count(others.iter().filter(|it| is_named(it)).count()));
+    Counts { remote, managed: remote - not_managed, unclaimed, foreign: not_managed - unclaimed }
 }
 
 /// The next status. Without a listing the counts stay as they were.
@@ -158,15 +140,6 @@ impl AccountReport {
     }
 }
 
-// === impl AccountProblem ===
-
-impl AccountProblem {
-    /// Whether the Secret of the key, or the key in it, is not there.
-    pub fn is_missing_key(&self) -> bool {
-        self.reason == Reason::ApiKeyMissing
-    }
-}
-
 // === impl Verdict ===
 
 impl Verdict {
@@ -210,7 +183,7 @@ mod tests {
         let again = |verdict: &Verdict, remote| report(&before, 1, verdict, counted(remote), at(2));
         assert!(again(&Verdict::Ready, 2).is_about_counts_alone(&before));
         assert!(!again(&Verdict::Ready, 1).is_about_counts_alone(&before), "nothing is to be written");
-        let refused = Verdict::Unusable(problem(Reason::InvalidApiKey, "refused".into()));
+        let refused = Verdict::Unusable(Problem { reason: Reason::InvalidApiKey, message: "refused".into() });
         assert!(!again(&refused, 2).is_about_counts_alone(&before));
     }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use kube::core::DeserializeGuard;
 
 use super::entry::Kept;
-use super::holding::Holdings;
 use super::keys::{Key, Rank};
 use super::state::CredentialState;
 use super::table::Table;
@@ -13,7 +12,7 @@ use super::{AccountChange, Effects, Freed, Named, Objects};
 use crate::controller::claims::ClaimKey;
 use crate::resources::{
     AccountName, ClientId, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
-    MicrosoftGraphCredentialStatus, TenantId,
+    MicrosoftGraphCredentialStatus, Place, Registration, TenantId,
 };
 use crate::store::record::record_name;
 
@@ -32,6 +31,25 @@ pub struct Facts {
     pub turn: Turn,
     /// The claims that it has.
     claims: Vec<ClaimKey>,
+}
+
+/// A credential at a remote account that an object holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Where.
+    pub place: Place,
+    /// Its id.
+    pub id: i64,
+    /// Whether it is the registration, rather than an earlier one that is still to be removed.
+    pub is_current: bool,
+}
+
+/// Everything that an object holds, by its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    pub registered: Vec<Holding>,
+    /// Idempotency token and account of the create under way.
+    pub pending: Option<(String, AccountName)>,
 }
 
 /// An object's place among those that name its app.
@@ -148,7 +166,7 @@ impl Facts {
     /// Whether it holds that credential of the app. Ids are not known to be unique over accounts, so tenant and client
     /// tell as well, where they can be read.
     pub fn holds(&self, app: (&TenantId, &ClientId), base_url: &str, id: i64, is_wanted: Held) -> bool {
-        let is_it = |it: &super::holding::Holding| {
+        let is_it = |it: &Holding| {
             it.id == id && it.place.base_url == base_url && (it.is_current || is_wanted == Held::AtAll)
         };
         self.app.as_ref().is_none_or(|(tenant, client)| (tenant, client) == app)
@@ -182,6 +200,33 @@ pub enum Held {
 fn is_let_go(object: &MicrosoftGraphCredential) -> bool {
     let finalizers = object.metadata.finalizers.as_deref().unwrap_or_default();
     object.is_deleted() && !finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+// === impl Holdings ===
+
+impl Holdings {
+    pub fn of(status: &MicrosoftGraphCredentialStatus) -> Self {
+        let current = status.registration.iter().map(|registration| (registration, true));
+        let earlier = status.retiring.iter().map(|registration| (registration, false));
+        let holding = |(registration, is_current): (&Registration, bool)| {
+            Some(Holding { place: registration.place()?, id: registration.credential_id, is_current })
+        };
+        Self {
+            registered: current.chain(earlier).filter_map(holding).collect(),
+            pending: status.pending.as_ref().map(|it| (it.token.clone(), it.account.clone())),
+        }
+    }
+
+    /// The accounts where anything is or may be; some more than once.
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountName> {
+        let pending = self.pending.iter().map(|(_, account)| account);
+        self.registered.iter().map(|it| &it.place.account).chain(pending)
+    }
+
+    /// What is registered at an account.
+    pub fn at(&self, account: &AccountName) -> impl Iterator<Item = &Holding> {
+        self.registered.iter().filter(move |it| it.place.account == *account)
+    }
 }
 
 // === impl Turn ===

@@ -13,7 +13,7 @@ use super::{Ended, Wish};
 use crate::controller::index::Named;
 
 /// What the reconcile of an object is about, as far as can be told before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// The object is deleted.
     Deletion,
@@ -24,8 +24,9 @@ pub enum Priority {
 }
 
 /// The state of a queue.
-#[derive(Debug)]
-pub struct Policy {
+pub struct Policy<P> {
+    /// Asked when an object begins to wait and when it is woken meanwhile.
+    priority: P,
     /// Reconciles at the same time.
     most: usize,
     running: usize,
@@ -75,9 +76,8 @@ struct Share {
     /// When it was served last.
     served: u64,
     is_terminating: bool,
-    deletions: BTreeMap<u64, Arc<Named>>,
-    ordinary: BTreeMap<u64, Arc<Named>>,
-    verifications: BTreeMap<u64, Arc<Named>>,
+    /// What waits, by priority and age.
+    waiting: BTreeMap<(Priority, u64), Arc<Named>>,
 }
 
 /// The order between namespaces: the least is served first.
@@ -85,10 +85,11 @@ type Rank = (bool, usize, u64, String);
 
 // === impl Policy ===
 
-impl Policy {
+impl<P: Fn(&Named) -> Priority> Policy<P> {
     /// An empty queue with that bound on concurrent reconciles.
-    pub fn new(most: usize) -> Self {
+    pub fn new(most: usize, priority: P) -> Self {
         Self {
+            priority,
             most,
             running: 0,
             waiting: 0,
@@ -112,19 +113,13 @@ impl Policy {
     }
 
     /// Takes in a wish. Says whether the object began to wait by it.
-    pub fn wake(
-        &mut self,
-        object: Named,
-        wish: Wish,
-        now: Instant,
-        priority: &impl Fn(&Named) -> Priority,
-    ) -> bool {
+    pub fn wake(&mut self, object: Named, wish: Wish, now: Instant) -> bool {
         let (object, wish) = match self.entries.get_key_value(&object) {
             None => (Arc::new(object), wish),
             Some((object, Entry::Timed(due))) => (object.clone(), Wish { at: wish.at.min(*due), ..wish }),
             Some((object, Entry::Waiting { priority: before, .. })) => {
                 let (object, before) = (object.clone(), *before);
-                if before != Priority::Deletion && priority(&object) == Priority::Deletion {
+                if before != Priority::Deletion && (self.priority)(&object) == Priority::Deletion {
                     self.move_up(&object);
                 }
                 return false;
@@ -136,17 +131,17 @@ impl Policy {
                 return false;
             }
         };
-        self.place(&object, wish, now, priority)
+        self.place(&object, wish, now)
     }
 
     /// Has everything wait that is due by now. Says how much that is.
-    pub fn begin_due(&mut self, now: Instant, priority: &impl Fn(&Named) -> Priority) -> usize {
+    pub fn begin_due(&mut self, now: Instant) -> usize {
         let mut added = 0;
         while let Some((due, _)) = self.timers.first()
             && *due <= now
             && let Some((at, object)) = self.timers.pop_first()
         {
-            self.place(&object, Wish { at, verifies: false }, now, priority);
+            self.place(&object, Wish { at, verifies: false }, now);
             added += 1;
         }
         added
@@ -168,7 +163,7 @@ impl Policy {
         self.clock += 1;
         let served = self.clock;
         self.change(&namespace, |share| {
-            share.of(priority).remove(&nth);
+            share.waiting.remove(&(priority, nth));
             share.running += 1;
             share.served = served;
         });
@@ -176,13 +171,7 @@ impl Policy {
     }
 
     /// The reconcile of an object has ended. Says whether the object began to wait again at once.
-    pub fn ended(
-        &mut self,
-        object: &Arc<Named>,
-        ended: Ended,
-        now: Instant,
-        priority: &impl Fn(&Named) -> Priority,
-    ) -> bool {
+    pub fn ended(&mut self, object: &Arc<Named>, ended: Ended, now: Instant) -> bool {
         let Some(Entry::Running { again }) = self.entries.get(object) else { return false };
         let again = *again;
         self.running -= 1;
@@ -200,7 +189,7 @@ impl Policy {
                 return false;
             }
         };
-        self.place(object, wish, now, priority)
+        self.place(object, wish, now)
     }
 
     /// Notes whether a namespace is terminating.
@@ -209,18 +198,12 @@ impl Policy {
     }
 
     /// Has an object wait, now or later, that does neither wait nor run.
-    fn place(
-        &mut self,
-        object: &Arc<Named>,
-        wish: Wish,
-        now: Instant,
-        priority: &impl Fn(&Named) -> Priority,
-    ) -> bool {
+    fn place(&mut self, object: &Arc<Named>, wish: Wish, now: Instant) -> bool {
         let is_due = wish.at <= now;
         self.clock += 1;
         let nth = self.clock;
         let entry = if is_due {
-            let priority = match priority(object) {
+            let priority = match (self.priority)(object) {
                 Priority::Ordinary if wish.verifies => Priority::Verification,
                 priority => priority,
             };
@@ -247,7 +230,7 @@ impl Policy {
         self.change(&object.namespace, |share| {
             share.entries += usize::from(before.is_none());
             if let Some(priority) = waits {
-                share.of(priority).insert(nth, object.clone());
+                share.waiting.insert((priority, nth), object.clone());
             }
         });
         is_due
@@ -258,8 +241,8 @@ impl Policy {
         let Some(Entry::Waiting { priority, nth, .. }) = self.entries.get_mut(object) else { return };
         let (before, nth) = (std::mem::replace(priority, Priority::Deletion), *nth);
         self.change(&object.namespace, |share| {
-            share.of(before).remove(&nth);
-            share.deletions.insert(nth, object.clone());
+            share.waiting.remove(&(before, nth));
+            share.waiting.insert((Priority::Deletion, nth), object.clone());
         });
     }
 
@@ -284,32 +267,26 @@ impl Policy {
 // === impl Share ===
 
 impl Share {
-    fn of(&mut self, priority: Priority) -> &mut BTreeMap<u64, Arc<Named>> {
-        match priority {
-            Priority::Deletion => &mut self.deletions,
-            Priority::Ordinary => &mut self.ordinary,
-            Priority::Verification => &mut self.verifications,
-        }
-    }
-
     fn rank(&self, namespace: &str) -> Rank {
         (!self.is_terminating, self.running, self.served, namespace.to_owned())
     }
 
+    /// Whether anything waits that does not verify.
     fn is_ready(&self) -> bool {
-        !self.deletions.is_empty() || !self.ordinary.is_empty()
+        self.waiting.first_key_value().is_some_and(|((priority, _), _)| *priority != Priority::Verification)
     }
 
+    /// Whether anything waits that does.
     fn verifies(&self) -> bool {
-        !self.verifications.is_empty()
+        self.waiting.last_key_value().is_some_and(|((priority, _), _)| *priority == Priority::Verification)
     }
 
     /// The object whose turn it is: a deletion, or else the oldest.
     fn first(&self, may_verify: bool) -> Option<&Arc<Named>> {
-        let verification = self.verifications.first_key_value().filter(|_| may_verify);
-        let rest =
-            self.ordinary.first_key_value().into_iter().chain(verification).min_by_key(|(nth, _)| *nth);
-        self.deletions.first_key_value().or(rest).map(|(_, object)| object)
+        let of = |priority| self.waiting.range((priority, 0)..=(priority, u64::MAX)).next();
+        let verification = of(Priority::Verification).filter(|_| may_verify);
+        let rest = of(Priority::Ordinary).into_iter().chain(verification).min_by_key(|((_, nth), _)| *nth);
+        of(Priority::Deletion).or(rest).map(|(_, object)| object)
     }
 }
 

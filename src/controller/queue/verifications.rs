@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Wakes;
@@ -38,7 +38,7 @@ impl Verifications {
     /// The permit to wait for Microsoft in the reconcile of that object. Where there is none, the reconcile is to end: it
     /// is repeated with one.
     pub fn enter(&self, object: &Named) -> Option<VerificationPermit> {
-        let reserved = self.lock().remove(object);
+        let reserved = self.reserved.lock().remove(object);
         let Some(permit) = reserved.or_else(|| self.free()) else {
             self.wakes.to_verify(object.clone());
             return None;
@@ -53,16 +53,12 @@ impl Verifications {
 
     /// Keeps a permit for the reconcile of an object that is about to begin.
     pub(super) fn reserve(&self, object: &Named, permit: OwnedSemaphorePermit) {
-        self.lock().insert(object.clone(), permit);
+        self.reserved.lock().insert(object.clone(), permit);
     }
 
     /// The reconcile has ended.
     pub(super) fn give_back(&self, object: &Named) {
-        self.lock().remove(object);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Named, OwnedSemaphorePermit>> {
-        self.reserved.lock()
+        self.reserved.lock().remove(object);
     }
 }
 

@@ -1,13 +1,17 @@
-//! Watches the metadata of all Secrets of a scope, where the operator may. No Secret is stored.
+//! Watches the metadata of all Secrets of a scope, where the operator may: it asks the API server, which answers that to
+//! everybody. No Secret is stored.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PartialObjectMeta;
+use kube::api::{PartialObjectMeta, PostParams};
 use kube::runtime::watcher::Event;
+use kube::{Api, Client};
 
-use super::rights::{self, Access};
 use super::{SecretState, note, referenced};
 use crate::controller::context::Context;
 use crate::controller::index::Named;
@@ -15,7 +19,42 @@ use crate::controller::scope::Scope;
 use crate::k8s::watch::Watched;
 use crate::secrets::SecretVersion;
 
+/// How changes of Secrets can be noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// By a stream of all of them.
+    Watch,
+    /// By asking for each.
+    Get,
+}
+
 type SecretMeta = PartialObjectMeta<Secret>;
+
+/// Asks whether Secrets of that scope may be listed and watched.
+pub(super) async fn ask_access(client: &Client, scope: &Scope) -> Result<Access, kube::Error> {
+    for verb in ["list", "watch"] {
+        if !is_allowed(client, scope, verb).await? {
+            return Ok(Access::Get);
+        }
+    }
+    Ok(Access::Watch)
+}
+
+async fn is_allowed(client: &Client, scope: &Scope, verb: &str) -> Result<bool, kube::Error> {
+    let attributes = ResourceAttributes {
+        namespace: scope.namespace().map(str::to_owned),
+        verb: Some(verb.to_owned()),
+        resource: Some("secrets".to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
 
 /// Follows the stream until the right to it is gone.
 pub(super) async fn watch(context: &Context, scope: &Scope) {
@@ -33,7 +72,7 @@ async fn is_lost(context: &Context, scope: &Scope) {
     let is_ours = |secret: &Named| scope.covers(&secret.namespace);
     loop {
         tokio::time::sleep(context.rules.timing.secret_poll).await;
-        if matches!(rights::ask(&context.client, scope).await, Ok(Access::Get)) {
+        if matches!(ask_access(&context.client, scope).await, Ok(Access::Get)) {
             return;
         }
         context.secrets.keep(is_ours, &referenced(context, is_ours));

@@ -4,7 +4,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// A queue with a clock of its own, in which `d…` is deleted and `v…` has to be verified.
 struct Test {
-    policy: Policy,
+    policy: Policy<fn(&Named) -> Priority>,
     now: Instant,
 }
 
@@ -23,12 +23,12 @@ fn priority(object: &Named) -> Priority {
 
 impl Test {
     fn new(most: usize) -> Self {
-        Self { policy: Policy::new(most), now: Instant::now() }
+        Self { policy: Policy::new(most, priority), now: Instant::now() }
     }
 
     fn wake_after(&mut self, object: &str, after: Duration) -> bool {
         let wish = Wish { at: self.now + after, verifies: false };
-        self.policy.wake(named(object), wish, self.now, &priority)
+        self.policy.wake(named(object), wish, self.now)
     }
 
     fn wake(&mut self, objects: &[&str]) {
@@ -39,7 +39,7 @@ impl Test {
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.policy.begin_due(self.now, &priority);
+        self.policy.begin_due(self.now);
     }
 
     fn next_of(&mut self, may_verify: bool) -> Option<String> {
@@ -66,7 +66,7 @@ impl Test {
     }
 
     fn end(&mut self, object: &str, ended: Ended) {
-        self.policy.ended(&Arc::new(named(object)), ended, self.now, &priority);
+        self.policy.ended(&Arc::new(named(object)), ended, self.now);
     }
 }
 
@@ -121,7 +121,8 @@ fn a_waiting_object_that_is_deleted_moves_up() {
     let wish = Wish { at: test.now, verifies: false };
     let is_three_deleted =
         |object: &Named| if object.name == "3" { Priority::Deletion } else { Priority::Ordinary };
-    assert!(!test.policy.wake(named("a/3"), wish, test.now, &is_three_deleted));
+    test.policy.priority = is_three_deleted;
+    assert!(!test.policy.wake(named("a/3"), wish, test.now));
     assert_eq!(test.policy.waiting(), 3);
     assert_eq!(test.order(), "a/3 a/1 a/2");
 }
@@ -154,7 +155,7 @@ fn what_a_reconcile_found_out_to_verify_waits_for_a_permit() {
     test.wake(&["a/1"]);
     assert_eq!(test.begin(1), "a/1");
     let wish = Wish { at: test.now, verifies: true };
-    test.policy.wake(named("a/1"), wish, test.now, &priority);
+    test.policy.wake(named("a/1"), wish, test.now);
     test.end("a/1", again(HOUR));
     assert_eq!(test.next_of(false), None);
     assert_eq!(test.next(), Some("a/1".into()));
