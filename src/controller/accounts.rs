@@ -105,10 +105,6 @@ impl Accounts {
         self.read(account, |account| account.ledger.is_present(id, lasts)).unwrap_or(false)
     }
 
-    fn is_incomplete(&self, account: &AccountName) -> bool {
-        self.read(account, |account| account.ledger.is_incomplete()).unwrap_or(false)
-    }
-
     /// Why the account that was listed so cannot be the one that it was, by the ids held there.
     pub fn has_diverged(&self, account: &AccountName, listing: &Listing, held: &[i64]) -> Option<Divergence> {
         self.read(account, |account| account.ledger.divergence(|id| listing.contains(id), held))?

@@ -35,21 +35,13 @@ where
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
         // No later reconcile would report what a deletion has left behind.
-        Err(error) => match seen(api, object).await {
+        Err(error) => match api.get_opt(&object.name_any()).await {
             Ok(None) => Ok(None),
+            Ok(Some(found)) if found.uid() != object.uid() => Ok(None),
             Ok(Some(found)) if has(&found, finalizer) == is_wanted => Ok(Some(found)),
             Ok(Some(_)) | Err(_) => Err(PassError::WriteFinalizer(error)),
         },
     }
-}
-
-/// The object as the API server has it; nothing where it is gone.
-async fn seen<K>(api: &Api<K>, object: &K) -> kube::Result<Option<K>>
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-{
-    let found = api.get_opt(&object.name_any()).await?;
-    Ok(found.filter(|found| found.uid() == object.uid()))
 }
 
 fn has(object: &impl Resource, finalizer: &str) -> bool {

@@ -15,7 +15,6 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::error::PassError;
-use super::index::Named;
 use super::queue::Ended;
 use crate::backoff;
 use crate::events::Note;
@@ -56,17 +55,6 @@ struct Errors {
     told: Option<String>,
 }
 
-/// How a guarded pass ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarded {
-    /// When the next pass is due.
-    pub again_in: Duration,
-    /// Whether that is because of a failure.
-    pub is_retry: bool,
-    /// A failure to tell people, where it is not the one that they were told last.
-    pub note: Option<Note>,
-}
-
 // === impl Outcome ===
 
 impl Outcome {
@@ -81,18 +69,6 @@ impl Outcome {
     }
 }
 
-// === impl Guarded ===
-
-impl Guarded {
-    /// How it ended for the queue. What is only looked at again in case an event was missed is spread.
-    pub fn ended(&self, timing: &Timing, own: &Named) -> Ended {
-        let Self { again_in, is_retry, .. } = *self;
-        let is_resync = again_in == timing.resync;
-        let after = if is_resync { backoff::shorten(&own.to_string(), again_in, 4) } else { again_in };
-        Ended::Again { after, is_retry }
-    }
-}
-
 // === impl Guard ===
 
 impl Guard {
@@ -102,12 +78,13 @@ impl Guard {
         Self { controller, timing: *timing, metrics, errors: Mutex::default() }
     }
 
-    /// Carries out a pass over the object of that name and says how it ended.
+    /// Carries out a pass over the object of that name. Returns how it ended, and a failure to tell people, where it is not
+    /// the one that they were told last. What is only looked at again in case an event was missed is spread.
     pub async fn watch_over(
         &self,
         object: impl Display,
         pass: impl Future<Output = Result<Outcome, PassError>>,
-    ) -> Guarded {
+    ) -> (Ended, Option<Note>) {
         let object = object.to_string();
         // Of the highest level, so that no log filter takes the object's name from its lines.
         let span = tracing::error_span!(
@@ -138,7 +115,9 @@ impl Guard {
         }
         self.metrics.passes.ended(self.controller, outcome.result, started.elapsed());
         let is_retry = matches!(outcome.result, "error" | "requeue");
-        Guarded { again_in: outcome.again_in, is_retry, note }
+        let is_resync = outcome.again_in == self.timing.resync;
+        let after = if is_resync { backoff::shorten(&object, outcome.again_in, 4) } else { outcome.again_in };
+        (Ended::Again { after, is_retry }, note)
     }
 
     /// Forgets an object that is gone: one made anew under its name begins anew.
@@ -199,9 +178,10 @@ mod tests {
     async fn a_panic_ends_its_own_pass_and_no_other() {
         let guard = guard();
         let panicking = async { panic!("a defect") };
-        let other = async { Ok(Outcome::new("success", Duration::from_hours(1))) };
+        let other = async { Ok(Outcome::new("success", Duration::from_secs(77))) };
         let (_, kept) = tokio::join!(guard.watch_over("a/b", panicking), guard.watch_over("a/c", other));
-        assert_eq!(kept, Guarded { again_in: Duration::from_hours(1), is_retry: false, note: None });
+        let after = Duration::from_secs(77);
+        assert_eq!(kept, (Ended::Again { after, is_retry: false }, None));
         let text = guard.metrics.render().unwrap();
         assert!(text.contains("controller_runtime_reconcile_panics_total{controller=\"test\"} 1"), "{text}");
         assert!(text.contains("controller_runtime_active_workers{controller=\"test\"} 0"), "{text}");
@@ -218,11 +198,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn errors_in_a_row_wait_longer_and_success_starts_anew() {
         let guard = guard();
-        let fail = async || guard.watch_over("a/b", async { Err(PassError::Conflict) }).await;
-        let delay = |failures| backoff::delay(&Timing::STANDARD, failures, "a/b");
-        assert_eq!((fail().await.again_in, fail().await.again_in), (delay(1), delay(2)));
+        let fail = async || guard.watch_over("a/b", async { Err(PassError::Conflict) }).await.0;
+        let delay = |failures| {
+            let after = backoff::delay(&Timing::STANDARD, failures, "a/b");
+            Ended::Again { after, is_retry: true }
+        };
+        assert_eq!((fail().await, fail().await), (delay(1), delay(2)));
         guard.watch_over("a/b", async { Ok(Outcome::new("success", Duration::ZERO)) }).await;
-        assert_eq!(fail().await.again_in, delay(1));
+        assert_eq!(fail().await, delay(1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,7 +221,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_once_until_another_comes_or_a_pass_succeeds() {
         let guard = guard();
-        let fail = async |error: PassError| guard.watch_over("a/b", async { Err(error) }).await.note;
+        let fail = async |error: PassError| guard.watch_over("a/b", async { Err(error) }).await.1;
         assert!(fail(PassError::Deadline).await.is_some_and(|note| note.text.contains("took too long")));
         assert_eq!(fail(PassError::Deadline).await, None);
         assert!(fail(PassError::Endless).await.is_some());

@@ -24,6 +24,7 @@ use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use self::entry::Entry;
 use self::keys::Key;
 use self::prune::pruned;
 use self::state::CredentialState;
@@ -114,11 +115,6 @@ impl Index {
         &self.scopes
     }
 
-    /// The namespaces served; none means all.
-    pub fn namespaces(&self) -> Vec<String> {
-        self.scopes.iter().filter_map(|scope| scope.namespace().map(str::to_owned)).collect()
-    }
-
     /// Whether the credentials of every scope have been listed.
     pub fn are_credentials_listed(&self) -> bool {
         self.listed.is_cancelled()
@@ -205,11 +201,7 @@ impl Index {
 
     /// The credentials that use that account.
     pub fn credentials_at(&self, account: &AccountName) -> Vec<Arc<GuardedCredential>> {
-        self.objects()
-            .credentials
-            .find(&Key::Account(account))
-            .map(|(_, entry)| entry.object.clone())
-            .collect()
+        self.objects().credentials.find(&Key::Account(account)).map(|entry| entry.object.clone()).collect()
     }
 
     /// Every credential that has a record of the store, with that.
@@ -224,23 +216,16 @@ impl Index {
 
     /// The credentials whose record of the store that is.
     pub fn credentials_sealed_in(&self, record: &Named) -> Vec<Named> {
-        self.objects().credentials.find(&Key::Record(record)).map(|(_, entry)| entry.name()).collect()
+        self.objects().credentials.find(&Key::Record(record)).map(Entry::name).collect()
     }
 
     /// Who points to that Secret.
     pub fn referrers(&self, secret: &Named) -> Vec<Referrer> {
         let objects = self.objects();
         let key = Key::Secret(secret);
-        let credentials = objects.credentials.find(&key).map(|(_, entry)| Referrer::Credential(entry.name()));
-        let accounts = objects.accounts.find(&key).map(|(_, entry)| Referrer::Account(entry.name()));
+        let credentials = objects.credentials.find(&key).map(|entry| Referrer::Credential(entry.name()));
+        let accounts = objects.accounts.find(&key).map(|entry| Referrer::Account(entry.name()));
         credentials.chain(accounts).collect()
-    }
-
-    /// Whether anything points to that Secret.
-    pub fn is_referenced(&self, secret: &Named) -> bool {
-        let objects = self.objects();
-        let key = Key::Secret(secret);
-        objects.credentials.find(&key).next().is_some() || objects.accounts.find(&key).next().is_some()
     }
 
     /// Everything that may point to a Secret.
@@ -290,12 +275,12 @@ impl Index {
 
     /// The accounts that share what this one has.
     pub fn accounts_one_with(&self, name: &AccountName) -> Vec<AccountName> {
-        self.objects().accounts.find(&Key::OneWith(name)).map(|(_, entry)| entry.name()).collect()
+        self.objects().accounts.find(&Key::OneWith(name)).map(Entry::name).collect()
     }
 
     /// The accounts that cannot be used because of that one.
     pub fn accounts_confused_by(&self, name: &AccountName) -> Vec<AccountName> {
-        self.objects().accounts.find(&Key::ConfusedWith(name)).map(|(_, entry)| entry.name()).collect()
+        self.objects().accounts.find(&Key::ConfusedWith(name)).map(Entry::name).collect()
     }
 }
 
@@ -309,7 +294,7 @@ impl Objects {
 
     /// The accounts that have the listing of that remote account.
     pub fn accounts_at(&self, remote: &RemoteIdentity) -> impl Iterator<Item = (AccountName, &AccountState)> {
-        let found = self.accounts.find(&Key::Remote(remote)).map(|(_, entry)| entry);
+        let found = self.accounts.find(&Key::Remote(remote));
         found.filter(|entry| entry.state.is_at(remote)).map(|entry| (entry.name(), &entry.state))
     }
 
@@ -319,7 +304,7 @@ impl Objects {
         natural: &RemoteIdentity,
     ) -> impl Iterator<Item = (AccountName, &AccountState)> {
         let found = self.accounts.find(&Key::Opened(&natural.base_url, natural.key));
-        found.map(|(_, entry)| (entry.name(), &entry.state))
+        found.map(|entry| (entry.name(), &entry.state))
     }
 
     /// Whether that account is that remote account.

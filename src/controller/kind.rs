@@ -108,11 +108,11 @@ async fn reconcile<K: Kind>(context: Arc<Context>, guard: Arc<Guard>, own: Arc<N
         guard.forget(&own);
         return Ended::Gone;
     };
-    let guarded = guard.watch_over(&own, Box::pin(pass(&context, &own, &object))).await;
-    if let Some(note) = &guarded.note {
-        context.events.emit(&object.object_ref(&()), note).await;
+    let (ended, note) = guard.watch_over(&own, Box::pin(pass(&context, &own, &object))).await;
+    if let Some(note) = note {
+        context.events.emit(&object.object_ref(&()), &note).await;
     }
-    guarded.ended(&context.rules.timing, &own)
+    ended
 }
 
 async fn pass<K: Kind>(

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::index::Named;
 use super::scope::{GuardedAccount, GuardedCredential};
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
-use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountStatus};
 use crate::telemetry::metrics::{AccountSeries, CredentialSeries, Held, Objects, Standing};
 
 /// The reason of an object that has no condition yet.
@@ -25,35 +25,20 @@ impl Objects for Context {
 
 fn credential(guarded: &GuardedCredential) -> CredentialSeries {
     let Named { namespace, name } = Named::of(guarded);
-    match &guarded.0 {
-        Ok(object) => readable(object, namespace, name),
-        Err(_unreadable) => CredentialSeries {
-            namespace,
-            name,
-            destination: None,
-            account: None,
-            ready: unreadable(),
-            verified: None,
-            is_suspended: false,
-            expires_at: None,
-            verified_at: None,
-        },
-    }
-}
-
-fn readable(object: &MicrosoftGraphCredential, namespace: String, name: String) -> CredentialSeries {
-    let status = object.status_or_default();
-    let account = object.account_name();
+    let object = guarded.0.as_ref().ok();
+    let status = object.and_then(|object| object.status.as_ref());
+    let account = object.and_then(MicrosoftGraphCredential::account_name);
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
     CredentialSeries {
-        destination: Some(if account.is_some() { "woodpecker" } else { "store" }),
-        account: account.map(|account| (account.namespace, account.name)),
-        ready: ready(&status.conditions),
-        verified: find(&status.conditions, ConditionType::Verified).map(standing),
-        is_suspended: object.spec.is_suspended(),
-        expires_at: status.expires_at.as_ref().map(seconds),
-        verified_at: status.verified_at.as_ref().map(seconds),
         namespace,
         name,
+        destination: object.map(|_| if account.is_some() { "woodpecker" } else { "store" }),
+        account: account.map(|account| (account.namespace, account.name)),
+        ready: ready(object.is_some(), conditions),
+        verified: find(conditions, ConditionType::Verified).map(standing),
+        is_suspended: object.is_some_and(|object| object.spec.is_suspended()),
+        expires_at: status.and_then(|status| status.expires_at.as_ref()).map(seconds),
+        verified_at: status.and_then(|status| status.verified_at.as_ref()).map(seconds),
     }
 }
 
@@ -61,11 +46,11 @@ fn account(context: &Context, guarded: &GuardedAccount) -> AccountSeries {
     let own = Named::of(guarded);
     let remote = context.accounts.remote(&own);
     let object = guarded.0.as_ref().ok();
+    let status = object.and_then(|object| object.status.as_ref());
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
     AccountSeries {
-        ready: object.map_or_else(unreadable, |object| {
-            ready(object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default())
-        }),
-        held: object.and_then(held),
+        ready: ready(object.is_some(), conditions),
+        held: status.and_then(held),
         listed_at: remote.as_ref().and_then(|remote| remote.listed_at()).map(Timestamp::as_second),
         lane: remote.as_ref().map(|remote| remote.lane().series()),
         namespace: own.namespace,
@@ -73,22 +58,18 @@ fn account(context: &Context, guarded: &GuardedAccount) -> AccountSeries {
     }
 }
 
-fn held(object: &WoodpeckerAccount) -> Option<Held> {
-    let status = object.status.as_ref()?;
+fn held(status: &WoodpeckerAccountStatus) -> Option<Held> {
     Some(Held { managed: status.managed?, unclaimed: status.unclaimed?, foreign: status.foreign? })
 }
 
-fn ready(conditions: &[Condition]) -> Standing {
-    let not_observed = || Standing { is_true: false, reason: NOT_OBSERVED.to_owned() };
-    find(conditions, ConditionType::Ready).map_or_else(not_observed, standing)
+fn ready(is_readable: bool, conditions: &[Condition]) -> Standing {
+    let other = if is_readable { NOT_OBSERVED } else { Reason::InvalidObject.as_str() };
+    let other = || Standing { is_true: false, reason: other.to_owned() };
+    find(conditions, ConditionType::Ready).map_or_else(other, standing)
 }
 
 fn standing(condition: &Condition) -> Standing {
     Standing { is_true: condition.status == ConditionStatus::True, reason: condition.reason.clone() }
-}
-
-fn unreadable() -> Standing {
-    Standing { is_true: false, reason: Reason::InvalidObject.as_str().to_owned() }
 }
 
 /// In seconds since 1970.

@@ -57,7 +57,7 @@ pub(super) fn judge(
     if let Some(other) = context.index.change_account(&name, Some(&uid), relate).flatten() {
         return confused(&other);
     }
-    if context.accounts.is_incomplete(&name) {
+    if context.accounts.read(&name, |account| account.ledger.is_incomplete()) == Some(true) {
         return Verdict::Incomplete(Problem { reason: Reason::ListingIncomplete, message: "Woodpecker's listing lacks credentials that are there; what is registered is kept up, and nothing is created. Ask Woodpecker's support if it lasts".into() });
     }
     Verdict::Ready

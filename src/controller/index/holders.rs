@@ -55,7 +55,7 @@ impl Index {
     pub fn other_maker(&self, uid: &str, listed: &Listed) -> Option<Named> {
         let objects = self.objects();
         listed.marks().find_map(|token| {
-            let mut makers = objects.credentials.find(&Key::Creates(token)).map(|(_, entry)| entry);
+            let mut makers = objects.credentials.find(&Key::Creates(token));
             makers.find(|entry| entry.uid() != uid).map(Entry::name)
         })
     }
@@ -99,7 +99,7 @@ impl Index {
         let objects = self.objects();
         let mut rivals: Vec<Claimant> = Vec::new();
         let mut last = Turn::Never.rank();
-        for (rank, entry) in objects.credentials.find(&key) {
+        for (rank, entry) in objects.credentials.find_ranked(&key) {
             if rank > last {
                 break;
             }
@@ -124,7 +124,7 @@ impl Index {
         let objects = self.objects();
         let mut taken = BTreeSet::new();
         let mut next = Vec::new();
-        for (rank, entry) in objects.credentials.find(&Key::App(&freed.tenant, &freed.client)) {
+        for (rank, entry) in objects.credentials.find_ranked(&Key::App(&freed.tenant, &freed.client)) {
             let object = entry.object.0.as_ref().ok().filter(|_| rank < Turn::Never.rank());
             let Some((object, account)) = object.and_then(|it| Some((it, it.account_name()?))) else {
                 continue;
@@ -150,8 +150,7 @@ impl Index {
     pub fn take_claim(&self, key: ClaimKey, ours: &Claimant) -> Claim {
         let mut objects = self.objects();
         let is_it = |entry: &&Entry<MicrosoftGraphCredential>| entry.state.claims.contains(&key);
-        if let Some(holder) = objects.credentials.find(&Key::Claim(&key)).map(|(_, entry)| entry).find(is_it)
-        {
+        if let Some(holder) = objects.credentials.find(&Key::Claim(&key)).find(is_it) {
             let is_ours = *holder.uid() == *ours.uid;
             return if is_ours { Claim::Ours } else { Claim::HeldBy(holder.name().to_string()) };
         }
@@ -203,12 +202,12 @@ impl Objects {
         is_wanted: Held,
     ) -> impl Iterator<Item = &Entry<MicrosoftGraphCredential>> {
         let Kin { tenant, client, place, id } = kin;
-        let found = self.credentials.find(&Key::Holds(&place.base_url, id)).map(|(_, entry)| entry);
+        let found = self.credentials.find(&Key::Holds(&place.base_url, id));
         found.filter(move |entry| entry.facts().holds((tenant, client), &place.base_url, id, is_wanted))
     }
 
     fn held_at(&self, account: &AccountName, is_wanted: Held) -> impl Iterator<Item = i64> {
-        self.credentials.find(&Key::Account(account)).flat_map(move |(_, entry)| {
+        self.credentials.find(&Key::Account(account)).flat_map(move |entry| {
             let holdings = entry.facts().holdings;
             let wanted = holdings.at(account).filter(|it| it.is_current || is_wanted == Held::AtAll);
             wanted.map(|it| it.id).collect::<Vec<_>>()

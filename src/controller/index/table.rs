@@ -209,7 +209,15 @@ impl<K: Kept> Table<K> {
     }
 
     /// The objects with that key, in the order of their ranks.
-    pub fn find<'a>(&'a self, key: &Key<'_>) -> impl Iterator<Item = (Rank, &'a Entry<K>)> + use<'a, K> {
+    pub fn find<'a>(&'a self, key: &Key<'_>) -> impl Iterator<Item = &'a Entry<K>> + use<'a, K> {
+        self.find_ranked(key).map(|(_, entry)| entry)
+    }
+
+    /// The same with their ranks.
+    pub fn find_ranked<'a>(
+        &'a self,
+        key: &Key<'_>,
+    ) -> impl Iterator<Item = (Rank, &'a Entry<K>)> + use<'a, K> {
         self.keys.find(key).filter_map(|(rank, slot)| Some((rank, self.entries.get(&slot)?)))
     }
 

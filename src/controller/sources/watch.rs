@@ -80,7 +80,7 @@ async fn is_lost(context: &Context, scope: &Scope) {
 }
 
 fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<u64>, event: Event<SecretMeta>) {
-    let is_referenced = |secret: &Named| context.index.is_referenced(secret);
+    let is_referenced = |secret: &Named| !context.index.referrers(secret).is_empty();
     match event {
         Event::Init => listing.clear(),
         Event::InitApply(secret) => {
