@@ -20,12 +20,12 @@ pub(super) async fn open(
     name: &AccountName,
 ) -> Result<Result<Arc<RemoteAccount>, Problem>, PassError> {
     let accounts = &context.accounts;
-    let base_url = match access::base_url(&object.spec, &accounts.allowed_base_urls) {
-        Ok(base_url) => base_url,
-        Err(error) => return refusal(error).map(Err),
+    let access = async {
+        let base_url = access::base_url(&object.spec, &accounts.allowed_base_urls)?;
+        Ok((base_url, api_key(context, object, name).await?))
     };
-    let api_key = match api_key(context, object, name).await {
-        Ok(api_key) => api_key,
+    let (base_url, api_key) = match access.await {
+        Ok(access) => access,
         Err(error) => return refusal(error).map(Err),
     };
     let client = Client {

@@ -180,14 +180,10 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
             Ended::Again { after, .. } => now.checked_add(after).map(|at| Wish { at, verifies: false }),
             Ended::Gone => None,
         };
-        let wish = match (again, after) {
-            (Some(again), Some(after)) => Wish { at: again.at.min(after.at), ..again },
-            (Some(wish), None) | (None, Some(wish)) => wish,
-            (None, None) => {
-                self.entries.remove(object);
-                self.change(&object.namespace, |share| share.entries -= 1);
-                return false;
-            }
+        let Some(wish) = again.into_iter().chain(after).reduce(Wish::and) else {
+            self.entries.remove(object);
+            self.change(&object.namespace, |share| share.entries -= 1);
+            return false;
         };
         self.place(object, wish, now)
     }

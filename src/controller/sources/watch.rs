@@ -2,7 +2,7 @@
 //! everybody. No Secret is stored.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -80,28 +80,24 @@ async fn is_lost(context: &Context, scope: &Scope) {
 }
 
 fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<u64>, event: Event<SecretMeta>) {
-    let is_referenced = |secret: &Named| !context.index.referrers(secret).is_empty();
+    let see = |secret: &SecretMeta, now: SecretState| {
+        let name = Named::of(secret);
+        if !context.index.referrers(&name).is_empty() {
+            note(context, &name, &now);
+        }
+        name
+    };
     match event {
         Event::Init => listing.clear(),
         Event::InitApply(secret) => {
-            let name = Named::of(&secret);
             // Also of those that nothing points to yet.
-            listing.insert(digest(&name));
-            if is_referenced(&name) {
-                note(context, &name, &there(&secret));
-            }
+            listing.insert(digest(&see(&secret, there(&secret))));
         }
         Event::Apply(secret) => {
-            let name = Named::of(&secret);
-            if is_referenced(&name) {
-                note(context, &name, &there(&secret));
-            }
+            see(&secret, there(&secret));
         }
         Event::Delete(secret) => {
-            let name = Named::of(&secret);
-            if is_referenced(&name) {
-                note(context, &name, &SecretState::Missing);
-            }
+            see(&secret, SecretState::Missing);
         }
         Event::InitDone => {
             for name in referenced(context, |secret| scope.covers(&secret.namespace)) {
@@ -115,9 +111,7 @@ fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<u64>, even
 }
 
 fn digest(name: &Named) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
 }
 
 fn there(secret: &SecretMeta) -> SecretState {
