@@ -66,7 +66,7 @@ impl Accounts {
         if let Some(found) = self.read(&name, |account| account.look_up(&name, object, may_adopt)) {
             return Ok(found);
         }
-        if !self.index.scopes().iter().any(|scope| scope.covers(&name.namespace)) {
+        if !self.index.scopes.iter().any(|scope| scope.covers(&name.namespace)) {
             return Ok((Target::Missing(name), None));
         }
         let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
@@ -76,7 +76,7 @@ impl Accounts {
 
     /// Takes an owner's tickets back in all lanes but the one in which it waits.
     pub fn leave_lanes(&self, owner: &Owner, waits_in: Option<&Lane>) {
-        self.commons.lanes().withdraw(owner, waits_in);
+        self.commons.lanes.withdraw(owner, waits_in);
     }
 
     /// The way to it, as far as is known.
@@ -86,7 +86,7 @@ impl Accounts {
 
     /// Which remote account it is, as far as is known.
     pub fn identity(&self, name: &AccountName) -> Option<RemoteIdentity> {
-        Some(self.remote(name)?.identity().clone())
+        Some(self.remote(name)?.identity.clone())
     }
 
     /// Notes that a credential is there although the account's listing lacks it.
@@ -119,13 +119,13 @@ impl Accounts {
         listing: &Listing,
         max_age: Duration,
     ) -> Vec<Related> {
-        let (own, identity) = (remote.natural_identity(), remote.identity());
+        let (own, identity) = (&remote.natural, &remote.identity);
         let sharing = self.commons.sharing(identity, listing, max_age);
         let is_empty = listing.is_empty();
         let objects = self.index.objects();
         let listed_alike = sharing.iter().flat_map(|identity| objects.accounts_at(identity));
         let behind_one_key = objects.accounts_with_key_of(own).filter_map(|(name, other)| {
-            let theirs = other.remote()?.identity();
+            let theirs = &other.remote()?.identity;
             (!sharing.contains(theirs)).then_some((name, other, theirs == identity))
         });
         let all = listed_alike.map(|(name, other)| (name, other, true)).chain(behind_one_key);
@@ -133,7 +133,7 @@ impl Accounts {
             let remote = other.remote().filter(|_| name != *account)?;
             let theirs = remote.last_listing(max_age)?;
             let have_some = !is_empty && !theirs.is_empty();
-            let natural = remote.natural_identity().clone();
+            let natural = remote.natural.clone();
             let kinship = kinship::kinship(own, &natural, is_shared && have_some, have_some);
             Some(Related { name, natural, is_usable: other.is_usable(), kinship })
         };
@@ -145,10 +145,10 @@ impl Accounts {
     pub fn may_be_confused(&self, account: &AccountName) -> bool {
         let objects = self.index.objects();
         let Some(known) = objects.account(account) else { return false };
-        let Some(own) = known.remote().map(|remote| remote.natural_identity()) else { return false };
+        let Some(own) = known.remote().map(|remote| &remote.natural) else { return false };
         let mut siblings = objects.accounts_with_key_of(own).filter_map(|(_, other)| other.remote());
         known.ledger.company_honoured.as_ref() != Some(own)
-            && siblings.any(|other| own.company_id != other.natural_identity().company_id)
+            && siblings.any(|other| own.company_id != other.natural.company_id)
     }
 
     /// The account of another company behind the same key that shows one of these entries as well.

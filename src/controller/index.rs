@@ -45,7 +45,8 @@ pub use crate::resources::Named;
 
 /// All objects that are known.
 pub struct Index {
-    scopes: Vec<Scope>,
+    /// The scopes served.
+    pub scopes: Vec<Scope>,
     /// Cancelled once the credentials of every scope have been listed.
     listed: CancellationToken,
     objects: Mutex<Objects>,
@@ -110,11 +111,6 @@ impl Index {
         Self { scopes, listed: CancellationToken::new(), objects: Mutex::new(objects) }
     }
 
-    /// The scopes served.
-    pub fn scopes(&self) -> &[Scope] {
-        &self.scopes
-    }
-
     /// Whether the credentials of every scope have been listed.
     pub fn are_credentials_listed(&self) -> bool {
         self.listed.is_cancelled()
@@ -139,14 +135,14 @@ impl Index {
 
     /// This moment, to be taken before a GET is sent: see [`Self::note_read`].
     pub fn moment<K: Kept>(&self) -> Moment {
-        K::table(&self.objects()).now()
+        K::table(&mut self.objects()).now()
     }
 
     /// Takes in what the watch of a scope brings. `round` counts the restores of the API server: with the list that follows
     /// one, every object counts as changed.
     pub fn note<K: Kept>(&self, scope: &Scope, round: u64, event: Event<DeserializeGuard<K>>) -> Effects {
         let mut objects = self.objects();
-        let effects = K::table_mut(&mut objects).note(scope, round, event);
+        let effects = K::table(&mut objects).note(scope, round, event);
         if objects.credentials.is_listed() {
             self.listed.cancel();
         }
@@ -156,14 +152,14 @@ impl Index {
     /// Takes in the object with which the API server has answered our own write.
     pub fn note_written<K: Kept>(&self, object: &K) -> Effects {
         let object = pruned(object);
-        K::table_mut(&mut self.objects()).write(object)
+        K::table(&mut self.objects()).write(object)
     }
 
     /// Takes in what a GET has found that was sent at that moment. It counts whatever its version, but against what became
     /// known since.
     pub fn note_read<K: Kept>(&self, own: &Named, asked: Moment, found: Option<&K>) -> Effects {
         let found = found.map(pruned);
-        K::table_mut(&mut self.objects()).read(own, asked, found)
+        K::table(&mut self.objects()).read(own, asked, found)
     }
 
     /// Takes in that a credential is gone for good.
@@ -191,12 +187,12 @@ impl Index {
 
     /// An object as it is known.
     pub fn get<K: Kept>(&self, own: &Named) -> Option<Arc<DeserializeGuard<K>>> {
-        K::table(&self.objects()).by_name(own).map(|entry| entry.object.clone())
+        K::table(&mut self.objects()).by_name(own).map(|entry| entry.object.clone())
     }
 
     /// All objects of a kind.
     pub fn all<K: Kept>(&self) -> Vec<Arc<DeserializeGuard<K>>> {
-        K::table(&self.objects()).entries().map(|entry| entry.object.clone()).collect()
+        K::table(&mut self.objects()).entries().map(|entry| entry.object.clone()).collect()
     }
 
     /// The credentials that use that account.

@@ -65,7 +65,7 @@ pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
     let known = Arc::downgrade(&context);
     context.metrics.objects.show(known);
     let mut loops = JoinSet::new();
-    let scopes = context.index.scopes().to_vec();
+    let scopes = context.index.scopes.clone();
     for scope in &scopes {
         for gate in [gate::<MicrosoftGraphCredential>(scope), gate::<WoodpeckerAccount>(scope)] {
             context.readiness.wait_for(&gate, "the watch is being opened");

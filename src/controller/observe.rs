@@ -76,7 +76,7 @@ impl Gathered {
     /// The right to have the next turns at an account, while the request before may still be under way; what it
     /// had is given back where somebody more urgent waits.
     pub fn ask(&mut self, account: &RemoteAccount) -> Result<(), ApiError> {
-        let lane = account.lane();
+        let lane = &account.lane;
         self.waits_in = Some(lane.clone());
         let grant = match self.grant.take() {
             Some(mut grant) if grant.is_of(lane) => {
@@ -95,7 +95,7 @@ impl Gathered {
 
     /// The turn for what ends what has begun: it lets nobody go first.
     pub async fn turn_to_finish(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
-        let lane = account.lane();
+        let lane = &account.lane;
         let held = self.grant.take().filter(|grant| grant.is_of(lane));
         self.waits_in = Some(lane.clone());
         let grant = held.map_or_else(|| lane.ask(&self.ticket()), Ok)?;
@@ -171,7 +171,7 @@ pub async fn observe(
     let (target, account) = target_now(context, &object, &source).await?;
     let record = record(context, &object, &status, (&target, &source, reading), secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
-    let identity = account.as_ref().map(|account| account.identity());
+    let identity = account.as_ref().map(|account| &account.identity);
     let claimant = identity.and_then(|identity| {
         let claimant = claimant(&context.index.objects(), &object, identity)?;
         Some((claim_key(&object, identity), claimant))

@@ -200,7 +200,7 @@ impl Queue<'_> {
                 let task = running.spawn(reconcile(object.clone()));
                 objects.insert(task.id(), object);
             }
-            self.metrics.waiting(self.name, policy.waiting());
+            self.metrics.waiting(self.name, policy.waiting);
             let due = policy.next_due();
             tokio::select! {
                 () = self.stop.cancelled() => {}

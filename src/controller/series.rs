@@ -52,7 +52,7 @@ fn account(context: &Context, guarded: &GuardedAccount) -> AccountSeries {
         ready: ready(object.is_some(), conditions),
         held: status.and_then(held),
         listed_at: remote.as_ref().and_then(|remote| remote.listed_at()).map(Timestamp::as_second),
-        lane: remote.as_ref().map(|remote| remote.lane().series()),
+        lane: remote.as_ref().map(|remote| remote.lane.series()),
         namespace: own.namespace,
         name: own.name,
     }

@@ -16,19 +16,22 @@ use super::wire::{NewCredential, SecretUpdate};
 /// One remote account. Those of one identity share its lane and its listing.
 #[derive(Debug)]
 pub struct RemoteAccount {
-    client: Client,
-    lane: Lane,
-    /// Whose lane and listing it has.
-    identity: RemoteIdentity,
-    /// By its own address, company and key.
-    natural: RemoteIdentity,
+    /// Its client.
+    pub client: Client,
+    /// Its lane, in which a turn is to be had for every request.
+    pub lane: Lane,
+    /// By what it is known: whose lane and listing it has.
+    pub identity: RemoteIdentity,
+    /// By its own address, company and key, whatever it is known to be one with.
+    pub natural: RemoteIdentity,
     listing: LastListing,
 }
 
 /// What all accounts have in common.
 #[derive(Debug)]
 pub struct Commons {
-    lanes: Lanes,
+    /// All lanes.
+    pub lanes: Lanes,
     listings: Listings,
     digests: KeyDigests,
 }
@@ -51,11 +54,6 @@ impl Commons {
     /// so old.
     pub fn sharing(&self, own: &RemoteIdentity, listing: &Listing, max_age: Duration) -> Vec<RemoteIdentity> {
         self.listings.sharing(own, listing, max_age)
-    }
-
-    /// All lanes.
-    pub fn lanes(&self) -> &Lanes {
-        &self.lanes
     }
 }
 
@@ -81,26 +79,6 @@ impl RemoteAccount {
     /// Whether it is made of the same parts, in the same lane.
     pub fn is_like(&self, other: &Self) -> bool {
         self.natural == other.natural && self.identity == other.identity && self.lane.is(&other.lane)
-    }
-
-    /// By what it is known.
-    pub fn identity(&self) -> &RemoteIdentity {
-        &self.identity
-    }
-
-    /// By its own address, company and key, whatever it is known to be one with.
-    pub fn natural_identity(&self) -> &RemoteIdentity {
-        &self.natural
-    }
-
-    /// Its client.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// Its lane, in which a turn is to be had for every request.
-    pub fn lane(&self) -> &Lane {
-        &self.lane
     }
 
     /// The last listing, if it is at most so old; asks for nothing.
@@ -248,8 +226,7 @@ mod tests {
         ] {
             let account = account(status).await;
             let owner = Owner { kind: OwnerKind::Credential, namespace: "mail".into(), name: "x".into() };
-            let grant =
-                account.lane().ask(&Ticket { owner, class: Class::Delete, is_failing: false }).unwrap();
+            let grant = account.lane.ask(&Ticket { owner, class: Class::Delete, is_failing: false }).unwrap();
             let turn = grant.turn().await.unwrap();
             assert!(account.list(&turn, long).await.unwrap().contains(7));
             let _ended = account.delete(&turn, 7).await;

@@ -62,14 +62,12 @@ impl Client {
 
     /// Replaces secret and expiry.
     pub async fn update(&self, id: i64, secret: SecretUpdate<'_>) -> Result<(), ApiError> {
-        let body = wire::update_body(Some(secret), None).map_err(ApiError::Body)?;
-        self.patch("update", id, &body).await
+        self.patch("update", id, Some(secret), None).await
     }
 
     /// Replaces the name alone.
     pub async fn rename(&self, id: i64, name: &str) -> Result<(), ApiError> {
-        let body = wire::update_body(None, Some(name)).map_err(ApiError::Body)?;
-        self.patch("rename", id, &body).await
+        self.patch("rename", id, None, Some(name)).await
     }
 
     /// Removes a credential that no active mailbox uses.
@@ -82,10 +80,12 @@ impl Client {
         &self,
         operation: &'static str,
         id: i64,
-        body: &Zeroizing<Vec<u8>>,
+        secret: Option<SecretUpdate<'_>>,
+        name: Option<&str>,
     ) -> Result<(), ApiError> {
-        let (status, answer) =
-            self.call(operation, with_json(self.request(Method::PATCH, Some(id)), body)).await?;
+        let body = wire::update_body(secret, name).map_err(ApiError::Body)?;
+        let request = with_json(self.request(Method::PATCH, Some(id)), &body);
+        let (status, answer) = self.call(operation, request).await?;
         if let Some(error) = ApiError::hidden_in(status, &answer) {
             return Err(error);
         }
@@ -97,11 +97,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, id: Option<i64>) -> RequestBuilder {
-        let credentials = format!("{}/v2/mailboxes/microsoft/credentials", self.base_url);
-        let url = match id {
-            Some(id) => format!("{credentials}/{id}"),
-            None => credentials,
-        };
+        let path = id.map(|id| format!("/{id}")).unwrap_or_default();
+        let url = format!("{}/v2/mailboxes/microsoft/credentials{path}", self.base_url);
         let mut request = self.http.request(method, url).timeout(self.time_out);
         // A key that cannot stand in a header was refused as ApiKeyWhitespace before it came here; without
         // it the request is answered with 401.

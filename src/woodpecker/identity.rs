@@ -24,15 +24,6 @@ pub struct KeyDigest([u8; 32]);
 /// Makes digests of API keys, under a key that is random and lives as long as the process.
 pub struct KeyDigests(Hmac<Sha256>);
 
-// === impl RemoteIdentity ===
-
-impl RemoteIdentity {
-    /// Whether both are reached with the same API key.
-    pub fn has_key_of(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
 // === impl KeyDigests ===
 
 impl KeyDigests {

@@ -244,9 +244,6 @@ impl Listings {
                 }
             }
         }
-        let is_same = |one: &Entry, other: &Entry| {
-            (one.id, &one.tenant, &one.client) == (other.id, &other.tenant, &other.client)
-        };
         let mut sharing = Vec::new();
         for (place, ids) in candidates.into_values() {
             let Some(place) = place.map(LastListing) else { continue };
@@ -255,8 +252,10 @@ impl Listings {
                 continue;
             }
             let Some(theirs) = place.listing(max_age) else { continue };
-            let has_it =
-                |id: &i64| listing.get(*id).zip(theirs.get(*id)).is_some_and(|(a, b)| is_same(&a, &b));
+            let has_it = |id: &i64| {
+                let both = listing.get(*id).zip(theirs.get(*id));
+                both.is_some_and(|(a, b)| (a.tenant, a.client) == (b.tenant, b.client))
+            };
             if ids.iter().any(has_it) {
                 sharing.push(identity.clone());
             }
@@ -358,17 +357,12 @@ impl Entry {
 
     /// Whether its name carries the mark of a create.
     pub fn carries(&self, token: &str) -> bool {
-        let is_marked = |at: usize| {
-            let (before, after) = (self.name.get(..at), self.name.get(at + token.len()..));
-            before.is_some_and(|it| it.ends_with('[')) && after.is_some_and(|it| it.starts_with(']'))
-        };
-        self.name.match_indices(token).any(|(at, _)| is_marked(at))
+        self.name.contains(&mark(token))
     }
 
     /// The tokens of which its name carries the marks, and whatever else stands in brackets.
     pub fn marks(&self) -> impl Iterator<Item = &str> {
-        let opened = self.name.match_indices('[').filter_map(|(at, _)| self.name.get(at + 1..));
-        opened.filter_map(|rest| Some(rest.split_once(']')?.0))
+        bracketed(&self.name)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn judge(
     let name = Named::of(object);
     let uid = object.uid().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
-    let key = Subject { uid: &uid, secret: &remote.client().api_key, expires_at: Timestamp::UNIX_EPOCH };
+    let key = Subject { uid: &uid, secret: &remote.client.api_key, expires_at: Timestamp::UNIX_EPOCH };
     let keyring = context.keyring.current();
     let fingerprints = keyring.fingerprint_keys();
     let before = status.api_key_fingerprint.as_deref();
@@ -58,7 +58,10 @@ pub(super) fn judge(
         return confused(&other);
     }
     if context.accounts.read(&name, |account| account.ledger.is_incomplete()) == Some(true) {
-        return Verdict::Incomplete(Problem { reason: Reason::ListingIncomplete, message: "Woodpecker's listing lacks credentials that are there; what is registered is kept up, and nothing is created. Ask Woodpecker's support if it lasts".into() });
+        return Verdict::Incomplete(Problem {
+            reason: Reason::ListingIncomplete,
+            message: "Woodpecker's listing lacks credentials that are there; what is registered is kept up, and nothing is created. Ask Woodpecker's support if it lasts".into(),
+        });
     }
     Verdict::Ready
 }
@@ -72,7 +75,7 @@ fn relate(
     remote: &RemoteAccount,
     related: &[Related],
 ) -> Option<AccountName> {
-    let natural = remote.natural_identity();
+    let natural = &remote.natural;
     let is = |kinship| move |other: &&Related| other.kinship == kinship;
     let confused = related.iter().filter(is(Kinship::Confused));
     if let Some(first) = confused.clone().map(|other| &other.name).min() {

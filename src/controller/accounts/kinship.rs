@@ -29,7 +29,7 @@ pub fn kinship(
     if one.base_url != other.base_url || one == other {
         return Kinship::Strangers;
     }
-    let are_companies = one.has_key_of(other) && one.company_id != other.company_id;
+    let are_companies = one.key == other.key && one.company_id != other.company_id;
     match (are_companies, have_some_in_common) {
         (true, true) => Kinship::Confused,
         (true, false) if have_some => Kinship::Companies,

@@ -45,7 +45,7 @@ pub(super) async fn open(
     });
     let (before, one_with, is_company_honoured) = known.unwrap_or_default();
     let one_with = one_with.filter(|one_with| one_with.own == natural).and_then(|one_with| {
-        accounts.remote(&one_with.other).filter(|other| *other.natural_identity() == one_with.others)
+        accounts.remote(&one_with.other).filter(|other| other.natural == one_with.others)
     });
     let wanted = match one_with {
         Some(other) => RemoteAccount::sharing(client, &other, &accounts.commons),
@@ -72,7 +72,7 @@ async fn api_key(
     });
     let (remote, changes) = known.unwrap_or_default();
     if let Some(remote) = remote {
-        return Ok(remote.client().api_key.clone());
+        return Ok(remote.client.api_key.clone());
     }
     let read = access::api_key(&context.client, object).await;
     let uid = object.metadata.uid.as_deref();

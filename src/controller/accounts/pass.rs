@@ -119,7 +119,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
     }
     if matches!(listed, Some(Err(ApiError::Lane(_)))) {
         // Its turn calls it.
-        *waits_in = opened.as_ref().ok().map(|remote| remote.lane().clone());
+        *waits_in = opened.as_ref().ok().map(|remote| remote.lane.clone());
         return Ok(Outcome::new(verdict.result(), timing.listing_interval));
     }
     if is_postponed {
@@ -158,7 +158,7 @@ async fn list(
     // Of an account that nothing is known of, everything waits.
     let class = if context.accounts.is_known(name) { Class::Recheck } else { Class::Repair };
     let owner = WoodpeckerAccount::owner(name);
-    let turn = remote.lane().ask(&Ticket { owner, class, is_failing: false })?.turn().await?;
+    let turn = remote.lane.ask(&Ticket { owner, class, is_failing: false })?.turn().await?;
     remote.list(&turn, max_age).await
 }
 
@@ -284,7 +284,10 @@ async fn write(
 impl Verdict {
     fn of_failure(error: &ApiError) -> Self {
         match error {
-            ApiError::Unauthorized(_) => Self::Unusable(Problem { reason: Reason::InvalidApiKey, message: "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into() }),
+            ApiError::Unauthorized(_) => Self::Unusable(Problem {
+                reason: Reason::InvalidApiKey,
+                message: "Woodpecker refuses the API key: make one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
+            }),
             ApiError::Malformed(_) => Self::Unreachable(
                 "Woodpecker's answer to the listing could not be understood, and is never taken for an empty account; the operator tries again".into(),
             ),

@@ -1,6 +1,7 @@
 //! PURE: the status of an account that follows a look at it.
 
 use std::collections::HashSet;
+use std::iter;
 
 use jiff::Timestamp;
 
@@ -89,29 +90,20 @@ pub fn report(
         status.unclaimed = Some(counts.unclaimed);
         status.foreign = Some(counts.foreign);
     }
-    let ready = |status, reason, message: &str| Desired {
-        type_: ConditionType::Ready,
-        status,
-        reason,
-        message: message.to_owned(),
-    };
-    let desired = match verdict {
+    let (is_ready, reason, message, beside) = match verdict {
         Verdict::Ready => {
-            vec![ready(ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key")]
+            (ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key", None)
         }
         Verdict::Postponed(text) | Verdict::Unreachable(text) => {
-            let ready = ready(ConditionStatus::False, Reason::Unreachable, text);
-            let reconciling =
-                Desired { type_: ConditionType::Reconciling, status: ConditionStatus::True, ..ready.clone() };
-            vec![ready, reconciling]
+            (ConditionStatus::False, Reason::Unreachable, text.as_str(), Some(ConditionType::Reconciling))
         }
         Verdict::Incomplete(problem) | Verdict::Unusable(problem) => {
-            let ready = ready(ConditionStatus::False, problem.reason, &problem.message);
-            let stalled =
-                Desired { type_: ConditionType::Stalled, status: ConditionStatus::True, ..ready.clone() };
-            vec![ready, stalled]
+            (ConditionStatus::False, problem.reason, problem.message.as_str(), Some(ConditionType::Stalled))
         }
     };
+    let desired = |type_, status| Desired { type_, status, reason, message: message.to_owned() };
+    let beside = beside.map(|type_| desired(type_, ConditionStatus::True));
+    let desired = iter::once(desired(ConditionType::Ready, is_ready)).chain(beside).collect();
     status.conditions = merge(&before.conditions, desired, generation, now);
     let (old, new) =
         (find(&before.conditions, ConditionType::Ready), find(&status.conditions, ConditionType::Ready));

@@ -80,7 +80,7 @@ impl AccountState {
                 return (Target::NotReady(name.clone()), None);
             }
         };
-        let client = remote.client();
+        let client = &remote.client;
         let (base_url, company_id) = (client.base_url.as_str().to_owned(), client.company_id);
         let place = Place { account: name.clone(), base_url, company_id };
         (Target::Ready(ReadyTarget { place, may_create, may_adopt }), Some(remote.clone()))
@@ -93,7 +93,7 @@ impl AccountState {
 
     /// Whether it is that remote account.
     pub fn is_at(&self, remote: &RemoteIdentity) -> bool {
-        self.remote().is_some_and(|known| known.identity() == remote)
+        self.remote().is_some_and(|known| known.identity == *remote)
     }
 
     /// Whether credentials may use it, or could before.

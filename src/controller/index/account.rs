@@ -29,11 +29,7 @@ impl Kept for WoodpeckerAccount {
     type State = AccountState;
     type Facts = AccountFacts;
 
-    fn table(objects: &Objects) -> &Table<Self> {
-        &objects.accounts
-    }
-
-    fn table_mut(objects: &mut Objects) -> &mut Table<Self> {
+    fn table(objects: &mut Objects) -> &mut Table<Self> {
         &mut objects.accounts
     }
 
@@ -44,8 +40,8 @@ impl Kept for WoodpeckerAccount {
         };
         AccountFacts {
             secret: object.0.as_ref().ok().map(secret),
-            identity: state.remote().map(|remote| remote.identity().clone()),
-            natural: state.remote().map(|remote| remote.natural_identity().clone()),
+            identity: state.remote().map(|remote| remote.identity.clone()),
+            natural: state.remote().map(|remote| remote.natural.clone()),
             one_with: state.ledger.one_with.as_ref().map(|one_with| one_with.other.clone()),
             confused_with: state.ledger.confused_with.clone(),
         }

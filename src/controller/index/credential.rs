@@ -68,11 +68,7 @@ impl Kept for MicrosoftGraphCredential {
     type State = CredentialState;
     type Facts = Facts;
 
-    fn table(objects: &Objects) -> &Table<Self> {
-        &objects.credentials
-    }
-
-    fn table_mut(objects: &mut Objects) -> &mut Table<Self> {
+    fn table(objects: &mut Objects) -> &mut Table<Self> {
         &mut objects.credentials
     }
 

@@ -19,9 +19,7 @@ pub trait Kept: Resource<DynamicType = ()> + Clone {
     type Facts: Default + PartialEq;
 
     /// Its table.
-    fn table(objects: &Objects) -> &Table<Self>;
-    /// Its table, to be changed.
-    fn table_mut(objects: &mut Objects) -> &mut Table<Self>;
+    fn table(objects: &mut Objects) -> &mut Table<Self>;
     /// What others depend on.
     fn facts(object: &DeserializeGuard<Self>, state: &Self::State) -> Self::Facts;
     /// What it is found by, beside uid and name.

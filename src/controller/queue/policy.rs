@@ -30,7 +30,8 @@ pub struct Policy<P> {
     /// Reconciles at the same time.
     most: usize,
     running: usize,
-    waiting: usize,
+    /// How many objects wait.
+    pub waiting: usize,
     entries: HashMap<Arc<Named>, Entry>,
     /// What is due later.
     timers: BTreeSet<(Instant, Arc<Named>)>,
@@ -100,11 +101,6 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
             verifying: BTreeSet::new(),
             clock: 0,
         }
-    }
-
-    /// How many objects wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting
     }
 
     /// When the next object that is due later is due.

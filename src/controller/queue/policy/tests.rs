@@ -123,7 +123,7 @@ fn a_waiting_object_that_is_deleted_moves_up() {
         |object: &Named| if object.name == "3" { Priority::Deletion } else { Priority::Ordinary };
     test.policy.priority = is_three_deleted;
     assert!(!test.policy.wake(named("a/3"), wish, test.now));
-    assert_eq!(test.policy.waiting(), 3);
+    assert_eq!(test.policy.waiting, 3);
     assert_eq!(test.order(), "a/3 a/1 a/2");
 }
 
@@ -145,7 +145,7 @@ fn without_a_permit_to_verify_everything_else_goes_on() {
     let mut begun = vec![test.next_of(false), test.next_of(false), test.next_of(false)];
     begun.sort();
     assert_eq!(begun, [None, Some("a/1".into()), Some("b/d".into())]);
-    assert_eq!(test.policy.waiting(), 3);
+    assert_eq!(test.policy.waiting, 3);
     assert_eq!(test.begin(5), "c/v1 a/v1 b/v1", "the others have something under way");
 }
 
