@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::entry::Entry;
 use self::keys::Key;
 use self::prune::pruned;
-use self::state::CredentialState;
+use self::state::{CredentialState, InFlight};
 use self::table::Table;
 use super::accounts::AccountState;
 use super::scope::{GuardedCredential, Scope};
@@ -39,7 +39,6 @@ use crate::woodpecker::RemoteIdentity;
 pub use self::entry::Kept;
 pub use self::holders::{Freed, Kin};
 pub use self::prune::read_pruned;
-pub use self::state::Kind;
 pub use self::table::Moment;
 pub use crate::resources::Named;
 
@@ -250,8 +249,14 @@ impl Index {
 
     /// How long until an object's request of unknown outcome counts as settled, `settle` after this process's first sight of it;
     /// zero where none is under way. `mark` tells one request from another.
-    pub fn settles_in(&self, uid: &str, kind: Kind, mark: Option<&str>, settle: Duration) -> Duration {
-        let settles_in = self.with(uid, |state| state.in_flight.settles_in(kind, mark, settle));
+    pub fn settles_in(
+        &self,
+        uid: &str,
+        request: impl FnOnce(&mut CredentialState) -> &mut InFlight,
+        mark: Option<&str>,
+        settle: Duration,
+    ) -> Duration {
+        let settles_in = self.with(uid, |state| request(state).settles_in(mark, settle));
         settles_in.unwrap_or_else(|| mark.map_or(Duration::ZERO, |_| settle))
     }
 

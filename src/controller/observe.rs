@@ -13,7 +13,7 @@ use kube::Api;
 use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
 use super::error::PassError;
-use super::index::{Kind, Named, Objects};
+use super::index::{Named, Objects};
 use super::observed::{Claim, Learnt, Observed, Proof, Record, Retiring, Source, Target};
 use crate::destination::FailureKind;
 use crate::resources::{
@@ -294,9 +294,11 @@ fn settling(
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let create = status.pending.as_ref().map(|pending| pending.token.as_str());
     let change = status.registration.as_ref().and_then(change_mark);
-    let settles_in =
-        |kind, mark| context.index.settles_in(uid, kind, mark, context.rules.timing.create_settle);
-    (settles_in(Kind::Create, create), settles_in(Kind::Change, change.as_deref()))
+    let (index, settle) = (&context.index, context.rules.timing.create_settle);
+    (
+        index.settles_in(uid, |known| &mut known.create, create, settle),
+        index.settles_in(uid, |known| &mut known.change, change.as_deref(), settle),
+    )
 }
 
 /// What tells a change of a registration from another one.

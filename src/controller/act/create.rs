@@ -10,7 +10,7 @@ use super::books::{take_claim, with_registration};
 use super::{Step, entries_for, is_as_read, is_told_apart, note, note_failure, tell_orphan};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::index::{Kin, Kind};
+use crate::controller::index::Kin;
 use crate::controller::observe::{Created, Gathered};
 use crate::controller::observed::{Freshness, Listed, Observed, Source, Target};
 use crate::controller::status::{self, Written};
@@ -55,7 +55,7 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
     }
     let name = marked(&gathered.observed.object.remote_name(), &token);
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
-    context.index.with(&uid, |known| known.in_flight.begin(Kind::Create, &token));
+    context.index.with(&uid, |known| known.create.begin(&token));
     let posted = post(gathered, &account, &turn, &name).await;
     drop(turn);
     // Who has the turn now sends its request before this one's outcome is written down.
@@ -68,10 +68,10 @@ pub(super) async fn create(context: &Context, gathered: &mut Gathered) -> Result
         Err(error) => {
             note_failure(context, &mut gathered.observed, Operation::Create, &error);
             if error.certainty() == Certainty::Unknown {
-                context.index.with(&uid, |known| known.in_flight.begin(Kind::Create, &token));
+                context.index.with(&uid, |known| known.create.begin(&token));
                 return Ok(Step::Done);
             }
-            context.index.with(&uid, |known| known.in_flight.end(Kind::Create, &token));
+            context.index.with(&uid, |known| known.create.end(&token));
             give_up_intent(context, &mut gathered.observed, earlier).await
         }
     }

@@ -7,7 +7,6 @@ use super::listing::note_vanishing;
 use super::{Shown, Step, is_as_read, look_at, note, note_failure};
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
-use crate::controller::index::Kind;
 use crate::controller::observe::{Gathered, change_mark};
 use crate::controller::observed::{Observed, Source};
 use crate::controller::status::{self, Written};
@@ -120,7 +119,7 @@ fn changing(registration: &Registration) -> Registration {
 fn begin_to_settle(context: &Context, observed: &Observed, changing: &Registration) {
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
     let mark = change_mark(changing).unwrap_or_default();
-    context.index.with(uid, |known| known.in_flight.begin(Kind::Change, &mark));
+    context.index.with(uid, |known| known.change.begin(&mark));
 }
 
 /// Replaces the name alone.

@@ -15,9 +15,10 @@ use crate::resources::conditions::{Condition, ConditionStatus};
 pub struct CredentialState {
     /// Of an object that cannot be read: what was last known of it.
     pub salvaged: Option<Box<Facts>>,
-    /// Its requests of unknown outcome. Only this process's own clock counts: the request may have left another process a
-    /// moment before that one ended.
-    pub in_flight: InFlight,
+    /// Its create of unknown outcome.
+    pub create: InFlight,
+    /// Its change of unknown outcome.
+    pub change: InFlight,
     /// Since when it has not been ready; nothing while it is.
     pub unready_since: Option<Timestamp>,
     /// Its wait for a permit of its account's queue. Nothing is written about a short wait.
@@ -28,21 +29,10 @@ pub struct CredentialState {
     pub claims: Vec<ClaimKey>,
 }
 
-/// What a request was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// To make a credential.
-    Create,
-    /// To change one.
-    Change,
-}
-
-/// The first sights of an object's requests of unknown outcome.
+/// The first sight of a request of unknown outcome, where one is under way. Only this process's own clock counts: the request
+/// may have left another process a moment before that one ended.
 #[derive(Debug, Default)]
-pub struct InFlight {
-    create: Option<Sighting>,
-    change: Option<Sighting>,
-}
+pub struct InFlight(Option<Sighting>);
 
 #[derive(Debug)]
 struct Sighting {
@@ -62,9 +52,8 @@ pub struct Waiting {
 // === impl CredentialState ===
 
 impl CredentialState {
-    /// Notes how a reconcile ended. Says how long a credential
-    /// was not ready that has become ready: from when it was last ready, or from its creation. After a restart, what is known of
-    /// one is the last change of its condition.
+    /// Notes how a reconcile ended. Says how long a credential was not ready that has become ready: from when it was last
+    /// ready, or from its creation. After a restart, what is known of one is the last change of its condition.
     pub fn note_readiness(
         &mut self,
         created: Timestamp,
@@ -92,35 +81,27 @@ impl CredentialState {
 impl InFlight {
     /// How long until the request counts as settled, `settle` after its first sight; zero where none is under way.
     /// `mark` tells one request from another; the first call for one is its first sight.
-    pub fn settles_in(&mut self, kind: Kind, mark: Option<&str>, settle: Duration) -> Duration {
-        let first = self.of(kind);
+    pub fn settles_in(&mut self, mark: Option<&str>, settle: Duration) -> Duration {
         let Some(mark) = mark else {
-            *first = None;
+            self.0 = None;
             return Duration::ZERO;
         };
-        let seen = match first.take().filter(|seen| seen.mark == mark) {
+        let seen = match self.0.take().filter(|seen| seen.mark == mark) {
             Some(seen) => seen,
             None => Sighting { mark: mark.to_owned(), at: Some(Instant::now()) },
         };
-        let at = first.insert(seen).at;
+        let at = self.0.insert(seen).at;
         at.map_or(Duration::ZERO, |at| settle.saturating_sub(at.elapsed()))
     }
 
     /// A request of that mark is being sent, or has ended just now.
-    pub fn begin(&mut self, kind: Kind, mark: &str) {
-        *self.of(kind) = Some(Sighting { mark: mark.to_owned(), at: Some(Instant::now()) });
+    pub fn begin(&mut self, mark: &str) {
+        self.0 = Some(Sighting { mark: mark.to_owned(), at: Some(Instant::now()) });
     }
 
     /// A request of that mark was not processed; what was sent before it with the same mark had settled.
-    pub fn end(&mut self, kind: Kind, mark: &str) {
-        *self.of(kind) = Some(Sighting { mark: mark.to_owned(), at: None });
-    }
-
-    fn of(&mut self, kind: Kind) -> &mut Option<Sighting> {
-        match kind {
-            Kind::Create => &mut self.create,
-            Kind::Change => &mut self.change,
-        }
+    pub fn end(&mut self, mark: &str) {
+        self.0 = Some(Sighting { mark: mark.to_owned(), at: None });
     }
 }
 
@@ -161,17 +142,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_settles_from_its_first_sight() {
         let settle = Duration::from_secs(120);
-        let mut in_flight = InFlight::default();
-        assert_eq!(in_flight.settles_in(Kind::Create, None, settle), Duration::ZERO);
-        assert_eq!(in_flight.settles_in(Kind::Create, Some("a"), settle), settle);
+        let (mut create, mut change) = (InFlight::default(), InFlight::default());
+        assert_eq!(create.settles_in(None, settle), Duration::ZERO);
+        assert_eq!(create.settles_in(Some("a"), settle), settle);
         tokio::time::advance(Duration::from_secs(100)).await;
-        assert_eq!(in_flight.settles_in(Kind::Create, Some("a"), settle), Duration::from_secs(20));
-        assert_eq!(in_flight.settles_in(Kind::Change, Some("a"), settle), settle, "that is another");
-        assert_eq!(in_flight.settles_in(Kind::Create, Some("b"), settle), settle, "another create");
+        assert_eq!(create.settles_in(Some("a"), settle), Duration::from_secs(20));
+        assert_eq!(change.settles_in(Some("a"), settle), settle, "that is another");
+        assert_eq!(create.settles_in(Some("b"), settle), settle, "another create");
         tokio::time::advance(settle).await;
-        assert_eq!(in_flight.settles_in(Kind::Create, Some("b"), settle), Duration::ZERO);
-        in_flight.begin(Kind::Create, "b");
-        assert_eq!(in_flight.settles_in(Kind::Create, Some("b"), settle), settle, "it was sent once more");
+        assert_eq!(create.settles_in(Some("b"), settle), Duration::ZERO);
+        create.begin("b");
+        assert_eq!(create.settles_in(Some("b"), settle), settle, "it was sent once more");
     }
 
     #[tokio::test(start_paused = true)]

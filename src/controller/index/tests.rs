@@ -417,11 +417,15 @@ async fn what_is_known_of_an_object_ends_with_it() {
     let object = object("a", "1", 1, "s");
     let _ = apply(&index, &object);
     index.with("1", |known| known.account_changed = true);
-    assert_eq!(index.settles_in("1", Kind::Create, Some("t"), settle), settle);
+    assert_eq!(index.settles_in("1", |known| &mut known.create, Some("t"), settle), settle);
     tokio::time::advance(settle).await;
-    assert_eq!(index.settles_in("1", Kind::Create, Some("t"), settle), Duration::ZERO);
+    assert_eq!(index.settles_in("1", |known| &mut known.create, Some("t"), settle), Duration::ZERO);
     let _ = delete(&index, &object);
     let _ = apply(&index, &super::tests::object("a", "2", 3, "s"));
     assert_eq!(index.with("2", |known| known.account_changed), Some(false));
-    assert_eq!(index.settles_in("1", Kind::Create, Some("t"), settle), settle, "nobody knows since when");
+    assert_eq!(
+        index.settles_in("1", |known| &mut known.create, Some("t"), settle),
+        settle,
+        "nobody knows since when"
+    );
 }
