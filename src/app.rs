@@ -11,11 +11,10 @@ mod rest;
 mod scraping;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use anyhow::{Context as _, anyhow};
 use futures::future::OptionFuture;
-use thiserror::Error;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,15 +24,11 @@ use crate::controller::{
     self, Accounts, Broken, Calls, Context, Index, KnownRecords, KnownSecrets, RecordController, Rules, Scope,
 };
 use crate::events::Events;
-use crate::http::ClientError;
 use crate::k8s::relist::Relist;
-use crate::leader::{self, Candidate, ElectionParts, Lost};
+use crate::leader::{self, Candidate, ElectionParts};
 use crate::leadership::{Leadership, since_boot};
-use crate::listening::ListenError;
 use crate::resources::Named;
-use crate::rest::KeysError;
-use crate::serving::TlsError;
-use crate::settings::{PlainHttpError, RunSettings, ServeSettings, Timing, TimingError};
+use crate::settings::{RunSettings, ServeSettings, Timing};
 use crate::telemetry::logs::LogFilter;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::Readiness;
@@ -42,52 +37,11 @@ use crate::woodpecker::{self, Commons, Lanes};
 /// What readiness waits for until the watches are being opened.
 const CONTROLLER: &str = "controller";
 
-/// Why the operator cannot start or go on.
-#[derive(Debug, Error)]
-pub enum AppError {
-    /// The waits do not fit together.
-    #[error("the timing cannot be used")]
-    Timing(#[from] TimingError),
-    /// API keys and secrets would come in unencrypted.
-    #[error(transparent)]
-    PlainHttp(#[from] PlainHttpError),
-    /// Nobody could use the REST API.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// TLS cannot be served for the REST API.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// An address cannot be served.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// There is no way to the Kubernetes API.
-    #[error(transparent)]
-    Kubernetes(#[from] kubernetes::ConnectError),
-    /// The client for Microsoft and Woodpecker cannot be made.
-    #[error(transparent)]
-    Http(#[from] ClientError),
-    /// The system gives no randomness.
-    #[error("failed to draw random bytes")]
-    Random(#[from] getrandom::Error),
-    /// Signals cannot be received.
-    #[error("failed to listen for signals")]
-    Signals(#[source] std::io::Error),
-    /// Another replica leads, or may.
-    #[error("leadership was lost: the program ends, to stand by when it is started again")]
-    LeadershipLost(#[from] Lost),
-    /// The controller ended without being told to.
-    #[error("the controller ended by itself: the program ends, to be started again")]
-    ControllerEnded(#[source] Broken),
-    /// The controller failed as a whole.
-    #[error("the controller failed: the program ends, to be started again")]
-    ControllerFailed(#[source] JoinError),
-    /// Work did not end in time after the request to stop.
-    #[error("work was still under way {0:?} after the request to stop, and is left")]
-    ShutdownTooSlow(Duration),
-}
+/// Why nothing that needs randomness can begin.
+const NO_RANDOM: &str = "failed to draw random bytes";
 
 /// Runs the operator until it is told to stop.
-pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), AppError> {
+pub async fn run(settings: RunSettings, log_filter: LogFilter) -> anyhow::Result<()> {
     settings.rest.listen.map_or(Ok(()), |address| settings.rest.check(address))?;
     let frame = Frame::open("run", &settings.process, settings.timing(), log_filter)?;
     frame.readiness.wait_for(CONTROLLER, "the operator is starting");
@@ -95,7 +49,7 @@ pub async fn run(settings: RunSettings, log_filter: LogFilter) -> Result<(), App
 }
 
 /// Serves the credentials REST API alone until it is told to stop.
-pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(), AppError> {
+pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Result<()> {
     settings.rest.check(settings.address())?;
     let frame = Frame::open("serve", &settings.process, settings.timing(), log_filter)?;
     // Before anybody can ask.
@@ -124,7 +78,7 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> Result<(),
 }
 
 /// Runs the controller, and the REST API beside it where that is asked for.
-async fn operate(settings: &RunSettings, frame: &Frame) -> Result<(), AppError> {
+async fn operate(settings: &RunSettings, frame: &Frame) -> anyhow::Result<()> {
     let Some(base) = Base::find(&settings.process, frame).await? else { return Ok(()) };
     let Frame { timing, readiness, metrics, stop } = frame;
     let api = settings.rest.listen.map(|address| RestParts {
@@ -165,12 +119,12 @@ struct Operator<'a> {
 
 impl Operator<'_> {
     /// Works while this replica leads, or at once where there is no election.
-    async fn run(&self) -> Result<(), AppError> {
+    async fn run(&self) -> anyhow::Result<()> {
         if !self.settings.leader.leader_elect {
             tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
             return self.work(Leadership::always()).await;
         }
-        let candidate = Candidate::new(self.election(), self.readiness.clone())?;
+        let candidate = Candidate::new(self.election(), self.readiness.clone()).context(NO_RANDOM)?;
         self.readiness.arrived(CONTROLLER);
         Box::pin(leading::work_while_leading(candidate, self.stop, async |leadership| {
             self.readiness.wait_for(CONTROLLER, "this replica leads, and begins");
@@ -194,7 +148,7 @@ impl Operator<'_> {
     }
 
     /// Loads the keyring and runs the controller until it is told to stop.
-    async fn work(&self, leadership: Leadership) -> Result<(), AppError> {
+    async fn work(&self, leadership: Leadership) -> anyhow::Result<()> {
         let Self { settings, timing, readiness, stop, .. } = self;
         let cluster = &self.base.cluster;
         let wait = keyring::wait(cluster, &settings.process, timing, readiness);
@@ -216,7 +170,7 @@ impl Operator<'_> {
             token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
             accounts: Accounts::new(
                 self.base.http.clone(),
-                Commons::new(self.lanes(&calls))?,
+                Commons::new(self.lanes(&calls)).context(NO_RANDOM)?,
                 settings.woodpecker.base_urls.clone(),
                 index.clone(),
             ),
@@ -286,12 +240,13 @@ async fn end_within(
     mut work: JoinSet<Result<(), Broken>>,
     timing: &Timing,
     stop: &CancellationToken,
-) -> Result<(), AppError> {
+) -> anyhow::Result<()> {
     let ended = async {
         match work.join_next().await {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(broken))) => Err(AppError::ControllerEnded(broken)),
-            Some(Err(error)) => Err(AppError::ControllerFailed(error)),
+            Some(ended) => ended
+                .context("the controller failed: the program ends, to be started again")?
+                .context("the controller ended by itself: the program ends, to be started again"),
+            None => Ok(()),
         }
     };
     tokio::pin!(ended);
@@ -301,7 +256,9 @@ async fn end_within(
     }
     tracing::info!(within = ?timing.shutdown, "ending: work under way is finished, nothing new is begun");
     let ended = tokio::time::timeout(timing.shutdown, ended).await;
-    let ended = ended.unwrap_or(Err(AppError::ShutdownTooSlow(timing.shutdown)));
+    let ended = ended.unwrap_or_else(|_elapsed| {
+        Err(anyhow!("work was still under way {:?} after the request to stop, and is left", timing.shutdown))
+    });
     if ended.is_ok() {
         tracing::info!("ended");
     }

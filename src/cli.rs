@@ -3,6 +3,7 @@
 mod cluster;
 mod explain;
 mod import;
+mod input;
 mod inventory;
 mod keyring;
 mod keys;
@@ -12,18 +13,17 @@ mod release;
 mod remote;
 mod verify;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use thiserror::Error;
 
-use crate::app::{self, AppError};
+use crate::app::{self, memory};
 use crate::http::{self, ClientError, DnsServers};
-use crate::resources::crds::{self, YamlError};
+use crate::resources::crds;
 use crate::settings::{ProcessSettings, RunSettings, ServeSettings, Timing, WayOutSettings};
-use crate::telemetry::logs::{self, LogError, LogFilter};
-use crate::telemetry::otlp::{Otlp, OtlpError};
+use crate::telemetry::logs::{self, LogFilter};
+use crate::telemetry::otlp::Otlp;
 
 /// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them
 #[derive(Debug, Parser)]
@@ -57,33 +57,6 @@ enum Command {
     Crd,
 }
 
-/// Why a command failed.
-#[derive(Debug, Error)]
-enum CliError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Otlp(#[from] OtlpError),
-    #[error(transparent)]
-    Verify(#[from] verify::VerifyError),
-    #[error(transparent)]
-    Explain(#[from] explain::ExplainError),
-    #[error(transparent)]
-    Orphans(#[from] orphans::OrphansError),
-    #[error(transparent)]
-    Import(#[from] import::ImportError),
-    #[error(transparent)]
-    Keys(#[from] keys::KeysError),
-    #[error(transparent)]
-    Release(#[from] release::ReleaseError),
-    #[error(transparent)]
-    Yaml(#[from] YamlError),
-    #[error("failed to start the runtime")]
-    Runtime(#[source] io::Error),
-    #[error(transparent)]
-    Output(#[from] output::OutputError),
-}
-
 // === impl Cli ===
 
 impl Cli {
@@ -99,37 +72,36 @@ impl Cli {
                 let process = settings.process.clone();
                 go_on(&process, |filter| app::serve(*settings, filter))
             }
-            Command::Verify(args) => verify::run(&args).map_err(CliError::from),
-            Command::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
-            Command::Orphans(args) => orphans::run(&args).map_err(CliError::from),
-            Command::Import(args) => import::run(&args).map_err(CliError::from),
-            Command::Keys(args) => keys::run(&args).map_err(CliError::from),
-            Command::Release(args) => release::run(&args).map_err(CliError::from),
-            Command::Crd => print_crds().map(|()| ExitCode::SUCCESS),
+            Command::Verify(args) => once(verify::run(&args)),
+            Command::Explain(args) => explain::run(&args),
+            Command::Orphans(args) => once(orphans::run(&args)),
+            Command::Import(args) => once(import::run(&args)),
+            Command::Keys(args) => once(keys::run(&args)),
+            Command::Release(args) => once(release::run(&args)),
+            Command::Crd => print_crds(),
         };
-        match ended {
-            Ok(code) => code,
-            Err(error) => {
-                complain(&error);
-                ExitCode::FAILURE
-            }
-        }
+        ended.unwrap_or_else(|error| {
+            complain(&error);
+            ExitCode::FAILURE
+        })
     }
 }
 
 /// Runs what goes on until it is told to stop. Once there is a log, it holds how that ended too.
-fn go_on<W: Future<Output = Result<(), AppError>>>(
+fn go_on<W: Future<Output = anyhow::Result<()>>>(
     process: &ProcessSettings,
     work: impl FnOnce(LogFilter) -> W,
-) -> Result<ExitCode, CliError> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
     let otlp = Otlp::from_env(runtime.handle(), || http_client(&process.network.way_out))?;
     let log_filter = logs::install(&process.logging, &otlp)?;
     logs::log_panics();
     let ended = runtime.block_on(work(log_filter));
     if let Err(error) = &ended {
-        tracing::error!(error = logs::chain(error), "the program ends by a failure");
+        tracing::error!(error = logs::chain(error.as_ref()), "the program ends by a failure");
     }
     otlp.end();
     // Nothing may hold the process after its work has ended.
@@ -137,29 +109,34 @@ fn go_on<W: Future<Output = Result<(), AppError>>>(
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The client for an OpenTelemetry collector, which is found and trusted like everything else outside.
+/// Carries out a command that ends by itself, on this thread.
+fn once(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    // Keys and secrets may be in memory from here on.
+    memory::close(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("failed to start the runtime")?.block_on(work)
+}
+
+/// The client for everything outside the cluster.
 fn http_client(way_out: &WayOutSettings) -> Result<reqwest::Client, ClientError> {
     let servers = DnsServers::listed_or_system(&way_out.dns_servers);
     http::client(&Timing::STANDARD, &servers, way_out.extra_ca.as_deref())
 }
 
-fn print_crds() -> Result<(), CliError> {
+fn print_crds() -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     for crd in crds::all() {
         text.push_str("---\n");
         text.push_str(&crds::to_yaml(&crd)?);
     }
-    Ok(output::print(&text)?)
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The error with its causes, one a line, on standard error.
-fn complain(error: &dyn std::error::Error) {
-    let mut text = format!("error: {error}\n").into_bytes();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.extend_from_slice(format!("  because: {cause}\n").as_bytes());
-        source = cause.source();
+fn complain(error: &anyhow::Error) {
+    output::note(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        output::note(&format!("  because: {cause}"));
     }
-    // There is no better place left to tell that this failed.
-    let _unwritten = io::stderr().write_all(&text);
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::scraping::Scraping;
-use super::{AppError, crds, kubernetes, memory};
+use super::{crds, kubernetes, memory};
 use crate::http::{self, DnsServers};
 use crate::leadership::Leadership;
 use crate::listening::listen;
@@ -42,9 +43,9 @@ impl Frame {
         process: &ProcessSettings,
         timing: Result<Timing, TimingError>,
         log_filter: LogFilter,
-    ) -> Result<Self, AppError> {
+    ) -> anyhow::Result<Self> {
         memory::close(process.allow_core_dumps);
-        let timing = timing?;
+        let timing = timing.context("the timing cannot be used")?;
         tokio::spawn(log_filter.follow(timing.log_filter));
         let stop = CancellationToken::new();
         stop_on_signals(stop.clone())?;
@@ -58,8 +59,8 @@ impl Frame {
     pub(super) async fn probed(
         &self,
         process: &ProcessSettings,
-        work: impl Future<Output = Result<(), AppError>>,
-    ) -> Result<(), AppError> {
+        work: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
         let (listener, address) = listen(process.listen, "--listen").await?;
         let scraping = Scraping::open(process, &self.timing, &self.metrics).await?;
         let message = if scraping.is_some() { "serving probes" } else { "serving probes and metrics" };
@@ -87,7 +88,7 @@ impl Frame {
 
 impl Base {
     /// Finds the ways to Microsoft and to the cluster, and waits for the CRDs; nothing where the end came first.
-    pub(super) async fn find(process: &ProcessSettings, frame: &Frame) -> Result<Option<Self>, AppError> {
+    pub(super) async fn find(process: &ProcessSettings, frame: &Frame) -> anyhow::Result<Option<Self>> {
         let way_out = &process.network.way_out;
         let servers = DnsServers::listed_or_system(&way_out.dns_servers);
         let http = http::client(&frame.timing, &servers, way_out.extra_ca.as_deref())?;
@@ -119,9 +120,9 @@ fn note_time_scale(process: &ProcessSettings, readiness: &Readiness) {
 }
 
 /// SIGTERM and SIGINT ask to stop; a second one changes nothing, for the bound runs already.
-fn stop_on_signals(stop: CancellationToken) -> Result<(), AppError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let listen = |kind| signal(kind).context("failed to listen for signals");
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM received"),

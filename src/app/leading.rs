@@ -1,8 +1,8 @@
 //! Work under the lease: it begins when this replica leads, and ends when it does not any more.
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::AppError;
 use crate::leader::{Candidate, Lost, Tenure};
 use crate::leadership::Leadership;
 
@@ -11,8 +11,8 @@ use crate::leadership::Leadership;
 pub async fn work_while_leading(
     candidate: Candidate,
     stop: &CancellationToken,
-    work: impl AsyncFnOnce(Leadership) -> Result<(), AppError>,
-) -> Result<(), AppError> {
+    work: impl AsyncFnOnce(Leadership) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let Some(tenure) = candidate.campaign(stop).await else {
         tracing::info!("ended before this replica led");
         return Ok(());
@@ -44,6 +44,7 @@ pub async fn work_while_leading(
 }
 
 /// The tenure that was held to its end.
-fn held(ended: Result<Result<Tenure, Lost>, tokio::task::JoinError>) -> Result<Tenure, AppError> {
-    Ok(ended.map_err(|_| Lost::Defect).flatten()?)
+fn held(ended: Result<Result<Tenure, Lost>, tokio::task::JoinError>) -> anyhow::Result<Tenure> {
+    let held = ended.map_err(|_| Lost::Defect).flatten();
+    held.context("leadership was lost: the program ends, to stand by when it is started again")
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::caretaker::Caretaker;
-use super::{AppError, keyring, kubernetes};
+use super::{keyring, kubernetes};
 use crate::controller::{RecordController, Scope};
 use crate::events::Events;
 use crate::k8s::relist::Relist;
@@ -72,7 +72,7 @@ pub(super) struct RestApi {
 
 impl RestApi {
     /// Reads API keys and keyring, and binds the address. Nothing is served without an API key.
-    pub(super) async fn open(parts: RestParts<'_>) -> Result<Self, AppError> {
+    pub(super) async fn open(parts: RestParts<'_>) -> anyhow::Result<Self> {
         let RestParts { process, rest, cluster, timing, readiness, metrics, .. } = parts;
         readiness.wait_for(GATE, "the REST API is starting");
         let files = rest.tls_cert.clone().zip(rest.tls_key.clone());
@@ -199,7 +199,7 @@ pub(super) async fn serve_beside(parts: RestParts<'_>, stop: &CancellationToken)
         let served = AssertUnwindSafe(serving).catch_unwind().await;
         let problem = match served {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => chain(error.as_ref()),
             Err(_) => "it failed: this is a defect of the operator".to_owned(),
         };
         if problem != told {
@@ -211,7 +211,7 @@ pub(super) async fn serve_beside(parts: RestParts<'_>, stop: &CancellationToken)
     }
 }
 
-async fn open_and_serve(parts: RestParts<'_>, stop: &CancellationToken) -> Result<(), AppError> {
+async fn open_and_serve(parts: RestParts<'_>, stop: &CancellationToken) -> anyhow::Result<()> {
     if let Some(api) = stop.run_until_cancelled(RestApi::open(parts)).await {
         api?.serve(stop.clone()).await;
     }
@@ -219,7 +219,7 @@ async fn open_and_serve(parts: RestParts<'_>, stop: &CancellationToken) -> Resul
 }
 
 /// Reads the API keys, again while the API server has a failure.
-async fn open_door(parts: &RestParts<'_>) -> Result<Doorkeeper, AppError> {
+async fn open_door(parts: &RestParts<'_>) -> anyhow::Result<Doorkeeper> {
     let place = KeysPlace {
         client: parts.cluster.client.clone(),
         namespace: parts.cluster.namespace.clone(),

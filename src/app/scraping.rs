@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use tokio_util::sync::CancellationToken;
 
-use super::{AppError, kubernetes};
+use super::kubernetes;
 use crate::serving::{Limits, Listen, Seat, Server, Tls, TlsFiles};
 use crate::settings::{ProcessSettings, Timing};
 use crate::telemetry::metrics::Metrics;
@@ -42,7 +42,7 @@ impl Scraping {
         process: &ProcessSettings,
         timing: &Timing,
         metrics: &Arc<Metrics>,
-    ) -> Result<Option<Self>, AppError> {
+    ) -> anyhow::Result<Option<Self>> {
         let settings = &process.metrics;
         let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
         let (Some(address), Some((certificate, key))) = (settings.listen, files) else { return Ok(None) };

@@ -1,7 +1,5 @@
 //! Our objects in the caller's cluster, read without their types: one that cannot be read must not hide.
 
-use std::io;
-
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
@@ -23,11 +21,6 @@ pub(super) enum ListError {
     Forbidden(String, String, #[source] Box<kube::Error>),
     #[error("failed to list {0} {1}: check that the cluster of KUBECONFIG can be reached, and try again")]
     Kube(String, String, #[source] Box<kube::Error>),
-}
-
-/// Carries out work that awaits, on this thread.
-pub(super) fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }
 
 /// All objects of a kind in these namespaces, or in all where none is named.

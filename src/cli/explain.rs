@@ -1,10 +1,12 @@
 //! `explain`: what an AADSTS code or a reason means, who must act, and how.
 
+use std::process::ExitCode;
+
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
-use thiserror::Error;
 
-use super::output::{self, Format, OutputError};
+use super::output::Format;
 use crate::microsoft::codes::{self, CODES, Code, Remedy};
 use crate::resources::catalogue::{self, Entry, Kind};
 use crate::resources::conditions::Reason;
@@ -21,19 +23,6 @@ pub(super) struct ExplainArgs {
     output: Format,
 }
 
-/// Why nothing is explained.
-#[derive(Debug, Error)]
-pub(super) enum ExplainError {
-    #[error(
-        "{word:?} is neither an AADSTS code (such as 7000215 or AADSTS7000215) nor a reason (such as InvalidClientSecret) that this version knows{}: run explain without a word for all of them{}",
-        suggestion(near),
-        if *is_code { ", or look the code up at https://login.microsoftonline.com/error" } else { "" }
-    )]
-    Unknown { word: String, near: Vec<String>, is_code: bool },
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
 /// Something that can be explained.
 #[derive(Clone, Copy)]
 enum Subject {
@@ -42,41 +31,41 @@ enum Subject {
 }
 
 /// Prints the explanation.
-pub(super) fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
+pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let subjects = match &args.word {
         Some(word) => vec![find(word)?],
         None => all().collect(),
     };
-    let text = match args.output {
-        Format::Text => subjects.iter().map(Subject::text).collect::<Vec<_>>().join("\n"),
-        Format::Json => {
-            let values: Vec<Value> = subjects.iter().map(Subject::json).collect();
-            let value = if args.word.is_some() {
-                values.into_iter().next().unwrap_or_default()
-            } else {
-                values.into()
-            };
-            format!("{value:#}\n")
-        }
-    };
-    Ok(output::print(&text)?)
+    args.output.print(
+        || subjects.iter().map(Subject::text).collect::<Vec<_>>().join("\n"),
+        || match (&args.word, subjects.as_slice()) {
+            (Some(_), [subject]) => subject.json(),
+            _ => subjects.iter().map(Subject::json).collect(),
+        },
+    )?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn all() -> impl Iterator<Item = Subject> {
     Reason::ALL.iter().copied().map(Subject::Reason).chain(CODES.iter().map(Subject::Code))
 }
 
-fn find(word: &str) -> Result<Subject, ExplainError> {
+fn find(word: &str) -> anyhow::Result<Subject> {
     let plain = word.trim().to_ascii_lowercase();
     let number = number(&plain);
     if let Some(code) = number.and_then(codes::find) {
         return Ok(Subject::Code(code));
     }
     let reason = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&plain));
-    reason.map(|reason| Subject::Reason(*reason)).ok_or_else(|| ExplainError::Unknown {
-        word: word.to_owned(),
-        near: near(&plain),
-        is_code: number.is_some(),
+    reason.map(|reason| Subject::Reason(*reason)).with_context(|| {
+        let elsewhere = match number {
+            Some(_) => ", or look the code up at https://login.microsoftonline.com/error",
+            None => "",
+        };
+        format!(
+            "{word:?} is neither an AADSTS code (such as 7000215 or AADSTS7000215) nor a reason (such as InvalidClientSecret) that this version knows{}: run explain without a word for all of them{elsewhere}",
+            suggestion(&near(&plain))
+        )
     })
 }
 

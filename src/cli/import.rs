@@ -3,19 +3,16 @@
 mod manifest;
 mod names;
 
-use std::io;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Args;
-use thiserror::Error;
 
 use self::manifest::Import;
 use self::names::SecretNames;
-use super::cluster::{self, ListError};
 use super::inventory::Inventory;
-use super::output::{self, OutputError};
-use super::remote::{self, Remote, RemoteArgs, RemoteError};
-use crate::app::memory;
+use super::output;
+use super::remote::{self, Remote, RemoteArgs};
 use crate::resources::AccountName;
 use crate::settings::ObjectName;
 
@@ -47,37 +44,13 @@ pub(super) struct ImportArgs {
     remote: RemoteArgs,
 }
 
-/// Why nothing is printed.
-#[derive(Debug, Error)]
-pub(super) enum ImportError {
-    #[error("failed to start the runtime")]
-    Runtime(#[source] io::Error),
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    #[error("WoodpeckerAccount {0} could not be listed: {1}")]
-    NotListed(AccountName, String),
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
 /// Prints the manifests.
-pub(super) fn run(args: &ImportArgs) -> Result<ExitCode, ImportError> {
-    memory::close(false);
-    let text = cluster::block_on(manifests(args)).map_err(ImportError::Runtime)??;
-    output::print(&text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn manifests(args: &ImportArgs) -> Result<String, ImportError> {
+pub(super) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let remote = Remote::connect(&args.remote).await?;
-    let mut accounts = remote.accounts(Some(&args.account)).await?;
-    let account = accounts.pop().ok_or_else(|| RemoteError::NoAccount(args.account.clone()))?;
-    let listed = remote
-        .list(&account)
-        .await
-        .map_err(|problem| ImportError::NotListed(args.account.clone(), problem))?;
+    let account = remote.account(&args.account).await?;
+    let listed = remote.list(&account).await;
+    let listed = listed
+        .map_err(|problem| anyhow!("WoodpeckerAccount {} could not be listed: {problem}", args.account))?;
     // After the listing: what the operator makes stands in a status before it stands in a listing.
     let inventory = Inventory::read(&remote.client).await?;
     for object in &inventory.unreadable {
@@ -88,5 +61,6 @@ async fn manifests(args: &ImportArgs) -> Result<String, ImportError> {
     let namespace = args.namespace.as_ref().map_or(args.account.namespace.as_str(), ObjectName::as_str);
     let import =
         Import { listed: &listed, inventory: &inventory, namespace, secrets: &args.secret_name_template };
-    Ok(import.text())
+    output::print(&import.text())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
 //! The keyring of the cluster that a command looks at: which one, and whose records.
 
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use thiserror::Error;
 
-use crate::app::kubernetes::{self, Cluster, ConnectError};
+use crate::app::kubernetes::{self, Cluster};
 use crate::settings::{ObjectName, Timing};
 use crate::store::keyring::{self, Keyring, KeyringError, KeyringPlace};
 
@@ -51,25 +51,6 @@ pub(super) struct StoreArgs {
     keyring: KeyringArgs,
 }
 
-/// Why there is no keyring to work with.
-#[derive(Debug, Error)]
-pub(super) enum TargetError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("there is no namespace {0}: mend --namespace (GCO_WATCH_NAMESPACES)")]
-    NoNamespace(String),
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    #[error(
-        "there is no keyring Secret {0}, and one is made only where you say so: add --operator-namespace"
-    )]
-    NotPlaced(String),
-    #[error(
-        "there is no keyring Secret {0}: mend --operator-namespace and --keyring-secret, or bring it back from a backup (keys import)"
-    )]
-    NoKeyring(String),
-}
-
 /// The cluster, and where the keyring is in it.
 pub(super) struct Target {
     /// The cluster.
@@ -88,7 +69,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Finds the cluster, for the records of some namespaces or of all.
-    pub(super) async fn of(args: &StoreArgs) -> Result<Self, TargetError> {
+    pub(super) async fn of(args: &StoreArgs) -> anyhow::Result<Self> {
         let mut target = Self::find(&args.keyring).await?;
         target.namespaces = args.namespaces.iter().map(ToString::to_string).collect();
         for namespace in &target.namespaces {
@@ -98,18 +79,18 @@ impl Target {
     }
 
     /// Fails for a namespace that is not there: its records would count as none. Whoever may not look goes on.
-    async fn check_namespace(&self, name: &str) -> Result<(), TargetError> {
+    async fn check_namespace(&self, name: &str) -> anyhow::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         match namespaces.get_metadata(name).await {
             Err(kube::Error::Api(answer)) if answer.is_not_found() => {
-                Err(TargetError::NoNamespace(name.to_owned()))
+                bail!("there is no namespace {name}: mend --namespace (GCO_WATCH_NAMESPACES)")
             }
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
     /// Finds the cluster.
-    pub(super) async fn find(args: &KeyringArgs) -> Result<Self, TargetError> {
+    pub(super) async fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
         let timing = Timing::STANDARD.divided_by(args.time_scale);
         let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
         let place =
@@ -119,18 +100,28 @@ impl Target {
     }
 
     /// The keyring, which must be there.
-    pub(super) async fn keyring(&self) -> Result<Keyring, TargetError> {
-        self.keyring_if_any().await?.ok_or_else(|| TargetError::NoKeyring(self.place.to_string()))
+    pub(super) async fn keyring(&self) -> anyhow::Result<Keyring> {
+        self.keyring_if_any().await?.with_context(|| {
+            format!(
+                "there is no keyring Secret {}: mend --operator-namespace and --keyring-secret, or bring it back from a backup (keys import)",
+                self.place
+            )
+        })
     }
 
     /// Fails where a keyring would be made in whatever namespace the kubeconfig's context happens to name: whoever reads
     /// Secrets there could open the store.
-    pub(super) fn check_placed(&self) -> Result<(), TargetError> {
-        if self.is_placed { Ok(()) } else { Err(TargetError::NotPlaced(self.place.to_string())) }
+    pub(super) fn check_placed(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.is_placed,
+            "there is no keyring Secret {}, and one is made only where you say so: add --operator-namespace",
+            self.place
+        );
+        Ok(())
     }
 
     /// The keyring, if there is one.
-    pub(super) async fn keyring_if_any(&self) -> Result<Option<Keyring>, TargetError> {
-        Ok(keyring::load(&self.cluster.client, &self.place).await?)
+    pub(super) async fn keyring_if_any(&self) -> Result<Option<Keyring>, KeyringError> {
+        keyring::load(&self.cluster.client, &self.place).await
     }
 }

@@ -3,7 +3,6 @@
 mod backup;
 mod check;
 mod create;
-mod error;
 mod follow;
 mod list;
 mod retire;
@@ -11,12 +10,15 @@ mod rotate;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-pub(super) use self::error::KeysError;
 use super::keyring::{StoreArgs, Target};
-use super::{cluster, output};
-use crate::app::memory;
+use super::output;
+use crate::store::census::{self, Census};
+
+/// Why records cannot be counted.
+const NOT_LISTED: &str = "failed to list the SealedGraphCredentials";
 
 /// What `keys` can be told.
 #[derive(Debug, Args)]
@@ -54,20 +56,20 @@ async fn wait_for_rollout(target: &Target) {
     tokio::time::sleep(rollout).await;
 }
 
+/// Counts the records of these namespaces, or of all where none is named.
+async fn count(target: &Target, namespaces: &[String]) -> anyhow::Result<Census> {
+    census::count(&target.cluster.client, namespaces).await.context(NOT_LISTED)
+}
+
 /// Carries out one of them.
-pub(super) fn run(args: &KeysArgs) -> Result<ExitCode, KeysError> {
-    // Keys are in memory from here on.
-    memory::close(false);
-    let work = async {
-        match &args.command {
-            KeysCommand::List(args) => list::run(args).await,
-            KeysCommand::Check(args) => check::run(args).await,
-            KeysCommand::Export(args) => backup::export(args).await,
-            KeysCommand::Import(args) => backup::import(args).await,
-            KeysCommand::Create(args) => create::run(args).await,
-            KeysCommand::Rotate(args) => rotate::run(args).await,
-            KeysCommand::Retire(args) => retire::run(args).await,
-        }
-    };
-    cluster::block_on(work).map_err(KeysError::Runtime)?
+pub(super) async fn run(args: &KeysArgs) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        KeysCommand::List(args) => list::run(args).await,
+        KeysCommand::Check(args) => check::run(args).await,
+        KeysCommand::Export(args) => backup::export(args).await,
+        KeysCommand::Import(args) => backup::import(args).await,
+        KeysCommand::Create(args) => create::run(args).await,
+        KeysCommand::Rotate(args) => rotate::run(args).await,
+        KeysCommand::Retire(args) => retire::run(args).await,
+    }
 }

@@ -2,18 +2,14 @@
 
 mod report;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use thiserror::Error;
 
 use self::report::{Look, Report};
-use super::cluster::{self, ListError};
 use super::inventory::Inventory;
-use super::output::{self, Format, OutputError};
-use super::remote::{self, Remote, RemoteArgs, RemoteError};
-use crate::app::memory;
+use super::output::Format;
+use super::remote::{self, Remote, RemoteArgs};
 use crate::resources::AccountName;
 
 /// What `orphans` can be told.
@@ -42,32 +38,8 @@ pub(super) struct OrphansArgs {
     remote: RemoteArgs,
 }
 
-/// Why nothing can be told.
-#[derive(Debug, Error)]
-pub(super) enum OrphansError {
-    #[error("failed to start the runtime")]
-    Runtime(#[source] io::Error),
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
 /// Prints what each account holds.
-pub(super) fn run(args: &OrphansArgs) -> Result<ExitCode, OrphansError> {
-    memory::close(false);
-    let report = cluster::block_on(look(args)).map_err(OrphansError::Runtime)??;
-    let text = match args.output {
-        Format::Text => report.text(),
-        Format::Json => format!("{:#}\n", report.json()),
-    };
-    output::print(&text)?;
-    Ok(report.exit_code())
-}
-
-async fn look(args: &OrphansArgs) -> Result<Report, OrphansError> {
+pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
     let remote = Remote::connect(&args.remote).await?;
     let mut looks = Vec::new();
     // One after the other: several may be one account at Woodpecker.
@@ -77,5 +49,7 @@ async fn look(args: &OrphansArgs) -> Result<Report, OrphansError> {
     }
     // After the listings: what the operator makes stands in a status before it stands in a listing.
     let inventory = Inventory::read(&remote.client).await?;
-    Ok(Report::new(&looks, &inventory))
+    let report = Report::new(&looks, &inventory);
+    args.output.print(|| report.text(), || report.json())?;
+    Ok(report.exit_code())
 }

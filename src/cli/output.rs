@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context as _;
 use clap::ValueEnum;
-use thiserror::Error;
+use serde_json::Value;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -15,17 +16,28 @@ pub(super) enum Format {
     Json,
 }
 
-/// Output that could not be written.
-#[derive(Debug, Error)]
-#[error("failed to write to standard output")]
-pub(super) struct OutputError(#[from] io::Error);
+// === impl Format ===
+
+impl Format {
+    /// Prints the text, or the value.
+    pub(super) fn print(
+        self,
+        text: impl FnOnce() -> String,
+        json: impl FnOnce() -> Value,
+    ) -> anyhow::Result<()> {
+        print(&match self {
+            Self::Text => text(),
+            Self::Json => format!("{:#}\n", json()),
+        })
+    }
+}
 
 /// Prints the text as it is.
-pub(super) fn print(text: &str) -> Result<(), OutputError> {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        ended => Ok(ended?),
+        ended => ended.context("failed to write to standard output"),
     }
 }
 

@@ -5,20 +5,17 @@ mod finalizers;
 mod holdings;
 mod standstill;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
 use kube::Client;
 use kube::api::DynamicObject;
-use thiserror::Error;
 
 use self::finalizers::Finalized;
 use self::holdings::left_behind;
 use super::cluster::{self, ListError};
-use super::output::{self, OutputError};
-use crate::app::kubernetes::{self, ConnectError};
-use crate::leader::LeaseError;
+use super::output;
+use crate::app::kubernetes;
 use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::settings::{LeaseSettings, ObjectName, Timing};
 
@@ -67,37 +64,8 @@ pub(super) struct ReleaseArgs {
     time_scale: u32,
 }
 
-/// Why nothing was released.
-#[derive(Debug, Error)]
-pub(super) enum ReleaseError {
-    #[error("failed to start the runtime")]
-    Runtime(#[source] io::Error),
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(
-        "{holder} leads, by Lease {lease}: stop the operator first (kubectl scale deployment --replicas=0), or release beside it with --force"
-    )]
-    Led { holder: String, lease: String },
-    #[error(
-        "failed to find out whether an operator leads: mend --operator-namespace and --leader-election-lease, or release without knowing with --force"
-    )]
-    Lease(#[source] LeaseError),
-    #[error(
-        "failed to scale Deployment {place} to zero: ask for the right to patch deployments/scale, or scale it yourself and leave --stop-deployment out"
-    )]
-    Stop { place: String, source: kube::Error },
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
 /// Releases the objects and prints what became of each.
-pub(super) fn run(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
-    cluster::block_on(release(args)).map_err(ReleaseError::Runtime)?
-}
-
-async fn release(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
+pub(super) async fn run(args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
     let timing = Timing::STANDARD.divided_by(args.time_scale);
     let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
     if args.yes {
@@ -128,7 +96,7 @@ async fn release(args: &ReleaseArgs) -> Result<ExitCode, ReleaseError> {
 }
 
 /// Whoever runs beside us may have put a finalizer on again.
-async fn check(client: &Client, namespaces: &[String]) -> Result<ExitCode, ReleaseError> {
+async fn check(client: &Client, namespaces: &[String]) -> anyhow::Result<ExitCode> {
     let credentials = list::<MicrosoftGraphCredential>(client, namespaces).await?;
     let again = finalized(client, namespaces, &credentials).await?;
     for object in &again {
@@ -144,7 +112,7 @@ async fn check(client: &Client, namespaces: &[String]) -> Result<ExitCode, Relea
 }
 
 /// Shows what would be done.
-fn show(finalized: &[Finalized], credentials: &[DynamicObject]) -> Result<ExitCode, ReleaseError> {
+fn show(finalized: &[Finalized], credentials: &[DynamicObject]) -> anyhow::Result<ExitCode> {
     let mut lines: Vec<String> = finalized.iter().map(|it| format!("would release {it}\n")).collect();
     lines.push(left_behind(credentials));
     let (end, code) = if finalized.is_empty() {

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
-use super::cluster::{self, ListError};
-use crate::app::kubernetes::{self, ConnectError};
-use crate::http::{self, ClientError, DnsServers};
+use super::cluster;
+use crate::app::kubernetes;
 use crate::leadership::Leadership;
 use crate::resources::{AccountName, Place, WoodpeckerAccount};
 use crate::settings::{BaseUrl, ObjectName, Timing, WayOutSettings, WoodpeckerSettings};
@@ -42,23 +42,6 @@ pub(super) struct Listed {
     pub(super) entries: Vec<Entry>,
 }
 
-/// Why there is no way, or no such account.
-#[derive(Debug, Error)]
-pub(super) enum RemoteError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Http(#[from] ClientError),
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error(
-        "there is no WoodpeckerAccount {0}: mend --account (kubectl get woodpeckeraccounts -A shows all)"
-    )]
-    NoAccount(AccountName),
-    #[error("failed to read WoodpeckerAccount {0}: you need the right to get it")]
-    ReadAccount(AccountName, #[source] Box<kube::Error>),
-}
-
 /// A text that names no account.
 #[derive(Debug, Error)]
 #[error("it must be NAMESPACE/NAME of a WoodpeckerAccount, such as mail/agency")]
@@ -79,26 +62,33 @@ pub(super) fn name_of(account: &DynamicObject) -> AccountName {
 // === impl Remote ===
 
 impl Remote {
-    pub(super) async fn connect(args: &RemoteArgs) -> Result<Self, RemoteError> {
-        let servers = DnsServers::listed_or_system(&args.way_out.dns_servers);
-        let http = http::client(&Timing::STANDARD, &servers, args.way_out.extra_ca.as_deref())?;
+    pub(super) async fn connect(args: &RemoteArgs) -> anyhow::Result<Self> {
+        let http = super::http_client(&args.way_out)?;
         let client = kubernetes::connect(None, &Timing::STANDARD).await?.client;
         Ok(Self { client, http, allowed: args.woodpecker.base_urls.clone() })
     }
 
     /// The account of that name, or all of all namespaces.
-    pub(super) async fn accounts(
-        &self,
-        wanted: Option<&AccountName>,
-    ) -> Result<Vec<DynamicObject>, RemoteError> {
-        let Some(wanted) = wanted else {
-            return Ok(cluster::list::<WoodpeckerAccount>(&self.client, &[]).await?);
-        };
+    pub(super) async fn accounts(&self, wanted: Option<&AccountName>) -> anyhow::Result<Vec<DynamicObject>> {
+        match wanted {
+            Some(wanted) => Ok(vec![self.account(wanted).await?]),
+            None => Ok(cluster::list::<WoodpeckerAccount>(&self.client, &[]).await?),
+        }
+    }
+
+    /// The account of that name.
+    pub(super) async fn account(&self, wanted: &AccountName) -> anyhow::Result<DynamicObject> {
         let kind = ApiResource::erase::<WoodpeckerAccount>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &wanted.namespace, &kind);
         let found = api.get_opt(&wanted.name).await;
-        let found = found.map_err(|error| RemoteError::ReadAccount(wanted.clone(), error.into()))?;
-        Ok(vec![found.ok_or_else(|| RemoteError::NoAccount(wanted.clone()))?])
+        let found = found.with_context(|| {
+            format!("failed to read WoodpeckerAccount {wanted}: you need the right to get it")
+        })?;
+        found.with_context(|| {
+            format!(
+                "there is no WoodpeckerAccount {wanted}: mend --account (kubectl get woodpeckeraccounts -A shows all)"
+            )
+        })
     }
 
     /// Lists what the account holds with one request, or says what is wrong and what to do.

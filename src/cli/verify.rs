@@ -6,23 +6,18 @@
 mod finding;
 mod record;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use thiserror::Error;
-use zeroize::Zeroizing;
 
 use self::finding::Finding;
-use super::cluster;
+use super::input;
 use super::keyring::KeyringArgs;
-use super::output::{self, Format, OutputError};
-use crate::app::memory;
-use crate::http::{self, ClientError, DnsServers};
-use crate::leadership::{Leadership, NotLeading};
+use super::output::Format;
+use crate::leadership::Leadership;
 use crate::microsoft::{App, Authorities, EndpointParts, TokenEndpoint};
 use crate::resources::conditions::Reason;
 use crate::resources::{ClientId, Cloud, TenantId, is_guid};
@@ -109,49 +104,15 @@ enum CloudArg {
     China,
 }
 
-/// Why nothing was proved.
-#[derive(Debug, Error)]
-pub(super) enum VerifyError {
-    #[error("failed to read --secret-file {path}: give a file that you may read")]
-    File { path: PathBuf, source: io::Error },
-    #[error(
-        "--secret-file {path} is longer than 64 KiB, which no client secret is: give the file that holds the client secret and nothing else"
-    )]
-    FileTooLong { path: PathBuf },
-    #[error("failed to read the secret from standard input")]
-    Stdin(#[source] io::Error),
-    #[error(
-        "what comes from standard input is longer than 64 KiB, which no client secret is: give the client secret and nothing else"
-    )]
-    StdinTooLong,
-    #[error("name what to prove: --record, or --tenant-id and --client-id")]
-    NoSubject,
-    #[error(transparent)]
-    Record(#[from] record::RecordError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    NotLeading(#[from] NotLeading),
-    #[error("failed to start the runtime")]
-    Runtime(#[source] io::Error),
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
 /// Proves the secret and prints what came of it.
-pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, VerifyError> {
-    memory::close(false);
-    let finding = cluster::block_on(find(args)).map_err(VerifyError::Runtime)??;
-    let text = match args.output {
-        Format::Text => finding.text(),
-        Format::Json => format!("{:#}\n", finding.json()),
-    };
-    output::print(&text)?;
+pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let finding = find(args).await?;
+    args.output.print(|| finding.text(), || finding.json())?;
     Ok(finding.exit_code())
 }
 
 /// What comes of it, at Microsoft or before anything is sent there.
-async fn find(args: &VerifyArgs) -> Result<Finding, VerifyError> {
+async fn find(args: &VerifyArgs) -> anyhow::Result<Finding> {
     let subject = match (&args.record, &args.tenant_id, &args.client_id) {
         (Some(name), _, _) => {
             let (record, secret) = record::open(name, &args.keyring).await?;
@@ -166,20 +127,27 @@ async fn find(args: &VerifyArgs) -> Result<Finding, VerifyError> {
             Err(finding) => return Ok(finding),
         },
         // The command line does not let that through.
-        (None, _, _) => return Err(VerifyError::NoSubject),
+        (None, _, _) => bail!("name what to prove: --record, or --tenant-id and --client-id"),
     };
     prove(args, &subject).await
 }
 
 /// The secret, or the finding that it is no usable value.
-fn read_secret(args: &VerifyArgs) -> Result<Result<SecretText, Finding>, VerifyError> {
-    let bytes = match &args.secret_file {
-        Some(path) => File::open(path)
-            .and_then(read_all)
-            .map_err(|source| VerifyError::File { path: path.clone(), source })?
-            .ok_or_else(|| VerifyError::FileTooLong { path: path.clone() })?,
-        None => read_all(io::stdin()).map_err(VerifyError::Stdin)?.ok_or(VerifyError::StdinTooLong)?,
+fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, Finding>> {
+    let (unread, too_long) = match &args.secret_file {
+        Some(path) => (
+            format!("failed to read --secret-file {}: give a file that you may read", path.display()),
+            format!(
+                "--secret-file {} is longer than 64 KiB, which no client secret is: give the file that holds the client secret and nothing else",
+                path.display()
+            ),
+        ),
+        None => (
+            "failed to read the secret from standard input".to_owned(),
+            "what comes from standard input is longer than 64 KiB, which no client secret is: give the client secret and nothing else".to_owned(),
+        ),
     };
+    let bytes = input::read(args.secret_file.as_deref(), LONGEST_INPUT).context(unread)?.context(too_long)?;
     if bytes.is_empty() {
         return Ok(Err(Finding::unusable(Reason::EmptyValue, "is empty")));
     }
@@ -194,18 +162,9 @@ fn read_secret(args: &VerifyArgs) -> Result<Result<SecretText, Finding>, VerifyE
     }
 }
 
-/// Everything there is to read; nothing where that is more than a secret can be.
-fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    from.take(LONGEST_INPUT + 1).read_to_end(&mut bytes)?;
-    let is_whole = u64::try_from(bytes.len()).is_ok_and(|length| length <= LONGEST_INPUT);
-    Ok(is_whole.then_some(bytes))
-}
-
-async fn prove(args: &VerifyArgs, subject: &Subject) -> Result<Finding, VerifyError> {
+async fn prove(args: &VerifyArgs, subject: &Subject) -> anyhow::Result<Finding> {
     let timing = Timing::STANDARD;
-    let servers = DnsServers::listed_or_system(&args.network.way_out.dns_servers);
-    let http = http::client(&timing, &servers, args.network.way_out.extra_ca.as_deref())?;
+    let http = super::http_client(&args.network.way_out)?;
     let authorities = Authorities::new(args.network.microsoft_authority.clone());
     let (leadership, metrics) = (Leadership::always(), Arc::new(Metrics::new()));
     let endpoint = TokenEndpoint::new(EndpointParts { http, authorities, leadership, metrics }, &timing);

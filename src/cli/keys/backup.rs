@@ -1,18 +1,17 @@
 //! `keys export` and `keys import`: the keyring as a file, and back.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
-use super::{KeysError, StoreArgs, Target};
-use crate::cli::output;
-use crate::store::census;
+use super::{StoreArgs, Target, count};
+use crate::cli::{input, output};
 use crate::store::keyring::{self, Added, KeyId, Keyring};
 
 /// Most that is read as a keyring, in bytes.
@@ -60,45 +59,52 @@ pub(super) struct ImportArgs {
 }
 
 /// Writes the keyring out.
-pub(super) async fn export(args: &ExportArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
-    let json = target.keyring().await?.to_json()?;
+    let json = target.keyring().await?.to_json().context("failed to put the keyring into JSON")?;
     if let Some(path) = &args.file {
         write_file(path, json.expose())?;
         output::print(&format!("the keyring {} is in {}\n", target.place, path.display()))?;
     } else {
         let mut stdout = io::stdout();
         if stdout.is_terminal() {
-            return Err(KeysError::Terminal);
+            bail!(
+                "standard output is a terminal, and keys are not shown there: name a --file, or pipe it into a program"
+            );
         }
         // Part of a keyring is worse than none: a reader that leaves early is a failure here.
         let written = stdout.write_all(json.expose()).and_then(|()| stdout.write_all(b"\n"));
-        written.and_then(|()| stdout.flush()).map_err(KeysError::Stdout)?;
+        written
+            .and_then(|()| stdout.flush())
+            .context("failed to write the keyring to standard output: what was written is not whole")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = opened.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => KeysError::FileExists(path.to_owned()),
-        _ => KeysError::WriteFile { path: path.to_owned(), source },
-    })?;
+fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let shown = path.display();
+    let unwritten = || format!("failed to write {shown}: name a file in a directory that you may write to");
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("there is a file {shown} already: keys are written over nothing, so name another one")
+        }
+        opened => opened.with_context(unwritten)?,
+    };
     let written = file.write_all(bytes).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
-    written.map_err(|source| {
+    if written.is_err() {
         // Half a keyring would be taken for one, and stand in the way of another try.
         let _left = std::fs::remove_file(path);
-        KeysError::WriteFile { path: path.to_owned(), source }
-    })
+    }
+    written.with_context(unwritten)
 }
 
 /// Takes a keyring in.
-pub(super) async fn import(args: &ImportArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let backup = read(args)?;
     let target = Target::of(&args.store).await?;
     let client = &target.cluster.client;
     // Before anything is changed: whoever may not count could not tell what is missing still.
-    census::count(client, &target.namespaces).await?;
+    count(&target, &target.namespaces).await?;
     let is_missing = target.keyring_if_any().await?.is_none();
     if is_missing {
         target.check_placed()?;
@@ -122,26 +128,18 @@ pub(super) async fn import(args: &ImportArgs) -> Result<ExitCode, KeysError> {
     Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-fn read(args: &ImportArgs) -> Result<Keyring, KeysError> {
-    let (from, bytes) = match &args.file {
-        Some(path) => (path.display().to_string(), File::open(path).and_then(read_all)),
-        None => ("what comes from standard input".to_owned(), read_all(io::stdin())),
+fn read(args: &ImportArgs) -> anyhow::Result<Keyring> {
+    let from = match &args.file {
+        Some(path) => path.display().to_string(),
+        None => "what comes from standard input".to_owned(),
     };
-    let bytes = match bytes {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Err(KeysError::BackupTooLong { from }),
-        Err(source) => return Err(KeysError::ReadBackup { from, source }),
-    };
-    Keyring::from_json(&bytes).map_err(|what| KeysError::Backup { from, what })
-}
-
-/// Everything there is to read; nothing where that is more than a keyring can be.
-fn read_all(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    // A buffer that grows would leave copies behind; those are wiped by the allocator.
-    let mut bytes = Zeroizing::new(Vec::new());
-    from.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    let is_whole = u64::try_from(bytes.len()).is_ok_and(|length| length <= LONGEST);
-    Ok(is_whole.then_some(bytes))
+    let bytes = input::read(args.file.as_deref(), LONGEST)
+        .with_context(|| format!("failed to read {from}"))?
+        .with_context(|| {
+            format!("{from} is longer than 1 MiB, which no keyring is: give what `keys export` wrote")
+        })?;
+    Keyring::from_json(&bytes)
+        .map_err(|what| anyhow!("{from} holds no keyring ({what}): give what `keys export` wrote"))
 }
 
 fn told(added: &Added) -> String {
@@ -163,8 +161,8 @@ fn told(added: &Added) -> String {
 }
 
 /// Keys that records are sealed under and that the keyring lacks.
-async fn missing_keys(target: &Target) -> Result<Vec<(KeyId, usize)>, KeysError> {
-    let census = census::count(&target.cluster.client, &target.namespaces).await?;
+async fn missing_keys(target: &Target) -> anyhow::Result<Vec<(KeyId, usize)>> {
+    let census = count(target, &target.namespaces).await?;
     let keyring = target.keyring().await?;
     Ok(census.by_key().filter(|(key, _)| !keyring.keys().any(|known| known.id == *key)).collect())
 }

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{KeysError, StoreArgs, Target};
-use crate::cli::output::{self, Format};
+use super::{NOT_LISTED, StoreArgs, Target};
+use crate::cli::output::Format;
 use crate::store::census::{GuardedRecord, Pages};
 use crate::store::keyring::Keyring;
 use crate::store::record;
@@ -35,21 +36,18 @@ struct Fault {
 }
 
 /// Opens all records.
-pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
     let mut pages = Pages::new(&target.cluster.client, &target.namespaces);
     let (mut all, mut faults) = (0, Vec::new());
     target.keyring().await?;
-    while let Some(records) = pages.next().await? {
+    while let Some(records) = pages.next().await.context(NOT_LISTED)? {
         // After the records: it holds every key that they were sealed under.
         let keyring = target.keyring().await?;
         all += records.len();
         faults.extend(records.iter().filter_map(|record| fault(record, &keyring)));
     }
-    output::print(&match args.output {
-        Format::Text => text(all, &faults),
-        Format::Json => format!("{:#}\n", as_json(all, &faults)),
-    })?;
+    args.output.print(|| text(all, &faults), || as_json(all, &faults))?;
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 
-use super::{KeysError, StoreArgs, Target};
-use crate::cli::cluster;
-use crate::cli::output;
+use super::{StoreArgs, Target};
+use crate::cli::{cluster, output};
 use crate::resources::conditions::{ConditionStatus, ConditionType, find};
 use crate::resources::{MicrosoftGraphCredential, SealedGraphCredential};
 use crate::secrets::{self, ReadError};
@@ -46,23 +46,31 @@ enum Prospect {
 }
 
 /// Makes a keyring.
-pub(super) async fn run(args: &CreateArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
     let client = &target.cluster.client;
+    let exists = || {
+        anyhow!(
+            "there is a keyring Secret {} already, and nothing was changed: `keys rotate` gives it a fresh key",
+            target.place
+        )
+    };
     if target.keyring_if_any().await?.is_some() {
-        return Err(KeysError::Exists(target.place.to_string()));
+        return Err(exists());
     }
     let first = dependants::find(client, &target.namespaces, 1).await?.pop();
     if let Some(dependant) = first.filter(|_| !args.accept_loss) {
-        return Err(KeysError::Depended { dependant });
+        bail!(
+            "{dependant}, and perhaps more, depends on the keyring that was there: bring that back from a backup (keys import), or add --accept-loss; nothing was changed"
+        );
     }
     target.check_placed()?;
     // Looked at first: once it is made, the operator begins to seal the others anew.
     let records = cluster::list::<SealedGraphCredential>(client, &target.namespaces).await?;
     let prospects = prospects(&target, &records).await?;
-    let keyring = Keyring::random(Timestamp::now())?;
+    let keyring = Keyring::random(Timestamp::now()).context("failed to draw random bytes for a new key")?;
     if !keyring::create(client, &target.place, &keyring).await? {
-        return Err(KeysError::Exists(target.place.to_string()));
+        return Err(exists());
     }
     output::print(&format!(
         "the keyring Secret {} is made, with key {}: back it up (keys export)\n",
@@ -73,7 +81,7 @@ pub(super) async fn run(args: &CreateArgs) -> Result<ExitCode, KeysError> {
 }
 
 /// Tells what becomes of each record.
-fn tell(records: &[DynamicObject], prospects: &[Prospect]) -> Result<ExitCode, KeysError> {
+fn tell(records: &[DynamicObject], prospects: &[Prospect]) -> anyhow::Result<ExitCode> {
     let healing = prospects.iter().filter(|prospect| matches!(prospect, Prospect::Healing)).count();
     if healing > 0 {
         output::print(&format!(
@@ -92,7 +100,7 @@ fn tell(records: &[DynamicObject], prospects: &[Prospect]) -> Result<ExitCode, K
 }
 
 /// What becomes of each record without the keyring that it was sealed under.
-async fn prospects(target: &Target, records: &[DynamicObject]) -> Result<Vec<Prospect>, KeysError> {
+async fn prospects(target: &Target, records: &[DynamicObject]) -> anyhow::Result<Vec<Prospect>> {
     if records.is_empty() {
         return Ok(Vec::new());
     }
@@ -116,7 +124,7 @@ async fn prospects(target: &Target, records: &[DynamicObject]) -> Result<Vec<Pro
 }
 
 /// What becomes of the record of an object.
-async fn prospect(target: &Target, object: &MicrosoftGraphCredential) -> Result<Prospect, KeysError> {
+async fn prospect(target: &Target, object: &MicrosoftGraphCredential) -> anyhow::Result<Prospect> {
     let (namespace, name) = (object.namespace_name(), &object.spec.secret_ref.name);
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Prospect::Lost(format!(
@@ -129,7 +137,9 @@ async fn prospect(target: &Target, object: &MicrosoftGraphCredential) -> Result<
         Err(ReadError::NotFound) => {
             return Ok(Prospect::Lost(format!("Secret {name}, from which it was sealed, is gone")));
         }
-        Err(error) => return Err(KeysError::Source(format!("{namespace}/{name}"), error)),
+        Err(error) => {
+            return Err(error).with_context(|| format!("failed to look at Secret {namespace}/{name}"));
+        }
     };
     let key = object.spec.secret_ref.client_secret_key();
     if secret.get(key).is_none_or(|value| value.expose().is_empty()) {

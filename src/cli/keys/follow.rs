@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::{KeysError, Target};
+use super::{Target, count};
 use crate::cli::output;
-use crate::store::census::{self, Census};
+use crate::store::census::Census;
 use crate::store::keyring::KeyId;
 
 /// A look takes at most this part of the time: counting reads all records.
@@ -28,7 +29,7 @@ struct View {
 }
 
 /// Returns once all records are sealed under that key, or none has been for a while.
-pub(super) async fn until_sealed(target: &Target, key: KeyId) -> Result<ExitCode, KeysError> {
+pub(super) async fn until_sealed(target: &Target, key: KeyId) -> anyhow::Result<ExitCode> {
     let (mut census, mut took) = look(target, key).await?;
     let mut view = View::new(key, census.not_under(key));
     while view.left > 0 {
@@ -52,13 +53,14 @@ pub(super) async fn until_sealed(target: &Target, key: KeyId) -> Result<ExitCode
 }
 
 /// Counts the records, and tells how long that took.
-async fn look(target: &Target, key: KeyId) -> Result<(Census, Duration), KeysError> {
+async fn look(target: &Target, key: KeyId) -> anyhow::Result<(Census, Duration)> {
     let primary = target.keyring().await?.primary();
-    if primary != key {
-        return Err(KeysError::Overtaken(primary));
-    }
+    ensure!(
+        primary == key,
+        "key {primary} became primary meanwhile, by somebody else's hands: `keys list` shows how things stand"
+    );
     let began = Instant::now();
-    let census = census::count(&target.cluster.client, &target.namespaces).await?;
+    let census = count(target, &target.namespaces).await?;
     Ok((census, began.elapsed()))
 }
 
@@ -79,7 +81,7 @@ impl View {
     }
 
     /// So many are left now. More than before are those that a frozen replica has written under the earlier key.
-    fn see(&mut self, left: usize) -> Result<(), KeysError> {
+    fn see(&mut self, left: usize) -> anyhow::Result<()> {
         if left < self.left {
             self.moved_at = Instant::now();
         }
@@ -96,7 +98,7 @@ impl View {
         Ok(())
     }
 
-    fn stalled(&self, census: &Census) -> Result<ExitCode, KeysError> {
+    fn stalled(&self, census: &Census) -> anyhow::Result<ExitCode> {
         self.bar.abandon();
         let keys: Vec<String> = census
             .by_key()

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{KeysError, StoreArgs, Target};
-use crate::cli::output::{self, Format, table};
-use crate::store::census::{self, Census};
+use super::{StoreArgs, Target, count};
+use crate::cli::output::{Format, table};
+use crate::store::census::Census;
 use crate::store::keyring::{KeyId, KeyInfo, Keyring, Standing};
 
 /// What `keys list` can be told.
@@ -30,19 +30,15 @@ struct Overview {
 }
 
 /// Shows the keys.
-pub(super) async fn run(args: &ListArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
-    let client = &target.cluster.client;
     let overview = Overview {
-        census: census::count(client, &target.namespaces).await?,
+        census: count(&target, &target.namespaces).await?,
         // After the count: it holds every key that records were sealed under.
         keyring: target.keyring().await?,
         place: target.place.to_string(),
     };
-    output::print(&match args.output {
-        Format::Text => overview.text(),
-        Format::Json => format!("{:#}\n", overview.json()),
-    })?;
+    args.output.print(|| overview.text(), || overview.json())?;
     Ok(ExitCode::SUCCESS)
 }
 

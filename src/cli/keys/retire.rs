@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{KeysError, StoreArgs, Target, wait_for_rollout};
+use super::{StoreArgs, Target, count, wait_for_rollout};
 use crate::cli::output;
-use crate::store::census::{self, Census};
+use crate::store::census::Census;
 use crate::store::keyring::{self, KeyChangeError, KeyId, Keyring, Standing};
 
 /// What `keys retire` can be told.
@@ -31,7 +32,7 @@ pub(super) struct RetireArgs {
 }
 
 /// Retires or deletes the key.
-pub(super) async fn run(args: &RetireArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn run(args: &RetireArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
     let key = args.key;
     let mut keyring = target.keyring().await?;
@@ -48,7 +49,7 @@ pub(super) async fn run(args: &RetireArgs) -> Result<ExitCode, KeysError> {
         return Ok(ExitCode::SUCCESS);
     }
     wait_for_rollout(&target).await;
-    let census = count(&target, key).await?;
+    let census = count_all(&target, key).await?;
     match standing {
         Standing::Primary | Standing::DecryptOnly => retire(&target, key, &census).await,
         Standing::Retired(since) => {
@@ -71,17 +72,20 @@ fn standing(keyring: &Keyring, key: KeyId) -> Result<Standing, KeyChangeError> {
 
 /// Counts the records of all namespaces: one that is served no more may hold some. Those of which the key cannot be told
 /// stand in the way, but for those of namespaces that are none of ours.
-async fn count(target: &Target, key: KeyId) -> Result<Census, KeysError> {
-    let client = &target.cluster.client;
-    let census = census::count(client, &[]).await?;
+async fn count_all(target: &Target, key: KeyId) -> anyhow::Result<Census> {
+    let census = count(target, &[]).await?;
     let unreadable = match target.namespaces.as_slice() {
         [] => census.unreadable(),
-        ours => census::count(client, ours).await?.unreadable(),
+        ours => count(target, ours).await?.unreadable(),
     };
-    if unreadable > 0 { Err(KeysError::Unreadable { key, unreadable }) } else { Ok(census) }
+    ensure!(
+        unreadable == 0,
+        "{unreadable} records cannot be read as to their key, and may need key {key}: mend or delete them first (keys check names them)"
+    );
+    Ok(census)
 }
 
-async fn retire(target: &Target, key: KeyId, census: &Census) -> Result<ExitCode, KeysError> {
+async fn retire(target: &Target, key: KeyId, census: &Census) -> anyhow::Result<ExitCode> {
     let records = census.under(key);
     let change = |keyring: &mut Keyring| keyring.retire(key, records, Timestamp::now());
     keyring::edit(&target.cluster.client, &target.place, change).await?;
@@ -89,7 +93,7 @@ async fn retire(target: &Target, key: KeyId, census: &Census) -> Result<ExitCode
         "key {key} is retired: it never seals again, opens for 7 more days, and is deleted after that\n"
     ))?;
     // The key is retired whatever this finds.
-    match count(target, key).await.map(|census| census.under(key)) {
+    match count_all(target, key).await.map(|census| census.under(key)) {
         Ok(0) => {}
         Ok(late) => output::print(&format!(
             "{late} records turned up under it meanwhile: the operator seals them anew\n"

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{KeysError, StoreArgs, Target, follow, wait_for_rollout};
+use super::{StoreArgs, Target, count, follow, wait_for_rollout};
 use crate::cli::output;
-use crate::store::census;
-use crate::store::keyring::{self, Keyring};
+use crate::store::keyring::{self, Keyring, KeyringError};
 
 /// What `keys rotate` can be told.
 #[derive(Debug, Args)]
@@ -40,11 +39,11 @@ pub(super) struct RotateArgs {
 }
 
 /// Rotates.
-pub(super) async fn run(args: &RotateArgs) -> Result<ExitCode, KeysError> {
+pub(super) async fn run(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
     let keyring = target.keyring().await?;
     // Before anything is changed: whoever may not count could not follow.
-    let census = census::count(&target.cluster.client, &target.namespaces).await?;
+    let census = count(&target, &target.namespaces).await?;
     let (primary, left) = (keyring.primary(), census.not_under(keyring.primary()));
     if args.follow {
         return follow::until_sealed(&target, primary).await;
@@ -56,7 +55,7 @@ pub(super) async fn run(args: &RotateArgs) -> Result<ExitCode, KeysError> {
         ))?;
         return Ok(ExitCode::from(3));
     }
-    let change = |keyring: &mut Keyring| keyring.rotate(Timestamp::now());
+    let change = |keyring: &mut Keyring| keyring.rotate(Timestamp::now()).map_err(KeyringError::from);
     let (key, _) = keyring::edit(&target.cluster.client, &target.place, change).await?;
     output::print(&format!("key {key} is added as the primary one\n"))?;
     if args.no_wait {

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use anyhow::Context as _;
 use kube::Api;
 use thiserror::Error;
 
-use crate::cli::keyring::{KeyringArgs, Target, TargetError};
+use crate::cli::keyring::{KeyringArgs, Target};
 use crate::resources::SealedGraphCredential;
 use crate::secret::SecretText;
 use crate::settings::ObjectName;
-use crate::store::record::{self, RecordFault};
+use crate::store::record;
 
 /// Namespace and name of a record.
 #[derive(Clone, Debug)]
@@ -24,32 +25,22 @@ pub(in crate::cli) struct RecordName {
 #[error("it must be NAMESPACE/NAME, as `kubectl get sgc --all-namespaces` shows them")]
 pub(in crate::cli) struct NotARecordName;
 
-/// Why a record cannot be proved.
-#[derive(Debug, Error)]
-pub(in crate::cli) enum RecordError {
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error("there is no SealedGraphCredential {0}: `kubectl get sgc --all-namespaces` lists them")]
-    Missing(RecordName),
-    #[error("failed to read SealedGraphCredential {0}")]
-    Read(RecordName, #[source] Box<kube::Error>),
-    #[error("SealedGraphCredential {0} does not open")]
-    Fault(RecordName, #[source] RecordFault),
-}
-
 /// Reads and opens it.
 pub(super) async fn open(
     name: &RecordName,
     args: &KeyringArgs,
-) -> Result<(SealedGraphCredential, SecretText), RecordError> {
+) -> anyhow::Result<(SealedGraphCredential, SecretText)> {
     let target = Target::find(args).await?;
     let keyring = target.keyring().await?;
     let records: Api<SealedGraphCredential> =
         Api::namespaced(target.cluster.client.clone(), name.namespace.as_str());
     let read = records.get_opt(name.name.as_str()).await;
-    let read = read.map_err(|error| RecordError::Read(name.clone(), Box::new(error)))?;
-    let record = read.ok_or_else(|| RecordError::Missing(name.clone()))?;
-    let secret = record::open(&record, &keyring).map_err(|fault| RecordError::Fault(name.clone(), fault))?;
+    let read = read.with_context(|| format!("failed to read SealedGraphCredential {name}"))?;
+    let record = read.with_context(|| {
+        format!("there is no SealedGraphCredential {name}: `kubectl get sgc --all-namespaces` lists them")
+    })?;
+    let opened = record::open(&record, &keyring);
+    let secret = opened.with_context(|| format!("SealedGraphCredential {name} does not open"))?;
     Ok((record, secret))
 }
 
