@@ -14,24 +14,21 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use futures::future::OptionFuture;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::frame::{Base, Frame};
-use self::rest::{RestApi, RestParts};
+use self::rest::RestParts;
 use crate::controller::{
     self, Accounts, Broken, Calls, Context, Index, KnownRecords, KnownSecrets, RecordController, Rules, Scope,
 };
 use crate::events::Events;
 use crate::k8s::relist::Relist;
-use crate::leader::{self, Candidate, ElectionParts};
-use crate::leadership::{Leadership, since_boot};
+use crate::leader::{self, Candidate};
+use crate::leadership::Leadership;
 use crate::resources::Named;
 use crate::settings::{RunSettings, ServeSettings, Timing};
 use crate::telemetry::logs::LogFilter;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::probes::Readiness;
 use crate::woodpecker::{self, Commons, Lanes};
 
 /// What readiness waits for until the watches are being opened.
@@ -56,22 +53,11 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
     frame.readiness.wait_for(rest::GATE, "the REST API is starting");
     let api = async {
         let Some(base) = Base::find(&settings.process, &frame).await? else { return Ok(()) };
-        let Frame { timing, readiness, metrics, stop } = &frame;
-        let opened = RestApi::open(RestParts {
-            process: &settings.process,
-            rest: &settings.rest,
-            address: settings.address(),
-            timing,
-            readiness,
-            metrics,
-            cluster: &base.cluster,
-            token_endpoint: base.token_endpoint,
-            lease: Some(&settings.lease.leader_election_lease),
-        });
-        if let Some(api) = stop.run_until_cancelled(opened).await {
-            api?.serve(stop.clone()).await;
-            tracing::info!("ended");
-        }
+        let lease = Some(&settings.lease.leader_election_lease);
+        let (process, rest, address) = (&settings.process, &settings.rest, settings.address());
+        rest::open_and_serve(&RestParts { process, rest, address, frame: &frame, base: &base, lease })
+            .await?;
+        tracing::info!("ended");
         Ok(())
     };
     frame.probed(&settings.process, Box::pin(api)).await
@@ -80,25 +66,16 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
 /// Runs the controller, and the REST API beside it where that is asked for.
 async fn operate(settings: &RunSettings, frame: &Frame) -> anyhow::Result<()> {
     let Some(base) = Base::find(&settings.process, frame).await? else { return Ok(()) };
-    let Frame { timing, readiness, metrics, stop } = frame;
-    let api = settings.rest.listen.map(|address| RestParts {
-        process: &settings.process,
-        rest: &settings.rest,
-        address,
-        timing,
-        readiness,
-        metrics,
-        cluster: &base.cluster,
-        token_endpoint: base.token_endpoint.acting_as(Leadership::always()),
-        lease: None,
-    });
-    let serving = OptionFuture::from(api.map(|api| rest::serve_beside(api, stop)));
-    let relist = Relist::default();
-    let operator = Operator { settings, timing, readiness, metrics, stop, base: &base, relist };
+    let (process, rest, base) = (&settings.process, &settings.rest, &base);
+    let serving =
+        OptionFuture::from(rest.listen.map(|address| {
+            rest::serve_beside(RestParts { process, rest, address, frame, base, lease: None })
+        }));
+    let operator = Operator { settings, frame, base, relist: Relist::default() };
     let working = async {
         let ended = operator.run().await;
         // Also where the controller ended by itself.
-        stop.cancel();
+        frame.stop.cancel();
         ended
     };
     tokio::join!(serving, working).1
@@ -107,10 +84,7 @@ async fn operate(settings: &RunSettings, frame: &Frame) -> anyhow::Result<()> {
 /// What the work needs, whoever leads.
 struct Operator<'a> {
     settings: &'a RunSettings,
-    timing: &'a Timing,
-    readiness: &'a Readiness,
-    metrics: &'a Arc<Metrics>,
-    stop: &'a CancellationToken,
+    frame: &'a Frame,
     base: &'a Base,
     relist: Relist,
 }
@@ -124,33 +98,23 @@ impl Operator<'_> {
             tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
             return self.work(Leadership::always()).await;
         }
-        let candidate = Candidate::new(self.election(), self.readiness.clone()).context(NO_RANDOM)?;
-        self.readiness.arrived(CONTROLLER);
-        Box::pin(leading::work_while_leading(candidate, self.stop, async |leadership| {
-            self.readiness.wait_for(CONTROLLER, "this replica leads, and begins");
-            self.readiness.arrived(leader::GATE);
+        let Frame { readiness, stop, .. } = self.frame;
+        let lease = self.settings.leader.lease.leader_election_lease.to_string();
+        let election = self.base.election(self.frame, lease, &self.relist);
+        let candidate = Candidate::new(election, readiness.clone()).context(NO_RANDOM)?;
+        readiness.arrived(CONTROLLER);
+        Box::pin(leading::work_while_leading(candidate, stop, async |leadership| {
+            readiness.wait_for(CONTROLLER, "this replica leads, and begins");
+            readiness.arrived(leader::GATE);
             self.work(leadership).await
         }))
         .await
     }
 
-    fn election(&self) -> ElectionParts {
-        ElectionParts {
-            client: self.base.cluster.client.clone(),
-            namespace: self.base.cluster.namespace.clone(),
-            lease: self.settings.leader.lease.leader_election_lease.to_string(),
-            instance: self.base.cluster.instance.clone(),
-            clock: since_boot,
-            timing: *self.timing,
-            relist: self.relist.clone(),
-            metrics: self.metrics.clone(),
-        }
-    }
-
     /// Loads the keyring and runs the controller until it is told to stop.
     async fn work(&self, leadership: Leadership) -> anyhow::Result<()> {
-        let Self { settings, timing, readiness, stop, .. } = self;
-        let cluster = &self.base.cluster;
+        let Self { settings, frame, base, relist } = self;
+        let (Frame { timing, readiness, metrics, stop }, cluster) = (frame, &base.cluster);
         let wait = keyring::wait(cluster, &settings.process, timing, readiness);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
@@ -158,18 +122,18 @@ impl Operator<'_> {
         let index = Arc::new(Index::new(scopes));
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
-        let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run((*stop).clone())));
+        let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run(stop.clone())));
         let context = Arc::new(Context {
             rules: Rules {
                 allow_unverified: settings.allow_unverified,
                 sets_finalizers: settings.finalizers,
-                timing: **timing,
+                timing: *timing,
             },
             max_concurrent_passes: settings.max_concurrent_passes,
             keyring: keyring.clone(),
-            token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
+            token_endpoint: base.token_endpoint.acting_as(leadership.clone()),
             accounts: Accounts::new(
-                self.base.http.clone(),
+                base.http.clone(),
                 Commons::new(self.lanes(&calls)).context(NO_RANDOM)?,
                 settings.woodpecker.base_urls.clone(),
                 index.clone(),
@@ -179,12 +143,12 @@ impl Operator<'_> {
             verifications: calls.verifications(settings.max_concurrent_passes),
             secrets: KnownSecrets::default(),
             records: KnownRecords::default(),
-            relist: self.relist.clone(),
+            relist: relist.clone(),
             calls,
             events: events.clone(),
-            metrics: self.metrics.clone(),
-            readiness: (*readiness).clone(),
-            stop: (*stop).clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
             client: cluster.client.clone(),
         });
         let looking_after = stop.child_token();
@@ -192,17 +156,16 @@ impl Operator<'_> {
             client: cluster.client.clone(),
             served: settings.process.watch_namespaces.clone(),
             keyring,
-            token_endpoint: self.base.token_endpoint.acting_as(leadership.clone()),
+            token_endpoint: base.token_endpoint.acting_as(leadership.clone()),
             leadership,
             events: events.clone(),
-            metrics: self.metrics.clone(),
-            relist: self.relist.clone(),
-            timing: **timing,
+            metrics: metrics.clone(),
+            relist: relist.clone(),
+            timing: *timing,
             observer: Some(controller::observer(context.clone())),
             stop: looking_after.clone(),
         };
-        let mut work = JoinSet::new();
-        work.spawn(controller::run(context));
+        let work = AbortOnDropHandle::new(tokio::spawn(controller::run(context)));
         let records = AbortOnDropHandle::new(tokio::spawn(async move { records.run().await }));
         let ended = end_within(work, timing, stop).await;
         events.drain(timing.event_drain).await;
@@ -214,7 +177,7 @@ impl Operator<'_> {
 
     /// Events, told at home too where that is known.
     async fn events(&self) -> Events {
-        let (cluster, timing) = (&self.base.cluster, self.timing);
+        let (cluster, timing) = (&self.base.cluster, &self.frame.timing);
         let (client, instance) = (cluster.client.clone(), cluster.instance.clone());
         let events = Events::new(client, instance, timing.event, timing.event_repeat);
         match &self.settings.operator_deployment {
@@ -230,24 +193,22 @@ impl Operator<'_> {
             let own = Named { namespace: owner.namespace.clone(), name: owner.name.clone() };
             calls.of(owner.kind).now(own);
         });
-        Lanes::new(self.timing, self.stop.clone(), self.metrics.clone(), call)
+        let Frame { timing, metrics, stop, .. } = self.frame;
+        Lanes::new(timing, stop.clone(), metrics.clone(), call)
     }
 }
 
 /// Waits for the work to end, for at most the shutdown time after the request to stop. What is not waited
 /// for is aborted.
 async fn end_within(
-    mut work: JoinSet<Result<(), Broken>>,
+    work: AbortOnDropHandle<Result<(), Broken>>,
     timing: &Timing,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let ended = async {
-        match work.join_next().await {
-            Some(ended) => ended
-                .context("the controller failed: the program ends, to be started again")?
-                .context("the controller ended by itself: the program ends, to be started again"),
-            None => Ok(()),
-        }
+        work.await
+            .context("the controller failed: the program ends, to be started again")?
+            .context("the controller ended by itself: the program ends, to be started again")
     };
     tokio::pin!(ended);
     tokio::select! {

@@ -30,6 +30,7 @@ use crate::settings::Timing;
 use crate::telemetry::metrics::Metrics;
 
 /// What an election is made of.
+#[derive(Clone)]
 pub struct ElectionParts {
     /// Client of the Kubernetes API, without retries of its own.
     pub client: Client,

@@ -4,9 +4,10 @@
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::leading;
 use crate::controller::RecordController;
 use crate::leader::{Candidate, ElectionParts, Onlooker};
-use crate::leadership::since_boot;
+use crate::leadership::{Leadership, since_boot};
 use crate::telemetry::logs::chain;
 use crate::telemetry::probes::Readiness;
 
@@ -14,10 +15,8 @@ use crate::telemetry::probes::Readiness;
 pub(super) struct Caretaker {
     /// What verifies and re-encrypts records.
     pub(super) records: RecordController,
-    /// The operator's namespace.
-    pub(super) namespace: String,
-    /// Name of this replica.
-    pub(super) instance: String,
+    /// The election among processes that serve the REST API alone.
+    pub(super) election: ElectionParts,
     /// Name of the operator's lease.
     pub(super) lease: String,
 }
@@ -27,39 +26,27 @@ pub(super) struct Caretaker {
 impl Caretaker {
     /// Stands by and works by turns, until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        loop {
+        while !stop.is_cancelled() {
             // Who runs the record controller is no condition of readiness.
-            let candidate = match Candidate::new(self.election(), Readiness::default()) {
+            let candidate = match Candidate::new(self.election.clone(), Readiness::default()) {
                 Ok(candidate) => candidate,
                 Err(error) => {
                     tracing::error!(error = chain(&error), "records are neither verified nor re-encrypted");
                     return;
                 }
             };
-            let Some(tenure) = candidate.campaign(&stop).await else { return };
-            let leadership = tenure.leadership();
-            let (over, working) = (CancellationToken::new(), stop.child_token());
-            let records = RecordController {
-                token_endpoint: self.records.token_endpoint.acting_as(leadership.clone()),
-                leadership,
-                ..self.records.clone()
+            let working = stop.child_token();
+            let work = async |leadership: Leadership| {
+                let records = RecordController {
+                    token_endpoint: self.records.token_endpoint.acting_as(leadership.clone()),
+                    leadership,
+                    ..self.records.clone()
+                };
+                self.work_while_no_operator_leads(&records, &working).await;
+                Ok(())
             };
-            // On a task of its own: nothing keeps the lease from being renewed.
-            let mut holding = tokio::spawn(tenure.hold(over.clone()));
-            let mut work = Box::pin(self.work_while_no_operator_leads(&records, &working));
-            tokio::select! {
-                () = &mut work => {
-                    over.cancel();
-                    if let Ok(Ok(tenure)) = holding.await {
-                        tenure.release().await;
-                    }
-                    return;
-                }
-                _lost = &mut holding => {
-                    working.cancel();
-                    work.await;
-                }
-            }
+            // Where the lease is lost, it is campaigned for again.
+            let _lost = Box::pin(leading::work_while_leading(candidate, &working, work)).await;
         }
     }
 
@@ -67,7 +54,8 @@ impl Caretaker {
     /// harmless, because every write is under the version that was read.
     async fn work_while_no_operator_leads(&self, records: &RecordController, stop: &CancellationToken) {
         let (client, pause) = (records.client.clone(), records.timing.lease_retry);
-        let mut operator = Onlooker::new(client, &self.namespace, &self.lease, since_boot, records.timing);
+        let mut operator =
+            Onlooker::new(client, &self.election.namespace, &self.lease, since_boot, records.timing);
         // Until the lease was seen, somebody may hold it.
         let (mut is_led, mut failure) = (true, String::new());
         let mut working: Option<(CancellationToken, AbortOnDropHandle<()>)> = None;
@@ -103,19 +91,6 @@ impl Caretaker {
             }
         }
         end(working).await;
-    }
-
-    fn election(&self) -> ElectionParts {
-        ElectionParts {
-            client: self.records.client.clone(),
-            namespace: self.namespace.clone(),
-            lease: format!("{}-records", self.lease),
-            instance: self.instance.clone(),
-            clock: since_boot,
-            timing: self.records.timing,
-            relist: self.records.relist.clone(),
-            metrics: self.records.metrics.clone(),
-        }
     }
 }
 

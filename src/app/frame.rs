@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::scraping::Scraping;
-use super::{crds, kubernetes, memory};
+use super::{crds, kubernetes, memory, scraping};
 use crate::http::{self, DnsServers};
-use crate::leadership::Leadership;
+use crate::k8s::relist::Relist;
+use crate::leader::ElectionParts;
+use crate::leadership::{Leadership, since_boot};
 use crate::listening::listen;
 use crate::microsoft::{Authorities, EndpointParts, TokenEndpoint};
 use crate::settings::{ProcessSettings, Timing, TimingError};
@@ -62,14 +63,14 @@ impl Frame {
         work: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
         let (listener, address) = listen(process.listen, "--listen").await?;
-        let scraping = Scraping::open(process, &self.timing, &self.metrics).await?;
+        let over = CancellationToken::new();
+        let scraping = scraping::open(process, self, over.clone()).await?;
         let message = if scraping.is_some() { "serving probes" } else { "serving probes and metrics" };
         tracing::info!(%address, "{message}");
-        let over = CancellationToken::new();
         let shown = scraping.is_none().then(|| self.metrics.clone());
         let served = probes::serve(listener, self.readiness.clone(), shown, over.clone().cancelled_owned());
         let probes = tokio::spawn(served);
-        let scraping = scraping.map(|it| tokio::spawn(it.serve(self.readiness.clone(), over.clone())));
+        let scraping = scraping.map(tokio::spawn);
         let ended = work.await;
         over.cancel();
         if let Some(scraping) = scraping {
@@ -107,6 +108,20 @@ impl Base {
         let token_endpoint = TokenEndpoint::new(parts, &frame.timing);
         token_endpoint.share_among(process.processes.into());
         Ok(Some(Self { http, cluster, token_endpoint }))
+    }
+
+    /// This replica's part in the election for that lease.
+    pub(super) fn election(&self, frame: &Frame, lease: String, relist: &Relist) -> ElectionParts {
+        ElectionParts {
+            client: self.cluster.client.clone(),
+            namespace: self.cluster.namespace.clone(),
+            lease,
+            instance: self.cluster.instance.clone(),
+            clock: since_boot,
+            timing: frame.timing,
+            relist: relist.clone(),
+            metrics: frame.metrics.clone(),
+        }
     }
 }
 

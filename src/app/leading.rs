@@ -34,7 +34,7 @@ pub async fn work_while_leading(
         ended = &mut holding => {
             stop.cancel();
             let left = leadership.remaining();
-            tracing::info!(?left, "ending: nothing new is begun");
+            tracing::info!(?left, "the lease is lost: nothing new is begun");
             if tokio::time::timeout(left, working).await.is_err() {
                 tracing::warn!("work was still under way at the end of the lease, and is left");
             }

@@ -7,25 +7,19 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::frame::Frame;
 use super::kubernetes;
 use crate::serving::{Limits, Listen, Seat, Server, Tls, TlsFiles};
-use crate::settings::{ProcessSettings, Timing};
+use crate::settings::ProcessSettings;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::probes::{Readiness, exposition};
+use crate::telemetry::probes::exposition;
 use crate::telemetry::scrapers::{Admission, Scrapers};
 
 /// Scrapers at the same time, of which there are mostly one or two.
 const CONNECTIONS: usize = 16;
-
-/// `/metrics` at an address of its own, ready to be served.
-pub(super) struct Scraping {
-    server: Server,
-    tls: Tls,
-    router: Router,
-    timing: Timing,
-}
 
 #[derive(Clone)]
 struct Shared {
@@ -34,40 +28,33 @@ struct Shared {
     scrapers: Option<Arc<Scrapers>>,
 }
 
-// === impl Scraping ===
-
-impl Scraping {
-    /// Reads the certificate and binds the address; nothing where there is none.
-    pub(super) async fn open(
-        process: &ProcessSettings,
-        timing: &Timing,
-        metrics: &Arc<Metrics>,
-    ) -> anyhow::Result<Option<Self>> {
-        let settings = &process.metrics;
-        let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
-        let (Some(address), Some((certificate, key))) = (settings.listen, files) else { return Ok(None) };
-        let tls = Tls::open(TlsFiles { certificate, key, of: "metrics" })?;
-        let listen = Listen { address, flag: "--metrics-listen", tls: Some(tls.acceptor()) };
-        let limits = Limits { connections: CONNECTIONS, timing: *timing };
-        let server = Server::bind(listen, limits, Arc::new(|_| ())).await?;
-        tracing::info!(address = %server.address(), authorize = settings.authorize, "serving metrics under TLS");
-        let scrapers = if settings.authorize {
-            let namespace = process.operator_namespace.as_deref();
-            let cluster = kubernetes::connect_counted(namespace, timing, metrics).await?;
-            Some(Arc::new(Scrapers::new(cluster.client, timing.scraper_answer)))
-        } else {
-            None
-        };
-        let shared = Shared { metrics: metrics.clone(), scrapers };
-        let router = Router::new().route("/metrics", get(scrape)).with_state(shared);
-        Ok(Some(Self { server, tls, router, timing: *timing }))
-    }
-
-    /// Serves until `stop`.
-    pub(super) async fn serve(self, readiness: Readiness, stop: CancellationToken) {
-        let Self { server, tls, router, timing } = self;
+/// Reads the certificate and binds the address; nothing where there is none. What is returned serves until `stop`.
+pub(super) async fn open(
+    process: &ProcessSettings,
+    frame: &Frame,
+    stop: CancellationToken,
+) -> anyhow::Result<Option<BoxFuture<'static, ()>>> {
+    let (settings, timing) = (&process.metrics, frame.timing);
+    let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
+    let (Some(address), Some((certificate, key))) = (settings.listen, files) else { return Ok(None) };
+    let tls = Tls::open(TlsFiles { certificate, key, of: "metrics" })?;
+    let listen = Listen { address, flag: "--metrics-listen", tls: Some(tls.acceptor()) };
+    let limits = Limits { connections: CONNECTIONS, timing };
+    let server = Server::bind(listen, limits, Arc::new(|_| ())).await?;
+    tracing::info!(address = %server.address(), authorize = settings.authorize, "serving metrics under TLS");
+    let scrapers = if settings.authorize {
+        let namespace = process.operator_namespace.as_deref();
+        let cluster = kubernetes::connect_counted(namespace, &timing, &frame.metrics).await?;
+        Some(Arc::new(Scrapers::new(cluster.client, timing.scraper_answer)))
+    } else {
+        None
+    };
+    let shared = Shared { metrics: frame.metrics.clone(), scrapers };
+    let router = Router::new().route("/metrics", get(scrape)).with_state(shared);
+    let readiness = frame.readiness.clone();
+    Ok(Some(Box::pin(async move {
         tokio::join!(tls.watch(&timing, &readiness, &stop), server.serve(router, stop.clone()));
-    }
+    })))
 }
 
 async fn scrape(
