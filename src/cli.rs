@@ -19,9 +19,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::app::{self, memory};
+use crate::controller::Named;
 use crate::http::{self, ClientError, DnsServers};
 use crate::resources::crds;
-use crate::settings::{ProcessSettings, RunSettings, ServeSettings, Timing, WayOutSettings};
+use crate::settings::{ObjectName, ProcessSettings, RunSettings, ServeSettings, Timing, WayOutSettings};
 use crate::telemetry::logs::{self, LogFilter};
 use crate::telemetry::otlp::Otlp;
 
@@ -115,6 +116,13 @@ fn once(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<
     memory::close(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("failed to start the runtime")?.block_on(work)
+}
+
+/// Reads `NAMESPACE/NAME`.
+fn named(text: &str) -> Option<Named> {
+    let part = |part: &str| part.parse::<ObjectName>().ok().map(|name| name.to_string());
+    let (namespace, name) = text.split_once('/')?;
+    Some(Named { namespace: part(namespace)?, name: part(name)? })
 }
 
 /// The client for everything outside the cluster.

@@ -1,68 +1,65 @@
 //! Our objects in the caller's cluster, read without their types: one that cannot be read must not hide.
 
-use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource};
-use thiserror::Error;
+use anyhow::Context as _;
+use kube::api::DynamicObject;
+use kube::{Client, Resource};
 
 use crate::controller::Scope;
-
-/// Objects in one answer of the API server.
-const PAGE: u32 = 500;
-
-/// Objects that could not be listed.
-#[derive(Debug, Error)]
-pub(super) enum ListError {
-    #[error(
-        "the cluster knows no {0}: install the CRDs (graph-credential-operator crd), or point KUBECONFIG to the right cluster"
-    )]
-    NotInstalled(String),
-    #[error("you may not list {0} {1}: ask for the right to list them there")]
-    Forbidden(String, String, #[source] Box<kube::Error>),
-    #[error("failed to list {0} {1}: check that the cluster of KUBECONFIG can be reached, and try again")]
-    Kube(String, String, #[source] Box<kube::Error>),
-}
+use crate::k8s::list::{ListError, Pages};
 
 /// All objects of a kind in these namespaces, or in all where none is named.
-pub(super) async fn list<K>(client: &Client, namespaces: &[String]) -> Result<Vec<DynamicObject>, ListError>
+pub(super) async fn list<K>(client: &Client, namespaces: &[String]) -> anyhow::Result<Vec<DynamicObject>>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Resource<DynamicType = ()>,
 {
-    let kind = ApiResource::erase::<K>(&());
+    list_if_known::<K>(client, namespaces).await?.with_context(|| {
+        format!(
+            "the cluster knows no {}: install the CRDs (graph-credential-operator crd), or point KUBECONFIG to the right cluster",
+            K::plural(&())
+        )
+    })
+}
+
+/// The same; nothing where the cluster does not know the kind.
+pub(super) async fn list_if_known<K>(
+    client: &Client,
+    namespaces: &[String],
+) -> anyhow::Result<Option<Vec<DynamicObject>>>
+where
+    K: Resource<DynamicType = ()>,
+{
     let mut objects = Vec::new();
     for scope in Scope::of(namespaces) {
-        let api: Api<DynamicObject> = match &scope {
-            Scope::All => Api::all_with(client.clone(), &kind),
-            Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
-        };
-        let mut page = ListParams::default().limit(PAGE);
+        let only: Vec<String> = scope.namespace().map(ToOwned::to_owned).into_iter().collect();
+        let mut pages = Pages::of::<K>(client, &only, |json| serde_json::from_slice(json));
         loop {
-            let list = api.list(&page).await.map_err(|error| ListError::of(&kind, &scope, error))?;
-            objects.extend(list.items);
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => break,
+            match pages.next().await {
+                Ok(Some(page)) => objects.extend(page),
+                Ok(None) => break,
+                // A namespace that is not there has empty lists; an unknown kind is answered without a reason.
+                Err(ListError::Request(kube::Error::Api(answer))) if answer.code == 404 => return Ok(None),
+                Err(error) => return Err(unlisted(&K::plural(&()), &scope, error)),
             }
         }
     }
-    Ok(objects)
+    Ok(Some(objects))
 }
 
-// === impl ListError ===
-
-impl ListError {
-    fn of(kind: &ApiResource, scope: &Scope, error: kube::Error) -> Self {
-        let place = match scope {
-            Scope::All => "in all namespaces".to_owned(),
-            Scope::Namespace(name) => format!("in namespace {name}"),
-        };
-        match &error {
-            // A namespace that is not there has empty lists; an unknown kind is answered without a reason.
-            kube::Error::Api(answer) if answer.code == 404 => Self::NotInstalled(kind.plural.clone()),
-            kube::Error::Api(answer) if answer.is_forbidden() => {
-                Self::Forbidden(kind.plural.clone(), place, error.into())
-            }
-            _ => Self::Kube(kind.plural.clone(), place, error.into()),
+fn unlisted(kind: &str, scope: &Scope, error: ListError) -> anyhow::Error {
+    let place = match scope {
+        Scope::All => "in all namespaces".to_owned(),
+        Scope::Namespace(name) => format!("in namespace {name}"),
+    };
+    let advice = match &error {
+        ListError::Request(kube::Error::Api(answer)) if answer.is_forbidden() => {
+            format!("you may not list {kind} {place}: ask for the right to list them there")
         }
+        _ => format!(
+            "failed to list {kind} {place}: check that the cluster of KUBECONFIG can be reached, and try again"
+        ),
+    };
+    match error {
+        ListError::Request(error) => anyhow::Error::from(error).context(advice),
+        error => anyhow::Error::from(error).context(advice),
     }
 }

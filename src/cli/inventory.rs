@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::cluster::{self, ListError};
+use super::cluster;
 use crate::controller::Named;
 use crate::resources::{
     AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Place, Registration,
@@ -64,7 +64,7 @@ pub(super) enum Sort {
 
 impl Inventory {
     /// Reads all objects of all namespaces: any of them may hold something at any account.
-    pub(super) async fn read(client: &Client) -> Result<Self, ListError> {
+    pub(super) async fn read(client: &Client) -> anyhow::Result<Self> {
         let objects = cluster::list::<MicrosoftGraphCredential>(client, &[]).await?;
         Ok(Self::of(&objects))
     }

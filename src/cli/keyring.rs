@@ -26,6 +26,13 @@ pub(super) struct KeyringArgs {
     )]
     keyring_secret: ObjectName,
 
+    #[command(flatten)]
+    pace: PaceArgs,
+}
+
+/// How long the command waits.
+#[derive(Debug, Args)]
+pub(super) struct PaceArgs {
     /// For tests: divides every wait by N
     #[arg(
         long,
@@ -65,6 +72,15 @@ pub(super) struct Target {
     pub(super) timing: Timing,
 }
 
+// === impl PaceArgs ===
+
+impl PaceArgs {
+    /// The waits.
+    pub(super) fn timing(&self) -> Timing {
+        Timing::STANDARD.divided_by(self.time_scale)
+    }
+}
+
 // === impl Target ===
 
 impl Target {
@@ -91,7 +107,7 @@ impl Target {
 
     /// Finds the cluster.
     pub(super) async fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
-        let timing = Timing::STANDARD.divided_by(args.time_scale);
+        let timing = args.pace.timing();
         let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
         let place =
             KeyringPlace { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };

@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 use super::keyring::{StoreArgs, Target};
 use super::output;
 use crate::store::census::{self, Census};
+use crate::store::keyring::{KeyId, Keyring};
 
 /// Why records cannot be counted.
 const NOT_LISTED: &str = "failed to list the SealedGraphCredentials";
@@ -59,6 +60,11 @@ async fn wait_for_rollout(target: &Target) {
 /// Counts the records of these namespaces, or of all where none is named.
 async fn count(target: &Target, namespaces: &[String]) -> anyhow::Result<Census> {
     census::count(&target.cluster.client, namespaces).await.context(NOT_LISTED)
+}
+
+/// Keys that records are sealed under and that the keyring lacks, each with the number of these records.
+fn missing_keys(keyring: &Keyring, census: &Census) -> Vec<(KeyId, usize)> {
+    census.by_key().filter(|(key, _)| keyring.keys().all(|known| known.id != *key)).collect()
 }
 
 /// Carries out one of them.

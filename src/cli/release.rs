@@ -8,16 +8,17 @@ mod standstill;
 use std::process::ExitCode;
 
 use clap::Args;
-use kube::Client;
 use kube::api::DynamicObject;
+use kube::{Client, Resource};
 
 use self::finalizers::Finalized;
 use self::holdings::left_behind;
-use super::cluster::{self, ListError};
+use super::cluster;
+use super::keyring::PaceArgs;
 use super::output;
 use crate::app::kubernetes;
 use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
-use crate::settings::{LeaseSettings, ObjectName, Timing};
+use crate::settings::{LeaseSettings, ObjectName};
 
 /// What `release` can be told.
 #[derive(Debug, Args)]
@@ -52,21 +53,13 @@ pub(super) struct ReleaseArgs {
     #[command(flatten)]
     lease: LeaseSettings,
 
-    /// For tests: divides every wait by N
-    #[arg(
-        long,
-        env = "GCO_TIME_SCALE",
-        default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=100_000),
-        value_name = "N",
-        hide = true
-    )]
-    time_scale: u32,
+    #[command(flatten)]
+    pace: PaceArgs,
 }
 
 /// Releases the objects and prints what became of each.
 pub(super) async fn run(args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
-    let timing = Timing::STANDARD.divided_by(args.time_scale);
+    let timing = args.pace.timing();
     let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
     if args.yes {
         standstill::ensure(args, &cluster, &timing).await?;
@@ -86,7 +79,7 @@ pub(super) async fn run(args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
         has_failed |= released.is_err();
         output::print(&match released {
             Ok(()) => format!("released {object}\n"),
-            Err(failure) => format!("not released {object}: {}\n", failure.advice()),
+            Err(problem) => format!("not released {object}: {problem}\n"),
         })?;
     }
     if has_failed {
@@ -126,14 +119,11 @@ fn show(finalized: &[Finalized], credentials: &[DynamicObject]) -> anyhow::Resul
 }
 
 /// All objects of a kind; none where the cluster does not know the kind any more.
-async fn list<K>(client: &Client, namespaces: &[String]) -> Result<Vec<DynamicObject>, ListError>
+async fn list<K>(client: &Client, namespaces: &[String]) -> anyhow::Result<Vec<DynamicObject>>
 where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    K: Resource<DynamicType = ()>,
 {
-    match cluster::list::<K>(client, namespaces).await {
-        Err(ListError::NotInstalled(_)) => Ok(Vec::new()),
-        listed => listed,
-    }
+    Ok(cluster::list_if_known::<K>(client, namespaces).await?.unwrap_or_default())
 }
 
 /// Everything with a finalizer of ours. An account comes last: its credentials are reached through it.
@@ -141,7 +131,7 @@ async fn finalized(
     client: &Client,
     namespaces: &[String],
     credentials: &[DynamicObject],
-) -> Result<Vec<Finalized>, ListError> {
+) -> anyhow::Result<Vec<Finalized>> {
     let accounts = list::<WoodpeckerAccount>(client, namespaces).await?;
     let mut finalized = Finalized::among::<MicrosoftGraphCredential>(credentials);
     finalized.extend(Finalized::among::<WoodpeckerAccount>(&accounts));

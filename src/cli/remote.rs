@@ -7,13 +7,12 @@ use anyhow::Context as _;
 use clap::Args;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client, ResourceExt};
-use thiserror::Error;
 
 use super::cluster;
 use crate::app::kubernetes;
 use crate::leadership::Leadership;
 use crate::resources::{AccountName, Place, WoodpeckerAccount};
-use crate::settings::{BaseUrl, ObjectName, Timing, WayOutSettings, WoodpeckerSettings};
+use crate::settings::{BaseUrl, Timing, WayOutSettings, WoodpeckerSettings};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::access::{self, AccessError};
 use crate::woodpecker::{self, ApiError, Entry};
@@ -42,16 +41,11 @@ pub(super) struct Listed {
     pub(super) entries: Vec<Entry>,
 }
 
-/// A text that names no account.
-#[derive(Debug, Error)]
-#[error("it must be NAMESPACE/NAME of a WoodpeckerAccount, such as mail/agency")]
-pub(super) struct NotAnAccount;
-
 /// Reads `NAMESPACE/NAME`.
-pub(super) fn account_name(text: &str) -> Result<AccountName, NotAnAccount> {
-    let part = |part: &str| part.parse::<ObjectName>().map(|name| name.to_string()).map_err(|_| NotAnAccount);
-    let (namespace, name) = text.split_once('/').ok_or(NotAnAccount)?;
-    Ok(AccountName { namespace: part(namespace)?, name: part(name)? })
+pub(super) fn account_name(text: &str) -> Result<AccountName, &'static str> {
+    let named =
+        super::named(text).ok_or("it must be NAMESPACE/NAME of a WoodpeckerAccount, such as mail/agency")?;
+    Ok(AccountName { namespace: named.namespace, name: named.name })
 }
 
 /// Namespace and name of an account that may be unreadable.

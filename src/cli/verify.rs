@@ -11,12 +11,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::{Error as ValueError, StringDeserializer};
 
 use self::finding::Finding;
 use super::input;
 use super::keyring::KeyringArgs;
 use super::output::Format;
+use crate::controller::Named;
 use crate::leadership::Leadership;
 use crate::microsoft::{App, Authorities, EndpointParts, TokenEndpoint};
 use crate::resources::conditions::Reason;
@@ -42,8 +47,8 @@ pub(super) struct VerifyArgs {
     client_id: Option<ClientId>,
 
     /// Microsoft cloud of the tenant
-    #[arg(long, value_enum, default_value_t, value_name = "CLOUD")]
-    cloud: CloudArg,
+    #[arg(long, value_parser = cloud(), default_value = "Global", value_name = "CLOUD")]
+    cloud: Cloud,
 
     /// File that holds the client secret and nothing else
     #[arg(
@@ -63,9 +68,10 @@ pub(super) struct VerifyArgs {
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
+        value_parser = record::record_name,
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "secret_file", "secret_stdin"]
     )]
-    record: Option<record::RecordName>,
+    record: Option<Named>,
 
     /// Application role that the token must carry, such as Mail.Send; may be repeated
     #[arg(long = "required-role", value_name = "ROLE")]
@@ -90,20 +96,6 @@ struct Subject {
     secret: SecretText,
 }
 
-/// The clouds, as on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum CloudArg {
-    #[default]
-    #[value(name = "Global")]
-    Global,
-    #[value(name = "USGovernment")]
-    USGovernment,
-    #[value(name = "USGovernmentDoD")]
-    USGovernmentDoD,
-    #[value(name = "China")]
-    China,
-}
-
 /// Proves the secret and prints what came of it.
 pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let finding = find(args).await?;
@@ -122,7 +114,7 @@ async fn find(args: &VerifyArgs) -> anyhow::Result<Finding> {
         }
         (None, Some(tenant), Some(client)) => match read_secret(args)? {
             Ok(secret) => {
-                Subject { cloud: args.cloud.into(), tenant: tenant.clone(), client: client.clone(), secret }
+                Subject { cloud: args.cloud, tenant: tenant.clone(), client: client.clone(), secret }
             }
             Err(finding) => return Ok(finding),
         },
@@ -174,15 +166,8 @@ async fn prove(args: &VerifyArgs, subject: &Subject) -> anyhow::Result<Finding> 
     Ok(Finding::of(verdict, &args.required_roles, looks_like_an_id))
 }
 
-// === impl CloudArg ===
-
-impl From<CloudArg> for Cloud {
-    fn from(cloud: CloudArg) -> Self {
-        match cloud {
-            CloudArg::Global => Self::Global,
-            CloudArg::USGovernment => Self::USGovernment,
-            CloudArg::USGovernmentDoD => Self::USGovernmentDoD,
-            CloudArg::China => Self::China,
-        }
-    }
+/// The clouds, called as in a spec.
+fn cloud() -> impl TypedValueParser<Value = Cloud> {
+    let names = PossibleValuesParser::new(["Global", "USGovernment", "USGovernmentDoD", "China"]);
+    names.try_map(|name| Cloud::deserialize(name.into_deserializer() as StringDeserializer<ValueError>))
 }

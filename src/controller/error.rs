@@ -8,7 +8,7 @@ use crate::leadership::NotLeading;
 use crate::secrets::ReadError;
 use crate::store::envelope::SealError;
 use crate::store::keyring::KeyringError;
-use crate::store::repository::{RecordError, RecordRequest};
+use crate::store::repository::RecordError;
 
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
@@ -98,8 +98,8 @@ impl PassError {
     /// What is no accident of the way, but stands until somebody mends it: an outcome for the status.
     pub fn as_failure(&self) -> Option<Failure> {
         let (operation, kind) = match self {
-            Self::Record(RecordError::Refused { request, status }) => {
-                (operation(*request), FailureKind::StoreRefused(*status))
+            Self::Record(RecordError::Refused { operation, status }) => {
+                (*operation, FailureKind::StoreRefused(*status))
             }
             Self::ReadKeyring(error) if error.is_lasting() => {
                 (Operation::Create, FailureKind::KeyringMissing)
@@ -125,14 +125,5 @@ impl From<RecordError> for PassError {
             RecordError::NotLeading(error) => Self::NotLeading(error),
             error => Self::Record(error),
         }
-    }
-}
-
-fn operation(request: RecordRequest) -> Operation {
-    match request {
-        RecordRequest::Read => Operation::List,
-        RecordRequest::Create => Operation::Create,
-        RecordRequest::Replace => Operation::Update,
-        RecordRequest::Remove => Operation::Delete,
     }
 }

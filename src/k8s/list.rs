@@ -15,6 +15,9 @@ use thiserror::Error;
 /// Objects in one answer of the API server.
 pub const PAGE: u32 = 100;
 
+/// The same where all objects are gone through once.
+const LARGE_PAGE: u32 = 500;
+
 /// Why a list came to nothing.
 #[derive(Debug, Error)]
 pub enum ListError {
@@ -38,6 +41,15 @@ pub struct Page {
     /// The token of the next page.
     #[serde(rename = "continue")]
     next: Option<String>,
+}
+
+/// Goes through all objects of a kind, one page after the other.
+pub struct Pages<T> {
+    client: Client,
+    /// What is left to be listed, the next one last.
+    paths: Vec<String>,
+    token: Option<String>,
+    read: fn(&[u8]) -> serde_json::Result<T>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +122,38 @@ async fn read(
         }
         splitter.push(bytes, &mut item)?;
         body.as_mut().consume(length);
+    }
+}
+
+// === impl Pages ===
+
+impl<T> Pages<T> {
+    /// Those of a kind in these namespaces, or in all where none is named, each read from its JSON.
+    pub fn of<K: Resource<DynamicType = ()>>(
+        client: &Client,
+        namespaces: &[String],
+        read: fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Self {
+        let paths = match namespaces {
+            [] => vec![K::url_path(&(), None)],
+            named => named.iter().rev().map(|namespace| K::url_path(&(), Some(namespace))).collect(),
+        };
+        Self { client: client.clone(), paths, token: None, read }
+    }
+
+    /// The next page; nothing after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<T>>, ListError> {
+        let Some(path) = self.paths.last() else { return Ok(None) };
+        let mut objects = Vec::new();
+        let page = page(&self.client, (path, false), LARGE_PAGE, self.token.take(), |json| {
+            objects.push((self.read)(json)?);
+            Ok(())
+        });
+        self.token = page.await?.next();
+        if self.token.is_none() {
+            self.paths.pop();
+        }
+        Ok(Some(objects))
     }
 }
 

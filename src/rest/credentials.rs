@@ -14,7 +14,7 @@ use super::request::{Create, NewSecret, Update};
 use super::saving::{SaveError, Saving};
 use crate::microsoft::{App, TokenEndpoint, Verdict};
 use crate::resources::{Cloud, SealedGraphCredential};
-use crate::store::census::Pages;
+use crate::store::census;
 use crate::store::record::{is_of_rest, is_rest_record_name, rest_record_name};
 use crate::store::repository::{self, RecordError, Repository, TRIES, conflict_backoff};
 use crate::telemetry::logs::chain;
@@ -54,7 +54,7 @@ impl Credentials {
     pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
         let turn = self.listings.take(namespace).await;
         let own = [namespace.to_owned()];
-        let mut pages = Pages::new(&self.parts.client, &own);
+        let mut pages = census::pages(&self.parts.client, &own);
         let mut ours = Vec::new();
         while let Some(records) = pages.next().await.map_err(|error| failed(&error))? {
             for record in records {

@@ -3,16 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use kube::Client;
 use kube::core::DeserializeGuard;
-use kube::{Client, Resource};
 
 use super::envelope::Envelope;
 use super::keyring::KeyId;
-use crate::k8s::list::{self, ListError};
+use crate::k8s::list::{self, ListError, Pages};
 use crate::resources::SealedGraphCredential;
-
-/// Records in one answer of the API server.
-const PAGE: u32 = 500;
 
 /// A record, or the news that an object of its kind cannot be read as one.
 pub type GuardedRecord = DeserializeGuard<SealedGraphCredential>;
@@ -24,18 +21,10 @@ pub struct Census {
     unreadable: usize,
 }
 
-/// Goes through records, one page after the other.
-pub struct Pages {
-    client: Client,
-    /// What is left to be listed, the next one last.
-    paths: Vec<String>,
-    token: Option<String>,
-}
-
 /// Counts the records of these namespaces, or of all where none is named.
 pub async fn count(client: &Client, namespaces: &[String]) -> Result<Census, ListError> {
     let mut census = Census::default();
-    let mut pages = Pages::new(client, namespaces);
+    let mut pages = pages(client, namespaces);
     while let Some(records) = pages.next().await? {
         for record in &records {
             census.add(record);
@@ -44,34 +33,9 @@ pub async fn count(client: &Client, namespaces: &[String]) -> Result<Census, Lis
     Ok(census)
 }
 
-// === impl Pages ===
-
-impl Pages {
-    /// Of the records of these namespaces, or of all where none is named.
-    pub fn new(client: &Client, namespaces: &[String]) -> Self {
-        let path = |namespace| SealedGraphCredential::url_path(&(), namespace);
-        let paths = if namespaces.is_empty() {
-            vec![path(None)]
-        } else {
-            namespaces.iter().rev().map(|namespace| path(Some(namespace))).collect()
-        };
-        Self { client: client.clone(), paths, token: None }
-    }
-
-    /// The next page; nothing after the last.
-    pub async fn next(&mut self) -> Result<Option<Vec<GuardedRecord>>, ListError> {
-        let Some(path) = self.paths.last() else { return Ok(None) };
-        let mut records = Vec::new();
-        let page = list::page(&self.client, (path, false), PAGE, self.token.take(), |json| {
-            records.push(list::guarded(json)?);
-            Ok(())
-        });
-        self.token = page.await?.next();
-        if self.token.is_none() {
-            self.paths.pop();
-        }
-        Ok(Some(records))
-    }
+/// Goes through the records of these namespaces, or of all where none is named.
+pub fn pages(client: &Client, namespaces: &[String]) -> Pages<GuardedRecord> {
+    Pages::of::<SealedGraphCredential>(client, namespaces, list::guarded)
 }
 
 // === impl Census ===
@@ -102,11 +66,6 @@ impl Census {
     /// Records whose key cannot be told: an object of another version of the operator, or a damaged envelope.
     pub fn unreadable(&self) -> usize {
         self.unreadable
-    }
-
-    /// All records.
-    pub fn all(&self) -> usize {
-        self.by_key.values().sum::<usize>() + self.unreadable
     }
 
     /// Records that are sealed under that key.

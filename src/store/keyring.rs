@@ -3,7 +3,7 @@
 //! One key of the store is primary and encrypts; the others only decrypt, until nothing is encrypted under them. A key
 //! ends in two steps: retired once it is unused, deleted once it has stayed so for a while.
 
-pub mod dependants;
+pub(crate) mod dependants;
 mod edit;
 mod live;
 mod merge;
@@ -17,13 +17,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-pub use super::key::{KEY_LENGTH, KeyId, NotAKeyId};
-pub(super) use super::key::{Key, KeyBytes};
-pub use edit::{EditError, edit};
-pub use live::LiveKeyring;
-pub use merge::{Added, Contradiction};
-pub use secret::{KeyringError, KeyringPlace, create, load, load_or_create};
-pub use stored::{KeyList, KeyringFormatError};
+pub use super::key::KeyId;
+pub(super) use super::key::{KEY_LENGTH, Key, KeyBytes};
+pub(crate) use edit::EditError;
+pub use edit::edit;
+pub(crate) use live::LiveKeyring;
+pub(crate) use merge::Added;
+pub use secret::KeyringPlace;
+pub(crate) use secret::{KeyringError, create, load, load_or_create};
+pub(crate) use stored::KeyringFormatError;
 
 use super::fingerprint::FingerprintKeys;
 use crate::resources::conditions::whole_second;

@@ -1,9 +1,9 @@
 //! The operator's own keys, and the encrypted store that lives on them.
 
-pub mod census;
+pub(crate) mod census;
 pub mod envelope;
-pub mod fingerprint;
+pub(crate) mod fingerprint;
 mod key;
 pub mod keyring;
 pub mod record;
-pub mod repository;
+pub(crate) mod repository;

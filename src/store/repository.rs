@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::envelope::{Binding, Envelope, MalformedEnvelope, OpenError, ResealError, SealError};
 use super::keyring::{KeyId, Keyring, KeyringError, LiveKeyring};
 use super::record::{SAME_SECRET, same_secret_after_resealing};
+use crate::destination::Operation;
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
 use crate::secret::SecretText;
@@ -31,9 +32,7 @@ pub struct Repository {
 
 /// What changes about a record that was not read: it must still be of that uid and generation.
 pub struct Change<'a> {
-    /// Its uid.
     pub uid: &'a str,
-    /// Its generation.
     pub generation: i64,
     /// Its new name, for people.
     pub name: &'a str,
@@ -41,46 +40,18 @@ pub struct Change<'a> {
     pub expires_at: Time,
 }
 
-/// What is attempted with a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordRequest {
-    /// Look at it.
-    Read,
-    /// Make it.
-    Create,
-    /// Replace it.
-    Replace,
-    /// Remove it.
-    Remove,
-}
-
 /// A request for a record that came to nothing.
 #[derive(Debug, Error)]
 pub enum RecordError {
     /// The API server refuses it, until somebody mends rights, quota or an admission policy.
     #[error("the API server refuses a request for SealedGraphCredentials (HTTP {status})")]
-    Refused {
-        /// What was attempted.
-        request: RecordRequest,
-        /// HTTP status.
-        status: u16,
-    },
+    Refused { operation: Operation, status: u16 },
     /// It could not be read.
     #[error("failed to read SealedGraphCredential {name}")]
-    Read {
-        /// The record's name.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
+    Read { name: String, source: kube::Error },
     /// It could not be written.
     #[error("failed to write SealedGraphCredential {name}")]
-    Write {
-        /// The record's name.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
+    Write { name: String, source: kube::Error },
     /// Somebody else made, changed or removed it meanwhile.
     #[error("the record was changed meanwhile")]
     Conflict,
@@ -107,11 +78,7 @@ pub async fn read(
     namespace: &str,
     name: &str,
 ) -> Result<Option<SealedGraphCredential>, RecordError> {
-    let read = api(client, namespace).get_opt(name).await;
-    read.map_err(|source| {
-        refusal(RecordRequest::Read, &source)
-            .unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
-    })
+    api(client, namespace).get_opt(name).await.map_err(|source| unread(name, source))
 }
 
 /// What the API server says of a record, without the record: also of one that cannot be read.
@@ -121,10 +88,7 @@ pub async fn metadata(
     name: &str,
 ) -> Result<Option<ObjectMeta>, RecordError> {
     let records: Api<PartialObjectMeta<SealedGraphCredential>> = Api::namespaced(client.clone(), namespace);
-    let read = records.get_metadata_opt(name).await.map_err(|source| {
-        refusal(RecordRequest::Read, &source)
-            .unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
-    })?;
+    let read = records.get_metadata_opt(name).await.map_err(|source| unread(name, source))?;
     Ok(read.map(|found| found.metadata))
 }
 
@@ -137,7 +101,7 @@ pub async fn remove(client: &Client, namespace: &str, record: &ObjectMeta) -> Re
     match api(client, namespace).delete(&name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
-        Err(source) => Err(failure(RecordRequest::Remove, name, source)),
+        Err(source) => Err(failure(Operation::Delete, name, source)),
     }
 }
 
@@ -190,7 +154,7 @@ impl Repository {
             let envelope = Envelope::seal(&keyring, binding, secret)?.to_base64();
             operations.push(json!({"op": "replace", "path": "/spec/envelope", "value": envelope}));
         }
-        let unwritten = |source| failure(RecordRequest::Replace, name.to_owned(), source);
+        let unwritten = |source| failure(Operation::Update, name.to_owned(), source);
         let patch: json_patch::Patch = serde_json::from_value(operations.into())
             .map_err(|error| unwritten(kube::Error::SerdeError(error)))?;
         self.leadership.admit_write()?;
@@ -238,7 +202,7 @@ impl Repository {
         self.leadership.admit_write()?;
         let name = record.name_any();
         let patched = self.api(record).patch(&name, &params(), &Patch::Merge(patch)).await;
-        patched.map(|_| true).map_err(|source| failure(RecordRequest::Replace, name, source))
+        patched.map(|_| true).map_err(|source| failure(Operation::Update, name, source))
     }
 
     /// Creates a record that carries no version, or replaces the version that it carries. If the answer is lost, the record
@@ -246,12 +210,12 @@ impl Repository {
     pub async fn write(&self, record: &SealedGraphCredential) -> Result<SealedGraphCredential, RecordError> {
         self.leadership.admit_write()?;
         let (name, api) = (record.name_any(), self.api(record));
-        let (request, written) = if record.metadata.resource_version.is_none() {
-            (RecordRequest::Create, api.create(&PostParams::default(), record).await)
+        let (operation, written) = if record.metadata.resource_version.is_none() {
+            (Operation::Create, api.create(&PostParams::default(), record).await)
         } else {
-            (RecordRequest::Replace, api.replace(&name, &PostParams::default(), record).await)
+            (Operation::Update, api.replace(&name, &PostParams::default(), record).await)
         };
-        let error = match written.map_err(|source| failure(request, name.clone(), source)) {
+        let error = match written.map_err(|source| failure(operation, name.clone(), source)) {
             Err(error @ RecordError::Write { .. }) => error,
             ended => return ended,
         };
@@ -273,7 +237,7 @@ impl Repository {
         self.leadership.admit_write()?;
         let name = record.name_any();
         let written = self.api(record).replace_status(&name, &PostParams::default(), record).await;
-        written.map_err(|source| failure(RecordRequest::Replace, name, source))
+        written.map_err(|source| failure(Operation::Update, name, source))
     }
 
     /// The record as it is now, if it is still the same one.
@@ -391,26 +355,30 @@ fn key_of(record: &SealedGraphCredential) -> Result<KeyId, MalformedEnvelope> {
     Ok(Envelope::from_base64(&record.spec.envelope)?.key_id())
 }
 
-fn failure(request: RecordRequest, name: String, source: kube::Error) -> RecordError {
+fn failure(operation: Operation, name: String, source: kube::Error) -> RecordError {
     match &source {
         // There is no such namespace.
-        kube::Error::Api(answer) if answer.is_not_found() && request == RecordRequest::Create => {
-            RecordError::Refused { request, status: answer.code }
+        kube::Error::Api(answer) if answer.is_not_found() && operation == Operation::Create => {
+            RecordError::Refused { operation, status: answer.code }
         }
         kube::Error::Api(answer)
             if answer.is_conflict() || answer.is_already_exists() || answer.is_not_found() =>
         {
             RecordError::Conflict
         }
-        _ => refusal(request, &source).unwrap_or(RecordError::Write { name, source }),
+        _ => refusal(operation, &source).unwrap_or(RecordError::Write { name, source }),
     }
 }
 
+fn unread(name: &str, source: kube::Error) -> RecordError {
+    refusal(Operation::List, &source).unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
+}
+
 /// What the API server will go on refusing until somebody mends rights, quota or an admission policy.
-fn refusal(request: RecordRequest, error: &kube::Error) -> Option<RecordError> {
+fn refusal(operation: Operation, error: &kube::Error) -> Option<RecordError> {
     match error {
         kube::Error::Api(answer) if matches!(answer.code, 400 | 403 | 422) => {
-            Some(RecordError::Refused { request, status: answer.code })
+            Some(RecordError::Refused { operation, status: answer.code })
         }
         _ => None,
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{StoreArgs, Target, count};
+use super::{StoreArgs, Target, count, missing_keys};
 use crate::cli::{input, output};
 use crate::store::keyring::{self, Added, KeyId, Keyring};
 
@@ -119,7 +119,8 @@ pub(super) async fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         told(&added)
     };
     output::print(&report)?;
-    let missing = missing_keys(&target).await?;
+    let census = count(&target, &target.namespaces).await?;
+    let missing = missing_keys(&target.keyring().await?, &census);
     for (key, records) in &missing {
         output::print(&format!(
             "{records} records are sealed under key {key}, which neither the keyring nor this backup holds\n"
@@ -158,11 +159,4 @@ fn told(added: &Added) -> String {
         return "the keyring holds all keys of the backup already: nothing was changed\n".to_owned();
     }
     lines.concat()
-}
-
-/// Keys that records are sealed under and that the keyring lacks.
-async fn missing_keys(target: &Target) -> anyhow::Result<Vec<(KeyId, usize)>> {
-    let census = count(target, &target.namespaces).await?;
-    let keyring = target.keyring().await?;
-    Ok(census.by_key().filter(|(key, _)| !keyring.keys().any(|known| known.id == *key)).collect())
 }

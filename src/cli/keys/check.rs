@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::{NOT_LISTED, StoreArgs, Target};
 use crate::cli::output::Format;
-use crate::store::census::{GuardedRecord, Pages};
+use crate::controller::Named;
+use crate::store::census::{self, GuardedRecord};
 use crate::store::keyring::Keyring;
 use crate::store::record;
 
@@ -29,16 +29,10 @@ pub(super) struct CheckArgs {
     store: StoreArgs,
 }
 
-/// A record that does not open.
-struct Fault {
-    record: String,
-    problem: String,
-}
-
 /// Opens all records.
 pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
-    let mut pages = Pages::new(&target.cluster.client, &target.namespaces);
+    let mut pages = census::pages(&target.cluster.client, &target.namespaces);
     let (mut all, mut faults) = (0, Vec::new());
     target.keyring().await?;
     while let Some(records) = pages.next().await.context(NOT_LISTED)? {
@@ -51,23 +45,21 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-/// Why a record does not open, if it does not. What opens is wiped at once.
-fn fault(guarded: &GuardedRecord, keyring: &Keyring) -> Option<Fault> {
+/// Which record does not open, and why. What opens is wiped at once.
+fn fault(guarded: &GuardedRecord, keyring: &Keyring) -> Option<(Named, String)> {
     let problem = match &guarded.0 {
         Ok(record) => record::open(record, keyring).err()?.to_string(),
         Err(_) => {
-            "it cannot be read as a record: it was made by another version of the operator, or by other \
-                   hands"
+            "it cannot be read as a record: it was made by another version of the operator, or by other hands"
                 .to_owned()
         }
     };
-    let record = format!("{}/{}", guarded.namespace().unwrap_or_default(), guarded.name_any());
-    Some(Fault { record, problem })
+    Some((Named::of(guarded), problem))
 }
 
-fn text(all: usize, faults: &[Fault]) -> String {
+fn text(all: usize, faults: &[(Named, String)]) -> String {
     let mut lines: Vec<String> =
-        faults.iter().map(|fault| format!("{}: {}\n", fault.record, fault.problem)).collect();
+        faults.iter().map(|(record, problem)| format!("{record}: {problem}\n")).collect();
     lines.push(match faults.len() {
         0 => format!("all {all} records open\n"),
         failed => format!("{failed} of {all} records do not open\n"),
@@ -75,8 +67,8 @@ fn text(all: usize, faults: &[Fault]) -> String {
     lines.concat()
 }
 
-fn as_json(all: usize, faults: &[Fault]) -> Value {
-    let faults: Vec<Value> =
-        faults.iter().map(|fault| json!({"record": fault.record, "problem": fault.problem})).collect();
-    json!({"records": all, "faults": faults})
+fn as_json(all: usize, faults: &[(Named, String)]) -> Value {
+    let fault =
+        |(record, problem): &(Named, String)| json!({"record": record.to_string(), "problem": problem});
+    json!({"records": all, "faults": faults.iter().map(fault).collect::<Value>()})
 }

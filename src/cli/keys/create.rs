@@ -35,15 +35,15 @@ pub(super) struct CreateArgs {
     store: StoreArgs,
 }
 
-/// What becomes of a record without the keyring that it was sealed under.
-enum Prospect {
-    /// It is sealed anew from its Secret.
-    Healing,
-    /// It may be, or may have held something else.
-    InDoubt(String),
-    /// Nothing holds its secret any more.
-    Lost(String),
-}
+/// What becomes of a record without the keyring that it was sealed under, and why; nothing where it is sealed anew from its
+/// Secret.
+type Prospect = Option<(&'static str, String)>;
+
+/// Nothing holds its secret any more.
+const LOST: &str = "lost";
+
+/// It may be sealed anew, or may have held something else.
+const IN_DOUBT: &str = "in doubt";
 
 /// Makes a keyring.
 pub(super) async fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
@@ -58,8 +58,9 @@ pub(super) async fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
     if target.keyring_if_any().await?.is_some() {
         return Err(exists());
     }
-    let first = dependants::find(client, &target.namespaces, 1).await?.pop();
-    if let Some(dependant) = first.filter(|_| !args.accept_loss) {
+    if let Some(dependant) = dependants::find(client, &target.namespaces).await?
+        && !args.accept_loss
+    {
         bail!(
             "{dependant}, and perhaps more, depends on the keyring that was there: bring that back from a backup (keys import), or add --accept-loss; nothing was changed"
         );
@@ -82,19 +83,16 @@ pub(super) async fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
 
 /// Tells what becomes of each record.
 fn tell(records: &[DynamicObject], prospects: &[Prospect]) -> anyhow::Result<ExitCode> {
-    let healing = prospects.iter().filter(|prospect| matches!(prospect, Prospect::Healing)).count();
+    let healing = prospects.iter().filter(|prospect| prospect.is_none()).count();
     if healing > 0 {
         output::print(&format!(
             "{healing} records are sealed anew from their Secrets by the operator, once Microsoft accepts these\n"
         ))?;
     }
     for (record, prospect) in records.iter().zip(prospects) {
-        let (word, why) = match prospect {
-            Prospect::Healing => continue,
-            Prospect::InDoubt(why) => ("in doubt", why),
-            Prospect::Lost(why) => ("lost", why),
-        };
-        output::print(&format!("{word}: {}: {why}\n", described(record)))?;
+        if let Some((word, why)) = prospect {
+            output::print(&format!("{word}: {}: {why}\n", described(record)))?;
+        }
     }
     Ok(if healing == records.len() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
@@ -116,7 +114,7 @@ async fn prospects(target: &Target, records: &[DynamicObject]) -> anyhow::Result
     for record in records {
         let name = (record.namespace().unwrap_or_default(), record.name_any());
         prospects.push(match sources.get(&name) {
-            None => Prospect::Lost("no MicrosoftGraphCredential has it".into()),
+            None => Some((LOST, "no MicrosoftGraphCredential has it".into())),
             Some(object) => prospect(target, object).await?,
         });
     }
@@ -126,16 +124,14 @@ async fn prospects(target: &Target, records: &[DynamicObject]) -> anyhow::Result
 /// What becomes of the record of an object.
 async fn prospect(target: &Target, object: &MicrosoftGraphCredential) -> anyhow::Result<Prospect> {
     let (namespace, name) = (object.namespace_name(), &object.spec.secret_ref.name);
+    let this = || format!("MicrosoftGraphCredential {}", object.name_any());
     if object.metadata.deletion_timestamp.is_some() {
-        return Ok(Prospect::Lost(format!(
-            "MicrosoftGraphCredential {} is being deleted",
-            object.name_any()
-        )));
+        return Ok(Some((LOST, format!("{} is being deleted", this()))));
     }
     let secret = match secrets::read(&target.cluster.client, namespace, name).await {
         Ok(secret) => secret,
         Err(ReadError::NotFound) => {
-            return Ok(Prospect::Lost(format!("Secret {name}, from which it was sealed, is gone")));
+            return Ok(Some((LOST, format!("Secret {name}, from which it was sealed, is gone"))));
         }
         Err(error) => {
             return Err(error).with_context(|| format!("failed to look at Secret {namespace}/{name}"));
@@ -143,21 +139,17 @@ async fn prospect(target: &Target, object: &MicrosoftGraphCredential) -> anyhow:
     };
     let key = object.spec.secret_ref.client_secret_key();
     if secret.get(key).is_none_or(|value| value.expose().is_empty()) {
-        return Ok(Prospect::Lost(format!("Secret {name} holds no {key}")));
+        return Ok(Some((LOST, format!("Secret {name} holds no {key}"))));
     }
     if object.spec.is_suspended() {
-        let why = format!("MicrosoftGraphCredential {} is suspended", object.name_any());
-        return Ok(Prospect::InDoubt(why));
+        return Ok(Some((IN_DOUBT, format!("{} is suspended", this()))));
     }
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let ready = find(conditions, ConditionType::Ready);
-    Ok(match ready.filter(|ready| ready.status == ConditionStatus::True) {
-        Some(_) => Prospect::Healing,
-        None => Prospect::InDoubt(format!(
-            "MicrosoftGraphCredential {} was not Ready, so its Secret may hold another secret than the record",
-            object.name_any()
-        )),
-    })
+    let is_ready =
+        find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::True);
+    Ok((!is_ready).then(|| {
+        (IN_DOUBT, format!("{} was not Ready, so its Secret may hold another secret than the record", this()))
+    }))
 }
 
 /// A record with the name and the id of its credential.

@@ -1,15 +1,14 @@
 //! `keys list`: the keys, what they are good for, and what is sealed under each.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{StoreArgs, Target, count};
+use super::{StoreArgs, Target, count, missing_keys};
 use crate::cli::output::{Format, table};
 use crate::store::census::Census;
-use crate::store::keyring::{KeyId, KeyInfo, Keyring, Standing};
+use crate::store::keyring::{KeyInfo, Keyring, Standing};
 
 /// What `keys list` can be told.
 #[derive(Debug, Args)]
@@ -54,7 +53,7 @@ impl Overview {
             table("", &["KEY", "STANDING", "CREATED", "RECORDS"], &keys),
             table("", &["FINGERPRINT KEY"], &prints),
         ];
-        parts.extend(self.unknown().into_iter().map(|(key, records)| {
+        parts.extend(missing_keys(&self.keyring, &self.census).into_iter().map(|(key, records)| {
             format!(
                 "{records} records are sealed under key {key}, which the keyring lacks: bring it back with `keys import`\n"
             )
@@ -75,12 +74,6 @@ impl Overview {
         ]
     }
 
-    /// Keys that records are sealed under and that the keyring lacks.
-    fn unknown(&self) -> BTreeMap<KeyId, usize> {
-        let is_known = |id: KeyId| self.keyring.keys().any(|key| key.id == id);
-        self.census.by_key().filter(|(key, _)| !is_known(*key)).collect()
-    }
-
     fn json(&self) -> Value {
         let key = |key: KeyInfo| {
             let retired_at = match key.standing {
@@ -95,7 +88,7 @@ impl Overview {
                 "records": self.census.under(key.id),
             })
         };
-        let unknown = self.unknown().into_iter();
+        let unknown = missing_keys(&self.keyring, &self.census).into_iter();
         json!({
             "secret": self.place,
             "keys": self.keyring.keys().map(key).collect::<Vec<_>>(),

@@ -7,7 +7,6 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
-use thiserror::Error;
 
 use crate::controller::Named;
 use crate::resources::{FINALIZER, IN_USE_FINALIZER};
@@ -25,17 +24,6 @@ pub(super) struct Finalized {
     name: Named,
 }
 
-/// Why an object keeps its finalizer.
-#[derive(Debug, Error)]
-pub(super) enum ReleaseFailure {
-    #[error("failed to change its finalizers")]
-    Write(#[source] kube::Error),
-    #[error("failed to read it")]
-    Read(#[source] kube::Error),
-    #[error("others keep changing it")]
-    Contended,
-}
-
 // === impl Finalized ===
 
 impl Finalized {
@@ -49,15 +37,14 @@ impl Finalized {
         objects.iter().filter(|object| is_ours(object)).map(of).collect()
     }
 
-    /// Takes our finalizers off and leaves those of others, under the version that was read.
-    pub(super) async fn release(
-        &self,
-        client: &Client,
-        longest_pause: Duration,
-    ) -> Result<(), ReleaseFailure> {
+    /// Takes our finalizers off and leaves those of others, under the version that was read; or says what is wrong, and what
+    /// to do.
+    pub(super) async fn release(&self, client: &Client, longest_pause: Duration) -> Result<(), String> {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &self.name.namespace, &self.kind);
         for attempt in 0..TRIES {
-            let live = api.get_opt(&self.name.name).await.map_err(ReleaseFailure::Read)?;
+            let live = api.get_opt(&self.name.name).await;
+            let live =
+                live.map_err(|error| format!("failed to read it: {}; run release again", chain(&error)))?;
             let Some(live) = live.filter(is_ours) else { return Ok(()) };
             let others: Vec<&String> = live.finalizers().iter().filter(|it| !is_our_finalizer(it)).collect();
             let patch = json!({"metadata": {
@@ -69,32 +56,24 @@ impl Finalized {
                 Err(kube::Error::Api(answer)) if answer.is_conflict() => {
                     tokio::time::sleep(longest_pause.min(PAUSE.saturating_mul(attempt))).await;
                 }
-                Err(error) => return Err(ReleaseFailure::Write(error)),
+                Err(error) => {
+                    let is_forbidden = matches!(&error, kube::Error::Api(answer) if answer.is_forbidden());
+                    let cure = if is_forbidden {
+                        "ask for the right to patch objects of its kind"
+                    } else {
+                        "run release again"
+                    };
+                    return Err(format!("failed to change its finalizers: {}; {cure}", chain(&error)));
+                }
             }
         }
-        Err(ReleaseFailure::Contended)
+        Err("others keep changing it; stop who changes it, and run release again".to_owned())
     }
 }
 
 impl fmt::Display for Finalized {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.kind, self.name)
-    }
-}
-
-// === impl ReleaseFailure ===
-
-impl ReleaseFailure {
-    /// What is wrong, and what to do.
-    pub(super) fn advice(&self) -> String {
-        let cure = match self {
-            Self::Write(kube::Error::Api(answer)) if answer.is_forbidden() => {
-                "ask for the right to patch objects of its kind"
-            }
-            Self::Write(_) | Self::Read(_) => "run release again",
-            Self::Contended => "stop who changes it, and run release again",
-        };
-        format!("{}; {cure}", chain(self))
     }
 }
 
@@ -156,7 +135,7 @@ mod tests {
         Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
     }
 
-    async fn release(changes: u64) -> (Result<(), ReleaseFailure>, Value) {
+    async fn release(changes: u64) -> (Result<(), String>, Value) {
         let object = object(1, &json!(["a.example/theirs", FINALIZER, IN_USE_FINALIZER]));
         let finalized =
             Finalized::among::<WoodpeckerAccount>(&[serde_json::from_value(object.clone()).unwrap()])
@@ -178,7 +157,7 @@ mod tests {
         assert!(ended.is_ok(), "{ended:?}");
         assert_eq!(left, json!(["a.example/theirs"]));
         let (ended, left) = release(1000).await;
-        assert!(matches!(ended, Err(ReleaseFailure::Contended)), "{ended:?}");
+        assert!(ended.is_err_and(|problem| problem.starts_with("others keep changing it")));
         assert_eq!(left, json!(["a.example/theirs", FINALIZER, IN_USE_FINALIZER]));
     }
 }

@@ -17,7 +17,7 @@ use self::progress::{Progress, Version};
 use super::RecordController;
 use crate::k8s::list::ListError;
 use crate::resources::SealedGraphCredential;
-use crate::store::census::{self, Census, GuardedRecord, Pages};
+use crate::store::census::{self, Census, GuardedRecord};
 use crate::store::keyring::{self, EditError, Keyring, KeyringError, Standing};
 use crate::store::repository::RecordError;
 use crate::telemetry::logs::chain;
@@ -120,7 +120,7 @@ impl RecordController {
             return Ok(Swept::Done);
         }
         let progress = Progress::begin(self, key, stale, known).await;
-        let mut pages = Pages::new(&self.client, &self.served);
+        let mut pages = census::pages(&self.client, &self.served);
         let mut goes_on = true;
         while goes_on && let Some(records) = pages.next().await? {
             goes_on = self.reencrypt_page(records, &progress).await;

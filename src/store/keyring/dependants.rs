@@ -1,20 +1,14 @@
 //! Who depends on a keyring: records that are sealed under it, and fingerprints in the status of our objects. A new
 //! keyring in place of a lost one would silently orphan them.
 
-use std::fmt::Debug;
-
-use kube::api::ListParams;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::k8s::list::{self, ListError, Pages};
 use crate::resources::{
     MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, SealedGraphCredential, WoodpeckerAccount,
 };
-
-/// Objects in one answer of the API server.
-const PAGE: u32 = 500;
 
 /// It cannot be told whether anything depends on an earlier keyring.
 #[derive(Debug, Error)]
@@ -23,32 +17,24 @@ const PAGE: u32 = 500;
 )]
 pub struct SurveyError {
     kind: String,
-    source: kube::Error,
+    source: ListError,
 }
 
-/// Kind and name of objects that depend on a keyring, at most so many, in these namespaces or in all where none is
-/// named.
-pub async fn find(client: &Client, namespaces: &[String], most: usize) -> Result<Vec<String>, SurveyError> {
-    let mut found = Vec::new();
-    for scope in scopes(namespaces) {
-        list::<SealedGraphCredential>(client, scope, most, &mut found, |_| true).await?;
-        list::<MicrosoftGraphCredential>(client, scope, most, &mut found, |object| {
-            object.status.as_ref().is_some_and(holds_fingerprint)
-        })
-        .await?;
-        list::<WoodpeckerAccount>(client, scope, most, &mut found, |account| {
-            account.status.as_ref().is_some_and(|status| status.api_key_fingerprint.is_some())
-        })
-        .await?;
+/// Kind and name of an object that depends on a keyring, in these namespaces or in any where none is named.
+pub async fn find(client: &Client, namespaces: &[String]) -> Result<Option<String>, SurveyError> {
+    if let Some(found) = first::<SealedGraphCredential>(client, namespaces, |_| true).await? {
+        return Ok(Some(found));
     }
-    Ok(found)
-}
-
-fn scopes(namespaces: &[String]) -> Vec<Option<&str>> {
-    match namespaces {
-        [] => vec![None],
-        named => named.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    let credential = first(client, namespaces, |object: &MicrosoftGraphCredential| {
+        object.status.as_ref().is_some_and(holds_fingerprint)
+    });
+    if let Some(found) = credential.await? {
+        return Ok(Some(found));
     }
+    first(client, namespaces, |account: &WoodpeckerAccount| {
+        account.status.as_ref().is_some_and(|status| status.api_key_fingerprint.is_some())
+    })
+    .await
 }
 
 fn holds_fingerprint(status: &MicrosoftGraphCredentialStatus) -> bool {
@@ -58,36 +44,27 @@ fn holds_fingerprint(status: &MicrosoftGraphCredentialStatus) -> bool {
         || !status.retiring.is_empty()
 }
 
-/// Adds those of one kind. One that cannot be read may well depend on it.
-async fn list<K>(
+/// The first one of a kind. One that cannot be read may well depend on it.
+async fn first<K>(
     client: &Client,
-    namespace: Option<&str>,
-    most: usize,
-    found: &mut Vec<String>,
+    namespaces: &[String],
     depends: impl Fn(&K) -> bool,
-) -> Result<(), SurveyError>
+) -> Result<Option<String>, SurveyError>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    let api: Api<DeserializeGuard<K>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
     let kind = K::kind(&());
-    let mut page = ListParams::default().limit(PAGE);
-    while found.len() < most {
-        let list = api
-            .list(&page)
-            .await
-            .map_err(|source| SurveyError { kind: kind.clone().into_owned(), source })?;
-        let dependants = list.items.iter().filter(|guarded| guarded.0.as_ref().map_or(true, &depends));
-        let names =
-            dependants.map(|it| format!("{kind} {}/{}", it.namespace().unwrap_or_default(), it.name_any()));
-        found.extend(names.take(most - found.len()));
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => break,
+    let mut pages = Pages::of::<K>(client, namespaces, list::guarded::<K>);
+    while let Some(objects) =
+        pages.next().await.map_err(|source| SurveyError { kind: kind.to_string(), source })?
+    {
+        if let Some(found) = objects.iter().find(|guarded| guarded.0.as_ref().map_or(true, &depends)) {
+            return Ok(Some(format!(
+                "{kind} {}/{}",
+                found.namespace().unwrap_or_default(),
+                found.name_any()
+            )));
         }
     }
-    Ok(())
+    Ok(None)
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::Keyring;
-use super::secret::{DATA_KEY, KeyringError, KeyringPlace, load_version};
+use super::secret::{DATA_KEY, KeyringError, KeyringPlace, load_existing};
 use crate::resources::FIELD_MANAGER;
 use crate::secret::SecretText;
 
@@ -27,20 +27,10 @@ pub enum EditError<E> {
     Keyring(#[from] KeyringError),
     /// The right is missing.
     #[error("the keyring Secret {place} may not be changed: it needs the right to patch it")]
-    Forbidden {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// Why.
-        source: kube::Error,
-    },
+    Forbidden { place: String, source: kube::Error },
     /// The API server did not take it.
     #[error("failed to write the keyring Secret {place}")]
-    Write {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// Why.
-        source: kube::Error,
-    },
+    Write { place: String, source: kube::Error },
     /// Somebody else changed it each time.
     #[error(
         "the keyring Secret {0} was changed by somebody else at the same time, again and again: try again"
@@ -56,7 +46,7 @@ pub async fn edit<T, E>(
     mut change: impl FnMut(&mut Keyring) -> Result<T, E>,
 ) -> Result<(T, Keyring), EditError<E>> {
     for _ in 0..ATTEMPTS {
-        let (mut keyring, version) = load_version(client, place).await?;
+        let (mut keyring, version) = load_existing(client, place).await?;
         let before = keyring.to_json().map_err(KeyringError::Write)?;
         let outcome = change(&mut keyring).map_err(EditError::Refused)?;
         let after = keyring.to_json().map_err(KeyringError::Write)?;

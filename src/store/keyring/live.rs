@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -101,14 +101,14 @@ impl LiveKeyring {
 
     /// The keyring as it was read last, for opening records and for fingerprints.
     pub fn current(&self) -> Arc<Keyring> {
-        self.lock().keyring.clone()
+        self.last.lock().keyring.clone()
     }
 
     /// The keyring for sealing: the read of it began less than 60 seconds ago, and none has found it lost since.
     pub async fn for_sealing(&self) -> Result<Arc<Keyring>, KeyringError> {
         loop {
             let ended = {
-                let last = self.lock();
+                let last = self.last.lock();
                 let age = (self.clock)().saturating_sub(last.as_of);
                 if age < self.timing.keyring_view && !last.was_lost {
                     return Ok(last.keyring.clone());
@@ -132,7 +132,7 @@ impl LiveKeyring {
 
     /// The keyring by a read that began after this call.
     pub async fn read_again(&self) -> Result<Arc<Keyring>, KeyringError> {
-        let begun = self.lock().begun.0;
+        let begun = self.last.lock().begun.0;
         self.read_after(begun).await
     }
 
@@ -140,7 +140,7 @@ impl LiveKeyring {
     /// With an error nothing is known of the key. Such reads are at least 100 milliseconds apart.
     pub async fn holding(&self, key: KeyId) -> Result<Arc<Keyring>, KeyringError> {
         let (begun, wait) = {
-            let last = self.lock();
+            let last = self.last.lock();
             if last.keyring.key(key).is_some() {
                 return Ok(last.keyring.clone());
             }
@@ -155,7 +155,7 @@ impl LiveKeyring {
     async fn read_after(&self, number: u64) -> Result<Arc<Keyring>, KeyringError> {
         let _turn = self.reading.lock().await;
         let begun = {
-            let mut last = self.lock();
+            let mut last = self.last.lock();
             if last.ended.0 > number {
                 return last.outcome();
             }
@@ -163,9 +163,9 @@ impl LiveKeyring {
             last.begun
         };
         let read = load_existing(&self.client, &self.place).await;
-        let mut last = self.lock();
+        let mut last = self.last.lock();
         match read {
-            Ok(keyring) => self.take(&mut last, keyring, begun),
+            Ok((keyring, _)) => self.take(&mut last, keyring, begun),
             Err(error) => {
                 last.was_lost |= error.is_lasting();
                 last.ended = (begun.0, Some(Arc::new(error)));
@@ -186,10 +186,6 @@ impl LiveKeyring {
             self.primary.send_replace(read.primary());
         }
         (last.keyring, last.as_of, last.ended) = (Arc::new(read), as_of, (number, None));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Last> {
-        self.last.lock()
     }
 }
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::dependants::{self, SurveyError};
 use super::{Keyring, KeyringFormatError};
 use crate::resources::FIELD_MANAGER;
-use crate::secrets::{self, ReadError, SecretData};
+use crate::secrets::{self, ReadError};
 
 /// The key of the Secret under which the keyring stands.
 pub(super) const DATA_KEY: &str = "keyring.json";
@@ -39,49 +39,24 @@ pub enum KeyringError {
          written before"
     )]
     Missing {
-        /// Namespace and name of the Secret.
         place: String,
         /// An object that holds a fingerprint or a sealed secret.
         dependant: String,
-    },
-    /// It is there and holds no keyring.
-    #[error(
-        "the keyring Secret {place} is damaged (it has no key {DATA_KEY}): keep a copy of it, delete it, and bring it \
-         back from a backup (graph-credential-operator keys import)"
-    )]
-    Empty {
-        /// Namespace and name of the Secret.
-        place: String,
     },
     /// It is there and cannot be read as a keyring.
     #[error(
         "the keyring Secret {place} is damaged ({what}): keep a copy of it, delete it, and bring it back from a \
          backup (graph-credential-operator keys import)"
     )]
-    Damaged {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// What is wrong, without its content.
-        what: KeyringFormatError,
-    },
+    Damaged { place: String, what: KeyringFormatError },
     /// The Secret cannot be read.
     #[error("failed to read the keyring Secret {place}")]
-    Read {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// Why.
-        source: ReadError,
-    },
+    Read { place: String, source: ReadError },
     /// The Secret cannot be made.
     #[error(
         "failed to create the keyring Secret {place}: the operator needs the right to create Secrets there"
     )]
-    Create {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// Why.
-        source: kube::Error,
-    },
+    Create { place: String, source: kube::Error },
     /// It cannot be told whether anything depends on an earlier keyring.
     #[error(transparent)]
     Survey(#[from] SurveyError),
@@ -102,7 +77,7 @@ impl KeyringError {
     /// Whether it lasts until somebody mends the Secret.
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Missing { .. } | Self::Empty { .. } | Self::Damaged { .. } => true,
+            Self::Missing { .. } | Self::Damaged { .. } => true,
             Self::Read { source, .. } => matches!(source, ReadError::NotFound | ReadError::Forbidden),
             Self::Shared(error) => error.is_lasting(),
             _ => false,
@@ -120,44 +95,33 @@ pub async fn load_or_create(
     if let Some(keyring) = load(client, place).await? {
         return Ok(keyring);
     }
-    if let Some(dependant) = dependants::find(client, served, 1).await?.pop() {
+    if let Some(dependant) = dependants::find(client, served).await? {
         return Err(KeyringError::Missing { place: place.to_string(), dependant });
     }
     create(client, place, &Keyring::random(Timestamp::now())?).await?;
-    load_existing(client, place).await
+    Ok(load_existing(client, place).await?.0)
 }
 
-/// Reads a keyring that must be there.
-pub(super) async fn load_existing(client: &Client, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
-    match load(client, place).await? {
-        Some(keyring) => Ok(keyring),
-        None => Err(KeyringError::Read { place: place.to_string(), source: ReadError::NotFound }),
-    }
-}
-
-/// The keyring with the resource version that it was read at.
-pub(super) async fn load_version(
+/// Reads a keyring that must be there, with the resource version that it was read at.
+pub(super) async fn load_existing(
     client: &Client,
     place: &KeyringPlace,
 ) -> Result<(Keyring, String), KeyringError> {
     let data = secrets::read(client, &place.namespace, &place.name).await;
     let data = data.map_err(|source| KeyringError::Read { place: place.to_string(), source })?;
-    Ok((parse(&data, place)?, data.resource_version().to_owned()))
+    let json = data.get(DATA_KEY).ok_or(KeyringFormatError::Missing);
+    let keyring = json.and_then(|json| Keyring::from_json(json.expose()));
+    let keyring = keyring.map_err(|what| KeyringError::Damaged { place: place.to_string(), what })?;
+    Ok((keyring, data.resource_version().to_owned()))
 }
 
 /// Reads the keyring; nothing where there is no such Secret.
 pub async fn load(client: &Client, place: &KeyringPlace) -> Result<Option<Keyring>, KeyringError> {
-    let data = match secrets::read(client, &place.namespace, &place.name).await {
-        Ok(data) => data,
-        Err(ReadError::NotFound) => return Ok(None),
-        Err(source) => return Err(KeyringError::Read { place: place.to_string(), source }),
-    };
-    parse(&data, place).map(Some)
-}
-
-fn parse(data: &SecretData, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
-    let json = data.get(DATA_KEY).ok_or_else(|| KeyringError::Empty { place: place.to_string() })?;
-    Keyring::from_json(json.expose()).map_err(|what| KeyringError::Damaged { place: place.to_string(), what })
+    match load_existing(client, place).await {
+        Ok((keyring, _)) => Ok(Some(keyring)),
+        Err(KeyringError::Read { source: ReadError::NotFound, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the Secret of a keyring. Returns false where there is one already, which is left alone: where another replica

@@ -11,13 +11,13 @@
 //! Both lists have the newest key first. A key of the store that is on its way out has `retiredAt` beside `created`.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::secret::DATA_KEY;
 use super::{Key, KeyBytes, KeyId, Keyring, SpareKey};
 use crate::secret::{SecretBytes, SecretText};
 use crate::store::fingerprint::FingerprintKeys;
@@ -25,72 +25,36 @@ use crate::store::fingerprint::FingerprintKeys;
 /// A text that is no keyring. No part of the text is ever shown.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyringFormatError {
-    /// It is not JSON.
-    #[error("it is not JSON at line {line}, column {column}")]
-    Syntax {
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
-    /// It is JSON of another shape.
-    #[error("a field is missing, unknown or not of its type at line {line}, column {column}")]
-    Shape {
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
+    /// There is no text.
+    #[error("it has no key {DATA_KEY}")]
+    Missing,
+    /// It is not JSON, or JSON of another shape.
+    #[error("{what} at line {line}, column {column}")]
+    Json { what: &'static str, line: usize, column: usize },
     /// A list has no key.
     #[error("{0} is empty")]
-    Empty(KeyList),
-    /// An id is none.
-    #[error("{list}[{index}].id is not 8 lower-case hexadecimal digits")]
-    Id {
-        /// Where it stands.
-        list: KeyList,
-        /// At which place, from 0.
-        index: usize,
-    },
-    /// The bytes of a key are none.
-    #[error("{list}[{index}].bytes is not 32 bytes in base64")]
-    Bytes {
-        /// Where they stand.
-        list: KeyList,
-        /// At which place, from 0.
-        index: usize,
-    },
-    /// Two keys of one list have one id.
-    #[error("{list}[{index}].id is that of a key before it")]
-    Duplicate {
-        /// Where they stand.
-        list: KeyList,
-        /// The place of the second one, from 0.
-        index: usize,
-    },
-    /// A key is retired that cannot be.
-    #[error(
-        "{list}[{index}].retiredAt is set, and neither the primary key nor one of fingerprints can be retired"
-    )]
-    Retired {
-        /// Where it stands.
-        list: KeyList,
-        /// At which place, from 0.
-        index: usize,
-    },
+    Empty(&'static str),
+    /// A key of a list, counted from 0, is none.
+    #[error("{list}[{index}].{problem}")]
+    Key { list: &'static str, index: usize, problem: &'static str },
     /// The primary key is not there.
     #[error("primary is not the id of one of keys")]
     Primary,
 }
 
-/// One of the two lists of a keyring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyList {
-    /// The keys of the store.
-    Keys,
-    /// The keys of fingerprints.
-    FingerprintKeys,
-}
+/// The list of the keys of the store, and that of the keys of fingerprints.
+const KEYS: &str = "keys";
+const FINGERPRINT_KEYS: &str = "fingerprintKeys";
+
+/// What can be wrong with the text as a whole.
+const NOT_JSON: &str = "it is not JSON";
+const OTHER_SHAPE: &str = "a field is missing, unknown or not of its type";
+
+/// What can be wrong with a key.
+const BAD_ID: &str = "id is not 8 lower-case hexadecimal digits";
+const BAD_BYTES: &str = "bytes is not 32 bytes in base64";
+const DUPLICATE: &str = "id is that of a key before it";
+const RETIRED: &str = "retiredAt is set, and neither the primary key nor one of fingerprints can be retired";
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -119,11 +83,11 @@ pub(super) fn read(json: &[u8]) -> Result<Keyring, KeyringFormatError> {
     let stored: Stored = serde_json::from_slice(json).map_err(|error| describe(&error))?;
     let primary = stored.primary.parse::<KeyId>().map_err(|_| KeyringFormatError::Primary)?;
     let fingerprint_keys = fingerprint_keys(&stored.fingerprint_keys)?;
-    let mut spares = keys(KeyList::Keys, &stored.keys)?;
+    let mut spares = keys(KEYS, &stored.keys)?;
     let index = spares.iter().position(|spare| spare.key.id == primary).ok_or(KeyringFormatError::Primary)?;
     let primary = spares.remove(index);
     if primary.retired_at.is_some() {
-        return Err(KeyringFormatError::Retired { list: KeyList::Keys, index });
+        return Err(KeyringFormatError::Key { list: KEYS, index, problem: RETIRED });
     }
     Ok(Keyring { primary: primary.key, spares, fingerprint_keys })
 }
@@ -146,10 +110,10 @@ pub(super) fn write(keyring: &Keyring) -> Result<SecretBytes, serde_json::Error>
 }
 
 fn fingerprint_keys(stored: &[StoredKey]) -> Result<FingerprintKeys, KeyringFormatError> {
-    let list = KeyList::FingerprintKeys;
+    let list = FINGERPRINT_KEYS;
     let keys = keys(list, stored)?;
     if let Some(index) = keys.iter().position(|spare| spare.retired_at.is_some()) {
-        return Err(KeyringFormatError::Retired { list, index });
+        return Err(KeyringFormatError::Key { list, index, problem: RETIRED });
     }
     let mut keys = keys.into_iter().map(|spare| spare.key);
     let newest = keys.next().ok_or(KeyringFormatError::Empty(list))?;
@@ -157,16 +121,17 @@ fn fingerprint_keys(stored: &[StoredKey]) -> Result<FingerprintKeys, KeyringForm
 }
 
 /// The keys of one list, of which there is at least one and no two have the same id.
-fn keys(list: KeyList, stored: &[StoredKey]) -> Result<Vec<SpareKey>, KeyringFormatError> {
+fn keys(list: &'static str, stored: &[StoredKey]) -> Result<Vec<SpareKey>, KeyringFormatError> {
     if stored.is_empty() {
         return Err(KeyringFormatError::Empty(list));
     }
     let mut seen = BTreeSet::new();
     let read = |(index, stored): (usize, &StoredKey)| {
-        let id: KeyId = stored.id.parse().map_err(|_| KeyringFormatError::Id { list, index })?;
-        let bytes = KeyBytes::from_base64(&stored.bytes).ok_or(KeyringFormatError::Bytes { list, index })?;
+        let wrong = |problem| KeyringFormatError::Key { list, index, problem };
+        let id: KeyId = stored.id.parse().map_err(|_| wrong(BAD_ID))?;
+        let bytes = KeyBytes::from_base64(&stored.bytes).ok_or(wrong(BAD_BYTES))?;
         if !seen.insert(id) {
-            return Err(KeyringFormatError::Duplicate { list, index });
+            return Err(wrong(DUPLICATE));
         }
         let key = Key { id, created: stored.created, bytes };
         Ok(SpareKey { key, retired_at: stored.retired_at })
@@ -180,25 +145,10 @@ fn stored(key: &Key, retired_at: Option<Timestamp>) -> StoredKey {
 
 /// Where the JSON is wrong; serde's own text could show a part of it.
 fn describe(error: &serde_json::Error) -> KeyringFormatError {
-    let (line, column) = (error.line(), error.column());
-    if error.is_data() {
-        KeyringFormatError::Shape { line, column }
-    } else {
-        KeyringFormatError::Syntax { line, column }
-    }
+    let what = if error.is_data() { OTHER_SHAPE } else { NOT_JSON };
+    KeyringFormatError::Json { what, line: error.line(), column: error.column() }
 }
 
 fn expose<S: Serializer>(text: &SecretText, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text.expose())
-}
-
-// === impl KeyList ===
-
-impl fmt::Display for KeyList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Keys => "keys",
-            Self::FingerprintKeys => "fingerprintKeys",
-        })
-    }
 }

@@ -130,22 +130,25 @@ fn a_retired_key_is_kept_for_a_week_and_counted_again() {
 
 #[test]
 fn what_is_wrong_with_a_keyring_is_named() {
-    use KeyList::{FingerprintKeys, Keys};
     use KeyringFormatError as Wrong;
+    let wrong = |list, index, problem| Wrong::Key { list, index, problem };
+    let (bytes, duplicate) = ("bytes is not 32 bytes in base64", "id is that of a key before it");
+    let no_end = "retiredAt is set, and neither the primary key nor one of fingerprints can be retired";
+    let syntax = "it is not JSON at line ";
     let short = STANDARD.encode([1; 31]);
     let retired = "2026-04-01T00:00:00Z";
     let cases: [(&str, Value, KeyringFormatError); 11] = [
         ("/primary", json!("0000000d"), Wrong::Primary),
         ("/primary", json!("0000000B"), Wrong::Primary),
-        ("/keys", json!([]), Wrong::Empty(Keys)),
-        ("/fingerprintKeys", json!([]), Wrong::Empty(FingerprintKeys)),
-        ("/keys/1/id", json!("b"), Wrong::Id { list: Keys, index: 1 }),
-        ("/keys/2/id", json!("0000000c"), Wrong::Duplicate { list: Keys, index: 2 }),
-        ("/keys/0/bytes", json!(short), Wrong::Bytes { list: Keys, index: 0 }),
-        ("/fingerprintKeys/1/bytes", json!("?"), Wrong::Bytes { list: FingerprintKeys, index: 1 }),
-        ("/fingerprintKeys/1/id", json!("0000000f"), Wrong::Duplicate { list: FingerprintKeys, index: 1 }),
-        ("/keys/1/retiredAt", json!(retired), Wrong::Retired { list: Keys, index: 1 }),
-        ("/fingerprintKeys/0/retiredAt", json!(retired), Wrong::Retired { list: FingerprintKeys, index: 0 }),
+        ("/keys", json!([]), Wrong::Empty("keys")),
+        ("/fingerprintKeys", json!([]), Wrong::Empty("fingerprintKeys")),
+        ("/keys/1/id", json!("b"), wrong("keys", 1, "id is not 8 lower-case hexadecimal digits")),
+        ("/keys/2/id", json!("0000000c"), wrong("keys", 2, duplicate)),
+        ("/keys/0/bytes", json!(short), wrong("keys", 0, bytes)),
+        ("/fingerprintKeys/1/bytes", json!("?"), wrong("fingerprintKeys", 1, bytes)),
+        ("/fingerprintKeys/1/id", json!("0000000f"), wrong("fingerprintKeys", 1, duplicate)),
+        ("/keys/1/retiredAt", json!(retired), wrong("keys", 1, no_end)),
+        ("/fingerprintKeys/0/retiredAt", json!(retired), wrong("fingerprintKeys", 0, no_end)),
     ];
     for (path, value, expected) in cases {
         let mut json = stored();
@@ -157,13 +160,14 @@ fn what_is_wrong_with_a_keyring_is_named() {
         [("", true), ("{", true), ("[]", false), ("{}", false), (r#"{"primary":1}"#, false)]
     {
         let wrong = Keyring::from_json(text.as_bytes()).unwrap_err();
-        assert_eq!(matches!(wrong, Wrong::Syntax { .. }), is_syntax, "{text:?} {wrong}");
+        assert_eq!(wrong.to_string().starts_with(syntax), is_syntax, "{text:?} {wrong}");
     }
     let trailing = format!("{} x", stored());
-    assert!(matches!(Keyring::from_json(trailing.as_bytes()), Err(Wrong::Syntax { .. })));
+    assert!(Keyring::from_json(trailing.as_bytes()).unwrap_err().to_string().starts_with(syntax));
     let mut unknown = stored();
     unknown["keys"][0]["purpose"] = json!("x");
-    assert!(matches!(read(&unknown), Err(Wrong::Shape { line: 1, .. })));
+    let shape = "a field is missing, unknown or not of its type at line 1, column ";
+    assert!(read(&unknown).unwrap_err().to_string().starts_with(shape));
 }
 
 #[test]
