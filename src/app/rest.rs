@@ -31,13 +31,9 @@ pub(super) const GATE: &str = "rest";
 /// What the API is made of.
 #[derive(Clone, Copy)]
 pub(super) struct RestParts<'a> {
-    /// What the process was told.
     pub(super) process: &'a ProcessSettings,
-    /// What was said of the API.
     pub(super) rest: &'a RestSettings,
-    /// Where it listens.
     pub(super) address: SocketAddr,
-    /// What the process has.
     pub(super) frame: &'a Frame,
     /// The cluster, and what proves secrets, whoever leads.
     pub(super) base: &'a Base,

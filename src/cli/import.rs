@@ -37,7 +37,7 @@ pub(super) struct ImportArgs {
     namespace: Option<ObjectName>,
 
     /// Name of each object's Secret; {name} stands for the object's own name
-    #[arg(long, default_value = "{name}-graph", value_name = "TEMPLATE")]
+    #[arg(long, default_value = "{name}-graph", value_parser = names::secret_names, value_name = "TEMPLATE")]
     secret_name_template: SecretNames,
 
     #[command(flatten)]

@@ -1,7 +1,5 @@
 //! What the objects of the cluster hold at Woodpecker, and whose an entry of a listing is.
 
-use std::fmt;
-
 use kube::Client;
 use kube::api::DynamicObject;
 use serde::Deserialize as _;
@@ -25,22 +23,14 @@ pub(super) struct Inventory {
 /// An object, as far as it matters whose an entry is.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Its name.
     pub(super) name: Named,
-    /// Name of its Secret.
     pub(super) secret: String,
     tenant: String,
     client: String,
     /// The account that its spec points to.
     account: Option<AccountName>,
-    /// What it has registered.
-    registration: Option<Registration>,
-    /// What it still has to remove.
-    retiring: Vec<Registration>,
-    /// The accounts where it has something, or is about to.
-    places: Vec<Place>,
-    /// The tokens of its creates.
-    tokens: Vec<String>,
+    /// What it has registered, is about to, and still has to remove.
+    status: MicrosoftGraphCredentialStatus,
 }
 
 /// Whose an entry is.
@@ -94,23 +84,16 @@ impl Inventory {
                 .unwrap_or_else(|| object.metadata.namespace.clone().unwrap_or_default()),
             name,
         });
-        let pending = status.pending.as_ref();
-        let places = status.registration.iter().chain(&status.retiring).filter_map(Registration::place);
-        let registered = status.registration.as_ref().and_then(|registration| registration.token.clone());
         self.objects.push(Known {
             name,
             secret: word("/spec/secretRef/name").unwrap_or_default(),
             tenant: word("/spec/tenantId").unwrap_or_default().to_ascii_lowercase(),
             client: word("/spec/clientId").unwrap_or_default().to_ascii_lowercase(),
             account,
-            places: places.chain(pending.map(Pending::place)).collect(),
-            tokens: pending.map(|it| it.token.clone()).into_iter().chain(registered).collect(),
-            registration: status.registration,
-            retiring: status.retiring,
+            status,
         });
     }
 
-    /// All objects.
     pub(super) fn objects(&self) -> &[Known] {
         &self.objects
     }
@@ -120,13 +103,13 @@ impl Inventory {
         let is_it = |registration: &Registration| {
             registration.credential_id == entry.id && registration.base_url.as_ref() == Some(&place.base_url)
         };
-        if self.objects.iter().any(|known| known.registration.iter().any(is_it)) {
+        if self.objects.iter().any(|known| known.status.registration.iter().any(is_it)) {
             return Sort::Registered;
         }
-        if let Some(known) = self.objects.iter().find(|known| known.retiring.iter().any(is_it)) {
+        if let Some(known) = self.objects.iter().find(|known| known.status.retiring.iter().any(is_it)) {
             return Sort::Orphaned(known.name.clone());
         }
-        let makes_it = |known: &&Known| known.tokens.iter().any(|token| entry.carries(token));
+        let makes_it = |known: &&Known| known.tokens().any(|token| entry.carries(token));
         if let Some(maker) = self.objects.iter().find(makes_it) {
             return Sort::Orphaned(maker.name.clone());
         }
@@ -145,7 +128,7 @@ impl Inventory {
     pub(super) fn rival(&self, place: &Place, entry: &Entry) -> Option<&Known> {
         let named = || self.objects.iter().filter(|known| known.names(entry));
         let has_it = named().find(|known| {
-            known.places.iter().any(|it| it.base_url == place.base_url && it.account == place.account)
+            known.places().any(|it| it.base_url == place.base_url && it.account == place.account)
         });
         has_it.or_else(|| named().find(|known| known.account.as_ref() == Some(&place.account)))
     }
@@ -157,6 +140,20 @@ impl Known {
     /// Whether it is about the entry's app.
     fn names(&self, entry: &Entry) -> bool {
         self.tenant == entry.tenant && self.client == entry.client
+    }
+
+    /// The tokens of its creates.
+    fn tokens(&self) -> impl Iterator<Item = &str> {
+        let MicrosoftGraphCredentialStatus { registration, pending, .. } = &self.status;
+        let registered = registration.iter().filter_map(|it| it.token.as_deref());
+        registered.chain(pending.iter().map(|it| &*it.token))
+    }
+
+    /// The accounts where it has something, or is about to.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        let MicrosoftGraphCredentialStatus { registration, pending, retiring, .. } = &self.status;
+        let held = registration.iter().chain(retiring).filter_map(Registration::place);
+        held.chain(pending.iter().map(Pending::place))
     }
 }
 
@@ -180,12 +177,6 @@ impl Sort {
             Self::Orphaned(object) | Self::Unclaimed(object) => Some(object),
             Self::Registered | Self::OtherOperator | Self::Foreign => None,
         }
-    }
-}
-
-impl fmt::Display for Sort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -60,22 +60,18 @@ pub(super) struct StoreArgs {
 
 /// The cluster, and where the keyring is in it.
 pub(super) struct Target {
-    /// The cluster.
     pub(super) cluster: Cluster,
-    /// The keyring's place.
     pub(super) place: KeyringPlace,
     /// Whether somebody said which namespace that is in, or the pod's is.
     pub(super) is_placed: bool,
     /// The namespaces whose records are looked at; none means all.
     pub(super) namespaces: Vec<String>,
-    /// The waits.
     pub(super) timing: Timing,
 }
 
 // === impl PaceArgs ===
 
 impl PaceArgs {
-    /// The waits.
     pub(super) fn timing(&self) -> Timing {
         Timing::STANDARD.divided_by(self.time_scale)
     }
@@ -105,7 +101,6 @@ impl Target {
         }
     }
 
-    /// Finds the cluster.
     pub(super) async fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
         let timing = args.pace.timing();
         let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;

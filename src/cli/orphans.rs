@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use self::report::{Look, Report};
+use self::report::Report;
 use super::inventory::Inventory;
 use super::output::Format;
 use super::remote::{self, Remote, RemoteArgs};
@@ -45,11 +45,11 @@ pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
     // One after the other: several may be one account at Woodpecker.
     for account in remote.accounts(args.account.as_ref()).await? {
         let listed = remote.list(&account).await;
-        looks.push(Look { account: remote::name_of(&account), listed });
+        looks.push((remote::name_of(&account), listed));
     }
     // After the listings: what the operator makes stands in a status before it stands in a listing.
     let inventory = Inventory::read(&remote.client).await?;
-    let report = Report::new(&looks, &inventory);
+    let report = Report::new(looks, &inventory);
     args.output.print(|| report.text(), || report.json())?;
     Ok(report.exit_code())
 }

@@ -8,8 +8,8 @@ mod standstill;
 use std::process::ExitCode;
 
 use clap::Args;
+use kube::Client;
 use kube::api::DynamicObject;
-use kube::{Client, Resource};
 
 use self::finalizers::Finalized;
 use self::holdings::left_behind;
@@ -66,8 +66,7 @@ pub(super) async fn run(args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
     }
     let namespaces: Vec<String> = args.namespaces.iter().map(ToString::to_string).collect();
     let client = &cluster.client;
-    let credentials = list::<MicrosoftGraphCredential>(client, &namespaces).await?;
-    let finalized = finalized(client, &namespaces, &credentials).await?;
+    let (credentials, finalized) = look(client, &namespaces).await?;
     if !args.yes {
         return show(&finalized, &credentials);
     }
@@ -90,8 +89,7 @@ pub(super) async fn run(args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
 
 /// Whoever runs beside us may have put a finalizer on again.
 async fn check(client: &Client, namespaces: &[String]) -> anyhow::Result<ExitCode> {
-    let credentials = list::<MicrosoftGraphCredential>(client, namespaces).await?;
-    let again = finalized(client, namespaces, &credentials).await?;
+    let (_, again) = look(client, namespaces).await?;
     for object in &again {
         output::print(&format!(
             "not released {object}: it has a finalizer again; stop the operator first\n"
@@ -118,22 +116,16 @@ fn show(finalized: &[Finalized], credentials: &[DynamicObject]) -> anyhow::Resul
     Ok(code)
 }
 
-/// All objects of a kind; none where the cluster does not know the kind any more.
-async fn list<K>(client: &Client, namespaces: &[String]) -> anyhow::Result<Vec<DynamicObject>>
-where
-    K: Resource<DynamicType = ()>,
-{
-    Ok(cluster::list_if_known::<K>(client, namespaces).await?.unwrap_or_default())
-}
-
-/// Everything with a finalizer of ours. An account comes last: its credentials are reached through it.
-async fn finalized(
+/// All credentials, and everything with a finalizer of ours; none where the cluster does not know their kinds any more. An
+/// account comes last: its credentials are reached through it.
+async fn look(
     client: &Client,
     namespaces: &[String],
-    credentials: &[DynamicObject],
-) -> anyhow::Result<Vec<Finalized>> {
-    let accounts = list::<WoodpeckerAccount>(client, namespaces).await?;
-    let mut finalized = Finalized::among::<MicrosoftGraphCredential>(credentials);
-    finalized.extend(Finalized::among::<WoodpeckerAccount>(&accounts));
-    Ok(finalized)
+) -> anyhow::Result<(Vec<DynamicObject>, Vec<Finalized>)> {
+    let credentials = cluster::list_if_known::<MicrosoftGraphCredential>(client, namespaces).await?;
+    let credentials = credentials.unwrap_or_default();
+    let accounts = cluster::list_if_known::<WoodpeckerAccount>(client, namespaces).await?;
+    let mut finalized = Finalized::among::<MicrosoftGraphCredential>(&credentials);
+    finalized.extend(Finalized::among::<WoodpeckerAccount>(&accounts.unwrap_or_default()));
+    Ok((credentials, finalized))
 }

@@ -88,14 +88,6 @@ pub(super) struct VerifyArgs {
     keyring: KeyringArgs,
 }
 
-/// What is to be proved.
-struct Subject {
-    cloud: Cloud,
-    tenant: TenantId,
-    client: ClientId,
-    secret: SecretText,
-}
-
 /// Proves the secret and prints what came of it.
 pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let finding = find(args).await?;
@@ -105,23 +97,27 @@ pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 
 /// What comes of it, at Microsoft or before anything is sent there.
 async fn find(args: &VerifyArgs) -> anyhow::Result<Finding> {
-    let subject = match (&args.record, &args.tenant_id, &args.client_id) {
+    let (cloud, tenant, client, secret) = match (&args.record, &args.tenant_id, &args.client_id) {
         (Some(name), _, _) => {
             let (record, secret) = record::open(name, &args.keyring).await?;
-            let spec = record.spec;
-            let cloud = spec.cloud.unwrap_or_default();
-            Subject { cloud, tenant: spec.tenant_id, client: spec.client_id, secret }
+            (record.spec.cloud.unwrap_or_default(), record.spec.tenant_id, record.spec.client_id, secret)
         }
         (None, Some(tenant), Some(client)) => match read_secret(args)? {
-            Ok(secret) => {
-                Subject { cloud: args.cloud, tenant: tenant.clone(), client: client.clone(), secret }
-            }
+            Ok(secret) => (args.cloud, tenant.clone(), client.clone(), secret),
             Err(finding) => return Ok(finding),
         },
         // The command line does not let that through.
         (None, _, _) => bail!("name what to prove: --record, or --tenant-id and --client-id"),
     };
-    prove(args, &subject).await
+    let parts = EndpointParts {
+        http: super::http_client(&args.network.way_out)?,
+        authorities: Authorities::new(args.network.microsoft_authority.clone()),
+        leadership: Leadership::always(),
+        metrics: Arc::new(Metrics::new()),
+    };
+    let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD);
+    let verdict = endpoint.prove(App { cloud, tenant: &tenant, client: &client }, &secret).await?;
+    Ok(Finding::of(verdict, &args.required_roles, is_guid(secret.expose())))
 }
 
 /// The secret, or the finding that it is no usable value.
@@ -152,18 +148,6 @@ fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, Finding>>
         _ if text.trim() != text => stray("has white space around it"),
         _ => stray("holds a line break or another control character"),
     }
-}
-
-async fn prove(args: &VerifyArgs, subject: &Subject) -> anyhow::Result<Finding> {
-    let timing = Timing::STANDARD;
-    let http = super::http_client(&args.network.way_out)?;
-    let authorities = Authorities::new(args.network.microsoft_authority.clone());
-    let (leadership, metrics) = (Leadership::always(), Arc::new(Metrics::new()));
-    let endpoint = TokenEndpoint::new(EndpointParts { http, authorities, leadership, metrics }, &timing);
-    let app = App { cloud: subject.cloud, tenant: &subject.tenant, client: &subject.client };
-    let verdict = endpoint.prove(app, &subject.secret).await?;
-    let looks_like_an_id = is_guid(subject.secret.expose());
-    Ok(Finding::of(verdict, &args.required_roles, looks_like_an_id))
 }
 
 /// The clouds, called as in a spec.

@@ -22,7 +22,7 @@ pub use layout::MalformedEnvelope;
 use super::keyring::{Key, KeyBytes, KeyId, Keyring};
 use crate::resources::{ClientId, RecordId, SealedGraphCredential, TenantId};
 use crate::secret::SecretText;
-use cipher::{Layer, NONCE_LENGTH, Sealed};
+use cipher::{DATA_KEY, NONCE_LENGTH, SECRET, Sealed, associated_data};
 
 /// The format that is written, and the only one that is read.
 const VERSION: u8 = 1;
@@ -72,6 +72,9 @@ pub enum SealError {
 /// An envelope that does not open.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
+    /// It is none.
+    #[error(transparent)]
+    Malformed(#[from] MalformedEnvelope),
     /// The keyring lacks the key.
     #[error(
         "the envelope is sealed under key {0}, which the keyring does not hold: bring it back from a backup (keys import)"
@@ -89,17 +92,6 @@ pub enum OpenError {
     /// The secret is not UTF-8, which no text that was sealed is.
     #[error("the envelope holds no text")]
     NotText,
-}
-
-/// An envelope that cannot be sealed anew.
-#[derive(Debug, Error)]
-pub enum ResealError {
-    /// It does not open.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Its secret cannot be sealed.
-    #[error(transparent)]
-    Seal(#[from] SealError),
 }
 
 /// All that is random about an envelope.
@@ -144,11 +136,12 @@ impl Envelope {
         let key = keyring.key(self.key_id).ok_or(OpenError::UnknownKey(self.key_id))?;
         let refused = OpenError::DataKey(self.key_id);
         let kek = cipher::key_encryption_key(key).ok_or(refused.clone())?;
-        let data_key = cipher::open(&kek, &self.data_key, &self.associated_data(Layer::DataKey, binding))
+        let data_key = cipher::open(&kek, &self.data_key, &associated_data(DATA_KEY, self.key_id, binding))
             .and_then(|bytes| KeyBytes::copy_of(&bytes))
             .ok_or(refused)?;
-        let mut secret = cipher::open(&data_key, &self.secret, &self.associated_data(Layer::Secret, binding))
-            .ok_or(OpenError::Secret)?;
+        let mut secret =
+            cipher::open(&data_key, &self.secret, &associated_data(SECRET, self.key_id, binding))
+                .ok_or(OpenError::Secret)?;
         match String::from_utf8(std::mem::take(&mut *secret)) {
             Ok(text) => Ok(SecretText::new(text)),
             Err(error) => {
@@ -156,17 +149,6 @@ impl Envelope {
                 Err(OpenError::NotText)
             }
         }
-    }
-
-    /// The secret sealed anew under the primary key, or nothing where this envelope is sealed under it already.
-    ///
-    /// The key's id is bound to the secret as well, so the secret is encrypted anew, under a new data key.
-    pub fn reseal(&self, keyring: &Keyring, binding: Binding<'_>) -> Result<Option<Self>, ResealError> {
-        if self.key_id == keyring.primary() {
-            return Ok(None);
-        }
-        let secret = self.open(keyring, binding)?;
-        Ok(Some(Self::seal(keyring, binding, &secret)?))
     }
 
     /// The key under which it is sealed.
@@ -198,24 +180,16 @@ impl Envelope {
             return Err(SealError::TooLong(text.len()));
         }
         let Material { data_key, data_key_nonce, secret_nonce } = material;
-        let associated_data = |layer| cipher::associated_data(layer, key.id, binding);
         let kek = cipher::key_encryption_key(key).ok_or(SealError::Cipher)?;
+        let seal = |key_encrypting, nonce, text, layer| {
+            cipher::seal(key_encrypting, nonce, text, &associated_data(layer, key.id, binding))
+                .ok_or(SealError::Cipher)
+        };
         Ok(Self {
             key_id: key.id,
-            data_key: cipher::seal(
-                &kek,
-                *data_key_nonce,
-                data_key.expose(),
-                &associated_data(Layer::DataKey),
-            )
-            .ok_or(SealError::Cipher)?,
-            secret: cipher::seal(data_key, *secret_nonce, text, &associated_data(Layer::Secret))
-                .ok_or(SealError::Cipher)?,
+            data_key: seal(&kek, *data_key_nonce, &data_key.expose()[..], DATA_KEY)?,
+            secret: seal(data_key, *secret_nonce, text, SECRET)?,
         })
-    }
-
-    fn associated_data(&self, layer: Layer, binding: Binding<'_>) -> Vec<u8> {
-        cipher::associated_data(layer, self.key_id, binding)
     }
 }
 

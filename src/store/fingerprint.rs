@@ -22,9 +22,7 @@ pub struct FingerprintKeys {
 /// What a fingerprint is taken of.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The object's uid.
     pub uid: &'a str,
-    /// The client secret.
     pub secret: &'a SecretText,
     /// When it expires; whole seconds count.
     pub expires_at: Timestamp,

@@ -4,7 +4,6 @@
 //! ends in two steps: retired once it is unused, deleted once it has stayed so for a while.
 
 pub(crate) mod dependants;
-mod edit;
 mod live;
 mod merge;
 mod secret;
@@ -19,12 +18,10 @@ use thiserror::Error;
 
 pub use super::key::KeyId;
 pub(super) use super::key::{KEY_LENGTH, Key, KeyBytes};
-pub(crate) use edit::EditError;
-pub use edit::edit;
 pub(crate) use live::LiveKeyring;
 pub(crate) use merge::Added;
-pub use secret::KeyringPlace;
-pub(crate) use secret::{KeyringError, create, load, load_or_create};
+pub(crate) use secret::{EditError, KeyringError, create, load, load_or_create};
+pub use secret::{KeyringPlace, edit};
 pub(crate) use stored::KeyringFormatError;
 
 use super::fingerprint::FingerprintKeys;
@@ -194,14 +191,11 @@ impl Keyring {
         if self.primary.id == id {
             return Err(KeyChangeError::Primary(id));
         }
-        let spare = find(&mut self.spares, id)?;
+        let mut spares = self.spares.iter_mut();
+        let spare = spares.find(|spare| spare.key.id == id).ok_or(KeyChangeError::Unknown(id))?;
         if records > 0 {
             return Err(KeyChangeError::InUse { key: id, records });
         }
         Ok(spare)
     }
-}
-
-fn find(spares: &mut [SpareKey], id: KeyId) -> Result<&mut SpareKey, KeyChangeError> {
-    spares.iter_mut().find(|spare| spare.key.id == id).ok_or(KeyChangeError::Unknown(id))
 }

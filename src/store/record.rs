@@ -2,9 +2,8 @@
 
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 
-use super::envelope::{Binding, Envelope, MalformedEnvelope, OpenError};
+use super::envelope::{Binding, Envelope, OpenError};
 use super::keyring::Keyring;
 use crate::resources::{ClientId, MicrosoftGraphCredential, SealedGraphCredential, TenantId};
 use crate::secret::SecretText;
@@ -12,21 +11,9 @@ use crate::secret::SecretText;
 /// Bits of a credential's id: JSON carries a number of 53 exactly, with its sign.
 const ID_BITS: u32 = 52;
 
-/// Why a record does not open.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RecordFault {
-    /// Its envelope is none.
-    #[error(transparent)]
-    Malformed(#[from] MalformedEnvelope),
-    /// Its envelope does not open.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-}
-
 /// The secret that a record holds.
-pub fn open(record: &SealedGraphCredential, keyring: &Keyring) -> Result<SecretText, RecordFault> {
-    let envelope = Envelope::from_base64(&record.spec.envelope)?;
-    Ok(envelope.open(keyring, Binding::of(record))?)
+pub fn open(record: &SealedGraphCredential, keyring: &Keyring) -> Result<SecretText, OpenError> {
+    Envelope::from_base64(&record.spec.envelope)?.open(keyring, Binding::of(record))
 }
 
 /// The name of an object's record.
@@ -70,9 +57,7 @@ pub fn is_rest_record_name(name: &str) -> bool {
 /// A random id of a credential, positive. It is not looked up: what makes a record unique is its name.
 pub fn fresh_credential_id() -> Result<i64, getrandom::Error> {
     loop {
-        let mut bits = [0; 8];
-        getrandom::fill(&mut bits)?;
-        let id = i64::from_be_bytes(bits) & ((1 << ID_BITS) - 1);
+        let id = getrandom::u64()?.cast_signed() & ((1 << ID_BITS) - 1);
         if id > 0 {
             return Ok(id);
         }

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
 
-use super::envelope::{Binding, Envelope, MalformedEnvelope, OpenError, ResealError, SealError};
+use super::envelope::{Binding, Envelope, MalformedEnvelope, OpenError, SealError};
 use super::keyring::{KeyId, Keyring, KeyringError, LiveKeyring};
 use super::record::{SAME_SECRET, same_secret_after_resealing};
 use crate::destination::Operation;
@@ -46,10 +46,8 @@ pub enum RecordError {
     /// The API server refuses it, until somebody mends rights, quota or an admission policy.
     #[error("the API server refuses a request for SealedGraphCredentials (HTTP {status})")]
     Refused { operation: Operation, status: u16 },
-    /// It could not be read.
     #[error("failed to read SealedGraphCredential {name}")]
     Read { name: String, source: kube::Error },
-    /// It could not be written.
     #[error("failed to write SealedGraphCredential {name}")]
     Write { name: String, source: kube::Error },
     /// Somebody else made, changed or removed it meanwhile.
@@ -58,13 +56,10 @@ pub enum RecordError {
     /// The keyring cannot be read, and without it nothing is sealed.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-    /// The secret cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The record holds no envelope.
     #[error("the record's envelope is malformed")]
     Malformed(#[from] MalformedEnvelope),
-    /// The record's envelope does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Only a leader may write.
@@ -72,7 +67,6 @@ pub enum RecordError {
     NotLeading(#[from] NotLeading),
 }
 
-/// Reads a record.
 pub async fn read(
     client: &Client,
     namespace: &str,
@@ -189,8 +183,12 @@ impl Repository {
         keyring: &Keyring,
         record: &SealedGraphCredential,
     ) -> Result<bool, RecordError> {
-        let envelope = Envelope::from_base64(&record.spec.envelope)?;
-        let Some(envelope) = envelope.reseal(keyring, Binding::of(record))? else { return Ok(false) };
+        let (binding, envelope) = (Binding::of(record), Envelope::from_base64(&record.spec.envelope)?);
+        if envelope.key_id() == keyring.primary() {
+            return Ok(false);
+        }
+        // The key's id is bound to the secret as well, so the secret is encrypted anew, under a new data key.
+        let envelope = Envelope::seal(keyring, binding, &envelope.open(keyring, binding)?)?;
         // What a later version has added to a record stays.
         let mut patch = json!({
             "metadata": {"resourceVersion": record.metadata.resource_version},
@@ -327,17 +325,6 @@ impl Repository {
 
     fn api(&self, record: &SealedGraphCredential) -> Api<SealedGraphCredential> {
         api(&self.client, record.metadata.namespace.as_deref().unwrap_or_default())
-    }
-}
-
-// === impl RecordError ===
-
-impl From<ResealError> for RecordError {
-    fn from(error: ResealError) -> Self {
-        match error {
-            ResealError::Open(error) => error.into(),
-            ResealError::Seal(error) => error.into(),
-        }
     }
 }
 

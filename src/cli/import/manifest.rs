@@ -25,16 +25,6 @@ pub(super) struct Import<'a> {
     pub(super) secrets: &'a SecretNames,
 }
 
-/// What becomes of an entry.
-enum Outcome {
-    /// An object can have it.
-    Object,
-    /// An object can have it, and which of several is for a person to say.
-    Choice(String),
-    /// No object can have it, or one has the app already.
-    Nothing(String),
-}
-
 /// An entry with ids that an object can have.
 struct App<'a> {
     entry: &'a Entry,
@@ -94,39 +84,39 @@ impl Import<'_> {
     fn write(&self, text: &mut String, entry: &Entry, of_app: &[i64], taken: &mut Taken) {
         let expires = entry.expires_at.map_or_else(|| "at an unknown date".to_owned(), rfc3339);
         let head = format!("\n# Credential {} {:?} expires {expires}.\n", entry.id, shown(&entry.name));
-        let (app, outcome) = match App::of(entry) {
-            Ok(app) => (app, self.outcome(entry, of_app)),
-            Err(problem) => {
-                text.push_str(&no_object(&head, &problem));
+        let found = App::of(entry).and_then(|app| Ok((app, self.choice(entry, of_app)?)));
+        let (app, choice) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                text.extend([&head, "# No object: ", &why, ".\n"]);
                 return;
             }
         };
         let plain = unmarked(&entry.name).map_or(entry.name.as_str(), |(plain, _)| plain);
-        match outcome {
-            Outcome::Nothing(why) => text.push_str(&no_object(&head, &why)),
-            Outcome::Object => {
-                let names = taken.take(plain, entry.id, self.secrets);
-                text.extend(["---", &head, &self.object(&app, plain, &names), "#\n"]);
-                text.push_str(&commented(&self.secret(entry, &names)));
-            }
-            Outcome::Choice(why) => {
-                let names = taken.take(plain, entry.id, self.secrets);
+        let names = taken.take(plain, entry.id, self.secrets);
+        let (object, secret) = (self.object(&app, plain, &names), self.secret(entry, &names));
+        match choice {
+            None => text.extend(["---", &head, &object, "#\n", &commented(&secret)]),
+            Some(why) => {
                 text.extend([&head, "# ", &why, ".\n"]);
-                text.push_str(&commented(&["---\n", &self.object(&app, plain, &names)].concat()));
-                text.push_str(&commented(&["---\n", &self.secret(entry, &names)].concat()));
+                text.extend([
+                    commented(&["---\n", &object].concat()),
+                    commented(&["---\n", &secret].concat()),
+                ]);
             }
         }
     }
 
-    fn outcome(&self, entry: &Entry, of_app: &[i64]) -> Outcome {
+    /// Why a person has to choose among the credentials of its app; or why no object can have it.
+    fn choice(&self, entry: &Entry, of_app: &[i64]) -> Result<Option<String>, String> {
         let place = &self.listed.place;
         if let Sort::Orphaned(object) = self.inventory.sort(place, entry) {
-            return Outcome::Nothing(format!(
+            return Err(format!(
                 "the operator is about to settle it for MicrosoftGraphCredential {object}; import again where it stays"
             ));
         }
         if let Some(rival) = self.inventory.rival(place, entry) {
-            return Outcome::Nothing(format!(
+            return Err(format!(
                 "MicrosoftGraphCredential {} is for the same app at this account, and one object can have it: give it \
                  adoption {{credentialId: {}}}, or remove one of the two credentials at Woodpecker",
                 rival.name, entry.id
@@ -134,12 +124,12 @@ impl Import<'_> {
         }
         if let [_, _, ..] = of_app {
             let ids = of_app.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Outcome::Choice(format!(
+            return Ok(Some(format!(
                 "The credentials {ids} are for the same app, and one object can have it: uncomment the one that your \
                  mailboxes use, and remove the others at Woodpecker"
-            ));
+            )));
         }
-        Outcome::Object
+        Ok(None)
     }
 
     fn object(&self, app: &App<'_>, plain: &str, names: &Names) -> String {
@@ -214,10 +204,6 @@ impl<'a> App<'a> {
     }
 }
 
-fn no_object(head: &str, why: &str) -> String {
-    format!("{head}# No object: {why}.\n")
-}
-
 fn can_be_display_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.chars().count()) && name.trim() == name && shown(name) == name
 }
@@ -256,7 +242,7 @@ mod tests {
         });
         let place = Place { account, base_url: "https://a.example".into(), company_id: None };
         let listed = Listed { object: serde_json::from_value(object).unwrap(), place, entries };
-        let secrets = "{name}-graph".parse().unwrap();
+        let secrets = super::super::names::secret_names("{name}-graph").unwrap();
         let inventory = Inventory::of(objects);
         Import { listed: &listed, inventory: &inventory, namespace: "mail", secrets: &secrets }.text()
     }

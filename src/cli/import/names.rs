@@ -1,9 +1,6 @@
 //! PURE: names of objects and their Secrets, made from names of people's.
 
 use std::collections::HashSet;
-use std::str::FromStr;
-
-use thiserror::Error;
 
 use crate::settings::ObjectName;
 
@@ -16,13 +13,6 @@ const LONGEST: usize = 50;
 /// How the Secrets are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecretNames(String);
-
-/// A text that cannot name Secrets.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "it must hold {PLACE}, for which the object's name is put in, and otherwise lower case letters, digits, '-' and '.', such as {PLACE}-graph; at most 150 characters"
-)]
-pub(super) struct NotATemplate;
 
 /// The names that are taken in a namespace.
 #[derive(Debug, Default)]
@@ -46,14 +36,16 @@ impl SecretNames {
     }
 }
 
-impl FromStr for SecretNames {
-    type Err = NotATemplate;
-
-    fn from_str(text: &str) -> Result<Self, NotATemplate> {
-        let is_one = text.matches(PLACE).count() == 1 && text.len() <= 150;
-        let names = Self(text.to_owned());
-        if is_one && names.of("a").parse::<ObjectName>().is_ok() { Ok(names) } else { Err(NotATemplate) }
+/// Reads a template of names of Secrets.
+pub(super) fn secret_names(text: &str) -> Result<SecretNames, String> {
+    let is_one = text.matches(PLACE).count() == 1 && text.len() <= 150;
+    let names = SecretNames(text.to_owned());
+    if is_one && names.of("a").parse::<ObjectName>().is_ok() {
+        return Ok(names);
     }
+    Err(format!(
+        "it must hold {PLACE}, for which the object's name is put in, and otherwise lower case letters, digits, '-' and '.', such as {PLACE}-graph; at most 150 characters"
+    ))
 }
 
 // === impl Taken ===
@@ -113,7 +105,7 @@ mod tests {
 
     #[test]
     fn no_two_have_one_name() {
-        let template: SecretNames = "{name}-graph".parse().unwrap();
+        let template = secret_names("{name}-graph").unwrap();
         let mut taken = Taken::default();
         taken.secrets.insert("b-graph".into());
         let mut take = |name: &str, id: i64| taken.take(name, id, &template).object;
@@ -124,7 +116,7 @@ mod tests {
     #[test]
     fn a_template_must_make_names_of_secrets() {
         for text in ["{name}", "{name}-graph", "graph.{name}"] {
-            assert!(text.parse::<SecretNames>().is_ok(), "{text}");
+            assert!(secret_names(text).is_ok(), "{text}");
         }
         for text in [
             "",
@@ -135,7 +127,7 @@ mod tests {
             "{name}{name}",
             &format!("{{name}}{}", "x".repeat(150)),
         ] {
-            assert_eq!(text.parse::<SecretNames>(), Err(NotATemplate), "{text}");
+            assert!(secret_names(text).is_err(), "{text}");
         }
     }
 }

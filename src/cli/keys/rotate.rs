@@ -38,7 +38,6 @@ pub(super) struct RotateArgs {
     store: StoreArgs,
 }
 
-/// Rotates.
 pub(super) async fn run(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
     let keyring = target.keyring().await?;

@@ -11,25 +11,13 @@ use crate::controller::Named;
 use crate::resources::AccountName;
 use crate::woodpecker::{Entry, rfc3339};
 
-/// One account and its listing, or why there is none.
-pub(super) struct Look {
-    pub(super) account: AccountName,
-    pub(super) listed: Result<Listed, String>,
-}
-
 /// What all listings show.
 #[derive(Debug)]
 pub(super) struct Report {
-    accounts: Vec<AccountLine>,
+    /// How many credentials of each account objects have registered, or why that is not known.
+    accounts: Vec<(AccountName, Result<usize, String>)>,
     rows: Vec<Row>,
     unreadable: Vec<Named>,
-}
-
-#[derive(Debug)]
-struct AccountLine {
-    account: AccountName,
-    /// How many objects have registered, or why that is not known.
-    registered: Result<usize, String>,
 }
 
 #[derive(Debug)]
@@ -69,27 +57,24 @@ const SHOWN: [(&str, &str, &str); 4] = [
 // === impl Report ===
 
 impl Report {
-    pub(super) fn new(looks: &[Look], inventory: &Inventory) -> Self {
+    /// Of each account with its listing, or why there is none.
+    pub(super) fn new(looks: Vec<(AccountName, Result<Listed, String>)>, inventory: &Inventory) -> Self {
         let mut report =
             Self { accounts: Vec::new(), rows: Vec::new(), unreadable: inventory.unreadable.clone() };
-        for look in looks {
-            let registered = look.listed.as_ref().map(|listed| report.take_in(listed, inventory));
-            let registered = registered.map_err(Clone::clone);
-            report.accounts.push(AccountLine { account: look.account.clone(), registered });
+        for (account, listed) in looks {
+            let registered = listed.map(|listed| report.take_in(listed, inventory));
+            report.accounts.push((account, registered));
         }
         report
     }
 
     /// Takes a listing in and says how many of it are registered.
-    fn take_in(&mut self, listed: &Listed, inventory: &Inventory) -> usize {
+    fn take_in(&mut self, Listed { place, entries, .. }: Listed, inventory: &Inventory) -> usize {
         let mut registered = 0;
-        for entry in &listed.entries {
-            match inventory.sort(&listed.place, entry) {
+        for entry in entries {
+            match inventory.sort(&place, &entry) {
                 Sort::Registered => registered += 1,
-                sort @ (Sort::Orphaned(_) | Sort::OtherOperator | Sort::Unclaimed(_) | Sort::Foreign) => {
-                    let account = listed.place.account.clone();
-                    self.rows.push(Row { account, entry: entry.clone(), sort });
-                }
+                sort => self.rows.push(Row { account: place.account.clone(), entry, sort }),
             }
         }
         registered
@@ -97,7 +82,8 @@ impl Report {
 
     /// As `orphans --help` has it.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let is_whole = self.unreadable.is_empty() && self.accounts.iter().all(|it| it.registered.is_ok());
+        let is_whole =
+            self.unreadable.is_empty() && self.accounts.iter().all(|(_, registered)| registered.is_ok());
         match self.of("orphaned").next() {
             _ if !is_whole => ExitCode::FAILURE,
             Some(_) => ExitCode::from(3),
@@ -135,26 +121,26 @@ impl Report {
         text
     }
 
-    fn account_cells(&self, line: &AccountLine) -> Vec<String> {
-        let account = line.account.to_string();
-        match &line.registered {
+    fn account_cells(&self, (account, registered): &(AccountName, Result<usize, String>)) -> Vec<String> {
+        let mut cells = vec![account.to_string()];
+        match registered {
             Ok(registered) => {
-                let count = |(sort, _, _): (&str, _, _)| self.count(&line.account, sort).to_string();
-                [account, registered.to_string()].into_iter().chain(SHOWN.map(count)).collect()
+                cells.push(registered.to_string());
+                cells.extend(SHOWN.map(|(sort, _, _)| self.count(account, sort).to_string()));
             }
             Err(problem) => {
-                let unknown = || "?".to_owned();
-                let problem = format!("could not be listed: {}", shown(problem));
-                vec![account, unknown(), unknown(), unknown(), unknown(), unknown(), problem]
+                cells.extend(["?"; 5].map(str::to_owned));
+                cells.push(format!("could not be listed: {}", shown(problem)));
             }
         }
+        cells
     }
 
     pub(super) fn json(&self) -> Value {
-        let account = |line: &AccountLine| {
+        let account = |(account, registered): &(AccountName, Result<usize, String>)| {
             json!({
-                "account": line.account.to_string(), "registered": line.registered.as_ref().ok(),
-                "problem": line.registered.as_ref().err(),
+                "account": account.to_string(), "registered": registered.as_ref().ok(),
+                "problem": registered.as_ref().err(),
             })
         };
         json!({

@@ -17,14 +17,11 @@ pub(super) const TAG_LENGTH: usize = 16;
 /// By which the keys that seal differ from all else that may ever be derived from a key of the keyring.
 const KEY_ENCRYPTION_KEY: &[u8] = b"graph-credentials.io/SealedGraphCredential/key-encryption-key";
 
-/// What one layer encrypts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layer {
-    /// The data key, under the key-encryption key.
-    DataKey,
-    /// The secret, under the data key.
-    Secret,
-}
+/// What the layer of the data key is bound to, which is encrypted under the key-encryption key.
+pub(super) const DATA_KEY: &[u8] = b"graph-credentials.io/SealedGraphCredential/data-key";
+
+/// What the layer of the secret is bound to, which is encrypted under the data key.
+pub(super) const SECRET: &[u8] = b"graph-credentials.io/SealedGraphCredential/secret";
 
 /// Something encrypted, as long as what it was made of.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,11 +40,11 @@ pub(super) fn key_encryption_key(key: &Key) -> Option<KeyBytes> {
 
 /// What a layer is bound to: each part after its length in eight bytes (big endian), so that no two bindings
 /// run together.
-pub(super) fn associated_data(layer: Layer, key_id: KeyId, binding: Binding<'_>) -> Vec<u8> {
+pub(super) fn associated_data(layer: &[u8], key_id: KeyId, binding: Binding<'_>) -> Vec<u8> {
     let Binding { namespace, record_id, tenant, client } = binding;
     let key_id = key_id.to_string();
     let parts = [
-        layer.label(),
+        layer,
         &[VERSION],
         key_id.as_bytes(),
         namespace.as_bytes(),
@@ -82,15 +79,4 @@ pub(super) fn open(key: &KeyBytes, sealed: &Sealed, associated_data: &[u8]) -> O
         .decrypt_inout_detached(nonce.into(), associated_data, buffer.as_mut_slice().into(), tag.into())
         .ok()?;
     Some(buffer)
-}
-
-// === impl Layer ===
-
-impl Layer {
-    fn label(self) -> &'static [u8] {
-        match self {
-            Self::DataKey => b"graph-credentials.io/SealedGraphCredential/data-key",
-            Self::Secret => b"graph-credentials.io/SealedGraphCredential/secret",
-        }
-    }
 }

@@ -103,8 +103,8 @@ fn every_vector_is_sealed_and_opened() {
         let kek = cipher::key_encryption_key(key).unwrap();
         assert_eq!(kek.expose(), &*vector.key_encryption_key.0, "{name}");
         for (layer, expected) in [
-            (Layer::DataKey, &vector.data_key_associated_data),
-            (Layer::Secret, &vector.secret_associated_data),
+            (cipher::DATA_KEY, &vector.data_key_associated_data),
+            (cipher::SECRET, &vector.secret_associated_data),
         ] {
             assert_eq!(cipher::associated_data(layer, key.id, binding), expected.0, "{name}: {layer:?}");
         }

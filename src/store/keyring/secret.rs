@@ -1,24 +1,32 @@
 //! The keyring's place: a Secret in the operator's namespace.
 //!
 //! It is made on the first start, and only while nothing in the cluster depends on an earlier one: a new
-//! keyring in place of a lost one would silently orphan whatever was sealed under it.
+//! keyring in place of a lost one would silently orphan whatever was sealed under it. Each change is made to what was just
+//! read, and written only over that very version.
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use serde_json::json;
 use thiserror::Error;
 
 use super::dependants::{self, SurveyError};
 use super::{Keyring, KeyringFormatError};
 use crate::resources::FIELD_MANAGER;
+use crate::secret::SecretText;
 use crate::secrets::{self, ReadError};
 
 /// The key of the Secret under which the keyring stands.
 pub(super) const DATA_KEY: &str = "keyring.json";
+
+/// Attempts until others who change it at the same time count as an obstacle.
+const ATTEMPTS: usize = 10;
 
 /// Where the keyring is.
 #[derive(Clone, Debug)]
@@ -43,32 +51,44 @@ pub enum KeyringError {
         /// An object that holds a fingerprint or a sealed secret.
         dependant: String,
     },
-    /// It is there and cannot be read as a keyring.
     #[error(
         "the keyring Secret {place} is damaged ({what}): keep a copy of it, delete it, and bring it back from a \
          backup (graph-credential-operator keys import)"
     )]
     Damaged { place: String, what: KeyringFormatError },
-    /// The Secret cannot be read.
     #[error("failed to read the keyring Secret {place}")]
     Read { place: String, source: ReadError },
-    /// The Secret cannot be made.
     #[error(
         "failed to create the keyring Secret {place}: the operator needs the right to create Secrets there"
     )]
     Create { place: String, source: kube::Error },
-    /// It cannot be told whether anything depends on an earlier keyring.
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    /// A keyring cannot be written as JSON.
     #[error("failed to put a keyring into JSON")]
     Write(#[from] serde_json::Error),
-    /// The system gives no randomness.
     #[error("failed to draw random bytes for a new keyring")]
     Random(#[from] getrandom::Error),
     /// The failure of a read that others waited for too.
     #[error(transparent)]
     Shared(#[from] Arc<Self>),
+}
+
+/// A change that was not made.
+#[derive(Debug, Error)]
+pub enum EditError<E> {
+    #[error(transparent)]
+    Refused(E),
+    /// The keyring cannot be read or written as JSON.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error("the keyring Secret {place} may not be changed: it needs the right to patch it")]
+    Forbidden { place: String, source: kube::Error },
+    #[error("failed to write the keyring Secret {place}")]
+    Write { place: String, source: kube::Error },
+    #[error(
+        "the keyring Secret {0} was changed by somebody else at the same time, again and again: try again"
+    )]
+    Contended(String),
 }
 
 // === impl KeyringError ===
@@ -148,6 +168,38 @@ pub async fn create(client: &Client, place: &KeyringPlace, keyring: &Keyring) ->
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
         Err(source) => Err(KeyringError::Create { place: place.to_string(), source }),
     }
+}
+
+/// Changes the keyring. `change` is asked anew where somebody else was faster; what it refuses is not written, and
+/// neither is what changes nothing.
+pub async fn edit<T, E>(
+    client: &Client,
+    place: &KeyringPlace,
+    mut change: impl FnMut(&mut Keyring) -> Result<T, E>,
+) -> Result<(T, Keyring), EditError<E>> {
+    for _ in 0..ATTEMPTS {
+        let (mut keyring, version) = load_existing(client, place).await?;
+        let before = keyring.to_json().map_err(KeyringError::Write)?;
+        let outcome = change(&mut keyring).map_err(EditError::Refused)?;
+        let after = keyring.to_json().map_err(KeyringError::Write)?;
+        if before.expose() == after.expose() {
+            return Ok((outcome, keyring));
+        }
+        let encoded = SecretText::new(STANDARD.encode(after.expose()));
+        let patch = json!({"metadata": {"resourceVersion": version}, "data": {DATA_KEY: encoded.expose()}});
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &place.namespace);
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match secrets.patch(&place.name, &params, &Patch::Merge(patch)).await {
+            Ok(_) => return Ok((outcome, keyring)),
+            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+            Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
+                let source = kube::Error::Api(answer);
+                return Err(EditError::Forbidden { place: place.to_string(), source });
+            }
+            Err(source) => return Err(EditError::Write { place: place.to_string(), source }),
+        }
+    }
+    Err(EditError::Contended(place.to_string()))
 }
 
 // === impl KeyringPlace ===

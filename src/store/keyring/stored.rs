@@ -25,19 +25,15 @@ use crate::store::fingerprint::FingerprintKeys;
 /// A text that is no keyring. No part of the text is ever shown.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyringFormatError {
-    /// There is no text.
     #[error("it has no key {DATA_KEY}")]
     Missing,
-    /// It is not JSON, or JSON of another shape.
     #[error("{what} at line {line}, column {column}")]
     Json { what: &'static str, line: usize, column: usize },
-    /// A list has no key.
     #[error("{0} is empty")]
     Empty(&'static str),
     /// A key of a list, counted from 0, is none.
     #[error("{list}[{index}].{problem}")]
     Key { list: &'static str, index: usize, problem: &'static str },
-    /// The primary key is not there.
     #[error("primary is not the id of one of keys")]
     Primary,
 }
@@ -46,14 +42,7 @@ pub enum KeyringFormatError {
 const KEYS: &str = "keys";
 const FINGERPRINT_KEYS: &str = "fingerprintKeys";
 
-/// What can be wrong with the text as a whole.
-const NOT_JSON: &str = "it is not JSON";
-const OTHER_SHAPE: &str = "a field is missing, unknown or not of its type";
-
-/// What can be wrong with a key.
-const BAD_ID: &str = "id is not 8 lower-case hexadecimal digits";
-const BAD_BYTES: &str = "bytes is not 32 bytes in base64";
-const DUPLICATE: &str = "id is that of a key before it";
+/// What is wrong with a retired key that cannot be.
 const RETIRED: &str = "retiredAt is set, and neither the primary key nor one of fingerprints can be retired";
 
 #[derive(Deserialize, Serialize)]
@@ -128,10 +117,10 @@ fn keys(list: &'static str, stored: &[StoredKey]) -> Result<Vec<SpareKey>, Keyri
     let mut seen = BTreeSet::new();
     let read = |(index, stored): (usize, &StoredKey)| {
         let wrong = |problem| KeyringFormatError::Key { list, index, problem };
-        let id: KeyId = stored.id.parse().map_err(|_| wrong(BAD_ID))?;
-        let bytes = KeyBytes::from_base64(&stored.bytes).ok_or(wrong(BAD_BYTES))?;
+        let id: KeyId = stored.id.parse().map_err(|_| wrong("id is not 8 lower-case hexadecimal digits"))?;
+        let bytes = KeyBytes::from_base64(&stored.bytes).ok_or(wrong("bytes is not 32 bytes in base64"))?;
         if !seen.insert(id) {
-            return Err(wrong(DUPLICATE));
+            return Err(wrong("id is that of a key before it"));
         }
         let key = Key { id, created: stored.created, bytes };
         Ok(SpareKey { key, retired_at: stored.retired_at })
@@ -145,7 +134,8 @@ fn stored(key: &Key, retired_at: Option<Timestamp>) -> StoredKey {
 
 /// Where the JSON is wrong; serde's own text could show a part of it.
 fn describe(error: &serde_json::Error) -> KeyringFormatError {
-    let what = if error.is_data() { OTHER_SHAPE } else { NOT_JSON };
+    let what =
+        if error.is_data() { "a field is missing, unknown or not of its type" } else { "it is not JSON" };
     KeyringFormatError::Json { what, line: error.line(), column: error.column() }
 }
 

@@ -168,7 +168,8 @@ async fn a_replica_whose_look_ups_of_keys_fail_says_nothing_about_records_under_
         let json = rotated.to_json().unwrap();
         stage.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
         let envelope = Envelope::from_base64(&sealed.spec.envelope).unwrap();
-        let envelope = envelope.reseal(&rotated, Binding::of(&sealed)).unwrap().unwrap().to_base64();
+        let secret = envelope.open(&rotated, Binding::of(&sealed)).unwrap();
+        let envelope = Envelope::seal(&rotated, Binding::of(&sealed), &secret).unwrap().to_base64();
         edit(&stage, &sealed, json!({"envelope": envelope})).await;
         make_records(&stage, 1).await;
         eventually("the keys of both are looked up", || async {
