@@ -42,7 +42,7 @@ pub async fn run(settings: RunSettings, log_filter: LogFilter) -> anyhow::Result
     settings.rest.listen.map_or(Ok(()), |address| settings.rest.check(address))?;
     let frame = Frame::open("run", &settings.process, settings.timing(), log_filter)?;
     frame.readiness.wait_for(CONTROLLER, "the operator is starting");
-    frame.probed(&settings.process, Box::pin(operate(&settings, &frame))).await
+    frame.probed(Box::pin(operate(&settings, &frame))).await
 }
 
 /// Serves the credentials REST API alone until it is told to stop.
@@ -52,25 +52,23 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
     // Before anybody can ask.
     frame.readiness.wait_for(rest::GATE, "the REST API is starting");
     let api = async {
-        let Some(base) = Base::find(&settings.process, &frame).await? else { return Ok(()) };
+        let Some(base) = Base::find(&frame).await? else { return Ok(()) };
         let lease = Some(&settings.lease.leader_election_lease);
-        let (process, rest, address) = (&settings.process, &settings.rest, settings.address());
-        rest::open_and_serve(&RestParts { process, rest, address, frame: &frame, base: &base, lease })
-            .await?;
+        let (rest, address) = (&settings.rest, settings.address());
+        rest::open_and_serve(&RestParts { rest, address, frame: &frame, base: &base, lease }).await?;
         tracing::info!("ended");
         Ok(())
     };
-    frame.probed(&settings.process, Box::pin(api)).await
+    frame.probed(Box::pin(api)).await
 }
 
 /// Runs the controller, and the REST API beside it where that is asked for.
-async fn operate(settings: &RunSettings, frame: &Frame) -> anyhow::Result<()> {
-    let Some(base) = Base::find(&settings.process, frame).await? else { return Ok(()) };
-    let (process, rest, base) = (&settings.process, &settings.rest, &base);
-    let serving =
-        OptionFuture::from(rest.listen.map(|address| {
-            rest::serve_beside(RestParts { process, rest, address, frame, base, lease: None })
-        }));
+async fn operate(settings: &RunSettings, frame: &Frame<'_>) -> anyhow::Result<()> {
+    let Some(base) = Base::find(frame).await? else { return Ok(()) };
+    let (rest, base) = (&settings.rest, &base);
+    let serving = OptionFuture::from(
+        rest.listen.map(|address| rest::serve_beside(RestParts { rest, address, frame, base, lease: None })),
+    );
     let operator = Operator { settings, frame, base, relist: Relist::default() };
     let working = async {
         let ended = operator.run().await;
@@ -84,7 +82,7 @@ async fn operate(settings: &RunSettings, frame: &Frame) -> anyhow::Result<()> {
 /// What the work needs, whoever leads.
 struct Operator<'a> {
     settings: &'a RunSettings,
-    frame: &'a Frame,
+    frame: &'a Frame<'a>,
     base: &'a Base,
     relist: Relist,
 }
@@ -114,8 +112,8 @@ impl Operator<'_> {
     /// Loads the keyring and runs the controller until it is told to stop.
     async fn work(&self, leadership: Leadership) -> anyhow::Result<()> {
         let Self { settings, frame, base, relist } = self;
-        let (Frame { timing, readiness, metrics, stop }, cluster) = (frame, &base.cluster);
-        let wait = keyring::wait(cluster, &settings.process, timing, readiness);
+        let (Frame { timing, readiness, metrics, stop, .. }, cluster) = (*frame, &base.cluster);
+        let wait = keyring::wait(cluster, frame);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
         let scopes = Scope::of(&settings.process.watch_namespaces);
         let calls = Calls::default();

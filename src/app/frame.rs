@@ -20,7 +20,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::{self, Readiness};
 
 /// What every command that goes on running has.
-pub(super) struct Frame {
+pub(super) struct Frame<'a> {
+    pub(super) process: &'a ProcessSettings,
     pub(super) timing: Timing,
     pub(super) readiness: Readiness,
     pub(super) metrics: Arc<Metrics>,
@@ -37,11 +38,11 @@ pub(super) struct Base {
 
 // === impl Frame ===
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Of the command of that name.
     pub(super) fn open(
         command: &'static str,
-        process: &ProcessSettings,
+        process: &'a ProcessSettings,
         timing: Result<Timing, TimingError>,
         log_filter: LogFilter,
     ) -> anyhow::Result<Self> {
@@ -53,18 +54,14 @@ impl Frame {
         let readiness = Readiness::default();
         note_time_scale(process, &readiness);
         let metrics = Arc::new(Metrics::of(command, readiness.clone()));
-        Ok(Self { timing, readiness, metrics, stop })
+        Ok(Self { process, timing, readiness, metrics, stop })
     }
 
     /// Serves probes and metrics while the work goes on.
-    pub(super) async fn probed(
-        &self,
-        process: &ProcessSettings,
-        work: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<()> {
-        let (listener, address) = listen(process.listen, "--listen").await?;
+    pub(super) async fn probed(&self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        let (listener, address) = listen(self.process.listen, "--listen").await?;
         let over = CancellationToken::new();
-        let scraping = scraping::open(process, self, over.clone()).await?;
+        let scraping = scraping::open(self, over.clone()).await?;
         let message = if scraping.is_some() { "serving probes" } else { "serving probes and metrics" };
         tracing::info!(%address, "{message}");
         let shown = scraping.is_none().then(|| self.metrics.clone());
@@ -89,29 +86,30 @@ impl Frame {
 
 impl Base {
     /// Finds the ways to Microsoft and to the cluster, and waits for the CRDs; nothing where the end came first.
-    pub(super) async fn find(process: &ProcessSettings, frame: &Frame) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn find(frame: &Frame<'_>) -> anyhow::Result<Option<Self>> {
+        let Frame { process, timing, readiness, metrics, stop } = frame;
         let way_out = &process.network.way_out;
         let servers = DnsServers::listed_or_system(&way_out.dns_servers);
-        let http = http::client(&frame.timing, &servers, way_out.extra_ca.as_deref())?;
+        let http = http::client(timing, &servers, way_out.extra_ca.as_deref())?;
         let namespace = process.operator_namespace.as_deref();
-        let cluster = kubernetes::connect_counted(namespace, &frame.timing, &frame.metrics).await?;
-        let crds = crds::wait(&cluster.client, &frame.timing, &frame.readiness);
-        if frame.stop.run_until_cancelled(crds).await.is_none() {
+        let cluster = kubernetes::connect_counted(namespace, timing, metrics).await?;
+        let crds = crds::wait(&cluster.client, timing, readiness);
+        if stop.run_until_cancelled(crds).await.is_none() {
             return Ok(None);
         }
         let parts = EndpointParts {
             http: http.clone(),
             authorities: Authorities::new(process.network.microsoft_authority.clone()),
             leadership: Leadership::always(),
-            metrics: frame.metrics.clone(),
+            metrics: metrics.clone(),
         };
-        let token_endpoint = TokenEndpoint::new(parts, &frame.timing);
+        let token_endpoint = TokenEndpoint::new(parts, timing);
         token_endpoint.share_among(process.processes.into());
         Ok(Some(Self { http, cluster, token_endpoint }))
     }
 
     /// This replica's part in the election for that lease.
-    pub(super) fn election(&self, frame: &Frame, lease: String, relist: &Relist) -> ElectionParts {
+    pub(super) fn election(&self, frame: &Frame<'_>, lease: String, relist: &Relist) -> ElectionParts {
         ElectionParts {
             client: self.cluster.client.clone(),
             namespace: self.cluster.namespace.clone(),

@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
+use super::frame::Frame;
 use super::kubernetes::Cluster;
 use crate::leadership::since_boot;
-use crate::settings::{ProcessSettings, Timing};
 use crate::store::keyring::{self, KeyringPlace, LiveKeyring};
 use crate::telemetry::logs::chain;
-use crate::telemetry::probes::Readiness;
 
 /// Loads the keyring, or makes it where nothing depends on an earlier one; waits while neither can be.
 pub(super) async fn wait(
     cluster: &Cluster,
-    process: &ProcessSettings,
-    timing: &Timing,
-    readiness: &Readiness,
+    Frame { process, timing, readiness, .. }: &Frame<'_>,
 ) -> Arc<LiveKeyring> {
     let client = &cluster.client;
     let place = KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };

@@ -20,7 +20,7 @@ use crate::k8s::watch::Watching;
 use crate::leadership::Leadership;
 use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Quota, Shared, Turns, router};
 use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
-use crate::settings::{ObjectName, ProcessSettings, RestSettings};
+use crate::settings::{ObjectName, RestSettings};
 use crate::store::keyring::LiveKeyring;
 use crate::store::repository::Repository;
 use crate::telemetry::logs::chain;
@@ -31,10 +31,9 @@ pub(super) const GATE: &str = "rest";
 /// What the API is made of.
 #[derive(Clone, Copy)]
 pub(super) struct RestParts<'a> {
-    pub(super) process: &'a ProcessSettings,
     pub(super) rest: &'a RestSettings,
     pub(super) address: SocketAddr,
-    pub(super) frame: &'a Frame,
+    pub(super) frame: &'a Frame<'a>,
     /// The cluster, and what proves secrets, whoever leads.
     pub(super) base: &'a Base,
     /// The operator's lease, for a process that serves the API alone: it runs the record controller while nobody holds that.
@@ -84,14 +83,14 @@ pub(super) async fn open_and_serve(parts: &RestParts<'_>) -> anyhow::Result<()> 
 
 /// Reads API keys and keyring, and binds the address. Nothing is served without an API key.
 async fn open(parts: &RestParts<'_>) -> anyhow::Result<RestApi> {
-    let RestParts { process, rest, address, base, .. } = *parts;
-    let Frame { timing, readiness, metrics, .. } = parts.frame;
+    let RestParts { rest, address, base, .. } = *parts;
+    let Frame { process, timing, readiness, metrics, .. } = parts.frame;
     readiness.wait_for(GATE, "the REST API is starting");
     let files = rest.tls_cert.clone().zip(rest.tls_key.clone());
     let tls =
         files.map(|(certificate, key)| Tls::open(TlsFiles { certificate, key, of: "rest" })).transpose()?;
     let doorkeeper = Arc::new(open_door(parts).await?);
-    let keyring = keyring::wait(&base.cluster, process, timing, readiness).await;
+    let keyring = keyring::wait(&base.cluster, parts.frame).await;
     let client = &base.cluster.client;
     let relist = Relist::default();
     let caretaker = parts.lease.map(|lease| caretaker(parts, lease, &keyring, &relist));
@@ -127,12 +126,12 @@ fn caretaker(
     keyring: &Arc<LiveKeyring>,
     relist: &Relist,
 ) -> Caretaker {
-    let (Frame { timing, metrics, .. }, base) = (parts.frame, parts.base);
+    let (Frame { process, timing, metrics, .. }, base) = (parts.frame, parts.base);
     let (client, instance) = (base.cluster.client.clone(), base.cluster.instance.clone());
     Caretaker {
         records: RecordController {
             client: client.clone(),
-            served: parts.process.watch_namespaces.clone(),
+            served: process.watch_namespaces.clone(),
             keyring: keyring.clone(),
             token_endpoint: base.token_endpoint.clone(),
             // It takes a lease first.
@@ -150,7 +149,7 @@ fn caretaker(
 }
 
 /// Serves until the end, and then until open requests and writes have ended, for a bounded time.
-async fn serve(api: RestApi, frame: &Frame) {
+async fn serve(api: RestApi, frame: &Frame<'_>) {
     let (Frame { timing, readiness, .. }, stop) = (frame, frame.stop.child_token());
     // Whatever ends this ends its parts.
     let _ending = stop.clone().drop_guard();
@@ -187,7 +186,7 @@ async fn open_door(parts: &RestParts<'_>) -> anyhow::Result<Doorkeeper> {
         client: parts.base.cluster.client.clone(),
         namespace: parts.base.cluster.namespace.clone(),
         name: parts.rest.keys_secret.to_string(),
-        served: parts.process.watch_namespaces.clone(),
+        served: parts.frame.process.watch_namespaces.clone(),
     };
     loop {
         match Doorkeeper::new(place.clone()).await {

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::frame::Frame;
 use super::kubernetes;
 use crate::serving::{Limits, Listen, Seat, Server, Tls, TlsFiles};
-use crate::settings::ProcessSettings;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::probes::exposition;
 use crate::telemetry::scrapers::{Admission, Scrapers};
@@ -30,11 +29,10 @@ struct Shared {
 
 /// Reads the certificate and binds the address; nothing where there is none. What is returned serves until `stop`.
 pub(super) async fn open(
-    process: &ProcessSettings,
-    frame: &Frame,
+    frame: &Frame<'_>,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<BoxFuture<'static, ()>>> {
-    let (settings, timing) = (&process.metrics, frame.timing);
+    let (settings, timing) = (&frame.process.metrics, frame.timing);
     let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
     let (Some(address), Some((certificate, key))) = (settings.listen, files) else { return Ok(None) };
     let tls = Tls::open(TlsFiles { certificate, key, of: "metrics" })?;
@@ -43,7 +41,7 @@ pub(super) async fn open(
     let server = Server::bind(listen, limits, Arc::new(|_| ())).await?;
     tracing::info!(address = %server.address(), authorize = settings.authorize, "serving metrics under TLS");
     let scrapers = if settings.authorize {
-        let namespace = process.operator_namespace.as_deref();
+        let namespace = frame.process.operator_namespace.as_deref();
         let cluster = kubernetes::connect_counted(namespace, &timing, &frame.metrics).await?;
         Some(Arc::new(Scrapers::new(cluster.client, timing.scraper_answer)))
     } else {
