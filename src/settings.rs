@@ -13,10 +13,10 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum};
 use thiserror::Error;
 
-pub use self::base_url::{BaseUrl, BaseUrlError};
+pub use self::base_url::BaseUrl;
 pub use self::metrics::MetricsSettings;
-pub use self::object_name::{ObjectName, ObjectNameError};
-pub use self::rest::{PlainHttpError, RestSettings, ServeSettings};
+pub use self::object_name::ObjectName;
+pub use self::rest::{RestSettings, ServeSettings};
 pub use self::timing::{Timing, TimingError};
 use crate::resources::VENDOR_BASE_URL;
 use crate::resources::duration::{KubeDuration, NotADuration};
