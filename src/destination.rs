@@ -37,7 +37,7 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The turn at the account has not come; nothing was sent.
-    Queued(Ahead),
+    Queued(LaneClosed),
     /// The destination asks to slow down.
     Throttled,
     /// It could not be reached or had a failure, and nothing is known to have changed.
@@ -69,19 +69,6 @@ pub enum FailureKind {
     },
 }
 
-/// What is ahead of a request that waits for its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ahead {
-    /// Other requests.
-    Others,
-    /// A pause after the destination asked to slow down.
-    Pause,
-    /// A rest after failures in a row.
-    Rest,
-    /// The end of the program.
-    End,
-}
-
 /// The constant by which Woodpecker refuses a client secret. Source: the vendor's page on create.
 const INVALID_CLIENT_SECRET: &str = "INVALID_CLIENT_SECRET";
 
@@ -91,13 +78,8 @@ impl Failure {
     /// Puts a failed request to Woodpecker into the common vocabulary.
     pub fn at_woodpecker(operation: Operation, error: &ApiError) -> Self {
         let kind = match error {
-            ApiError::Lane(closed) => FailureKind::Queued(match closed {
-                LaneClosed::Queued => Ahead::Others,
-                LaneClosed::Paused => Ahead::Pause,
-                LaneClosed::Failing => Ahead::Rest,
-                LaneClosed::Ending => Ahead::End,
-            }),
-            ApiError::NotLeading(_) => FailureKind::Queued(Ahead::End),
+            ApiError::Lane(closed) => FailureKind::Queued(*closed),
+            ApiError::NotLeading(_) => FailureKind::Queued(LaneClosed::Ending),
             ApiError::Throttled(_) => FailureKind::Throttled,
             ApiError::Unauthorized(_) => FailureKind::Unauthorized,
             // Whether something is gone is found out with a listing, not told from this alone.

@@ -15,12 +15,13 @@ use super::observe::{self, Gathered, Reading};
 use super::observed::{Learnt, Observed};
 use super::report::{Report, report};
 use super::status::{self, Written};
-use crate::destination::{Ahead, Failure, FailureKind};
+use crate::destination::{Failure, FailureKind};
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
 use crate::resources::{MicrosoftGraphCredentialStatus, Pending, Registration};
 use crate::telemetry::logs::chain;
+use crate::woodpecker::LaneClosed;
 
 /// More steps than any road through `decide` has.
 const MOST_STEPS: usize = 16;
@@ -178,7 +179,7 @@ fn was_interrupted(context: &Context, observed: &Observed) -> bool {
     let kind = observed.learnt.failure.as_ref().map(|failure| &failure.kind);
     let is_ending = context.stop.is_cancelled() || !leads_for_long_enough(context);
     match kind {
-        Some(FailureKind::Queued(Ahead::End)) => true,
+        Some(FailureKind::Queued(LaneClosed::Ending)) => true,
         Some(FailureKind::Queued(_)) => is_ending,
         _ => false,
     }
@@ -260,8 +261,10 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
 /// long. Most waits are over by then, and cost no write.
 fn short_wait(context: &Context, observed: &Observed, rest: &Rest) -> Option<Duration> {
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    let is_queued =
-        matches!(&rest.standing, Standing::Failed(Failure { kind: FailureKind::Queued(Ahead::Others), .. }));
+    let is_queued = matches!(
+        &rest.standing,
+        Standing::Failed(Failure { kind: FailureKind::Queued(LaneClosed::Queued), .. })
+    );
     if !is_queued {
         context.index.with(uid, |known| known.waiting = None);
         return None;

@@ -16,11 +16,11 @@ use crate::controller::observed::testing::{
     settled,
 };
 use crate::controller::observed::{Claim, Learnt, Listed, Probe, Proof, ReadyTarget, Retiring};
-use crate::destination::{Ahead, FailureKind, Operation};
+use crate::destination::{FailureKind, Operation};
 use crate::microsoft::{Diagnosis, Verdict};
 use crate::resources::conditions::{ConditionType, Reason};
 use crate::resources::{AccountName, Ownership, Registration};
-use crate::woodpecker::Entry;
+use crate::woodpecker::{Entry, LaneClosed};
 
 fn plain() -> Value {
     json!({})

@@ -18,12 +18,12 @@ use crate::controller::observed::{
     Claim, Content, Freshness, Learnt, Listed, Observed, Probe, Problem, Proof, Record, Retiring, Source,
     Target,
 };
-use crate::destination::{Ahead, Failure, FailureKind, Operation};
+use crate::destination::{Failure, FailureKind, Operation};
 use crate::microsoft::Diagnosis;
 use crate::resources::Registration;
 use crate::resources::catalogue::{self, Kind};
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
-use crate::woodpecker::Entry;
+use crate::woodpecker::{Entry, LaneClosed};
 
 fn specs() -> impl Strategy<Value = serde_json::Value> {
     select(vec![
@@ -61,8 +61,8 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         Operation::Delete,
     ]);
     let kinds = select(vec![
-        FailureKind::Queued(Ahead::Others),
-        FailureKind::Queued(Ahead::Pause),
+        FailureKind::Queued(LaneClosed::Queued),
+        FailureKind::Queued(LaneClosed::Paused),
         FailureKind::Throttled,
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,

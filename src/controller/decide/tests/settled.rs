@@ -71,7 +71,7 @@ fn failures_at_woodpecker_end_the_pass_with_the_right_patience() {
     let retry = |kind, operation| rests(&failing(proved(fresh(&plain())), operation, kind)).retry;
     assert_eq!(retry(FailureKind::Unavailable, Operation::Update), Retry::Backoff(None));
     assert_eq!(retry(FailureKind::Throttled, Operation::Create), Retry::Backoff(None));
-    assert_eq!(retry(FailureKind::Queued(Ahead::Others), Operation::Create), Retry::WhenGranted);
+    assert_eq!(retry(FailureKind::Queued(LaneClosed::Queued), Operation::Create), Retry::WhenGranted);
     assert_eq!(retry(FailureKind::Unauthorized, Operation::List), Retry::Backoff(None));
     let refusal = FailureKind::Refused { status: 422, word: None };
     assert!(matches!(retry(refusal.clone(), Operation::Create), Retry::Stalled(_)));

@@ -2,9 +2,10 @@
 
 use super::{failed, unknown};
 use crate::controller::observed::{Observed, Problem};
-use crate::destination::{Ahead, Failure, FailureKind, Operation};
+use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::MicrosoftGraphCredentialStatus;
 use crate::resources::conditions::{ConditionType, Desired, Reason};
+use crate::woodpecker::LaneClosed;
 
 /// What else a person can do where a deletion waits.
 const WAY_OUT: &str = ", or set deletionPolicy to Retain to let this object go";
@@ -20,13 +21,13 @@ pub(super) fn after_failure(
     let id = failure.id.or(registered).unwrap_or_default();
     let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
     match (&failure.kind, failure.operation) {
-        (FailureKind::Queued(Ahead::Others | Ahead::End), _) => {
+        (FailureKind::Queued(LaneClosed::Queued | LaneClosed::Ending), _) => {
             unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead; the operator waits for its turn".into())
         }
-        (FailureKind::Throttled | FailureKind::Queued(Ahead::Pause), _) => {
+        (FailureKind::Throttled | FailureKind::Queued(LaneClosed::Paused), _) => {
             unknown(TYPE, Reason::RateLimited, "Woodpecker asked to slow down; the operator waits and tries again".into())
         }
-        (FailureKind::Unavailable | FailureKind::Queued(Ahead::Rest), _) => unknown(
+        (FailureKind::Unavailable | FailureKind::Queued(LaneClosed::Failing), _) => unknown(
             TYPE,
             Reason::WoodpeckerUnavailable,
             "Woodpecker could not be reached or had a failure; the operator tries again".into(),
