@@ -18,7 +18,7 @@ use crate::events::Events;
 use crate::k8s::relist::Relist;
 use crate::k8s::watch::Watching;
 use crate::leadership::Leadership;
-use crate::rest::{Credentials, CredentialsParts, Doorkeeper, KeysPlace, Quota, Shared, Turns, router};
+use crate::rest::{Credentials, Doorkeeper, KeysPlace, Listings, Quota, Shared, Turns, router};
 use crate::serving::{Limits, Listen, Server, Tls, TlsFiles};
 use crate::settings::{ObjectName, RestSettings};
 use crate::store::keyring::LiveKeyring;
@@ -107,12 +107,13 @@ async fn open(parts: &RestParts<'_>) -> anyhow::Result<RestApi> {
     is_counted.cancelled().await;
     tracing::info!(address = %server.address(), "serving the credentials REST API");
     let writes = TaskTracker::new();
-    let credentials = Credentials::new(CredentialsParts {
+    let credentials = Arc::new(Credentials {
         client: client.clone(),
         repository: Repository::new(client.clone(), keyring.clone(), Leadership::always()),
         quota,
         token_endpoint: base.token_endpoint.clone(),
         writes: writes.clone(),
+        listings: Listings::default(),
     });
     let turns = rest.emulate_limits.then(|| Arc::new(Turns::new(timing.rest_queue)));
     let shared = Shared { doorkeeper, credentials, turns, metrics: metrics.clone(), timing: *timing };

@@ -15,7 +15,7 @@ use kube::Resource;
 
 use super::context::Context;
 use super::decide::Action;
-use super::error::PassError;
+use super::error::{PassError, Result};
 use super::index::Named;
 use super::observe::{Created, Gathered};
 use super::observed::{Freshness, Listed, Observed, Probe, Proof, Target};
@@ -24,7 +24,7 @@ use crate::events::Note;
 use crate::microsoft::{App, Verdict};
 use crate::resources::Registration;
 use crate::telemetry::logs::chain;
-use crate::woodpecker::{ApiError, Entry, Listing, RemoteAccount, Turn};
+use crate::woodpecker::{ApiError, Entry, LaneClosed, Listing, RemoteAccount, Turn};
 
 /// What a step leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,20 +33,16 @@ pub enum Step {
     Done,
     /// It ended, and what was gathered does not fit any more: another pass goes on.
     Again,
-    /// The object does not exist any more.
-    ObjectGone,
 }
 
-/// Carries out the step and puts what it found out into `gathered`.
-pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) -> Result<Step, PassError> {
+/// Carries out the step and puts what it found out into `gathered`. What failed at the destination is a
+/// [`PassError::Step`].
+pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) -> Result<Step> {
     match action {
         Action::AddFinalizer => finish::set_finalizer(context, gathered, true).await,
         Action::RemoveFinalizer => finish::set_finalizer(context, gathered, false).await,
-        Action::Prove => Ok(prove(context, gathered).await),
-        Action::List(freshness) => {
-            list(context, gathered, *freshness).await;
-            Ok(Step::Done)
-        }
+        Action::Prove => prove(context, gathered).await,
+        Action::List(freshness) => list(context, gathered, *freshness).await,
         Action::Create => create::create(context, gathered).await,
         Action::Recover(id) => books::recover(context, gathered, *id).await,
         Action::ForgetPending => books::forget_pending(context, gathered).await,
@@ -55,10 +51,7 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
         Action::Rename => update::rename(context, gathered).await,
         Action::Probe => drift::probe(context, gathered).await,
         Action::ForgetRegistration => books::forget_registration(context, gathered).await,
-        Action::RemoveDuplicate(id) => {
-            drift::remove_duplicate(context, gathered, *id).await?;
-            Ok(Step::Done)
-        }
+        Action::RemoveDuplicate(id) => drift::remove_duplicate(context, gathered, *id).await,
         Action::LookAgain => Ok(Step::Again),
         Action::LeaveRetiring => books::leave_retiring(context, gathered).await,
         Action::Retire => finish::retire(context, gathered).await,
@@ -70,24 +63,23 @@ pub async fn act(context: &Context, gathered: &mut Gathered, action: &Action) ->
     }
 }
 
-async fn prove(context: &Context, gathered: &mut Gathered) -> Step {
+async fn prove(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let Some(_permit) = context.verifications.enter(&Named::of(&gathered.observed.object)) else {
-        return Step::Again;
+        return Ok(Step::Again);
     };
     // With another secret than the one that it was asked for with, a grant goes back.
     let is_known = gathered.observed.usable_source().is_some_and(|it| it.is_candidate || it.is_registered);
     if !is_known {
         gathered.leave_lanes(context);
     }
-    let Some(secret) = &gathered.secret else { return Step::Done };
+    let Some(secret) = &gathered.secret else { return Ok(Step::Done) };
     let object = &gathered.observed.object;
     let app =
         App { cloud: object.spec.cloud(), tenant: &object.spec.tenant_id, client: &object.spec.client_id };
     let had_token = object.is_verified() || gathered.observed.status.registration.is_some();
     let endpoint = context.token_endpoint.for_namespace(object.namespace_name(), had_token);
     let Ok(verdict) = endpoint.prove(app, secret).await else {
-        gathered.observed.learnt.not_leading = true;
-        return Step::Done;
+        return Err(step_failed(Operation::List, FailureKind::Queued(LaneClosed::Ending), None));
     };
     match &verdict {
         Verdict::Issued { .. } => tracing::info!("Microsoft issued a token for the secret"),
@@ -96,24 +88,22 @@ async fn prove(context: &Context, gathered: &mut Gathered) -> Step {
         }
     }
     gathered.observed.learnt.proof = Some(Proof { at: Timestamp::now(), verdict });
-    Step::Done
+    Ok(Step::Done)
 }
 
-async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) {
-    let Some(account) = gathered.account.clone() else { return };
+async fn list(context: &Context, gathered: &mut Gathered, freshness: Freshness) -> Result<Step> {
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let timing = &context.rules.timing;
     let max_age = match freshness {
         Freshness::Any => timing.listing_interval,
         Freshness::Fresh => timing.listing_max_age,
         Freshness::Anew => Duration::ZERO,
     };
-    match gathered.list(&account, max_age).await {
-        Ok(listing) => {
-            let entries = entries_for(&gathered.observed, &listing);
-            gathered.observed.learnt.listed = Some(Listed { entries, freshness });
-        }
-        Err(error) => note_failure(context, &mut gathered.observed, Operation::List, &error),
-    }
+    let listed = gathered.list(&account, max_age).await;
+    let listing = listed.map_err(|error| failed(context, &gathered.observed, Operation::List, &error))?;
+    let entries = entries_for(&gathered.observed, &listing);
+    gathered.observed.learnt.listed = Some(Listed { entries, freshness });
+    Ok(Step::Done)
 }
 
 /// The entries for the object's app, and whatever carries one of its marks: Woodpecker may write an app's ids
@@ -123,33 +113,24 @@ fn entries_for(observed: &Observed, listing: &Listing) -> Vec<Entry> {
     listing.about(&spec.tenant_id, &spec.client_id, observed.tokens())
 }
 
-/// What the account's last listing shows under an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    /// Our app, or a request has shown lately that it is there.
-    Ours,
-    /// Nothing.
-    Nothing,
-}
-
-/// What stands under an id at the account, before anything is changed there: a new API key may open another
-/// account, where the same id is a stranger's.
-async fn look_at(
+/// Whether our app stands under an id at the account, by its last listing or a request that has shown lately that it is
+/// there; asked before anything is changed: a new API key may open another account, where the same id is a stranger's.
+async fn is_shown(
     context: &Context,
     gathered: &mut Gathered,
     account: &RemoteAccount,
     registration: &Registration,
     operation: Operation,
-) -> Result<Shown, Failure> {
+) -> Result<bool> {
     let listed = gathered.list(account, context.rules.timing.listing_interval).await;
     let observed = &mut gathered.observed;
-    let listing = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let listing = listed.map_err(|error| failed(context, observed, Operation::List, &error))?;
     let id = registration.credential_id;
     match listing.get(id) {
-        Some(entry) if observed.is_about(&entry) => Ok(Shown::Ours),
+        Some(entry) if observed.is_about(&entry) => Ok(true),
         Some(_) => {
             tracing::warn!(id, ?operation, "not begun: the account holds another app under this id");
-            Err(Failure { operation, kind: FailureKind::Foreign, retry_after: None, id: Some(id) })
+            Err(step_failed(operation, FailureKind::Foreign, Some(id)))
         }
         None => {
             let name = registration.account.as_ref();
@@ -157,39 +138,36 @@ async fn look_at(
                 || name.is_some_and(|name| {
                     context.accounts.is_present(name, id, context.rules.timing.stalled_probe)
                 });
-            if is_present {
-                return Ok(Shown::Ours);
-            }
             // Of an earlier account that says nothing about the registration.
-            if observed.status.registration.as_ref() == Some(registration) {
+            if !is_present && observed.status.registration.as_ref() == Some(registration) {
                 observed.seen = Some(entries_for(observed, &listing));
             }
-            Ok(Shown::Nothing)
+            Ok(is_present)
         }
     }
 }
 
 /// Before the first write to an account that may be another company's as well: a listing of this very moment
 /// that shows nothing of the other's.
-async fn is_told_apart(
+async fn tell_apart(
     context: &Context,
     observed: &Observed,
     account: &RemoteAccount,
     turn: &Turn,
-) -> Result<(), Failure> {
+) -> Result<()> {
     let Target::Ready(target) = &observed.target else { return Ok(()) };
     let name = &target.place.account;
     if !context.accounts.may_be_confused(name) || context.index.is_registered_at(name) {
         return Ok(());
     }
     let listed = account.list(turn, Duration::ZERO).await;
-    let listing = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let listing = listed.map_err(|error| failed(context, observed, Operation::List, &error))?;
     let max_age = context.rules.timing.listing_interval * 2;
     let Some(other) = context.accounts.confused_with(name, &listing, max_age) else { return Ok(()) };
     tracing::warn!(account = %name, %other, "not begun: the company id is ignored");
     context.calls.account(name);
     context.calls.account(&other);
-    Err(Failure { operation: Operation::List, kind: FailureKind::Foreign, retry_after: None, id: None })
+    Err(step_failed(Operation::List, FailureKind::Foreign, None))
 }
 
 /// Whether the object is, as far as has been heard, still as this pass has read it: not gone, not deleted, with
@@ -215,9 +193,13 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
     failure
 }
 
-fn note_failure(context: &Context, observed: &mut Observed, operation: Operation, error: &ApiError) {
-    observed.learnt.not_leading |= matches!(error, ApiError::NotLeading(_));
-    observed.learnt.failure = Some(failure(context, observed, operation, error));
+/// The same as what ends the step.
+fn failed(context: &Context, observed: &Observed, operation: Operation, error: &ApiError) -> PassError {
+    PassError::Step(failure(context, observed, operation, error))
+}
+
+fn step_failed(operation: Operation, kind: FailureKind, id: Option<i64>) -> PassError {
+    PassError::Step(Failure { operation, kind, retry_after: None, id })
 }
 
 /// Takes back what was created for an object that is gone by now.

@@ -11,7 +11,7 @@ use super::index::{Due, Effects, Freed, Index, Named, Objects, Referrer};
 use super::kind::Kind;
 use super::observed::Rules;
 use super::queue::Verifications;
-use super::records::watch::KnownRecords;
+use super::records::KnownRecords;
 use super::scope::GuardedCredential;
 use super::sources::KnownSecrets;
 use crate::events::Events;

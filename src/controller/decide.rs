@@ -141,8 +141,6 @@ pub enum Standing {
 pub enum Retry {
     /// When something is due: a new proof, an expiry, a look in case an event was missed.
     WhenDue,
-    /// When the delay of the earlier failure is over.
-    AsPlanned,
     /// When what it waits for has come, which calls the object; else after a while.
     WhenCalled,
     /// When its turn at the account comes, which calls the object; earlier failures stay counted.
@@ -185,7 +183,7 @@ pub fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Decision {
         return rest(Standing::Settling, Retry::Settle(observed.settles_in));
     }
     if waiting::is_waiting(observed, now) {
-        return rest(Standing::Waiting, Retry::AsPlanned);
+        return rest(Standing::Waiting, Retry::WhenCalled);
     }
     if let Some(decision) = recovery::decide(observed) {
         return decision;
@@ -219,17 +217,11 @@ fn keep_finalizer(observed: &Observed, rules: &Rules) -> Option<Action> {
 /// Whether nothing can be told before the account was looked at. What is registered stays as it is meanwhile,
 /// and its status with it.
 fn must_wait_for_account(observed: &Observed) -> bool {
+    let registration = observed.status.registration.as_ref();
     match &observed.target {
         Target::NotSeenYet(_) => true,
-        Target::Unjudged(account) => {
-            let registration = observed.status.registration.as_ref();
-            registration.is_some_and(|registration| registration.account.as_ref() == Some(account))
-        }
-        Target::Store
-        | Target::Missing(_)
-        | Target::NotAllowed(_)
-        | Target::NotReady(_)
-        | Target::Ready(_) => false,
+        Target::Unjudged(account) => registration.is_some_and(|it| it.account.as_ref() == Some(account)),
+        _ => false,
     }
 }
 

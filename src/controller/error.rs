@@ -10,6 +10,9 @@ use crate::store::envelope::SealError;
 use crate::store::keyring::KeyringError;
 use crate::store::repository::RecordError;
 
+/// What a pass or a part of it comes to.
+pub type Result<T, E = PassError> = std::result::Result<T, E>;
+
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
 pub enum PassError {
@@ -48,6 +51,12 @@ pub enum PassError {
     /// Its finalizer could not be changed.
     #[error("failed to change the finalizer")]
     WriteFinalizer(#[source] kube::Error),
+    /// It is gone, or another one has its name.
+    #[error("the object is gone")]
+    Gone,
+    /// A step failed at the destination, which is an outcome for the status.
+    #[error("a step failed at the destination")]
+    Step(Failure),
     /// Somebody else changed it meanwhile.
     #[error("the object was changed meanwhile")]
     Conflict,
@@ -86,6 +95,8 @@ impl PassError {
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
             Self::WriteFinalizer(_) => "write_finalizer",
+            Self::Gone => "gone",
+            Self::Step(_) => "step",
             Self::Conflict => "conflict",
             Self::NotLeading(_) => "not_leading",
             Self::Deadline => "deadline",
@@ -98,6 +109,7 @@ impl PassError {
     /// What is no accident of the way, but stands until somebody mends it: an outcome for the status.
     pub fn as_failure(&self) -> Option<Failure> {
         let (operation, kind) = match self {
+            Self::Step(failure) => return Some(failure.clone()),
             Self::Record(RecordError::Refused { operation, status }) => {
                 (*operation, FailureKind::StoreRefused(*status))
             }

@@ -6,21 +6,21 @@ mod parting;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
-use kube::api::PostParams;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Resource};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::error::PassError;
+use super::error::{PassError, Result};
 use super::guard::Outcome;
 use super::index::Named;
-use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge};
-use crate::resources::{FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+use super::status::replace;
+use crate::resources::conditions::{Condition, ConditionType, Desired, Reason, merge};
+use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 
 /// Lets the object go where it is being deleted and its words allow that; else writes Ready False with what
 /// is wrong, and everything else in the status stays as it is.
-pub async fn report<K>(context: &Context, own: &Named, problem: &str) -> Result<Outcome, PassError>
+pub async fn report<K>(context: &Context, own: &Named, problem: &str) -> Result<Outcome>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Debug,
 {
@@ -53,21 +53,8 @@ where
     context.leadership.admit_write()?;
     tracing::warn!(problem, "the object cannot be read");
     // What this version cannot read in the status is put back as it is.
-    let meta = &live.metadata;
-    let body = json!({
-        "apiVersion": kind.api_version, "kind": kind.kind,
-        "metadata": {
-            "name": own.name, "namespace": own.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version
-        },
-        "status": status,
-    });
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match api.replace_subresource("status", &own.name, &params, &body).await {
-        Ok(_) => Ok(outcome),
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(outcome),
-        Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
-        Err(error) => Err(PassError::WriteStatus(error)),
-    }
+    replace(&context.leadership, &api, &kind, &live, &status).await?;
+    Ok(outcome)
 }
 
 /// What the object holds at remote accounts stays its own, for its status can mostly be read.
@@ -97,17 +84,11 @@ fn message(problem: &str, is_waiting: bool) -> String {
 fn next_conditions(status: &Value, message: &str, generation: i64) -> Value {
     let before = status.get("conditions").cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(before).unwrap_or_default();
-    let invalid =
-        |type_, status| Desired { type_, status, reason: Reason::InvalidObject, message: message.to_owned() };
-    let kept = [
-        ConditionType::SourceReady,
-        ConditionType::Verified,
-        ConditionType::Registered,
-        ConditionType::Expiring,
-    ];
-    let mut desired: Vec<Desired> =
-        kept.into_iter().filter_map(|type_| find(&before, type_)?.as_desired()).collect();
-    desired.push(invalid(ConditionType::Ready, ConditionStatus::False));
-    desired.push(invalid(ConditionType::Stalled, ConditionStatus::True));
+    let is_summary =
+        |type_| matches!(type_, ConditionType::Ready | ConditionType::Reconciling | ConditionType::Stalled);
+    let kept = before.iter().filter_map(Condition::as_desired).filter(|it| !is_summary(it.type_));
+    let mut desired: Vec<Desired> = kept.collect();
+    desired.push(Desired::unmet(ConditionType::Ready, Reason::InvalidObject, message));
+    desired.push(Desired::met(ConditionType::Stalled, Reason::InvalidObject, message));
     json!(merge(&before, desired, generation, Timestamp::now()))
 }

@@ -44,7 +44,7 @@ pub use self::context::Context;
 pub use self::index::{Index, Named};
 pub use self::observed::Rules;
 pub use self::record::{Proof, RecordController, is_seen, next_status};
-pub use self::records::watch::{KnownRecords, observer};
+pub use self::records::{KnownRecords, observer};
 pub use self::scope::Scope;
 pub use self::sources::KnownSecrets;
 

@@ -1,5 +1,6 @@
 //! Gathers what a pass must know: the object as it is now, its Secret, its account, its rivals.
 
+mod gathered;
 mod record;
 mod source;
 
@@ -12,136 +13,21 @@ use kube::Api;
 
 use super::claims::{ClaimKey, Claimant, entitled};
 use super::context::Context;
-use super::error::PassError;
+use super::error::{PassError, Result};
 use super::index::{Named, Objects};
 use super::observed::{Claim, Learnt, Observed, Proof, Record, Retiring, Source, Target};
-use crate::destination::FailureKind;
 use crate::resources::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret,
-    Registration, SealedGraphCredential, UnknownFields,
+    Registration, UnknownFields,
 };
 use crate::secret::SecretText;
 use crate::store::record::record_name;
-use crate::woodpecker::{
-    ApiError, Class, Entry, Grant, Lane, Listing, Owner, OwnerKind, RemoteAccount, RemoteIdentity, Ticket,
-    Turn,
-};
+use crate::woodpecker::{Class, Entry, RemoteAccount, RemoteIdentity};
 
+pub use self::gathered::{Created, Gathered, owner};
 pub use self::source::as_recorded as source_as_recorded;
 
 pub use self::record::{judge as judge_record, look as look_at_record, version as record_version};
-
-/// What a pass knows, and what it needs to act: the values that `decide` must not see.
-pub struct Gathered {
-    /// What is known.
-    pub observed: Observed,
-    /// The client secret, for the length of the pass.
-    pub secret: Option<SecretText>,
-    /// The account that works.
-    pub account: Option<Arc<RemoteAccount>>,
-    /// The record of the store as it was read, where the target is the store and there is one.
-    pub record: Option<SealedGraphCredential>,
-    /// The account of the earlier registration to remove next, where it works.
-    pub retiring_account: Option<Arc<RemoteAccount>>,
-    /// The object's claim on its app at that account, taken before a create.
-    pub claimant: Option<(ClaimKey, Claimant)>,
-    /// How urgent the requests of the step are.
-    pub class: Class,
-    /// The right to send requests in one lane, once the pass has it.
-    pub grant: Option<Grant>,
-    /// The lane in which a turn was asked for and not given.
-    pub waits_in: Option<Lane>,
-    /// What this reconcile has created at the destination and the status does not say yet.
-    pub created: Option<Created>,
-}
-
-/// Something created at the destination, to be taken back where the object turns out to be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Created {
-    /// The object's record of the store.
-    Record,
-    /// The credential of that id at the account.
-    Credential(i64),
-}
-
-// === impl Gathered ===
-
-impl Gathered {
-    /// The turn to send one request to an account; without one the object is called when it has come.
-    pub async fn turn(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
-        self.ask(account)?;
-        self.turn_to_finish(account).await
-    }
-
-    /// The right to have the next turns at an account, while the request before may still be under way; what it
-    /// had is given back where somebody more urgent waits.
-    pub fn ask(&mut self, account: &RemoteAccount) -> Result<(), ApiError> {
-        let lane = &account.lane;
-        self.waits_in = Some(lane.clone());
-        let grant = match self.grant.take() {
-            Some(mut grant) if grant.is_of(lane) => {
-                grant.reclassify(self.class);
-                if grant.should_yield() {
-                    return Err(grant.step_back().into());
-                }
-                grant
-            }
-            Some(_) | None => lane.ask(&self.ticket())?,
-        };
-        self.grant = Some(grant);
-        self.waits_in = None;
-        Ok(())
-    }
-
-    /// The turn for what ends what has begun: it lets nobody go first.
-    pub async fn turn_to_finish(&mut self, account: &RemoteAccount) -> Result<Turn, ApiError> {
-        let lane = &account.lane;
-        let held = self.grant.take().filter(|grant| grant.is_of(lane));
-        self.waits_in = Some(lane.clone());
-        let grant = held.map_or_else(|| lane.ask(&self.ticket()), Ok)?;
-        let turn = grant.turn().await?;
-        self.grant = Some(grant);
-        self.waits_in = None;
-        Ok(turn)
-    }
-
-    /// What an account holds, by a listing at most so old; a request is sent only where there is none.
-    pub async fn list(&mut self, account: &RemoteAccount, max_age: Duration) -> Result<Listing, ApiError> {
-        if let Some(listing) = account.last_listing(max_age) {
-            return Ok(listing);
-        }
-        let turn = self.turn(account).await?;
-        account.list(&turn, max_age).await
-    }
-
-    /// What an account holds now, to end what has begun.
-    pub async fn list_to_finish(&mut self, account: &RemoteAccount) -> Result<Listing, ApiError> {
-        let turn = self.turn_to_finish(account).await?;
-        account.list(&turn, Duration::ZERO).await
-    }
-
-    /// Gives back what the object has in lanes, but for the ticket with which it waits.
-    pub fn leave_lanes(&mut self, context: &Context) {
-        self.grant = None;
-        let kind = self.observed.learnt.failure.as_ref().map(|failure| &failure.kind);
-        let is_queued = matches!(kind, Some(FailureKind::Queued(_)));
-        let waits_in = self.waits_in.clone().filter(|_| is_queued);
-        context.accounts.leave_lanes(&owner(&Named::of(&self.observed.object)), waits_in.as_ref());
-    }
-
-    fn ticket(&self) -> Ticket {
-        Ticket {
-            owner: owner(&Named::of(&self.observed.object)),
-            class: self.class,
-            is_failing: self.observed.status.consecutive_failures.is_some(),
-        }
-    }
-}
-
-/// The owner of a credential's tickets.
-pub fn owner(own: &Named) -> Owner {
-    Owner { kind: OwnerKind::Credential, namespace: own.namespace.clone(), name: own.name.clone() }
-}
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,32 +41,29 @@ pub enum Reading {
 }
 
 /// Gathers everything about the credential of that name; nothing where it does not exist any more.
-pub async fn observe(
-    context: &Context,
-    own: &Named,
-    reading: Reading,
-) -> Result<Option<Gathered>, PassError> {
+pub async fn observe(context: &Context, own: &Named, reading: Reading) -> Result<Option<Gathered>> {
     let Some(known) = context.latest(own) else { return Ok(None) };
     let Ok(object) = known.0.as_ref() else { return Ok(None) };
     let object = object.clone();
     let status = object.status_or_default();
-    let requested = object.reconcile_requested_at();
-    let is_requested = requested.is_some() && requested != status.last_handled_reconcile_at.as_deref();
-    let reading = if is_requested { Reading::Everything } else { reading };
+    let reading = if object.is_reconcile_requested() { Reading::Everything } else { reading };
     let source::Read { source, secret, version } = source(context, &object, &status, reading).await?;
     let (target, account) = target_now(context, &object, &source).await?;
     let record = record(context, &object, &status, (&target, &source, reading), secret.as_ref()).await?;
     let (retiring, retiring_account) = retiring(context, &object, &status).await?;
-    let identity = account.as_ref().map(|account| &account.identity);
-    let claimant = identity.and_then(|identity| {
+    let claimant = account.as_ref().and_then(|account| {
+        let identity = &account.identity;
         let claimant = claimant(&context.index.objects(), &object, identity)?;
-        Some((claim_key(&object, identity), claimant))
+        let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
+        Some((ClaimKey { account: identity.clone(), tenant, client }, claimant))
     });
     let claim = claimant
         .as_ref()
         .map_or(Claim::Ours, |(key, ours)| entitled(ours, &rivals(context, &object, &key.account)));
+    // Whether its deletion depends on how long its namespace has been terminating.
+    let may_have_to_wait = object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete;
     let namespace_deleted_at =
-        if may_have_to_wait(&object) { namespace_deleted_at(context, &own.namespace).await? } else { None };
+        if may_have_to_wait { namespace_deleted_at(context, &own.namespace).await? } else { None };
     let seen = account.as_ref().and_then(|account| seen(context, &object, account));
     let (settles_in, change_settles_in) = settling(context, &object, &status);
     let proof = kept_proof(context, &object, &source);
@@ -229,7 +112,7 @@ async fn source(
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
     reading: Reading,
-) -> Result<source::Read, PassError> {
+) -> Result<source::Read> {
     if object.is_deleted() || object.spec.is_suspended() {
         return Ok(source::Read { source: Source::NotRead, secret: None, version: None });
     }
@@ -254,7 +137,7 @@ async fn record(
     status: &MicrosoftGraphCredentialStatus,
     (target, source, reading): (&Target, &Source, Reading),
     secret: Option<&SecretText>,
-) -> Result<record::Read, PassError> {
+) -> Result<record::Read> {
     if *target != Target::Store || object.spec.is_suspended() && !object.is_deleted() {
         return Ok(record::Read::default());
     }
@@ -322,7 +205,7 @@ async fn target_now(
     context: &Context,
     object: &MicrosoftGraphCredential,
     source: &Source,
-) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
+) -> Result<(Target, Option<Arc<RemoteAccount>>)> {
     let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
     let has_new_secret = matches!(source, Source::Usable(source) if !source.is_registered);
     if let Some(registration) = registration.filter(|_| has_new_secret && is_leaving(object)) {
@@ -348,7 +231,7 @@ async fn retiring(
     context: &Context,
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
-) -> Result<(Option<Retiring>, Option<Arc<RemoteAccount>>), PassError> {
+) -> Result<(Option<Retiring>, Option<Arc<RemoteAccount>>)> {
     let mut next = None;
     // Before all objects are known, it may be another one's.
     let is_known_to_be_ours = context.index.are_credentials_listed();
@@ -389,14 +272,9 @@ async fn target(
     context: &Context,
     object: &MicrosoftGraphCredential,
     wanted: Option<AccountName>,
-) -> Result<(Target, Option<Arc<RemoteAccount>>), PassError> {
+) -> Result<(Target, Option<Arc<RemoteAccount>>)> {
     let Some(name) = wanted else { return Ok((Target::Store, None)) };
     context.accounts.look_up(&context.client, name, object).await.map_err(PassError::ReadAccount)
-}
-
-fn claim_key(object: &MicrosoftGraphCredential, account: &RemoteIdentity) -> ClaimKey {
-    let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
-    ClaimKey { account: account.clone(), tenant, client }
 }
 
 /// The other objects that name the same app at that remote account and may come before it.
@@ -429,17 +307,9 @@ fn claimant(
     })
 }
 
-/// Whether the deletion of the object depends on how long its namespace has been terminating.
-fn may_have_to_wait(object: &MicrosoftGraphCredential) -> bool {
-    object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete
-}
-
 /// When the deletion of the namespace was asked for. Where the operator may not look, the namespace counts
 /// as staying, so that a deletion waits for Woodpecker as long as it takes.
-pub(super) async fn namespace_deleted_at(
-    context: &Context,
-    name: &str,
-) -> Result<Option<Timestamp>, PassError> {
+pub(super) async fn namespace_deleted_at(context: &Context, name: &str) -> Result<Option<Timestamp>> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     match namespaces.get_metadata_opt(name).await {
         Ok(namespace) => {

@@ -173,9 +173,6 @@ pub struct Learnt {
     pub retiring_failure: Option<Failure>,
     /// Late duplicates that could not be removed for now, which does not stop the rest.
     pub stuck_duplicates: Vec<i64>,
-    /// Whether a step sent nothing because this replica does not lead for long enough. The pass ends there:
-    /// it is no finding about the object.
-    pub not_leading: bool,
 }
 
 /// What a request for a registration that the listing lacks has shown.
@@ -235,11 +232,7 @@ impl Target {
         match self {
             Self::Store => registration.record.is_some(),
             Self::Ready(ready) => registration.place().as_ref() == Some(&ready.place),
-            Self::NotSeenYet(_)
-            | Self::Unjudged(_)
-            | Self::Missing(_)
-            | Self::NotAllowed(_)
-            | Self::NotReady(_) => false,
+            _ => false,
         }
     }
 }
@@ -249,10 +242,8 @@ impl Target {
 impl Observed {
     /// The source, where it is usable.
     pub fn usable_source(&self) -> Option<&UsableSource> {
-        match &self.source {
-            Source::Usable(source) => Some(source),
-            Source::NotRead | Source::Unusable(_) => None,
-        }
+        let Source::Usable(source) = &self.source else { return None };
+        Some(source)
     }
 
     /// Whether the source holds the secret that the status is about: the candidate where there is one, else
@@ -261,12 +252,6 @@ impl Observed {
         let has_candidate = self.status.candidate.is_some();
         self.usable_source()
             .is_some_and(|source| if has_candidate { source.is_candidate } else { source.is_registered })
-    }
-
-    /// Whether a pass was asked for by annotation and not handled yet.
-    pub fn is_requested(&self) -> bool {
-        let requested = self.object.reconcile_requested_at();
-        requested.is_some() && requested != self.status.last_handled_reconcile_at.as_deref()
     }
 
     /// Whether the object carries our finalizer.

@@ -8,13 +8,13 @@ use kube::Resource;
 use super::act::{self, Step};
 use super::context::Context;
 use super::decide::{Action, Decision, Rest, Retry, Standing, class, decide};
-use super::error::PassError;
+use super::error::{PassError, Result};
 use super::guard::Outcome;
 use super::index::{Freed, Named};
 use super::observe::{self, Gathered, Reading};
 use super::observed::{Learnt, Observed};
 use super::report::{Report, report};
-use super::status::{self, Written};
+use super::status;
 use crate::destination::{Failure, FailureKind};
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
@@ -27,7 +27,7 @@ use crate::woodpecker::LaneClosed;
 const MOST_STEPS: usize = 16;
 
 /// Carries out a pass over the credential of that name.
-pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
+pub async fn run(context: &Context, own: &Named) -> Result<Outcome> {
     let Some(mut gathered) = observe::observe(context, own, Reading::Changes).await? else {
         context.accounts.leave_lanes(&observe::owner(own), None);
         return Ok(Outcome::new("gone", context.rules.timing.resync));
@@ -35,9 +35,16 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     let ended = steps(context, &mut gathered).await;
     // Whatever ended it: what exists at the destination is not forgotten.
     let ended = match record(context, &mut gathered).await {
-        Ok(Written::Yes) => ended,
-        Ok(Written::ObjectGone) => Ok(Outcome::new("gone", context.rules.timing.resync)),
+        Ok(()) => ended,
+        Err(PassError::Gone) => Err(PassError::Gone),
         Err(error) => ended.and(Err(error)),
+    };
+    let ended = match ended {
+        Err(PassError::Gone) => {
+            context.note_gone(&gathered.observed.object);
+            Ok(Outcome::new("gone", context.rules.timing.resync))
+        }
+        ended => ended,
     };
     gathered.leave_lanes(context);
     // What could make nothing of the news leaves it for the next pass.
@@ -52,7 +59,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome, PassError> {
     ended
 }
 
-async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, PassError> {
+async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome> {
     for _ in 0..MOST_STEPS {
         let action = match decide(&gathered.observed, &context.rules, Timestamp::now()) {
             Decision::Act(Action::Rename) if gathered.observed.is_unrecorded => {
@@ -64,6 +71,7 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             }
             Decision::Act(action) => action,
             Decision::Rest(_) if was_interrupted(context, &gathered.observed) => {
+                tracing::info!("the program is ending, or this replica does not lead for long enough");
                 return Ok(interrupted(context));
             }
             Decision::Rest(rest) => {
@@ -86,30 +94,17 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
             }
             continue;
         }
-        if record(context, gathered).await? == Written::ObjectGone {
-            return Ok(Outcome::new("gone", context.rules.timing.resync));
-        }
+        record(context, gathered).await?;
         tracing::debug!(?action, "step");
         gathered.class = class(&gathered.observed, &action, Timestamp::now());
-        let acted = match act::act(context, gathered, &action).await {
-            Err(error) => note_outcome(&mut gathered.observed, error)?,
-            Ok(step) => step,
-        };
-        match acted {
-            Step::Done if gathered.observed.learnt.not_leading => {
-                tracing::info!(?action, "not begun: this replica does not lead for long enough");
-                return Ok(interrupted(context));
-            }
-            Step::Done => {}
-            Step::Again => {
+        match act::act(context, gathered, &action).await {
+            Ok(Step::Done) => {}
+            Ok(Step::Again) => {
                 let own = Named::of(&gathered.observed.object);
                 context.calls.credential(&own);
                 return Ok(Outcome::new("requeue", context.rules.timing.resync));
             }
-            Step::ObjectGone => {
-                context.note_gone(&gathered.observed.object);
-                return Ok(Outcome::new("gone", context.rules.timing.resync));
-            }
+            Err(error) => note_outcome(&mut gathered.observed, error)?,
         }
     }
     Err(PassError::Endless)
@@ -117,7 +112,7 @@ async fn steps(context: &Context, gathered: &mut Gathered) -> Result<Outcome, Pa
 
 /// Reads what a step needs that sends the client secret, and that was not read because nothing had changed. Returns whether
 /// the object is still there.
-async fn read_secret(context: &Context, gathered: &mut Gathered) -> Result<bool, PassError> {
+async fn read_secret(context: &Context, gathered: &mut Gathered) -> Result<bool> {
     let own = Named::of(&gathered.observed.object);
     let Some(read) = observe::observe(context, &own, Reading::Secret).await? else { return Ok(false) };
     let before = std::mem::replace(gathered, read);
@@ -136,17 +131,14 @@ async fn read_secret(context: &Context, gathered: &mut Gathered) -> Result<bool,
 }
 
 /// Writes down what exists at the destination, where the status does not say so yet, and tells people.
-async fn record(context: &Context, gathered: &mut Gathered) -> Result<Written, PassError> {
-    if !gathered.observed.is_unrecorded {
-        return Ok(Written::Yes);
-    }
-    let status = gathered.observed.status.clone();
-    let written = write_recording(context, gathered, status).await?;
-    if written == Written::Yes {
+async fn record(context: &Context, gathered: &mut Gathered) -> Result<()> {
+    if gathered.observed.is_unrecorded {
+        let status = gathered.observed.status.clone();
+        write_recording(context, gathered, status).await?;
         let news = std::mem::take(&mut gathered.observed.learnt.news);
         emit(context, gathered, &news).await;
     }
-    Ok(written)
+    Ok(())
 }
 
 /// Writes a status that records something at the destination. What was created for an object that is gone is taken back.
@@ -154,23 +146,27 @@ async fn write_recording(
     context: &Context,
     gathered: &mut Gathered,
     status: MicrosoftGraphCredentialStatus,
-) -> Result<Written, PassError> {
+) -> Result<()> {
     // Once only: an error here is the last word of this pass.
     gathered.observed.is_unrecorded = false;
-    let written = status::write_fact(context, &mut gathered.observed, status).await?;
-    let created = gathered.created.take();
-    if let (Written::ObjectGone, Some(created)) = (written, created) {
+    let written = status::write_fact(context, &mut gathered.observed, status).await;
+    if let Err(PassError::Gone) = written
+        && let Some(created) = gathered.created
+    {
         act::take_back(context, gathered, created).await;
     }
-    Ok(written)
+    gathered.created = None;
+    written
 }
 
 /// What lasts until somebody mends it is an outcome of the step; the rest ends the pass.
-fn note_outcome(observed: &mut Observed, error: PassError) -> Result<Step, PassError> {
+fn note_outcome(observed: &mut Observed, error: PassError) -> Result<()> {
     let Some(failure) = error.as_failure() else { return Err(error) };
-    tracing::warn!(error = chain(&error), "a step at the store failed");
+    if !matches!(error, PassError::Step(_)) {
+        tracing::warn!(error = chain(&error), "a step at the store failed");
+    }
     observed.learnt.failure = Some(failure);
-    Ok(Step::Done)
+    Ok(())
 }
 
 /// Whether a step had no turn because the program is ending or this replica leads no more, of which nothing
@@ -209,7 +205,7 @@ fn give_up_claims(context: &Context, gathered: &Gathered) {
 }
 
 /// Writes the status where it changed and tells people.
-async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Result<Outcome, PassError> {
+async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Result<Outcome> {
     let result = match rest.standing {
         Standing::Settled => "success",
         Standing::Waiting | Standing::Settling | Standing::Suspended | Standing::Gone => "requeue_after",
@@ -225,15 +221,13 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
         return Ok(Outcome::new(result, left));
     }
     let Report { mut status, notes, again_in } = report(observed, rest, &context.rules, Timestamp::now());
-    let making = Making::of(observed, &status);
+    let before = find(&observed.status.conditions, ConditionType::Ready).cloned();
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
     let gives_notice = notes.iter().any(|note| note.action == expiry::ACTION);
     if gives_notice && observed.is_unrecorded {
         // What exists at the destination does not wait for an event.
         let fact = observed.status.clone();
-        if write_recording(context, gathered, fact).await? == Written::ObjectGone {
-            return Ok(Outcome::new("gone", again_in));
-        }
+        write_recording(context, gathered, fact).await?;
     }
     let observed = &mut gathered.observed;
     let (notes, is_given) = context.events.publish_notice(&observed.object.object_ref(&()), notes).await;
@@ -241,18 +235,16 @@ async fn conclude(context: &Context, gathered: &mut Gathered, rest: &Rest) -> Re
         status.expiry_notice_days = observed.status.expiry_notice_days;
     }
     if status != observed.written {
-        let written = if observed.is_unrecorded {
-            write_recording(context, gathered, status).await?
+        if observed.is_unrecorded {
+            write_recording(context, gathered, status).await?;
         } else {
-            status::write_once(context, observed, status).await?
-        };
-        if written == Written::ObjectGone {
-            return Ok(Outcome::new("gone", again_in));
+            status::write_once(context, observed, status).await?;
         }
     }
     gathered.observed.learnt.news.clear();
     emit(context, gathered, &notes).await;
-    making.note(context);
+    let is_ready = ready.as_ref().is_some_and(|ready| ready.status == ConditionStatus::True);
+    note_readiness(context, &gathered.observed, before.as_ref(), is_ready);
     let generation = gathered.observed.object.metadata.generation;
     Ok(Outcome::new(result, again_in).about(generation, ready.as_ref()))
 }
@@ -283,35 +275,14 @@ async fn emit(context: &Context, gathered: &Gathered, notes: &[Note]) {
     }
 }
 
-/// How readiness changes by a report.
-struct Making {
-    uid: String,
-    created: Timestamp,
-    before: Option<Condition>,
-    is_ready: bool,
-}
-
-// === impl Making ===
-
-impl Making {
-    fn of(observed: &Observed, after: &MicrosoftGraphCredentialStatus) -> Self {
-        let meta = &observed.object.metadata;
-        let ready = find(&after.conditions, ConditionType::Ready);
-        Self {
-            uid: meta.uid.clone().unwrap_or_default(),
-            created: meta.creation_timestamp.as_ref().map_or_else(Timestamp::now, |created| created.0),
-            before: find(&observed.status.conditions, ConditionType::Ready).cloned(),
-            is_ready: ready.is_some_and(|ready| ready.status == ConditionStatus::True),
-        }
-    }
-
-    fn note(&self, context: &Context) {
-        let Self { uid, created, before, is_ready } = self;
-        let now = Timestamp::now();
-        let took =
-            context.index.with(uid, |known| known.note_readiness(*created, before.as_ref(), *is_ready, now));
-        if let Some(took) = took.flatten() {
-            context.metrics.credentials.became_ready(took);
-        }
+/// Notes how readiness changes by a report.
+fn note_readiness(context: &Context, observed: &Observed, before: Option<&Condition>, is_ready: bool) {
+    let meta = &observed.object.metadata;
+    let uid = meta.uid.as_deref().unwrap_or_default();
+    let now = Timestamp::now();
+    let created = meta.creation_timestamp.as_ref().map_or(now, |created| created.0);
+    let took = context.index.with(uid, |known| known.note_readiness(created, before, is_ready, now));
+    if let Some(took) = took.flatten() {
+        context.metrics.credentials.became_ready(took);
     }
 }

@@ -10,12 +10,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{Rest, Retry, Standing, verification_due_at};
-use super::observed::{Content, Observed, Rules};
+use super::observed::{Content, Observed, Proof, Rules};
 use crate::backoff;
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
-use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find, merge, whole_second};
-use crate::resources::{Candidate, MicrosoftGraphCredentialStatus};
+use crate::resources::conditions::{
+    ConditionStatus, ConditionType, Reason, changed, find, merge, whole_second,
+};
+use crate::resources::{Candidate, MicrosoftGraphCredentialStatus, UnknownFields};
 
 /// What to do about a secret that expires.
 const CURE: &str = "make a new one in Entra and put it with its expiry into the Secret";
@@ -109,28 +111,27 @@ fn remember_source(
         status.candidate = None;
         return;
     }
-    let earlier = status.candidate.take().filter(|_| source.is_candidate);
-    let tried = i32::from(observed.learnt.proof.is_some());
+    let is_issued = |proof: &Proof| matches!(proof.verdict, Verdict::Issued { .. });
     let reason = match (&rest.standing, &observed.learnt.proof) {
-        (Standing::NotProven(problem), _) => problem.reason.as_str().to_owned(),
+        (Standing::NotProven(problem), _) => Some(problem.reason),
         (Standing::Failed(_), _) if matches!(rest.retry, Retry::Propagation(_)) => {
-            Reason::AwaitingPropagation.as_str().to_owned()
+            Some(Reason::AwaitingPropagation)
         }
-        (_, Some(proof)) if matches!(proof.verdict, Verdict::Issued { .. }) => {
-            Reason::TokenIssued.as_str().to_owned()
-        }
-        _ => earlier
-            .as_ref()
-            .map_or_else(|| Reason::NotAttempted.as_str().to_owned(), |earlier| earlier.reason.clone()),
+        (_, Some(proof)) if is_issued(proof) => Some(Reason::TokenIssued),
+        _ => None,
     };
+    let earlier = status.candidate.take().filter(|_| source.is_candidate).unwrap_or_else(|| Candidate {
+        fingerprint: source.fingerprint.clone(),
+        first_seen_at: Time(whole_second(now)),
+        attempts: 0,
+        reason: Reason::NotAttempted.as_str().to_owned(),
+        unknown: UnknownFields::default(),
+    });
     status.candidate = Some(Candidate {
         fingerprint: source.fingerprint.clone(),
-        first_seen_at: earlier
-            .as_ref()
-            .map_or_else(|| Time(whole_second(now)), |earlier| earlier.first_seen_at.clone()),
-        attempts: earlier.as_ref().map_or(0, |earlier| earlier.attempts).saturating_add(tried),
-        reason,
-        unknown: earlier.map(|earlier| earlier.unknown).unwrap_or_default(),
+        attempts: earlier.attempts.saturating_add(i32::from(observed.learnt.proof.is_some())),
+        reason: reason.map_or_else(|| earlier.reason.clone(), |reason| reason.as_str().to_owned()),
+        ..earlier
     });
 }
 
@@ -142,36 +143,32 @@ fn plan_next_attempt(
     rules: &Rules,
     now: Timestamp,
 ) {
-    match rest.retry {
+    if let Retry::WhenGranted | Retry::Settle(_) = rest.retry {
         // Nothing was tried: what was counted stays counted. A delay is over once something asked for a turn, and
         // what has to settle is looked at as soon as it has, whatever was planned before.
-        Retry::WhenGranted | Retry::Settle(_) => {
-            status.next_attempt_at = None;
-            return;
-        }
-        _ => {}
+        status.next_attempt_at = None;
+        return;
     }
     let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
     let same_secret = observed.usable_source().is_none() || observed.is_same_secret();
     let before = observed.status.consecutive_failures.filter(|_| same_spec && same_secret).unwrap_or(0);
     let failures = before.saturating_add(1);
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let timing = &rules.timing;
     let delay = match rest.retry {
+        Retry::Stalled(delay) if delay < Duration::MAX => Some(delay),
+        Retry::Backoff(at_least) => {
+            Some(backoff::delay(timing, failures.unsigned_abs(), uid).max(at_least.unwrap_or_default()))
+        }
+        Retry::Propagation(at_least) => Some(
+            backoff::propagation_delay(timing, failures.unsigned_abs()).max(at_least.unwrap_or_default()),
+        ),
         Retry::WhenDue
-        | Retry::AsPlanned
         | Retry::WhenCalled
         | Retry::WhenGranted
         | Retry::Settle(_)
         | Retry::Look(_)
-        | Retry::Stalled(Duration::MAX) => None,
-        Retry::Stalled(delay) => Some(delay),
-        Retry::Backoff(at_least) => Some(
-            backoff::delay(&rules.timing, failures.unsigned_abs(), uid).max(at_least.unwrap_or_default()),
-        ),
-        Retry::Propagation(at_least) => Some(
-            backoff::propagation_delay(&rules.timing, failures.unsigned_abs())
-                .max(at_least.unwrap_or_default()),
-        ),
+        | Retry::Stalled(_) => None,
     };
     status.consecutive_failures = delay.map(|_| failures);
     // Remote sides may ask for any wait; a week is as good as for ever and cannot overflow a date.
@@ -192,15 +189,8 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
         && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)
         && !is_queued
         && (after.status != ConditionStatus::True || notes.is_empty())
-        && let Some(reason) = after.as_desired().map(|desired| desired.reason)
     {
-        notes.push(Note {
-            is_warning: after.status == ConditionStatus::False,
-            reason: reason.as_str(),
-            action: "Reconcile",
-            text: after.message.clone(),
-            ids: ids(observed),
-        });
+        notes.extend(Note::of(after, after.status == ConditionStatus::False, "Reconcile", ids(observed)));
     }
     let verdict = verdict(observed, status).filter(|verdict| {
         if verdict.is_warning {
@@ -222,19 +212,8 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
 /// What Microsoft said in this pass, where that is news.
 fn verdict(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Option<Note> {
     observed.learnt.proof.as_ref()?;
-    let before = find(&observed.status.conditions, ConditionType::Verified);
-    let after = find(&status.conditions, ConditionType::Verified)?;
-    let is_news = before.is_none_or(|before| {
-        (before.status, &before.reason, &before.message) != (after.status, &after.reason, &after.message)
-    });
-    let reason = after.as_desired()?.reason;
-    is_news.then(|| Note {
-        is_warning: after.status == ConditionStatus::False,
-        reason: reason.as_str(),
-        action: "Verify",
-        text: after.message.clone(),
-        ids: ids(observed),
-    })
+    let verified = changed(&observed.status.conditions, &status.conditions, ConditionType::Verified)?;
+    Note::of(verified, verified.status == ConditionStatus::False, "Verify", ids(observed))
 }
 
 /// Codes and ids by which Microsoft's support finds the request: in an event, never in a condition.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::context::Context;
-use super::error::PassError;
+use super::error::{PassError, Result};
 use super::index::Named;
 use super::observed::Observed;
 use crate::leadership::Leadership;
@@ -20,34 +20,21 @@ use crate::resources::{
 };
 use crate::telemetry::logs::chain;
 
-/// Whether a status that had to be written was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It was.
-    Yes,
-    /// The object is gone, or another one has its name.
-    ObjectGone,
-}
-
 /// Writes the status once. Fails with [`PassError::Conflict`] where the object changed since it was read:
 /// for intents and reports, which must not rest on what is outdated.
 pub async fn write_once(
     context: &Context,
     observed: &mut Observed,
     status: MicrosoftGraphCredentialStatus,
-) -> Result<Written, PassError> {
-    let api = credentials(context, observed);
-    match replace(&context.leadership, &api, &observed.object, &status).await {
-        Ok(Some(object)) => {
-            context.note_written(&object);
-            take_over(observed, object);
-            observed.written.clone_from(&status);
-            observed.status = status;
-            Ok(Written::Yes)
-        }
-        Ok(None) => Ok(Written::ObjectGone),
-        Err(error) => Err(error),
-    }
+) -> Result<()> {
+    let api = Api::namespaced(context.client.clone(), observed.object.namespace_name());
+    let written = replace(&context.leadership, &api, &(), &observed.object, &status).await?;
+    let object = written.ok_or(PassError::Gone)?;
+    context.note_written(&object);
+    take_over(observed, object);
+    observed.written.clone_from(&status);
+    observed.status = status;
+    Ok(())
 }
 
 /// Writes an intent once, and where the answer was lost looks whether it was written all the same: what was
@@ -56,22 +43,14 @@ pub async fn write_intent(
     context: &Context,
     observed: &mut Observed,
     status: MicrosoftGraphCredentialStatus,
-) -> Result<Written, PassError> {
+) -> Result<()> {
     let intent = status.clone();
     let error = match write_once(context, observed, status).await {
         Err(error @ PassError::WriteStatus(_)) => error,
         ended => return ended,
     };
-    if read_again(context, observed).await? == Live::Gone {
-        return Ok(Written::ObjectGone);
-    }
-    let live = observed.object.status_or_default();
-    if Books::of(&live) != Books::of(&intent) {
-        return Err(error);
-    }
-    observed.written = live;
-    observed.status = intent;
-    Ok(Written::Yes)
+    read_again(context, observed).await?;
+    if was_written(observed, &intent) { Ok(()) } else { Err(error) }
 }
 
 /// Writes a fact that exists at the destination and must not be forgotten, whatever else happened to the
@@ -81,7 +60,7 @@ pub async fn write_fact(
     context: &Context,
     observed: &mut Observed,
     status: MicrosoftGraphCredentialStatus,
-) -> Result<Written, PassError> {
+) -> Result<()> {
     let deadline = Instant::now() + context.rules.timing.record;
     let pause = context.rules.timing.record / 600;
     loop {
@@ -95,43 +74,40 @@ pub async fn write_fact(
         tracing::info!(error = chain(&error), "writing the status again");
         tokio::time::sleep(pause.max(Duration::from_millis(10))).await;
         match read_again(context, observed).await {
-            Ok(Live::Gone) => return Ok(Written::ObjectGone),
-            Ok(Live::Same) => {}
+            Ok(()) => {}
+            Err(PassError::Gone) => return Err(PassError::Gone),
             Err(error) => {
                 tracing::info!(error = chain(&error), "reading the object again failed");
                 continue;
             }
         }
-        let live = observed.object.status_or_default();
-        if Books::of(&live) == Books::of(&status) {
-            // The write before was applied, and only its answer was lost.
-            observed.written = live;
-            observed.status = status;
-            return Ok(Written::Yes);
+        // Perhaps the write before was applied, and only its answer was lost.
+        if was_written(observed, &status) {
+            return Ok(());
         }
-        if Books::of(&live) != Books::of(&observed.written) {
+        if books(&observed.object.status_or_default()) != books(&observed.written) {
             tracing::error!("another writer has changed what is registered; its word stands");
             return Err(PassError::Conflict);
         }
     }
 }
 
-/// What the status remembers of the destination: only we write it, and only one of us at a time.
-#[derive(PartialEq)]
-struct Books<'a> {
-    registration: Option<&'a Registration>,
-    retiring: &'a [Registration],
-    pending: Option<&'a Pending>,
+/// Whether the object, as it was read again, says what was to be written; then it counts as written.
+fn was_written(observed: &mut Observed, status: &MicrosoftGraphCredentialStatus) -> bool {
+    let live = observed.object.status_or_default();
+    let is_written = books(&live) == books(status);
+    if is_written {
+        observed.written = live;
+        observed.status.clone_from(status);
+    }
+    is_written
 }
 
-impl<'a> Books<'a> {
-    fn of(status: &'a MicrosoftGraphCredentialStatus) -> Self {
-        Self {
-            registration: status.registration.as_ref(),
-            retiring: &status.retiring,
-            pending: status.pending.as_ref(),
-        }
-    }
+/// What the status remembers of the destination: only we write it, and only one of us at a time.
+fn books(
+    status: &MicrosoftGraphCredentialStatus,
+) -> (Option<&Registration>, &[Registration], Option<&Pending>) {
+    (status.registration.as_ref(), &status.retiring, status.pending.as_ref())
 }
 
 /// Whether the same write may succeed a moment later: after anything but the server's word that what is
@@ -143,41 +119,36 @@ fn is_worth_another_try(error: &PassError) -> bool {
     }
 }
 
-/// Whether the object is still there.
-#[derive(PartialEq)]
-enum Live {
-    Same,
-    Gone,
+/// Reads the object again; nothing where it is gone, or another one has its name.
+async fn read(context: &Context, observed: &Observed) -> Result<Option<MicrosoftGraphCredential>> {
+    let live: Option<MicrosoftGraphCredential> =
+        context.read(&Named::of(&observed.object)).await.map_err(PassError::ReadObject)?;
+    Ok(live.filter(|live| live.metadata.uid == observed.object.metadata.uid))
 }
 
-/// Reads the object again and checks that it is still the same one.
-async fn read_again(context: &Context, observed: &mut Observed) -> Result<Live, PassError> {
-    match context
-        .read::<MicrosoftGraphCredential>(&Named::of(&observed.object))
-        .await
-        .map_err(PassError::ReadObject)?
-    {
-        Some(live) if live.metadata.uid == observed.object.metadata.uid => {
-            take_over(observed, live);
-            Ok(Live::Same)
-        }
-        Some(_) | None => Ok(Live::Gone),
-    }
+async fn read_again(context: &Context, observed: &mut Observed) -> Result<()> {
+    let live = read(context, observed).await?.ok_or(PassError::Gone)?;
+    take_over(observed, live);
+    Ok(())
 }
 
 /// Reads the object before something that cannot be undone: what is known of it comes from a watch, which may lag. Fails
 /// with [`PassError::Conflict`] where it is not what the decision rests on any more.
-pub async fn confirm(context: &Context, observed: &Observed) -> Result<(), PassError> {
-    let live = context.read(&Named::of(&observed.object)).await.map_err(PassError::ReadObject)?;
+pub async fn confirm(context: &Context, observed: &Observed) -> Result<()> {
     let is_the_same = |live: &MicrosoftGraphCredential| {
-        let (seen, status) = (&observed.object, live.status_or_default());
-        live.metadata.uid == seen.metadata.uid
-            && live.is_deleted() == seen.is_deleted()
+        let seen = &observed.object;
+        live.is_deleted() == seen.is_deleted()
             && live.spec.deletion_policy() == seen.spec.deletion_policy()
             && live.spec.is_suspended() == seen.spec.is_suspended()
-            && Books::of(&status) == Books::of(&observed.written)
+            && books(&live.status_or_default()) == books(&observed.written)
     };
+    let live = read(context, observed).await?;
     if live.is_some_and(|live| is_the_same(&live)) { Ok(()) } else { Err(PassError::Conflict) }
+}
+
+/// Whether the object is gone, or another one has its name, by a GET.
+pub async fn is_gone(context: &Context, observed: &Observed) -> bool {
+    matches!(read(context, observed).await, Ok(None))
 }
 
 /// Takes over what the next write needs. Spec, generation and annotations stay those on which this pass
@@ -188,33 +159,24 @@ fn take_over(observed: &mut Observed, live: MicrosoftGraphCredential) {
     observed.object.status = live.status;
 }
 
-fn credentials(context: &Context, observed: &Observed) -> Api<MicrosoftGraphCredential> {
-    Api::namespaced(context.client.clone(), observed.object.namespace_name())
-}
-
-/// Whether the object is gone, or another one has its name, by a GET.
-pub async fn is_gone(context: &Context, observed: &Observed) -> bool {
-    let live = context.read::<MicrosoftGraphCredential>(&Named::of(&observed.object)).await;
-    live.is_ok_and(|live| live.is_none_or(|live| live.metadata.uid != observed.object.metadata.uid))
-}
-
-/// Replaces the whole status of the object at the uid and the resource version at which it was read. Nothing where there is
-/// no such object. The body has no spec: the API server takes none from a write of the status.
+/// Replaces the whole status of the object at the uid and the resource version at which it was read; nothing where it does
+/// not exist. The body has no spec: the API server takes none from a write of the status.
 pub(super) async fn replace<K>(
     leadership: &Leadership,
     api: &Api<K>,
+    kind: &K::DynamicType,
     object: &K,
     status: &impl Serialize,
-) -> Result<Option<K>, PassError>
+) -> Result<Option<K>>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    K: Resource + Clone + Debug + DeserializeOwned,
 {
     leadership.admit_write()?;
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
     let body = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
+        "apiVersion": K::api_version(kind),
+        "kind": K::kind(kind),
         "metadata": {
             "name": name,
             "namespace": meta.namespace,
@@ -225,7 +187,7 @@ where
     });
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.replace_subresource("status", name, &params, &body).await {
-        Ok(written) => Ok(Some(written)),
+        Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
         Err(error) => Err(PassError::WriteStatus(error)),
@@ -250,7 +212,7 @@ mod tests {
             metadata: kube::api::ObjectMeta { name: Some("a".into()), ..Default::default() },
             ..ConfigMap::default()
         };
-        let write = async || replace(&leadership, &api, &object, &json!({})).await;
+        let write = async || replace(&leadership, &api, &(), &object, &json!({})).await;
         assert!(matches!(write().await, Err(PassError::NotLeading(_))));
         leadership.extend(clock() + Duration::from_secs(1));
         assert!(matches!(write().await, Err(PassError::WriteStatus(_))));

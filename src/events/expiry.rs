@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Note;
+use crate::resources::conditions::{ConditionType, Desired, Reason};
 use crate::woodpecker::rfc3339;
 
 /// Days before the expiry on which a notice is given, once each; 0 is the expiry itself.
@@ -33,6 +34,19 @@ pub fn note(days: i32, expires_at: Timestamp, cure: &str) -> Note {
     };
     let text = format!("the client secret {what}: {cure}");
     Note { is_warning: true, reason, action: ACTION, text, ids: String::new() }
+}
+
+/// The condition of an expiry.
+pub fn condition(expires_at: Timestamp, warning: Duration, cure: &str, now: Timestamp) -> Desired {
+    const TYPE: ConditionType = ConditionType::Expiring;
+    let date = rfc3339(expires_at);
+    if now >= expires_at {
+        Desired::met(TYPE, Reason::Expired, format!("the secret expired at {date}: {cure}"))
+    } else if now >= expires_at - warning {
+        Desired::met(TYPE, Reason::ExpiresSoon, format!("the secret expires at {date}: {cure}"))
+    } else {
+        Desired::unmet(TYPE, Reason::NotExpiring, format!("the secret expires at {date}"))
+    }
 }
 
 fn days_long(days: i32) -> Duration {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backoff::{doubled, jittered};
 use crate::settings::Timing;
 
 /// The failures in a row of one thing that is tried again and again.
@@ -18,25 +19,17 @@ impl Streak {
     /// Counts a failure. Says how long to wait, doubled with each further one, and whether it is another than the one
     /// before.
     pub fn fails(&mut self, words: &str, timing: &Timing) -> (Duration, bool) {
-        let doubled = timing.watch_brief.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
-        let is_news = self.told.as_deref() != Some(words);
-        if is_news {
-            self.told = Some(words.to_owned());
-        }
-        (shortened(doubled.min(timing.watch_reopen)), is_news)
+        let wait = doubled(timing.watch_brief, self.failures).min(timing.watch_reopen);
+        let told = self.told.replace(words.to_owned());
+        // Less up to a fifth, so that what failed together is not tried again together.
+        (jittered(wait * 4 / 5), told.as_deref() != Some(words))
     }
 
     /// It works. Says whether it did not before.
     pub fn works(&mut self) -> bool {
         std::mem::take(self).failures > 0
     }
-}
-
-/// Less up to a quarter, so that what failed together is not tried again together.
-fn shortened(wait: Duration) -> Duration {
-    let draw = getrandom::u32().unwrap_or_default();
-    wait.saturating_sub((wait / 4).mul_f64(f64::from(draw) / f64::from(u32::MAX)))
 }
 
 #[cfg(test)]

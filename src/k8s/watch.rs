@@ -49,7 +49,8 @@ pub struct Watched<T> {
     /// Where the API server has it.
     path: String,
     is_metadata: bool,
-    is_optional: bool,
+    /// Whether the right to it is no matter of the operator's working.
+    pub is_optional: bool,
     read: ReadObject<T>,
 }
 
@@ -126,12 +127,6 @@ where
     pub fn objects(kind: &'static str, namespace: Option<&str>, read: ReadObject<T>) -> Self {
         let path = T::url_path(&(), namespace);
         Self { kind, path, is_metadata: false, is_optional: false, read }
-    }
-
-    /// Whether the right to it is there is no matter of the operator's working.
-    #[must_use]
-    pub fn optional(self) -> Self {
-        Self { is_optional: true, ..self }
     }
 }
 

@@ -120,6 +120,16 @@ pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
+/// The condition of that type, where it is another one than before: other words count as well.
+pub fn changed<'a>(
+    before: &[Condition],
+    after: &'a [Condition],
+    type_: ConditionType,
+) -> Option<&'a Condition> {
+    let says = |it: &Condition| (it.status, it.reason.clone(), it.message.clone());
+    find(after, type_).filter(|after| find(before, type_).map(says) != Some(says(after)))
+}
+
 /// `now` without its fraction: Kubernetes keeps whole seconds, and a fraction would differ when read back.
 pub fn whole_second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
@@ -170,6 +180,25 @@ impl Condition {
             reason: Reason::ALL.iter().copied().find(|reason| self.is_because(*reason))?,
             message: self.message.clone(),
         })
+    }
+}
+
+// === impl Desired ===
+
+impl Desired {
+    /// It holds.
+    pub fn met(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { type_, status: ConditionStatus::True, reason, message: message.into() }
+    }
+
+    /// It does not hold.
+    pub fn unmet(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { type_, status: ConditionStatus::False, reason, message: message.into() }
+    }
+
+    /// It cannot be told.
+    pub fn unknown(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { type_, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 }
 

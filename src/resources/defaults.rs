@@ -61,6 +61,12 @@ impl MicrosoftGraphCredential {
         })
     }
 
+    /// Whether a reconcile was asked for by annotation and not handled yet.
+    pub fn is_reconcile_requested(&self) -> bool {
+        let handled = self.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+        self.reconcile_requested_at().is_some_and(|requested| Some(requested) != handled)
+    }
+
     /// Whether it may make a credential at Woodpecker, and not only take one over.
     pub fn may_create(&self) -> bool {
         self.spec.woodpecker().map(WoodpeckerDestination::adoption_policy) != Some(AdoptionPolicy::AdoptOnly)

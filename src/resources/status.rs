@@ -1,6 +1,7 @@
 //! The status of a `MicrosoftGraphCredential`: what is true, and what the operator must remember.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::ObjectMeta;
 use kube::{KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -298,6 +299,12 @@ impl Named {
     /// Of an object.
     pub fn of(object: &impl ResourceExt) -> Self {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+
+    /// Of the object with that metadata.
+    pub fn of_meta(meta: &ObjectMeta) -> Self {
+        let (namespace, name) = (meta.namespace.clone(), meta.name.clone());
+        Self { namespace: namespace.unwrap_or_default(), name: name.unwrap_or_default() }
     }
 }
 

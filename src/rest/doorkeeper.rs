@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use kube::Client;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,34 +33,21 @@ pub struct KeysPlace {
     pub served: Vec<String>,
 }
 
-/// Why nobody could come in.
+/// Why nobody could come in; with namespace and name of the Secret.
 #[derive(Debug, Error)]
 pub enum KeysError {
     /// There is no Secret of API keys.
     #[error(
-        "there is no Secret {place} with API keys, and without one nothing is served: create it with an entry \
+        "there is no Secret {0} with API keys, and without one nothing is served: create it with an entry \
          <namespace>.<name> for each key, such as mail.ci"
     )]
-    NoSecret {
-        /// Namespace and name of the Secret.
-        place: String,
-    },
-    /// The Secret holds no usable key.
-    #[error("Secret {place} holds no usable API key, and without one nothing is served ({details})")]
-    NoKey {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// Each entry and what is wrong with it.
-        details: String,
-    },
+    NoSecret(String),
+    /// The Secret holds no usable key, but these entries with what is wrong with them.
+    #[error("Secret {0} holds no usable API key, and without one nothing is served ({1})")]
+    NoKey(String, String),
     /// The Secret cannot be read.
-    #[error("failed to read Secret {place} with the API keys")]
-    Read {
-        /// Namespace and name of the Secret.
-        place: String,
-        /// Why.
-        source: ReadError,
-    },
+    #[error("failed to read Secret {0} with the API keys")]
+    Read(String, #[source] ReadError),
     /// The system gives no randomness.
     #[error("failed to draw random bytes")]
     Random(#[from] getrandom::Error),
@@ -77,17 +64,13 @@ pub struct Doorkeeper {
 impl Doorkeeper {
     /// Reads the keys, of which there must be one.
     pub async fn new(place: KeysPlace) -> Result<Self, KeysError> {
-        let (keys, unusable) = place.read().await?;
-        if keys.is_empty() {
-            return Err(place.without_key(&unusable));
-        }
-        tell(&keys, &unusable);
-        Ok(Self { place, keys: Mutex::new(Arc::new(keys)) })
+        let keys = Mutex::new(Arc::new(place.read().await?));
+        Ok(Self { place, keys })
     }
 
     /// The account that a key opens now.
     pub fn account_of(&self, key: &[u8]) -> Option<Arc<Account>> {
-        let keys = self.lock().clone();
+        let keys = self.keys.lock().clone();
         keys.account_of(key)
     }
 
@@ -106,7 +89,7 @@ impl Doorkeeper {
                 Err(error) => {
                     let is_closed = error.is_final() || read_at.elapsed() >= timing.rest_keys_trust;
                     if is_closed {
-                        self.close();
+                        *self.keys.lock() = Arc::default();
                         seen = None;
                     }
                     let effect = if is_closed { "nobody is let in" } else { "the last ones stay in use" };
@@ -130,61 +113,43 @@ impl Doorkeeper {
     /// Reads the Secret where it is another version than was seen last.
     async fn look(&self, seen: &mut Option<SecretVersion>) -> Result<(), KeysError> {
         let KeysPlace { client, namespace, name, .. } = &self.place;
-        let version = match secrets::version(client, namespace, name).await {
-            Ok(version) => version,
-            Err(ReadError::NotFound) => return Err(KeysError::NoSecret { place: self.place.to_string() }),
-            Err(source) => return Err(KeysError::Read { place: self.place.to_string(), source }),
-        };
-        if seen.as_ref() == Some(&version) {
-            return Ok(());
+        let version = secrets::version(client, namespace, name).await;
+        let version = version.map_err(|error| self.place.unreadable(error))?;
+        if seen.as_ref() != Some(&version) {
+            *self.keys.lock() = Arc::new(self.place.read().await?);
+            // A version that came between the two requests is read once more.
+            *seen = Some(version);
         }
-        let (keys, unusable) = self.place.read().await?;
-        if keys.is_empty() {
-            return Err(self.place.without_key(&unusable));
-        }
-        tell(&keys, &unusable);
-        *self.lock() = Arc::new(keys);
-        // A version that came between the two requests is read once more.
-        *seen = Some(version);
         Ok(())
-    }
-
-    /// Lets nobody in until the keys are read again.
-    fn close(&self) {
-        *self.lock() = Arc::default();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<ApiKeys>> {
-        self.keys.lock()
-    }
-}
-
-/// Says which keys there are, by their names.
-fn tell(keys: &ApiKeys, unusable: &[Unusable]) {
-    let names: Vec<String> =
-        keys.accounts().iter().map(|account| format!("{}.{}", account.namespace, account.key)).collect();
-    tracing::info!(keys = names.join(", "), "API keys are read");
-    for Unusable { entry, why } in unusable {
-        tracing::warn!(entry, why, "an API key is not usable");
     }
 }
 
 // === impl KeysPlace ===
 
 impl KeysPlace {
-    async fn read(&self) -> Result<(ApiKeys, Vec<Unusable>), KeysError> {
+    /// Reads the keys, of which there must be one, and says which there are, by their names.
+    async fn read(&self) -> Result<ApiKeys, KeysError> {
         let data = secrets::read(&self.client, &self.namespace, &self.name).await;
-        let data = data.map_err(|source| match source {
-            ReadError::NotFound => KeysError::NoSecret { place: self.to_string() },
-            source => KeysError::Read { place: self.to_string(), source },
-        })?;
-        Ok(ApiKeys::read(data.entries(), &self.served)?)
+        let data = data.map_err(|error| self.unreadable(error))?;
+        let (keys, unusable) = ApiKeys::read(data.entries(), &self.served)?;
+        let accounts = keys.accounts();
+        if accounts.is_empty() {
+            let details: Vec<_> = unusable.iter().map(|it| format!("{}: {}", it.entry, it.why)).collect();
+            return Err(KeysError::NoKey(self.to_string(), details.join("; ")));
+        }
+        let names: Vec<_> = accounts.iter().map(|it| format!("{}.{}", it.namespace, it.key)).collect();
+        tracing::info!(keys = names.join(", "), "API keys are read");
+        for Unusable { entry, why } in &unusable {
+            tracing::warn!(entry, why, "an API key is not usable");
+        }
+        Ok(keys)
     }
 
-    fn without_key(&self, unusable: &[Unusable]) -> KeysError {
-        let details = unusable.iter().map(|it| format!("{}: {}", it.entry, it.why));
-        let details = details.collect::<Vec<_>>().join("; ");
-        KeysError::NoKey { place: self.to_string(), details }
+    fn unreadable(&self, source: ReadError) -> KeysError {
+        match source {
+            ReadError::NotFound => KeysError::NoSecret(self.to_string()),
+            source => KeysError::Read(self.to_string(), source),
+        }
     }
 }
 
@@ -199,15 +164,11 @@ impl std::fmt::Display for KeysPlace {
 impl KeysError {
     /// Whether it may pass by itself.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Read { source: ReadError::Kube(_), .. })
+        matches!(self, Self::Read(_, ReadError::Kube(_)))
     }
 
     /// Whether it says that no key is to be let in, so that none waits to be taken back.
     fn is_final(&self) -> bool {
-        match self {
-            Self::NoSecret { .. } | Self::NoKey { .. } => true,
-            Self::Read { source, .. } => matches!(source, ReadError::NotFound | ReadError::Forbidden),
-            Self::Random(_) => false,
-        }
+        matches!(self, Self::NoSecret(_) | Self::NoKey(..) | Self::Read(_, ReadError::Forbidden))
     }
 }

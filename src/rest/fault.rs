@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderValue, RETRY_AFTER};
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
+use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::microsoft::{Diagnosis, Refusal as MicrosoftRefusal};
 use crate::resources::conditions::Reason;
@@ -112,71 +113,49 @@ struct Problem {
     timestamp: String,
 }
 
-#[derive(Serialize)]
-struct Message {
-    message: &'static str,
-}
-
-/// `2025-03-05 17:57:00`, UTC, as the vendor writes the time of an error.
-fn vendor_time(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
 // === impl Fault ===
 
 impl Fault {
-    /// The HTTP status.
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
     /// The answer as it is given at that time, in the vendor's words where it has any.
     fn answer(self, now: Timestamp) -> Response {
-        let status = self.status();
-        let (title, detail) = match self {
+        let (status, detail) = match self {
             Self::Refused(refusal) => {
-                return (status, Json(Message { message: refusal.as_str() })).into_response();
+                let body = Json(json!({"message": refusal.as_str()}));
+                return (StatusCode::UNPROCESSABLE_ENTITY, body).into_response();
             }
-            Self::Unauthorized => ("Unauthorized", "Invalid api key"),
-            Self::NotFound => ("Not Found", "Requested resource does not exist"),
-            Self::MethodNotAllowed => {
-                ("Method Not Allowed", "The resource does not know this method; see the Allow header")
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Invalid api key"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "Requested resource does not exist"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The resource does not know this method; see the Allow header",
+            ),
+            Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The request body is longer than 64 KiB"),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Send the request body as Content-Type: application/json",
+            ),
+            Self::TooManyRequests(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "Too many requests; please try again later")
             }
-            Self::TimedOut => ("Request Timeout", "The request body did not arrive in time"),
-            Self::TooLarge => ("Payload Too Large", "The request body is longer than 64 KiB"),
-            Self::UnsupportedMediaType => {
-                ("Unsupported Media Type", "Send the request body as Content-Type: application/json")
-            }
-            Self::TooManyRequests(_) => ("Too Many Requests", "Too many requests; please try again later"),
-            Self::Internal => {
-                ("Internal server error", "An unexpected error has occurred. Please try again later.")
-            }
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "An unexpected error has occurred. Please try again later.",
+            ),
         };
-        let problem = Problem { title, status: status.as_u16(), detail, timestamp: vendor_time(now) };
+        let title = match self {
+            Self::Internal => "Internal server error",
+            _ => status.canonical_reason().unwrap_or_default(),
+        };
+        // `2025-03-05 17:57:00`, UTC, as the vendor writes the time of an error.
+        let timestamp = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let problem = Problem { title, status: status.as_u16(), detail, timestamp };
         let mut answer = (status, Json(problem)).into_response();
-        if let Some((name, value)) = self.header() {
-            answer.headers_mut().insert(name, value);
+        if let Self::TooManyRequests(Some(wait)) = self {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         answer
-    }
-
-    fn header(self) -> Option<(HeaderName, HeaderValue)> {
-        match self {
-            Self::TooManyRequests(Some(wait)) => {
-                Some((RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))))
-            }
-            _ => None,
-        }
     }
 }
 
@@ -227,7 +206,7 @@ const UNNAMED_WAIT: Duration = Duration::from_secs(15);
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
@@ -251,6 +230,15 @@ mod tests {
         );
         let unexpected = "An unexpected error has occurred. Please try again later.";
         assert_eq!(seen(Fault::Internal).await, problem("Internal server error", 500, unexpected));
+        for (fault, title) in [
+            (Fault::MethodNotAllowed, "Method Not Allowed"),
+            (Fault::TimedOut, "Request Timeout"),
+            (Fault::TooLarge, "Payload Too Large"),
+            (Fault::UnsupportedMediaType, "Unsupported Media Type"),
+            (Fault::TooManyRequests(None), "Too Many Requests"),
+        ] {
+            assert_eq!(seen(fault).await.1["title"], title);
+        }
         assert_eq!(
             seen(Refusal::InvalidClientSecret.into()).await,
             (422, json!({"message": "INVALID_CLIENT_SECRET"}))

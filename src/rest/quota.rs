@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kube::ResourceExt;
 use kube::api::PartialObjectMeta;
 use kube::runtime::watcher::Event;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -22,20 +22,20 @@ type RecordMeta = PartialObjectMeta<SealedGraphCredential>;
 /// Ids of credentials by namespace.
 type Ids = HashMap<String, HashSet<i64>>;
 
-/// What is counted.
+/// Why a credential is counted.
 #[derive(Debug, Default)]
 struct Counted {
-    /// What exists, as the watch and our own answered writes have it.
-    existing: Ids,
-    /// What is being created here.
-    reserved: Ids,
+    /// It exists, as the watch and our own answered writes have it.
+    exists: bool,
+    /// It is being created here.
+    is_reserved: bool,
 }
 
 /// The credentials of each account, and how many it may have.
 #[derive(Debug)]
 pub struct Quota {
     limit: usize,
-    counted: Mutex<Counted>,
+    counted: Mutex<HashMap<String, HashMap<i64, Counted>>>,
 }
 
 /// The account has as many credentials as it may have.
@@ -62,22 +62,19 @@ impl Quota {
 
     /// Counts a credential that is about to be created, if the account may have one more.
     pub fn reserve<'a>(&'a self, namespace: &'a str, id: i64) -> Result<Reserved<'a>, Full> {
-        let mut counted = self.lock();
-        let count = counted.of(namespace);
-        if count >= self.limit {
-            return Err(Full(count));
+        let mut counted = self.counted.lock();
+        let ids = counted.entry(namespace.to_owned()).or_default();
+        if ids.len() >= self.limit {
+            return Err(Full(ids.len()));
         }
-        counted.reserved.entry(namespace.to_owned()).or_default().insert(id);
+        ids.entry(id).or_default().is_reserved = true;
         Ok(Reserved { quota: self, namespace, id })
     }
 
     /// A credential is gone.
     pub fn remove(&self, namespace: &str, id: i64) {
-        let Counted { existing, reserved } = &mut *self.lock();
-        for ids in [existing, reserved] {
-            if let Some(ids) = ids.get_mut(namespace) {
-                ids.remove(&id);
-            }
+        if let Some(ids) = self.counted.lock().get_mut(namespace) {
+            ids.remove(&id);
         }
     }
 
@@ -98,10 +95,9 @@ impl Quota {
             readiness.wait_for(&gate, "it needs the rights to list and watch sealedgraphcredentials");
             let (mut fresh, mut is_listed) = (Ids::new(), false);
             let watched = Watched::<RecordMeta>::metadata("SealedGraphCredential", scope.namespace());
-            let tell = |event: Event<RecordMeta>| {
-                let is_done = matches!(event, Event::InitDone);
-                self.note(event, scope, &mut fresh);
-                if is_done && !std::mem::replace(&mut is_listed, true) {
+            let tell = |event| {
+                self.note(&event, scope, &mut fresh);
+                if matches!(event, Event::InitDone) && !std::mem::replace(&mut is_listed, true) {
                     readiness.arrived(&gate);
                     if left.fetch_sub(1, Ordering::Relaxed) == 1 {
                         listed.cancel();
@@ -114,49 +110,43 @@ impl Quota {
     }
 
     /// Takes in an event. `fresh` is what a list that is under way has brought.
-    fn note(&self, event: Event<RecordMeta>, scope: &Scope, fresh: &mut Ids) {
+    fn note(&self, event: &Event<RecordMeta>, scope: &Scope, fresh: &mut Ids) {
         let place = |record: &RecordMeta| {
             Some((record.namespace()?, credential_id_of(record.metadata.name.as_deref()?)?))
         };
         match event {
             Event::Init => fresh.clear(),
             Event::InitApply(record) => {
-                if let Some((namespace, id)) = place(&record) {
+                if let Some((namespace, id)) = place(record) {
                     fresh.entry(namespace).or_default().insert(id);
                 }
             }
             Event::InitDone => {
-                let existing = &mut self.lock().existing;
-                existing.retain(|namespace, _| !scope.covers(namespace));
-                existing.extend(std::mem::take(fresh));
+                let mut counted = self.counted.lock();
+                for (_, ids) in counted.iter_mut().filter(|(namespace, _)| scope.covers(namespace)) {
+                    ids.retain(|_, counted| {
+                        counted.exists = false;
+                        counted.is_reserved
+                    });
+                }
+                for (namespace, listed) in std::mem::take(fresh) {
+                    let ids = counted.entry(namespace).or_default();
+                    for id in listed {
+                        ids.entry(id).or_default().exists = true;
+                    }
+                }
             }
             Event::Apply(record) => {
-                if let Some((namespace, id)) = place(&record) {
-                    self.lock().existing.entry(namespace).or_default().insert(id);
+                if let Some((namespace, id)) = place(record) {
+                    self.counted.lock().entry(namespace).or_default().entry(id).or_default().exists = true;
                 }
             }
             Event::Delete(record) => {
-                if let Some((namespace, id)) = place(&record) {
+                if let Some((namespace, id)) = place(record) {
                     self.remove(&namespace, id);
                 }
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock()
-    }
-}
-
-// === impl Counted ===
-
-impl Counted {
-    /// How many credentials an account has, with those that are being created.
-    fn of(&self, namespace: &str) -> usize {
-        let existing = self.existing.get(namespace);
-        let is_new = |id: &&i64| !existing.is_some_and(|existing| existing.contains(*id));
-        let reserved = self.reserved.get(namespace).map_or(0, |ids| ids.iter().filter(is_new).count());
-        existing.map_or(0, HashSet::len) + reserved
     }
 }
 
@@ -165,20 +155,21 @@ impl Counted {
 impl Reserved<'_> {
     /// The credential was created. It may have been removed since.
     pub fn keep(self) {
-        let Counted { existing, reserved } = &mut *self.quota.lock();
-        if reserved.get(self.namespace).is_some_and(|ids| ids.contains(&self.id)) {
-            existing.entry(self.namespace.to_owned()).or_default().insert(self.id);
+        let mut counted = self.quota.counted.lock();
+        if let Some(counted) = counted.get_mut(self.namespace).and_then(|ids| ids.get_mut(&self.id)) {
+            counted.exists = true;
         }
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        let reserved = &mut self.quota.lock().reserved;
-        if let Some(ids) = reserved.get_mut(self.namespace) {
-            ids.remove(&self.id);
-            if ids.is_empty() {
-                reserved.remove(self.namespace);
+        if let Some(ids) = self.quota.counted.lock().get_mut(self.namespace)
+            && let Some(counted) = ids.get_mut(&self.id)
+        {
+            counted.is_reserved = false;
+            if !counted.exists {
+                ids.remove(&self.id);
             }
         }
     }
@@ -195,7 +186,8 @@ mod tests {
     }
 
     fn counts(quota: &Quota) -> Vec<usize> {
-        ["mail", "sales"].iter().map(|it| quota.lock().of(it)).collect()
+        let counted = quota.counted.lock();
+        ["mail", "sales"].iter().map(|it| counted.get(*it).map_or(0, HashMap::len)).collect()
     }
 
     #[test]
@@ -223,20 +215,20 @@ mod tests {
         let (quota, mut fresh) = (Quota::new(2), Ids::new());
         let (seen, unseen) = (quota.reserve("mail", 1).unwrap(), quota.reserve("mail", 2).unwrap());
         for event in [Event::Init, Event::InitDone] {
-            quota.note(event, &Scope::All, &mut fresh);
+            quota.note(&event, &Scope::All, &mut fresh);
         }
         assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2), "both are still being created");
-        quota.note(Event::Apply(record("mail", "r-1")), &Scope::All, &mut fresh);
+        quota.note(&Event::Apply(record("mail", "r-1")), &Scope::All, &mut fresh);
         assert_eq!(counts(&quota), [2, 0], "none counts twice");
         drop((seen, unseen));
         assert_eq!(counts(&quota), [1, 0]);
-        assert!(quota.lock().reserved.is_empty());
+        assert!(quota.counted.lock()["mail"].values().all(|counted| !counted.is_reserved));
     }
 
     #[test]
     fn what_others_create_and_delete_counts_whatever_order_it_is_seen_in() {
         let (quota, mut fresh) = (Quota::new(2), Ids::new());
-        let mut note = |event, scope: &Scope| quota.note(event, scope, &mut fresh);
+        let mut note = |event, scope: &Scope| quota.note(&event, scope, &mut fresh);
         for _ in 0..2 {
             note(Event::Init, &Scope::All);
             for (namespace, name) in [("mail", "r-1"), ("mail", "r-2"), ("mail", "c-1"), ("sales", "r-x")] {

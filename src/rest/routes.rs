@@ -10,9 +10,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch};
 use axum::{Json, Router};
+use futures::future::OptionFuture;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes};
 use jiff::Timestamp;
 
@@ -22,7 +23,7 @@ use super::fault::{Fault, Refusal};
 use super::keys::Account;
 use super::openapi::document;
 use super::request::{credential_id, read_create, read_update};
-use super::trail::{self, Route};
+use super::trail::{self, COLLECTION, DOCUMENT, ITEM};
 use super::turns::Turns;
 use crate::serving::Seat;
 use crate::settings::Timing;
@@ -47,7 +48,7 @@ pub struct Shared {
     /// Knows whose key is whose.
     pub doorkeeper: Arc<Doorkeeper>,
     /// The credentials.
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     /// The vendor's limits, where they are emulated.
     pub turns: Option<Arc<Turns>>,
     /// Counts requests.
@@ -62,7 +63,7 @@ pub fn router(shared: Shared) -> Router {
     let metrics = shared.metrics.clone();
     Router::new()
         .route(
-            Route::DOCUMENT,
+            DOCUMENT,
             get(async move || ([(CONTENT_TYPE, "application/json")], description))
                 .fallback(async || Fault::MethodNotAllowed),
         )
@@ -80,52 +81,47 @@ async fn last_of_its_connection(mut answer: Response) -> Response {
 
 fn credentials(shared: Shared) -> Router {
     Router::new()
-        .route(Route::COLLECTION, get(list).post(create))
-        .route(Route::ITEM, patch(update).delete(delete))
+        .route(COLLECTION, get(list).post(create))
+        .route(ITEM, patch(update).delete(delete))
         .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
         .fallback(async || Fault::NotFound)
-        .layer(middleware::from_fn_with_state(shared.clone(), within))
         .layer(middleware::from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
 }
 
-/// Lets a request in that has exactly one API key, and a known one, whose account has room for it.
-async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+/// Lets a request in that has exactly one API key, and a known one.
+async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let account =
         sole(request.headers(), API_KEY).and_then(|key| shared.doorkeeper.account_of(key.as_bytes()));
     let Some(account) = account else { return Fault::Unauthorized.into_response() };
-    let seat = request.extensions().get::<Arc<Seat>>();
-    if seat.is_some_and(|seat| !seat.keep_for(&account.namespace)) {
-        return known(Fault::TooManyRequests(Some(BUSY)).into_response(), account);
-    }
-    // A key is of one account. Whoever means another one must not change this one.
-    if request.headers().contains_key(COMPANY) {
-        return known(Fault::from(Refusal::UnknownCompany).into_response(), account);
-    }
-    let turn = match &shared.turns {
-        Some(turns) => turns.take(&account.namespace).await.map(Some),
-        None => Ok(None),
-    };
-    let Ok(_held) = turn else {
-        return known(Fault::TooManyRequests(None).into_response(), account);
-    };
-    request.extensions_mut().insert(account.clone());
-    known(next.run(request).await, account)
-}
-
-/// An answer to somebody who is known.
-fn known(mut answer: Response, account: Arc<Account>) -> Response {
+    let mut answer = admit_to(&account, &shared, request, next).await.into_response();
     answer.extensions_mut().insert(account);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
-/// Ends a request that takes too long. What it was saving is saved to its end.
-async fn within(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+/// Lets a request in whose account has room for it, and ends one that takes too long. What it was saving is saved to its end.
+async fn admit_to(
+    account: &Arc<Account>,
+    shared: &Shared,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Fault> {
+    let seat = request.extensions().get::<Arc<Seat>>();
+    if seat.is_some_and(|seat| !seat.keep_for(&account.namespace)) {
+        return Err(Fault::TooManyRequests(Some(BUSY)));
+    }
+    // A key is of one account. Whoever means another one must not change this one.
+    if request.headers().contains_key(COMPANY) {
+        return Err(Refusal::UnknownCompany.into());
+    }
+    let turn = OptionFuture::from(shared.turns.as_ref().map(|turns| turns.take(&account.namespace)));
+    let _held = turn.await.transpose()?;
+    request.extensions_mut().insert(account.clone());
     let answer = tokio::time::timeout(shared.timing.rest_request, next.run(request)).await;
-    answer.unwrap_or_else(|_| {
+    answer.map_err(|_elapsed| {
         tracing::error!("a request took too long");
-        Fault::Internal.into_response()
+        Fault::Internal
     })
 }
 
@@ -185,12 +181,12 @@ async fn body(request: Request<Body>, within: Duration) -> Result<Bytes, Fault> 
         return Err(Fault::TooLarge);
     }
     let whole = tokio::time::timeout(within, Limited::new(body, LONGEST_BODY).collect()).await;
-    match whole.map_err(|_| Fault::TimedOut)? {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Fault::TooLarge),
+    let whole = whole.map_err(|_| Fault::TimedOut)?.map_err(|error| match error {
+        error if error.is::<LengthLimitError>() => Fault::TooLarge,
         // It was cut off, or its chunks are none; whoever is left to read the answer gets one.
-        Err(_) => Err(Refusal::MalformedRequest.into()),
-    }
+        _ => Refusal::MalformedRequest.into(),
+    })?;
+    Ok(whole.to_bytes())
 }
 
 /// Whether the body is said to be `application/json`, with or without parameters.

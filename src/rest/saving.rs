@@ -1,74 +1,51 @@
-//! Writes the records of one account.
+//! Writes the records of credentials: what is begun here goes on when its client has left.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
-use thiserror::Error;
 
-use super::quota::{Full, Quota};
+use super::credentials::{Credentials, failed, shown};
+use super::fault::{Fault, Refusal};
 use super::request::{Create, Update};
 use crate::controller::{Proof, is_seen, next_status};
-use crate::resources::{FIELD_MANAGER, SealedGraphCredential, SealedGraphCredentialSpec};
-use crate::store::envelope::fresh_record_id;
-use crate::store::record::{fresh_credential_id, is_of_rest, rest_record_name};
-use crate::store::repository::{RecordError, Repository, TRIES, conflict_backoff};
+use crate::resources::{SealedGraphCredential, SealedGraphCredentialSpec};
+use crate::store::envelope::{SealError, fresh_record_id};
+use crate::store::record::{self, fresh_credential_id, is_of_rest, rest_record_name};
+use crate::store::repository::{self, RecordError, TRIES, conflict_backoff};
 use crate::telemetry::logs::chain;
+use crate::woodpecker::Credential;
 
-/// Writes the records of one account.
-pub(super) struct Saving<'a> {
-    /// What seals and writes them.
-    pub(super) repository: &'a Repository,
-    /// How many each account has.
-    pub(super) quota: &'a Quota,
-    /// The account's namespace.
-    pub(super) namespace: &'a str,
-}
+// === impl Credentials ===
 
-/// Why a credential was not saved.
-#[derive(Debug, Error)]
-pub(super) enum SaveError {
-    /// The account has as many credentials as it may have.
-    #[error(transparent)]
-    Full(#[from] Full),
-    /// It was removed meanwhile.
-    #[error("the credential was removed meanwhile")]
-    Gone,
-    /// The record cannot be sealed, read or written.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// The system gives no randomness.
-    #[error("failed to draw random bytes")]
-    Random(#[from] getrandom::Error),
-}
-
-// === impl Saving ===
-
-impl Saving<'_> {
+impl Credentials {
     /// Creates a record under an id that no other one has: its name is taken once.
-    pub(super) async fn create(&self, create: &Create) -> Result<SealedGraphCredential, SaveError> {
+    pub(super) async fn save_new(&self, namespace: &str, create: &Create) -> Result<Credential, Fault> {
         for attempt in 0..TRIES {
-            let record = self.blank(create)?;
-            let reserved = self.quota.reserve(self.namespace, record.spec.credential_id)?;
+            let record = blank(namespace, create).map_err(|error| failed(&error))?;
+            let reserved = self.quota.reserve(namespace, record.spec.credential_id);
+            let reserved = reserved.map_err(|_full| Refusal::TooManyCredentials)?;
             match self.repository.save(record, &create.secret.text).await {
                 Ok(saved) => {
                     reserved.keep();
-                    return Ok(self.note(saved, true).await);
+                    let saved = self.note(saved, true).await;
+                    tracing::info!(namespace, id = saved.spec.credential_id, "a credential is saved");
+                    return Ok(shown(&saved));
                 }
                 // Another record has that id.
                 Err(RecordError::Conflict) => conflict_backoff(attempt).await,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(unsaved(&error)),
             }
         }
-        Err(RecordError::Conflict.into())
+        Err(failed(&RecordError::Conflict))
     }
 
     /// Changes the record, which is read again where another change got ahead.
-    pub(super) async fn update(
+    pub(super) async fn save_changed(
         &self,
         mut record: SealedGraphCredential,
         update: &Update,
-    ) -> Result<SealedGraphCredential, SaveError> {
+    ) -> Result<Credential, Fault> {
+        let has_new_secret = update.secret.is_some();
         for attempt in 0..TRIES {
             let mut changed = record.clone();
             if let Some(name) = &update.name {
@@ -82,43 +59,42 @@ impl Saving<'_> {
                 None => self.repository.write(&changed).await,
             };
             match written {
-                // What others have put there is not verified by a new name.
-                Ok(written) if update.secret.is_none() && !is_seen(&record) => return Ok(written),
-                Ok(written) => return Ok(self.note(written, update.secret.is_some()).await),
+                Ok(mut written) => {
+                    // What others have put there is not verified by a new name.
+                    if has_new_secret || is_seen(&record) {
+                        written = self.note(written, has_new_secret).await;
+                    }
+                    let (namespace, id) = (written.namespace(), written.spec.credential_id);
+                    tracing::info!(namespace, id, has_new_secret, "a credential is changed");
+                    return Ok(shown(&written));
+                }
                 Err(RecordError::Conflict) => {
                     conflict_backoff(attempt).await;
-                    let found = self.repository.same(&record).await?;
-                    record = found.filter(is_of_rest).ok_or(SaveError::Gone)?;
+                    let found = self.repository.same(&record).await.map_err(|error| unsaved(&error))?;
+                    record = found.filter(is_of_rest).ok_or(Fault::NotFound)?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(unsaved(&error)),
             }
         }
-        Err(RecordError::Conflict.into())
+        Err(failed(&RecordError::Conflict))
     }
 
-    /// A record of the request without its secret.
-    fn blank(&self, create: &Create) -> Result<SealedGraphCredential, getrandom::Error> {
-        let credential_id = fresh_credential_id()?;
-        let managed_by = ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
-        Ok(SealedGraphCredential {
-            metadata: ObjectMeta {
-                name: Some(rest_record_name(credential_id)),
-                namespace: Some(self.namespace.to_owned()),
-                labels: Some([managed_by].into()),
-                ..ObjectMeta::default()
-            },
-            spec: SealedGraphCredentialSpec {
-                record_id: fresh_record_id()?,
-                credential_id,
-                tenant_id: create.tenant.clone(),
-                client_id: create.client.clone(),
-                cloud: None,
-                secret_expires_at: Time(create.secret.expires_at),
-                name: create.name.clone().unwrap_or_else(|| format!("Microsoft Graph {}", create.client)),
-                envelope: String::new(),
-            },
-            status: None,
-        })
+    /// Removes the record of that name whatever it holds.
+    pub(super) async fn remove(&self, namespace: &str, id: i64) -> Result<(), Fault> {
+        for attempt in 0..TRIES {
+            let found = repository::metadata(&self.client, namespace, &rest_record_name(id)).await;
+            let found = found.map_err(|error| failed(&error))?.ok_or(Fault::NotFound)?;
+            match repository::remove(&self.client, namespace, &found).await {
+                Ok(()) => {
+                    self.quota.remove(namespace, id);
+                    tracing::info!(namespace, id, "a credential is removed");
+                    return Ok(());
+                }
+                Err(RecordError::Conflict) => conflict_backoff(attempt).await,
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(failed(&RecordError::Conflict))
     }
 
     /// Says on the status what is known of the record now. If that fails, the record controller finds out.
@@ -131,4 +107,29 @@ impl Saving<'_> {
         }
         noted
     }
+}
+
+/// A record of the request without its secret.
+fn blank(namespace: &str, create: &Create) -> Result<SealedGraphCredential, SealError> {
+    let credential_id = fresh_credential_id()?;
+    let spec = SealedGraphCredentialSpec {
+        record_id: fresh_record_id()?,
+        credential_id,
+        tenant_id: create.tenant.clone(),
+        client_id: create.client.clone(),
+        cloud: None,
+        secret_expires_at: Time(create.secret.expires_at),
+        name: create.name.clone().unwrap_or_else(|| format!("Microsoft Graph {}", create.client)),
+        envelope: String::new(),
+    };
+    Ok(record::new(namespace, rest_record_name(credential_id), spec))
+}
+
+fn unsaved(error: &RecordError) -> Fault {
+    if let RecordError::Refused { status: 404, .. } = error {
+        tracing::error!(
+            "the namespace of an API key does not exist: make it, or take the key out of the Secret"
+        );
+    }
+    failed(error)
 }

@@ -1,89 +1,105 @@
-//! The vendor's limits, emulated for whoever builds against them: one request at a time for each account, six more that
-//! wait, each for at most 15 seconds. Counted in this process alone.
-//!
-//! Source: the vendor's page on rate limiting.
+//! How many requests are under way at the same time. Counted in this process alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests of one account that may wait.
-const QUEUE: usize = 6;
+use super::fault::Fault;
 
-/// Gives each account's requests their turns.
+/// Requests of one account that may wait or be under way, where the vendor's limits are emulated.
+const PLACES: usize = 7;
+
+/// Listings at the same time, of all accounts.
+const LISTINGS: usize = 6;
+
+/// Listings at the same time of one account.
+const LISTINGS_OF_ACCOUNT: usize = 2;
+
+/// The vendor's limits, emulated for whoever builds against them: one request at a time for each account, six more that
+/// wait, each for at most 15 seconds.
+///
+/// Source: the vendor's page on rate limiting.
 #[derive(Debug)]
 pub struct Turns {
     longest_wait: Duration,
-    accounts: Mutex<HashMap<String, Arc<Queue>>>,
+    places: PerAccount,
+    running: PerAccount,
+}
+
+/// Gives turns to listings: each holds all records of an account in memory, and one account's must not keep the others
+/// waiting.
+#[derive(Debug)]
+pub struct Listings {
+    all: Arc<Semaphore>,
+    accounts: PerAccount,
 }
 
 /// A request's turn; the next one comes when it goes.
 #[derive(Debug)]
-pub struct Turn(#[allow(dead_code, reason = "it is held, not used")] OwnedSemaphorePermit);
+pub struct Turn(#[allow(dead_code, reason = "they are held, not used")] [Option<OwnedSemaphorePermit>; 2]);
 
-/// The request was dropped: too many wait, or it has waited too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dropped;
-
+/// So many permits for each account. There are as many accounts as have API keys, so none is ever let go.
 #[derive(Debug)]
-struct Queue {
-    turn: Arc<Semaphore>,
-    waiting: AtomicUsize,
+struct PerAccount {
+    permits: usize,
+    accounts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
-
-/// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
 
 // === impl Turns ===
 
 impl Turns {
     /// Nobody waits longer than that.
     pub fn new(longest_wait: Duration) -> Self {
-        Self { longest_wait, accounts: Mutex::default() }
+        Self { longest_wait, places: PerAccount::new(PLACES), running: PerAccount::new(1) }
     }
 
-    /// Waits for the turn of a request of that account.
-    pub async fn take(&self, account: &str) -> Result<Turn, Dropped> {
-        let queue = self.queue(account);
-        if let Ok(turn) = queue.turn.clone().try_acquire_owned() {
-            return Ok(Turn(turn));
-        }
-        let _place = Place::take(&queue.waiting).ok_or(Dropped)?;
-        match tokio::time::timeout(self.longest_wait, queue.turn.clone().acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(Turn(turn)),
-            Ok(Err(_)) | Err(_) => Err(Dropped),
-        }
+    /// Waits for the turn of a request of that account. It is dropped where too many wait, or where it has waited too long.
+    pub async fn take(&self, account: &str) -> Result<Turn, Fault> {
+        const DROPPED: Fault = Fault::TooManyRequests(None);
+        let place = self.places.of(account).try_acquire_owned().map_err(|_| DROPPED)?;
+        let turn = tokio::time::timeout(self.longest_wait, self.running.of(account).acquire_owned()).await;
+        // It is never closed.
+        Ok(Turn([Some(place), turn.map_err(|_| DROPPED)?.ok()]))
+    }
+}
+
+// === impl Listings ===
+
+impl Listings {
+    /// Waits for the turn of a listing of that account.
+    pub async fn take(&self, account: &str) -> Turn {
+        // Neither is ever closed.
+        let own = self.accounts.of(account).acquire_owned().await.ok();
+        Turn([own, self.all.clone().acquire_owned().await.ok()])
+    }
+}
+
+impl Default for Listings {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(LISTINGS)), accounts: PerAccount::new(LISTINGS_OF_ACCOUNT) }
+    }
+}
+
+// === impl PerAccount ===
+
+impl PerAccount {
+    fn new(permits: usize) -> Self {
+        Self { permits, accounts: Mutex::default() }
     }
 
-    /// There are as many as accounts have API keys, so none is ever let go.
-    fn queue(&self, account: &str) -> Arc<Queue> {
+    fn of(&self, account: &str) -> Arc<Semaphore> {
         let mut accounts = self.accounts.lock();
-        let fresh = || Arc::new(Queue { turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) });
+        let fresh = || Arc::new(Semaphore::new(self.permits));
         accounts.entry(account.to_owned()).or_insert_with(fresh).clone()
-    }
-}
-
-// === impl Place ===
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let one_more = |number| (number < QUEUE).then_some(number + 1);
-        waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok().map(|_| Self(waiting))
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -129,5 +145,18 @@ mod tests {
         }
         drop(held);
         assert!(turns.take("mail").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_account_lists_twice_at_a_time_and_leaves_turns_to_the_others() {
+        let listings = Listings::default();
+        let held = [listings.take("mail").await, listings.take("mail").await];
+        assert!(listings.take("mail").now_or_never().is_none());
+        let others =
+            ["sales", "sales", "support", "support"].map(|account| listings.take(account).now_or_never());
+        assert!(others.iter().all(Option::is_some));
+        assert!(listings.take("post").now_or_never().is_none(), "six in all");
+        drop(held);
+        assert!(listings.take("post").now_or_never().is_some());
     }
 }

@@ -1,15 +1,31 @@
 //! Records of the store: what they are called, the ids of their credentials, and opening one. PURE but for randomness.
 
 use kube::ResourceExt;
+use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 use super::envelope::{Binding, Envelope, OpenError};
 use super::keyring::Keyring;
-use crate::resources::{ClientId, MicrosoftGraphCredential, SealedGraphCredential, TenantId};
+use crate::resources::{
+    ClientId, FIELD_MANAGER, MicrosoftGraphCredential, SealedGraphCredential, SealedGraphCredentialSpec,
+    TenantId,
+};
 use crate::secret::SecretText;
 
 /// Bits of a credential's id: JSON carries a number of 53 exactly, with its sign.
 const ID_BITS: u32 = 52;
+
+/// A record that does not exist yet. It has no owner.
+pub fn new(namespace: &str, name: String, spec: SealedGraphCredentialSpec) -> SealedGraphCredential {
+    let managed_by = ("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
+    let metadata = ObjectMeta {
+        name: Some(name),
+        namespace: Some(namespace.to_owned()),
+        labels: Some([managed_by].into()),
+        ..ObjectMeta::default()
+    };
+    SealedGraphCredential { metadata, spec, status: None }
+}
 
 /// The secret that a record holds.
 pub fn open(record: &SealedGraphCredential, keyring: &Keyring) -> Result<SecretText, OpenError> {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
 use graph_credential_operator::resources::conditions::{ConditionType, Reason};
 use graph_credential_operator::resources::crds;
-use graph_credential_operator::rest::{self, Refusal};
+use graph_credential_operator::rest::Refusal;
 
 use self::reference::MetricFamily;
 
@@ -31,10 +31,7 @@ fn generated() -> Vec<(PathBuf, String)> {
     });
     let conditions = (root.join("docs").join("conditions.md"), conditions_page());
     let metrics = (root.join("docs").join("metrics.md"), metrics_page());
-    let mut openapi = serde_json::to_string_pretty(&rest::document()).expect("the document is JSON");
-    openapi.push('\n');
-    let openapi = (root.join("docs").join("openapi.json"), openapi);
-    crds.chain([conditions, metrics, openapi, configuration::generated(&root)])
+    crds.chain([conditions, metrics, configuration::generated(&root)])
         .chain(alerts::generated(&root))
         .chain(dashboard::generated(&root))
         .collect()

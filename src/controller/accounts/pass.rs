@@ -269,7 +269,7 @@ async fn write(
     if report.status == before && object.status.is_some() {
         return Ok(ready);
     }
-    if let Some(written) = replace(&context.leadership, api, object, &report.status).await? {
+    if let Some(written) = replace(&context.leadership, api, &(), object, &report.status).await? {
         context.note_written(&written);
         context.index.change_account(name, None, |account| account.note_counts(false));
     }

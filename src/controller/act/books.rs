@@ -4,25 +4,25 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
-use super::{Step, failure, is_told_apart, tell};
+use super::{Step, failed, tell, tell_apart};
 use crate::controller::context::Context;
 use crate::controller::decide::MOST_RETIRING;
-use crate::controller::error::PassError;
+use crate::controller::error::Result;
 use crate::controller::index::Kin;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Claim, Observed, Source, Target};
-use crate::controller::status::{self, Written};
+use crate::controller::status;
 use crate::destination::Operation;
 use crate::events::Note;
 use crate::resources::conditions::whole_second;
 use crate::resources::{
-    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, UnknownFields,
+    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Place, Registration, UnknownFields,
 };
 use crate::telemetry::metrics::Drift;
 use crate::woodpecker::{Entry, marked};
 
 /// Writes down what a create of unknown outcome has made. Which secret it holds is not taken for known.
-pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step, PassError> {
+pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step> {
     let observed = &mut gathered.observed;
     let (Some(pending), Some(entry)) = (observed.status.pending.clone(), listed(observed, id)) else {
         return Ok(Step::Done);
@@ -39,25 +39,11 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
     };
     let source = observed.usable_source().map(|source| source.expires_at);
     let expires_at = source.or(entry.expires_at).unwrap_or(pending.since.0);
-    let registration = Registration {
-        account: Some(pending.account),
-        base_url: Some(pending.base_url),
-        company_id: pending.company_id,
-        record: None,
-        credential_id: id,
-        ownership: Ownership::Created,
-        fingerprint: Registration::UNKNOWN.into(),
-        name,
-        expires_at: Time(whole_second(expires_at)),
-        registered_at: Time(whole_second(Timestamp::now())),
-        token: Some(pending.token),
-        change_sent_at: None,
-        unknown: UnknownFields::default(),
-    };
+    let place = pending.place();
+    let registration =
+        Registration { token: Some(pending.token), ..registration(place, id, name, expires_at) };
     let fact = with_registration(observed, registration);
-    if status::write_fact(context, observed, fact).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
+    status::write_fact(context, observed, fact).await?;
     tracing::info!(id, "a create without an answer has made this credential");
     tell(context, observed, "Recovered", format!("a create without an answer has made credential {id}"))
         .await;
@@ -65,83 +51,57 @@ pub(super) async fn recover(context: &Context, gathered: &mut Gathered, id: i64)
 }
 
 /// Writes down that the create of unknown outcome has made nothing.
-pub(super) async fn forget_pending(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn forget_pending(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let observed = &mut gathered.observed;
     let mut without = observed.status.clone();
     without.pending = None;
-    match status::write_once(context, observed, without).await? {
-        Written::Yes => Ok(Step::Again),
-        Written::ObjectGone => Ok(Step::ObjectGone),
-    }
+    status::write_once(context, observed, without).await?;
+    Ok(Step::Again)
 }
 
 /// Writes down as ours what existed before; the secret follows as an update.
-pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step, PassError> {
+pub(super) async fn adopt(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step> {
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
-    let told_apart = match gathered.turn(&account).await {
-        Ok(turn) => is_told_apart(context, &gathered.observed, &account, &turn).await,
-        Err(error) => Err(failure(context, &gathered.observed, Operation::List, &error)),
-    };
-    if let Err(failure) = told_apart {
-        gathered.observed.learnt.failure = Some(failure);
-        return Ok(Step::Done);
-    }
+    let turn = gathered.turn(&account).await;
+    let turn = turn.map_err(|error| failed(context, &gathered.observed, Operation::List, &error))?;
+    tell_apart(context, &gathered.observed, &account, &turn).await?;
+    drop(turn);
     if !take_claim(context, gathered) {
         return Ok(Step::Done);
     }
     let observed = &mut gathered.observed;
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
-    if let Target::Ready(target) = &observed.target {
-        let maker = listed(observed, id).and_then(|entry| context.index.other_maker(uid, &entry));
-        let holder = context.index.other_holder(uid, Kin::of(&observed.object, &target.place, id));
-        if let Some(other) = holder.or(maker) {
-            observed.claim = Claim::HeldBy(other.to_string());
-            return Ok(Step::Done);
-        }
-    }
     let (Target::Ready(target), Source::Usable(source), Some(entry)) =
         (&observed.target, &observed.source, listed(observed, id))
     else {
         return Ok(Step::Done);
     };
+    let holder = context.index.other_holder(uid, Kin::of(&observed.object, &target.place, id));
+    if let Some(other) = holder.or_else(|| context.index.other_maker(uid, &entry)) {
+        observed.claim = Claim::HeldBy(other.to_string());
+        return Ok(Step::Done);
+    }
+    let expires_at = entry.expires_at.unwrap_or(source.expires_at);
     let registration = Registration {
-        account: Some(target.place.account.clone()),
-        base_url: Some(target.place.base_url.clone()),
-        company_id: target.place.company_id,
-        record: None,
-        credential_id: id,
         ownership: Ownership::Adopted,
-        fingerprint: Registration::UNKNOWN.into(),
-        name: entry.name,
-        expires_at: Time(whole_second(entry.expires_at.unwrap_or(source.expires_at))),
-        registered_at: Time(whole_second(Timestamp::now())),
-        token: None,
-        change_sent_at: None,
-        unknown: UnknownFields::default(),
+        ..registration(target.place.clone(), id, entry.name, expires_at)
     };
     let intent = with_registration(observed, registration);
-    if status::write_once(context, observed, intent).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
+    status::write_once(context, observed, intent).await?;
     tracing::info!(id, "an existing credential is taken over");
     tell(context, observed, "Adopted", format!("the existing credential {id} is taken over")).await;
     Ok(Step::Again)
 }
 
 /// Writes down that the registration is gone; it is made anew.
-pub(super) async fn forget_registration(
-    context: &Context,
-    gathered: &mut Gathered,
-) -> Result<Step, PassError> {
+pub(super) async fn forget_registration(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let observed = &mut gathered.observed;
     let Some(gone) = observed.status.registration.clone() else { return Ok(Step::Done) };
     let mut without = observed.status.clone();
     without.registration = None;
     without.credential_id = None;
     without.expires_at = None;
-    if status::write_once(context, observed, without).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
+    status::write_once(context, observed, without).await?;
     let id = gone.credential_id;
     context.metrics.credentials.drifted(Drift::Vanished);
     tracing::warn!(id, "the credential is gone at Woodpecker and is registered anew");
@@ -150,6 +110,25 @@ pub(super) async fn forget_registration(
     let note = Note { is_warning: true, reason: "Vanished", action: "Reconcile", text, ids: String::new() };
     context.events.emit(&observed.object.object_ref(&()), &note).await;
     Ok(Step::Again)
+}
+
+/// A registration at that place which begins now, of a secret that is not known.
+pub(super) fn registration(place: Place, id: i64, name: String, expires_at: Timestamp) -> Registration {
+    Registration {
+        account: Some(place.account),
+        base_url: Some(place.base_url),
+        company_id: place.company_id,
+        record: None,
+        credential_id: id,
+        ownership: Ownership::Created,
+        fingerprint: Registration::UNKNOWN.into(),
+        name,
+        expires_at: Time(whole_second(expires_at)),
+        registered_at: Time(whole_second(Timestamp::now())),
+        token: None,
+        change_sent_at: None,
+        unknown: UnknownFields::default(),
+    }
 }
 
 /// Takes the claim on the app at the account: another pass may be about to register it at this very moment.
@@ -194,13 +173,11 @@ pub(super) fn with_registration(
 }
 
 /// Forgets what was still to be removed, for the policy says to leave it now.
-pub(super) async fn leave_retiring(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn leave_retiring(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let observed = &mut gathered.observed;
     let mut without = observed.status.clone();
     let left = std::mem::take(&mut without.retiring);
-    if status::write_once(context, observed, without).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
+    status::write_once(context, observed, without).await?;
     for earlier in &left {
         tell_left(earlier);
         let text = format!(

@@ -1,10 +1,10 @@
 //! What the account holds does not agree with what is written down: look closely before anything is done.
 
-use super::listing::{has_diverged, note_vanishing};
+use super::listing::{check_divergence, note_vanishing};
 use super::update::note_lost_rename;
-use super::{Step, failure, look_at, note_failure, tell};
+use super::{Step, failed, failure, is_shown, step_failed, tell};
 use crate::controller::context::Context;
-use crate::controller::error::PassError;
+use crate::controller::error::{PassError, Result};
 use crate::controller::index::Kin;
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Probe, Target};
@@ -15,24 +15,18 @@ use crate::woodpecker::{ApiError, Certainty, Entry};
 
 /// Asks for the registration by its id, with the name that it has already: a listing may be short, empty or
 /// somebody else's.
-pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<Step> {
+    const OPERATION: Operation = Operation::Rename;
     let Some(registration) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let id = registration.credential_id;
-    if let Err(failure) = look_at(context, gathered, &account, &registration, Operation::Rename).await {
-        gathered.observed.learnt.failure = Some(failure);
-        return Ok(Step::Done);
-    }
-    if has_diverged(context, gathered) {
-        return Ok(Step::Done);
-    }
+    is_shown(context, gathered, &account, &registration, OPERATION).await?;
+    check_divergence(context, gathered)?;
     let known = Some(registration.name.clone()).filter(|name| !name.is_empty());
     let name = known.unwrap_or_else(|| gathered.observed.wanted_name());
     if name.is_empty() {
         tracing::warn!(id, "the listing lacks a credential whose name is not known");
-        let (operation, kind) = (Operation::Rename, FailureKind::NoName);
-        gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });
-        return Ok(Step::Done);
+        return Err(step_failed(OPERATION, FailureKind::NoName, None));
     }
     let asked = match gathered.turn(&account).await {
         Ok(turn) => account.rename(&turn, id, &name).await,
@@ -47,33 +41,28 @@ pub(super) async fn probe(context: &Context, gathered: &mut Gathered) -> Result<
                 context.accounts.note_present(&target.place.account, id, &context.calls);
             }
         }
-        Err(ApiError::NotFound) => note_vanishing(context, gathered, id, Operation::Rename).await,
+        Err(ApiError::NotFound) => note_vanishing(context, gathered, id, OPERATION).await?,
         Err(error) => {
-            note_failure(context, &mut gathered.observed, Operation::Rename, &error);
+            let failed = failed(context, &gathered.observed, OPERATION, &error);
             if error.certainty() == Certainty::Unknown {
                 let name = registration.name.clone();
-                return note_lost_rename(context, &mut gathered.observed, registration, name).await;
+                note_lost_rename(context, &mut gathered.observed, registration, name).await?;
             }
+            return Err(failed);
         }
     }
     Ok(Step::Done)
 }
 
 /// Removes what a late request of ours has made a second time. That it cannot be removed stops nothing else.
-pub(super) async fn remove_duplicate(
-    context: &Context,
-    gathered: &mut Gathered,
-    id: i64,
-) -> Result<(), PassError> {
-    let Some(account) = gathered.account.clone() else { return Ok(()) };
-    let Target::Ready(target) = &gathered.observed.target else { return Ok(()) };
+pub(super) async fn remove_duplicate(context: &Context, gathered: &mut Gathered, id: i64) -> Result<Step> {
+    let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
+    let Target::Ready(target) = &gathered.observed.target else { return Ok(Step::Done) };
     let is_known_to_be_ours = context.index.are_credentials_listed();
     if !is_known_to_be_ours && gathered.observed.object.is_deleted() {
         // Nobody looks for it afterwards, so the end waits.
         tracing::warn!(id, "a duplicate is not removed before all objects are known");
-        let (operation, kind) = (Operation::Delete, FailureKind::ObjectsUnknown);
-        gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: Some(id) });
-        return Ok(());
+        return Err(step_failed(Operation::Delete, FailureKind::ObjectsUnknown, Some(id)));
     }
     if !is_known_to_be_ours || context.index.is_current(Kin::of(&gathered.observed.object, &target.place, id))
     {
@@ -83,7 +72,7 @@ pub(super) async fn remove_duplicate(
             "a duplicate is left, for another object may have registered it"
         );
         gathered.observed.learnt.stuck_duplicates.push(id);
-        return Ok(());
+        return Ok(Step::Done);
     }
     let removed = match gathered.turn(&account).await {
         Ok(turn) => {
@@ -106,11 +95,10 @@ pub(super) async fn remove_duplicate(
         Err(error) => {
             let failure = Failure { id: Some(id), ..failure(context, observed, Operation::Delete, &error) };
             if observed.object.is_deleted() || matches!(failure.kind, FailureKind::Queued(_)) {
-                observed.learnt.failure = Some(failure);
-            } else {
-                observed.learnt.stuck_duplicates.push(id);
+                return Err(PassError::Step(failure));
             }
+            observed.learnt.stuck_duplicates.push(id);
         }
     }
-    Ok(())
+    Ok(Step::Done)
 }

@@ -3,15 +3,15 @@
 use kube::{Api, Resource};
 
 use super::listing::{distrust, refused_though_listed};
-use super::{Step, failure, look_at, tell};
+use super::{Step, failed, is_shown, step_failed, tell};
 use crate::controller::context::Context;
 use crate::controller::decide::Parting;
-use crate::controller::error::PassError;
+use crate::controller::error::{PassError, Result};
 use crate::controller::finalizers;
 use crate::controller::index::{Kin, Named};
 use crate::controller::observe::Gathered;
 use crate::controller::observed::Observed;
-use crate::controller::status::{self, Written};
+use crate::controller::status;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::events::Note;
 use crate::resources::{FINALIZER, MicrosoftGraphCredential, Registration};
@@ -19,23 +19,18 @@ use crate::store::record::record_name;
 use crate::woodpecker::{ApiError, RemoteAccount};
 
 /// Puts our finalizer on the object or takes it off, under the resource version that was seen.
-pub(super) async fn set_finalizer(
-    context: &Context,
-    gathered: &mut Gathered,
-    wanted: bool,
-) -> Result<Step, PassError> {
+pub(super) async fn set_finalizer(context: &Context, gathered: &mut Gathered, wanted: bool) -> Result<Step> {
     let object = &gathered.observed.object;
     let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), object.namespace_name());
-    let Some(object) = finalizers::set(&context.leadership, &api, object, FINALIZER, wanted).await? else {
-        return Ok(Step::ObjectGone);
-    };
+    let set = finalizers::set(&context.leadership, &api, object, FINALIZER, wanted).await?;
+    let object = set.ok_or(PassError::Gone)?;
     context.note_written(&object);
     gathered.observed.object = object;
     Ok(Step::Done)
 }
 
 /// Removes the registration from the account. What another object has registered as well is left to it.
-pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let Some(registration) = gathered.observed.status.registration.clone() else { return Ok(Step::Done) };
     let Some(account) = gathered.account.clone() else { return Ok(Step::Done) };
     let uid = gathered.observed.object.metadata.uid.clone().unwrap_or_default();
@@ -43,17 +38,11 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     let object = &gathered.observed.object;
     let place = registration.place();
     let other = place.and_then(|place| context.index.other_holder(&uid, Kin::of(object, &place, id)));
-    let removed = match other {
-        Some(other) => {
-            tracing::error!(id, %other, "the credential is held by another object as well, and is left to it");
-            gathered.observed.learnt.left_to = Some(other);
-            Ok(())
-        }
-        None => remove(context, gathered, &account, &registration).await?,
-    };
-    if let Err(failure) = removed {
-        gathered.observed.learnt.failure = Some(failure);
-        return Ok(Step::Done);
+    if let Some(other) = other {
+        tracing::error!(id, %other, "the credential is held by another object as well, and is left to it");
+        gathered.observed.learnt.left_to = Some(other);
+    } else {
+        remove(context, gathered, &account, &registration).await?;
     }
     gathered.observed.learnt.removed = true;
     if gathered.observed.status.retiring.is_empty() {
@@ -62,15 +51,13 @@ pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result
     // The object stays until its earlier registrations are removed too.
     let mut without = gathered.observed.status.clone();
     (without.registration, without.credential_id, without.expires_at) = (None, None, None);
-    match status::write_fact(context, &mut gathered.observed, without).await? {
-        Written::Yes => Ok(Step::Done),
-        Written::ObjectGone => Ok(Step::ObjectGone),
-    }
+    status::write_fact(context, &mut gathered.observed, without).await?;
+    Ok(Step::Done)
 }
 
 /// Removes an earlier registration from its account. What is registered now, here or by another object, is
 /// left: then only the books are wrong.
-pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let Some(first) = gathered.observed.retiring.as_ref().map(|it| it.registration.clone()) else {
         return Ok(Step::Done);
     };
@@ -78,29 +65,24 @@ pub(super) async fn retire(context: &Context, gathered: &mut Gathered) -> Result
     let id = first.credential_id;
     let object = &gathered.observed.object;
     let is_in_use = first.place().is_some_and(|place| context.index.is_current(Kin::of(object, &place, id)));
-    let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await? };
-    if let Err(failure) = removed {
-        let failure = Failure { id: Some(id), ..failure };
-        let learnt = &mut gathered.observed.learnt;
-        if matches!(failure.kind, FailureKind::Queued(_)) {
-            learnt.failure = Some(failure);
-        } else {
-            learnt.retiring_failure = Some(failure);
+    let removed = if is_in_use { Ok(()) } else { remove(context, gathered, &account, &first).await };
+    match removed {
+        Err(PassError::Step(failure)) if !matches!(failure.kind, FailureKind::Queued(_)) => {
+            gathered.observed.learnt.retiring_failure = Some(Failure { id: Some(id), ..failure });
             // The others have their turn before it is tried again.
             let retiring = &mut gathered.observed.status.retiring;
             if let Some(at) = retiring.iter().position(|earlier| *earlier == first) {
                 let failed = retiring.remove(at);
                 retiring.push(failed);
             }
+            return Ok(Step::Done);
         }
-        return Ok(Step::Done);
+        removed => removed?,
     }
     let observed = &mut gathered.observed;
     let mut without = observed.status.clone();
     without.retiring.retain(|earlier| *earlier != first);
-    if status::write_fact(context, observed, without).await? == Written::ObjectGone {
-        return Ok(Step::ObjectGone);
-    }
+    status::write_fact(context, observed, without).await?;
     if !is_in_use {
         let account = first.account.as_ref().map(ToString::to_string).unwrap_or_default();
         let text = format!("the earlier credential {id} at WoodpeckerAccount {account} was removed");
@@ -116,12 +98,10 @@ async fn remove(
     gathered: &mut Gathered,
     account: &RemoteAccount,
     registration: &Registration,
-) -> Result<Result<(), Failure>, PassError> {
+) -> Result<()> {
     const OPERATION: Operation = Operation::Delete;
     let id = registration.credential_id;
-    if let Err(failure) = look_at(context, gathered, account, registration, OPERATION).await {
-        return Ok(Err(failure));
-    }
+    is_shown(context, gathered, account, registration, OPERATION).await?;
     let deleted = match gathered.turn(account).await {
         Ok(turn) => {
             status::confirm(context, &gathered.observed).await?;
@@ -134,65 +114,55 @@ async fn remove(
             if let Some(name) = &registration.account {
                 context.accounts.note_removed(name, id);
             }
-            return Ok(Ok(()));
+            return Ok(());
         }
         Err(ApiError::NotFound) => {}
-        Err(error) => return Ok(Err(failure(context, &gathered.observed, OPERATION, &error))),
+        Err(error) => return Err(failed(context, &gathered.observed, OPERATION, &error)),
     }
-    Ok(confirm_removal(context, gathered, account, registration).await)
-}
-
-/// A credential that was to be removed was not found: whether it is gone indeed.
-async fn confirm_removal(
-    context: &Context,
-    gathered: &mut Gathered,
-    account: &RemoteAccount,
-    registration: &Registration,
-) -> Result<(), Failure> {
-    const OPERATION: Operation = Operation::Delete;
-    let id = registration.credential_id;
+    // It was not found: whether it is gone indeed.
     let listed = gathered.list_to_finish(account).await;
     let observed = &gathered.observed;
-    let listing = listed.map_err(|error| failure(context, observed, Operation::List, &error))?;
+    let listing = listed.map_err(|error| failed(context, observed, Operation::List, &error))?;
     if listing.contains(id) {
         return Err(refused_though_listed(OPERATION));
     }
     match registration.account.as_ref().and_then(|name| distrust(context, name, &listing)) {
-        Some(kind) => Err(Failure { operation: OPERATION, kind, retry_after: None, id: Some(id) }),
+        Some(kind) => Err(step_failed(OPERATION, kind, Some(id))),
         None => Ok(()),
     }
 }
 
 /// Tells what is left and lets the object go.
-pub(super) async fn let_go(
-    context: &Context,
-    gathered: &mut Gathered,
-    parting: Parting,
-) -> Result<Step, PassError> {
+pub(super) async fn let_go(context: &Context, gathered: &mut Gathered, parting: Parting) -> Result<Step> {
     let observed = &gathered.observed;
     let own = Named::of(&observed.object);
     let what = what_is_held(observed);
-    let (is_warning, reason, text) = match parting {
-        Parting::NeverRegistered => (false, "Released", "nothing was registered".to_owned()),
+    let (orphaned, reason, text) = match parting {
+        Parting::NeverRegistered => (None, "Released", "nothing was registered".to_owned()),
         Parting::Removed => match &observed.learnt.left_to {
-            None => (false, "Deleted", format!("{what} was removed")),
-            Some(other) => (false, "Retained", format!("{what} is left, for {other} holds it as well")),
+            None => (None, "Deleted", format!("{what} was removed")),
+            Some(other) => (None, "Retained", format!("{what} is left, for {other} holds it as well")),
         },
-        Parting::Retained => (false, "Retained", format!("{what} is left as deletionPolicy Retain says")),
-        Parting::NotOurs => (false, "Retained", format!("{what} is left, for this object did not make it")),
-        Parting::OrphanedBySuspension => (
-            true,
-            "Orphaned",
-            format!("{what} is left although deletionPolicy is Delete, for the object was suspended"),
-        ),
-        Parting::OrphanedByNamespace => (
-            true,
-            "Orphaned",
-            format!(
-                "{what} is left although deletionPolicy is Delete, for the namespace could not wait longer"
-            ),
-        ),
+        Parting::Retained => (None, "Retained", format!("{what} is left as deletionPolicy Retain says")),
+        Parting::NotOurs => (None, "Retained", format!("{what} is left, for this object did not make it")),
+        Parting::OrphanedBySuspension => {
+            let why = "for the object was suspended";
+            (
+                Some("suspended"),
+                "Orphaned",
+                format!("{what} is left although deletionPolicy is Delete, {why}"),
+            )
+        }
+        Parting::OrphanedByNamespace => {
+            let why = "for the namespace could not wait longer";
+            (
+                Some("namespace"),
+                "Orphaned",
+                format!("{what} is left although deletionPolicy is Delete, {why}"),
+            )
+        }
     };
+    let is_warning = orphaned.is_some();
     if is_warning {
         tracing::error!(object = %own, text, "an orphan is left");
     } else {
@@ -200,11 +170,12 @@ pub(super) async fn let_go(
     }
     let regarding = observed.object.object_ref(&());
     // Told once it is so: what fails here is tried again.
-    let step = set_finalizer(context, gathered, false).await?;
-    match parting {
-        Parting::OrphanedBySuspension => context.metrics.credentials.orphaned("suspended"),
-        Parting::OrphanedByNamespace => context.metrics.credentials.orphaned("namespace"),
-        Parting::NeverRegistered | Parting::Removed | Parting::Retained | Parting::NotOurs => {}
+    let released = set_finalizer(context, gathered, false).await;
+    if !matches!(released, Ok(_) | Err(PassError::Gone)) {
+        return released;
+    }
+    if let Some(cause) = orphaned {
+        context.metrics.credentials.orphaned(cause);
     }
     let note = Note { is_warning, reason, action: "Delete", text, ids: String::new() };
     if is_warning {
@@ -212,7 +183,7 @@ pub(super) async fn let_go(
     } else {
         context.events.emit(&regarding, &note).await;
     }
-    Ok(step)
+    released
 }
 
 /// What the object holds or may hold, in words.

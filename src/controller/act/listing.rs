@@ -1,10 +1,11 @@
 //! What an account's listing says about one id, and whether it can be believed.
 
-use super::{entries_for, note_failure};
+use super::{entries_for, failed, step_failed};
 use crate::controller::context::Context;
+use crate::controller::error::{PassError, Result};
 use crate::controller::observe::Gathered;
 use crate::controller::observed::{Freshness, Listed, Probe, Target};
-use crate::destination::{Failure, FailureKind, Operation};
+use crate::destination::{FailureKind, Operation};
 use crate::resources::AccountName;
 use crate::woodpecker::Listing;
 
@@ -15,39 +16,34 @@ pub(super) async fn note_vanishing(
     gathered: &mut Gathered,
     id: i64,
     operation: Operation,
-) {
-    let Some(account) = gathered.account.clone() else { return };
+) -> Result<()> {
+    let Some(account) = gathered.account.clone() else { return Ok(()) };
     let listed = gathered.list_to_finish(&account).await;
     let observed = &mut gathered.observed;
-    match listed {
-        Ok(listing) if listing.contains(id) => {
-            observed.learnt.failure = Some(refused_though_listed(operation));
-        }
-        Ok(listing) => {
-            let entries = entries_for(observed, &listing);
-            observed.learnt.listed = Some(Listed { entries, freshness: Freshness::Anew });
-            if !has_diverged(context, gathered) {
-                gathered.observed.learnt.probe = Some(Probe::Gone);
-            }
-        }
-        Err(error) => note_failure(context, observed, Operation::List, &error),
+    let listing = listed.map_err(|error| failed(context, observed, Operation::List, &error))?;
+    if listing.contains(id) {
+        return Err(refused_though_listed(operation));
     }
+    let entries = entries_for(observed, &listing);
+    observed.learnt.listed = Some(Listed { entries, freshness: Freshness::Anew });
+    check_divergence(context, gathered)?;
+    gathered.observed.learnt.probe = Some(Probe::Gone);
+    Ok(())
 }
 
-/// Whether so much is missing at the account that it must be another one, or have lost its books: then
+/// Fails where so much is missing at the account that it must be another one, or have lost its books: then
 /// nothing is made anew before a person has looked.
-pub(super) fn has_diverged(context: &Context, gathered: &mut Gathered) -> bool {
-    let Some(account) = &gathered.account else { return false };
-    let Target::Ready(target) = &gathered.observed.target else { return false };
-    let Some(listing) = account.last_listing(context.rules.timing.listing_interval * 2) else { return false };
+pub(super) fn check_divergence(context: &Context, gathered: &Gathered) -> Result<()> {
+    let (Some(account), Target::Ready(target)) = (&gathered.account, &gathered.observed.target) else {
+        return Ok(());
+    };
+    let listing = account.last_listing(context.rules.timing.listing_interval * 2);
     let name = &target.place.account;
-    let Some(kind) = distrust(context, name, &listing) else { return false };
+    let Some(kind) = listing.and_then(|listing| distrust(context, name, &listing)) else { return Ok(()) };
     if kind == FailureKind::Foreign {
         context.calls.account(name);
     }
-    let operation = Operation::List;
-    gathered.observed.learnt.failure = Some(Failure { operation, kind, retry_after: None, id: None });
-    true
+    Err(step_failed(Operation::List, kind, None))
 }
 
 /// Why what an account's listing lacks cannot be taken for gone; nothing where it can.
@@ -61,6 +57,6 @@ pub(super) fn distrust(context: &Context, account: &AccountName, listing: &Listi
 }
 
 /// What Woodpecker says of a credential that its listing still shows: a refusal.
-pub(super) fn refused_though_listed(operation: Operation) -> Failure {
-    Failure { operation, kind: FailureKind::Refused { status: 404, word: None }, retry_after: None, id: None }
+pub(super) fn refused_though_listed(operation: Operation) -> PassError {
+    step_failed(operation, FailureKind::Refused { status: 404, word: None }, None)
 }

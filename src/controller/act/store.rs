@@ -4,37 +4,32 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
 
 use super::{Step, note, tell_orphan};
 use crate::controller::context::Context;
-use crate::controller::error::PassError;
+use crate::controller::error::{PassError, Result};
 use crate::controller::observe::{Created, Gathered, judge_record, look_at_record, record_version};
 use crate::controller::observed::{Content, Observed, Record, Source};
 use crate::controller::records;
 use crate::controller::status;
 use crate::events::Note;
 use crate::resources::conditions::whole_second;
-use crate::resources::{
-    MicrosoftGraphCredential, Ownership, Registration, SealedGraphCredential, SealedGraphCredentialSpec,
-};
+use crate::resources::{Ownership, Registration, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::secret::SecretText;
 use crate::store::envelope::{Binding, fresh_record_id};
-use crate::store::record::{fresh_credential_id, record_name};
+use crate::store::record::{self, fresh_credential_id, record_name};
 use crate::store::repository::Change;
 use crate::telemetry::metrics::Drift;
 
 /// Seals the secret into the object's record: into a new one where there is none, else into the one that was read or that the
 /// status remembers. The status says so at the end of the reconcile.
-pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     let Some(secret) = gathered.secret.clone() else { return Ok(Step::Done) };
     let Source::Usable(source) = &gathered.observed.source else { return Ok(Step::Done) };
     let expires_at = Time(whole_second(source.expires_at));
     let is_new = matches!(gathered.observed.record, Some(Record::Missing | Record::NotRead));
-    let written = if is_new {
-        create(context, gathered, &secret, expires_at).await
-    } else if gathered.record.is_some() {
-        replace(context, gathered, &secret, expires_at).await
+    let written = if is_new || gathered.record.is_some() {
+        write(context, gathered, &secret, expires_at).await
     } else {
         change(context, gathered, &secret, expires_at).await
     };
@@ -69,14 +64,31 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
     Ok(Step::Done)
 }
 
-/// Creates the record. Its name makes it unique; the ids in it are drawn at random.
-async fn create(
+/// Replaces the record that was read, or creates it. Its name makes it unique; the ids in it are drawn at random.
+async fn write(
     context: &Context,
     gathered: &Gathered,
     secret: &SecretText,
     expires_at: Time,
-) -> Result<SealedGraphCredential, PassError> {
+) -> Result<SealedGraphCredential> {
     let observed = &gathered.observed;
+    let object = &observed.object;
+    let mut record = match &gathered.record {
+        Some(live) => live.clone(),
+        None => blank(observed, expires_at.clone())?,
+    };
+    record.spec.secret_expires_at = expires_at;
+    record.spec.name = observed.wanted_record_title();
+    records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
+    let is_sealed = observed
+        .sealed()
+        .is_some_and(|sealed| sealed.content == Content::SourceSecret && sealed.is_under_primary);
+    let repository = context.repository();
+    Ok(if is_sealed { repository.write(&record).await? } else { repository.seal(record, secret).await? })
+}
+
+/// A record that does not exist yet. It goes by the deletion policy.
+fn blank(observed: &Observed, expires_at: Time) -> Result<SealedGraphCredential> {
     let object = &observed.object;
     let known = observed.status.registration.as_ref().map(|registration| registration.credential_id);
     let spec = SealedGraphCredentialSpec {
@@ -89,31 +101,7 @@ async fn create(
         name: observed.wanted_record_title(),
         envelope: String::new(),
     };
-    let mut record = blank(object, spec);
-    records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    Ok(context.repository().seal(record, secret).await?)
-}
-
-/// Replaces the record that was read.
-async fn replace(
-    context: &Context,
-    gathered: &Gathered,
-    secret: &SecretText,
-    expires_at: Time,
-) -> Result<SealedGraphCredential, PassError> {
-    let (observed, Some(live)) = (&gathered.observed, &gathered.record) else {
-        return Err(PassError::Conflict);
-    };
-    let object = &observed.object;
-    let mut record = live.clone();
-    record.spec.secret_expires_at = expires_at;
-    record.spec.name = observed.wanted_record_title();
-    records::seal_for(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    let is_sealed = observed
-        .sealed()
-        .is_some_and(|sealed| sealed.content == Content::SourceSecret && sealed.is_under_primary);
-    let repository = context.repository();
-    Ok(if is_sealed { repository.write(&record).await? } else { repository.seal(record, secret).await? })
+    Ok(record::new(object.namespace_name(), record_name(object), spec))
 }
 
 /// Changes the record that the status remembers, without reading it: the API server refuses where it is another one.
@@ -122,7 +110,7 @@ async fn change(
     gathered: &Gathered,
     secret: &SecretText,
     expires_at: Time,
-) -> Result<SealedGraphCredential, PassError> {
+) -> Result<SealedGraphCredential> {
     let observed = &gathered.observed;
     let Some(recorded) = &observed.status.observed_record else { return Err(PassError::Conflict) };
     // What is no id is read instead.
@@ -143,21 +131,6 @@ async fn change(
     let is_sealed = observed.sealed().is_some_and(|sealed| sealed.content == Content::SourceSecret);
     let secret = Some(secret).filter(|_| !is_sealed);
     Ok(context.repository().change(&record_name(object), binding, change, secret).await?)
-}
-
-/// A record that does not exist yet. It has no owner: it goes by the deletion policy.
-fn blank(object: &MicrosoftGraphCredential, spec: SealedGraphCredentialSpec) -> SealedGraphCredential {
-    let managed_by = ("app.kubernetes.io/managed-by".to_owned(), "graph-credential-operator".to_owned());
-    SealedGraphCredential {
-        metadata: ObjectMeta {
-            name: Some(record_name(object)),
-            namespace: Some(object.namespace_name().to_owned()),
-            labels: Some([managed_by].into()),
-            ..ObjectMeta::default()
-        },
-        spec,
-        status: None,
-    }
 }
 
 /// What to tell of a record that was written.
@@ -246,7 +219,7 @@ fn take_in(observed: &mut Observed) {
 }
 
 /// Removes the object's record, as it was read at the beginning of the pass. One of another app is left.
-pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step, PassError> {
+pub(super) async fn delete(context: &Context, gathered: &mut Gathered) -> Result<Step> {
     context.leadership.admit_write()?;
     if gathered.observed.record.is_none() {
         // Nothing counts as removed on the word of a failure; what is found is decided upon anew.

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::recovery::{Found, ambiguous, look};
 use super::rest::{out_of_reach, rest};
 use super::waiting::{after_failure, is_waiting_to_delete};
-use super::{Action, Decision, Parting, Retry, Standing};
+use super::{Action, Decision, Parting, Retry, Standing, recovery};
 use crate::controller::observed::{Freshness, Observed, Record, Rules, Target};
 use crate::destination::{Failure, FailureKind};
 use crate::resources::{DeletionPolicy, Registration};
@@ -36,15 +35,10 @@ pub(super) fn decide(observed: &Observed, rules: &Rules, now: Timestamp) -> Deci
         return Decision::Act(Action::ForgetPending);
     }
     if is_waiting_to_delete(observed, now) {
-        return rest(Standing::Waiting, Retry::AsPlanned);
+        return rest(Standing::Waiting, Retry::WhenCalled);
     }
-    if let Some(pending) = &observed.status.pending {
-        return match look(observed, pending) {
-            Ok(Found::One(id)) => Decision::Act(Action::Recover(id)),
-            Ok(Found::Nothing) => Decision::Act(Action::ForgetPending),
-            Ok(Found::Several(ids)) => ambiguous(&ids, pending),
-            Err(decision) => decision,
-        };
+    if observed.status.pending.is_some() {
+        return recovery::decide(observed).unwrap_or(Decision::Act(Action::ForgetPending));
     }
     if observed.target == Target::Store && observed.record == Some(Record::Foreign) {
         return let_go(Parting::NotOurs);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::rest::{account_not_ready, in_the_way, not_movable, rest, waiting_for};
 use super::verification::judge_strictly;
 use super::{Action, Decision, Proven, Retry, Standing};
-use crate::controller::observed::{Claim, Freshness, Observed, Probe, ReadyTarget, Rules, Target};
+use crate::controller::observed::{Claim, Freshness, Observed, Probe, Problem, ReadyTarget, Rules, Target};
 use crate::resources::conditions::Reason;
 use crate::resources::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
 use crate::woodpecker::Entry;
@@ -125,70 +125,63 @@ fn make(observed: &Observed, target: &ReadyTarget, rules: &Rules, now: Timestamp
         .woodpecker()
         .and_then(|woodpecker| woodpecker.adoption.clone())
         .unwrap_or_default();
-    let choice = choose(&listed.entries, &adoption);
-    let is_old = listed.freshness == Freshness::Any;
-    match choice {
-        Choice::Adopt(_) | Choice::Create if is_old => Decision::Act(Action::List(Freshness::Fresh)),
-        Choice::Adopt(_) if !target.may_adopt => {
+    match choose(&listed.entries, &adoption) {
+        Err(Problem { reason, message }) => in_the_way(reason, message, rules),
+        Ok(_) if listed.freshness == Freshness::Any => Decision::Act(Action::List(Freshness::Fresh)),
+        Ok(Some(_)) if !target.may_adopt => {
             let message = format!(
                 "nothing is taken over at WoodpeckerAccount {} before all objects are known, for it could be another one's: see the operator's readiness",
                 target.place.account
             );
             in_the_way(Reason::AccountNotReady, message, rules)
         }
-        Choice::Adopt(id) => unproven(observed, rules, now).unwrap_or(Decision::Act(Action::Adopt(id))),
-        Choice::Create if !target.may_create => {
+        Ok(Some(id)) => unproven(observed, rules, now).unwrap_or(Decision::Act(Action::Adopt(id))),
+        Ok(None) if !target.may_create => {
             let message = format!(
                 "nothing is created at WoodpeckerAccount {} while its listing is incomplete: see its conditions",
                 target.place.account
             );
             waiting_for(Reason::AccountNotReady, message)
         }
-        Choice::Create if wants_finalizer_first(observed, rules) => Decision::Act(Action::AddFinalizer),
-        Choice::Create => Decision::Act(Action::Create),
-        Choice::Nothing(reason, message) => in_the_way(reason, message, rules),
+        Ok(None) if wants_finalizer_first(observed, rules) => Decision::Act(Action::AddFinalizer),
+        Ok(None) => Decision::Act(Action::Create),
     }
 }
 
-/// What to do with what the account holds for the app.
-enum Choice {
-    Adopt(i64),
-    Create,
-    Nothing(Reason, String),
-}
-
-fn choose(entries: &[Entry], adoption: &Adoption) -> Choice {
+/// Which of the entries that the account holds for the app to take over, or none, to create one.
+fn choose(entries: &[Entry], adoption: &Adoption) -> Result<Option<i64>, Problem> {
     let policy = adoption.policy();
     let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
-    match (policy, adoption.credential_id, ids.as_slice()) {
-        (AdoptionPolicy::CreateOnly, _, [_, ..]) => Choice::Nothing(
+    let (reason, message) = match (policy, adoption.credential_id, ids.as_slice()) {
+        (AdoptionPolicy::CreateOnly, _, [_, ..]) => (
             Reason::AlreadyExists,
             format!(
                 "the account already holds credential {} for this tenant and client, and adoption.policy CreateOnly forbids to take it over: remove it at Woodpecker, or use AdoptOrCreate",
                 joined(&ids)
             ),
         ),
-        (_, Some(wanted), ids) if ids.contains(&wanted) => Choice::Adopt(wanted),
-        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, Some(wanted), _) => Choice::Nothing(
+        (_, Some(wanted), ids) if ids.contains(&wanted) => return Ok(Some(wanted)),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, Some(wanted), _) => (
             Reason::NothingToAdopt,
             format!(
                 "the account holds no credential {wanted} for this tenant and client: mend adoption.credentialId, or remove it"
             ),
         ),
-        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [id]) => Choice::Adopt(*id),
-        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [_, _, ..]) => Choice::Nothing(
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [id]) => return Ok(Some(*id)),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [_, _, ..]) => (
             Reason::AmbiguousRemote,
             format!(
                 "the account holds the credentials {} for this tenant and client: name the right one in adoption.credentialId",
                 joined(&ids)
             ),
         ),
-        (AdoptionPolicy::AdoptOnly, None, []) => Choice::Nothing(
+        (AdoptionPolicy::AdoptOnly, None, []) => (
             Reason::NothingToAdopt,
             "the account holds no credential for this tenant and client, and adoption.policy AdoptOnly forbids to create one: use AdoptOrCreate".into(),
         ),
-        (AdoptionPolicy::AdoptOrCreate | AdoptionPolicy::CreateOnly, _, []) => Choice::Create,
-    }
+        (AdoptionPolicy::AdoptOrCreate | AdoptionPolicy::CreateOnly, _, []) => return Ok(None),
+    };
+    Err(Problem { reason, message })
 }
 
 /// What still has to come before the secret counts as proved whatever the policy; nothing where it does.

@@ -46,7 +46,7 @@ fn judge_by(observed: &Observed, rules: &Rules, policy: VerificationPolicy, now:
     if let Some(proof) = &observed.learnt.proof {
         return judge_proof(observed, rules, proof, policy, now);
     }
-    let is_due = observed.is_requested()
+    let is_due = observed.object.is_reconcile_requested()
         || verification_due_at(observed, source).is_none_or(|due| due <= now)
         // Roles may have been asked for, or granted, since the last proof.
         || !missing_roles(observed, observed.status.observed_roles.as_deref()).is_empty();

@@ -43,40 +43,33 @@ pub(super) fn after_failure(
 
 /// Whether the delay after an earlier failure still runs and nothing has changed since.
 pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
-    let status = &observed.status;
-    let delayed = status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
-    let same_spec = observed.object.metadata.generation == Some(status.observed_generation);
-    let learnt = &observed.learnt;
-    let nothing_learnt = learnt.proof.is_none() && learnt.listed.is_none() && learnt.probe.is_none();
+    let registered = find(&observed.status.conditions, ConditionType::Registered);
+    let is_because =
+        |reasons: &[Reason]| registered.is_some_and(|it| reasons.iter().any(|why| it.is_because(*why)));
     // What was refused there may be welcome now.
     let is_moving = observed.status.registration.is_some() && !observed.is_registered_at_target();
-    let other_account = observed.account_changed || is_moving;
+    let is_other_account = (observed.account_changed || is_moving)
+        && is_because(&[Reason::RejectedByWoodpecker, Reason::UpdateRejected]);
     // What was sealed and is gone must be told, and mended if that can be.
-    let is_untold_loss = observed.has_lost_record()
-        && find(&status.conditions, ConditionType::Registered)
-            .is_some_and(|it| it.is_because(Reason::Stored));
-    let same_account = !(other_account && was_refused_by_the_account(observed));
-    delayed
+    let is_untold_loss = observed.has_lost_record() && is_because(&[Reason::Stored]);
+    is_delayed(observed, now)
         && !is_untold_loss
-        && same_spec
-        && same_account
+        && !is_other_account
         && observed.is_same_secret()
-        && nothing_learnt
-        && !observed.is_requested()
-}
-
-fn was_refused_by_the_account(observed: &Observed) -> bool {
-    let reason = |type_| find(&observed.status.conditions, type_).map(|condition| condition.reason.as_str());
-    [Reason::RejectedByWoodpecker, Reason::UpdateRejected]
-        .into_iter()
-        .any(|refused| reason(ConditionType::Registered) == Some(refused.as_str()))
+        && observed.learnt.proof.is_none()
 }
 
 /// The same for an object that is being deleted, whose Secret plays no part.
 pub(super) fn is_waiting_to_delete(observed: &Observed, now: Timestamp) -> bool {
-    let delayed = observed.status.next_attempt_at.as_ref().is_some_and(|at| now < at.0);
-    let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
-    let learnt = &observed.learnt;
-    let nothing_learnt = learnt.listed.is_none() && learnt.probe.is_none() && !learnt.removed;
-    delayed && same_spec && nothing_learnt && !observed.is_requested()
+    is_delayed(observed, now) && !observed.learnt.removed
+}
+
+/// Whether the delay still runs, of the same spec, and neither the account nor a person has said anything new.
+fn is_delayed(observed: &Observed, now: Timestamp) -> bool {
+    let (status, learnt) = (&observed.status, &observed.learnt);
+    status.next_attempt_at.as_ref().is_some_and(|at| now < at.0)
+        && observed.object.metadata.generation == Some(status.observed_generation)
+        && learnt.listed.is_none()
+        && learnt.probe.is_none()
+        && !observed.object.is_reconcile_requested()
 }

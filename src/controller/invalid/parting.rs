@@ -6,7 +6,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::Value;
 
 use crate::controller::context::Context;
-use crate::controller::error::PassError;
+use crate::controller::error::Result;
 use crate::controller::finalizers;
 use crate::controller::observe::namespace_deleted_at;
 use crate::events::Note;
@@ -29,7 +29,7 @@ pub(super) async fn let_go(
     api: &Api<DynamicObject>,
     kind: &ApiResource,
     live: &DynamicObject,
-) -> Result<bool, PassError> {
+) -> Result<bool> {
     if live.metadata.deletion_timestamp.is_none() || !live.finalizers().iter().any(|it| it == FINALIZER) {
         return Ok(false);
     }

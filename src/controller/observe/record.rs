@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use crate::controller::context::Context;
-use crate::controller::error::PassError;
+use crate::controller::error::{PassError, Result};
 use crate::controller::observed::{Content, Record, SealedRecord, UsableSource};
 use crate::controller::records;
 use crate::destination::Failure;
@@ -13,9 +13,9 @@ use crate::resources::{
     UnknownFields,
 };
 use crate::secret::SecretText;
-use crate::store::envelope::{Binding, Envelope};
+use crate::store::envelope::Envelope;
 use crate::store::keyring::Keyring;
-use crate::store::record::record_name;
+use crate::store::record::{self, record_name};
 use crate::telemetry::logs::chain;
 
 /// The record of an object.
@@ -35,7 +35,7 @@ pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,
     secret: Option<&SecretText>,
-) -> Result<Read, PassError> {
+) -> Result<Read> {
     match look(context, object, secret).await {
         Ok((record, live)) => Ok(Read { record: Some(record), live, failure: None }),
         Err(error) => match error.as_failure() {
@@ -78,7 +78,7 @@ pub async fn look(
     context: &Context,
     object: &MicrosoftGraphCredential,
     secret: Option<&SecretText>,
-) -> Result<(Record, Option<SealedGraphCredential>), PassError> {
+) -> Result<(Record, Option<SealedGraphCredential>)> {
     let live = records::read(&context.client, object.namespace_name(), &record_name(object)).await?;
     let Some(live) = live else { return Ok((Record::Missing, None)) };
     let keyring = match Envelope::from_base64(&live.spec.envelope) {
@@ -104,12 +104,11 @@ pub fn judge(
     if !is_ours {
         return Record::Foreign;
     }
-    let envelope = Envelope::from_base64(&spec.envelope);
-    let key = envelope.as_ref().ok().map(Envelope::key_id);
-    let content = match envelope {
-        Ok(_) if object.is_deleted() => Content::AnotherSecret,
-        Ok(envelope) => content(&envelope, live, secret, keyring),
-        Err(error) => unreadable(live, &error),
+    let key = Envelope::from_base64(&spec.envelope).ok().map(|envelope| envelope.key_id());
+    let content = if object.is_deleted() && key.is_some() {
+        Content::AnotherSecret
+    } else {
+        content(live, secret, keyring)
     };
     Record::Ours(SealedRecord {
         credential_id: spec.credential_id,
@@ -122,20 +121,13 @@ pub fn judge(
     })
 }
 
-fn content(
-    envelope: &Envelope,
-    live: &SealedGraphCredential,
-    secret: Option<&SecretText>,
-    keyring: &Keyring,
-) -> Content {
-    match envelope.open(keyring, Binding::of(live)) {
+fn content(live: &SealedGraphCredential, secret: Option<&SecretText>, keyring: &Keyring) -> Content {
+    match record::open(live, keyring) {
         Ok(opened) if secret == Some(&opened) => Content::SourceSecret,
         Ok(_) => Content::AnotherSecret,
-        Err(error) => unreadable(live, &error),
+        Err(error) => {
+            tracing::warn!(record = live.name_any(), error = chain(&error), "a record does not open");
+            Content::Unreadable
+        }
     }
-}
-
-fn unreadable(live: &SealedGraphCredential, error: &dyn std::error::Error) -> Content {
-    tracing::warn!(record = live.name_any(), error = chain(error), "a record does not open");
-    Content::Unreadable
 }

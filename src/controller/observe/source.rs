@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::controller::context::Context;
-use crate::controller::error::PassError;
+use crate::controller::error::{PassError, Result};
 use crate::controller::observed::{Problem, Source, UsableSource};
 use crate::resources::conditions::{ConditionType, Reason, find};
 use crate::resources::date_time;
@@ -29,7 +29,7 @@ pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
-) -> Result<Read, PassError> {
+) -> Result<Read> {
     let name = &object.spec.secret_ref.name;
     let data = match secrets::read(&context.client, object.namespace_name(), name).await {
         Ok(data) => data,

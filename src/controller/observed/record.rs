@@ -52,12 +52,10 @@ pub enum Content {
 impl SealedRecord {
     /// Whether nothing about it is to be changed for that source and name.
     pub fn is_in_line(&self, source: &UsableSource, name: &str) -> bool {
-        self.holds(source) && self.is_under_primary && self.name == name
-    }
-
-    /// Whether it holds the secret and expiry of the source.
-    fn holds(&self, source: &UsableSource) -> bool {
-        self.content == Content::SourceSecret && self.expires_at == whole_second(source.expires_at)
+        self.content == Content::SourceSecret
+            && self.expires_at == whole_second(source.expires_at)
+            && self.is_under_primary
+            && self.name == name
     }
 }
 
@@ -66,10 +64,8 @@ impl SealedRecord {
 impl Observed {
     /// The record, where there is one for the object's app.
     pub fn sealed(&self) -> Option<&SealedRecord> {
-        match &self.record {
-            Some(Record::Ours(sealed)) => Some(sealed),
-            Some(Record::Missing | Record::NotRead | Record::Foreign) | None => None,
-        }
+        let Some(Record::Ours(sealed)) = &self.record else { return None };
+        Some(sealed)
     }
 
     /// The name that the record's credential should have.

@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 
 use self::progress::{Progress, Version};
 use super::RecordController;
+use crate::backoff::doubled;
+use crate::controller::index::Named;
 use crate::k8s::list::ListError;
 use crate::resources::SealedGraphCredential;
 use crate::store::census::{self, Census, GuardedRecord};
@@ -32,15 +34,6 @@ enum SweepError {
     List(#[from] ListError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-}
-
-/// How a sweep ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Swept {
-    /// Every record is sealed under the primary key, or cannot be.
-    Done,
-    /// Some are left that the next sweep may seal.
-    Left,
 }
 
 // === impl RecordController ===
@@ -68,13 +61,13 @@ impl RecordController {
             let sweep = self.sweep(first.take(), &mut known);
             let Some(swept) = self.stop.run_until_cancelled(sweep).await else { return };
             let pause = match swept {
-                Ok(Swept::Done) => {
+                Ok(true) => {
                     failures = 0;
                     // Some replicas still seal under the earlier key.
                     let is_rolled_out = std::mem::replace(&mut is_rolled_out, true);
                     if is_rolled_out { self.timing.record_sweep } else { self.timing.key_rollout() }
                 }
-                Ok(Swept::Left) => self.back_off(&mut failures),
+                Ok(false) => self.back_off(&mut failures),
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&error),
@@ -94,18 +87,17 @@ impl RecordController {
     }
 
     fn back_off(&self, failures: &mut u32) -> Duration {
-        let factor = 2_u32.saturating_pow(*failures);
         *failures = failures.saturating_add(1);
-        self.timing.backoff_first.saturating_mul(factor).min(self.timing.backoff_longest)
+        doubled(self.timing.backoff_first, *failures).min(self.timing.backoff_longest)
     }
 
     /// Counts the records, re-encrypts those that are under an earlier key, and counts again. Of `known` records, as they are,
-    /// it was logged that they do not open.
+    /// it was logged that they do not open. Returns whether none is left that the next sweep may seal.
     async fn sweep(
         &self,
         counted: Option<Census>,
         known: &mut BTreeSet<Version>,
-    ) -> Result<Swept, SweepError> {
+    ) -> Result<bool, SweepError> {
         let keyring = self.keyring.read_again().await?;
         let census = match counted {
             Some(census) => self.show(census),
@@ -117,22 +109,22 @@ impl RecordController {
             self.metrics.store.resealing(0);
             self.delete_ended_keys(&keyring, &census).await;
             known.clear();
-            return Ok(Swept::Done);
+            return Ok(true);
         }
-        let progress = Progress::begin(self, key, stale, known).await;
+        let mut progress = Progress::begin(self, key, stale, known).await;
         let mut pages = census::pages(&self.client, &self.served);
         let mut goes_on = true;
         while goes_on && let Some(records) = pages.next().await? {
-            goes_on = self.reencrypt_page(records, &progress).await;
+            goes_on = self.reencrypt_page(records, &mut progress).await;
         }
         let census = self.count().await?;
         let now = self.keyring.read_again().await?;
         let left = census.not_under(now.primary());
         self.metrics.store.resealing(left);
         self.delete_ended_keys(&now, &census).await;
-        let is_done = goes_on && left <= progress.failed() && now.primary() == key;
+        let is_done = goes_on && left <= progress.failed && now.primary() == key;
         *known = progress.end(self, left, is_done).await;
-        Ok(if is_done { Swept::Done } else { Swept::Left })
+        Ok(is_done)
     }
 
     async fn count(&self) -> Result<Census, ListError> {
@@ -145,10 +137,10 @@ impl RecordController {
     }
 
     /// Re-encrypts the records of one page, if they need it. Returns whether to go on.
-    async fn reencrypt_page(&self, records: Vec<GuardedRecord>, progress: &Progress<'_>) -> bool {
+    async fn reencrypt_page(&self, records: Vec<GuardedRecord>, progress: &mut Progress<'_>) -> bool {
         // Read for each page: nothing is sealed under a key that has ceased to be primary, or a keyring that is gone.
         let keyring = match self.keyring.read_again().await {
-            Ok(keyring) if keyring.primary() == progress.key() => keyring,
+            Ok(keyring) if keyring.primary() == progress.key => keyring,
             Ok(_) => return false,
             Err(error) => {
                 tracing::warn!(error = chain(&error), "records are not sealed without the keyring");
@@ -157,46 +149,36 @@ impl RecordController {
         };
         // One that cannot be read as a record is counted, and named by `keys check`.
         let readable = records.into_iter().filter_map(|guarded| guarded.0.ok());
-        let writes: Vec<_> = readable.map(|record| self.reencrypt_one(&keyring, record, progress)).collect();
-        stream::iter(writes).buffer_unordered(AT_A_TIME).collect::<()>().await;
+        let writes: Vec<_> = readable.map(|record| self.reencrypt_one(&keyring, record)).collect();
+        let mut writes = stream::iter(writes).buffer_unordered(AT_A_TIME);
+        while let Some((version, written)) = writes.next().await {
+            match written {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::debug!(record = version.0, "the record is sealed anew");
+                    self.metrics.store.resealed("sealed");
+                    progress.sealed(self).await;
+                }
+                Err(error) => {
+                    self.metrics.store.resealed(outcome(&error));
+                    progress.failed(version, &error);
+                }
+            }
+        }
         !self.stop.is_cancelled()
     }
 
-    async fn reencrypt_one(&self, keyring: &Keyring, record: SealedGraphCredential, progress: &Progress<'_>) {
+    /// Re-encrypts a record, if it needs that and no end is asked for.
+    async fn reencrypt_one(
+        &self,
+        keyring: &Keyring,
+        record: SealedGraphCredential,
+    ) -> (Version, Result<bool, RecordError>) {
+        let version = (Named::of(&record).to_string(), record.resource_version().unwrap_or_default());
         if self.stop.is_cancelled() {
-            return;
+            return (version, Ok(false));
         }
-        let name = format!("{}/{}", record.namespace().unwrap_or_default(), record.name_any());
-        match self.repository().reencrypt(keyring, &record).await {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::debug!(record = name, "the record is sealed anew");
-                self.metrics.store.resealed("sealed");
-                progress.sealed(self).await;
-            }
-            Err(error) => {
-                let version = (name, record.resource_version().unwrap_or_default());
-                self.note_failure(version, &error, progress);
-            }
-        }
-    }
-
-    fn note_failure(&self, version: Version, error: &RecordError, progress: &Progress<'_>) {
-        self.metrics.store.resealed(outcome(error));
-        match error {
-            // The next sweep finds it again, if it needs to be.
-            RecordError::Conflict | RecordError::NotLeading(_) => {}
-            // Not among those that are counted: its key cannot be told.
-            RecordError::Malformed(_) => progress.warn(version, error),
-            RecordError::Open(_) | RecordError::Seal(_) => {
-                progress.failed_for_good();
-                progress.warn(version, error);
-            }
-            _ => {
-                let record = version.0;
-                tracing::warn!(record, error = chain(error), "a record is not sealed anew; trying again");
-            }
-        }
+        (version, self.repository().reencrypt(keyring, &record).await)
     }
 
     /// Deletes the keys that were retired long enough ago and that no record needs. An operator that does not see all

@@ -8,11 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::events::{Note, expiry};
 use crate::microsoft::{Refusal, diagnosis};
 use crate::resources::conditions::{
-    Condition, ConditionStatus, ConditionType, Desired, Reason, find, merge, whole_second,
+    Condition, ConditionStatus, ConditionType, Desired, Reason, changed, find, merge, whole_second,
 };
 use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus, catalogue};
 use crate::store::record::holds_secret_of;
-use crate::woodpecker::rfc3339;
 
 /// Between two verifications of a record, as with a custom resource that does not say otherwise.
 const INTERVAL: Duration = Duration::from_hours(24);
@@ -75,25 +74,13 @@ pub fn notes(
     verdict_ids: Option<String>,
     notice: Option<i32>,
 ) -> Vec<Note> {
-    let verdict = verdict_ids.and_then(|ids| verdict(record, next, ids));
+    let before = record.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let verdict = verdict_ids.and_then(|ids| {
+        let verified = changed(before, &next.conditions, ConditionType::Verified)?;
+        Note::of(verified, verified.status != ConditionStatus::True, "Verify", ids)
+    });
     let notice = notice.map(|days| expiry::note(days, record.spec.secret_expires_at.0, CURE));
     verdict.into_iter().chain(notice).collect()
-}
-
-fn verdict(record: &SealedGraphCredential, next: &SealedGraphCredentialStatus, ids: String) -> Option<Note> {
-    let before = record.status.as_ref().and_then(|it| find(&it.conditions, ConditionType::Verified));
-    let after = find(&next.conditions, ConditionType::Verified)?;
-    let is_same = before.is_some_and(|before| {
-        (before.status, &before.reason, &before.message) == (after.status, &after.reason, &after.message)
-    });
-    let reason = after.as_desired().filter(|_| !is_same)?.reason;
-    Some(Note {
-        is_warning: after.status != ConditionStatus::True,
-        reason: reason.as_str(),
-        action: "Verify",
-        text: after.message.clone(),
-        ids,
-    })
 }
 
 /// The status that follows. Without a proof, what was said of the secret stays; so does the notice of the expiry that was
@@ -111,7 +98,7 @@ pub fn next_status(
             .and_then(Condition::as_desired)
             .unwrap_or_else(unasked),
     };
-    let expiring = expiring(record.spec.secret_expires_at.0, now);
+    let expiring = expiry::condition(record.spec.secret_expires_at.0, WARNING, CURE, now);
     let desired = vec![ready(&verified, &expiring), verified, expiring];
     let verified_at = match proof {
         Some(Proof::Issued) => Some(Time(whole_second(now))),
@@ -129,61 +116,40 @@ pub fn next_status(
 }
 
 fn verified(proof: &Proof) -> Desired {
-    let (status, reason, message) = match proof {
-        Proof::Issued => (
-            ConditionStatus::True,
-            Reason::TokenIssued,
-            "Microsoft has issued a token for the secret".to_owned(),
-        ),
+    const TYPE: ConditionType = ConditionType::Verified;
+    match proof {
+        Proof::Issued => {
+            Desired::met(TYPE, Reason::TokenIssued, "Microsoft has issued a token for the secret")
+        }
         Proof::Refused(refusal) => {
             let meaning = catalogue::entry(refusal.reason).meaning;
             let code = diagnosis::code_text(refusal);
-            (
-                ConditionStatus::False,
-                refusal.reason,
-                format!("{meaning} ({code}): {CURE}, or mend the app in Entra"),
-            )
+            let message = format!("{meaning} ({code}): {CURE}, or mend the app in Entra");
+            Desired::unmet(TYPE, refusal.reason, message)
         }
-        Proof::Unopened => (
-            ConditionStatus::Unknown,
-            Reason::NotAttempted,
-            format!("the record does not open: bring its key back into the keyring (keys import), or {CURE}"),
-        ),
-    };
-    Desired { type_: ConditionType::Verified, status, reason, message }
-}
-
-fn unasked() -> Desired {
-    Desired {
-        type_: ConditionType::Verified,
-        status: ConditionStatus::Unknown,
-        reason: Reason::NotAttempted,
-        message: "Microsoft was not asked yet".into(),
+        Proof::Unopened => {
+            let message = format!(
+                "the record does not open: bring its key back into the keyring (keys import), or {CURE}"
+            );
+            Desired::unknown(TYPE, Reason::NotAttempted, message)
+        }
     }
 }
 
-fn expiring(expires_at: Timestamp, now: Timestamp) -> Desired {
-    let date = rfc3339(expires_at);
-    let (status, reason, message) = if now >= expires_at {
-        (ConditionStatus::True, Reason::Expired, format!("the secret expired at {date}: {CURE}"))
-    } else if now >= expires_at - WARNING {
-        (ConditionStatus::True, Reason::ExpiresSoon, format!("the secret expires at {date}: {CURE}"))
-    } else {
-        (ConditionStatus::False, Reason::NotExpiring, format!("the secret expires at {date}"))
-    };
-    Desired { type_: ConditionType::Expiring, status, reason, message }
+fn unasked() -> Desired {
+    Desired::unknown(ConditionType::Verified, Reason::NotAttempted, "Microsoft was not asked yet")
 }
 
 /// The summary: the first of both that is bad news.
 fn ready(verified: &Desired, expiring: &Desired) -> Desired {
-    let (status, reason, message) = if verified.status != ConditionStatus::True {
-        (verified.status, verified.reason, verified.message.clone())
+    const TYPE: ConditionType = ConditionType::Ready;
+    if verified.status != ConditionStatus::True {
+        Desired { type_: TYPE, ..verified.clone() }
     } else if expiring.reason == Reason::Expired {
-        (ConditionStatus::False, Reason::Expired, expiring.message.clone())
+        Desired::unmet(TYPE, Reason::Expired, expiring.message.clone())
     } else {
-        (ConditionStatus::True, Reason::Ready, "the secret is sealed and works".to_owned())
-    };
-    Desired { type_: ConditionType::Ready, status, reason, message }
+        Desired::met(TYPE, Reason::Ready, "the secret is sealed and works")
+    }
 }
 
 #[cfg(test)]

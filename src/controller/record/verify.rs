@@ -1,7 +1,8 @@
 //! Verification of the REST API's records. A watch tells when each is due; no copy of a record is kept.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::error::Error;
+mod schedule;
+
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,19 +15,20 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+use self::schedule::{Due, Looked, Schedule, version_of};
 use super::RecordController;
 use super::status::{Proof, is_seen, next_status, notes, notice_due, status_due_at, verification_due_at};
+use crate::controller::index::Named;
 use crate::controller::scope::Scope;
+use crate::events::Note;
 use crate::k8s::list;
 use crate::k8s::watch::{Watched, Watching};
 use crate::leadership::NotLeading;
 use crate::microsoft::{App, Diagnosis, Verdict};
-use crate::resources::SealedGraphCredential;
 use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find};
-use crate::secret::SecretText;
+use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus};
 use crate::store::census::{Census, GuardedRecord};
 use crate::store::envelope::Envelope;
-use crate::store::keyring::KeyringError;
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::repository::{self, RecordError};
 use crate::telemetry::logs::chain;
@@ -36,52 +38,17 @@ use crate::telemetry::otlp;
 /// Records that are verified at the same time.
 const AT_A_TIME: usize = 4;
 
-const KIND: &str = "SealedGraphCredential";
-
-/// Namespace and name of a record.
-type Place = (String, String);
-
-/// Uid and generation of a record.
-type Version = (Option<String>, Option<i64>);
-
 /// An event of a watch, with the number of its scope.
 type Seen = (usize, Event<GuardedRecord>);
-
-/// When records are due.
-struct Schedule {
-    entries: HashMap<Place, Entry>,
-    queue: BTreeSet<(Timestamp, Place)>,
-}
-
-/// What is known of a record between its verifications.
-struct Entry {
-    version: Version,
-    /// Whether its status is about the secret that it holds.
-    is_seen: bool,
-    /// When it is to be verified, as its status has it.
-    verification_due: Timestamp,
-    /// When its status is to say something new.
-    status_due: Timestamp,
-    /// No verification before: the last one came to nothing, or the request that saved the secret may be about to say that it
-    /// was verified.
-    retry_at: Option<Timestamp>,
-    /// Nothing before, because something was tried a moment ago.
-    paused_until: Timestamp,
-    /// Its place in the queue; none while it is being worked on.
-    queued_at: Option<Timestamp>,
-}
 
 /// What the watch of a scope has brought.
 struct Listing {
     scope: Scope,
     /// While a list is under way: what it has not brought yet.
-    missing: HashSet<Place>,
+    missing: HashSet<Named>,
     census: Census,
     is_listed: bool,
 }
-
-/// What became of a record that was due: the version that was looked at, and when to verify it again if no token was issued.
-type Looked = (Place, Option<(Version, Option<Timestamp>)>);
 
 /// What an attempt to verify a record came to.
 #[derive(Default)]
@@ -94,14 +61,6 @@ struct Attempt {
     ids: String,
 }
 
-/// Why there is no secret to be verified.
-enum Unopened {
-    /// Its key is not known, and cannot be looked up.
-    Unknown(KeyringError),
-    /// The record does not open under the keyring as it is.
-    Lasting(Box<dyn Error + Send + Sync>),
-}
-
 // === impl RecordController ===
 
 impl RecordController {
@@ -111,15 +70,21 @@ impl RecordController {
         let (tell, mut events) = mpsc::unbounded_channel();
         let watches = scopes.iter().enumerate().map(|(at, scope)| self.watch(at, scope, &tell));
         let mut watches = std::pin::pin!(futures::future::join_all(watches));
-        let mut listings: Vec<Listing> = scopes.iter().cloned().map(Listing::new).collect();
+        let listing = |scope: &Scope| Listing {
+            scope: scope.clone(),
+            missing: HashSet::new(),
+            census: Census::default(),
+            is_listed: false,
+        };
+        let mut listings: Vec<Listing> = scopes.iter().map(listing).collect();
         let (mut listed, mut news) = (Some(listed), self.keyring.news());
-        let mut schedule = Schedule { entries: HashMap::new(), queue: BTreeSet::new() };
+        let mut schedule = Schedule::default();
         let mut looks = FuturesUnordered::new();
         loop {
             while looks.len() < AT_A_TIME
-                && let Some((place, version, retry_at)) = schedule.take_due(Timestamp::now())
+                && let Some(due) = schedule.take_due(Timestamp::now())
             {
-                looks.push(self.look(place, version, retry_at));
+                looks.push(self.look(due));
             }
             let wait = schedule.wait(Timestamp::now()).min(self.timing.record_retry);
             tokio::select! {
@@ -157,7 +122,8 @@ impl RecordController {
             relist: self.relist.clone(),
             metrics: self.metrics.clone(),
         };
-        let watched = Watched::<GuardedRecord>::objects(KIND, scope.namespace(), list::guarded).optional();
+        let mut watched = Watched::objects("SealedGraphCredential", scope.namespace(), list::guarded);
+        watched.is_optional = true;
         let tell = |event| {
             if let Some(observer) = &self.observer {
                 observer(scope, &event);
@@ -170,19 +136,18 @@ impl RecordController {
     fn take_in(&self, event: Event<GuardedRecord>, listing: &mut Listing, schedule: &mut Schedule) {
         match event {
             Event::Init => {
-                let covered =
-                    schedule.entries.keys().filter(|(namespace, _)| listing.scope.covers(namespace));
+                let covered = schedule.records().filter(|place| listing.scope.covers(&place.namespace));
                 (listing.missing, listing.census) = (covered.cloned().collect(), Census::default());
             }
             Event::InitApply(record) => {
-                listing.missing.remove(&place(record.meta()));
+                listing.missing.remove(&Named::of(&record));
                 if !listing.is_listed {
                     listing.census.add(&record);
                 }
                 self.apply(record, schedule);
             }
             Event::Apply(record) => self.apply(record, schedule),
-            Event::Delete(record) => self.forget(&place(record.meta()), schedule),
+            Event::Delete(record) => self.forget(&Named::of(&record), schedule),
             Event::InitDone => {
                 listing.is_listed = true;
                 listing.missing.drain().for_each(|place| self.forget(&place, schedule));
@@ -204,19 +169,19 @@ impl RecordController {
         }
     }
 
-    fn forget(&self, place: &Place, schedule: &mut Schedule) {
+    fn forget(&self, place: &Named, schedule: &mut Schedule) {
         if schedule.forget(place) {
-            self.metrics.rest.forget_record(&place.0, &place.1);
+            self.metrics.rest.forget_record(&place.namespace, &place.name);
         }
     }
 
     /// Reads a record that is due, and does what is due: the watch may be behind.
-    async fn look(&self, place: Place, version: Version, retry_at: Option<Timestamp>) -> Looked {
-        let read = repository::read(&self.client, &place.0, &place.1);
+    async fn look(&self, (place, version, retry_at): Due) -> Looked {
+        let read = repository::read(&self.client, &place.namespace, &place.name);
         let record = match self.stop.run_until_cancelled(read).await {
             Some(Ok(Some(record))) if is_of_rest(&record) => record,
             Some(Err(error)) => {
-                tracing::warn!(record = place.1, error = chain(&error), "a record cannot be verified");
+                tracing::warn!(record = place.name, error = chain(&error), "a record cannot be verified");
                 return (place, None);
             }
             // The watch brings what is new about it.
@@ -259,59 +224,65 @@ impl RecordController {
         if record.status.as_ref() == Some(&status) {
             return retry_at;
         }
+        match self.tell(record, status, notes).await {
+            // A verdict that is lost is found out again: soon, but where the API server refuses to note it.
+            Err(RecordError::Refused { .. }) if proof.is_some() => {
+                Some(retry_at.unwrap_or(now + self.timing.stalled_probe))
+            }
+            Err(_) if proof.is_some() => None,
+            _ => retry_at,
+        }
+    }
+
+    /// Writes a record's status, and publishes what there is to tell with it.
+    async fn tell(
+        &self,
+        record: &SealedGraphCredential,
+        mut status: SealedGraphCredentialStatus,
+        notes: Vec<Note>,
+    ) -> Result<(), RecordError> {
         let regarding = record.object_ref(&());
         let (notes, is_given) = self.events.publish_notice(&regarding, notes).await;
         if !is_given {
             status.expiry_notice_days = record.status.as_ref().and_then(|before| before.expiry_notice_days);
         }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
-        match self.repository().write_status(&changed).await {
-            Ok(_) => {
-                for note in &notes {
-                    self.events.publish(&regarding, note).await;
-                }
+        if let Err(error) = self.repository().write_status(&changed).await {
+            let (record, text) = (record.name_any(), chain(&error));
+            if matches!(error, RecordError::Conflict | RecordError::NotLeading(_)) {
+                tracing::debug!(record, error = text, "a status is not written");
+            } else {
+                tracing::warn!(record, error = text, "a status is not written");
             }
-            Err(error) => {
-                match &error {
-                    RecordError::Conflict | RecordError::NotLeading(_) => {
-                        tracing::debug!(
-                            record = record.name_any(),
-                            error = chain(&error),
-                            "a status is not written"
-                        );
-                    }
-                    error => {
-                        tracing::warn!(
-                            record = record.name_any(),
-                            error = chain(error),
-                            "a status is not written"
-                        );
-                    }
-                }
-                // A verdict that is lost is found out again: soon, but where the API server refuses to note it.
-                if proof.is_some() {
-                    let is_refused = matches!(error, RecordError::Refused { .. });
-                    return is_refused.then(|| retry_at.unwrap_or(now + self.timing.stalled_probe));
-                }
-            }
+            return Err(error);
         }
-        retry_at
+        for note in &notes {
+            self.events.publish(&regarding, note).await;
+        }
+        Ok(())
     }
 
     /// Asks Microsoft for a token.
     async fn verify(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
         let stalled = Some(self.timing.stalled_probe);
-        let secret = match self.open(record).await {
+        let keyring = match Envelope::from_base64(&record.spec.envelope) {
+            Ok(envelope) => match self.keyring.holding(envelope.key_id()).await {
+                Ok(keyring) => keyring,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "a record is not verified without the keyring; trying again"
+                    );
+                    return Ok(Attempt { again_in: Some(self.timing.record_retry), ..Attempt::default() });
+                }
+            },
+            // It opens under no key.
+            Err(_) => self.keyring.current(),
+        };
+        let secret = match record::open(record, &keyring) {
             Ok(secret) => secret,
-            Err(Unopened::Unknown(error)) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "a record is not verified without the keyring; trying again"
-                );
-                return Ok(Attempt { again_in: Some(self.timing.record_retry), ..Attempt::default() });
-            }
-            Err(Unopened::Lasting(error)) => {
-                tracing::warn!(record = record.name_any(), error = chain(&*error), "a record does not open");
+            Err(error) => {
+                tracing::warn!(record = record.name_any(), error = chain(&error), "a record does not open");
                 return Ok(Attempt { proof: Some(Proof::Unopened), again_in: stalled, ids: String::new() });
             }
         };
@@ -330,145 +301,11 @@ impl RecordController {
             }
         })
     }
-
-    async fn open(&self, record: &SealedGraphCredential) -> Result<SecretText, Unopened> {
-        let lasting = |error: Box<dyn Error + Send + Sync>| Unopened::Lasting(error);
-        let envelope = Envelope::from_base64(&record.spec.envelope).map_err(|error| lasting(error.into()))?;
-        let keyring = self.keyring.holding(envelope.key_id()).await.map_err(Unopened::Unknown)?;
-        record::open(record, &keyring).map_err(|error| lasting(error.into()))
-    }
-}
-
-// === impl Schedule ===
-
-impl Schedule {
-    /// Takes in a record as it is now. One whose secret is new is left alone at first: whoever saves a secret has verified
-    /// it, and says so by the end of the request.
-    fn apply(&mut self, record: &SealedGraphCredential, now: Timestamp, request: Duration) {
-        let (place, version) = (place(&record.metadata), version_of(&record.metadata));
-        let before = self.entries.get(&place).filter(|before| before.version == version);
-        let is_new = before.is_none() && !is_seen(record);
-        let entry = Entry {
-            version,
-            is_seen: is_seen(record),
-            verification_due: verification_due_at(record),
-            status_due: status_due_at(record, now),
-            retry_at: before.map_or_else(|| is_new.then(|| now + request), |before| before.retry_at),
-            paused_until: before.map_or(Timestamp::MIN, |before| before.paused_until),
-            queued_at: None,
-        };
-        self.put(place, entry);
-    }
-
-    /// Nothing is ever due about a record that cannot be read.
-    fn apply_unreadable(&mut self, metadata: &ObjectMeta) {
-        let entry = Entry {
-            version: version_of(metadata),
-            is_seen: false,
-            verification_due: Timestamp::MAX,
-            status_due: Timestamp::MAX,
-            retry_at: None,
-            paused_until: Timestamp::MIN,
-            queued_at: None,
-        };
-        self.put(place(metadata), entry);
-    }
-
-    fn put(&mut self, place: Place, mut entry: Entry) {
-        let before = self.entries.remove(&place);
-        let is_worked_on = before.as_ref().is_some_and(|before| before.queued_at.is_none());
-        if let Some(at) = before.and_then(|before| before.queued_at) {
-            self.queue.remove(&(at, place.clone()));
-        }
-        if !is_worked_on {
-            entry.queued_at = Some(entry.due_at());
-            self.queue.insert((entry.due_at(), place.clone()));
-        }
-        self.entries.insert(place, entry);
-    }
-
-    /// Returns whether it was known.
-    fn forget(&mut self, place: &Place) -> bool {
-        let Some(entry) = self.entries.remove(place) else { return false };
-        if let Some(at) = entry.queued_at {
-            self.queue.remove(&(at, place.clone()));
-        }
-        true
-    }
-
-    /// The next record that is due, to be worked on.
-    fn take_due(&mut self, now: Timestamp) -> Option<(Place, Version, Option<Timestamp>)> {
-        self.queue.first().filter(|(at, _)| *at <= now)?;
-        let (_, place) = self.queue.pop_first()?;
-        let entry = self.entries.get_mut(&place)?;
-        entry.queued_at = None;
-        Some((place, entry.version.clone(), entry.retry_at))
-    }
-
-    /// Until the next record is due.
-    fn wait(&self, now: Timestamp) -> Duration {
-        let next = self.queue.first().map_or(Timestamp::MAX, |(at, _)| *at);
-        Duration::try_from(next.duration_since(now)).unwrap_or_default()
-    }
-
-    /// A record was worked on. It is not taken again before `paused_until`: the watch brings what was written.
-    fn looked(&mut self, (place, outcome): Looked, paused_until: Timestamp) {
-        let Some(entry) = self.entries.get_mut(&place) else { return };
-        entry.paused_until = paused_until;
-        match outcome {
-            Some((version, retry_at)) if entry.version == version => entry.retry_at = retry_at,
-            Some(_) | None => {}
-        }
-        // It may have been deleted and created again meanwhile.
-        if entry.queued_at.is_none() {
-            let at = entry.due_at();
-            entry.queued_at = Some(at);
-            self.queue.insert((at, place));
-        }
-    }
-
-    /// Everything is tried again that was put off.
-    fn retry_all(&mut self) {
-        self.queue.clear();
-        for (place, entry) in &mut self.entries {
-            entry.retry_at = entry.retry_at.filter(|_| !entry.is_seen);
-            entry.paused_until = Timestamp::MIN;
-            if entry.queued_at.is_some() {
-                entry.queued_at = Some(entry.due_at());
-                self.queue.insert((entry.due_at(), place.clone()));
-            }
-        }
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    fn due_at(&self) -> Timestamp {
-        let verification_due = self.verification_due.max(self.retry_at.unwrap_or(Timestamp::MIN));
-        verification_due.min(self.status_due).max(self.paused_until)
-    }
-}
-
-// === impl Listing ===
-
-impl Listing {
-    fn new(scope: Scope) -> Self {
-        Self { scope, missing: HashSet::new(), census: Census::default(), is_listed: false }
-    }
-}
-
-fn place(metadata: &ObjectMeta) -> Place {
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
-}
-
-fn version_of(metadata: &ObjectMeta) -> Version {
-    (metadata.uid.clone(), metadata.generation)
 }
 
 /// The span of a verification of a record.
 fn span(record: &SealedGraphCredential) -> Span {
-    let object = format!("{}/{}", record.namespace().unwrap_or_default(), record.name_any());
+    let object = Named::of(record).to_string();
     let span = tracing::error_span!(parent: None, "record", object, trace_id = Empty);
     otlp::note_trace_id(&span);
     span
@@ -489,99 +326,7 @@ fn series(record: &SealedGraphCredential) -> RecordSeries {
 
 /// What a scrape shows of a record that cannot be read.
 fn unreadable(metadata: &ObjectMeta) -> RecordSeries {
-    let (namespace, name) = place(metadata);
+    let Named { namespace, name } = Named::of_meta(metadata);
     let reason = Reason::InvalidObject.as_str().to_owned();
     RecordSeries { namespace, name, is_ready: false, reason, expires_at: None }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const REQUEST: Duration = Duration::from_mins(1);
-
-    fn at(text: &str) -> Timestamp {
-        format!("2026-11-24T{text}Z").parse().unwrap()
-    }
-
-    fn record(uid: &str, generation: i64) -> SealedGraphCredential {
-        serde_json::from_value(json!({
-            "metadata": {"namespace": "mail", "name": "r-1", "uid": uid, "generation": generation},
-            "spec": {
-                "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 1,
-                "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
-                "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
-                "secretExpiresAt": "2027-11-28T23:59:59Z", "name": "x", "envelope": "e"
-            }
-        }))
-        .unwrap()
-    }
-
-    fn verified(record: &SealedGraphCredential, now: Timestamp) -> SealedGraphCredential {
-        SealedGraphCredential {
-            status: Some(next_status(record, Some(&Proof::Issued), now)),
-            ..record.clone()
-        }
-    }
-
-    fn empty() -> Schedule {
-        Schedule { entries: HashMap::new(), queue: BTreeSet::new() }
-    }
-
-    /// When the one record is due.
-    fn due(schedule: &Schedule) -> Vec<Timestamp> {
-        schedule.queue.iter().map(|(at, _)| *at).collect()
-    }
-
-    #[test]
-    fn a_new_secret_waits_for_its_request_and_a_verified_one_for_a_day() {
-        let mut schedule = empty();
-        let now = at("08:00:00");
-        schedule.apply(&record("1", 1), now, REQUEST);
-        assert_eq!(due(&schedule), [at("08:01:00")]);
-        schedule.apply(&record("1", 1), at("08:00:30"), REQUEST);
-        assert_eq!(due(&schedule), [at("08:01:00")], "it is the same one");
-        schedule.apply(&verified(&record("1", 1), now), now, REQUEST);
-        assert_eq!(due(&schedule), [now + Duration::from_hours(24)]);
-        schedule.apply(&record("1", 2), at("09:00:00"), REQUEST);
-        assert_eq!(due(&schedule), [at("09:01:00")], "another secret");
-        assert!(schedule.forget(&("mail".into(), "r-1".into())));
-        assert!(due(&schedule).is_empty() && schedule.entries.is_empty());
-    }
-
-    #[test]
-    fn what_is_worked_on_is_not_taken_twice_and_then_left_alone_for_a_while() {
-        let mut schedule = empty();
-        schedule.apply(&record("1", 1), at("08:00:00"), REQUEST);
-        assert!(schedule.take_due(at("08:00:59")).is_none());
-        let (place, version, _) = schedule.take_due(at("08:01:00")).unwrap();
-        schedule.apply(&record("1", 1), at("08:01:01"), REQUEST);
-        assert!(schedule.take_due(at("08:02:00")).is_none(), "it is worked on");
-        let retry_at = Some(at("08:30:00"));
-        schedule.looked((place.clone(), Some((version, retry_at))), at("08:03:00"));
-        assert_eq!(due(&schedule), [at("08:30:00")], "no token was issued");
-        schedule.retry_all();
-        assert_eq!(due(&schedule), [at("08:30:00")], "it was never seen: its request may still be under way");
-        let seen = verified(&record("1", 1), at("07:00:00") - Duration::from_hours(24));
-        schedule.apply(&seen, at("08:04:00"), REQUEST);
-        assert_eq!(due(&schedule), [at("08:30:00")]);
-        schedule.retry_all();
-        assert_eq!(due(&schedule), [at("07:00:00")], "the keyring holds more");
-        let (place, version, _) = schedule.take_due(at("08:05:00")).unwrap();
-        schedule.apply(&record("2", 1), at("08:06:00"), REQUEST);
-        schedule.looked((place, Some((version, Some(at("23:00:00"))))), at("08:06:30"));
-        assert_eq!(due(&schedule), [at("08:07:00")], "it was re-created meanwhile");
-    }
-
-    #[test]
-    fn a_record_that_goes_while_it_is_worked_on_is_gone() {
-        let mut schedule = empty();
-        schedule.apply(&record("1", 1), at("08:00:00"), REQUEST);
-        let (place, version, _) = schedule.take_due(at("08:01:00")).unwrap();
-        assert!(schedule.forget(&place));
-        schedule.looked((place, Some((version, None))), at("08:03:00"));
-        assert!(due(&schedule).is_empty());
-    }
 }

@@ -5,11 +5,13 @@ mod failures;
 use jiff::Timestamp;
 
 use self::failures::{after_failure, change_unknown, outcome_unknown};
+use super::CURE;
 use crate::controller::decide::{Rest, Retry, Standing};
 use crate::controller::observed::{Observed, Problem, Rules, Source};
 use crate::destination::{Failure, FailureKind};
+use crate::events::expiry;
 use crate::microsoft::Verdict;
-use crate::resources::conditions::{ConditionStatus, ConditionType, Desired, Reason, find};
+use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find};
 use crate::resources::{
     DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy,
 };
@@ -91,12 +93,7 @@ pub(super) fn expires_at(status: &MicrosoftGraphCredentialStatus, observed: &Obs
 }
 
 fn previous(observed: &Observed) -> Vec<Desired> {
-    observed
-        .status
-        .conditions
-        .iter()
-        .filter_map(crate::resources::conditions::Condition::as_desired)
-        .collect()
+    observed.status.conditions.iter().filter_map(Condition::as_desired).collect()
 }
 
 fn keep(observed: &Observed, type_: ConditionType) -> Option<Desired> {
@@ -111,7 +108,7 @@ fn suspended(observed: &Observed) -> Vec<Desired> {
     match all.iter_mut().find(|desired| desired.type_ == ConditionType::Ready) {
         Some(ready) if ready.message.starts_with(PREFIX) => {}
         Some(ready) => ready.message = format!("{PREFIX}{}", ready.message),
-        None => all.push(unknown(
+        None => all.push(Desired::unknown(
             ConditionType::Ready,
             Reason::NotAttempted,
             format!("{PREFIX}nothing was done yet; set spec.suspend to false to go on"),
@@ -123,11 +120,11 @@ fn suspended(observed: &Observed) -> Vec<Desired> {
 fn source_ready(observed: &Observed) -> Option<Desired> {
     match &observed.source {
         Source::NotRead => keep(observed, ConditionType::SourceReady),
-        Source::Unusable(problem) => Some(failed(ConditionType::SourceReady, problem)),
+        Source::Unusable(problem) => Some(unmet(ConditionType::SourceReady, problem)),
         Source::Usable(_) => {
             let name = &observed.object.spec.secret_ref.name;
             let message = format!("Secret {name} holds a client secret and its expiry");
-            Some(met(ConditionType::SourceReady, Reason::SecretRead, message))
+            Some(Desired::met(ConditionType::SourceReady, Reason::SecretRead, message))
         }
     }
 }
@@ -137,50 +134,49 @@ fn verified(observed: &Observed, rest: &Rest, rules: &Rules) -> Option<Desired> 
     let source = match &observed.source {
         Source::NotRead => return keep(observed, TYPE),
         Source::Unusable(_) => {
-            return Some(unknown(TYPE, Reason::AwaitingSource, "there is no usable secret to verify".into()));
+            return Some(Desired::unknown(
+                TYPE,
+                Reason::AwaitingSource,
+                "there is no usable secret to verify",
+            ));
         }
         Source::Usable(source) => source,
     };
     if let Standing::NotProven(problem) = &rest.standing {
         return Some(match problem.reason {
             Reason::AwaitingPropagation | Reason::Throttled | Reason::MicrosoftUnavailable => {
-                unknown(TYPE, problem.reason, problem.message.clone())
+                Desired::unknown(TYPE, problem.reason, problem.message.clone())
             }
             _ => {
                 let message = with_a_way_to_ask(&problem.message, rest, rules);
-                failed(TYPE, &Problem { message, ..problem.clone() })
+                unmet(TYPE, &Problem { message, ..problem.clone() })
             }
         });
     }
     if is_refused_for_now(rest) {
         let message = "Woodpecker does not accept the new secret yet, which is normal for some minutes after it was made; the operator tries again";
-        return Some(unknown(TYPE, Reason::AwaitingPropagation, message.into()));
+        return Some(Desired::unknown(TYPE, Reason::AwaitingPropagation, message));
     }
     let policy = observed.object.spec.verification_policy();
     if policy == VerificationPolicy::Disabled && rules.allow_unverified {
-        return Some(met(TYPE, Reason::NotRequired, "verification is disabled".into()));
+        return Some(Desired::met(TYPE, Reason::NotRequired, "verification is disabled"));
     }
-    match observed.learnt.proof.as_ref().map(|proof| &proof.verdict) {
-        Some(Verdict::Issued { .. }) if policy == VerificationPolicy::Disabled => Some(met(
-            TYPE,
+    let (reason, message) = match observed.learnt.proof.as_ref().map(|proof| &proof.verdict) {
+        Some(Verdict::Issued { .. }) if policy == VerificationPolicy::Disabled => (
             Reason::TokenIssued,
-            "Microsoft issues tokens for the secret; policy Disabled counts as Required here, for the operator runs without --allow-unverified".into(),
-        )),
-        Some(Verdict::Issued { .. }) => {
-            Some(met(TYPE, Reason::TokenIssued, "Microsoft issues tokens for the secret".into()))
+            "Microsoft issues tokens for the secret; policy Disabled counts as Required here, for the operator runs without --allow-unverified",
+        ),
+        Some(Verdict::Issued { .. }) => (Reason::TokenIssued, "Microsoft issues tokens for the secret"),
+        Some(Verdict::NotIssued { .. }) => {
+            (Reason::ProofSkipped, "the proof could not be had, and policy BestEffort goes on without")
         }
-        Some(Verdict::NotIssued { .. }) => Some(met(
-            TYPE,
-            Reason::ProofSkipped,
-            "the proof could not be had, and policy BestEffort goes on without".into(),
-        )),
-        None if source.is_registered || source.is_candidate => keep(observed, TYPE).or_else(|| Some(not_attempted())),
-        None => Some(not_attempted()),
-    }
-}
-
-fn not_attempted() -> Desired {
-    unknown(ConditionType::Verified, Reason::NotAttempted, "the secret was not verified yet".into())
+        None => {
+            let kept = keep(observed, TYPE).filter(|_| source.is_registered || source.is_candidate);
+            let message = "the secret was not verified yet";
+            return kept.or_else(|| Some(Desired::unknown(TYPE, Reason::NotAttempted, message)));
+        }
+    };
+    Some(Desired::met(TYPE, reason, message))
 }
 
 fn is_refused_for_now(rest: &Rest) -> bool {
@@ -199,7 +195,7 @@ fn registered(
         (Standing::Settling, None) => outcome_unknown(),
         (Standing::Settling, Some(_)) if status.pending.is_some() => outcome_unknown(),
         (Standing::Settling, Some(_)) => change_unknown(),
-        (Standing::Blocked(problem), _) => failed(TYPE, problem),
+        (Standing::Blocked(problem), _) => unmet(TYPE, problem),
         // What is registered stays so while a change of it waits for its turn.
         (Standing::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
             if !observed.object.is_deleted() && is_what_is_wanted(observed, registration) =>
@@ -211,10 +207,10 @@ fn registered(
             Desired { message: with_a_way_to_ask(&desired.message, rest, rules), ..desired }
         }
         (_, Some(registration)) => held(observed, registration, status),
-        (_, None) => unknown(
+        (_, None) => Desired::unknown(
             TYPE,
             Reason::AwaitingVerification,
-            "nothing is registered before the secret is proved".into(),
+            "nothing is registered before the secret is proved",
         ),
     }
 }
@@ -248,13 +244,13 @@ fn held(
         Ownership::Created => Reason::Registered,
         Ownership::Adopted => Reason::Adopted,
     };
-    met(ConditionType::Registered, reason, message)
+    Desired::met(ConditionType::Registered, reason, message)
 }
 
 fn sealed(observed: &Observed, record: &str, id: i64) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
     if observed.has_lost_record() {
-        return unknown(
+        return Desired::unknown(
             TYPE,
             Reason::AwaitingVerification,
             format!(
@@ -264,35 +260,25 @@ fn sealed(observed: &Observed, record: &str, id: i64) -> Desired {
     }
     let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
     let which = if is_current { "the secret" } else { "the secret that was last accepted" };
-    met(TYPE, Reason::Stored, format!("SealedGraphCredential {record} holds {which} as credential {id}"))
+    Desired::met(
+        TYPE,
+        Reason::Stored,
+        format!("SealedGraphCredential {record} holds {which} as credential {id}"),
+    )
 }
 
 fn expiring(at: Timestamp, observed: &Observed, others: &[Desired], now: Timestamp) -> Desired {
-    const TYPE: ConditionType = ConditionType::Expiring;
-    let date = rfc3339(at);
-    let cure = "make a new one in Entra and put it with its expiry into the Secret";
-    if at <= now {
-        let still_works = others
-            .iter()
-            .any(|other| other.type_ == ConditionType::Verified && other.status == ConditionStatus::True);
-        let message = if still_works {
-            format!(
-                "the secret's date {date} has passed: {cure}, or correct the date if Microsoft still accepts the secret"
-            )
-        } else {
-            format!("the secret expired at {date}: {cure}")
-        };
-        met(TYPE, Reason::Expired, message)
-    } else if at - observed.object.spec.expiry_warning() <= now {
-        met(TYPE, Reason::ExpiresSoon, format!("the secret expires at {date}: {cure}"))
-    } else {
-        Desired {
-            type_: TYPE,
-            status: ConditionStatus::False,
-            reason: Reason::NotExpiring,
-            message: format!("the secret expires at {date}"),
-        }
+    let expiring = expiry::condition(at, observed.object.spec.expiry_warning(), CURE, now);
+    let is_verified =
+        |it: &Desired| it.type_ == ConditionType::Verified && it.status == ConditionStatus::True;
+    if expiring.reason != Reason::Expired || !others.iter().any(is_verified) {
+        return expiring;
     }
+    let message = format!(
+        "the secret's date {} has passed: {CURE}, or correct the date if Microsoft still accepts the secret",
+        rfc3339(at)
+    );
+    Desired { message, ..expiring }
 }
 
 /// The first part that is not met, or an expiry that has passed; else all is well.
@@ -306,7 +292,7 @@ fn ready(parts: &[Desired], expiring: Option<&Desired>, status: &MicrosoftGraphC
             Desired { type_: TYPE, status: ConditionStatus::False, ..expired.clone() }
         }
         _ => match &status.registration {
-            Some(registration) => met(
+            Some(registration) => Desired::met(
                 TYPE,
                 Reason::Ready,
                 format!(
@@ -315,7 +301,7 @@ fn ready(parts: &[Desired], expiring: Option<&Desired>, status: &MicrosoftGraphC
                     rfc3339(registration.expires_at.0)
                 ),
             ),
-            None => unknown(TYPE, Reason::AwaitingVerification, "nothing is registered yet".into()),
+            None => Desired::unknown(TYPE, Reason::AwaitingVerification, "nothing is registered yet"),
         },
     }
 }
@@ -331,25 +317,11 @@ fn progress(ready: &Desired, rest: &Rest) -> Option<Desired> {
         | Retry::Settle(_)
         | Retry::Backoff(_)
         | Retry::Propagation(_)
-        | Retry::WhenCalled
-        | Retry::AsPlanned => ConditionType::Reconciling,
+        | Retry::WhenCalled => ConditionType::Reconciling,
     };
     Some(Desired { type_, status: ConditionStatus::True, ..ready.clone() })
 }
 
-fn met(type_: ConditionType, reason: Reason, message: String) -> Desired {
-    Desired { type_, status: ConditionStatus::True, reason, message }
-}
-
-fn failed(type_: ConditionType, problem: &Problem) -> Desired {
-    Desired {
-        type_,
-        status: ConditionStatus::False,
-        reason: problem.reason,
-        message: problem.message.clone(),
-    }
-}
-
-fn unknown(type_: ConditionType, reason: Reason, message: String) -> Desired {
-    Desired { type_, status: ConditionStatus::Unknown, reason, message }
+fn unmet(type_: ConditionType, problem: &Problem) -> Desired {
+    Desired::unmet(type_, problem.reason, problem.message.clone())
 }

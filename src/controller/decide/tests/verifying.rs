@@ -125,7 +125,7 @@ fn the_delay_after_a_failure_is_kept_unless_something_changed() {
     let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::MicrosoftUnavailable);
     observed.status.next_attempt_at =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_secs(30)));
-    assert_eq!(rests(&observed), Rest { standing: Standing::Waiting, retry: Retry::AsPlanned });
+    assert_eq!(rests(&observed), Rest { standing: Standing::Waiting, retry: Retry::WhenCalled });
     assert_eq!(decide(&observed, &rules(), now() + Duration::from_secs(30)), Decision::Act(Action::Prove));
     let mut edited = observed.clone();
     edited.object.metadata.generation = Some(2);

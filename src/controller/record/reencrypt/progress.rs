@@ -2,15 +2,13 @@
 //! quarter and its end.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::RecordController;
 use crate::events::Note;
 use crate::store::keyring::KeyId;
+use crate::store::repository::RecordError;
 use crate::telemetry::logs::chain;
 
 /// From how many records on the quarters are told.
@@ -21,14 +19,16 @@ pub(super) type Version = (String, String);
 
 /// How far a sweep has come.
 pub(super) struct Progress<'a> {
-    key: KeyId,
+    /// The key under which records are sealed.
+    pub(super) key: KeyId,
     all: usize,
-    sealed: AtomicUsize,
-    failed: AtomicUsize,
+    sealed: usize,
+    /// How many cannot be sealed.
+    pub(super) failed: usize,
     /// The records of which it was told before that they do not open.
     known: &'a BTreeSet<Version>,
     /// Those of which it is so now.
-    found: Mutex<BTreeSet<Version>>,
+    found: BTreeSet<Version>,
 }
 
 // === impl Progress ===
@@ -41,52 +41,46 @@ impl<'a> Progress<'a> {
         all: usize,
         known: &'a BTreeSet<Version>,
     ) -> Self {
-        let (sealed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let progress = Self { key, all, sealed, failed, known, found: Mutex::default() };
-        if all <= known.len() {
-            return progress;
+        if all > known.len() {
+            controller.metrics.store.resealing(all);
+            tracing::info!(records = all, %key, "records are sealed anew under the primary key");
+            let text = format!("{all} records are sealed anew under key {key}");
+            tell(controller, false, "Resealing", text).await;
         }
-        controller.metrics.store.resealing(all);
-        tracing::info!(records = all, %key, "records are sealed anew under the primary key");
-        let text = format!("{all} records are sealed anew under key {key}");
-        tell(controller, false, "Resealing", text).await;
-        progress
-    }
-
-    /// The key under which they are sealed.
-    pub(super) fn key(&self) -> KeyId {
-        self.key
+        Self { key, all, sealed: 0, failed: 0, known, found: BTreeSet::new() }
     }
 
     /// One more is sealed.
-    pub(super) async fn sealed(&self, controller: &RecordController) {
-        let sealed = self.sealed.fetch_add(1, Ordering::Relaxed) + 1;
-        controller.metrics.store.resealing(self.all.saturating_sub(sealed));
-        if let Some(quarter) = quarter(sealed, self.all) {
+    pub(super) async fn sealed(&mut self, controller: &RecordController) {
+        self.sealed += 1;
+        let Self { key, all, sealed, .. } = *self;
+        controller.metrics.store.resealing(all.saturating_sub(sealed));
+        if let Some(quarter) = quarter(sealed, all) {
             let percent = quarter * 25;
-            tracing::info!(sealed, records = self.all, key = %self.key, percent, "sealing anew goes on");
-            let text = format!("{sealed} of {} records are sealed under key {}", self.all, self.key);
+            tracing::info!(sealed, records = all, %key, percent, "sealing anew goes on");
+            let text = format!("{sealed} of {all} records are sealed under key {key}");
             tell(controller, false, "Resealing", text).await;
         }
     }
 
-    /// One more cannot be sealed.
-    pub(super) fn failed_for_good(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many cannot be sealed.
-    pub(super) fn failed(&self) -> usize {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    /// Names a record that cannot be sealed, unless that is known.
-    pub(super) fn warn(&self, version: Version, error: &dyn std::error::Error) {
+    /// One was not sealed. Names it if it never will be, unless that is known.
+    pub(super) fn failed(&mut self, version: Version, error: &RecordError) {
+        let record = version.0.as_str();
+        match error {
+            // The next sweep finds it again, if it needs to be.
+            RecordError::Conflict | RecordError::NotLeading(_) => return,
+            // Not among those that are counted: its key cannot be told.
+            RecordError::Malformed(_) => {}
+            RecordError::Open(_) | RecordError::Seal(_) => self.failed += 1,
+            _ => {
+                tracing::warn!(record, error = chain(error), "a record is not sealed anew; trying again");
+                return;
+            }
+        }
         if !self.known.contains(&version) {
-            let record = version.0.as_str();
             tracing::warn!(record, error = chain(error), "a record does not open and cannot be sealed anew");
         }
-        self.found.lock().insert(version);
+        self.found.insert(version);
     }
 
     /// The sweep is over. Returns the records that do not open.
@@ -96,8 +90,7 @@ impl<'a> Progress<'a> {
         left: usize,
         is_done: bool,
     ) -> BTreeSet<Version> {
-        let (sealed, key) = (self.sealed.into_inner(), self.key);
-        let found = self.found.into_inner();
+        let Self { key, sealed, known, found, .. } = self;
         if !is_done {
             return found;
         }
@@ -105,7 +98,7 @@ impl<'a> Progress<'a> {
             tracing::info!(sealed, %key, "all records are sealed under the primary key");
             let text = format!("{sealed} records were sealed anew: all are sealed under key {key}");
             tell(controller, false, "Resealed", text).await;
-        } else if sealed > 0 || found != *self.known {
+        } else if sealed > 0 || found != *known {
             tracing::warn!(sealed, left, %key, "records are left under earlier keys");
             let text = format!(
                 "{sealed} records were sealed anew, and {left} do not open: `graph-credential-operator keys check` \
@@ -123,11 +116,12 @@ fn quarter(sealed: usize, all: usize) -> Option<usize> {
 }
 
 async fn tell(controller: &RecordController, is_warning: bool, reason: &'static str, text: String) {
+    let place = controller.keyring.place();
     let keyring = ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Secret".to_owned()),
-        name: Some(controller.keyring.place().name.clone()),
-        namespace: Some(controller.keyring.place().namespace.clone()),
+        name: Some(place.name.clone()),
+        namespace: Some(place.namespace.clone()),
         ..ObjectReference::default()
     };
     let note = Note { is_warning, reason, action: "Reseal", text, ids: String::new() };

@@ -1,7 +1,6 @@
 //! What a failure at the destination means for people, and its cure.
 
-use super::{failed, unknown};
-use crate::controller::observed::{Observed, Problem};
+use crate::controller::observed::Observed;
 use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::MicrosoftGraphCredentialStatus;
 use crate::resources::conditions::{ConditionType, Desired, Reason};
@@ -19,18 +18,18 @@ pub(super) fn after_failure(
     const TYPE: ConditionType = ConditionType::Registered;
     let registered = status.registration.as_ref().map(|registration| registration.credential_id);
     let id = failure.id.or(registered).unwrap_or_default();
-    let problem = |reason, message: String| failed(TYPE, &Problem { reason, message });
+    let problem = |reason, message: String| Desired::unmet(TYPE, reason, message);
     match (&failure.kind, failure.operation) {
         (FailureKind::Queued(LaneClosed::Queued | LaneClosed::Ending), _) => {
-            unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead; the operator waits for its turn".into())
+            Desired::unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead; the operator waits for its turn")
         }
         (FailureKind::Throttled | FailureKind::Queued(LaneClosed::Paused), _) => {
-            unknown(TYPE, Reason::RateLimited, "Woodpecker asked to slow down; the operator waits and tries again".into())
+            Desired::unknown(TYPE, Reason::RateLimited, "Woodpecker asked to slow down; the operator waits and tries again")
         }
-        (FailureKind::Unavailable | FailureKind::Queued(LaneClosed::Failing), _) => unknown(
+        (FailureKind::Unavailable | FailureKind::Queued(LaneClosed::Failing), _) => Desired::unknown(
             TYPE,
             Reason::WoodpeckerUnavailable,
-            "Woodpecker could not be reached or had a failure; the operator tries again".into(),
+            "Woodpecker could not be reached or had a failure; the operator tries again",
         ),
         (FailureKind::OutcomeUnknown, Operation::Create) => outcome_unknown(),
         (FailureKind::OutcomeUnknown, _) => change_unknown(),
@@ -94,19 +93,19 @@ pub(super) fn after_failure(
 
 /// While a change of unknown outcome has to settle.
 pub(super) fn change_unknown() -> Desired {
-    unknown(
+    Desired::unknown(
         ConditionType::Registered,
         Reason::OutcomeUnknown,
-        "Woodpecker's answer to a change was lost; the operator waits until it must have taken effect, and sends what is wanted".into(),
+        "Woodpecker's answer to a change was lost; the operator waits until it must have taken effect, and sends what is wanted",
     )
 }
 
 /// While a create of unknown outcome has to settle.
 pub(super) fn outcome_unknown() -> Desired {
-    unknown(
+    Desired::unknown(
         ConditionType::Registered,
         Reason::OutcomeUnknown,
-        "Woodpecker's answer to the create was lost; the operator waits until it must have taken effect, looks for what it made, and goes on from there".into(),
+        "Woodpecker's answer to the create was lost; the operator waits until it must have taken effect, looks for what it made, and goes on from there",
     )
 }
 
