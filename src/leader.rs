@@ -1,7 +1,7 @@
 //! Leader election: of all replicas, the one that holds a Lease works, and the others stand by.
 //!
 //! A Lease fences nothing outside Kubernetes. What holds two leaders apart is time: a call starts only if it
-//! ends before anybody else can take the lease, which [`Leadership`] tells.
+//! ends before anybody else can take the lease, which `Leadership` tells.
 
 mod candidate;
 mod lease;

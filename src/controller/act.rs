@@ -193,7 +193,7 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
     failure
 }
 
-/// The same as what ends the step.
+/// The same, as the error that ends the step.
 fn failed(context: &Context, observed: &Observed, operation: Operation, error: &ApiError) -> PassError {
     PassError::Step(failure(context, observed, operation, error))
 }

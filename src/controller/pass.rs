@@ -41,6 +41,7 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome> {
     };
     let ended = match ended {
         Err(PassError::Gone) => {
+            give_up_claims(context, &gathered);
             context.note_gone(&gathered.observed.object);
             Ok(Outcome::new("gone", context.rules.timing.resync))
         }

@@ -31,6 +31,8 @@ struct Known {
     versions: HashMap<Named, (RecordVersion, bool)>,
     /// Of which there was a list.
     listed: HashSet<Scope>,
+    /// What this process has written, until the watch brings something else.
+    written: HashMap<Named, RecordVersion>,
 }
 
 /// By what a change of a record is seen: a write of the status is none.
@@ -127,14 +129,18 @@ impl KnownRecords {
         self.0.lock().versions.get(record).map(|(version, _)| version.clone())
     }
 
-    /// Notes a record that this process has written: what the watch brings of that version wakes nobody.
+    /// Notes a record that this process has written: that version is no news when the watch brings it. Where nothing is
+    /// watched, nothing is noted.
     pub fn note_written(&self, record: &SealedGraphCredential) {
-        self.0.lock().versions.insert(Named::of(record), (RecordVersion::of(record), false));
+        let (name, mut known) = (Named::of(record), self.0.lock());
+        if known.listed.iter().any(|scope| scope.covers(&name.namespace)) {
+            known.written.insert(name, RecordVersion::of(record));
+        }
     }
 
     /// The records of a scope that are new, changed or gone by that event.
     fn note(&self, scope: &Scope, event: &Event<GuardedRecord>) -> Vec<Named> {
-        let versions = &mut self.0.lock().versions;
+        let Known { versions, written, .. } = &mut *self.0.lock();
         match event {
             Event::Init => {
                 for (record, (_, is_missing)) in versions.iter_mut() {
@@ -146,18 +152,31 @@ impl KnownRecords {
                 let name = Named::of(record);
                 let version = RecordVersion::of(record);
                 let before = versions.insert(name.clone(), (version.clone(), false));
-                if before.is_some_and(|(before, _)| before == version) { Vec::new() } else { vec![name] }
+                let is_own = written.get(&name) == Some(&version);
+                if !is_own {
+                    written.remove(&name);
+                }
+                if is_own || before.is_some_and(|(before, _)| before == version) {
+                    Vec::new()
+                } else {
+                    vec![name]
+                }
             }
             Event::Delete(record) => {
                 let name = Named::of(record);
                 versions.remove(&name);
+                written.remove(&name);
                 vec![name]
             }
             Event::InitDone => {
                 let is_gone = |record: &Named, (_, is_missing): &mut (RecordVersion, bool)| {
                     *is_missing && scope.covers(&record.namespace)
                 };
-                versions.extract_if(is_gone).map(|(record, _)| record).collect()
+                let gone: Vec<Named> = versions.extract_if(is_gone).map(|(record, _)| record).collect();
+                for record in &gone {
+                    written.remove(record);
+                }
+                gone
             }
         }
     }
@@ -206,9 +225,27 @@ mod tests {
             "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
             "secretExpiresAt": "2027-01-01T00:00:00Z"
         }});
-        known.note_written(&serde_json::from_value(own).unwrap());
+        let own: SealedGraphCredential = serde_json::from_value(own).unwrap();
+        known.note_written(&own);
+        assert_eq!(
+            known.note(&mail, &Event::Apply(written(1))),
+            [named("a")],
+            "nothing was watched when it was written"
+        );
+        known.note(&mail, &Event::Delete(written(1)));
+        known.is_first_list_of(&mail);
+        known.note_written(&own);
+        assert_eq!(known.known_record(&named("a")), None, "only the watch says what is there");
         assert!(known.note(&mail, &Event::Apply(written(1))).is_empty(), "it is the own write");
         assert_eq!(known.note(&mail, &Event::Apply(written(2))), [named("a")], "another writer changed it");
+        known.note_written(&own);
+        assert_eq!(
+            known.known_record(&named("a")).map(|it| it.generation),
+            Some(2),
+            "a late answer hides nothing"
+        );
+        assert_eq!(known.note(&mail, &Event::Delete(written(2))), [named("a")], "it is gone");
+        assert_eq!(known.note(&mail, &Event::Apply(written(1))), [named("a")], "and is back");
     }
 
     #[test]

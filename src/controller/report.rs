@@ -183,7 +183,7 @@ fn notes(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<No
         find(&observed.status.conditions, ConditionType::Ready),
         find(&status.conditions, ConditionType::Ready),
     );
-    // To wait in the account's queue is no news, nor is that the secret is good: that it is registered follows.
+    // Waiting in the account's queue is no news. That the secret is good is said with its registration.
     let is_queued = after.is_some_and(|after| after.is_because(Reason::Queued));
     if let Some(after) = after
         && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)

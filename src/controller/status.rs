@@ -50,7 +50,7 @@ pub async fn write_intent(
         ended => return ended,
     };
     read_again(context, observed).await?;
-    if was_written(observed, &intent) { Ok(()) } else { Err(error) }
+    if take_if_written(observed, &intent) { Ok(()) } else { Err(error) }
 }
 
 /// Writes a fact that exists at the destination and must not be forgotten, whatever else happened to the
@@ -82,7 +82,7 @@ pub async fn write_fact(
             }
         }
         // Perhaps the write before was applied, and only its answer was lost.
-        if was_written(observed, &status) {
+        if take_if_written(observed, &status) {
             return Ok(());
         }
         if books(&observed.object.status_or_default()) != books(&observed.written) {
@@ -93,7 +93,7 @@ pub async fn write_fact(
 }
 
 /// Whether the object, as it was read again, says what was to be written; then it counts as written.
-fn was_written(observed: &mut Observed, status: &MicrosoftGraphCredentialStatus) -> bool {
+fn take_if_written(observed: &mut Observed, status: &MicrosoftGraphCredentialStatus) -> bool {
     let live = observed.object.status_or_default();
     let is_written = books(&live) == books(status);
     if is_written {
@@ -188,7 +188,13 @@ where
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.replace_subresource("status", name, &params, &body).await {
         Ok(object) => Ok(Some(object)),
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
+        // Any other 404 is about the path, not about the object.
+        Err(kube::Error::Api(answer))
+            if answer.is_not_found()
+                && answer.details.as_ref().is_some_and(|details| details.name == name) =>
+        {
+            Ok(None)
+        }
         Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
         Err(error) => Err(PassError::WriteStatus(error)),
     }

@@ -49,7 +49,7 @@ pub struct Watched<T> {
     /// Where the API server has it.
     path: String,
     is_metadata: bool,
-    /// Whether the right to it is no matter of the operator's working.
+    /// Whether the operator works without the right to it.
     pub is_optional: bool,
     read: ReadObject<T>,
 }

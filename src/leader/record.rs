@@ -16,8 +16,8 @@ pub(super) struct Sighting {
     pub(super) since: Duration,
 }
 
-/// Who keeps this replica from making the lease its own, or from keeping it where it leads; empty where nobody holds any more
-/// what it had. Nothing where it may write.
+/// The holder that keeps this replica from writing the lease: an empty name where it was ours and nobody holds it now, `None`
+/// where it may write.
 ///
 /// Another's lease counts from when we first saw its present content: the times in it are by a clock that
 /// is not ours. `own_lease` stands in for a duration that it does not tell.

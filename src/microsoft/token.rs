@@ -78,7 +78,7 @@ pub struct TokenEndpoint {
 /// What the token endpoints are made of.
 #[derive(Clone, Debug)]
 pub struct EndpointParts {
-    /// A client made by [`http::client`].
+    /// A client made by `http::client`.
     pub http: reqwest::Client,
     /// The address of each cloud.
     pub authorities: Authorities,

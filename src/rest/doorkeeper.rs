@@ -42,7 +42,7 @@ pub enum KeysError {
          <namespace>.<name> for each key, such as mail.ci"
     )]
     NoSecret(String),
-    /// The Secret holds no usable key, but these entries with what is wrong with them.
+    /// The Secret holds no usable key; the second text says what is wrong with its entries.
     #[error("Secret {0} holds no usable API key, and without one nothing is served ({1})")]
     NoKey(String, String),
     /// The Secret cannot be read.

@@ -1,10 +1,11 @@
 //! What requests say: their bodies, read strictly, and the id in their path. PURE.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
 
 use super::fault::Refusal;
 use crate::resources::conditions::whole_second;
@@ -59,7 +60,7 @@ pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, Refusal> {
         tenant: guid(fields.tenant_id.as_ref()).ok_or(Refusal::InvalidTenantId)?,
         client: guid(fields.client_id.as_ref()).ok_or(Refusal::InvalidClientId)?,
         secret: secret(&fields, now)?,
-        name: name(fields.name)?,
+        name: name(fields.name.as_ref())?,
     })
 }
 
@@ -74,7 +75,7 @@ pub fn read_update(body: &[u8], now: Timestamp) -> Result<Update, Refusal> {
         (None, None) => None,
         _ => return Err(Refusal::SecretAndExpiryBelongTogether),
     };
-    let name = name(fields.name)?;
+    let name = name(fields.name.as_ref())?;
     if secret.is_none() && name.is_none() {
         return Err(Refusal::NothingToUpdate);
     }
@@ -84,24 +85,35 @@ pub fn read_update(body: &[u8], now: Timestamp) -> Result<Update, Refusal> {
 /// A body's fields; null counts as left out. Any of them may be the secret, put into the wrong one by mistake.
 #[derive(Deserialize)]
 struct Fields {
-    tenant_id: Option<Value>,
-    client_id: Option<Value>,
-    client_secret: Option<Value>,
-    secret_expires_at: Option<Value>,
-    name: Option<Value>,
+    tenant_id: Option<Given>,
+    client_id: Option<Given>,
+    client_secret: Option<Given>,
+    secret_expires_at: Option<Given>,
+    name: Option<Given>,
     #[serde(flatten)]
-    unknown: Map<String, Value>,
+    unknown: HashMap<String, Given>,
+}
+
+/// The value of a field: every one of them is text, or it is wrong.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Text(SecretText),
+    Other(IgnoredAny),
 }
 
 fn read(body: &[u8]) -> Result<Fields, Refusal> {
     serde_json::from_slice(body).map_err(|_| Refusal::MalformedRequest)
 }
 
-fn text(given: Option<&Value>) -> Option<&str> {
-    given.and_then(Value::as_str)
+fn text(given: Option<&Given>) -> Option<&str> {
+    match given? {
+        Given::Text(text) => Some(text.expose()),
+        Given::Other(_) => None,
+    }
 }
 
-fn guid<T: FromStr>(given: Option<&Value>) -> Option<T> {
+fn guid<T: FromStr>(given: Option<&Given>) -> Option<T> {
     text(given)?.parse().ok()
 }
 
@@ -121,18 +133,14 @@ fn secret(fields: &Fields, now: Timestamp) -> Result<NewSecret, Refusal> {
     Ok(NewSecret { text: secret, expires_at: whole_second(expires_at) })
 }
 
-fn name(given: Option<Value>) -> Result<Option<String>, Refusal> {
-    match given {
-        None => Ok(None),
-        Some(Value::String(text))
-            if !text.trim().is_empty()
-                && text.chars().count() <= MAX_NAME_LENGTH
-                && !text.contains(char::is_control) =>
-        {
-            Ok(Some(text))
-        }
-        Some(_) => Err(Refusal::InvalidName),
+fn name(given: Option<&Given>) -> Result<Option<String>, Refusal> {
+    if given.is_none() {
+        return Ok(None);
     }
+    let is_possible = |text: &&str| {
+        !text.trim().is_empty() && text.chars().count() <= MAX_NAME_LENGTH && !text.contains(char::is_control)
+    };
+    text(given).filter(is_possible).map(|text| Some(text.to_owned())).ok_or(Refusal::InvalidName)
 }
 
 #[cfg(test)]

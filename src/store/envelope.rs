@@ -72,7 +72,7 @@ pub enum SealError {
 /// An envelope that does not open.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
-    /// It is none.
+    /// It is not an envelope.
     #[error(transparent)]
     Malformed(#[from] MalformedEnvelope),
     /// The keyring lacks the key.

@@ -25,7 +25,7 @@ const LONGEST_ANSWER: usize = 8 << 20;
 /// The credentials endpoints of one account.
 #[derive(Debug)]
 pub struct Client {
-    /// A client made by [`http::client`].
+    /// A client made by `http::client`.
     pub http: reqwest::Client,
     /// Base URL, on the operator's allow-list.
     pub base_url: BaseUrl,

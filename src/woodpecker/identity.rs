@@ -1,6 +1,6 @@
 //! By what two `WoodpeckerAccount`s are known to be one remote account.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{HmacReset, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::secret::SecretText;
@@ -22,7 +22,7 @@ pub struct RemoteIdentity {
 pub struct KeyDigest([u8; 32]);
 
 /// Makes digests of API keys, under a key that is random and lives as long as the process.
-pub struct KeyDigests(Hmac<Sha256>);
+pub struct KeyDigests(HmacReset<Sha256>);
 
 // === impl KeyDigests ===
 
@@ -31,12 +31,15 @@ impl KeyDigests {
     pub fn new() -> Result<Self, getrandom::Error> {
         let mut digest_key = [0; 64];
         getrandom::fill(&mut digest_key)?;
-        Ok(Self(Hmac::new(&digest_key.into())))
+        Ok(Self(HmacReset::new(&digest_key.into())))
     }
 
     /// The digest of an API key.
     pub fn of(&self, api_key: &SecretText) -> KeyDigest {
-        KeyDigest(self.0.clone().chain_update(api_key.expose()).finalize().into_bytes().into())
+        let mut mac = self.0.clone();
+        mac.update(api_key.expose().as_bytes());
+        // In place: a move leaves a copy of the key on the stack, which nothing wipes.
+        KeyDigest(mac.finalize_reset().into_bytes().into())
     }
 }
 

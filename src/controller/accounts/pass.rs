@@ -158,7 +158,8 @@ async fn list(
     // Of an account that nothing is known of, everything waits.
     let class = if context.accounts.is_known(name) { Class::Recheck } else { Class::Repair };
     let owner = WoodpeckerAccount::owner(name);
-    let turn = remote.lane.ask(&Ticket { owner, class, is_failing: false })?.turn().await?;
+    let grant = remote.lane.ask(&Ticket { owner, class, is_failing: false })?;
+    let turn = grant.turn().await?;
     remote.list(&turn, max_age).await
 }
 

@@ -168,7 +168,7 @@ impl RecordController {
         !self.stop.is_cancelled()
     }
 
-    /// Re-encrypts a record, if it needs that and no end is asked for.
+    /// Re-encrypts a record if it needs that, unless the program is ending.
     async fn reencrypt_one(
         &self,
         keyring: &Keyring,

@@ -77,6 +77,7 @@ fn what_is_wrong_with_a_field_is_said_by_its_constant() {
         (json!({"name": "  "}), Refusal::InvalidName),
         (json!({"name": "a\nb"}), Refusal::InvalidName),
         (json!({"name": true}), Refusal::InvalidName),
+        (json!({"name": {"$serde_json::private::RawValue": "\"x\""}}), Refusal::InvalidName),
         (json!({"name": "ü".repeat(254)}), Refusal::InvalidName),
         (json!({"client_secrets": "x"}), Refusal::UnknownField),
     ] {

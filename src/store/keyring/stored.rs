@@ -31,7 +31,7 @@ pub enum KeyringFormatError {
     Json { what: &'static str, line: usize, column: usize },
     #[error("{0} is empty")]
     Empty(&'static str),
-    /// A key of a list, counted from 0, is none.
+    /// An entry of a list, counted from 0, is not a key.
     #[error("{list}[{index}].{problem}")]
     Key { list: &'static str, index: usize, problem: &'static str },
     #[error("primary is not the id of one of keys")]

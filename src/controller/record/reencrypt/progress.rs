@@ -63,7 +63,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// One was not sealed. Names it if it never will be, unless that is known.
+    /// One was not sealed. Names it where it can never be, unless that was said before.
     pub(super) fn failed(&mut self, version: Version, error: &RecordError) {
         let record = version.0.as_str();
         match error {
