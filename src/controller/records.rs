@@ -31,7 +31,7 @@ struct Known {
     versions: HashMap<Named, (RecordVersion, bool)>,
     /// Of which there was a list.
     listed: HashSet<Scope>,
-    /// What this process has written, until the watch brings something else.
+    /// What this process has written, until the watch brings something of that record.
     written: HashMap<Named, RecordVersion>,
 }
 
@@ -152,10 +152,7 @@ impl KnownRecords {
                 let name = Named::of(record);
                 let version = RecordVersion::of(record);
                 let before = versions.insert(name.clone(), (version.clone(), false));
-                let is_own = written.get(&name) == Some(&version);
-                if !is_own {
-                    written.remove(&name);
-                }
+                let is_own = written.remove(&name).as_ref() == Some(&version);
                 if is_own || before.is_some_and(|(before, _)| before == version) {
                     Vec::new()
                 } else {

@@ -2,6 +2,7 @@
 //! all of them settled.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kit::process::Process;
@@ -14,6 +15,9 @@ use crate::{proc, settled};
 
 /// Objects before the first that counts.
 const WARM: usize = 20;
+
+/// Until an account's counts are written.
+const COUNTS: Duration = Duration::from_secs(10);
 
 /// Objects that are made one at a time.
 pub const ALONE: usize = 100;
@@ -79,6 +83,7 @@ async fn one(plan: &Plan, to: To, size: usize, who: Who) -> Figures {
     assert_eq!(environment.ready().await, WARM + size, "all are ready");
     figures.set("settled_mib", proc::memory(process.pid()));
     figures.extend("", &latencies("alone/", &environment.one_at_a_time(&kind, alone.clone()).await));
+    tokio::time::sleep(COUNTS).await;
     environment.settle(&process, &mut environment.audit(), 0).await;
     if who == Who::Operator {
         afterwards(plan, environment, process, to, 0..alone.end, size, &mut figures).await;
