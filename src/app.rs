@@ -72,7 +72,7 @@ async fn operate(settings: &RunSettings, frame: &Frame<'_>) -> anyhow::Result<()
     let operator = Operator { settings, frame, base, relist: Relist::default() };
     let working = async {
         let ended = operator.run().await;
-        // Also where the controller ended by itself.
+        // Also where the controller ended unexpectedly.
         frame.stop.cancel();
         ended
     };
@@ -206,7 +206,7 @@ async fn end_within(
     let ended = async {
         work.await
             .context("the controller failed: the program ends, to be started again")?
-            .context("the controller ended by itself: the program ends, to be started again")
+            .context("the controller ended unexpectedly: the program ends so that it is started again")
     };
     tokio::pin!(ended);
     tokio::select! {

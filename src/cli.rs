@@ -110,7 +110,7 @@ fn go_on<W: Future<Output = anyhow::Result<()>>>(
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Carries out a command that ends by itself, on this thread.
+/// Runs a command that finishes without being stopped, on this thread.
 fn once(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     // Keys and secrets may be in memory from here on.
     memory::close(false);

@@ -34,7 +34,7 @@ pub(super) struct RestParts<'a> {
     pub(super) rest: &'a RestSettings,
     pub(super) address: SocketAddr,
     pub(super) frame: &'a Frame<'a>,
-    /// The cluster, and what proves secrets, whoever leads.
+    /// The clients of the cluster and of Microsoft, which do not depend on who leads.
     pub(super) base: &'a Base,
     /// The operator's lease, for a process that serves the API alone: it runs the record controller while nobody holds that.
     pub(super) lease: Option<&'a ObjectName>,
@@ -52,8 +52,8 @@ struct RestApi {
     _counting: AbortOnDropHandle<()>,
 }
 
-/// Serves the API beside the controller until the end. Whatever is wrong with it is told, and leaves the controller at its
-/// work: it is tried again.
+/// Serves the API beside the controller until the process stops. A problem with it is logged and does not stop the controller:
+/// serving is tried again.
 pub(super) async fn serve_beside(parts: RestParts<'_>) {
     let Frame { timing, readiness, stop, .. } = parts.frame;
     let mut told = String::new();

@@ -39,7 +39,9 @@ pub struct Listings {
 
 /// A request's turn; the next one comes when it goes.
 #[derive(Debug)]
-pub struct Turn(#[allow(dead_code, reason = "they are held, not used")] [Option<OwnedSemaphorePermit>; 2]);
+pub struct Turn {
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+}
 
 /// So many permits for each account. There are as many accounts as have API keys, so none is ever let go.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Turns {
         let place = self.places.of(account).try_acquire_owned().map_err(|_| DROPPED)?;
         let turn = tokio::time::timeout(self.longest_wait, self.running.of(account).acquire_owned()).await;
         // It is never closed.
-        Ok(Turn([Some(place), turn.map_err(|_| DROPPED)?.ok()]))
+        Ok(Turn { _permits: [Some(place), turn.map_err(|_| DROPPED)?.ok()] })
     }
 }
 
@@ -73,7 +75,7 @@ impl Listings {
     pub async fn take(&self, account: &str) -> Turn {
         // Neither is ever closed.
         let own = self.accounts.of(account).acquire_owned().await.ok();
-        Turn([own, self.all.clone().acquire_owned().await.ok()])
+        Turn { _permits: [own, self.all.clone().acquire_owned().await.ok()] }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What every request to the Kubernetes API goes through: it is counted, its answer has to begin and to end in time, and
 //! one about Secrets asks for its connection to be closed.
 //!
-//! An answer whose headers came and whose body stalls would hold whoever reads it for ever. And the buffers of a connection
+//! An answer whose headers came and whose body stalls would hold its reader forever. The buffers of a connection
 //! that lives on, or of a watch that goes on for minutes, keep what came through them; that holds for metadata of Secrets as
 //! well, because `kubectl apply` writes a Secret's values into an annotation of it. (`direct` lets the requests of a few
 //! seconds share connections.)
