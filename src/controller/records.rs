@@ -132,9 +132,11 @@ impl KnownRecords {
     /// Notes a record that this process has written: that version is no news when the watch brings it. Where nothing is
     /// watched, nothing is noted.
     pub fn note_written(&self, record: &SealedGraphCredential) {
-        let (name, mut known) = (Named::of(record), self.0.lock());
-        if known.listed.iter().any(|scope| scope.covers(&name.namespace)) {
-            known.written.insert(name, RecordVersion::of(record));
+        let (name, version, mut known) = (Named::of(record), RecordVersion::of(record), self.0.lock());
+        let is_watched = known.listed.iter().any(|scope| scope.covers(&name.namespace));
+        let was_brought = known.versions.get(&name).is_some_and(|(seen, _)| *seen == version);
+        if is_watched && !was_brought {
+            known.written.insert(name, version);
         }
     }
 
@@ -234,6 +236,8 @@ mod tests {
         known.note_written(&own);
         assert_eq!(known.known_record(&named("a")), None, "only the watch says what is there");
         assert!(known.note(&mail, &Event::Apply(written(1))).is_empty(), "it is the own write");
+        known.note_written(&own);
+        assert!(known.0.lock().written.is_empty(), "nothing is kept of what the watch has brought");
         assert_eq!(known.note(&mail, &Event::Apply(written(2))), [named("a")], "another writer changed it");
         known.note_written(&own);
         assert_eq!(

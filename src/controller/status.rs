@@ -223,4 +223,36 @@ mod tests {
         leadership.extend(clock() + Duration::from_secs(1));
         assert!(matches!(write().await, Err(PassError::WriteStatus(_))));
     }
+
+    #[tokio::test]
+    async fn a_404_counts_as_gone_only_where_it_names_the_object() {
+        let object = ConfigMap {
+            metadata: kube::api::ObjectMeta { name: Some("a".into()), ..Default::default() },
+            ..ConfigMap::default()
+        };
+        for (details, is_gone) in
+            [(json!({"name": "a", "kind": "x"}), true), (json!({"name": "b"}), false), (json!(null), false)]
+        {
+            let answer = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
+                "message": "not found", "details": details
+            });
+            let answer = answer.to_string();
+            let service = tower::service_fn(move |_: http::Request<Body>| {
+                let body = Body::from(answer.clone().into_bytes());
+                async {
+                    Ok::<_, std::convert::Infallible>(
+                        http::Response::builder().status(404).body(body).unwrap(),
+                    )
+                }
+            });
+            let api: Api<ConfigMap> = Api::namespaced(Client::new(service, "mail"), "mail");
+            let written = replace(&Leadership::always(), &api, &(), &object, &json!({})).await;
+            match written {
+                Ok(None) => assert!(is_gone),
+                Err(PassError::WriteStatus(_)) => assert!(!is_gone),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

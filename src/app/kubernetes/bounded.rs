@@ -48,7 +48,7 @@ pub struct Bounded<S> {
 /// The body of an answer, which ends at its time: that of a watch as if it were complete, another one by failing.
 #[derive(Debug)]
 pub struct BoundedBody<B> {
-    /// Gone after the end: what is left of the answer is not read, and so its connection is closed.
+    /// Gone after the end of a watch: what is left of it is not read, and so its connection is closed.
     inner: Option<B>,
     is_watch: bool,
     /// How long it goes on after the first frame, where that alone bounds it.
