@@ -4,9 +4,10 @@
 //! its expiry, each preceded by its length in eight bytes (big endian). Who sees one can neither turn it
 //! back nor compare the secrets of two objects.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{HmacReset, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 use super::key::{Key, KeyId};
 use crate::secret::SecretText;
@@ -52,8 +53,7 @@ impl FingerprintKeys {
 
     /// The fingerprint under the newest key.
     pub fn fingerprint(&self, subject: Subject<'_>) -> String {
-        let code = mac(&self.newest, subject).finalize().into_bytes();
-        format!("{}:{}", self.newest.id, hex::encode(code))
+        format!("{}:{}", self.newest.id, hex::encode(code(&self.newest, subject)))
     }
 
     /// Whether a fingerprint, under whichever key that we have, is the subject's.
@@ -62,7 +62,7 @@ impl FingerprintKeys {
         let Some(key) = id.parse().ok().and_then(|id| self.newest_first().find(|key| key.id == id)) else {
             return false;
         };
-        hex::decode(hex).is_ok_and(|bytes| mac(key, subject).verify_slice(&bytes).is_ok())
+        hex::decode(hex).is_ok_and(|bytes| code(key, subject).as_slice().ct_eq(&bytes).into())
     }
 }
 
@@ -72,16 +72,17 @@ impl std::fmt::Debug for FingerprintKeys {
     }
 }
 
-fn mac(key: &Key, subject: Subject<'_>) -> Hmac<Sha256> {
+fn code(key: &Key, subject: Subject<'_>) -> [u8; 32] {
     // An HMAC takes a key of any length; the fall-back is never reached.
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(key.bytes.expose()).unwrap_or_else(|_| Hmac::new(&[0; 64].into()));
+    let mut mac = HmacReset::<Sha256>::new_from_slice(key.bytes.expose())
+        .unwrap_or_else(|_| HmacReset::new(&[0; 64].into()));
     let expires_at = rfc3339(subject.expires_at);
     for part in [subject.uid.as_bytes(), subject.secret.expose().as_bytes(), expires_at.as_bytes()] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
     }
-    mac
+    // In place: a move leaves a copy of the secret on the stack, which nothing wipes.
+    mac.finalize_reset().into_bytes().into()
 }
 
 #[cfg(test)]
