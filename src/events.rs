@@ -20,7 +20,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
+use kube::core::request::Request;
+use kube::{Client, Resource};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -224,9 +225,14 @@ impl Events {
 
     async fn send(&self, event: &Event) -> Sent {
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let params = PostParams::default();
-        let (failed, sent) = match tokio::time::timeout(self.time_out, events.create(&params, event)).await {
+        let create = async {
+            let body = serde_json::to_vec(event).map_err(kube::Error::SerdeError)?;
+            let request = Request::new(Event::url_path(&(), Some(namespace)));
+            let request = request.create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+            // Nobody reads the event that the API server answers with.
+            self.client.request_text(request).await
+        };
+        let (failed, sent) = match tokio::time::timeout(self.time_out, create).await {
             Ok(Ok(_)) => return Sent::Yes,
             // By an attempt whose answer did not come.
             Ok(Err(kube::Error::Api(answer))) if answer.reason == "AlreadyExists" => return Sent::Yes,

@@ -82,7 +82,7 @@ async fn prove(context: &Context, gathered: &mut Gathered) -> Result<Step> {
         return Err(step_failed(Operation::List, FailureKind::Queued(LaneClosed::Ending), None));
     };
     match &verdict {
-        Verdict::Issued { .. } => tracing::info!("Microsoft issued a token for the secret"),
+        Verdict::Issued { .. } => tracing::debug!("Microsoft issued a token for the secret"),
         Verdict::NotIssued { diagnosis, trace, .. } => {
             tracing::warn!(?diagnosis, ?trace, "Microsoft issued no token for the secret");
         }

@@ -38,7 +38,7 @@ use crate::woodpecker::RemoteIdentity;
 
 pub use self::entry::Kept;
 pub use self::holders::{Freed, Kin};
-pub use self::prune::read_pruned;
+pub use self::prune::{Pruned, read_pruned};
 pub use self::table::Moment;
 pub use crate::resources::Named;
 

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Resource};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -53,7 +54,7 @@ where
     context.leadership.admit_write()?;
     tracing::warn!(problem, "the object cannot be read");
     // What this version cannot read in the status is put back as it is.
-    replace(&context.leadership, &api, &kind, &live, &status).await?;
+    replace::<_, IgnoredAny>(&context.client, &context.leadership, &kind, &live, &status).await?;
     Ok(outcome)
 }
 

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::decide::{Action, Decision, Rest, Retry, Standing, class, decide};
 use super::error::{PassError, Result};
 use super::guard::Outcome;
-use super::index::{Freed, Named};
+use super::index::Named;
 use super::observe::{self, Gathered, Reading};
 use super::observed::{Learnt, Observed};
 use super::report::{Report, report};
@@ -19,7 +19,7 @@ use crate::destination::{Failure, FailureKind};
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
-use crate::resources::{MicrosoftGraphCredentialStatus, Pending, Registration};
+use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Registration};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::LaneClosed;
 
@@ -41,7 +41,6 @@ pub async fn run(context: &Context, own: &Named) -> Result<Outcome> {
     };
     let ended = match ended {
         Err(PassError::Gone) => {
-            give_up_claims(context, &gathered);
             context.note_gone(&gathered.observed.object);
             Ok(Outcome::new("gone", context.rules.timing.resync))
         }
@@ -200,9 +199,8 @@ fn give_up_claims(context: &Context, gathered: &Gathered) {
         registrations.filter_map(Registration::place).chain(status.pending.iter().map(Pending::place));
     let accounts: Vec<_> = places.filter_map(|place| context.accounts.identity(&place.account)).collect();
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    if context.index.keep_claims(uid, |claim| accounts.contains(&claim.account)) {
-        context.call_next(&Freed::by(object));
-    }
+    let kept = context.index.keep_claims(uid, |claim| accounts.contains(&claim.account));
+    context.follow::<MicrosoftGraphCredential>(kept);
 }
 
 /// Writes the status where it changed and tells people.

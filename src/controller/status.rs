@@ -1,18 +1,18 @@
 //! Writes the status: the whole of it, by PUT, always under the uid and the resource version that were seen.
 
-use std::fmt::Debug;
+use std::borrow::Cow;
 use std::time::Duration;
 
-use kube::api::PostParams;
-use kube::{Api, Resource};
+use kube::api::{ObjectMeta, PostParams};
+use kube::core::request::{Error as RequestError, Request};
+use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::context::Context;
 use super::error::{PassError, Result};
-use super::index::Named;
+use super::index::{Named, Pruned};
 use super::observed::Observed;
 use crate::leadership::Leadership;
 use crate::resources::{
@@ -27,9 +27,8 @@ pub async fn write_once(
     observed: &mut Observed,
     status: MicrosoftGraphCredentialStatus,
 ) -> Result<()> {
-    let api = Api::namespaced(context.client.clone(), observed.object.namespace_name());
-    let written = replace(&context.leadership, &api, &(), &observed.object, &status).await?;
-    let object = written.ok_or(PassError::Gone)?;
+    let written = replace(&context.client, &context.leadership, &(), &observed.object, &status).await?;
+    let Pruned(object) = written.ok_or(PassError::Gone)?;
     context.note_written(&object);
     take_over(observed, object);
     observed.written.clone_from(&status);
@@ -159,35 +158,37 @@ fn take_over(observed: &mut Observed, live: MicrosoftGraphCredential) {
     observed.object.status = live.status;
 }
 
-/// Replaces the whole status of the object at the uid and the resource version at which it was read; nothing where it does
-/// not exist. The body has no spec: the API server takes none from a write of the status.
-pub(super) async fn replace<K>(
+/// The write of a status. It has no spec: the API server takes none from it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusWrite<'a, S> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: ObjectMeta,
+    status: &'a S,
+}
+
+/// Replaces the whole status of the object at the uid and the resource version at which it was read, and returns what is
+/// read of the answer; nothing where the object does not exist.
+pub(super) async fn replace<K: Resource, W: DeserializeOwned>(
+    client: &Client,
     leadership: &Leadership,
-    api: &Api<K>,
     kind: &K::DynamicType,
     object: &K,
     status: &impl Serialize,
-) -> Result<Option<K>>
-where
-    K: Resource + Clone + Debug + DeserializeOwned,
-{
+) -> Result<Option<W>> {
     leadership.admit_write()?;
-    let meta = object.meta();
-    let name = meta.name.as_deref().unwrap_or_default();
-    let body = json!({
-        "apiVersion": K::api_version(kind),
-        "kind": K::kind(kind),
-        "metadata": {
-            "name": name,
-            "namespace": meta.namespace,
-            "uid": meta.uid,
-            "resourceVersion": meta.resource_version,
-        },
-        "status": status,
-    });
+    let ObjectMeta { name, namespace, uid, resource_version, .. } = object.meta().clone();
+    let path = K::url_path(kind, namespace.as_deref());
+    let metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+    let body = StatusWrite { api_version: K::api_version(kind), kind: K::kind(kind), metadata, status };
+    let name = object.meta().name.as_deref().unwrap_or_default();
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match api.replace_subresource("status", name, &params, &body).await {
-        Ok(object) => Ok(Some(object)),
+    let unwritten = |error| PassError::WriteStatus(kube::Error::BuildRequest(error));
+    let body = serde_json::to_vec(&body).map_err(|error| unwritten(RequestError::SerializeBody(error)))?;
+    let request = Request::new(path).replace_subresource("status", name, &params, body).map_err(unwritten)?;
+    match client.request(request).await {
+        Ok(written) => Ok(Some(written)),
         // Any other 404 is about the path, not about the object.
         Err(kube::Error::Api(answer))
             if answer.is_not_found()
@@ -203,8 +204,8 @@ where
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::Client;
     use kube::client::Body;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::leadership::testing::clock;
@@ -212,13 +213,13 @@ mod tests {
     #[tokio::test]
     async fn only_a_leader_writes() {
         let refuse = |_: http::Request<Body>| async { Err::<http::Response<Body>, _>("it is sent") };
-        let api: Api<ConfigMap> = Api::namespaced(Client::new(tower::service_fn(refuse), "mail"), "mail");
+        let client = Client::new(tower::service_fn(refuse), "mail");
         let leadership = Leadership::none(clock, Duration::from_secs(5));
         let object = ConfigMap {
             metadata: kube::api::ObjectMeta { name: Some("a".into()), ..Default::default() },
             ..ConfigMap::default()
         };
-        let write = async || replace(&leadership, &api, &(), &object, &json!({})).await;
+        let write = async || replace::<_, Value>(&client, &leadership, &(), &object, &json!({})).await;
         assert!(matches!(write().await, Err(PassError::NotLeading(_))));
         leadership.extend(clock() + Duration::from_secs(1));
         assert!(matches!(write().await, Err(PassError::WriteStatus(_))));
@@ -246,8 +247,8 @@ mod tests {
                     )
                 }
             });
-            let api: Api<ConfigMap> = Api::namespaced(Client::new(service, "mail"), "mail");
-            let written = replace(&Leadership::always(), &api, &(), &object, &json!({})).await;
+            let client = Client::new(service, "mail");
+            let written = replace::<_, Value>(&client, &Leadership::always(), &(), &object, &json!({})).await;
             match written {
                 Ok(None) => assert!(is_gone),
                 Err(PassError::WriteStatus(_)) => assert!(!is_gone),

@@ -14,7 +14,7 @@ use crate::backoff;
 use crate::controller::context::Context;
 use crate::controller::error::PassError;
 use crate::controller::guard::Outcome;
-use crate::controller::index::Named;
+use crate::controller::index::{Named, Pruned};
 use crate::controller::kind::{self, Kind};
 use crate::controller::observed::Problem;
 use crate::controller::status::replace;
@@ -132,7 +132,7 @@ async fn look(context: &Context, own: &Named, waits_in: &mut Option<Lane>) -> Re
         findings.counts = agreement::count(context, own, listing);
         agreement::wake_who_differs(context, own, listing);
     }
-    let ready = write(context, &api, &object, own, &verdict, findings).await?;
+    let ready = write(context, &object, own, &verdict, findings).await?;
     let again_in = match verdict {
         Verdict::Ready | Verdict::Incomplete(_) => backoff::shorten(&uid, timing.listing_interval, 20),
         Verdict::Postponed(_) | Verdict::Unreachable(_) => backoff::delay(timing, failures, &uid),
@@ -250,7 +250,6 @@ fn keep(context: &Context, name: &AccountName, uid: &str, known: Known) {
 /// changes within `timing.count_pace` is written together.
 async fn write(
     context: &Context,
-    api: &Api<WoodpeckerAccount>,
     object: &WoodpeckerAccount,
     name: &AccountName,
     verdict: &Verdict,
@@ -270,8 +269,9 @@ async fn write(
     if report.status == before && object.status.is_some() {
         return Ok(ready);
     }
-    if let Some(written) = replace(&context.leadership, api, &(), object, &report.status).await? {
-        context.note_written(&written);
+    let written = replace(&context.client, &context.leadership, &(), object, &report.status).await?;
+    if let Some(Pruned(written)) = written {
+        context.note_written::<WoodpeckerAccount>(&written);
         context.index.change_account(name, None, |account| account.note_counts(false));
     }
     if let Some(note) = report.note {

@@ -1,6 +1,6 @@
 //! What each `WoodpeckerAccount` is found by.
 
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 
 use super::entry::Kept;
 use super::keys::{Key, Rank};
@@ -28,6 +28,10 @@ pub struct AccountFacts {
 impl Kept for WoodpeckerAccount {
     type State = AccountState;
     type Facts = AccountFacts;
+
+    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
+        Self { metadata, spec, status }
+    }
 
     fn table(objects: &mut Objects) -> &mut Table<Self> {
         &mut objects.accounts

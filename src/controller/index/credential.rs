@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 
 use super::entry::Kept;
 use super::keys::{Key, Rank};
@@ -67,6 +67,10 @@ pub enum Turn {
 impl Kept for MicrosoftGraphCredential {
     type State = CredentialState;
     type Facts = Facts;
+
+    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
+        Self { metadata, spec, status }
+    }
 
     fn table(objects: &mut Objects) -> &mut Table<Self> {
         &mut objects.credentials
@@ -173,7 +177,8 @@ impl Facts {
     pub fn has_made_way(&self, after: &Self) -> bool {
         let came_before = matches!(self.turn, Turn::Registered | Turn::Waits { is_able: true, .. });
         let has_moved = !after.accounts().is_superset(&self.accounts());
-        came_before && (has_moved || self.turn.rank() < after.turn.rank())
+        let has_given_up = after.claims.len() < self.claims.len();
+        has_given_up || came_before && (has_moved || self.turn.rank() < after.turn.rank())
     }
 
     /// Whether the account's counts, or its finalizer, depend on the difference.

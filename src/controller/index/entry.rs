@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use kube::Resource;
-use kube::core::DeserializeGuard;
+use kube::core::object::{HasSpec, HasStatus};
+use kube::core::{DeserializeGuard, ObjectMeta};
+use serde::de::DeserializeOwned;
 
 use super::keys::{Key, Rank};
 use super::table::{Moment, Table};
@@ -12,12 +14,16 @@ use super::{Due, Effects, Named, Objects};
 use crate::controller::scope::Scope;
 
 /// A kind of objects that are kept in a table.
-pub trait Kept: Resource<DynamicType = ()> + Clone {
+pub trait Kept:
+    Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned> + HasStatus<Status: DeserializeOwned> + Clone
+{
     /// What is known of an object beside itself; it ends with it.
     type State: Default;
     /// What of an object others depend on; by default that of none.
     type Facts: Default + PartialEq;
 
+    /// An object of these parts.
+    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
     /// Its table.
     fn table(objects: &mut Objects) -> &mut Table<Self>;
     /// What others depend on.

@@ -161,16 +161,13 @@ impl Index {
         Claim::Ours
     }
 
-    /// Lets go of what an object has claimed, but for the claims that are to be kept, and says whether there was any such.
-    pub fn keep_claims(&self, uid: &str, is_kept: impl Fn(&ClaimKey) -> bool) -> bool {
-        let credentials = &mut self.objects().credentials;
-        let Some(slot) = credentials.slot_of_uid(uid) else { return false };
-        let let_go = credentials.alter(slot, &mut Effects::default(), |entry, _| {
-            let before = entry.state.claims.len();
-            entry.state.claims.retain(is_kept);
-            entry.state.claims.len() < before
-        });
-        let_go == Some(true)
+    /// Lets go of what an object has claimed, but for the claims that are to be kept.
+    pub fn keep_claims(&self, uid: &str, is_kept: impl Fn(&ClaimKey) -> bool) -> Effects {
+        let (credentials, mut effects) = (&mut self.objects().credentials, Effects::default());
+        if let Some(slot) = credentials.slot_of_uid(uid) {
+            credentials.alter(slot, &mut effects, |entry, _| entry.state.claims.retain(is_kept));
+        }
+        effects
     }
 }
 
@@ -180,16 +177,6 @@ impl<'a> Kin<'a> {
     /// A credential for the app of that object.
     pub fn of(object: &'a MicrosoftGraphCredential, place: &'a Place, id: i64) -> Self {
         Self { tenant: &object.spec.tenant_id, client: &object.spec.client_id, place, id }
-    }
-}
-
-// === impl Freed ===
-
-impl Freed {
-    /// The app of an object.
-    pub fn by(object: &MicrosoftGraphCredential) -> Self {
-        let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
-        Self { by: Named::of(object), tenant, client }
     }
 }
 

@@ -1,9 +1,14 @@
 //! What is kept of an object: what somebody reads. Its owners may write megabytes of other metadata.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference, Time};
 use kube::Resource;
 use kube::core::{DeserializeGuard, ObjectMeta};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
+use super::entry::Kept;
 use crate::k8s::list;
 use crate::resources::{ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT};
 
@@ -13,8 +18,52 @@ const READ: [&str; 3] = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, AC
 /// Characters that are kept of a text that may be of any length.
 const LONGEST: usize = 300;
 
+/// An object of which nothing else was read: what nobody reads may be most of it.
+pub struct Pruned<K>(pub K);
+
+#[derive(Deserialize)]
+#[serde(bound = "S: DeserializeOwned, T: DeserializeOwned")]
+struct Parts<S, T> {
+    #[serde(with = "KeptMeta")]
+    metadata: ObjectMeta,
+    spec: S,
+    #[serde(default = "Option::default")]
+    status: Option<T>,
+}
+
+/// See [`kept`].
+#[derive(Deserialize)]
+#[serde(remote = "ObjectMeta", rename_all = "camelCase")]
+struct KeptMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "read_annotations")]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(skip)]
+    deletion_grace_period_seconds: Option<i64>,
+    #[serde(skip)]
+    generate_name: Option<String>,
+    #[serde(skip)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(skip)]
+    managed_fields: Option<Vec<ManagedFieldsEntry>>,
+    #[serde(skip)]
+    owner_references: Option<Vec<OwnerReference>>,
+    #[serde(skip)]
+    self_link: Option<String>,
+}
+
 /// Reads an object, and keeps only what is used of it.
-pub fn read_pruned<K: Resource + DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<K>> {
+pub fn read_pruned<K: Kept + DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<K>> {
+    if let Ok(Pruned(object)) = serde_json::from_slice(json) {
+        return Ok(DeserializeGuard(Ok(object)));
+    }
     let mut object = list::guarded(json)?;
     *object.meta_mut() = kept(object.meta());
     if let Err(invalid) = &mut object.0 {
@@ -32,8 +81,6 @@ pub(super) fn pruned<K: Resource + Clone>(object: &K) -> DeserializeGuard<K> {
 
 /// Finalizers are patched as a list, so all of them are kept.
 fn kept(meta: &ObjectMeta) -> ObjectMeta {
-    let read =
-        |(name, value): (&String, &String)| READ.contains(&name.as_str()).then(|| (name.clone(), cut(value)));
     ObjectMeta {
         name: meta.name.clone(),
         namespace: meta.namespace.clone(),
@@ -43,15 +90,70 @@ fn kept(meta: &ObjectMeta) -> ObjectMeta {
         creation_timestamp: meta.creation_timestamp.clone(),
         deletion_timestamp: meta.deletion_timestamp.clone(),
         finalizers: meta.finalizers.clone(),
-        annotations: meta
-            .annotations
-            .as_ref()
-            .map(|all| all.iter().filter_map(read).collect())
-            .filter(|read: &std::collections::BTreeMap<_, _>| !read.is_empty()),
+        annotations: meta.annotations.as_ref().and_then(read_of),
         ..ObjectMeta::default()
     }
 }
 
+/// The annotations that are read, where there are any.
+fn read_of(annotations: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    let read: BTreeMap<_, _> =
+        READ.into_iter().filter_map(|name| Some((name.to_owned(), cut(annotations.get(name)?)))).collect();
+    (!read.is_empty()).then_some(read)
+}
+
+fn read_annotations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let all: Option<BTreeMap<_, _>> = Option::deserialize(deserializer)?;
+    Ok(all.as_ref().and_then(read_of))
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(LONGEST).collect()
+}
+
+// === impl Pruned ===
+
+impl<'de, K: Kept> Deserialize<'de> for Pruned<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Parts { metadata, spec, status } = Parts::deserialize(deserializer)?;
+        Ok(Self(K::of_parts(metadata, spec, status)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::MicrosoftGraphCredential;
+
+    #[test]
+    fn an_object_is_read_without_what_nobody_reads() {
+        let json = json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
+            "metadata": {
+                "name": "sales-eu", "namespace": "mail", "uid": "u", "resourceVersion": "7", "generation": 2,
+                "creationTimestamp": "2026-11-24T08:00:00Z", "deletionTimestamp": "2026-11-24T09:00:00Z",
+                "finalizers": ["example.com/a", "example.com/b"], "labels": {"a": "b"},
+                "annotations": {RECONCILE_REQUESTED_AT: "x".repeat(400), "example.com/notes": "y"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "A", "name": "a", "uid": "a"}],
+                "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}], "later": 1
+            },
+            "spec": {
+                "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
+                "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+                "secretRef": {"name": "sales-eu"}, "destination": {"store": {}}
+            },
+            "status": {"observedGeneration": 2}
+        });
+        let whole: MicrosoftGraphCredential = serde_json::from_value(json.clone()).unwrap();
+        let read = read_pruned::<MicrosoftGraphCredential>(json.to_string().as_bytes()).unwrap().0.unwrap();
+        assert_eq!(read, pruned(&whole).0.unwrap());
+        assert_eq!((&read.spec, &read.status), (&whole.spec, &whole.status));
+        assert_eq!(read.metadata.finalizers, whole.metadata.finalizers);
+        let annotations = read.metadata.annotations.unwrap();
+        assert_eq!((annotations.len(), annotations[RECONCILE_REQUESTED_AT].len()), (1, LONGEST));
+    }
 }

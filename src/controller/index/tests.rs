@@ -349,6 +349,11 @@ fn verified(name: &str, second: i64, account: &str) -> MicrosoftGraphCredential 
     object
 }
 
+fn freed_by(object: &MicrosoftGraphCredential) -> Freed {
+    let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
+    Freed { by: Named::of(object), tenant, client }
+}
+
 fn claimant(object: &MicrosoftGraphCredential) -> Option<Claimant> {
     let status = object.status.as_ref();
     Some(Claimant {
@@ -382,7 +387,7 @@ fn an_app_is_the_registered_ones_then_the_oldest_verified_ones() {
     assert!(index.note_written(&registered).freed.is_empty(), "it comes before others now");
     assert_eq!(claim(&old), Claim::HeldBy("mail/young".into()));
     let freed = delete(&index, &registered).freed;
-    assert_eq!(freed, [Freed::by(&young)]);
+    assert_eq!(freed, [freed_by(&young)]);
     assert_eq!(index.next_for(&freed[0], |_, _, _| true), [named("old")]);
     let is_let_in = |_: &Objects, _: &AccountName, object: &MicrosoftGraphCredential| {
         object.metadata.name != old.metadata.name
@@ -403,11 +408,18 @@ fn a_claim_is_kept_until_its_object_lets_go_or_is_gone() {
     let take = |object: &MicrosoftGraphCredential| index.take_claim(key(), &claimant(object).unwrap());
     assert_eq!((take(&young), take(&young)), (Claim::Ours, Claim::Ours));
     assert_eq!(take(&old), Claim::HeldBy("mail/young".into()));
-    assert!(!index.keep_claims("young", |_| true) && index.keep_claims("young", |_| false));
+    assert_eq!(index.keep_claims("young", |_| true).freed, []);
+    assert_eq!(index.keep_claims("young", |_| false).freed, [freed_by(&young)]);
     assert_eq!((take(&old), take(&young)), (Claim::Ours, Claim::HeldBy("mail/old".into())));
     let _ = delete(&index, &old);
     assert_eq!(take(&young), Claim::Ours);
     assert_eq!(index.objects().credentials.find(&Key::Claim(&key())).count(), 1);
+    let _ = delete(&index, &young);
+    let mut fresh = young.clone();
+    (fresh.metadata.uid, fresh.status) = (Some("fresh".into()), None);
+    let _ = apply(&index, &fresh);
+    assert_eq!(take(&fresh), Claim::Ours);
+    assert_eq!(delete(&index, &fresh).freed, [freed_by(&fresh)], "also before it was ever verified");
 }
 
 #[tokio::test(start_paused = true)]

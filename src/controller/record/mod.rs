@@ -56,6 +56,9 @@ pub struct RecordController {
 /// Called with each event of a scope's watch.
 pub type RecordObserver = Arc<dyn Fn(&Scope, &Event<GuardedRecord>) + Send + Sync>;
 
+/// Forgets the series of the records when the controller ends, however it ends: whoever runs it next shows them.
+struct ForgetRecords<'a>(&'a Metrics);
+
 // === impl RecordController ===
 
 impl RecordController {
@@ -71,11 +74,22 @@ impl RecordController {
     }
 
     async fn work(&self) {
+        let _shown = ForgetRecords(&self.metrics);
         let (listed, census) = oneshot::channel();
         tokio::join!(self.verify_records(listed), self.reencrypt_records(census));
     }
 
     fn repository(&self) -> Repository {
         Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
+    }
+}
+
+// === impl ForgetRecords ===
+
+impl Drop for ForgetRecords<'_> {
+    fn drop(&mut self) {
+        self.0.rest.forget_records();
+        self.0.store.resealing(0);
+        self.0.store.sealed(std::iter::empty());
     }
 }

@@ -42,13 +42,6 @@ impl RecordController {
     /// Looks at all records at the start, when the keyring has another primary key or holds more, and once an hour, until
     /// `stop`. `census` is what the start's list holds.
     pub(super) async fn reencrypt_records(&self, census: oneshot::Receiver<Census>) {
-        self.sweep_repeatedly(census).await;
-        // Whoever runs the controller next shows what there is.
-        self.metrics.store.resealing(0);
-        self.metrics.store.sealed(std::iter::empty());
-    }
-
-    async fn sweep_repeatedly(&self, census: oneshot::Receiver<Census>) {
         let (mut primary, mut news) = (self.keyring.primary(), self.keyring.news());
         let (mut failures, mut is_rolled_out) = (0_u32, true);
         // What could not be sealed and was logged.

@@ -32,7 +32,7 @@ use crate::store::envelope::Envelope;
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::repository::{self, RecordError};
 use crate::telemetry::logs::chain;
-use crate::telemetry::metrics::{Metrics, RecordSeries};
+use crate::telemetry::metrics::RecordSeries;
 use crate::telemetry::otlp;
 
 /// Records that are verified at the same time.
@@ -61,22 +61,11 @@ struct Attempt {
     ids: String,
 }
 
-/// Forgets the series of the records when the controller ends, however it ends.
-struct ForgetRecords<'a>(&'a Metrics);
-
-impl Drop for ForgetRecords<'_> {
-    fn drop(&mut self) {
-        self.0.rest.forget_records();
-    }
-}
-
 // === impl RecordController ===
 
 impl RecordController {
     /// Verifies records when they are due, until `stop`. What the first list holds is counted for `listed`.
     pub(super) async fn verify_records(&self, listed: oneshot::Sender<Census>) {
-        // Whoever runs the controller next shows the records.
-        let _shown = ForgetRecords(&self.metrics);
         let scopes = Scope::of(&self.served);
         let (tell, mut events) = mpsc::unbounded_channel();
         let watches = scopes.iter().enumerate().map(|(at, scope)| self.watch(at, scope, &tell));
