@@ -136,21 +136,13 @@ async fn large_metadata_of_others_costs_next_to_no_memory() {
         }
         stage.start_operator().await;
         eventually("all objects have been looked at", || async {
-            let ended = reconciled(&stage).await;
+            let ended = stage.reconciles().await;
             if ended >= 120 { Ok(()) } else { Err(format!("{ended}\n{}", stage.log())) }
         })
         .await;
     }
     let after = peak(&stage);
     assert!(after < before + (16 << 10), "{before} kB became {after} kB");
-}
-
-/// Reconciles of credentials so far.
-async fn reconciled(stage: &Stage) -> u64 {
-    let (_, metrics) = stage.get("/metrics").await;
-    let start = "controller_runtime_reconcile_total{controller=\"microsoftgraphcredential\"";
-    let counts = metrics.lines().filter(|line| line.starts_with(start));
-    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// The most memory that the operator has had, in kB.

@@ -97,6 +97,21 @@ async fn a_new_object_of_the_store_costs_four_requests() {
 }
 
 #[tokio::test]
+async fn an_object_is_not_reconciled_for_what_the_operator_wrote_itself() {
+    let (stage, _) = settled(store()).await;
+    let (before, names) = (stage.reconciles().await, (0..6).map(|n| format!("app-{n}")));
+    for name in names.clone() {
+        stage.credential(&name, store()).await;
+    }
+    for name in names {
+        stage.wait_until_ready(&name).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reconciles = stage.reconciles().await - before;
+    assert!((6..10).contains(&reconciles), "{reconciles}\n{}", stage.log());
+}
+
+#[tokio::test]
 async fn a_new_object_at_woodpecker_costs_four_requests_and_one_post() {
     let (stage, mark) = settled(json!({})).await;
     let expected = [

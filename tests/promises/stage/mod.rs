@@ -238,6 +238,14 @@ impl Stage {
         }
     }
 
+    /// Reconciles of credentials so far.
+    pub async fn reconciles(&self) -> u64 {
+        let (_, metrics) = self.get("/metrics").await;
+        let start = "controller_runtime_reconcile_total{controller=\"microsoftgraphcredential\"";
+        let counts = metrics.lines().filter(|line| line.starts_with(start));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
