@@ -263,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_of_a_record_that_a_list_lacks_is_forgotten() {
+        let (known, mail) = (KnownRecords::default(), Scope::Namespace("mail".into()));
+        let version = |generation| RecordVersion { uid: "1".into(), generation };
+        known.note(&mail, &Event::Apply(record("a", "1", 1)));
+        known.0.lock().written.insert(named("a"), version(2));
+        known.note(&mail, &Event::Init);
+        assert_eq!(known.note(&mail, &Event::InitDone), [named("a")]);
+        assert!(known.0.lock().written.is_empty());
+    }
+
+    #[test]
     fn the_list_of_one_namespace_says_nothing_of_another() {
         let (known, mail) = (KnownRecords::default(), Scope::Namespace("mail".into()));
         known.note(&mail, &Event::Apply(record("a", "1", 4)));

@@ -93,3 +93,21 @@ impl Drop for ForgetRecords<'_> {
         self.0.store.sealed(std::iter::empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_the_records_end_with_their_controller() {
+        let metrics = Metrics::new();
+        let shown = ForgetRecords(&metrics);
+        metrics.store.resealing(7);
+        metrics.store.sealed(std::iter::once(("k1".to_owned(), 7)));
+        let is_shown = || metrics.render().unwrap().contains("\"k1\"");
+        assert!(is_shown());
+        drop(shown);
+        assert!(!is_shown());
+        assert!(metrics.render().unwrap().contains("mgc_reseal_remaining 0"));
+    }
+}

@@ -12,7 +12,9 @@ use crate::controller::observed::testing::{
     fresh, issued, now, refused, registration, rotated, rules, seen, settled,
 };
 use crate::controller::observed::{Problem, Source};
+use crate::destination::{Failure, FailureKind, Operation};
 use crate::resources::conditions::Condition;
+use crate::woodpecker::LaneClosed;
 
 /// The report of a pass that ends here by the decision of `decide`.
 fn concluded(observed: &Observed, now: Timestamp) -> Report {
@@ -90,6 +92,25 @@ fn a_first_refusal_is_reconciling_and_unknown() {
     assert_eq!(says(&report, ConditionType::Reconciling).0, ConditionStatus::True);
     assert!(find(&report.status.conditions, ConditionType::Stalled).is_none());
     assert_eq!(report.again_in, Duration::from_secs(10));
+}
+
+#[test]
+fn waiting_in_the_queue_is_no_news_and_a_paused_account_is() {
+    let waits = |closed| {
+        let mut observed = fresh(&json!({}));
+        observed.learnt.proof = Some(issued());
+        observed.learnt.failure = Some(Failure {
+            operation: Operation::Create,
+            kind: FailureKind::Queued(closed),
+            retry_after: None,
+            id: None,
+        });
+        concluded(&observed, now())
+    };
+    let queued = waits(LaneClosed::Queued);
+    assert_eq!(says(&queued, ConditionType::Ready), (ConditionStatus::Unknown, "Queued"));
+    assert_eq!(queued.notes, [], "that the secret is good is said with its registration");
+    assert_ne!(waits(LaneClosed::Paused).notes, []);
 }
 
 #[test]

@@ -92,15 +92,17 @@ async fn an_answer_that_stalls_fails_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_begin_fails_in_time() {
-    let start = Instant::now();
+    let (start, metrics) = (Instant::now(), Arc::new(Metrics::new()));
     let never = service_fn(|_: Request<kube::client::Body>| {
         std::future::pending::<Result<Response<Stalled>, Infallible>>()
     });
-    let maps: Api<ConfigMap> =
-        Api::default_namespaced(Client::new(layer(&Arc::default()).layer(never), "mail"));
+    let maps: Api<ConfigMap> = Api::default_namespaced(Client::new(layer(&metrics).layer(never), "mail"));
     assert!(maps.get("x").await.is_err());
     assert!(maps.watch(&WatchParams::default(), "0").await.is_err());
     assert_eq!(start.elapsed().as_secs(), 60);
+    let text = metrics.render().unwrap();
+    let line = r#"rest_client_requests_total{code="<error>",method="GET",host="api:443"} 2"#;
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
