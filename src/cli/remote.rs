@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::cluster;
 use crate::app::kubernetes;
+use crate::http::HttpClient;
 use crate::leadership::Leadership;
 use crate::resources::{AccountName, Place, WoodpeckerAccount};
 use crate::settings::{BaseUrl, Timing, WayOutSettings, WoodpeckerSettings};
@@ -30,7 +31,7 @@ pub(super) struct RemoteArgs {
 /// The way to the cluster and to Woodpecker.
 pub(super) struct Remote {
     pub(super) client: Client,
-    http: reqwest::Client,
+    http: HttpClient,
     allowed: Vec<BaseUrl>,
 }
 

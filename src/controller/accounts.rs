@@ -19,6 +19,7 @@ use self::ledger::Divergence;
 use super::calls::Calls;
 use super::index::Index;
 use super::observed::Target;
+use crate::http::HttpClient;
 use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::settings::BaseUrl;
 use crate::woodpecker::{Commons, Lane, Listing, Owner, RemoteAccount, RemoteIdentity};
@@ -28,7 +29,7 @@ pub use self::state::AccountState;
 
 /// What is known of all accounts.
 pub struct Accounts {
-    http: reqwest::Client,
+    http: HttpClient,
     commons: Commons,
     allowed_base_urls: Vec<BaseUrl>,
     index: Arc<Index>,
@@ -45,9 +46,9 @@ struct Related {
 // === impl Accounts ===
 
 impl Accounts {
-    /// `http` is made by [`crate::http::client`]; API keys go to `allowed_base_urls` alone.
+    /// API keys go to `allowed_base_urls` alone.
     pub fn new(
-        http: reqwest::Client,
+        http: HttpClient,
         commons: Commons,
         allowed_base_urls: Vec<BaseUrl>,
         index: Arc<Index>,

@@ -18,7 +18,7 @@ use super::breaker::Breaker;
 use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::{Asker, Pace};
 use super::{Authorities, claims, cloud};
-use crate::http;
+use crate::http::{self, HttpClient};
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::is_guid;
 use crate::secret::SecretText;
@@ -78,8 +78,8 @@ pub struct TokenEndpoint {
 /// What the token endpoints are made of.
 #[derive(Clone, Debug)]
 pub struct EndpointParts {
-    /// A client made by `http::client`.
-    pub http: reqwest::Client,
+    /// What sends the requests.
+    pub http: HttpClient,
     /// The address of each cloud.
     pub authorities: Authorities,
     /// Asked before each call.
@@ -158,16 +158,18 @@ impl TokenEndpoint {
     async fn ask(&self, app: App<'_>, secret: &SecretText) -> Result<Verdict, Verdict> {
         let url = format!("{}/{}/oauth2/v2.0/token", self.parts.authorities.of(app.cloud), app.tenant);
         let request_id = request_id();
-        let request = self
-            .parts
-            .http
+        let mut trace = Trace { correlation_id: Some(request_id.clone()), ..Trace::default() };
+        let http = match self.parts.http.get() {
+            Ok(http) => http,
+            Err(error) => return Err(unreachable(trace, &error)),
+        };
+        let request = http
             .post(url)
             .timeout(self.time_out)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .header("client-request-id", &request_id)
             .body(form(app, secret));
-        let mut trace = Trace { correlation_id: Some(request_id), ..Trace::default() };
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return Err(unreachable(trace, &error.without_url())),
@@ -294,7 +296,7 @@ mod tests {
         let authority = format!("http://{}", listener.local_addr().unwrap());
         let leadership = Leadership::none(clock, Duration::from_secs(5));
         let parts = EndpointParts {
-            http: reqwest::Client::new(),
+            http: HttpClient::testing(),
             authorities: Authorities::new(authority.parse().unwrap()),
             leadership: leadership.clone(),
             metrics: Arc::default(),
@@ -321,7 +323,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = format!("http://{}", listener.local_addr().unwrap());
         let parts = EndpointParts {
-            http: reqwest::Client::new(),
+            http: HttpClient::testing(),
             authorities: Authorities::new(authority.parse().unwrap()),
             leadership: Leadership::always(),
             metrics: Arc::default(),

@@ -57,6 +57,8 @@ timing! {
     secret_watch = Duration::from_secs(5);
     /// How long a connection goes on after the first answer about Secrets that it carried.
     secret_connection = Duration::from_secs(8);
+    /// For how long requests to Microsoft and Woodpecker begin on the same connections.
+    connection_reuse = Duration::from_secs(4);
     /// How old a listing may be for a decision to create.
     listing_max_age = Duration::from_mins(1);
     /// Between two listings of a settled account.

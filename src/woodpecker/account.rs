@@ -173,6 +173,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::http::HttpClient;
     use crate::leadership::Leadership;
     use crate::secret::SecretText;
     use crate::settings::Timing;
@@ -201,7 +202,7 @@ mod tests {
         });
         let metrics = Arc::new(Metrics::new());
         let client = Client {
-            http: reqwest::Client::new(),
+            http: HttpClient::testing(),
             base_url,
             company_id: None,
             api_key: SecretText::new("key".into()),

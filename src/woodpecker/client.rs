@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::wire::{self, Credential, NewCredential, SecretUpdate};
-use crate::http;
+use crate::http::{self, HttpClient};
 use crate::leadership::Leadership;
 use crate::secret::SecretText;
 use crate::settings::BaseUrl;
@@ -26,7 +26,7 @@ const LONGEST_ANSWER: usize = 8 << 20;
 #[derive(Debug)]
 pub struct Client {
     /// A client made by `http::client`.
-    pub http: reqwest::Client,
+    pub http: HttpClient,
     /// Base URL, on the operator's allow-list.
     pub base_url: BaseUrl,
     /// Company to act for, sent as `x-company-id` with every request.
@@ -46,14 +46,14 @@ pub struct Client {
 impl Client {
     /// All credentials of the account.
     pub async fn list(&self) -> Result<Vec<Credential>, ApiError> {
-        let (status, body) = self.call("list", self.request(Method::GET, None)).await?;
+        let (status, body) = self.call("list", self.request(Method::GET, None)?).await?;
         wire::read_listing(&body).ok_or(ApiError::Malformed(status))
     }
 
     /// Makes a credential. Not idempotent: two of them make two credentials.
     pub async fn create(&self, new: &NewCredential<'_>) -> Result<Credential, ApiError> {
         let body = wire::create_body(new).map_err(ApiError::Body)?;
-        let (status, body) = self.call("create", with_json(self.request(Method::POST, None), &body)).await?;
+        let (status, body) = self.call("create", with_json(self.request(Method::POST, None)?, &body)).await?;
         let created = wire::read_credential(&body).ok_or(ApiError::Malformed(status))?;
         let is_ours = created.tenant_id.eq_ignore_ascii_case(new.tenant.as_str())
             && created.client_id.eq_ignore_ascii_case(new.client.as_str());
@@ -72,7 +72,7 @@ impl Client {
 
     /// Removes a credential that no active mailbox uses.
     pub async fn delete(&self, id: i64) -> Result<(), ApiError> {
-        let (status, answer) = self.call("delete", self.request(Method::DELETE, Some(id))).await?;
+        let (status, answer) = self.call("delete", self.request(Method::DELETE, Some(id))?).await?;
         ApiError::hidden_in(status, &answer).map_or(Ok(()), Err)
     }
 
@@ -84,7 +84,7 @@ impl Client {
         name: Option<&str>,
     ) -> Result<(), ApiError> {
         let body = wire::update_body(secret, name).map_err(ApiError::Body)?;
-        let request = with_json(self.request(Method::PATCH, Some(id)), &body);
+        let request = with_json(self.request(Method::PATCH, Some(id))?, &body);
         let (status, answer) = self.call(operation, request).await?;
         if let Some(error) = ApiError::hidden_in(status, &answer) {
             return Err(error);
@@ -96,10 +96,11 @@ impl Client {
         }
     }
 
-    fn request(&self, method: Method, id: Option<i64>) -> RequestBuilder {
+    fn request(&self, method: Method, id: Option<i64>) -> Result<RequestBuilder, ApiError> {
         let path = id.map(|id| format!("/{id}")).unwrap_or_default();
         let url = format!("{}/v2/mailboxes/microsoft/credentials{path}", self.base_url);
-        let mut request = self.http.request(method, url).timeout(self.time_out);
+        let http = self.http.get().map_err(ApiError::NotSent)?;
+        let mut request = http.request(method, url).timeout(self.time_out);
         // A key that cannot stand in a header was refused as ApiKeyWhitespace before it came here; without
         // it the request is answered with 401.
         if let Ok(mut key) = HeaderValue::from_str(self.api_key.expose()) {
@@ -109,7 +110,7 @@ impl Client {
         if let Some(company) = self.company_id {
             request = request.header("x-company-id", company);
         }
-        request.header(ACCEPT, "application/json")
+        Ok(request.header(ACCEPT, "application/json"))
     }
 
     async fn call(
@@ -177,7 +178,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let leadership = Leadership::none(clock, Duration::from_secs(5));
         let client = Client {
-            http: reqwest::Client::new(),
+            http: HttpClient::testing(),
             base_url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
             company_id: None,
             api_key: SecretText::new("key".into()),

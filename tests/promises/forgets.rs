@@ -13,7 +13,7 @@ use graph_credential_operator::resources::conditions::ConditionType;
 use k8s_openapi::api::core::v1::Secret;
 use kit::api_proxy::{ApiProxy, write_kubeconfig};
 use kit::cluster::User;
-use kit::entra::Fault as EntraFault;
+use kit::entra::{Fault as EntraFault, Outcome};
 use kit::memory::{Search, search};
 use kit::process::{Process, Signal};
 use kit::tls::{Authority, Relay};
@@ -206,13 +206,7 @@ async fn seal_anew(stage: &Stage) {
 async fn no_client_secret_is_in_memory_where_tls_carried_it_and_where_it_was_only_looked_at() {
     let mut stage = Stage::bare().await;
     let tls = Tls::before(&stage).await;
-    let [login, api] = tls.relays.each_ref().map(|relay| format!("https://127.0.0.1:{}", relay.port()));
-    let ca = stage.cluster.dir().join(format!("{}-ca.pem", stage.namespace));
-    fs::write(&ca, tls.authority.pem()).unwrap();
-    let base_url = format!("{api}/rest");
-    stage.authority = Some(login);
-    stage.extra_args =
-        ["--woodpecker-base-url", &base_url, "--extra-ca", ca.to_str().unwrap()].map(str::to_owned).into();
+    let base_url = tls.reach(&mut stage);
     // Secrets are looked at every 12 s. The look before the last pass is followed by a pass, whose traffic may
     // cover its traces; the next one is followed by nothing.
     stage.time_scale = 5;
@@ -235,15 +229,30 @@ impl Tls {
         let api = authority.relay(&["127.0.0.1"], &address(stage.woodpecker.url())).await.unwrap();
         Self { authority, relays: [login, api] }
     }
+
+    /// Has the operator reach them. Returns the address of Woodpecker.
+    fn reach(&self, stage: &mut Stage) -> String {
+        let [login, api] = self.relays.each_ref().map(|relay| format!("https://127.0.0.1:{}", relay.port()));
+        let ca = stage.cluster.dir().join(format!("{}-ca.pem", stage.namespace));
+        fs::write(&ca, self.authority.pem()).unwrap();
+        let base_url = format!("{api}/rest");
+        stage.authority = Some(login);
+        stage.extra_args = ["--woodpecker-base-url", &base_url, "--extra-ca", ca.to_str().unwrap()]
+            .map(str::to_owned)
+            .into();
+        base_url
+    }
 }
 
-/// Towards the API server, while the connections that Secrets are read over are used all the time, and one of them hangs
-/// in the middle of an answer.
+/// While the connections that secrets are read and sent over are used all the time, and one of each kind hangs: towards the
+/// API server in the middle of an answer.
 #[tokio::test]
-async fn no_client_secret_is_in_memory_while_reads_share_connections_and_an_answer_stalls() {
+async fn no_client_secret_is_in_memory_while_connections_are_shared_and_answers_stall() {
     const OTHERS: usize = 8;
     let mut stage = Stage::bare().await;
     stage.time_scale = 1;
+    let tls = Tls::before(&stage).await;
+    let base_url = tls.reach(&mut stage);
     stage.extra_args.push("--allow-core-dumps".to_owned());
     let proxy = ApiProxy::start(stage.cluster.client_for(User::Operator).unwrap()).await.unwrap();
     let authority = Authority::new().unwrap();
@@ -257,13 +266,13 @@ async fn no_client_secret_is_in_memory_while_reads_share_connections_and_an_answ
     for other in 0..OTHERS {
         let client = format!("{other:08x}-69ac-480e-8a17-9b8534679bd1");
         stage.entra.add_app(TENANT, &client);
-        stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        stage.entra.set_secrets(TENANT, &client, &OTHER_SECRETS);
         stage.secret(&format!("other-{other}-graph"), &other_secret(0)).await;
         let spec = json!({"clientId": client, "secretRef": {"name": format!("other-{other}-graph")}});
         stage.credential(&format!("other-{other}"), spec).await;
     }
     stage.start_operator().await;
-    stage.account("agency", json!({})).await;
+    stage.account("agency", json!({"baseUrl": base_url})).await;
     for other in 0..OTHERS {
         stage.wait_until_ready(&format!("other-{other}")).await;
     }
@@ -278,11 +287,14 @@ async fn no_client_secret_is_in_memory_while_reads_share_connections_and_an_answ
         kubectl_apply(&stage, &used.text, "2027-11-28T23:59:59Z").await;
         stage.credential("sales-eu", json!({})).await;
         stage.wait_until_ready("sales-eu").await;
+        stage.entra.fail_next(2, EntraFault::Hang(Duration::from_mins(1)));
         let (reads, connections) = proxy.secret_traffic();
         proxy.stall("/secrets/sales-eu-graph");
         kubectl_apply(&stage, &stalled.text, "2028-01-01T00:00:00Z").await;
         eventually("the answer stalls", || async {
-            if proxy.is_stalling() { Ok(()) } else { Err(stage.log()) }
+            let hangs = |request: &kit::entra::TokenRequest| request.outcome == Outcome::Fault("Hang");
+            let microsoft_stalls = stage.entra.requests().iter().filter(|it| hangs(it)).count() == 2;
+            if proxy.is_stalling() && microsoft_stalls { Ok(()) } else { Err(stage.log()) }
         })
         .await;
         tokio::time::sleep(TEN_SECONDS).await;
@@ -300,10 +312,11 @@ async fn no_client_secret_is_in_memory_while_reads_share_connections_and_an_answ
     assert!(reads >= 50 && connections * 4 <= reads, "{reads} reads took {connections} connections");
 }
 
-/// A Secret that is another one each time, though it holds the same.
-fn other_secret(n: usize) -> [(&'static str, &'static str); 3] {
-    const NOTES: [&str; 3] = ["one", "two", "three"];
-    [("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY), ("note", NOTES[n % 3])]
+const OTHER_SECRETS: [&str; 3] = ["s3cret-one", "s3cret-two", "s3cret-three"];
+
+/// A Secret that is another one each time, all good ones.
+fn other_secret(n: usize) -> [(&'static str, &'static str); 2] {
+    [("client_secret", OTHER_SECRETS[n % 3]), ("secret_expires_at", EXPIRY)]
 }
 
 /// An operator without a cluster, as another user than root: a process that is not dumpable shows itself by its
