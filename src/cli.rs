@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::{self, memory};
 use crate::controller::Named;
-use crate::http::{ClientError, DnsServers, HttpClient};
+use crate::http::{ClientError, DnsServers, HttpClients};
 use crate::resources::crds;
 use crate::settings::{ObjectName, ProcessSettings, RunSettings, ServeSettings, Timing, WayOutSettings};
 use crate::telemetry::logs::{self, LogFilter};
@@ -97,7 +97,7 @@ fn go_on<W: Future<Output = anyhow::Result<()>>>(
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let http = || http_client(&process.network.way_out)?.get().map_err(ClientError::Tls);
+    let http = || http_clients(&process.network.way_out)?.current().map_err(ClientError::Setup);
     let otlp = Otlp::from_env(runtime.handle(), http)?;
     let log_filter = logs::install(&process.logging, &otlp)?;
     logs::log_panics();
@@ -127,9 +127,9 @@ fn named(text: &str) -> Option<Named> {
 }
 
 /// The client for everything outside the cluster.
-fn http_client(way_out: &WayOutSettings) -> Result<HttpClient, ClientError> {
+fn http_clients(way_out: &WayOutSettings) -> Result<HttpClients, ClientError> {
     let servers = DnsServers::listed_or_system(&way_out.dns_servers);
-    HttpClient::new(&Timing::STANDARD, &servers, way_out.extra_ca.as_deref())
+    HttpClients::new(&Timing::STANDARD, &servers, way_out.extra_ca.as_deref())
 }
 
 fn print_crds() -> anyhow::Result<ExitCode> {

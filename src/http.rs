@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use reqwest::{Certificate, Response};
+use reqwest::Response;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -37,9 +40,20 @@ pub enum ClientError {
         /// The file.
         path: PathBuf,
     },
-    /// TLS could not be set up, mostly for want of CA certificates.
-    #[error("failed to set up TLS for Microsoft and Woodpecker: are CA certificates installed?")]
-    Tls(#[source] reqwest::Error),
+    /// One of them is no certificate of a CA.
+    #[error("failed to use --extra-ca {path}: give certificates of CAs in PEM")]
+    UseCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// No CA is known at all.
+    #[error("failed to find CA certificates on this system: install them (ca-certificates)")]
+    NoRoots,
+    /// The client could not be set up.
+    #[error("failed to set up the HTTP client for Microsoft and Woodpecker")]
+    Setup(#[source] reqwest::Error),
 }
 
 /// An answer that was not received whole.
@@ -53,66 +67,66 @@ pub enum BodyError {
     TooLong(usize),
 }
 
-/// Sends requests that carry secrets. Those that begin within four seconds share connections, and those after them have
-/// others, for the buffers of a connection keep what came through it. One that is idle is closed within four seconds, another
-/// one after its answer.
+/// Makes the clients for requests that carry secrets. Those that begin within four seconds have the same client and share its
+/// connections, and those after them have another one, for the buffers of a connection may keep what it received. An idle
+/// connection is closed within four seconds, and one whose client was replaced once its answer has come.
 #[derive(Clone)]
-pub struct HttpClient(Arc<Shared>);
+pub struct HttpClients(Arc<Shared>);
 
 struct Shared {
-    extra_ca: Vec<Certificate>,
+    tls: ClientConfig,
     resolver: Arc<Resolver>,
     connect_timeout: Duration,
     reuse: Duration,
-    current: Mutex<Option<Connections>>,
+    current: Mutex<Option<Current>>,
 }
 
-/// The connections of the requests that begin within the same four seconds.
-struct Connections {
+/// The client of the requests that begin within the same four seconds.
+struct Current {
     client: reqwest::Client,
-    opened: Instant,
+    since: Instant,
 }
 
-// === impl HttpClient ===
+// === impl HttpClients ===
 
-impl HttpClient {
+impl HttpClients {
     /// With these name servers and further CA certificates. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
     pub fn new(timing: &Timing, servers: &DnsServers, extra_ca: Option<&Path>) -> Result<Self, ClientError> {
         let shared = Shared {
-            extra_ca: extra_ca.map_or(Ok(Vec::new()), certificates)?,
+            tls: ClientConfig::builder().with_root_certificates(roots(extra_ca)?).with_no_client_auth(),
             resolver: servers.resolver()?,
             connect_timeout: timing.connect,
             reuse: timing.connection_reuse,
             current: Mutex::default(),
         };
-        shared.build().map_err(ClientError::Tls)?;
+        shared.build().map_err(ClientError::Setup)?;
         Ok(Self(Arc::new(shared)))
     }
 
-    /// A client that one request is sent with, now. Redirects are not followed, for a 307 would send the secret on. Each
-    /// request sets its own total time-out.
-    pub fn get(&self) -> reqwest::Result<reqwest::Client> {
+    /// The client for a request that is sent now. Redirects are not followed, for a 307 would send the secret on. Each request
+    /// sets its own total time-out.
+    pub fn current(&self) -> reqwest::Result<reqwest::Client> {
         let mut current = self.0.current.lock();
-        if let Some(connections) = current.as_ref().filter(|it| it.opened.elapsed() < self.0.reuse) {
-            return Ok(connections.client.clone());
+        if let Some(current) = current.as_ref().filter(|it| it.since.elapsed() < self.0.reuse) {
+            return Ok(current.client.clone());
         }
         let client = self.0.build()?;
-        *current = Some(Connections { client: client.clone(), opened: Instant::now() });
+        *current = Some(Current { client: client.clone(), since: Instant::now() });
         Ok(client)
     }
 
     /// One that reaches this machine alone.
     #[cfg(test)]
-    pub(crate) fn testing() -> Self {
+    pub(crate) fn testing(timing: &Timing) -> Self {
         let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
         let servers = DnsServers::Listed(vec![([127, 0, 0, 1], 1).into()]);
-        Self::new(&Timing::STANDARD, &servers, None).expect("CA certificates are installed")
+        Self::new(timing, &servers, None).expect("CA certificates are installed")
     }
 }
 
-impl fmt::Debug for HttpClient {
+impl fmt::Debug for HttpClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient").finish_non_exhaustive()
+        f.debug_struct("HttpClients").finish_non_exhaustive()
     }
 }
 
@@ -121,7 +135,7 @@ impl fmt::Debug for HttpClient {
 impl Shared {
     fn build(&self) -> reqwest::Result<reqwest::Client> {
         reqwest::Client::builder()
-            .tls_certs_merge(self.extra_ca.clone())
+            .tls_backend_preconfigured(self.tls.clone())
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -132,12 +146,23 @@ impl Shared {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
-    let pem = std::fs::read(path).map_err(|source| ClientError::ReadCa { path: path.to_owned(), source })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) | Err(_) => Err(ClientError::NoCa { path: path.to_owned() }),
+/// The CAs of the system, and those of the file.
+fn roots(extra_ca: Option<&Path>) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = extra_ca {
+        let pem =
+            std::fs::read(path).map_err(|source| ClientError::ReadCa { path: path.to_owned(), source })?;
+        let certificates: Vec<_> =
+            CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(ClientError::NoCa { path: path.to_owned() });
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|source| ClientError::UseCa { path: path.to_owned(), source })?;
+        }
     }
+    if roots.is_empty() { Err(ClientError::NoRoots) } else { Ok(roots) }
 }
 
 /// Reads the whole body, which may have at most so many bytes.
@@ -196,24 +221,26 @@ mod tests {
             }
         });
         let timing = Timing::STANDARD.divided_by(4);
-        let servers = DnsServers::Listed(vec![([127, 0, 0, 1], 1).into()]);
-        let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
-        let http = HttpClient::new(&timing, &servers, None).unwrap();
-        let ask = async || http.get().unwrap().get(&url).send().await.unwrap();
+        let http = HttpClients::testing(&timing);
+        let ask = async || http.current().unwrap().get(&url).send().await.unwrap();
         for _ in 0..3 {
             ask().await;
         }
         assert_eq!(counts(), (1, 0), "they share one");
-        tokio::time::sleep(timing.connection_reuse).await;
+        let started = Instant::now();
+        while started.elapsed() < timing.connection_reuse {
+            ask().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         ask().await;
-        assert_eq!(counts().0, 2, "this one came later");
+        assert_eq!(counts().0, 2, "one that is in use all the time is not used for longer");
         tokio::time::timeout(timing.connection_reuse * 3, async {
             while counts().1 < 2 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
         .await
-        .expect("an idle connection is closed");
+        .expect("idle connections are closed");
     }
 
     fn asked(value: &str) -> Option<Duration> {

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{crds, kubernetes, memory, scraping};
-use crate::http::{DnsServers, HttpClient};
+use crate::http::{DnsServers, HttpClients};
 use crate::k8s::relist::Relist;
 use crate::leader::ElectionParts;
 use crate::leadership::{Leadership, since_boot};
@@ -30,7 +30,7 @@ pub(super) struct Frame<'a> {
 
 /// What all work stands on.
 pub(super) struct Base {
-    pub(super) http: HttpClient,
+    pub(super) http: HttpClients,
     pub(super) cluster: kubernetes::Cluster,
     /// Proves secrets for whoever needs no leadership for it.
     pub(super) token_endpoint: TokenEndpoint,
@@ -90,7 +90,7 @@ impl Base {
         let Frame { process, timing, readiness, metrics, stop } = frame;
         let way_out = &process.network.way_out;
         let servers = DnsServers::listed_or_system(&way_out.dns_servers);
-        let http = HttpClient::new(timing, &servers, way_out.extra_ca.as_deref())?;
+        let http = HttpClients::new(timing, &servers, way_out.extra_ca.as_deref())?;
         let namespace = process.operator_namespace.as_deref();
         let cluster = kubernetes::connect_counted(namespace, timing, metrics).await?;
         let crds = crds::wait(&cluster.client, timing, readiness);

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::cluster;
 use crate::app::kubernetes;
-use crate::http::HttpClient;
+use crate::http::HttpClients;
 use crate::leadership::Leadership;
 use crate::resources::{AccountName, Place, WoodpeckerAccount};
 use crate::settings::{BaseUrl, Timing, WayOutSettings, WoodpeckerSettings};
@@ -31,7 +31,7 @@ pub(super) struct RemoteArgs {
 /// The way to the cluster and to Woodpecker.
 pub(super) struct Remote {
     pub(super) client: Client,
-    http: HttpClient,
+    http: HttpClients,
     allowed: Vec<BaseUrl>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn name_of(account: &DynamicObject) -> AccountName {
 
 impl Remote {
     pub(super) async fn connect(args: &RemoteArgs) -> anyhow::Result<Self> {
-        let http = super::http_client(&args.way_out)?;
+        let http = super::http_clients(&args.way_out)?;
         let client = kubernetes::connect(None, &Timing::STANDARD).await?.client;
         Ok(Self { client, http, allowed: args.woodpecker.base_urls.clone() })
     }

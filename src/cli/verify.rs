@@ -110,7 +110,7 @@ async fn find(args: &VerifyArgs) -> anyhow::Result<Finding> {
         (None, _, _) => bail!("name what to prove: --record, or --tenant-id and --client-id"),
     };
     let parts = EndpointParts {
-        http: super::http_client(&args.network.way_out)?,
+        http: super::http_clients(&args.network.way_out)?,
         authorities: Authorities::new(args.network.microsoft_authority.clone()),
         leadership: Leadership::always(),
         metrics: Arc::new(Metrics::new()),

@@ -19,7 +19,7 @@ use self::ledger::Divergence;
 use super::calls::Calls;
 use super::index::Index;
 use super::observed::Target;
-use crate::http::HttpClient;
+use crate::http::HttpClients;
 use crate::resources::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::settings::BaseUrl;
 use crate::woodpecker::{Commons, Lane, Listing, Owner, RemoteAccount, RemoteIdentity};
@@ -29,7 +29,7 @@ pub use self::state::AccountState;
 
 /// What is known of all accounts.
 pub struct Accounts {
-    http: HttpClient,
+    http: HttpClients,
     commons: Commons,
     allowed_base_urls: Vec<BaseUrl>,
     index: Arc<Index>,
@@ -48,7 +48,7 @@ struct Related {
 impl Accounts {
     /// API keys go to `allowed_base_urls` alone.
     pub fn new(
-        http: HttpClient,
+        http: HttpClients,
         commons: Commons,
         allowed_base_urls: Vec<BaseUrl>,
         index: Arc<Index>,

@@ -107,7 +107,7 @@ impl Context {
         Ok(found)
     }
 
-    /// Takes in the object, whole, with which the API server has answered our own write.
+    /// Takes in the object with which the API server has answered our own write.
     pub fn note_written<K: Kind>(&self, object: &K) {
         self.follow::<K>(self.index.note_written(object));
     }

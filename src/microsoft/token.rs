@@ -18,7 +18,7 @@ use super::breaker::Breaker;
 use super::diagnosis::{Diagnosis, ErrorBody, diagnose};
 use super::pace::{Asker, Pace};
 use super::{Authorities, claims, cloud};
-use crate::http::{self, HttpClient};
+use crate::http::{self, HttpClients};
 use crate::leadership::{Leadership, NotLeading};
 use crate::resources::is_guid;
 use crate::secret::SecretText;
@@ -79,7 +79,7 @@ pub struct TokenEndpoint {
 #[derive(Clone, Debug)]
 pub struct EndpointParts {
     /// What sends the requests.
-    pub http: HttpClient,
+    pub http: HttpClients,
     /// The address of each cloud.
     pub authorities: Authorities,
     /// Asked before each call.
@@ -159,7 +159,7 @@ impl TokenEndpoint {
         let url = format!("{}/{}/oauth2/v2.0/token", self.parts.authorities.of(app.cloud), app.tenant);
         let request_id = request_id();
         let mut trace = Trace { correlation_id: Some(request_id.clone()), ..Trace::default() };
-        let http = match self.parts.http.get() {
+        let http = match self.parts.http.current() {
             Ok(http) => http,
             Err(error) => return Err(unreachable(trace, &error)),
         };
@@ -296,7 +296,7 @@ mod tests {
         let authority = format!("http://{}", listener.local_addr().unwrap());
         let leadership = Leadership::none(clock, Duration::from_secs(5));
         let parts = EndpointParts {
-            http: HttpClient::testing(),
+            http: HttpClients::testing(&Timing::STANDARD),
             authorities: Authorities::new(authority.parse().unwrap()),
             leadership: leadership.clone(),
             metrics: Arc::default(),
@@ -323,7 +323,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = format!("http://{}", listener.local_addr().unwrap());
         let parts = EndpointParts {
-            http: HttpClient::testing(),
+            http: HttpClients::testing(&Timing::STANDARD),
             authorities: Authorities::new(authority.parse().unwrap()),
             leadership: Leadership::always(),
             metrics: Arc::default(),

@@ -173,7 +173,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::http::HttpClient;
+    use crate::http::HttpClients;
     use crate::leadership::Leadership;
     use crate::secret::SecretText;
     use crate::settings::Timing;
@@ -202,7 +202,7 @@ mod tests {
         });
         let metrics = Arc::new(Metrics::new());
         let client = Client {
-            http: HttpClient::testing(),
+            http: HttpClients::testing(&Timing::STANDARD),
             base_url,
             company_id: None,
             api_key: SecretText::new("key".into()),

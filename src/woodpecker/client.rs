@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::wire::{self, Credential, NewCredential, SecretUpdate};
-use crate::http::{self, HttpClient};
+use crate::http::{self, HttpClients};
 use crate::leadership::Leadership;
 use crate::secret::SecretText;
 use crate::settings::BaseUrl;
@@ -25,8 +25,8 @@ const LONGEST_ANSWER: usize = 8 << 20;
 /// The credentials endpoints of one account.
 #[derive(Debug)]
 pub struct Client {
-    /// A client made by `http::client`.
-    pub http: HttpClient,
+    /// What sends the requests.
+    pub http: HttpClients,
     /// Base URL, on the operator's allow-list.
     pub base_url: BaseUrl,
     /// Company to act for, sent as `x-company-id` with every request.
@@ -99,7 +99,7 @@ impl Client {
     fn request(&self, method: Method, id: Option<i64>) -> Result<RequestBuilder, ApiError> {
         let path = id.map(|id| format!("/{id}")).unwrap_or_default();
         let url = format!("{}/v2/mailboxes/microsoft/credentials{path}", self.base_url);
-        let http = self.http.get().map_err(ApiError::NotSent)?;
+        let http = self.http.current().map_err(ApiError::NotSent)?;
         let mut request = http.request(method, url).timeout(self.time_out);
         // A key that cannot stand in a header was refused as ApiKeyWhitespace before it came here; without
         // it the request is answered with 401.
@@ -171,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::leadership::testing::clock;
+    use crate::settings::Timing;
 
     #[tokio::test]
     async fn only_a_leader_sends_and_only_what_ends_in_time() {
@@ -178,7 +179,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let leadership = Leadership::none(clock, Duration::from_secs(5));
         let client = Client {
-            http: HttpClient::testing(),
+            http: HttpClients::testing(&Timing::STANDARD),
             base_url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
             company_id: None,
             api_key: SecretText::new("key".into()),

@@ -244,8 +244,8 @@ impl Tls {
     }
 }
 
-/// While the connections that secrets are read and sent over are used all the time, and one of each kind hangs: towards the
-/// API server in the middle of an answer.
+/// While the connections that secrets are read and sent over are used all the time, over TLS, the API server hangs in the
+/// middle of an answer and Microsoft before two.
 #[tokio::test]
 async fn no_client_secret_is_in_memory_while_connections_are_shared_and_answers_stall() {
     const OTHERS: usize = 8;

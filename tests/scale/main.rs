@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// What the report says of itself.
 const ABOUT: &str = "# Scale
 
-Written by `make scale`: the operator in an optimised build, as one process beside a real etcd, a real kube-apiserver and
+Written by `make scale`: the operator in an optimized build, as one process beside a real etcd, a real kube-apiserver and
 doubles of Microsoft and Woodpecker on the same machine. Each Woodpecker request takes 50 ms, one at a time per account.
 ";
 
