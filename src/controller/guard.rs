@@ -96,7 +96,7 @@ impl Guard {
             result = Empty,
             otel.status_code = Empty,
         );
-        otlp::note_trace_id(&span);
+        let is_traced = otlp::note_trace_id(&span);
         let started = Instant::now();
         self.metrics.passes.started(self.controller);
         let caught = AssertUnwindSafe(tokio::time::timeout(self.timing.pass, pass)).catch_unwind();
@@ -109,9 +109,12 @@ impl Guard {
             }
         };
         let (outcome, note) = span.in_scope(|| self.conclude(&object, ended));
-        span.record("result", outcome.result);
-        if outcome.result == "error" {
-            span.record("otel.status_code", "ERROR");
+        // Lines show the result without the span: for them alone a field is too dear to write.
+        if is_traced {
+            span.record("result", outcome.result);
+            if outcome.result == "error" {
+                span.record("otel.status_code", "ERROR");
+            }
         }
         self.metrics.passes.ended(self.controller, outcome.result, started.elapsed());
         let is_retry = matches!(outcome.result, "error" | "requeue");

@@ -122,13 +122,16 @@ impl Otlp {
     }
 }
 
-/// Writes the id of the trace that a span belongs to into its field `trace_id`, where traces are sent.
-pub fn note_trace_id(span: &Span) {
+/// Writes the id of the trace that a span belongs to into its field `trace_id`, where traces are sent. Returns whether they
+/// are.
+pub fn note_trace_id(span: &Span) -> bool {
     let context = span.context();
     let trace = context.span().span_context().clone();
-    if trace.is_valid() && trace.is_sampled() {
+    let is_sent = trace.is_valid() && trace.is_sampled();
+    if is_sent {
         span.record("trace_id", trace.trace_id().to_string());
     }
+    is_sent
 }
 
 /// Whether a span or a line is the operator's, not a library's.
