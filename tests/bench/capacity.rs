@@ -72,7 +72,9 @@ fn carried(figures: &Figures) -> String {
             rows.push((format!("`{}`, {size} objects", to.name()), prefix));
         }
     }
-    let largest = rows.last().map(|(_, prefix)| prefix.clone());
+    let peak = |prefix: &str| figures.get(&format!("{prefix}relist/peak_mib")).unwrap_or_default();
+    let largest = rows.iter().max_by(|(_, one), (_, other)| peak(one).total_cmp(&peak(other)));
+    let largest = largest.map(|(_, prefix)| prefix.clone());
     let table = table("", &columns, rows.into_iter(), &shown);
     let Some(prefix) = largest else { return table + "\n" };
     let of = |name: &str| cell(figures.get(&format!("{prefix}{name}")));

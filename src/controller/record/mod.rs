@@ -56,7 +56,7 @@ pub struct RecordController {
 /// Called with each event of a scope's watch.
 pub type RecordObserver = Arc<dyn Fn(&Scope, &Event<GuardedRecord>) + Send + Sync>;
 
-/// Forgets the series of the records when the controller ends, however it ends: whoever runs it next shows them.
+/// Removes the series of the records when the controller ends, even by a panic: the process that runs it next exports them.
 struct ForgetRecords<'a>(&'a Metrics);
 
 // === impl RecordController ===
