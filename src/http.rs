@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reqwest::Response;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::dns::Resolver;
 pub use self::dns::{DnsError, DnsServers};
 use crate::settings::Timing;
+use crate::telemetry::logs::chain;
 
 /// A client that could not be made.
 #[derive(Debug, Error)]
@@ -39,6 +40,14 @@ pub enum ClientError {
     NoCa {
         /// The file.
         path: PathBuf,
+    },
+    /// It is not PEM throughout.
+    #[error("failed to read --extra-ca {path} as PEM: is one of its certificates cut off?")]
+    BadCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PemError,
     },
     /// One of them is no certificate of a CA.
     #[error("failed to use --extra-ca {path}: give certificates of CAs in PEM")]
@@ -92,8 +101,10 @@ struct Current {
 impl HttpClients {
     /// With these name servers and further CA certificates. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
     pub fn new(timing: &Timing, servers: &DnsServers, extra_ca: Option<&Path>) -> Result<Self, ClientError> {
+        let mut tls = ClientConfig::builder().with_root_certificates(roots(extra_ca)?).with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let shared = Shared {
-            tls: ClientConfig::builder().with_root_certificates(roots(extra_ca)?).with_no_client_auth(),
+            tls,
             resolver: servers.resolver()?,
             connect_timeout: timing.connect,
             reuse: timing.connection_reuse,
@@ -149,12 +160,17 @@ impl Shared {
 /// The CAs of the system, and those of the file.
 fn roots(extra_ca: Option<&Path>) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(error = chain(error), "failed to load CA certificates of the system");
+    }
+    roots.add_parsable_certificates(system.certs);
     if let Some(path) = extra_ca {
         let pem =
             std::fs::read(path).map_err(|source| ClientError::ReadCa { path: path.to_owned(), source })?;
-        let certificates: Vec<_> =
-            CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap_or_default();
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|source| ClientError::BadCa { path: path.to_owned(), source })?;
         if certificates.is_empty() {
             return Err(ClientError::NoCa { path: path.to_owned() });
         }
@@ -247,6 +263,23 @@ mod tests {
         let mut headers = http::HeaderMap::new();
         headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
         retry_after(&headers, "2026-11-24T08:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn a_file_of_cas_that_cannot_be_used_is_named() {
+        let file = std::env::temp_dir().join(format!("ca-{:016x}.pem", getrandom::u64().unwrap()));
+        let block = |text: &str| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        for (pem, says) in [
+            ("no certificate".to_owned(), "holds no certificate"),
+            (block("????"), "cut off"),
+            ("-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n".to_owned(), "cut off"),
+            (block("Z2FyYmFnZQ=="), "certificates of CAs"),
+        ] {
+            std::fs::write(&file, pem).unwrap();
+            let error = roots(Some(&file)).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("--extra-ca"), "{error}");
+        }
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

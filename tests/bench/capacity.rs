@@ -73,7 +73,9 @@ fn carried(figures: &Figures) -> String {
         }
     }
     let peak = |prefix: &str| figures.get(&format!("{prefix}relist/peak_mib")).unwrap_or_default();
-    let largest = rows.iter().max_by(|(_, one), (_, other)| peak(one).total_cmp(&peak(other)));
+    let largest_size = To::ALL.iter().flat_map(|to| figures.sizes(to.name())).max().unwrap_or_default();
+    let of_that_size = rows.iter().filter(|(_, prefix)| prefix.contains(&format!("/{largest_size}/")));
+    let largest = of_that_size.max_by(|(_, one), (_, other)| peak(one).total_cmp(&peak(other)));
     let largest = largest.map(|(_, prefix)| prefix.clone());
     let table = table("", &columns, rows.into_iter(), &shown);
     let Some(prefix) = largest else { return table + "\n" };
