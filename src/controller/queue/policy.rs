@@ -1,7 +1,8 @@
 //! Who is next. Pure: time comes from outside, and nothing waits here.
 //!
 //! A terminating namespace comes first; then the one with the fewest reconciles under way; then the one that has waited
-//! longest for its turn. Within a namespace deletions come first; the rest goes by age.
+//! longest for its turn. Within a namespace deletions come first; the rest goes by age, and what waited for its time
+//! alone, like the next try of what failed, lets what changed in the next seconds go first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,6 +23,9 @@ pub enum Priority {
     /// It has to be verified at Microsoft, which may take long.
     Verification,
 }
+
+/// How far what only its time has brought up goes behind what has changed.
+const YIELDS_FOR: Duration = Duration::from_secs(5);
 
 /// The state of a queue.
 pub struct Policy<P> {
@@ -58,8 +62,7 @@ enum Entry {
     Timed(Instant),
     Waiting {
         priority: Priority,
-        /// Its place among others of its namespace and priority.
-        nth: u64,
+        age: Age,
         since: Instant,
     },
     Running {
@@ -77,9 +80,11 @@ struct Share {
     /// When it was served last.
     served: u64,
     is_terminating: bool,
-    /// What waits, by priority and age.
-    waiting: BTreeMap<(Priority, u64), Arc<Named>>,
+    waiting: BTreeMap<Priority, BTreeMap<Age, Arc<Named>>>,
 }
+
+/// The place among others of one namespace and priority: since when it waits, and a number of its own.
+type Age = (Instant, u64);
 
 /// The order between namespaces: the least is served first.
 type Rank = (bool, usize, u64, String);
@@ -153,13 +158,13 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
         let namespace = ready.into_iter().chain(verifying).min()?.3.clone();
         let object = self.shares.get(&namespace)?.first(may_verify)?.clone();
         let entry = self.entries.insert(object.clone(), Entry::Running { again: None })?;
-        let Entry::Waiting { priority, nth, since } = entry else { return None };
+        let Entry::Waiting { priority, age, since } = entry else { return None };
         self.running += 1;
         self.waiting -= 1;
         self.clock += 1;
         let served = self.clock;
         self.change(&namespace, |share| {
-            share.waiting.remove(&(priority, nth));
+            share.remove(priority, age);
             share.running += 1;
             share.served = served;
         });
@@ -194,12 +199,14 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
         let is_due = wish.at <= now;
         self.clock += 1;
         let nth = self.clock;
+        let is_timed = matches!(self.entries.get(object), Some(Entry::Timed(due)) if *due <= now);
+        let age = (if is_timed { now + YIELDS_FOR } else { now }, nth);
         let entry = if is_due {
             let priority = match (self.priority)(object) {
                 Priority::Ordinary if wish.verifies => Priority::Verification,
                 priority => priority,
             };
-            Entry::Waiting { priority, nth, since: wish.at }
+            Entry::Waiting { priority, age, since: wish.at }
         } else {
             self.timers.insert((wish.at, object.clone()));
             Entry::Timed(wish.at)
@@ -222,7 +229,7 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
         self.change(&object.namespace, |share| {
             share.entries += usize::from(before.is_none());
             if let Some(priority) = waits {
-                share.waiting.insert((priority, nth), object.clone());
+                share.insert(priority, age, object.clone());
             }
         });
         is_due
@@ -230,11 +237,11 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
 
     /// A waiting object was deleted.
     fn move_up(&mut self, object: &Arc<Named>) {
-        let Some(Entry::Waiting { priority, nth, .. }) = self.entries.get_mut(object) else { return };
-        let (before, nth) = (std::mem::replace(priority, Priority::Deletion), *nth);
+        let Some(Entry::Waiting { priority, age, .. }) = self.entries.get_mut(object) else { return };
+        let (before, age) = (std::mem::replace(priority, Priority::Deletion), *age);
         self.change(&object.namespace, |share| {
-            share.waiting.remove(&(before, nth));
-            share.waiting.insert((Priority::Deletion, nth), object.clone());
+            share.remove(before, age);
+            share.insert(Priority::Deletion, age, object.clone());
         });
     }
 
@@ -263,22 +270,33 @@ impl Share {
         (!self.is_terminating, self.running, self.served, namespace.to_owned())
     }
 
+    fn insert(&mut self, priority: Priority, age: Age, object: Arc<Named>) {
+        self.waiting.entry(priority).or_default().insert(age, object);
+    }
+
+    fn remove(&mut self, priority: Priority, age: Age) {
+        self.waiting.entry(priority).or_default().remove(&age);
+    }
+
+    fn oldest(&self, priority: Priority) -> Option<(&Age, &Arc<Named>)> {
+        self.waiting.get(&priority)?.first_key_value()
+    }
+
     /// Whether anything waits that does not verify.
     fn is_ready(&self) -> bool {
-        self.waiting.first_key_value().is_some_and(|((priority, _), _)| *priority != Priority::Verification)
+        self.oldest(Priority::Deletion).or_else(|| self.oldest(Priority::Ordinary)).is_some()
     }
 
     /// Whether anything waits that does.
     fn verifies(&self) -> bool {
-        self.waiting.last_key_value().is_some_and(|((priority, _), _)| *priority == Priority::Verification)
+        self.oldest(Priority::Verification).is_some()
     }
 
     /// The object whose turn it is: a deletion, or else the oldest.
     fn first(&self, may_verify: bool) -> Option<&Arc<Named>> {
-        let of = |priority| self.waiting.range((priority, 0)..=(priority, u64::MAX)).next();
-        let verification = of(Priority::Verification).filter(|_| may_verify);
-        let rest = of(Priority::Ordinary).into_iter().chain(verification).min_by_key(|((_, nth), _)| *nth);
-        of(Priority::Deletion).or(rest).map(|(_, object)| object)
+        let verification = self.oldest(Priority::Verification).filter(|_| may_verify);
+        let rest = self.oldest(Priority::Ordinary).into_iter().chain(verification).min();
+        self.oldest(Priority::Deletion).or(rest).map(|(_, object)| object)
     }
 }
 

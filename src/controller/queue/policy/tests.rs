@@ -162,6 +162,32 @@ fn what_a_reconcile_found_out_to_verify_waits_for_a_permit() {
 }
 
 #[test]
+fn what_only_its_time_has_brought_up_lets_what_has_changed_go_first() {
+    for kind in ["", "v"] {
+        let of = |n: u32| format!("a/{kind}{n}");
+        let mut test = Test::new(1);
+        for n in 1..=2 {
+            test.wake_after(&of(n), HOUR);
+        }
+        test.pass(HOUR);
+        test.pass(YIELDS_FOR - Duration::from_secs(1));
+        test.wake(&[&of(3), "b/1"]);
+        assert_eq!(test.order(), format!("{} b/1 {} {}", of(3), of(1), of(2)));
+    }
+}
+
+#[test]
+fn it_does_so_for_seconds_only() {
+    let mut test = Test::new(1);
+    test.wake_after("a/1", HOUR);
+    test.pass(HOUR);
+    test.wake(&["a/2"]);
+    test.pass(YIELDS_FOR + Duration::from_secs(1));
+    test.wake(&["a/3"]);
+    assert_eq!(test.order(), "a/2 a/1 a/3");
+}
+
+#[test]
 fn an_object_waits_once() {
     let mut test = Test::new(1);
     assert!(test.wake_after("a/1", Duration::ZERO));
