@@ -8,24 +8,17 @@ use crate::woodpecker::{ApiError, Certainty, LaneClosed};
 /// What was attempted at the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Look at what it holds.
     List,
-    /// Make a credential.
     Create,
-    /// Replace secret and expiry.
     Update,
-    /// Replace the name alone.
     Rename,
-    /// Remove a credential.
     Delete,
 }
 
 /// An attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What was attempted.
     pub operation: Operation,
-    /// What went wrong.
     pub kind: FailureKind,
     /// How long to wait at least, where the destination said so.
     pub retry_after: Option<Duration>,
@@ -38,7 +31,6 @@ pub struct Failure {
 pub enum FailureKind {
     /// The turn at the account has not come; nothing was sent.
     Queued(LaneClosed),
-    /// The destination asks to slow down.
     Throttled,
     /// It could not be reached or had a failure, and nothing is known to have changed.
     Unavailable,
@@ -54,15 +46,11 @@ pub enum FailureKind {
     KeyringMissing,
     /// What was written into a record of the store did not stay as it was written.
     NotKept,
-    /// It refuses the operator's key.
     Unauthorized,
     /// What was named is for another app there: the key must open another account than it did.
     Foreign,
-    /// It refuses the client secret itself.
     SecretRefused,
-    /// It refuses for another reason.
     Refused {
-        /// HTTP status.
         status: u16,
         /// Its constant for the reason, where it gave one.
         word: Option<String>,

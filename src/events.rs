@@ -44,7 +44,6 @@ const ATTEMPTS: usize = 3;
 /// Events that are published at a time.
 const AT_A_TIME: usize = 4;
 
-/// Publishes events.
 #[derive(Clone)]
 pub struct Events {
     client: Client,

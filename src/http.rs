@@ -24,40 +24,19 @@ use crate::telemetry::logs::chain;
 /// A client that could not be made.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// No name server is known.
     #[error(transparent)]
     Dns(#[from] DnsError),
     /// The file of further CA certificates cannot be read.
     #[error("failed to read --extra-ca {path}: give a file that the operator may read")]
-    ReadCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    ReadCa { path: PathBuf, source: std::io::Error },
     /// The file of further CA certificates holds none.
     #[error("--extra-ca {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
-    NoCa {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is not PEM throughout.
+    NoCa { path: PathBuf },
     #[error("failed to read --extra-ca {path} as PEM: is one of its certificates cut off?")]
-    BadCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PemError,
-    },
+    BadCa { path: PathBuf, source: PemError },
     /// One of them is no certificate of a CA.
     #[error("failed to use --extra-ca {path}: give certificates of CAs in PEM")]
-    UseCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
-    /// No CA is known at all.
+    UseCa { path: PathBuf, source: rustls::Error },
     #[error("failed to find CA certificates on this system: install them (ca-certificates)")]
     NoRoots,
     /// The client could not be set up.

@@ -34,19 +34,15 @@ use crate::telemetry::metrics::Metrics;
 pub struct ElectionParts {
     /// Client of the Kubernetes API, without retries of its own.
     pub client: Client,
-    /// The operator's namespace.
     pub namespace: String,
-    /// Name of the lease.
     pub lease: String,
     /// Name of this replica, such as its pod's; made unique to the process.
     pub instance: String,
     /// Counts suspended time.
     pub clock: Clock,
-    /// The waits.
     pub timing: Timing,
     /// Hears of versions that went back.
     pub relist: Relist,
-    /// Where leading is shown.
     pub metrics: Arc<Metrics>,
 }
 

@@ -59,7 +59,6 @@ impl Leadership {
         }
     }
 
-    /// Whether this process leads.
     pub fn is_held(&self) -> bool {
         !self.remaining().is_zero()
     }

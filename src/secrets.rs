@@ -37,14 +37,12 @@ struct Metadata {
 pub struct SecretVersion {
     /// Its uid: another one means that it was made anew.
     pub uid: String,
-    /// Its resource version.
     pub resource_version: String,
 }
 
 /// A Secret that could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// There is none of that name.
     #[error("there is no such Secret")]
     NotFound,
     /// The operator lacks the right.

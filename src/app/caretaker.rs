@@ -17,7 +17,6 @@ pub(super) struct Caretaker {
     pub(super) records: RecordController,
     /// The election among processes that serve the REST API alone.
     pub(super) election: ElectionParts,
-    /// Name of the operator's lease.
     pub(super) lease: String,
 }
 
@@ -55,7 +54,7 @@ impl Caretaker {
     async fn work_while_no_operator_leads(&self, records: &RecordController, stop: &CancellationToken) {
         let (client, pause) = (records.client.clone(), records.timing.lease_retry);
         let mut operator =
-            Onlooker::new(client, &self.election.namespace, &self.lease, since_boot, records.timing);
+            Onlooker::new(client, &self.election.namespace, &self.lease, since_boot, &records.timing);
         // Until the lease was seen, somebody may hold it.
         let (mut is_led, mut failure) = (true, String::new());
         let mut working: Option<(CancellationToken, AbortOnDropHandle<()>)> = None;

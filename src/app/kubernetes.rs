@@ -16,7 +16,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// The cluster that the operator works in.
 pub struct Cluster {
-    /// The client.
     pub client: Client,
     /// The operator's own namespace.
     pub namespace: String,

@@ -98,7 +98,7 @@ async fn open(parts: &RestParts<'_>) -> anyhow::Result<RestApi> {
     let listen = Listen { address, flag: "--rest-listen", tls: tls.as_ref().map(Tls::acceptor) };
     let counted = metrics.clone();
     let count = Arc::new(move |change| counted.rest.connections(change));
-    let server = Server::bind(listen, limits, count).await?;
+    let server = Server::bind(listen, &limits, count).await?;
     let quota = Arc::new(Quota::new(rest.max_credentials.into()));
     let watching = Watching { client: client.clone(), timing: *timing, relist, metrics: metrics.clone() };
     let (is_counted, scopes) = (CancellationToken::new(), Scope::of(&process.watch_namespaces));

@@ -38,7 +38,7 @@ pub(super) async fn open(
     let tls = Tls::open(TlsFiles { certificate, key, of: "metrics" })?;
     let listen = Listen { address, flag: "--metrics-listen", tls: Some(tls.acceptor()) };
     let limits = Limits { connections: CONNECTIONS, timing };
-    let server = Server::bind(listen, limits, Arc::new(|_| ())).await?;
+    let server = Server::bind(listen, &limits, Arc::new(|_| ())).await?;
     tracing::info!(address = %server.address(), authorize = settings.authorize, "serving metrics under TLS");
     let scrapers = if settings.authorize {
         let namespace = frame.process.operator_namespace.as_deref();

@@ -7,7 +7,6 @@ use super::index::Named;
 use super::queue::{Verifications, Wakes};
 use crate::woodpecker::OwnerKind;
 
-/// Wakes credentials and accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Calls {
     pub(super) credentials: Wakes,
@@ -17,7 +16,6 @@ pub struct Calls {
 // === impl Calls ===
 
 impl Calls {
-    /// Wakes the objects of a kind.
     pub fn of(&self, kind: OwnerKind) -> &Wakes {
         match kind {
             OwnerKind::Credential => &self.credentials,
@@ -25,12 +23,10 @@ impl Calls {
         }
     }
 
-    /// Wakes a credential.
     pub fn credential(&self, own: &Named) {
         self.credentials.now(own.clone());
     }
 
-    /// Wakes an account.
     pub fn account(&self, own: &Named) {
         self.accounts.now(own.clone());
     }

@@ -13,22 +13,16 @@ use crate::woodpecker::RemoteIdentity;
 /// An app at a remote account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClaimKey {
-    /// The account.
     pub account: RemoteIdentity,
-    /// Tenant of the app.
     pub tenant: TenantId,
-    /// Client id of the app.
     pub client: ClientId,
 }
 
 /// An object that names an app, as far as the claim depends on it.
 #[derive(Clone, Debug)]
 pub struct Claimant {
-    /// `<namespace>/<name>`.
     pub name: String,
-    /// Its uid.
     pub uid: String,
-    /// When it was created.
     pub created: Timestamp,
     /// Whether it has registered the app at the account, or is about to.
     pub is_registered: bool,

@@ -37,11 +37,8 @@ pub struct Context {
     pub keyring: Arc<LiveKeyring>,
     /// Whether this replica leads, and for how long.
     pub leadership: Leadership,
-    /// Microsoft.
     pub token_endpoint: TokenEndpoint,
-    /// The Woodpecker accounts.
     pub accounts: Accounts,
-    /// All objects that are known.
     pub index: Arc<Index>,
     /// The Secrets that objects point to, as they were last seen.
     pub secrets: KnownSecrets,
@@ -49,13 +46,10 @@ pub struct Context {
     pub records: KnownRecords,
     /// Has all watches list again.
     pub relist: Relist,
-    /// Wakes objects.
     pub calls: Calls,
     /// The share of reconciles that may wait for Microsoft.
     pub verifications: Verifications,
-    /// Tells people.
     pub events: Events,
-    /// Counts.
     pub metrics: Arc<Metrics>,
     /// What is not there yet.
     pub readiness: Readiness,
@@ -66,7 +60,6 @@ pub struct Context {
 // === impl Context ===
 
 impl Context {
-    /// What all watches share.
     pub fn watching(&self) -> Watching {
         Watching {
             client: self.client.clone(),

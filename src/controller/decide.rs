@@ -42,7 +42,6 @@ pub enum Action {
     AddFinalizer,
     /// A deletion need not wait for us any more.
     RemoveFinalizer,
-    /// Ask Microsoft for a token.
     Prove,
     /// Look at what the account holds for the app.
     List(Freshness),
@@ -64,7 +63,6 @@ pub enum Action {
     ForgetRegistration,
     /// Remove what a late request of ours has made a second time, by its id.
     RemoveDuplicate(i64),
-    /// Remove an earlier registration.
     Retire,
     /// Seal the secret into the object's record of the store, made anew where there is none.
     Seal,
@@ -107,9 +105,7 @@ pub enum Parting {
 /// Why the pass is over, and what follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
-    /// How things stand.
     pub standing: Standing,
-    /// When to try again.
     pub retry: Retry,
 }
 
@@ -132,7 +128,6 @@ pub enum Standing {
     Blocked(Problem),
     /// A step at the destination failed.
     Failed(Failure),
-    /// The object is gone.
     Gone,
 }
 

@@ -16,18 +16,11 @@ pub type Result<T, E = PassError> = std::result::Result<T, E>;
 /// A pass that ended without a report.
 #[derive(Debug, Error)]
 pub enum PassError {
-    /// The object could not be read.
     #[error("failed to read the object")]
     ReadObject(#[source] kube::Error),
     /// Its Secret could not be read, for now.
     #[error("failed to read Secret {name}")]
-    ReadSecret {
-        /// The Secret's name.
-        name: String,
-        /// Why.
-        source: ReadError,
-    },
-    /// Its account could not be read.
+    ReadSecret { name: String, source: ReadError },
     #[error("failed to read the WoodpeckerAccount")]
     ReadAccount(#[source] kube::Error),
     /// A record of the store could not be read or written.
@@ -42,13 +35,10 @@ pub enum PassError {
     /// The secret could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// Its namespace could not be read.
     #[error("failed to read the namespace")]
     ReadNamespace(#[source] kube::Error),
-    /// Its status could not be written.
     #[error("failed to write the status")]
     WriteStatus(#[source] kube::Error),
-    /// Its finalizer could not be changed.
     #[error("failed to change the finalizer")]
     WriteFinalizer(#[source] kube::Error),
     /// It is gone, or another one has its name.
@@ -66,7 +56,6 @@ pub enum PassError {
     /// It took longer than any pass may.
     #[error("the pass took too long")]
     Deadline,
-    /// It panicked.
     #[error("the pass panicked: this is a defect of the operator")]
     Panicked,
     /// It asked for more steps than any pass has.
@@ -80,7 +69,6 @@ pub enum PassError {
 // === impl PassError ===
 
 impl PassError {
-    /// One word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::ReadObject(_) => "read_object",

@@ -27,7 +27,6 @@ use crate::telemetry::otlp;
 /// What a pass leaves behind.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// One word for the metric.
     pub result: &'static str,
     /// When to come back without being called.
     pub again_in: Duration,
@@ -51,7 +50,6 @@ pub struct Guard {
 #[derive(Debug, Default)]
 struct Errors {
     count: u32,
-    /// What was last told of them.
     told: Option<String>,
 }
 

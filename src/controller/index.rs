@@ -42,9 +42,7 @@ pub use self::prune::{Pruned, read_pruned};
 pub use self::table::Moment;
 pub use crate::resources::Named;
 
-/// All objects that are known.
 pub struct Index {
-    /// The scopes served.
     pub scopes: Vec<Scope>,
     /// Cancelled once the credentials of every scope have been listed.
     listed: CancellationToken,
@@ -60,9 +58,7 @@ pub struct Objects {
 /// An object that points to a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Referrer {
-    /// A `MicrosoftGraphCredential`.
     Credential(Named),
-    /// A `WoodpeckerAccount`.
     Account(Named),
 }
 
@@ -72,7 +68,6 @@ pub enum Referrer {
 pub struct Effects {
     /// Objects of which a reconcile is due.
     pub due: Vec<Due>,
-    /// Objects that are gone.
     pub gone: Vec<Named>,
     /// Accounts where something changed that their counts, or their finalizers, depend on.
     pub accounts: Vec<AccountChange>,
@@ -86,16 +81,13 @@ pub struct Effects {
 /// An object that is new to this process, or changed in what a reconcile looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// The object.
     pub object: Named,
-    /// Whether it is new.
     pub is_new: bool,
 }
 
 /// Something that changed at an account.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AccountChange {
-    /// The account.
     pub account: AccountName,
     /// Whether it may be the first or the last thing that the account needs its finalizer for.
     pub is_urgent: bool,
@@ -189,12 +181,10 @@ impl Index {
         K::table(&mut self.objects()).by_name(own).map(|entry| entry.object.clone())
     }
 
-    /// All objects of a kind.
     pub fn all<K: Kept>(&self) -> Vec<Arc<DeserializeGuard<K>>> {
         K::table(&mut self.objects()).entries().map(|entry| entry.object.clone()).collect()
     }
 
-    /// The credentials that use that account.
     pub fn credentials_at(&self, account: &AccountName) -> Vec<Arc<GuardedCredential>> {
         self.objects().credentials.find(&Key::Account(account)).map(|entry| entry.object.clone()).collect()
     }
@@ -214,7 +204,6 @@ impl Index {
         self.objects().credentials.find(&Key::Record(record)).map(Entry::name).collect()
     }
 
-    /// Who points to that Secret.
     pub fn referrers(&self, secret: &Named) -> Vec<Referrer> {
         let objects = self.objects();
         let key = Key::Secret(secret);

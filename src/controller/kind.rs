@@ -46,7 +46,6 @@ pub trait Kind:
     /// An object cannot be read.
     fn note_unreadable(_context: &Context, _own: &Named, _uid: &str) {}
 
-    /// An object is gone.
     fn note_gone(_context: &Context, _own: &Named) {}
 
     /// The owner of an object's tickets.

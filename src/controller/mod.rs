@@ -51,7 +51,6 @@ pub use self::sources::KnownSecrets;
 /// A loop of the controller ended without being told to.
 #[derive(Debug, Error)]
 pub enum Broken {
-    /// It panicked.
     #[error("a loop of the controller failed: this is a defect of the operator")]
     Failed(#[from] JoinError),
     /// It came to its end.

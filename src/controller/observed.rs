@@ -30,7 +30,6 @@ pub struct Observed {
     pub written: MicrosoftGraphCredentialStatus,
     /// Its status as the steps of this pass have changed it.
     pub status: MicrosoftGraphCredentialStatus,
-    /// Its Secret.
     pub source: Source,
     /// The version of the Secret, where it was read.
     pub source_version: Option<ObservedSecret>,
@@ -76,7 +75,6 @@ pub enum Source {
 /// Something that a person can mend: which reason, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The reason in the condition.
     pub reason: Reason,
     /// Problem and cure.
     pub message: String,
@@ -87,7 +85,6 @@ pub struct Problem {
 pub struct UsableSource {
     /// Fingerprint under the newest key.
     pub fingerprint: String,
-    /// When the secret expires.
     pub expires_at: Timestamp,
     /// Where that date comes from.
     pub expiry_source: ExpirySource,
@@ -102,7 +99,6 @@ pub struct UsableSource {
 /// The destination, as far as it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The encrypted store.
     Store,
     /// A `WoodpeckerAccount` that exists and that the operator has not looked at since it started.
     NotSeenYet(AccountName),
@@ -122,7 +118,6 @@ pub enum Target {
 /// A `WoodpeckerAccount` that works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadyTarget {
-    /// Where it leads.
     pub place: Place,
     /// Whether something may be created on the word of its listing.
     pub may_create: bool,
@@ -133,9 +128,7 @@ pub struct ReadyTarget {
 /// An earlier registration that is still to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retiring {
-    /// What is to be removed.
     pub registration: Registration,
-    /// Its account.
     pub target: Target,
     /// Whether it can be removed now.
     pub is_reachable: bool,
@@ -153,11 +146,9 @@ pub enum Claim {
 /// What the steps of a pass have found out.
 #[derive(Clone, Debug, Default)]
 pub struct Learnt {
-    /// What Microsoft said.
     pub proof: Option<Proof>,
     /// What the account holds for the app.
     pub listed: Option<Listed>,
-    /// The step that failed.
     pub failure: Option<Failure>,
     /// Whether the registration was removed from the destination.
     pub removed: bool,
@@ -187,7 +178,6 @@ pub enum Probe {
 /// What the account holds for the app, by a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The entries for the app.
     pub entries: Vec<Entry>,
     /// How old it is at most.
     pub freshness: Freshness,
@@ -209,7 +199,6 @@ pub enum Freshness {
 pub struct Proof {
     /// When it answered.
     pub at: Timestamp,
-    /// Its verdict.
     pub verdict: Verdict,
 }
 
@@ -220,7 +209,6 @@ pub struct Rules {
     pub allow_unverified: bool,
     /// Whether deletions are made to wait for us, by finalizers.
     pub sets_finalizers: bool,
-    /// Every wait.
     pub timing: Timing,
 }
 
@@ -240,7 +228,6 @@ impl Target {
 // === impl Observed ===
 
 impl Observed {
-    /// The source, where it is usable.
     pub fn usable_source(&self) -> Option<&UsableSource> {
         let Source::Usable(source) = &self.source else { return None };
         Some(source)
@@ -254,7 +241,6 @@ impl Observed {
             .is_some_and(|source| if has_candidate { source.is_candidate } else { source.is_registered })
     }
 
-    /// Whether the object carries our finalizer.
     pub fn has_finalizer(&self) -> bool {
         let finalizers = self.object.metadata.finalizers.as_deref().unwrap_or_default();
         finalizers.iter().any(|finalizer| finalizer == crate::resources::FINALIZER)

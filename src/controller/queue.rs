@@ -21,7 +21,6 @@ use crate::telemetry::metrics::QueueMetrics;
 
 pub use self::policy::Priority;
 
-/// Wakes the objects of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct Wakes(Arc<Woken>);
 
@@ -65,17 +64,14 @@ pub struct VerificationPermit {
     wakes: Wakes,
 }
 
-/// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It wants another one after this time at the latest.
     Again {
-        /// The time.
         after: Duration,
         /// Whether that is because of a failure.
         is_retry: bool,
     },
-    /// The object is gone.
     Gone,
 }
 
@@ -83,15 +79,12 @@ pub enum Ended {
 pub struct Queue<'a> {
     /// Its name in metrics.
     pub name: &'static str,
-    /// Wakes its objects.
     pub wakes: Wakes,
-    /// Reconciles at the same time.
     pub most: usize,
     /// The share of those that may verify.
     pub verifications: Option<Verifications>,
     /// Ends the queue, once the reconciles under way have ended.
     pub stop: &'a CancellationToken,
-    /// Where it is counted.
     pub metrics: &'a QueueMetrics,
 }
 
@@ -157,7 +150,6 @@ impl Verifications {
         Some(VerificationPermit { permit: Some(permit), wakes: self.wakes.clone() })
     }
 
-    /// A permit that nobody has.
     fn free(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.clone().try_acquire_owned().ok()
     }
@@ -167,7 +159,6 @@ impl Verifications {
         self.reserved.lock().insert(object.clone(), permit);
     }
 
-    /// The reconcile has ended.
     fn give_back(&self, object: &Named) {
         self.reserved.lock().remove(object);
     }

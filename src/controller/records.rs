@@ -40,7 +40,6 @@ struct Known {
 pub struct RecordVersion {
     /// Its uid: another one means that it was re-created.
     uid: String,
-    /// Its generation.
     generation: i64,
 }
 
@@ -105,7 +104,6 @@ impl RecordVersion {
         Self { uid: uid.unwrap_or_default(), generation: generation.unwrap_or_default() }
     }
 
-    /// Whether it is that version.
     pub fn is(&self, recorded: &ObservedRecord) -> bool {
         (&self.uid, self.generation) == (&recorded.uid, recorded.generation)
     }

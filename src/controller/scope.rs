@@ -14,9 +14,7 @@ pub type GuardedAccount = DeserializeGuard<WoodpeckerAccount>;
 /// A set of namespaces behind one watch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// All namespaces.
     All,
-    /// One namespace.
     Namespace(String),
 }
 

@@ -28,11 +28,8 @@ pub struct KnownSecrets(Mutex<HashMap<Named, SecretState>>);
 /// A Secret as it was last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretState {
-    /// It was there, in that version.
     There(SecretVersion),
-    /// There was none.
     Missing,
-    /// The operator might not read it.
     Forbidden,
 }
 
@@ -90,7 +87,6 @@ async fn follow(context: &Context, scope: Scope, polled: &Polled) {
 // === impl SecretState ===
 
 impl SecretState {
-    /// Whether it is that version.
     pub fn is(&self, recorded: &ObservedSecret) -> bool {
         let Self::There(SecretVersion { uid, resource_version }) = self else { return false };
         (uid, resource_version) == (&recorded.uid, &recorded.resource_version)

@@ -5,7 +5,6 @@ use crate::resources::conditions::Condition;
 /// Something to tell people as an event of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Whether it is bad news.
     pub is_warning: bool,
     /// One word, stable.
     pub reason: &'static str,

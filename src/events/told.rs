@@ -23,7 +23,6 @@ pub struct Told {
 
 #[derive(Debug)]
 struct At {
-    /// Until when something counts as told.
     told: HashMap<u64, Instant>,
     /// When what is too old was last dropped.
     swept: Instant,

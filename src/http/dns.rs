@@ -19,7 +19,6 @@ pub enum DnsServers {
     Listed(Vec<SocketAddr>),
 }
 
-/// No name server is known.
 #[derive(Debug, Error)]
 pub enum DnsError {
     /// The system's settings cannot be used.
@@ -29,12 +28,7 @@ pub enum DnsError {
     System(#[source] NetError),
     /// A resolver cannot be made from these servers.
     #[error("failed to use the DNS servers {servers:?}: give --dns-server as ADDRESS:PORT")]
-    Listed {
-        /// The servers as given.
-        servers: Vec<SocketAddr>,
-        /// Why.
-        source: NetError,
-    },
+    Listed { servers: Vec<SocketAddr>, source: NetError },
 }
 
 /// A resolver in the form that reqwest takes.

@@ -18,7 +18,6 @@ pub const PAGE: u32 = 100;
 /// The same where all objects are gone through once.
 const LARGE_PAGE: u32 = 500;
 
-/// Why a list came to nothing.
 #[derive(Debug, Error)]
 pub enum ListError {
     /// The API server did not answer it.
@@ -36,9 +35,7 @@ pub enum ListError {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Page {
-    /// The version of the list.
     pub resource_version: Option<String>,
-    /// The token of the next page.
     #[serde(rename = "continue")]
     next: Option<String>,
 }

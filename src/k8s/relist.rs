@@ -13,7 +13,6 @@ pub struct Relist(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// How often it was raised.
     rounds: Sender<u64>,
     /// The newest version seen of objects that are read again and again.
     newest: Mutex<HashMap<&'static str, u64>>,

@@ -9,7 +9,6 @@ use crate::settings::Timing;
 #[derive(Debug, Default)]
 pub struct Streak {
     failures: u32,
-    /// What was last told of them.
     told: Option<String>,
 }
 

@@ -26,23 +26,18 @@ use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
-/// What all watches share.
 #[derive(Clone)]
 pub struct Watching {
-    /// Client of the Kubernetes API.
     pub client: Client,
-    /// All waits.
     pub timing: Timing,
     /// Has all watches list again.
     pub relist: Relist,
-    /// Where failures are counted.
     pub metrics: Arc<Metrics>,
 }
 
 /// Reads an object, and keeps only what is used of it.
 pub type ReadObject<T> = fn(&[u8]) -> serde_json::Result<T>;
 
-/// What is watched.
 #[derive(Clone, Debug)]
 pub struct Watched<T> {
     kind: &'static str,
@@ -54,7 +49,6 @@ pub struct Watched<T> {
     read: ReadObject<T>,
 }
 
-/// Why a watch failed.
 #[derive(Debug, Error)]
 pub enum WatchError {
     /// The list came to nothing.
@@ -63,7 +57,6 @@ pub enum WatchError {
     /// A list came without a version to watch from.
     #[error("a list has no resource version")]
     NoVersion,
-    /// The watch could not be opened.
     #[error("failed to open a watch")]
     Open(#[source] kube::Error),
     /// The watch has brought something that cannot be read.
@@ -101,16 +94,13 @@ struct Bookmark {
     metadata: ObjectMeta,
 }
 
-/// One watch.
 struct Follower<'a, T, F> {
     watching: &'a Watching,
     watched: &'a Watched<T>,
     tell: F,
     /// Where the next watch begins; nothing where it takes a list first.
     from: Option<String>,
-    /// The newest version seen.
     newest: u64,
-    /// The round of the last list.
     round: u64,
     /// Whether the last watch ended in another way than by its time, or brought nothing: `from` may lie in the future.
     is_in_doubt: bool,

@@ -18,7 +18,6 @@ pub enum LeaseError {
     /// The API server did not take it.
     #[error("failed to write Lease {0}: the operator needs the rights to create and update it")]
     Write(String, #[source] kube::Error),
-    /// Somebody else wrote it meanwhile.
     #[error("somebody else wrote Lease {0} meanwhile")]
     Conflict(String),
     /// No answer came in time. It may have been written.

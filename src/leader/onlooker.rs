@@ -22,8 +22,9 @@ pub struct Onlooker {
 
 impl Onlooker {
     /// Of that lease.
-    pub fn new(client: Client, namespace: &str, name: &str, clock: Clock, timing: Timing) -> Self {
-        Self { lease: LeaseApi::new(client, namespace, name, Relist::default()), clock, timing, seen: None }
+    pub fn new(client: Client, namespace: &str, name: &str, clock: Clock, timing: &Timing) -> Self {
+        let lease = LeaseApi::new(client, namespace, name, Relist::default());
+        Self { lease, clock, timing: *timing, seen: None }
     }
 
     /// Looks at the lease, and returns who holds it. Someone who fell silent holds it until as much time as it counts for has

@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 /// The lease as it was last seen.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
-    /// The object.
     pub(super) lease: Lease,
     /// Since when, by our own clock, nobody has changed what it says.
     pub(super) since: Duration,

@@ -22,14 +22,10 @@ pub struct Tenure {
 pub enum Lost {
     /// Another holder stands in the lease.
     #[error("{} holds the lease now", if .holder.is_empty() { "nobody" } else { .holder })]
-    Taken {
-        /// Who.
-        holder: String,
-    },
+    Taken { holder: String },
     /// It could not be renewed in time.
     #[error("the lease could not be renewed within {within:?}: check the way to the API server")]
     NotRenewed {
-        /// The renew deadline.
         within: Duration,
         /// Why the last attempt failed; nothing where the process stood still meanwhile.
         source: Option<LeaseError>,

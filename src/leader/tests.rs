@@ -268,7 +268,7 @@ async fn a_lease_that_cannot_be_looked_at_is_named_by_readiness() {
 }
 
 fn onlooker(api: &FakeApi) -> Onlooker {
-    Onlooker::new(api.client(), "operators", "the-lease", clock, TIMING)
+    Onlooker::new(api.client(), "operators", "the-lease", clock, &TIMING)
 }
 
 #[tokio::test(start_paused = true)]

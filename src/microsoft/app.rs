@@ -7,8 +7,6 @@ use crate::resources::{ClientId, Cloud, TenantId};
 pub struct App<'a> {
     /// Cloud that the tenant lives in.
     pub cloud: Cloud,
-    /// Its tenant.
     pub tenant: &'a TenantId,
-    /// Its client id.
     pub client: &'a ClientId,
 }

@@ -76,7 +76,6 @@ impl Leave<'_> {
         self.breaker.states.lock().remove(self.authority);
     }
 
-    /// It has not.
     pub(super) fn unanswered(&mut self) {
         self.is_decided = true;
         let (now, first) = (Instant::now(), self.breaker.first_pause);

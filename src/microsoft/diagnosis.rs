@@ -13,7 +13,6 @@ use crate::resources::conditions::Reason;
 pub enum Diagnosis {
     /// It refuses, and will go on refusing until somebody changes something.
     Refused(Refusal),
-    /// It asks to slow down.
     Throttled,
     /// It has a failure of its own, or what answered was not Microsoft.
     Unavailable,

@@ -5,11 +5,11 @@ mod breaker;
 mod claims;
 mod cloud;
 pub mod codes;
-pub mod diagnosis;
+pub(crate) mod diagnosis;
 mod pace;
 mod token;
 
-pub use self::app::App;
-pub use self::cloud::Authorities;
-pub use self::diagnosis::{Diagnosis, Refusal};
-pub use self::token::{EndpointParts, TokenEndpoint, Trace, Verdict};
+pub(crate) use self::app::App;
+pub(crate) use self::cloud::Authorities;
+pub(crate) use self::diagnosis::{Diagnosis, Refusal};
+pub(crate) use self::token::{EndpointParts, TokenEndpoint, Trace, Verdict};

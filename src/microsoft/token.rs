@@ -33,13 +33,9 @@ const LONGEST_ANSWER: usize = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A token was issued. It is dropped at once; only its roles are kept, where they can be read.
-    Issued {
-        /// Application roles, sorted.
-        roles: Option<Vec<String>>,
-    },
+    Issued { roles: Option<Vec<String>> },
     /// No token, and why.
     NotIssued {
-        /// What the answer means.
         diagnosis: Diagnosis,
         /// How long to wait at least, where somebody said so.
         retry_after: Option<Duration>,
@@ -53,15 +49,11 @@ pub enum Verdict {
 pub struct Trace {
     /// HTTP status; none where no answer came.
     pub status: Option<u16>,
-    /// AADSTS codes.
     pub codes: Vec<u32>,
-    /// Microsoft's trace id.
-    pub trace_id: Option<String>,
+    pub id: Option<String>,
     /// Microsoft's correlation id, or the one we sent.
     pub correlation_id: Option<String>,
-    /// Microsoft's time of the answer.
     pub timestamp: Option<String>,
-    /// Why no answer came.
     pub failure: Option<String>,
 }
 
@@ -78,13 +70,9 @@ pub struct TokenEndpoint {
 /// What the token endpoints are made of.
 #[derive(Clone, Debug)]
 pub struct EndpointParts {
-    /// What sends the requests.
     pub http: HttpClients,
-    /// The address of each cloud.
     pub authorities: Authorities,
-    /// Asked before each call.
     pub leadership: Leadership,
-    /// Where calls are counted.
     pub metrics: Arc<Metrics>,
 }
 
@@ -96,7 +84,6 @@ struct TokenBody {
 // === impl TokenEndpoint ===
 
 impl TokenEndpoint {
-    /// From its parts.
     pub fn new(parts: EndpointParts, timing: &Timing) -> Self {
         let (pace, breaker) = (Arc::new(Pace::new(timing)), Arc::new(Breaker::new(timing)));
         Self { parts, time_out: timing.token_call, pace, breaker, asker: Asker::Controller }
@@ -226,12 +213,7 @@ fn request_id() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         bytes = [0; 16];
     }
-    let mut number = u128::from_be_bytes(bytes);
-    number = (number & !(0xf << 76)) | (0x4 << 76);
-    number = (number & !(0x3 << 62)) | (0x2 << 62);
-    let hex = format!("{number:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
 // === impl Trace ===
@@ -241,7 +223,7 @@ impl Trace {
     pub fn ids(&self) -> String {
         let codes = self.codes.iter().map(|code| format!("AADSTS{code}"));
         let ids = [
-            ("trace", &self.trace_id),
+            ("trace", &self.id),
             ("correlation", &self.correlation_id),
             ("time", &self.timestamp),
             ("failure", &self.failure),
@@ -256,7 +238,7 @@ impl Trace {
         // Some old secrets are GUIDs themselves.
         let is_id = |id: &String| is_guid(id) && !id.eq_ignore_ascii_case(secret.expose());
         self.codes = body.error_codes;
-        self.trace_id = body.trace_id.filter(is_id);
+        self.id = body.trace_id.filter(is_id);
         self.correlation_id = body.correlation_id.filter(is_id).or(self.correlation_id.take());
         self.timestamp = body.timestamp.filter(|time| is_time(time));
     }
@@ -270,7 +252,6 @@ fn is_time(text: &str) -> bool {
 // === impl Verdict ===
 
 impl Verdict {
-    /// One word for the metric.
     fn outcome(&self) -> &'static str {
         match self {
             Self::Issued { .. } => "issued",
@@ -376,7 +357,7 @@ mod tests {
         for time in ["2016-01-09 02:02:12Z", "2016-01-09T02:02:12Z"] {
             let mut trace = own.clone();
             trace.take(body(id, time), &secret);
-            assert_eq!((trace.trace_id.as_deref(), trace.timestamp.as_deref()), (Some(id), Some(time)));
+            assert_eq!((trace.id.as_deref(), trace.timestamp.as_deref()), (Some(id), Some(time)));
             assert_eq!(trace.correlation_id.as_deref(), Some(id));
         }
         for echo in [guid, "my~secret", "\u{1b}[31m", "", "2016-01-09 02:02:12Z my~secret", "12345"] {

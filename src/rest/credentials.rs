@@ -19,15 +19,11 @@ use crate::store::repository::{self, Repository};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::{Credential, rfc3339};
 
-/// The credentials of all accounts.
 pub struct Credentials {
-    /// Client of the Kubernetes API.
     pub client: Client,
-    /// What seals secrets and writes records.
     pub repository: Repository,
     /// How many credentials each account has.
     pub quota: Arc<Quota>,
-    /// What proves them.
     pub token_endpoint: TokenEndpoint,
     /// Writes under way, which go on when their client has left.
     pub writes: TaskTracker,
@@ -65,7 +61,7 @@ impl Credentials {
             }
         }
         drop(turn);
-        ours.sort_by_key(|(created, shown)| (created.clone(), shown.credential_id));
+        ours.sort_by_key(|(created, shown)| (created.clone(), shown.id));
         Ok(ours.into_iter().map(|(_, shown)| shown).collect())
     }
 
@@ -118,7 +114,7 @@ impl Credentials {
             ?diagnosis,
             status = trace.status,
             codes = ?trace.codes,
-            trace_id = trace.trace_id,
+            trace_id = trace.id,
             correlation_id = trace.correlation_id,
             failure = trace.failure,
             "Microsoft issued no token"
@@ -139,7 +135,7 @@ impl Credentials {
 pub(super) fn shown(record: &SealedGraphCredential) -> Credential {
     let spec = &record.spec;
     Credential {
-        credential_id: spec.credential_id,
+        id: spec.credential_id,
         tenant_id: spec.tenant_id.to_string(),
         client_id: spec.client_id.to_string(),
         secret_expires_at: Some(rfc3339(spec.secret_expires_at.0)),

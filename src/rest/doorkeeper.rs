@@ -20,14 +20,10 @@ use crate::telemetry::probes::Readiness;
 /// The line of readiness about the API keys.
 const NOTE: &str = "rest-api-keys";
 
-/// Where the API keys are.
 #[derive(Clone)]
 pub struct KeysPlace {
-    /// Client of the Kubernetes API.
     pub client: Client,
-    /// The operator's namespace.
     pub namespace: String,
-    /// Name of the Secret.
     pub name: String,
     /// The namespaces that are served; none means all.
     pub served: Vec<String>,

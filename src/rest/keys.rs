@@ -24,7 +24,6 @@ const LONGEST: usize = 512;
 pub struct Account {
     /// The namespace whose credentials the key opens.
     pub namespace: String,
-    /// The key's name.
     pub key: String,
 }
 
@@ -80,7 +79,6 @@ impl ApiKeys {
         Ok((Self { digest_key, entries }, unusable))
     }
 
-    /// The account that a key opens.
     pub fn account_of(&self, key: &[u8]) -> Option<Arc<Account>> {
         let given = digest(&self.digest_key, key);
         let mut found = None;

@@ -15,10 +15,9 @@ mod saving;
 mod trail;
 mod turns;
 
-pub use self::credentials::Credentials;
-pub use self::doorkeeper::{Doorkeeper, KeysError, KeysPlace};
-pub use self::fault::{Fault, Refusal};
-pub use self::keys::Account;
-pub use self::quota::Quota;
-pub use self::routes::{Shared, router};
-pub use self::turns::{Listings, Turns};
+pub(crate) use self::credentials::Credentials;
+pub(crate) use self::doorkeeper::{Doorkeeper, KeysPlace};
+pub use self::fault::Refusal;
+pub(crate) use self::quota::Quota;
+pub(crate) use self::routes::{Shared, router};
+pub(crate) use self::turns::{Listings, Turns};

@@ -16,11 +16,8 @@ use crate::store::envelope::MAX_SECRET_LENGTH;
 /// What a create asks for.
 #[derive(Debug)]
 pub struct Create {
-    /// Tenant of the app.
     pub tenant: TenantId,
-    /// Client id of the app.
     pub client: ClientId,
-    /// Its secret.
     pub secret: NewSecret,
     /// The credential's name, where one is given.
     pub name: Option<String>,
@@ -38,7 +35,6 @@ pub struct Update {
 /// A client secret that could be one.
 #[derive(Clone, Debug)]
 pub struct NewSecret {
-    /// The secret.
     pub text: SecretText,
     /// When it expires, to the second.
     pub expires_at: Timestamp,
@@ -50,7 +46,6 @@ pub fn credential_id(text: &str) -> Option<i64> {
     text.parse().ok().filter(|id| is_plain && (1..1 << 53).contains(id))
 }
 
-/// Reads the body of a create.
 pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, Refusal> {
     let fields = read(body)?;
     if !fields.unknown.is_empty() {

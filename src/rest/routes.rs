@@ -47,13 +47,10 @@ const LONGEST_BODY: usize = 64 << 10;
 pub struct Shared {
     /// Knows whose key is whose.
     pub doorkeeper: Arc<Doorkeeper>,
-    /// The credentials.
     pub credentials: Arc<Credentials>,
     /// The vendor's limits, where they are emulated.
     pub turns: Option<Arc<Turns>>,
-    /// Counts requests.
     pub metrics: Arc<Metrics>,
-    /// The waits.
     pub timing: Timing,
 }
 

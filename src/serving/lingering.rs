@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// How much of it, in bytes.
@@ -35,7 +34,6 @@ struct End {
 // === impl Lingering ===
 
 impl<S> Lingering<S> {
-    /// Over that stream.
     pub fn new(stream: S) -> Self {
         Self { stream, end: None }
     }

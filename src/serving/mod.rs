@@ -7,5 +7,5 @@ mod server;
 mod tls;
 
 pub use self::seats::Seat;
-pub use self::server::{Count, Limits, Listen, Server};
-pub use self::tls::{Tls, TlsError, TlsFiles};
+pub use self::server::{Limits, Listen, Server};
+pub use self::tls::{Tls, TlsFiles};

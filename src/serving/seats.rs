@@ -17,7 +17,6 @@ const SHARE: usize = 4;
 /// So many it keeps in any case.
 const LEAST: usize = 2;
 
-/// All seats.
 #[derive(Debug)]
 pub struct Seats {
     most: usize,

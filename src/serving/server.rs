@@ -30,7 +30,6 @@ const MOST_HEADERS: usize = 64;
 /// How long to wait after a connection could not be taken: most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where to listen.
 #[derive(Clone)]
 pub struct Listen {
     /// The address; port 0 takes a free one.
@@ -58,7 +57,6 @@ pub struct Server {
 pub struct Limits {
     /// Most connections at the same time; further ones wait to be taken.
     pub connections: usize,
-    /// The waits.
     pub timing: Timing,
 }
 
@@ -66,12 +64,11 @@ pub struct Limits {
 
 impl Server {
     /// Binds the address. `count` hears of its connections.
-    pub async fn bind(listen: Listen, limits: Limits, count: Count) -> Result<Self, ListenError> {
+    pub async fn bind(listen: Listen, limits: &Limits, count: Count) -> Result<Self, ListenError> {
         let (listener, address) = listening::listen(listen.address, listen.flag).await?;
-        Ok(Self { listener, address, limits, tls: listen.tls, count })
+        Ok(Self { listener, address, limits: *limits, tls: listen.tls, count })
     }
 
-    /// The address that was bound.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -233,7 +230,7 @@ mod tests {
         let timing = Timing { rest_answer, ..Timing::STANDARD };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listen = Listen { address, flag: "--listen", tls: None };
-        let server = Server::bind(listen, Limits { connections: 4, timing }, count).await.unwrap();
+        let server = Server::bind(listen, &Limits { connections: 4, timing }, count).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         let router = Router::new().route("/", get(async move || "x".repeat(length)));
         tokio::spawn(server.serve(router, stop.clone()));

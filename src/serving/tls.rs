@@ -23,7 +23,6 @@ use crate::telemetry::probes::Readiness;
 pub struct TlsFiles {
     /// The certificate and those that lead to its root, in PEM, its own first.
     pub certificate: PathBuf,
-    /// Its private key, in PEM.
     pub key: PathBuf,
     /// What is served with it, in flags and readiness: `rest` or `metrics`.
     pub of: &'static str,
@@ -32,13 +31,11 @@ pub struct TlsFiles {
 /// Files by which TLS cannot be served.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// The certificates cannot be read.
     #[error(
         "--{}-tls-cert {} cannot be read as certificates in PEM (-----BEGIN CERTIFICATE-----)",
         .0.of, .0.certificate.display()
     )]
     Certificate(TlsFiles, #[source] PemError),
-    /// There is no certificate.
     #[error(
         "--{}-tls-cert {} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)",
         .0.of, .0.certificate.display()
@@ -53,7 +50,6 @@ pub enum TlsError {
     /// They do not belong together.
     #[error("the key of --{0}-tls-key cannot be used with the certificate of --{0}-tls-cert")]
     Pair(&'static str, #[source] rustls::Error),
-    /// TLS cannot be set up.
     #[error("failed to set up TLS")]
     Setup(#[source] rustls::Error),
 }
@@ -73,7 +69,6 @@ struct Current(Mutex<Arc<CertifiedKey>>);
 // === impl Tls ===
 
 impl Tls {
-    /// Reads the files.
     pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let current = Arc::new(Current(Mutex::new(Arc::new(files.read(&provider)?))));

@@ -27,7 +27,6 @@ pub struct NotAKeyId;
 #[derive(Clone)]
 pub(in crate::store) struct KeyBytes(Box<Zeroizing<[u8; KEY_LENGTH]>>);
 
-/// A key with its id.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Key {
     pub id: KeyId,

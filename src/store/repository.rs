@@ -36,7 +36,6 @@ pub struct Change<'a> {
     pub generation: i64,
     /// Its new name, for people.
     pub name: &'a str,
-    /// When the new secret expires.
     pub expires_at: Time,
 }
 
@@ -328,7 +327,6 @@ impl Repository {
     }
 }
 
-/// Puts a secret into a record.
 fn put(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretText) -> Result<(), SealError> {
     record.spec.envelope = Envelope::seal(keyring, Binding::of(record), secret)?.to_base64();
     Ok(())

@@ -18,10 +18,10 @@ type Histograms<const LABELS: usize> = Family<[Label; LABELS], Histogram, fn() -
 /// Declares the metrics of a subject, each with its name and help text, a histogram of seconds with its buckets as well; and
 /// what is read at the moment of a scrape.
 macro_rules! metrics {
-    ($(#[$doc:meta])+ $subject:ident {
+    ($(#[$doc:meta])* $subject:ident {
         $($field:ident: $type:ty = $name:literal, $help:literal $(, $histogram:expr)?;)*
     } $(with $source:ident: $collector:ty)?) => {
-        $(#[$doc])+
+        $(#[$doc])*
         #[derive(Debug)]
         pub struct $subject { $($field: $type,)* $($source: $collector,)? }
 
@@ -56,18 +56,19 @@ mod scrape;
 mod store;
 mod waiting;
 
-pub use self::credentials::{CredentialMetrics, Drift};
-pub use self::kubernetes::KubernetesMetrics;
-pub use self::lanes::LaneMetrics;
-pub use self::leader::LeaderMetrics;
-pub use self::objects::{
-    AccountSeries, CredentialSeries, Held, LaneSeries, ObjectMetrics, Objects, Standing,
-};
-pub use self::passes::PassMetrics;
-pub use self::queues::QueueMetrics;
-pub use self::remote::RemoteMetrics;
-pub use self::rest::{RecordSeries, RestMetrics};
-pub use self::store::StoreMetrics;
+pub(crate) use self::credentials::CredentialMetrics;
+pub use self::credentials::Drift;
+pub(crate) use self::kubernetes::KubernetesMetrics;
+pub(crate) use self::lanes::LaneMetrics;
+pub(crate) use self::leader::LeaderMetrics;
+pub(crate) use self::objects::ObjectMetrics;
+pub use self::objects::{AccountSeries, CredentialSeries, Held, LaneSeries, Objects, Standing};
+pub(crate) use self::passes::PassMetrics;
+pub(crate) use self::queues::QueueMetrics;
+pub(crate) use self::remote::RemoteMetrics;
+pub use self::rest::RecordSeries;
+pub(crate) use self::rest::RestMetrics;
+pub(crate) use self::store::StoreMetrics;
 use super::readiness::Readiness;
 
 /// Every metric of the program, by subject.

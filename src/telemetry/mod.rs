@@ -1,9 +1,9 @@
 //! What the program tells about itself: logs, metrics, traces and probes.
 
 mod causes;
-pub mod logs;
+pub(crate) mod logs;
 pub mod metrics;
-pub mod otlp;
-pub mod probes;
+pub(crate) mod otlp;
+pub(crate) mod probes;
 pub mod readiness;
-pub mod scrapers;
+pub(crate) mod scrapers;

@@ -16,7 +16,6 @@ pub enum AccessError {
         "the operator does not send API keys to {0}: its administrator must add it with --woodpecker-base-url"
     )]
     BaseUrlNotAllowed(String),
-    /// The Secret does not exist.
     #[error("there is no Secret {0} in this namespace: create it or mend spec.apiKeySecretRef.name")]
     NoSecret(String),
     /// The Secret may not be read.
@@ -29,7 +28,6 @@ pub enum AccessError {
         "Secret {name} has no key {key} or it is empty: put the API key into it, or name the right key in spec.apiKeySecretRef.key"
     )]
     NoKey {
-        /// Name of the Secret.
         name: String,
         /// Key that was looked for.
         key: String,
@@ -39,19 +37,13 @@ pub enum AccessError {
         "key {key} of Secret {name} holds a line break, white space around the value or other characters that no API key has: write the value without (echo -n, or stringData)"
     )]
     Stray {
-        /// Name of the Secret.
         name: String,
         /// Key under which it is.
         key: String,
     },
     /// The Secret could not be read for now.
     #[error("failed to read Secret {name}")]
-    Unreadable {
-        /// Name of the Secret.
-        name: String,
-        /// Why.
-        source: ReadError,
-    },
+    Unreadable { name: String, source: ReadError },
 }
 
 /// The account's address, where API keys may be sent to it.

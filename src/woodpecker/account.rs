@@ -16,7 +16,6 @@ use super::wire::{NewCredential, SecretUpdate};
 /// One remote account. Those of one identity share its lane and its listing.
 #[derive(Debug)]
 pub struct RemoteAccount {
-    /// Its client.
     pub client: Client,
     /// Its lane, in which a turn is to be had for every request.
     pub lane: Lane,
@@ -30,7 +29,6 @@ pub struct RemoteAccount {
 /// What all accounts have in common.
 #[derive(Debug)]
 pub struct Commons {
-    /// All lanes.
     pub lanes: Lanes,
     listings: Listings,
     digests: KeyDigests,
@@ -109,7 +107,7 @@ impl RemoteAccount {
     /// Makes a credential and returns its id. Not idempotent.
     pub async fn create(&self, _turn: &Turn, new: &NewCredential<'_>) -> Result<i64, ApiError> {
         let created = self.heed(self.client.create(new).await).inspect_err(|error| self.doubt(error))?;
-        let id = created.credential_id;
+        let id = created.id;
         self.listing.add(Entry::from(created));
         Ok(id)
     }

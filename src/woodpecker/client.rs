@@ -25,19 +25,14 @@ const LONGEST_ANSWER: usize = 8 << 20;
 /// The credentials endpoints of one account.
 #[derive(Debug)]
 pub struct Client {
-    /// What sends the requests.
     pub http: HttpClients,
     /// Base URL, on the operator's allow-list.
     pub base_url: BaseUrl,
     /// Company to act for, sent as `x-company-id` with every request.
     pub company_id: Option<i64>,
-    /// The API key, sent as `x-api-key`.
     pub api_key: SecretText,
-    /// Total time of one call.
     pub time_out: Duration,
-    /// Asked before each call.
     pub leadership: Leadership,
-    /// Where calls are counted.
     pub metrics: Arc<Metrics>,
 }
 
@@ -91,7 +86,7 @@ impl Client {
         }
         // An empty answer is no contradiction: some of the vendor's changes answer so.
         match wire::read_credential(&answer) {
-            Some(credential) if credential.credential_id != id => Err(ApiError::Malformed(status)),
+            Some(credential) if credential.id != id => Err(ApiError::Malformed(status)),
             _ => Ok(()),
         }
     }

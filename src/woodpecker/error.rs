@@ -24,10 +24,8 @@ pub enum ApiError {
     /// It was sent, and no whole answer came back.
     #[error("Woodpecker's answer was lost")]
     Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The API key is refused.
     #[error("Woodpecker refuses the API key (HTTP {0})")]
     Unauthorized(u16),
-    /// There is nothing at the address.
     #[error("Woodpecker knows no such resource (HTTP 404)")]
     NotFound,
     /// Too many requests; this one was dropped.
@@ -36,7 +34,6 @@ pub enum ApiError {
     /// It was refused for what it said.
     #[error("Woodpecker refused the request (HTTP {status}{})", .word.as_deref().map(|word| format!(", {word}")).unwrap_or_default())]
     Refused {
-        /// HTTP status, 4xx.
         status: u16,
         /// The answer's constant, such as `INVALID_CLIENT_SECRET`, where it has one.
         word: Option<String>,
@@ -55,9 +52,7 @@ pub enum ApiError {
 /// Whether a failed request may have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
-    /// It has not.
     NotProcessed,
-    /// It may have.
     Unknown,
 }
 
@@ -109,7 +104,6 @@ impl ApiError {
         }
     }
 
-    /// One word for the metric.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Lane(_) => "not_admitted",

@@ -9,11 +9,8 @@ use crate::settings::BaseUrl;
 /// By what two `WoodpeckerAccount`s are known to be one remote account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemoteIdentity {
-    /// Address of the API.
     pub base_url: BaseUrl,
-    /// Company acted for.
     pub company_id: Option<i64>,
-    /// The API key's digest.
     pub key: KeyDigest,
 }
 
@@ -34,7 +31,6 @@ impl KeyDigests {
         Ok(Self(HmacReset::new(&digest_key.into())))
     }
 
-    /// The digest of an API key.
     pub fn of(&self, api_key: &SecretText) -> KeyDigest {
         let mut mac = self.0.clone();
         mac.update(api_key.expose().as_bytes());

@@ -265,7 +265,6 @@ impl Lane {
         state.queue.series(Instant::now(), state.answers)
     }
 
-    /// Whether it is the same lane.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -11,7 +11,6 @@ use super::lane::{Call, Lane, Owner, Rules, WeakLane};
 use crate::settings::{BaseUrl, Timing};
 use crate::telemetry::metrics::Metrics;
 
-/// The lanes of all accounts.
 pub struct Lanes {
     rules: Rules,
     open: Mutex<HashMap<LaneKey, WeakLane>>,

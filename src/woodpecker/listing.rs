@@ -20,7 +20,6 @@ use crate::resources::{ClientId, MAX_NAME_LENGTH, TenantId};
 /// A credential in a listing, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its id.
     pub id: i64,
     /// Tenant of its app, lower case.
     pub tenant: String,
@@ -106,7 +105,6 @@ pub fn unmarked(name: &str) -> Option<(&str, &str)> {
 // === impl Listing ===
 
 impl Listing {
-    /// The entry of that id.
     pub fn get(&self, id: i64) -> Option<Entry> {
         self.0.lock().by_id.get(&id).cloned()
     }
@@ -142,7 +140,6 @@ impl Listing {
         entries
     }
 
-    /// Whether the account holds nothing.
     pub fn is_empty(&self) -> bool {
         self.0.lock().by_id.is_empty()
     }
@@ -273,7 +270,6 @@ impl LastListing {
         taken.as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.listing.clone())
     }
 
-    /// When it was taken.
     pub(super) fn taken_at(&self) -> Option<Timestamp> {
         self.0.taken.lock().as_ref().map(|taken| taken.timestamp)
     }
@@ -311,7 +307,6 @@ impl LastListing {
         taken.listing.0.lock().remove(id);
     }
 
-    /// Forgets the listing.
     pub(super) fn forget(&self) {
         self.replace(None);
     }
@@ -369,7 +364,7 @@ impl Entry {
 impl From<Credential> for Entry {
     fn from(credential: Credential) -> Self {
         Self {
-            id: credential.credential_id,
+            id: credential.id,
             tenant: credential.tenant_id.trim().to_ascii_lowercase(),
             client: credential.client_id.trim().to_ascii_lowercase(),
             name: credential.name.unwrap_or_default(),

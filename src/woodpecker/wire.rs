@@ -10,8 +10,8 @@ use crate::secret::SecretText;
 /// A credential as Woodpecker shows it; the secret is never in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
-    /// Its id.
-    pub credential_id: i64,
+    #[serde(rename = "credential_id")]
+    pub id: i64,
     /// Tenant of the app, as Woodpecker has it.
     pub tenant_id: String,
     /// Client id of the app, as Woodpecker has it.
@@ -19,37 +19,27 @@ pub struct Credential {
     /// When its secret expires, as Woodpecker writes it.
     #[serde(default)]
     pub secret_expires_at: Option<String>,
-    /// Its name.
     #[serde(default)]
     pub name: Option<String>,
 }
 
-/// The answer to a listing.
 #[derive(Debug, Serialize)]
 pub struct CredentialList {
-    /// Every credential of the account.
     pub credentials: Vec<Credential>,
 }
 
-/// What a create sends.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCredential<'a> {
-    /// Tenant of the app.
     pub tenant: &'a TenantId,
-    /// Client id of the app.
     pub client: &'a ClientId,
-    /// Its secret and expiry.
     pub secret: SecretUpdate<'a>,
-    /// Its name.
     pub name: &'a str,
 }
 
 /// A secret and its expiry, which the API takes only together.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretUpdate<'a> {
-    /// The client secret.
     pub secret: &'a SecretText,
-    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -77,15 +67,14 @@ struct WriteBody<'a> {
 /// in part would hide a credential, and what is hidden would be created again.
 pub(super) fn read_listing(body: &[u8]) -> Option<Vec<Credential>> {
     let credentials = serde_json::from_slice::<ListBody>(body).ok()?.credentials?;
-    credentials.iter().all(|credential| credential.credential_id > 0).then_some(credentials)
+    credentials.iter().all(|credential| credential.id > 0).then_some(credentials)
 }
 
 /// Reads one credential; nothing where the body is none.
 pub(super) fn read_credential(body: &[u8]) -> Option<Credential> {
-    serde_json::from_slice::<Credential>(body).ok().filter(|credential| credential.credential_id > 0)
+    serde_json::from_slice::<Credential>(body).ok().filter(|credential| credential.id > 0)
 }
 
-/// The body of a create.
 pub(super) fn create_body(new: &NewCredential<'_>) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     write(&WriteBody {
         tenant_id: Some(new.tenant.as_str()),

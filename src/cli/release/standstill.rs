@@ -67,7 +67,7 @@ async fn stop(cluster: &Cluster, name: &ObjectName) -> anyhow::Result<()> {
 /// Who renews the lease.
 async fn leader(name: &str, cluster: &Cluster, timing: &Timing) -> Result<Option<String>, LeaseError> {
     let lease = format!("{}/{name}", cluster.namespace);
-    let mut onlooker = Onlooker::new(cluster.client.clone(), &cluster.namespace, name, since_boot, *timing);
+    let mut onlooker = Onlooker::new(cluster.client.clone(), &cluster.namespace, name, since_boot, timing);
     let Some(holder) = onlooker.holder().await?.map(ToOwned::to_owned) else {
         if !onlooker.is_there() {
             output::note(&format!("there is no Lease {lease}, so no operator leads by it"));

@@ -114,7 +114,7 @@ impl Finding {
         }
         let trace = &self.trace;
         for (name, value) in [
-            ("trace id", &trace.trace_id),
+            ("trace id", &trace.id),
             ("correlation", &trace.correlation_id),
             ("time", &trace.timestamp),
             ("failure", &trace.failure),
@@ -132,7 +132,7 @@ impl Finding {
             "reason": self.reason.as_str(), "message": self.message, "whoActs": remedy.actor.as_str(),
             "cure": remedy.cure, "code": self.code.map(|code| format!("AADSTS{code}")), "codes": trace.codes,
             "status": trace.status, "retryAfterSeconds": self.retry_after.map(|wait| wait.as_secs()),
-            "roles": self.roles, "traceId": trace.trace_id, "correlationId": trace.correlation_id,
+            "roles": self.roles, "traceId": trace.id, "correlationId": trace.correlation_id,
             "time": trace.timestamp, "failure": trace.failure
         })
     }

@@ -135,7 +135,6 @@ impl AccountReport {
 // === impl Verdict ===
 
 impl Verdict {
-    /// One word for the metric.
     pub fn result(&self) -> &'static str {
         match self {
             Self::Ready => "success",

@@ -43,7 +43,6 @@ pub struct Known {
 /// How an account stands towards its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It works.
     Ready {
         /// Whether something may be created on the word of its listing.
         may_create: bool,

@@ -10,9 +10,7 @@ use crate::woodpecker::{Entry, mark, marked};
 /// What a create of unknown outcome has made, by a listing taken after it must have settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The credential of that id.
     One(i64),
-    /// Nothing.
     Nothing,
     /// One of these, and nothing tells which.
     Several(Vec<i64>),

@@ -20,7 +20,6 @@ pub enum Proven {
     Needed,
     /// Microsoft was asked, and it does not.
     No {
-        /// Why.
         problem: Problem,
         /// When to ask again.
         retry: Retry,

@@ -13,7 +13,6 @@ use crate::woodpecker::RemoteIdentity;
 /// What others depend on.
 #[derive(Default, PartialEq)]
 pub struct AccountFacts {
-    /// The Secret that it points to.
     pub secret: Option<Named>,
     /// The remote account whose listing it has.
     identity: Option<RemoteIdentity>,

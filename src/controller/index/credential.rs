@@ -29,16 +29,13 @@ pub struct Facts {
     removes: bool,
     /// When its turn for the app is.
     pub turn: Turn,
-    /// The claims that it has.
     claims: Vec<ClaimKey>,
 }
 
 /// A credential at a remote account that an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// Where.
     pub place: Place,
-    /// Its id.
     pub id: i64,
     /// Whether it is the registration, rather than an earlier one that is still to be removed.
     pub is_current: bool,

@@ -22,9 +22,7 @@ pub trait Kept:
     /// What of an object others depend on; by default that of none.
     type Facts: Default + PartialEq;
 
-    /// An object of these parts.
     fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
-    /// Its table.
     fn table(objects: &mut Objects) -> &mut Table<Self>;
     /// What others depend on.
     fn facts(object: &DeserializeGuard<Self>, state: &Self::State) -> Self::Facts;

@@ -17,22 +17,16 @@ use crate::woodpecker::Entry as Listed;
 pub struct Freed {
     /// The object that has let go.
     pub by: Named,
-    /// Tenant of the app.
     pub tenant: TenantId,
-    /// Its client id.
     pub client: ClientId,
 }
 
 /// A credential at Woodpecker: its app, where it is, its id. An id alone is not known to be unique over accounts.
 #[derive(Clone, Copy, Debug)]
 pub struct Kin<'a> {
-    /// Tenant of the app.
     pub tenant: &'a TenantId,
-    /// Client id of the app.
     pub client: &'a ClientId,
-    /// Where it is.
     pub place: &'a Place,
-    /// Its id.
     pub id: i64,
 }
 

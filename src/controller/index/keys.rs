@@ -20,17 +20,14 @@ pub type Rank = u64;
 /// What an object is found by. Where two keys have one hash, an object too many is found.
 #[derive(Hash)]
 pub enum Key<'a> {
-    /// Its uid.
     Uid(&'a str),
     /// Its namespace and name.
     Name(&'a Named),
-    /// The Secret that it points to.
     Secret(&'a Named),
     /// An account of its spec, its registrations or its create.
     Account(&'a AccountName),
     /// An account where it has something that is removed together with it.
     RemovesAt(&'a AccountName),
-    /// Its app.
     App(&'a TenantId, &'a ClientId),
     /// Its record of the store.
     Record(&'a Named),

@@ -25,7 +25,6 @@ pub struct CredentialState {
     pub waiting: Option<Box<Waiting>>,
     /// Whether its account has changed since its last reconcile.
     pub account_changed: bool,
-    /// The claims that it has.
     pub claims: Vec<ClaimKey>,
 }
 

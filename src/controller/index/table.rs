@@ -33,7 +33,6 @@ pub struct Table<K: Kept> {
 struct List {
     round: u64,
     began: Moment,
-    /// The highest version in it.
     highest: u64,
 }
 
@@ -46,7 +45,6 @@ enum Source {
     List(Moment),
     /// The answer to our own write.
     Write,
-    /// A GET that was sent then.
     Get(Moment),
 }
 
@@ -162,7 +160,6 @@ impl<K: Kept> Table<K> {
         effects
     }
 
-    /// An object is gone.
     pub fn remove(&mut self, uid: &str) -> Effects {
         let mut effects = Effects::default();
         if let Some(slot) = self.slot_of_uid(uid) {

@@ -16,11 +16,9 @@ use crate::woodpecker::{
 
 /// What a pass knows, and what it needs to act: the values that `decide` must not see.
 pub struct Gathered {
-    /// What is known.
     pub observed: Observed,
     /// The client secret, for the length of the pass.
     pub secret: Option<SecretText>,
-    /// The account that works.
     pub account: Option<Arc<RemoteAccount>>,
     /// The record of the store as it was read, where the target is the store and there is one.
     pub record: Option<SealedGraphCredential>,

@@ -20,11 +20,9 @@ pub struct Read {
     pub source: Source,
     /// The client secret, where it holds a usable one. It lives as long as the reconcile.
     pub secret: Option<SecretText>,
-    /// Its version, where there is one.
     pub version: Option<SecretVersion>,
 }
 
-/// Reads the Secret.
 pub async fn read(
     context: &Context,
     object: &MicrosoftGraphCredential,

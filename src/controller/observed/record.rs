@@ -9,7 +9,6 @@ use crate::resources::conditions::whole_second;
 /// The record that stands under the name of the object's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// There is none.
     Missing,
     /// It was not looked for: the object has registered nothing, so mostly there is none.
     NotRead,
@@ -22,9 +21,7 @@ pub enum Record {
 /// A record for the object's app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedRecord {
-    /// Id of its credential.
     pub credential_id: i64,
-    /// Name of its credential.
     pub name: String,
     /// When its secret expires, by its own word.
     pub expires_at: Timestamp,

@@ -16,7 +16,6 @@ use crate::controller::index::Named;
 /// What the reconcile of an object is about, as far as can be told before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// The object is deleted.
     Deletion,
     /// It will not wait for Microsoft.
     Ordinary,
@@ -27,14 +26,11 @@ pub enum Priority {
 /// How far what only its time has brought up goes behind what has changed.
 const YIELDS_FOR: Duration = Duration::from_secs(5);
 
-/// The state of a queue.
 pub struct Policy<P> {
     /// Asked when an object begins to wait and when it is woken meanwhile.
     priority: P,
-    /// Reconciles at the same time.
     most: usize,
     running: usize,
-    /// How many objects wait.
     pub waiting: usize,
     entries: HashMap<Arc<Named>, Entry>,
     /// What is due later.
@@ -48,7 +44,6 @@ pub struct Policy<P> {
     clock: u64,
 }
 
-/// The next object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Next {
     pub object: Arc<Named>,
@@ -58,7 +53,6 @@ pub struct Next {
 
 #[derive(Debug)]
 enum Entry {
-    /// Due later.
     Timed(Instant),
     Waiting {
         priority: Priority,

@@ -29,13 +29,11 @@ use crate::telemetry::metrics::Metrics;
 /// Verifies and re-encrypts records.
 #[derive(Clone)]
 pub struct RecordController {
-    /// Client of the Kubernetes API.
     pub client: Client,
     /// The namespaces that are served; none means all.
     pub served: Vec<String>,
     /// What records are opened and sealed with.
     pub keyring: Arc<LiveKeyring>,
-    /// What verifies secrets.
     pub token_endpoint: TokenEndpoint,
     /// Whether this process runs the controller.
     pub leadership: Leadership,
@@ -45,7 +43,6 @@ pub struct RecordController {
     pub metrics: Arc<Metrics>,
     /// Has all watches list again.
     pub relist: Relist,
-    /// The waits.
     pub timing: Timing,
     /// Also gets each event of the watch.
     pub observer: Option<RecordObserver>,

@@ -204,7 +204,6 @@ impl RecordController {
     }
 }
 
-/// One word for metrics.
 fn outcome(error: &RecordError) -> &'static str {
     match error {
         RecordError::Malformed(_) | RecordError::Open(_) | RecordError::Seal(_) => "unreadable",

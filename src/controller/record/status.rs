@@ -24,11 +24,8 @@ const CURE: &str = "send a new client_secret with its secret_expires_at by PATCH
 /// What an attempt to verify a record came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Microsoft has issued a token.
     Issued,
-    /// Microsoft refuses.
     Refused(Refusal),
-    /// The record does not open.
     Unopened,
 }
 

@@ -14,7 +14,6 @@ use crate::k8s::streak::Streak;
 use crate::secrets::{self, ReadError};
 use crate::telemetry::logs::chain;
 
-/// Requests at the same time.
 const AT_ONCE: usize = 4;
 
 /// Looks at every referenced Secret of the polled scopes, round after round.

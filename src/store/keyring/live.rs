@@ -66,7 +66,6 @@ impl LiveKeyring {
         Self { client, place, timing: *timing, clock, last, reading, primary, news }
     }
 
-    /// Where it is.
     pub fn place(&self) -> &KeyringPlace {
         &self.place
     }

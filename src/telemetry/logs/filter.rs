@@ -12,7 +12,6 @@ use tracing_subscriber::{EnvFilter, Registry};
 use super::chain;
 use crate::settings::LogSettings;
 
-/// What is logged.
 #[derive(Debug)]
 pub struct LogFilter {
     handle: Handle<EnvFilter, Registry>,

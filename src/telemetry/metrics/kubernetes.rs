@@ -24,12 +24,10 @@ impl KubernetesMetrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// A watch was accepted.
     pub fn watch_opened(&self, kind: &'static str) {
         self.opens.get_or_create(&[("kind", kind)]).inc();
     }
 
-    /// A watch reported an error.
     pub fn watch_failed(&self, kind: &'static str) {
         self.errors.get_or_create(&[("kind", kind)]).inc();
     }

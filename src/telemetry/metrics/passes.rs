@@ -8,7 +8,6 @@ use super::{Counters, Family, Gauges, Histogram, Histograms, Registry, Unit, add
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
 metrics! {
-    /// Passes over objects.
     PassMetrics {
         passes: Counters<2> = "controller_runtime_reconcile",
             "Passes that ended, by result: success, unmet (a person must act, or a remote side), requeue_after (waits), requeue, interrupted (the program ends), gone, error";
@@ -36,12 +35,10 @@ impl PassMetrics {
         self.panics.get_or_create(&labels).inc_by(0);
     }
 
-    /// A pass begins.
     pub fn started(&self, controller: &'static str) {
         self.active.get_or_create(&[("controller", controller)]).inc();
     }
 
-    /// A pass has ended.
     pub fn ended(&self, controller: &'static str, result: &'static str, took: Duration) {
         let labels = [("controller", controller)];
         self.active.get_or_create(&labels).dec();
@@ -52,7 +49,6 @@ impl PassMetrics {
         }
     }
 
-    /// A pass panicked.
     pub fn panicked(&self, controller: &'static str) {
         self.panics.get_or_create(&[("controller", controller)]).inc();
     }

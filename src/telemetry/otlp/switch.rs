@@ -8,9 +8,7 @@ use std::time::Duration;
 /// Which signals are sent, each with the time that a request may take.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Switches {
-    /// Spans.
     pub traces: Option<Duration>,
-    /// Log lines.
     pub logs: Option<Duration>,
     /// What is asked for and cannot be had.
     pub refused: Vec<String>,

@@ -63,7 +63,6 @@ impl Grant {
         LaneClosed::Queued
     }
 
-    /// Whether it is a grant of that lane.
     pub fn is_of(&self, lane: &Lane) -> bool {
         self.lane.is(lane)
     }

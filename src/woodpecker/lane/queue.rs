@@ -37,29 +37,22 @@ pub enum Class {
 /// Whoever waits for a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
-    /// Its kind.
     pub kind: OwnerKind,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
 }
 
 /// The kinds of objects that send requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OwnerKind {
-    /// `MicrosoftGraphCredential`.
     Credential,
-    /// `WoodpeckerAccount`.
     Account,
 }
 
 /// A place in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Whose it is.
     pub owner: Owner,
-    /// What for.
     pub class: Class,
     /// Whether its last request failed.
     pub is_failing: bool,
@@ -91,7 +84,6 @@ struct Line {
 /// A ticket with its age.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// The ticket.
     pub(super) ticket: Ticket,
     /// Since when its owner has waited.
     pub(super) since: Instant,
@@ -105,7 +97,6 @@ const FAILING_SHARE: u32 = 4;
 // === impl Class ===
 
 impl Class {
-    /// All classes.
     pub const ALL: [Self; 8] = [
         Self::TerminatingNamespace,
         Self::Repair,
@@ -117,7 +108,6 @@ impl Class {
         Self::Rename,
     ];
 
-    /// One word for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TerminatingNamespace => "terminating_namespace",
@@ -194,7 +184,6 @@ impl Queue {
         Some(place)
     }
 
-    /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

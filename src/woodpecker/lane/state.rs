@@ -21,7 +21,6 @@ pub(super) const LAPSES: u32 = 3;
 /// Failures in a row after which a lane rests.
 pub(super) const FAILURES: u32 = 5;
 
-/// The state of a lane.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) queue: Queue,

@@ -51,7 +51,6 @@ pub(super) fn version_of(metadata: &ObjectMeta) -> Version {
 // === impl Schedule ===
 
 impl Schedule {
-    /// All records that are known.
     pub(super) fn records(&self) -> impl Iterator<Item = &Named> {
         self.entries.keys()
     }
