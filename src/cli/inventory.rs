@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::cluster;
 use crate::controller::Named;
 use crate::resources::{
-    AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Place, Registration,
+    AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Place, Registration,
 };
 use crate::woodpecker::{Entry, unmarked};
 
@@ -153,7 +153,7 @@ impl Known {
     fn places(&self) -> impl Iterator<Item = Place> {
         let MicrosoftGraphCredentialStatus { registration, pending, retiring, .. } = &self.status;
         let held = registration.iter().chain(retiring).filter_map(Registration::place);
-        held.chain(pending.iter().map(Pending::place))
+        held.chain(pending.iter().map(|pending| pending.place()))
     }
 }
 

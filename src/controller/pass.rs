@@ -19,7 +19,7 @@ use crate::destination::{Failure, FailureKind};
 use crate::events::{Note, expiry};
 use crate::microsoft::Verdict;
 use crate::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
-use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Pending, Registration};
+use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Registration};
 use crate::telemetry::logs::chain;
 use crate::woodpecker::LaneClosed;
 
@@ -195,8 +195,9 @@ fn interrupted(context: &Context) -> Outcome {
 fn give_up_claims(context: &Context, gathered: &Gathered) {
     let (object, status) = (&gathered.observed.object, &gathered.observed.status);
     let registrations = status.registration.iter().chain(&status.retiring);
-    let places =
-        registrations.filter_map(Registration::place).chain(status.pending.iter().map(Pending::place));
+    let places = registrations
+        .filter_map(Registration::place)
+        .chain(status.pending.iter().map(|pending| pending.place()));
     let accounts: Vec<_> = places.filter_map(|place| context.accounts.identity(&place.account)).collect();
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let kept = context.index.keep_claims(uid, |claim| accounts.contains(&claim.account));

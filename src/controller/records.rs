@@ -2,8 +2,10 @@
 //! whom it wakes. Nothing is stored but what tells one generation from another.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
+use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
@@ -35,13 +37,9 @@ struct Known {
     written: HashMap<Named, RecordVersion>,
 }
 
-/// By what a change of a record is seen: a write of the status is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordVersion {
-    /// Its uid: another one means that it was re-created.
-    uid: String,
-    generation: i64,
-}
+/// By what a change of a record is seen, as a digest of its uid and generation: a write of the status is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordVersion(u64);
 
 /// The object that the record was sealed for last, by its uid.
 pub fn sealed_for(record: &SealedGraphCredential) -> Option<&str> {
@@ -72,7 +70,7 @@ fn wake_owners(context: &Context, record: &Named) {
     let known = context.records.known_record(record);
     for owner in context.index.credentials_sealed_in(record) {
         let judged = judged(context, &owner);
-        if !judged.zip(known.as_ref()).is_some_and(|(judged, now)| now.is(&judged)) {
+        if !judged.zip(known).is_some_and(|(judged, now)| now.is(&judged)) {
             context.calls.credential(&owner);
         }
     }
@@ -99,13 +97,16 @@ fn judged(context: &Context, owner: &Named) -> Option<ObservedRecord> {
 // === impl RecordVersion ===
 
 impl RecordVersion {
-    fn of(record: &impl Resource) -> Self {
-        let (uid, generation) = (record.meta().uid.clone(), record.meta().generation);
-        Self { uid: uid.unwrap_or_default(), generation: generation.unwrap_or_default() }
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self::digest(meta.uid.as_deref().unwrap_or_default(), meta.generation.unwrap_or_default())
     }
 
-    pub fn is(&self, recorded: &ObservedRecord) -> bool {
-        (&self.uid, self.generation) == (&recorded.uid, recorded.generation)
+    pub fn is(self, recorded: &ObservedRecord) -> bool {
+        self == Self::digest(&recorded.uid, recorded.generation)
+    }
+
+    fn digest(uid: &str, generation: i64) -> Self {
+        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one((uid, generation)))
     }
 }
 
@@ -124,13 +125,13 @@ impl KnownRecords {
 
     /// The version of a record that is there, as far as is known.
     pub fn known_record(&self, record: &Named) -> Option<RecordVersion> {
-        self.0.lock().versions.get(record).map(|(version, _)| version.clone())
+        self.0.lock().versions.get(record).map(|(version, _)| *version)
     }
 
     /// Notes a record that this process has written: that version is no news when the watch brings it. Where nothing is
     /// watched, nothing is noted.
     pub fn note_written(&self, record: &SealedGraphCredential) {
-        let (name, version, mut known) = (Named::of(record), RecordVersion::of(record), self.0.lock());
+        let (name, version, mut known) = (Named::of(record), RecordVersion::of(record.meta()), self.0.lock());
         let is_watched = known.listed.iter().any(|scope| scope.covers(&name.namespace));
         let was_brought = known.versions.get(&name).is_some_and(|(seen, _)| *seen == version);
         if is_watched && !was_brought {
@@ -150,8 +151,8 @@ impl KnownRecords {
             }
             Event::InitApply(record) | Event::Apply(record) => {
                 let name = Named::of(record);
-                let version = RecordVersion::of(record);
-                let before = versions.insert(name.clone(), (version.clone(), false));
+                let version = RecordVersion::of(record.meta());
+                let before = versions.insert(name.clone(), (version, false));
                 let is_own = written.remove(&name).as_ref() == Some(&version);
                 if is_own || before.is_some_and(|(before, _)| before == version) {
                     Vec::new()
@@ -239,8 +240,8 @@ mod tests {
         assert_eq!(known.note(&mail, &Event::Apply(written(2))), [named("a")], "another writer changed it");
         known.note_written(&own);
         assert_eq!(
-            known.known_record(&named("a")).map(|it| it.generation),
-            Some(2),
+            known.known_record(&named("a")),
+            Some(RecordVersion::digest("1", 2)),
             "a late answer hides nothing"
         );
         assert_eq!(known.note(&mail, &Event::Delete(written(2))), [named("a")], "it is gone");
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn what_was_written_of_a_record_that_a_list_lacks_is_forgotten() {
         let (known, mail) = (KnownRecords::default(), Scope::Namespace("mail".into()));
-        let version = |generation| RecordVersion { uid: "1".into(), generation };
+        let version = |generation| RecordVersion::digest("1", generation);
         known.note(&mail, &Event::Apply(record("a", "1", 1)));
         known.0.lock().written.insert(named("a"), version(2));
         known.note(&mail, &Event::Init);
@@ -278,6 +279,6 @@ mod tests {
         let sales = Scope::Namespace("sales".into());
         assert!(known.note(&sales, &Event::Init).is_empty());
         assert!(known.note(&sales, &Event::InitDone).is_empty());
-        assert_eq!(known.known_record(&named("a")).map(|record| record.generation), Some(4));
+        assert_eq!(known.known_record(&named("a")), Some(RecordVersion::digest("1", 4)));
     }
 }

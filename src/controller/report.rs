@@ -120,19 +120,21 @@ fn remember_source(
         (_, Some(proof)) if is_issued(proof) => Some(Reason::TokenIssued),
         _ => None,
     };
-    let earlier = status.candidate.take().filter(|_| source.is_candidate).unwrap_or_else(|| Candidate {
-        fingerprint: source.fingerprint.clone(),
-        first_seen_at: Time(whole_second(now)),
-        attempts: 0,
-        reason: Reason::NotAttempted.as_str().to_owned(),
-        unknown: UnknownFields::default(),
+    let earlier = status.candidate.take().filter(|_| source.is_candidate).unwrap_or_else(|| {
+        Box::new(Candidate {
+            fingerprint: source.fingerprint.clone(),
+            first_seen_at: Time(whole_second(now)),
+            attempts: 0,
+            reason: Reason::NotAttempted.as_str().to_owned(),
+            unknown: UnknownFields::default(),
+        })
     });
-    status.candidate = Some(Candidate {
+    status.candidate = Some(Box::new(Candidate {
         fingerprint: source.fingerprint.clone(),
         attempts: earlier.attempts.saturating_add(i32::from(observed.learnt.proof.is_some())),
         reason: reason.map_or_else(|| earlier.reason.clone(), |reason| reason.as_str().to_owned()),
-        ..earlier
-    });
+        ..*earlier
+    }));
 }
 
 /// Counts a failure and sets the next attempt, or clears both.

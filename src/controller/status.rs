@@ -106,7 +106,7 @@ fn take_if_written(observed: &mut Observed, status: &MicrosoftGraphCredentialSta
 fn books(
     status: &MicrosoftGraphCredentialStatus,
 ) -> (Option<&Registration>, &[Registration], Option<&Pending>) {
-    (status.registration.as_ref(), &status.retiring, status.pending.as_ref())
+    (status.registration.as_ref(), &status.retiring, status.pending.as_deref())
 }
 
 /// Whether the same write may succeed a moment later: after anything but the server's word that what is

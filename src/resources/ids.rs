@@ -2,6 +2,7 @@
 //! compared and sent, and the ids of sealed records. And the rules of the schemas for those of others.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ macro_rules! id {
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String")]
         #[schemars(with = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The id in lower case.
@@ -55,7 +56,7 @@ macro_rules! id {
             type Error = $error;
 
             fn try_from(text: String) -> Result<Self, $error> {
-                if $is_valid(&text) { Ok(Self(text.to_ascii_lowercase())) } else { Err($error(text)) }
+                if $is_valid(&text) { Ok(Self(text.to_ascii_lowercase().into())) } else { Err($error(text)) }
             }
         }
 
@@ -86,7 +87,7 @@ id! {
 
 impl From<u128> for RecordId {
     fn from(bits: u128) -> Self {
-        Self(format!("{bits:032x}"))
+        Self(format!("{bits:032x}").into())
     }
 }
 

@@ -57,11 +57,11 @@ pub struct MicrosoftGraphCredentialStatus {
     /// A create that is under way, written before the request is sent. Recovery works on the account named
     /// here, whatever the spec says by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
 
     /// A secret that was seen and is not accepted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub candidate: Option<Candidate>,
+    pub candidate: Option<Box<Candidate>>,
 
     /// When the operator tries again after a failure, unless spec or Secret change first.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "date_time::optional")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::Uri;
 use thiserror::Error;
@@ -10,7 +11,7 @@ use thiserror::Error;
 /// An absolute https address (http only for loopback) without user, query or fragment, and without a slash
 /// at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BaseUrl(String);
+pub struct BaseUrl(Arc<str>);
 
 /// Why a text is no usable base URL.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl FromStr for BaseUrl {
             _ => return Err(BaseUrlError::NotEncrypted(text.to_owned())),
         }
         let path = uri.path().trim_end_matches('/');
-        Ok(Self(format!("{scheme}://{}{path}", authority.as_str().to_ascii_lowercase())))
+        Ok(Self(format!("{scheme}://{}{path}", authority.as_str().to_ascii_lowercase()).into()))
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://[::1]:80/x", "http://[::1]:80/x"),
         ] {
-            assert_eq!(text.parse::<BaseUrl>().map(|url| url.0), Ok(kept.to_owned()));
+            assert_eq!(text.parse::<BaseUrl>().map(|url| url.to_string()), Ok(kept.to_owned()));
         }
     }
 

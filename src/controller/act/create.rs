@@ -94,7 +94,7 @@ async fn last_look(
     Ok(None)
 }
 
-fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option<Pending> {
+fn pending(observed: &Observed, token: &str, earlier: Option<Box<Pending>>) -> Option<Box<Pending>> {
     let (Source::Usable(source), Target::Ready(target)) = (&observed.source, &observed.target) else {
         return None;
     };
@@ -103,7 +103,7 @@ fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option
         || (Time(whole_second(Timestamp::now())), UnknownFields::default()),
         |earlier| (earlier.since, earlier.unknown),
     );
-    Some(Pending {
+    Some(Box::new(Pending {
         token: token.to_owned(),
         since,
         ids: entries.iter().map(|entry| entry.id).collect(),
@@ -112,7 +112,7 @@ fn pending(observed: &Observed, token: &str, earlier: Option<Pending>) -> Option
         company_id: target.place.company_id,
         fingerprint: source.fingerprint.clone(),
         unknown,
-    })
+    }))
 }
 
 async fn post(
@@ -192,7 +192,11 @@ fn may_take_back(context: &Context, observed: &Observed, place: &Place, id: i64)
 }
 
 /// Nothing was sent, or nothing was made of it: what was known before counts again.
-async fn give_up_intent(context: &Context, observed: &mut Observed, earlier: Option<Pending>) -> Result<()> {
+async fn give_up_intent(
+    context: &Context,
+    observed: &mut Observed,
+    earlier: Option<Box<Pending>>,
+) -> Result<()> {
     let mut without = observed.status.clone();
     without.pending = earlier;
     status::write_fact(context, observed, without).await

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::controller::observed::testing;
 
-    fn pending(ids: &[i64]) -> Pending {
+    fn pending(ids: &[i64]) -> Box<Pending> {
         testing::pending("t0ken", ids)
     }
 

@@ -1,6 +1,7 @@
 //! What is kept of each `MicrosoftGraphCredential`, and what it is found by.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kube::core::{DeserializeGuard, ObjectMeta};
 
@@ -29,7 +30,7 @@ pub struct Facts {
     removes: bool,
     /// When its turn for the app is.
     pub turn: Turn,
-    claims: Vec<ClaimKey>,
+    claims: Vec<Arc<ClaimKey>>,
 }
 
 /// A credential at a remote account that an object holds.
@@ -65,7 +66,13 @@ impl Kept for MicrosoftGraphCredential {
     type State = CredentialState;
     type Facts = Facts;
 
-    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
+    fn of_parts(mut metadata: ObjectMeta, spec: Self::Spec, mut status: Option<Self::Status>) -> Self {
+        // A list that was read has room for twice as much, of every object that is kept.
+        metadata.finalizers.as_mut().map(Vec::shrink_to_fit);
+        if let Some(status) = &mut status {
+            status.conditions.shrink_to_fit();
+            status.observed_roles.as_mut().map(Vec::shrink_to_fit);
+        }
         Self { metadata, spec, status }
     }
 
@@ -93,7 +100,7 @@ impl Kept for MicrosoftGraphCredential {
         let removes = facts.removes_at().into_iter().map(Key::RemovesAt);
         let holds = facts.holdings.registered.iter().map(|it| Key::Holds(&it.place.base_url, it.id));
         let creates = facts.holdings.pending.iter().map(|(token, _)| Key::Creates(token));
-        let claims = facts.claims.iter().map(Key::Claim);
+        let claims = facts.claims.iter().map(|claim| Key::Claim(claim));
         let unranked = secret.chain(record).chain(accounts).chain(removes).chain(holds).chain(creates);
         app.chain(unranked.chain(claims).map(|key| (key, 0))).collect()
     }

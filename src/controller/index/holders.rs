@@ -2,6 +2,7 @@
 //! the claims that they have taken.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::credential::{Held, Turn};
 use super::entry::Entry;
@@ -143,14 +144,17 @@ impl Index {
     /// Takes the claim for an object, or says who has it. An object that has it keeps it, until it is gone.
     pub fn take_claim(&self, key: ClaimKey, ours: &Claimant) -> Claim {
         let mut objects = self.objects();
-        let is_it = |entry: &&Entry<MicrosoftGraphCredential>| entry.state.claims.contains(&key);
+        let is_it =
+            |entry: &&Entry<MicrosoftGraphCredential>| entry.state.claims.iter().any(|it| **it == key);
         if let Some(holder) = objects.credentials.find(&Key::Claim(&key)).find(is_it) {
             let is_ours = *holder.uid() == *ours.uid;
             return if is_ours { Claim::Ours } else { Claim::HeldBy(holder.name().to_string()) };
         }
         // Of an object that is gone nothing is kept; its writes fail.
         if let Some(slot) = objects.credentials.slot_of_uid(&ours.uid) {
-            objects.credentials.alter(slot, &mut Effects::default(), |entry, _| entry.state.claims.push(key));
+            objects
+                .credentials
+                .alter(slot, &mut Effects::default(), |entry, _| entry.state.claims.push(Arc::new(key)));
         }
         Claim::Ours
     }
@@ -159,7 +163,7 @@ impl Index {
     pub fn keep_claims(&self, uid: &str, is_kept: impl Fn(&ClaimKey) -> bool) -> Effects {
         let (credentials, mut effects) = (&mut self.objects().credentials, Effects::default());
         if let Some(slot) = credentials.slot_of_uid(uid) {
-            credentials.alter(slot, &mut effects, |entry, _| entry.state.claims.retain(is_kept));
+            credentials.alter(slot, &mut effects, |entry, _| entry.state.claims.retain(|it| is_kept(it)));
         }
         effects
     }

@@ -1,5 +1,6 @@
 //! What is known of a `MicrosoftGraphCredential` beside the object.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,13 +26,13 @@ pub struct CredentialState {
     pub waiting: Option<Box<Waiting>>,
     /// Whether its account has changed since its last reconcile.
     pub account_changed: bool,
-    pub claims: Vec<ClaimKey>,
+    pub claims: Vec<Arc<ClaimKey>>,
 }
 
 /// The first sight of a request of unknown outcome, where one is under way. Only this process's own clock counts: the request
 /// may have left another process a moment before that one ended.
 #[derive(Debug, Default)]
-pub struct InFlight(Option<Sighting>);
+pub struct InFlight(Option<Box<Sighting>>);
 
 #[derive(Debug)]
 struct Sighting {
@@ -87,7 +88,7 @@ impl InFlight {
         };
         let seen = match self.0.take().filter(|seen| seen.mark == mark) {
             Some(seen) => seen,
-            None => Sighting { mark: mark.to_owned(), at: Some(Instant::now()) },
+            None => Sighting::of(mark, Some(Instant::now())).into(),
         };
         let at = self.0.insert(seen).at;
         at.map_or(Duration::ZERO, |at| settle.saturating_sub(at.elapsed()))
@@ -95,12 +96,20 @@ impl InFlight {
 
     /// A request of that mark is being sent, or has ended just now.
     pub fn begin(&mut self, mark: &str) {
-        self.0 = Some(Sighting { mark: mark.to_owned(), at: Some(Instant::now()) });
+        self.0 = Some(Sighting::of(mark, Some(Instant::now())).into());
     }
 
     /// A request of that mark was not processed; what was sent before it with the same mark had settled.
     pub fn end(&mut self, mark: &str) {
-        self.0 = Some(Sighting { mark: mark.to_owned(), at: None });
+        self.0 = Some(Sighting::of(mark, None).into());
+    }
+}
+
+// === impl Sighting ===
+
+impl Sighting {
+    fn of(mark: &str, at: Option<Instant>) -> Self {
+        Self { mark: mark.to_owned(), at }
     }
 }
 

@@ -144,8 +144,8 @@ pub(crate) fn sealed(spec: &Value) -> Observed {
 }
 
 /// A create under way, with what the account held before.
-pub(crate) fn pending(token: &str, ids: &[i64]) -> Pending {
-    Pending {
+pub(crate) fn pending(token: &str, ids: &[i64]) -> Box<Pending> {
+    Box::new(Pending {
         token: token.into(),
         since: registration().registered_at,
         ids: ids.to_vec(),
@@ -154,7 +154,7 @@ pub(crate) fn pending(token: &str, ids: &[i64]) -> Pending {
         company_id: None,
         fingerprint: "k:new".into(),
         unknown: UnknownFields::default(),
-    }
+    })
 }
 
 /// An object that was registered and verified a minute ago, with the secret that its Secret holds.
@@ -190,13 +190,13 @@ pub(crate) fn rotated(spec: &Value) -> Observed {
 pub(crate) fn seen(mut observed: Observed, ago: std::time::Duration, reason: Reason) -> Observed {
     if let Source::Usable(source) = &mut observed.source {
         source.is_candidate = true;
-        observed.status.candidate = Some(Candidate {
+        observed.status.candidate = Some(Box::new(Candidate {
             fingerprint: source.fingerprint.clone(),
             first_seen_at: Time(now() - ago),
             attempts: 1,
             reason: reason.as_str().into(),
             unknown: UnknownFields::default(),
-        });
+        }));
     }
     observed.written = observed.status.clone();
     observed

@@ -15,10 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
-use self::schedule::{Due, Looked, Schedule, version_of};
+use self::schedule::{Due, Looked, Schedule};
 use super::RecordController;
 use super::status::{Proof, is_seen, next_status, notes, notice_due, status_due_at, verification_due_at};
 use crate::controller::index::Named;
+use crate::controller::records::RecordVersion;
 use crate::controller::scope::Scope;
 use crate::events::Note;
 use crate::k8s::list;
@@ -185,7 +186,7 @@ impl RecordController {
             // The watch brings what is new about it.
             _ => return (place, None),
         };
-        if version_of(&record.metadata) != version {
+        if RecordVersion::of(&record.metadata) != version {
             return (place, None);
         }
         let retry_at = self.look_after(&record, retry_at).await;
