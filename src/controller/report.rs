@@ -236,8 +236,7 @@ fn again_in(
     if rest.retry == Retry::WhenDue
         && let Some(source) = observed.usable_source()
     {
-        let reported = Observed { status: status.clone(), ..observed.clone() };
-        times.extend(verification_due_at(&reported, source));
+        times.extend(verification_due_at(&observed.object, status, source));
     }
     if let Retry::Look(again_in) | Retry::Settle(again_in) = rest.retry {
         times.push(now + again_in);

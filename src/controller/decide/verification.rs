@@ -8,7 +8,7 @@ use super::Retry;
 use crate::backoff;
 use crate::controller::observed::{Observed, Problem, Proof, Rules, UsableSource};
 use crate::microsoft::{Diagnosis, Refusal, Verdict, diagnosis};
-use crate::resources::VerificationPolicy;
+use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, VerificationPolicy};
 use crate::resources::conditions::{ConditionType, Reason, find};
 
 /// Whether the source's secret counts as proved.
@@ -46,7 +46,7 @@ fn judge_by(observed: &Observed, rules: &Rules, policy: VerificationPolicy, now:
         return judge_proof(observed, rules, proof, policy, now);
     }
     let is_due = observed.object.is_reconcile_requested()
-        || verification_due_at(observed, source).is_none_or(|due| due <= now)
+        || verification_due_at(&observed.object, &observed.status, source).is_none_or(|due| due <= now)
         // Roles may have been asked for, or granted, since the last proof.
         || !missing_roles(observed, observed.status.observed_roles.as_deref()).is_empty();
     if is_due { Proven::Needed } else { Proven::Yes }
@@ -63,8 +63,11 @@ pub fn effective_policy(observed: &Observed, rules: &Rules) -> VerificationPolic
 /// When the secret must be proved again: an interval after its last proof, spread by up to a twentieth so
 /// that many objects do not come due at once, and when its registered date passes. Nothing where no proof
 /// of this very secret stands.
-pub fn verification_due_at(observed: &Observed, source: &UsableSource) -> Option<Timestamp> {
-    let status = &observed.status;
+pub fn verification_due_at(
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+    source: &UsableSource,
+) -> Option<Timestamp> {
     let verified_at = status.verified_at.as_ref()?.0;
     let stands = if source.is_registered {
         // What was verified last may have been another secret, seen and not accepted.
@@ -78,8 +81,8 @@ pub fn verification_due_at(observed: &Observed, source: &UsableSource) -> Option
     if !stands {
         return None;
     }
-    let interval = observed.object.spec.verification_interval();
-    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let interval = object.spec.verification_interval();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let due = verified_at + backoff::shorten(uid, interval, 20);
     let expiry = source.expires_at;
     Some(if verified_at < expiry && expiry < due { expiry } else { due })
