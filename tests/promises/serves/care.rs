@@ -147,6 +147,8 @@ async fn records_are_listed_at_the_start_and_not_again_and_a_restart_with_settle
         .into_iter()
         .filter(|entry| entry.resource == "sealedgraphcredentials" && entry.verb != "watch")
         .filter(|entry| entry.namespace.as_deref() == Some(&api.stage.namespace))
+        // A watch that brought nothing until it ended asks for the newest version, by a list of one.
+        .filter(|entry| !entry.uri.ends_with("limit=1"))
         .map(|entry| (entry.verb, entry.name))
         .collect();
     // One of metadata, to count them, and one by the record controller.
