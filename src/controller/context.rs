@@ -11,7 +11,7 @@ use super::index::{Due, Effects, Freed, Index, Named, Objects, Referrer};
 use super::kind::Kind;
 use super::observed::Rules;
 use super::queue::Verifications;
-use super::records::KnownRecords;
+use super::records::{KnownRecords, recorded_version};
 use super::scope::GuardedCredential;
 use super::sources::KnownSecrets;
 use crate::events::Events;
@@ -88,7 +88,7 @@ impl Context {
 
     /// Whether a record of the store is still at that version, as far as is known.
     pub fn is_record_unchanged(&self, record: &Named, recorded: &ObservedRecord) -> bool {
-        self.records.known_record(record).is_some_and(|known| known.is(recorded))
+        self.records.known_record(record) == Some(recorded_version(recorded))
     }
 
     /// Reads an object. What a GET shows counts more than any watch.

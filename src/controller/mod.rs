@@ -27,6 +27,7 @@ mod series;
 mod sources;
 mod status;
 mod stranded;
+mod version;
 
 use std::sync::Arc;
 

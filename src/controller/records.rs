@@ -2,7 +2,6 @@
 //! whom it wakes. Nothing is stored but what tells one generation from another.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use kube::api::ObjectMeta;
@@ -14,6 +13,7 @@ use super::context::Context;
 use super::index::Named;
 use super::record::RecordObserver;
 use super::scope::Scope;
+use super::version::Version;
 use crate::resources::{ObservedRecord, SealedGraphCredential};
 use crate::store::census::GuardedRecord;
 
@@ -30,16 +30,22 @@ pub struct KnownRecords(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     /// While a list is under way also whether it has yet to bring the record.
-    versions: HashMap<Named, (RecordVersion, bool)>,
+    versions: HashMap<Named, (Version, bool)>,
     /// Of which there was a list.
     listed: HashSet<Scope>,
     /// What this process has written, until the watch brings something of that record.
-    written: HashMap<Named, RecordVersion>,
+    written: HashMap<Named, Version>,
 }
 
-/// By what a change of a record is seen, as a digest of its uid and generation: a write of the status is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordVersion(u64);
+/// By what a change of a record is seen, its generation: a write of the status is none.
+pub fn version_of(record: &ObjectMeta) -> Version {
+    Version::of(record.uid.as_deref().unwrap_or_default(), record.generation.unwrap_or_default())
+}
+
+/// The same, as a status has recorded it.
+pub fn recorded_version(recorded: &ObservedRecord) -> Version {
+    Version::of(&recorded.uid, recorded.generation)
+}
 
 /// The object that the record was sealed for last, by its uid.
 pub fn sealed_for(record: &SealedGraphCredential) -> Option<&str> {
@@ -70,7 +76,7 @@ fn wake_owners(context: &Context, record: &Named) {
     let known = context.records.known_record(record);
     for owner in context.index.credentials_sealed_in(record) {
         let judged = judged(context, &owner);
-        if !judged.zip(known).is_some_and(|(judged, now)| now.is(&judged)) {
+        if !judged.zip(known).is_some_and(|(judged, now)| now == recorded_version(&judged)) {
             context.calls.credential(&owner);
         }
     }
@@ -94,22 +100,6 @@ fn judged(context: &Context, owner: &Named) -> Option<ObservedRecord> {
     known.0.as_ref().ok()?.status.as_ref()?.observed_record.clone()
 }
 
-// === impl RecordVersion ===
-
-impl RecordVersion {
-    pub fn of(meta: &ObjectMeta) -> Self {
-        Self::digest(meta.uid.as_deref().unwrap_or_default(), meta.generation.unwrap_or_default())
-    }
-
-    pub fn is(self, recorded: &ObservedRecord) -> bool {
-        self == Self::digest(&recorded.uid, recorded.generation)
-    }
-
-    fn digest(uid: &str, generation: i64) -> Self {
-        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one((uid, generation)))
-    }
-}
-
 // === impl KnownRecords ===
 
 impl KnownRecords {
@@ -124,14 +114,14 @@ impl KnownRecords {
     }
 
     /// The version of a record that is there, as far as is known.
-    pub fn known_record(&self, record: &Named) -> Option<RecordVersion> {
+    pub fn known_record(&self, record: &Named) -> Option<Version> {
         self.0.lock().versions.get(record).map(|(version, _)| *version)
     }
 
     /// Notes a record that this process has written: that version is no news when the watch brings it. Where nothing is
     /// watched, nothing is noted.
     pub fn note_written(&self, record: &SealedGraphCredential) {
-        let (name, version, mut known) = (Named::of(record), RecordVersion::of(record.meta()), self.0.lock());
+        let (name, version, mut known) = (Named::of(record), version_of(record.meta()), self.0.lock());
         let is_watched = known.listed.iter().any(|scope| scope.covers(&name.namespace));
         let was_brought = known.versions.get(&name).is_some_and(|(seen, _)| *seen == version);
         if is_watched && !was_brought {
@@ -151,7 +141,7 @@ impl KnownRecords {
             }
             Event::InitApply(record) | Event::Apply(record) => {
                 let name = Named::of(record);
-                let version = RecordVersion::of(record.meta());
+                let version = version_of(record.meta());
                 let before = versions.insert(name.clone(), (version, false));
                 let is_own = written.remove(&name).as_ref() == Some(&version);
                 if is_own || before.is_some_and(|(before, _)| before == version) {
@@ -167,7 +157,7 @@ impl KnownRecords {
                 vec![name]
             }
             Event::InitDone => {
-                let is_gone = |record: &Named, (_, is_missing): &mut (RecordVersion, bool)| {
+                let is_gone = |record: &Named, (_, is_missing): &mut (Version, bool)| {
                     *is_missing && scope.covers(&record.namespace)
                 };
                 let gone: Vec<Named> = versions.extract_if(is_gone).map(|(record, _)| record).collect();
@@ -241,7 +231,7 @@ mod tests {
         known.note_written(&own);
         assert_eq!(
             known.known_record(&named("a")),
-            Some(RecordVersion::digest("1", 2)),
+            Some(Version::of("1", 2_i64)),
             "a late answer hides nothing"
         );
         assert_eq!(known.note(&mail, &Event::Delete(written(2))), [named("a")], "it is gone");
@@ -264,7 +254,7 @@ mod tests {
     #[test]
     fn what_was_written_of_a_record_that_a_list_lacks_is_forgotten() {
         let (known, mail) = (KnownRecords::default(), Scope::Namespace("mail".into()));
-        let version = |generation| RecordVersion::digest("1", generation);
+        let version = |generation: i64| Version::of("1", generation);
         known.note(&mail, &Event::Apply(record("a", "1", 1)));
         known.0.lock().written.insert(named("a"), version(2));
         known.note(&mail, &Event::Init);
@@ -279,6 +269,6 @@ mod tests {
         let sales = Scope::Namespace("sales".into());
         assert!(known.note(&sales, &Event::Init).is_empty());
         assert!(known.note(&sales, &Event::InitDone).is_empty());
-        assert_eq!(known.known_record(&named("a")), Some(RecordVersion::digest("1", 4)));
+        assert_eq!(known.known_record(&named("a")), Some(Version::of("1", 4_i64)));
     }
 }

@@ -16,9 +16,9 @@ use self::watch::Access;
 use super::context::Context;
 use super::index::{Named, Referrer};
 use super::scope::Scope;
+use super::version::Version;
 use crate::k8s::streak::Streak;
 use crate::resources::ObservedSecret;
-use crate::secrets::SecretVersion;
 use crate::telemetry::logs::chain;
 
 /// What was last seen of each Secret that something points to.
@@ -26,9 +26,9 @@ use crate::telemetry::logs::chain;
 pub struct KnownSecrets(Mutex<HashMap<Named, SecretState>>);
 
 /// A Secret as it was last seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretState {
-    There(SecretVersion),
+    There(Version),
     Missing,
     Forbidden,
 }
@@ -87,9 +87,12 @@ async fn follow(context: &Context, scope: Scope, polled: &Polled) {
 // === impl SecretState ===
 
 impl SecretState {
-    pub fn is(&self, recorded: &ObservedSecret) -> bool {
-        let Self::There(SecretVersion { uid, resource_version }) = self else { return false };
-        (uid, resource_version) == (&recorded.uid, &recorded.resource_version)
+    fn of(uid: &str, resource_version: &str) -> Self {
+        Self::There(Version::of(uid, resource_version))
+    }
+
+    pub fn is(self, recorded: &ObservedSecret) -> bool {
+        self == Self::of(&recorded.uid, &recorded.resource_version)
     }
 }
 
@@ -98,12 +101,12 @@ impl SecretState {
 impl KnownSecrets {
     /// How a Secret was when it was last looked at, as far as is known.
     pub fn known_version(&self, secret: &Named) -> Option<SecretState> {
-        self.0.lock().get(secret).cloned()
+        self.0.lock().get(secret).copied()
     }
 
     /// Notes how a referenced Secret is now. Returns how it was last.
-    fn note(&self, secret: &Named, now: &SecretState) -> Option<SecretState> {
-        self.0.lock().insert(secret.clone(), now.clone())
+    fn note(&self, secret: &Named, now: SecretState) -> Option<SecretState> {
+        self.0.lock().insert(secret.clone(), now)
     }
 
     /// Forgets the Secrets of a scope that nothing points to any more. `referenced` is in order.
@@ -114,9 +117,9 @@ impl KnownSecrets {
 
 /// Notes how a referenced Secret is now, and wakes who points to it and has judged another version of it last: a first look
 /// after a start that agrees with a status wakes nobody.
-fn note(context: &Context, secret: &Named, now: &SecretState) {
+fn note(context: &Context, secret: &Named, now: SecretState) {
     let before = context.secrets.note(secret, now);
-    if before.as_ref() == Some(now) {
+    if before == Some(now) {
         return;
     }
     tracing::debug!(%secret, "a Secret changed");
@@ -129,7 +132,7 @@ fn note(context: &Context, secret: &Named, now: &SecretState) {
 }
 
 /// Whether the status says that this very version was judged.
-fn is_as_judged(context: &Context, referrer: &Referrer, now: &SecretState) -> bool {
+fn is_as_judged(context: &Context, referrer: &Referrer, now: SecretState) -> bool {
     let Referrer::Credential(own) = referrer else { return false };
     let known = context.latest(own);
     let status = known.as_ref().and_then(|known| known.0.as_ref().ok()?.status.as_ref());

@@ -45,7 +45,7 @@ pub(super) struct LastListing(Arc<Place>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_id: BTreeMap<i64, Entry>,
+    by_id: BTreeMap<i64, Box<Entry>>,
     /// By the hash of an app, or of what stands in brackets in a name. A hash may be that of something else.
     by_key: BTreeSet<(u64, i64)>,
     hashes: RandomState,
@@ -106,7 +106,7 @@ pub fn unmarked(name: &str) -> Option<(&str, &str)> {
 
 impl Listing {
     pub fn get(&self, id: i64) -> Option<Entry> {
-        self.0.lock().by_id.get(&id).cloned()
+        self.0.lock().by_id.get(&id).map(|entry| (**entry).clone())
     }
 
     /// Whether it holds an entry of that id.
@@ -146,7 +146,7 @@ impl Listing {
 
     /// Shows each entry, by id. Meanwhile nobody else can look at the listing, so `show` must take no lock.
     pub fn for_each(&self, show: impl FnMut(&Entry)) {
-        self.0.lock().by_id.values().for_each(show);
+        self.0.lock().by_id.values().map(Box::as_ref).for_each(show);
     }
 
     fn ids(&self) -> Vec<i64> {
@@ -170,7 +170,7 @@ impl Entries {
         for key in self.keys(&entry) {
             self.by_key.insert((key, entry.id));
         }
-        self.by_id.insert(entry.id, entry);
+        self.by_id.insert(entry.id, Box::new(entry));
     }
 
     fn remove(&mut self, id: i64) {
@@ -192,7 +192,7 @@ impl Entries {
     fn under(&self, key: u64, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let found = self.by_key.range((key, i64::MIN)..=(key, i64::MAX));
         let entries = found.filter_map(|(_, id)| self.by_id.get(id));
-        entries.filter(|entry| is_wanted(entry)).cloned().collect()
+        entries.map(Box::as_ref).filter(|entry| is_wanted(entry)).cloned().collect()
     }
 }
 
@@ -295,7 +295,7 @@ impl LastListing {
         let Some(taken) = taken.as_ref() else { return };
         let mut entries = taken.listing.0.lock();
         if let Some(entry) = entries.by_id.get(&id).cloned() {
-            entries.put(Entry { name: name.to_owned(), ..entry });
+            entries.put(Entry { name: name.to_owned(), ..*entry });
         }
     }
 

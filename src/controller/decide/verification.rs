@@ -8,8 +8,8 @@ use super::Retry;
 use crate::backoff;
 use crate::controller::observed::{Observed, Problem, Proof, Rules, UsableSource};
 use crate::microsoft::{Diagnosis, Refusal, Verdict, diagnosis};
-use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, VerificationPolicy};
 use crate::resources::conditions::{ConditionType, Reason, find};
+use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, VerificationPolicy};
 
 /// Whether the source's secret counts as proved.
 #[derive(Clone, Debug, PartialEq, Eq)]

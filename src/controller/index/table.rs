@@ -19,7 +19,7 @@ pub struct Moment(u64);
 
 /// All objects of one kind.
 pub struct Table<K: Kept> {
-    entries: HashMap<Slot, Entry<K>>,
+    entries: HashMap<Slot, Box<Entry<K>>>,
     keys: Keys,
     gone: Gone,
     lists: HashMap<Scope, List>,
@@ -194,15 +194,15 @@ impl<K: Kept> Table<K> {
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry<K>> {
-        self.entries.values()
+        self.entries.values().map(Box::as_ref)
     }
 
     pub fn by_uid_mut(&mut self, uid: &str) -> Option<&mut Entry<K>> {
-        self.entries.get_mut(&self.slot_of_uid(uid)?)
+        self.entries.get_mut(&self.slot_of_uid(uid)?).map(Box::as_mut)
     }
 
     pub fn by_name(&self, name: &Named) -> Option<&Entry<K>> {
-        self.entries.get(&self.slot_of_name(name)?)
+        self.entries.get(&self.slot_of_name(name)?).map(Box::as_ref)
     }
 
     /// The objects with that key, in the order of their ranks.
@@ -215,7 +215,7 @@ impl<K: Kept> Table<K> {
         &'a self,
         key: &Key<'_>,
     ) -> impl Iterator<Item = (Rank, &'a Entry<K>)> + use<'a, K> {
-        self.keys.find(key).filter_map(|(rank, slot)| Some((rank, self.entries.get(&slot)?)))
+        self.keys.find(key).filter_map(|(rank, slot)| Some((rank, self.entries.get(&slot)?.as_ref())))
     }
 
     /// Takes in an object as a source has it, unless what is known is newer.
@@ -309,7 +309,7 @@ impl<K: Kept> Table<K> {
         let (name, facts) = (entry.name(), entry.facts());
         self.keys.insert(&Key::Uid(entry.uid()), 0, slot);
         self.keys.insert(&Key::Name(&name), 0, slot);
-        self.entries.insert(slot, entry);
+        self.entries.insert(slot, Box::new(entry));
         self.changed(slot, &name, &K::Facts::default(), &facts, effects);
         slot
     }

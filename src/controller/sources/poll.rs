@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, polled: &Polled) {
 async fn look(context: &Context, secret: Named, streak: &Mutex<Streak>) {
     let streak = || streak.lock();
     let now = match secrets::version(&context.client, &secret.namespace, &secret.name).await {
-        Ok(version) => SecretState::There(version),
+        Ok(version) => SecretState::of(&version.uid, &version.resource_version),
         Err(ReadError::NotFound) => SecretState::Missing,
         Err(ReadError::Forbidden) => SecretState::Forbidden,
         Err(error @ ReadError::Kube(_)) => {
@@ -51,7 +51,7 @@ async fn look(context: &Context, secret: Named, streak: &Mutex<Streak>) {
         }
     };
     streak().works();
-    note(context, &secret, &now);
+    note(context, &secret, now);
 }
 
 /// The first of each namespace, then the second of each, and so on.

@@ -17,7 +17,6 @@ use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::controller::scope::Scope;
 use crate::k8s::watch::Watched;
-use crate::secrets::SecretVersion;
 
 /// How changes of Secrets can be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<u64>, even
     let see = |secret: &SecretMeta, now: SecretState| {
         let name = Named::of(secret);
         if !context.index.referrers(&name).is_empty() {
-            note(context, &name, &now);
+            note(context, &name, now);
         }
         name
     };
@@ -102,7 +101,7 @@ fn note_event(context: &Context, scope: &Scope, listing: &mut HashSet<u64>, even
         Event::InitDone => {
             for name in referenced(context, |secret| scope.covers(&secret.namespace)) {
                 if !listing.contains(&digest(&name)) {
-                    note(context, &name, &SecretState::Missing);
+                    note(context, &name, SecretState::Missing);
                 }
             }
             *listing = HashSet::new();
@@ -116,8 +115,6 @@ fn digest(name: &Named) -> u64 {
 
 fn there(secret: &SecretMeta) -> SecretState {
     let meta = &secret.metadata;
-    SecretState::There(SecretVersion {
-        uid: meta.uid.clone().unwrap_or_default(),
-        resource_version: meta.resource_version.clone().unwrap_or_default(),
-    })
+    let (uid, version) = (meta.uid.as_deref(), meta.resource_version.as_deref());
+    SecretState::of(uid.unwrap_or_default(), version.unwrap_or_default())
 }

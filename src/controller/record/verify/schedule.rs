@@ -8,7 +8,8 @@ use kube::api::ObjectMeta;
 
 use crate::controller::index::Named;
 use crate::controller::record::status::{is_seen, status_due_at, verification_due_at};
-use crate::controller::records::RecordVersion;
+use crate::controller::records::version_of;
+use crate::controller::version::Version;
 use crate::resources::SealedGraphCredential;
 
 /// When records are due.
@@ -19,14 +20,14 @@ pub(super) struct Schedule {
 }
 
 /// A record that is due: the version that is known, and when to verify it again if no token was issued.
-pub(super) type Due = (Named, RecordVersion, Option<Timestamp>);
+pub(super) type Due = (Named, Version, Option<Timestamp>);
 
 /// What became of a record that was due: the same of the version that was looked at.
-pub(super) type Looked = (Named, Option<(RecordVersion, Option<Timestamp>)>);
+pub(super) type Looked = (Named, Option<(Version, Option<Timestamp>)>);
 
 /// What is known of a record between its verifications.
 struct Entry {
-    version: RecordVersion,
+    version: Version,
     /// Whether its status is about the secret that it holds.
     is_seen: bool,
     /// When it is to be verified, as its status has it.
@@ -52,7 +53,7 @@ impl Schedule {
     /// Takes in a record as it is now. One whose secret is new is left alone at first: whoever saves a secret has verified
     /// it, and says so by the end of the request.
     pub(super) fn apply(&mut self, record: &SealedGraphCredential, now: Timestamp, request: Duration) {
-        let (place, version) = (Named::of(record), RecordVersion::of(&record.metadata));
+        let (place, version) = (Named::of(record), version_of(&record.metadata));
         let before = self.entries.get(&place).filter(|before| before.version == version);
         let is_new = before.is_none() && !is_seen(record);
         let entry = Entry {
@@ -70,7 +71,7 @@ impl Schedule {
     /// Nothing is ever due about a record that cannot be read.
     pub(super) fn apply_unreadable(&mut self, metadata: &ObjectMeta) {
         let entry = Entry {
-            version: RecordVersion::of(metadata),
+            version: version_of(metadata),
             is_seen: false,
             verification_due: Timestamp::MAX,
             status_due: Timestamp::MAX,
