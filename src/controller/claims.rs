@@ -21,6 +21,7 @@ pub struct ClaimKey {
 /// An object that names an app, as far as the claim depends on it.
 #[derive(Clone, Debug)]
 pub struct Claimant {
+    /// `<namespace>/<name>`.
     pub name: String,
     pub uid: String,
     pub created: Timestamp,

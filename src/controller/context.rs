@@ -11,9 +11,10 @@ use super::index::{Due, Effects, Freed, Index, Named, Objects, Referrer};
 use super::kind::Kind;
 use super::observed::Rules;
 use super::queue::Verifications;
-use super::records::{KnownRecords, recorded_version};
+use super::records::KnownRecords;
 use super::scope::GuardedCredential;
 use super::sources::KnownSecrets;
+use super::version::Version;
 use crate::events::Events;
 use crate::k8s::relist::Relist;
 use crate::k8s::watch::Watching;
@@ -88,7 +89,7 @@ impl Context {
 
     /// Whether a record of the store is still at that version, as far as is known.
     pub fn is_record_unchanged(&self, record: &Named, recorded: &ObservedRecord) -> bool {
-        self.records.known_record(record) == Some(recorded_version(recorded))
+        self.records.known_record(record) == Some(Version::of_observed_record(recorded))
     }
 
     /// Reads an object. What a GET shows counts more than any watch.

@@ -13,7 +13,7 @@ use super::kind::Kind;
 use super::observe::source_as_recorded;
 use super::pass;
 use super::queue::Priority;
-use super::records::recorded_version;
+use super::version::Version;
 use crate::backoff;
 use crate::events::expiry;
 use crate::resources::conditions::{ConditionStatus, ConditionType, find};
@@ -110,7 +110,7 @@ fn has_what_it_judged(
     }
     let Some(record) = &status.observed_record else { return false };
     match context.records.known_record(&named(&record_name(object))) {
-        Some(known) => known == recorded_version(record),
+        Some(known) => known == Version::of_observed_record(record),
         None => !context.records.are_listed_in(object.namespace_name()),
     }
 }

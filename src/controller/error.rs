@@ -69,6 +69,7 @@ pub enum PassError {
 // === impl PassError ===
 
 impl PassError {
+    /// As metrics name it.
     pub fn category(&self) -> &'static str {
         match self {
             Self::ReadObject(_) => "read_object",

@@ -27,6 +27,7 @@ use crate::telemetry::otlp;
 /// What a pass leaves behind.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// As metrics name it.
     pub result: &'static str,
     /// When to come back without being called.
     pub again_in: Duration,

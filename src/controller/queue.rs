@@ -80,6 +80,7 @@ pub struct Queue<'a> {
     /// Its name in metrics.
     pub name: &'static str,
     pub wakes: Wakes,
+    /// Reconciles at the same time.
     pub most: usize,
     /// The share of those that may verify.
     pub verifications: Option<Verifications>,

@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
@@ -37,16 +36,6 @@ struct Known {
     written: HashMap<Named, Version>,
 }
 
-/// By what a change of a record is seen, its generation: a write of the status is none.
-pub fn version_of(record: &ObjectMeta) -> Version {
-    Version::of(record.uid.as_deref().unwrap_or_default(), record.generation.unwrap_or_default())
-}
-
-/// The same, as a status has recorded it.
-pub fn recorded_version(recorded: &ObservedRecord) -> Version {
-    Version::of(&recorded.uid, recorded.generation)
-}
-
 /// The object that the record was sealed for last, by its uid.
 pub fn sealed_for(record: &SealedGraphCredential) -> Option<&str> {
     record.annotations().get(SEALED_FOR).map(String::as_str)
@@ -76,7 +65,7 @@ fn wake_owners(context: &Context, record: &Named) {
     let known = context.records.known_record(record);
     for owner in context.index.credentials_sealed_in(record) {
         let judged = judged(context, &owner);
-        if !judged.zip(known).is_some_and(|(judged, now)| now == recorded_version(&judged)) {
+        if !judged.zip(known).is_some_and(|(judged, now)| now == Version::of_observed_record(&judged)) {
             context.calls.credential(&owner);
         }
     }
@@ -121,7 +110,8 @@ impl KnownRecords {
     /// Notes a record that this process has written: that version is no news when the watch brings it. Where nothing is
     /// watched, nothing is noted.
     pub fn note_written(&self, record: &SealedGraphCredential) {
-        let (name, version, mut known) = (Named::of(record), version_of(record.meta()), self.0.lock());
+        let (name, version, mut known) =
+            (Named::of(record), Version::of_record(record.meta()), self.0.lock());
         let is_watched = known.listed.iter().any(|scope| scope.covers(&name.namespace));
         let was_brought = known.versions.get(&name).is_some_and(|(seen, _)| *seen == version);
         if is_watched && !was_brought {
@@ -141,7 +131,7 @@ impl KnownRecords {
             }
             Event::InitApply(record) | Event::Apply(record) => {
                 let name = Named::of(record);
-                let version = version_of(record.meta());
+                let version = Version::of_record(record.meta());
                 let before = versions.insert(name.clone(), (version, false));
                 let is_own = written.remove(&name).as_ref() == Some(&version);
                 if is_own || before.is_some_and(|(before, _)| before == version) {
@@ -231,7 +221,7 @@ mod tests {
         known.note_written(&own);
         assert_eq!(
             known.known_record(&named("a")),
-            Some(Version::of("1", 2_i64)),
+            Some(Version::of_record(record("a", "1", 2).meta())),
             "a late answer hides nothing"
         );
         assert_eq!(known.note(&mail, &Event::Delete(written(2))), [named("a")], "it is gone");
@@ -254,7 +244,7 @@ mod tests {
     #[test]
     fn what_was_written_of_a_record_that_a_list_lacks_is_forgotten() {
         let (known, mail) = (KnownRecords::default(), Scope::Namespace("mail".into()));
-        let version = |generation: i64| Version::of("1", generation);
+        let version = |generation| Version::of_record(record("a", "1", generation).meta());
         known.note(&mail, &Event::Apply(record("a", "1", 1)));
         known.0.lock().written.insert(named("a"), version(2));
         known.note(&mail, &Event::Init);
@@ -269,6 +259,6 @@ mod tests {
         let sales = Scope::Namespace("sales".into());
         assert!(known.note(&sales, &Event::Init).is_empty());
         assert!(known.note(&sales, &Event::InitDone).is_empty());
-        assert_eq!(known.known_record(&named("a")), Some(Version::of("1", 4_i64)));
+        assert_eq!(known.known_record(&named("a")), Some(Version::of_record(record("a", "1", 4).meta())));
     }
 }

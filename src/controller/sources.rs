@@ -87,12 +87,8 @@ async fn follow(context: &Context, scope: Scope, polled: &Polled) {
 // === impl SecretState ===
 
 impl SecretState {
-    fn of(uid: &str, resource_version: &str) -> Self {
-        Self::There(Version::of(uid, resource_version))
-    }
-
     pub fn is(self, recorded: &ObservedSecret) -> bool {
-        self == Self::of(&recorded.uid, &recorded.resource_version)
+        self == Self::There(Version::of_observed_secret(recorded))
     }
 }
 

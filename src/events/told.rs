@@ -23,6 +23,7 @@ pub struct Told {
 
 #[derive(Debug)]
 struct At {
+    /// Until when a note counts as told.
     told: HashMap<u64, Instant>,
     /// When what is too old was last dropped.
     swept: Instant,

@@ -13,6 +13,7 @@ pub struct Relist(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// How often everything was to be listed again.
     rounds: Sender<u64>,
     /// The newest version seen of objects that are read again and again.
     newest: Mutex<HashMap<&'static str, u64>>,

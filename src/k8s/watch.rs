@@ -101,6 +101,7 @@ struct Follower<'a, T, F> {
     /// Where the next watch begins; nothing where it takes a list first.
     from: Option<String>,
     newest: u64,
+    /// The round of the last list.
     round: u64,
     /// Whether the last watch ended in another way than by its time, or brought nothing: `from` may lie in the future.
     is_in_doubt: bool,

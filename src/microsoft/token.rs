@@ -33,7 +33,10 @@ const LONGEST_ANSWER: usize = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A token was issued. It is dropped at once; only its roles are kept, where they can be read.
-    Issued { roles: Option<Vec<String>> },
+    Issued {
+        /// Sorted; nothing where the token cannot be read.
+        roles: Option<Vec<String>>,
+    },
     /// No token, and why.
     NotIssued {
         diagnosis: Diagnosis,
@@ -50,10 +53,13 @@ pub struct Trace {
     /// HTTP status; none where no answer came.
     pub status: Option<u16>,
     pub codes: Vec<u32>,
+    /// Microsoft's trace id.
     pub id: Option<String>,
     /// Microsoft's correlation id, or the one we sent.
     pub correlation_id: Option<String>,
+    /// When it answered, by Microsoft's clock.
     pub timestamp: Option<String>,
+    /// Why no answer came.
     pub failure: Option<String>,
 }
 
@@ -252,6 +258,7 @@ fn is_time(text: &str) -> bool {
 // === impl Verdict ===
 
 impl Verdict {
+    /// As metrics name it.
     fn outcome(&self) -> &'static str {
         match self {
             Self::Issued { .. } => "issued",

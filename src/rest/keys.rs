@@ -24,6 +24,7 @@ const LONGEST: usize = 512;
 pub struct Account {
     /// The namespace whose credentials the key opens.
     pub namespace: String,
+    /// The key's name, never the key itself.
     pub key: String,
 }
 

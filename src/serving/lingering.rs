@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+/// How long that goes on.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// How much of it, in bytes.
+/// How many bytes are read at most.
 const MOST: usize = 1 << 20;
 
 /// Bytes that are read at once.

@@ -18,10 +18,10 @@ type Histograms<const LABELS: usize> = Family<[Label; LABELS], Histogram, fn() -
 /// Declares the metrics of a subject, each with its name and help text, a histogram of seconds with its buckets as well; and
 /// what is read at the moment of a scrape.
 macro_rules! metrics {
-    ($(#[$doc:meta])* $subject:ident {
+    ($(#[$doc:meta])+ $subject:ident {
         $($field:ident: $type:ty = $name:literal, $help:literal $(, $histogram:expr)?;)*
     } $(with $source:ident: $collector:ty)?) => {
-        $(#[$doc])*
+        $(#[$doc])+
         #[derive(Debug)]
         pub struct $subject { $($field: $type,)* $($source: $collector,)? }
 

@@ -31,6 +31,7 @@ pub struct Client {
     /// Company to act for, sent as `x-company-id` with every request.
     pub company_id: Option<i64>,
     pub api_key: SecretText,
+    /// Of a whole call, until its answer has been read.
     pub time_out: Duration,
     pub leadership: Leadership,
     pub metrics: Arc<Metrics>,

@@ -104,6 +104,7 @@ impl ApiError {
         }
     }
 
+    /// As metrics name it.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Lane(_) => "not_admitted",

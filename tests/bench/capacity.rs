@@ -21,7 +21,7 @@ const LIMITS: &str = "
   second at most, however many objects wait. Other accounts do not wait for it.
 - **Microsoft.** Each secret is verified once a day, so 10 000 credentials are one token call every 9 seconds.
 - **Memory.** It grows with the number of objects, not with what tenants write into their metadata. The chart's limit is
-  256 MiB (`resources.limits.memory`). Keep it well above the peak in the table above.
+  256 MiB (`resources.limits.memory`). Keep it well above the highest peak in the table above.
 - **Changed Secrets.** With `secretAccess: get` the operator asks for the metadata of a limited number of Secrets each
   second, so that with many of them a change is seen later; `secretAccess: watch` sees it at once
   ([install.md](install.md)).
@@ -58,7 +58,7 @@ fn carried(figures: &Figures) -> String {
         ("all registered after min", "minutes"),
         ("settled after a restart s", "restart/settled_seconds"),
         ("settled MiB", "settled_mib"),
-        ("peak with a relist MiB", "highest_mib"),
+        ("highest peak MiB", "highest_mib"),
         ("CPU of an idle hour ms", "idle/operator_cpu_ms"),
     ];
     let (mut shown, mut rows) = (Figures::default(), Vec::new());
@@ -69,7 +69,8 @@ fn carried(figures: &Figures) -> String {
             if let Some(rate) = figures.get(&format!("{prefix}objects_per_second")) {
                 shown.set(format!("{prefix}minutes"), float(size) / rate / 60.0);
             }
-            let peaks = ["peak_mib", "relist/peak_mib"].map(|peak| figures.get(&format!("{prefix}{peak}")));
+            let peaks = ["peak_mib", "relist/peak_mib", "rotation/peak_mib", "restart/peak_mib"]
+                .map(|peak| figures.get(&format!("{prefix}{peak}")));
             if let Some(highest) = peaks.into_iter().flatten().max_by(f64::total_cmp) {
                 shown.set(format!("{prefix}highest_mib"), highest);
             }
@@ -85,7 +86,7 @@ fn carried(figures: &Figures) -> String {
     let Some(prefix) = largest else { return table + "\n" };
     let of = |name: &str| cell(shown.get(&format!("{prefix}{name}")));
     format!(
-        "{table}\nAt the largest size measured, a leader needs {} MiB once settled and {} MiB at the peak, a relist included.\n\n",
+        "{table}\nAt the largest size measured, a leader needs {} MiB once settled and {} MiB at the highest peak.\n\n",
         of("settled_mib"),
         of("highest_mib")
     )

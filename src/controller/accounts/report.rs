@@ -135,6 +135,7 @@ impl AccountReport {
 // === impl Verdict ===
 
 impl Verdict {
+    /// As metrics name it.
     pub fn result(&self) -> &'static str {
         match self {
             Self::Ready => "success",

@@ -67,11 +67,12 @@ impl Kept for MicrosoftGraphCredential {
     type Facts = Facts;
 
     fn of_parts(mut metadata: ObjectMeta, spec: Self::Spec, mut status: Option<Self::Status>) -> Self {
-        // A list that was read has room for twice as much, of every object that is kept.
-        metadata.finalizers.as_mut().map(Vec::shrink_to_fit);
+        // A vector that was read may have room for twice as many, and every object is kept.
+        if let Some(finalizers) = &mut metadata.finalizers {
+            finalizers.shrink_to_fit();
+        }
         if let Some(status) = &mut status {
             status.conditions.shrink_to_fit();
-            status.observed_roles.as_mut().map(Vec::shrink_to_fit);
         }
         Self { metadata, spec, status }
     }

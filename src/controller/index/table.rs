@@ -45,6 +45,7 @@ enum Source {
     List(Moment),
     /// The answer to our own write.
     Write,
+    /// A GET that was sent then.
     Get(Moment),
 }
 

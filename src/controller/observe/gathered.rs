@@ -19,6 +19,7 @@ pub struct Gathered {
     pub observed: Observed,
     /// The client secret, for the length of the pass.
     pub secret: Option<SecretText>,
+    /// The account, where it can be used.
     pub account: Option<Arc<RemoteAccount>>,
     /// The record of the store as it was read, where the target is the store and there is one.
     pub record: Option<SealedGraphCredential>,

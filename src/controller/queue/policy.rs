@@ -1,8 +1,8 @@
 //! Who is next. Pure: time comes from outside, and nothing waits here.
 //!
 //! A terminating namespace comes first; then the one with the fewest reconciles under way; then the one that has waited
-//! longest for its turn. Within a namespace deletions come first; the rest goes by age, and what waited for its time
-//! alone, like the next try of what failed, lets what changed in the next seconds go first.
+//! longest for its turn. Within a namespace deletions come first; the rest goes by age. What was brought up by its time alone,
+//! such as a retry, lets changes of the next seconds go first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,12 +23,13 @@ pub enum Priority {
     Verification,
 }
 
-/// How far what only its time has brought up goes behind what has changed.
+/// How long what only its time has brought up lets changes go first.
 const YIELDS_FOR: Duration = Duration::from_secs(5);
 
 pub struct Policy<P> {
     /// Asked when an object begins to wait and when it is woken meanwhile.
     priority: P,
+    /// Reconciles at the same time.
     most: usize,
     running: usize,
     pub waiting: usize,
@@ -77,7 +78,8 @@ struct Share {
     waiting: BTreeMap<Priority, BTreeMap<Age, Arc<Named>>>,
 }
 
-/// The place among others of one namespace and priority: since when it waits, and a number of its own.
+/// The place among others of one namespace and priority: a time to go by, which lies ahead for what lets others go first, and a
+/// number of its own.
 type Age = (Instant, u64);
 
 /// The order between namespaces: the least is served first.
@@ -112,11 +114,14 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
         let (object, wish) = match self.entries.get_key_value(&object) {
             None => (Arc::new(object), wish),
             Some((object, Entry::Timed(due))) => (object.clone(), Wish { at: wish.at.min(*due), ..wish }),
-            Some((object, Entry::Waiting { priority: before, .. })) => {
-                let (object, before) = (object.clone(), *before);
-                if before != Priority::Deletion && (self.priority)(&object) == Priority::Deletion {
-                    self.move_up(&object);
-                }
+            Some((object, Entry::Waiting { priority, age, .. })) => {
+                let (object, before, age) = (object.clone(), *priority, *age);
+                let is_deleted =
+                    before == Priority::Deletion || (self.priority)(&object) == Priority::Deletion;
+                let priority = if is_deleted { Priority::Deletion } else { before };
+                // It has changed, and lets nobody go first any longer.
+                let changed = if wish.at <= now { (age.0.min(now), age.1) } else { age };
+                self.move_up(&object, priority, changed);
                 return false;
             }
             Some((object, Entry::Running { again })) => {
@@ -126,7 +131,7 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
                 return false;
             }
         };
-        self.place(&object, wish, now)
+        self.place(&object, wish, Duration::ZERO, now)
     }
 
     /// Has everything wait that is due by now. Says how much that is.
@@ -136,7 +141,7 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
             && *due <= now
             && let Some((at, object)) = self.timers.pop_first()
         {
-            self.place(&object, Wish { at, verifies: false }, now);
+            self.place(&object, Wish { at, verifies: false }, YIELDS_FOR, now);
             added += 1;
         }
         added
@@ -180,7 +185,7 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
             self.change(&object.namespace, |share| share.entries -= 1);
             return false;
         };
-        self.place(object, wish, now)
+        self.place(object, wish, Duration::ZERO, now)
     }
 
     /// Notes whether a namespace is terminating.
@@ -188,13 +193,12 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
         self.change(namespace, |share| share.is_terminating = is_terminating);
     }
 
-    /// Has an object wait, now or later, that does neither wait nor run.
-    fn place(&mut self, object: &Arc<Named>, wish: Wish, now: Instant) -> bool {
+    /// Has an object wait, now or later, that does neither wait nor run. What changes within `yields` goes before it.
+    fn place(&mut self, object: &Arc<Named>, wish: Wish, yields: Duration, now: Instant) -> bool {
         let is_due = wish.at <= now;
         self.clock += 1;
         let nth = self.clock;
-        let is_timed = matches!(self.entries.get(object), Some(Entry::Timed(due)) if *due <= now);
-        let age = (if is_timed { now + YIELDS_FOR } else { now }, nth);
+        let age = (now + yields, nth);
         let entry = if is_due {
             let priority = match (self.priority)(object) {
                 Priority::Ordinary if wish.verifies => Priority::Verification,
@@ -229,14 +233,16 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
         is_due
     }
 
-    /// A waiting object was deleted.
-    fn move_up(&mut self, object: &Arc<Named>) {
+    /// Moves a waiting object to another place.
+    fn move_up(&mut self, object: &Arc<Named>, to: Priority, at: Age) {
         let Some(Entry::Waiting { priority, age, .. }) = self.entries.get_mut(object) else { return };
-        let (before, age) = (std::mem::replace(priority, Priority::Deletion), *age);
-        self.change(&object.namespace, |share| {
-            share.remove(before, age);
-            share.insert(Priority::Deletion, age, object.clone());
-        });
+        let before = (std::mem::replace(priority, to), std::mem::replace(age, at));
+        if before != (to, at) {
+            self.change(&object.namespace, |share| {
+                share.remove(before.0, before.1);
+                share.insert(to, at, object.clone());
+            });
+        }
     }
 
     /// Changes the share of a namespace, and its place among the others with it.
@@ -269,7 +275,11 @@ impl Share {
     }
 
     fn remove(&mut self, priority: Priority, age: Age) {
-        self.waiting.entry(priority).or_default().remove(&age);
+        let Some(waiting) = self.waiting.get_mut(&priority) else { return };
+        waiting.remove(&age);
+        if waiting.is_empty() {
+            self.waiting.remove(&priority);
+        }
     }
 
     fn oldest(&self, priority: Priority) -> Option<(&Age, &Arc<Named>)> {

@@ -204,6 +204,7 @@ impl RecordController {
     }
 }
 
+/// As metrics name it.
 fn outcome(error: &RecordError) -> &'static str {
     match error {
         RecordError::Malformed(_) | RecordError::Open(_) | RecordError::Seal(_) => "unreadable",

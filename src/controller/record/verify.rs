@@ -19,8 +19,8 @@ use self::schedule::{Due, Looked, Schedule};
 use super::RecordController;
 use super::status::{Proof, is_seen, next_status, notes, notice_due, status_due_at, verification_due_at};
 use crate::controller::index::Named;
-use crate::controller::records::version_of;
 use crate::controller::scope::Scope;
+use crate::controller::version::Version;
 use crate::events::Note;
 use crate::k8s::list;
 use crate::k8s::watch::{Watched, Watching};
@@ -186,7 +186,7 @@ impl RecordController {
             // The watch brings what is new about it.
             _ => return (place, None),
         };
-        if version_of(&record.metadata) != version {
+        if Version::of_record(&record.metadata) != version {
             return (place, None);
         }
         let retry_at = self.look_after(&record, retry_at).await;

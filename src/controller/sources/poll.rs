@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{Polled, SecretState, note, referenced};
 use crate::controller::context::Context;
 use crate::controller::index::Named;
+use crate::controller::version::Version;
 use crate::k8s::streak::Streak;
 use crate::secrets::{self, ReadError};
 use crate::telemetry::logs::chain;
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, polled: &Polled) {
 async fn look(context: &Context, secret: Named, streak: &Mutex<Streak>) {
     let streak = || streak.lock();
     let now = match secrets::version(&context.client, &secret.namespace, &secret.name).await {
-        Ok(version) => SecretState::of(&version.uid, &version.resource_version),
+        Ok(version) => SecretState::There(Version::of_secret(&version.uid, &version.resource_version)),
         Err(ReadError::NotFound) => SecretState::Missing,
         Err(ReadError::Forbidden) => SecretState::Forbidden,
         Err(error @ ReadError::Kube(_)) => {

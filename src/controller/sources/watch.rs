@@ -16,6 +16,7 @@ use super::{SecretState, note, referenced};
 use crate::controller::context::Context;
 use crate::controller::index::Named;
 use crate::controller::scope::Scope;
+use crate::controller::version::Version;
 use crate::k8s::watch::Watched;
 
 /// How changes of Secrets can be noticed.
@@ -116,5 +117,5 @@ fn digest(name: &Named) -> u64 {
 fn there(secret: &SecretMeta) -> SecretState {
     let meta = &secret.metadata;
     let (uid, version) = (meta.uid.as_deref(), meta.resource_version.as_deref());
-    SecretState::of(uid.unwrap_or_default(), version.unwrap_or_default())
+    SecretState::There(Version::of_secret(uid.unwrap_or_default(), version.unwrap_or_default()))
 }

@@ -8,6 +8,7 @@ use super::{Counters, Family, Gauges, Histogram, Histograms, Registry, Unit, add
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
 metrics! {
+    /// Passes over objects.
     PassMetrics {
         passes: Counters<2> = "controller_runtime_reconcile",
             "Passes that ended, by result: success, unmet (a person must act, or a remote side), requeue_after (waits), requeue, interrupted (the program ends), gone, error";

@@ -108,6 +108,7 @@ impl Class {
         Self::Rename,
     ];
 
+    /// As metrics name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TerminatingNamespace => "terminating_namespace",

@@ -177,6 +177,37 @@ fn what_only_its_time_has_brought_up_lets_what_has_changed_go_first() {
 }
 
 #[test]
+fn what_has_changed_lets_nobody_go_first_even_where_its_time_has_come_as_well() {
+    let mut test = Test::new(1);
+    for n in 1..=4 {
+        test.wake_after(&format!("a/{n}"), HOUR);
+    }
+    test.pass(HOUR);
+    test.wake(&["a/5"]);
+    test.pass(Duration::from_secs(1));
+    test.wake(&["a/3"]);
+    test.pass(Duration::from_secs(1));
+    test.wake(&["a/6"]);
+    assert_eq!(test.order(), "a/5 a/3 a/6 a/1 a/2 a/4");
+    test.wake_after("a/1", HOUR);
+    test.now += HOUR;
+    test.wake(&["a/1", "a/2"]);
+    assert_eq!(test.order(), "a/1 a/2", "it changed in the moment in which it was due");
+}
+
+#[test]
+fn a_deleted_object_goes_before_later_deletions_although_its_time_had_brought_it_up() {
+    let mut test = Test::new(1);
+    test.wake_after("a/1", HOUR);
+    test.pass(HOUR);
+    test.policy.priority = |_| Priority::Deletion;
+    test.wake(&["a/1"]);
+    test.pass(Duration::from_secs(1));
+    test.wake(&["a/2"]);
+    assert_eq!(test.order(), "a/1 a/2");
+}
+
+#[test]
 fn it_does_so_for_seconds_only() {
     let mut test = Test::new(1);
     test.wake_after("a/1", HOUR);
@@ -234,6 +265,10 @@ fn what_is_woken_while_it_runs_runs_once_more() {
 fn what_is_gone_leaves_nothing_behind() {
     let mut test = Test::new(2);
     test.wake(&["a/1", "b/d"]);
+    test.wake_after("a/2", HOUR);
+    test.order();
+    assert!(test.policy.shares.values().all(|share| share.waiting.is_empty()));
+    test.pass(HOUR);
     test.order();
     let Policy { running, waiting, entries, timers, shares, ready, verifying, .. } = &test.policy;
     assert_eq!((*running, *waiting, entries.len(), timers.len()), (0, 0, 0, 0));

@@ -8,7 +8,6 @@ use kube::api::ObjectMeta;
 
 use crate::controller::index::Named;
 use crate::controller::record::status::{is_seen, status_due_at, verification_due_at};
-use crate::controller::records::version_of;
 use crate::controller::version::Version;
 use crate::resources::SealedGraphCredential;
 
@@ -53,7 +52,7 @@ impl Schedule {
     /// Takes in a record as it is now. One whose secret is new is left alone at first: whoever saves a secret has verified
     /// it, and says so by the end of the request.
     pub(super) fn apply(&mut self, record: &SealedGraphCredential, now: Timestamp, request: Duration) {
-        let (place, version) = (Named::of(record), version_of(&record.metadata));
+        let (place, version) = (Named::of(record), Version::of_record(&record.metadata));
         let before = self.entries.get(&place).filter(|before| before.version == version);
         let is_new = before.is_none() && !is_seen(record);
         let entry = Entry {
@@ -71,7 +70,7 @@ impl Schedule {
     /// Nothing is ever due about a record that cannot be read.
     pub(super) fn apply_unreadable(&mut self, metadata: &ObjectMeta) {
         let entry = Entry {
-            version: version_of(metadata),
+            version: Version::of_record(metadata),
             is_seen: false,
             verification_due: Timestamp::MAX,
             status_due: Timestamp::MAX,
