@@ -12,7 +12,6 @@ const SERVED: [&str; 3] = ["microsoftgraphcredentials", "woodpeckeraccounts", "s
 
 /// Returns once the API server serves all kinds.
 pub async fn wait(client: &Client, timing: &Timing, readiness: &Readiness) {
-    let mut told = String::new();
     loop {
         let problem = match missing(client).await {
             Ok(missing) if missing.is_empty() => {
@@ -22,11 +21,9 @@ pub async fn wait(client: &Client, timing: &Timing, readiness: &Readiness) {
             Ok(missing) => format!("the API server does not serve {}: apply the CRDs", missing.join(", ")),
             Err(error) => format!("the API server does not say what it serves: {error}"),
         };
-        if told != problem {
+        if readiness.wait_for("crds", &problem) {
             tracing::warn!(problem, "waiting for the CRDs");
         }
-        readiness.wait_for("crds", problem.clone());
-        told = problem;
         tokio::time::sleep(timing.startup_retry).await;
     }
 }

@@ -127,8 +127,8 @@ fn note_time_scale(process: &ProcessSettings, readiness: &Readiness) {
     if process.time_scale > 1 {
         let scale = process.time_scale;
         tracing::warn!(scale, "every wait is divided by --time-scale: for tests only");
-        readiness
-            .note("time-scale", format!("every wait is divided by {scale} (--time-scale): for tests only"));
+        let note = format!("every wait is divided by {scale} (--time-scale): for tests only");
+        readiness.note("time-scale", &note);
     }
 }
 

@@ -15,7 +15,6 @@ pub(super) async fn wait(
 ) -> Arc<LiveKeyring> {
     let client = &cluster.client;
     let place = KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
-    let mut told = String::new();
     loop {
         let as_of = since_boot();
         match keyring::load_or_create(client, &place, &process.watch_namespaces).await {
@@ -24,14 +23,10 @@ pub(super) async fn wait(
                 let read = (keyring, as_of);
                 return Arc::new(LiveKeyring::new(client.clone(), place, read, since_boot, timing));
             }
-            Err(error) => {
-                let text = error.to_string();
-                if told != text {
-                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
-                }
-                readiness.wait_for("keyring", text.clone());
-                told = text;
+            Err(error) if readiness.wait_for("keyring", &error.to_string()) => {
+                tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
             }
+            Err(_) => {}
         }
         tokio::time::sleep(timing.startup_retry).await;
     }

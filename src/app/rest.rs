@@ -67,7 +67,7 @@ pub(super) async fn serve_beside(parts: RestParts<'_>) {
         if problem != told {
             tracing::error!(problem, "the REST API is not served; trying again");
         }
-        readiness.wait_for(GATE, format!("the REST API is not served: {problem}"));
+        readiness.wait_for(GATE, &format!("the REST API is not served: {problem}"));
         told = problem;
         stop.run_until_cancelled(tokio::time::sleep(timing.startup_retry)).await;
     }
@@ -194,7 +194,7 @@ async fn open_door(parts: &RestParts<'_>) -> anyhow::Result<Doorkeeper> {
             Ok(doorkeeper) => return Ok(doorkeeper),
             Err(error) if error.is_passing() => {
                 tracing::warn!(error = chain(&error), "the API keys cannot be read; trying again");
-                parts.frame.readiness.wait_for(GATE, error.to_string());
+                parts.frame.readiness.wait_for(GATE, &error.to_string());
             }
             Err(error) => return Err(error.into()),
         }

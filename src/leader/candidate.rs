@@ -67,7 +67,7 @@ impl Candidate {
         let standby = format!("standby: {holder} leads");
         if self.told != standby {
             tracing::info!(lease = self.election.lease.name, holder, "standby: another replica leads");
-            self.readiness.note(NOTE, standby.clone());
+            self.readiness.note(NOTE, &standby);
             self.readiness.arrived(GATE);
             self.stood_by = true;
         }
@@ -81,7 +81,7 @@ impl Candidate {
         }
         let failure = error.to_string();
         if !self.stood_by {
-            self.readiness.wait_for(GATE, failure.clone());
+            self.readiness.wait_for(GATE, &failure);
         }
         if self.told != failure {
             tracing::warn!(error = chain(error), "the lease cannot be looked at or taken; trying again");

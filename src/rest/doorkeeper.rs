@@ -74,7 +74,6 @@ impl Doorkeeper {
     pub async fn watch(&self, timing: &Timing, readiness: &Readiness, stop: &CancellationToken) {
         let mut seen = None;
         let mut read_at = Instant::now();
-        let mut told = String::new();
         loop {
             let Some(looked) = stop.run_until_cancelled(self.look(&mut seen)).await else { return };
             let problem = match looked {
@@ -94,11 +93,9 @@ impl Doorkeeper {
             };
             if problem.is_empty() {
                 readiness.forget_note(NOTE);
-            } else if problem != told {
+            } else if readiness.note(NOTE, &problem) {
                 tracing::warn!(problem, "the API keys cannot be used as they should");
-                readiness.note(NOTE, problem.clone());
             }
-            told = problem;
             let pause = tokio::time::sleep(timing.rest_keys_poll);
             if stop.run_until_cancelled(pause).await.is_none() {
                 return;

@@ -89,29 +89,23 @@ impl Tls {
 
     /// Reads the files again and again until `stop`. What cannot be read leaves the last certificate in use.
     pub async fn watch(&self, timing: &Timing, readiness: &Readiness, stop: &CancellationToken) {
-        let mut told = String::new();
         loop {
             let pause = tokio::time::sleep(timing.rest_files_poll);
             if stop.run_until_cancelled(pause).await.is_none() {
                 return;
             }
-            let problem = match self.files.read(&self.provider) {
+            match self.files.read(&self.provider).map_err(|error| chain(&error)) {
                 Ok(read) => {
                     self.replace(read);
                     readiness.forget_note(&self.note());
-                    String::new()
                 }
-                Err(error) => chain(&error),
-            };
-            if problem != told && !problem.is_empty() {
-                tracing::warn!(
+                Err(problem) if readiness.note(&self.note(), &problem) => tracing::warn!(
                     problem,
                     of = self.files.of,
                     "the certificate cannot be renewed; the last one stays in use"
-                );
-                readiness.note(&self.note(), problem.clone());
+                ),
+                Err(_) => {}
             }
-            told = problem;
         }
     }
 

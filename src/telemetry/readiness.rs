@@ -18,9 +18,9 @@ struct ReadinessState {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Says that `name` is waited for, and why.
-    pub fn wait_for(&self, name: &str, why: impl Into<String>) {
-        self.0.lock().pending.insert(name.to_owned(), why.into());
+    /// Says that `name` is waited for, and why. Returns whether that is news.
+    pub fn wait_for(&self, name: &str, why: &str) -> bool {
+        self.0.lock().pending.insert(name.to_owned(), why.to_owned()).is_none_or(|before| before != why)
     }
 
     /// Says that `name` is there.
@@ -28,9 +28,9 @@ impl Readiness {
         self.0.lock().pending.remove(name);
     }
 
-    /// Shows a line whether ready or not, in place of the last one of that name.
-    pub fn note(&self, name: &str, note: impl Into<String>) {
-        self.0.lock().notes.insert(name.to_owned(), note.into());
+    /// Shows a line whether ready or not, in place of the last one of that name. Returns whether it is another one.
+    pub fn note(&self, name: &str, note: &str) -> bool {
+        self.0.lock().notes.insert(name.to_owned(), note.to_owned()).is_none_or(|before| before != note)
     }
 
     /// Shows the line of that name no more.
@@ -61,9 +61,11 @@ mod tests {
     #[test]
     fn readiness_names_what_is_pending() {
         let readiness = Readiness::default();
-        readiness.wait_for("crds", "apply crds/ to the cluster");
-        readiness.note("time", "time runs 30 times faster");
-        readiness.note("time", "time runs 60 times faster");
+        let is_news = |text| readiness.wait_for("crds", text);
+        assert_eq!(["wait", "wait", "apply crds/ to the cluster"].map(is_news), [true, false, true]);
+        let is_news = |text| readiness.note("time", text);
+        let twice = "time runs 60 times faster";
+        assert_eq!(["time runs 30 times faster", twice, twice].map(is_news), [true, true, false]);
         let (ready, text) = readiness.report();
         assert!(!ready);
         assert_eq!(
