@@ -18,7 +18,7 @@ use super::error::PassError;
 use super::queue::Ended;
 use crate::backoff;
 use crate::events::Note;
-use crate::resources::conditions::Condition;
+use crate::resources::conditions::{Condition, whole_second};
 use crate::settings::Timing;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -165,7 +165,7 @@ impl Guard {
 /// The time of the next look at an object that is not woken, for a log line; nothing beyond all dates.
 fn next_look(again_in: Duration) -> Option<String> {
     let at = Timestamp::now().checked_add(again_in).ok()?;
-    Some(at.strftime("%FT%TZ").to_string())
+    Some(whole_second(at).to_string())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::decide::{Action, Decision, Rest, Retry, Standing, class, decide};
 use super::error::{PassError, Result};
 use super::guard::Outcome;
 use super::index::Named;
-use super::observe::{self, Gathered, Reading};
+use super::observe::{self, Created, Gathered, Reading};
 use super::observed::{Learnt, Observed};
 use super::report::{Report, report};
 use super::status;
@@ -155,7 +155,13 @@ async fn write_recording(
     {
         act::take_back(context, gathered, created).await;
     }
-    gathered.created = None;
+    if let Some(Created::Credential(_)) = gathered.created.take()
+        && written.is_ok()
+    {
+        // Its outcome is known and written down.
+        let uid = gathered.observed.object.metadata.uid.as_deref().unwrap_or_default();
+        context.index.with(uid, |known| drop(std::mem::take(&mut known.create)));
+    }
     written
 }
 

@@ -86,7 +86,7 @@ fn wake_who_lacks_its_record(context: &Context, scope: &Scope) {
 /// The version of its record that an object has judged last.
 fn judged(context: &Context, owner: &Named) -> Option<ObservedRecord> {
     let known = context.latest(owner)?;
-    known.0.as_ref().ok()?.status.as_ref()?.observed_record.clone()
+    known.0.as_ref().ok()?.status.as_ref()?.observed_record.as_deref().cloned()
 }
 
 // === impl KnownRecords ===

@@ -91,7 +91,7 @@ fn remember_versions(status: &mut MicrosoftGraphCredentialStatus, observed: &Obs
     }
     if let Some(version) = &observed.record_version {
         let holds = observed.sealed().is_some_and(|sealed| sealed.content == Content::SourceSecret);
-        status.observed_record = Some(version.clone()).filter(|_| holds);
+        status.observed_record = holds.then(|| Box::new(version.clone()));
     }
 }
 

@@ -133,7 +133,7 @@ pub struct MicrosoftGraphCredentialSpec {
 
     /// How the secret is proved at Microsoft. Unset means policy `Required`, every 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verification: Option<Verification>,
+    pub verification: Option<Box<Verification>>,
 
     /// How long before the expiry condition `Expiring` turns True, such as `720h`; 1h to 8760h. Unset means
     /// 720h (thirty days).

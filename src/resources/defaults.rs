@@ -10,7 +10,7 @@ use super::duration::KubeDuration;
 use super::{
     AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, FLUX_RECONCILE_REQUESTED_AT,
     MAX_NAME_LENGTH, MicrosoftGraphCredential, MicrosoftGraphCredentialSpec, MicrosoftGraphCredentialStatus,
-    RECONCILE_REQUESTED_AT, SecretRef, Verification, VerificationPolicy, WoodpeckerDestination,
+    RECONCILE_REQUESTED_AT, SecretRef, VerificationPolicy, WoodpeckerDestination,
 };
 
 const HOUR: u64 = 3600;
@@ -133,10 +133,8 @@ impl MicrosoftGraphCredentialSpec {
 
     /// Application roles that the token must carry.
     pub fn required_roles(&self) -> &[String] {
-        let roles = self
-            .verification
-            .as_ref()
-            .and_then(|Verification { required_roles, .. }| required_roles.as_deref());
+        let roles =
+            self.verification.as_ref().and_then(|verification| verification.required_roles.as_deref());
         roles.unwrap_or_default()
     }
 

@@ -91,7 +91,7 @@ pub struct MicrosoftGraphCredentialStatus {
 
     /// The SealedGraphCredential as it was last written or read, and found to hold what the Secret holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_record: Option<ObservedRecord>,
+    pub observed_record: Option<Box<ObservedRecord>>,
 
     /// Fields that this version does not know.
     #[serde(flatten)]

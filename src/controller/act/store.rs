@@ -45,7 +45,7 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
         Err(error) => return Err(error),
     };
     context.records.note_written(&written);
-    tracing::info!(record = written.name_any(), id = written.spec.credential_id, "the secret is sealed");
+    tracing::debug!(record = written.name_any(), id = written.spec.credential_id, "the secret is sealed");
     let story = story(&gathered.observed, !is_new, &written);
     match story.reason {
         "Vanished" => context.metrics.credentials.drifted(Drift::Vanished),

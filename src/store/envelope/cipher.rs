@@ -52,8 +52,12 @@ pub(super) fn associated_data(layer: &[u8], key_id: KeyId, binding: Binding<'_>)
         tenant.as_str().as_bytes(),
         client.as_str().as_bytes(),
     ];
-    let lengthened = |part: &[u8]| [&(part.len() as u64).to_be_bytes(), part].concat();
-    parts.into_iter().flat_map(lengthened).collect()
+    let mut data = Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
+    for part in parts {
+        data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        data.extend_from_slice(part);
+    }
+    data
 }
 
 /// Encrypts. Nothing is returned for a length that does not occur.
