@@ -15,6 +15,8 @@ pub(super) async fn wait(
 ) -> Arc<LiveKeyring> {
     let client = &cluster.client;
     let place = KeyringPlace { namespace: cluster.namespace.clone(), name: process.keyring_secret.clone() };
+    // Controller and REST API may both wait for it, each for a reason of its own.
+    let mut told = String::new();
     loop {
         let as_of = since_boot();
         match keyring::load_or_create(client, &place, &process.watch_namespaces).await {
@@ -23,10 +25,14 @@ pub(super) async fn wait(
                 let read = (keyring, as_of);
                 return Arc::new(LiveKeyring::new(client.clone(), place, read, since_boot, timing));
             }
-            Err(error) if readiness.wait_for("keyring", &error.to_string()) => {
-                tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
+            Err(error) => {
+                let text = error.to_string();
+                if told != text {
+                    tracing::error!(error = chain(&error), "the keyring cannot be used; trying again");
+                }
+                readiness.wait_for("keyring", &text);
+                told = text;
             }
-            Err(_) => {}
         }
         tokio::time::sleep(timing.startup_retry).await;
     }

@@ -56,6 +56,7 @@ struct RestApi {
 /// serving is tried again.
 pub(super) async fn serve_beside(parts: RestParts<'_>) {
     let Frame { timing, readiness, stop, .. } = parts.frame;
+    // Each try shows at first that the API is starting.
     let mut told = String::new();
     while !stop.is_cancelled() {
         let serving = open_and_serve(&parts);
@@ -193,8 +194,9 @@ async fn open_door(parts: &RestParts<'_>) -> anyhow::Result<Doorkeeper> {
         match Doorkeeper::new(place.clone()).await {
             Ok(doorkeeper) => return Ok(doorkeeper),
             Err(error) if error.is_passing() => {
-                tracing::warn!(error = chain(&error), "the API keys cannot be read; trying again");
-                parts.frame.readiness.wait_for(GATE, &error.to_string());
+                if parts.frame.readiness.wait_for(GATE, &error.to_string()) {
+                    tracing::warn!(error = chain(&error), "the API keys cannot be read; trying again");
+                }
             }
             Err(error) => return Err(error.into()),
         }

@@ -73,6 +73,10 @@ async fn failing(others: usize) -> Figures {
     let alone = alone(&environment, &kind, new.start).await;
     let tokens = environment.entra.requests().len();
     environment.objects(&wrong, 0..others).await;
+    // Until each has failed once, they are new objects as well.
+    while environment.entra.requests().len() < tokens + others {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let took = environment.one_at_a_time(&kind, new.start + WARM + NEW..new.end).await;
     let mut figures = against(&alone, &took, others);
     let tried = environment.entra.requests().len() - tokens;

@@ -45,8 +45,18 @@ pub(super) async fn seal(context: &Context, gathered: &mut Gathered) -> Result<S
         Err(error) => return Err(error),
     };
     context.records.note_written(&written);
-    tracing::debug!(record = written.name_any(), id = written.spec.credential_id, "the secret is sealed");
     let story = story(&gathered.observed, !is_new, &written);
+    let (record, id) = (written.name_any(), written.spec.credential_id);
+    if story.is_warning {
+        tracing::warn!(
+            record,
+            id,
+            reason = story.reason,
+            "the record is sealed again: others changed or removed it"
+        );
+    } else {
+        tracing::debug!(record, id, "the secret is sealed");
+    }
     match story.reason {
         "Vanished" => context.metrics.credentials.drifted(Drift::Vanished),
         "Resealed" => context.metrics.credentials.drifted(Drift::Changed),

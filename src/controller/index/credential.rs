@@ -73,6 +73,9 @@ impl Kept for MicrosoftGraphCredential {
         }
         if let Some(status) = &mut status {
             status.conditions.shrink_to_fit();
+            if let Some(roles) = &mut status.observed_roles {
+                roles.shrink_to_fit();
+            }
         }
         Self { metadata, spec, status }
     }

@@ -111,6 +111,8 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
 
     /// Takes in a wish. Says whether the object began to wait by it.
     pub fn wake(&mut self, object: Named, wish: Wish, now: Instant) -> bool {
+        // A later time that is wished for is no change.
+        let yields = if wish.at <= now { Duration::ZERO } else { YIELDS_FOR };
         let (object, wish) = match self.entries.get_key_value(&object) {
             None => (Arc::new(object), wish),
             Some((object, Entry::Timed(due))) => (object.clone(), Wish { at: wish.at.min(*due), ..wish }),
@@ -131,7 +133,7 @@ impl<P: Fn(&Named) -> Priority> Policy<P> {
                 return false;
             }
         };
-        self.place(&object, wish, Duration::ZERO, now)
+        self.place(&object, wish, yields, now)
     }
 
     /// Has everything wait that is due by now. Says how much that is.
