@@ -2,7 +2,7 @@
 //!
 //! Source: Microsoft, "Microsoft Entra authentication and authorization error codes", and public threads
 //! for those that the page lacks. Microsoft may change codes at any time, so they refine a verdict and
-//! never decide it alone: see [`super::diagnosis`].
+//! never decide it alone: see `diagnosis`.
 
 use crate::resources::catalogue::{self, Actor};
 use crate::resources::conditions::Reason;
