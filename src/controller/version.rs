@@ -6,8 +6,8 @@ use kube::api::ObjectMeta;
 
 use crate::resources::{ObservedRecord, ObservedSecret};
 
-/// Tells a version of an object from any other, and an object from one that was made anew under its name. It is a digest, because
-/// uids and versions as texts take several times the memory.
+/// Tells a version of an object from any other version, and an object from one that was re-created under its name. It is a
+/// digest, because uids and versions take several times the memory as texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version(u64);
 
@@ -62,7 +62,7 @@ mod tests {
         let observed = Version::of_observed_record(&record);
         assert_eq!(observed, Version::of_record(&meta("a", 2)));
         assert_ne!(observed, Version::of_record(&meta("a", 3)));
-        assert_ne!(observed, Version::of_record(&meta("b", 2)), "it was made anew");
+        assert_ne!(observed, Version::of_record(&meta("b", 2)), "it was re-created");
         let secret = ObservedSecret { uid, resource_version: "7".into(), unknown };
         assert_eq!(Version::of_observed_secret(&secret), Version::of_secret("a", "7"));
         assert_ne!(Version::of_observed_secret(&secret), Version::of_secret("a", "8"));

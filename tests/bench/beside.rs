@@ -1,5 +1,6 @@
 //! A new object beside many others that want something at the same time, against the same one without them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::environment::Environment;
@@ -21,6 +22,9 @@ const NEW: usize = 100;
 
 /// What Microsoft takes for a token: it never answers at once.
 const TOKEN: Duration = Duration::from_millis(50);
+
+/// Until each of the failing objects has been tried.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Longer than a verification holds.
 const LONG_AGO: Duration = Duration::from_hours(25);
@@ -73,10 +77,13 @@ async fn failing(others: usize) -> Figures {
     let alone = alone(&environment, &kind, new.start).await;
     let tokens = environment.entra.requests().len();
     environment.objects(&wrong, 0..others).await;
-    // Until each has failed once, they are new objects as well.
-    while environment.entra.requests().len() < tokens + others {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    // Until each has been tried once, they are new objects as well.
+    let all_tried = async {
+        while apps_tried(&environment, tokens) < others {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_tried).await.expect("each of the others is tried");
     let took = environment.one_at_a_time(&kind, new.start + WARM + NEW..new.end).await;
     let mut figures = against(&alone, &took, others);
     let tried = environment.entra.requests().len() - tokens;
@@ -84,6 +91,12 @@ async fn failing(others: usize) -> Figures {
     process.stop().await.expect("the operator ends");
     environment.end().await;
     figures
+}
+
+/// Apps for which a token was asked after the first so many requests.
+fn apps_tried(environment: &Environment, after: usize) -> usize {
+    let requests = environment.entra.requests();
+    requests.iter().skip(after).map(|request| &request.client).collect::<BTreeSet<_>>().len()
 }
 
 async fn alone(environment: &Environment, kind: &Kind, first: usize) -> Vec<f64> {
