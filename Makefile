@@ -1,39 +1,39 @@
-# What a contributor runs. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
+# Targets for contributors. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit promises faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures
+.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures
 
 CARGO = cargo
 TIMED = tools/timed
 
 help:
 	@echo 'make test       everything that CI checks'
-	@echo 'make generate   writes generated files anew'
+	@echo 'make generate   writes the generated files'
 	@echo 'make fmt        formats the code'
 	@echo 'make clippy     lints'
 	@echo 'make assets     builds the programs that tests need once, and prints where they are'
-	@echo 'make unit       tests without a cluster of the whole program, and those of the test kit'
-	@echo 'make alerts     tries the alert rules with promtool'
-	@echo 'make promises   whole-program tests on a real API server'
-	@echo 'make scale      many objects, accounts and records, with bounds: minutes'
+	@echo 'make unit       unit tests, architecture, generated files and chart, and tests of the test kit'
+	@echo 'make alerts     tests the alert rules with promtool'
+	@echo 'make integration   whole-program tests on a real API server'
+	@echo 'make scale      many objects, accounts and records, with bounds; takes minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
-	@echo 'make vectors    the vectors of the envelope, with libsodium instead of our code'
+	@echo 'make vectors    checks the test vectors of the envelope with libsodium'
 	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
-	@echo 'make openmetrics  what /metrics shows, held against the parser of OpenMetrics in Python'
-	@echo 'make samples    the vendor'"'"'s samples against the REST API served by us, in five languages'
-	@echo 'make contract   docs/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
-	@echo 'make bench      what operator and REST API cost, beside bare programs with the same requests; SCENARIOS=store,restart N=1000'
-	@echo 'make test-all   make test, and what is long or needs more than Rust: openmetrics, samples, contract'
-	@echo 'make pictures   draws the dashboard for the docs'
-	@echo 'make doc        documentation, warnings are errors'
+	@echo 'make openmetrics  parses /metrics with the Python parser of OpenMetrics'
+	@echo 'make samples    the vendor'"'"'s samples against our REST API, in five languages'
+	@echo 'make contract   docs/reference/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
+	@echo 'make bench      measures operator and REST API beside bare programs with the same requests; SCENARIOS=store,restart N=1000'
+	@echo 'make test-all   make test, then openmetrics, samples and contract, which need more than Rust'
+	@echo 'make pictures   draws the pictures of the dashboard for the docs'
+	@echo 'make doc        builds the Rust documentation; warnings are errors'
 	@echo 'make tools      tests of our own tools'
 	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
-	@echo 'make image-check builds it twice, compares the digests and reads it by other means: half an hour'
-	@echo 'make e2e-images the images that make e2e needs, in target/e2e'
+	@echo 'make image-check builds the image twice, compares the digests and checks it with other tools; takes half an hour'
+	@echo 'make e2e-images builds the images for make e2e, in target/e2e'
 	@echo 'make e2e        installs into the cluster that KUBECONFIG names, see CONTRIBUTING.md'
-	@echo 'make demo       the operator at work on this machine'
+	@echo 'make demo       runs the operator on this machine'
 
-# One after the other, even with -j: they share the machine, and the cheap checks come first.
+# One after the other, even with -j, because they share the machine. The cheap checks come first.
 test:
 	@$(TIMED) format $(CARGO) fmt --all --check
 	@$(TIMED) clippy $(MAKE) clippy
@@ -41,7 +41,7 @@ test:
 	@$(TIMED) tools $(MAKE) tools
 	@$(TIMED) unit $(MAKE) unit
 	@$(TIMED) alerts $(MAKE) alerts
-	@$(TIMED) promises $(MAKE) promises
+	@$(TIMED) integration $(MAKE) integration
 	@$(TIMED) faults $(MAKE) faults-sample
 	@$(TIMED) doc $(MAKE) doc
 
@@ -50,7 +50,7 @@ test-all: test
 	@$(TIMED) samples $(MAKE) samples
 	@$(TIMED) contract $(MAKE) contract
 
-# Writes the generated files anew; `make unit` fails where one is stale.
+# Writes the generated files; `make unit` fails if one is stale.
 generate:
 	GENERATE=1 $(CARGO) test --quiet --test generated
 	GENERATE=1 $(CARGO) test --quiet --test chart -- what_is_generated
@@ -70,43 +70,43 @@ assets:
 	$(CARGO) run --quiet --package kit -- assets etcd kube-apiserver kube-controller-manager kubectl helm promtool prometheus gitops registry
 
 unit:
-	$(CARGO) test --workspace --lib --bins --test generated --test chart
+	$(CARGO) test --workspace --lib --bins --test architecture --test generated --test chart
 	$(CARGO) test --package kit --test '*'
 
-promises:
-	$(CARGO) test --package graph-credential-operator --test promises -- --test-threads=4
+integration:
+	$(CARGO) test --package graph-credential-operator --test integration -- --test-threads=4
 
-# The alert rules: each is seen not to fire, to fire and to end, by Prometheus' own tool.
+# Tests with promtool that each alert does not fire, fires and resolves.
 alerts:
 	@set -e; \
 	promtool="$$($(CARGO) run --quiet --package kit -- assets promtool)/promtool"; \
 	"$$promtool" check rules --lint=all --lint-fatal deploy/prometheus/rules.yaml; \
 	"$$promtool" test rules tests/alerts/*.yaml
 
-# Figures of many objects, with their bounds. Not part of `make test`; SCALE_REPORT=docs/scale.md keeps them.
+# Not part of `make test`. SCALE_REPORT=docs/evidence/scale.md writes the figures to that file.
 scale: control-plane
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
 
-# Every outcome of every request, and forty runs with kills. One test after the other: each fills the machine.
+# Every outcome of every request, and forty runs with kills. One test at a time, because each uses the whole machine.
 faults-sample:
 	$(CARGO) test --package graph-credential-operator --test faults -- --test-threads=1
 
-# The same runs, as many as are asked for. SEED=7 alone plays run 7 again.
+# RUNS runs from SEED on. SEED=7 alone repeats run 7.
 faults:
 	RUNS=$${RUNS:-1} SEED=$${SEED:-0} $(CARGO) test --package graph-credential-operator --test faults -- --ignored --exact --nocapture many_runs
 
-# Holds the vectors of docs/envelope.md against libsodium. Needs Python 3.11 with venv, and a network the first time.
+# Checks the vectors of docs/reference/envelope.md with libsodium. Needs Python 3.11 with venv, and a network the first time.
 vectors:
 	"$$(tools/venv vectors tests/vectors/requirements.txt)/bin/python" tests/vectors/check.py
 
-# Holds what a running operator's /metrics shows against Prometheus' own parser of OpenMetrics. Needs the same.
+# Parses /metrics of a running operator with Prometheus' own parser of OpenMetrics. Needs the same.
 openmetrics: control-plane
-	$(CARGO) test --package graph-credential-operator --test promises metrics::a_scrape_tells
+	$(CARGO) test --package graph-credential-operator --test integration metrics::a_scrape_tells
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt" "$${CARGO_TARGET_DIR:-target}/tmp/every-metric.txt"
 
 # The vendor's samples. Needs curl, Python, java, node with npm, php with Debian's php-guzzlehttp-guzzle, and a network the
-# first time; SAMPLES='curl python3' runs these alone. SAMPLES_REPORT=docs/rest-samples.md keeps what ran.
+# first time; SAMPLES='curl python3' runs only these. SAMPLES_REPORT=docs/evidence/rest-samples.md keeps the result.
 samples: assets
 	@set -e; \
 	cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/graph-credential-operator/axios-$(AXIOS)"; \
@@ -120,18 +120,18 @@ samples: assets
 AXIOS = 1.21.1
 
 # The operator and the REST API beside bare programs that make the same requests. Twenty minutes; SCENARIOS=all takes hours. SCENARIOS, N,
-# ROUNDS and SMALL say what is measured (tests/bench/plan.rs); BENCH_REPORT=docs keeps figures, pages and pictures, and with
-# SCENARIOS=none draws them again.
+# ROUNDS and SMALL select what is measured (tests/bench/plan.rs). BENCH_REPORT=docs/evidence keeps figures, pages and pictures; with
+# SCENARIOS=none it draws them again.
 bench: control-plane
 	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture --exact figures
 
-# The description of the REST API, by schemathesis. Needs Python, and a network the first time.
-# CONTRACT_REPORT=docs/rest-contract.md keeps the result.
+# Checks the REST API against its OpenAPI description with schemathesis. Needs Python, and a network the first time.
+# CONTRACT_REPORT=docs/evidence/rest-contract.md keeps the result.
 contract: assets
 	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \
 	  $(CARGO) test --package graph-credential-operator --test contract description -- --nocapture
 
-# Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are in fuzz/artifacts.
+# Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are written to fuzz/artifacts.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
@@ -146,17 +146,17 @@ fuzz:
 	    -artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target; \
 	done
 
-# Draws the pictures of the dashboard for the docs, from what a Prometheus answers that scrapes an operator with a fleet.
+# Draws the pictures of the dashboard for the docs. The data is from a Prometheus that scrapes an operator with many objects.
 pictures: control-plane
-	$(CARGO) test --package graph-credential-operator --test promises -- --ignored --exact \
+	$(CARGO) test --package graph-credential-operator --test integration -- --ignored --exact \
 	  dashboard::the_answers_that_the_pictures_are_drawn_from
 	"$$(tools/venv dashboard tests/dashboard/requirements.txt)/bin/python" tests/dashboard/draw.py \
-	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/images
+	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/operations/images
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
 
-# The operator in a debug build, at work on this machine. KEEP=1 leaves it running.
+# Runs a debug build of the operator on this machine. KEEP=1 leaves it running.
 demo: control-plane
 	$(CARGO) build --bin graph-credential-operator
 	$(CARGO) run --quiet --package kit -- demo --operator "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" $${KEEP:+--keep}
@@ -171,21 +171,21 @@ tools:
 image:
 	tools/image/build $${CARGO_TARGET_DIR:-target}/image
 
-# Needs Python as well, and a network the first time. IMAGE_REPORT=docs/image.md keeps what was seen.
+# Needs Python as well, and a network the first time. IMAGE_REPORT=docs/evidence/image.md keeps the result.
 image-check:
 	tools/image/check $${CARGO_TARGET_DIR:-target}/image-check
 
 e2e-images:
 	tools/image/e2e-images $${CARGO_TARGET_DIR:-target}/e2e
 
-# Installs, upgrades and removes the product in a cluster that may be used for that. It is told by the environment.
+# Installs, upgrades and removes the product in a cluster that may be used for that. It is configured by the environment.
 e2e:
 	$(CARGO) run --quiet --package kit -- e2e
 
-# A kubectl of the same version, for `make demo KEEP=1`; prints its directory.
+# Prints the directory of a kubectl of the same version, for `make demo KEEP=1`.
 kubectl:
 	$(CARGO) run --quiet --package kit -- assets kubectl
 
-# Licences, advisories and sources of the dependencies. Needs `cargo install cargo-deny` and a network.
+# Licenses, advisories and sources of the dependencies. Needs `cargo install cargo-deny` and a network.
 deny:
 	$(CARGO) deny check

@@ -1,27 +1,20 @@
 //! A Kubernetes operator that keeps Microsoft Graph app-only credentials registered at Woodpecker.
 //!
-//! It reads a client secret from a Kubernetes Secret, proves it at Microsoft's token endpoint, registers it
-//! through Woodpecker's API and writes what is true into the resource's status. The rooms of the house, and
-//! which may use which, are drawn in `docs/architecture.md`.
+//! It reads a client secret from a Kubernetes Secret, verifies it at Microsoft's token endpoint, registers it
+//! through Woodpecker's API and writes the result to the resource's status. `docs/architecture.md` shows the modules,
+//! and which of them may use which.
 
-mod app;
-mod backoff;
+pub mod api;
 pub mod cli;
+mod config;
 mod controller;
-mod destination;
-mod events;
+pub mod core;
+mod entra;
 mod http;
 mod k8s;
-mod leader;
-mod leadership;
-mod listening;
-pub mod microsoft;
-pub mod resources;
 pub mod rest;
-pub mod secret;
-mod secrets;
-mod serving;
-mod settings;
+mod runtime;
+pub mod secret_text;
 pub mod store;
 pub mod telemetry;
 mod woodpecker;

@@ -1,4 +1,4 @@
-//! `explain`: what an AADSTS code or a reason means, who must act, and how.
+//! `explain`: what an AADSTS code or a reason means, who must act, and what to do.
 
 use std::process::ExitCode;
 
@@ -6,34 +6,34 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::Format;
-use crate::microsoft::codes::{self, CODES, Code, Remedy};
-use crate::resources::catalogue::{self, Entry, Kind};
-use crate::resources::conditions::Reason;
+use crate::api::reasons::{self, ENTRIES, Entry, Reason};
+use crate::cli::output::Format;
+use crate::core::aadsts::{self, CODES, Code, Remedy};
 
-/// What `explain` can be told.
+/// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// A code such as 7000215 or AADSTS7000215, or a reason such as `InvalidClientSecret`, in any case
+    /// AADSTS code such as 7000215 or AADSTS7000215, or condition reason such as `InvalidClientSecret`.
+    /// Case-insensitive
     #[arg(value_name = "CODE|REASON")]
     word: Option<String>,
 
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
 }
 
-/// Something that can be explained.
+/// A code or a reason.
 #[derive(Clone, Copy)]
 enum Subject {
     Code(&'static Code),
-    Reason(Reason),
+    Reason(&'static Entry),
 }
 
 /// Prints the explanation.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let subjects = match &args.word {
-        Some(word) => vec![find(word)?],
+        Some(word) => find(word)?,
         None => all().collect(),
     };
     args.output.print(
@@ -47,49 +47,53 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn all() -> impl Iterator<Item = Subject> {
-    Reason::ALL.iter().copied().map(Subject::Reason).chain(CODES.iter().map(Subject::Code))
+    ENTRIES.iter().map(Subject::Reason).chain(CODES.iter().map(Subject::Code))
 }
 
-fn find(word: &str) -> anyhow::Result<Subject> {
+/// The code, or the reason in each condition that uses it.
+fn find(word: &str) -> anyhow::Result<Vec<Subject>> {
     let plain = word.trim().to_ascii_lowercase();
     let number = number(&plain);
-    if let Some(code) = number.and_then(codes::find) {
-        return Ok(Subject::Code(code));
+    if let Some(code) = number.and_then(aadsts::find) {
+        return Ok(vec![Subject::Code(code)]);
     }
     let reason = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&plain));
-    reason.map(|reason| Subject::Reason(*reason)).with_context(|| {
+    reason.map(|reason| reasons::entries(*reason).map(Subject::Reason).collect()).with_context(|| {
         let elsewhere = match number {
             Some(_) => ", or look the code up at https://login.microsoftonline.com/error",
             None => "",
         };
         format!(
-            "{word:?} is neither an AADSTS code (such as 7000215 or AADSTS7000215) nor a reason (such as InvalidClientSecret) that this version knows{}: run explain without a word for all of them{elsewhere}",
-            suggestion(&near(&plain))
+            "{word:?} is neither an AADSTS code (such as 7000215 or AADSTS7000215) nor a reason (such as InvalidClientSecret) that this version knows{}: run explain without an argument to list all{elsewhere}",
+            suggestion(&similar(&plain))
         )
     })
 }
 
-/// The number of what is written like a code.
+/// The number, if the text looks like a code.
 fn number(plain: &str) -> Option<u32> {
     let digits = plain.strip_prefix("aadsts").unwrap_or(plain);
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// Up to three names that look like the word: codes by their digits, for all share what stands before them.
-fn near(plain: &str) -> Vec<String> {
+/// Up to three similar names. Codes are compared by their digits, because they share the prefix.
+fn similar(plain: &str) -> Vec<String> {
     let digits = plain.strip_prefix("aadsts").unwrap_or(plain);
-    let mut near: Vec<(f64, String)> = all()
+    let mut similar: Vec<(f64, String)> = all()
         .map(|subject| {
-            let likeness = match subject {
+            let similarity = match subject {
                 Subject::Code(code) => strsim::jaro_winkler(digits, &code.number.to_string()),
-                Subject::Reason(reason) => strsim::jaro_winkler(plain, &reason.as_str().to_ascii_lowercase()),
+                Subject::Reason(entry) => {
+                    strsim::jaro_winkler(plain, &entry.reason.as_str().to_ascii_lowercase())
+                }
             };
-            (likeness, subject.name())
+            (similarity, subject.name())
         })
-        .filter(|(likeness, _)| *likeness > 0.85)
+        .filter(|(similarity, _)| *similarity > 0.85)
         .collect();
-    near.sort_by(|one, other| other.0.total_cmp(&one.0));
-    near.into_iter().take(3).map(|(_, name)| name).collect()
+    similar.sort_by(|one, other| other.0.total_cmp(&one.0));
+    similar.dedup_by(|one, other| one.1 == other.1);
+    similar.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 fn suggestion(names: &[String]) -> String {
@@ -102,64 +106,53 @@ impl Subject {
     fn name(&self) -> String {
         match self {
             Self::Code(code) => format!("AADSTS{}", code.number),
-            Self::Reason(reason) => reason.as_str().to_owned(),
+            Self::Reason(entry) => entry.reason.as_str().to_owned(),
         }
     }
 
-    /// The reason that it leads to.
-    fn reason(&self) -> Reason {
+    /// The entry of its reason.
+    fn entry(&self) -> &'static Entry {
         match self {
-            Self::Reason(reason) => *reason,
-            Self::Code(code) => code.reason(),
+            Self::Reason(entry) => entry,
+            Self::Code(code) => reasons::entry(code.reason()),
         }
     }
 
-    /// Who must act, and how.
     fn remedy(&self) -> Remedy {
         match self {
             Self::Code(code) => code.remedy(),
-            Self::Reason(reason) => {
-                let Entry { actor, cure, .. } = catalogue::entry(*reason);
-                Remedy { actor, cure }
-            }
+            Self::Reason(entry) => Remedy { actor: entry.actor, action: entry.action },
         }
     }
 
     fn text(&self) -> String {
-        let (name, reason, remedy) = (self.name(), self.reason(), self.remedy());
-        let Entry { condition, status, meaning, .. } = catalogue::entry(reason);
+        let (name, remedy) = (self.name(), self.remedy());
+        let Entry { reason, kind, condition, status, description, .. } = self.entry();
         let head = match self {
             Self::Code(code) => format!("{name}: {}\n  reason:     {reason}\n", code.text),
-            Self::Reason(_) => format!("{name}: {meaning}\n"),
+            Self::Reason(_) => format!("{name}: {description}\n"),
         };
         format!(
             "{head}  condition:  {} {status:?} of a {}\n  who acts:   {}\n  what to do: {}\n",
             condition.as_str(),
-            kind(reason),
+            kind.as_str(),
             remedy.actor.as_str(),
-            remedy.cure
+            remedy.action
         )
     }
 
     fn json(&self) -> Value {
-        let (reason, remedy) = (self.reason(), self.remedy());
-        let Entry { condition, status, meaning, .. } = catalogue::entry(reason);
+        let remedy = self.remedy();
+        let Entry { reason, kind, condition, status, description, .. } = self.entry();
         let mut value = json!({
-            "name": self.name(), "reason": reason.as_str(), "kind": kind(reason), "condition": condition.as_str(),
-            "status": status, "meaning": meaning, "whoActs": remedy.actor.as_str(), "cure": remedy.cure
+            "name": self.name(), "reason": reason.as_str(), "kind": kind.as_str(), "condition": condition.as_str(),
+            "status": status, "description": description, "whoActs": remedy.actor.as_str(), "whatToDo": remedy.action
         });
         if let Self::Code(code) = self {
             value["microsoft"] = code.text.into();
             value["class"] = code.class.as_str().into();
         }
         value
-    }
-}
-
-fn kind(reason: Reason) -> &'static str {
-    match catalogue::entry(reason).kind {
-        Kind::Credential => "MicrosoftGraphCredential",
-        Kind::Account => "WoodpeckerAccount",
     }
 }
 
@@ -172,12 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_found_in_each_of_its_forms() {
+    fn every_code_is_found_in_each_form() {
         for code in CODES {
             for word in ["", "AADSTS", "aadsts", " AadSts"].map(|head| format!("{head}{}", code.number)) {
                 let found = find(&word).unwrap();
-                assert_eq!((found.name(), found.reason()), (format!("AADSTS{}", code.number), code.reason()));
-                assert!(found.text().contains(code.remedy().cure), "{}", found.text());
+                let [found] = found.as_slice() else { panic!("{word} is one code") };
+                let is = (found.name(), found.entry().reason);
+                assert_eq!(is, (format!("AADSTS{}", code.number), code.reason()));
+                assert!(found.text().contains(code.remedy().action), "{}", found.text());
             }
         }
     }
@@ -188,14 +183,17 @@ mod tests {
             let name = reason.as_str();
             for word in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
                 let found = find(&word).unwrap();
-                assert_eq!(found.name(), name);
-                assert!(found.text().contains(catalogue::entry(*reason).cure), "{}", found.text());
+                assert_eq!(found.len(), reasons::entries(*reason).count(), "{name}");
+                for (found, entry) in found.iter().zip(reasons::entries(*reason)) {
+                    assert_eq!(found.name(), name);
+                    assert!(found.text().contains(entry.action), "{}", found.text());
+                }
             }
         }
     }
 
     #[test]
-    fn an_unknown_word_is_told_what_it_is_near_to() {
+    fn similar_names_are_suggested_for_an_unknown_word() {
         for (word, near) in [
             ("InvalidClientSecrt", "InvalidClientSecret"),
             ("700021", "AADSTS7000215"),
@@ -208,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_told_where_to_look_and_another_word_is_not() {
+    fn only_for_an_unknown_code_a_place_to_look_it_up_is_named() {
         for word in ["AADSTS50076", "50076"] {
             assert!(unknown(word).contains("login.microsoftonline.com/error"), "{}", unknown(word));
         }

@@ -1,4 +1,4 @@
-//! `import`: manifests for what an account holds already, so that the operator takes it over.
+//! `import`: manifests for existing credentials of an account, so that the operator adopts them.
 
 mod manifest;
 mod names;
@@ -10,33 +10,33 @@ use clap::Args;
 
 use self::manifest::Import;
 use self::names::SecretNames;
-use super::inventory::Inventory;
-use super::output;
-use super::remote::{self, Remote, RemoteArgs};
-use crate::resources::AccountName;
-use crate::settings::ObjectName;
+use crate::api::AccountName;
+use crate::cli::output;
+use crate::cli::ownership::Inventory;
+use crate::cli::woodpecker::{self, Remote, RemoteArgs};
+use crate::config::ObjectName;
 
-/// What `import` can be told.
+/// Arguments of `import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes nothing and applies nothing. It reads the account's API key from its Secret with the \
-    rights of your kubeconfig (KUBECONFIG), and sends one listing to the account, also beside a running operator: \
-    Woodpecker works on one request of an account at a time and queues the others.\n\n\
-    Nobody can read a client secret back from Woodpecker, so each object comes with the skeleton of its Secret, as a \
-    comment: fill it in, and the operator takes the credential over once Microsoft has issued a token for the secret. It \
-    never creates one for these objects (adoption.policy AdoptOnly).\n\n\
-    Exit codes: 0 printed; 1 a failure; 2 a bad command line."
+    after_help = "Changes nothing and applies nothing. It reads the account's API key from its Secret with the rights \
+    of your kubeconfig (KUBECONFIG), and sends one list request to the account. You can run it beside a running \
+    operator: Woodpecker processes one request of an account at a time and queues the others.\n\n\
+    Woodpecker never returns a client secret, so each object comes with a template of its Secret, as a comment. Fill \
+    it in: the operator adopts the credential once Microsoft has issued a token for the secret. It never creates a \
+    credential for these objects (adoption.policy AdoptOnly).\n\n\
+    Exit codes: 0 success; 1 failure; 2 invalid command line."
 )]
 pub(super) struct ImportArgs {
     /// Account whose credentials are printed
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = remote::account_name)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = woodpecker::account_name)]
     account: AccountName,
 
-    /// Namespace of the objects and their Secrets; without it, that of the account. The account must allow it
+    /// Namespace of the objects and their Secrets. Defaults to the namespace of the account. The account must allow it
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<ObjectName>,
 
-    /// Name of each object's Secret; {name} stands for the object's own name
+    /// Name of each object's Secret. {name} is replaced by the name of the object
     #[arg(long, default_value = "{name}-graph", value_parser = names::secret_names, value_name = "TEMPLATE")]
     secret_name_template: SecretNames,
 
@@ -51,11 +51,11 @@ pub(super) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let listed = remote.list(&account).await;
     let listed = listed
         .map_err(|problem| anyhow!("WoodpeckerAccount {} could not be listed: {problem}", args.account))?;
-    // After the listing: what the operator makes stands in a status before it stands in a listing.
+    // After the list: the operator records a credential in a status before it appears in a list.
     let inventory = Inventory::read(&remote.client).await?;
     for object in &inventory.unreadable {
         output::note(&format!(
-            "warning: the status of MicrosoftGraphCredential {object} cannot be read: compare its id before you apply"
+            "warning: the status of MicrosoftGraphCredential {object} cannot be read: compare its credential id before you apply the manifests"
         ));
     }
     let namespace = args.namespace.as_ref().map_or(args.account.namespace.as_str(), ObjectName::as_str);

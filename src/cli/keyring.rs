@@ -1,23 +1,24 @@
-//! The keyring of the cluster that a command looks at: which one, and whose records.
+//! The keyring and the records that a command works on.
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
-use crate::app::kubernetes::{self, Cluster};
-use crate::settings::{ObjectName, Timing};
-use crate::store::keyring::{self, Keyring, KeyringError, KeyringPlace};
+use crate::config::ObjectName;
+use crate::core::timing::Timing;
+use crate::k8s::client::{self, Cluster};
+use crate::store::keyring::{self, Keyring, KeyringError, KeyringRef};
 
-/// Which keyring.
+/// Selects the keyring.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keyring")]
 pub(super) struct KeyringArgs {
-    /// Namespace of the operator. Without it, the namespace of the pod or of the kubeconfig's context
+    /// Namespace of the operator. Defaults to the namespace of the pod or of the kubeconfig's context
     #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
 
-    /// Name of the Secret, in the operator's namespace, that holds the keyring
+    /// Name of the Secret with the keyring, in the operator's namespace
     #[arg(
         long,
         env = "GCO_KEYRING_SECRET",
@@ -27,13 +28,13 @@ pub(super) struct KeyringArgs {
     keyring_secret: ObjectName,
 
     #[command(flatten)]
-    pace: PaceArgs,
+    timing: TimingArgs,
 }
 
-/// How long the command waits.
+/// Durations of the command.
 #[derive(Debug, Args)]
-pub(super) struct PaceArgs {
-    /// For tests: divides every wait by N
+pub(super) struct TimingArgs {
+    /// For tests: divide every duration by N
     #[arg(
         long,
         env = "GCO_TIME_SCALE",
@@ -45,12 +46,12 @@ pub(super) struct PaceArgs {
     time_scale: u32,
 }
 
-/// Which keyring, and whose records.
+/// Selects the keyring and the records.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keyring")]
 pub(super) struct StoreArgs {
-    /// Namespace whose records are looked at; may be repeated or hold a comma-separated list. Without it, all
-    /// namespaces. Beside an operator that serves some namespaces alone, name the same ones
+    /// Namespace whose records the command reads. Repeatable, or a comma-separated list. Defaults to all namespaces. If
+    /// the operator serves only some namespaces, specify the same ones
     #[arg(long = "namespace", env = "GCO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     namespaces: Vec<ObjectName>,
 
@@ -58,20 +59,20 @@ pub(super) struct StoreArgs {
     keyring: KeyringArgs,
 }
 
-/// The cluster, and where the keyring is in it.
+/// The cluster and the keyring in it.
 pub(super) struct Target {
     pub(super) cluster: Cluster,
-    pub(super) place: KeyringPlace,
-    /// Whether somebody said which namespace that is in, or the pod's is.
-    pub(super) is_placed: bool,
-    /// The namespaces whose records are looked at; none means all.
+    pub(super) secret: KeyringRef,
+    /// Whether the namespace was specified, or is the pod's.
+    pub(super) has_explicit_namespace: bool,
+    /// The namespaces whose records are read; if empty, all.
     pub(super) namespaces: Vec<String>,
     pub(super) timing: Timing,
 }
 
-// === impl PaceArgs ===
+// === impl TimingArgs ===
 
-impl PaceArgs {
+impl TimingArgs {
     pub(super) fn timing(&self) -> Timing {
         Timing::STANDARD.divided_by(self.time_scale)
     }
@@ -80,7 +81,6 @@ impl PaceArgs {
 // === impl Target ===
 
 impl Target {
-    /// Finds the cluster, for the records of some namespaces or of all.
     pub(super) async fn of(args: &StoreArgs) -> anyhow::Result<Self> {
         let mut target = Self::find(&args.keyring).await?;
         target.namespaces = args.namespaces.iter().map(ToString::to_string).collect();
@@ -90,49 +90,49 @@ impl Target {
         Ok(target)
     }
 
-    /// Fails for a namespace that is not there: its records would count as none. Whoever may not look goes on.
+    /// Fails if the namespace does not exist, because it would seem to have no records. Without the right to read it, the
+    /// command continues.
     async fn check_namespace(&self, name: &str) -> anyhow::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         match namespaces.get_metadata(name).await {
             Err(kube::Error::Api(answer)) if answer.is_not_found() => {
-                bail!("there is no namespace {name}: mend --namespace (GCO_WATCH_NAMESPACES)")
+                bail!("there is no namespace {name}: fix --namespace (GCO_WATCH_NAMESPACES)")
             }
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
     pub(super) async fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
-        let timing = args.pace.timing();
-        let cluster = kubernetes::connect(args.operator_namespace.as_deref(), &timing).await?;
-        let place =
-            KeyringPlace { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
-        let is_placed = args.operator_namespace.is_some() || cluster.is_own;
-        Ok(Self { cluster, place, is_placed, namespaces: Vec::new(), timing })
+        let timing = args.timing.timing();
+        let cluster = client::connect(args.operator_namespace.as_deref(), &timing).await?;
+        let secret =
+            KeyringRef { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
+        let has_explicit_namespace = args.operator_namespace.is_some() || cluster.runs_in_pod;
+        Ok(Self { cluster, secret, has_explicit_namespace, namespaces: Vec::new(), timing })
     }
 
-    /// The keyring, which must be there.
+    /// The keyring, which must exist.
     pub(super) async fn keyring(&self) -> anyhow::Result<Keyring> {
         self.keyring_if_any().await?.with_context(|| {
             format!(
-                "there is no keyring Secret {}: mend --operator-namespace and --keyring-secret, or bring it back from a backup (keys import)",
-                self.place
+                "there is no keyring Secret {}: fix --operator-namespace and --keyring-secret, or restore it from a backup (keys import)",
+                self.secret
             )
         })
     }
 
-    /// Fails where a keyring would be made in whatever namespace the kubeconfig's context happens to name: whoever reads
-    /// Secrets there could open the store.
-    pub(super) fn check_placed(&self) -> anyhow::Result<()> {
+    /// Fails if a keyring would be created in the current namespace of the kubeconfig: anyone who can read Secrets there
+    /// could decrypt the store.
+    pub(super) fn ensure_explicit_namespace(&self) -> anyhow::Result<()> {
         ensure!(
-            self.is_placed,
-            "there is no keyring Secret {}, and one is made only where you say so: add --operator-namespace",
-            self.place
+            self.has_explicit_namespace,
+            "there is no keyring Secret {}, and the command creates one only in a namespace that you specify: add --operator-namespace",
+            self.secret
         );
         Ok(())
     }
 
-    /// The keyring, if there is one.
     pub(super) async fn keyring_if_any(&self) -> Result<Option<Keyring>, KeyringError> {
-        keyring::load(&self.cluster.client, &self.place).await
+        keyring::load(&self.cluster.client, &self.secret).await
     }
 }

@@ -1,10 +1,10 @@
-//! `verify`: proves tenant, client id and secret at Microsoft with the operator's own code.
+//! `verify`: verifies a tenant id, client id and secret at Microsoft with the operator's code.
 //!
 //! The secret comes from a file or from standard input, never from the command line or the environment,
 //! where other processes could read it.
 
-mod finding;
 mod record;
+mod result;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,32 +17,35 @@ use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error as ValueError, StringDeserializer};
 
-use self::finding::Finding;
-use super::input;
-use super::keyring::KeyringArgs;
-use super::output::Format;
-use crate::controller::Named;
-use crate::leadership::Leadership;
-use crate::microsoft::{App, Authorities, EndpointParts, TokenEndpoint};
-use crate::resources::conditions::Reason;
-use crate::resources::{ClientId, Cloud, TenantId, is_guid};
-use crate::secret::SecretText;
-use crate::settings::{NetworkSettings, Timing};
+use self::result::VerifyResult;
+use crate::api::conditions::Reason;
+use crate::api::{ClientId, Cloud, NamespacedName, TenantId, is_guid};
+use crate::cli::input;
+use crate::cli::keyring::KeyringArgs;
+use crate::cli::output::Format;
+use crate::config::NetworkSettings;
+use crate::core::timing::Timing;
+use crate::entra::{AppCredential, Authorities, EndpointConfig, TokenEndpoint};
+use crate::k8s::leadership::Leadership;
+use crate::secret_text::SecretText;
 use crate::telemetry::metrics::Metrics;
 
-/// Most that is read as a secret, in bytes.
-const LONGEST_INPUT: u64 = 64 * 1024;
+/// Longest input, in bytes.
+const MAX_INPUT: u64 = 64 * 1024;
 
-/// What `verify` can be told.
+/// Arguments of `verify`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 Microsoft issued a token; 3 it refuses, the token lacks a required \
-    role, or the secret is no usable value; 4 it could not be asked or asked to slow down; 1 another failure; 2 a bad command line.")]
+#[command(
+    after_help = "Exit codes: 0 Microsoft issued a token; 3 Microsoft rejects the secret, the token lacks a \
+    required role, or the secret is unusable; 4 Microsoft is unreachable, fails or limits the rate of requests; 1 \
+    other failure; 2 invalid command line."
+)]
 pub(super) struct VerifyArgs {
-    /// Id of the Entra tenant, a GUID
+    /// Entra tenant id, a GUID
     #[arg(long, value_name = "GUID", required_unless_present = "record")]
     tenant_id: Option<TenantId>,
 
-    /// Application (client) id of the app, a GUID
+    /// Application (client) id, a GUID
     #[arg(long, value_name = "GUID", required_unless_present = "record")]
     client_id: Option<ClientId>,
 
@@ -50,7 +53,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_parser = cloud(), default_value = "Global", value_name = "CLOUD")]
     cloud: Cloud,
 
-    /// File that holds the client secret and nothing else
+    /// File with the client secret and nothing else
     #[arg(
         long,
         value_name = "FILE",
@@ -63,21 +66,21 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     secret_stdin: bool,
 
-    /// Record of the store to prove in place of all that, such as mail/c-229653f6d611bbd2baab1e78704b248d: it is opened
-    /// with the keyring, and its secret is not shown
+    /// SealedGraphCredential to verify instead, such as mail/c-229653f6d611bbd2baab1e78704b248d. The command decrypts
+    /// it with the keyring and does not show its secret
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
         value_parser = record::record_name,
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "secret_file", "secret_stdin"]
     )]
-    record: Option<Named>,
+    record: Option<NamespacedName>,
 
-    /// Application role that the token must carry, such as Mail.Send; may be repeated
+    /// Application role that the token must contain, such as Mail.Send. Repeatable
     #[arg(long = "required-role", value_name = "ROLE")]
     required_roles: Vec<String>,
 
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
 
@@ -88,15 +91,15 @@ pub(super) struct VerifyArgs {
     keyring: KeyringArgs,
 }
 
-/// Proves the secret and prints what came of it.
+/// Verifies the secret and prints the result.
 pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let finding = find(args).await?;
-    args.output.print(|| finding.text(), || finding.json())?;
-    Ok(finding.exit_code())
+    let result = verify(args).await?;
+    args.output.print(|| result.text(), || result.json())?;
+    Ok(result.exit_code())
 }
 
-/// What comes of it, at Microsoft or before anything is sent there.
-async fn find(args: &VerifyArgs) -> anyhow::Result<Finding> {
+/// The result from Microsoft, or from a check before anything is sent.
+async fn verify(args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
     let (cloud, tenant, client, secret) = match (&args.record, &args.tenant_id, &args.client_id) {
         (Some(name), _, _) => {
             let (record, secret) = record::open(name, &args.keyring).await?;
@@ -104,53 +107,53 @@ async fn find(args: &VerifyArgs) -> anyhow::Result<Finding> {
         }
         (None, Some(tenant), Some(client)) => match read_secret(args)? {
             Ok(secret) => (args.cloud, tenant.clone(), client.clone(), secret),
-            Err(finding) => return Ok(finding),
+            Err(result) => return Ok(result),
         },
-        // The command line does not let that through.
-        (None, _, _) => bail!("name what to prove: --record, or --tenant-id and --client-id"),
+        // clap rejects such a command line.
+        (None, _, _) => bail!("specify what to verify: --record, or --tenant-id and --client-id"),
     };
-    let parts = EndpointParts {
-        http: super::http_clients(&args.network.way_out)?,
+    let parts = EndpointConfig {
+        http: super::http_clients(&args.network.egress)?,
         authorities: Authorities::new(args.network.microsoft_authority.clone()),
         leadership: Leadership::always(),
         metrics: Arc::new(Metrics::new()),
     };
     let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD);
-    let verdict = endpoint.prove(App { cloud, tenant: &tenant, client: &client }, &secret).await?;
-    Ok(Finding::of(verdict, &args.required_roles, is_guid(secret.expose())))
+    let result = endpoint.verify(AppCredential { cloud, tenant: &tenant, client: &client }, &secret).await?;
+    Ok(VerifyResult::of(result, &args.required_roles, is_guid(secret.expose())))
 }
 
-/// The secret, or the finding that it is no usable value.
-fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, Finding>> {
+/// The secret, or the result that it is unusable.
+fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, VerifyResult>> {
     let (unread, too_long) = match &args.secret_file {
         Some(path) => (
-            format!("failed to read --secret-file {}: give a file that you may read", path.display()),
+            format!("failed to read --secret-file {}: specify a file that you may read", path.display()),
             format!(
-                "--secret-file {} is longer than 64 KiB, which no client secret is: give the file that holds the client secret and nothing else",
+                "--secret-file {} is longer than 64 KiB, so it is not a client secret: specify a file with the client secret and nothing else",
                 path.display()
             ),
         ),
         None => (
             "failed to read the secret from standard input".to_owned(),
-            "what comes from standard input is longer than 64 KiB, which no client secret is: give the client secret and nothing else".to_owned(),
+            "standard input is longer than 64 KiB, so it is not a client secret: send the client secret and nothing else".to_owned(),
         ),
     };
-    let bytes = input::read(args.secret_file.as_deref(), LONGEST_INPUT).context(unread)?.context(too_long)?;
+    let bytes = input::read(args.secret_file.as_deref(), MAX_INPUT).context(unread)?.context(too_long)?;
     if bytes.is_empty() {
-        return Ok(Err(Finding::unusable(Reason::EmptyValue, "is empty")));
+        return Ok(Err(VerifyResult::unusable(Reason::EmptyValue, "is empty")));
     }
-    let stray = |problem| Ok(Err(Finding::unusable(Reason::SurroundingWhitespace, problem)));
-    let Ok(text) = std::str::from_utf8(&bytes) else { return stray("holds bytes that are no text") };
+    let stray = |problem| Ok(Err(VerifyResult::unusable(Reason::InvalidCharacters, problem)));
+    let Ok(text) = std::str::from_utf8(&bytes) else { return stray("contains invalid UTF-8") };
     let secret = SecretText::new(text.to_owned());
     match text {
-        _ if !secret.has_stray_whitespace() => Ok(Ok(secret)),
+        _ if !secret.has_invalid_characters() => Ok(Ok(secret)),
         _ if text.ends_with('\n') => stray("ends with a line break"),
-        _ if text.trim() != text => stray("has white space around it"),
-        _ => stray("holds a line break or another control character"),
+        _ if text.trim() != text => stray("has white space at the start or end"),
+        _ => stray("contains a line break or another invisible character"),
     }
 }
 
-/// The clouds, called as in a spec.
+/// The clouds, with the names of a spec.
 fn cloud() -> impl TypedValueParser<Value = Cloud> {
     let names = PossibleValuesParser::new(["Global", "USGovernment", "USGovernmentDoD", "China"]);
     names.try_map(|name| Cloud::deserialize(name.into_deserializer() as StringDeserializer<ValueError>))

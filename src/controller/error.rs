@@ -1,38 +1,34 @@
-//! Why a pass could not be carried out at all. What goes wrong at Microsoft or Woodpecker is no such error:
-//! it is an outcome, and stands in the object's status; so does what stands in the way at the store.
+//! Errors that end a reconcile without a status. Failures at Microsoft, Woodpecker or the store are results instead,
+//! which the status shows.
 
 use thiserror::Error;
 
-use crate::destination::{Failure, FailureKind, Operation};
-use crate::leadership::NotLeading;
-use crate::secrets::ReadError;
+use crate::core::failure::{Failure, FailureKind, Operation};
+use crate::k8s::leadership::NotLeading;
+use crate::k8s::secrets::ReadError;
 use crate::store::envelope::SealError;
 use crate::store::keyring::KeyringError;
 use crate::store::repository::RecordError;
 
-/// What a pass or a part of it comes to.
-pub type Result<T, E = PassError> = std::result::Result<T, E>;
+/// Result of a reconcile or a part of it.
+pub type Result<T, E = ReconcileError> = std::result::Result<T, E>;
 
-/// A pass that ended without a report.
+/// Why a reconcile ended without a status.
 #[derive(Debug, Error)]
-pub enum PassError {
+pub enum ReconcileError {
     #[error("failed to read the object")]
     ReadObject(#[source] kube::Error),
-    /// Its Secret could not be read, for now.
     #[error("failed to read Secret {name}")]
     ReadSecret { name: String, source: ReadError },
     #[error("failed to read the WoodpeckerAccount")]
     ReadAccount(#[source] kube::Error),
-    /// A record of the store could not be read or written.
     #[error(transparent)]
     Record(RecordError),
-    /// The keyring could not be read again.
     #[error(transparent)]
     ReadKeyring(#[from] KeyringError),
-    /// The key of its record is not known, and could not be looked up: nothing can be said of the record.
-    #[error("the key of the record could not be looked up")]
+    /// The key of the record is unknown and could not be read, so the record cannot be evaluated.
+    #[error("failed to look up the key of the record")]
     LookUpKey(#[source] KeyringError),
-    /// The secret could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error("failed to read the namespace")]
@@ -41,35 +37,31 @@ pub enum PassError {
     WriteStatus(#[source] kube::Error),
     #[error("failed to change the finalizer")]
     WriteFinalizer(#[source] kube::Error),
-    /// It is gone, or another one has its name.
-    #[error("the object is gone")]
-    Gone,
-    /// A step failed at the destination, which is an outcome for the status.
+    /// Deleted, or re-created under the same name.
+    #[error("the object was deleted")]
+    Deleted,
+    /// The status shows it.
     #[error("a step failed at the destination")]
     Step(Failure),
-    /// Somebody else changed it meanwhile.
-    #[error("the object was changed meanwhile")]
+    #[error("the object has changed since it was read")]
     Conflict,
-    /// Only a leader may go on.
     #[error("interrupted")]
     NotLeading(#[from] NotLeading),
-    /// It took longer than any pass may.
-    #[error("the pass took too long")]
+    #[error("the reconcile took too long")]
     Deadline,
-    #[error("the pass panicked: this is a defect of the operator")]
+    #[error("the reconcile panicked; this is a bug in the operator")]
     Panicked,
-    /// It asked for more steps than any pass has.
-    #[error("the pass did not come to an end: this is a defect of the operator")]
-    Endless,
-    /// The system gives no randomness.
-    #[error("failed to draw random bytes")]
+    /// The plan had more steps than any reconcile needs.
+    #[error("the reconcile did not end; this is a bug in the operator")]
+    StepLimit,
+    #[error("failed to generate random bytes")]
     Random(#[from] getrandom::Error),
 }
 
-// === impl PassError ===
+// === impl ReconcileError ===
 
-impl PassError {
-    /// As metrics name it.
+impl ReconcileError {
+    /// As log lines name it.
     pub fn category(&self) -> &'static str {
         match self {
             Self::ReadObject(_) => "read_object",
@@ -84,40 +76,39 @@ impl PassError {
             Self::ReadNamespace(_) => "read_namespace",
             Self::WriteStatus(_) => "write_status",
             Self::WriteFinalizer(_) => "write_finalizer",
-            Self::Gone => "gone",
+            Self::Deleted => "deleted",
             Self::Step(_) => "step",
             Self::Conflict => "conflict",
             Self::NotLeading(_) => "not_leading",
             Self::Deadline => "deadline",
             Self::Panicked => "panic",
-            Self::Endless => "endless",
+            Self::StepLimit => "step_limit",
             Self::Random(_) => "random",
         }
     }
 
-    /// What is no accident of the way, but stands until somebody mends it: an outcome for the status.
-    pub fn as_failure(&self) -> Option<Failure> {
+    /// The failure for the status, if the error lasts until someone fixes its cause.
+    pub fn as_status_failure(&self) -> Option<Failure> {
         let (operation, kind) = match self {
             Self::Step(failure) => return Some(failure.clone()),
             Self::Record(RecordError::Refused { operation, status }) => {
                 (*operation, FailureKind::StoreRefused(*status))
             }
             Self::ReadKeyring(error) if error.is_lasting() => {
-                (Operation::Create, FailureKind::KeyringMissing)
+                (Operation::Create, FailureKind::KeyringUnavailable)
             }
             _ => return None,
         };
         Some(Failure { operation, kind, retry_after: None, id: None })
     }
 
-    /// Whether it is the ordinary course of things and no failure.
-    pub fn is_ordinary(&self) -> bool {
+    /// Whether it happens in normal operation and is no failure.
+    pub fn is_expected(&self) -> bool {
         matches!(self, Self::Conflict | Self::NotLeading(_) | Self::LookUpKey(_))
     }
 }
 
-/// A record that was changed meanwhile is an object that was changed meanwhile.
-impl From<RecordError> for PassError {
+impl From<RecordError> for ReconcileError {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Conflict => Self::Conflict,

@@ -1,4 +1,4 @@
-//! Puts our finalizers on objects and takes them off.
+//! Adds the operator's finalizers to objects and removes them.
 
 use std::fmt::Debug;
 
@@ -7,22 +7,22 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::error::PassError;
-use crate::leadership::Leadership;
+use crate::controller::error::ReconcileError;
+use crate::k8s::leadership::Leadership;
 
-/// Puts a finalizer on an object or takes it off, under the resource version that was seen. Returns the object as it is
-/// then; nothing where it is gone.
+/// Adds or removes a finalizer, conditional on the resource version. Returns the resulting object, or `None` if it was
+/// deleted.
 pub async fn set<K>(
     leadership: &Leadership,
     api: &Api<K>,
     object: &K,
     finalizer: &str,
     is_wanted: bool,
-) -> Result<Option<K>, PassError>
+) -> Result<Option<K>, ReconcileError>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
-    leadership.admit_write()?;
+    leadership.check_write()?;
     let mut finalizers = object.finalizers().to_vec();
     finalizers.retain(|it| it != finalizer);
     if is_wanted {
@@ -32,14 +32,14 @@ where
     let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
     match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(object) => Ok(Some(object)),
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(None),
-        Err(kube::Error::Api(answer)) if answer.is_conflict() => Err(PassError::Conflict),
-        // No later reconcile would report what a deletion has left behind.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Err(ReconcileError::Conflict),
+        // The write may have been applied. No later reconcile would report what a deletion has left behind.
         Err(error) => match api.get_opt(&object.name_any()).await {
             Ok(None) => Ok(None),
             Ok(Some(found)) if found.uid() != object.uid() => Ok(None),
             Ok(Some(found)) if has(&found, finalizer) == is_wanted => Ok(Some(found)),
-            Ok(Some(_)) | Err(_) => Err(PassError::WriteFinalizer(error)),
+            Ok(Some(_)) | Err(_) => Err(ReconcileError::WriteFinalizer(error)),
         },
     }
 }
@@ -55,21 +55,22 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
-    use crate::resources::{FINALIZER, WoodpeckerAccount};
+    use crate::api::{FINALIZER, WoodpeckerAccount};
 
-    /// Takes a finalizer off an object at an API server that answers the PATCH so, and a GET so; nothing is no answer.
-    async fn taken_off(
+    /// Removes a finalizer at an API server with these responses to the PATCH and to a GET; `None` breaks the
+    /// connection.
+    async fn remove(
         patched: Option<u16>,
         found: Option<&'static str>,
-    ) -> Result<Option<WoodpeckerAccount>, PassError> {
+    ) -> Result<Option<WoodpeckerAccount>, ReconcileError> {
         let service = tower::service_fn(move |request: Request<Body>| async move {
             let (code, body) = if request.method() == Method::PATCH {
-                let Some(code) = patched else { return Err("the connection broke off") };
+                let Some(code) = patched else { return Err("the connection was lost") };
                 let reason = if code == 404 { "NotFound" } else { "Conflict" };
                 let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason});
                 (code, status.to_string())
             } else {
-                let Some(body) = found else { return Err("the connection broke off") };
+                let Some(body) = found else { return Err("the connection was lost") };
                 (if body.contains("Status") { 404 } else { 200 }, body.to_owned())
             };
             Ok(Response::builder().status(code).body(Body::from(body.into_bytes())).unwrap())
@@ -89,24 +90,23 @@ mod tests {
     const NONE: &str = r#"{"kind":"Status","status":"Failure","code":404,"reason":"NotFound"}"#;
 
     #[tokio::test]
-    async fn what_came_of_a_write_whose_answer_is_lost_is_looked_up() {
+    async fn a_lost_response_is_resolved_by_a_read() {
         for found in [NONE, OTHER] {
-            let ended = taken_off(None, Some(found)).await;
+            let ended = remove(None, Some(found)).await;
             assert!(matches!(ended, Ok(None)), "{found}: {ended:?}");
         }
-        let ended = taken_off(None, Some(LACKS_IT)).await;
+        let ended = remove(None, Some(LACKS_IT)).await;
         assert!(matches!(ended, Ok(Some(_))), "others keep it: {ended:?}");
         for found in [Some(HAS_IT), None] {
-            let ended = taken_off(None, found).await;
-            assert!(matches!(ended, Err(PassError::WriteFinalizer(_))), "{found:?}: {ended:?}");
+            let ended = remove(None, found).await;
+            assert!(matches!(ended, Err(ReconcileError::WriteFinalizer(_))), "{found:?}: {ended:?}");
         }
     }
 
     #[tokio::test]
-    async fn an_answer_is_believed_without_a_second_look() {
-        let (gone, changed) =
-            (taken_off(Some(404), Some(HAS_IT)).await, taken_off(Some(409), Some(NONE)).await);
-        assert!(matches!(gone, Ok(None)), "{gone:?}");
-        assert!(matches!(changed, Err(PassError::Conflict)), "{changed:?}");
+    async fn a_response_needs_no_further_read() {
+        let (deleted, changed) = (remove(Some(404), Some(HAS_IT)).await, remove(Some(409), Some(NONE)).await);
+        assert!(matches!(deleted, Ok(None)), "{deleted:?}");
+        assert!(matches!(changed, Err(ReconcileError::Conflict)), "{changed:?}");
     }
 }

@@ -1,19 +1,21 @@
-//! All objects that are known, by their uids and by what they point to: kept from the watches, from our own writes and from
-//! GETs, so that no change needs a look at all of them. What is known of an object beside itself ends with it.
+//! In-memory index of all known objects by uid and by what they reference. It is fed by watches, by responses to the
+//! operator's own writes, and by GETs, so that no event needs a scan of all objects. State that the index keeps beside
+//! an object is deleted with the object.
 
 mod account;
+pub mod claim_key;
 mod credential;
 mod entry;
-mod gone;
-mod holders;
 mod keys;
+mod owners;
 #[cfg(test)]
-mod properties;
+mod property_tests;
 mod prune;
 mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,18 +31,17 @@ use self::keys::Key;
 use self::prune::pruned;
 use self::state::{CredentialState, InFlight};
 use self::table::Table;
-use super::accounts::AccountState;
-use super::scope::{GuardedCredential, Scope};
-use crate::resources::{
-    AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, WoodpeckerAccount,
-};
+use crate::api::{AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, WoodpeckerAccount};
+use crate::controller::account::AccountState;
+use crate::controller::parsed::ParsedCredential;
+use crate::k8s::scope::Scope;
 use crate::woodpecker::RemoteIdentity;
 
-pub use self::entry::Kept;
-pub use self::holders::{Freed, Kin};
+pub use self::entry::Indexed;
+pub use self::owners::{CredentialRef, ReleasedApp};
 pub use self::prune::{Pruned, read_pruned};
 pub use self::table::Moment;
-pub use crate::resources::Named;
+pub use crate::api::NamespacedName;
 
 pub struct Index {
     pub scopes: Vec<Scope>,
@@ -49,54 +50,52 @@ pub struct Index {
     objects: Mutex<Objects>,
 }
 
-/// The objects of each kind. Whoever holds them must not ask the index for anything.
+/// The objects of each kind. While this is locked, do not call the index.
 pub struct Objects {
     credentials: Table<MicrosoftGraphCredential>,
     accounts: Table<WoodpeckerAccount>,
 }
 
-/// An object that points to a Secret.
+/// An object that references a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Referrer {
-    Credential(Named),
-    Account(Named),
+    Credential(NamespacedName),
+    Account(NamespacedName),
 }
 
-/// What follows from news about objects of one kind.
+/// What the controllers must do after an event about objects of one kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Effects {
-    /// Objects of which a reconcile is due.
+    /// Objects that need a reconcile.
     pub due: Vec<Due>,
-    pub gone: Vec<Named>,
-    /// Accounts where something changed that their counts, or their finalizers, depend on.
+    pub deleted: Vec<NamespacedName>,
+    /// Accounts whose counts or finalizers may have changed.
     pub accounts: Vec<AccountChange>,
-    /// Apps that an object has let go of: another one may have its turn.
-    pub freed: Vec<Freed>,
-    /// Whether the objects have to be listed again: a version went back, so the API server was restored to an earlier state,
-    /// or a list has left a doubt.
+    /// Apps that an object no longer claims, so that another object may register them.
+    pub released_apps: Vec<ReleasedApp>,
+    /// Whether the objects have to be listed again: a resource version went back because the API server was restored to
+    /// an earlier state, or a list was inconclusive.
     pub relist: bool,
 }
 
-/// An object that is new to this process, or changed in what a reconcile looks at.
+/// An object that is new to this process, or changed in something that a reconcile reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    pub object: Named,
+    pub object: NamespacedName,
     pub is_new: bool,
 }
 
-/// Something that changed at an account.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AccountChange {
     pub account: AccountName,
-    /// Whether it may be the first or the last thing that the account needs its finalizer for.
+    /// Whether the account may need its finalizer because of this change, or no longer need it.
     pub is_urgent: bool,
 }
 
 // === impl Index ===
 
 impl Index {
-    /// For those scopes; nothing is known yet.
     pub fn new(scopes: Vec<Scope>) -> Self {
         let objects = Objects { credentials: Table::new(&scopes), accounts: Table::new(&scopes) };
         Self { scopes, listed: CancellationToken::new(), objects: Mutex::new(objects) }
@@ -117,58 +116,64 @@ impl Index {
         self.objects().accounts.is_listed()
     }
 
-    /// The objects of each kind. Others wait meanwhile.
+    /// Locks the objects of each kind.
     pub fn objects(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock()
     }
 
-    // --- what is told ---
+    // --- events ---
 
-    /// This moment, to be taken before a GET is sent: see [`Self::note_read`].
-    pub fn moment<K: Kept>(&self) -> Moment {
+    /// The current logical time, to be taken before a GET is sent: see [`Self::on_read`].
+    pub fn moment<K: Indexed>(&self) -> Moment {
         K::table(&mut self.objects()).now()
     }
 
-    /// Takes in what the watch of a scope brings. `round` counts the restores of the API server: with the list that follows
-    /// one, every object counts as changed.
-    pub fn note<K: Kept>(&self, scope: &Scope, round: u64, event: Event<DeserializeGuard<K>>) -> Effects {
+    /// Applies a watch event of a scope. `round` counts the restores of the API server: with the list that follows one,
+    /// every object counts as changed.
+    pub fn on_watch_event<K: Indexed>(
+        &self,
+        scope: &Scope,
+        round: u64,
+        event: Event<DeserializeGuard<K>>,
+    ) -> Effects {
         let mut objects = self.objects();
-        let effects = K::table(&mut objects).note(scope, round, event);
+        let effects = K::table(&mut objects).on_watch_event(scope, round, event);
         if objects.credentials.is_listed() {
             self.listed.cancel();
         }
         effects
     }
 
-    /// Takes in the object with which the API server has answered our own write.
-    pub fn note_written<K: Kept>(&self, object: &K) -> Effects {
+    /// Applies the object with which the API server responded to a write of the operator.
+    pub fn on_written<K: Indexed>(&self, object: &K) -> Effects {
         let object = pruned(object);
-        K::table(&mut self.objects()).write(object)
+        K::table(&mut self.objects()).on_written(object)
     }
 
-    /// Takes in what a GET has found that was sent at that moment. It counts whatever its version, but against what became
-    /// known since.
-    pub fn note_read<K: Kept>(&self, own: &Named, asked: Moment, found: Option<&K>) -> Effects {
+    /// Applies the result of a GET that was sent at `asked`. It replaces what was known at that time, whatever its
+    /// resource version, but nothing that became known later.
+    pub fn on_read<K: Indexed>(&self, own: &NamespacedName, asked: Moment, found: Option<&K>) -> Effects {
         let found = found.map(pruned);
-        K::table(&mut self.objects()).read(own, asked, found)
+        K::table(&mut self.objects()).on_read(own, asked, found)
     }
 
-    /// Takes in that a credential is gone for good.
-    pub fn note_gone(&self, uid: &str) -> Effects {
+    /// Removes a credential that was deleted.
+    pub fn on_deleted(&self, uid: &str) -> Effects {
         self.objects().credentials.remove(uid)
     }
 
-    /// Takes in the status of a credential that cannot be read, and whether what it holds is removed together with it.
-    pub fn note_unreadable(
+    /// Records the status of a credential that cannot be deserialized, and whether its deletion deletes what it
+    /// registered.
+    pub fn record_unreadable_status(
         &self,
         uid: &str,
         status: &MicrosoftGraphCredentialStatus,
-        removes: bool,
+        deletes_owned: bool,
     ) -> Effects {
         let (credentials, mut effects) = (&mut self.objects().credentials, Effects::default());
         if let Some(slot) = credentials.slot_of_uid(uid) {
-            credentials.alter(slot, &mut effects, |entry, _| {
-                entry.state.salvaged.get_or_insert_default().salvage(status, removes);
+            credentials.update(slot, &mut effects, |entry, _| {
+                entry.state.last_readable.get_or_insert_default().update_from_status(status, deletes_owned);
             });
         }
         effects
@@ -176,21 +181,20 @@ impl Index {
 
     // --- objects ---
 
-    /// An object as it is known.
-    pub fn get<K: Kept>(&self, own: &Named) -> Option<Arc<DeserializeGuard<K>>> {
+    pub fn get<K: Indexed>(&self, own: &NamespacedName) -> Option<Arc<DeserializeGuard<K>>> {
         K::table(&mut self.objects()).by_name(own).map(|entry| entry.object.clone())
     }
 
-    pub fn all<K: Kept>(&self) -> Vec<Arc<DeserializeGuard<K>>> {
+    pub fn all<K: Indexed>(&self) -> Vec<Arc<DeserializeGuard<K>>> {
         K::table(&mut self.objects()).entries().map(|entry| entry.object.clone()).collect()
     }
 
-    pub fn credentials_at(&self, account: &AccountName) -> Vec<Arc<GuardedCredential>> {
+    pub fn credentials_at(&self, account: &AccountName) -> Vec<Arc<ParsedCredential>> {
         self.objects().credentials.find(&Key::Account(account)).map(|entry| entry.object.clone()).collect()
     }
 
-    /// Every credential that has a record of the store, with that.
-    pub fn records(&self) -> Vec<(Named, Named)> {
+    /// Every credential in the store, with the name of its record.
+    pub fn records(&self) -> Vec<(NamespacedName, NamespacedName)> {
         let objects = self.objects();
         objects
             .credentials
@@ -199,12 +203,12 @@ impl Index {
             .collect()
     }
 
-    /// The credentials whose record of the store that is.
-    pub fn credentials_sealed_in(&self, record: &Named) -> Vec<Named> {
+    /// The credentials that have this record.
+    pub fn owners_of_record(&self, record: &NamespacedName) -> Vec<NamespacedName> {
         self.objects().credentials.find(&Key::Record(record)).map(Entry::name).collect()
     }
 
-    pub fn referrers(&self, secret: &Named) -> Vec<Referrer> {
+    pub fn referrers(&self, secret: &NamespacedName) -> Vec<Referrer> {
         let objects = self.objects();
         let key = Key::Secret(secret);
         let credentials = objects.credentials.find(&key).map(|entry| Referrer::Credential(entry.name()));
@@ -212,7 +216,6 @@ impl Index {
         credentials.chain(accounts).collect()
     }
 
-    /// Everything that may point to a Secret.
     pub fn all_referrers(&self) -> Vec<Referrer> {
         let objects = self.objects();
         let credentials = objects.credentials.entries().map(|entry| Referrer::Credential(entry.name()));
@@ -220,37 +223,36 @@ impl Index {
         credentials.chain(accounts).collect()
     }
 
-    /// Every Secret that something points to, in order.
-    pub fn secrets(&self) -> Vec<Named> {
+    /// Every referenced Secret, sorted.
+    pub fn secrets(&self) -> Vec<NamespacedName> {
         let objects = self.objects();
         let credentials = objects.credentials.entries().filter_map(|entry| entry.facts().secret);
         let accounts = objects.accounts.entries().filter_map(|entry| entry.facts().secret);
-        let secrets: BTreeSet<Named> = credentials.chain(accounts).collect();
+        let secrets: BTreeSet<NamespacedName> = credentials.chain(accounts).collect();
         secrets.into_iter().collect()
     }
 
-    // --- what is known beside the object ---
+    // --- state beside the object ---
 
-    /// Looks at, or changes, what is known of a credential beside the object, but for its claims; nothing where it is gone.
+    /// Reads or changes the state of a credential, except its claims; `None` if the credential was deleted.
     pub fn with<R>(&self, uid: &str, change: impl FnOnce(&mut CredentialState) -> R) -> Option<R> {
         self.objects().credentials.by_uid_mut(uid).map(|entry| change(&mut entry.state))
     }
 
-    /// How long until an object's request of unknown outcome counts as settled, `settle` after this process's first sight of it;
-    /// zero where none is under way. `mark` tells one request from another.
+    /// How long until a request of unknown outcome counts as settled: `settle` after this process first saw it, or zero
+    /// if no request is in flight. `request_id` identifies the request.
     pub fn settles_in(
         &self,
         uid: &str,
         request: impl FnOnce(&mut CredentialState) -> &mut InFlight,
-        mark: Option<&str>,
+        request_id: Option<&str>,
         settle: Duration,
     ) -> Duration {
-        let settles_in = self.with(uid, |state| request(state).settles_in(mark, settle));
-        settles_in.unwrap_or_else(|| mark.map_or(Duration::ZERO, |_| settle))
+        let settles_in = self.with(uid, |state| request(state).settles_in(request_id, settle));
+        settles_in.unwrap_or_else(|| request_id.map_or(Duration::ZERO, |_| settle))
     }
 
-    /// Changes what is known of an account beside the object, or of nothing but the object of that uid; nothing where it is
-    /// gone.
+    /// Changes the state of an account; `None` if the account was deleted, or if it does not have the given uid.
     pub fn change_account<R>(
         &self,
         name: &AccountName,
@@ -260,49 +262,48 @@ impl Index {
         let accounts = &mut self.objects().accounts;
         let slot = accounts.slot_of_name(name)?;
         let is_it = uid.is_none_or(|uid| accounts.by_name(name).is_some_and(|entry| entry.uid() == uid));
-        accounts.alter(slot, &mut Effects::default(), |entry, _| is_it.then(|| change(&mut entry.state)))?
+        accounts.update(slot, &mut Effects::default(), |entry, _| is_it.then(|| change(&mut entry.state)))?
     }
 
-    /// The accounts that share what this one has.
-    pub fn accounts_one_with(&self, name: &AccountName) -> Vec<AccountName> {
-        self.objects().accounts.find(&Key::OneWith(name)).map(Entry::name).collect()
+    /// The accounts that are the same remote account as this one.
+    pub fn account_aliases(&self, name: &AccountName) -> Vec<AccountName> {
+        self.objects().accounts.find(&Key::Alias(name)).map(Entry::name).collect()
     }
 
-    /// The accounts that cannot be used because of that one.
-    pub fn accounts_confused_by(&self, name: &AccountName) -> Vec<AccountName> {
-        self.objects().accounts.find(&Key::ConfusedWith(name)).map(Entry::name).collect()
+    /// The accounts that cannot be used because they share credentials with this one.
+    pub fn accounts_sharing_credentials_with(&self, name: &AccountName) -> Vec<AccountName> {
+        self.objects().accounts.find(&Key::SharesCredentialsWith(name)).map(Entry::name).collect()
     }
 }
 
 // === impl Objects ===
 
 impl Objects {
-    /// What is known of an account beside the object.
     pub fn account(&self, name: &AccountName) -> Option<&AccountState> {
         Some(&self.accounts.by_name(name)?.state)
     }
 
-    /// The accounts that have the listing of that remote account.
+    /// The accounts whose listing is of that remote account.
     pub fn accounts_at(&self, remote: &RemoteIdentity) -> impl Iterator<Item = (AccountName, &AccountState)> {
         let found = self.accounts.find(&Key::Remote(remote));
         found.filter(|entry| entry.state.is_at(remote)).map(|entry| (entry.name(), &entry.state))
     }
 
-    /// The accounts that are reached with the key of that one, itself included.
+    /// The accounts that use the same API key as that one, itself included.
     pub fn accounts_with_key_of(
         &self,
-        natural: &RemoteIdentity,
+        own_identity: &RemoteIdentity,
     ) -> impl Iterator<Item = (AccountName, &AccountState)> {
-        let found = self.accounts.find(&Key::Opened(&natural.base_url, natural.key));
+        let found = self.accounts.find(&Key::OfAccount(&own_identity.base_url, own_identity.key));
         found.map(|entry| (entry.name(), &entry.state))
     }
 
-    /// Whether that account is that remote account.
+    /// Whether the account is known to be that remote account.
     pub fn is_at(&self, name: &AccountName, remote: &RemoteIdentity) -> bool {
         self.account(name).is_some_and(|account| account.is_at(remote))
     }
 
-    /// Whether that account lets the namespace in, as far as is known.
+    /// Whether the account allows the namespace, as far as is known.
     pub fn allows(&self, name: &AccountName, namespace: &str) -> bool {
         let spec = self.account(name).and_then(|account| account.known.as_ref()?.spec.as_ref());
         spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))

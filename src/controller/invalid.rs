@@ -1,7 +1,7 @@
-//! An object that cannot be read as its kind demands: it keeps its status, its registration with it, and
-//! says what is wrong. Where it is being deleted, it still finds its way out.
+//! Reconciliation of an object that does not match its schema. It keeps its status, including its registration, and its
+//! conditions report the problem. If it is being deleted, its finalizer is removed as far as the readable fields allow.
 
-mod parting;
+mod finalize;
 
 use std::fmt::Debug;
 
@@ -11,39 +11,40 @@ use kube::{Api, Resource};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::context::Context;
-use super::error::{PassError, Result};
-use super::guard::Outcome;
-use super::index::Named;
-use super::status::replace;
-use crate::resources::conditions::{Condition, ConditionType, Desired, Reason, merge};
-use crate::resources::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
+use crate::api::conditions::{Condition, ConditionType, Desired, Reason, merge};
+use crate::api::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName};
+use crate::controller::context::Context;
+use crate::controller::error::{ReconcileError, Result};
+use crate::controller::instrument::Completed;
+use crate::controller::status_writer::replace_status;
+use crate::core::outcome::Outcome;
 
-/// Lets the object go where it is being deleted and its words allow that; else writes Ready False with what
-/// is wrong, and everything else in the status stays as it is.
-pub async fn report<K>(context: &Context, own: &Named, problem: &str) -> Result<Outcome>
+/// Removes the finalizer if the object is being deleted and its readable fields allow that. Otherwise sets Ready to
+/// False with the problem, and keeps the rest of the status.
+pub async fn report<K>(context: &Context, own: &NamespacedName, problem: &str) -> Result<Completed>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Debug,
 {
     let kind = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &own.namespace, &kind);
-    let Some(live) = api.get_opt(&own.name).await.map_err(PassError::ReadObject)? else {
-        return Ok(Outcome::new("gone", context.rules.timing.resync));
+    let Some(live) = api.get_opt(&own.name).await.map_err(ReconcileError::ReadObject)? else {
+        return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
     };
-    if parting::let_go(context, &api, &kind, &live).await? {
-        return Ok(Outcome::new("gone", context.rules.timing.resync));
+    if finalize::finalize(context, &api, &kind, &live).await? {
+        return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
     }
-    note_status(context, &live);
-    let is_waiting = live.metadata.deletion_timestamp.is_some();
-    let again_in = if is_waiting { context.rules.timing.in_use_retry } else { context.rules.timing.resync };
-    let outcome = Outcome {
+    index_status(context, &live);
+    let is_deleting = live.metadata.deletion_timestamp.is_some();
+    let requeue_after =
+        if is_deleting { context.policy.timing.in_use_retry } else { context.policy.timing.resync };
+    let outcome = Completed {
         generation: live.metadata.generation,
         reason: Some(Reason::InvalidObject.as_str().to_owned()),
-        ..Outcome::new("invalid", again_in)
+        ..Completed::new(Outcome::NotMet, requeue_after)
     };
     let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let generation = live.metadata.generation.unwrap_or_default();
-    let conditions = next_conditions(&status, &message(problem, is_waiting), generation);
+    let conditions = next_conditions(&status, &message(problem, is_deleting), generation);
     if status.get("conditions") == Some(&conditions) {
         return Ok(outcome);
     }
@@ -51,37 +52,40 @@ where
         fields.insert("conditions".into(), conditions);
         fields.insert("observedGeneration".into(), generation.into());
     }
-    context.leadership.admit_write()?;
-    tracing::warn!(problem, "the object cannot be read");
-    // What this version cannot read in the status is put back as it is.
-    replace::<_, IgnoredAny>(&context.client, &context.leadership, &kind, &live, &status).await?;
+    context.leadership.check_write()?;
+    tracing::warn!(problem, "the object is invalid");
+    // Fields of the status that this version does not know are written back unchanged.
+    replace_status::<_, IgnoredAny>(&context.client, &context.leadership, &kind, &live, &status).await?;
     Ok(outcome)
 }
 
-/// What the object holds at remote accounts stays its own, for its status can mostly be read.
-fn note_status(context: &Context, live: &DynamicObject) {
+/// The object still owns what it registered, because its status can mostly be read.
+fn index_status(context: &Context, live: &DynamicObject) {
     let status = live.data.get("status").cloned().unwrap_or_default();
     if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
         let uid = live.metadata.uid.as_deref().unwrap_or_default();
         let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
-        context.follow::<MicrosoftGraphCredential>(context.index.note_unreadable(uid, &status, removes));
+        context
+            .requeuer
+            .apply::<MicrosoftGraphCredential>(context.index.record_unreadable_status(uid, &status, removes));
     }
 }
 
-fn message(problem: &str, is_waiting: bool) -> String {
+fn message(problem: &str, is_deleting: bool) -> String {
     let problem = problem.get(..300).unwrap_or(problem);
-    if is_waiting {
+    if is_deleting {
         format!(
-            "the object cannot be read, so the operator cannot remove what it registered: mend the field in question ({problem}), or set deletionPolicy to Retain to let this object go"
+            "the object is invalid, so the operator cannot delete what it registered: fix the field \
+             ({problem}), or set deletionPolicy to Retain to delete only the object"
         )
     } else {
         format!(
-            "the object cannot be read and is left as it is, its registration too: mend the field in question ({problem})"
+            "the object is invalid; it and its registration are left unchanged: fix the field ({problem})"
         )
     }
 }
 
-/// The conditions that the object has, with Ready and Stalled saying what is wrong.
+/// The object's conditions, with Ready and Stalled set to the problem.
 fn next_conditions(status: &Value, message: &str, generation: i64) -> Value {
     let before = status.get("conditions").cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(before).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! The controller of one kind: keeps the index true, wakes an object only for changes that a pass could answer, so that our
-//! own status writes do not, and runs guarded passes over what was woken.
+//! The generic controller of one kind: keeps the index up to date, enqueues objects whose changes matter (our own
+//! status writes do not), and reconciles what is enqueued.
 
+use crate::controller::requeue::Requeuer;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -9,120 +10,138 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::context::Context;
-use super::error::PassError;
-use super::guard::{Guard, Outcome};
-use super::index::{Due, Kept, Named, read_pruned};
-use super::invalid;
-use super::queue::{Ended, Priority, Queue};
-use super::scope::Scope;
-use crate::k8s::watch::Watched;
-use crate::woodpecker::{Owner, OwnerKind};
+use crate::api::NamespacedName;
+use crate::controller::context::Context;
+use crate::controller::error::ReconcileError;
+use crate::controller::index::{Due, Indexed, read_pruned};
+use crate::controller::instrument::{Completed, ReconcileRunner};
+use crate::controller::invalid;
+use crate::controller::queue::{Priority, Queue, QueueResult};
+use crate::k8s::scope::Scope;
+use crate::k8s::watch::WatchTarget;
+use crate::woodpecker::{Requester, RequesterKind};
 
-/// A kind of objects that passes are made over.
+/// A kind that is reconciled.
 pub trait Kind:
-    Kept + Resource<Scope = NamespaceResourceScope> + Debug + DeserializeOwned + Send + Sync + 'static
+    Indexed + Resource<Scope = NamespaceResourceScope> + Debug + DeserializeOwned + Send + Sync + 'static
 {
-    /// As the API names it.
     const KIND: &'static str;
-    /// The name of its queue, and of its controller, in metrics.
+    /// The name of its work queue and its controller in metrics.
     const QUEUE: &'static str;
-    /// As lanes name it.
-    const OWNER: OwnerKind;
+    /// As requester of permits in account queues.
+    const REQUESTER: RequesterKind;
 
-    /// The pass over an object that can be read.
-    fn pass(context: &Context, own: &Named) -> impl Future<Output = Result<Outcome, PassError>> + Send;
+    /// Reconciles a valid object.
+    fn reconcile(
+        context: &Context,
+        own: &NamespacedName,
+    ) -> impl Future<Output = Result<Completed, ReconcileError>> + Send;
 
-    /// What the pass is about, as far as the object tells.
+    /// The priority of the next reconcile.
     fn priority(&self) -> Priority {
         Priority::Ordinary
     }
 
-    /// Wakes an object that is new to this process.
-    fn wake_new(context: &Context, own: Named) {
-        context.calls.of(Self::OWNER).now(own);
+    /// Enqueues an object that is new to this process.
+    fn enqueue_new(context: &Context, own: NamespacedName) {
+        context.requeuer.of(Self::REQUESTER).enqueue(own);
     }
 
-    /// An object cannot be read.
-    fn note_unreadable(_context: &Context, _own: &Named, _uid: &str) {}
+    /// Called if an object is invalid.
+    fn on_invalid(_context: &Context, _own: &NamespacedName, _uid: &str) {}
 
-    fn note_gone(_context: &Context, _own: &Named) {}
+    /// Called when an object is deleted: requeues its dependents.
+    fn on_deleted(_requeuer: &Requeuer, _own: &NamespacedName) {}
 
-    /// The owner of an object's tickets.
-    fn owner(own: &Named) -> Owner {
-        Owner { kind: Self::OWNER, namespace: own.namespace.clone(), name: own.name.clone() }
+    /// The requester of an object's queue entries.
+    fn requester(own: &NamespacedName) -> Requester {
+        Requester { kind: Self::REQUESTER, namespace: own.namespace.clone(), name: own.name.clone() }
     }
 }
 
-/// The name under which readiness waits for the first list of a kind in a scope.
-pub fn gate<K: Kind>(scope: &Scope) -> String {
+/// The readiness check that waits for the first list of a kind in a scope.
+pub fn readiness_check<K: Kind>(scope: &Scope) -> String {
     match scope {
-        Scope::All => format!("the first list of {}s", K::KIND),
-        Scope::Namespace(name) => format!("the first list of {}s in namespace {name}", K::KIND),
+        Scope::All => format!("informer-sync/{}", K::plural(&())),
+        Scope::Namespace(name) => format!("informer-sync/{}/{name}", K::plural(&())),
     }
 }
 
-/// Follows the objects of one scope until the controller stops.
-pub async fn follow<K: Kind>(context: Arc<Context>, scope: Scope) {
-    let watched = Watched::objects(K::KIND, scope.namespace(), read_pruned::<K>);
-    let (watching, gate) = (context.watching(), gate::<K>(&scope));
+/// Watches the objects of one scope until the controller stops.
+pub async fn watch<K: Kind>(context: Arc<Context>, scope: Scope) {
+    let watched = WatchTarget::objects(K::KIND, scope.namespace(), read_pruned::<K>);
+    let (watching, readiness_check) = (context.watching(), readiness_check::<K>(&scope));
     let follow = watching.follow(&watched, |event| {
         let is_complete = matches!(event, Event::InitDone);
-        let effects = context.index.note::<K>(&scope, context.relist.round(), event);
-        for Due { object, is_new } in context.follow::<K>(effects) {
-            if is_new { K::wake_new(&context, object) } else { context.calls.of(K::OWNER).now(object) }
+        let effects = context.index.on_watch_event::<K>(&scope, context.relist.round(), event);
+        for Due { object, is_new } in context.requeuer.apply::<K>(effects) {
+            if is_new {
+                K::enqueue_new(&context, object);
+            } else {
+                context.requeuer.of(K::REQUESTER).enqueue(object);
+            }
         }
         if is_complete {
-            context.readiness.arrived(&gate);
+            context.readiness.done(&readiness_check);
         }
     });
     let _stopped = context.stop.run_until_cancelled(follow).await;
 }
 
-/// Runs the queue until the controller stops and the passes under way have ended.
+/// Runs the work queue until the controller stops and in-flight reconciles have ended.
 pub async fn run<K: Kind>(context: Arc<Context>) {
-    let most = context.max_concurrent_passes;
-    let guard = Arc::new(Guard::new(K::QUEUE, &context.rules.timing, most, context.metrics.clone()));
+    let max_concurrent = context.max_concurrent_reconciles;
+    let runner = Arc::new(ReconcileRunner::new(
+        K::QUEUE,
+        &context.policy.timing,
+        max_concurrent,
+        context.metrics.clone(),
+    ));
     let queue = Queue {
         name: K::QUEUE,
-        wakes: context.calls.of(K::OWNER).clone(),
-        most: most.into(),
-        verifications: matches!(K::OWNER, OwnerKind::Credential).then(|| context.verifications.clone()),
+        sender: context.requeuer.of(K::REQUESTER).clone(),
+        max_concurrent: max_concurrent.into(),
+        verification_slots: matches!(K::REQUESTER, RequesterKind::Credential)
+            .then(|| context.verification_slots.clone()),
         stop: &context.stop,
         metrics: &context.metrics.queues,
     };
-    let priority = |own: &Named| {
+    let priority = |own: &NamespacedName| {
         let known = context.index.get::<K>(own);
         known.map_or(Priority::Ordinary, |known| match &known.0 {
             _ if known.meta().deletion_timestamp.is_some() => Priority::Deletion,
             Ok(object) => object.priority(),
-            Err(_unreadable) => Priority::Ordinary,
+            Err(_invalid) => Priority::Ordinary,
         })
     };
-    queue.run(priority, |own: Arc<Named>| reconcile::<K>(context.clone(), guard.clone(), own)).await;
+    queue.run(priority, |own: Arc<NamespacedName>| run_one::<K>(context.clone(), runner.clone(), own)).await;
 }
 
-async fn reconcile<K: Kind>(context: Arc<Context>, guard: Arc<Guard>, own: Arc<Named>) -> Ended {
+async fn run_one<K: Kind>(
+    context: Arc<Context>,
+    runner: Arc<ReconcileRunner>,
+    own: Arc<NamespacedName>,
+) -> QueueResult {
     let Some(object) = context.index.get::<K>(&own) else {
-        guard.forget(&own);
-        return Ended::Gone;
+        runner.forget(&own);
+        return QueueResult::Forget;
     };
-    let (ended, note) = guard.watch_over(&own, Box::pin(pass(&context, &own, &object))).await;
-    if let Some(note) = note {
-        context.events.emit(&object.object_ref(&()), &note).await;
+    let (ended, event) = runner.execute(&own, Box::pin(reconcile_object(&context, &own, &object))).await;
+    if let Some(event) = event {
+        context.events.emit(&object.object_ref(&()), &event).await;
     }
     ended
 }
 
-async fn pass<K: Kind>(
+async fn reconcile_object<K: Kind>(
     context: &Context,
-    own: &Named,
+    own: &NamespacedName,
     object: &DeserializeGuard<K>,
-) -> Result<Outcome, PassError> {
+) -> Result<Completed, ReconcileError> {
     match &object.0 {
-        Ok(_) => K::pass(context, own).await,
+        Ok(_) => K::reconcile(context, own).await,
         Err(problem) => {
-            K::note_unreadable(context, own, &object.uid().unwrap_or_default());
+            K::on_invalid(context, own, &object.uid().unwrap_or_default());
             invalid::report::<K>(context, own, &problem.error).await
         }
     }

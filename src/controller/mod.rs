@@ -1,33 +1,24 @@
-//! The reconcile loop, one file per step of the way: a change wakes the queue (`credentials`), `guard` wraps
-//! the pass, `observe` gathers, `decide` chooses, `act` carries out, `report` tells.
+//! The controllers. `kind` runs the watch and the work queue of a kind, `instrument` wraps each reconcile, and the
+//! folders hold what is specific to a kind.
 
-mod accounts;
-mod act;
-mod calls;
-mod claims;
-mod context;
-mod credentials;
-mod decide;
-mod error;
-mod finalizers;
-mod guard;
-mod index;
-mod invalid;
-mod keyring;
-mod kind;
-mod observe;
-mod observed;
-mod pass;
-mod queue;
-mod record;
-mod records;
-mod report;
-mod scope;
-mod series;
-mod sources;
-mod status;
-mod stranded;
-mod version;
+pub mod account;
+pub mod context;
+pub mod credential;
+pub mod error;
+pub mod finalizers;
+pub mod index;
+pub mod instrument;
+pub mod invalid;
+pub mod kind;
+pub mod metrics;
+pub mod parsed;
+pub mod queue;
+pub mod record;
+pub mod requeue;
+pub mod secret_watch;
+pub mod stale_finalizers;
+pub mod status_writer;
+pub mod version;
 
 use std::sync::Arc;
 
@@ -35,65 +26,64 @@ use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::kind::gate;
-use crate::resources::{MicrosoftGraphCredential, WoodpeckerAccount};
-use crate::telemetry::logs::chain;
+use self::kind::readiness_check;
+use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::core::error_chain::chain;
 
-pub use self::accounts::Accounts;
-pub use self::calls::Calls;
+pub use self::account::Accounts;
 pub use self::context::Context;
-pub use self::index::{Index, Named};
-pub use self::observed::Rules;
-pub use self::record::{Proof, RecordController, is_seen, next_status};
-pub use self::records::{KnownRecords, observer};
-pub use self::scope::Scope;
-pub use self::sources::KnownSecrets;
+pub use self::index::Index;
+pub use self::record::RecordController;
+pub use self::record::owner::{KnownRecords, observer};
+pub use self::requeue::{QueueSenders, Requeuer};
+pub use self::secret_watch::KnownSecrets;
 
-/// A loop of the controller ended without being told to.
+/// A task of the controller ended before shutdown.
 #[derive(Debug, Error)]
-pub enum Broken {
-    #[error("a loop of the controller failed: this is a defect of the operator")]
+pub enum ControllerError {
+    #[error("a task of the controller failed; this is a bug in the operator")]
     Failed(#[from] JoinError),
-    /// It came to its end.
-    #[error("a loop of the controller ended by itself: this is a defect of the operator")]
+    #[error("a task of the controller ended unexpectedly; this is a bug in the operator")]
     Ended,
 }
 
-/// Runs all loops until `context.stop` is cancelled and the passes under way have ended. Where one of them
-/// ends by itself, the others are told to stop.
-pub async fn run(context: Arc<Context>) -> Result<(), Broken> {
+/// Runs all tasks until `context.stop` is cancelled and in-flight reconciles have ended. If a task ends before that,
+/// the others are stopped.
+pub async fn run(context: Arc<Context>) -> Result<(), ControllerError> {
     let known = Arc::downgrade(&context);
-    context.metrics.objects.show(known);
-    let mut loops = JoinSet::new();
+    context.metrics.objects.set_source(known);
+    let mut tasks = JoinSet::new();
     let scopes = context.index.scopes.clone();
     for scope in &scopes {
-        for gate in [gate::<MicrosoftGraphCredential>(scope), gate::<WoodpeckerAccount>(scope)] {
-            context.readiness.wait_for(&gate, "the watch is being opened");
+        for check in
+            [readiness_check::<MicrosoftGraphCredential>(scope), readiness_check::<WoodpeckerAccount>(scope)]
+        {
+            context.readiness.pending(&check, "the watch is being opened");
         }
     }
-    context.readiness.arrived("controller");
-    loops.spawn(keyring::run(context.clone()));
-    loops.spawn(stranded::run(context.clone(), scopes.clone()));
-    loops.spawn(sources::run(context.clone(), scopes.clone()));
+    context.readiness.done("controller");
+    tasks.spawn(record::keyring::run(context.clone()));
+    tasks.spawn(stale_finalizers::run(context.clone(), scopes.clone()));
+    tasks.spawn(secret_watch::run(context.clone(), scopes.clone()));
     for scope in scopes {
-        loops.spawn(kind::follow::<WoodpeckerAccount>(context.clone(), scope.clone()));
-        loops.spawn(kind::follow::<MicrosoftGraphCredential>(context.clone(), scope));
+        tasks.spawn(kind::watch::<WoodpeckerAccount>(context.clone(), scope.clone()));
+        tasks.spawn(kind::watch::<MicrosoftGraphCredential>(context.clone(), scope));
     }
-    loops.spawn(accounts::run(context.clone()));
-    loops.spawn(kind::run::<MicrosoftGraphCredential>(context.clone()));
-    end(loops, &context.stop).await
+    tasks.spawn(account::run(context.clone()));
+    tasks.spawn(kind::run::<MicrosoftGraphCredential>(context.clone()));
+    join(tasks, &context.stop).await
 }
 
-/// Waits for all loops. Returns the first that ended without being told to.
-async fn end(mut loops: JoinSet<()>, stop: &CancellationToken) -> Result<(), Broken> {
+/// Waits for all tasks. Returns the first error.
+async fn join(mut tasks: JoinSet<()>, stop: &CancellationToken) -> Result<(), ControllerError> {
     let mut first = Ok(());
-    while let Some(ended) = loops.join_next().await {
+    while let Some(ended) = tasks.join_next().await {
         let broken = match ended {
-            Err(error) => Broken::Failed(error),
-            Ok(()) if !stop.is_cancelled() => Broken::Ended,
+            Err(error) => ControllerError::Failed(error),
+            Ok(()) if !stop.is_cancelled() => ControllerError::Ended,
             Ok(()) => continue,
         };
-        tracing::error!(error = chain(&broken), "the controller is stopped");
+        tracing::error!(error = chain(&broken), "stopping the controller");
         stop.cancel();
         first = first.and(Err(broken));
     }
@@ -104,28 +94,33 @@ async fn end(mut loops: JoinSet<()>, stop: &CancellationToken) -> Result<(), Bro
 mod tests {
     use super::*;
 
-    /// How the controller ends whose second loop is this one.
-    async fn ends(other: impl Future<Output = ()> + Send + 'static) -> (Result<(), Broken>, bool) {
+    /// Joins this task and one that runs until shutdown.
+    async fn join_with(
+        other: impl Future<Output = ()> + Send + 'static,
+    ) -> (Result<(), ControllerError>, bool) {
         let stop = CancellationToken::new();
-        let mut loops = JoinSet::new();
-        loops.spawn(stop.clone().cancelled_owned());
-        loops.spawn(other);
-        let ended = end(loops, &stop).await;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(stop.clone().cancelled_owned());
+        tasks.spawn(other);
+        let ended = join(tasks, &stop).await;
         (ended, stop.is_cancelled())
     }
 
     #[tokio::test]
-    async fn a_loop_that_ends_by_itself_stops_the_others_and_is_told() {
-        assert!(matches!(ends(async {}).await, (Err(Broken::Ended), true)));
-        assert!(matches!(ends(async { panic!("a defect") }).await, (Err(Broken::Failed(_)), true)));
+    async fn a_task_that_ends_early_stops_the_others() {
+        assert!(matches!(join_with(async {}).await, (Err(ControllerError::Ended), true)));
+        assert!(matches!(
+            join_with(async { panic!("a bug") }).await,
+            (Err(ControllerError::Failed(_)), true)
+        ));
     }
 
     #[tokio::test]
-    async fn loops_that_were_told_to_end_are_no_failure() {
+    async fn tasks_that_end_on_shutdown_are_no_error() {
         let stop = CancellationToken::new();
-        let mut loops = JoinSet::new();
-        loops.spawn(stop.clone().cancelled_owned());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(stop.clone().cancelled_owned());
         stop.cancel();
-        assert!(end(loops, &stop).await.is_ok());
+        assert!(join(tasks, &stop).await.is_ok());
     }
 }

@@ -1,6 +1,6 @@
-//! The work queue of one kind, for the whole process: one bound on concurrent reconciles, each on a task of its own, fair
-//! between namespaces. Waking an object that waits already costs nothing; one that is woken during its reconcile has
-//! another afterwards.
+//! The work queue of one kind, for the whole process. It bounds concurrent reconciles, runs each as a task, and is fair
+//! between namespaces. Enqueueing an object that already waits is a no-op. An object that is enqueued during its
+//! reconcile is reconciled again afterwards.
 
 mod policy;
 
@@ -15,152 +15,152 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::policy::Policy;
-use super::index::Named;
-use crate::telemetry::logs::chain;
+use crate::api::NamespacedName;
+use crate::core::error_chain::chain;
 use crate::telemetry::metrics::QueueMetrics;
 
 pub use self::policy::Priority;
 
 #[derive(Clone, Debug, Default)]
-pub struct Wakes(Arc<Woken>);
+pub struct QueueSender(Arc<SenderState>);
 
 #[derive(Debug, Default)]
-struct Woken {
-    wishes: Mutex<Wishes>,
-    /// Something was wished, or a permit to verify is free.
+struct SenderState {
+    pending: Mutex<PendingRequests>,
+    /// Notified if something was requested, or a verification slot was released.
     changed: Notify,
 }
 
-/// What the queue has not taken in yet.
+/// What the queue has not processed yet.
 #[derive(Debug, Default)]
-struct Wishes {
-    objects: HashMap<Named, Wish>,
+struct PendingRequests {
+    objects: HashMap<NamespacedName, QueuedRequest>,
     /// Whether namespaces are terminating.
     namespaces: HashMap<String, bool>,
 }
 
-/// When an object is to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wish {
+struct QueuedRequest {
     at: Instant,
-    /// Whether it is known that the reconcile verifies.
+    /// Whether the reconcile is known to verify.
     verifies: bool,
 }
 
-/// The share of reconciles that may wait for Microsoft at the same time: where it does not answer, deletions, repairs of
-/// what is verified already, and everything else goes on.
+/// Limits the reconciles that may wait for Microsoft at the same time. If Microsoft does not respond, deletions,
+/// repairs of what is already verified, and everything else continue.
 #[derive(Clone, Debug)]
-pub struct Verifications {
+pub struct VerificationSlots {
     permits: Arc<Semaphore>,
-    /// Permits of reconciles that were begun with one.
-    reserved: Arc<Mutex<HashMap<Named, OwnedSemaphorePermit>>>,
-    wakes: Wakes,
+    /// Permits that were acquired before the reconcile began.
+    reserved: Arc<Mutex<HashMap<NamespacedName, OwnedSemaphorePermit>>>,
+    sender: QueueSender,
 }
 
-/// Held while Microsoft is waited for.
+/// Held during requests to Microsoft.
 #[derive(Debug)]
 pub struct VerificationPermit {
     permit: Option<OwnedSemaphorePermit>,
-    wakes: Wakes,
+    sender: QueueSender,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It wants another one after this time at the latest.
-    Again {
+pub enum QueueResult {
+    Requeue {
         after: Duration,
-        /// Whether that is because of a failure.
+        /// Whether the reconcile failed.
         is_retry: bool,
     },
-    Gone,
+    Forget,
 }
 
-/// The work queue of one kind.
 pub struct Queue<'a> {
     /// Its name in metrics.
     pub name: &'static str,
-    pub wakes: Wakes,
-    /// Reconciles at the same time.
-    pub most: usize,
-    /// The share of those that may verify.
-    pub verifications: Option<Verifications>,
-    /// Ends the queue, once the reconciles under way have ended.
+    pub sender: QueueSender,
+    pub max_concurrent: usize,
+    /// Limits the reconciles that verify.
+    pub verification_slots: Option<VerificationSlots>,
+    /// Stops the queue; running reconciles are finished.
     pub stop: &'a CancellationToken,
     pub metrics: &'a QueueMetrics,
 }
 
-// === impl Wakes ===
+// === impl QueueSender ===
 
-impl Wakes {
-    /// Has the object reconciled as soon as it is its turn.
-    pub fn now(&self, object: Named) {
-        self.wish(object, Wish { at: Instant::now(), verifies: false });
+impl QueueSender {
+    /// Reconciles the object as soon as possible.
+    pub fn enqueue(&self, object: NamespacedName) {
+        self.request(object, QueuedRequest { at: Instant::now(), verifies: false });
     }
 
-    /// Has the object reconciled after that time at the latest.
-    pub fn after(&self, object: Named, after: Duration) {
+    /// Reconciles the object after `after`, or earlier if something else requests it.
+    pub fn enqueue_after(&self, object: NamespacedName, after: Duration) {
         if let Some(at) = Instant::now().checked_add(after) {
-            self.wish(object, Wish { at, verifies: false });
+            self.request(object, QueuedRequest { at, verifies: false });
         }
     }
 
-    /// Has the object reconciled as soon as it may verify.
-    fn to_verify(&self, object: Named) {
-        self.wish(object, Wish { at: Instant::now(), verifies: true });
+    /// Reconciles the object as soon as a verification slot is free.
+    fn enqueue_to_verify(&self, object: NamespacedName) {
+        self.request(object, QueuedRequest { at: Instant::now(), verifies: true });
     }
 
-    /// Notes whether a namespace is terminating: then its objects come before others'.
-    pub fn note_namespace(&self, namespace: &str, is_terminating: bool) {
-        self.0.wishes.lock().namespaces.insert(namespace.to_owned(), is_terminating);
+    /// Records whether a namespace is terminating; its objects are then reconciled first.
+    pub fn set_terminating(&self, namespace: &str, is_terminating: bool) {
+        self.0.pending.lock().namespaces.insert(namespace.to_owned(), is_terminating);
         self.0.changed.notify_one();
     }
 
-    fn wish(&self, object: Named, wish: Wish) {
-        let mut wishes = self.0.wishes.lock();
-        wishes.objects.entry(object).and_modify(|earlier| *earlier = earlier.and(wish)).or_insert(wish);
+    fn request(&self, object: NamespacedName, request: QueuedRequest) {
+        let mut pending = self.0.pending.lock();
+        pending
+            .objects
+            .entry(object)
+            .and_modify(|earlier| *earlier = earlier.merge(request))
+            .or_insert(request);
         self.0.changed.notify_one();
     }
 }
 
-// === impl Wish ===
+// === impl QueuedRequest ===
 
-impl Wish {
-    /// Both wishes in one: the earlier time wins.
-    fn and(self, other: Self) -> Self {
+impl QueuedRequest {
+    /// The earlier time wins.
+    fn merge(self, other: Self) -> Self {
         Self { at: self.at.min(other.at), verifies: self.verifies || other.verifies }
     }
 }
 
-// === impl Verifications ===
+// === impl VerificationSlots ===
 
-impl Verifications {
-    /// Three quarters of the reconciles that may run at the same time, and at least one.
-    pub fn of(most: usize, wakes: Wakes) -> Self {
-        let permits = (most * 3 / 4).max(1);
-        Self { permits: Arc::new(Semaphore::new(permits)), reserved: Arc::default(), wakes }
+impl VerificationSlots {
+    /// Three quarters of the concurrent reconciles, and at least one.
+    pub fn new(max_concurrent: usize, sender: QueueSender) -> Self {
+        let permits = (max_concurrent * 3 / 4).max(1);
+        Self { permits: Arc::new(Semaphore::new(permits)), reserved: Arc::default(), sender }
     }
 
-    /// The permit to wait for Microsoft in the reconcile of that object. Where there is none, the reconcile is to end: it
-    /// is repeated with one.
-    pub fn enter(&self, object: &Named) -> Option<VerificationPermit> {
+    /// A permit to send requests to Microsoft. If `None`, the reconcile should end; the object is enqueued again and
+    /// gets a permit first.
+    pub fn acquire(&self, object: &NamespacedName) -> Option<VerificationPermit> {
         let reserved = self.reserved.lock().remove(object);
-        let Some(permit) = reserved.or_else(|| self.free()) else {
-            self.wakes.to_verify(object.clone());
+        let Some(permit) = reserved.or_else(|| self.try_acquire()) else {
+            self.sender.enqueue_to_verify(object.clone());
             return None;
         };
-        Some(VerificationPermit { permit: Some(permit), wakes: self.wakes.clone() })
+        Some(VerificationPermit { permit: Some(permit), sender: self.sender.clone() })
     }
 
-    fn free(&self) -> Option<OwnedSemaphorePermit> {
+    fn try_acquire(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.clone().try_acquire_owned().ok()
     }
 
     /// Keeps a permit for the reconcile of an object that is about to begin.
-    fn reserve(&self, object: &Named, permit: OwnedSemaphorePermit) {
+    fn reserve(&self, object: &NamespacedName, permit: OwnedSemaphorePermit) {
         self.reserved.lock().insert(object.clone(), permit);
     }
 
-    fn give_back(&self, object: &Named) {
+    fn release(&self, object: &NamespacedName) {
         self.reserved.lock().remove(object);
     }
 }
@@ -170,92 +170,95 @@ impl Verifications {
 impl Drop for VerificationPermit {
     fn drop(&mut self) {
         self.permit = None;
-        self.wakes.0.changed.notify_one();
+        self.sender.0.changed.notify_one();
     }
 }
 
 // === impl Queue ===
 
 impl Queue<'_> {
-    /// Reconciles what is woken until the controller stops and the reconciles under way have ended. `priority` is asked
-    /// when an object begins to wait and when it is woken meanwhile. A reconcile is made when it may begin.
-    pub async fn run<R>(self, priority: impl Fn(&Named) -> Priority, reconcile: impl Fn(Arc<Named>) -> R)
-    where
-        R: Future<Output = Ended> + Send + 'static,
+    /// Reconciles requested objects until `stop`, and finishes running reconciles. `priority` is called when an object
+    /// begins to wait and when it is requested again meanwhile. `reconcile` is called when an object's reconcile may
+    /// begin.
+    pub async fn run<R>(
+        self,
+        priority: impl Fn(&NamespacedName) -> Priority,
+        reconcile: impl Fn(Arc<NamespacedName>) -> R,
+    ) where
+        R: Future<Output = QueueResult> + Send + 'static,
     {
-        let mut policy = Policy::new(self.most, priority);
+        let mut policy = Policy::new(self.max_concurrent, priority);
         let mut running = JoinSet::new();
-        let mut objects: HashMap<Id, Arc<Named>> = HashMap::new();
+        let mut objects: HashMap<Id, Arc<NamespacedName>> = HashMap::new();
         while !self.stop.is_cancelled() {
-            self.take_in(&mut policy);
+            self.drain_requests(&mut policy);
             while let Some(object) = self.next(&mut policy) {
                 let task = running.spawn(reconcile(object.clone()));
                 objects.insert(task.id(), object);
             }
-            self.metrics.waiting(self.name, policy.waiting);
+            self.metrics.set_depth(self.name, policy.waiting);
             let due = policy.next_due();
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                () = self.wakes.0.changed.notified() => {}
+                () = self.sender.0.changed.notified() => {}
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 Some(ended) = running.join_next_with_id() => {
-                    self.note_end(&mut policy, &mut objects, ended);
+                    self.on_end(&mut policy, &mut objects, ended);
                 }
             }
         }
         while running.join_next().await.is_some() {}
     }
 
-    /// Takes in what was woken and what is due.
-    fn take_in(&self, policy: &mut Policy<impl Fn(&Named) -> Priority>) {
-        let Wishes { objects, namespaces } = std::mem::take(&mut *self.wakes.0.wishes.lock());
+    /// Moves pending requests and due timers into the policy.
+    fn drain_requests(&self, policy: &mut Policy<impl Fn(&NamespacedName) -> Priority>) {
+        let PendingRequests { objects, namespaces } = std::mem::take(&mut *self.sender.0.pending.lock());
         let now = Instant::now();
         let mut added = 0;
-        for (object, wish) in objects {
-            added += usize::from(policy.wake(object, wish, now));
+        for (object, request) in objects {
+            added += usize::from(policy.add(object, request, now));
         }
         for (namespace, is_terminating) in namespaces {
-            policy.note_namespace(&namespace, is_terminating);
+            policy.set_terminating(&namespace, is_terminating);
         }
-        added += policy.begin_due(now);
+        added += policy.promote_due(now);
         self.metrics.added(self.name, added);
     }
 
-    /// The next object that may be reconciled.
-    fn next(&self, policy: &mut Policy<impl Fn(&Named) -> Priority>) -> Option<Arc<Named>> {
+    fn next(&self, policy: &mut Policy<impl Fn(&NamespacedName) -> Priority>) -> Option<Arc<NamespacedName>> {
         let now = Instant::now();
-        let permit = self.verifications.as_ref().and_then(Verifications::free);
-        let next = policy.next(self.verifications.is_none() || permit.is_some(), now)?;
-        if let (Priority::Verification, Some(verifications), Some(permit)) =
-            (next.priority, &self.verifications, permit)
+        let permit = self.verification_slots.as_ref().and_then(VerificationSlots::try_acquire);
+        let next = policy.next(self.verification_slots.is_none() || permit.is_some(), now)?;
+        if let (Priority::Verification, Some(verification_slots), Some(permit)) =
+            (next.priority, &self.verification_slots, permit)
         {
-            verifications.reserve(&next.object, permit);
+            verification_slots.reserve(&next.object, permit);
         }
         self.metrics.started(self.name, &next.object, next.waited);
         Some(next.object)
     }
 
-    fn note_end(
+    fn on_end(
         &self,
-        policy: &mut Policy<impl Fn(&Named) -> Priority>,
-        objects: &mut HashMap<Id, Arc<Named>>,
-        ended: Result<(Id, Ended), JoinError>,
+        policy: &mut Policy<impl Fn(&NamespacedName) -> Priority>,
+        objects: &mut HashMap<Id, Arc<NamespacedName>>,
+        ended: Result<(Id, QueueResult), JoinError>,
     ) {
         let (id, ended) = match ended {
             Ok(ended) => ended,
-            // Around the reconcile itself there is a net for panics.
+            // The reconcile itself catches panics.
             Err(error) => {
                 tracing::error!(queue = self.name, error = chain(&error), "the end of a reconcile panicked");
-                (error.id(), Ended::Again { after: Duration::from_mins(1), is_retry: true })
+                (error.id(), QueueResult::Requeue { after: Duration::from_mins(1), is_retry: true })
             }
         };
         let Some(object) = objects.remove(&id) else { return };
-        if let Some(verifications) = &self.verifications {
-            verifications.give_back(&object);
+        if let Some(verification_slots) = &self.verification_slots {
+            verification_slots.release(&object);
         }
-        let is_retry = matches!(ended, Ended::Again { is_retry: true, .. });
+        let is_retry = matches!(ended, QueueResult::Requeue { is_retry: true, .. });
         self.metrics.ended(self.name, &object, is_retry);
-        let added = policy.ended(&object, ended, Instant::now());
+        let added = policy.finish(&object, ended, Instant::now());
         self.metrics.added(self.name, usize::from(added));
     }
 }

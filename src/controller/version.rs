@@ -1,13 +1,13 @@
-//! Versions of objects that are known and not kept.
+//! Digests of the versions of objects that are not kept in memory.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 
 use kube::api::ObjectMeta;
 
-use crate::resources::{ObservedRecord, ObservedSecret};
+use crate::api::{ObservedRecord, ObservedSecret};
 
-/// Tells a version of an object from any other version, and an object from one that was re-created under its name. It is a
-/// digest, because uids and versions take several times the memory as texts.
+/// Identifies a version of an object, also across re-creation under its name. It is a digest, because uids and versions
+/// take several times the memory as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version(u64);
 
@@ -20,7 +20,7 @@ impl Version {
         Self::digest(&(meta.uid.as_deref().unwrap_or_default(), generation))
     }
 
-    /// Of a record, as a status names it.
+    /// Of a record, as recorded in a status.
     pub fn of_observed_record(record: &ObservedRecord) -> Self {
         Self::digest(&(record.uid.as_str(), record.generation))
     }
@@ -30,7 +30,7 @@ impl Version {
         Self::digest(&(uid, resource_version))
     }
 
-    /// Of a Secret, as a status names it.
+    /// Of a Secret, as recorded in a status.
     pub fn of_observed_secret(secret: &ObservedSecret) -> Self {
         Self::of_secret(&secret.uid, &secret.resource_version)
     }
@@ -43,10 +43,10 @@ impl Version {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::UnknownFields;
+    use crate::api::UnknownFields;
 
     #[test]
-    fn what_is_read_and_what_a_status_names_are_the_same_version() {
+    fn versions_from_objects_and_statuses_are_equal() {
         let meta = |uid: &str, generation| ObjectMeta {
             uid: Some(uid.into()),
             generation: Some(generation),

@@ -1,4 +1,4 @@
-//! Name resolution in pure Rust, by servers that somebody chose: never a public one for want of settings.
+//! Name resolution in pure Rust, by configured servers only: without configuration, it never uses public ones.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,35 +10,33 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 
-/// Where names are looked up.
+/// The name servers.
 #[derive(Clone, Debug)]
 pub enum DnsServers {
-    /// The servers of the system's own settings (`/etc/resolv.conf`).
+    /// Those in `/etc/resolv.conf`.
     System,
-    /// These and no others.
+    /// Only these.
     Listed(Vec<SocketAddr>),
 }
 
 #[derive(Debug, Error)]
 pub enum DnsError {
-    /// The system's settings cannot be used.
     #[error(
-        "failed to read the system's DNS settings (/etc/resolv.conf): mend them or name the servers with --dns-server"
+        "failed to read the system's DNS settings (/etc/resolv.conf): fix them, or specify the servers with --dns-server"
     )]
     System(#[source] NetError),
-    /// A resolver cannot be made from these servers.
-    #[error("failed to use the DNS servers {servers:?}: give --dns-server as ADDRESS:PORT")]
+    #[error("failed to use the DNS servers {servers:?}: specify --dns-server as ADDRESS:PORT")]
     Listed { servers: Vec<SocketAddr>, source: NetError },
 }
 
-/// A resolver in the form that reqwest takes.
+/// A resolver for reqwest.
 #[derive(Clone)]
 pub(super) struct Resolver(TokioResolver);
 
 // === impl DnsServers ===
 
 impl DnsServers {
-    /// Those listed, or the system's where none is.
+    /// The listed servers, or the system's if the list is empty.
     pub fn listed_or_system(listed: &[SocketAddr]) -> Self {
         if listed.is_empty() { Self::System } else { Self::Listed(listed.to_vec()) }
     }

@@ -1,5 +1,5 @@
-//! Reads a list object by object, while its bytes come in. A page of objects that people have filled with annotations
-//! would take many times its size in memory.
+//! Paginated lists that are parsed object by object while they are received. Parsing a whole page of objects with large
+//! annotations would take many times its size in memory.
 
 use std::io;
 
@@ -12,18 +12,18 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// Objects in one answer of the API server.
+/// Objects on a page of a watched list.
 pub const PAGE: u32 = 100;
 
-/// The same where all objects are gone through once.
+/// Objects on a page if all objects are read once.
 const LARGE_PAGE: u32 = 500;
 
 #[derive(Debug, Error)]
 pub enum ListError {
-    /// The API server did not answer it.
+    /// The API server refused or did not answer.
     #[error("failed to list")]
     Request(#[source] kube::Error),
-    /// A page broke off.
+    /// A page ended early.
     #[error("failed to read a page of a list")]
     Page(#[source] io::Error),
     /// A page, or an object on it, cannot be read.
@@ -31,7 +31,7 @@ pub enum ListError {
     Parse(#[from] serde_json::Error),
 }
 
-/// What a page says of the list.
+/// The metadata of a list.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Page {
@@ -40,10 +40,10 @@ pub struct Page {
     next: Option<String>,
 }
 
-/// Goes through all objects of a kind, one page after the other.
+/// Reads all objects of a kind, page by page.
 pub struct Pages<T> {
     client: Client,
-    /// What is left to be listed, the next one last.
+    /// The paths left to list, the next one last.
     paths: Vec<String>,
     token: Option<String>,
     read: fn(&[u8]) -> serde_json::Result<T>,
@@ -61,7 +61,7 @@ struct Splitter {
     is_text: bool,
     is_escaped: bool,
     are_items: bool,
-    /// The item under way.
+    /// The bytes of the current item.
     item: Vec<u8>,
     /// The list without its items.
     rest: Vec<u8>,
@@ -70,14 +70,13 @@ struct Splitter {
 // === impl Page ===
 
 impl Page {
-    /// The token of the next page; nothing where this is the last one.
+    /// The token of the next page; `None` on the last one.
     pub fn next(self) -> Option<String> {
         self.next.filter(|token| !token.is_empty())
     }
 }
 
-/// Reads one page of a list of the present state, of the objects at that path or of their metadata alone, and hands out
-/// each of them as JSON.
+/// Reads one page of the current objects at a path, or of their metadata alone, and passes each to `item` as JSON.
 pub async fn page(
     client: &Client,
     (path, is_metadata): (&str, bool),
@@ -92,8 +91,8 @@ pub async fn page(
     read(client.request_stream(request).await.map_err(ListError::Request)?, item).await
 }
 
-/// An object, or the news that it cannot be read as one of its kind. Only the latter goes through a tree of values, by which
-/// kube keeps the metadata and an error that does not depend on where in the text it is.
+/// Parses an object, or keeps its metadata and the error if it is invalid. Only an invalid object is parsed into a tree
+/// of values, which makes kube's error independent of the position in the text.
 pub fn guarded<T>(json: &[u8]) -> serde_json::Result<DeserializeGuard<T>>
 where
     T: Resource + DeserializeOwned,
@@ -125,7 +124,7 @@ async fn read(
 // === impl Pages ===
 
 impl<T> Pages<T> {
-    /// Those of a kind in these namespaces, or in all where none is named, each read from its JSON.
+    /// The objects of a kind in these namespaces, or in all if none is named.
     pub fn of<K: Resource<DynamicType = ()>>(
         client: &Client,
         namespaces: &[String],
@@ -138,7 +137,7 @@ impl<T> Pages<T> {
         Self { client: client.clone(), paths, token: None, read }
     }
 
-    /// The next page; nothing after the last.
+    /// The next page; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<T>>, ListError> {
         let Some(path) = self.paths.last() else { return Ok(None) };
         let mut objects = Vec::new();
@@ -157,7 +156,7 @@ impl<T> Pages<T> {
 // === impl Splitter ===
 
 impl Splitter {
-    /// Takes the next bytes, and hands out each item that they complete.
+    /// Consumes bytes, and passes each item that they complete to `item`.
     fn push(
         &mut self,
         bytes: &[u8],
@@ -200,7 +199,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// Whether the list's items are what comes next.
+    /// Whether the list's items come next.
     fn is_at_items(&self) -> bool {
         let key = self.rest.trim_ascii_end().strip_suffix(b":");
         key.is_some_and(|key| key.trim_ascii_end().ends_with(b"\"items\""))
@@ -213,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// The items and the rest of a list that comes in parts of that many bytes.
+    /// The items and the rest of a list that is received in parts of that many bytes.
     fn split(list: &str, at_a_time: usize) -> (Vec<String>, String) {
         let (mut splitter, mut items) = (Splitter::default(), Vec::new());
         for part in list.as_bytes().chunks(at_a_time) {
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_split_wherever_its_bytes_are_cut() {
+    fn a_list_is_split_into_items_wherever_its_bytes_are_cut() {
         let one = r#"{"metadata":{"name":"a","labels":{"items":"["}},"items":[{"x":"]}\\\"{"}]}"#;
         let two = r#"{"spec": "\\", "list": [[1], {}]}"#;
         for list in [
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_cannot_be_read_has_its_name_and_one_error_wherever_that_stands() {
+    fn an_invalid_object_keeps_its_name_and_an_error_without_a_position() {
         let read = |json: &str| guarded::<ConfigMap>(json.as_bytes()).unwrap();
         assert!(read(r#"{"metadata":{"name":"a"},"data":{"x":"1"}}"#).0.is_ok());
         let invalid = read(r#"{"metadata":{"name":"a"},"data":{"x":1}}"#).0.unwrap_err();

@@ -1,8 +1,8 @@
-//! Connections for requests about Secrets: shared by the requests of a few seconds and closed soon after, because the
-//! buffers of a connection keep what came through it.
+//! Short-lived connections for requests about Secrets, because the buffers of a connection keep what was sent through
+//! it.
 //!
-//! hyper's pool knows no greatest age of a connection. So each one fails by itself when its time is over, even while a
-//! request is in flight on it, and a new pool takes the place of one that has existed for half of that time.
+//! hyper's pool has no maximum age of a connection. So each connection fails when its lifetime is over, even while a
+//! request is in flight on it, and a pool is replaced after half of that time.
 
 use std::io;
 use std::pin::Pin;
@@ -26,37 +26,37 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{BoxError, Service};
 
-/// Sends requests about Secrets over connections of their own.
+/// Sends requests about Secrets over separate, short-lived connections.
 #[derive(Clone)]
 pub struct SecretConnections<C> {
     connector: ExpiringConnector<C>,
     current: Arc<Mutex<Option<Pool<C>>>>,
 }
 
-/// The connections of the requests that began within the same few seconds.
+/// The connections of requests that began within the same few seconds.
 #[derive(Clone)]
 struct Pool<C> {
     client: Client<ExpiringConnector<C>, Body>,
     opened: Instant,
 }
 
-/// Makes connections that expire.
+/// Opens connections that expire.
 #[derive(Clone)]
 pub struct ExpiringConnector<C> {
     inner: C,
     lifetime: Duration,
 }
 
-/// A connection that fails when the first answer on it began `lifetime` ago.
+/// A connection that fails `lifetime` after the first response on it began.
 #[derive(Debug)]
 pub struct Expiring<T> {
     inner: T,
     lifetime: Duration,
-    /// Set by the first answer.
+    /// Set by the first response.
     end: Option<Pin<Box<Sleep>>>,
 }
 
-/// The end of a connection that has carried a Secret.
+/// A connection that carried a Secret expired.
 #[derive(Debug, Error)]
 #[error("a connection that carried a Secret was closed after {0:?}")]
 struct Expired(Duration);
@@ -68,38 +68,38 @@ where
     C: Clone + Send + Sync + 'static,
     ExpiringConnector<C>: Connect,
 {
-    /// Connections that `connector` makes, each closed `lifetime` after its first answer.
+    /// Each connection is closed `lifetime` after its first response.
     pub fn new(connector: C, lifetime: Duration) -> Self {
         Self { connector: ExpiringConnector { inner: connector, lifetime }, current: Arc::default() }
     }
 
-    /// Sends the request and reads the whole answer.
+    /// Sends the request and reads the whole response.
     ///
-    /// A GET that fails is repeated once, on a new connection, because its connection may have expired meanwhile.
-    /// Another request is not repeated and has a connection to itself, so that its own answer alone ends that.
+    /// A GET that fails is retried once, on a new connection, because its connection may have expired meanwhile.
+    /// Another request is not retried and gets its own connection, so that only its own response can expire it.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Full<Bytes>>, BoxError> {
         if request.method() != Method::GET {
-            return whole(&self.open(), request).await;
+            return send_and_read(&self.open(), request).await;
         }
         let (mut parts, _) = request.into_parts();
         parts.headers.remove(CONNECTION);
-        let repeated = Request::from_parts(parts.clone(), Body::empty());
+        let retry = Request::from_parts(parts.clone(), Body::empty());
         let pool = self.pool(None);
-        match whole(&pool, Request::from_parts(parts, Body::empty())).await {
+        match send_and_read(&pool, Request::from_parts(parts, Body::empty())).await {
             Err(error) if !error.downcast_ref().is_some_and(ClientError::is_connect) => {
-                whole(&self.pool(Some(pool.opened)), repeated).await
+                send_and_read(&self.pool(Some(pool.opened)), retry).await
             }
-            answer => answer,
+            response => response,
         }
     }
 
-    /// The pool for a request that begins now; never the one that was `opened` then.
+    /// The pool for a request that begins now, except one opened at `failed`.
     fn pool(&self, failed: Option<Instant>) -> Pool<C> {
         let mut current = self.current.lock();
-        let is_good = |pool: &&Pool<C>| {
+        let is_usable = |pool: &&Pool<C>| {
             pool.opened.elapsed() < self.connector.lifetime / 2 && Some(pool.opened) != failed
         };
-        match current.as_ref().filter(is_good) {
+        match current.as_ref().filter(is_usable) {
             Some(pool) => pool.clone(),
             None => current.insert(self.open()).clone(),
         }
@@ -111,7 +111,7 @@ where
     }
 }
 
-async fn whole<C>(pool: &Pool<C>, request: Request<Body>) -> Result<Response<Full<Bytes>>, BoxError>
+async fn send_and_read<C>(pool: &Pool<C>, request: Request<Body>) -> Result<Response<Full<Bytes>>, BoxError>
 where
     C: Clone + Send + Sync + 'static,
     ExpiringConnector<C>: Connect,
@@ -164,7 +164,7 @@ impl<T: Read + Unpin> Read for Expiring<T> {
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if read.is_ready() && self.end.is_none() {
             self.end = Some(Box::pin(sleep(self.lifetime)));
-            // Whoever waits for something else than the next byte is woken at the end as well.
+            // Registers the current task for the end of the lifetime, too.
             self.check(cx)?;
         }
         read

@@ -1,32 +1,33 @@
-//! Failures in a row: told once, and waited for ever longer.
+//! Back-off and deduplicated logging of failures in a row.
 
 use std::time::Duration;
 
-use crate::backoff::{doubled, jittered};
-use crate::settings::Timing;
+use crate::core::backoff::doubled;
+use crate::core::timing::Timing;
+use crate::k8s::jitter::jittered;
 
-/// The failures in a row of one thing that is tried again and again.
+/// The failures in a row of one operation that is retried.
 #[derive(Debug, Default)]
-pub struct Streak {
+pub struct FailureStreak {
     failures: u32,
-    told: Option<String>,
+    last_error: Option<String>,
 }
 
-// === impl Streak ===
+// === impl FailureStreak ===
 
-impl Streak {
-    /// Counts a failure. Says how long to wait, doubled with each further one, and whether it is another than the one
-    /// before.
-    pub fn fails(&mut self, words: &str, timing: &Timing) -> (Duration, bool) {
+impl FailureStreak {
+    /// Counts a failure. Returns how long to wait, which doubles with each further one, and whether its text differs
+    /// from the last one's.
+    pub fn record_failure(&mut self, error: &str, timing: &Timing) -> (Duration, bool) {
         self.failures = self.failures.saturating_add(1);
         let wait = doubled(timing.watch_brief, self.failures).min(timing.watch_reopen);
-        let told = self.told.replace(words.to_owned());
-        // Less up to a fifth, so that what failed together is not tried again together.
-        (jittered(wait * 4 / 5), told.as_deref() != Some(words))
+        let last_error = self.last_error.replace(error.to_owned());
+        // Jitter of up to a fifth, so that operations that failed together are not retried together.
+        (jittered(wait * 4 / 5), last_error.as_deref() != Some(error))
     }
 
-    /// It works. Says whether it did not before.
-    pub fn works(&mut self) -> bool {
+    /// Resets the count. Returns whether the operation failed before.
+    pub fn record_success(&mut self) -> bool {
         std::mem::take(self).failures > 0
     }
 }
@@ -36,24 +37,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_begin_again_with_success() {
-        let mut streak = Streak::default();
-        let mut wait = || streak.fails("no", &Timing::STANDARD).0.as_secs_f64();
+    fn waits_double_up_to_the_longest_and_start_over_after_success() {
+        let mut streak = FailureStreak::default();
+        let mut wait = || streak.record_failure("no", &Timing::STANDARD).0.as_secs_f64();
         for longest in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
             let wait = wait();
             assert!((longest * 0.75..=longest).contains(&wait), "{wait} of {longest}");
         }
-        assert!(streak.works());
-        assert!(!streak.works());
-        assert!(streak.fails("no", &Timing::STANDARD).0 <= Duration::from_secs(1));
+        assert!(streak.record_success());
+        assert!(!streak.record_success());
+        assert!(streak.record_failure("no", &Timing::STANDARD).0 <= Duration::from_secs(1));
     }
 
     #[test]
-    fn the_same_failure_is_told_once() {
-        let mut streak = Streak::default();
-        let mut is_news = |words| streak.fails(words, &Timing::STANDARD).1;
-        assert_eq!([is_news("a"), is_news("a"), is_news("b"), is_news("b")], [true, false, true, false]);
-        assert!(streak.works());
-        assert!(streak.fails("b", &Timing::STANDARD).1);
+    fn a_repeated_failure_is_not_new() {
+        let mut streak = FailureStreak::default();
+        let mut is_new = |error| streak.record_failure(error, &Timing::STANDARD).1;
+        assert_eq!([is_new("a"), is_new("a"), is_new("b"), is_new("b")], [true, false, true, false]);
+        assert!(streak.record_success());
+        assert!(streak.record_failure("b", &Timing::STANDARD).1);
     }
 }

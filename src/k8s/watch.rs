@@ -1,8 +1,8 @@
-//! Every watch of the program: lists one kind, follows its changes, and after a failure tries again with a back-off of
-//! its own.
+//! Watches one kind: lists it, follows changes, and retries failures with a back-off.
 //!
-//! kube's watcher begins each list with an event that resets kube's back-off, opens a watch that was ended at once
-//! without any wait, holds whole pages of unpruned objects, and waits for ever at a version from the future.
+//! It replaces kube's watcher, which starts each list with an event that resets kube's back-off, reopens a watch that
+//! ended at once without waiting, keeps whole pages of unpruned objects in memory, and waits forever at a future
+//! version.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,58 +19,51 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::list::{self, ListError, PAGE, Page};
-use super::relist::{Relist, number};
-use super::streak::Streak;
-use crate::settings::Timing;
-use crate::telemetry::logs::chain;
+use crate::core::error_chain::chain;
+use crate::core::timing::Timing;
+use crate::k8s::list::{self, ListError, PAGE, Page};
+use crate::k8s::relist::{Relist, number};
+use crate::k8s::streak::FailureStreak;
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Clone)]
-pub struct Watching {
+pub struct WatchClient {
     pub client: Client,
     pub timing: Timing,
-    /// Has all watches list again.
     pub relist: Relist,
     pub metrics: Arc<Metrics>,
 }
 
-/// Reads an object, and keeps only what is used of it.
+/// Parses an object, and keeps only the fields that are used.
 pub type ReadObject<T> = fn(&[u8]) -> serde_json::Result<T>;
 
 #[derive(Clone, Debug)]
-pub struct Watched<T> {
+pub struct WatchTarget<T> {
     kind: &'static str,
-    /// Where the API server has it.
     path: String,
     is_metadata: bool,
-    /// Whether the operator works without the right to it.
+    /// Whether the operator can work without the right to watch it.
     pub is_optional: bool,
     read: ReadObject<T>,
 }
 
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// The list came to nothing.
     #[error(transparent)]
     List(#[from] ListError),
-    /// A list came without a version to watch from.
     #[error("a list has no resource version")]
     NoVersion,
     #[error("failed to open a watch")]
     Open(#[source] kube::Error),
-    /// The watch has brought something that cannot be read.
     #[error("failed to read an event of a watch as JSON")]
     Parse(#[from] serde_json::Error),
-    /// The API server ended the watch with that word.
     #[error("the API server ended a watch")]
     Ended(#[source] Box<Status>),
-    /// The API server accepted the watch and ended it at once.
     #[error("the API server ended a watch at once")]
     Brief,
 }
 
-/// A line of a watch. Its object is read without a tree of values before it, as kube's own events make one.
+/// A line of a watch. Unlike kube's events, it parses the object without a tree of values first.
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(rename = "type")]
@@ -95,64 +88,63 @@ struct Bookmark {
 }
 
 struct Follower<'a, T, F> {
-    watching: &'a Watching,
-    watched: &'a Watched<T>,
-    tell: F,
-    /// Where the next watch begins; nothing where it takes a list first.
+    client: &'a WatchClient,
+    target: &'a WatchTarget<T>,
+    emit: F,
+    /// The version where the next watch starts; `None` if a list is needed first.
     from: Option<String>,
     newest: u64,
     /// The round of the last list.
     round: u64,
-    /// Whether the last watch ended in another way than by its time, or brought nothing: `from` may lie in the future.
+    /// Whether the last watch ended early or delivered nothing, so `from` may be a future version.
     is_in_doubt: bool,
-    streak: Streak,
+    failures: FailureStreak,
 }
 
-// === impl Watched ===
+// === impl WatchTarget ===
 
-impl<T> Watched<T>
+impl<T> WatchTarget<T>
 where
     T: Resource<DynamicType = ()>,
 {
-    /// Objects of a kind, in that namespace or in all.
+    /// The objects of a kind in one namespace or in all.
     pub fn objects(kind: &'static str, namespace: Option<&str>, read: ReadObject<T>) -> Self {
         let path = T::url_path(&(), namespace);
         Self { kind, path, is_metadata: false, is_optional: false, read }
     }
 }
 
-impl<K> Watched<PartialObjectMeta<K>>
+impl<K> WatchTarget<PartialObjectMeta<K>>
 where
     K: Resource<DynamicType = ()>,
 {
-    /// The metadata of objects of a kind, in that namespace or in all.
+    /// The metadata of the objects of a kind in one namespace or in all.
     pub fn metadata(kind: &'static str, namespace: Option<&str>) -> Self {
         let path = K::url_path(&(), namespace);
         Self { kind, path, is_metadata: true, is_optional: false, read: |json| serde_json::from_slice(json) }
     }
 }
 
-// === impl Watching ===
+// === impl WatchClient ===
 
-impl Watching {
-    /// Tells all that happens to what is watched, for ever: after each `Init` comes a list, from the API server's present
-    /// state.
-    pub async fn follow<T>(&self, watched: &Watched<T>, tell: impl FnMut(Event<T>)) -> Infallible
+impl WatchClient {
+    /// Emits all events of the target, forever. Each `Init` is followed by a list of the API server's current state.
+    pub async fn follow<T>(&self, target: &WatchTarget<T>, emit: impl FnMut(Event<T>)) -> Infallible
     where
         T: Resource<DynamicType = ()> + Send + 'static,
     {
         let mut follower = Follower {
-            watching: self,
-            watched,
-            tell,
+            client: self,
+            target,
+            emit,
             from: None,
             newest: 0,
             round: self.relist.round(),
             is_in_doubt: false,
-            streak: Streak::default(),
+            failures: FailureStreak::default(),
         };
         loop {
-            if let Err(error) = Box::pin(follower.go_on()).await {
+            if let Err(error) = Box::pin(follower.step()).await {
                 let wait = follower.failed(&error);
                 tokio::time::sleep(wait).await;
             }
@@ -168,18 +160,18 @@ where
     F: FnMut(Event<T>),
 {
     /// Lists, or watches until the watch ends.
-    async fn go_on(&mut self) -> Result<(), WatchError> {
-        if self.watching.relist.round() != self.round {
+    async fn step(&mut self) -> Result<(), WatchError> {
+        if self.client.relist.round() != self.round {
             self.from = None;
         }
         let Some(from) = self.from.clone() else { return self.list().await };
         if self.is_in_doubt {
             let page = self.page(1, None, |_| Ok(())).await?;
             self.is_in_doubt = false;
-            // The list is ahead of the watch, which has yet to bring what it missed.
+            // The list may be ahead of the watch, which has yet to deliver what it missed.
             let version = page.resource_version;
             if number(version.as_deref()).is_some_and(|version| version < self.newest) {
-                self.note(version.as_deref());
+                self.observe_version(version.as_deref());
             }
             return Ok(());
         }
@@ -188,24 +180,24 @@ where
     }
 
     async fn list(&mut self) -> Result<(), WatchError> {
-        let round = self.watching.relist.round();
+        let round = self.client.relist.round();
         if std::mem::replace(&mut self.round, round) != round {
-            // Another watch has seen that versions went back.
+            // Another watch noticed that versions went back.
             self.newest = 0;
         }
         self.is_in_doubt = false;
-        (self.tell)(Event::Init);
+        (self.emit)(Event::Init);
         let mut token = None;
         let version = loop {
             let mut objects = Vec::new();
             let page = self
                 .page(PAGE, token, |json| {
-                    objects.push((self.watched.read)(json)?);
+                    objects.push((self.target.read)(json)?);
                     Ok(())
                 })
                 .await?;
             for object in objects {
-                (self.tell)(Event::InitApply(object));
+                (self.emit)(Event::InitApply(object));
             }
             let version = page.resource_version.clone();
             token = page.next();
@@ -213,48 +205,47 @@ where
                 break version.ok_or(WatchError::NoVersion)?;
             }
         };
-        self.move_to(Some(version));
-        (self.tell)(Event::InitDone);
+        self.continue_from(Some(version));
+        (self.emit)(Event::InitDone);
         Ok(())
     }
 
-    /// One page of a list of the present state: no version is asked for.
+    /// One page of the current state, without a requested version.
     async fn page(
         &self,
         limit: u32,
         token: Option<String>,
         item: impl FnMut(&[u8]) -> Result<(), ListError>,
     ) -> Result<Page, ListError> {
-        let Watched { path, is_metadata, .. } = self.watched;
-        list::page(&self.watching.client, (path, *is_metadata), limit, token, item).await
+        let WatchTarget { path, is_metadata, .. } = self.target;
+        list::page(&self.client.client, (path, *is_metadata), limit, token, item).await
     }
 
     async fn watch(&mut self, from: &str) -> Result<(), WatchError> {
-        let idle = u32::try_from(self.watching.timing.watch_idle.as_secs()).unwrap_or(u32::MAX).clamp(1, 290);
-        let request = Request::new(self.watched.path.clone());
+        let idle = u32::try_from(self.client.timing.watch_idle.as_secs()).unwrap_or(u32::MAX).clamp(1, 290);
+        let request = Request::new(self.target.path.clone());
         let wanted = WatchParams { timeout: Some(idle), bookmarks: true, ..WatchParams::default() };
-        let request = if self.watched.is_metadata {
+        let request = if self.target.is_metadata {
             request.watch_metadata(&wanted, from)
         } else {
             request.watch(&wanted, from)
         };
         let request = request.map_err(|error| WatchError::Open(kube::Error::BuildRequest(error)))?;
         let opened = Instant::now();
-        let mut events =
-            self.watching.client.request_stream(request).await.map_err(WatchError::Open)?.lines();
+        let mut events = self.client.client.request_stream(request).await.map_err(WatchError::Open)?.lines();
         let silence = Duration::from_secs(u64::from(idle) + 5);
-        let (mut has_brought, mut has_changed, mut has_broken_off) = (false, false, false);
+        let (mut has_delivered, mut has_changed, mut has_broken_off) = (false, false, false);
         loop {
             let event = tokio::select! {
-                () = self.watching.relist.is_after(self.round) => return Ok(()),
+                () = self.client.relist.round_ended(self.round) => return Ok(()),
                 event = tokio::time::timeout(silence, events.next()) => event.unwrap_or(None),
             };
             let Some(event) = event else { break };
-            // Proxies cut watches, and an API server that ends does: what counts is how long it lived.
+            // Proxies and stopping API servers cut watches, so only the time that a watch lasted counts.
             let line = match event {
                 Ok(line) => line,
                 Err(error) => {
-                    tracing::debug!(kind = self.watched.kind, error = chain(&error), "a watch broke off");
+                    tracing::debug!(kind = self.target.kind, error = chain(&error), "a watch broke off");
                     has_broken_off = true;
                     break;
                 }
@@ -266,20 +257,20 @@ where
                 }
                 line => line?,
             };
-            has_brought = true;
+            has_delivered = true;
             let json = object.get().as_bytes();
             match kind {
                 Kind::Added | Kind::Modified => {
                     has_changed = true;
-                    self.arrived((self.watched.read)(json)?, Event::Apply);
+                    self.changed((self.target.read)(json)?, Event::Apply);
                 }
                 Kind::Deleted => {
                     has_changed = true;
-                    self.arrived((self.watched.read)(json)?, Event::Delete);
+                    self.changed((self.target.read)(json)?, Event::Delete);
                 }
                 Kind::Bookmark => {
                     let bookmark: Bookmark = serde_json::from_slice(json)?;
-                    self.move_to(bookmark.metadata.resource_version);
+                    self.continue_from(bookmark.metadata.resource_version);
                 }
                 Kind::Error => return Err(WatchError::Ended(serde_json::from_slice(json)?)),
             }
@@ -287,63 +278,62 @@ where
                 return Ok(());
             }
         }
-        let lived = opened.elapsed();
-        if lived >= self.watching.timing.watch_reopen * 2 {
-            self.works();
+        let lasted = opened.elapsed();
+        if lasted >= self.client.timing.watch_reopen * 2 {
+            self.succeeded();
         }
-        if lived < self.watching.timing.watch_brief && !has_changed {
+        if lasted < self.client.timing.watch_brief && !has_changed {
             return Err(WatchError::Brief);
         }
-        self.is_in_doubt = has_broken_off || !has_brought;
+        self.is_in_doubt = has_broken_off || !has_delivered;
         Ok(())
     }
 
-    /// A change of an object came.
-    fn arrived(&mut self, object: T, event: fn(T) -> Event<T>) {
-        self.works();
-        self.move_to(object.resource_version());
-        (self.tell)(event(object));
+    fn changed(&mut self, object: T, event: fn(T) -> Event<T>) {
+        self.succeeded();
+        self.continue_from(object.resource_version());
+        (self.emit)(event(object));
     }
 
-    /// The next watch begins there, or with a list.
-    fn move_to(&mut self, version: Option<String>) {
+    /// Sets where the next watch starts.
+    fn continue_from(&mut self, version: Option<String>) {
         self.from = version;
         if let Some(from) = self.from.clone() {
-            self.note(Some(&from));
+            self.observe_version(Some(&from));
         }
     }
 
-    /// That version was seen. Where it is older than one before, everything is listed again.
-    fn note(&mut self, version: Option<&str>) {
+    /// Records a version. If it is older than the last one, everything is listed again.
+    fn observe_version(&mut self, version: Option<&str>) {
         let Some(version) = number(version) else { return };
         if std::mem::replace(&mut self.newest, version) > version {
             self.from = None;
-            self.round = self.watching.relist.raise(self.watched.kind);
+            self.round = self.client.relist.trigger(self.target.kind);
         }
     }
 
-    fn works(&mut self) {
-        if self.streak.works() {
-            tracing::info!(kind = self.watched.kind, path = self.watched.path, "the watch works again");
+    fn succeeded(&mut self) {
+        if self.failures.record_success() {
+            tracing::info!(kind = self.target.kind, path = self.target.path, "the watch works again");
         }
     }
 
-    /// Counts a failure, tells it once, and says how long to wait.
+    /// Counts a failure, logs a repeated one at debug level, and returns how long to wait.
     fn failed(&mut self, error: &WatchError) -> Duration {
-        let Watched { kind, path, is_optional, .. } = self.watched;
+        let WatchTarget { kind, path, is_optional, .. } = self.target;
         if error.code() == Some(410) {
             self.from = None;
         }
-        let words = format!("{error} {:?}", error.code());
-        let (wait, is_news) = self.streak.fails(&words, &self.watching.timing);
+        let text = format!("{error} {:?}", error.code());
+        let (wait, is_new) = self.failures.record_failure(&text, &self.client.timing);
         if *is_optional && error.code() == Some(403) {
-            if is_news {
-                tracing::info!(kind, path, "may not be watched: the operator goes on without");
+            if is_new {
+                tracing::info!(kind, path, "may not be watched; the operator works without");
             }
             return wait;
         }
-        self.watching.metrics.kubernetes.watch_failed(kind);
-        if is_news {
+        self.client.metrics.kubernetes.watch_failed(kind);
+        if is_new {
             tracing::warn!(
                 kind,
                 path,
@@ -360,7 +350,7 @@ where
 // === impl WatchError ===
 
 impl WatchError {
-    /// The code by which the API server refused.
+    /// The status code, if the API server refused.
     fn code(&self) -> Option<u16> {
         match self {
             Self::List(ListError::Request(kube::Error::Api(status)))

@@ -1,5 +1,5 @@
-//! What the API does with credentials: prove at Microsoft, seal into a record of the account's namespace, and show
-//! everything but the secret.
+//! The operations on credentials: verify at Microsoft, encrypt into a record in the account's namespace, and return
+//! everything except the secret.
 
 use std::sync::Arc;
 
@@ -7,132 +7,132 @@ use kube::{Client, ResourceExt};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::fault::{self, Fault};
-use super::quota::Quota;
-use super::request::{Create, NewSecret, Update};
-use super::turns::Listings;
-use crate::microsoft::{App, TokenEndpoint, Verdict};
-use crate::resources::{Cloud, SealedGraphCredential};
-use crate::store::census;
+use crate::api::timestamp::rfc3339;
+use crate::api::{Cloud, SealedGraphCredential};
+use crate::core::error_chain::chain;
+use crate::core::token_result::TokenResult;
+use crate::entra::{AppCredential, TokenEndpoint};
+use crate::rest::error::{self, RestError};
+use crate::rest::quota::Quota;
+use crate::rest::rate_limit::ListLimit;
+use crate::rest::request::{Create, NewSecret, Update};
+use crate::store::key_usage;
 use crate::store::record::{is_of_rest, is_rest_record_name, rest_record_name};
 use crate::store::repository::{self, Repository};
-use crate::telemetry::logs::chain;
-use crate::woodpecker::{Credential, rfc3339};
+use crate::woodpecker::Credential;
 
 pub struct Credentials {
     pub client: Client,
     pub repository: Repository,
-    /// How many credentials each account has.
     pub quota: Arc<Quota>,
     pub token_endpoint: TokenEndpoint,
-    /// Writes under way, which go on when their client has left.
+    /// Writes in progress, which continue if their client disconnects.
     pub writes: TaskTracker,
-    /// How many listings are made at a time.
-    pub listings: Listings,
+    pub list_limit: ListLimit,
 }
 
 // === impl Credentials ===
 
 impl Credentials {
-    /// All credentials of an account, by the second in which they were made and then by id. A record that cannot be read
-    /// is left out.
-    pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, Fault> {
-        let turn = self.listings.take(namespace).await;
+    /// All credentials of an account, by the second of their creation and then by id. Unreadable records are left out.
+    pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, RestError> {
+        let permit = self.list_limit.acquire(namespace).await;
         let own = [namespace.to_owned()];
-        let mut pages = census::pages(&self.client, &own);
-        let mut ours = Vec::new();
-        while let Some(records) = pages.next().await.map_err(|error| failed(&error))? {
+        let mut pages = key_usage::pages(&self.client, &own);
+        let mut listed = Vec::new();
+        while let Some(records) = pages.next().await.map_err(|error| internal_error(&error))? {
             for record in records {
                 match record.0 {
                     Ok(record) if is_of_rest(&record) => {
-                        ours.push((record.creation_timestamp(), shown(&record)));
+                        listed.push((record.creation_timestamp(), to_response(&record)));
                     }
-                    // It keeps nobody from the others.
                     Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
                         tracing::warn!(
                             namespace,
                             record = invalid.metadata.name,
                             error = invalid.error,
-                            "a record cannot be read, and a listing leaves it out: mend or delete it"
+                            "a record cannot be read, so the list lacks it: fix or delete it"
                         );
                     }
                     Ok(_) | Err(_) => {}
                 }
             }
         }
-        drop(turn);
-        ours.sort_by_key(|(created, shown)| (created.clone(), shown.id));
-        Ok(ours.into_iter().map(|(_, shown)| shown).collect())
+        drop(permit);
+        listed.sort_by_key(|(created, credential)| (created.clone(), credential.id));
+        Ok(listed.into_iter().map(|(_, credential)| credential).collect())
     }
 
-    /// Proves a secret and saves it as a new credential.
-    pub async fn create(self: Arc<Self>, namespace: &str, create: Create) -> Result<Credential, Fault> {
-        let app = App { cloud: Cloud::Global, tenant: &create.tenant, client: &create.client };
-        self.prove(namespace, app, &create.secret).await?;
+    /// Verifies a secret and saves it as a new credential.
+    pub async fn create(self: Arc<Self>, namespace: &str, create: Create) -> Result<Credential, RestError> {
+        let app = AppCredential { cloud: Cloud::Global, tenant: &create.tenant, client: &create.client };
+        self.verify(namespace, app, &create.secret).await?;
         let namespace = namespace.to_owned();
-        self.clone().to_its_end(async move { self.save_new(&namespace, &create).await }).await
+        self.clone().run_detached(async move { self.save_new(&namespace, &create).await }).await
     }
 
-    /// Gives a credential another secret, once that is proved, another name, or both.
+    /// Changes the secret of a credential, once the new one is verified, its name, or both.
     pub async fn update(
         self: Arc<Self>,
         namespace: &str,
         id: i64,
         update: Update,
-    ) -> Result<Credential, Fault> {
+    ) -> Result<Credential, RestError> {
         let record = self.find(namespace, id).await?;
         if let Some(secret) = &update.secret {
             let spec = &record.spec;
             let cloud = spec.cloud.unwrap_or_default();
-            let app = App { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
-            self.prove(namespace, app, secret).await?;
+            let app = AppCredential { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
+            self.verify(namespace, app, secret).await?;
         }
-        self.clone().to_its_end(async move { self.save_changed(record, &update).await }).await
+        self.clone().run_detached(async move { self.save_changed(record, &update).await }).await
     }
 
-    /// Removes a credential, whatever its record holds: it may be one that cannot be read.
-    pub async fn delete(self: Arc<Self>, namespace: &str, id: i64) -> Result<(), Fault> {
+    /// Removes a credential, even if its record cannot be read.
+    pub async fn delete(self: Arc<Self>, namespace: &str, id: i64) -> Result<(), RestError> {
         let namespace = namespace.to_owned();
-        self.clone().to_its_end(async move { self.remove(&namespace, id).await }).await
+        self.clone().run_detached(async move { self.remove(&namespace, id).await }).await
     }
 
-    /// The account's record of that id.
-    async fn find(&self, namespace: &str, id: i64) -> Result<SealedGraphCredential, Fault> {
+    async fn find(&self, namespace: &str, id: i64) -> Result<SealedGraphCredential, RestError> {
         let read = repository::read(&self.client, namespace, &rest_record_name(id)).await;
-        let record = read.map_err(|error| failed(&error))?;
-        record.filter(is_of_rest).ok_or(Fault::NotFound)
+        let record = read.map_err(|error| internal_error(&error))?;
+        record.filter(is_of_rest).ok_or(RestError::NotFound)
     }
 
-    async fn prove(&self, namespace: &str, app: App<'_>, secret: &NewSecret) -> Result<(), Fault> {
-        // There is no leader to ask: every replica serves.
+    async fn verify(
+        &self,
+        namespace: &str,
+        app: AppCredential<'_>,
+        secret: &NewSecret,
+    ) -> Result<(), RestError> {
         let endpoint = self.token_endpoint.for_account(namespace);
-        let verdict = endpoint.prove(app, &secret.text).await.map_err(|error| failed(&error))?;
-        let Verdict::NotIssued { diagnosis, retry_after, trace } = verdict else { return Ok(()) };
+        let result = endpoint.verify(app, &secret.text).await.map_err(|error| internal_error(&error))?;
+        let TokenResult::NotIssued { diagnosis, retry_after, request_ids } = result else { return Ok(()) };
         tracing::info!(
             tenant = %app.tenant,
             client = %app.client,
             ?diagnosis,
-            status = trace.status,
-            codes = ?trace.codes,
-            trace_id = trace.id,
-            correlation_id = trace.correlation_id,
-            failure = trace.failure,
+            status = request_ids.status,
+            codes = ?request_ids.codes,
+            trace_id = request_ids.id,
+            correlation_id = request_ids.correlation_id,
+            failure = request_ids.failure,
             "Microsoft issued no token"
         );
-        Err(fault::of_diagnosis(&diagnosis, retry_after))
+        Err(error::of_diagnosis(&diagnosis, retry_after))
     }
 
-    /// Carries a write out to its end, even if the client leaves meanwhile.
-    async fn to_its_end<T: Send + 'static>(
+    /// Completes a write even if the client disconnects meanwhile.
+    async fn run_detached<T: Send + 'static>(
         &self,
-        write: impl Future<Output = Result<T, Fault>> + Send + 'static,
-    ) -> Result<T, Fault> {
-        self.writes.spawn(write.in_current_span()).await.unwrap_or_else(|error| Err(failed(&error)))
+        write: impl Future<Output = Result<T, RestError>> + Send + 'static,
+    ) -> Result<T, RestError> {
+        self.writes.spawn(write.in_current_span()).await.unwrap_or_else(|error| Err(internal_error(&error)))
     }
 }
 
-/// A record as the API shows it.
-pub(super) fn shown(record: &SealedGraphCredential) -> Credential {
+pub(super) fn to_response(record: &SealedGraphCredential) -> Credential {
     let spec = &record.spec;
     Credential {
         id: spec.credential_id,
@@ -143,8 +143,8 @@ pub(super) fn shown(record: &SealedGraphCredential) -> Credential {
     }
 }
 
-/// What failed on our side is told in the log alone.
-pub(super) fn failed(error: &dyn std::error::Error) -> Fault {
+/// Logs the error; the response does not show it.
+pub(super) fn internal_error(error: &dyn std::error::Error) -> RestError {
     tracing::error!(error = chain(error), "a request failed");
-    Fault::Internal
+    RestError::Internal
 }

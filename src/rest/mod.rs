@@ -1,23 +1,23 @@
-//! The credentials REST API, served by us: the vendor's addresses, bodies, codes and errors over the encrypted store.
+//! The credentials REST API: the vendor's paths, bodies, codes and errors, backed by the encrypted store.
 //!
-//! It proves a secret at Microsoft before it saves it, seals it into a record of the account's namespace, and never gives
-//! it back. `docs/rest-api.md` says what the vendor's page says and what is ours.
+//! It verifies a secret at Microsoft before it saves it, encrypts it into a record in the account's namespace, and never
+//! returns it. `docs/reference/rest-api.md` says which parts come from the vendor's page and which are ours.
 
+mod access_log;
+mod api_keys;
+mod auth;
 mod credentials;
-mod doorkeeper;
-mod fault;
-mod keys;
+mod error;
 mod openapi;
 mod quota;
+mod rate_limit;
+mod records;
 mod request;
-mod routes;
-mod saving;
-mod trail;
-mod turns;
+mod router;
 
+pub(crate) use self::auth::{ApiKeysRef, Authenticator};
 pub(crate) use self::credentials::Credentials;
-pub(crate) use self::doorkeeper::{Doorkeeper, KeysPlace};
-pub use self::fault::Refusal;
+pub use self::error::ErrorCode;
 pub(crate) use self::quota::Quota;
-pub(crate) use self::routes::{Shared, router};
-pub(crate) use self::turns::{Listings, Turns};
+pub(crate) use self::rate_limit::{ListLimit, RateLimiter};
+pub(crate) use self::router::{AppState, router};

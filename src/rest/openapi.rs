@@ -1,11 +1,10 @@
-//! The API described in `OpenAPI` 3.1: `docs/openapi.json`, served without an API key.
+//! The `OpenAPI` 3.1 document of the API: `docs/reference/openapi.json`, served without an API key.
 
 use serde_json::Value;
 
-/// The whole document, of this version of the program.
 pub fn document() -> Value {
-    // Tests make sure that it is JSON, and that it says what the code does.
-    serde_json::from_str(include_str!("../../docs/openapi.json")).unwrap_or_default()
+    // Tests check that it is valid JSON and matches the code.
+    serde_json::from_str(include_str!("../../docs/reference/openapi.json")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -13,20 +12,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resources::MAX_NAME_LENGTH;
-    use crate::rest::Refusal;
-    use crate::rest::trail::{COLLECTION, ITEM};
+    use crate::api::MAX_NAME_LENGTH;
+    use crate::rest::ErrorCode;
+    use crate::rest::access_log::{COLLECTION, ITEM};
     use crate::store::envelope::MAX_SECRET_LENGTH;
 
     #[test]
-    fn the_description_says_what_the_code_does() {
+    fn the_document_matches_the_code() {
         let document = document();
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
         assert_eq!(paths, [COLLECTION, ITEM]);
         let schemas = &document["components"]["schemas"];
-        let constants: Vec<&str> = Refusal::ALL.iter().map(|refusal| refusal.as_str()).collect();
-        assert_eq!(schemas["Refusal"]["properties"]["message"]["enum"], json!(constants));
+        let constants: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(schemas["Error"]["properties"]["message"]["enum"], json!(constants));
         let create = &schemas["NewCredential"]["properties"];
         assert_eq!(create["client_secret"]["maxLength"], MAX_SECRET_LENGTH);
         assert_eq!(create["name"]["maxLength"], MAX_NAME_LENGTH);

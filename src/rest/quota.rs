@@ -1,4 +1,4 @@
-//! How many credentials each account has: counted by a watch of their records' metadata, and own writes at once.
+//! The quota of credentials per account. A watch of the records' metadata counts them, and own writes count at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::Scope;
-use crate::k8s::watch::{Watched, Watching};
-use crate::resources::SealedGraphCredential;
+use crate::api::SealedGraphCredential;
+use crate::k8s::scope::Scope;
+use crate::k8s::watch::{WatchClient, WatchTarget};
 use crate::store::record::credential_id_of;
-use crate::telemetry::probes::Readiness;
+use crate::telemetry::health::Readiness;
 
 type RecordMeta = PartialObjectMeta<SealedGraphCredential>;
 
@@ -25,28 +25,28 @@ type Ids = HashMap<String, HashSet<i64>>;
 /// Why a credential is counted.
 #[derive(Debug, Default)]
 struct Counted {
-    /// It exists, as the watch and our own answered writes have it.
+    /// It exists, according to the watch and to this process's confirmed writes.
     exists: bool,
-    /// It is being created here.
+    /// This process is creating it.
     is_reserved: bool,
 }
 
-/// The credentials of each account, and how many it may have.
+/// Counts the credentials of each account, and limits them.
 #[derive(Debug)]
 pub struct Quota {
     limit: usize,
     counted: Mutex<HashMap<String, HashMap<i64, Counted>>>,
 }
 
-/// The account has as many credentials as it may have.
+/// The account has reached its limit.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the account has {0} credentials, and may have no more")]
-pub struct Full(usize);
+#[error("the account has {0} credentials, and may not have more")]
+pub struct QuotaExceeded(usize);
 
-/// Room for one more credential, given back when it is dropped.
+/// A reserved place for a new credential, released on drop.
 #[derive(Debug)]
 #[must_use]
-pub struct Reserved<'a> {
+pub struct Reservation<'a> {
     quota: &'a Quota,
     namespace: &'a str,
     id: i64,
@@ -55,33 +55,31 @@ pub struct Reserved<'a> {
 // === impl Quota ===
 
 impl Quota {
-    /// Nothing is counted before the records are watched.
     pub fn new(limit: usize) -> Self {
         Self { limit, counted: Mutex::default() }
     }
 
-    /// Counts a credential that is about to be created, if the account may have one more.
-    pub fn reserve<'a>(&'a self, namespace: &'a str, id: i64) -> Result<Reserved<'a>, Full> {
+    /// Reserves a place for a credential that is about to be created.
+    pub fn reserve<'a>(&'a self, namespace: &'a str, id: i64) -> Result<Reservation<'a>, QuotaExceeded> {
         let mut counted = self.counted.lock();
         let ids = counted.entry(namespace.to_owned()).or_default();
         if ids.len() >= self.limit {
-            return Err(Full(ids.len()));
+            return Err(QuotaExceeded(ids.len()));
         }
         ids.entry(id).or_default().is_reserved = true;
-        Ok(Reserved { quota: self, namespace, id })
+        Ok(Reservation { quota: self, namespace, id })
     }
 
-    /// A credential is gone.
     pub fn remove(&self, namespace: &str, id: i64) {
         if let Some(ids) = self.counted.lock().get_mut(namespace) {
             ids.remove(&id);
         }
     }
 
-    /// Watches the records until the future is dropped. Readiness waits for the first lists, and so does `listed`.
+    /// Watches the records until the future is dropped. Cancels `listed` after the first lists, which readiness waits for too.
     pub async fn watch(
         self: Arc<Self>,
-        watching: Watching,
+        watching: WatchClient,
         scopes: Vec<Scope>,
         readiness: Readiness,
         listed: CancellationToken,
@@ -89,36 +87,36 @@ impl Quota {
         let left = AtomicUsize::new(scopes.len());
         let watches = scopes.iter().map(async |scope| {
             let gate = match scope.namespace() {
-                None => "the first list of records".to_owned(),
-                Some(name) => format!("the first list of records in {name}"),
+                None => "informer-sync/sealedgraphcredentials".to_owned(),
+                Some(name) => format!("informer-sync/sealedgraphcredentials/{name}"),
             };
-            readiness.wait_for(&gate, "it needs the rights to list and watch sealedgraphcredentials");
-            let (mut fresh, mut is_listed) = (Ids::new(), false);
-            let watched = Watched::<RecordMeta>::metadata("SealedGraphCredential", scope.namespace());
-            let tell = |event| {
-                self.note(&event, scope, &mut fresh);
+            readiness.pending(&gate, "the process needs the rights to list and watch sealedgraphcredentials");
+            let (mut listing, mut is_listed) = (Ids::new(), false);
+            let watched = WatchTarget::<RecordMeta>::metadata("SealedGraphCredential", scope.namespace());
+            let on_event = |event| {
+                self.apply_event(&event, scope, &mut listing);
                 if matches!(event, Event::InitDone) && !std::mem::replace(&mut is_listed, true) {
-                    readiness.arrived(&gate);
+                    readiness.done(&gate);
                     if left.fetch_sub(1, Ordering::Relaxed) == 1 {
                         listed.cancel();
                     }
                 }
             };
-            match watching.follow(&watched, tell).await {}
+            match watching.follow(&watched, on_event).await {}
         });
         futures::future::join_all(watches).await;
     }
 
-    /// Takes in an event. `fresh` is what a list that is under way has brought.
-    fn note(&self, event: &Event<RecordMeta>, scope: &Scope, fresh: &mut Ids) {
-        let place = |record: &RecordMeta| {
+    /// `listed` collects the records of the current list.
+    fn apply_event(&self, event: &Event<RecordMeta>, scope: &Scope, listed: &mut Ids) {
+        let key = |record: &RecordMeta| {
             Some((record.namespace()?, credential_id_of(record.metadata.name.as_deref()?)?))
         };
         match event {
-            Event::Init => fresh.clear(),
+            Event::Init => listed.clear(),
             Event::InitApply(record) => {
-                if let Some((namespace, id)) = place(record) {
-                    fresh.entry(namespace).or_default().insert(id);
+                if let Some((namespace, id)) = key(record) {
+                    listed.entry(namespace).or_default().insert(id);
                 }
             }
             Event::InitDone => {
@@ -129,7 +127,7 @@ impl Quota {
                         counted.is_reserved
                     });
                 }
-                for (namespace, listed) in std::mem::take(fresh) {
+                for (namespace, listed) in std::mem::take(listed) {
                     let ids = counted.entry(namespace).or_default();
                     for id in listed {
                         ids.entry(id).or_default().exists = true;
@@ -137,12 +135,12 @@ impl Quota {
                 }
             }
             Event::Apply(record) => {
-                if let Some((namespace, id)) = place(record) {
+                if let Some((namespace, id)) = key(record) {
                     self.counted.lock().entry(namespace).or_default().entry(id).or_default().exists = true;
                 }
             }
             Event::Delete(record) => {
-                if let Some((namespace, id)) = place(record) {
+                if let Some((namespace, id)) = key(record) {
                     self.remove(&namespace, id);
                 }
             }
@@ -150,11 +148,11 @@ impl Quota {
     }
 }
 
-// === impl Reserved ===
+// === impl Reservation ===
 
-impl Reserved<'_> {
-    /// The credential was created. It may have been removed since.
-    pub fn keep(self) {
+impl Reservation<'_> {
+    /// Counts the created credential, unless it was removed meanwhile.
+    pub fn commit(self) {
         let mut counted = self.quota.counted.lock();
         if let Some(counted) = counted.get_mut(self.namespace).and_then(|ids| ids.get_mut(&self.id)) {
             counted.exists = true;
@@ -162,7 +160,7 @@ impl Reserved<'_> {
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if let Some(ids) = self.quota.counted.lock().get_mut(self.namespace)
             && let Some(counted) = ids.get_mut(&self.id)
@@ -191,19 +189,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_created_here_counts_at_once_and_what_is_not_created_does_not() {
+    fn own_creates_count_at_once_and_failed_ones_do_not() {
         let quota = Quota::new(2);
         let (first, second) = (quota.reserve("mail", 1).unwrap(), quota.reserve("mail", 2).unwrap());
-        assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2));
+        assert_eq!(quota.reserve("mail", 3).unwrap_err(), QuotaExceeded(2));
         drop(second);
-        first.keep();
+        first.commit();
         let removed_meanwhile = quota.reserve("mail", 7).unwrap();
         quota.remove("mail", 7);
-        removed_meanwhile.keep();
+        removed_meanwhile.commit();
         assert_eq!(counts(&quota)[0], 1);
         assert!(quota.reserve("sales", 1).is_ok(), "another account");
-        quota.reserve("mail", 2).unwrap().keep();
-        assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2));
+        quota.reserve("mail", 2).unwrap().commit();
+        assert_eq!(quota.reserve("mail", 3).unwrap_err(), QuotaExceeded(2));
         quota.remove("mail", 1);
         let taken = quota.reserve("mail", 2).unwrap();
         drop(taken);
@@ -211,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_create_whose_answer_is_lost_counts_once_it_is_seen_and_a_list_frees_no_room() {
-        let (quota, mut fresh) = (Quota::new(2), Ids::new());
+    fn a_create_without_a_response_counts_once_it_is_seen_and_a_list_frees_no_reservation() {
+        let (quota, mut listed) = (Quota::new(2), Ids::new());
         let (seen, unseen) = (quota.reserve("mail", 1).unwrap(), quota.reserve("mail", 2).unwrap());
         for event in [Event::Init, Event::InitDone] {
-            quota.note(&event, &Scope::All, &mut fresh);
+            quota.apply_event(&event, &Scope::All, &mut listed);
         }
-        assert_eq!(quota.reserve("mail", 3).unwrap_err(), Full(2), "both are still being created");
-        quota.note(&Event::Apply(record("mail", "r-1")), &Scope::All, &mut fresh);
+        assert_eq!(quota.reserve("mail", 3).unwrap_err(), QuotaExceeded(2), "both are still being created");
+        quota.apply_event(&Event::Apply(record("mail", "r-1")), &Scope::All, &mut listed);
         assert_eq!(counts(&quota), [2, 0], "none counts twice");
         drop((seen, unseen));
         assert_eq!(counts(&quota), [1, 0]);
@@ -226,25 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn what_others_create_and_delete_counts_whatever_order_it_is_seen_in() {
-        let (quota, mut fresh) = (Quota::new(2), Ids::new());
-        let mut note = |event, scope: &Scope| quota.note(&event, scope, &mut fresh);
+    fn external_creates_and_deletes_count_in_any_order() {
+        let (quota, mut listed) = (Quota::new(2), Ids::new());
+        let mut apply = |event, scope: &Scope| quota.apply_event(&event, scope, &mut listed);
         for _ in 0..2 {
-            note(Event::Init, &Scope::All);
+            apply(Event::Init, &Scope::All);
             for (namespace, name) in [("mail", "r-1"), ("mail", "r-2"), ("mail", "c-1"), ("sales", "r-x")] {
-                note(Event::InitApply(record(namespace, name)), &Scope::All);
+                apply(Event::InitApply(record(namespace, name)), &Scope::All);
             }
-            note(Event::InitDone, &Scope::All);
+            apply(Event::InitDone, &Scope::All);
             assert_eq!(counts(&quota), [2, 0], "records of custom resources do not count");
         }
-        note(Event::Apply(record("sales", "r-7")), &Scope::All);
-        note(Event::Apply(record("sales", "r-7")), &Scope::All);
-        note(Event::Delete(record("mail", "r-1")), &Scope::All);
-        note(Event::Delete(record("mail", "r-1")), &Scope::All);
+        apply(Event::Apply(record("sales", "r-7")), &Scope::All);
+        apply(Event::Apply(record("sales", "r-7")), &Scope::All);
+        apply(Event::Delete(record("mail", "r-1")), &Scope::All);
+        apply(Event::Delete(record("mail", "r-1")), &Scope::All);
         assert_eq!(counts(&quota), [1, 1]);
         let mail = Scope::Namespace("mail".into());
-        note(Event::Init, &mail);
-        note(Event::InitDone, &mail);
+        apply(Event::Init, &mail);
+        apply(Event::InitDone, &mail);
         assert_eq!(counts(&quota), [0, 1], "a list says nothing of other namespaces");
     }
 }

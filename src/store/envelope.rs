@@ -1,12 +1,11 @@
-//! The envelope: a client secret sealed for one record, so that it opens for no other. PURE.
-//!
-//! The secret is encrypted under a data key of its own, and that under a key which is derived from a key of the
-//! keyring; both are bound to the record. The format, byte for byte, stands in `docs/envelope.md`.
+//! Envelope encryption: a client secret is encrypted for one record, and decrypts for no other. The secret is encrypted
+//! with its own data key, and that with a key derived from a key of the keyring; both are bound to the record.
+//! `docs/reference/envelope.md` documents the format.
 
 mod cipher;
 mod layout;
 #[cfg(test)]
-mod properties;
+mod property_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -19,20 +18,20 @@ use zeroize::Zeroizing;
 
 pub use layout::MalformedEnvelope;
 
-use super::keyring::{Key, KeyBytes, KeyId, Keyring};
-use crate::resources::{ClientId, RecordId, SealedGraphCredential, TenantId};
-use crate::secret::SecretText;
+use crate::api::{ClientId, RecordId, SealedGraphCredential, TenantId};
+use crate::secret_text::SecretText;
+use crate::store::keyring::{Key, KeyBytes, KeyId, Keyring};
 use cipher::{DATA_KEY, NONCE_LENGTH, SECRET, Sealed, associated_data};
 
 /// The format that is written, and the only one that is read.
 const VERSION: u8 = 1;
 
-/// Length of the longest secret that is sealed, in bytes. In base64 its envelope fits into `spec.envelope`.
+/// Length of the longest secret, in bytes. In base64 its envelope fits into `spec.envelope`.
 pub const MAX_SECRET_LENGTH: usize = 8192;
 
-/// The record that an envelope is bound to. With any other it does not open.
+/// The record that an envelope is bound to. It decrypts with no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Binding<'a> {
+pub struct AssociatedData<'a> {
     /// The record's namespace.
     pub namespace: &'a str,
     /// The record's id.
@@ -43,75 +42,76 @@ pub struct Binding<'a> {
     pub client: &'a ClientId,
 }
 
-/// A sealed secret. As text it is base64, as it stands in `spec.envelope`.
+/// An encrypted secret. As text it is base64, as in `spec.envelope`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The key of the keyring under which the data key is sealed.
+    /// The key of the keyring with which the data key is encrypted.
     key_id: KeyId,
     data_key: Sealed,
     secret: Sealed,
 }
 
-/// A secret that cannot be sealed.
+/// A secret that cannot be encrypted.
 #[derive(Debug, Error)]
 pub enum SealError {
-    /// There is nothing to seal.
+    /// The secret is empty.
     #[error("the secret is empty")]
     Empty,
     /// The secret is too long.
-    #[error("the secret is {0} bytes long, and at most {MAX_SECRET_LENGTH} can be sealed")]
+    #[error("the secret is {0} bytes long, and at most {MAX_SECRET_LENGTH} are allowed")]
     TooLong(usize),
-    /// The system gives no randomness.
-    #[error("failed to draw random bytes for an envelope")]
+    /// The system has no randomness.
+    #[error("failed to get random bytes for an envelope")]
     Random(#[from] getrandom::Error),
-    /// The cipher refuses lengths that do not occur.
+    /// The cipher rejects lengths that do not occur.
     #[error("failed to encrypt an envelope")]
     Cipher,
 }
 
-/// An envelope that does not open.
+/// An envelope that cannot be decrypted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
     /// It is not an envelope.
     #[error(transparent)]
     Malformed(#[from] MalformedEnvelope),
-    /// The keyring lacks the key.
+    /// The keyring does not have the key.
     #[error(
-        "the envelope is sealed under key {0}, which the keyring does not hold: bring it back from a backup (keys import)"
+        "the envelope is encrypted with key {0}, which the keyring does not have: restore it from a backup \
+         (keys import)"
     )]
     UnknownKey(KeyId),
-    /// The data key does not open.
+    /// The data key cannot be decrypted.
     #[error(
-        "the envelope does not open under key {0}: it was changed, or it belongs to another record, namespace, tenant \
-         or client"
+        "the envelope cannot be decrypted with key {0}: it was changed, or it belongs to another record, \
+         namespace, tenant or client"
     )]
     DataKey(KeyId),
-    /// The data key opens, the secret does not.
-    #[error("the envelope's secret does not open under its data key: it was changed")]
+    /// The data key can be decrypted, but not the secret.
+    #[error("the envelope's secret cannot be decrypted with its data key: it was changed")]
     Secret,
-    /// The secret is not UTF-8, which no text that was sealed is.
-    #[error("the envelope holds no text")]
+    /// The secret is not UTF-8, although every encrypted text is.
+    #[error("the envelope does not contain text")]
     NotText,
 }
 
-/// All that is random about an envelope.
-struct Material {
+/// The random parts of an envelope.
+struct KeyMaterial {
     data_key: KeyBytes,
     data_key_nonce: [u8; NONCE_LENGTH],
     secret_nonce: [u8; NONCE_LENGTH],
 }
 
-/// A fresh id for a new record.
-pub fn fresh_record_id() -> Result<RecordId, getrandom::Error> {
+/// A random id for a new record.
+pub fn generate_record_id() -> Result<RecordId, getrandom::Error> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits)?;
     Ok(RecordId::from(u128::from_be_bytes(bits)))
 }
 
-// === impl Binding ===
+// === impl AssociatedData ===
 
-impl<'a> Binding<'a> {
-    /// That of a record.
+impl<'a> AssociatedData<'a> {
+    /// The associated data of a record.
     pub fn of(record: &'a SealedGraphCredential) -> Self {
         let spec = &record.spec;
         Self {
@@ -126,13 +126,17 @@ impl<'a> Binding<'a> {
 // === impl Envelope ===
 
 impl Envelope {
-    /// Seals a secret under the primary key, with a fresh data key.
-    pub fn seal(keyring: &Keyring, binding: Binding<'_>, secret: &SecretText) -> Result<Self, SealError> {
-        Self::seal_with(keyring.sealing_key(), &Material::random()?, binding, secret)
+    /// Encrypts a secret with the primary key and a new data key.
+    pub fn seal(
+        keyring: &Keyring,
+        binding: AssociatedData<'_>,
+        secret: &SecretText,
+    ) -> Result<Self, SealError> {
+        Self::seal_with(keyring.primary_key(), &KeyMaterial::random()?, binding, secret)
     }
 
-    /// Opens the envelope of the very record that it was sealed for.
-    pub fn open(&self, keyring: &Keyring, binding: Binding<'_>) -> Result<SecretText, OpenError> {
+    /// Decrypts the envelope of the record for which it was encrypted.
+    pub fn open(&self, keyring: &Keyring, binding: AssociatedData<'_>) -> Result<SecretText, OpenError> {
         let key = keyring.key(self.key_id).ok_or(OpenError::UnknownKey(self.key_id))?;
         let refused = OpenError::DataKey(self.key_id);
         let kek = cipher::key_encryption_key(key).ok_or(refused.clone())?;
@@ -151,12 +155,12 @@ impl Envelope {
         }
     }
 
-    /// The key under which it is sealed.
+    /// The key with which it is encrypted.
     pub fn key_id(&self) -> KeyId {
         self.key_id
     }
 
-    /// Reads an envelope from base64, strictly: each envelope has one spelling.
+    /// Parses an envelope from base64, strictly: each envelope has one spelling.
     pub fn from_base64(text: &str) -> Result<Self, MalformedEnvelope> {
         layout::decode(text)
     }
@@ -168,8 +172,8 @@ impl Envelope {
 
     fn seal_with(
         key: &Key,
-        material: &Material,
-        binding: Binding<'_>,
+        material: &KeyMaterial,
+        binding: AssociatedData<'_>,
         secret: &SecretText,
     ) -> Result<Self, SealError> {
         let text = secret.expose().as_bytes();
@@ -179,7 +183,7 @@ impl Envelope {
         if text.len() > MAX_SECRET_LENGTH {
             return Err(SealError::TooLong(text.len()));
         }
-        let Material { data_key, data_key_nonce, secret_nonce } = material;
+        let KeyMaterial { data_key, data_key_nonce, secret_nonce } = material;
         let kek = cipher::key_encryption_key(key).ok_or(SealError::Cipher)?;
         let seal = |key_encrypting, nonce, text, layer| {
             cipher::seal(key_encrypting, nonce, text, &associated_data(layer, key.id, binding))
@@ -199,9 +203,9 @@ impl fmt::Debug for Envelope {
     }
 }
 
-// === impl Material ===
+// === impl KeyMaterial ===
 
-impl Material {
+impl KeyMaterial {
     fn random() -> Result<Self, getrandom::Error> {
         let mut material = Self {
             data_key: KeyBytes::random()?,

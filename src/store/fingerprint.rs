@@ -1,28 +1,26 @@
-//! Keyed fingerprints: whether a secret is the one that is registered, without keeping the secret.
-//!
-//! A fingerprint reads `<key id>:<hex>`, where hex is an HMAC-SHA-256 over the object's uid, the secret and
-//! its expiry, each preceded by its length in eight bytes (big endian). Who sees one can neither turn it
-//! back nor compare the secrets of two objects.
+//! Keyed fingerprints: they show whether a secret is the registered one, without storing the secret. A fingerprint is
+//! `<key id>:<hex>`, where hex is an HMAC-SHA-256 over the object's uid, the secret and its expiry, each preceded by
+//! its length in eight bytes (big endian). From fingerprints nobody can recover a secret or compare the secrets of two
+//! objects.
 
 use hmac::{HmacReset, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::key::{Key, KeyId};
-use crate::secret::SecretText;
-use crate::woodpecker::rfc3339;
+use crate::api::timestamp::rfc3339;
+use crate::secret_text::SecretText;
+use crate::store::key::{Key, KeyId};
 
-/// The keys of fingerprints, newest first; older ones stay while any fingerprint names them.
+/// The fingerprint keys, newest first; older ones are kept while any fingerprint uses them.
 #[derive(Clone)]
 pub struct FingerprintKeys {
     newest: Key,
     older: Vec<Key>,
 }
 
-/// What a fingerprint is taken of.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct FingerprintInput<'a> {
     pub uid: &'a str,
     pub secret: &'a SecretText,
     /// When it expires; whole seconds count.
@@ -36,7 +34,7 @@ impl FingerprintKeys {
         Self { newest, older }
     }
 
-    /// Adds one under which nothing new is taken.
+    /// Adds a key that is used for comparison only.
     pub(super) fn add_older(&mut self, key: Key) {
         self.older.push(key);
     }
@@ -46,23 +44,22 @@ impl FingerprintKeys {
         self.newest_first().map(|key| key.id)
     }
 
-    /// All of them, for writing them down.
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.newest).chain(&self.older)
     }
 
-    /// The fingerprint under the newest key.
-    pub fn fingerprint(&self, subject: Subject<'_>) -> String {
-        format!("{}:{}", self.newest.id, hex::encode(code(&self.newest, subject)))
+    /// The fingerprint with the newest key.
+    pub fn fingerprint(&self, input: FingerprintInput<'_>) -> String {
+        format!("{}:{}", self.newest.id, hex::encode(hmac(&self.newest, input)))
     }
 
-    /// Whether a fingerprint, under whichever key that we have, is the subject's.
-    pub fn matches(&self, fingerprint: &str, subject: Subject<'_>) -> bool {
+    /// Whether a fingerprint, with any known key, is that of the input.
+    pub fn matches(&self, fingerprint: &str, input: FingerprintInput<'_>) -> bool {
         let Some((id, hex)) = fingerprint.split_once(':') else { return false };
         let Some(key) = id.parse().ok().and_then(|id| self.newest_first().find(|key| key.id == id)) else {
             return false;
         };
-        hex::decode(hex).is_ok_and(|bytes| code(key, subject).as_slice().ct_eq(&bytes).into())
+        hex::decode(hex).is_ok_and(|bytes| hmac(key, input).as_slice().ct_eq(&bytes).into())
     }
 }
 
@@ -72,16 +69,16 @@ impl std::fmt::Debug for FingerprintKeys {
     }
 }
 
-fn code(key: &Key, subject: Subject<'_>) -> [u8; 32] {
-    // An HMAC takes a key of any length; the fall-back is never reached.
+fn hmac(key: &Key, input: FingerprintInput<'_>) -> [u8; 32] {
+    // HMAC accepts a key of any length; the fallback is never used.
     let mut mac = HmacReset::<Sha256>::new_from_slice(key.bytes.expose())
         .unwrap_or_else(|_| HmacReset::new(&[0; 64].into()));
-    let expires_at = rfc3339(subject.expires_at);
-    for part in [subject.uid.as_bytes(), subject.secret.expose().as_bytes(), expires_at.as_bytes()] {
+    let expires_at = rfc3339(input.expires_at);
+    for part in [input.uid.as_bytes(), input.secret.expose().as_bytes(), expires_at.as_bytes()] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
     }
-    // In place: a move leaves a copy of the secret on the stack, which nothing wipes.
+    // In place: a move would leave a copy of the secret on the stack, which nothing wipes.
     mac.finalize_reset().into_bytes().into()
 }
 
@@ -104,13 +101,15 @@ mod tests {
         let keys = FingerprintKeys::new(key("0000000a", 1), vec![]);
         let (secret, other) = (SecretText::new("s".into()), SecretText::new("t".into()));
         let expires_at = at("2027-11-28T23:59:59Z");
-        let subject = Subject { uid: "u", secret: &secret, expires_at };
-        let fingerprint = keys.fingerprint(subject);
-        assert!(keys.matches(&fingerprint, subject));
+        let input = FingerprintInput { uid: "u", secret: &secret, expires_at };
+        let fingerprint = keys.fingerprint(input);
+        assert!(keys.matches(&fingerprint, input));
         assert!(fingerprint.starts_with("0000000a:") && fingerprint.len() == 73, "{fingerprint}");
-        assert!(!keys.matches(&fingerprint, Subject { uid: "v", ..subject }));
-        assert!(!keys.matches(&fingerprint, Subject { secret: &other, ..subject }));
-        assert!(!keys.matches(&fingerprint, Subject { expires_at: at("2027-11-29T00:00:00Z"), ..subject }));
+        assert!(!keys.matches(&fingerprint, FingerprintInput { uid: "v", ..input }));
+        assert!(!keys.matches(&fingerprint, FingerprintInput { secret: &other, ..input }));
+        assert!(
+            !keys.matches(&fingerprint, FingerprintInput { expires_at: at("2027-11-29T00:00:00Z"), ..input })
+        );
     }
 
     #[test]
@@ -118,20 +117,20 @@ mod tests {
         let keys = FingerprintKeys::new(key("0000000a", 1), vec![]);
         let (one, other) = (SecretText::new("bc".into()), SecretText::new("c".into()));
         let expires_at = at("2027-11-28T23:59:59Z");
-        let first = keys.fingerprint(Subject { uid: "a", secret: &one, expires_at });
-        assert_ne!(first, keys.fingerprint(Subject { uid: "ab", secret: &other, expires_at }));
+        let first = keys.fingerprint(FingerprintInput { uid: "a", secret: &one, expires_at });
+        assert_ne!(first, keys.fingerprint(FingerprintInput { uid: "ab", secret: &other, expires_at }));
     }
 
     #[test]
     fn a_fingerprint_under_an_older_key_still_matches() {
         let secret = SecretText::new("s".into());
-        let subject = Subject { uid: "u", secret: &secret, expires_at: at("2027-11-28T23:59:59Z") };
-        let old = FingerprintKeys::new(key("0000000a", 1), vec![]).fingerprint(subject);
+        let input = FingerprintInput { uid: "u", secret: &secret, expires_at: at("2027-11-28T23:59:59Z") };
+        let old = FingerprintKeys::new(key("0000000a", 1), vec![]).fingerprint(input);
         let keys = FingerprintKeys::new(key("0000000b", 2), vec![key("0000000a", 1)]);
-        assert!(keys.matches(&old, subject));
-        assert!(!FingerprintKeys::new(key("0000000b", 2), vec![]).matches(&old, subject));
+        assert!(keys.matches(&old, input));
+        assert!(!FingerprintKeys::new(key("0000000b", 2), vec![]).matches(&old, input));
         for odd in ["", "a", "0000000a", "0000000a:", "0000000a:zz", "0000000a:abc", ":", "0000000a:ü0"] {
-            assert!(!keys.matches(odd, subject), "{odd}");
+            assert!(!keys.matches(odd, input), "{odd}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One key of the keyring: 32 random bytes under an id of 32 random bits. No key shows its bytes.
+//! One key of the keyring: 32 random bytes under an id of 32 random bits. Its bytes are never printed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::secret::SecretText;
+use crate::secret_text::SecretText;
 
 /// Length of every key, in bytes.
 pub const KEY_LENGTH: usize = 32;
@@ -21,9 +21,9 @@ pub struct KeyId(u32);
 /// A text that is not the id of a key.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the id of a key is 8 lower-case hexadecimal digits")]
-pub struct NotAKeyId;
+pub struct ParseKeyIdError;
 
-/// The bytes of a key: on the heap, so that moving it leaves no copy, and wiped on drop.
+/// The bytes of a key: on the heap, so that a move leaves no copy, and wiped on drop.
 #[derive(Clone)]
 pub(in crate::store) struct KeyBytes(Box<Zeroizing<[u8; KEY_LENGTH]>>);
 
@@ -37,12 +37,12 @@ pub(in crate::store) struct Key {
 // === impl KeyId ===
 
 impl KeyId {
-    /// The id as it stands in an envelope.
+    /// The id as in an envelope.
     pub(in crate::store) fn to_bytes(self) -> [u8; 4] {
         self.0.to_be_bytes()
     }
 
-    /// The id that stands in an envelope.
+    /// The id as in an envelope.
     pub(in crate::store) fn from_bytes(bytes: [u8; 4]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }
@@ -61,19 +61,18 @@ impl fmt::Debug for KeyId {
 }
 
 impl FromStr for KeyId {
-    type Err = NotAKeyId;
+    type Err = ParseKeyIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
-        // An id has one spelling, and `from_str_radix` takes a sign, capitals and fewer digits.
+    fn from_str(text: &str) -> Result<Self, ParseKeyIdError> {
+        // An id has one spelling, but `from_str_radix` accepts a sign, capitals and fewer digits.
         let id = u32::from_str_radix(text, 16).ok().map(Self);
-        id.filter(|id| id.to_string() == text).ok_or(NotAKeyId)
+        id.filter(|id| id.to_string() == text).ok_or(ParseKeyIdError)
     }
 }
 
 // === impl KeyBytes ===
 
 impl KeyBytes {
-    /// Fresh random bytes.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = Self::zero();
         getrandom::fill(bytes.as_mut())?;
@@ -85,7 +84,7 @@ impl KeyBytes {
         Self(Box::new(Zeroizing::new([0; KEY_LENGTH])))
     }
 
-    /// A copy of the bytes, or nothing where they are not as many as a key has.
+    /// A copy of the bytes, or `None` if their number is not that of a key.
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
         let mut copy = Self::zero();
         (bytes.len() == KEY_LENGTH).then(|| {
@@ -94,19 +93,18 @@ impl KeyBytes {
         })
     }
 
-    /// From base64, or nothing where that is none or not as long as a key.
+    /// From base64, or `None` if it is invalid or has another length.
     pub fn from_base64(text: &SecretText) -> Option<Self> {
         // The decoder's own error would show the offending byte.
         let bytes = STANDARD.decode(text.expose()).ok().map(Zeroizing::new)?;
         Self::copy_of(&bytes)
     }
 
-    /// The bytes in base64.
     pub fn to_base64(&self) -> SecretText {
         SecretText::new(STANDARD.encode(self.expose()))
     }
 
-    /// The bytes themselves, for the one place that computes with them.
+    /// The bytes, for cryptographic use only.
     pub fn expose(&self) -> &[u8; KEY_LENGTH] {
         &self.0
     }
@@ -126,7 +124,7 @@ impl fmt::Debug for KeyBytes {
 // === impl Key ===
 
 impl Key {
-    /// A fresh random key under a fresh random id.
+    /// A random key with a random id.
     pub fn random(created: Timestamp) -> Result<Self, getrandom::Error> {
         Ok(Self { id: KeyId(getrandom::u32()?), created, bytes: KeyBytes::random()? })
     }
@@ -144,7 +142,7 @@ mod tests {
         for text in
             ["", "a", "0A1B2C3D", "0a1b2c3", "0a1b2c3d4", "+a1b2c3d", "0a1b2c3g", "0a1b2cü", " 0a1b2c3"]
         {
-            assert_eq!(text.parse::<KeyId>(), Err(NotAKeyId), "{text:?}");
+            assert_eq!(text.parse::<KeyId>(), Err(ParseKeyIdError), "{text:?}");
         }
     }
 

@@ -1,13 +1,12 @@
-//! The keyring: the keys of the encrypted store and of fingerprints, as a pure value; `secret` keeps it in Kubernetes.
-//!
-//! One key of the store is primary and encrypts; the others only decrypt, until nothing is encrypted under them. A key
-//! ends in two steps: retired once it is unused, deleted once it has stayed so for a while.
+//! The keyring: encryption keys and fingerprint keys. One encryption key is primary and encrypts; the others only
+//! decrypt, until nothing is encrypted with them. A key ends in two steps: it is retired once it is unused, and deleted
+//! after it has stayed unused for a while.
 
-pub(crate) mod dependants;
-mod live;
-mod merge;
+mod cache;
+pub(crate) mod dependents;
+mod format;
+mod import;
 mod secret;
-mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -16,79 +15,79 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-pub use super::key::KeyId;
-pub(super) use super::key::{KEY_LENGTH, Key, KeyBytes};
-pub(crate) use live::LiveKeyring;
-pub(crate) use merge::Added;
+pub use crate::store::key::KeyId;
+pub(super) use crate::store::key::{KEY_LENGTH, Key, KeyBytes};
+pub(crate) use cache::KeyringCache;
+pub(crate) use format::KeyringFormatError;
+pub(crate) use import::ImportSummary;
 pub(crate) use secret::{EditError, KeyringError, create, load, load_or_create};
-pub use secret::{KeyringPlace, edit};
-pub(crate) use stored::KeyringFormatError;
+pub use secret::{KeyringRef, edit};
 
-use super::fingerprint::FingerprintKeys;
-use crate::resources::conditions::whole_second;
-use crate::secret::SecretBytes;
+use crate::api::conditions::whole_second;
+use crate::secret_text::SecretBytes;
+use crate::store::fingerprint::FingerprintKeys;
 
-/// The keys of the store, one of them primary, and those of fingerprints.
+/// Encryption keys, one of them primary, and fingerprint keys.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     primary: Key,
-    spares: Vec<SpareKey>,
+    decrypt_only: Vec<DecryptOnlyKey>,
     fingerprint_keys: FingerprintKeys,
 }
 
-/// A key that only opens.
+/// A key that only decrypts.
 #[derive(Clone, Debug)]
-struct SpareKey {
+struct DecryptOnlyKey {
     key: Key,
     retired_at: Option<Timestamp>,
 }
 
-/// A key of the store as it may be shown.
+/// What may be shown of an encryption key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
     /// Its id.
     pub id: KeyId,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
-    /// What it is good for.
-    pub standing: Standing,
+    /// What it is used for.
+    pub state: KeyState,
 }
 
-/// What a key of the store is good for.
+/// What an encryption key is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It seals and opens; there is one such key.
+pub enum KeyState {
+    /// It encrypts and decrypts; there is one such key.
     Primary,
-    /// It only opens.
+    /// It only decrypts.
     DecryptOnly,
-    /// It was unused at the given time. It opens what turns up late, never seals again, and may be deleted later.
+    /// It was unused at the given time. It still decrypts, never encrypts again, and may be deleted later.
     Retired(Timestamp),
 }
 
-/// A change of the keyring that must not be.
+/// A change of the keyring that is not allowed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyChangeError {
     /// There is no such key.
     #[error("the keyring holds no key {0}")]
     Unknown(KeyId),
-    /// The key seals.
-    #[error("key {0} is primary: make another one primary first")]
+    /// The key is primary.
+    #[error("key {0} is primary: rotate the keyring first")]
     Primary(KeyId),
-    /// Something is sealed under the key.
+    /// Records are encrypted with the key.
     #[error(
-        "key {key} still opens {records} sealed records: they must be sealed under the primary key first"
+        "key {key} still decrypts {records} records: they must be re-encrypted with the primary key first"
     )]
     InUse {
         /// The key.
         key: KeyId,
-        /// How many records are sealed under it.
+        /// How many records are encrypted with it.
         records: usize,
     },
     /// Only a retired key can be deleted.
     #[error("key {0} is not retired: retire it first")]
     NotRetired(KeyId),
-    /// The key was retired not long ago.
-    #[error("key {key} is kept until {until:.0}, in case a record under it turns up")]
+    /// The key was retired too recently.
+    #[error("key {key} is kept until {until:.0}, in case a record appears that is encrypted with it")]
     TooEarly {
         /// The key.
         key: KeyId,
@@ -100,43 +99,43 @@ pub enum KeyChangeError {
 // === impl Keyring ===
 
 impl Keyring {
-    /// A new one, with one fresh key for each purpose.
+    /// A new keyring with one key for each purpose.
     pub fn random(now: Timestamp) -> Result<Self, getrandom::Error> {
         let now = whole_second(now);
         let fingerprint_keys = FingerprintKeys::new(Key::random(now)?, Vec::new());
-        Ok(Self { primary: Key::random(now)?, spares: Vec::new(), fingerprint_keys })
+        Ok(Self { primary: Key::random(now)?, decrypt_only: Vec::new(), fingerprint_keys })
     }
 
-    /// Reads a keyring from JSON, as it stands in its Secret and as [`Keyring::to_json`] writes it.
+    /// Parses a keyring from JSON, as in its Secret and as [`Keyring::to_json`] writes it.
     pub fn from_json(json: &[u8]) -> Result<Self, KeyringFormatError> {
-        stored::read(json)
+        format::read(json)
     }
 
-    /// The keyring as JSON, all key bytes included.
+    /// The keyring as JSON, including all key bytes.
     pub fn to_json(&self) -> Result<SecretBytes, serde_json::Error> {
-        stored::write(self)
+        format::write(self)
     }
 
-    /// The keys of fingerprints, which no change of the store's keys touches.
+    /// The fingerprint keys, which no change of the encryption keys affects.
     pub fn fingerprint_keys(&self) -> &FingerprintKeys {
         &self.fingerprint_keys
     }
 
-    /// The id of the key that seals.
+    /// The id of the primary key.
     pub fn primary(&self) -> KeyId {
         self.primary.id
     }
 
-    /// All keys of the store, the primary one first.
+    /// All encryption keys, the primary one first.
     pub fn keys(&self) -> impl Iterator<Item = KeyInfo> {
-        let info = |key: &Key, standing| KeyInfo { id: key.id, created: key.created, standing };
-        let spares = self.spares.iter().map(move |spare| {
-            info(&spare.key, spare.retired_at.map_or(Standing::DecryptOnly, Standing::Retired))
+        let info = |key: &Key, state| KeyInfo { id: key.id, created: key.created, state };
+        let decrypt_only = self.decrypt_only.iter().map(move |other| {
+            info(&other.key, other.retired_at.map_or(KeyState::DecryptOnly, KeyState::Retired))
         });
-        std::iter::once(info(&self.primary, Standing::Primary)).chain(spares)
+        std::iter::once(info(&self.primary, KeyState::Primary)).chain(decrypt_only)
     }
 
-    /// Adds a fresh primary key; the one before it only opens from then on. Returns the id of the fresh one.
+    /// Adds a new primary key; the previous one only decrypts from then on. Returns the new id.
     pub fn rotate(&mut self, now: Timestamp) -> Result<KeyId, getrandom::Error> {
         let mut key = Key::random(whole_second(now))?;
         while self.key(key.id).is_some() {
@@ -144,19 +143,20 @@ impl Keyring {
         }
         let id = key.id;
         let earlier = std::mem::replace(&mut self.primary, key);
-        self.spares.push(SpareKey { key: earlier, retired_at: None });
+        self.decrypt_only.push(DecryptOnlyKey { key: earlier, retired_at: None });
         Ok(id)
     }
 
-    /// Retires a key under which `records` records are sealed, which must be none. A key that is retired already
-    /// keeps its date.
+    /// Retires a key with which `records` records are encrypted, which must be 0. A key that is already retired keeps
+    /// its date.
     pub fn retire(&mut self, id: KeyId, records: usize, now: Timestamp) -> Result<(), KeyChangeError> {
-        let spare = self.unused(id, records)?;
-        spare.retired_at.get_or_insert(whole_second(now));
+        let other = self.unused(id, records)?;
+        other.retired_at.get_or_insert(whole_second(now));
         Ok(())
     }
 
-    /// Deletes a key that was retired at least `kept` ago and under which `records` records, none, are sealed.
+    /// Deletes a key that was retired at least `kept` ago and with which `records` records, which must be 0, are
+    /// encrypted.
     pub fn delete(
         &mut self,
         id: KeyId,
@@ -170,32 +170,32 @@ impl Keyring {
             let until = retired_at.checked_add(kept).unwrap_or(Timestamp::MAX);
             return Err(KeyChangeError::TooEarly { key: id, until });
         }
-        self.spares.retain(|spare| spare.key.id != id);
+        self.decrypt_only.retain(|other| other.key.id != id);
         Ok(())
     }
 
-    /// The key that seals.
-    pub(super) fn sealing_key(&self) -> &Key {
+    /// The key that encrypts.
+    pub(super) fn primary_key(&self) -> &Key {
         &self.primary
     }
 
-    /// The key of that id, for opening.
+    /// The key of that id, for decryption.
     pub(super) fn key(&self, id: KeyId) -> Option<&Key> {
         std::iter::once(&self.primary)
-            .chain(self.spares.iter().map(|spare| &spare.key))
+            .chain(self.decrypt_only.iter().map(|other| &other.key))
             .find(|key| key.id == id)
     }
 
-    /// A key that does not seal and under which nothing is sealed.
-    fn unused(&mut self, id: KeyId, records: usize) -> Result<&mut SpareKey, KeyChangeError> {
+    /// A key other than the primary one that no record is encrypted with.
+    fn unused(&mut self, id: KeyId, records: usize) -> Result<&mut DecryptOnlyKey, KeyChangeError> {
         if self.primary.id == id {
             return Err(KeyChangeError::Primary(id));
         }
-        let mut spares = self.spares.iter_mut();
-        let spare = spares.find(|spare| spare.key.id == id).ok_or(KeyChangeError::Unknown(id))?;
+        let mut decrypt_only = self.decrypt_only.iter_mut();
+        let other = decrypt_only.find(|other| other.key.id == id).ok_or(KeyChangeError::Unknown(id))?;
         if records > 0 {
             return Err(KeyChangeError::InUse { key: id, records });
         }
-        Ok(spare)
+        Ok(other)
     }
 }

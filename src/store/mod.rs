@@ -1,9 +1,9 @@
-//! The operator's own keys, and the encrypted store that lives on them.
+//! The keyring and the encrypted store.
 
-pub(crate) mod census;
 pub mod envelope;
 pub(crate) mod fingerprint;
 mod key;
+pub(crate) mod key_usage;
 pub mod keyring;
 pub mod record;
 pub(crate) mod repository;

@@ -1,18 +1,18 @@
-//! Records of the store: what they are called, the ids of their credentials, and opening one. PURE but for randomness.
+//! Records of the store: their names, their credential ids, and decryption.
 
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::envelope::{Binding, Envelope, OpenError};
-use super::keyring::Keyring;
-use crate::resources::{
+use crate::api::{
     ClientId, FIELD_MANAGER, MicrosoftGraphCredential, SealedGraphCredential, SealedGraphCredentialSpec,
     TenantId,
 };
-use crate::secret::SecretText;
+use crate::secret_text::SecretText;
+use crate::store::envelope::{AssociatedData, Envelope, OpenError};
+use crate::store::keyring::Keyring;
 
-/// Bits of a credential's id: JSON carries a number of 53 exactly, with its sign.
+/// Bits of a credential id: JSON carries a number of 53 exactly, with its sign.
 const ID_BITS: u32 = 52;
 
 /// A record that does not exist yet. It has no owner.
@@ -27,9 +27,9 @@ pub fn new(namespace: &str, name: String, spec: SealedGraphCredentialSpec) -> Se
     SealedGraphCredential { metadata, spec, status: None }
 }
 
-/// The secret that a record holds.
+/// Decrypts the secret of a record.
 pub fn open(record: &SealedGraphCredential, keyring: &Keyring) -> Result<SecretText, OpenError> {
-    Envelope::from_base64(&record.spec.envelope)?.open(keyring, Binding::of(record))
+    Envelope::from_base64(&record.spec.envelope)?.open(keyring, AssociatedData::of(record))
 }
 
 /// The name of an object's record.
@@ -37,8 +37,8 @@ pub fn record_name(object: &MicrosoftGraphCredential) -> String {
     name_for(&object.name_any(), &object.spec.tenant_id, &object.spec.client_id)
 }
 
-/// `c-` and 32 hexadecimal digits of SHA-256 over its name, tenant and
-/// client, each after its length in 8 bytes, big endian. A later object of the same name and app finds it again.
+/// `c-` and 32 hexadecimal digits of SHA-256 over object name, tenant and client, each after its length in 8 bytes, big
+/// endian. A later object of the same name and app has the same record.
 fn name_for(object: &str, tenant: &TenantId, client: &ClientId) -> String {
     let mut hash = Sha256::new();
     for part in [object, tenant.as_str(), client.as_str()] {
@@ -50,28 +50,28 @@ fn name_for(object: &str, tenant: &TenantId, client: &ClientId) -> String {
     format!("c-{first_half:032x}")
 }
 
-/// The name of the record of a credential that was made through the REST API.
+/// The name of the record of a credential that was created through the REST API.
 pub fn rest_record_name(credential_id: i64) -> String {
     format!("r-{credential_id}")
 }
 
-/// The id of the credential in a record of that name, where it is one of the REST API's.
+/// The credential id in the name of a record of the REST API.
 pub fn credential_id_of(name: &str) -> Option<i64> {
     name.strip_prefix("r-")?.parse().ok()
 }
 
-/// Whether a record was made through the REST API: by its name, which nothing changes.
+/// Whether a record was created through the REST API: by its name, which is immutable.
 pub fn is_of_rest(record: &SealedGraphCredential) -> bool {
     record.metadata.name.as_deref() == Some(&rest_record_name(record.spec.credential_id))
 }
 
-/// Whether a record of that name is one of the REST API's, as far as a name alone can tell.
+/// Whether a record of that name belongs to the REST API, as far as a name shows.
 pub fn is_rest_record_name(name: &str) -> bool {
     name.starts_with("r-")
 }
 
-/// A random id of a credential, positive. It is not looked up: what makes a record unique is its name.
-pub fn fresh_credential_id() -> Result<i64, getrandom::Error> {
+/// A random, positive credential id. It is not checked for duplicates: the name makes a record unique.
+pub fn generate_credential_id() -> Result<i64, getrandom::Error> {
     loop {
         let id = getrandom::u64()?.cast_signed() & ((1 << ID_BITS) - 1);
         if id > 0 {
@@ -80,29 +80,11 @@ pub fn fresh_credential_id() -> Result<i64, getrandom::Error> {
     }
 }
 
-/// Annotation on a record of the REST API: `A-B`, its secret is the same in the generations A to B, for it was only sealed
-/// anew in between. Without it each rotation of the keyring would have every secret proved again, and all at once.
-pub const SAME_SECRET: &str = "graph-credentials.io/same-secret";
-
-/// What [`SAME_SECRET`] says after the record's next generation, which only seals it anew.
-pub fn same_secret_after_resealing(record: &SealedGraphCredential) -> Option<String> {
+/// The value of [`SAME_SECRET`](crate::api::SAME_SECRET) after the record's next generation, which only re-encrypts it.
+pub fn same_secret_after_reencryption(record: &SealedGraphCredential) -> Option<String> {
     let generation = record.metadata.generation.filter(|_| is_of_rest(record))?;
-    let first = same_secret(record).map_or(generation, |(first, _)| first);
+    let first = record.same_secret().map_or(generation, |(first, _)| first);
     Some(format!("{first}-{}", generation.saturating_add(1)))
-}
-
-/// Whether the record holds the secret that it held in that generation.
-pub fn holds_secret_of(record: &SealedGraphCredential, generation: i64) -> bool {
-    record.metadata.generation == Some(generation)
-        || same_secret(record).is_some_and(|(first, last)| (first..=last).contains(&generation))
-}
-
-/// The first and the last generation with the secret that it holds now, where they are noted.
-fn same_secret(record: &SealedGraphCredential) -> Option<(i64, i64)> {
-    let (first, last) = record.metadata.annotations.as_ref()?.get(SAME_SECRET)?.split_once('-')?;
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    // Written by whoever made this generation, not an earlier one.
-    (record.metadata.generation == Some(last)).then_some((first, last))
 }
 
 #[cfg(test)]
@@ -110,6 +92,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::api::SAME_SECRET;
 
     const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
     const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
@@ -119,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_record_is_fixed_for_ever() {
+    fn the_name_of_a_record_never_changes() {
         assert_eq!(name("sales-eu", TENANT, CLIENT), "c-229653f6d611bbd2baab1e78704b248d");
         assert_eq!(name("sales-eu", &TENANT.to_uppercase(), CLIENT), name("sales-eu", TENANT, CLIENT));
     }
@@ -137,13 +120,13 @@ mod tests {
 
     #[test]
     fn ids_are_random_positive_and_below_two_to_the_52() {
-        let ids: BTreeSet<i64> = (0..1000).map(|_| fresh_credential_id().unwrap()).collect();
+        let ids: BTreeSet<i64> = (0..1000).map(|_| generate_credential_id().unwrap()).collect();
         assert_eq!(ids.len(), 1000);
         assert!(ids.iter().all(|id| (1..1_i64 << 52).contains(id)), "{ids:?}");
     }
 
     #[test]
-    fn a_record_that_was_only_sealed_anew_holds_the_same_secret() {
+    fn a_record_that_was_only_reencrypted_holds_the_same_secret() {
         let record = |generation: i64, noted: Option<&str>| -> SealedGraphCredential {
             let mut record: SealedGraphCredential = serde_json::from_value(serde_json::json!({
                 "metadata": {"name": "r-1", "generation": generation},
@@ -157,15 +140,15 @@ mod tests {
             record.metadata.annotations = noted;
             record
         };
-        assert_eq!(same_secret_after_resealing(&record(4, None)).as_deref(), Some("4-5"));
-        assert_eq!(same_secret_after_resealing(&record(5, Some("4-5"))).as_deref(), Some("4-6"));
+        assert_eq!(same_secret_after_reencryption(&record(4, None)).as_deref(), Some("4-5"));
+        assert_eq!(same_secret_after_reencryption(&record(5, Some("4-5"))).as_deref(), Some("4-6"));
         assert_eq!(
-            same_secret_after_resealing(&record(7, Some("4-6"))).as_deref(),
+            same_secret_after_reencryption(&record(7, Some("4-6"))).as_deref(),
             Some("7-8"),
             "changed since"
         );
         let holds =
-            |record: &SealedGraphCredential| (1..9).filter(|at| holds_secret_of(record, *at)).collect();
+            |record: &SealedGraphCredential| (1..9).filter(|at| record.holds_secret_of(*at)).collect();
         let holding: Vec<(i64, Option<&str>, Vec<i64>)> = vec![
             (5, None, vec![5]),
             (6, Some("4-6"), vec![4, 5, 6]),

@@ -1,6 +1,8 @@
-//! The records of the store in Kubernetes: how a secret is sealed and written, by whoever does it. Every write is create-only
-//! or under the resource version that was seen, so that one without an answer is settled by reading the record again.
+//! Repository of the store's records in Kubernetes: how every process encrypts and writes secrets. Every write is a
+//! create, or conditional on the resource version that was read, so that one without a response can be resolved by
+//! reading the record again.
 
+use crate::api::SAME_SECRET;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,49 +12,49 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
 
-use super::envelope::{Binding, Envelope, MalformedEnvelope, OpenError, SealError};
-use super::keyring::{KeyId, Keyring, KeyringError, LiveKeyring};
-use super::record::{SAME_SECRET, same_secret_after_resealing};
-use crate::destination::Operation;
-use crate::leadership::{Leadership, NotLeading};
-use crate::resources::{FIELD_MANAGER, SealedGraphCredential};
-use crate::secret::SecretText;
-use crate::telemetry::logs::chain;
+use crate::api::{FIELD_MANAGER, SealedGraphCredential};
+use crate::core::error_chain::chain;
+use crate::core::failure::Operation;
+use crate::k8s::leadership::{Leadership, NotLeading};
+use crate::secret_text::SecretText;
+use crate::store::envelope::{AssociatedData, Envelope, MalformedEnvelope, OpenError, SealError};
+use crate::store::keyring::{KeyId, Keyring, KeyringCache, KeyringError};
+use crate::store::record::same_secret_after_reencryption;
 
 /// How often a write is tried again after a conflict.
 pub const TRIES: usize = 8;
 
-/// Seals secrets into records and writes records.
+/// Encrypts secrets into records and writes records.
 #[derive(Clone)]
 pub struct Repository {
     client: Client,
-    keyring: Arc<LiveKeyring>,
+    keyring: Arc<KeyringCache>,
     leadership: Leadership,
 }
 
-/// What changes about a record that was not read: it must still be of that uid and generation.
+/// A change of a record that was not read: it must still have that uid and generation.
 pub struct Change<'a> {
     pub uid: &'a str,
     pub generation: i64,
-    /// Its new name, for people.
+    /// Its new display name.
     pub name: &'a str,
     pub expires_at: Time,
 }
 
-/// A request for a record that came to nothing.
+/// A failed request for a record.
 #[derive(Debug, Error)]
 pub enum RecordError {
-    /// The API server refuses it, until somebody mends rights, quota or an admission policy.
-    #[error("the API server refuses a request for SealedGraphCredentials (HTTP {status})")]
+    /// The API server rejects it until permissions, quota or an admission policy are fixed.
+    #[error("the API server rejected a request for SealedGraphCredentials (HTTP {status})")]
     Refused { operation: Operation, status: u16 },
     #[error("failed to read SealedGraphCredential {name}")]
     Read { name: String, source: kube::Error },
     #[error("failed to write SealedGraphCredential {name}")]
     Write { name: String, source: kube::Error },
-    /// Somebody else made, changed or removed it meanwhile.
-    #[error("the record was changed meanwhile")]
+    /// It was created, changed or deleted concurrently.
+    #[error("the record was changed concurrently")]
     Conflict,
-    /// The keyring cannot be read, and without it nothing is sealed.
+    /// The keyring cannot be read, and nothing is encrypted without it.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     #[error(transparent)]
@@ -61,7 +63,6 @@ pub enum RecordError {
     Malformed(#[from] MalformedEnvelope),
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Only a leader may write.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
 }
@@ -71,21 +72,21 @@ pub async fn read(
     namespace: &str,
     name: &str,
 ) -> Result<Option<SealedGraphCredential>, RecordError> {
-    api(client, namespace).get_opt(name).await.map_err(|source| unread(name, source))
+    api(client, namespace).get_opt(name).await.map_err(|source| read_failure(name, source))
 }
 
-/// What the API server says of a record, without the record: also of one that cannot be read.
+/// The metadata of a record, even if the record cannot be deserialized.
 pub async fn metadata(
     client: &Client,
     namespace: &str,
     name: &str,
 ) -> Result<Option<ObjectMeta>, RecordError> {
     let records: Api<PartialObjectMeta<SealedGraphCredential>> = Api::namespaced(client.clone(), namespace);
-    let read = records.get_metadata_opt(name).await.map_err(|source| unread(name, source))?;
+    let read = records.get_metadata_opt(name).await.map_err(|source| read_failure(name, source))?;
     Ok(read.map(|found| found.metadata))
 }
 
-/// Removes the version of a record whose metadata were read; one that is gone already counts as removed.
+/// Deletes the version of a record whose metadata were read; one that no longer exists counts as deleted.
 pub async fn remove(client: &Client, namespace: &str, record: &ObjectMeta) -> Result<(), RecordError> {
     let name = record.name.clone().unwrap_or_default();
     let preconditions =
@@ -98,11 +99,11 @@ pub async fn remove(client: &Client, namespace: &str, record: &ObjectMeta) -> Re
     }
 }
 
-/// A short pause of random length after a conflict, longer the more often it was in vain, so that several writers do not
-/// meet again and again. All of them together take two seconds at most.
+/// Sleeps for a random time after a conflict, longer with each attempt, so that concurrent writers do not collide again
+/// and again. All attempts together take two seconds at most.
 pub async fn conflict_backoff(attempt: usize) {
     let longest = 20_u64 << attempt.min(5);
-    // Without randomness it is the longest.
+    // If there is no randomness, the longest time.
     let pause = getrandom::u64().map_or(longest, |number| number % (longest + 1));
     tokio::time::sleep(Duration::from_millis(pause)).await;
 }
@@ -110,29 +111,29 @@ pub async fn conflict_backoff(attempt: usize) {
 // === impl Repository ===
 
 impl Repository {
-    /// Records that are sealed with that keyring, and written while that leadership lasts.
-    pub fn new(client: Client, keyring: Arc<LiveKeyring>, leadership: Leadership) -> Self {
+    /// `leadership` limits how long records may be written.
+    pub fn new(client: Client, keyring: Arc<KeyringCache>, leadership: Leadership) -> Self {
         Self { client, keyring, leadership }
     }
 
-    /// Seals a secret into a record, under the primary key, and writes the record. For a secret that stands in a Secret as
-    /// well: if the key stops being primary meanwhile, a later look at the records re-encrypts it.
+    /// Encrypts a secret with the primary key into a record, and writes the record. For a secret that is also in a
+    /// Secret: if the key stops being primary meanwhile, a later sweep re-encrypts the record.
     pub async fn seal(
         &self,
         mut record: SealedGraphCredential,
         secret: &SecretText,
     ) -> Result<SealedGraphCredential, RecordError> {
-        let keyring = self.keyring.for_sealing().await?;
-        put(&mut record, &keyring, secret)?;
+        let keyring = self.keyring.for_encryption().await?;
+        encrypt_into(&mut record, &keyring, secret)?;
         self.write(&record).await
     }
 
-    /// Changes a record that was not read, and seals a secret into it unless it holds the right one. One that is not as it is
-    /// remembered is a conflict.
+    /// Changes a record that was not read, and encrypts a secret into it if one is given. If the record is not as
+    /// expected, that is a conflict.
     pub async fn change(
         &self,
         name: &str,
-        binding: Binding<'_>,
+        binding: AssociatedData<'_>,
         change: Change<'_>,
         secret: Option<&SecretText>,
     ) -> Result<SealedGraphCredential, RecordError> {
@@ -143,25 +144,26 @@ impl Repository {
             json!({"op": "replace", "path": "/spec/secretExpiresAt", "value": change.expires_at}),
         ];
         if let Some(secret) = secret {
-            let keyring = self.keyring.for_sealing().await?;
+            let keyring = self.keyring.for_encryption().await?;
             let envelope = Envelope::seal(&keyring, binding, secret)?.to_base64();
             operations.push(json!({"op": "replace", "path": "/spec/envelope", "value": envelope}));
         }
-        let unwritten = |source| failure(Operation::Update, name.to_owned(), source);
+        let write_failure = |source| failure(Operation::Update, name.to_owned(), source);
         let patch: json_patch::Patch = serde_json::from_value(operations.into())
-            .map_err(|error| unwritten(kube::Error::SerdeError(error)))?;
-        self.leadership.admit_write()?;
+            .map_err(|error| write_failure(kube::Error::SerdeError(error)))?;
+        self.leadership.check_write()?;
         let patch = Patch::Json::<()>(patch);
         let written = api(&self.client, binding.namespace).patch(name, &params(), &patch).await;
         written.map_err(|source| match &source {
-            // A test failed, or it is gone.
+            // A test failed, or the record no longer exists.
             kube::Error::Api(answer) if answer.is_invalid() || answer.is_not_found() => RecordError::Conflict,
-            _ => unwritten(source),
+            _ => write_failure(source),
         })
     }
 
-    /// Seals a secret that stands nowhere else into a record, and writes the record. It is sealed under the primary key by a
-    /// read of the keyring that began after the write. If nothing may open it, a new record is removed again.
+    /// Encrypts a secret that exists nowhere else into a record, and writes the record. A read of the keyring that
+    /// began after the write confirms that the key is primary. If the record may never decrypt, a new record is deleted
+    /// again.
     pub async fn save(
         &self,
         record: SealedGraphCredential,
@@ -171,41 +173,41 @@ impl Repository {
         let written = self.seal(record, secret).await?;
         let confirmed = self.confirm(written.clone(), secret).await;
         if is_new && confirmed.is_err() {
-            self.take_back(&written).await;
+            self.roll_back(&written).await;
         }
         confirmed
     }
 
-    /// Re-encrypts a record under the primary key. Returns whether it had to be.
+    /// Re-encrypts a record with the primary key. Returns whether that was needed.
     pub async fn reencrypt(
         &self,
         keyring: &Keyring,
         record: &SealedGraphCredential,
     ) -> Result<bool, RecordError> {
-        let (binding, envelope) = (Binding::of(record), Envelope::from_base64(&record.spec.envelope)?);
+        let (binding, envelope) = (AssociatedData::of(record), Envelope::from_base64(&record.spec.envelope)?);
         if envelope.key_id() == keyring.primary() {
             return Ok(false);
         }
-        // The key's id is bound to the secret as well, so the secret is encrypted anew, under a new data key.
+        // The key id is part of the associated data, so the secret itself is encrypted again, with a new data key.
         let envelope = Envelope::seal(keyring, binding, &envelope.open(keyring, binding)?)?;
-        // What a later version has added to a record stays.
+        // A merge patch keeps fields that a later version has added.
         let mut patch = json!({
             "metadata": {"resourceVersion": record.metadata.resource_version},
             "spec": {"envelope": envelope.to_base64()}
         });
-        if let Some(noted) = same_secret_after_resealing(record) {
+        if let Some(noted) = same_secret_after_reencryption(record) {
             patch["metadata"]["annotations"] = json!({SAME_SECRET: noted});
         }
-        self.leadership.admit_write()?;
+        self.leadership.check_write()?;
         let name = record.name_any();
         let patched = self.api(record).patch(&name, &params(), &Patch::Merge(patch)).await;
         patched.map(|_| true).map_err(|source| failure(Operation::Update, name, source))
     }
 
-    /// Creates a record that carries no version, or replaces the version that it carries. If the answer is lost, the record
-    /// is read to see what became of the write.
+    /// Creates a record without resource version, or replaces that version of the record. If the response is lost, the
+    /// record is read to determine the outcome.
     pub async fn write(&self, record: &SealedGraphCredential) -> Result<SealedGraphCredential, RecordError> {
-        self.leadership.admit_write()?;
+        self.leadership.check_write()?;
         let (name, api) = (record.name_any(), self.api(record));
         let (operation, written) = if record.metadata.resource_version.is_none() {
             (Operation::Create, api.create(&PostParams::default(), record).await)
@@ -216,7 +218,11 @@ impl Repository {
             Err(error @ RecordError::Write { .. }) => error,
             ended => return ended,
         };
-        tracing::warn!(record = name, error = chain(&error), "looking what became of a write");
+        tracing::warn!(
+            record = name,
+            error = chain(&error),
+            "checking the outcome of a write without a response"
+        );
         let was_written = |found: &SealedGraphCredential| {
             found.spec == record.spec && found.metadata.annotations == record.metadata.annotations
         };
@@ -231,13 +237,13 @@ impl Repository {
         &self,
         record: &SealedGraphCredential,
     ) -> Result<SealedGraphCredential, RecordError> {
-        self.leadership.admit_write()?;
+        self.leadership.check_write()?;
         let name = record.name_any();
         let written = self.api(record).replace_status(&name, &PostParams::default(), record).await;
         written.map_err(|source| failure(Operation::Update, name, source))
     }
 
-    /// The record as it is now, if it is still the same one.
+    /// Reads the record again; `None` if it no longer exists or was re-created.
     pub async fn same(
         &self,
         record: &SealedGraphCredential,
@@ -247,33 +253,33 @@ impl Repository {
         Ok(found.filter(|found| found.spec.record_id == record.spec.record_id))
     }
 
-    /// Makes sure that the record is sealed under the primary key. Fails only if nothing may open it: what can be opened
-    /// stays saved, and a later look at the records re-encrypts it.
+    /// Ensures that the record is encrypted with the primary key. Fails only if the record may never decrypt: otherwise
+    /// it stays saved, and a later sweep re-encrypts it.
     async fn confirm(
         &self,
         record: SealedGraphCredential,
         secret: &SecretText,
     ) -> Result<SealedGraphCredential, RecordError> {
         let written = record.clone();
-        let error = match self.follow_primary(record, secret).await {
+        let error = match self.ensure_primary_key(record, secret).await {
             Err(RecordError::Keyring(error)) if error.is_lasting() => return Err(error.into()),
             Err(error) => error,
             confirmed => return confirmed,
         };
         let key = key_of(&written)?;
-        if !self.keyring.current().keys().any(|known| known.id == key) {
+        if !self.keyring.get().keys().any(|known| known.id == key) {
             return Err(error);
         }
         tracing::warn!(
             record = written.name_any(),
             error = chain(&error),
-            "it is not known whether a record is sealed under the primary key"
+            "it is unknown whether a record is encrypted with the primary key"
         );
         Ok(written)
     }
 
-    /// Seals the secret again until the record is under the primary key, whatever became of the key before it.
-    async fn follow_primary(
+    /// Encrypts the secret again until the record is under the primary key.
+    async fn ensure_primary_key(
         &self,
         mut record: SealedGraphCredential,
         secret: &SecretText,
@@ -285,14 +291,15 @@ impl Repository {
                 return Ok(record);
             }
             let mut changed = record.clone();
-            put(&mut changed, &keyring, secret)?;
+            encrypt_into(&mut changed, &keyring, secret)?;
             match self.write(&changed).await {
                 Ok(written) => record = written,
                 Err(RecordError::Conflict) => {
                     conflict_backoff(attempt).await;
                     match self.same(&record).await? {
                         Some(found) if found.spec.envelope == record.spec.envelope => record = found,
-                        // It was saved, and removed or given another envelope since, whose key its writer confirms.
+                        // It was saved, and since then deleted or given another envelope, whose key its writer
+                        // confirms.
                         Some(_) | None => return Ok(record),
                     }
                 }
@@ -302,8 +309,8 @@ impl Repository {
         Err(RecordError::Conflict)
     }
 
-    /// Removes a record that was just made and that nothing opens.
-    async fn take_back(&self, record: &SealedGraphCredential) {
+    /// Deletes a record that was just created and that cannot be decrypted.
+    async fn roll_back(&self, record: &SealedGraphCredential) {
         let namespace = record.namespace().unwrap_or_default();
         let removed = match self.same(record).await {
             Ok(Some(found)) => remove(&self.client, &namespace, &found.metadata).await,
@@ -312,12 +319,12 @@ impl Repository {
         };
         match removed {
             Ok(()) => {
-                tracing::warn!(record = record.name_any(), "a record that nothing opens is removed again");
+                tracing::warn!(record = record.name_any(), "deleted a new record that cannot be decrypted");
             }
             Err(error) => tracing::error!(
                 record = record.name_any(),
                 error = chain(&error),
-                "a record is left that nothing opens: delete it"
+                "failed to delete a new record that cannot be decrypted: delete it manually"
             ),
         }
     }
@@ -327,8 +334,12 @@ impl Repository {
     }
 }
 
-fn put(record: &mut SealedGraphCredential, keyring: &Keyring, secret: &SecretText) -> Result<(), SealError> {
-    record.spec.envelope = Envelope::seal(keyring, Binding::of(record), secret)?.to_base64();
+fn encrypt_into(
+    record: &mut SealedGraphCredential,
+    keyring: &Keyring,
+    secret: &SecretText,
+) -> Result<(), SealError> {
+    record.spec.envelope = Envelope::seal(keyring, AssociatedData::of(record), secret)?.to_base64();
     Ok(())
 }
 
@@ -342,7 +353,7 @@ fn key_of(record: &SealedGraphCredential) -> Result<KeyId, MalformedEnvelope> {
 
 fn failure(operation: Operation, name: String, source: kube::Error) -> RecordError {
     match &source {
-        // There is no such namespace.
+        // The namespace does not exist.
         kube::Error::Api(answer) if answer.is_not_found() && operation == Operation::Create => {
             RecordError::Refused { operation, status: answer.code }
         }
@@ -351,16 +362,16 @@ fn failure(operation: Operation, name: String, source: kube::Error) -> RecordErr
         {
             RecordError::Conflict
         }
-        _ => refusal(operation, &source).unwrap_or(RecordError::Write { name, source }),
+        _ => rejection(operation, &source).unwrap_or(RecordError::Write { name, source }),
     }
 }
 
-fn unread(name: &str, source: kube::Error) -> RecordError {
-    refusal(Operation::List, &source).unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
+fn read_failure(name: &str, source: kube::Error) -> RecordError {
+    rejection(Operation::List, &source).unwrap_or_else(|| RecordError::Read { name: name.to_owned(), source })
 }
 
-/// What the API server will go on refusing until somebody mends rights, quota or an admission policy.
-fn refusal(operation: Operation, error: &kube::Error) -> Option<RecordError> {
+/// What the API server will reject until permissions, quota or an admission policy are fixed.
+fn rejection(operation: Operation, error: &kube::Error) -> Option<RecordError> {
     match error {
         kube::Error::Api(answer) if matches!(answer.code, 400 | 403 | 422) => {
             Some(RecordError::Refused { operation, status: answer.code })

@@ -1,4 +1,4 @@
-//! Log lines, in JSON or text, without the bodies of Kubernetes' answers.
+//! Logs, as JSON or text, without bodies of Kubernetes API responses.
 
 mod filter;
 
@@ -14,73 +14,61 @@ use tracing_subscriber::{Layer, fmt, reload};
 
 pub use self::filter::{FilterError, LogFilter};
 
-pub use super::causes::chain;
-use super::otlp::{Otlp, is_own};
-use crate::settings::{LogFormat, LogSettings};
+use crate::config::{LogFormat, LogSettings};
+pub use crate::core::error_chain::chain;
+use crate::telemetry::otlp::{Otlp, is_own};
 
-/// Logging that cannot be set up.
+/// Why logging cannot be set up.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// The filter cannot be read.
-    #[error("--log {filter:?} is no log filter")]
-    Filter {
-        /// The filter as given.
-        filter: String,
-        /// Why, and what would be one.
-        source: FilterError,
-    },
-    /// Something else logs already.
+    #[error("--log-level {filter:?} is not a valid log filter")]
+    Filter { filter: String, source: FilterError },
     #[error("failed to install the logger")]
     Install(#[from] TryInitError),
 }
 
-/// Installs the process's logger, which writes to standard error, and sends the same and spans to a collector where
-/// there is one. What is returned changes what it logs.
+/// Installs the process's logger, which writes to standard error. With an OpenTelemetry collector, it also sends the logs
+/// and the spans there. The returned filter can change what is logged.
 pub fn install(settings: &LogSettings, otlp: &Otlp) -> Result<LogFilter, LogError> {
-    let filter = filter::parse(&settings.log)
-        .map_err(|source| LogError::Filter { filter: settings.log.clone(), source })?;
+    let filter = filter::parse(&settings.log_level)
+        .map_err(|source| LogError::Filter { filter: settings.log_level.clone(), source })?;
     let (filter, handle) = reload::Layer::new(filter);
-    let lines = fmt::layer().with_writer(io::stderr).with_target(true);
-    let lines = match settings.log_format {
+    let output = fmt::layer().with_writer(io::stderr).with_target(true);
+    let output = match settings.log_format {
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+            output.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
         }
-        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Text => output.with_ansi(false).boxed(),
     };
-    let lines = lines.and_then(otlp.lines());
+    let output = output.and_then(otlp.log_layer());
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter).with_filter(FilterFn::new(is_fit_for_logs)))
-        .with(otlp.spans())
+        .with(output.with_filter(filter).with_filter(FilterFn::new(is_loggable)))
+        .with(otlp.trace_layer())
         .try_init()?;
     otlp.announce();
     Ok(LogFilter::new(settings, handle))
 }
 
-/// Has a panic leave a line like any other, within the span that it ends, in place of text for a terminal.
+/// Logs panics like other errors, within their span, instead of writing plain text.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let location = panic.location().map(ToString::to_string);
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        tracing::error!(
-            message,
-            location,
-            backtrace,
-            "a part of the program panicked: this is a defect of the operator"
-        );
+        tracing::error!(message, location, backtrace, "panic: this is a bug in the operator");
     }));
 }
 
-/// The spans that everything else happens in: a pass, a request to the REST API, a look at one of its records.
-const OUTERMOST: [&str; 3] = ["pass", "request", "record"];
+/// The outermost spans: a reconcile, a request to the REST API, the check of a record.
+const OUTERMOST: [&str; 3] = ["reconcile", "request", "record"];
 
-/// Keeps out what no filter may let in: kube's client logs the whole body of an answer that it cannot
-/// read, and that body may be a Secret.
+/// Excludes what no filter may let in: kube's client logs the whole body of a response that it cannot parse, and that body
+/// may be a Secret.
 ///
-/// Of spans the outermost alone counts, which names the object and the trace: each line shows the innermost that it knows,
-/// and a request within a pass would hide them.
-fn is_fit_for_logs(metadata: &Metadata<'_>) -> bool {
+/// Only the outermost spans are logged, because they name the object and the trace. Each line shows the innermost span that
+/// the layer knows, so the span of a request within a reconcile would hide them.
+fn is_loggable(metadata: &Metadata<'_>) -> bool {
     if metadata.is_span() {
         return is_own(metadata) && OUTERMOST.contains(&metadata.name());
     }
@@ -110,12 +98,11 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_lets_kubes_client_log_a_body() {
+    fn no_filter_lets_the_kube_client_log_a_body() {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = fmt::layer().with_writer(move || writer.clone()).with_filter(EnvFilter::new("trace"));
-        let subscriber =
-            tracing_subscriber::registry().with(layer.with_filter(FilterFn::new(is_fit_for_logs)));
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(FilterFn::new(is_loggable)));
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(target: "kube_client::client", "failed to read {}", "the body");
             tracing::error!(target: "kube_client::client", "no connection");
@@ -127,17 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn each_line_names_the_object_of_its_pass_whatever_happens_within() {
+    fn each_line_names_the_object_of_its_reconcile_whatever_the_inner_spans() {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = fmt::layer().with_writer(move || writer.clone()).json().flatten_event(true);
         let layer = layer.with_current_span(true).with_span_list(false).with_filter(EnvFilter::new("trace"));
-        let subscriber =
-            tracing_subscriber::registry().with(layer.with_filter(FilterFn::new(is_fit_for_logs)));
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(FilterFn::new(is_loggable)));
         tracing::subscriber::with_default(subscriber, || {
-            let _pass = tracing::error_span!("pass", object = "mail/sales-eu").entered();
+            let _reconcile = tracing::error_span!("reconcile", object = "mail/sales-eu").entered();
             let _call = tracing::debug_span!("woodpecker", operation = "create").entered();
-            let _library = tracing::trace_span!(target: "hyper", "pass").entered();
+            let _library = tracing::trace_span!(target: "hyper", "reconcile").entered();
             tracing::debug!("a detail");
         });
         let line = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

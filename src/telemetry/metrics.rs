@@ -1,5 +1,5 @@
-//! Metrics, under controller-runtime's names where the meaning is the same. What belongs to a single object is made
-//! at the moment of a scrape, from the objects as they are known then.
+//! Metrics, under controller-runtime's names if the meaning is the same. Series of single objects are created on each
+//! scrape, from the objects as they are known then.
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -15,8 +15,8 @@ type Counters<const LABELS: usize> = Family<[Label; LABELS], Counter>;
 type Gauges<const LABELS: usize> = Family<[Label; LABELS], Gauge>;
 type Histograms<const LABELS: usize> = Family<[Label; LABELS], Histogram, fn() -> Histogram>;
 
-/// Declares the metrics of a subject, each with its name and help text, a histogram of seconds with its buckets as well; and
-/// what is read at the moment of a scrape.
+/// Declares the metrics of a subject, each with its name and help text, and with its buckets if it is a histogram of
+/// seconds; and a collector that is read on each scrape.
 macro_rules! metrics {
     ($(#[$doc:meta])+ $subject:ident {
         $($field:ident: $type:ty = $name:literal, $help:literal $(, $histogram:expr)?;)*
@@ -44,53 +44,55 @@ macro_rules! metrics {
 
 mod credentials;
 mod kubernetes;
-mod lanes;
 mod leader;
+mod not_ready;
 mod objects;
-mod passes;
 mod process;
-mod queues;
+mod reconcile;
 mod remote;
 mod rest;
 mod scrape;
 mod store;
-mod waiting;
+mod woodpecker_queue;
+mod workqueue;
 
 pub(crate) use self::credentials::CredentialMetrics;
 pub use self::credentials::Drift;
 pub(crate) use self::kubernetes::KubernetesMetrics;
-pub(crate) use self::lanes::LaneMetrics;
 pub(crate) use self::leader::LeaderMetrics;
 pub(crate) use self::objects::ObjectMetrics;
-pub use self::objects::{AccountSeries, CredentialSeries, Held, LaneSeries, Objects, Standing};
-pub(crate) use self::passes::PassMetrics;
-pub(crate) use self::queues::QueueMetrics;
+pub use self::objects::{
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, ObjectSource, QueueSeries,
+};
+pub(crate) use self::reconcile::ReconcileMetrics;
 pub(crate) use self::remote::RemoteMetrics;
 pub use self::rest::RecordSeries;
 pub(crate) use self::rest::RestMetrics;
 pub(crate) use self::store::StoreMetrics;
-use super::readiness::Readiness;
+pub(crate) use self::woodpecker_queue::AccountQueueMetrics;
+pub(crate) use self::workqueue::QueueMetrics;
+use crate::telemetry::readiness::Readiness;
 
 /// Every metric of the program, by subject.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Passes over objects.
-    pub passes: PassMetrics,
-    /// The queues that passes come from.
+    /// Reconciles of objects.
+    pub reconciles: ReconcileMetrics,
+    /// The work queues of the controllers.
     pub queues: QueueMetrics,
     /// Requests to Microsoft and Woodpecker.
     pub remote: RemoteMetrics,
     /// Requests to the Kubernetes API, and watches.
     pub kubernetes: KubernetesMetrics,
-    /// The lanes of Woodpecker accounts.
-    pub lanes: LaneMetrics,
-    /// What happened to credentials.
+    /// The request queues of Woodpecker accounts.
+    pub account_queues: AccountQueueMetrics,
+    /// Metrics of credentials.
     pub credentials: CredentialMetrics,
     /// The encrypted store.
     pub store: StoreMetrics,
     /// The credentials REST API.
     pub rest: RestMetrics,
-    /// Every object that is known.
+    /// The known objects.
     pub objects: ObjectMetrics,
     /// Whether this replica leads.
     pub leader: LeaderMetrics,
@@ -106,27 +108,27 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A fresh registry with all metrics at zero, of no command in particular.
+    /// Metrics that belong to no command.
     pub fn new() -> Self {
         Self::of("none", Readiness::default())
     }
 
-    /// The same, of a process that runs that command, and shows what it waits for.
+    /// Metrics of a process that runs that command.
     pub fn of(command: &'static str, readiness: Readiness) -> Self {
         let mut registry = Registry::default();
         registry.register(
-            "mgc_build",
-            "Always 1; the labels are the operator's version, and the command that this process runs: run or serve",
+            "graph_credential_operator_build",
+            "Always 1; the labels are the operator's version and the command that this process runs: run or serve",
             Info::new([("version", env!("CARGO_PKG_VERSION")), ("command", command)]),
         );
-        registry.register_collector(Box::new(waiting::Waiting(readiness)));
-        registry.register_collector(Box::new(process::ThisProcess));
+        registry.register_collector(Box::new(not_ready::NotReadyCollector(readiness)));
+        registry.register_collector(Box::new(process::ProcessCollector));
         let metrics = Self {
-            passes: PassMetrics::registered(&mut registry),
+            reconciles: ReconcileMetrics::registered(&mut registry),
             queues: QueueMetrics::registered(&mut registry),
             remote: RemoteMetrics::registered(&mut registry),
             kubernetes: KubernetesMetrics::registered(&mut registry),
-            lanes: LaneMetrics::registered(&mut registry),
+            account_queues: AccountQueueMetrics::registered(&mut registry),
             credentials: CredentialMetrics::registered(&mut registry),
             store: StoreMetrics::registered(&mut registry),
             rest: RestMetrics::registered(&mut registry),
@@ -134,9 +136,9 @@ impl Metrics {
             leader: LeaderMetrics::registered(&mut registry),
             registry,
         };
-        // There from the start, so that the first of each kind is seen as a rise.
-        metrics.credentials.begin();
-        metrics.store.begin();
+        // Present from the start, so that the first of each kind counts as an increase.
+        metrics.credentials.init();
+        metrics.store.init();
         metrics
     }
 
@@ -148,7 +150,6 @@ impl Metrics {
     }
 }
 
-/// Adds a metric to the registry.
 fn add<M: Metric + Clone>(
     registry: &mut Registry,
     name: &str,

@@ -1,9 +1,8 @@
-//! What the program tells about itself: logs, metrics, traces and probes.
+//! Telemetry: logs, metrics, traces and health probes.
 
-mod causes;
+pub(crate) mod health;
 pub(crate) mod logs;
 pub mod metrics;
+pub(crate) mod metrics_auth;
 pub(crate) mod otlp;
-pub(crate) mod probes;
 pub mod readiness;
-pub(crate) mod scrapers;

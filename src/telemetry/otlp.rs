@@ -1,10 +1,10 @@
-//! Traces and logs for an OpenTelemetry collector, by OTLP over HTTP, switched on by the standard `OTEL_*` variables.
+//! Export of traces and logs to an OpenTelemetry collector, by OTLP over HTTP. The standard `OTEL_*` variables enable it.
 //!
-//! What is to be sent waits in bounded queues that threads of their own empty: nothing waits for a collector, and what
-//! finds a queue full is dropped.
+//! Separate threads send from bounded queues. Nothing else waits for a collector, and telemetry that does not fit into a
+//! queue is dropped.
 
 mod client;
-mod switch;
+mod env;
 
 use std::time::Duration;
 
@@ -24,28 +24,25 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::registry::LookupSpan;
 
 use self::client::CollectorClient;
-use self::switch::Switches;
-use crate::http::ClientError;
+use self::env::OtelEnv;
 
-/// For how long what is left is sent at the end.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Time for the last export at the end of the process.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The exporters that the environment asks for.
 #[derive(Debug, Default)]
 pub struct Otlp {
     traces: Option<SdkTracerProvider>,
     logs: Option<SdkLoggerProvider>,
-    /// What the environment asks for and cannot be had.
-    refused: Vec<String>,
+    /// Settings of the environment that are not supported.
+    unsupported: Vec<String>,
 }
 
-/// Exporters that cannot be made.
+/// Why exporters cannot be created.
 #[derive(Debug, Error)]
 pub enum OtlpError {
-    /// The HTTP client cannot be made.
     #[error("failed to set up the HTTP client for the OpenTelemetry collector")]
-    Client(#[from] ClientError),
-    /// A variable holds what cannot be used.
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to set up the OpenTelemetry exporter: check the OTEL_EXPORTER_OTLP_* variables")]
     Exporter(#[from] ExporterBuildError),
 }
@@ -53,24 +50,25 @@ pub enum OtlpError {
 // === impl Otlp ===
 
 impl Otlp {
-    /// As the environment has it; nothing where it names no collector, and then no client is made. Requests are sent on
-    /// that runtime, which must live until [`Self::end`] has returned.
+    /// The exporters that the environment configures; without a collector, none, and no client is created. Requests are
+    /// sent on that runtime, which must live until [`Self::shutdown`] has returned.
     pub fn from_env(
         runtime: &Handle,
-        http: impl Fn() -> Result<reqwest::Client, ClientError>,
+        http: impl Fn() -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Self, OtlpError> {
-        let switches = Switches::read(|name| std::env::var(name).ok());
+        let env = OtelEnv::read(|name| std::env::var(name).ok());
         let resource = resource();
         let client = |time_out, signal| {
-            http().map(|http| CollectorClient::new(runtime.clone(), http, time_out, signal))
+            let http = http().map_err(OtlpError::Client)?;
+            Ok::<_, OtlpError>(CollectorClient::new(runtime.clone(), http, time_out, signal))
         };
-        let mut otlp = Self { refused: switches.refused, ..Self::default() };
-        if let Some(time_out) = switches.traces {
+        let mut otlp = Self { unsupported: env.unsupported, ..Self::default() };
+        if let Some(time_out) = env.traces {
             let exporter = SpanExporter::builder().with_http().with_http_client(client(time_out, "traces")?);
             let provider = SdkTracerProvider::builder().with_resource(resource.clone());
             otlp.traces = Some(provider.with_batch_exporter(exporter.build()?).build());
         }
-        if let Some(time_out) = switches.logs {
+        if let Some(time_out) = env.logs {
             let exporter = LogExporter::builder().with_http().with_http_client(client(time_out, "logs")?);
             let provider = SdkLoggerProvider::builder().with_resource(resource);
             otlp.logs = Some(provider.with_batch_exporter(exporter.build()?).build());
@@ -78,8 +76,8 @@ impl Otlp {
         Ok(otlp)
     }
 
-    /// Spans of the operator itself; those of libraries would tell of each request to the Kubernetes API.
-    pub(super) fn spans<S>(&self) -> Option<impl Layer<S> + use<S>>
+    /// Exports the operator's own spans; those of libraries would include each request to the Kubernetes API.
+    pub(super) fn trace_layer<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
@@ -92,8 +90,8 @@ impl Otlp {
         Some(layer.with_filter(FilterFn::new(|metadata| metadata.is_span() && is_own(metadata))))
     }
 
-    /// Log lines of the operator itself.
-    pub(super) fn lines<S>(&self) -> Option<impl Layer<S> + use<S>>
+    /// Exports the operator's own log lines.
+    pub(super) fn log_layer<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
@@ -101,45 +99,45 @@ impl Otlp {
         Some(bridge.with_filter(FilterFn::new(is_own)))
     }
 
-    /// Tells what is sent, and what was asked for and is not.
+    /// Logs what is exported, and which settings are not supported.
     pub fn announce(&self) {
-        for refused in &self.refused {
-            tracing::warn!(refused, "the environment asks for OpenTelemetry in a way that is not supported");
+        for setting in &self.unsupported {
+            tracing::warn!(setting, "unsupported OpenTelemetry setting in the environment");
         }
         if self.traces.is_some() || self.logs.is_some() {
             let (traces, logs) = (self.traces.is_some(), self.logs.is_some());
-            tracing::info!(traces, logs, "telemetry is sent to an OpenTelemetry collector");
+            tracing::info!(traces, logs, "exporting telemetry to an OpenTelemetry collector");
         }
     }
 
-    /// Sends what is left, for some seconds at most, and nothing after it.
-    pub fn end(self) {
-        // What a collector does not take by then is lost; there is nowhere left to tell it.
-        let traces =
-            std::thread::spawn(move || self.traces.map(|traces| traces.shutdown_with_timeout(LAST_WORDS)));
-        let _lost_logs = self.logs.map(|logs| logs.shutdown_with_timeout(LAST_WORDS));
+    /// Exports what is left, for at most 5 seconds, and nothing afterwards.
+    pub fn shutdown(self) {
+        // What the collector does not accept in time is lost, which cannot be reported any longer.
+        let traces = std::thread::spawn(move || {
+            self.traces.map(|traces| traces.shutdown_with_timeout(SHUTDOWN_TIMEOUT))
+        });
+        let _lost_logs = self.logs.map(|logs| logs.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
         let _lost_traces = traces.join();
     }
 }
 
-/// Writes the id of the trace that a span belongs to into its field `trace_id`, where traces are sent. Returns whether they
-/// are.
-pub fn note_trace_id(span: &Span) -> bool {
+/// Records the id of the span's trace in its field `trace_id`, if traces are exported. Returns whether they are.
+pub fn record_trace_id(span: &Span) -> bool {
     let context = span.context();
     let trace = context.span().span_context().clone();
-    let is_sent = trace.is_valid() && trace.is_sampled();
-    if is_sent {
+    let is_exported = trace.is_valid() && trace.is_sampled();
+    if is_exported {
         span.record("trace_id", trace.trace_id().to_string());
     }
-    is_sent
+    is_exported
 }
 
-/// Whether a span or a line is the operator's, not a library's.
+/// Whether a span or event comes from the operator and not from a library.
 pub(super) fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
 }
 
-/// What the telemetry is of. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win.
+/// Describes this process. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence.
 fn resource() -> Resource {
     let own = Resource::builder_empty().with_service_name(env!("CARGO_PKG_NAME"));
     let own = own.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
@@ -152,7 +150,7 @@ fn resource() -> Resource {
         .build()
 }
 
-/// `OTEL_SERVICE_NAME` alone: the SDK's own would put `unknown_service` in place of ours.
+/// Reads `OTEL_SERVICE_NAME`. The SDK's own detector would replace our name with `unknown_service` if it is unset.
 struct ServiceNameDetector;
 
 impl opentelemetry_sdk::resource::ResourceDetector for ServiceNameDetector {

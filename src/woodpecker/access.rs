@@ -1,52 +1,32 @@
-//! Whether there is a way into an account: an address that API keys may be sent to, and a key that can be sent.
+//! The address and the API key of an account, checked before a request is sent.
 
 use kube::Client;
 use thiserror::Error;
 
-use crate::resources::{WoodpeckerAccount, WoodpeckerAccountSpec};
-use crate::secret::SecretText;
-use crate::secrets::{self, ReadError};
-use crate::settings::BaseUrl;
+use crate::api::{WoodpeckerAccount, WoodpeckerAccountSpec};
+use crate::config::BaseUrl;
+use crate::core::model::ConditionFailure;
+use crate::core::secret_value::SecretValue;
+use crate::k8s::secrets::{self, ReadError};
+use crate::secret_text::SecretText;
 
-/// Why there is no way in. The texts name the problem and the cure.
+/// Why the account cannot be used. The messages name the problem and what to do.
 #[derive(Debug, Error)]
 pub enum AccessError {
     /// The address is not on the allow-list.
     #[error(
-        "the operator does not send API keys to {0}: its administrator must add it with --woodpecker-base-url"
+        "the operator does not send API keys to {0}: its administrator must add it with --allowed-woodpecker-url"
     )]
     BaseUrlNotAllowed(String),
-    #[error("there is no Secret {0} in this namespace: create it or mend spec.apiKeySecretRef.name")]
-    NoSecret(String),
-    /// The Secret may not be read.
-    #[error(
-        "the operator may not read Secret {0}: grant its ServiceAccount get on Secrets in this namespace"
-    )]
-    Forbidden(String),
-    /// The Secret holds no API key.
-    #[error(
-        "Secret {name} has no key {key} or it is empty: put the API key into it, or name the right key in spec.apiKeySecretRef.key"
-    )]
-    NoKey {
-        name: String,
-        /// Key that was looked for.
-        key: String,
-    },
-    /// What the Secret holds is no API key.
-    #[error(
-        "key {key} of Secret {name} holds a line break, white space around the value or other characters that no API key has: write the value without (echo -n, or stringData)"
-    )]
-    Stray {
-        name: String,
-        /// Key under which it is.
-        key: String,
-    },
-    /// The Secret could not be read for now.
+    /// The Secret does not hold a usable API key.
+    #[error("{}", .0.message)]
+    Unusable(ConditionFailure),
+    /// The Secret could not be read; trying again may help.
     #[error("failed to read Secret {name}")]
     Unreadable { name: String, source: ReadError },
 }
 
-/// The account's address, where API keys may be sent to it.
+/// The account's address, if the operator may send API keys to it.
 pub fn base_url(spec: &WoodpeckerAccountSpec, allowed: &[BaseUrl]) -> Result<BaseUrl, AccessError> {
     let url = spec.base_url().parse().ok().filter(|url| allowed.contains(url));
     url.ok_or_else(|| AccessError::BaseUrlNotAllowed(spec.base_url().to_owned()))
@@ -55,18 +35,24 @@ pub fn base_url(spec: &WoodpeckerAccountSpec, allowed: &[BaseUrl]) -> Result<Bas
 /// The account's API key, from the Secret of its own namespace.
 pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<SecretText, AccessError> {
     let reference = &account.spec.api_key_secret_ref;
-    let (name, key) = (reference.name.clone(), reference.key().to_owned());
+    let value = SecretValue {
+        what: "API key",
+        secret: &reference.name,
+        name_field: "spec.apiKeySecretRef.name",
+        key: reference.key(),
+        key_field: "spec.apiKeySecretRef.key",
+        rejected_by: "Woodpecker",
+    };
     let namespace = account.metadata.namespace.as_deref().unwrap_or_default();
-    let data = match secrets::read(client, namespace, &name).await {
+    let data = match secrets::read(client, namespace, value.secret).await {
         Ok(data) => data,
-        Err(ReadError::NotFound) => return Err(AccessError::NoSecret(name)),
-        Err(ReadError::Forbidden) => return Err(AccessError::Forbidden(name)),
-        Err(source @ ReadError::Kube(_)) => return Err(AccessError::Unreadable { name, source }),
+        Err(ReadError::NotFound) => return Err(AccessError::Unusable(value.not_found())),
+        Err(ReadError::Forbidden) => return Err(AccessError::Unusable(value.access_denied())),
+        Err(source @ ReadError::Kube(_)) => {
+            return Err(AccessError::Unreadable { name: value.secret.to_owned(), source });
+        }
     };
-    let Some(bytes) = data.get(&key).filter(|bytes| !bytes.expose().is_empty()) else {
-        return Err(AccessError::NoKey { name, key });
-    };
-    // What is not ASCII cannot stand in a header either.
-    let text = bytes.to_text().filter(|text| !text.has_stray_whitespace() && text.expose().is_ascii());
-    text.ok_or(AccessError::Stray { name, key })
+    let text = data.text(&value).map_err(AccessError::Unusable)?;
+    // A header cannot hold other characters than ASCII.
+    if text.expose().is_ascii() { Ok(text) } else { Err(AccessError::Unusable(value.not_ascii())) }
 }

@@ -1,55 +1,55 @@
-//! One remote account: its client behind its lane, and its last listing with our own later writes applied.
+//! A remote account: its client, its request queue, and its last listing with the operator's later writes applied.
 
+use crate::core::remote::Entry;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::client::Client;
-use super::error::{ApiError, Certainty};
-use super::identity::{KeyDigests, RemoteIdentity};
-use super::lane::{Lane, Signal, Turn};
-use super::lanes::Lanes;
-use super::listing::{Entry, LastListing, Listing, Listings};
-use super::wire::{NewCredential, SecretUpdate};
+use crate::woodpecker::client::Client;
+use crate::woodpecker::error::{ApiError, Effect};
+use crate::woodpecker::identity::{KeyDigests, RemoteIdentity};
+use crate::woodpecker::listing::{LastListing, Listing, Listings};
+use crate::woodpecker::queue::{AccountQueue, RequestSlot, ResponseSignal};
+use crate::woodpecker::queues::AccountQueues;
+use crate::woodpecker::types::{NewCredential, SecretUpdate};
 
-/// One remote account. Those of one identity share its lane and its listing.
+/// A remote account. Those of one identity share a queue and a listing.
 #[derive(Debug)]
 pub struct RemoteAccount {
     pub client: Client,
-    /// Its lane, in which a turn is to be had for every request.
-    pub lane: Lane,
-    /// By what it is known: whose lane and listing it has.
+    /// Every request needs a slot of it.
+    pub queue: AccountQueue,
+    /// The identity whose queue and listing it uses.
     pub identity: RemoteIdentity,
-    /// By its own address, company and key, whatever it is known to be one with.
-    pub natural: RemoteIdentity,
+    /// The identity of its own address, company and key, also if it is an alias of another account.
+    pub own_identity: RemoteIdentity,
     listing: LastListing,
 }
 
-/// What all accounts have in common.
+/// What all accounts share.
 #[derive(Debug)]
-pub struct Commons {
-    pub lanes: Lanes,
+pub struct SharedAccounts {
+    pub queues: AccountQueues,
     listings: Listings,
     digests: KeyDigests,
 }
 
-// === impl Commons ===
+// === impl SharedAccounts ===
 
-impl Commons {
-    /// Of lanes; no listing yet. Fails only where the system gives no randomness.
-    pub fn new(lanes: Lanes) -> Result<Self, getrandom::Error> {
-        Ok(Self { lanes, listings: Listings::default(), digests: KeyDigests::new()? })
+impl SharedAccounts {
+    /// Fails only if the system has no randomness.
+    pub fn new(queues: AccountQueues) -> Result<Self, getrandom::Error> {
+        Ok(Self { queues, listings: Listings::default(), digests: KeyDigests::new()? })
     }
 
-    /// By its own address, company and key.
+    /// The identity of a client's address, company and key.
     pub fn identity(&self, client: &Client) -> RemoteIdentity {
         let (base_url, company_id) = (client.base_url.clone(), client.company_id);
         RemoteIdentity { base_url, company_id, key: self.digests.of(&client.api_key) }
     }
 
-    /// The other remote accounts behind the same address that show one of these entries as well, by listings at most
-    /// so old.
+    /// The other remote accounts at the same address whose listings, at most `max_age` old, show one of these entries.
     pub fn sharing(&self, own: &RemoteIdentity, listing: &Listing, max_age: Duration) -> Vec<RemoteIdentity> {
         self.listings.sharing(own, listing, max_age)
     }
@@ -58,104 +58,119 @@ impl Commons {
 // === impl RemoteAccount ===
 
 impl RemoteAccount {
-    /// Over that client, in the lane of its address and key, or in one of its company's own where the vendor
-    /// is known to tell its companies apart.
-    pub fn new(client: Client, commons: &Commons, is_company_honoured: bool) -> Self {
-        let identity = commons.identity(&client);
-        let company = identity.company_id.filter(|_| is_company_honoured);
-        let lane = commons.lanes.lane(&identity.base_url, identity.key, company);
-        let listing = commons.listings.of(&identity);
-        Self { client, lane, natural: identity.clone(), identity, listing }
+    /// Uses the queue of its address and key, or one of its company alone if Woodpecker is known to separate companies.
+    pub fn new(client: Client, shared: &SharedAccounts, is_company_separate: bool) -> Self {
+        let identity = shared.identity(&client);
+        let company = identity.company_id.filter(|_| is_company_separate);
+        let queue = shared.queues.queue(&identity.base_url, identity.key, company);
+        let listing = shared.listings.of(&identity);
+        Self { client, queue, own_identity: identity.clone(), identity, listing }
     }
 
-    /// Over that client, and otherwise one with another account that is known to be the same remote one.
-    pub fn sharing(client: Client, other: &Self, commons: &Commons) -> Self {
-        let (lane, identity) = (other.lane.clone(), other.identity.clone());
-        Self { natural: commons.identity(&client), client, lane, identity, listing: other.listing.clone() }
+    /// Shares queue and listing with another account that is known to be the same remote account.
+    pub fn alias_of(client: Client, other: &Self, shared: &SharedAccounts) -> Self {
+        let (queue, identity) = (other.queue.clone(), other.identity.clone());
+        Self {
+            own_identity: shared.identity(&client),
+            client,
+            queue,
+            identity,
+            listing: other.listing.clone(),
+        }
     }
 
-    /// Whether it is made of the same parts, in the same lane.
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.natural == other.natural && self.identity == other.identity && self.lane.is(&other.lane)
+    /// Whether identities and queue are the same.
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        self.own_identity == other.own_identity
+            && self.identity == other.identity
+            && self.queue.is(&other.queue)
     }
 
-    /// The last listing, if it is at most so old; asks for nothing.
+    /// The last listing, if it is at most `max_age` old. Sends no request.
     pub fn last_listing(&self, max_age: Duration) -> Option<Listing> {
         self.listing.listing(max_age)
     }
 
-    /// When the last listing was taken; asks for nothing.
+    /// When the last listing was taken. Sends no request.
     pub fn listed_at(&self) -> Option<Timestamp> {
         self.listing.taken_at()
     }
 
-    /// Everything that the account holds, from a listing at most `max_age` old with our own later writes
-    /// applied; a request is sent only where there is none.
-    pub async fn list(&self, _turn: &Turn, max_age: Duration) -> Result<Listing, ApiError> {
-        // Another pass may have listed while this one waited for its turn.
+    /// Everything that the account holds, from a listing at most `max_age` old with the operator's later writes
+    /// applied. Sends a request only if there is none.
+    pub async fn list(&self, _slot: &RequestSlot, max_age: Duration) -> Result<Listing, ApiError> {
+        // Another reconcile may have listed while this one waited for its slot.
         if let Some(listing) = self.listing.listing(max_age) {
             return Ok(listing);
         }
-        // The age counts from before the request: what others write meanwhile may be missing.
+        // The age counts from before the request, because external changes made meanwhile may be missing.
         let taken = Instant::now();
-        let listed = self.heed(self.client.list().await)?;
+        let listed = self.record_response(self.client.list().await)?;
         let listing: Listing = listed.into_iter().map(Entry::from).collect();
         self.listing.put(taken, listing.clone());
         Ok(listing)
     }
 
-    /// Makes a credential and returns its id. Not idempotent.
-    pub async fn create(&self, _turn: &Turn, new: &NewCredential<'_>) -> Result<i64, ApiError> {
-        let created = self.heed(self.client.create(new).await).inspect_err(|error| self.doubt(error))?;
+    /// Creates a credential and returns its id. Not idempotent.
+    pub async fn create(&self, _slot: &RequestSlot, new: &NewCredential<'_>) -> Result<i64, ApiError> {
+        let created = self
+            .record_response(self.client.create(new).await)
+            .inspect_err(|error| self.invalidate_if_uncertain(error))?;
         let id = created.id;
         self.listing.add(Entry::from(created));
         Ok(id)
     }
 
-    /// Replaces secret and expiry. Sending it again does no harm.
-    pub async fn update(&self, _turn: &Turn, id: i64, secret: SecretUpdate<'_>) -> Result<(), ApiError> {
-        self.heed(self.client.update(id, secret).await)
+    /// Replaces secret and expiry. Idempotent.
+    pub async fn update(
+        &self,
+        _slot: &RequestSlot,
+        id: i64,
+        secret: SecretUpdate<'_>,
+    ) -> Result<(), ApiError> {
+        self.record_response(self.client.update(id, secret).await)
     }
 
-    /// Replaces the name alone. Sending it again does no harm.
-    pub async fn rename(&self, _turn: &Turn, id: i64, name: &str) -> Result<(), ApiError> {
-        self.heed(self.client.rename(id, name).await)?;
+    /// Replaces the name alone. Idempotent.
+    pub async fn rename(&self, _slot: &RequestSlot, id: i64, name: &str) -> Result<(), ApiError> {
+        self.record_response(self.client.rename(id, name).await)?;
         self.listing.rename(id, name);
         Ok(())
     }
 
-    /// Removes a credential that no active mailbox uses.
-    pub async fn delete(&self, _turn: &Turn, id: i64) -> Result<(), ApiError> {
-        self.heed(self.client.delete(id).await).inspect_err(|error| self.doubt(error))?;
+    /// Deletes a credential that no active mailbox uses.
+    pub async fn delete(&self, _slot: &RequestSlot, id: i64) -> Result<(), ApiError> {
+        self.record_response(self.client.delete(id).await)
+            .inspect_err(|error| self.invalidate_if_uncertain(error))?;
         self.listing.remove(id);
         Ok(())
     }
 
-    /// What may have been made or removed without our knowing, or is not there as listed, is listed anew. What was
-    /// refused has changed nothing.
-    fn doubt(&self, error: &ApiError) {
-        if error.certainty() == Certainty::Unknown || matches!(error, ApiError::NotFound) {
+    /// Drops the listing after a request that may have taken effect, or that contradicts the listing. A refused request
+    /// has changed nothing.
+    fn invalidate_if_uncertain(&self, error: &ApiError) {
+        if error.effect() == Effect::Unknown || matches!(error, ApiError::NotFound) {
             self.listing.forget();
         }
     }
 
-    /// Draws the consequences of an answer for the requests that follow.
-    fn heed<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+    /// Passes on what a response means for the requests that follow.
+    fn record_response<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         let signal = match &result {
             Ok(_) | Err(ApiError::Unauthorized(_) | ApiError::NotFound | ApiError::Refused { .. }) => {
-                Some(Signal::Answered)
+                Some(ResponseSignal::Answered)
             }
-            Err(ApiError::Throttled(asked)) => Some(Signal::Throttled(*asked)),
+            Err(ApiError::Throttled(retry_after)) => Some(ResponseSignal::Throttled(*retry_after)),
             Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Malformed(_)) => {
-                Some(Signal::Failed)
+                Some(ResponseSignal::Failed)
             }
-            Err(ApiError::Lane(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => None,
+            Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => None,
         };
         if let Some(signal) = signal {
-            self.lane.heed(signal);
+            self.queue.record_response(signal);
         }
         if let Err(ApiError::Unauthorized(_)) = &result {
-            // What was listed with a key that is refused now says nothing about the key any more.
+            // A listing read with a key that is refused now says nothing about the key.
             self.listing.forget();
         }
         result
@@ -171,12 +186,13 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::http::HttpClients;
-    use crate::leadership::Leadership;
-    use crate::secret::SecretText;
-    use crate::settings::Timing;
+    use crate::core::request_priority::RequestPriority;
+    use crate::core::timing::Timing;
+    use crate::http::client::HttpClients;
+    use crate::k8s::leadership::Leadership;
+    use crate::secret_text::SecretText;
     use crate::telemetry::metrics::Metrics;
-    use crate::woodpecker::{Class, Owner, OwnerKind, Ticket};
+    use crate::woodpecker::{QueueEntry, Requester, RequesterKind};
 
     const LISTING: &str = r#"{"credentials": [{"credential_id": 7, "tenant_id": "t", "client_id": "c"}]}"#;
 
@@ -208,9 +224,13 @@ mod tests {
             leadership: Leadership::always(),
             metrics: metrics.clone(),
         };
-        let lanes =
-            Lanes::new(&Timing::STANDARD, CancellationToken::new(), metrics, Arc::new(|_: &Owner| {}));
-        RemoteAccount::new(client, &Commons::new(lanes).unwrap(), false)
+        let queues = AccountQueues::new(
+            &Timing::STANDARD,
+            CancellationToken::new(),
+            metrics,
+            Arc::new(|_: &Requester| {}),
+        );
+        RemoteAccount::new(client, &SharedAccounts::new(queues).unwrap(), false)
     }
 
     #[tokio::test]
@@ -224,11 +244,19 @@ mod tests {
             ("500 Internal Server Error", None),
         ] {
             let account = account(status).await;
-            let owner = Owner { kind: OwnerKind::Credential, namespace: "mail".into(), name: "x".into() };
-            let grant = account.lane.ask(&Ticket { owner, class: Class::Delete, is_failing: false }).unwrap();
-            let turn = grant.turn().await.unwrap();
-            assert!(account.list(&turn, long).await.unwrap().contains(7));
-            let _ended = account.delete(&turn, 7).await;
+            let requester =
+                Requester { kind: RequesterKind::Credential, namespace: "mail".into(), name: "x".into() };
+            let permit = account
+                .queue
+                .request_permit(&QueueEntry {
+                    requester,
+                    priority: RequestPriority::Delete,
+                    is_failing: false,
+                })
+                .unwrap();
+            let slot = permit.slot().await.unwrap();
+            assert!(account.list(&slot, long).await.unwrap().contains(7));
+            let _ended = account.delete(&slot, 7).await;
             assert_eq!(account.last_listing(long).map(|listing| listing.contains(7)), left, "{status}");
         }
     }

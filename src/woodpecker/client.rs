@@ -1,4 +1,4 @@
-//! The client: one method per endpoint, one request each, no retries.
+//! HTTP client of Woodpecker's credentials endpoints: one request per method, no retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use zeroize::Zeroizing;
 
-use super::error::ApiError;
-use super::wire::{self, Credential, NewCredential, SecretUpdate};
-use crate::http::{self, HttpClients};
-use crate::leadership::Leadership;
-use crate::secret::SecretText;
-use crate::settings::BaseUrl;
+use crate::config::BaseUrl;
+use crate::http::client::{self, HttpClients};
+use crate::k8s::leadership::Leadership;
+use crate::secret_text::SecretText;
 use crate::telemetry::metrics::Metrics;
+use crate::woodpecker::error::ApiError;
+use crate::woodpecker::types::{self, Credential, NewCredential, SecretUpdate};
 
-/// Longest answer that is read, in bytes: a listing of some forty thousand credentials.
-const LONGEST_ANSWER: usize = 8 << 20;
+/// Longest response that is read, in bytes: a listing of some forty thousand credentials.
+const LONGEST_RESPONSE: usize = 8 << 20;
 
 /// The credentials endpoints of one account.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Client {
     /// Company to act for, sent as `x-company-id` with every request.
     pub company_id: Option<i64>,
     pub api_key: SecretText,
-    /// Of a whole call, until its answer has been read.
+    /// For a whole call, until the response has been read.
     pub time_out: Duration,
     pub leadership: Leadership,
     pub metrics: Arc<Metrics>,
@@ -43,17 +43,17 @@ impl Client {
     /// All credentials of the account.
     pub async fn list(&self) -> Result<Vec<Credential>, ApiError> {
         let (status, body) = self.call("list", self.request(Method::GET, None)?).await?;
-        wire::read_listing(&body).ok_or(ApiError::Malformed(status))
+        types::read_listing(&body).ok_or(ApiError::Malformed(status))
     }
 
-    /// Makes a credential. Not idempotent: two of them make two credentials.
+    /// Creates a credential. Not idempotent: two calls create two credentials.
     pub async fn create(&self, new: &NewCredential<'_>) -> Result<Credential, ApiError> {
-        let body = wire::create_body(new).map_err(ApiError::Body)?;
+        let body = types::create_body(new).map_err(ApiError::Body)?;
         let (status, body) = self.call("create", with_json(self.request(Method::POST, None)?, &body)).await?;
-        let created = wire::read_credential(&body).ok_or(ApiError::Malformed(status))?;
-        let is_ours = created.tenant_id.eq_ignore_ascii_case(new.tenant.as_str())
+        let created = types::read_credential(&body).ok_or(ApiError::Malformed(status))?;
+        let is_expected = created.tenant_id.eq_ignore_ascii_case(new.tenant.as_str())
             && created.client_id.eq_ignore_ascii_case(new.client.as_str());
-        if is_ours { Ok(created) } else { Err(ApiError::Malformed(status)) }
+        if is_expected { Ok(created) } else { Err(ApiError::Malformed(status)) }
     }
 
     /// Replaces secret and expiry.
@@ -66,10 +66,10 @@ impl Client {
         self.patch("rename", id, None, Some(name)).await
     }
 
-    /// Removes a credential that no active mailbox uses.
+    /// Deletes a credential that no active mailbox uses.
     pub async fn delete(&self, id: i64) -> Result<(), ApiError> {
         let (status, answer) = self.call("delete", self.request(Method::DELETE, Some(id))?).await?;
-        ApiError::hidden_in(status, &answer).map_or(Ok(()), Err)
+        ApiError::in_success_body(status, &answer).map_or(Ok(()), Err)
     }
 
     async fn patch(
@@ -79,14 +79,14 @@ impl Client {
         secret: Option<SecretUpdate<'_>>,
         name: Option<&str>,
     ) -> Result<(), ApiError> {
-        let body = wire::update_body(secret, name).map_err(ApiError::Body)?;
+        let body = types::update_body(secret, name).map_err(ApiError::Body)?;
         let request = with_json(self.request(Method::PATCH, Some(id))?, &body);
         let (status, answer) = self.call(operation, request).await?;
-        if let Some(error) = ApiError::hidden_in(status, &answer) {
+        if let Some(error) = ApiError::in_success_body(status, &answer) {
             return Err(error);
         }
-        // An empty answer is no contradiction: some of the vendor's changes answer so.
-        match wire::read_credential(&answer) {
+        // An empty response is valid: some of the vendor's endpoints answer changes so.
+        match types::read_credential(&answer) {
             Some(credential) if credential.id != id => Err(ApiError::Malformed(status)),
             _ => Ok(()),
         }
@@ -97,8 +97,8 @@ impl Client {
         let url = format!("{}/v2/mailboxes/microsoft/credentials{path}", self.base_url);
         let http = self.http.current().map_err(ApiError::NotSent)?;
         let mut request = http.request(method, url).timeout(self.time_out);
-        // A key that cannot stand in a header was refused as ApiKeyWhitespace before it came here; without
-        // it the request is answered with 401.
+        // A key that no header can hold was refused earlier, with reason InvalidCharacters. Without the header the
+        // answer is 401.
         if let Ok(mut key) = HeaderValue::from_str(self.api_key.expose()) {
             key.set_sensitive(true);
             request = request.header("x-api-key", key);
@@ -114,7 +114,7 @@ impl Client {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<(u16, Vec<u8>), ApiError> {
-        self.leadership.admit(self.time_out)?;
+        self.leadership.check_call(self.time_out)?;
         let started = Instant::now();
         let span = tracing::debug_span!(
             "woodpecker",
@@ -147,10 +147,10 @@ async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
         Err(error) => return Err(ApiError::Lost(Box::new(error.without_url()))),
     };
     let status = response.status().as_u16();
-    let retry_after = http::retry_after(response.headers(), Timestamp::now());
-    let body = match http::body(response, LONGEST_ANSWER).await {
+    let retry_after = client::retry_after(response.headers(), Timestamp::now());
+    let body = match client::body(response, LONGEST_RESPONSE).await {
         Ok(body) => body,
-        // A refusal is a refusal even where its text is cut off.
+        // A refusal stays one if its body is cut off.
         Err(_) if (400..500).contains(&status) => Vec::new(),
         Err(error) => return Err(ApiError::Lost(Box::new(error))),
     };
@@ -166,11 +166,11 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::leadership::testing::clock;
-    use crate::settings::Timing;
+    use crate::core::timing::Timing;
+    use crate::k8s::leadership::testing::clock;
 
     #[tokio::test]
-    async fn only_a_leader_sends_and_only_what_ends_in_time() {
+    async fn only_a_leader_sends_and_only_requests_that_end_in_time() {
         let _other_test_was_first = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let leadership = Leadership::none(clock, Duration::from_secs(5));

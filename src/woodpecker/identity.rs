@@ -1,12 +1,12 @@
-//! By what two `WoodpeckerAccount`s are known to be one remote account.
+//! Identities of remote accounts.
 
 use hmac::{HmacReset, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::secret::SecretText;
-use crate::settings::BaseUrl;
+use crate::config::BaseUrl;
+use crate::secret_text::SecretText;
 
-/// By what two `WoodpeckerAccount`s are known to be one remote account.
+/// Two `WoodpeckerAccount`s with the same identity are one remote account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemoteIdentity {
     pub base_url: BaseUrl,
@@ -14,17 +14,17 @@ pub struct RemoteIdentity {
     pub key: KeyDigest,
 }
 
-/// A keyed digest of an API key, by which keys can be told apart without holding them.
+/// A keyed digest of an API key, to compare keys without keeping them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyDigest([u8; 32]);
 
-/// Makes digests of API keys, under a key that is random and lives as long as the process.
+/// Computes digests of API keys, with a random key that lives as long as the process.
 pub struct KeyDigests(HmacReset<Sha256>);
 
 // === impl KeyDigests ===
 
 impl KeyDigests {
-    /// Fails only where the system gives no randomness.
+    /// Fails only if the system has no randomness.
     pub fn new() -> Result<Self, getrandom::Error> {
         let mut digest_key = [0; 64];
         getrandom::fill(&mut digest_key)?;
@@ -55,11 +55,11 @@ impl std::fmt::Debug for KeyDigest {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Identities for the tests of other rooms.
+    //! Identities for the tests of other modules.
 
     use super::{KeyDigest, RemoteIdentity};
 
-    /// One behind the key of that number.
+    /// An identity with the key of that number.
     pub(crate) fn identity(key: u8, company_id: Option<i64>) -> RemoteIdentity {
         let base_url = "https://a.example".parse().unwrap();
         RemoteIdentity { base_url, company_id, key: KeyDigest([key; 32]) }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_told_apart_without_being_held() {
+    fn keys_are_compared_without_being_kept() {
         let digests = KeyDigests::new().unwrap();
         let of = |key: &str| digests.of(&SecretText::new(key.into()));
         assert_eq!(of("1234.key"), of("1234.key"));

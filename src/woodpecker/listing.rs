@@ -1,8 +1,9 @@
-//! The last listing of a remote account, with our own later writes applied. One for all who reach the same
-//! account, or an old copy could tell one of them that nothing is there.
+//! Cached listings of remote accounts, with the operator's later writes applied.
 //!
-//! A listing is shared and never copied: who looks for something asks by id, by app or by the token in a name.
+//! All objects that use the same remote account share one listing, because a stale copy could hide a credential. A
+//! listing is never copied: it is queried by id, by app or by idempotency token.
 
+use crate::core::remote::{Entry, bracketed};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -13,93 +14,52 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::identity::RemoteIdentity;
-use super::wire::Credential;
-use crate::resources::{ClientId, MAX_NAME_LENGTH, TenantId};
+use crate::api::{ClientId, TenantId};
+use crate::woodpecker::identity::RemoteIdentity;
 
-/// A credential in a listing, as far as decisions need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub id: i64,
-    /// Tenant of its app, lower case.
-    pub tenant: String,
-    /// Client id of its app, lower case.
-    pub client: String,
-    /// Its name; empty where the listing shows none.
-    pub name: String,
-    /// When its secret expires, where the listing says so in a form that can be read.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// What a remote account holds. Clones are the same listing: what we write later shows in all of them.
+/// What a remote account holds. Clones are the same listing: later writes show in all of them.
 #[derive(Clone, Debug)]
 pub struct Listing(Arc<Mutex<Entries>>);
 
-/// The listings of all remote accounts, and which of them show an id. Clones are the same.
+/// The listings of all remote accounts, and which of them show an id. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listings(Arc<Mutex<Index>>);
 
-/// The place of one remote account's last listing; clones are the same place.
+/// The last listing of one remote account, if there is one. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct LastListing(Arc<Place>);
+pub(super) struct LastListing(Arc<ListingSlot>);
 
 #[derive(Debug, Default)]
 struct Entries {
     by_id: BTreeMap<i64, Box<Entry>>,
-    /// By the hash of an app, or of what stands in brackets in a name. A hash may be that of something else.
-    by_key: BTreeSet<(u64, i64)>,
+    /// By the hash of an app, or of a bracketed part of a name. Hashes may collide.
+    by_hash: BTreeSet<(u64, i64)>,
     hashes: RandomState,
 }
 
 #[derive(Debug, Default)]
 struct Index {
     numbers: HashMap<RemoteIdentity, u32>,
-    places: HashMap<u32, Weak<Place>>,
+    slots: HashMap<u32, Weak<ListingSlot>>,
     /// Each id with the numbers of the accounts whose last listing shows it.
-    shown: BTreeSet<(i64, u32)>,
+    shown_by: BTreeSet<(i64, u32)>,
     last_number: u32,
 }
 
 #[derive(Debug)]
-struct Place {
+struct ListingSlot {
     identity: RemoteIdentity,
     number: u32,
     index: Listings,
-    taken: Mutex<Option<Taken>>,
+    snapshot: Mutex<Option<Snapshot>>,
 }
 
 #[derive(Debug)]
-struct Taken {
+struct Snapshot {
     at: Instant,
-    /// The same by the wall clock, for people.
+    /// `at` by the wall clock.
     timestamp: Timestamp,
     listing: Listing,
-}
-
-/// Letters and digits of a create's token: none that look alike.
-pub const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-
-/// Letters and digits in a token.
-pub const TOKEN_LENGTH: usize = 12;
-
-/// The mark of a create as it stands in the name that it gives.
-pub fn mark(token: &str) -> String {
-    format!("[{token}]")
-}
-
-/// The name that a create gives: the plain one, cut off where both together would be longer than a name may be, and the mark.
-pub fn marked(plain: &str, token: &str) -> String {
-    let mark = mark(token);
-    let room = MAX_NAME_LENGTH.saturating_sub(mark.chars().count() + 1);
-    format!("{} {mark}", plain.chars().take(room).collect::<String>())
-}
-
-/// The name that a create was to give and the token of its mark, where the name ends with one.
-pub fn unmarked(name: &str) -> Option<(&str, &str)> {
-    let (plain, token) = name.strip_suffix(']')?.rsplit_once(" [")?;
-    let is_token =
-        token.len() == TOKEN_LENGTH && token.bytes().all(|letter| TOKEN_ALPHABET.contains(&letter));
-    is_token.then_some((plain, token))
 }
 
 // === impl Listing ===
@@ -109,25 +69,26 @@ impl Listing {
         self.0.lock().by_id.get(&id).map(|entry| (**entry).clone())
     }
 
-    /// Whether it holds an entry of that id.
     pub fn contains(&self, id: i64) -> bool {
         self.0.lock().by_id.contains_key(&id)
     }
 
-    /// The entries for that app, by id.
+    /// The entries for that app, ordered by id.
     pub fn for_app(&self, tenant: &TenantId, client: &ClientId) -> Vec<Entry> {
         let entries = self.0.lock();
-        entries.under(entries.app(tenant.as_str(), client.as_str()), |entry| entry.is_for(tenant, client))
+        entries.matching(entries.app_hash(tenant.as_str(), client.as_str()), |entry| {
+            entry.is_for(tenant, client)
+        })
     }
 
-    /// The entries whose name carries that token, by id.
+    /// The entries whose name has that idempotency token, ordered by id.
     pub fn with_token(&self, token: &str) -> Vec<Entry> {
         let entries = self.0.lock();
-        entries.under(entries.hashes.hash_one(token), |entry| entry.carries(token))
+        entries.matching(entries.hashes.hash_one(token), |entry| entry.has_token(token))
     }
 
-    /// The entries for that app, and those that carry one of these tokens, by id.
-    pub fn about<'a>(
+    /// The entries for that app, and those with one of these idempotency tokens, ordered by id.
+    pub fn related_to<'a>(
         &self,
         tenant: &TenantId,
         client: &ClientId,
@@ -144,9 +105,9 @@ impl Listing {
         self.0.lock().by_id.is_empty()
     }
 
-    /// Shows each entry, by id. Meanwhile nobody else can look at the listing, so `show` must take no lock.
-    pub fn for_each(&self, show: impl FnMut(&Entry)) {
-        self.0.lock().by_id.values().map(Box::as_ref).for_each(show);
+    /// Visits each entry, ordered by id. The listing is locked meanwhile, so `visit` must take no lock.
+    pub fn for_each(&self, visit: impl FnMut(&Entry)) {
+        self.0.lock().by_id.values().map(Box::as_ref).for_each(visit);
     }
 
     fn ids(&self) -> Vec<i64> {
@@ -167,63 +128,61 @@ impl FromIterator<Entry> for Listing {
 impl Entries {
     fn put(&mut self, entry: Entry) {
         self.remove(entry.id);
-        for key in self.keys(&entry) {
-            self.by_key.insert((key, entry.id));
+        for key in self.hashes_of(&entry) {
+            self.by_hash.insert((key, entry.id));
         }
         self.by_id.insert(entry.id, Box::new(entry));
     }
 
     fn remove(&mut self, id: i64) {
         let Some(entry) = self.by_id.remove(&id) else { return };
-        for key in self.keys(&entry) {
-            self.by_key.remove(&(key, id));
+        for key in self.hashes_of(&entry) {
+            self.by_hash.remove(&(key, id));
         }
     }
 
-    fn app(&self, tenant: &str, client: &str) -> u64 {
+    fn app_hash(&self, tenant: &str, client: &str) -> u64 {
         self.hashes.hash_one((tenant, client))
     }
 
-    fn keys(&self, entry: &Entry) -> Vec<u64> {
+    fn hashes_of(&self, entry: &Entry) -> Vec<u64> {
         let bracketed = bracketed(&entry.name).map(|token| self.hashes.hash_one(token));
-        bracketed.chain([self.app(&entry.tenant, &entry.client)]).collect()
+        bracketed.chain([self.app_hash(&entry.tenant, &entry.client)]).collect()
     }
 
-    fn under(&self, key: u64, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let found = self.by_key.range((key, i64::MIN)..=(key, i64::MAX));
+    fn matching(&self, key: u64, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let found = self.by_hash.range((key, i64::MIN)..=(key, i64::MAX));
         let entries = found.filter_map(|(_, id)| self.by_id.get(id));
         entries.map(Box::as_ref).filter(|entry| is_wanted(entry)).cloned().collect()
     }
 }
 
-/// Each text in brackets that holds no bracket itself.
-fn bracketed(name: &str) -> impl Iterator<Item = &str> {
-    let closed = name.rsplit_once(']').map_or("", |(closed, _)| closed);
-    closed.split(']').filter_map(|part| part.rsplit_once('[').map(|(_, token)| token))
-}
-
 // === impl Listings ===
 
 impl Listings {
-    /// The place of that remote account's last listing, an empty one where there is none yet.
+    /// The last listing of that remote account, created empty if it is unknown.
     pub(super) fn of(&self, identity: &RemoteIdentity) -> LastListing {
         let mut index = self.0.lock();
-        let known = index.numbers.get(identity).and_then(|number| index.places.get(number)?.upgrade());
-        if let Some(place) = known {
-            return LastListing(place);
+        let known = index.numbers.get(identity).and_then(|number| index.slots.get(number)?.upgrade());
+        if let Some(slot) = known {
+            return LastListing(slot);
         }
         index.last_number = index.last_number.wrapping_add(1);
         let number = index.last_number;
-        let place =
-            Place { identity: identity.clone(), number, index: self.clone(), taken: Mutex::default() };
-        let place = Arc::new(place);
+        let slot = ListingSlot {
+            identity: identity.clone(),
+            number,
+            index: self.clone(),
+            snapshot: Mutex::default(),
+        };
+        let slot = Arc::new(slot);
         index.numbers.insert(identity.clone(), number);
-        index.places.insert(number, Arc::downgrade(&place));
-        LastListing(place)
+        index.slots.insert(number, Arc::downgrade(&slot));
+        LastListing(slot)
     }
 
-    /// The other remote accounts behind the same address whose last listing, at most so old, shows one of these
-    /// entries as well: the same id for the same app.
+    /// The other remote accounts at the same address whose last listing, at most `max_age` old, shows one of these
+    /// entries: the same id for the same app.
     pub(super) fn sharing(
         &self,
         own: &RemoteIdentity,
@@ -231,29 +190,29 @@ impl Listings {
         max_age: Duration,
     ) -> Vec<RemoteIdentity> {
         let ids = listing.ids();
-        let mut candidates: BTreeMap<u32, (Option<Arc<Place>>, Vec<i64>)> = BTreeMap::new();
+        let mut candidates: BTreeMap<u32, (Option<Arc<ListingSlot>>, Vec<i64>)> = BTreeMap::new();
         {
             let index = self.0.lock();
             for id in ids {
-                for (_, number) in index.shown.range((id, u32::MIN)..=(id, u32::MAX)) {
-                    let place = || (index.places.get(number).and_then(Weak::upgrade), Vec::new());
-                    candidates.entry(*number).or_insert_with(place).1.push(id);
+                for (_, number) in index.shown_by.range((id, u32::MIN)..=(id, u32::MAX)) {
+                    let slot = || (index.slots.get(number).and_then(Weak::upgrade), Vec::new());
+                    candidates.entry(*number).or_insert_with(slot).1.push(id);
                 }
             }
         }
         let mut sharing = Vec::new();
-        for (place, ids) in candidates.into_values() {
-            let Some(place) = place.map(LastListing) else { continue };
-            let identity = &place.0.identity;
+        for (slot, ids) in candidates.into_values() {
+            let Some(slot) = slot.map(LastListing) else { continue };
+            let identity = &slot.0.identity;
             if identity == own || identity.base_url != own.base_url {
                 continue;
             }
-            let Some(theirs) = place.listing(max_age) else { continue };
-            let has_it = |id: &i64| {
+            let Some(theirs) = slot.listing(max_age) else { continue };
+            let is_shared = |id: &i64| {
                 let both = listing.get(*id).zip(theirs.get(*id));
                 both.is_some_and(|(a, b)| (a.tenant, a.client) == (b.tenant, b.client))
             };
-            if ids.iter().any(has_it) {
+            if ids.iter().any(is_shared) {
                 sharing.push(identity.clone());
             }
         }
@@ -264,111 +223,85 @@ impl Listings {
 // === impl LastListing ===
 
 impl LastListing {
-    /// The listing, where it is at most so old.
+    /// The listing, if it is at most `max_age` old.
     pub(super) fn listing(&self, max_age: Duration) -> Option<Listing> {
-        let taken = self.0.taken.lock();
-        taken.as_ref().filter(|taken| taken.at.elapsed() <= max_age).map(|taken| taken.listing.clone())
+        let snapshot = self.0.snapshot.lock();
+        snapshot
+            .as_ref()
+            .filter(|snapshot| snapshot.at.elapsed() <= max_age)
+            .map(|snapshot| snapshot.listing.clone())
     }
 
     pub(super) fn taken_at(&self) -> Option<Timestamp> {
-        self.0.taken.lock().as_ref().map(|taken| taken.timestamp)
+        self.0.snapshot.lock().as_ref().map(|snapshot| snapshot.timestamp)
     }
 
-    /// Takes a new listing in the place of the one before.
+    /// Replaces the listing with one taken at that time.
     pub(super) fn put(&self, at: Instant, listing: Listing) {
         let now = Timestamp::now();
         let timestamp = now.checked_sub(at.elapsed()).unwrap_or(now);
-        self.replace(Some(Taken { at, timestamp, listing }));
+        self.replace(Some(Snapshot { at, timestamp, listing }));
     }
 
-    /// Notes what we have made.
+    /// Applies a create of the operator.
     pub(super) fn add(&self, entry: Entry) {
-        let taken = self.0.taken.lock();
-        let Some(taken) = taken.as_ref() else { return };
-        self.0.index.0.lock().shown.insert((entry.id, self.0.number));
-        taken.listing.0.lock().put(entry);
+        let snapshot = self.0.snapshot.lock();
+        let Some(snapshot) = snapshot.as_ref() else { return };
+        self.0.index.0.lock().shown_by.insert((entry.id, self.0.number));
+        snapshot.listing.0.lock().put(entry);
     }
 
-    /// Notes a name that we have given.
+    /// Applies a rename of the operator.
     pub(super) fn rename(&self, id: i64, name: &str) {
-        let taken = self.0.taken.lock();
-        let Some(taken) = taken.as_ref() else { return };
-        let mut entries = taken.listing.0.lock();
+        let snapshot = self.0.snapshot.lock();
+        let Some(snapshot) = snapshot.as_ref() else { return };
+        let mut entries = snapshot.listing.0.lock();
         if let Some(entry) = entries.by_id.get(&id).cloned() {
             entries.put(Entry { name: name.to_owned(), ..*entry });
         }
     }
 
-    /// Notes what we have removed.
+    /// Applies a delete of the operator.
     pub(super) fn remove(&self, id: i64) {
-        let taken = self.0.taken.lock();
-        let Some(taken) = taken.as_ref() else { return };
-        self.0.index.0.lock().shown.remove(&(id, self.0.number));
-        taken.listing.0.lock().remove(id);
+        let snapshot = self.0.snapshot.lock();
+        let Some(snapshot) = snapshot.as_ref() else { return };
+        self.0.index.0.lock().shown_by.remove(&(id, self.0.number));
+        snapshot.listing.0.lock().remove(id);
     }
 
     pub(super) fn forget(&self) {
         self.replace(None);
     }
 
-    fn replace(&self, new: Option<Taken>) {
-        let mut taken = self.0.taken.lock();
-        let old = std::mem::replace(&mut *taken, new);
-        let ids = |taken: &Option<Taken>| taken.as_ref().map(|taken| taken.listing.ids()).unwrap_or_default();
-        let (gone, come) = (ids(&old), ids(&taken));
+    fn replace(&self, new: Option<Snapshot>) {
+        let mut snapshot = self.0.snapshot.lock();
+        let old = std::mem::replace(&mut *snapshot, new);
+        let ids = |snapshot: &Option<Snapshot>| {
+            snapshot.as_ref().map(|snapshot| snapshot.listing.ids()).unwrap_or_default()
+        };
+        let (removed, added) = (ids(&old), ids(&snapshot));
         let mut index = self.0.index.0.lock();
-        for id in gone {
-            index.shown.remove(&(id, self.0.number));
+        for id in removed {
+            index.shown_by.remove(&(id, self.0.number));
         }
-        index.shown.extend(come.into_iter().map(|id| (id, self.0.number)));
+        index.shown_by.extend(added.into_iter().map(|id| (id, self.0.number)));
     }
 }
 
-// === impl Place ===
+// === impl ListingSlot ===
 
-impl Drop for Place {
+impl Drop for ListingSlot {
     fn drop(&mut self) {
-        let taken = self.taken.get_mut().take();
-        let ids = taken.map(|taken| taken.listing.ids()).unwrap_or_default();
+        let snapshot = self.snapshot.get_mut().take();
+        let ids = snapshot.map(|snapshot| snapshot.listing.ids()).unwrap_or_default();
         let mut index = self.index.0.lock();
         for id in ids {
-            index.shown.remove(&(id, self.number));
+            index.shown_by.remove(&(id, self.number));
         }
-        index.places.remove(&self.number);
-        // Another place may have been made for the same account meanwhile.
+        index.slots.remove(&self.number);
+        // Another slot may have been created for the same account meanwhile.
         if index.numbers.get(&self.identity) == Some(&self.number) {
             index.numbers.remove(&self.identity);
-        }
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    /// Whether it is for that app.
-    pub fn is_for(&self, tenant: &TenantId, client: &ClientId) -> bool {
-        self.tenant == tenant.as_str() && self.client == client.as_str()
-    }
-
-    /// Whether its name carries the mark of a create.
-    pub fn carries(&self, token: &str) -> bool {
-        self.name.contains(&mark(token))
-    }
-
-    /// The tokens of which its name carries the marks, and whatever else stands in brackets.
-    pub fn marks(&self) -> impl Iterator<Item = &str> {
-        bracketed(&self.name)
-    }
-}
-
-impl From<Credential> for Entry {
-    fn from(credential: Credential) -> Self {
-        Self {
-            id: credential.id,
-            tenant: credential.tenant_id.trim().to_ascii_lowercase(),
-            client: credential.client_id.trim().to_ascii_lowercase(),
-            name: credential.name.unwrap_or_default(),
-            expires_at: credential.secret_expires_at.and_then(|text| text.trim().parse().ok()),
         }
     }
 }

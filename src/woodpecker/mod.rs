@@ -1,23 +1,25 @@
-//! Woodpecker's credentials API: its bodies, a client, one lane per account, and what its answers mean.
+//! Woodpecker's credentials API: types, client, request queues, cached listings and errors.
 
 pub mod access;
 mod account;
 mod client;
 mod error;
+pub mod failure;
 mod identity;
-mod lane;
-mod lanes;
 mod listing;
-mod wire;
+mod queue;
+mod queues;
+mod types;
 
-pub use self::account::{Commons, RemoteAccount};
+pub use self::account::{RemoteAccount, SharedAccounts};
 pub use self::client::Client;
-pub use self::error::{ApiError, Certainty};
+pub use self::error::{ApiError, Effect};
+pub use self::failure::failure;
 pub use self::identity::{KeyDigest, RemoteIdentity};
-pub use self::lane::{Call, Class, Grant, Lane, LaneClosed, Owner, OwnerKind, Ticket, Turn};
-pub use self::lanes::Lanes;
-pub use self::listing::{Entry, Listing, TOKEN_ALPHABET, TOKEN_LENGTH, mark, marked, unmarked};
-pub use self::wire::{Credential, CredentialList, NewCredential, SecretUpdate, rfc3339};
+pub use self::listing::Listing;
+pub use self::queue::{AccountQueue, Permit, QueueEntry, RequestSlot, Requester, RequesterKind, Waker};
+pub use self::queues::AccountQueues;
+pub use self::types::{Credential, CredentialList, NewCredential, SecretUpdate};
 
 #[cfg(test)]
 pub(crate) use self::identity::testing;

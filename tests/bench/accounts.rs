@@ -1,8 +1,8 @@
-//! Accounts at a Woodpecker that takes its time: how long one of them is without a request, and many of them side by side.
+//! Accounts at a slow Woodpecker: how long one of them is without a request, and many of them side by side.
 
 use std::time::Duration;
 
-use graph_credential_operator::resources::{RECONCILE_REQUESTED_AT, WoodpeckerAccount};
+use graph_credential_operator::api::{RECONCILE_REQUESTED_AT, WoodpeckerAccount};
 use kit::process::Process;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -14,17 +14,17 @@ use crate::objects::{Kind, account_name};
 use crate::plan::{Plan, To};
 use crate::proc;
 
-/// What a request takes at Woodpecker.
+/// Duration of a request at Woodpecker.
 const SERVICE: Duration = Duration::from_millis(50);
 
 /// Objects of each of many accounts.
 const EACH: usize = 20;
 
-/// Accounts, few and many.
+/// The two numbers of accounts that are compared.
 const FEW: usize = 10;
 const MANY: usize = 300;
 
-/// One account with many new objects: the share of the time in which Woodpecker is without a request.
+/// One account with many new objects: the share of the time in which Woodpecker has no request.
 pub async fn queue(plan: &Plan, figures: &mut Figures) {
     let number = plan.usual_size();
     let environment = Environment::start().await;
@@ -50,7 +50,7 @@ pub async fn queue(plan: &Plan, figures: &mut Figures) {
     end(environment, process).await;
 }
 
-/// Many accounts at a slow Woodpecker, the same at one that answers at once, and few.
+/// Many accounts at a slow Woodpecker, the same at one that responds at once, and few.
 pub async fn measure(plan: &Plan, figures: &mut Figures) {
     let many = plan.sized(MANY);
     let few = FEW.min(many);
@@ -88,10 +88,10 @@ async fn side_by_side(accounts: usize, service: Duration) -> Figures {
     figures
 }
 
-/// CPU of the operator for one reconcile of an account with all its objects settled: as many reconciles in the same time,
-/// however many accounts there are.
+/// CPU of the operator for one reconcile of an account whose objects are all settled: the number of
+/// reconciles in the same time does not depend on the number of accounts.
 async fn reconcile_cpu(environment: &Environment, process: &Process, accounts: usize) -> f64 {
-    // What the last registrations have left to be counted.
+    // The last registrations still have counts to be written.
     tokio::time::sleep(Duration::from_secs(10)).await;
     environment.settle(process, &mut environment.audit(), 0).await;
     let (cpu, api) = (proc::cpu(process.pid()), environment.api::<WoodpeckerAccount>());

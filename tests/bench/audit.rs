@@ -1,5 +1,5 @@
-//! Requests of the measured process, read from the API server's audit log as it grows: a run with fifty thousand objects
-//! writes more than should be held at once.
+//! Requests of the measured process, read from the API server's audit log as it grows, because a run with
+//! fifty thousand objects writes more than fits into memory at once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -56,13 +56,13 @@ struct Answer {
 // === impl Audit ===
 
 impl Audit {
-    /// Begins at the end of what is there.
+    /// Begins at the present end of the file.
     pub fn from_now(path: PathBuf) -> Self {
         let at = std::fs::metadata(&path).map_or(0, |file| file.len());
         Self { path, at, requests: BTreeMap::new(), last_event: None }
     }
 
-    /// Reads what came since; says whether there were requests, those for leases and watches aside.
+    /// Reads what was added; returns whether there were requests other than those for leases and watches.
     pub fn read(&mut self) -> bool {
         let before = self.total();
         let Ok(mut file) = File::open(&self.path) else { return false };
@@ -99,12 +99,12 @@ impl Audit {
         *self.requests.entry(format!("{} {what}{failed}", line.verb)).or_default() += 1;
     }
 
-    /// All requests but those for leases and watches.
+    /// All requests except those for leases and watches.
     pub fn total(&self) -> usize {
         self.matching(|_| true)
     }
 
-    /// Writes but those of leases and events, and questions that have the form of writes.
+    /// Writes except those of leases and events, and except queries in the form of a create.
     pub fn writes(&self) -> usize {
         self.matching(|it| {
             !it.contains(" events")
@@ -113,12 +113,12 @@ impl Audit {
         })
     }
 
-    /// Events that were stored.
+    /// Stored events.
     pub fn events(&self) -> usize {
         self.requests.get("create events").copied().unwrap_or_default()
     }
 
-    /// Those of which it is true, leases and watches aside.
+    /// Requests that meet the condition, except for leases and watches.
     pub fn matching(&self, is_it: impl Fn(&str) -> bool) -> usize {
         let counted = self.requests.iter().filter(|(what, _)| {
             !what.contains(" leases") && !what.starts_with("watch ") && !what.contains(" /") && is_it(what)
@@ -126,7 +126,7 @@ impl Audit {
         counted.map(|(_, number)| number).sum()
     }
 
-    /// Requests for each of so many objects: all, and by verb and resource what is no rarity.
+    /// Requests per object for this number of objects: all, and by verb and resource unless they are rare.
     pub fn per_object(&self, number: usize) -> Figures {
         let mut figures = Figures::default();
         let each = |count: usize| float(count) / float(number);

@@ -1,5 +1,6 @@
-//! The bare axum handler: the calls of a request to the credentials REST API, and nothing else. No API keys, no checks, no
-//! sealing, no log. A process of its own: this very program, told by its environment what to be.
+//! The bare axum handler: the calls of a request to the credentials REST API, and nothing else. No API keys,
+//! no checks, no encryption, no log. It is a process of its own: this test program, whose environment selects
+//! the handler.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
-use graph_credential_operator::resources::SealedGraphCredential;
+use graph_credential_operator::api::SealedGraphCredential;
 use k8s_openapi::api::core::v1::Secret;
 use kit::process::Process;
 use kube::api::{ListParams, PostParams};
@@ -21,13 +22,13 @@ use crate::environment::{Environment, typed};
 use crate::floor::SCOPE;
 use crate::rest::{BARE, PATH};
 
-/// The Secret that is read where `serve` reads the keyring.
+/// The Secret that the handler reads where `serve` reads the keyring.
 const SECRET: &str = "not-a-keyring";
 
-/// As long as an envelope is.
+/// The length of an envelope.
 const ENVELOPE_LENGTH: usize = 188;
 
-/// The message of its log with its address.
+/// The log message with its address.
 pub const LISTENS: &str = "the bare handler listens";
 
 struct Bare {
@@ -36,7 +37,7 @@ struct Bare {
     authority: String,
 }
 
-/// Starts it.
+/// Starts the handler.
 pub async fn start(environment: &Environment) -> Process {
     let secret = json!({"metadata": {"name": SECRET}, "stringData": {"keyring.json": "x".repeat(400)}});
     environment.create_in::<Secret>(BARE, secret).await;
@@ -56,7 +57,7 @@ async fn the_bare_handler() {
         authority: std::env::var("BENCH_AUTHORITY").unwrap(),
     };
     let router = Router::new().route(PATH, get(list).post(create)).with_state(Arc::new(bare));
-    // As `serve` ends each connection with its answer.
+    // `serve` closes each connection after its response too.
     let router = router.layer(map_response(async |answer: Response| ([(CONNECTION, "close")], answer)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", json!({"message": LISTENS, "address": listener.local_addr().unwrap()}));
@@ -76,7 +77,7 @@ async fn list(State(bare): State<Arc<Bare>>) -> Json<Value> {
     }
 }
 
-/// A token, the record, the keyring once more after the write, the record's status.
+/// A token, the record, the keyring again after the write, and the record's status.
 async fn create(State(bare): State<Arc<Bare>>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
     let url = format!("{}/{}/oauth2/v2.0/token", bare.authority, body["tenant_id"].as_str().unwrap());
     let client = body["client_id"].as_str().unwrap();
@@ -104,8 +105,7 @@ async fn create(State(bare): State<Arc<Bare>>, Json(body): Json<Value>) -> (Stat
     };
     let conditions = [("Ready", "True"), ("Verified", "True"), ("Expiring", "False")]
         .map(|(type_, is)| condition(type_, is));
-    let status =
-        json!({"observedGeneration": 1, "verifiedAt": "2026-11-24T08:00:00Z", "conditions": conditions});
+    let status = json!({"observedGeneration": 1, "lastVerifiedTime": "2026-11-24T08:00:00Z", "conditions": conditions});
     made.status = Some(serde_json::from_value(status).unwrap());
     let name = made.metadata.name.clone().unwrap();
     bare.records().replace_status(&name, &PostParams::default(), &made).await.unwrap();

@@ -1,4 +1,5 @@
-//! A new object beside many others that want something at the same time, against the same one without them.
+//! A new object beside many others that are processed at the same time, compared with the same object without
+//! them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,25 +9,25 @@ use crate::figures::{Figures, float};
 use crate::objects::{Kind, latencies};
 use crate::plan::{Plan, To};
 
-/// Objects whose verification falls due in the same minute.
+/// Objects whose verification is due in the same minute.
 const DUE: usize = 10_000;
 
-/// Objects whose secret is refused at every try.
+/// Objects whose secret is rejected at every attempt.
 const FAILING: usize = 1000;
 
-/// Objects before the first that counts.
+/// Objects before the first measured one.
 const WARM: usize = 20;
 
 /// New objects, one at a time.
 const NEW: usize = 100;
 
-/// What Microsoft takes for a token: it never answers at once.
+/// The duration of a token request, because Microsoft never responds at once.
 const TOKEN: Duration = Duration::from_millis(50);
 
-/// Until each of the failing objects has been tried.
+/// How long it may take until each of the failing objects has been tried.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Longer than a verification holds.
+/// Longer than a verification is valid.
 const LONG_AGO: Duration = Duration::from_hours(25);
 
 pub async fn measure(plan: &Plan, figures: &mut Figures) {
@@ -38,7 +39,7 @@ pub async fn measure(plan: &Plan, figures: &mut Figures) {
     figures.extend("beside/failing/", &failing);
 }
 
-/// The operator begins with all verifications due.
+/// The operator starts with all verifications due.
 async fn due(others: usize) -> Figures {
     let environment = Environment::start().await;
     let kind = Kind::plain(To::Store);
@@ -65,7 +66,7 @@ async fn due(others: usize) -> Figures {
     figures
 }
 
-/// The others' secrets are refused by Microsoft, and tried again and again.
+/// Microsoft rejects the other objects' secrets, and the operator retries them.
 async fn failing(others: usize) -> Figures {
     let environment = Environment::start().await;
     let kind = Kind::plain(To::Store);
@@ -77,7 +78,7 @@ async fn failing(others: usize) -> Figures {
     let alone = alone(&environment, &kind, new.start).await;
     let tokens = environment.entra.requests().len();
     environment.objects(&wrong, 0..others).await;
-    // Until each has been tried once, they are new objects as well.
+    // Until each has been tried once, they count as new objects too.
     let all_tried = async {
         while apps_tried(&environment, tokens) < others {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -93,7 +94,7 @@ async fn failing(others: usize) -> Figures {
     figures
 }
 
-/// Apps for which a token was asked after the first so many requests.
+/// The apps with a token request after the first `after` requests.
 fn apps_tried(environment: &Environment, after: usize) -> usize {
     let requests = environment.entra.requests();
     requests.iter().skip(after).map(|request| &request.client).collect::<BTreeSet<_>>().len()

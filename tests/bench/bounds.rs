@@ -1,9 +1,9 @@
-//! What the figures of one run are held against.
+//! The bounds for the figures of one run.
 
 use crate::figures::Figures;
 use crate::plan::To;
 
-/// Sizes below are told, and held against nothing: what a start costs is a large part of them.
+/// Smaller sizes are printed but not checked, because the cost of a start is a large part of them.
 const LEAST_SIZE: usize = 1000;
 
 enum Bound {
@@ -13,13 +13,13 @@ enum Bound {
 
 use Bound::{Least, Most};
 
-/// Of many objects, at each size; `{to}` stands for the destination and its size.
+/// Bounds for many objects, at each size; `{to}` is the destination and its size.
 const OF_MANY: [(&str, Bound); 14] = [
     ("ratio/objects_per_second", Least(0.9)),
     ("ratio/operator_cpu_ms", Most(1.3)),
     ("ratio/apiserver_cpu_ms", Most(1.2)),
     ("ratio/alone/p50_ms", Most(2.0)),
-    // Counts of a whole run: a few requests come from timers.
+    // Counts of a whole run include a few requests of timers.
     ("operator/events", Most(1.01)),
     ("operator/events", Least(0.99)),
     ("operator/rotation/events", Most(1.01)),
@@ -32,7 +32,7 @@ const OF_MANY: [(&str, Bound); 14] = [
     ("operator/idle/events", Most(0.0)),
 ];
 
-/// Of many objects, at one size or for one destination.
+/// Bounds for many objects, at one size or for one destination.
 const OF_ONE: [(To, Option<usize>, &str, Bound); 10] = [
     (To::Store, None, "operator/requests", Most(4.05)),
     (To::Woodpecker, None, "operator/requests", Most(5.05)),
@@ -46,7 +46,7 @@ const OF_ONE: [(To, Option<usize>, &str, Bound); 10] = [
     (To::Woodpecker, Some(10_000), "operator/relist/peak_mib", Most(80.0)),
 ];
 
-/// Of scenarios of their own.
+/// Bounds for other scenarios.
 const OF_OTHERS: [(&str, Bound); 12] = [
     ("fat/added_mib", Most(16.0)),
     ("queue/idle_percent", Most(5.0)),

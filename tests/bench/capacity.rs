@@ -1,57 +1,56 @@
-//! The page "How far one installation carries", from the figures.
+//! Writes the page about the capacity of one installation from the figures.
 
 use crate::figures::{Figures, Kept, float};
 use crate::plan::To;
 use crate::report::pictures;
 use crate::table::{cell, table};
 
-const ABOUT: &str = "# How far one installation carries
+const ABOUT: &str = "# Capacity of one installation
 
-Written by `make bench` from [bench.json](bench.json); [bench.md](bench.md) says how it is measured. Of several replicas one
-works, the leader; the others stand by. So one installation carries what one leader carries, and more replicas do not make
-it faster.
+Written by `make bench` from [bench.json](bench.json); [bench.md](bench.md) describes how it is measured. Of several
+replicas, only the leader reconciles; the others stand by. So the capacity of an installation is the capacity of one
+leader, and more replicas do not make it faster.
 ";
 
 const LIMITS: &str = "
-## What ends it
+## Limits
 
-- **The API server's CPU.** Registering costs it more than the operator, so the API server sets the speed. By default the
-  leader reconciles 16 objects of each kind at a time (`--max-concurrent-passes`).
-- **Woodpecker.** One request at a time for each account: an account whose requests take 50 ms takes 20 new credentials a
-  second at most, however many objects wait. Other accounts do not wait for it.
-- **Microsoft.** Each secret is verified once a day, so 10 000 credentials are one token call every 9 seconds.
-- **Memory.** It grows with the number of objects, not with what tenants write into their metadata. The chart's limit is
-  256 MiB (`resources.limits.memory`). Keep it well above the highest peak in the table above.
-- **Changed Secrets.** With `secretAccess: get` the operator asks for the metadata of a limited number of Secrets each
-  second, so that with many of them a change is seen later; `secretAccess: watch` sees it at once
-  ([install.md](install.md)).
+- **The API server's CPU.** Registering costs it more than the operator, so the API server sets the speed. By default
+  the leader reconciles 16 objects of each kind at a time (`--max-concurrent-reconciles`).
+- **Woodpecker.** One request at a time for each account: an account whose requests take 50 ms accepts at most 20 new
+  credentials per second, however many objects wait. Other accounts do not wait for it.
+- **Microsoft.** Each secret is verified once a day, so 10 000 credentials need one token request every 9 seconds.
+- **Memory.** It grows with the number of objects, not with what tenants write into their metadata. The chart's limit
+  is 256 MiB (`resources.limits.memory`). Keep it well above the highest peak in the table above.
+- **Changed Secrets.** With `secretAccess: get` the operator requests the metadata of a limited number of Secrets each
+  second, so with many Secrets it notices a change later. With `secretAccess: watch` it notices a change immediately
+  ([install.md](../tasks/install.md)).
 
-## The next step
+## Scaling further
 
-One release for each set of namespaces. Install the chart again under another name in another namespace, and give each release
-its own `watchNamespaces`; no namespace may be in two. The CRDs belong to the first release: set `crds.enabled=false` in the
-others. Each release has a leader, a keyring and a Lease of its own, so a restart or a rotation of keys affects only its own
-namespaces.
+Use one release for each set of namespaces. Install the chart again with another name in another namespace, and give
+each release its own `watchNamespaces`; no namespace may be in two releases. The CRDs belong to the first release: set
+`crds.enabled=false` in the others. Each release has a leader, a keyring and a Lease of its own, so a restart or a
+rotation of keys affects only its own namespaces.
 
-Keep all objects of one Woodpecker account in one release: the rule of one request at a time holds within a release, and two
-releases at one account would be answered 429. The same goes for an Entra app, because each release counts its own tries at
-Microsoft.
+Keep all objects of one Woodpecker account in one release: the rule of one request at a time holds within a release,
+and two releases at one account would receive 429 responses. The same applies to an Entra app, because each release
+counts its own attempts at Microsoft.
 
-Two releases do not register faster if they share an API server that is busy. Then the next step is another cluster.
+Two releases that share a busy API server do not register faster. In this case, use another cluster.
 ";
 
 pub fn page(kept: &Kept) -> String {
     let figures = &kept.figures;
     let machine = if kept.machine.is_empty() { "not measured yet" } else { &kept.machine };
-    let mut page = format!(
-        "{ABOUT}\n## What one leader carries\n\nThe machine, with the API server on it: {machine}.\n\n"
-    );
+    let mut page =
+        format!("{ABOUT}\n## Capacity of one leader\n\nMachine, shared with the API server: {machine}.\n\n");
     page += &carried(figures);
     page += &pictures(figures);
     page + LIMITS.trim_start()
 }
 
-/// A line for each size of each destination: how long things take and what they need.
+/// A row for each size of each destination: durations and resources.
 fn carried(figures: &Figures) -> String {
     let columns = [
         ("objects/s", "objects_per_second"),

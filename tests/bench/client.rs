@@ -1,5 +1,5 @@
-//! A client of the Kubernetes API that never waits for an acknowledgement, as the operator's: kube's own leaves Nagle's algorithm
-//! on, and small requests then wait for 40 ms now and then.
+//! A Kubernetes client with TCP_NODELAY, like the operator's. kube's own client leaves Nagle's algorithm on,
+//! and small requests then sometimes wait for 40 ms.
 
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;

@@ -1,12 +1,12 @@
-//! Where one measurement takes place: an API server of its own, doubles of Microsoft and Woodpecker, and the process that is
-//! measured.
+//! The environment of one measurement: its own API server, doubles of Microsoft and Woodpecker, and the
+//! measured process.
 
 use std::cell::Cell;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use graph_credential_operator::resources::WoodpeckerAccount;
-use graph_credential_operator::resources::conditions::{Condition, ConditionStatus, ConditionType, find};
+use graph_credential_operator::api::WoodpeckerAccount;
+use graph_credential_operator::api::conditions::{Condition, ConditionStatus, ConditionType, find};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kit::cluster::{Cluster, User};
@@ -29,22 +29,22 @@ pub const NAMESPACE: &str = "load";
 /// The namespace of the operator's own objects.
 pub const HOME: &str = "home";
 
-/// The account that objects are registered at, where there is one.
+/// The account that objects are registered at, if there is one.
 pub const ACCOUNT: &str = "agency";
 
 pub const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
 pub const EXPIRY: &str = "2027-11-28T23:59:59Z";
 
-/// How long a process has done nothing once it counts as settled.
+/// How long a process must be idle to count as settled.
 const STILL: Duration = Duration::from_secs(3);
 
-/// So much CPU within a look is nothing, in milliseconds.
+/// CPU time between two checks that still counts as idle, in milliseconds.
 const NOTHING: f64 = 40.0;
 
-/// Between two looks.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long a single thing may take.
+/// How long a single step may take.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Environment {
@@ -52,7 +52,7 @@ pub struct Environment {
     pub client: Client,
     pub entra: Entra,
     pub woodpecker: Woodpecker,
-    /// The API server, where it was started again.
+    /// The API server, if it was restarted.
     pub apiserver: Option<Process>,
     pub logs: Cell<usize>,
 }
@@ -62,7 +62,7 @@ impl Environment {
         let cluster = Cluster::start_for_figures().await.expect("the cluster starts");
         let client = crate::client::of_kubeconfig(cluster.kubeconfig_path()).await;
         cluster.apply_crds(kit::workspace().join("crds")).await.expect("the CRDs are accepted");
-        // The API server holds creates up while a kind is younger. Source: apiextensions-apiserver,
+        // The API server delays creates while a kind is younger. Source: apiextensions-apiserver,
         // `customresource_handler.go`.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let (entra, woodpecker) = (Entra::start().await, Woodpecker::start().await);
@@ -92,8 +92,8 @@ impl Environment {
         Audit::from_now(self.cluster.dir().join("audit.log"))
     }
 
-    /// Waits until so many events are stored and the process neither asks for anything nor uses CPU. Returns how long
-    /// that took, without the silence at its end.
+    /// Waits until this number of events is stored and the process neither sends requests nor uses CPU.
+    /// Returns how long that took, without the idle time at its end.
     pub async fn settle(&self, process: &Process, audit: &mut Audit, events: usize) -> Duration {
         let started = Instant::now();
         let patience = PATIENCE + Duration::from_millis(100) * u32::try_from(events).unwrap();
@@ -118,7 +118,7 @@ impl Environment {
 
     // --- objects
 
-    /// An account of this name with a key of its own, Ready.
+    /// Creates an account with this name and its own API key, and waits until it is Ready.
     pub async fn account(&self, name: &str) {
         self.woodpecker.add_account(name, &api_key(name));
         self.secret(&format!("{name}-key"), &[("api_key", &api_key(name))]).await;
@@ -183,12 +183,12 @@ impl Environment {
     }
 }
 
-/// The key of an account.
+/// The API key of an account.
 pub fn api_key(account: &str) -> String {
     format!("1234.api-key-of-{account}")
 }
 
-/// An object of a kind, whose name the type knows.
+/// An object of a kind, whose API version and kind come from the type.
 pub fn typed<K: Resource<DynamicType = ()> + DeserializeOwned>(mut object: Value) -> K {
     object["apiVersion"] = json!(K::api_version(&()));
     object["kind"] = json!(K::kind(&()));
@@ -199,7 +199,7 @@ pub fn is_true(condition: Option<&Condition>) -> bool {
     condition.is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
-/// The address that a line of a log names.
+/// The address in a line of the log.
 pub fn address(log: &str, message: &str) -> Option<String> {
     log.lines().find_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
@@ -207,7 +207,7 @@ pub fn address(log: &str, message: &str) -> Option<String> {
     })
 }
 
-/// Tries until there is something; fails with the log when patience ends.
+/// Retries until there is a result; fails with the log when the time is over.
 pub async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,

@@ -1,4 +1,4 @@
-//! Fat metadata: what annotations that tenants write add to the operator's memory.
+//! Large metadata: how much the annotations that tenants write add to the operator's memory.
 
 use serde_json::json;
 
@@ -8,13 +8,13 @@ use crate::objects::Kind;
 use crate::plan::{Plan, To};
 use crate::{proc, settled};
 
-/// Objects.
+/// Number of objects.
 const OBJECTS: usize = 120;
 
-/// Bytes of annotations each: nearly as much as the API server takes.
+/// Bytes of annotations per object: nearly the API server's limit.
 const BYTES: usize = 250_000;
 
-/// The same objects, lean and fat.
+/// The same objects, with small and with large metadata.
 pub async fn measure(plan: &Plan, figures: &mut Figures) {
     let number = plan.sized(OBJECTS);
     let lean = peak(number, 0).await;
@@ -28,7 +28,7 @@ pub async fn measure(plan: &Plan, figures: &mut Figures) {
     figures.extend("fat/", &both);
 }
 
-/// The most memory, with a relist.
+/// Peak memory, with a relist.
 async fn peak(number: usize, bytes: usize) -> f64 {
     let mut environment = Environment::start().await;
     let mut process = environment.operator(&[]).await;

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Figures by name. A name is a path; the last part says what it is, with its unit.
+/// Figures by name. A name is a path; its last part is the quantity with its unit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Figures(BTreeMap<String, f64>);
 
-/// The file that keeps them.
+/// The file with the figures.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Kept {
-    /// Of the last run that changed the file.
+    /// The machine of the last run that changed the file.
     pub machine: String,
     pub figures: Figures,
 }
@@ -21,7 +21,7 @@ pub struct Kept {
 // === impl Figures ===
 
 impl Figures {
-    /// Keeps a figure, with three places after the point.
+    /// Stores a figure with three decimal places.
     pub fn set(&mut self, name: impl Into<String>, value: f64) {
         self.0.insert(name.into(), (value * 1000.0).round() / 1000.0);
     }
@@ -30,12 +30,12 @@ impl Figures {
         self.0.get(name).copied()
     }
 
-    /// Takes others in, with this before their names.
+    /// Adds other figures with this prefix before their names.
     pub fn extend(&mut self, prefix: &str, others: &Self) {
         self.0.extend(others.0.iter().map(|(name, value)| (format!("{prefix}{name}"), *value)));
     }
 
-    /// Those whose names begin so, by the rest of their names.
+    /// The figures whose names begin with `prefix`, by the rest of their names.
     pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, *value)))
     }
@@ -50,7 +50,7 @@ impl Figures {
         sizes
     }
 
-    /// Puts these in the place of all that the same scenario left at the same size.
+    /// Replaces everything that the same scenario stored for the same size.
     pub fn replace_with(&mut self, fresh: &Self) {
         let scenario = |name: &str| {
             let parts: Vec<&str> = name.split('/').collect();
@@ -61,7 +61,7 @@ impl Figures {
         self.extend("", fresh);
     }
 
-    /// Tells all of them, one a line.
+    /// Prints all of them, one per line.
     pub fn print(&self, prefix: &str) {
         for (name, value) in &self.0 {
             println!("  {prefix}{name}: {value}");
@@ -72,7 +72,7 @@ impl Figures {
 // === impl Kept ===
 
 impl Kept {
-    /// What the file holds; nothing where there is none.
+    /// The content of the file; empty if it does not exist.
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         if text.is_empty() { Self::default() } else { serde_json::from_str(&text).expect("bench.json") }
@@ -84,7 +84,7 @@ impl Kept {
     }
 }
 
-/// The value at a part of the sorted ones: 0.5 is the median.
+/// The value at a fraction of the sorted values: 0.5 is the median.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();

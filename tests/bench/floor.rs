@@ -1,14 +1,16 @@
-//! The floor: a bare program on kube that makes the requests that an operator of this kind cannot do without, over the
-//! operator's own kinds and driven by a watch, and nothing else. No cache, no retries, no leader election, no checks.
+//! The floor: a bare program on kube that makes the requests that an operator of this kind needs, for the
+//! operator's own kinds and driven by a watch, and nothing else. No cache, no retries, no leader election, no
+//! checks.
 //!
-//! It is a process of its own: this very program, told by its environment what to be. Connections are kept, to Microsoft and
-//! Woodpecker as well: it is the least that can be done, not what is safe to do with secrets.
+//! It is a process of its own: this test program, whose environment selects the floor. It keeps all
+//! connections, also those to Microsoft and Woodpecker. That is the least possible work, not what is safe
+//! with secrets.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use graph_credential_operator::resources::{MicrosoftGraphCredential, SealedGraphCredential};
+use graph_credential_operator::api::{MicrosoftGraphCredential, SealedGraphCredential};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::PostParams;
@@ -20,16 +22,16 @@ use tokio::sync::Mutex;
 use crate::environment::{ACCOUNT, EXPIRY, api_key, typed};
 use crate::plan::To;
 
-/// What its log says once it watches.
+/// The log message once it watches.
 pub const WATCHES: &str = "the floor watches";
 
-/// Objects at the same time: as many as the operator works on.
+/// Objects at the same time: as many as the operator reconciles.
 const AT_A_TIME: usize = 16;
 
-/// As long as an envelope is.
+/// The length of an envelope.
 const ENVELOPE_LENGTH: usize = 188;
 
-/// As the operator asks.
+/// The scope of the operator's token requests.
 pub const SCOPE: &str = "https%3A%2F%2Fgraph.microsoft.com%2F.default";
 
 struct Floor {
@@ -39,7 +41,7 @@ struct Floor {
     namespace: String,
     authority: String,
     woodpecker: String,
-    /// One request at a time, as the vendor wants it.
+    /// One request at a time, as Woodpecker requires.
     account: Mutex<()>,
 }
 
@@ -88,7 +90,7 @@ fn tokio_stream<T>(receiver: tokio::sync::mpsc::UnboundedReceiver<T>) -> impl fu
 }
 
 impl Floor {
-    /// The road of one object.
+    /// Processes one object.
     async fn walk(&self, object: &MicrosoftGraphCredential) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let secret = secrets.get(&object.spec.secret_ref.name).await.unwrap();
@@ -102,8 +104,8 @@ impl Floor {
             To::Woodpecker => {
                 let account = json!({"namespace": self.namespace, "name": ACCOUNT});
                 let mut intent = status(object, None);
-                intent["pending"] = json!({
-                    "token": "abcdefghijkl", "since": "2026-11-24T08:00:00Z", "ids": [], "account": account,
+                intent["pendingCreate"] = json!({
+                    "idempotencyToken": "abcdefghijkl", "startTime": "2026-11-24T08:00:00Z", "existingIds": [], "account": account,
                     "baseUrl": self.woodpecker, "fingerprint": "k:0123456789abcdef0123456789abcdef"
                 });
                 let written = self.put(object, intent).await;
@@ -163,7 +165,7 @@ impl Floor {
         answer["credential_id"].clone()
     }
 
-    /// Replaces the status of this very object and version.
+    /// Replaces the status of this object and version.
     async fn put(&self, object: &MicrosoftGraphCredential, status: Value) -> MicrosoftGraphCredential {
         let (name, meta) = (object.name_any(), &object.metadata);
         let body = json!({
@@ -199,7 +201,7 @@ impl Floor {
     }
 }
 
-/// As long as the operator's is, with a registration or without.
+/// A status as long as the operator's, with a registration or without.
 fn status(object: &MicrosoftGraphCredential, registration: Option<Value>) -> Value {
     let is_done = registration.is_some();
     let condition = |kind: &str, is: bool| {
@@ -209,19 +211,19 @@ fn status(object: &MicrosoftGraphCredential, registration: Option<Value>) -> Val
             "message": "as good as a sentence of some length that says why it is so"
         })
     };
-    let conditions: Vec<Value> = ["Ready", "SourceReady", "Verified", "Registered", "Expiring"]
+    let conditions: Vec<Value> = ["Ready", "SecretReady", "Verified", "Registered", "Expiring"]
         .map(|kind| condition(kind, is_done && kind != "Expiring"))
         .into();
     let mut status = json!({
         "observedGeneration": object.metadata.generation, "conditions": conditions,
-        "verifiedAt": "2026-11-24T08:00:00Z", "observedRoles": ["Mail.ReadWrite", "Mail.Send"]
+        "lastVerifiedTime": "2026-11-24T08:00:00Z", "observedRoles": ["Mail.ReadWrite", "Mail.Send"]
     });
     if let Some(mut registration) = registration {
         registration["ownership"] = json!("Created");
         registration["fingerprint"] = json!("k:0123456789abcdef0123456789abcdef");
         registration["name"] = json!(format!("load/{}", object.name_any()));
         registration["expiresAt"] = json!(EXPIRY);
-        registration["registeredAt"] = json!("2026-11-24T08:00:00Z");
+        registration["registrationTime"] = json!("2026-11-24T08:00:00Z");
         status["credentialId"] = registration["credentialId"].clone();
         status["expiresAt"] = json!(EXPIRY);
         status["expirySource"] = json!("Secret");

@@ -1,8 +1,9 @@
-//! What the operator and its REST API cost, beside bare programs that make the same requests in the same run, on a real API
-//! server. Run with `make bench`; the environment says what is measured (`plan.rs`), and bounds are held (`bounds.rs`). With
-//! `BENCH_REPORT=docs` the figures, pages and pictures there are written.
+//! Benchmarks of the operator and its REST API, beside bare programs that make the same requests in the same
+//! run, on a real API server. `make bench` runs them. The environment selects what is measured (`plan.rs`),
+//! and bounds are checked (`bounds.rs`). With `BENCH_REPORT=docs/evidence` the figures, pages and pictures
+//! there are written.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-// A report of a few lines is put together in the shortest way.
+// A report of a few lines is built in the shortest way.
 #![allow(clippy::format_push_string, clippy::format_collect)]
 
 mod accounts;
@@ -17,7 +18,7 @@ mod fat;
 mod figures;
 mod floor;
 #[allow(dead_code)]
-#[path = "../promises/serves/http.rs"]
+#[path = "../integration/rest_api/http.rs"]
 mod http;
 mod many;
 mod objects;
@@ -66,7 +67,7 @@ async fn figures() {
         report::write(&folder, &kept);
     }
     let verdicts = bounds::hold(&figures);
-    println!("bounds{}", if plan.is_small { " (a rehearsal, nothing is held)" } else { "" });
+    println!("bounds{}", if plan.is_small { " (a rehearsal, bounds are not checked)" } else { "" });
     for (line, holds) in &verdicts {
         println!("  {} {line}", if *holds { "holds: " } else { "FAILS: " });
     }

@@ -1,5 +1,5 @@
-//! Many objects: the operator beside the floor, each in an environment of its own, and what the operator does afterwards with
-//! all of them settled.
+//! Many objects: the operator and the floor, each in its own environment, and what the operator does
+//! afterwards with all objects settled.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::objects::{Kind, latencies};
 use crate::plan::{Plan, Scenario, To};
 use crate::{proc, settled};
 
-/// Objects before the first that counts.
+/// Objects before the first measured one.
 const WARM: usize = 20;
 
-/// Until an account's counts are written.
+/// How long it takes until an account's counts are written.
 const COUNTS: Duration = Duration::from_secs(10);
 
-/// Objects that are made one at a time.
+/// Objects that are created one at a time.
 pub const ALONE: usize = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub async fn measure(plan: &Plan, to: To, figures: &mut Figures) {
     }
 }
 
-/// Both, and the operator's against the floor's.
+/// Both, and the ratio of the operator to the floor.
 fn beside(operator: &Figures, floor: &Figures) -> Figures {
     let mut both = Figures::default();
     both.extend("operator/", operator);
@@ -94,7 +94,7 @@ async fn one(plan: &Plan, to: To, size: usize, who: Who) -> Figures {
     figures
 }
 
-/// What the operator does with all of them settled.
+/// What the operator does with all objects settled.
 async fn afterwards(
     plan: &Plan,
     mut environment: Environment,
@@ -124,7 +124,7 @@ async fn afterwards(
     environment.end().await;
 }
 
-/// Figures of work on so many objects: until each has its event, and the process is settled.
+/// Figures for this number of objects: until each has its event, and the process is settled.
 pub async fn driven(
     environment: &Environment,
     process: &Process,

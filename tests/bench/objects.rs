@@ -1,11 +1,12 @@
-//! What people make: Secrets and credentials, many at once or one at a time, and how long they wait for them.
+//! The objects that users create: Secrets and credentials, many at once or one at a time, and how long they
+//! take.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use graph_credential_operator::resources::MicrosoftGraphCredential;
-use graph_credential_operator::resources::conditions::{ConditionType, find};
+use graph_credential_operator::api::MicrosoftGraphCredential;
+use graph_credential_operator::api::conditions::{ConditionType, find};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
@@ -16,23 +17,23 @@ use crate::environment::{ACCOUNT, EXPIRY, Environment, TENANT};
 use crate::figures::{Figures, quantile};
 use crate::plan::To;
 
-/// Clients that make objects at the same time.
+/// Clients that create objects at the same time.
 const CLIENTS: usize = 8;
 
-/// How long one object alone may take.
+/// How long a single object may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Both secrets of every app.
 pub const SECRETS: [&str; 2] =
     ["s3cret-one-of-forty-characters-or-so-1~a", "s3cret-two-of-forty-characters-or-so-2~b"];
 
-/// What the objects of a measurement have in common.
+/// Common properties of the objects of a measurement.
 #[derive(Clone)]
 pub struct Kind {
     pub to: To,
-    /// Accounts that objects go to by turns; with none, to the one account.
+    /// Accounts that the objects use in rotation; with zero, the default account.
     pub accounts: usize,
-    /// What their Secrets hold.
+    /// The value in their Secrets.
     pub secret: &'static str,
     /// What is added to their metadata.
     pub metadata: Value,
@@ -66,7 +67,7 @@ impl Environment {
         .await;
     }
 
-    /// Makes the objects, as fast as they can be made.
+    /// Creates the objects as fast as possible.
     pub async fn objects(&self, kind: &Kind, numbers: Range<usize>) {
         at_once(numbers, async |number| self.object(kind, number).await).await;
     }
@@ -95,11 +96,12 @@ impl Environment {
         .await;
     }
 
-    /// Says in their statuses that they were verified that long ago.
+    /// Sets the time of the last verification in their statuses to that long ago.
     pub async fn verified_ago(&self, numbers: Range<usize>, ago: Duration) {
         let at = jiff::Timestamp::now() - ago;
-        let patch =
-            Patch::Merge(json!({"status": {"verifiedAt": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}}));
+        let patch = Patch::Merge(
+            json!({"status": {"lastVerifiedTime": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}}),
+        );
         at_once(numbers, async |number| {
             let objects = self.api::<MicrosoftGraphCredential>();
             objects.patch_status(&name(number), &PatchParams::default(), &patch).await.unwrap();
@@ -107,7 +109,7 @@ impl Environment {
         .await;
     }
 
-    /// Secrets that are nobody's here.
+    /// Secrets that no object names.
     pub async fn foreign_secrets(&self, namespace: &str, number: usize) {
         let text = "x".repeat(1000);
         at_once(0..number, async |number| {
@@ -131,8 +133,8 @@ impl Environment {
         }
     }
 
-    /// Makes the objects one after the other, each once the one before is Ready. Returns how long each of them took, in
-    /// milliseconds, from the request that makes it to the watch event that shows it Ready.
+    /// Creates the objects one after the other, each once the one before is Ready. Returns how long each of
+    /// them took, in milliseconds, from the create request to the watch event that shows it Ready.
     pub async fn one_at_a_time(&self, kind: &Kind, numbers: Range<usize>) -> Vec<f64> {
         let api = self.api::<MicrosoftGraphCredential>();
         let metadata: Api<PartialObjectMeta<MicrosoftGraphCredential>> = self.api();
@@ -152,7 +154,7 @@ impl Environment {
                             break;
                         }
                     }
-                    // The API server ends each watch some time.
+                    // The API server ends each watch after some time.
                     Ok(None) => events = api.watch(&WatchParams::default(), &version).await.unwrap().boxed(),
                     Ok(Some(_)) | Err(_) => {}
                 }

@@ -1,26 +1,26 @@
-//! What to measure, as the environment says: `SCENARIOS`, `N`, `ROUNDS`, `SMALL` and `BENCH_REPORT`.
+//! What to measure, from the environment: `SCENARIOS`, `N`, `ROUNDS`, `SMALL` and `BENCH_REPORT`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// What a credential's destination is.
+/// A credential's destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
     Store,
     Woodpecker,
 }
 
-/// A part of the benchmark that can be asked for alone.
+/// A part of the benchmark that can be selected alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scenario {
-    /// New objects, one alone, a forced relist: beside the floor, for each size.
+    /// New objects, single objects, a forced relist: compared with the floor, for each size.
     To(To),
     /// Steps of the operator after that.
     Restart,
     Rotation,
     Idle,
     Foreign,
-    /// Scenarios of their own.
+    /// Scenarios with their own objects.
     Fat,
     Queue,
     Accounts,
@@ -28,16 +28,16 @@ pub enum Scenario {
     Rest,
 }
 
-/// What is asked for.
+/// The selected measurements.
 pub struct Plan {
     pub scenarios: BTreeSet<Scenario>,
     /// Numbers of objects.
     pub sizes: Vec<usize>,
     /// How often each pair of operator and floor is measured; the round with the median ratio counts.
     pub rounds: usize,
-    /// A rehearsal: what has a size of its own has a twentieth of it.
+    /// A rehearsal: scenarios with a size of their own use a twentieth of it.
     pub is_small: bool,
-    /// The folder, from the workspace on, that the report goes to.
+    /// The folder for the report, relative to the workspace.
     pub report: Option<PathBuf>,
 }
 
@@ -55,10 +55,10 @@ const ALL: [(&str, Scenario); 11] = [
     ("rest", Scenario::Rest),
 ];
 
-/// What is measured where nothing is asked for: what ends within twenty minutes.
+/// The default: everything that takes twenty minutes in total.
 const USUAL: &str = "store,woodpecker,restart,rotation,idle,fat,queue,rest";
 
-/// As many as most installations have, and so the size of scenarios that have one size only.
+/// The size of most installations, and so the size for scenarios with a single size.
 const MOST_HAVE: usize = 1000;
 
 // === impl To ===
@@ -85,7 +85,7 @@ impl Plan {
         let asked = env("SCENARIOS").unwrap_or_else(|| USUAL.to_owned());
         let (scenarios, all_sizes): (BTreeSet<_>, _) = match asked.as_str() {
             "all" => (ALL.iter().map(|(_, scenario)| *scenario).collect(), "100,1000,10000,50000"),
-            // Pages and pictures alone, from the figures that are kept.
+            // Only pages and pictures, from the stored figures.
             "none" => (BTreeSet::new(), ""),
             some => (some.split(',').map(scenario).collect(), "100,1000,10000"),
         };
@@ -104,20 +104,20 @@ impl Plan {
         self.scenarios.contains(&scenario)
     }
 
-    /// The destinations to measure: where a step is asked for alone, both.
+    /// The destinations to measure; both if a step is selected alone.
     pub fn destinations(&self) -> Vec<To> {
         let asked: Vec<To> = To::ALL.into_iter().filter(|to| self.has(Scenario::To(*to))).collect();
         let steps = [Scenario::Restart, Scenario::Rotation, Scenario::Idle, Scenario::Foreign];
         if asked.is_empty() && steps.iter().any(|step| self.has(*step)) { To::ALL.to_vec() } else { asked }
     }
 
-    /// The one size of scenarios that are measured at one size.
+    /// The size for scenarios with a single size.
     pub fn usual_size(&self) -> usize {
         let fitting = self.sizes.iter().filter(|size| **size <= MOST_HAVE).max();
         fitting.or(self.sizes.first()).copied().unwrap_or(MOST_HAVE)
     }
 
-    /// A size of a scenario's own.
+    /// The size for a scenario with its own size.
     pub fn sized(&self, size: usize) -> usize {
         if self.is_small { size.div_ceil(20) } else { size }
     }

@@ -16,14 +16,14 @@ const RIGHT: f64 = 200.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 48.0;
 
-/// Colors that can be told apart by people who see red and green alike, on white and on near-black.
+/// Colors that people with red-green color blindness can distinguish, on white and on near-black.
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600;font-size:15px}\
     .grid{stroke:#d1d9e0}.c0{stroke:#0969da;fill:#0969da}.c1{stroke:#bc4c00;fill:#bc4c00}\
     @media(prefers-color-scheme:dark){text{fill:#d1d7e0}.grid{stroke:#3d444d}\
     .c0{stroke:#4493f8;fill:#4493f8}.c1{stroke:#f0883e;fill:#f0883e}}polyline.c0,polyline.c1{fill:none;stroke-width:2}\
     .dashed{stroke-dasharray:6 4}";
 
-/// The chart; `y` names what is measured, with its unit.
+/// The chart; `y` is the quantity with its unit.
 pub fn chart(title: &str, y: &str, lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| &line.points);
     let (least, most) =
@@ -97,7 +97,7 @@ fn class(line: &Line) -> String {
     format!("c{}{}", line.color, if line.is_dashed { " dashed" } else { "" })
 }
 
-/// The least of 1, 2, 5, 10, 20, … that is no smaller.
+/// The smallest of 1, 2, 5, 10, 20, … that is not smaller than `step`.
 fn nice(step: f64) -> f64 {
     let scale = 10_f64.powf(step.max(1e-9).log10().floor());
     [1.0, 2.0, 5.0].into_iter().map(|it| it * scale).find(|it| *it >= step).unwrap_or(10.0 * scale)

@@ -14,18 +14,18 @@ pub fn memory(pid: u32) -> f64 {
     mebibytes(of(pid).status().expect("the process runs").vmrss)
 }
 
-/// The most resident memory since the last [`forget_peak`], in MiB.
+/// Peak resident memory since the last [`forget_peak`], in MiB.
 pub fn peak(pid: u32) -> f64 {
     mebibytes(of(pid).status().expect("the process runs").vmhwm)
 }
 
-/// Lets the peak begin now.
+/// Resets the peak.
 pub fn forget_peak(pid: u32) {
     // Source: proc_pid_clear_refs(5).
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the process runs");
 }
 
-/// The machine, as a report names it.
+/// The name of the machine for a report.
 pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

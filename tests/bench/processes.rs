@@ -1,4 +1,4 @@
-//! The processes of an environment: the operator, the floor, and the API server that is started again.
+//! The processes of an environment: the operator, the floor, and an API server that is restarted.
 
 use std::time::Duration;
 
@@ -15,17 +15,24 @@ impl Environment {
     /// Starts the operator and waits until it is ready.
     pub async fn operator(&self, more: &[&str]) -> Process {
         let base = self.woodpecker.base_url();
-        let mut args = vec!["run", "--woodpecker-base-url", &base];
+        let mut args = vec!["run", "--allowed-woodpecker-url", &base];
         args.extend(more);
         self.program(&args).await
     }
 
-    /// Starts the program with these arguments and those that every command has, and waits until it is ready.
+    /// Starts the program with these arguments and those of every command, and waits until it is ready.
     pub async fn program(&self, args: &[&str]) -> Process {
         let process = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
             .env("KUBECONFIG", self.cluster.kubeconfig_for(User::Operator))
             .args(args)
-            .args(["--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9", "--operator-namespace", HOME])
+            .args([
+                "--health-probe-bind-address",
+                "127.0.0.1:0",
+                "--dns-server",
+                "127.0.0.1:9",
+                "--operator-namespace",
+                HOME,
+            ])
             .args(["--microsoft-authority", &self.entra.url()])
             .log(self.next_log())
             .grace(Duration::from_secs(60))
@@ -55,7 +62,7 @@ impl Environment {
         process
     }
 
-    /// This very program, as the process that a test with this name is.
+    /// This test program, as the process of the test with this name.
     pub fn itself(&self, test: &str) -> kit::process::Builder {
         Process::builder(std::env::current_exe().unwrap())
             .args(["--exact", test, "--ignored", "--nocapture"])
@@ -65,8 +72,8 @@ impl Environment {
             .log(self.next_log())
     }
 
-    /// Starts the API server again with nothing in its memory: watches come from a version that it does not know, so that
-    /// whoever watches must list again.
+    /// Restarts the API server with empty caches: it does not know the versions of existing watches, so every
+    /// client must list again.
     pub async fn restart_apiserver(&mut self) {
         let pid = self.apiserver_pid();
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();

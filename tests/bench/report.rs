@@ -1,4 +1,5 @@
-//! The pages and pictures of the docs, from the figures: `bench.json`, `bench.md`, `capacity.md`, `images/bench-*.svg`.
+//! Writes the pages and pictures of the docs from the figures: `bench.json`, `bench.md`, `capacity.md`,
+//! `images/bench-*.svg`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,10 +10,10 @@ use crate::plot::{Line, chart};
 use crate::table::{cell, table};
 use crate::{bounds, capacity};
 
-/// File, title, unit, and the figures of each destination with whether they are the floor's.
+/// File, title, unit, and the figures of each destination, each with whether it is the floor's.
 type Picture = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str, bool)]);
 
-/// Title, what it is about, and columns with their figures.
+/// Title, description, and columns with their figures.
 type Part = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const PICTURES: [Picture; 3] = [
@@ -36,25 +37,26 @@ const PICTURES: [Picture; 3] = [
     ),
 ];
 
-const ABOUT: &str = "# What it costs
+const ABOUT: &str = "# Benchmarks
 
-Written by `make bench`. The operator is an optimized build on the machine of a real etcd and kube-apiserver, with doubles of
-Microsoft and Woodpecker that answer at once. The *floor* beside it is a bare program on kube that makes the same requests
-over the same kinds in the same run, driven by a watch, and nothing else: no cache, no retries, no leader election, no
-checks, no sealing. Judge by the ratio: it holds on other machines, the absolute figures do not.
+Written by `make bench`. An optimized build of the operator runs on the same machine as a real etcd and
+kube-apiserver, with test doubles of Microsoft and Woodpecker that respond at once. The *floor* is a bare program on
+kube that makes the same requests for the same kinds in the same run, driven by a watch. It has no cache, no retries,
+no leader election, no checks and no encryption. Compare the ratios: they hold on other machines, the absolute figures
+do not.
 
-For `store` these are: read the Secret, ask Microsoft for a token, create the record, replace the status, create one event.
-For `woodpecker`: read the Secret, ask for a token, replace the status (intent), create at Woodpecker, replace the status
-again, create one event.
+For `store` the requests are: read the Secret, request a token from Microsoft, create the record, replace the status,
+create one event. For `woodpecker`: read the Secret, request a token, replace the status (intent), create the
+credential at Woodpecker, replace the status again, create one event.
 ";
 
-const REST: &str = "`serve` beside a bare axum handler that makes the same calls to the API server and to Microsoft (a double) for each
-request, and nothing else: no API keys, no checks, no sealing, no log. 8 clients at the same time, a connection for each
-request, by turns. A POST is four calls: a token, the record, the keyring once more, the record's status. A GET lists all
-records of the account, page by page.
+const REST: &str = "`serve` beside a bare axum handler that makes the same requests to the API server and to Microsoft
+(a test double), without API keys, checks, encryption and logs. 8 concurrent clients use one connection per request.
+The rounds alternate between the two programs. A POST makes four requests: a token, the record, the keyring again, and
+the record's status. A GET lists all records of the account, page by page.
 ";
 
-/// Writes all of them.
+/// Writes all files.
 pub fn write(folder: &Path, kept: &Kept) {
     std::fs::create_dir_all(folder.join("images")).unwrap();
     kept.write(&folder.join("bench.json"));
@@ -68,7 +70,7 @@ pub fn write(folder: &Path, kept: &Kept) {
     std::fs::write(folder.join("capacity.md"), capacity::page(kept)).unwrap();
 }
 
-/// The pictures that there are figures for.
+/// The pictures for which there are figures.
 pub fn pictures(figures: &Figures) -> String {
     let drawn = PICTURES.iter().filter(|(.., lines)| !self::lines(figures, lines).is_empty());
     drawn.map(|(file, title, ..)| format!("![{title}](images/{file}.svg)\n\n")).collect()
@@ -94,7 +96,7 @@ fn page(kept: &Kept) -> String {
     let figures = &kept.figures;
     let mut page = ABOUT.to_owned();
     page += &format!(
-        "\nThe machine: {}.\n",
+        "\nMachine: {}.\n",
         if kept.machine.is_empty() { "not measured yet" } else { &kept.machine }
     );
     page += &format!("\n## Many new objects\n\n{}", pictures(figures));
@@ -104,25 +106,25 @@ fn page(kept: &Kept) -> String {
     page += &requests(figures);
     page += &afterwards(figures);
     page += &others(figures);
-    page += &format!("\n## What the REST API costs\n\n{REST}\n{}", rest(figures));
+    page += &format!("\n## REST API\n\n{REST}\n{}", rest(figures));
     page += "\n## Bounds\n\n";
     for (line, holds) in bounds::hold(figures) {
-        page += &format!("- {}{line}\n", if holds { "" } else { "**not held:** " });
+        page += &format!("- {}{line}\n", if holds { "" } else { "**not met:** " });
     }
     page
 }
 
-/// A table with a line for each size.
+/// A table with a row for each size.
 fn many(figures: &Figures, to: To) -> String {
     let columns = [
         ("objects/s", "operator/objects_per_second"),
         ("floor", "floor/objects_per_second"),
         ("ratio", "ratio/objects_per_second"),
-        ("CPU ms an object", "operator/operator_cpu_ms"),
+        ("CPU ms per object", "operator/operator_cpu_ms"),
         ("floor", "floor/operator_cpu_ms"),
         ("API server CPU ms", "operator/apiserver_cpu_ms"),
         ("ratio", "ratio/apiserver_cpu_ms"),
-        ("one alone p50 ms", "operator/alone/p50_ms"),
+        ("single object p50 ms", "operator/alone/p50_ms"),
         ("p99 ms", "operator/alone/p99_ms"),
         ("floor p50 ms", "floor/alone/p50_ms"),
         ("settled MiB", "operator/settled_mib"),
@@ -134,10 +136,10 @@ fn many(figures: &Figures, to: To) -> String {
     format!("`{name}`:\n\n{}\n", table("objects", &columns, rows, figures))
 }
 
-/// Requests for each object by verb and resource, at the size that most have.
+/// Requests per object by verb and resource, at the size of most installations.
 fn requests(figures: &Figures) -> String {
     let mut page =
-        "## Requests for each new object\n\nBy the API server's audit log, without leases and watches.\n\n"
+        "## Requests per new object\n\nFrom the API server's audit log, without leases and watches.\n\n"
             .to_owned();
     for to in To::ALL {
         let name = to.name();
@@ -173,8 +175,8 @@ fn afterwards(figures: &Figures) -> String {
     };
     let rotation = [
         ("objects/s", "objects_per_second"),
-        ("requests an object", "requests"),
-        ("CPU ms an object", "operator_cpu_ms"),
+        ("requests per object", "requests"),
+        ("CPU ms per object", "operator_cpu_ms"),
     ];
     let restart = [
         ("ready after s", "ready_seconds"),
@@ -209,12 +211,16 @@ fn afterwards(figures: &Figures) -> String {
     let part = |title: &str, about: &str, columns: &[(&str, &str)], figure: &str| {
         format!("\n## {title}\n\n{about}\n\n{}", table("", columns, rows(figure).into_iter(), figures))
     };
-    part("Rotation of all", "Every Secret gets a new client secret at once.", &rotation, "rotation")
-        + &part("A restart with all settled", "Leases and watches are not counted.", &restart, "restart")
-        + &part("An hour of nothing", "By a clock that runs 60 times faster.", &idle, "idle")
+    part(
+        "Rotation of all secrets",
+        "Every Secret gets a new client secret at the same time.",
+        &rotation,
+        "rotation",
+    ) + &part("Restart without changes", "Leases and watches are not counted.", &restart, "restart")
+        + &part("Idle hour", "With a clock that runs 60 times faster.", &idle, "idle")
         + &part(
-            "Other people's Secrets",
-            "Of 1 KB each, in another namespace, with the right to watch Secrets.",
+            "Unrelated Secrets",
+            "Secrets of 1 KB each in another namespace. The operator has the right to watch Secrets.",
             &foreign,
             "foreign",
         )
@@ -223,8 +229,8 @@ fn afterwards(figures: &Figures) -> String {
 fn others(figures: &Figures) -> String {
     let parts: [Part; 4] = [
         (
-            "Fat metadata",
-            "Objects with 250 KB of annotations each, made and listed again.",
+            "Large metadata",
+            "Objects with 250 KB of annotations each, created and listed again.",
             &[
                 ("objects", "fat/objects"),
                 ("peak MiB without", "fat/lean_peak_mib"),
@@ -233,18 +239,18 @@ fn others(figures: &Figures) -> String {
             ],
         ),
         (
-            "One account's queue",
-            "New objects at one account, 50 ms for each request.",
+            "Queue of one account",
+            "New objects at one account, 50 ms per request.",
             &[
                 ("objects/s", "queue/objects_per_second"),
-                ("requests an object", "queue/woodpecker_requests"),
-                ("without a request %", "queue/idle_percent"),
-                ("at a time", "queue/most_at_a_time"),
+                ("requests per object", "queue/woodpecker_requests"),
+                ("time without a request %", "queue/idle_percent"),
+                ("most concurrent requests", "queue/most_at_a_time"),
             ],
         ),
         (
-            "Accounts side by side",
-            "20 objects each: at a Woodpecker that takes 50 ms for a request, and at one that answers at once. The CPU of an account's reconcile is held against that of ten accounts.",
+            "Many accounts",
+            "20 objects each: with a Woodpecker that takes 50 ms per request, and with one that responds at once. The CPU time of an account's reconcile is compared with that of ten accounts.",
             &[
                 ("accounts", "accounts/accounts"),
                 ("at once s", "accounts/at_once/seconds"),
@@ -255,8 +261,8 @@ fn others(figures: &Figures) -> String {
             ],
         ),
         (
-            "A new object beside others",
-            "One at a time, 50 ms for each token: beside others whose verification falls due in the same minute, and beside others whose secret Microsoft refuses at every try.",
+            "New object beside others",
+            "One at a time, 50 ms per token: beside others whose verification is due in the same minute, and beside others whose secret Microsoft rejects at every attempt.",
             &[
                 ("due", "beside/due/others"),
                 ("alone p50 ms", "beside/due/alone_p50_ms"),
@@ -278,7 +284,7 @@ fn others(figures: &Figures) -> String {
 
 fn rest(figures: &Figures) -> String {
     let columns =
-        [("requests a second", "per_second"), ("median ms", "p50_ms"), ("99 % within ms", "p99_ms")];
+        [("requests per second", "per_second"), ("median ms", "p50_ms"), ("99 % within ms", "p99_ms")];
     let mut rows = Vec::new();
     for records in [10, 900] {
         for kind in ["POST", "GET"] {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use graph_credential_operator::resources::SealedGraphCredential;
+use graph_credential_operator::api::SealedGraphCredential;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kit::entra::Fault;
 use kit::process::Process;
@@ -19,25 +19,25 @@ use crate::{bare, http};
 /// Path of all credentials.
 pub const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
 
-/// The key of the namespace.
+/// The API key of the namespace.
 const KEY: &str = "4711.a-key-of-the-namespace";
 
 /// The bare handler's namespace.
 pub const BARE: &str = "bare";
 
-/// Records in the account, few and many: a thousand are the most.
+/// The two numbers of records in the account; the limit is a thousand.
 const RECORDS: [usize; 2] = [10, 900];
 
 /// Clients at the same time.
 const CLIENTS: usize = 8;
 
-/// Requests of each client, of each kind and in each round.
+/// Requests of each client, for each kind and round.
 const EACH: usize = 12;
 
-/// Rounds, by turns: what disturbs the machine disturbs both.
+/// Rounds alternate between the servers, so that a disturbance of the machine affects both.
 const ROUNDS: usize = 3;
 
-/// Whom requests go to.
+/// The recipient of requests.
 struct Server {
     name: &'static str,
     address: String,
@@ -50,7 +50,7 @@ enum Kind {
     Get,
 }
 
-/// What some requests of one kind took, in milliseconds.
+/// The durations of requests of one kind, in milliseconds.
 #[derive(Default)]
 struct Took {
     each: Vec<f64>,
@@ -62,7 +62,7 @@ pub async fn measure(plan: &Plan, figures: &mut Figures) {
     let namespaces: Api<Namespace> = Api::all(environment.client.clone());
     let namespace = typed(json!({"metadata": {"name": BARE}}));
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-    // So that no app is tried more often than one may be.
+    // A new app each time, because attempts for one app are limited.
     let token =
         json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "e30.e30.e30"}).to_string();
     let is_json = vec![("content-type".to_owned(), "application/json".to_owned())];
@@ -93,7 +93,7 @@ pub async fn measure(plan: &Plan, figures: &mut Figures) {
     environment.end().await;
 }
 
-/// Both servers by turns, with so many records in their accounts.
+/// Both servers in rotation, with this number of records in their accounts.
 async fn at(servers: &[Server], records: usize) -> Figures {
     for server in servers {
         while server.count().await < records {
@@ -130,7 +130,7 @@ async fn serve(environment: &Environment) -> Process {
         "stringData": {(format!("{NAMESPACE}.ci")): KEY}});
     environment.create_in::<Secret>(HOME, keys).await;
     let watched = format!("--watch-namespace={NAMESPACE}");
-    environment.program(&["serve", "--rest-listen", "127.0.0.1:0", &watched]).await
+    environment.program(&["serve", "--rest-bind-address", "127.0.0.1:0", &watched]).await
 }
 
 fn sample() -> Value {
@@ -141,7 +141,7 @@ fn sample() -> Value {
     })
 }
 
-/// Returns what it took, in milliseconds.
+/// Returns the duration, in milliseconds.
 async fn request(address: &str, kind: Kind) -> f64 {
     let headers = [("x-api-key", KEY), ("content-type", "application/json")];
     let (method, body, expected) = match kind {
@@ -185,7 +185,7 @@ impl Server {
         self.names().await.len()
     }
 
-    /// So that each round begins with as many.
+    /// Each round must begin with the same number of records.
     async fn remove_all_but(&self, these: &HashSet<String>) {
         for name in self.names().await.difference(these) {
             self.records.delete(name, &DeleteParams::default()).await.unwrap();

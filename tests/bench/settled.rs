@@ -1,4 +1,4 @@
-//! What the operator does when everything is settled: a relist, a restart, hours of nothing, and other people's Secrets.
+//! What the operator does when everything is settled: a relist, a restart, idle hours, and Secrets of others.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::figures::{Figures, float};
 use crate::plan::To;
 use crate::proc;
 
-/// Secrets that nobody's object names.
+/// Secrets that no object names.
 pub const FOREIGN: usize = 20_000;
 
 /// How many times faster the operator's clock runs for the idle hour.
 const TIME_SCALE: u32 = 60;
 
-/// An hour of that clock.
+/// One hour of that clock.
 const HOUR: Duration = Duration::from_mins(1);
 
-/// All lists again, which an API server brings about that has just begun: the peak of memory.
+/// Forces all lists again with an API server that has just started: the peak of memory.
 pub async fn relist(environment: &mut Environment, process: &Process) -> Figures {
     let mut audit = environment.audit();
     proc::forget_peak(process.pid());
@@ -42,7 +42,7 @@ pub async fn relist(environment: &mut Environment, process: &Process) -> Figures
     figures
 }
 
-/// The operator ends and begins again.
+/// Stops the operator and starts it again.
 pub async fn restart(environment: &Environment, process: &mut Process, to: To) -> Figures {
     process.stop().await.expect("the operator ends");
     let mut audit = environment.audit();
@@ -70,11 +70,11 @@ pub async fn restart(environment: &Environment, process: &mut Process, to: To) -
     figures
 }
 
-/// An hour in which nothing happens, by a clock that runs faster.
+/// An idle hour, by a clock that runs faster.
 pub async fn idle(environment: &Environment, process: &mut Process) -> Figures {
     process.stop().await.expect("the operator ends");
     *process = environment.operator(&["--time-scale", &TIME_SCALE.to_string()]).await;
-    // Requests go on all the time at this speed: nothing else tells that the start is over.
+    // At this speed there are always requests, so nothing else shows that the start is over.
     tokio::time::sleep(HOUR / 4).await;
     let mut audit = environment.audit();
     let (tokens, sent) = (environment.entra.requests().len(), environment.woodpecker.requests(ACCOUNT).len());
@@ -92,7 +92,7 @@ pub async fn idle(environment: &Environment, process: &mut Process) -> Figures {
     figures
 }
 
-/// Other people's Secrets in another namespace.
+/// Secrets of others in another namespace.
 pub async fn foreign(environment: &Environment, process: &mut Process, to: To, number: usize) -> Figures {
     let mut figures = Figures::default();
     figures.set("secrets", float(number));

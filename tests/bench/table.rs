@@ -1,8 +1,8 @@
-//! Figures as tables of Markdown.
+//! Figures as Markdown tables.
 
 use crate::figures::Figures;
 
-/// A table whose rows are prefixes of figures, and whose columns the rest of their names.
+/// A table whose rows are prefixes of figures, and whose columns are the rest of their names.
 pub fn table(
     first: &str,
     columns: &[(&str, &str)],
@@ -20,7 +20,7 @@ pub fn table(
     table
 }
 
-/// Three digits that count, and no more.
+/// Rounds to three significant digits.
 pub fn cell(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),

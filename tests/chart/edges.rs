@@ -1,4 +1,4 @@
-//! Values at their edges still make manifests, and what protects data stays when the release goes.
+//! Edge cases: extreme values still render manifests, and what protects data stays after an uninstall.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Every value of the chart does what its description says: set alone, it makes this of that part of that object.
+//! Every value of the chart does what its description says: each is set alone, and one place of the rendered
+//! objects is checked.
 
 mod objects;
 mod operator;
@@ -12,25 +13,26 @@ use self::operator::{names_and_images, rights, settings};
 use crate::rendering::{Rendered, merge, nested, render};
 use crate::values::described;
 
-/// A value of the chart, what it is set to, where that shows (see [`shown`]), and what is there then.
+/// A value of the chart, its setting, the place that shows it (see [`shown`]), and what that place must
+/// contain.
 type Case = (&'static str, Value, &'static str, Value);
 
-/// Values that show only together with others: those.
+/// Other values that a value needs to have an effect.
 fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
-    let plain_rest = [("restApi.enabled", json!(true)), ("restApi.plainHttp", json!(true))];
+    let plain_rest = [("restApi.enabled", json!(true)), ("restApi.insecureHttp", json!(true))];
     match path {
         "leaderElection.enabled" => vec![("replicaCount", json!(1))],
         "serviceAccount.create" => vec![("serviceAccount.name", json!("other"))],
-        "ownKindsClusterRole" => vec![("watchNamespaces", json!(["mail"]))],
+        "rbac.clusterWideCRDs" => vec![("watchNamespaces", json!(["mail"]))],
         "namedSecrets" => vec![("secretAccess", json!("named"))],
         "restApi.tlsSecretName" => vec![("restApi.enabled", json!(true))],
-        "metrics.tls.authorize" => vec![("metrics.tls.secretName", json!("m"))],
+        "metrics.tls.requireAuthorization" => vec![("metrics.tls.secretName", json!("m"))],
         "serviceMonitor.tlsConfig" => {
             vec![("metrics.tls.secretName", json!("m")), ("serviceMonitor.enabled", json!(true))]
         }
         "serviceMonitor.authorization" => vec![
             ("metrics.tls.secretName", json!("m")),
-            ("metrics.tls.authorize", json!(true)),
+            ("metrics.tls.requireAuthorization", json!(true)),
             ("serviceMonitor.enabled", json!(true)),
         ],
         "networkPolicy.restApiFrom" => {
@@ -45,9 +47,9 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
     }
 }
 
-/// What is at a place: `Kind name pointer`, where the name is an end of the whole one and `-` any; `pod` and `container`
-/// in the pointer are those of the template. `argument` is what the operator is told beyond what it is told by default,
-/// `argument --x` of that what begins so.
+/// The content of a place: `Kind name pointer`, where the name is the end of the whole name and `-` is any.
+/// `pod` and `container` in the pointer are those of the template. `argument` is an argument of the operator
+/// that is not there by default, `argument --x` the one of them that begins like this.
 pub fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
     let arguments = |rendered: &Rendered| -> Vec<Value> {
         rendered
@@ -78,7 +80,7 @@ pub fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
 #[test]
 fn every_value_shows_where_its_description_says() {
     let by_default = render(&json!({}));
-    let mut shown_values = BTreeSet::from(["extraCA.key"]);
+    let mut shown_values = BTreeSet::from(["caBundle.key"]);
     for (path, value, place, expected) in
         [names_and_images(), rights(), settings(), pods(), watched(), beside(), rest_api()]
             .into_iter()

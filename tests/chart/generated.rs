@@ -1,4 +1,4 @@
-//! What is generated from the chart is up to date. `make generate` writes it anew.
+//! Checks that the files generated from the chart are up to date. `make generate` writes them.
 
 use std::fs;
 
@@ -13,16 +13,17 @@ const INSTALL_HEAD: &str = "\
 #   kubectl apply --server-side -f crds.yaml
 #   kubectl apply --server-side -f install.yaml
 #
-# Set the image first, with kustomize (kustomization.yaml beside this file is the base) or by hand. Nothing in here holds
-# data or protects any: it can be deleted and applied again.
+# Set the image first, with kustomize (kustomization.yaml in this folder is the base) or manually. No object in this
+# file stores or protects data: you can delete them all and apply them again.
 ";
 
 const CRDS_HEAD: &str = "\
 # Generated from deploy/chart by `make generate`; do not edit.
 #
-# What stays when the operator goes: its namespace, its CRDs, and the admission policies that see to it that nobody prepares
-# what a later operator would act on. NEVER DELETE THIS FILE'S OBJECTS while anything of theirs is needed: with a CRD all
-# objects of its kind go, sealed secrets among them, and with the namespace the keyring that opens them.
+# Objects that remain when the operator is removed: its namespace, its CRDs, and the admission policies that prevent
+# users from preparing objects for a later operator. NEVER DELETE THE OBJECTS OF THIS FILE while their data is needed:
+# a deleted CRD deletes all objects of its kind, including sealed credentials, and a deleted namespace deletes the
+# keyring that decrypts them.
 #
 #   kubectl apply --server-side -f crds.yaml
 ---
@@ -40,14 +41,15 @@ metadata:
 const PREREQUISITES_HEAD: &str = "\
 # Generated from deploy/chart by `make generate`; do not edit.
 #
-# What a cluster administrator applies once, where those who install the operator may not: the CRDs, the rights of people
-# over their kinds, and the admission policies. The chart is then installed with crds.enabled=false,
-# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The last policy names the operator's ServiceAccount,
-# graph-credential-operator in the namespace graph-credentials: write your own there.
+# Objects that a cluster administrator applies once, if the users who install the operator may not: the CRDs, the
+# rights of users to their kinds, and the admission policies. Then install the chart with crds.enabled=false,
+# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The last policy names the operator's
+# ServiceAccount, graph-credential-operator in the namespace graph-credentials: replace it with yours.
 #
 #   kubectl apply --server-side -f prerequisites.yaml
 #
-# Never delete the CRDs while an object is needed: all objects of their kinds go with them, sealed secrets among them.
+# Never delete the CRDs while an object is needed: this deletes all objects of their kinds, including sealed
+# credentials.
 ";
 
 const README_HEAD: &str = "\
@@ -55,7 +57,7 @@ const README_HEAD: &str = "\
 
 # Chart of graph-credential-operator
 
-Keeps Microsoft Graph app-only credentials registered at Woodpecker, as Kubernetes resources declare them. Needs
+Keeps Microsoft Graph app-only credentials registered at Woodpecker, as declared in Kubernetes resources. Requires
 Kubernetes 1.30 or newer; tested with helm 4.
 
 ```sh
@@ -63,13 +65,13 @@ helm install graph-credential-operator deploy/chart --namespace graph-credential
   --set image.registry=registry.example.com
 ```
 
-What it installs, with which rights, and how it goes again: `docs/install.md` in the repository.
+`docs/tasks/install.md` in the repository describes what the chart installs, with which rights, and how to uninstall it.
 
 ## Values
 
 ";
 
-/// Each generated file and what must stand in it.
+/// Each generated file with its content.
 fn files() -> Vec<(&'static str, String)> {
     let of_administrators =
         ["templates/clusterroles-users.yaml", "templates/admission.yaml", "templates/admission-keyring.yaml"];
@@ -90,12 +92,12 @@ const CRDS: [&str; 3] = [
     "templates/crds/woodpeckeraccounts.yaml",
 ];
 
-/// These templates alone, as helm is told them.
+/// The helm arguments that render only these templates.
 fn show_only(templates: &[&'static str]) -> Vec<&'static str> {
     templates.iter().flat_map(|template| ["--show-only", template]).collect()
 }
 
-/// What helm renders, without what only helm itself reads.
+/// The rendered manifest without what only helm reads.
 fn manifest(values: &Value, more: &[&str]) -> String {
     let text = helm().template(&chart(), NAMESPACE, values, more).expect("the chart renders");
     let of_helm = ["helm.sh/", "app.kubernetes.io/managed-by: Helm", "# Source: ", "# Generated from src/"];
@@ -103,7 +105,7 @@ fn manifest(values: &Value, more: &[&str]) -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// What a release installs, and goes with it.
+/// What a release installs and an uninstall deletes.
 fn without_what_lasts() -> String {
     let text = manifest(&json!({"crds": {"enabled": false}}), &["--no-hooks"]);
     let lasts = |document: &&str| document.contains("kustomize.toolkit.fluxcd.io/prune: disabled");
@@ -114,7 +116,7 @@ fn without_what_lasts() -> String {
 fn what_is_generated_from_the_chart_is_up_to_date() {
     let write = std::env::var_os("GENERATE").is_some();
     if write {
-        // First: helm holds the values against it.
+        // First, because helm checks the values against it.
         fs::write(chart().join("values.schema.json"), schema()).unwrap();
     }
     for (file, expected) in files() {
@@ -146,15 +148,15 @@ fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
         assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{object}");
     }
-    // Whoever deletes what is in it loses no credential and no key.
+    // Deleting everything in it deletes no credential and no key.
     let install = read("install.yaml");
     for kind in ["Namespace", "CustomResourceDefinition", "Secret"] {
         assert_eq!(kinds(&install, kind), 0, "{kind}");
     }
     assert_eq!(kinds(&install, "Deployment"), 1);
     assert_eq!(kinds(&install, "ValidatingAdmissionPolicy"), 1, "that of the operator itself");
-    assert_eq!(kinds(&install, "Job"), 0, "there is nobody to run it at the right time");
-    // What a release puts its own image in place of.
+    assert_eq!(kinds(&install, "Job"), 0, "nothing would run it at the right time");
+    // A release replaces it by its own image.
     let image = format!("\"graph-credential-operator:{}\"", env!("CARGO_PKG_VERSION"));
     let text = fs::read_to_string(kit::workspace().join("deploy/install.yaml")).unwrap();
     assert_eq!(text.matches(&image).count(), 1);

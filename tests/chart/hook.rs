@@ -1,4 +1,4 @@
-//! The hook before an uninstall: its log is seen, and its pod can run wherever the operator's can.
+//! The hook before an uninstall: its log is shown, and its pod can run wherever the operator's can.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::rendering::render;
 #[test]
 fn what_the_hook_says_is_shown_before_it_goes() {
     let rendered = render(&json!({}));
-    let annotations = &rendered.get("Job", "release")["metadata"]["annotations"];
+    let annotations = &rendered.get("Job", "remove-finalizers")["metadata"]["annotations"];
     assert_eq!(annotations["helm.sh/hook-output-log-policy"], "hook-succeeded,hook-failed");
 }
 
@@ -19,8 +19,8 @@ fn the_hooks_pod_runs_where_the_operators_run() {
         "hostAliases": [{"ip": "10.0.0.1"}], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.2"]},
         "imagePullSecrets": [{"name": "p"}]
     }));
-    let [operator, hook] =
-        [rendered.get("Deployment", ""), rendered.get("Job", "release")].map(|it| &it["spec"]["template"]);
+    let [operator, hook] = [rendered.get("Deployment", ""), rendered.get("Job", "remove-finalizers")]
+        .map(|it| &it["spec"]["template"]);
     for part in [
         "affinity",
         "nodeSelector",

@@ -1,5 +1,5 @@
-//! The chart, rendered by the real helm: what stands beside it is generated from it, every value does what its
-//! description says, and the rights are those that `docs/install.md` names.
+//! The chart, rendered by the real helm: the files beside it are generated from it, every value does what its
+//! description says, and the rights are those in `docs/tasks/install.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod edges;

@@ -1,4 +1,4 @@
-//! The chart as an OCI artifact: pushed to a registry and taken from it, it is the same.
+//! The chart as an OCI artifact: pushed to a registry and pulled again, it is unchanged.
 
 use std::path::Path;
 use std::time::Duration;

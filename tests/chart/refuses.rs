@@ -1,4 +1,4 @@
-//! Values that cannot be meant are refused before anything is installed.
+//! Values that can only be mistakes are refused before anything is installed.
 
 use serde_json::json;
 
@@ -16,9 +16,9 @@ fn what_cannot_be_meant_is_refused() {
         (json!({"log": {"format": "xml"}}), "format"),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name"),
-        (json!({"ownKindsClusterRole": false}), "watchNamespaces"),
+        (json!({"rbac": {"clusterWideCRDs": false}}), "watchNamespaces"),
         (json!({"restApi": {"enabled": true}}), "restApi.tlsSecretName"),
-        (json!({"metrics": {"tls": {"authorize": true}}}), "metrics.tls.secretName"),
+        (json!({"metrics": {"tls": {"requireAuthorization": true}}}), "metrics.tls.secretName"),
         (json!({"watchNamespaces": ["mail", "mail"]}), "watchNamespaces"),
         (
             json!({"serviceMonitor": {"enabled": true}, "metrics": {"service": {"enabled": false}}}),

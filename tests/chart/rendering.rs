@@ -1,4 +1,4 @@
-//! Renders the chart and finds objects in what comes out.
+//! Renders the chart and finds objects in the result.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The namespace that the chart is rendered for.
 pub const NAMESPACE: &str = "graph-credentials";
 
-/// What a release renders to.
+/// The rendered objects of a release.
 pub struct Rendered(pub Vec<Value>);
 
 pub fn chart() -> PathBuf {
@@ -35,7 +35,7 @@ pub fn nested(path: &str, value: Value) -> Value {
     path.rsplit('.').fold(value, |value, key| json!({ key: value }))
 }
 
-/// Lays these values over those.
+/// Merges `over` into `base`.
 pub fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -50,7 +50,7 @@ pub fn merge(base: &mut Value, over: Value) {
 // === impl Rendered ===
 
 impl Rendered {
-    /// The object of that kind whose name ends so.
+    /// The object of that kind whose name ends like this.
     pub fn find(&self, kind: &str, name: &str) -> Option<&Value> {
         self.0.iter().find(|object| {
             object["kind"] == kind && object["metadata"]["name"].as_str().is_some_and(|it| it.ends_with(name))

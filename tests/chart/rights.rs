@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::rendering::{NAMESPACE, Rendered, render};
 
-/// Where a rule holds, and what it allows with Secrets: `verbs` or `verbs of names`.
+/// The scope of each rule, and what it allows for Secrets: `verbs` or `verbs of names`.
 fn secret_rights(rendered: &Rendered) -> BTreeMap<String, Vec<String>> {
     let mut rights = BTreeMap::new();
     for object in &rendered.0 {
@@ -33,7 +33,7 @@ fn secret_rights(rendered: &Rendered) -> BTreeMap<String, Vec<String>> {
     rights
 }
 
-/// Beside these: the keyring. Only who sees all records may change it.
+/// These rights and those to the keyring, which only an operator that sees all records may change.
 fn expected(more: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
     let sees_all = more.iter().any(|(place, _)| *place == "*");
     keyring_and(if sees_all { "get patch" } else { "get" }, more)
@@ -76,7 +76,7 @@ fn named_secrets_are_the_only_ones_that_can_be_read() {
     assert_eq!(secret_rights(&render(&json!({"secretAccess": "named"}))), keyring_and("get patch", &[]));
 }
 
-/// Verbs and names of each rule about that resource, but for those of the hook.
+/// Verbs and names of each rule for that resource, except for the hook's.
 fn rights_to(resource: &str, values: &Value) -> Vec<(Value, Value)> {
     let rendered = render(values);
     let roles = rendered.0.iter().filter(|it| it.pointer("/metadata/annotations/helm.sh~1hook").is_none());
@@ -90,7 +90,7 @@ fn the_status_of_records_is_written_where_a_rest_api_makes_records() {
     let rights = |rest: Value| rights_to("sealedgraphcredentials/status", &json!({"restApi": rest}));
     let update = [(json!(["update"]), Value::Null)];
     assert_eq!(rights(json!({})), []);
-    assert_eq!(rights(json!({"enabled": true, "plainHttp": true})), update);
+    assert_eq!(rights(json!({"enabled": true, "insecureHttp": true})), update);
     assert_eq!(rights(json!({"separateReplicas": 1})), update);
 }
 
@@ -105,8 +105,8 @@ fn leases_are_for_leader_election_alone() {
 #[test]
 fn without_a_cluster_role_nothing_is_of_the_whole_cluster() {
     let rendered = render(&json!({
-        "watchNamespaces": ["mail", NAMESPACE], "ownKindsClusterRole": false, "crds": {"enabled": false},
-        "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false}
+        "watchNamespaces": ["mail", NAMESPACE], "crds": {"enabled": false},
+        "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false, "clusterWideCRDs": false}
     }));
     for object in &rendered.0 {
         assert!(object["metadata"]["namespace"].is_string(), "{object}");
@@ -142,7 +142,7 @@ fn every_role_is_bound_to_the_accounts_that_the_pods_use() {
         let account = |kind: &str, name: &str| {
             rendered.get(kind, name)["spec"]["template"]["spec"]["serviceAccountName"].clone()
         };
-        let users = [account("Deployment", "operator"), account("Job", "release")];
+        let users = [account("Deployment", "operator"), account("Job", "remove-finalizers")];
         let of_people = ["-view", "-edit"];
         for role in rendered.0.iter().filter(|object| object["rules"].is_array()) {
             let name = role["metadata"]["name"].as_str().unwrap();
@@ -155,7 +155,7 @@ fn every_role_is_bound_to_the_accounts_that_the_pods_use() {
                     && object["roleRef"]["name"] == name
                     && object["metadata"]["namespace"] == *namespace
             });
-            let binding = binding.unwrap_or_else(|| panic!("{kind} {name} is bound to nobody"));
+            let binding = binding.unwrap_or_else(|| panic!("{kind} {name} has no binding"));
             for subject in binding["subjects"].as_array().unwrap() {
                 assert_eq!(subject["namespace"], NAMESPACE);
                 assert!(users.contains(&subject["name"]), "{subject}");

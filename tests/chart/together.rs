@@ -1,4 +1,4 @@
-//! What a value brings with it in other places, so that it is of effect.
+//! Settings elsewhere that a value needs to take effect.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
 #[test]
 fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
     let values = json!({
-        "metrics": {"tls": {"secretName": "metrics-tls", "authorize": true}},
+        "metrics": {"tls": {"secretName": "metrics-tls", "requireAuthorization": true}},
         "serviceMonitor": {"enabled": true}, "networkPolicy": {"enabled": true}
     });
     let rendered = render(&values);
@@ -29,10 +29,10 @@ fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
         container["args"].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
     let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
     for argument in [
-        "--metrics-listen=0.0.0.0:8444",
+        "--metrics-bind-address=0.0.0.0:8444",
         &format!("--metrics-tls-cert={folder}/tls.crt"),
         &format!("--metrics-tls-key={folder}/tls.key"),
-        "--metrics-authorize",
+        "--metrics-require-authorization",
     ] {
         assert!(arguments.contains(&argument), "{argument} is not in {arguments:?}");
     }
@@ -51,11 +51,11 @@ fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
 
 #[test]
 fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
-    let values = json!({"extraCA": {"configMapName": "corporate", "key": "bundle.pem"}});
+    let values = json!({"caBundle": {"configMapName": "corporate", "key": "bundle.pem"}});
     let rendered = render(&values);
     let file = "/etc/graph-credential-operator/ca/bundle.pem";
     let argument = shown(&rendered, "argument", &render(&json!({})));
-    assert_eq!(argument, json!(format!("--extra-ca={file}")));
+    assert_eq!(argument, json!(format!("--ca-bundle={file}")));
     let mount = shown(&rendered, "Deployment - container/volumeMounts/0/mountPath", &rendered);
     assert!(file.starts_with(mount.as_str().unwrap()), "{mount}");
 }
@@ -88,7 +88,7 @@ fn how_pods_are_replaced_is_always_said_in_full() {
     assert_eq!(strategy(surge), rolling(json!(1)));
     let no_surge = json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 0}}});
     assert_eq!(strategy(no_surge), rolling(json!(0)), "nothing is a number as well");
-    // Beside it the API server takes nothing.
+    // The API server accepts nothing beside it.
     let recreate = json!({"updateStrategy": {"type": "Recreate"}});
     assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
 }

@@ -1,4 +1,4 @@
-//! Reads the chart's values with their descriptions, and makes of them what people and helm read: a table and a schema.
+//! Reads the chart's values with their descriptions, and generates a table and a schema from them.
 
 use std::fs;
 
@@ -6,26 +6,26 @@ use serde_json::{Map, Value, json};
 
 use crate::rendering::chart;
 
-/// A value that is described.
+/// A value with its description.
 #[derive(Debug)]
 pub struct Described {
     /// Such as `image.tag`.
     pub path: String,
     /// What it means.
     pub text: String,
-    /// As it is where nobody sets it.
+    /// The default.
     pub default: Value,
-    /// What its schema says beyond its type.
+    /// Its schema beyond the type.
     schema: Map<String, Value>,
 }
 
-/// All of them, in the order of the file. Each value is described, or is a group of values that are.
+/// All values, in the order of the file. Each value has a description, or is a group of such values.
 pub fn described() -> Vec<Described> {
     let text = fs::read_to_string(chart().join("values.yaml")).expect("values.yaml can be read");
     let values = kit::helm::parse(&text).expect("values.yaml is YAML").remove(0);
     let mut found = Vec::new();
     let mut groups: Vec<(usize, &str)> = Vec::new();
-    // Below this indentation everything belongs to a value that is described as a whole.
+    // Everything below this indentation belongs to a value that is described as a whole.
     let mut inside: Option<usize> = None;
     let mut comment: Vec<&str> = Vec::new();
     for line in text.lines() {
@@ -74,7 +74,7 @@ impl Described {
         }
     }
 
-    /// As JSON schema: the type of the default, narrowed by what the comment says.
+    /// A JSON schema: the type of the default, narrowed by the comment.
     fn schema(&self) -> Value {
         let type_ = match self.default {
             Value::Null | Value::Object(_) => "object",
@@ -90,7 +90,7 @@ impl Described {
     }
 }
 
-/// `values.schema.json`. A value that it does not know is refused: most often it is a slip of the pen.
+/// `values.schema.json`. It rejects unknown values, which are usually typos.
 pub fn schema() -> String {
     let mut root = group();
     for value in described() {
@@ -105,7 +105,7 @@ pub fn schema() -> String {
     }
     root["$schema"] = json!("https://json-schema.org/draft-07/schema#");
     root["properties"]["global"] =
-        json!({"type": "object", "description": "Shared with charts that have this one as a part."});
+        json!({"type": "object", "description": "Values shared with parent charts."});
     serde_json::to_string_pretty(&root).expect("a schema is JSON") + "\n"
 }
 
@@ -119,6 +119,6 @@ pub fn table() -> String {
         let default = value.default.to_string().replace('|', "\\|");
         format!("| `{}` | {} | `{default}` |\n", value.path, value.text.replace('|', "\\|"))
     };
-    let head = "| value | meaning | default |\n| --- | --- | --- |\n".to_owned();
+    let head = "| value | description | default |\n| --- | --- | --- |\n".to_owned();
     std::iter::once(head).chain(described().into_iter().map(row)).collect()
 }

@@ -1,4 +1,4 @@
-"""What the schema of a request cannot say: expiries lie in the future, and one app is not tried again and again."""
+"""What the schema of a request cannot express: expiries are in the future, and attempts for one app are limited."""
 
 import os
 import re
@@ -14,7 +14,7 @@ GUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 TOMORROW = datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0) + timedelta(days=1)
 ADDRESS = os.environ["CONTRACT_ADDRESS"] + "/rest/v2/mailboxes/microsoft/credentials"
 
-# How often the app of a credential may be tried, the POST that made it included.
+# How often the app of a credential may be tried, including the POST that created it.
 TRIES = 7
 tried = Counter()
 
@@ -26,7 +26,7 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Another app for each request: Microsoft, and so the server, lets nobody try one too often."""
+    """Another app for each request, because Microsoft, and so the server, limits attempts for one app."""
     if not isinstance(case.body, dict):
         return
     client = case.body.get("client_id")
@@ -40,7 +40,7 @@ def before_call(context, case, kwargs):
 
 
 def stand_in(credential):
-    """Another credential in place of one whose app was tried too often; none where it does not exist."""
+    """Another credential in place of one whose app has no attempts left; none if it does not exist."""
     headers = {"x-api-key": os.environ["CONTRACT_KEY"]}
     listed = requests.get(ADDRESS, headers=headers, timeout=60).json()["credentials"]
     if credential not in {str(it["credential_id"]) for it in listed}:

@@ -1,48 +1,48 @@
-//! The REST API seen from outside: the vendor's own samples, and its description held against the running server. Each
-//! needs programs beyond Rust and is run by name: `make samples`, `make contract`.
+//! The REST API from the outside: the vendor's own samples, and the OpenAPI description against the running
+//! server. Both need programs beyond Rust and are run by name: `make samples`, `make contract`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[allow(dead_code, unused_imports)]
-#[path = "../promises/stage/mod.rs"]
-mod stage;
+#[path = "../integration/harness/mod.rs"]
+mod harness;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use graph_credential_operator::resources::SealedGraphCredential;
+use graph_credential_operator::api::SealedGraphCredential;
 use kit::entra::Fault;
 use kit::process::Process;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::stage::{CLIENT, Stage, TENANT, address, ask, eventually};
+use crate::harness::{CLIENT, TENANT, TestEnv, address, ask, eventually};
 
-/// The key of the stage's namespace.
-const KEY: &str = "4711.a-key-of-the-stage";
+/// The API key of the test namespace.
+const KEY: &str = "4711.a-key-of-the-env";
 
-/// The vendor's address, which the samples have.
+/// The vendor's address in the samples.
 const VENDOR: &str = "https://api.woodpecker.co";
 
-/// A stage with the API, and the app of the samples.
-async fn serve() -> (Stage, Process, String) {
-    let mut stage = Stage::bare().await;
-    stage.time_scale = 1;
-    stage.entra.set_secrets(TENANT, CLIENT, &["your-client-secret"]);
-    let entry = format!("{}.ci", stage.namespace);
-    stage.secret("graph-credential-operator-api-keys", &[(&entry, KEY)]).await;
-    let server = stage.launch_with(&["serve", "--rest-listen", "127.0.0.1:0"]).await;
+/// A test environment with the API, and the app of the samples.
+async fn serve() -> (TestEnv, Process, String) {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 1;
+    env.entra.set_secrets(TENANT, CLIENT, &["your-client-secret"]);
+    let entry = format!("{}.ci", env.namespace);
+    env.secret("graph-credential-operator-api-keys", &[(&entry, KEY)]).await;
+    let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;
     let address = eventually("the API is served", || async {
         let (status, text) = ask(&server, "/readyz").await;
         let address = address(&server, "serving the credentials REST API");
         address.filter(|_| status == 200).ok_or_else(|| format!("{text}\n{}", server.log()))
     })
     .await;
-    (stage, server, format!("http://{address}"))
+    (env, server, format!("http://{address}"))
 }
 
-/// How many answers of each status the log tells of.
+/// The number of responses with each status in the log.
 fn answers(log: &str) -> BTreeMap<u64, usize> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let requests = lines.filter(|line| line["message"] == "request");
@@ -52,7 +52,7 @@ fn answers(log: &str) -> BTreeMap<u64, usize> {
     })
 }
 
-/// What a run of schemathesis came to.
+/// The result of a run of schemathesis.
 fn report(said: &str, answers: &BTreeMap<u64, usize>) -> String {
     let wanted = ["Schemathesis v", "Operations:", "API Links:", "Seed:"];
     let lines = said
@@ -63,9 +63,11 @@ fn report(said: &str, answers: &BTreeMap<u64, usize>) -> String {
         lines.map(|line| format!("- {}\n", line.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
     let answers: Vec<String> = answers.iter().map(|(status, count)| format!("{count} × {status}")).collect();
     format!(
-        "# The REST API against its description\n\nWritten by `make contract`: docs/openapi.json held against `serve` by \
-         schemathesis with all of its checks. What the description allows is taken (2xx, or 404 for an id that does not \
-         exist), and what it does not allow is refused. It found nothing.\n\n{}- answers: {}\n",
+        "# Conformance of the REST API to its OpenAPI description\n\n\
+         Written by `make contract`: schemathesis tests `serve` against docs/reference/openapi.json with all of its \
+         checks. The API accepts what the description allows (2xx, or 404 for an id that does not exist), and rejects \
+         what it does not allow. All checks passed.\n\n\
+         {}- responses: {}\n",
         lines.concat(),
         answers.join(", ")
     )
@@ -75,12 +77,12 @@ fn here() -> PathBuf {
     kit::workspace().join("tests/contract")
 }
 
-/// What `make` has installed for this: a Python with packages, and node's.
+/// A folder that `make` has installed: a Python environment with packages, or node packages.
 fn tools(variable: &str) -> PathBuf {
     std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is not set: use make"))
 }
 
-/// What a program says of its version, if it is there.
+/// The version that a program prints, if it is installed.
 fn version(program: &str) -> Option<String> {
     let output =
         Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
@@ -89,7 +91,7 @@ fn version(program: &str) -> Option<String> {
     Some(first.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
 }
 
-/// Which samples are run: all five, or those that `SAMPLES` names by their programs.
+/// Whether a sample is selected: all five are, or those that `SAMPLES` names by their programs.
 fn is_asked_for(program: &str) -> bool {
     std::env::var("SAMPLES")
         .map_or(true, |names| names.is_empty() || names.split_whitespace().any(|it| it == program))
@@ -99,7 +101,7 @@ fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// A sample as the page has it, with nothing changed but address and key, and how it is run.
+/// The samples of the vendor's pages with only address and API key changed, and the command for each.
 fn samples(dir: &Path) -> Vec<(&'static str, &'static str, Command)> {
     let mut python = Command::new(tools("CONTRACT_PYTHON").join("bin/python"));
     python.arg("sample.py");
@@ -108,7 +110,7 @@ fn samples(dir: &Path) -> Vec<(&'static str, &'static str, Command)> {
     let mut php = Command::new("php");
     php.arg("sample.php").env("WOODPECKER_API_KEY", KEY);
     fs::create_dir_all(dir.join("vendor")).unwrap();
-    // What Composer would write; Debian's package has a loader of its own.
+    // What Composer would write; Debian's package has its own loader.
     fs::write(dir.join("vendor/autoload.php"), "<?php require '/usr/share/php/GuzzleHttp/autoload.php';\n")
         .unwrap();
     let mut java = Command::new("java");
@@ -126,8 +128,8 @@ fn samples(dir: &Path) -> Vec<(&'static str, &'static str, Command)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_of_the_vendor_run_unchanged() {
-    let (stage, server, base) = serve().await;
-    let dir = stage.cluster.dir().join("samples");
+    let (env, server, base) = serve().await;
+    let dir = env.cluster.dir().join("samples");
     fs::create_dir_all(&dir).unwrap();
     let asked: Vec<_> = samples(&dir).into_iter().filter(|(program, ..)| is_asked_for(program)).collect();
     let missing: Vec<_> =
@@ -148,8 +150,7 @@ async fn samples_of_the_vendor_run_unchanged() {
             "{program}: {said}\n{complained}\n{}",
             server.log()
         );
-        let records: Vec<SealedGraphCredential> =
-            stage.api().list(&ListParams::default()).await.unwrap().items;
+        let records: Vec<SealedGraphCredential> = env.api().list(&ListParams::default()).await.unwrap().items;
         assert_eq!(records.len(), at + 1, "{program} has made one");
         assert!(records.iter().all(|record| record.spec.name == "MS Graph app"));
         let version = version(program).unwrap_or_default();
@@ -164,20 +165,21 @@ async fn samples_of_the_vendor_run_unchanged() {
 
 fn samples_report(rows: &str) -> String {
     format!(
-        "# The vendor's samples against the REST API\n\nWritten by `make samples`: the request samples of the vendor's page, with \
-         nothing changed but address and key, against `serve`. Each made one credential and showed it.\n\n\
-         | sample | run by | answer |\n| --- | --- | --- |\n{rows}"
+        "# Woodpecker's request samples against the REST API\n\nWritten by `make samples`: the request samples of \
+         Woodpecker's documentation, run against `serve` with only the address and the API key changed. Each of them \
+         created one credential and printed it.\n\n\
+         | sample | run by | response |\n| --- | --- | --- |\n{rows}"
     )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_holds_against_the_running_server() {
-    let (stage, server, base) = serve().await;
-    // Whatever app is made up, Microsoft has issued a token for it: what follows a create is tried as well.
+    let (env, server, base) = serve().await;
+    // Microsoft issues a token for every invented app, so that requests after a create are tested too.
     let token =
         json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "e30.e30.e30"}).to_string();
     let is_json = vec![("content-type".to_owned(), "application/json".to_owned())];
-    stage.entra.fail_always(Fault::Status(200, token, is_json));
+    env.entra.fail_always(Fault::Status(200, token, is_json));
     let examples = std::env::var("EXAMPLES").unwrap_or_else(|_| "50".into());
     let seed = std::env::var("SEED").unwrap_or_else(|_| "1".into());
     let mut command = Command::new(tools("CONTRACT_PYTHON").join("bin/schemathesis"));
@@ -195,7 +197,7 @@ async fn the_description_holds_against_the_running_server() {
     ]);
     command.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", here()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("CONTRACT_ADDRESS", &base).env("CONTRACT_KEY", KEY);
-    let output = run(command.current_dir(stage.cluster.dir()).env("NO_PROXY", "127.0.0.1"));
+    let output = run(command.current_dir(env.cluster.dir()).env("NO_PROXY", "127.0.0.1"));
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!server.log().contains("panicked"), "{}", server.log());

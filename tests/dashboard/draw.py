@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the dashboard's rows from what Prometheus answered, for the docs.
+"""Draws the rows of the dashboard for the docs, from query results of Prometheus.
 
     draw.py ANSWERS FOLDER
 
-ANSWERS is what the ignored test of tests/promises/dashboard.rs has kept: each panel with its place on Grafana's grid of 24
-columns and the series of its queries. `make pictures` runs both.
+ANSWERS is the file that the ignored test of tests/integration/dashboard.rs writes: each panel with its position in
+Grafana's grid of 24 columns and the series of its queries. `make pictures` runs both.
 """
 
 import json
@@ -38,7 +38,7 @@ def say(value, unit):
 
 
 def rows(panel):
-    """Each series with its name and its last value."""
+    """Yields the name, labels and points of each series."""
     for answer in panel["answers"]:
         for series in answer["series"]:
             if series["points"]:
@@ -66,7 +66,7 @@ def table(axes, panel):
     kept = ("namespace", "name", "reason")
     lines = [[labels[key] for key in kept if key in labels] + [points[-1][1]] for _, labels, points in rows(panel)]
     columns = [key for key in kept if any(key in labels for _, labels, _ in rows(panel))]
-    has_time = panel["title"] in ("Next to expire", "Proved last")
+    has_time = panel["title"] in ("Next to expire", "Oldest verification")
     if has_time:
         lines.sort(key=lambda line: line[-1] if panel["title"] == "Next to expire" else -line[-1])
         columns = columns + ["expires in" if panel["title"] == "Next to expire" else "since"]
@@ -101,7 +101,7 @@ KINDS = {"stat": stat, "bargauge": bars, "table": table, "timeseries": graph}
 def draw(title, panels, file):
     lines = {}
     for panel in panels:
-        # What has nothing to show yet is left out.
+        # Panels without data are left out.
         if panel["type"] in ("stat", "table") or next(rows(panel), None):
             lines.setdefault(panel["place"]["y"], []).append(panel)
     heights = [max(panel["place"]["h"] for panel in line) for line in lines.values()]
@@ -130,7 +130,7 @@ def main():
             groups[-1][1].append(panel)
     for title, group in groups:
         if not any(value for panel in group for _, _, points in rows(panel) for _, value in points):
-            # Nothing has happened there.
+            # The row has no data.
             continue
         name = re.sub(r"[^a-z]+", "-", title.lower()).strip("-")
         draw(title, group, folder / f"dashboard-{name}.png")

@@ -1,4 +1,5 @@
-//! The cases: one for each operation and each outcome of it, side by side under one operator, each with an account of its own.
+//! The cases: one for each outcome of each operation, side by side under one operator, each with its own
+//! account.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,12 +7,12 @@ use std::time::Duration;
 use kit::woodpecker::Op;
 use tokio::time::{Instant, sleep};
 
+use crate::environment::{Environment, PATIENCE};
 use crate::outcome::{OPS, Outcome};
 use crate::run::Run;
 use crate::script::{Act, Policy, Start};
-use crate::world::{PATIENCE, World};
 
-/// Between the beginnings of two cases.
+/// Time between the starts of two cases.
 const BETWEEN: Duration = Duration::from_millis(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,32 +22,33 @@ pub struct Case {
     pub meanwhile: Meanwhile,
 }
 
-/// What happens to the object as soon as the request has met its fate.
+/// What happens to the object as soon as the request has got its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meanwhile {
     Nothing,
     /// It is deleted, with the policy `Delete`.
     Deleted,
-    /// What the request was to bring is changed once more.
+    /// The value that the request was to set changes again.
     ChangedAgain,
-    /// The secret that it had before comes back.
+    /// Its earlier secret comes back.
     PutBack,
 }
 
 // === impl Case ===
 
 impl Case {
-    /// Those that hold.
+    /// The cases that must hold.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for op in OPS {
             for outcome in Outcome::of(op) {
                 all.push(Self { op, outcome, meanwhile: Meanwhile::Nothing });
-                // What takes effect when every wait is over, and the object has gone, nobody can clean up.
+                // A create that takes effect after every wait, when the object is deleted, cannot be cleaned
+                // up.
                 if matches!(op, Op::Create | Op::Update) && outcome != Outcome::LateAfterSettle {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::Deleted });
                 }
-                // Nor does anybody hear of a change that takes effect over a later one after every wait.
+                // A change that overwrites a later one after every wait cannot be noticed.
                 if matches!(op, Op::Rename | Op::Update) && outcome != Outcome::LateAfterSettle {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::ChangedAgain });
                 }
@@ -69,13 +71,13 @@ impl Case {
         format!("{:?}-{:?}{end}", self.op, self.outcome).to_lowercase()
     }
 
-    /// Up to where the run must have settled again; says what was in the way. The cases begin one after the other, for all
-    /// at once would be more than a machine can take at this pace.
-    pub async fn play(self, world: &World, run: &mut Run, number: u32) -> Result<(), String> {
+    /// Plays the case up to the point from which the run must settle; returns what prevented it. The cases
+    /// start one after the other, because all at once would overload the machine at this pace.
+    pub async fn play(self, world: &Environment, run: &mut Run, number: u32) -> Result<(), String> {
         sleep(BETWEEN * number).await;
         let strike = Act::Strike(self.op, self.outcome, 1);
         if self.op == Op::List {
-            // The account lists first, and the object before it creates.
+            // The account lists first, and then the object before it creates.
             run.act(world, Act::Strike(self.op, self.outcome, 2)).await;
         } else if self.op == Op::Create {
             run.act(world, strike).await;
@@ -112,10 +114,10 @@ impl Case {
         settled(world, run).await
     }
 
-    async fn struck(self, world: &World, run: &Run) -> Result<(), String> {
+    async fn struck(self, world: &Environment, run: &Run) -> Result<(), String> {
         let times = if self.op == Op::List { 2 } else { 1 };
         until(&format!("the fault strikes {times} times"), || async {
-            let requests = world.stage.woodpecker.requests(&run.account);
+            let requests = world.env.woodpecker.requests(&run.account);
             let struck = requests.iter().filter(|it| it.op == self.op && it.fault.is_some()).count();
             if struck >= times { Ok(()) } else { Err(format!("{struck} times")) }
         })
@@ -123,8 +125,8 @@ impl Case {
     }
 }
 
-/// Waits until the run is as it should be, and does meanwhile what a person does about refusals.
-async fn settled(world: &World, run: &Run) -> Result<(), String> {
+/// Waits until the run is as it should be, and meanwhile acts on rejections as a user does.
+async fn settled(world: &Environment, run: &Run) -> Result<(), String> {
     until("it settles", || async {
         let Some(trouble) = world.trouble(run) else { return Ok(()) };
         world.acknowledge_refusals(run).await;
@@ -147,8 +149,8 @@ async fn until<F: Future<Output = Result<(), String>>>(
     }
 }
 
-/// Sets a case's run up.
-pub async fn set(world: &World, case: Case, number: usize) -> Run {
+/// Creates the run of a case.
+pub async fn set(world: &Environment, case: Case, number: usize) -> Run {
     Run::set(world, &case.name(), number as u64, &[Start::Nothing]).await
 }
 

@@ -1,9 +1,9 @@
-//! PURE: the kinds of worlds. In a third of them one operator's watches are held back now and then, and in some the API server is
-//! restored to an earlier state.
+//! The kinds of environments, as functions of their number. In a third of them one operator's watches are
+//! delayed at times, and in some the API server is restored to an earlier state.
 
 use crate::rng::Rng;
 
-/// What a world has beside faults and kills.
+/// What happens in an environment besides faults and kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Plain,
@@ -11,16 +11,16 @@ pub enum Kind {
     Restored,
 }
 
-/// A time in which one operator hears nothing from its watches, or from some of them.
+/// A period in which one operator receives nothing from its watches, or from some of them.
 #[derive(Clone, Debug)]
 pub struct Hold {
-    /// In milliseconds from the start.
+    /// Start, in milliseconds after the environment's start.
     pub from: u64,
-    /// A minute at most, by the operators' clocks.
+    /// Duration; at most one minute by the operators' clocks.
     pub lasts: u64,
-    /// Whether it is most likely the leader's.
+    /// Whether it is for the operator that is usually the leader.
     pub of_leader: bool,
-    /// Which watches: those whose path contains this.
+    /// The watches: those whose path contains this.
     pub path: &'static str,
 }
 
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// The holds of a world, one after the other.
+/// The delays of an environment, one after the other.
 pub fn holds(world: u64) -> Vec<Hold> {
     const EACH: u64 = 5;
     if Kind::of(world) != Kind::HeldBack {
@@ -55,7 +55,7 @@ pub fn holds(world: u64) -> Vec<Hold> {
         .collect()
 }
 
-/// When the state is saved that a world is restored to, in milliseconds from the start.
+/// When the state is saved to which the environment is restored, in milliseconds after its start.
 pub fn saved_at(world: u64) -> u64 {
     Rng::new(world, 3).within(1_500..6_000)
 }

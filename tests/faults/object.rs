@@ -1,15 +1,15 @@
-//! An object as its owner wants it, and whether cluster and Woodpecker are so.
+//! An object as its owner wants it, and the check that the cluster and Woodpecker agree.
 
-use graph_credential_operator::resources::MicrosoftGraphCredential;
-use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use graph_credential_operator::api::MicrosoftGraphCredential;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use jiff::Timestamp;
 use kit::woodpecker::{Credential, Woodpecker};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use crate::environment::Environment;
+use crate::harness::{EXPIRY, TENANT, condition};
 use crate::script::{Policy, Start};
-use crate::stage::{EXPIRY, TENANT, condition};
-use crate::world::World;
 
 /// How many secrets an app has at Microsoft.
 pub const SECRETS: usize = 16;
@@ -22,39 +22,41 @@ pub struct Object {
     pub display_name: Option<String>,
     pub policy: Policy,
     pub suspended: bool,
-    /// The credential that it finds.
+    /// The existing credential that it finds.
     pub foreign: Option<i64>,
     /// Whether it had another policy before.
     pub had_another_policy: bool,
-    pub fate: Fate,
-    /// The credential that must still be its own after the API server was restored.
+    pub fate: Expectation,
+    /// The credential that must still belong to it after the API server was restored.
     pub restored: Option<Restored>,
 }
 
 /// What an object had when the API server was restored.
 #[derive(Clone, Copy, Debug)]
 pub struct Restored {
-    /// Its one credential at Woodpecker.
+    /// Its credential at Woodpecker.
     pub credential: Option<i64>,
 }
 
-/// What must be there for an object.
+/// What must exist for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It was not made yet.
+pub enum Expectation {
+    /// It was not created yet.
     Unborn,
     /// The object, and one credential.
     Lives,
     /// No object, and no credential.
     Removed,
-    /// No object, and what was registered at its end; where nothing was yet, what its last create has made.
+    /// No object, and the credential that was registered at its end; if there was none, what its last create
+    /// has made.
     Left(Option<i64>),
 }
 
 // === impl Object ===
 
 impl Object {
-    /// One that is not made yet. `number` tells the apps of a world's runs apart, `index` those of one run.
+    /// An object that is not created yet. `number` distinguishes the apps of an environment's runs, `index`
+    /// those of one run.
     pub fn new(account: &str, number: u64, index: usize) -> Self {
         Self {
             name: format!("{account}-{index}"),
@@ -65,12 +67,12 @@ impl Object {
             suspended: false,
             foreign: None,
             had_another_policy: false,
-            fate: Fate::Unborn,
+            fate: Expectation::Unborn,
             restored: None,
         }
     }
 
-    /// With what it finds at the account.
+    /// Sets what it finds at the account.
     pub fn starting(mut self, woodpecker: &Woodpecker, account: &str, start: Start) -> Self {
         if start == Start::Foreign {
             let theirs = Credential::new(TENANT, &self.client, "their secret", EXPIRY, "by hand");
@@ -83,15 +85,15 @@ impl Object {
         format!("secret-{n}-of-{}", self.name)
     }
 
-    /// The secret that it is to have.
+    /// The secret that it must have.
     pub fn secret(&self) -> String {
         self.nth_secret(self.secret)
     }
 
-    pub async fn write_secret(&self, world: &World) {
+    pub async fn write_secret(&self, world: &Environment) {
         let values = [("client_secret", self.secret()), ("secret_expires_at", EXPIRY.to_owned())];
         let values = values.each_ref().map(|(key, value)| (*key, value.as_str()));
-        world.stage.secret(&format!("{}-graph", self.name), &values).await;
+        world.env.secret(&format!("{}-graph", self.name), &values).await;
     }
 
     pub fn spec(&self, account: &str) -> Value {
@@ -105,20 +107,20 @@ impl Object {
         })
     }
 
-    /// Says what is not as it should be.
+    /// Returns the first difference.
     pub fn check(
         &self,
         object: Option<&MicrosoftGraphCredential>,
         own: &[&Credential],
     ) -> Result<(), String> {
         match (self.fate, object) {
-            (Fate::Lives, None) => Err("it is gone".into()),
-            (Fate::Lives, Some(object)) => self.check_living(object, own),
+            (Expectation::Lives, None) => Err("it is missing".into()),
+            (Expectation::Lives, Some(object)) => self.check_living(object, own),
             (_, Some(_)) => Err("it is still there".into()),
-            (Fate::Unborn, None) => Self::check_left(self.foreign, own),
-            (Fate::Removed, None) if own.is_empty() => Ok(()),
-            (Fate::Removed, None) => Err("it has left something".into()),
-            (Fate::Left(id), None) => Self::check_left(id, own),
+            (Expectation::Unborn, None) => Self::check_left(self.foreign, own),
+            (Expectation::Removed, None) if own.is_empty() => Ok(()),
+            (Expectation::Removed, None) => Err("it has left something".into()),
+            (Expectation::Left(id), None) => Self::check_left(id, own),
         }
     }
 
@@ -140,7 +142,7 @@ impl Object {
         let has_name = match (&self.display_name, self.foreign) {
             (Some(name), _) => own.name == *name,
             (None, Some(_)) => own.name == "by hand",
-            // Whatever it was created with.
+            // The policy at its creation does not matter.
             (None, None) => own.name.starts_with(&object.remote_name()),
         };
         let has_finalizer = !object.finalizers().is_empty();
@@ -150,8 +152,8 @@ impl Object {
                 "the status is about an earlier spec",
             ),
             (is_ready, "it is not Ready"),
-            (status.pending.is_none(), "a create is pending"),
-            (status.retiring.is_empty(), "something is retiring"),
+            (status.pending_create.is_none(), "a create is pending"),
+            (status.previous_registrations.is_empty(), "a previous registration is left"),
             (status.credential_id == Some(own.credential_id), "status.credentialId is another one"),
             (
                 status.registration.as_ref().map(|it| it.credential_id) == status.credential_id,
@@ -161,7 +163,7 @@ impl Object {
                 self.foreign.is_none_or(|id| id == own.credential_id),
                 "what was to be taken over is not what there is",
             ),
-            // A credential that the restored object did not know keeps the name that it has.
+            // A credential that the restored object did not know keeps its name.
             (self.restored.is_some() || has_name, "the name is wrong"),
             (
                 self.restored.and_then(|it| it.credential).is_none_or(|id| id == own.credential_id),

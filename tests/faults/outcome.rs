@@ -1,5 +1,5 @@
-//! What can become of a request, as the one who sent it sees it and as it is. Times are Woodpecker's: divided by the time scale
-//! as the operator's own are.
+//! The outcomes of a request, as the client sees them and as they are. Times are Woodpecker's: divided by the
+//! time scale like the operator's own.
 
 use std::time::Duration;
 
@@ -9,14 +9,15 @@ use serde_json::json;
 /// The operations, in the order of reports.
 pub const OPS: [Op; 5] = [Op::List, Op::Create, Op::Rename, Op::Update, Op::Delete];
 
-/// A request may take effect so long after its answer was lost: before a create counts as settled (two minutes), and after.
+/// A request may take effect this long after its response was lost: before the settle period of a create (two
+/// minutes) ends, and after it.
 const SOON: Duration = Duration::from_secs(45);
 pub const LATE: Duration = Duration::from_secs(180);
 
 /// Longer than the operator waits for an answer (45 s).
 const TOO_LONG: Duration = Duration::from_mins(1);
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     RefusedBefore,
@@ -34,13 +35,13 @@ pub enum Outcome {
     WrongShape,
     EmptyBody,
     Slow,
-    /// Lost at first, and takes effect before a create counts as settled.
+    /// Lost at first; takes effect before the settle period of a create ends.
     LateBeforeSettle,
-    /// Lost at first, and takes effect after a create counts as settled.
+    /// Lost at first; takes effect after the settle period of a create.
     LateAfterSettle,
-    /// Listings alone: nothing is in it.
+    /// Listings only: an empty list.
     ListsNothing,
-    /// Listings alone: names are left out.
+    /// Listings only: without names.
     ListsNoNames,
 }
 
@@ -67,7 +68,7 @@ impl Outcome {
         Slow,
     ];
 
-    /// What can become of a request of this operation.
+    /// The possible outcomes of a request of this operation.
     pub fn of(op: Op) -> Vec<Self> {
         let more: &[Self] = match op {
             Op::List => &[ListsNothing, ListsNoNames],

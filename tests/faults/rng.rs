@@ -1,5 +1,5 @@
-//! Numbers that follow from a seed alone, so that a run can be had again. `SplitMix64`: Steele, Lea, Flood, "Fast splittable
-//! pseudorandom number generators", 2014.
+//! Random numbers that depend only on a seed, so that a run can be repeated. `SplitMix64`: Steele, Lea,
+//! Flood, "Fast splittable pseudorandom number generators", 2014.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ pub struct Rng(u64);
 // === impl Rng ===
 
 impl Rng {
-    /// The sequence of this seed; `purpose` sets the sequences apart that one seed is used for.
+    /// The sequence of this seed; `purpose` distinguishes the sequences that one seed is used for.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut mixed = Self(seed);
         let start = mixed.next() ^ purpose;

@@ -1,9 +1,9 @@
-//! A run: one account at Woodpecker, its objects, and what must be true of both in the end.
+//! A run: one account at Woodpecker, its objects, and what must hold for both at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use graph_credential_operator::resources::MicrosoftGraphCredential;
+use graph_credential_operator::api::MicrosoftGraphCredential;
 use jiff::{SignedDuration, Timestamp};
 use kit::woodpecker::{Credential, Op, Request, Woodpecker};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -11,12 +11,12 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::object::{Fate, Object, Restored, SECRETS};
+use crate::environment::{Environment, PATIENCE};
+use crate::harness::{EXPIRY, TENANT};
+use crate::object::{Expectation, Object, Restored, SECRETS};
 use crate::script::{Act, Policy, Spared, Start};
-use crate::stage::{EXPIRY, TENANT};
-use crate::world::{PATIENCE, World};
 
-/// How long a deleted object may take to go while faults still strike, before it is made again.
+/// How long the deletion of an object may take during faults before it is created again.
 const TO_GO: Duration = Duration::from_secs(60);
 
 pub struct Run {
@@ -25,51 +25,51 @@ pub struct Run {
     strangers: Vec<Credential>,
 }
 
-/// Gives an object by its name.
+/// Returns an object by its name.
 pub type Find<'a> = &'a dyn Fn(&str) -> Option<Arc<MicrosoftGraphCredential>>;
 
 // === impl Run ===
 
 impl Run {
-    /// Sets up the account with strangers in it, the apps with their secrets and the objects' Secrets. `number` tells the
-    /// apps of a world's runs apart.
-    pub async fn set(world: &World, name: &str, number: u64, starts: &[Start]) -> Self {
-        let stage = &world.stage;
+    /// Creates the account with credentials of third parties, the apps with their secrets, and the objects'
+    /// Secrets. `number` distinguishes the apps of an environment's runs.
+    pub async fn set(world: &Environment, name: &str, number: u64, starts: &[Start]) -> Self {
+        let env = &world.env;
         let key = format!("key-of-{name}");
-        stage.woodpecker.add_account(name, &key);
+        env.woodpecker.add_account(name, &key);
         let mut objects = Vec::new();
         for (index, start) in starts.iter().enumerate() {
             let object = Object::new(name, number, index);
-            stage.entra.add_app(TENANT, &object.client);
+            env.entra.add_app(TENANT, &object.client);
             let secrets: Vec<String> = (0..SECRETS).map(|n| object.nth_secret(n)).collect();
             let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-            stage.entra.set_secrets(TENANT, &object.client, &secrets);
-            objects.push(object.starting(&stage.woodpecker, name, *start));
+            env.entra.set_secrets(TENANT, &object.client, &secrets);
+            objects.push(object.starting(&env.woodpecker, name, *start));
         }
-        let strangers = strangers(&stage.woodpecker, name, &objects[0], &stage.namespace);
+        let strangers = strangers(&env.woodpecker, name, &objects[0], &env.namespace);
         let run = Self { account: name.to_owned(), objects, strangers };
         run.write_secrets(world).await;
         run
     }
 
-    async fn write_secrets(&self, world: &World) {
+    async fn write_secrets(&self, world: &Environment) {
         for object in &self.objects {
             object.write_secret(world).await;
         }
         let key = format!("key-of-{}", self.account);
-        world.stage.secret(&format!("{}-key", self.account), &[("api_key", &key)]).await;
+        world.env.secret(&format!("{}-key", self.account), &[("api_key", &key)]).await;
     }
 
-    /// Makes the account's object.
-    pub async fn open(&self, world: &World) {
-        world.stage.apply_account(&self.account, json!({})).await;
+    /// Creates the account's object.
+    pub async fn open(&self, world: &Environment) {
+        world.env.apply_account(&self.account, json!({})).await;
     }
 
     pub fn names(&self) -> Vec<String> {
         self.objects.iter().map(|object| object.name.clone()).collect()
     }
 
-    pub async fn act(&mut self, world: &World, act: Act) {
+    pub async fn act(&mut self, world: &Environment, act: Act) {
         match act {
             Act::Make(index, policy) => self.make(world, index, policy).await,
             Act::Rotate(index) => {
@@ -101,34 +101,35 @@ impl Run {
             Act::Delete(index) => self.delete(world, index).await,
             Act::Spare(index, how) => self.spare(world, index, how).await,
             Act::Strike(op, outcome, times) => {
-                world.stage.woodpecker.fail_account_next(&self.account, op, times, outcome.fault(op));
+                world.env.woodpecker.fail_account_next(&self.account, op, times, outcome.fault(op));
             }
         }
     }
 
-    /// Where an earlier one of the name has left something, it stays away: what that is belongs to nobody any more.
-    async fn make(&mut self, world: &World, index: usize, policy: Policy) {
+    /// If an earlier object of the name left something, it is not created again, because nothing owns what
+    /// was left.
+    async fn make(&mut self, world: &Environment, index: usize, policy: Policy) {
         let object = &self.objects[index];
-        if let Fate::Left(_) = object.fate {
+        if let Expectation::Left(_) = object.fate {
             return;
         }
-        if object.fate == Fate::Removed && !self.wait_until_gone(world, index).await {
-            // The verdict tells what keeps it.
+        if object.fate == Expectation::Removed && !self.wait_until_gone(world, index).await {
+            // The verdict reports what keeps it.
             return;
         }
         let object = &mut self.objects[index];
-        (object.fate, object.policy, object.suspended) = (Fate::Lives, policy, false);
+        (object.fate, object.policy, object.suspended) = (Expectation::Lives, policy, false);
         object.had_another_policy = false;
         self.apply(world, index).await;
     }
 
-    async fn wait_until_gone(&self, world: &World, index: usize) -> bool {
+    async fn wait_until_gone(&self, world: &Environment, index: usize) -> bool {
         let name = &self.objects[index].name;
-        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let api = world.env.api::<MicrosoftGraphCredential>();
         let deadline = Instant::now() + TO_GO;
         while Instant::now() < deadline {
             for _ in 0..10 {
-                if api.get_opt(name).await.expect("it can be asked for").is_none() {
+                if api.get_opt(name).await.expect("it can be read").is_none() {
                     return true;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -138,85 +139,87 @@ impl Run {
         false
     }
 
-    async fn apply(&self, world: &World, index: usize) {
+    async fn apply(&self, world: &Environment, index: usize) {
         let object = &self.objects[index];
-        if object.fate == Fate::Lives {
-            world.stage.credential(&object.name, object.spec(&self.account)).await;
+        if object.fate == Expectation::Lives {
+            world.env.credential(&object.name, object.spec(&self.account)).await;
         }
     }
 
-    async fn delete(&mut self, world: &World, index: usize) {
+    async fn delete(&mut self, world: &Environment, index: usize) {
         let object = &mut self.objects[index];
-        if object.fate != Fate::Lives {
+        if object.fate != Expectation::Lives {
             return;
         }
-        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let api = world.env.api::<MicrosoftGraphCredential>();
         let (before, waits) = delete_as_seen(&api, &object.name).await;
-        // Whose policy has just become Delete may not have the finalizer yet, and is gone before the operator knows.
+        // If the policy has just become Delete, the object may not have the finalizer yet, and is deleted
+        // before the operator knows.
         let waits = waits || !object.had_another_policy;
         let registered = before.status.and_then(|status| status.credential_id);
         let is_removed = object.policy == Policy::Delete && !object.suspended && waits;
         object.fate = match object.foreign {
-            Some(id) => Fate::Left(Some(id)),
-            None if is_removed => Fate::Removed,
-            None => Fate::Left(registered),
+            Some(id) => Expectation::Left(Some(id)),
+            None if is_removed => Expectation::Removed,
+            None => Expectation::Left(registered),
         };
     }
 
-    /// If it is still being deleted, nobody knows whether its credential was removed before it was changed.
-    async fn spare(&mut self, world: &World, index: usize, how: Spared) {
+    /// If it is still being deleted, it is unknown whether its credential was removed before the change.
+    async fn spare(&mut self, world: &Environment, index: usize, how: Spared) {
         let object = &mut self.objects[index];
-        if object.fate != Fate::Removed {
+        if object.fate != Expectation::Removed {
             return;
         }
         let spec = match how {
             Spared::ByPolicy => json!({"deletionPolicy": "Retain"}),
             Spared::BySuspension => json!({"suspend": true}),
         };
-        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let api = world.env.api::<MicrosoftGraphCredential>();
         let patch = Patch::Merge(json!({"spec": spec}));
         if api.patch(&object.name, &PatchParams::default(), &patch).await.is_ok() {
-            object.fate = Fate::Left(None);
+            object.fate = Expectation::Left(None);
         }
     }
 
-    /// Takes down what each object has at Woodpecker, before the API server is restored.
+    /// Records each object's credential at Woodpecker, before the API server is restored.
     pub fn before_restore(&mut self, woodpecker: &Woodpecker) {
         let books = woodpecker.credentials(&self.account);
         for object in &mut self.objects {
             let own = books.iter().find(|entry| entry.client_id == object.client);
-            let credential = own.filter(|_| object.fate == Fate::Lives).map(|entry| entry.credential_id);
+            let credential =
+                own.filter(|_| object.fate == Expectation::Lives).map(|entry| entry.credential_id);
             object.restored = Some(Restored { credential });
         }
     }
 
-    /// Applies everything once more, as `GitOps` does after a restore, and deletes what was deleted before.
-    pub async fn after_restore(&mut self, world: &World) {
+    /// Applies everything again, as `GitOps` does after a restore, and deletes what was deleted before.
+    pub async fn after_restore(&mut self, world: &Environment) {
         self.write_secrets(world).await;
         self.open(world).await;
-        let api = world.stage.api::<MicrosoftGraphCredential>();
+        let api = world.env.api::<MicrosoftGraphCredential>();
         for index in 0..self.objects.len() {
             self.apply(world, index).await;
-            if self.objects[index].fate == Fate::Lives {
+            if self.objects[index].fate == Expectation::Lives {
                 let _it_never_goes =
                     tokio::time::timeout(PATIENCE, self.apply_until_it_stays(world, index)).await;
                 continue;
             }
             let object = &mut self.objects[index];
-            if object.fate != Fate::Unborn {
-                object.fate = Fate::Left(object.foreign);
+            if object.fate != Expectation::Unborn {
+                object.fate = Expectation::Left(object.foreign);
             }
-            if api.get_opt(&object.name).await.expect("it can be asked for").is_some() {
+            if api.get_opt(&object.name).await.expect("it can be read").is_some() {
                 delete_as_seen(&api, &object.name).await;
             }
         }
     }
 
-    /// What is applied to an object that is being deleted goes with it, and `GitOps` comes again.
-    async fn apply_until_it_stays(&self, world: &World, index: usize) {
-        let api = world.stage.api::<MicrosoftGraphCredential>();
+    /// A manifest that is applied to an object in deletion is lost with it, and `GitOps` applies it again.
+    async fn apply_until_it_stays(&self, world: &Environment, index: usize) {
+        let api = world.env.api::<MicrosoftGraphCredential>();
         loop {
-            let found = api.get_opt(&self.objects[index].name).await.expect("it can be asked for");
+            let found = api.get_opt(&self.objects[index].name).await.expect("it can be read");
             if found.is_some_and(|it| it.metadata.deletion_timestamp.is_none()) {
                 return;
             }
@@ -225,18 +228,18 @@ impl Run {
         }
     }
 
-    /// The first thing that is not as it should be.
+    /// The first difference from what must hold.
     pub fn trouble(&self, woodpecker: &Woodpecker, find: Find<'_>) -> Option<String> {
         let books = woodpecker.credentials(&self.account);
         if let Some(lost) = self.strangers.iter().find(|stranger| !books.contains(stranger)) {
-            return Some(format!("a stranger's credential was touched: {lost:?}"));
+            return Some(format!("a third party's credential was changed: {lost:?}"));
         }
         let is_known = |entry: &&Credential| {
             self.strangers.contains(entry)
                 || self.objects.iter().any(|object| object.client == entry.client_id)
         };
         if let Some(odd) = books.iter().find(|entry| !is_known(entry)) {
-            return Some(format!("nobody knows {odd:?}"));
+            return Some(format!("unknown credential {odd:?}"));
         }
         self.objects.iter().find_map(|object| {
             let own: Vec<&Credential> =
@@ -253,16 +256,17 @@ impl Run {
         })
     }
 
-    /// What the requests show, whatever the books are like now.
+    /// The first wrong request, whatever the credentials are now.
     pub fn misconduct(&self, woodpecker: &Woodpecker, kills: &[Timestamp]) -> Option<String> {
         let requests = woodpecker.requests(&self.account);
         overlap(&requests, kills).or_else(|| trespass(&requests))
     }
 }
 
-/// Deletes the object in the very version that was seen; says which that was, and whether it waits for a finalizer. Without
-/// the version the API server may remove an object that has just got its finalizer: it looks for one first, and removes
-/// whatever is there then. Source: k8s.io/apiserver v0.37, `pkg/registry/generic/registry/store.go`, `Delete`.
+/// Deletes the object in the version that was read; returns that version, and whether it waits for a
+/// finalizer. Without the version the API server may remove an object that has just got its finalizer: it
+/// checks for one first, and then removes whatever exists. Source: k8s.io/apiserver v0.37,
+/// `pkg/registry/generic/registry/store.go`, `Delete`.
 async fn delete_as_seen(api: &Api<MicrosoftGraphCredential>, name: &str) -> (MicrosoftGraphCredential, bool) {
     loop {
         let seen = api.get(name).await.expect("it is there");
@@ -275,9 +279,9 @@ async fn delete_as_seen(api: &Api<MicrosoftGraphCredential>, name: &str) -> (Mic
     }
 }
 
-/// The first two requests that one operator had under way at the same time. Where a request was left without an answer, or
-/// the operator was killed, the double may take the next one for a second one under way: it does not know yet that nobody
-/// waits for the first.
+/// The first two requests of one operator that overlap. If a request got no response, or the operator was
+/// killed, the double may count the next one as overlapping, because it does not know yet that the first has
+/// no client.
 fn overlap(requests: &[Request], kills: &[Timestamp]) -> Option<String> {
     const NOTICED: SignedDuration = SignedDuration::from_millis(500);
     let is_unsure = |earlier: &Request, at: Timestamp| {
@@ -291,7 +295,7 @@ fn overlap(requests: &[Request], kills: &[Timestamp]) -> Option<String> {
     Some(format!("two requests at once: {two:?}"))
 }
 
-/// The first deletion of what no create of this account has made.
+/// The first deletion of a credential that no create of this account has made.
 fn trespass(requests: &[Request]) -> Option<String> {
     let ids_of =
         |op| requests.iter().filter(move |it| it.op == op && it.took_effect).map(|it| it.credential_id);
@@ -299,7 +303,8 @@ fn trespass(requests: &[Request]) -> Option<String> {
     Some(format!("{foreign:?} was deleted, and others had made it"))
 }
 
-/// Credentials of other apps: one named as an object of ours, one that looks as if it were marked.
+/// Credentials of other apps: one with the name of an object, and one with a name that seems to contain an
+/// idempotency token.
 fn strangers(woodpecker: &Woodpecker, account: &str, like: &Object, namespace: &str) -> Vec<Credential> {
     let app = "99999999-9999-4999-8999-999999999999";
     let names = [format!("{namespace}/{}", like.name), format!("{} [abcdefghijkm]", like.name)];

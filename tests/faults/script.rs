@@ -1,5 +1,6 @@
-//! PURE: what happens in a run, from its seed alone. Runs share an operator in worlds of [`WIDTH`], told by the seed as well,
-//! and the kills are the world's: whoever plays one seed alone has the same edits, faults and kills.
+//! The events of a run, as a function of its seed. Groups of [`WIDTH`] runs share an environment, which
+//! follows from the seed too. The kills belong to the environment. So a seed that runs alone has the same
+//! edits, faults and kills.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,30 +8,30 @@ use std::time::Duration;
 
 use kit::woodpecker::Op;
 
+use crate::kill_point::KillPoint;
 use crate::kind::{Hold, Kind, holds};
-use crate::moment::Moment;
 use crate::outcome::{OPS, Outcome};
 use crate::rng::Rng;
 
-/// How many runs share an operator.
+/// How many runs share an environment.
 pub const WIDTH: u64 = 25;
 
-/// How long edits, faults and kills go on, in milliseconds: several times what a create of unknown outcome takes to settle.
+/// How long edits, faults and kills go on, in milliseconds: several times the settle period of a create.
 const SPAN: u64 = 9_000;
 
-/// So much earlier than a deleted object is spared, a fault waits for its deletion.
+/// How long before a deleted object is spared a fault for its deletion is set up.
 const BEFORE_SPARING: u64 = 500;
 
-/// How long a kill lies in wait for its moment.
+/// How long a kill waits for its moment.
 pub const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A run: one account with up to three objects.
 #[derive(Clone, Debug)]
 pub struct Script {
     pub seed: u64,
-    /// For each object whether it finds a credential to take over.
+    /// For each object whether it finds a credential to adopt.
     pub objects: Vec<Start>,
-    /// What happens, by milliseconds from the start.
+    /// The events, by milliseconds from the start.
     pub acts: Vec<(u64, Act)>,
 }
 
@@ -39,27 +40,27 @@ pub struct Script {
 pub enum Start {
     /// Nothing for its app.
     Nothing,
-    /// A credential that others made for its app.
+    /// A credential of a third party for its app.
     Foreign,
 }
 
-/// Something that happens; objects are told by their index.
+/// An event; objects are named by their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// The object is made; once more, after it was deleted and has gone.
+    /// The object is created; again, after it was deleted.
     Make(usize, Policy),
     /// Its Secret gets another secret.
     Rotate(usize),
-    /// Its Secret gets the secret back that it had before.
+    /// Its Secret gets the earlier secret back.
     PutBack(usize),
     /// It gets another display name.
     Rename(usize),
     SetPolicy(usize, Policy),
     Suspend(usize, bool),
     Delete(usize),
-    /// While it is being deleted it is changed to keep its credential, by its policy or by being suspended.
+    /// While it is being deleted it is changed to keep its credential, by its policy or by suspension.
     Spare(usize, Spared),
-    /// The next requests of this operation go so.
+    /// The next requests of this operation have this outcome.
     Strike(Op, Outcome, usize),
 }
 
@@ -77,30 +78,30 @@ pub enum Spared {
     BySuspension,
 }
 
-/// A SIGKILL of the operator, which is started again at once.
+/// A SIGKILL of the operator, which is restarted at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
-    /// When it lies in wait, in milliseconds from the start.
+    /// When it begins to wait for its moment, in milliseconds from the start.
     pub from: u64,
-    /// It strikes as soon as any object of the world comes to this moment, or when its patience ends.
-    pub at: Moment,
-    /// It strikes so much after the moment, in microseconds.
+    /// It strikes when any object of the environment reaches this moment, or after [`PATIENCE`].
+    pub at: KillPoint,
+    /// It strikes this long after the moment, in microseconds.
     pub lag: u64,
 }
 
-/// What a generator must know of an object to go on.
+/// The state of an object for the generator.
 struct Life {
     exists: bool,
     suspended: bool,
     policy: Policy,
 }
 
-/// The world that a seed belongs to.
+/// The environment of a seed.
 pub fn world_of(seed: u64) -> u64 {
     seed / WIDTH
 }
 
-/// The seeds, by world.
+/// The seeds, by environment.
 pub fn worlds(seeds: Range<u64>) -> Vec<Range<u64>> {
     if seeds.is_empty() {
         return Vec::new();
@@ -109,23 +110,24 @@ pub fn worlds(seeds: Range<u64>) -> Vec<Range<u64>> {
     worlds.map(|world| (world * WIDTH).max(seeds.start)..((world + 1) * WIDTH).min(seeds.end)).collect()
 }
 
-/// Forty seeds of four worlds, whose kills strike at every moment.
+/// Forty seeds of four environments whose kills strike at every moment.
 pub fn sample() -> Vec<Range<u64>> {
     (0..4).map(|world| world * WIDTH..world * WIDTH + 10).collect()
 }
 
-/// The kills of a world: over the worlds, each moment has its turn.
+/// The kills of an environment. Over the environments, they cover every moment.
 pub fn kills(world: u64) -> Vec<Kill> {
     const EACH: u64 = 5;
     let mut rng = Rng::new(world, 1);
-    let all = Moment::ALL.len() as u64;
+    let all = KillPoint::ALL.len() as u64;
     let mut from = rng.within(0..2_000);
     (0..EACH)
         .map(|n| {
-            // Some in quick succession, and most so far apart that what one has left behind can settle before the next.
+            // Some follow each other quickly. Most are so far apart that the effects of one can settle before
+            // the next.
             let (quick, slow) = (rng.within(50..600), rng.within(1_500..3_500));
             from += rng.pick(&[quick, slow, slow]);
-            let at = Moment::ALL[usize::try_from((world * EACH + n) % all).unwrap()];
+            let at = KillPoint::ALL[usize::try_from((world * EACH + n) % all).unwrap()];
             Kill { from, at, lag: rng.pick(&[0, 0, 0, 500, 2_000, 8_000]) }
         })
         .collect()
@@ -150,7 +152,7 @@ impl Script {
     }
 }
 
-/// The edits of one object; where watches are held back, most happen meanwhile.
+/// The edits of one object; if watches are delayed, most of them happen meanwhile.
 fn live(rng: &mut Rng, index: usize, holds: &[Hold], acts: &mut Vec<(u64, Act)>) {
     let policy = rng.pick(&[Policy::Delete, Policy::Delete, Policy::Retain]);
     let mut life = Life { exists: true, suspended: false, policy };
@@ -180,7 +182,7 @@ fn live(rng: &mut Rng, index: usize, holds: &[Hold], acts: &mut Vec<(u64, Act)>)
     if life.suspended {
         acts.push((SPAN, Act::Suspend(index, false)));
     }
-    // By then most are registered, so that there is something to lose.
+    // By then most are registered, so there is something to lose.
     match rng.within(0..100) {
         0..40 if life.exists => acts.push((SPAN + rng.within(1..1_000), Act::Delete(index))),
         40..70 => acts.push((SPAN + rng.within(1..1_000), Act::Rotate(index))),
@@ -188,8 +190,8 @@ fn live(rng: &mut Rng, index: usize, holds: &[Hold], acts: &mut Vec<(u64, Act)>)
     }
 }
 
-/// The operator sees that the object is deleted. That it is to keep its credential it does not see, because its watches are
-/// held back from `hold` on.
+/// The operator sees that the object is deleted. It does not see that the object must keep its credential,
+/// because its watches are delayed from `hold` on.
 fn spare(rng: &mut Rng, index: usize, life: &Life, hold: u64, acts: &mut Vec<(u64, Act)>) {
     let ready = hold - 700;
     if life.suspended {
@@ -203,7 +205,7 @@ fn spare(rng: &mut Rng, index: usize, life: &Life, hold: u64, acts: &mut Vec<(u6
     acts.push((hold + rng.within(5..300), Act::Spare(index, how)));
 }
 
-/// The faults of the account: some at any time, and some for the very request that an edit leads to.
+/// The faults of the account: some at any time, and some for the request that an edit leads to.
 fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
     let mut wanted: Vec<(u64, Op)> =
         (0..rng.within(0..4)).map(|_| (rng.within(0..SPAN), rng.pick(&OPS))).collect();
@@ -212,7 +214,7 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
             Act::Make(..) => rng.pick(&[Op::List, Op::Create, Op::Create, Op::Rename]),
             Act::Rotate(_) | Act::PutBack(_) => Op::Update,
             Act::Rename(_) => Op::Rename,
-            // Of the second, a deletion that fails is repeated when the object says something else already.
+            // With the second, a failed deletion is repeated after the object has changed.
             Act::Delete(_) | Act::Spare(..) => Op::Delete,
             Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
         };
@@ -231,20 +233,20 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
     }
 }
 
-/// Whether an operator that does everything right can come to a good end.
+/// Whether a correct operator can still reach the right result.
 fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> bool {
     let has = |is_so: fn(&Act) -> bool| acts.iter().any(|(_, act)| is_so(act));
     match (op, outcome) {
-        // Who is told that there is nothing to take over makes a credential of its own; and who is told that a lost create has
-        // made nothing lets a deleted object go. What a listing lacks is asked
-        // for by a rename, so that a late one may bring back an earlier name.
+        // An empty list makes the operator create a credential although there is one to adopt. It also makes
+        // it believe that a lost create had no effect, so it releases a deleted object. And for a credential
+        // that the list lacks it sends a rename, which may take effect late and bring back an earlier name.
         (Op::List, Outcome::ListsNothing) => {
             let late = |act: &Act| matches!(act, Act::Strike(Op::Rename, outcome, _) if outcome.is_late());
             !objects.contains(&Start::Foreign) && !has(|act| matches!(act, Act::Delete(_))) && !has(late)
         }
-        // What takes effect when every wait is over, and the object has gone, nobody can clean up.
+        // A create that takes effect after every wait, when the object is deleted, cannot be cleaned up.
         (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
-        // What takes effect over a later change after every wait, nobody hears of.
+        // A change that overwrites a later one after every wait cannot be noticed.
         (Op::Update, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Rotate(_) | Act::PutBack(_))),
         (Op::Rename, Outcome::LateAfterSettle) => {
             !has(|act| matches!(act, Act::Rename(_) | Act::Strike(Op::List, Outcome::ListsNothing, _)))
@@ -292,10 +294,7 @@ impl fmt::Display for Script {
             writeln!(f, "{at:>5} ms {act:?}")?;
         }
         for Hold { from, lasts, of_leader, path } in holds(world_of(self.seed)) {
-            writeln!(
-                f,
-                "{from:>5} ms watches {path:?} held back for {lasts} ms, of the leader: {of_leader}"
-            )?;
+            writeln!(f, "{from:>5} ms watches {path:?} delayed for {lasts} ms, of the leader: {of_leader}")?;
         }
         if Kind::of(world_of(self.seed)) == Kind::Restored {
             writeln!(
@@ -323,6 +322,6 @@ fn a_script_follows_from_its_seed() {
 
 #[test]
 fn four_worlds_kill_at_every_moment() {
-    let struck: std::collections::BTreeSet<Moment> = (0..4).flat_map(kills).map(|it| it.at).collect();
-    assert_eq!(struck.len(), Moment::ALL.len());
+    let struck: std::collections::BTreeSet<KillPoint> = (0..4).flat_map(kills).map(|it| it.at).collect();
+    assert_eq!(struck.len(), KillPoint::ALL.len());
 }

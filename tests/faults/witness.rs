@@ -1,41 +1,41 @@
-//! Holds each deletion at Woodpecker against what the object says, as the API server stores it when the request arrives.
+//! Compares each deletion at Woodpecker with the object as the API server stores it when the request arrives.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use graph_credential_operator::resources::{DeletionPolicy, MicrosoftGraphCredential};
+use graph_credential_operator::api::{DeletionPolicy, MicrosoftGraphCredential};
 use jiff::Timestamp;
 use kit::woodpecker::{Credential, Woodpecker};
 use kube::Api;
 use tokio::time::Instant;
 
-/// So much earlier an operator that does everything right may have read the object for the last time: it reads it, and then
-/// sends the request, on a machine that is busy.
+/// How long before its request a correct operator may have last read the object: it reads the object and then
+/// sends the request, on a busy machine.
 const READ_BEFORE: Duration = Duration::from_millis(400);
 
-/// An object from a time on; nothing where there was none.
+/// An object from a time on; none if it did not exist.
 type Version = (Instant, Option<Arc<MicrosoftGraphCredential>>);
 
-/// What was stored of each object, and the deletions.
+/// The stored versions of each object, and the deletions.
 #[derive(Default)]
 pub struct Witness {
-    /// By name, each version as of when it was seen; nothing where there was no object.
+    /// The versions of each object by name, with the time when each was seen; none if it did not exist.
     history: Mutex<HashMap<String, Vec<Version>>>,
     deletions: Mutex<Vec<Deletion>>,
 }
 
-/// A request to delete a credential that was there.
+/// A request to delete an existing credential.
 struct Deletion {
     account: String,
-    /// What its object said against it.
+    /// Why its object forbade it.
     objection: Option<String>,
 }
 
 // === impl Witness ===
 
 impl Witness {
-    /// Looks at each deletion from now on; objects are read with this client.
+    /// Checks each deletion from now on; `api` reads the objects.
     pub fn follow(self: &Arc<Self>, woodpecker: &Woodpecker, api: Api<MicrosoftGraphCredential>) {
         let witness = Arc::clone(self);
         woodpecker.before_each_delete(move |account, credential| {
@@ -44,12 +44,12 @@ impl Witness {
         });
     }
 
-    /// Takes down a version of an object, or that there is none.
+    /// Records a version of an object, or that it does not exist.
     pub fn note(&self, name: &str, object: Option<Arc<MicrosoftGraphCredential>>) {
         self.history.lock().unwrap().entry(name.to_owned()).or_default().push((Instant::now(), object));
     }
 
-    /// Forgets what was stored, because it is no longer.
+    /// Forgets the stored versions, because a restore has replaced them.
     pub fn forget(&self) {
         self.history.lock().unwrap().clear();
     }
@@ -72,7 +72,7 @@ impl Witness {
         self.deletions.lock().unwrap().push(Deletion { account, objection });
     }
 
-    /// Whether every version objected that an operator may have read that sends a request now.
+    /// Whether every version that the operator may have read before a request now forbids the deletion.
     fn has_long_objected(&self, name: &str, id: i64, now: Instant) -> bool {
         let history = self.history.lock().unwrap();
         let Some(versions) = history.get(name) else { return false };
@@ -83,19 +83,19 @@ impl Witness {
         versions[since..].iter().all(|(_, object)| objects(object))
     }
 
-    /// The first deletion at this account that the stored object spoke against.
+    /// The first deletion at this account that the stored object forbade.
     pub fn objection(&self, account: &str) -> Option<String> {
         let deletions = self.deletions.lock().unwrap();
         deletions.iter().filter(|it| it.account == account).find_map(|it| it.objection.clone())
     }
 
-    /// How many deletions there were.
+    /// The number of deletions.
     pub fn count(&self) -> usize {
         self.deletions.lock().unwrap().len()
     }
 }
 
-/// What an object says against the deletion of this credential.
+/// Why an object forbids the deletion of this credential.
 fn says(object: &MicrosoftGraphCredential, id: i64) -> Option<&'static str> {
     let status = object.status.as_ref();
     let is_registered =
@@ -111,7 +111,7 @@ fn says(object: &MicrosoftGraphCredential, id: i64) -> Option<&'static str> {
     }
 }
 
-/// The object that a credential is for: its client id says which one of the account's.
+/// The object of a credential, by its client id.
 fn name_of(account: &str, credential: &Credential) -> Option<String> {
     let index = u32::from_str_radix(credential.client_id.get(..8)?, 16).ok()?;
     (index < 16).then(|| format!("{account}-{index}"))
@@ -127,11 +127,11 @@ mod tests {
         let mut whole = json!({
             "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
             "metadata": {"name": "run7-0"},
-            "spec": crate::stage::plain_spec(spec.clone()),
+            "spec": crate::harness::plain_spec(spec.clone()),
         });
         whole["status"] = json!({"registration": {
             "credentialId": registered, "ownership": "Created", "fingerprint": "unknown", "name": "x",
-            "expiresAt": "2027-11-28T23:59:59Z", "registeredAt": "2026-11-28T23:59:59Z",
+            "expiresAt": "2027-11-28T23:59:59Z", "registrationTime": "2026-11-28T23:59:59Z",
         }});
         serde_json::from_value(whole).expect("an object")
     }

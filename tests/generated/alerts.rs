@@ -1,11 +1,12 @@
-//! Alert rules: their copies, their runbooks, and that each of them is tried.
+//! Alert rules: their copies, their runbooks, and that each of them is tested.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use graph_credential_operator::resources::catalogue;
-use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType, Reason};
+use graph_credential_operator::api::RECONCILE_REQUESTED_AT;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, Reason};
+use graph_credential_operator::api::reasons::ENTRIES;
 use graph_credential_operator::telemetry::metrics::Drift;
 use serde_json::Value;
 
@@ -18,10 +19,11 @@ const INDEX_HEAD: &str = "\
 
 # Runbooks
 
-A page for each alert of [rules.yaml](../../deploy/prometheus/rules.yaml): what it means, what to look at, what to do. The
-reasons of conditions stand in [conditions.md](../conditions.md), the metrics in [metrics.md](../metrics.md).
+Each alert of [rules.yaml](../../../deploy/prometheus/rules.yaml) has a page: what it means, what to look at, and what
+to do. The reasons of conditions are in [conditions.md](../../reference/conditions.md), the metrics in
+[metrics.md](../../reference/metrics.md).
 
-| alert | severity | after | says |
+| alert | severity | after | summary |
 | --- | --- | --- | --- |
 ";
 
@@ -31,10 +33,10 @@ struct Alert {
     rule: Value,
 }
 
-/// Each file that is made from the rules and what must stand in it.
+/// Each file that is generated from the rules, with its content.
 pub fn generated(root: &Path) -> Vec<(PathBuf, String)> {
     let text = read(&root.join(RULES));
-    // Without the words about the file itself.
+    // Without the comments about the file itself.
     let groups: String =
         text.lines().skip_while(|line| !line.starts_with("groups:")).collect::<Vec<_>>().join("\n") + "\n";
     let head = "# Generated from deploy/prometheus/rules.yaml by `make generate`; do not edit.\n";
@@ -49,7 +51,7 @@ pub fn generated(root: &Path) -> Vec<(PathBuf, String)> {
     vec![
         (root.join("deploy/prometheus/prometheusrule.yaml"), rule),
         (root.join("deploy/chart/rules.yaml"), groups),
-        (root.join("docs/runbooks/README.md"), format!("{INDEX_HEAD}{index}")),
+        (root.join("docs/operations/runbooks/README.md"), format!("{INDEX_HEAD}{index}")),
     ]
 }
 
@@ -77,7 +79,7 @@ fn alerts(root: &Path) -> Vec<Alert> {
         .collect()
 }
 
-/// What each test of the rules looks at, one moment after the other.
+/// The checks of each test of the rules, in order of time.
 fn checks(root: &Path) -> Vec<Vec<Value>> {
     let folder = root.join("tests/alerts");
     let files = stems(&folder, ".yaml").into_iter().map(|name| yaml(&folder.join(format!("{name}.yaml"))));
@@ -85,7 +87,7 @@ fn checks(root: &Path) -> Vec<Vec<Value>> {
     tests.map(|test| list(&test, "/alert_rule_test").cloned().collect()).collect()
 }
 
-/// The names of all files of a folder with that ending, without it.
+/// The names of all files of a folder with that extension, without it.
 fn stems(folder: &Path, ending: &str) -> BTreeSet<String> {
     let files = fs::read_dir(folder).expect("the folder can be read");
     let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
@@ -105,8 +107,8 @@ impl Alert {
     /// Its row in the index.
     fn row(&self) -> String {
         let (name, severity) = (&self.name, self.text("/labels/severity"));
-        let after = self.rule["for"].as_str().unwrap_or("at once");
-        // What a template puts in is named.
+        let after = self.rule["for"].as_str().unwrap_or("immediately");
+        // Placeholders show what a template inserts.
         let says = ["$labels.", "$value | humanizeDuration", "$value"]
             .into_iter()
             .zip(["", "time", "number"])
@@ -122,7 +124,8 @@ impl Alert {
         self.rule["labels"].as_object().into_iter().flatten().map(|(name, _)| name.as_str())
     }
 
-    /// Whether it fires, as often as that changes. Rules of one name are told apart by the labels that any of them sets.
+    /// Whether it fires at each check, without repeated values. Rules of one name are distinguished by the
+    /// labels that any of them sets.
     fn story(&self, labels: &BTreeSet<&str>, checks: &[Value]) -> Vec<bool> {
         let own = &self.rule["labels"];
         let mut states = Vec::new();
@@ -136,11 +139,17 @@ impl Alert {
         states
     }
 
-    /// The metrics that its expression asks for.
+    /// The metrics in its expression.
     fn metrics(&self) -> BTreeSet<&str> {
         let words = self.text("/expr").split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        let starts =
-            ["mgc_", "controller_runtime_", "leader_election_", "workqueue_", "rest_client_", "process_"];
+        let starts = [
+            "graph_credential_",
+            "controller_runtime_",
+            "leader_election_",
+            "workqueue_",
+            "rest_client_",
+            "process_",
+        ];
         words.filter(|word| starts.iter().any(|start| word.starts_with(start))).collect()
     }
 }
@@ -149,7 +158,7 @@ impl Alert {
 fn every_alert_says_how_bad_it_is_and_has_a_runbook() {
     let root = root();
     let alerts = alerts(&root);
-    let mut pages = stems(&root.join("docs/runbooks"), ".md");
+    let mut pages = stems(&root.join("docs/operations/runbooks"), ".md");
     assert!(pages.remove("README"), "there is an index");
     for alert in &alerts {
         let name = &alert.name;
@@ -158,8 +167,8 @@ fn every_alert_says_how_bad_it_is_and_has_a_runbook() {
             !alert.text("/annotations/summary").is_empty()
                 && !alert.text("/annotations/description").is_empty()
         );
-        assert_eq!(alert.text("/annotations/runbook_url"), format!("docs/runbooks/{name}.md"));
-        let page = read(&root.join("docs/runbooks").join(format!("{name}.md")));
+        assert_eq!(alert.text("/annotations/runbook_url"), format!("docs/operations/runbooks/{name}.md"));
+        let page = read(&root.join("docs/operations/runbooks").join(format!("{name}.md")));
         assert!(page.starts_with(&format!("# {name}\n")), "{name}");
         for part in ["## What it means", "## What to look at", "## What to do"] {
             assert!(page.contains(part), "{name} lacks {part}");
@@ -182,7 +191,7 @@ fn alerts_ask_for_metrics_that_there_are() {
     }
 }
 
-/// What expressions and series ask of labels: the metric, the label, and the words of the value.
+/// The label matchers of expressions and series: the metric, the label, and the words of the value.
 fn matchers(text: &str) -> Vec<(String, String, Vec<String>)> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices('{') {
@@ -223,7 +232,7 @@ fn alerts_and_their_tests_ask_for_labels_and_reasons_that_there_are() {
         for word in &words {
             let is_known = match label.as_str() {
                 "reason" => word == "NotObserved" || Reason::ALL.iter().any(|reason| reason.as_str() == word),
-                "kind" if metric == "mgc_drift_total" => drifts.contains(&word.as_str()),
+                "kind" if metric == "graph_credential_drift_total" => drifts.contains(&word.as_str()),
                 _ => true,
             };
             assert!(is_known, "{metric}: {label} {word}");
@@ -236,19 +245,17 @@ fn alerts_and_their_tests_ask_for_labels_and_reasons_that_there_are() {
 #[test]
 fn a_wait_for_microsoft_is_no_refusal_in_the_alert_about_refusals() {
     let alerts = alerts(&root());
-    let waits: BTreeSet<String> = Reason::ALL
+    let is_wait = (ConditionType::Verified, ConditionStatus::Unknown);
+    let waits: BTreeSet<String> = ENTRIES
         .iter()
-        .filter(|reason| {
-            let entry = catalogue::entry(**reason);
-            (entry.condition, entry.status) == (ConditionType::Verified, ConditionStatus::Unknown)
-        })
-        .map(|reason| reason.as_str().to_owned())
+        .filter(|entry| (entry.condition, entry.status) == is_wait)
+        .map(|entry| entry.reason.as_str().to_owned())
         .collect();
     let left_out = alerts
         .iter()
         .filter(|alert| alert.name == "GraphCredentialVerificationFailing")
         .flat_map(|alert| matchers(alert.text("/expr")))
-        .find(|(metric, label, _)| metric == "mgc_credential_verified" && label == "reason");
+        .find(|(metric, label, _)| metric == "graph_credential_verified" && label == "reason");
     assert_eq!(left_out.map(|(_, _, words)| words.into_iter().collect()), Some(waits));
 }
 
@@ -274,7 +281,7 @@ fn every_alert_is_seen_not_to_fire_to_fire_and_to_end() {
 #[test]
 fn every_reason_has_its_row_and_runbooks_name_none_that_is_gone() {
     let root = root();
-    let conditions = read(&root.join("docs/conditions.md"));
+    let conditions = read(&root.join("docs/reference/conditions.md"));
     for reason in Reason::ALL {
         assert!(conditions.contains(&format!("| `{}` |", reason.as_str())), "{reason} has no row");
     }
@@ -282,7 +289,7 @@ fn every_reason_has_its_row_and_runbooks_name_none_that_is_gone() {
         ["MicrosoftGraphCredential", "WoodpeckerAccount", "SealedGraphCredential", "Secret", "NotObserved"];
     let types = [
         ConditionType::Ready,
-        ConditionType::SourceReady,
+        ConditionType::SecretReady,
         ConditionType::Verified,
         ConditionType::Registered,
         ConditionType::Expiring,
@@ -293,12 +300,26 @@ fn every_reason_has_its_row_and_runbooks_name_none_that_is_gone() {
         .chain(types.iter().map(|type_| type_.as_str()))
         .chain(others)
         .collect();
-    for page in stems(&root.join("docs/runbooks"), ".md") {
-        let text = read(&root.join("docs/runbooks").join(format!("{page}.md")));
+    for page in stems(&root.join("docs/operations/runbooks"), ".md") {
+        let text = read(&root.join("docs/operations/runbooks").join(format!("{page}.md")));
         for word in text.split('`').skip(1).step_by(2) {
             let is_name = word.starts_with(|c: char| c.is_ascii_uppercase())
                 && word.chars().all(|c| c.is_ascii_alphanumeric());
             assert!(!is_name || known.contains(word), "{page} names {word}");
         }
     }
+}
+
+#[test]
+fn argo_cd_asks_for_conditions_and_annotations_of_the_operator() {
+    let script = read(&root().join("deploy/argocd/argocd-cm.yaml"));
+    let asked: BTreeSet<&str> =
+        script.split("found[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(asked, BTreeSet::from(["Expiring", "Ready", "Stalled"]));
+    for condition in asked {
+        assert!(ConditionType::ALL.iter().any(|it| it.as_str() == condition), "{condition}");
+    }
+    let annotations = script.split("annotations[\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let annotations: BTreeSet<&str> = annotations.collect();
+    assert_eq!(annotations, BTreeSet::from([RECONCILE_REQUESTED_AT]));
 }

@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, from the command line itself.
+//! Generates `docs/reference/configuration.md` from the command line itself.
 
 use std::iter::once;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Command, CommandFactory};
 use graph_credential_operator::cli::Cli;
 
-/// The page, and what must stand in it.
+/// The page and its content.
 pub fn generated(root: &Path) -> (PathBuf, String) {
-    (root.join("docs").join("configuration.md"), page())
+    (root.join("docs/reference/configuration.md"), page())
 }
 
 fn page() -> String {
@@ -54,15 +54,15 @@ fn row(arg: &Arg) -> String {
     format!("| `{flag}` | {environment} | {unset} | {} |\n", words.replace('|', "\\|").replace('<', "\\<"))
 }
 
-const HEAD: &str = "\n| flag | environment | unset | meaning |\n| --- | --- | --- | --- |\n";
+const HEAD: &str = "\n| flag | environment | default | description |\n| --- | --- | --- | --- |\n";
 
 const INTRO: &str = "\
 <!-- Generated from the program's own command line by `make generate`; do not edit. -->
 
 # Configuration
 
-Every command of the program with its flags. A flag wins over its environment variable, and that over what counts where
-neither is set. The chart sets those of `run` by its values ([deploy/chart/README.md](../deploy/chart/README.md));
-`extraArgs` takes any other. Proxies come from `HTTPS_PROXY` and `NO_PROXY`, and traces go where `OTEL_*` names a
-collector ([traces.md](traces.md)).
+All commands of the program with their flags. A flag overrides its environment variable, and both override the
+default. The chart sets the flags of `run` from its values ([deploy/chart/README.md](../../deploy/chart/README.md));
+use `extraArgs` for other flags. `HTTPS_PROXY` and `NO_PROXY` set proxies, and `OTEL_*` variables set the collector
+for traces ([traces.md](../operations/traces.md)).
 ";

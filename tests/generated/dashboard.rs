@@ -1,4 +1,4 @@
-//! The dashboard: its copy in the chart, and that it asks for metrics that there are.
+//! The dashboard: its copy in the chart, and that it uses only existing metrics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::reference::{self, MetricFamily};
 
 const DASHBOARD: &str = "deploy/grafana/dashboard.json";
 
-/// The chart's copy: helm reads no file outside of it.
+/// The chart's copy, because helm reads no file outside of the chart.
 pub fn generated(root: &Path) -> Vec<(PathBuf, String)> {
     let text = fs::read_to_string(root.join(DASHBOARD)).expect("the dashboard can be read");
     vec![(root.join("deploy/chart/dashboard.json"), text)]
@@ -48,7 +48,14 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_for_every_one_of_ours() {
     for panel in panels() {
         for expression in expressions(&panel) {
             let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-            let starts = ["mgc_", "controller_runtime_", "leader_", "workqueue_", "rest_client_", "process_"];
+            let starts = [
+                "graph_credential_",
+                "controller_runtime_",
+                "leader_",
+                "workqueue_",
+                "rest_client_",
+                "process_",
+            ];
             for word in words.filter(|word| starts.iter().any(|start| word.starts_with(start))) {
                 let name = word.strip_suffix("_bucket").unwrap_or(word);
                 assert!(known.contains(name), "{} asks for {name}", panel["title"]);
@@ -56,17 +63,19 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_for_every_one_of_ours() {
             }
         }
     }
-    // Shown by their reasons or not worth a picture of their own.
+    // Shown by their reasons, or not worth a panel of their own.
     let left = [
-        "mgc_credential_verified",
-        "mgc_credential_suspended",
-        "mgc_lane_waiting",
-        "mgc_lane_in_flight",
-        "mgc_reseal_records_total",
-        "mgc_watch_opens_total",
-        "mgc_waiting",
+        "graph_credential_verified",
+        "graph_credential_suspended",
+        "graph_credential_queue_waiting",
+        "graph_credential_queue_in_flight",
+        "graph_credential_record_reencryptions_total",
+        "graph_credential_operator_reconcile_outcomes_total",
+        "graph_credential_operator_watch_opens_total",
+        "graph_credential_operator_not_ready",
     ];
-    let ours = known.iter().filter(|name| name.starts_with("mgc_") && !left.contains(&name.as_str()));
+    let ours =
+        known.iter().filter(|name| name.starts_with("graph_credential_") && !left.contains(&name.as_str()));
     let missing: Vec<&String> = ours.filter(|name| !asked.contains(*name)).collect();
     assert!(missing.is_empty(), "no panel shows {missing:?}");
 }

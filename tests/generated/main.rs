@@ -1,23 +1,24 @@
-//! Generated files are what the code generates. `make generate` writes them anew.
+//! Checks that generated files are up to date. `make generate` writes them.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod alerts;
 mod configuration;
 mod dashboard;
+mod pages;
 mod reference;
 mod workflows;
 
 use std::fs;
 use std::path::PathBuf;
 
-use graph_credential_operator::resources::catalogue::{self, Entry, Kind};
-use graph_credential_operator::resources::conditions::{ConditionType, Reason};
-use graph_credential_operator::resources::crds;
-use graph_credential_operator::rest::Refusal;
+use graph_credential_operator::api::conditions::ConditionType;
+use graph_credential_operator::api::crds;
+use graph_credential_operator::api::reasons::{ENTRIES, Entry, Kind};
+use graph_credential_operator::rest::ErrorCode;
 
 use self::reference::MetricFamily;
 
-/// Each generated file and what must stand in it.
+/// Each generated file with its content.
 fn generated() -> Vec<(PathBuf, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let crds = crds::all().into_iter().flat_map(|crd| {
@@ -29,17 +30,18 @@ fn generated() -> Vec<(PathBuf, String)> {
             (root.join("deploy/chart/templates/crds").join(&file), template),
         ]
     });
-    let conditions = (root.join("docs").join("conditions.md"), conditions_page());
-    let metrics = (root.join("docs").join("metrics.md"), metrics_page());
+    let conditions = (root.join("docs/reference/conditions.md"), conditions_page());
+    let metrics = (root.join("docs/reference/metrics.md"), metrics_page());
     crds.chain([conditions, metrics, configuration::generated(&root)])
         .chain(alerts::generated(&root))
         .chain(dashboard::generated(&root))
+        .chain(pages::generated(&root))
         .collect()
 }
 
-const GENERATED: &str = "# Generated from src/resources by `make generate`; do not edit.\n";
+const GENERATED: &str = "# Generated from src/api by `make generate`; do not edit.\n";
 
-/// A CRD as a template of the chart: as it is, for helm's own `toYaml` would sort and wrap it.
+/// A CRD as a template of the chart, unchanged, because helm's own `toYaml` would sort and wrap it.
 fn chart_template(crd: &str) -> String {
     assert!(!crd.contains("{{"), "helm would take it for a template: {crd}");
     let (head, rest) = crd.split_once("metadata:\n").expect("a CRD has metadata");
@@ -48,11 +50,11 @@ fn chart_template(crd: &str) -> String {
     format!("{{{{- if .Values.crds.enabled }}}}\n{GENERATED}{head}{metadata}{rest}{{{{- end }}}}\n")
 }
 
-/// `docs/conditions.md`, from the catalogue of reasons.
+/// `docs/reference/conditions.md`, from the reason table.
 fn conditions_page() -> String {
     let mut page = String::from(CONDITIONS_INTRO);
     for type_ in [
-        ConditionType::SourceReady,
+        ConditionType::SecretReady,
         ConditionType::Verified,
         ConditionType::Registered,
         ConditionType::Expiring,
@@ -61,26 +63,22 @@ fn conditions_page() -> String {
         page.extend(["\n### ", type_.as_str(), "\n\n"]);
         page.push_str(&reasons_table(|entry| entry.kind == Kind::Credential && entry.condition == type_));
     }
-    page.push_str("\n## WoodpeckerAccount\n\n`Ready` alone, with `Reconciling` and `Stalled` as above.\n\n");
+    page.push_str("\n## WoodpeckerAccount\n\nOnly `Ready`, with `Reconciling` and `Stalled` as above.\n\n");
     page.push_str(&reasons_table(|entry| entry.kind == Kind::Account));
     page
 }
 
 fn reasons_table(is_wanted: impl Fn(&Entry) -> bool) -> String {
-    let rows = Reason::ALL
-        .iter()
-        .map(|reason| (reason, catalogue::entry(*reason)))
-        .filter(|(_, entry)| is_wanted(entry));
-    let rows = rows.map(|(reason, entry)| {
-        let Entry { status, meaning, actor, cure, .. } = entry;
-        format!("| `{reason}` | {status:?} | {meaning} | {} | {cure} |\n", actor.as_str())
+    let rows = ENTRIES.iter().filter(|entry| is_wanted(entry)).map(|entry| {
+        let Entry { reason, status, description, actor, action, .. } = entry;
+        format!("| `{reason}` | {status:?} | {description} | {} | {action} |\n", actor.as_str())
     });
     let head =
         "| reason | status | meaning | who acts | what to do |\n| --- | --- | --- | --- | --- |\n".to_owned();
     std::iter::once(head).chain(rows).collect()
 }
 
-/// `docs/metrics.md`, from the registry.
+/// `docs/reference/metrics.md`, from the registry.
 fn metrics_page() -> String {
     let families = reference::families().expect("the metrics can be written");
     let is_first = |family: &&MetricFamily, prefixes: &[&str]| {
@@ -99,7 +97,7 @@ fn metrics_page() -> String {
             told += 1;
         }
     }
-    assert_eq!(told, families.len(), "each metric stands in one group");
+    assert_eq!(told, families.len(), "each metric is in one group");
     page
 }
 
@@ -111,17 +109,41 @@ fn metric_row(family: &MetricFamily) -> String {
     format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
 }
 
+const CREDENTIAL_METRICS: &[&str] = &[
+    "graph_credential_destination",
+    "graph_credential_drift",
+    "graph_credential_expiry",
+    "graph_credential_orphans",
+    "graph_credential_ready",
+    "graph_credential_suspended",
+    "graph_credential_time_to_ready",
+    "graph_credential_verified",
+];
+
 const METRIC_GROUPS: [(&str, &[&str]); 7] = [
-    ("Credentials", &["mgc_credential", "mgc_drift", "mgc_orphans"]),
-    ("Accounts and their lanes", &["mgc_account", "mgc_lane", "mgc_external"]),
-    ("The encrypted store", &["mgc_sealed", "mgc_reseal"]),
-    ("The REST API", &["mgc_rest"]),
+    ("Credentials", CREDENTIAL_METRICS),
     (
-        "The operator at work",
-        &["mgc_build", "mgc_waiting", "leader_election", "controller_runtime", "workqueue"],
+        "Accounts and their queues",
+        &["graph_credential_account", "graph_credential_queue", "graph_credential_operator_external"],
     ),
-    ("The Kubernetes API", &["rest_client", "mgc_watch"]),
-    ("The process", &["process"]),
+    ("Encrypted store", &["graph_credential_records", "graph_credential_record_reencrypt"]),
+    (
+        "REST API",
+        &["graph_credential_rest", "graph_credential_record_ready", "graph_credential_record_expiry"],
+    ),
+    (
+        "Reconciliation and process state",
+        &[
+            "graph_credential_operator_build",
+            "graph_credential_operator_not_ready",
+            "graph_credential_operator_reconcile",
+            "leader_election",
+            "controller_runtime",
+            "workqueue",
+        ],
+    ),
+    ("Kubernetes API", &["rest_client", "graph_credential_operator_watch"]),
+    ("Process", &["process"]),
 ];
 
 const METRICS_INTRO: &str = "\
@@ -129,44 +151,49 @@ const METRICS_INTRO: &str = "\
 
 # Metrics
 
-`/metrics` on port 8080 (`--listen`) speaks OpenMetrics. Where the meaning is the same the names are those of
-controller-runtime and client-go, so that dashboards made for them work. Histograms have `_bucket`, `_sum` and `_count`.
+`/metrics` on port 8080 (`--health-probe-bind-address`) serves OpenMetrics. Metrics with the same meaning as in
+controller-runtime and client-go have the same names, so dashboards made for these work. Histograms have `_bucket`,
+`_sum` and `_count`.
 
-What belongs to a single object is made at the moment of a scrape, from the objects as the operator knows them then:
-the series of an object that is gone are gone with it; the records of the REST API are shown as they were at the last look
-at all of them, every two minutes. Only the leader shows objects; a replica that stands by shows the
-rest. Labels other than names of objects, reasons and key ids have a few fixed values. Tenant and client ids, names of
-Secrets and anything secret are in no label. The label `namespace` is that of an object, so scrape with
-`honor_labels: true`, as the chart's ServiceMonitor does; Prometheus would rename it otherwise.
+The operator computes the series of a single object at each scrape, from its current view of the objects. The series
+disappear when the object is deleted. Records of the REST API are shown as of the last check of all records, every two
+minutes. Only the leader shows objects; a standby replica shows the other metrics.
 
-`--metrics-listen` serves `/metrics` at an address of its own, under TLS (`--metrics-tls-cert`, `--metrics-tls-key`, read
-again every 30 seconds), and no longer at `--listen`. With `--metrics-authorize` only those see it who send the token of
-somebody who may `get` the non-resource URL `/metrics`, as with other controllers: the operator asks the Kubernetes API by
-TokenReview and SubjectAccessReview, for which it needs `create` on both, and remembers an answer for a minute. The chart
-has both as `metrics.tls`.
+Labels other than names of objects, reasons and key ids have a few fixed values. No label contains tenant ids, client
+ids, names of Secrets or anything secret. The label `namespace` is the namespace of an object, so scrape with
+`honor_labels: true`, as the chart's ServiceMonitor does. Otherwise Prometheus renames the label.
 
-Reasons are those of [conditions.md](conditions.md); an object that the operator has not looked at yet has the reason
-`NotObserved`. A reason is part of its series, so an alert that is to hold for a time leaves it out: `max without (reason)
-(mgc_credential_ready) == 0`.
+`--metrics-bind-address` serves `/metrics` at an address of its own with TLS (`--metrics-tls-cert`,
+`--metrics-tls-key`, reloaded every 30 s), and no longer at `--health-probe-bind-address`. With
+`--metrics-require-authorization`, clients must send the bearer token of a user who can `get` the non-resource URL
+`/metrics`, as with other controllers. The operator checks the token with TokenReview and SubjectAccessReview, for which
+it needs `create` on both, and caches the result for a minute. The chart's values for this are under `metrics.tls`.
+
+[conditions.md](conditions.md) describes the reasons. An object that the operator has not reconciled yet has the reason
+`NotObserved`. The reason is a label of the series, so an alert with a `for` duration must aggregate over it:
+`max without (reason) (graph_credential_ready) == 0`.
 ";
 
 const CONDITIONS_INTRO: &str = "\
-<!-- Generated from src/resources/catalogue.rs by `make generate`; do not edit. -->
+<!-- Generated from src/api/reasons.rs by `make generate`; do not edit. -->
 
-# Conditions and their reasons
+# Conditions and reasons
 
-A condition says what is true now, with a reason (one stable word, for alerts and scripts) and a message (problem and
-cure, for people). Nothing that differs on each try stands in one: trace ids, times and remote texts are in the log and
+A condition has a reason (one stable word, for alerts and scripts) and a message for people, with the problem and what
+to do. Neither contains anything that differs between attempts: trace ids, times and response texts are in the log and
 in events. `graph-credential-operator explain REASON` prints a row of these tables.
 
 ## MicrosoftGraphCredential
 
-Conditions always stand in the same order: `Ready`, `SourceReady`, `Verified`, `Registered`, `Expiring`, `Reconciling`,
-`Stalled`. `Ready` is the summary: it takes reason and message of the first of `SourceReady`, `Verified` and `Registered`
-that is not True, or of `Expiring` once the secret has expired. `Reconciling` is True while the operator goes on by
-itself, `Stalled` while only a person can go on; both repeat the reason of `Ready`, are absent otherwise, and never True
-beside a True `Ready` (kstatus). A new object has `status.observedGeneration: -1` until the operator has seen it. A
-suspended object keeps its conditions, and the message of `Ready` says so.
+Conditions are always in the same order: `Ready`, `SecretReady`, `Verified`, `Registered`, `Expiring`, `Reconciling`,
+`Stalled`. `Ready` is the summary: it has the reason and message of the first of `SecretReady`, `Verified` and
+`Registered` that is not True, or of `Expiring` once the secret has expired.
+
+`Reconciling` is True while the operator continues automatically. `Stalled` is True while only a person can continue.
+Both have the reason of `Ready`, are absent otherwise, and are never True while `Ready` is True (kstatus).
+
+A new object has `status.observedGeneration: -1` until the operator has processed it. A suspended object keeps its
+conditions, and the message of `Ready` says that it is suspended.
 ";
 
 #[test]
@@ -221,13 +248,13 @@ fn every_field_has_a_description() {
 #[test]
 fn every_refusal_of_the_rest_api_is_documented() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let page =
-        fs::read_to_string(root.join("docs").join("rest-api.md")).expect("docs/rest-api.md can be read");
+    let page = fs::read_to_string(root.join("docs/reference/rest-api.md"))
+        .expect("docs/reference/rest-api.md can be read");
     let rows = page
         .lines()
         .filter(|line| line.starts_with("| `") && line.split('`').nth(1).is_some_and(is_constant));
     let documented: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
-    let expected: Vec<&str> = Refusal::ALL.iter().map(|refusal| refusal.as_str()).collect();
+    let expected: Vec<&str> = ErrorCode::ALL.iter().map(|refusal| refusal.as_str()).collect();
     assert_eq!(documented, expected);
 }
 
@@ -236,10 +263,36 @@ fn is_constant(text: &str) -> bool {
 }
 
 #[test]
-fn every_behaviour_in_the_docs_has_its_test() {
+fn every_test_that_a_design_page_names_exists() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut tests = String::new();
-    let mut unread = vec![root.join("tests").join("promises")];
+    let mut unread = vec![root.join("tests"), root.join("src")];
+    while let Some(path) = unread.pop() {
+        match fs::read_dir(&path) {
+            Ok(inside) => unread.extend(inside.map(|file| file.expect("a file can be found").path())),
+            Err(_) => tests += &fs::read_to_string(&path).unwrap_or_default(),
+        }
+    }
+    let mut named = 0;
+    for entry in fs::read_dir(root.join("docs/design")).expect("the folder can be read") {
+        let page = entry.expect("the folder can be read").path();
+        let text = fs::read_to_string(&page).expect("the page can be read");
+        let parts = text.split('`').skip(1).step_by(2).filter(|it| it.matches('_').count() > 3);
+        for name in
+            parts.filter(|it| it.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_'))
+        {
+            assert!(tests.contains(&format!("fn {name}(")), "{} names {name}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named} names");
+}
+
+#[test]
+fn every_behavior_in_the_docs_has_its_test() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = String::new();
+    let mut unread = vec![root.join("tests/integration")];
     while let Some(path) = unread.pop() {
         match fs::read_dir(&path) {
             Ok(inside) => unread.extend(inside.map(|file| file.expect("a test can be found").path())),
@@ -247,7 +300,7 @@ fn every_behaviour_in_the_docs_has_its_test() {
         }
     }
     let mut named = 0;
-    for page in ["behaviour.md", "security.md"] {
+    for page in ["reference/behavior.md", "security/threat-model.md"] {
         let page = fs::read_to_string(root.join("docs").join(page)).expect("the page can be read");
         for table in
             page.split("\n\n").filter(|part| part.lines().next().is_some_and(|it| it.ends_with("| test |")))

@@ -1,4 +1,4 @@
-//! What `/metrics` shows, for the reference page: every metric of the registry with its labels, read from an exposition
+//! The metrics for the reference page: every metric of the registry with its labels, read from an exposition
 //! in which each of them has a series.
 
 use std::collections::BTreeSet;
@@ -7,27 +7,28 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use graph_credential_operator::telemetry::metrics::{
-    AccountSeries, CredentialSeries, Drift, Held, LaneSeries, Metrics, Objects, RecordSeries, Standing,
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, Drift, Metrics, ObjectSource,
+    QueueSeries, RecordSeries,
 };
 use graph_credential_operator::telemetry::readiness::Readiness;
 
-/// A metric, as the reference page has it.
+/// A metric on the reference page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricFamily {
     /// Its name without the suffixes of its samples, such as `_total`.
     pub name: String,
     /// `counter`, `gauge`, `histogram` or `info`.
     pub kind: String,
-    /// What it says.
+    /// The help text.
     pub help: String,
-    /// The labels of its series, in their order; `le` of histograms aside.
+    /// The labels of its series, in order, without `le` of histograms.
     pub labels: Vec<String>,
 }
 
 // === impl MetricFamily ===
 
 impl MetricFamily {
-    /// The name that queries ask for: with `_total` or `_info`; that of a histogram wants `_bucket`, `_sum` or `_count`.
+    /// The name for queries: with `_total` or `_info`; a histogram also needs `_bucket`, `_sum` or `_count`.
     pub fn sample_name(&self) -> String {
         let suffix = match self.kind.as_str() {
             "counter" => "_total",
@@ -45,14 +46,14 @@ pub fn families() -> Result<Vec<MetricFamily>, Error> {
     Ok(families)
 }
 
-/// What a scrape shows where each metric has a series.
+/// An exposition in which each metric has a series.
 pub fn exposition() -> Result<String, Error> {
     let readiness = Readiness::default();
-    readiness.wait_for("keyring", "it is not there");
+    readiness.pending("keyring", "it is not there");
     let metrics = Metrics::of("run", readiness);
     let example = Arc::new(Example);
     let weak: Weak<Example> = Arc::downgrade(&example);
-    metrics.objects.show(weak);
+    metrics.objects.set_source(weak);
     exercise(&metrics);
     metrics.render()
 }
@@ -79,7 +80,7 @@ pub fn read(exposition: &str) -> Vec<MetricFamily> {
 /// The names of the labels of a sample.
 fn label_names(sample: &str) -> impl Iterator<Item = String> {
     let labels = sample.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(it, _)| it);
-    // What stands before each `="`, after the last comma.
+    // The text before each `="`, after the last comma.
     labels.match_indices("=\"").filter_map(|(at, _)| {
         let before = labels.get(..at)?;
         let name = before.rsplit([',', '"']).next()?;
@@ -91,41 +92,41 @@ fn label_names(sample: &str) -> impl Iterator<Item = String> {
 /// Gives each metric a series.
 fn exercise(metrics: &Metrics) {
     let (controller, time) = ("microsoftgraphcredential", Duration::from_secs(1));
-    metrics.passes.bounded(controller, 16);
-    metrics.passes.started(controller);
-    metrics.passes.ended(controller, "success", time);
+    metrics.reconciles.set_max_concurrent(controller, 16);
+    metrics.reconciles.started(controller);
+    metrics.reconciles.ended(controller, "success", "success", time);
     metrics.queues.added(controller, 1);
-    metrics.queues.waiting(controller, 1);
+    metrics.queues.set_depth(controller, 1);
     metrics.queues.started(controller, "a/b", time);
     metrics.queues.ended(controller, "a/b", true);
     metrics.remote.ended("woodpecker", "list", "ok", time);
     metrics.kubernetes.answered("host", "GET", Some(200));
     metrics.kubernetes.watch_opened("Secret");
     metrics.kubernetes.watch_failed("Secret");
-    metrics.lanes.waiting("new", 1);
-    metrics.credentials.drifted(Drift::Vanished);
+    metrics.account_queues.add_waiting("new", 1);
+    metrics.credentials.drifted(Drift::Deleted);
     metrics.credentials.orphaned("suspended");
-    metrics.store.sealed(std::iter::once(("k1".to_owned(), 1)));
-    metrics.store.resealed("sealed");
+    metrics.store.set_records_by_key(std::iter::once(("k1".to_owned(), 1)));
+    metrics.store.reencrypted("reencrypted");
     metrics.rest.answered("GET", "other", Some(404), time);
-    metrics.rest.show_record(&RecordSeries {
+    metrics.rest.set_record(&RecordSeries {
         namespace: "a".into(),
         name: "r-1".into(),
         is_ready: true,
         reason: "Ready".into(),
         expires_at: Some(1),
     });
-    metrics.leader.leads("lease", true);
+    metrics.leader.set_leader("lease", true);
 }
 
-/// An object of each kind with everything that can be told of it.
+/// An object of each kind with every possible value.
 struct Example;
 
 // === impl Example ===
 
-impl Objects for Example {
+impl ObjectSource for Example {
     fn credentials(&self) -> Vec<CredentialSeries> {
-        let standing = || Standing { is_true: true, reason: "Ready".into() };
+        let standing = || ConditionSample { is_true: true, reason: "Ready".into() };
         vec![CredentialSeries {
             namespace: "a".into(),
             name: "b".into(),
@@ -135,7 +136,7 @@ impl Objects for Example {
             verified: Some(standing()),
             is_suspended: false,
             expires_at: Some(1),
-            verified_at: Some(1),
+            last_verified_time: Some(1),
         }]
     }
 
@@ -143,10 +144,10 @@ impl Objects for Example {
         vec![AccountSeries {
             namespace: "a".into(),
             name: "c".into(),
-            ready: Standing { is_true: true, reason: "Authenticated".into() },
-            held: Some(Held { managed: 1, unclaimed: 0, foreign: 0 }),
+            ready: ConditionSample { is_true: true, reason: "Authenticated".into() },
+            counts: Some(CredentialCounts { managed: 1, adoptable: 0, unmanaged: 0 }),
             listed_at: Some(1),
-            lane: Some(LaneSeries::default()),
+            account_queue: Some(QueueSeries::default()),
         }]
     }
 }
@@ -161,11 +162,11 @@ mod tests {
         assert!(families.len() > 35, "{}", families.len());
         for family in &families {
             assert!(!family.kind.is_empty() && family.help.ends_with('.'), "{family:?}");
-            assert!(!family.help.contains(['\\', '|']), "it stands in a table: {family:?}");
+            assert!(!family.help.contains(['\\', '|']), "the text is for a table: {family:?}");
         }
         let names: BTreeSet<&str> = families.iter().map(|family| family.name.as_str()).collect();
-        assert_eq!(names.len(), families.len(), "no metric stands there twice");
-        let ready = families.iter().find(|family| family.name == "mgc_credential_ready").unwrap();
+        assert_eq!(names.len(), families.len(), "each metric is listed once");
+        let ready = families.iter().find(|family| family.name == "graph_credential_ready").unwrap();
         assert_eq!(ready.labels, ["namespace", "name", "reason"]);
         let requests = families.iter().find(|family| family.name == "rest_client_requests").unwrap();
         assert_eq!(requests.labels, ["code", "method", "host"]);

@@ -1,4 +1,4 @@
-//! What the workflows use is pinned to a commit, for a tag can be moved to anything.
+//! Checks that the workflows pin actions to a commit, because a tag can be moved.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ fn what_workflows_use_is_pinned_to_a_commit() {
         for used in
             text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
         {
-            // Of this repository, and of the same commit.
+            // An action of this repository, at the same commit.
             if used.starts_with("./") {
                 continue;
             }

@@ -1,8 +1,8 @@
-"""Holds an image archive and its bill of materials against their specifications, with none of the code that made them.
+"""Checks an image archive and its bill of materials against their specifications, without the code that built them.
 
     check.py ARCHIVE BILL
 
-Prints what it found as rows of a table; anything that is not so ends it with a message.
+Prints the results as rows of a table; the first failed check ends it with a message.
 """
 
 import gzip
@@ -27,7 +27,7 @@ def need(holds, text):
 
 
 def blob(files, descriptor, media_type):
-    """The content that a descriptor names, if size, digest and type are as it says."""
+    """The content of a descriptor, if size, digest and type match."""
     need(descriptor["mediaType"] == OCI + media_type, f"{descriptor} is no {media_type}")
     algorithm, digest = descriptor["digest"].split(":")
     content = files.get(f"blobs/{algorithm}/{digest}", b"")
@@ -42,7 +42,7 @@ def unpacked(content):
 
 
 def packages(binary):
-    """What the program itself says that it was made of, and whether it needs a loader."""
+    """The packages that the program itself lists, and whether it needs a loader."""
     elf = ELFFile(io.BytesIO(binary))
     need(not any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments()), "it is linked dynamically")
     section = elf.get_section_by_name(".dep-v0")
@@ -85,7 +85,7 @@ def main():
     need(size < 12 * 2**20, f"{size} bytes are 12 MiB or more")
     need((PROGRAM, config["config"]["Labels"]["org.opencontainers.image.version"]) in made_of, "the label is of another version")
     print(f"| digest | `{entry['digest']}` |")
-    print(f"| config, by which a node may tell it | `{manifest['config']['digest']}` |")
+    print(f"| digest of the config, which a node may show as the image id | `{manifest['config']['digest']}` |")
     print(f"| compressed size | {size / 2**20:.2f} MiB of at most 12 |")
     print(f"| program | linux/{config['architecture']}, static, {len(inside[PROGRAM]) / 2**20:.1f} MiB |")
     print(f"| authorities | {roots} |")

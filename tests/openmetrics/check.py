@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Holds what the operator's /metrics shows against a parser of OpenMetrics that shares no code with ours.
+"""Checks the operator's /metrics with a parser of OpenMetrics that shares no code with ours.
 
     check.py FILE…
 
-The parser refuses what the specification forbids: suffixes and units that do not fit, families that are interleaved,
-series that stand there twice, histograms that do not add up. `make openmetrics` runs it with what it needs.
+The parser rejects what the specification forbids: wrong suffixes and units, interleaved families, duplicate series,
+inconsistent histograms. `make openmetrics` runs it with its dependencies.
 """
 
 import pathlib

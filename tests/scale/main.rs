@@ -1,41 +1,42 @@
-//! How the operator does with many objects: figures and ratios of one run, by the real operator on a real API
-//! server. Run with `make scale`; each figure that has a bound is checked against it. With `SCALE_REPORT` the
-//! figures are written to that file.
+//! The operator with many objects: figures and ratios of one run of the real operator on a real API server.
+//! `make scale` runs it and checks each figure that has a bound. With `SCALE_REPORT` the figures are written
+//! to that file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[allow(dead_code, unused_imports)]
+#[path = "../integration/harness/mod.rs"]
+mod harness;
+#[path = "../integration/keyring_access.rs"]
+mod keyring_access;
 mod many;
 mod neighbours;
 mod reseal;
-#[allow(dead_code, unused_imports)]
-#[path = "../promises/stage/mod.rs"]
-mod stage;
-#[path = "../promises/vault.rs"]
-mod vault;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use graph_credential_operator::resources::MicrosoftGraphCredential;
-use graph_credential_operator::resources::conditions::{ConditionStatus, ConditionType};
+use graph_credential_operator::api::MicrosoftGraphCredential;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use kube::api::ListParams;
 use serde_json::json;
 
-use crate::stage::{Stage, TENANT};
+use crate::harness::{TENANT, TestEnv};
 
-/// What one request takes at Woodpecker.
+/// Duration of a request at Woodpecker.
 const SERVICE: Duration = Duration::from_millis(50);
 
-/// How long all of it may take at most.
+/// How long a measurement may take at most.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// What the report says of itself.
+/// The introduction of the report.
 const ABOUT: &str = "# Scale
 
-Written by `make scale`: the operator in an optimized build, as one process beside a real etcd, a real kube-apiserver and
-doubles of Microsoft and Woodpecker on the same machine. Each Woodpecker request takes 50 ms, one at a time per account.
+Written by `make scale`: an optimized build of the operator runs as one process on the same machine as a real etcd, a
+real kube-apiserver and test doubles of Microsoft and Woodpecker. Each Woodpecker request takes 50 ms. Each account
+processes one request at a time.
 ";
 
-/// The figures, told as they come.
+/// The figures, printed as they are measured.
 struct Report(String);
 
 impl Report {
@@ -66,19 +67,19 @@ fn client_id(number: usize) -> String {
 }
 
 /// Applies an object for an app of its own.
-async fn apply(stage: &Stage, number: usize, account: &str) {
+async fn apply(env: &TestEnv, number: usize, account: &str) {
     let client = client_id(number);
-    stage.entra.add_app(TENANT, &client);
-    stage.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+    env.entra.add_app(TENANT, &client);
+    env.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
     let spec = json!({"clientId": client, "destination": {"woodpecker": {"accountRef": {"name": account}}}});
-    stage.credential(&format!("app-{number}"), spec).await;
+    env.credential(&format!("app-{number}"), spec).await;
 }
 
-/// How many objects at these accounts are Ready.
-async fn ready(stage: &Stage, accounts: &[String]) -> usize {
-    let objects = stage.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await.unwrap();
+/// The number of Ready objects at these accounts.
+async fn ready(env: &TestEnv, accounts: &[String]) -> usize {
+    let objects = env.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await.unwrap();
     let is_ready = |object: &&MicrosoftGraphCredential| {
-        stage::condition(object, ConditionType::Ready)
+        harness::condition(object, ConditionType::Ready)
             .is_some_and(|ready| ready.status == ConditionStatus::True)
     };
     let is_there = |object: &&MicrosoftGraphCredential| {
@@ -87,14 +88,14 @@ async fn ready(stage: &Stage, accounts: &[String]) -> usize {
     objects.items.iter().filter(is_there).filter(is_ready).count()
 }
 
-async fn wait_for(stage: &Stage, accounts: &[String], number: usize) {
+async fn wait_for(env: &TestEnv, accounts: &[String], number: usize) {
     let started = Instant::now();
     let mut told = 0;
     loop {
-        // The whole list weighs on the API server: it is asked for in the end alone.
+        // The whole list is a load on the API server, so it is read only at the end.
         let registered: usize =
-            accounts.iter().map(|account| stage.woodpecker.credentials(account).len()).sum();
-        let ready = if registered < number { registered } else { ready(stage, accounts).await };
+            accounts.iter().map(|account| env.woodpecker.credentials(account).len()).sum();
+        let ready = if registered < number { registered } else { ready(env, accounts).await };
         if ready >= number {
             return;
         }
@@ -102,7 +103,7 @@ async fn wait_for(stage: &Stage, accounts: &[String], number: usize) {
             println!("  {ready} of {number} after {:.1} s", started.elapsed().as_secs_f64());
             told = ready;
         }
-        assert!(started.elapsed() < PATIENCE, "{ready} of {number} after {PATIENCE:?}\n{}", stage.log());
+        assert!(started.elapsed() < PATIENCE, "{ready} of {number} after {PATIENCE:?}\n{}", env.log());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

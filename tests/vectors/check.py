@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Holds the vectors of the envelope's format against libsodium, an implementation that shares no code with ours.
+"""Checks the vectors of the envelope's format with libsodium, an implementation that shares no code with ours.
 
     check.py [FILE]
 
-Seals and opens every vector, and sees that what must be refused is refused, for the same reason. Written from
-docs/envelope.md alone. `make vectors` runs it with what it needs.
+Encrypts and decrypts every vector, and checks that invalid ones are rejected for the same reason. Written only from
+docs/reference/envelope.md. `make vectors` runs it with its dependencies.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ PREFIX = "graph-credentials.io/SealedGraphCredential/"
 
 
 class Refused(Exception):
-    """An envelope that is none, or does not open; the text is the reason."""
+    """An invalid envelope, or one that cannot be decrypted; the text is the reason."""
 
 
 def key_encryption_key(key):
@@ -33,14 +33,14 @@ def key_encryption_key(key):
 
 
 def associated_data(layer, case):
-    """What a layer is bound to: each part after its length."""
+    """The associated data of a layer: each part after its length."""
     ids = [case[name].encode() for name in ("keyId", "namespace", "recordId", "tenantId", "clientId")]
     parts = [(PREFIX + layer).encode(), b"\x01", *ids]
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
 
 
 def seal(case):
-    """The envelope of a vector, made of its data key and nonces."""
+    """The envelope of a vector, computed from its data key and nonces."""
     data_key, secret = bytes.fromhex(case["dataKey"]), case["secret"].encode()
     nonces = [bytes.fromhex(case[name]) for name in ("dataKeyNonce", "secretNonce")]
     kek = key_encryption_key(bytes.fromhex(case["key"]))
@@ -95,7 +95,7 @@ def open_envelope(envelope, case):
 
 
 def mismatches(vector):
-    """What our way and the vector differ in."""
+    """The differences between our computation and the vector."""
     computed = {
         "keyEncryptionKey": key_encryption_key(bytes.fromhex(vector["key"])),
         "dataKeyAssociatedData": associated_data("data-key", vector),
@@ -117,7 +117,7 @@ def mismatches(vector):
 
 
 def refusal(case):
-    """The reason why a case is refused."""
+    """The reason why a case is rejected."""
     try:
         open_envelope(bytes.fromhex(case["envelope"]), case)
     except Refused as refused:

@@ -1,5 +1,5 @@
-// Package containerfile reads deploy/image/Containerfile with the parser and the linter of BuildKit, without an engine:
-// it is well-formed, and leads to an image for each platform that it is for.
+// Package containerfile checks deploy/image/Containerfile with BuildKit's own parser and linter, without a
+// container engine: it is well-formed, and evaluates to an image for each platform.
 package containerfile
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const root = "../.."
 
-// registry answers for every base image with an empty one of the platform asked for.
+// registry returns an empty image of the requested platform for every base image.
 type registry struct{}
 
 func (registry) ResolveImageConfig(_ context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
@@ -65,7 +65,7 @@ func TestItLeadsToTheSameImageForEachPlatform(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", architecture, err)
 		}
-		// As tools/image makes it.
+		// The same as in tools/image.
 		config, image := result.Image.Config, result.Image
 		if image.Architecture != architecture || config.User != "65532:65532" ||
 			strings.Join(config.Entrypoint, " ") != "/graph-credential-operator" ||
@@ -78,7 +78,8 @@ func TestItLeadsToTheSameImageForEachPlatform(t *testing.T) {
 	}
 }
 
-// What it copies is what tools/image/source copies, which is enough: `make image-check` builds from that.
+// It copies the same files as tools/image/source. Those are enough, because `make image-check` builds from
+// them.
 func TestItCopiesWhatABuildElsewhereIsMadeFrom(t *testing.T) {
 	script, err := os.ReadFile(filepath.Join(root, "tools/image/source"))
 	if err != nil {

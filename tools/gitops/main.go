@@ -1,8 +1,9 @@
-// Command gitops says what GitOps tools make of an object, with their own code where it is a library: kstatus, which Flux
-// and kpt use, and Argo CD's way of running a Lua script.
+// Command gitops evaluates objects as GitOps tools do, with their own code if it is a library: kstatus, which
+// Flux and kpt use, and Argo CD's way of running a Lua script.
 //
-// It reads one JSON object a line from standard input, {"object": …, "health": "<lua>", "action": "<lua>"}, the scripts
-// being optional, and prints one for each: {"kstatus": …, "health": {"status": …, "message": …}, "changed": …}.
+// It reads one JSON object per line from standard input, {"object": …, "health": "<lua>", "action": "<lua>"},
+// with optional scripts, and prints one for each: {"kstatus": …, "health": {"status": …, "message": …},
+// "changed": …}.
 package main
 
 import (
@@ -82,7 +83,7 @@ func judge(asked question) (answer, error) {
 	return told, nil
 }
 
-// whole turns numbers without a fraction into integers, which the libraries of Kubernetes ask for.
+// whole turns numbers without a fraction into integers, which the Kubernetes libraries require.
 func whole(value any) any {
 	switch value := value.(type) {
 	case map[string]any:

@@ -6,8 +6,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// runScript runs a script as Argo CD does: with the object as `obj`, no more libraries than it opens for scripts of
-// users, and what the script returns as the result.
+// runScript runs a script as Argo CD does: with the object as `obj`, with only the libraries that Argo CD
+// opens for user scripts, and with the script's return value as the result.
 func runScript(script string, object map[string]any) (any, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
@@ -37,7 +37,7 @@ func runScript(script string, object map[string]any) (any, error) {
 	return fromLua(result), nil
 }
 
-// openSafeOs is the library `os` without what reaches the machine.
+// openSafeOs is the library `os` without functions that access the machine.
 func openSafeOs(state *lua.LState) int {
 	lua.OpenOs(state)
 	full := state.GetGlobal(lua.OsLibName).(*lua.LTable)

@@ -23,22 +23,22 @@ import (
 )
 
 const (
-	// The user of the process: nobody that a distribution has.
+	// The user of the process, which no distribution uses.
 	user = "65532:65532"
-	// Where both the program and its TLS look for the authorities.
+	// The file in which both the program and its TLS library look for CA certificates.
 	roots = "etc/ssl/certs/ca-certificates.crt"
 )
 
-// The time of everything in the image: what differs with each build would be another digest.
+// The time of everything in the image, because a different time would change the digest.
 var epoch = time.Unix(0, 0).UTC()
 
-// archive is what was written.
+// archive is the result of writeArchive.
 type archive struct {
 	digest     v1.Hash
 	compressed int64
 }
 
-// writeArchive writes one image for each binary, in an index of its own where there are several.
+// writeArchive writes one image for each binary, with an index if there are several.
 func writeArchive(path, name, version string, binaries []binary) (archive, error) {
 	var images []v1.Image
 	for _, binary := range binaries {
@@ -48,7 +48,7 @@ func writeArchive(path, name, version string, binaries []binary) (archive, error
 		}
 		images = append(images, image)
 	}
-	// By this name tools that load an archive know the image.
+	// The name of the image for tools that load the archive.
 	annotations := map[string]string{
 		"io.containerd.image.name":          "localhost/" + name + ":" + version,
 		"org.opencontainers.image.ref.name": version,
@@ -132,7 +132,7 @@ func imageOf(binary binary, program, version string) (v1.Image, error) {
 	return mutate.ConfigFile(image, file)
 }
 
-// requireStatic refuses what would need a loader or libraries: there are none in the image.
+// requireStatic rejects a binary that needs a loader or libraries, because the image contains none.
 func requireStatic(content []byte, arch string) error {
 	file, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
@@ -151,7 +151,7 @@ func requireStatic(content []byte, arch string) error {
 	return nil
 }
 
-// layerOf is the image's one layer: the program and the authorities that it trusts.
+// layerOf is the image's only layer: the program and the CA certificates that it trusts.
 func layerOf(program string, binary []byte) ([]byte, error) {
 	var buffer bytes.Buffer
 	writer := tar.NewWriter(&buffer)
@@ -167,7 +167,7 @@ func layerOf(program string, binary []byte) ([]byte, error) {
 	if err := writeFile(writer, program, 0o555, binary); err != nil {
 		return nil, err
 	}
-	// The end of the archive is written now, so its bytes are asked for afterwards.
+	// The end of the archive is written now, so its bytes are read afterwards.
 	if err := writer.Close(); err != nil {
 		return nil, err
 	}
@@ -185,8 +185,8 @@ func writeFile(writer *tar.Writer, name string, mode int64, content []byte) erro
 	return err
 }
 
-// authorities are those that Mozilla trusts, but for those that it trusts with a reservation, which no file of
-// certificates can express.
+// authorities are the CA certificates that Mozilla trusts, except for those with a constraint, which a file
+// of certificates cannot express.
 func authorities() []byte {
 	var buffer bytes.Buffer
 	for root := range bundle.Roots() {
@@ -197,7 +197,7 @@ func authorities() []byte {
 	return buffer.Bytes()
 }
 
-// sizeOf is what a node pulls: manifest, config and layers.
+// sizeOf is the size of what a node pulls: manifest, config and layers.
 func sizeOf(image v1.Image) (int64, error) {
 	size, err := image.Size()
 	if err != nil {
@@ -214,7 +214,7 @@ func sizeOf(image v1.Image) (int64, error) {
 	return size, nil
 }
 
-// tarDirectory writes the files of a directory in the order of their names, with no time and no owner.
+// tarDirectory writes the files of a directory, sorted by name, without time and owner.
 func tarDirectory(path, directory string) error {
 	var names []string
 	err := filepath.WalkDir(directory, func(name string, entry os.DirEntry, err error) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/CycloneDX/cyclonedx-go"
 )
 
-// auditData is what cargo-auditable puts into the section .dep-v0 of a binary.
+// auditData is the content of the section .dep-v0 that cargo-auditable puts into a binary.
 type auditData struct {
 	Packages []auditPackage `json:"packages"`
 }
@@ -25,7 +25,7 @@ type auditPackage struct {
 	Root         bool   `json:"root"`
 }
 
-// writeBill tells what a binary was made of, from what stands in the binary itself.
+// writeBill writes the bill of materials of a binary, from the data in the binary itself.
 func writeBill(path, binary string) error {
 	data, err := readAuditData(binary)
 	if err != nil {
@@ -62,8 +62,8 @@ func readAuditData(binary string) (auditData, error) {
 	return data, json.NewDecoder(reader).Decode(&data)
 }
 
-// billOf lists the packages that are in the binary; those that only built it are left out. Without time and serial
-// number, so that one binary has one bill.
+// billOf lists the packages in the binary without those that are only needed to build it. It has no time and
+// no serial number, so that a binary has only one bill.
 func billOf(data auditData) (*cyclonedx.BOM, error) {
 	bom := cyclonedx.NewBOM()
 	bom.SerialNumber = ""
@@ -102,7 +102,7 @@ func billOf(data auditData) (*cyclonedx.BOM, error) {
 	return bom, nil
 }
 
-// url names a package as the package URL specification has it.
+// url is the package URL of a package.
 func url(pkg auditPackage) string {
 	return "pkg:cargo/" + pkg.Name + "@" + pkg.Version
 }

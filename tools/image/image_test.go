@@ -18,7 +18,7 @@ import (
 
 const program = "graph-credential-operator"
 
-// A static binary that is always at hand: this test, which is built without cgo.
+// A static binary that is always available: this test, which is built without cgo.
 func payload(t *testing.T) binary {
 	t.Helper()
 	path, err := os.Executable()
@@ -38,7 +38,7 @@ func write(t *testing.T, binaries ...binary) (string, archive) {
 	return path, written
 }
 
-// unpack is what a reader of the archive sees.
+// unpack reads the archive as its users do.
 func unpack(t *testing.T, path string) v1.ImageIndex {
 	t.Helper()
 	directory := t.TempDir()
@@ -73,13 +73,13 @@ func TestTheArchiveIsAValidImageThatRunsAsNobody(t *testing.T) {
 	index := unpack(t, path)
 	manifest, err := index.IndexManifest()
 	if err != nil || len(manifest.Manifests) != 1 || manifest.Manifests[0].Digest != written.digest {
-		t.Fatalf("%+v, %v; %s was told", manifest, err, written.digest)
+		t.Fatalf("%+v, %v; %s was returned", manifest, err, written.digest)
 	}
 	image, err := index.Image(written.digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Every digest is computed anew.
+	// Computes every digest again.
 	if err := validate.Image(image); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestTheArchiveIsAValidImageThatRunsAsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Readers that are stricter than Go's miss the blocks of zeros that end an archive.
+	// Stricter readers than Go's require the blocks of zeros at the end of an archive.
 	if end := make([]byte, 1024); len(content)%512 != 0 || !bytes.HasSuffix(content, end) {
 		t.Fatalf("the layer of %d bytes has no end", len(content))
 	}

@@ -1,10 +1,10 @@
-// Command image puts a static binary into an OCI image archive, without a container engine and the same each time, and
-// tells what the binary was made of as a CycloneDX bill of materials.
+// Command image puts a static binary into an OCI image archive, reproducibly and without a container engine. It lists the
+// packages in the binary in a CycloneDX bill of materials.
 //
 //	image -version 0.1.0 -out image.tar -sbom image.cdx.json -binary linux/amd64=PATH [-binary linux/arm64=PATH]
 //
-// It prints the image's digest and its compressed size. The archive is read by `skopeo copy oci-archive:…`,
-// `crane push`, `podman load`, `ctr images import` and docker 25 or newer.
+// It prints the image's digest and its compressed size. `skopeo copy oci-archive:…`, `crane push`,
+// `podman load`, `ctr images import` and docker 25 or newer can read the archive.
 package main
 
 import (

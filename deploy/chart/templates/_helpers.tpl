@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "operator.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- required "serviceAccount.create: false needs serviceAccount.name: the account default is that of any pod of the namespace" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.create: false requires serviceAccount.name: all pods of the namespace share the ServiceAccount default" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
@@ -49,24 +49,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end -}}
 {{- end -}}
 
-{{/* What the operator may do with its own kinds. Finalizers are what it patches the objects themselves for. */}}
+{{/* Rules for the operator's own kinds. It patches the objects themselves only to set and remove finalizers. */}}
 {{- define "operator.ownKindsRules" -}}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials, woodpeckeraccounts]
-  verbs: {{ ternary "[get, list, watch, patch]" "[get, list, watch]" .Values.ownKindsClusterRole }}
+  verbs: {{ ternary "[get, list, watch, patch]" "[get, list, watch]" .Values.rbac.clusterWideCRDs }}
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials/status, woodpeckeraccounts/status]
   verbs: [update]
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials]
-  verbs: [get, list, watch, create, update, patch{{ if or .Values.ownKindsClusterRole .Values.restApi.enabled }}, delete{{ end }}]
+  verbs: [get, list, watch, create, update, patch{{ if or .Values.rbac.clusterWideCRDs .Values.restApi.enabled }}, delete{{ end }}]
 {{- if or .Values.restApi.enabled .Values.restApi.separateReplicas }}
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials/status]
   verbs: [update]
 {{- end }}
 {{ include "operator.eventRules" . }}
-{{- if .Values.ownKindsClusterRole }}
+{{- if .Values.rbac.clusterWideCRDs }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
@@ -79,7 +79,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [create]
 {{- end -}}
 
-{{/* What it may do with Secrets, by secretAccess; nothing with `named`. */}}
+{{/* Rules for Secrets, by secretAccess. Not used with `named`. */}}
 {{- define "operator.secretRules" -}}
 - apiGroups: [""]
   resources: [secrets]
@@ -92,7 +92,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* Of what others would go with: helm, Argo CD and Flux leave it where it is. */}}
+{{/* For objects whose deletion would delete other objects: helm, Argo CD and Flux do not delete them. */}}
 {{- define "operator.keep" -}}
 helm.sh/resource-policy: keep
 argocd.argoproj.io/sync-options: Prune=false,Delete=false

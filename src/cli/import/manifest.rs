@@ -1,31 +1,32 @@
-//! PURE: the manifests. What is somebody else's text stands in comments on one line, and in values quoted.
+//! The manifests of `import`. Untrusted texts are on one line in comments, and quoted in values.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::names::{Names, SecretNames, Taken};
-use crate::cli::inventory::{Inventory, Sort};
-use crate::cli::output::shown;
-use crate::cli::remote::Listed;
-use crate::resources::{ClientId, TenantId};
-use crate::woodpecker::{Entry, rfc3339, unmarked};
+use crate::api::timestamp::rfc3339;
+use crate::api::{ClientId, TenantId};
+use crate::cli::import::names::{NameAllocator, Names, SecretNames};
+use crate::cli::output::sanitized;
+use crate::cli::ownership::{Inventory, OwnershipClass};
+use crate::cli::woodpecker::AccountListing;
+use crate::core::remote::{Entry, split_token};
 
-/// The highest id that an object can name: a number that JSON carries exactly.
-const HIGHEST_ID: i64 = 9_007_199_254_740_991;
+/// The highest id that an object can specify: JSON represents it exactly.
+const MAX_ID: i64 = 9_007_199_254_740_991;
 
 /// Longest `displayName`, in characters.
-const LONGEST_NAME: usize = 200;
+const MAX_NAME: usize = 200;
 
-/// What is imported, and where to.
+/// The credentials to import, and the target namespace.
 pub(super) struct Import<'a> {
-    pub(super) listed: &'a Listed,
+    pub(super) listed: &'a AccountListing,
     pub(super) inventory: &'a Inventory,
     pub(super) namespace: &'a str,
     pub(super) secrets: &'a SecretNames,
 }
 
-/// An entry with ids that an object can have.
+/// An entry with valid ids.
 struct App<'a> {
     entry: &'a Entry,
     tenant: TenantId,
@@ -36,31 +37,31 @@ struct App<'a> {
 
 impl Import<'_> {
     pub(super) fn text(&self) -> String {
-        let place = &self.listed.place;
+        let place = &self.listed.location;
         let mut entries: Vec<&Entry> = self.listed.entries.iter().collect();
         entries.sort_by_key(|entry| entry.id);
         let all = entries.len();
-        entries.retain(|entry| self.inventory.sort(place, entry) != Sort::Registered);
+        entries.retain(|entry| self.inventory.classify(place, entry) != OwnershipClass::Registered);
         let mut apps: HashMap<(&str, &str), Vec<i64>> = HashMap::new();
         for entry in &entries {
             apps.entry((&entry.tenant, &entry.client)).or_default().push(entry.id);
         }
         let mut text = self.head(entries.len(), all);
-        let mut taken = self.taken();
+        let mut names = self.used_names();
         for entry in entries {
             let ids =
                 apps.get(&(entry.tenant.as_str(), entry.client.as_str())).map_or(&[][..], Vec::as_slice);
-            self.write(&mut text, entry, ids, &mut taken);
+            self.write(&mut text, entry, ids, &mut names);
         }
         text
     }
 
     fn head(&self, left: usize, all: usize) -> String {
-        let account = &self.listed.place.account;
+        let account = &self.listed.location.account;
         let mut text = format!(
-            "# WoodpeckerAccount {account} holds {all} credentials; these {left} of them no object has registered.\n\
-             # Fill in the Secrets and apply both: the operator takes each credential over once Microsoft has issued a\n\
-             # token for its secret, and never creates one in its place.\n"
+            "# WoodpeckerAccount {account} holds {all} credentials. No object has registered these {left} of them.\n\
+             # Fill in the Secrets, and apply them with the objects. The operator adopts each credential once\n\
+             # Microsoft has issued a token for its secret, and never creates another one instead.\n"
         );
         if !self.listed.object.spec.allows(&account.namespace, self.namespace) {
             let namespace = self.namespace;
@@ -71,29 +72,29 @@ impl Import<'_> {
         text
     }
 
-    /// The names that objects of the namespace have.
-    fn taken(&self) -> Taken {
+    /// The names in use in the namespace.
+    fn used_names(&self) -> NameAllocator {
         let of_namespace =
             || self.inventory.objects().iter().filter(|it| it.name.namespace == self.namespace);
-        Taken {
+        NameAllocator {
             objects: of_namespace().map(|it| it.name.name.clone()).collect(),
             secrets: of_namespace().map(|it| it.secret.clone()).collect(),
         }
     }
 
-    fn write(&self, text: &mut String, entry: &Entry, of_app: &[i64], taken: &mut Taken) {
+    fn write(&self, text: &mut String, entry: &Entry, of_app: &[i64], allocator: &mut NameAllocator) {
         let expires = entry.expires_at.map_or_else(|| "at an unknown date".to_owned(), rfc3339);
-        let head = format!("\n# Credential {} {:?} expires {expires}.\n", entry.id, shown(&entry.name));
+        let head = format!("\n# Credential {} {:?} expires {expires}.\n", entry.id, sanitized(&entry.name));
         let found = App::of(entry).and_then(|app| Ok((app, self.choice(entry, of_app)?)));
         let (app, choice) = match found {
             Ok(found) => found,
             Err(why) => {
-                text.extend([&head, "# No object: ", &why, ".\n"]);
+                text.extend([&head, "# No manifest: ", &why, ".\n"]);
                 return;
             }
         };
-        let plain = unmarked(&entry.name).map_or(entry.name.as_str(), |(plain, _)| plain);
-        let names = taken.take(plain, entry.id, self.secrets);
+        let plain = split_token(&entry.name).map_or(entry.name.as_str(), |(plain, _)| plain);
+        let names = allocator.allocate(plain, entry.id, self.secrets);
         let (object, secret) = (self.object(&app, plain, &names), self.secret(entry, &names));
         match choice {
             None => text.extend(["---", &head, &object, "#\n", &commented(&secret)]),
@@ -107,39 +108,39 @@ impl Import<'_> {
         }
     }
 
-    /// Why a person has to choose among the credentials of its app; or why no object can have it.
+    /// Why a person must choose among the credentials of its app; or, as an error, why no object can manage it.
     fn choice(&self, entry: &Entry, of_app: &[i64]) -> Result<Option<String>, String> {
-        let place = &self.listed.place;
-        if let Sort::Orphaned(object) = self.inventory.sort(place, entry) {
+        let place = &self.listed.location;
+        if let OwnershipClass::Orphaned(object) = self.inventory.classify(place, entry) {
             return Err(format!(
-                "the operator is about to settle it for MicrosoftGraphCredential {object}; import again where it stays"
+                "the operator still has to process it for MicrosoftGraphCredential {object}; import again if it remains"
             ));
         }
-        if let Some(rival) = self.inventory.rival(place, entry) {
+        if let Some(owner) = self.inventory.owner_of(place, entry) {
             return Err(format!(
-                "MicrosoftGraphCredential {} is for the same app at this account, and one object can have it: give it \
-                 adoption {{credentialId: {}}}, or remove one of the two credentials at Woodpecker",
-                rival.name, entry.id
+                "MicrosoftGraphCredential {} is for the same app at this account, and only one object can manage it: \
+                 set its adoption {{credentialId: {}}}, or delete one of the two credentials at Woodpecker",
+                owner.name, entry.id
             ));
         }
         if let [_, _, ..] = of_app {
             let ids = of_app.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Ok(Some(format!(
-                "The credentials {ids} are for the same app, and one object can have it: uncomment the one that your \
-                 mailboxes use, and remove the others at Woodpecker"
+                "The credentials {ids} are for the same app, and only one object can manage it: uncomment the one \
+                 that your mailboxes use, and delete the others at Woodpecker"
             )));
         }
         Ok(None)
     }
 
     fn object(&self, app: &App<'_>, plain: &str, names: &Names) -> String {
-        let account = &self.listed.place.account;
+        let account = &self.listed.location.account;
         let namespace = if account.namespace == self.namespace {
             String::new()
         } else {
             format!(", namespace: {}", quoted(&account.namespace))
         };
-        // An adopted credential keeps its name where the object gives none.
+        // Without a displayName, an adopted credential keeps its name.
         let display_name = if can_be_display_name(plain) {
             format!("  displayName: {}\n", quoted(plain))
         } else {
@@ -187,28 +188,28 @@ impl Import<'_> {
 // === impl App ===
 
 impl<'a> App<'a> {
-    /// Its app, or why no object can have it.
+    /// An error says why no object can manage it.
     fn of(entry: &'a Entry) -> Result<Self, String> {
-        let no_guid = |what: &str, text: &str| {
+        let invalid_guid = |what: &str, text: &str| {
             format!(
-                "its {what} {:?} is no GUID: register the app anew with the id that Entra shows, or leave it",
-                shown(text)
+                "its {what} {:?} is not a GUID: register the app again with the id that Entra shows, or leave it",
+                sanitized(text)
             )
         };
-        if entry.id > HIGHEST_ID {
-            return Err("its id is beyond 2^53, which no object can name".to_owned());
+        if entry.id > MAX_ID {
+            return Err("its id is greater than 2^53 - 1, so no object can specify it".to_owned());
         }
-        let tenant = entry.tenant.parse().map_err(|_| no_guid("tenant id", &entry.tenant))?;
-        let client = entry.client.parse().map_err(|_| no_guid("client id", &entry.client))?;
+        let tenant = entry.tenant.parse().map_err(|_| invalid_guid("tenant id", &entry.tenant))?;
+        let client = entry.client.parse().map_err(|_| invalid_guid("client id", &entry.client))?;
         Ok(Self { entry, tenant, client })
     }
 }
 
 fn can_be_display_name(name: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&name.chars().count()) && name.trim() == name && shown(name) == name
+    (1..=MAX_NAME).contains(&name.chars().count()) && name.trim() == name && sanitized(name) == name
 }
 
-/// A value that YAML reads as this very text: JSON's strings are YAML's.
+/// The text as a YAML value: JSON strings are valid YAML.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -223,7 +224,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resources::{AccountName, MicrosoftGraphCredential, Place};
+    use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential};
 
     const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
     const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
@@ -240,14 +241,14 @@ mod tests {
             "apiVersion": "graph-credentials.io/v1alpha1", "kind": "WoodpeckerAccount",
             "metadata": {"name": "agency", "namespace": "mail"}, "spec": {"apiKeySecretRef": {"name": "k"}}
         });
-        let place = Place { account, base_url: "https://a.example".into(), company_id: None };
-        let listed = Listed { object: serde_json::from_value(object).unwrap(), place, entries };
+        let location = AccountLocation { account, base_url: "https://a.example".into(), company_id: None };
+        let listed = AccountListing { object: serde_json::from_value(object).unwrap(), location, entries };
         let secrets = super::super::names::secret_names("{name}-graph").unwrap();
         let inventory = Inventory::of(objects);
         Import { listed: &listed, inventory: &inventory, namespace: "mail", secrets: &secrets }.text()
     }
 
-    /// The documents that are no comments.
+    /// The documents that are not commented out.
     fn objects(text: &str) -> Vec<MicrosoftGraphCredential> {
         let documents = text.split("---\n").skip(1);
         documents
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_what_was_meant_whatever_a_credential_is_called() {
+    fn manifests_are_valid_for_any_name_of_a_credential() {
         for name in [
             "MS Graph app",
             "yes",
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_object_can_give_is_left_out() {
+    fn a_name_that_is_not_a_valid_display_name_is_left_out() {
         let long = "x".repeat(201);
         for name in ["", " x", "x\n---\nkind: Secret", "x\u{2028}y", "x\u{85}y", &long] {
             let printed = text(vec![entry(7, TENANT, CLIENT, name)], &[]);
@@ -288,22 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_of_a_create_is_no_part_of_the_name() {
+    fn the_idempotency_token_is_not_part_of_the_display_name() {
         let printed = text(vec![entry(7, TENANT, CLIENT, "MS Graph app [abcdefghjk29]")], &[]);
         assert_eq!(objects(&printed)[0].spec.display_name.as_deref(), Some("MS Graph app"));
     }
 
     #[test]
-    fn what_no_object_can_have_is_explained() {
+    fn invalid_ids_are_explained() {
         let printed = text(vec![entry(7, "contoso.com\n", CLIENT, "n"), entry(8, TENANT, "c", "n")], &[]);
         assert!(objects(&printed).is_empty(), "{printed}");
-        for word in ["tenant id \"contoso.com\u{fffd}\" is no GUID", "client id \"c\" is no GUID"] {
-            assert!(printed.contains(word), "{word}: {printed}");
+        for text in ["tenant id \"contoso.com\u{fffd}\" is not a GUID", "client id \"c\" is not a GUID"] {
+            assert!(printed.contains(text), "{text}: {printed}");
         }
     }
 
     #[test]
-    fn of_several_for_one_app_a_person_chooses() {
+    fn several_credentials_of_one_app_are_commented_out() {
         let both =
             vec![entry(7, TENANT, CLIENT, "n"), entry(8, TENANT, CLIENT, "n"), entry(9, TENANT, OTHER, "n")];
         let printed = text(both, &[]);
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_for_the_app_already_is_named() {
+    fn an_existing_object_for_the_app_is_named() {
         let object = json!({
             "metadata": {"name": "n", "namespace": "mail", "uid": "u"},
             "spec": {

@@ -1,22 +1,22 @@
-//! PURE: names of objects and their Secrets, made from names of people's.
+//! Names of objects and their Secrets, derived from names of credentials.
 
 use std::collections::HashSet;
 
-use crate::settings::ObjectName;
+use crate::config::ObjectName;
 
-/// What stands for the object's name in a template.
-const PLACE: &str = "{name}";
+/// The placeholder for the object's name.
+const PLACEHOLDER: &str = "{name}";
 
-/// Longest part of an object's name that comes from a name of people's.
-const LONGEST: usize = 50;
+/// Longest part of an object's name that comes from a credential's name.
+const MAX_LENGTH: usize = 50;
 
-/// How the Secrets are named.
+/// The template for names of Secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecretNames(String);
 
-/// The names that are taken in a namespace.
+/// Allocates names that are not in use in a namespace.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct NameAllocator {
     pub(super) objects: HashSet<String>,
     pub(super) secrets: HashSet<String>,
 }
@@ -32,45 +32,44 @@ pub(super) struct Names {
 
 impl SecretNames {
     fn of(&self, object: &str) -> String {
-        self.0.replace(PLACE, object)
+        self.0.replace(PLACEHOLDER, object)
     }
 }
 
-/// Reads a template of names of Secrets.
+/// Parses a template.
 pub(super) fn secret_names(text: &str) -> Result<SecretNames, String> {
-    let is_one = text.matches(PLACE).count() == 1 && text.len() <= 150;
+    let is_one = text.matches(PLACEHOLDER).count() == 1 && text.len() <= 150;
     let names = SecretNames(text.to_owned());
     if is_one && names.of("a").parse::<ObjectName>().is_ok() {
         return Ok(names);
     }
     Err(format!(
-        "it must hold {PLACE}, for which the object's name is put in, and otherwise lower case letters, digits, '-' and '.', such as {PLACE}-graph; at most 150 characters"
+        "it must contain {PLACEHOLDER} once, which is replaced by the object's name, and otherwise lowercase letters, digits, '-' and '.', such as {PLACEHOLDER}-graph; at most 150 characters"
     ))
 }
 
-// === impl Taken ===
+// === impl NameAllocator ===
 
-impl Taken {
-    /// Names that nobody has in the namespace, made from the credential's name and, where that says nothing or is
-    /// taken, its id.
-    pub(super) fn take(&mut self, name: &str, id: i64, secrets: &SecretNames) -> Names {
+impl NameAllocator {
+    /// Unused names from the credential's name and, if that is empty or in use, its id.
+    pub(super) fn allocate(&mut self, name: &str, id: i64, secrets: &SecretNames) -> Names {
         let plain = slug(name);
         let with_id = if plain.is_empty() { format!("credential-{id}") } else { format!("{plain}-{id}") };
         let numbered = (2..).map(|number| format!("{with_id}-{number}"));
-        let wanted = Some(plain).filter(|plain| !plain.is_empty()).into_iter().chain([with_id.clone()]);
-        let mut names = wanted.chain(numbered).map(|object| Names { secret: secrets.of(&object), object });
-        let is_free =
+        let preferred = Some(plain).filter(|plain| !plain.is_empty()).into_iter().chain([with_id.clone()]);
+        let mut names = preferred.chain(numbered).map(|object| Names { secret: secrets.of(&object), object });
+        let is_unused =
             |names: &Names| !self.objects.contains(&names.object) && !self.secrets.contains(&names.secret);
-        // There is always a free number.
+        // There is always an unused number.
         let names =
-            names.find(is_free).unwrap_or_else(|| Names { secret: secrets.of(&with_id), object: with_id });
+            names.find(is_unused).unwrap_or_else(|| Names { secret: secrets.of(&with_id), object: with_id });
         self.objects.insert(names.object.clone());
         self.secrets.insert(names.secret.clone());
         names
     }
 }
 
-/// Lower case letters, digits and single dashes between them; empty where nothing of that is left.
+/// Lowercase letters, digits and single dashes between them; possibly empty.
 fn slug(name: &str) -> String {
     let mut slug = String::new();
     for letter in name.chars() {
@@ -80,7 +79,7 @@ fn slug(name: &str) -> String {
             slug.push('-');
         }
     }
-    slug.truncate(LONGEST);
+    slug.truncate(MAX_LENGTH);
     slug.trim_end_matches('-').to_owned()
 }
 
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_people_become_names_of_objects() {
+    fn a_name_becomes_a_valid_object_name() {
         for (name, made) in [
             ("MS Graph app", "ms-graph-app"),
             ("mail/sales-eu", "mail-sales-eu"),
@@ -100,21 +99,28 @@ mod tests {
             assert_eq!(slug(name), made, "{name:?}");
         }
         let long = slug(&"ab ".repeat(100));
-        assert!(long.len() <= LONGEST && !long.ends_with('-'), "{long}");
+        assert!(long.len() <= MAX_LENGTH && !long.ends_with('-'), "{long}");
     }
 
     #[test]
-    fn no_two_have_one_name() {
+    fn names_are_unique() {
         let template = secret_names("{name}-graph").unwrap();
-        let mut taken = Taken::default();
-        taken.secrets.insert("b-graph".into());
-        let mut take = |name: &str, id: i64| taken.take(name, id, &template).object;
-        let made = [take("A", 1), take("a!", 2), take("a", 2), take("b", 3), take("\u{e4}", 4), take("", 4)];
+        let mut allocator = NameAllocator::default();
+        allocator.secrets.insert("b-graph".into());
+        let mut allocate = |name: &str, id: i64| allocator.allocate(name, id, &template).object;
+        let made = [
+            allocate("A", 1),
+            allocate("a!", 2),
+            allocate("a", 2),
+            allocate("b", 3),
+            allocate("\u{e4}", 4),
+            allocate("", 4),
+        ];
         assert_eq!(made, ["a", "a-2", "a-2-2", "b-3", "credential-4", "credential-4-2"]);
     }
 
     #[test]
-    fn a_template_must_make_names_of_secrets() {
+    fn a_template_must_produce_valid_names_of_secrets() {
         for text in ["{name}", "{name}-graph", "graph.{name}"] {
             assert!(secret_names(text).is_ok(), "{text}");
         }

@@ -1,19 +1,19 @@
-//! `keys list`: the keys, what they are good for, and what is sealed under each.
+//! `keys list`: the keys, their state, and how many records each of them encrypts.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{StoreArgs, Target, count, missing_keys};
+use crate::cli::keys::{StoreArgs, Target, count, missing_keys};
 use crate::cli::output::{Format, table};
-use crate::store::census::Census;
-use crate::store::keyring::{KeyInfo, Keyring, Standing};
+use crate::store::key_usage::KeyUsage;
+use crate::store::keyring::{KeyInfo, KeyState, Keyring};
 
-/// What `keys list` can be told.
+/// Arguments of `keys list`.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
 
@@ -21,46 +21,46 @@ pub(super) struct ListArgs {
     store: StoreArgs,
 }
 
-/// How things stand.
-struct Overview {
-    place: String,
+/// The keyring and its usage.
+struct KeyringSummary {
+    secret: String,
     keyring: Keyring,
-    census: Census,
+    usage: KeyUsage,
 }
 
 /// Shows the keys.
 pub(super) async fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
-    let overview = Overview {
-        census: count(&target, &target.namespaces).await?,
-        // After the count: it holds every key that records were sealed under.
+    let summary = KeyringSummary {
+        usage: count(&target, &target.namespaces).await?,
+        // After the count, so that it contains every key of the counted records.
         keyring: target.keyring().await?,
-        place: target.place.to_string(),
+        secret: target.secret.to_string(),
     };
-    args.output.print(|| overview.text(), || overview.json())?;
+    args.output.print(|| summary.text(), || summary.json())?;
     Ok(ExitCode::SUCCESS)
 }
 
-// === impl Overview ===
+// === impl KeyringSummary ===
 
-impl Overview {
+impl KeyringSummary {
     fn text(&self) -> String {
         let keys: Vec<Vec<String>> = self.keyring.keys().map(|key| self.row(key)).collect();
-        let prints: Vec<Vec<String>> =
+        let fingerprint_keys: Vec<Vec<String>> =
             self.keyring.fingerprint_keys().ids().map(|id| vec![id.to_string()]).collect();
         let mut parts = vec![
-            format!("keyring Secret {}\n", self.place),
-            table("", &["KEY", "STANDING", "CREATED", "RECORDS"], &keys),
-            table("", &["FINGERPRINT KEY"], &prints),
+            format!("keyring Secret {}\n", self.secret),
+            table("", &["KEY", "STATE", "CREATED", "RECORDS"], &keys),
+            table("", &["FINGERPRINT KEY"], &fingerprint_keys),
         ];
-        parts.extend(missing_keys(&self.keyring, &self.census).into_iter().map(|(key, records)| {
+        parts.extend(missing_keys(&self.keyring, &self.usage).into_iter().map(|(key, records)| {
             format!(
-                "{records} records are sealed under key {key}, which the keyring lacks: bring it back with `keys import`\n"
+                "{records} records are encrypted with key {key}, which the keyring lacks: restore it with `keys import`\n"
             )
         }));
-        let unreadable = self.census.unreadable();
+        let unreadable = self.usage.unreadable();
         if unreadable > 0 {
-            parts.push(format!("{unreadable} objects cannot be read as records: `keys check` names them\n"));
+            parts.push(format!("{unreadable} objects cannot be read as records: `keys verify` names them\n"));
         }
         parts.join("\n")
     }
@@ -68,48 +68,48 @@ impl Overview {
     fn row(&self, key: KeyInfo) -> Vec<String> {
         vec![
             key.id.to_string(),
-            standing(key.standing),
+            state_text(key.state),
             format!("{:.0}", key.created),
-            self.census.under(key.id).to_string(),
+            self.usage.under(key.id).to_string(),
         ]
     }
 
     fn json(&self) -> Value {
         let key = |key: KeyInfo| {
-            let retired_at = match key.standing {
-                Standing::Retired(at) => Some(at),
-                Standing::Primary | Standing::DecryptOnly => None,
+            let retired_at = match key.state {
+                KeyState::Retired(at) => Some(at),
+                KeyState::Primary | KeyState::DecryptOnly => None,
             };
             json!({
                 "id": key.id.to_string(),
-                "standing": name(key.standing),
+                "state": name(key.state),
                 "created": key.created,
                 "retiredAt": retired_at,
-                "records": self.census.under(key.id),
+                "records": self.usage.under(key.id),
             })
         };
-        let unknown = missing_keys(&self.keyring, &self.census).into_iter();
+        let missing = missing_keys(&self.keyring, &self.usage).into_iter();
         json!({
-            "secret": self.place,
+            "secret": self.secret,
             "keys": self.keyring.keys().map(key).collect::<Vec<_>>(),
             "fingerprintKeys": self.keyring.fingerprint_keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
-            "missingKeys": unknown.map(|(key, records)| json!({"id": key.to_string(), "records": records})).collect::<Vec<_>>(),
-            "unreadableRecords": self.census.unreadable(),
+            "missingKeys": missing.map(|(key, records)| json!({"id": key.to_string(), "records": records})).collect::<Vec<_>>(),
+            "unreadableRecords": self.usage.unreadable(),
         })
     }
 }
 
-fn standing(standing: Standing) -> String {
-    match standing {
-        Standing::Retired(at) => format!("retired {at:.0}"),
-        Standing::Primary | Standing::DecryptOnly => name(standing).to_owned(),
+fn state_text(state: KeyState) -> String {
+    match state {
+        KeyState::Retired(at) => format!("retired {at:.0}"),
+        KeyState::Primary | KeyState::DecryptOnly => name(state).to_owned(),
     }
 }
 
-fn name(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Primary => "primary",
-        Standing::DecryptOnly => "opens only",
-        Standing::Retired(_) => "retired",
+fn name(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Primary => "primary",
+        KeyState::DecryptOnly => "decrypt only",
+        KeyState::Retired(_) => "retired",
     }
 }

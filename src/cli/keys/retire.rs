@@ -1,4 +1,4 @@
-//! `keys retire`: the end of a key, in two steps, each only while nothing is sealed under it.
+//! `keys retire`: retires a key, and later deletes it, each only if it encrypts no record.
 
 use std::process::ExitCode;
 
@@ -6,20 +6,21 @@ use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{StoreArgs, Target, count, wait_for_rollout};
+use crate::cli::keys::{StoreArgs, Target, count, wait_for_rollout};
 use crate::cli::output;
-use crate::store::census::Census;
-use crate::store::keyring::{self, KeyChangeError, KeyId, Keyring, Standing};
+use crate::store::key_usage::KeyUsage;
+use crate::store::keyring::{self, KeyChangeError, KeyId, KeyState, Keyring};
 
-/// What `keys retire` can be told.
+/// Arguments of `keys retire`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A key is retired once no replica seals under it any more, which is waited for 90 seconds, and no record is \
-    sealed under it. It goes on opening for 7 days, in case one turns up after all, such as from a backup of the records; the operator \
-    seals that anew. After that the operator deletes the key, if it serves all namespaces, or another `keys retire` does. \
-    The records of all namespaces are counted, whatever --namespace says: it needs the right to list them all. What \
-    cannot be read as a record stands in the way as well; with --namespace, in these namespaces alone.\n\n\
-    Exit codes: 0 the key is retired, or deleted; 1 a failure, also where records are sealed under it; 2 a bad command \
+    after_help = "The command waits 90 seconds, until no replica encrypts with the key. It retires the key if no \
+    record is encrypted with it. A retired key decrypts for 7 more days, in case such a record appears, for example \
+    from a backup; the operator re-encrypts that record. After that the operator deletes the key if it serves all \
+    namespaces; otherwise another `keys retire` does. The records of all namespaces are counted, whatever --namespace \
+    says, so you need the right to list them all. Objects that cannot be read as records also prevent the retirement; \
+    with --namespace, only those in these namespaces.\n\n\
+    Exit codes: 0 the key is retired or deleted; 1 failure, or records are encrypted with the key; 2 invalid command \
     line."
 )]
 pub(super) struct RetireArgs {
@@ -36,69 +37,69 @@ pub(super) async fn run(args: &RetireArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.store).await?;
     let key = args.key;
     let mut keyring = target.keyring().await?;
-    let standing = standing(&keyring, key)?;
+    let state = key_state(&keyring, key)?;
     let delete = |keyring: &mut Keyring, records| {
         keyring.delete(key, records, Timestamp::now(), target.timing.key_retirement)
     };
-    if let Standing::Retired(since) = standing
+    if let KeyState::Retired(since) = state
         && let Err(KeyChangeError::TooEarly { until, .. }) = delete(&mut keyring, 0)
     {
         output::print(&format!(
-            "key {key} is retired since {since:.0}, and opens until {until:.0}: nothing was changed\n"
+            "key {key} has been retired since {since:.0} and decrypts until {until:.0}: nothing was changed\n"
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
     wait_for_rollout(&target).await;
-    let census = count_all(&target, key).await?;
-    match standing {
-        Standing::Primary | Standing::DecryptOnly => retire(&target, key, &census).await,
-        Standing::Retired(since) => {
-            let change = |keyring: &mut Keyring| delete(keyring, census.under(key));
-            keyring::edit(&target.cluster.client, &target.place, change).await?;
+    let usage = count_all(&target, key).await?;
+    match state {
+        KeyState::Primary | KeyState::DecryptOnly => retire(&target, key, &usage).await,
+        KeyState::Retired(since) => {
+            let change = |keyring: &mut Keyring| delete(keyring, usage.under(key));
+            keyring::edit(&target.cluster.client, &target.secret, change).await?;
             output::print(&format!("key {key} was retired at {since:.0}, and is deleted\n"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// What the key is good for, unless it is primary or unknown.
-fn standing(keyring: &Keyring, key: KeyId) -> Result<Standing, KeyChangeError> {
+/// The state of the key, unless it is primary or unknown.
+fn key_state(keyring: &Keyring, key: KeyId) -> Result<KeyState, KeyChangeError> {
     let found = keyring.keys().find(|known| known.id == key).ok_or(KeyChangeError::Unknown(key))?;
-    match found.standing {
-        Standing::Primary => Err(KeyChangeError::Primary(key)),
-        standing @ (Standing::DecryptOnly | Standing::Retired(_)) => Ok(standing),
+    match found.state {
+        KeyState::Primary => Err(KeyChangeError::Primary(key)),
+        state @ (KeyState::DecryptOnly | KeyState::Retired(_)) => Ok(state),
     }
 }
 
-/// Counts the records of all namespaces: one that is served no more may hold some. Those of which the key cannot be told
-/// stand in the way, but for those of namespaces that are none of ours.
-async fn count_all(target: &Target, key: KeyId) -> anyhow::Result<Census> {
-    let census = count(target, &[]).await?;
+/// Counts the records of all namespaces, because namespaces that are no longer served may contain some. Records with an
+/// unreadable key prevent the retirement; with `--namespace`, only those in these namespaces.
+async fn count_all(target: &Target, key: KeyId) -> anyhow::Result<KeyUsage> {
+    let usage = count(target, &[]).await?;
     let unreadable = match target.namespaces.as_slice() {
-        [] => census.unreadable(),
-        ours => count(target, ours).await?.unreadable(),
+        [] => usage.unreadable(),
+        namespaces => count(target, namespaces).await?.unreadable(),
     };
     ensure!(
         unreadable == 0,
-        "{unreadable} records cannot be read as to their key, and may need key {key}: mend or delete them first (keys check names them)"
+        "the key of {unreadable} records cannot be read, so they may need key {key}: fix or delete them first (keys verify names them)"
     );
-    Ok(census)
+    Ok(usage)
 }
 
-async fn retire(target: &Target, key: KeyId, census: &Census) -> anyhow::Result<ExitCode> {
-    let records = census.under(key);
+async fn retire(target: &Target, key: KeyId, usage: &KeyUsage) -> anyhow::Result<ExitCode> {
+    let records = usage.under(key);
     let change = |keyring: &mut Keyring| keyring.retire(key, records, Timestamp::now());
-    keyring::edit(&target.cluster.client, &target.place, change).await?;
+    keyring::edit(&target.cluster.client, &target.secret, change).await?;
     output::print(&format!(
-        "key {key} is retired: it never seals again, opens for 7 more days, and is deleted after that\n"
+        "key {key} is retired: it no longer encrypts, decrypts for 7 more days, and is then deleted\n"
     ))?;
-    // The key is retired whatever this finds.
-    match count_all(target, key).await.map(|census| census.under(key)) {
+    // The key stays retired, whatever the result.
+    match count_all(target, key).await.map(|usage| usage.under(key)) {
         Ok(0) => {}
         Ok(late) => output::print(&format!(
-            "{late} records turned up under it meanwhile: the operator seals them anew\n"
+            "{late} records encrypted with it appeared meanwhile: the operator re-encrypts them\n"
         ))?,
-        Err(error) => output::note(&format!("the records could not be counted once more: {error}")),
+        Err(error) => output::note(&format!("the records could not be counted again: {error}")),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,102 +1,109 @@
-//! PURE: what the listings show, in words, as JSON, and as an exit code.
+//! The report of `orphans`, as text, JSON and exit code.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::inventory::{Inventory, Sort};
-use crate::cli::output::{shown, table};
-use crate::cli::remote::Listed;
-use crate::controller::Named;
-use crate::resources::AccountName;
-use crate::woodpecker::{Entry, rfc3339};
+use crate::api::timestamp::rfc3339;
+use crate::api::{AccountName, NamespacedName};
+use crate::cli::output::{sanitized, table};
+use crate::cli::ownership::{Inventory, OwnershipClass};
+use crate::cli::woodpecker::AccountListing;
+use crate::core::remote::Entry;
 
-/// What all listings show.
+/// The result of all lists.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// How many credentials of each account objects have registered, or why that is not known.
+    /// How many credentials of each account are registered, or why that is not known.
     accounts: Vec<(AccountName, Result<usize, String>)>,
     rows: Vec<Row>,
-    unreadable: Vec<Named>,
+    unreadable: Vec<NamespacedName>,
 }
 
 #[derive(Debug)]
 struct Row {
     account: AccountName,
     entry: Entry,
-    sort: Sort,
+    class: OwnershipClass,
 }
 
-/// The sorts that are shown, in the order of their urgency: word, what it is, what to do.
+/// The classes in the report, the most urgent first: name, meaning, what to do.
 const SHOWN: [(&str, &str, &str); 4] = [
     (
         "orphaned",
-        "made for the object that is named, which has not registered it",
-        "The operator deals with it automatically: check again in some minutes. If it is still there, remove it at \
+        "created for the named object, which has not registered it",
+        "The operator handles it automatically: check again in a few minutes. If it is still there, delete it at \
          Woodpecker if no mailbox uses it",
     ),
     (
         "other-operator",
-        "made by an operator, perhaps of another cluster, or left by deletionPolicy Retain",
-        "Leave it if another cluster uses it. Otherwise remove it at Woodpecker if no mailbox uses it, or take it over \
+        "created by an operator, possibly in another cluster, or left by deletionPolicy Retain",
+        "Leave it if another cluster uses it. Otherwise delete it at Woodpecker if no mailbox uses it, or adopt it \
          (graph-credential-operator import)",
     ),
     (
-        "unclaimed",
+        "adoptable",
         "for the tenant and client of an object that has not registered it",
-        "Name the id in the object's destination.woodpecker.adoption.credentialId to take it over, or remove it at \
+        "Set destination.woodpecker.adoption.credentialId of the object to its id to adopt it, or delete it at \
          Woodpecker if no mailbox uses it",
     ),
     (
-        "foreign",
+        "unmanaged",
         "for an app that no object names",
-        "Leave it, or take it over (graph-credential-operator import)",
+        "Leave it, or adopt it (graph-credential-operator import)",
     ),
 ];
 
 // === impl Report ===
 
 impl Report {
-    /// Of each account with its listing, or why there is none.
-    pub(super) fn new(looks: Vec<(AccountName, Result<Listed, String>)>, inventory: &Inventory) -> Self {
+    /// `lists` contains the list of each account, or why there is none.
+    pub(super) fn new(
+        lists: Vec<(AccountName, Result<AccountListing, String>)>,
+        inventory: &Inventory,
+    ) -> Self {
         let mut report =
             Self { accounts: Vec::new(), rows: Vec::new(), unreadable: inventory.unreadable.clone() };
-        for (account, listed) in looks {
-            let registered = listed.map(|listed| report.take_in(listed, inventory));
+        for (account, listed) in lists {
+            let registered = listed.map(|listed| report.add(listed, inventory));
             report.accounts.push((account, registered));
         }
         report
     }
 
-    /// Takes a listing in and says how many of it are registered.
-    fn take_in(&mut self, Listed { place, entries, .. }: Listed, inventory: &Inventory) -> usize {
+    /// Adds a list, and returns how many of its credentials are registered.
+    fn add(
+        &mut self,
+        AccountListing { location, entries, .. }: AccountListing,
+        inventory: &Inventory,
+    ) -> usize {
         let mut registered = 0;
         for entry in entries {
-            match inventory.sort(&place, &entry) {
-                Sort::Registered => registered += 1,
-                sort => self.rows.push(Row { account: place.account.clone(), entry, sort }),
+            match inventory.classify(&location, &entry) {
+                OwnershipClass::Registered => registered += 1,
+                class => self.rows.push(Row { account: location.account.clone(), entry, class }),
             }
         }
         registered
     }
 
-    /// As `orphans --help` has it.
+    /// As documented in `orphans --help`.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let is_whole =
+        let is_complete =
             self.unreadable.is_empty() && self.accounts.iter().all(|(_, registered)| registered.is_ok());
         match self.of("orphaned").next() {
-            _ if !is_whole => ExitCode::FAILURE,
+            _ if !is_complete => ExitCode::FAILURE,
             Some(_) => ExitCode::from(3),
             None => ExitCode::SUCCESS,
         }
     }
 
-    fn of(&self, sort: &str) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(move |row| row.sort.as_str() == sort)
+    fn of(&self, class: &str) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.class.as_str() == class)
     }
 
-    fn count(&self, account: &AccountName, sort: &str) -> usize {
-        self.of(sort).filter(|row| row.account == *account).count()
+    fn count(&self, account: &AccountName, class: &str) -> usize {
+        self.of(class).filter(|row| row.account == *account).count()
     }
 
     pub(super) fn text(&self) -> String {
@@ -105,12 +112,12 @@ impl Report {
         }
         let lines: Vec<Vec<String>> = self.accounts.iter().map(|line| self.account_cells(line)).collect();
         let heads =
-            ["ACCOUNT", "REGISTERED", "ORPHANED", "OTHER-OPERATOR", "UNCLAIMED", "FOREIGN", "PROBLEM"];
+            ["ACCOUNT", "REGISTERED", "ORPHANED", "OTHER-OPERATOR", "ADOPTABLE", "UNMANAGED", "PROBLEM"];
         let mut text = table("", &heads, &lines);
-        for (sort, what, cure) in SHOWN {
-            let rows: Vec<Vec<String>> = self.of(sort).map(Row::cells).collect();
+        for (class, meaning, action) in SHOWN {
+            let rows: Vec<Vec<String>> = self.of(class).map(Row::cells).collect();
             if !rows.is_empty() {
-                text.extend(["\n", sort, ": ", what, "\n  what to do: ", cure, ".\n"]);
+                text.extend(["\n", class, ": ", meaning, "\n  what to do: ", action, ".\n"]);
                 let heads = ["ACCOUNT", "ID", "NAME", "TENANT", "CLIENT", "EXPIRES", "OBJECT"];
                 text.push_str(&table("  ", &heads, &rows));
             }
@@ -126,11 +133,11 @@ impl Report {
         match registered {
             Ok(registered) => {
                 cells.push(registered.to_string());
-                cells.extend(SHOWN.map(|(sort, _, _)| self.count(account, sort).to_string()));
+                cells.extend(SHOWN.map(|(class, _, _)| self.count(account, class).to_string()));
             }
             Err(problem) => {
                 cells.extend(["?"; 5].map(str::to_owned));
-                cells.push(format!("could not be listed: {}", shown(problem)));
+                cells.push(format!("could not be listed: {}", sanitized(problem)));
             }
         }
         cells
@@ -151,9 +158,9 @@ impl Report {
     }
 }
 
-fn unreadable(object: &Named) -> String {
+fn unreadable(object: &NamespacedName) -> String {
     format!(
-        "the status of MicrosoftGraphCredential {object} cannot be read, so what it has registered may be shown as somebody else's: see its conditions"
+        "the status of MicrosoftGraphCredential {object} cannot be read, so credentials that it has registered may be listed in another group: check its conditions"
     )
 }
 
@@ -161,9 +168,9 @@ fn unreadable(object: &Named) -> String {
 
 impl Row {
     fn cells(&self) -> Vec<String> {
-        let Self { account, entry, sort } = self;
+        let Self { account, entry, class } = self;
         let none = || "-".to_owned();
-        let text = |text: &str| if text.is_empty() { none() } else { shown(text) };
+        let text = |text: &str| if text.is_empty() { none() } else { sanitized(text) };
         vec![
             account.to_string(),
             entry.id.to_string(),
@@ -171,17 +178,17 @@ impl Row {
             text(&entry.tenant),
             text(&entry.client),
             entry.expires_at.map_or_else(none, rfc3339),
-            sort.object().map_or_else(none, ToString::to_string),
+            class.object().map_or_else(none, ToString::to_string),
         ]
     }
 
     fn json(&self) -> Value {
-        let Self { account, entry, sort } = self;
-        let cure = SHOWN.iter().find(|(word, _, _)| *word == sort.as_str()).map(|(_, _, cure)| *cure);
+        let Self { account, entry, class } = self;
+        let action = SHOWN.iter().find(|(name, _, _)| *name == class.as_str()).map(|(_, _, action)| *action);
         json!({
-            "account": account.to_string(), "id": entry.id, "sort": sort.as_str(), "name": entry.name,
+            "account": account.to_string(), "id": entry.id, "class": class.as_str(), "name": entry.name,
             "tenantId": entry.tenant, "clientId": entry.client, "expiresAt": entry.expires_at.map(rfc3339),
-            "object": sort.object().map(ToString::to_string), "cure": cure,
+            "object": class.object().map(ToString::to_string), "whatToDo": action,
         })
     }
 }

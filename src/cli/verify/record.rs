@@ -1,23 +1,22 @@
-//! A record of the store as what is to be proved: opened with the keyring, and never shown.
+//! Reads a record of the store for verification, and decrypts it with the keyring.
 
 use anyhow::Context as _;
 use kube::Api;
 
+use crate::api::{NamespacedName, SealedGraphCredential};
 use crate::cli::keyring::{KeyringArgs, Target};
-use crate::controller::Named;
-use crate::resources::SealedGraphCredential;
-use crate::secret::SecretText;
+use crate::secret_text::SecretText;
 use crate::store::record;
 
 /// Reads `NAMESPACE/NAME`.
-pub(super) fn record_name(text: &str) -> Result<Named, &'static str> {
-    crate::cli::named(text)
-        .ok_or("it must be NAMESPACE/NAME, as `kubectl get sgc --all-namespaces` shows them")
+pub(super) fn record_name(text: &str) -> Result<NamespacedName, &'static str> {
+    crate::cli::parse_namespaced_name(text)
+        .ok_or("it must be NAMESPACE/NAME, as listed by `kubectl get sgc --all-namespaces`")
 }
 
-/// Reads and opens it.
+/// Reads and decrypts the record.
 pub(super) async fn open(
-    name: &Named,
+    name: &NamespacedName,
     args: &KeyringArgs,
 ) -> anyhow::Result<(SealedGraphCredential, SecretText)> {
     let target = Target::find(args).await?;
@@ -29,6 +28,6 @@ pub(super) async fn open(
         format!("there is no SealedGraphCredential {name}: `kubectl get sgc --all-namespaces` lists them")
     })?;
     let opened = record::open(&record, &keyring);
-    let secret = opened.with_context(|| format!("SealedGraphCredential {name} does not open"))?;
+    let secret = opened.with_context(|| format!("SealedGraphCredential {name} cannot be decrypted"))?;
     Ok((record, secret))
 }

@@ -1,34 +1,34 @@
-//! What each `WoodpeckerAccount` is found by.
+//! What the index derives from a `WoodpeckerAccount`, and the keys under which it is found.
 
 use kube::core::{DeserializeGuard, ObjectMeta};
 
-use super::entry::Kept;
-use super::keys::{Key, Rank};
-use super::table::Table;
-use super::{Named, Objects};
-use crate::controller::accounts::AccountState;
-use crate::resources::WoodpeckerAccount;
+use crate::api::{NamespacedName, WoodpeckerAccount};
+use crate::controller::account::AccountState;
+use crate::controller::index::Objects;
+use crate::controller::index::entry::Indexed;
+use crate::controller::index::keys::{Key, Rank};
+use crate::controller::index::table::Table;
 use crate::woodpecker::RemoteIdentity;
 
-/// What others depend on.
+/// What other objects depend on.
 #[derive(Default, PartialEq)]
 pub struct AccountFacts {
-    pub secret: Option<Named>,
+    pub secret: Option<NamespacedName>,
     /// The remote account whose listing it has.
     identity: Option<RemoteIdentity>,
     /// The same by its own address, company and key.
-    natural: Option<RemoteIdentity>,
-    /// The account that it is known to be one with.
-    one_with: Option<Named>,
+    own_identity: Option<RemoteIdentity>,
+    /// Another account that is the same remote account.
+    alias_of: Option<NamespacedName>,
     /// The account because of which it cannot be used.
-    confused_with: Option<Named>,
+    shares_credentials_with: Option<NamespacedName>,
 }
 
-impl Kept for WoodpeckerAccount {
+impl Indexed for WoodpeckerAccount {
     type State = AccountState;
     type Facts = AccountFacts;
 
-    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
+    fn from_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
         Self { metadata, spec, status }
     }
 
@@ -37,27 +37,27 @@ impl Kept for WoodpeckerAccount {
     }
 
     fn facts(object: &DeserializeGuard<Self>, state: &AccountState) -> AccountFacts {
-        let secret = |object: &Self| Named {
+        let secret = |object: &Self| NamespacedName {
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
             name: object.spec.api_key_secret_ref.name.clone(),
         };
         AccountFacts {
             secret: object.0.as_ref().ok().map(secret),
             identity: state.remote().map(|remote| remote.identity.clone()),
-            natural: state.remote().map(|remote| remote.natural.clone()),
-            one_with: state.ledger.one_with.as_ref().map(|one_with| one_with.other.clone()),
-            confused_with: state.ledger.confused_with.clone(),
+            own_identity: state.remote().map(|remote| remote.own_identity.clone()),
+            alias_of: state.consistency.alias_of.as_ref().map(|alias_of| alias_of.other.clone()),
+            shares_credentials_with: state.consistency.shares_credentials_with.clone(),
         }
     }
 
     fn keys(facts: &AccountFacts) -> Vec<(Key<'_>, Rank)> {
-        let AccountFacts { secret, identity, natural, one_with, confused_with } = facts;
+        let AccountFacts { secret, identity, own_identity, alias_of, shares_credentials_with } = facts;
         let keys = [
             secret.as_ref().map(Key::Secret),
             identity.as_ref().map(Key::Remote),
-            natural.as_ref().map(|it| Key::Opened(&it.base_url, it.key)),
-            one_with.as_ref().map(Key::OneWith),
-            confused_with.as_ref().map(Key::ConfusedWith),
+            own_identity.as_ref().map(|it| Key::OfAccount(&it.base_url, it.key)),
+            alias_of.as_ref().map(Key::Alias),
+            shares_credentials_with.as_ref().map(Key::SharesCredentialsWith),
         ];
         keys.into_iter().flatten().map(|key| (key, 0)).collect()
     }

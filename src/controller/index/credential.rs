@@ -1,73 +1,72 @@
-//! What is kept of each `MicrosoftGraphCredential`, and what it is found by.
+//! What the index derives from a `MicrosoftGraphCredential`, and the keys under which it is found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::core::{DeserializeGuard, ObjectMeta};
 
-use super::entry::Kept;
-use super::keys::{Key, Rank};
-use super::state::CredentialState;
-use super::table::Table;
-use super::{AccountChange, Effects, Freed, Named, Objects};
-use crate::controller::claims::ClaimKey;
-use crate::resources::{
-    AccountName, ClientId, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
-    MicrosoftGraphCredentialStatus, Place, Registration, TenantId,
+use crate::api::{
+    AccountLocation, AccountName, ClientId, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialStatus, NamespacedName, Registration, TenantId,
 };
+use crate::controller::index::claim_key::ClaimKey;
+use crate::controller::index::entry::Indexed;
+use crate::controller::index::keys::{Key, Rank};
+use crate::controller::index::state::CredentialState;
+use crate::controller::index::table::Table;
+use crate::controller::index::{AccountChange, Effects, Objects, ReleasedApp};
 use crate::store::record::record_name;
 
-/// What others depend on.
+/// What other objects depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub app: Option<(TenantId, ClientId)>,
-    pub secret: Option<Named>,
-    pub record: Option<Named>,
-    /// The account of its spec.
-    wanted: Option<AccountName>,
-    pub holdings: Holdings,
-    /// Whether what it holds is removed together with it.
-    removes: bool,
-    /// When its turn for the app is.
-    pub turn: Turn,
+    pub secret: Option<NamespacedName>,
+    pub record: Option<NamespacedName>,
+    spec_account: Option<AccountName>,
+    pub owned: OwnedCredentials,
+    /// Whether deleting the object deletes what it owns (`deletionPolicy: Delete`).
+    deletes_owned: bool,
+    /// Its precedence among the objects that name the same app.
+    pub precedence: Precedence,
     claims: Vec<Arc<ClaimKey>>,
 }
 
-/// A credential at a remote account that an object holds.
+/// A credential at a remote account that an object owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
-    pub place: Place,
+pub struct OwnedCredential {
+    pub location: AccountLocation,
     pub id: i64,
-    /// Whether it is the registration, rather than an earlier one that is still to be removed.
+    /// Whether it is the current registration, rather than a previous one that is still to be deleted.
     pub is_current: bool,
 }
 
-/// Everything that an object holds, by its status.
+/// Everything that an object owns, by its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
-    pub registered: Vec<Holding>,
-    /// Idempotency token and account of the create under way.
-    pub pending: Option<(String, AccountName)>,
+pub struct OwnedCredentials {
+    pub registered: Vec<OwnedCredential>,
+    /// Idempotency token and account of the create in flight.
+    pub pending_create: Option<(String, AccountName)>,
 }
 
-/// An object's place among those that name its app.
+/// An object's precedence among those that name the same app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Turn {
-    /// It comes first: it is registered.
+pub enum Precedence {
+    /// It is registered, and comes first.
     Registered,
-    /// It exists since that second, and comes before younger ones where it is able to register now.
-    Waits { since: i64, is_able: bool },
-    /// It is deleted, suspended or cannot be read.
+    /// It exists since that second. It precedes younger ones if it can register now.
+    Waiting { since: i64, can_register: bool },
+    /// It is deleted, suspended or cannot be deserialized.
     #[default]
     Never,
 }
 
-impl Kept for MicrosoftGraphCredential {
+impl Indexed for MicrosoftGraphCredential {
     type State = CredentialState;
     type Facts = Facts;
 
-    fn of_parts(mut metadata: ObjectMeta, spec: Self::Spec, mut status: Option<Self::Status>) -> Self {
-        // A vector that was read may have room for twice as many, and every object is kept.
+    fn from_parts(mut metadata: ObjectMeta, spec: Self::Spec, mut status: Option<Self::Status>) -> Self {
+        // A deserialized vector may have capacity for twice its length, and every object is kept.
         if let Some(finalizers) = &mut metadata.finalizers {
             finalizers.shrink_to_fit();
         }
@@ -87,40 +86,48 @@ impl Kept for MicrosoftGraphCredential {
     fn facts(object: &DeserializeGuard<Self>, state: &CredentialState) -> Facts {
         let facts = match &object.0 {
             Ok(object) => Facts::of(object),
-            Err(_unreadable) => state.salvaged.as_deref().cloned().unwrap_or_default(),
+            Err(_unreadable) => state.last_readable.as_deref().cloned().unwrap_or_default(),
         };
         Facts { claims: state.claims.clone(), ..facts }
     }
 
-    fn succeed(state: &mut CredentialState, before: &Facts, next: &DeserializeGuard<Self>) {
-        state.salvaged = next.0.is_err().then(|| Box::new(before.clone()));
+    fn before_replace(state: &mut CredentialState, before: &Facts, next: &DeserializeGuard<Self>) {
+        state.last_readable = next.0.is_err().then(|| Box::new(before.clone()));
     }
 
     fn keys(facts: &Facts) -> Vec<(Key<'_>, Rank)> {
-        let app = facts.app.iter().map(|(tenant, client)| (Key::App(tenant, client), facts.turn.rank()));
+        let app =
+            facts.app.iter().map(|(tenant, client)| (Key::App(tenant, client), facts.precedence.rank()));
         let secret = facts.secret.iter().map(Key::Secret);
         let record = facts.record.iter().map(Key::Record);
         let accounts = facts.accounts().into_iter().map(Key::Account);
-        let removes = facts.removes_at().into_iter().map(Key::RemovesAt);
-        let holds = facts.holdings.registered.iter().map(|it| Key::Holds(&it.place.base_url, it.id));
-        let creates = facts.holdings.pending.iter().map(|(token, _)| Key::Creates(token));
+        let deletes_owned = facts.deletion_accounts().into_iter().map(Key::DeletesAt);
+        let holds = facts.owned.registered.iter().map(|it| Key::Owned(&it.location.base_url, it.id));
+        let creates = facts.owned.pending_create.iter().map(|(token, _)| Key::PendingCreate(token));
         let claims = facts.claims.iter().map(|claim| Key::Claim(claim));
-        let unranked = secret.chain(record).chain(accounts).chain(removes).chain(holds).chain(creates);
+        let unranked = secret.chain(record).chain(accounts).chain(deletes_owned).chain(holds).chain(creates);
         app.chain(unranked.chain(claims).map(|key| (key, 0))).collect()
     }
 
-    fn conclude(all: &Table<Self>, name: &Named, before: &Facts, after: &Facts, effects: &mut Effects) {
+    fn effects_of_change(
+        all: &Table<Self>,
+        name: &NamespacedName,
+        before: &Facts,
+        after: &Facts,
+        effects: &mut Effects,
+    ) {
         for account in before.accounts().union(&after.accounts()) {
-            if before.differ_at(after, account) {
-                let matters = before.removes_at().contains(account) != after.removes_at().contains(account);
-                let is_urgent = matters && all.find(&Key::RemovesAt(account)).take(2).count() < 2;
+            if before.differs_at(after, account) {
+                let may_use_finalizer = before.deletion_accounts().contains(account)
+                    != after.deletion_accounts().contains(account);
+                let is_urgent = may_use_finalizer && all.find(&Key::DeletesAt(account)).take(2).count() < 2;
                 effects.accounts.push(AccountChange { account: (*account).clone(), is_urgent });
             }
         }
         if let Some((tenant, client)) = before.app.clone()
-            && before.has_made_way(after)
+            && before.has_released_app(after)
         {
-            effects.freed.push(Freed { by: name.clone(), tenant, client });
+            effects.released_apps.push(ReleasedApp { by: name.clone(), tenant, client });
         }
     }
 }
@@ -129,125 +136,145 @@ impl Kept for MicrosoftGraphCredential {
 
 impl Facts {
     pub fn of(object: &MicrosoftGraphCredential) -> Self {
-        let own = Named::of(object);
+        let own = NamespacedName::of(object);
         let status = object.status.as_ref();
         let is_registered = status.is_some_and(|status| {
-            status.registration.is_some() || status.pending.is_some() || !status.retiring.is_empty()
+            status.registration.is_some()
+                || status.pending_create.is_some()
+                || !status.previous_registrations.is_empty()
         });
-        let turn = match object.metadata.creation_timestamp.as_ref() {
-            _ if is_registered => Turn::Registered,
-            _ if object.is_deleted() || object.spec.is_suspended() => Turn::Never,
-            created => Turn::Waits {
+        let precedence = match object.metadata.creation_timestamp.as_ref() {
+            _ if is_registered => Precedence::Registered,
+            _ if object.is_deleted() || object.spec.is_suspended() => Precedence::Never,
+            created => Precedence::Waiting {
                 since: created.map_or(i64::MAX, |created| created.0.as_second()),
-                is_able: object.is_verified() && object.may_create(),
+                can_register: object.is_verified() && object.may_create(),
             },
         };
-        let in_own = |name: String| Named { namespace: own.namespace.clone(), name };
+        let in_own = |name: String| NamespacedName { namespace: own.namespace.clone(), name };
         Self {
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
             secret: Some(in_own(object.spec.secret_ref.name.clone())),
             record: object.spec.woodpecker().is_none().then(|| in_own(record_name(object))),
-            wanted: object.account_name(),
-            holdings: status.filter(|_| !is_let_go(object)).map(Holdings::of).unwrap_or_default(),
-            removes: object.spec.deletion_policy() == DeletionPolicy::Delete,
-            turn,
+            spec_account: object.account_name(),
+            owned: status.filter(|_| !is_finalized(object)).map(OwnedCredentials::of).unwrap_or_default(),
+            deletes_owned: object.spec.deletion_policy() == DeletionPolicy::Delete,
+            precedence,
             claims: Vec::new(),
         }
     }
 
-    /// Of an object that cannot be read: its status mostly can, and what it holds stays its own.
-    pub fn salvage(&mut self, status: &MicrosoftGraphCredentialStatus, removes: bool) {
-        self.holdings = Holdings::of(status);
-        self.removes = removes;
+    /// For an object that cannot be deserialized: its status mostly can, so it keeps what it owns.
+    pub fn update_from_status(&mut self, status: &MicrosoftGraphCredentialStatus, deletes_owned: bool) {
+        self.owned = OwnedCredentials::of(status);
+        self.deletes_owned = deletes_owned;
     }
 
-    /// The accounts of the spec and of what is registered, on its way there or on its way out.
+    /// The accounts of the spec, the registrations and the create in flight.
     pub fn accounts(&self) -> BTreeSet<&AccountName> {
-        self.wanted.iter().chain(self.holdings.accounts()).collect()
+        self.spec_account.iter().chain(self.owned.accounts()).collect()
     }
 
-    /// The accounts where it has something that is removed together with it.
-    pub fn removes_at(&self) -> BTreeSet<&AccountName> {
-        self.holdings.accounts().filter(|_| self.removes).collect()
+    /// The accounts where deleting the object deletes something.
+    pub fn deletion_accounts(&self) -> BTreeSet<&AccountName> {
+        self.owned.accounts().filter(|_| self.deletes_owned).collect()
     }
 
-    /// Whether it holds that credential of the app. Ids are not known to be unique over accounts, so tenant and client
-    /// tell as well, where they can be read.
-    pub fn holds(&self, app: (&TenantId, &ClientId), base_url: &str, id: i64, is_wanted: Held) -> bool {
-        let is_it = |it: &Holding| {
-            it.id == id && it.place.base_url == base_url && (it.is_current || is_wanted == Held::AtAll)
+    /// Whether it owns that credential of the app. Ids are not known to be unique across accounts, so tenant and client
+    /// are compared too, if they can be read.
+    pub fn owns(
+        &self,
+        app: (&TenantId, &ClientId),
+        base_url: &str,
+        id: i64,
+        ownership: OwnershipScope,
+    ) -> bool {
+        let is_it = |it: &OwnedCredential| {
+            it.id == id
+                && it.location.base_url == base_url
+                && (it.is_current || ownership == OwnershipScope::All)
         };
         self.app.as_ref().is_none_or(|(tenant, client)| (tenant, client) == app)
-            && self.holdings.registered.iter().any(is_it)
+            && self.owned.registered.iter().any(is_it)
     }
 
-    /// Whether others that name its app may have their turn now that these are the facts.
-    pub fn has_made_way(&self, after: &Self) -> bool {
-        let came_before = matches!(self.turn, Turn::Registered | Turn::Waits { is_able: true, .. });
-        let has_moved = !after.accounts().is_superset(&self.accounts());
-        let has_given_up = after.claims.len() < self.claims.len();
-        has_given_up || came_before && (has_moved || self.turn.rank() < after.turn.rank())
+    /// Whether other objects that name its app may be able to register after this change.
+    pub fn has_released_app(&self, after: &Self) -> bool {
+        let came_before = matches!(
+            self.precedence,
+            Precedence::Registered | Precedence::Waiting { can_register: true, .. }
+        );
+        let has_left_account = !after.accounts().is_superset(&self.accounts());
+        let has_released_claim = after.claims.len() < self.claims.len();
+        has_released_claim
+            || came_before && (has_left_account || self.precedence.rank() < after.precedence.rank())
     }
 
     /// Whether the account's counts, or its finalizer, depend on the difference.
-    pub fn differ_at(&self, after: &Self, account: &AccountName) -> bool {
-        !self.holdings.at(account).eq(after.holdings.at(account))
-            || self.removes_at().contains(account) != after.removes_at().contains(account)
+    pub fn differs_at(&self, after: &Self, account: &AccountName) -> bool {
+        !self.owned.at(account).eq(after.owned.at(account))
+            || self.deletion_accounts().contains(account) != after.deletion_accounts().contains(account)
     }
 }
 
-/// How a credential is held.
+/// Which of an object's credentials count as owned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// As the registration.
-    AsCurrent,
-    /// As the registration, or as an earlier one that is still to be removed.
-    AtAll,
+pub enum OwnershipScope {
+    /// The current registration only.
+    Current,
+    /// The current registration and previous ones that are still to be deleted.
+    All,
 }
 
-/// Whether another finalizer alone still keeps a deleted object, of which we have let go.
-fn is_let_go(object: &MicrosoftGraphCredential) -> bool {
+/// Whether a deleted object no longer has the operator's finalizer, and only another finalizer keeps it.
+fn is_finalized(object: &MicrosoftGraphCredential) -> bool {
     let finalizers = object.metadata.finalizers.as_deref().unwrap_or_default();
     object.is_deleted() && !finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-// === impl Holdings ===
+// === impl OwnedCredentials ===
 
-impl Holdings {
+impl OwnedCredentials {
     pub fn of(status: &MicrosoftGraphCredentialStatus) -> Self {
         let current = status.registration.iter().map(|registration| (registration, true));
-        let earlier = status.retiring.iter().map(|registration| (registration, false));
-        let holding = |(registration, is_current): (&Registration, bool)| {
-            Some(Holding { place: registration.place()?, id: registration.credential_id, is_current })
+        let earlier = status.previous_registrations.iter().map(|registration| (registration, false));
+        let owned = |(registration, is_current): (&Registration, bool)| {
+            Some(OwnedCredential {
+                location: registration.location()?,
+                id: registration.credential_id,
+                is_current,
+            })
         };
         Self {
-            registered: current.chain(earlier).filter_map(holding).collect(),
-            pending: status.pending.as_ref().map(|it| (it.token.clone(), it.account.clone())),
+            registered: current.chain(earlier).filter_map(owned).collect(),
+            pending_create: status
+                .pending_create
+                .as_ref()
+                .map(|it| (it.idempotency_token.clone(), it.account.clone())),
         }
     }
 
-    /// The accounts where anything is or may be; some more than once.
+    /// The accounts where something is or may be registered; may contain duplicates.
     pub fn accounts(&self) -> impl Iterator<Item = &AccountName> {
-        let pending = self.pending.iter().map(|(_, account)| account);
-        self.registered.iter().map(|it| &it.place.account).chain(pending)
+        let pending = self.pending_create.iter().map(|(_, account)| account);
+        self.registered.iter().map(|it| &it.location.account).chain(pending)
     }
 
-    /// What is registered at an account.
-    pub fn at(&self, account: &AccountName) -> impl Iterator<Item = &Holding> {
-        self.registered.iter().filter(move |it| it.place.account == *account)
+    pub fn at(&self, account: &AccountName) -> impl Iterator<Item = &OwnedCredential> {
+        self.registered.iter().filter(move |it| it.location.account == *account)
     }
 }
 
-// === impl Turn ===
+// === impl Precedence ===
 
-impl Turn {
-    /// Keeps the order; of those that wait, the able ones are even.
+impl Precedence {
+    /// Lower ranks come first. While waiting, an object that can register has an even rank.
     pub fn rank(self) -> Rank {
         match self {
             Self::Registered => 0,
-            Self::Waits { since, is_able } => {
+            Self::Waiting { since, can_register } => {
                 let second = u64::try_from(since).unwrap_or_default().min(u64::MAX / 4);
-                (second + 1) * 2 + u64::from(!is_able)
+                (second + 1) * 2 + u64::from(!can_register)
             }
             Self::Never => u64::MAX,
         }

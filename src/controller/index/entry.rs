@@ -1,4 +1,4 @@
-//! What is kept of an object, whatever its kind.
+//! An index entry: what is kept of an object of any kind.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -8,32 +8,32 @@ use kube::core::object::{HasSpec, HasStatus};
 use kube::core::{DeserializeGuard, ObjectMeta};
 use serde::de::DeserializeOwned;
 
-use super::keys::{Key, Rank};
-use super::table::{Moment, Table};
-use super::{Due, Effects, Named, Objects};
-use crate::controller::scope::Scope;
+use crate::api::NamespacedName;
+use crate::controller::index::keys::{Key, Rank};
+use crate::controller::index::table::{Moment, Table};
+use crate::controller::index::{Due, Effects, Objects};
+use crate::k8s::scope::Scope;
 
-/// A kind of objects that are kept in a table.
-pub trait Kept:
+/// A kind that the index keeps in a table.
+pub trait Indexed:
     Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned> + HasStatus<Status: DeserializeOwned> + Clone
 {
-    /// What is known of an object beside itself; it ends with it.
+    /// State beside the object; deleted with it.
     type State: Default;
-    /// What of an object others depend on; by default that of none.
+    /// What other objects depend on; the default is that of no object.
     type Facts: Default + PartialEq;
 
-    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
+    fn from_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
     fn table(objects: &mut Objects) -> &mut Table<Self>;
-    /// What others depend on.
     fn facts(object: &DeserializeGuard<Self>, state: &Self::State) -> Self::Facts;
-    /// What it is found by, beside uid and name.
+    /// The keys under which it is found, beside uid and name.
     fn keys(facts: &Self::Facts) -> Vec<(Key<'_>, Rank)>;
-    /// The object is about to be replaced by this one, before which those were the facts.
-    fn succeed(_state: &mut Self::State, _before: &Self::Facts, _next: &DeserializeGuard<Self>) {}
-    /// What follows from other facts, beside an object being gone.
-    fn conclude(
+    /// Called before the object is replaced by `next`; `before` are its facts so far.
+    fn before_replace(_state: &mut Self::State, _before: &Self::Facts, _next: &DeserializeGuard<Self>) {}
+    /// Adds what follows from changed facts, except the deletion itself.
+    fn effects_of_change(
         _all: &Table<Self>,
-        _name: &Named,
+        _name: &NamespacedName,
         _before: &Self::Facts,
         _after: &Self::Facts,
         _: &mut Effects,
@@ -41,34 +41,34 @@ pub trait Kept:
     }
 }
 
-/// An object with what is known of it.
-pub struct Entry<K: Kept> {
+/// An object with its state.
+pub struct Entry<K: Indexed> {
     pub object: Arc<DeserializeGuard<K>>,
     pub state: K::State,
     pub version: u64,
     /// When this version became known.
     pub at: Moment,
-    /// The version that the watch has brought last.
+    /// The last version from the watch.
     pub watched: u64,
-    /// When a list has brought it last.
+    /// When a list last contained it.
     pub listed: Moment,
-    /// What it was woken for last.
-    pub woken: Fingerprint,
-    /// Whether it is to be woken once the list under way is complete.
+    /// What its last reconcile was requested for.
+    pub last_trigger: TriggerHash,
+    /// Set if a reconcile is to be requested once the list in progress is complete.
     pub due: Option<Due>,
 }
 
-/// What a reconcile looks at, but for the status.
+/// Hash of what a reconcile reads, except the status.
 #[derive(Clone, Copy, Default, PartialEq)]
-pub struct Fingerprint {
-    /// Spec (by generation), annotations and deletion; 0 before the watch has shown the object.
+pub struct TriggerHash {
+    /// Spec (by generation), annotations and deletion; 0 until the watch delivers the object.
     pub content: u64,
     pub finalizers: u64,
 }
 
 // === impl Entry ===
 
-impl<K: Kept> Entry<K> {
+impl<K: Indexed> Entry<K> {
     pub fn uid(&self) -> &str {
         self.object.meta().uid.as_deref().unwrap_or_default()
     }
@@ -77,24 +77,24 @@ impl<K: Kept> Entry<K> {
         K::facts(&self.object, &self.state)
     }
 
-    pub fn name(&self) -> Named {
-        Named::of(&*self.object)
+    pub fn name(&self) -> NamespacedName {
+        NamespacedName::of(&*self.object)
     }
 
     pub fn is_in(&self, scope: &Scope) -> bool {
         scope.covers(self.object.meta().namespace.as_deref().unwrap_or_default())
     }
 
-    pub fn is_named(&self, name: &Named) -> bool {
+    pub fn is_named(&self, name: &NamespacedName) -> bool {
         let meta = self.object.meta();
         meta.name.as_deref() == Some(&name.name)
             && meta.namespace.as_deref().unwrap_or_default() == name.namespace
     }
 }
 
-// === impl Fingerprint ===
+// === impl TriggerHash ===
 
-impl Fingerprint {
+impl TriggerHash {
     pub fn of(object: &impl Resource) -> Self {
         let meta = object.meta();
         let content = (meta.generation, &meta.annotations, meta.deletion_timestamp.is_some());
@@ -107,7 +107,7 @@ pub fn uid_of(object: &impl Resource) -> Arc<str> {
     object.meta().uid.as_deref().unwrap_or_default().into()
 }
 
-/// Versions are numbers that grow. Source: Kubernetes' API concepts, "Resource versions".
+/// Resource versions are increasing numbers. Source: Kubernetes API concepts, "Resource versions".
 pub fn version_of(object: &impl Resource) -> u64 {
     object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }

@@ -1,53 +1,50 @@
-//! Keys by which objects are found: one ordered set of hashes for all of them, because keys as texts would cost more
-//! memory than the objects.
+//! Lookup keys of the index: one ordered set of hashes for all of them, because keys as strings would need more memory
+//! than the objects.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use super::Named;
-use crate::controller::claims::ClaimKey;
-use crate::resources::{AccountName, ClientId, TenantId};
-use crate::settings::BaseUrl;
+use crate::api::{AccountName, ClientId, NamespacedName, TenantId};
+use crate::config::BaseUrl;
+use crate::controller::index::claim_key::ClaimKey;
 use crate::woodpecker::{KeyDigest, RemoteIdentity};
 
-/// An object's place in a table; never used twice.
+/// An object's place in a table; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u64);
 
-/// Objects under one key are found in the order of their ranks.
+/// Objects with the same key are found in the order of their ranks.
 pub type Rank = u64;
 
-/// What an object is found by. Where two keys have one hash, an object too many is found.
+/// What an object is found by. If two keys have the same hash, a lookup also returns the other object.
 #[derive(Hash)]
 pub enum Key<'a> {
     Uid(&'a str),
-    /// Its namespace and name.
-    Name(&'a Named),
-    Secret(&'a Named),
-    /// An account of its spec, its registrations or its create.
+    Name(&'a NamespacedName),
+    Secret(&'a NamespacedName),
+    /// An account of its spec, its registrations or its create in flight.
     Account(&'a AccountName),
-    /// An account where it has something that is removed together with it.
-    RemovesAt(&'a AccountName),
+    /// An account where deleting the object deletes something.
+    DeletesAt(&'a AccountName),
     App(&'a TenantId, &'a ClientId),
-    /// Its record of the store.
-    Record(&'a Named),
-    /// A credential that it holds: base URL and id.
-    Holds(&'a str, i64),
-    /// The idempotency token of its create under way.
-    Creates(&'a str),
-    /// A claim that it has.
+    /// Its record in the store.
+    Record(&'a NamespacedName),
+    /// A credential that it owns: base URL and id.
+    Owned(&'a str, i64),
+    /// The idempotency token of its create in flight.
+    PendingCreate(&'a str),
+    /// A claim that it holds.
     Claim(&'a ClaimKey),
     /// The remote account whose listing an account has.
     Remote(&'a RemoteIdentity),
-    /// The address that an account is at, and the API key that opens it.
-    Opened(&'a BaseUrl, KeyDigest),
-    /// The account that an account is known to be one with.
-    OneWith(&'a AccountName),
+    /// The address of an account, and its API key.
+    OfAccount(&'a BaseUrl, KeyDigest),
+    /// The account that is the same remote account.
+    Alias(&'a AccountName),
     /// The account because of which an account cannot be used.
-    ConfusedWith(&'a AccountName),
+    SharesCredentialsWith(&'a AccountName),
 }
 
-/// From keys to objects.
 #[derive(Debug, Default)]
 pub struct Keys {
     hasher: RandomState,

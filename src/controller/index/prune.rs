@@ -1,4 +1,4 @@
-//! What is kept of an object: what somebody reads. Its owners may write megabytes of other metadata.
+//! Pruning of objects to the fields that the operator reads. Their owners may write megabytes of other metadata.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,32 @@ use kube::core::{DeserializeGuard, ObjectMeta};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::entry::Kept;
+use crate::api::{CONFIRM_DELETED, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT};
+use crate::controller::index::entry::Indexed;
 use crate::k8s::list;
-use crate::resources::{ACKNOWLEDGE_GONE, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT};
 
-/// The annotations that are read.
-const READ: [&str; 3] = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, ACKNOWLEDGE_GONE];
+const READ_ANNOTATIONS: [&str; 3] = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, CONFIRM_DELETED];
 
-/// Characters that are kept of a text that may be of any length.
-const LONGEST: usize = 300;
+/// Characters that are kept of a string of unbounded length.
+const MAX_TEXT_CHARS: usize = 300;
 
-/// An object read without the metadata that nobody uses, which may be most of it.
+/// An object that was deserialized without unused metadata, which may be most of it.
 pub struct Pruned<K>(pub K);
 
 #[derive(Deserialize)]
 #[serde(bound = "S: DeserializeOwned, T: DeserializeOwned")]
-struct Parts<S, T> {
-    #[serde(with = "KeptMeta")]
+struct RawObject<S, T> {
+    #[serde(with = "PrunedMeta")]
     metadata: ObjectMeta,
     spec: S,
     #[serde(default = "Option::default")]
     status: Option<T>,
 }
 
-/// See [`kept`].
+/// Must have the same fields as [`pruned_meta`].
 #[derive(Deserialize)]
 #[serde(remote = "ObjectMeta", rename_all = "camelCase")]
-struct KeptMeta {
+struct PrunedMeta {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -59,28 +58,26 @@ struct KeptMeta {
     self_link: Option<String>,
 }
 
-/// Reads an object, and keeps only what is used of it.
-pub fn read_pruned<K: Kept + DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<K>> {
+pub fn read_pruned<K: Indexed + DeserializeOwned>(json: &[u8]) -> serde_json::Result<DeserializeGuard<K>> {
     if let Ok(Pruned(object)) = serde_json::from_slice(json) {
         return Ok(DeserializeGuard(Ok(object)));
     }
     let mut object = list::guarded(json)?;
-    *object.meta_mut() = kept(object.meta());
+    *object.meta_mut() = pruned_meta(object.meta());
     if let Err(invalid) = &mut object.0 {
-        invalid.error = cut(&invalid.error);
+        invalid.error = truncate(&invalid.error);
     }
     Ok(object)
 }
 
-/// A copy without what nobody reads.
 pub(super) fn pruned<K: Resource + Clone>(object: &K) -> DeserializeGuard<K> {
     let mut object = object.clone();
-    *object.meta_mut() = kept(object.meta());
+    *object.meta_mut() = pruned_meta(object.meta());
     DeserializeGuard(Ok(object))
 }
 
 /// Finalizers are patched as a list, so all of them are kept.
-fn kept(meta: &ObjectMeta) -> ObjectMeta {
+fn pruned_meta(meta: &ObjectMeta) -> ObjectMeta {
     ObjectMeta {
         name: meta.name.clone(),
         namespace: meta.namespace.clone(),
@@ -90,15 +87,17 @@ fn kept(meta: &ObjectMeta) -> ObjectMeta {
         creation_timestamp: meta.creation_timestamp.clone(),
         deletion_timestamp: meta.deletion_timestamp.clone(),
         finalizers: meta.finalizers.clone(),
-        annotations: meta.annotations.as_ref().and_then(read_of),
+        annotations: meta.annotations.as_ref().and_then(pruned_annotations),
         ..ObjectMeta::default()
     }
 }
 
-/// The annotations that are read, where there are any.
-fn read_of(annotations: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
-    let read: BTreeMap<_, _> =
-        READ.into_iter().filter_map(|name| Some((name.to_owned(), cut(annotations.get(name)?)))).collect();
+/// The annotations that the operator reads, or `None` if there are none.
+fn pruned_annotations(annotations: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    let read: BTreeMap<_, _> = READ_ANNOTATIONS
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), truncate(annotations.get(name)?))))
+        .collect();
     (!read.is_empty()).then_some(read)
 }
 
@@ -106,19 +105,19 @@ fn read_annotations<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
     let all: Option<BTreeMap<_, _>> = Option::deserialize(deserializer)?;
-    Ok(all.as_ref().and_then(read_of))
+    Ok(all.as_ref().and_then(pruned_annotations))
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+fn truncate(text: &str) -> String {
+    text.chars().take(MAX_TEXT_CHARS).collect()
 }
 
 // === impl Pruned ===
 
-impl<'de, K: Kept> Deserialize<'de> for Pruned<K> {
+impl<'de, K: Indexed> Deserialize<'de> for Pruned<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Parts { metadata, spec, status } = Parts::deserialize(deserializer)?;
-        Ok(Self(K::of_parts(metadata, spec, status)))
+        let RawObject { metadata, spec, status } = RawObject::deserialize(deserializer)?;
+        Ok(Self(K::from_parts(metadata, spec, status)))
     }
 }
 
@@ -127,10 +126,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resources::MicrosoftGraphCredential;
+    use crate::api::MicrosoftGraphCredential;
 
     #[test]
-    fn an_object_is_read_without_what_nobody_reads() {
+    fn an_object_is_deserialized_without_unused_metadata() {
         let json = json!({
             "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
             "metadata": {
@@ -154,6 +153,6 @@ mod tests {
         assert_eq!((&read.spec, &read.status), (&whole.spec, &whole.status));
         assert_eq!(read.metadata.finalizers, whole.metadata.finalizers);
         let annotations = read.metadata.annotations.unwrap();
-        assert_eq!((annotations.len(), annotations[RECONCILE_REQUESTED_AT].len()), (1, LONGEST));
+        assert_eq!((annotations.len(), annotations[RECONCILE_REQUESTED_AT].len()), (1, MAX_TEXT_CHARS));
     }
 }

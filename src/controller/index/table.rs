@@ -1,4 +1,5 @@
-//! All objects of one kind, as the newest of three sources has them: the watch, the answers to our own writes, and GETs.
+//! Table of all objects of one kind, merged from three sources: the watch, responses to the operator's own writes, and
+//! GETs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,28 +8,28 @@ use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 
-use super::entry::{Entry, Fingerprint, Kept, uid_of, version_of};
-use super::gone::Gone;
-use super::keys::{Key, Keys, Rank, Slot};
-use super::{Due, Effects, Named};
-use crate::controller::scope::Scope;
+use crate::api::NamespacedName;
+use crate::controller::index::entry::{Entry, Indexed, TriggerHash, uid_of, version_of};
+use crate::controller::index::keys::{Key, Keys, Rank, Slot};
+use crate::controller::index::tombstones::Tombstones;
+use crate::controller::index::{Due, Effects};
+use crate::k8s::scope::Scope;
 
-/// A moment in the life of a table: each change has its own.
+/// Logical time of a table: it advances with each change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
-/// All objects of one kind.
-pub struct Table<K: Kept> {
+pub struct Table<K: Indexed> {
     entries: HashMap<Slot, Box<Entry<K>>>,
     keys: Keys,
-    gone: Gone,
+    tombstones: Tombstones,
     lists: HashMap<Scope, List>,
-    /// The scopes of which no list is complete yet.
+    /// The scopes without a complete list so far.
     unlisted: BTreeSet<Scope>,
     now: Moment,
 }
 
-/// The list of a scope that is under way, or was the last.
+/// The last list of a scope, which may still be in progress.
 #[derive(Clone, Copy, Default)]
 struct List {
     round: u64,
@@ -36,51 +37,52 @@ struct List {
     highest: u64,
 }
 
-/// Who says how an object is.
+/// Where a version of an object comes from.
 #[derive(Clone, Copy)]
 enum Source {
-    /// The watch: what it brings may be older than what is known.
+    /// The watch, which may lag behind.
     Watch,
-    /// A list of the watch that began then.
+    /// A list of the watch that began at that time.
     List(Moment),
-    /// The answer to our own write.
+    /// The response to a write of the operator.
     Write,
-    /// A GET that was sent then.
+    /// A GET that was sent at that time.
     Get(Moment),
 }
 
-/// What to make of it.
-enum Verdict {
-    /// It is older than what is known.
+/// How a version compares with what is known.
+enum Freshness {
     Stale,
-    /// It is how things stand.
-    True,
-    /// It is how things stand, although it is older than what was known: the API server was restored.
-    WentBack,
+    Current,
+    /// It is current although it is older than what was known, because the API server was restored.
+    Restored,
 }
 
 // === impl Table ===
 
-impl<K: Kept> Table<K> {
-    /// For those scopes; nothing is known yet.
+impl<K: Indexed> Table<K> {
     pub fn new(scopes: &[Scope]) -> Self {
         Self {
             entries: HashMap::new(),
             keys: Keys::default(),
-            gone: Gone::default(),
+            tombstones: Tombstones::default(),
             lists: HashMap::new(),
             unlisted: scopes.iter().cloned().collect(),
             now: Moment::default(),
         }
     }
 
-    /// Whether every scope has been listed.
     pub fn is_listed(&self) -> bool {
         self.unlisted.is_empty()
     }
 
-    /// Takes in what the watch of a scope brings.
-    pub fn note(&mut self, scope: &Scope, round: u64, event: Event<DeserializeGuard<K>>) -> Effects {
+    /// Applies a watch event of a scope.
+    pub fn on_watch_event(
+        &mut self,
+        scope: &Scope,
+        round: u64,
+        event: Event<DeserializeGuard<K>>,
+    ) -> Effects {
         match event {
             Event::Init => {
                 self.begin_list(scope, round);
@@ -93,29 +95,29 @@ impl<K: Kept> Table<K> {
         }
     }
 
-    /// This moment: what is asked of the API server from now on is newer than all that is known.
+    /// The current logical time: responses to requests from now on are newer than all that is known.
     pub fn now(&self) -> Moment {
         self.now
     }
 
-    /// A list of a scope is about to be asked for. In another round than the one before, each object counts as changed.
+    /// A list of a scope is about to begin. If its round differs from that of the list before, each object counts as
+    /// changed.
     fn begin_list(&mut self, scope: &Scope, round: u64) {
         let list = List { began: self.tick(), highest: 0, round };
         if self.lists.insert(scope.clone(), list).is_none_or(|before| before.round == round) {
             return;
         }
         for entry in self.entries.values_mut().filter(|entry| entry.is_in(scope)) {
-            entry.woken.finalizers = !entry.woken.finalizers;
+            entry.last_trigger.finalizers = !entry.last_trigger.finalizers;
         }
     }
 
-    /// The list has brought an object.
     fn list(&mut self, scope: &Scope, object: DeserializeGuard<K>) -> Effects {
         let (uid, version) = (uid_of(&object), version_of(&object));
         let list = self.lists.entry(scope.clone()).or_default();
         list.highest = list.highest.max(version);
         let began = list.began;
-        let effects = self.take(object, Source::List(began));
+        let effects = self.merge(object, Source::List(began));
         let listed = self.tick();
         if let Some(entry) = self.by_uid_mut(&uid) {
             entry.listed = listed;
@@ -124,7 +126,7 @@ impl<K: Kept> Table<K> {
         effects
     }
 
-    /// The list is complete: what it lacks is gone, but for what was made meanwhile.
+    /// The list is complete: objects that it lacks were deleted, except those that were created meanwhile.
     fn end_list(&mut self, scope: &Scope) -> Effects {
         let List { began, highest, .. } = self.lists.get(scope).copied().unwrap_or_default();
         self.unlisted.remove(scope);
@@ -138,17 +140,16 @@ impl<K: Kept> Table<K> {
                 gone.push(*slot);
                 continue;
             }
-            // It was made after the list was taken, or is gone since: the next list tells.
+            // It was created after the list was taken, or deleted since: the next list decides.
             effects.relist |= entry.listed <= began;
             effects.due.extend(entry.due.take());
         }
         for slot in gone {
-            self.bury(slot, &mut effects);
+            self.tombstone(slot, &mut effects);
         }
         effects
     }
 
-    /// The watch has brought an object.
     fn apply(&mut self, object: DeserializeGuard<K>) -> Effects {
         let version = version_of(&object);
         let went_back = self.by_uid_mut(&uid_of(&object)).is_some_and(|entry| {
@@ -156,7 +157,7 @@ impl<K: Kept> Table<K> {
             entry.watched = version;
             went_back
         });
-        let mut effects = self.take(object, Source::Watch);
+        let mut effects = self.merge(object, Source::Watch);
         effects.relist |= went_back;
         effects
     }
@@ -164,32 +165,37 @@ impl<K: Kept> Table<K> {
     pub fn remove(&mut self, uid: &str) -> Effects {
         let mut effects = Effects::default();
         if let Some(slot) = self.slot_of_uid(uid) {
-            self.bury(slot, &mut effects);
+            self.tombstone(slot, &mut effects);
         } else {
             let now = self.tick();
-            self.gone.bury(uid.into(), now);
+            self.tombstones.insert(uid.into(), now);
         }
         effects
     }
 
-    /// The API server has answered our own write with this object.
-    pub fn write(&mut self, object: DeserializeGuard<K>) -> Effects {
+    /// Applies the response to a write of the operator.
+    pub fn on_written(&mut self, object: DeserializeGuard<K>) -> Effects {
         let meta = object.meta();
         let was_the_last_finalizer =
             meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty);
-        if was_the_last_finalizer { self.remove(&uid_of(&object)) } else { self.take(object, Source::Write) }
+        if was_the_last_finalizer { self.remove(&uid_of(&object)) } else { self.merge(object, Source::Write) }
     }
 
-    /// A GET that was sent at that moment was answered with this object, or with 404.
-    pub fn read(&mut self, name: &Named, asked: Moment, answer: Option<DeserializeGuard<K>>) -> Effects {
+    /// Applies the response to a GET that was sent at `asked`: the object, or `None` for 404.
+    pub fn on_read(
+        &mut self,
+        name: &NamespacedName,
+        asked: Moment,
+        answer: Option<DeserializeGuard<K>>,
+    ) -> Effects {
         if let Some(object) = answer {
-            return self.take(object, Source::Get(asked));
+            return self.merge(object, Source::Get(asked));
         }
         let mut effects = Effects::default();
         let known =
             self.slot_of_name(name).filter(|slot| self.entries.get(slot).is_some_and(|it| it.at <= asked));
         if let Some(slot) = known {
-            self.bury(slot, &mut effects);
+            self.tombstone(slot, &mut effects);
         }
         effects
     }
@@ -202,7 +208,7 @@ impl<K: Kept> Table<K> {
         self.entries.get_mut(&self.slot_of_uid(uid)?).map(Box::as_mut)
     }
 
-    pub fn by_name(&self, name: &Named) -> Option<&Entry<K>> {
+    pub fn by_name(&self, name: &NamespacedName) -> Option<&Entry<K>> {
         self.entries.get(&self.slot_of_name(name)?).map(Box::as_ref)
     }
 
@@ -211,7 +217,6 @@ impl<K: Kept> Table<K> {
         self.find_ranked(key).map(|(_, entry)| entry)
     }
 
-    /// The same with their ranks.
     pub fn find_ranked<'a>(
         &'a self,
         key: &Key<'_>,
@@ -219,26 +224,26 @@ impl<K: Kept> Table<K> {
         self.keys.find(key).filter_map(|(rank, slot)| Some((rank, self.entries.get(&slot)?.as_ref())))
     }
 
-    /// Takes in an object as a source has it, unless what is known is newer.
-    fn take(&mut self, object: DeserializeGuard<K>, source: Source) -> Effects {
-        let (uid, name, version) = (uid_of(&object), Named::of(&object), version_of(&object));
+    /// Applies an object from a source, unless what is known is newer.
+    fn merge(&mut self, object: DeserializeGuard<K>, source: Source) -> Effects {
+        let (uid, name, version) = (uid_of(&object), NamespacedName::of(&object), version_of(&object));
         let mut effects = Effects::default();
-        match self.judge(&uid, &name, version, source) {
-            Verdict::Stale => return effects,
-            Verdict::True => {}
-            // A list is how things stand now; whether the others must be listed again is seen by its version.
-            Verdict::WentBack => effects.relist = !matches!(source, Source::List(_)),
+        match self.freshness(&uid, &name, version, source) {
+            Freshness::Stale => return effects,
+            Freshness::Current => {}
+            // A list is current. The versions that the watch delivers show whether others have to be listed again.
+            Freshness::Restored => effects.relist = !matches!(source, Source::List(_)),
         }
-        self.gone.resurrect(&uid);
+        self.tombstones.forget(&uid);
         let known = self.slot_of_name(&name);
         let replaced = known.filter(|slot| self.entries.get(slot).is_some_and(|it| *it.uid() != *uid));
         if let Some(slot) = replaced {
-            self.bury(slot, &mut effects);
+            self.tombstone(slot, &mut effects);
         }
-        let wakes = Fingerprint::of(&object);
+        let trigger = TriggerHash::of(&object);
         let slot = if let Some(slot) = known.filter(|_| replaced.is_none()) {
             let is_known = self.entries.get(&slot).is_some_and(|it| it.version == version);
-            // Of a restored API server, one version may stand for two states.
+            // After a restore, the same version may denote two states.
             if !is_known || matches!(source, Source::List(_) | Source::Get(_)) {
                 self.replace(slot, object, version, &mut effects);
             }
@@ -249,53 +254,52 @@ impl<K: Kept> Table<K> {
         let Some(entry) = self.entries.get_mut(&slot) else { return effects };
         match source {
             Source::Watch | Source::List(_) => {
-                let before = std::mem::replace(&mut entry.woken, wakes);
+                let before = std::mem::replace(&mut entry.last_trigger, trigger);
                 entry.watched = version;
                 let is_new = before.content == 0 || entry.due.as_ref().is_some_and(|due| due.is_new);
-                let due = (before != wakes).then_some(Due { object: name, is_new });
+                let due = (before != trigger).then_some(Due { object: name, is_new });
                 match source {
                     Source::List(_) => entry.due = due.or(entry.due.take()),
                     _ => effects.due.extend(due),
                 }
             }
-            // Its finalizers are what we have made of them. What else has changed, the watch will bring.
-            Source::Write => entry.woken.finalizers = wakes.finalizers,
+            // The operator changed the finalizers itself. The watch delivers any other change.
+            Source::Write => entry.last_trigger.finalizers = trigger.finalizers,
             Source::Get(_) => {}
         }
         effects
     }
 
-    /// What is asked for tells how things stood then or later: it counts, whatever its version, against all that was
-    /// known by then. Else the later version counts. An object that is gone does not come back.
-    fn judge(&self, uid: &str, name: &Named, version: u64, source: Source) -> Verdict {
+    /// A response to a request describes the state at that time or later, so it replaces all that was known by then,
+    /// whatever its version. Otherwise the higher version counts. A deleted object does not come back.
+    fn freshness(&self, uid: &str, name: &NamespacedName, version: u64, source: Source) -> Freshness {
         let asked = match source {
             Source::Watch | Source::Write => None,
             Source::List(asked) | Source::Get(asked) => Some(asked),
         };
-        let known = match self.gone.since(uid) {
+        let known = match self.tombstones.since(uid) {
             Some(since) => Some((None, since)),
             None => self.by_name(name).map(|entry| (Some(entry.version), entry.at)),
         };
         match known {
-            // A list that began later knows better: where the object is not gone, the list or the watch brings it.
+            // A list that began later is more recent: if the object still exists, the list or the watch delivers it.
             None if matches!(source, Source::Get(asked) if self.is_listed_since(name, asked)) => {
-                Verdict::Stale
+                Freshness::Stale
             }
-            None => Verdict::True,
-            Some((Some(known), _)) if known <= version => Verdict::True,
-            Some((_, at)) if asked.is_some_and(|asked| at <= asked) => Verdict::WentBack,
-            Some(_) => Verdict::Stale,
+            None => Freshness::Current,
+            Some((Some(known), _)) if known <= version => Freshness::Current,
+            Some((_, at)) if asked.is_some_and(|asked| at <= asked) => Freshness::Restored,
+            Some(_) => Freshness::Stale,
         }
     }
 
-    /// Whether a list of its namespace began after that moment.
-    fn is_listed_since(&self, name: &Named, moment: Moment) -> bool {
-        self.lists.iter().any(|(scope, list)| scope.covers(&name.namespace) && list.began > moment)
+    fn is_listed_since(&self, name: &NamespacedName, since: Moment) -> bool {
+        self.lists.iter().any(|(scope, list)| scope.covers(&name.namespace) && list.began > since)
     }
 
     fn insert(&mut self, object: DeserializeGuard<K>, version: u64, effects: &mut Effects) -> Slot {
         let at = self.tick();
-        // No other object came at this moment.
+        // Each logical time adds one object at most.
         let slot = Slot(at.0);
         let entry = Entry {
             object: Arc::new(object),
@@ -304,28 +308,28 @@ impl<K: Kept> Table<K> {
             at,
             watched: 0,
             listed: Moment::default(),
-            woken: Fingerprint::default(),
+            last_trigger: TriggerHash::default(),
             due: None,
         };
         let (name, facts) = (entry.name(), entry.facts());
         self.keys.insert(&Key::Uid(entry.uid()), 0, slot);
         self.keys.insert(&Key::Name(&name), 0, slot);
         self.entries.insert(slot, Box::new(entry));
-        self.changed(slot, &name, &K::Facts::default(), &facts, effects);
+        self.reindex(slot, &name, &K::Facts::default(), &facts, effects);
         slot
     }
 
     fn replace(&mut self, slot: Slot, object: DeserializeGuard<K>, version: u64, effects: &mut Effects) {
         let at = self.tick();
-        self.alter(slot, effects, |entry, before| {
-            K::succeed(&mut entry.state, before, &object);
+        self.update(slot, effects, |entry, before| {
+            K::before_replace(&mut entry.state, before, &object);
             entry.object = Arc::new(object);
             (entry.version, entry.at) = (version, at);
         });
     }
 
-    /// Changes an entry, of which the facts before are shown as well.
-    pub fn alter<R>(
+    /// Changes an entry, and updates the keys if its facts changed.
+    pub fn update<R>(
         &mut self,
         slot: Slot,
         effects: &mut Effects,
@@ -336,16 +340,16 @@ impl<K: Kept> Table<K> {
         let changed = change(entry, &before);
         let (name, after) = (entry.name(), entry.facts());
         if before != after {
-            self.changed(slot, &name, &before, &after, effects);
+            self.reindex(slot, &name, &before, &after, effects);
         }
         Some(changed)
     }
 
-    /// Brings the keys of an object up to date.
-    fn changed(
+    /// Updates the keys of an object.
+    fn reindex(
         &mut self,
         slot: Slot,
-        name: &Named,
+        name: &NamespacedName,
         before: &K::Facts,
         after: &K::Facts,
         effects: &mut Effects,
@@ -356,18 +360,18 @@ impl<K: Kept> Table<K> {
         for (key, rank) in K::keys(after) {
             self.keys.insert(&key, rank, slot);
         }
-        K::conclude(self, name, before, after, effects);
+        K::effects_of_change(self, name, before, after, effects);
     }
 
-    /// Forgets an object that is gone for good.
-    fn bury(&mut self, slot: Slot, effects: &mut Effects) {
+    /// Removes a deleted object.
+    fn tombstone(&mut self, slot: Slot, effects: &mut Effects) {
         let Some(entry) = self.entries.remove(&slot) else { return };
         let (name, now) = (entry.name(), self.tick());
-        self.gone.bury(entry.uid().into(), now);
+        self.tombstones.insert(entry.uid().into(), now);
         self.keys.remove(&Key::Uid(entry.uid()), 0, slot);
         self.keys.remove(&Key::Name(&name), 0, slot);
-        self.changed(slot, &name, &entry.facts(), &K::Facts::default(), effects);
-        effects.gone.push(name);
+        self.reindex(slot, &name, &entry.facts(), &K::Facts::default(), effects);
+        effects.deleted.push(name);
     }
 
     pub fn slot_of_uid(&self, uid: &str) -> Option<Slot> {
@@ -375,7 +379,7 @@ impl<K: Kept> Table<K> {
         self.keys.find(&Key::Uid(uid)).map(|(_, slot)| slot).find(is_it)
     }
 
-    pub fn slot_of_name(&self, name: &Named) -> Option<Slot> {
+    pub fn slot_of_name(&self, name: &NamespacedName) -> Option<Slot> {
         let is_it = |slot: &Slot| self.entries.get(slot).is_some_and(|entry| entry.is_named(name));
         self.keys.find(&Key::Name(name)).map(|(_, slot)| slot).find(is_it)
     }

@@ -1,4 +1,4 @@
-//! What the index answers, and what follows from news.
+//! Tests of lookups in the index, and of the effects of events.
 
 mod claims;
 
@@ -6,16 +6,16 @@ use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
-use super::entry::Entry;
-use super::*;
-use crate::resources::Place;
-use crate::woodpecker::Entry as Listed;
+use crate::api::AccountLocation;
+use crate::controller::index::entry::Entry;
+use crate::controller::index::*;
+use crate::core::remote::Entry as Listed;
 
 pub(super) const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
 pub(super) const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
 const ANOTHER_CLIENT: &str = "00000000-480e-4a17-9b85-3467967bd179";
 
-/// An object named and made as these say, with a Secret and an account of the same name as `points_to`.
+/// An object with that name, uid and version. Its Secret and its account are both named `points_to`.
 pub(super) fn object(name: &str, uid: &str, version: u64, points_to: &str) -> MicrosoftGraphCredential {
     serde_json::from_value(json!({
         "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
@@ -35,13 +35,13 @@ pub(super) fn registration(account: &str, id: i64) -> Value {
     json!({
         "account": {"namespace": "mail", "name": account}, "baseUrl": "https://a.example", "credentialId": id,
         "ownership": "Created", "fingerprint": "k:0", "name": "n", "expiresAt": "2027-11-28T23:59:59Z",
-        "registeredAt": "2026-11-28T23:59:59Z"
+        "registrationTime": "2026-11-28T23:59:59Z"
     })
 }
 
 pub(super) fn pending(account: &str, token: &str) -> Value {
     json!({
-        "token": token, "since": "2026-11-28T23:59:59Z", "ids": [], "baseUrl": "https://a.example",
+        "idempotencyToken": token, "startTime": "2026-11-28T23:59:59Z", "existingIds": [], "baseUrl": "https://a.example",
         "account": {"namespace": "mail", "name": account}, "fingerprint": "k:0"
     })
 }
@@ -55,39 +55,40 @@ pub(super) fn index() -> Index {
     Index::new(vec![Scope::All])
 }
 
-pub(super) fn guard(object: &MicrosoftGraphCredential) -> GuardedCredential {
+pub(super) fn guard(object: &MicrosoftGraphCredential) -> ParsedCredential {
     DeserializeGuard(Ok(object.clone()))
 }
 
 pub(super) fn apply(index: &Index, object: &MicrosoftGraphCredential) -> Effects {
-    index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(guard(object)))
+    index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(guard(object)))
 }
 
 fn delete(index: &Index, object: &MicrosoftGraphCredential) -> Effects {
-    index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Delete(guard(object)))
+    index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Delete(guard(object)))
 }
 
 fn list(index: &Index, objects: &[&MicrosoftGraphCredential]) -> Effects {
-    let _begun = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
+    let _begun = index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
     let mut relist = false;
     for object in objects {
-        relist |=
-            index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitApply(guard(object))).relist;
+        relist |= index
+            .on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitApply(guard(object)))
+            .relist;
     }
-    let ended = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitDone);
+    let ended = index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitDone);
     Effects { relist: relist || ended.relist, ..ended }
 }
 
-pub(super) fn named(name: &str) -> Named {
-    Named { namespace: "mail".into(), name: name.into() }
+pub(super) fn named(name: &str) -> NamespacedName {
+    NamespacedName { namespace: "mail".into(), name: name.into() }
 }
 
 pub(super) fn account(name: &str) -> AccountName {
     AccountName { namespace: "mail".into(), name: name.into() }
 }
 
-fn place(account_name: &str) -> Place {
-    Place { account: account(account_name), base_url: "https://a.example".into(), company_id: None }
+fn location(account_name: &str) -> AccountLocation {
+    AccountLocation { account: account(account_name), base_url: "https://a.example".into(), company_id: None }
 }
 
 fn listed(name: &str) -> Listed {
@@ -107,7 +108,7 @@ fn accounts_of(effects: &Effects) -> Vec<(&str, bool)> {
 }
 
 #[test]
-fn an_object_is_found_by_what_it_points_to_and_by_nothing_else() {
+fn an_object_is_found_by_what_it_references_and_by_nothing_else() {
     let index = index();
     let _ = apply(&index, &object("one", "1", 1, "s"));
     let _ = apply(&index, &object("two", "2", 2, "s"));
@@ -126,28 +127,27 @@ fn an_object_is_found_by_what_it_points_to_and_by_nothing_else() {
 fn an_object_of_the_store_is_found_by_its_record() {
     let index = index();
     let mut object = object("one", "1", 1, "s");
-    object.spec.destination =
-        crate::resources::Destination::Store(crate::resources::StoreDestination::default());
+    object.spec.destination = crate::api::Destination::Store(crate::api::StoreDestination::default());
     let _ = apply(&index, &object);
     let record = named(&crate::store::record::record_name(&object));
-    assert_eq!(index.credentials_sealed_in(&record), [named("one")]);
+    assert_eq!(index.owners_of_record(&record), [named("one")]);
     let gone = delete(&index, &object);
-    assert_eq!((gone.gone, index.credentials_sealed_in(&record)), (vec![named("one")], vec![]));
-    assert_eq!(index.objects().credentials.keys(), 0, "nothing is left of it");
+    assert_eq!((gone.deleted, index.owners_of_record(&record)), (vec![named("one")], vec![]));
+    assert_eq!(index.objects().credentials.keys(), 0, "it leaves no keys behind");
 }
 
 #[test]
-fn what_nobody_reads_is_not_kept_and_finalizers_are() {
+fn unused_metadata_is_not_kept_and_finalizers_are() {
     let index = index();
     let mut object = object("one", "1", 1, "s");
     let annotations = [
         ("fat".to_owned(), "x".repeat(250_000)),
-        (crate::resources::RECONCILE_REQUESTED_AT.to_owned(), "y".repeat(250_000)),
+        (crate::api::RECONCILE_REQUESTED_AT.to_owned(), "y".repeat(250_000)),
     ];
     object.metadata.annotations = Some(annotations.into());
     object.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
     object.metadata.finalizers = Some(vec!["example.com/theirs".into()]);
-    let _ = index.note_written(&object);
+    let _ = index.on_written(&object);
     let kept = index.get::<MicrosoftGraphCredential>(&named("one")).unwrap();
     let meta = &kept.0.as_ref().unwrap().metadata;
     assert_eq!((meta.labels.as_ref(), meta.finalizers.as_ref()), (None, object.metadata.finalizers.as_ref()));
@@ -157,11 +157,11 @@ fn what_nobody_reads_is_not_kept_and_finalizers_are() {
         "{}",
         size_of::<Entry<MicrosoftGraphCredential>>()
     );
-    assert!(size_of::<GuardedCredential>() < 1800, "{}", size_of::<GuardedCredential>());
+    assert!(size_of::<ParsedCredential>() < 1800, "{}", size_of::<ParsedCredential>());
 }
 
 #[test]
-fn only_what_a_reconcile_looks_at_makes_one_due() {
+fn only_changes_that_a_reconcile_reads_make_one_due() {
     let index = index();
     let mut object = object("one", "1", 1, "s");
     assert_eq!(apply(&index, &object).due, [new("one")], "it is new");
@@ -173,29 +173,39 @@ fn only_what_a_reconcile_looks_at_makes_one_due() {
     let status = next(&|it| it.status = Some(it.status_or_default()), 2);
     assert!(apply(&index, &status).due.is_empty(), "its status changed");
     let ours = next(&|it| it.metadata.finalizers = Some(vec!["ours".into()]), 3);
-    let _ = index.note_written(&ours);
-    assert!(apply(&index, &ours).due.is_empty(), "its finalizers are what we have written");
+    let _ = index.on_written(&ours);
+    assert!(apply(&index, &ours).due.is_empty(), "the operator wrote its finalizers");
     let spec = next(&|it| it.metadata.generation = Some(2), 4);
     let asked = index.moment::<MicrosoftGraphCredential>();
-    let _ = index.note_read(&named("one"), asked, Some(&spec));
-    assert_eq!(apply(&index, &spec).due, [changed("one")], "its spec changed, which a GET has seen before");
+    let _ = index.on_read(&named("one"), asked, Some(&spec));
+    assert_eq!(
+        apply(&index, &spec).due,
+        [changed("one")],
+        "its spec changed, which a GET had already returned"
+    );
 }
 
 #[test]
-fn what_a_list_brings_is_due_once_it_is_complete_and_what_it_lacks_is_gone() {
+fn a_complete_list_makes_its_objects_due_and_deletes_those_that_it_lacks() {
     let index = index();
     let (a, b) = (object("a", "1", 1, "s"), object("b", "2", 2, "s"));
-    let _ = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
+    let _ = index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Init);
     assert!(
-        index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitApply(guard(&a))).due.is_empty()
+        index
+            .on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitApply(guard(&a)))
+            .due
+            .is_empty()
     );
     assert!(!index.are_credentials_listed());
-    assert_eq!(index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitDone).due, [new("a")]);
+    assert_eq!(
+        index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::InitDone).due,
+        [new("a")]
+    );
     assert!(index.are_credentials_listed());
     assert_eq!(list(&index, &[&a, &b]).due, [new("b")]);
     let again = object("b", "3", 4, "s");
     let ended = list(&index, &[&again]);
-    assert_eq!((ended.due, ended.gone, ended.relist), (vec![new("b")], vec![named("a")], false));
+    assert_eq!((ended.due, ended.deleted, ended.relist), (vec![new("b")], vec![named("a")], false));
     assert_eq!(
         index
             .get::<MicrosoftGraphCredential>(&named("b"))
@@ -211,23 +221,23 @@ fn what_a_list_brings_is_due_once_it_is_complete_and_what_it_lacks_is_gone() {
 }
 
 #[test]
-fn a_version_that_went_back_has_everything_listed_again() {
+fn a_version_that_went_back_causes_a_new_list() {
     let index = index();
     let (old, new) = (object("a", "1", 5, "s"), object("a", "1", 9, "t"));
     let _ = apply(&index, &new);
-    assert!(!index.note_written(&old).relist, "an answer may be late");
+    assert!(!index.on_written(&old).relist, "a response may be late");
     assert_eq!(index.referrers(&named("s")), []);
     let asked = index.moment::<MicrosoftGraphCredential>();
-    assert!(index.note_read(&named("a"), asked, Some(&old)).relist);
+    assert!(index.on_read(&named("a"), asked, Some(&old)).relist);
     assert_eq!(index.referrers(&named("s")).len(), 1, "a GET wins");
     let _ = apply(&index, &new);
     assert!(apply(&index, &old).relist);
     let _ = delete(&index, &new);
     assert!(
-        apply(&index, &old).gone.is_empty() && index.all::<MicrosoftGraphCredential>().is_empty(),
-        "it is gone for good"
+        apply(&index, &old).deleted.is_empty() && index.all::<MicrosoftGraphCredential>().is_empty(),
+        "it was deleted"
     );
-    assert!(!list(&index, &[&old]).relist, "a list needs no other one");
+    assert!(!list(&index, &[&old]).relist, "a list needs no further list");
     assert_eq!(index.all::<MicrosoftGraphCredential>().len(), 1, "the API server was restored");
 }
 
@@ -236,29 +246,30 @@ fn after_a_restore_every_object_counts_as_changed() {
     let index = index();
     let a = object("a", "1", 5, "s");
     let list = |round| {
-        let _begun = index.note::<MicrosoftGraphCredential>(&Scope::All, round, Event::Init);
-        let _listed = index.note::<MicrosoftGraphCredential>(&Scope::All, round, Event::InitApply(guard(&a)));
-        index.note::<MicrosoftGraphCredential>(&Scope::All, round, Event::InitDone).due
+        let _begun = index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, round, Event::Init);
+        let _listed =
+            index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, round, Event::InitApply(guard(&a)));
+        index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, round, Event::InitDone).due
     };
     assert_eq!((list(0), list(0), list(1), list(1)), (vec![new("a")], vec![], vec![changed("a")], vec![]));
 }
 
 #[test]
-fn a_get_counts_against_nothing_that_became_known_since_it_was_sent() {
+fn a_get_does_not_replace_what_became_known_after_it_was_sent() {
     let index = index();
     let _ = apply(&index, &object("a", "1", 5, "s"));
     let asked = index.moment::<MicrosoftGraphCredential>();
     let _ = apply(&index, &object("a", "1", 9, "t"));
-    let _ = index.note_read(&named("a"), asked, Some(&object("a", "1", 5, "s")));
+    let _ = index.on_read(&named("a"), asked, Some(&object("a", "1", 5, "s")));
     assert_eq!(index.secrets(), [named("t")]);
-    let _ = index.note_read::<MicrosoftGraphCredential>(&named("a"), asked, None);
+    let _ = index.on_read::<MicrosoftGraphCredential>(&named("a"), asked, None);
     assert_eq!(index.secrets(), [named("t")]);
     let asked = index.moment::<MicrosoftGraphCredential>();
-    assert_eq!(index.note_read::<MicrosoftGraphCredential>(&named("a"), asked, None).gone, [named("a")]);
+    assert_eq!(index.on_read::<MicrosoftGraphCredential>(&named("a"), asked, None).deleted, [named("a")]);
 }
 
 #[test]
-fn an_account_is_in_use_while_something_there_is_to_be_removed_with_its_object() {
+fn an_account_is_in_use_while_deleting_an_object_deletes_something_there() {
     let index = index();
     let object = |version, status, policy| {
         let mut object = with_status(object("x", "u", version, "a"), status);
@@ -266,20 +277,20 @@ fn an_account_is_in_use_while_something_there_is_to_be_removed_with_its_object()
         object
     };
     let retained =
-        object(1, json!({"registration": registration("a", 1)}), crate::resources::DeletionPolicy::Retain);
+        object(1, json!({"registration": registration("a", 1)}), crate::api::DeletionPolicy::Retain);
     assert_eq!(accounts_of(&apply(&index, &retained)), [("a", false)]);
-    assert!(!index.are_to_be_removed_at(&account("a")));
+    assert!(!index.needs_account_for_deletion(&account("a")));
     let removed =
-        object(2, json!({"registration": registration("a", 1)}), crate::resources::DeletionPolicy::Delete);
+        object(2, json!({"registration": registration("a", 1)}), crate::api::DeletionPolicy::Delete);
     assert_eq!(accounts_of(&apply(&index, &removed)), [("a", true)]);
-    assert!(index.are_to_be_removed_at(&account("a")));
+    assert!(index.needs_account_for_deletion(&account("a")));
     assert_eq!(accounts_of(&delete(&index, &removed)), [("a", true)]);
-    let begun = object(3, json!({"pending": pending("a", "t")}), crate::resources::DeletionPolicy::Delete);
+    let begun = object(3, json!({"pendingCreate": pending("a", "t")}), crate::api::DeletionPolicy::Delete);
     let begun = MicrosoftGraphCredential {
         metadata: kube::core::ObjectMeta { uid: Some("v".into()), ..begun.metadata.clone() },
         ..begun
     };
-    assert_eq!(accounts_of(&apply(&index, &begun)), [("a", true)], "by a create under way as well");
+    assert_eq!(accounts_of(&apply(&index, &begun)), [("a", true)], "a create in flight counts too");
 }
 
 #[test]
@@ -288,56 +299,62 @@ fn a_move_changes_both_accounts_and_leaves_nothing_behind() {
     let at = |version, status| apply(&index, &with_status(object("x", "u", version, "a"), status));
     assert_eq!(accounts_of(&at(1, json!({"registration": registration("a", 1)}))), [("a", true)]);
     assert!(accounts_of(&at(2, json!({"registration": registration("a", 1)}))).is_empty());
-    let moved = json!({"registration": registration("b", 2), "retiring": [registration("a", 1)]});
+    let moved =
+        json!({"registration": registration("b", 2), "previousRegistrations": [registration("a", 1)]});
     assert_eq!(accounts_of(&at(3, moved)), [("a", false), ("b", true)]);
-    assert_eq!((index.ids_at(&account("a")), index.registered_at(&account("a"))), (vec![1], vec![]));
+    assert_eq!(
+        (index.owned_ids_at(&account("a")), index.registered_ids_at(&account("a"))),
+        (vec![1], vec![])
+    );
     let _ = at(4, json!({"registration": registration("b", 2)}));
-    assert!(index.ids_at(&account("a")).is_empty() && index.is_registered_at(&account("b")));
+    assert!(index.owned_ids_at(&account("a")).is_empty() && index.has_registrations_at(&account("b")));
 }
 
 #[test]
-fn a_credential_has_one_holder_whatever_the_account_is_called() {
+fn a_credential_has_one_owner_whatever_the_name_of_the_account() {
     let index = index();
-    let holder = with_status(object("x", "u", 1, "a"), json!({"retiring": [registration("a", 1)]}));
+    let holder =
+        with_status(object("x", "u", 1, "a"), json!({"previousRegistrations": [registration("a", 1)]}));
     let _ = apply(&index, &holder);
-    let (a, b) = (place("a"), place("b"));
-    assert_eq!(index.other_holder("v", Kin::of(&holder, &b, 1)), Some(named("x")));
-    assert_eq!(index.other_holder("u", Kin::of(&holder, &a, 1)), None);
-    assert!(!index.is_current(Kin::of(&holder, &a, 1)), "it is on its way out");
+    let (a, b) = (location("a"), location("b"));
+    assert_eq!(index.other_owner("v", CredentialRef::of(&holder, &b, 1)), Some(named("x")));
+    assert_eq!(index.other_owner("u", CredentialRef::of(&holder, &a, 1)), None);
+    assert!(!index.is_current(CredentialRef::of(&holder, &a, 1)), "it is only a previous registration");
     let another = ANOTHER_CLIENT.parse().unwrap();
-    let kin = Kin { client: &another, ..Kin::of(&holder, &a, 1) };
-    assert_eq!(index.other_holder("v", kin), None, "one id may stand for two credentials at two accounts");
+    let credential = CredentialRef { client: &another, ..CredentialRef::of(&holder, &a, 1) };
+    assert_eq!(index.other_owner("v", credential), None, "two accounts may use the same id");
 }
 
 #[test]
-fn what_a_create_under_way_has_made_is_its_objects() {
+fn a_credential_with_the_token_of_a_pending_create_belongs_to_its_object() {
     let index = index();
-    let _ = apply(&index, &with_status(object("x", "u", 1, "a"), json!({"pending": pending("a", "abc")})));
-    assert_eq!(index.other_maker("v", &listed("odd [ name [abc] more")), Some(named("x")));
-    assert_eq!(index.other_maker("u", &listed("n [abc]")), None);
-    assert_eq!(index.other_maker("v", &listed("n [abcd] abc")), None);
+    let _ =
+        apply(&index, &with_status(object("x", "u", 1, "a"), json!({"pendingCreate": pending("a", "abc")})));
+    assert_eq!(index.other_creator("v", &listed("odd [ name [abc] more")), Some(named("x")));
+    assert_eq!(index.other_creator("u", &listed("n [abc]")), None);
+    assert_eq!(index.other_creator("v", &listed("n [abcd] abc")), None);
 }
 
 #[test]
-fn an_object_that_cannot_be_read_keeps_what_it_holds() {
+fn an_invalid_object_keeps_what_it_owns() {
     let index = index();
     let readable = with_status(object("x", "u", 1, "a"), json!({"registration": registration("a", 1)}));
     let _ = apply(&index, &readable);
     let metadata = kube::core::ObjectMeta { resource_version: Some("2".into()), ..readable.metadata.clone() };
     let error = "odd".repeat(1000);
     let broken = DeserializeGuard(Err(kube::core::error_boundary::InvalidObject { error, metadata }));
-    let effects = index.note::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(broken));
+    let effects = index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(broken));
     assert!(effects.accounts.is_empty() && !index.referrers(&named("a")).is_empty());
-    assert_eq!(index.ids_at(&account("a")), [1]);
+    assert_eq!(index.owned_ids_at(&account("a")), [1]);
     let status = serde_json::from_value(json!({"registration": registration("b", 2)})).unwrap();
-    assert_eq!(accounts_of(&index.note_unreadable("u", &status, true)), [("a", true), ("b", true)]);
-    assert_eq!(index.ids_at(&account("b")), [2]);
+    assert_eq!(accounts_of(&index.record_unreadable_status("u", &status, true)), [("a", true), ("b", true)]);
+    assert_eq!(index.owned_ids_at(&account("b")), [2]);
     let _ = delete(&index, &readable);
     assert_eq!(index.objects().credentials.keys(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_of_an_object_ends_with_it() {
+async fn the_state_of_an_object_is_deleted_with_it() {
     let index = index();
     let settle = Duration::from_secs(120);
     let object = object("a", "1", 1, "s");
@@ -352,6 +369,6 @@ async fn what_is_known_of_an_object_ends_with_it() {
     assert_eq!(
         index.settles_in("1", |known| &mut known.create, Some("t"), settle),
         settle,
-        "nobody knows since when"
+        "its beginning is unknown"
     );
 }

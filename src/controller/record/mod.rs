@@ -1,9 +1,10 @@
-//! The record controller: it verifies the records of the REST API again once in a while, and re-encrypts all records after a
-//! rotation of the keyring. The operator that leads runs it; without one, a `serve` does.
+//! The record controller. It periodically verifies the records of the REST API again, and re-encrypts all records after
+//! a rotation of the keyring. The leading operator runs it; without an operator, a `serve` process does.
 
-mod reencrypt;
-mod status;
-mod verify;
+pub mod keyring;
+pub mod owner;
+pub mod reencrypt;
+pub mod verify;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,15 +15,14 @@ use kube::runtime::watcher::Event;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::status::{Proof, is_seen, next_status};
-use super::scope::Scope;
-use crate::events::Events;
+use crate::core::timing::Timing;
+use crate::entra::TokenEndpoint;
+use crate::k8s::events::Events;
+use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
-use crate::leadership::Leadership;
-use crate::microsoft::TokenEndpoint;
-use crate::settings::Timing;
-use crate::store::census::GuardedRecord;
-use crate::store::keyring::LiveKeyring;
+use crate::k8s::scope::Scope;
+use crate::store::key_usage::ParsedRecord;
+use crate::store::keyring::KeyringCache;
 use crate::store::repository::Repository;
 use crate::telemetry::metrics::Metrics;
 
@@ -30,39 +30,38 @@ use crate::telemetry::metrics::Metrics;
 #[derive(Clone)]
 pub struct RecordController {
     pub client: Client,
-    /// The namespaces that are served; none means all.
+    /// The namespaces that are served; all if empty.
     pub served: Vec<String>,
-    /// What records are opened and sealed with.
-    pub keyring: Arc<LiveKeyring>,
+    /// Encrypts and decrypts records.
+    pub keyring: Arc<KeyringCache>,
     pub token_endpoint: TokenEndpoint,
-    /// Whether this process runs the controller.
     pub leadership: Leadership,
-    /// Where verdicts, notices of an expiry and the progress of a re-encryption are published.
+    /// Where verification results, expiry notices and the progress of a re-encryption are emitted.
     pub events: Events,
-    /// Where records are shown.
     pub metrics: Arc<Metrics>,
-    /// Has all watches list again.
     pub relist: Relist,
     pub timing: Timing,
-    /// Also gets each event of the watch.
+    /// Also receives each watch event.
     pub observer: Option<RecordObserver>,
     /// Cancelled when no new step may begin.
     pub stop: CancellationToken,
 }
 
-/// Called with each event of a scope's watch.
-pub type RecordObserver = Arc<dyn Fn(&Scope, &Event<GuardedRecord>) + Send + Sync>;
+/// Called with each watch event of a scope.
+pub type RecordObserver = Arc<dyn Fn(&Scope, &Event<ParsedRecord>) + Send + Sync>;
 
-/// Removes the series of the records when the controller ends, even by a panic: the process that runs it next exports them.
-struct ForgetRecords<'a>(&'a Metrics);
+/// Removes the metrics of records when the controller ends, even by a panic: the process that runs it next exports
+/// them.
+struct ClearRecordMetrics<'a>(&'a Metrics);
 
 // === impl RecordController ===
 
 impl RecordController {
-    /// Works until `stop`. What is being written by then is finished and published. A defect is logged, and ends nothing else.
+    /// Runs until `stop`. Writes in flight are finished and their events emitted. A panic is logged, and the controller
+    /// starts again.
     pub async fn run(&self) {
         while AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
-            tracing::error!("the record controller failed: this is a defect of the operator; trying again");
+            tracing::error!("the record controller panicked, which is a bug in the operator; restarting it");
             let pause = tokio::time::sleep(self.timing.record_retry);
             if self.stop.run_until_cancelled(pause).await.is_none() {
                 return;
@@ -71,9 +70,9 @@ impl RecordController {
     }
 
     async fn work(&self) {
-        let _shown = ForgetRecords(&self.metrics);
-        let (listed, census) = oneshot::channel();
-        tokio::join!(self.verify_records(listed), self.reencrypt_records(census));
+        let _clear = ClearRecordMetrics(&self.metrics);
+        let (listed, usage) = oneshot::channel();
+        tokio::join!(self.verify_records(listed), self.reencrypt_records(usage));
     }
 
     fn repository(&self) -> Repository {
@@ -81,13 +80,13 @@ impl RecordController {
     }
 }
 
-// === impl ForgetRecords ===
+// === impl ClearRecordMetrics ===
 
-impl Drop for ForgetRecords<'_> {
+impl Drop for ClearRecordMetrics<'_> {
     fn drop(&mut self) {
-        self.0.rest.forget_records();
-        self.0.store.resealing(0);
-        self.0.store.sealed(std::iter::empty());
+        self.0.rest.clear_records();
+        self.0.store.set_reencrypt_remaining(0);
+        self.0.store.set_records_by_key(std::iter::empty());
     }
 }
 
@@ -96,15 +95,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_series_of_the_records_end_with_their_controller() {
+    fn record_metrics_end_with_the_controller() {
         let metrics = Metrics::new();
-        let shown = ForgetRecords(&metrics);
-        metrics.store.resealing(7);
-        metrics.store.sealed(std::iter::once(("k1".to_owned(), 7)));
+        let clear = ClearRecordMetrics(&metrics);
+        metrics.store.set_reencrypt_remaining(7);
+        metrics.store.set_records_by_key(std::iter::once(("k1".to_owned(), 7)));
         let is_shown = || metrics.render().unwrap().contains("\"k1\"");
         assert!(is_shown());
-        drop(shown);
+        drop(clear);
         assert!(!is_shown());
-        assert!(metrics.render().unwrap().contains("mgc_reseal_remaining 0"));
+        assert!(metrics.render().unwrap().contains("graph_credential_record_reencrypt_remaining 0"));
     }
 }

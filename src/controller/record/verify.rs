@@ -1,4 +1,4 @@
-//! Verification of the REST API's records. A watch tells when each is due; no copy of a record is kept.
+//! Verification of the REST API's records. A watch determines when each is due; no copy of a record is kept.
 
 mod schedule;
 
@@ -15,187 +15,194 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
-use self::schedule::{Due, Looked, Schedule};
-use super::RecordController;
-use super::status::{Proof, is_seen, next_status, notes, notice_due, status_due_at, verification_due_at};
-use crate::controller::index::Named;
-use crate::controller::scope::Scope;
+use self::schedule::{Due, Reconciled, Schedule};
+use crate::api::conditions::{ConditionStatus, ConditionType, Reason, find};
+use crate::api::{NamespacedName, SealedGraphCredential, SealedGraphCredentialStatus};
+use crate::controller::record::RecordController;
 use crate::controller::version::Version;
-use crate::events::Note;
+use crate::core::diagnosis::Diagnosis;
+use crate::core::error_chain::chain;
+use crate::core::event::EventBody;
+use crate::core::status::record::{
+    VerificationResult, events, expiry_notice_due, next_status, status_due_at, status_is_current,
+    verification_due_at,
+};
+use crate::core::token_result::TokenResult;
+use crate::entra::AppCredential;
+use crate::k8s::leadership::NotLeading;
 use crate::k8s::list;
-use crate::k8s::watch::{Watched, Watching};
-use crate::leadership::NotLeading;
-use crate::microsoft::{App, Diagnosis, Verdict};
-use crate::resources::conditions::{ConditionStatus, ConditionType, Reason, find};
-use crate::resources::{SealedGraphCredential, SealedGraphCredentialStatus};
-use crate::store::census::{Census, GuardedRecord};
+use crate::k8s::scope::Scope;
+use crate::k8s::watch::{WatchClient, WatchTarget};
 use crate::store::envelope::Envelope;
+use crate::store::key_usage::{KeyUsage, ParsedRecord};
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::repository::{self, RecordError};
-use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::RecordSeries;
 use crate::telemetry::otlp;
 
-/// Records that are verified at the same time.
-const AT_A_TIME: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
-/// An event of a watch, with the number of its scope.
-type Seen = (usize, Event<GuardedRecord>);
+/// A watch event, with the index of its scope.
+type WatchEvent = (usize, Event<ParsedRecord>);
 
-/// What the watch of a scope has brought.
+/// The state of a scope's watch.
 struct Listing {
     scope: Scope,
-    /// While a list is under way: what it has not brought yet.
-    missing: HashSet<Named>,
-    census: Census,
+    /// While a list is in progress: the records that it has yet to contain.
+    missing: HashSet<NamespacedName>,
+    usage: KeyUsage,
     is_listed: bool,
 }
 
-/// What an attempt to verify a record came to.
+/// The result of an attempt to verify a record.
 #[derive(Default)]
 struct Attempt {
-    /// Nothing where Microsoft could not be asked.
-    proof: Option<Proof>,
-    /// When to try again, where no token was issued.
-    again_in: Option<Duration>,
-    /// By which Microsoft finds the request.
-    ids: String,
+    /// `None` if Microsoft could not be asked.
+    verification: Option<VerificationResult>,
+    /// When to try again, if no token was issued.
+    requeue_after: Option<Duration>,
+    /// Ids by which Microsoft finds the request.
+    request_ids: String,
 }
 
 // === impl RecordController ===
 
 impl RecordController {
-    /// Verifies records when they are due, until `stop`. What the first list holds is counted for `listed`.
-    pub(super) async fn verify_records(&self, listed: oneshot::Sender<Census>) {
+    /// Verifies records when they are due, until `stop`. The records of the first list are counted for `listed`.
+    pub(super) async fn verify_records(&self, listed: oneshot::Sender<KeyUsage>) {
         let scopes = Scope::of(&self.served);
-        let (tell, mut events) = mpsc::unbounded_channel();
-        let watches = scopes.iter().enumerate().map(|(at, scope)| self.watch(at, scope, &tell));
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let watches = scopes.iter().enumerate().map(|(at, scope)| self.watch(at, scope, &sender));
         let mut watches = std::pin::pin!(futures::future::join_all(watches));
         let listing = |scope: &Scope| Listing {
             scope: scope.clone(),
             missing: HashSet::new(),
-            census: Census::default(),
+            usage: KeyUsage::default(),
             is_listed: false,
         };
         let mut listings: Vec<Listing> = scopes.iter().map(listing).collect();
-        let (mut listed, mut news) = (Some(listed), self.keyring.news());
+        let (mut listed, mut changes) = (Some(listed), self.keyring.changes());
         let mut schedule = Schedule::default();
-        let mut looks = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         loop {
-            while looks.len() < AT_A_TIME
+            while in_flight.len() < MAX_CONCURRENT
                 && let Some(due) = schedule.take_due(Timestamp::now())
             {
-                looks.push(self.look(due));
+                in_flight.push(self.reconcile_due(due));
             }
             let wait = schedule.wait(Timestamp::now()).min(self.timing.record_retry);
             tokio::select! {
-                // What a watch has brought is taken in before more is asked for.
+                // Watch events are processed before more records are read.
                 biased;
                 () = self.stop.cancelled() => break,
                 Some((at, event)) = events.recv() => {
                     if let Some(listing) = listings.get_mut(at) {
-                        self.take_in(event, listing, &mut schedule);
+                        self.on_watch_event(event, listing, &mut schedule);
                     }
                     if listings.iter().all(|listing| listing.is_listed) && let Some(listed) = listed.take() {
-                        let mut census = Census::default();
+                        let mut usage = KeyUsage::default();
                         for listing in &mut listings {
-                            census.merge(std::mem::take(&mut listing.census));
+                            usage.merge(std::mem::take(&mut listing.usage));
                         }
-                        let _is_waited_for = listed.send(census);
+                        let _is_waited_for = listed.send(usage);
                     }
                 }
-                Some(looked) = looks.next() => schedule.looked(looked, Timestamp::now() + self.timing.record_retry),
-                // What did not open before may do so now.
-                _ = news.changed() => schedule.retry_all(),
-                () = tokio::time::sleep(wait), if looks.len() < AT_A_TIME => {}
+                Some(finished) = in_flight.next() => schedule.finished(finished, Timestamp::now() + self.timing.record_retry),
+                // What did not decrypt before may do so now.
+                _ = changes.changed() => schedule.retry_all(),
+                () = tokio::time::sleep(wait), if in_flight.len() < MAX_CONCURRENT => {}
                 _ = &mut watches => {}
             }
         }
-        looks.collect::<Vec<_>>().await;
+        in_flight.collect::<Vec<_>>().await;
     }
 
-    async fn watch(&self, at: usize, scope: &Scope, tell: &mpsc::UnboundedSender<Seen>) {
-        let watching = Watching {
+    async fn watch(&self, at: usize, scope: &Scope, sender: &mpsc::UnboundedSender<WatchEvent>) {
+        let watching = WatchClient {
             client: self.client.clone(),
             timing: self.timing,
             relist: self.relist.clone(),
             metrics: self.metrics.clone(),
         };
-        let mut watched = Watched::objects("SealedGraphCredential", scope.namespace(), list::guarded);
+        let mut watched = WatchTarget::objects("SealedGraphCredential", scope.namespace(), list::guarded);
         watched.is_optional = true;
-        let tell = |event| {
+        let on_event = |event| {
             if let Some(observer) = &self.observer {
                 observer(scope, &event);
             }
-            let _is_taken_in = tell.send((at, event));
+            let _is_taken_in = sender.send((at, event));
         };
-        match watching.follow(&watched, tell).await {}
+        match watching.follow(&watched, on_event).await {}
     }
 
-    fn take_in(&self, event: Event<GuardedRecord>, listing: &mut Listing, schedule: &mut Schedule) {
+    fn on_watch_event(&self, event: Event<ParsedRecord>, listing: &mut Listing, schedule: &mut Schedule) {
         match event {
             Event::Init => {
-                let covered = schedule.records().filter(|place| listing.scope.covers(&place.namespace));
-                (listing.missing, listing.census) = (covered.cloned().collect(), Census::default());
+                let covered = schedule.records().filter(|name| listing.scope.covers(&name.namespace));
+                (listing.missing, listing.usage) = (covered.cloned().collect(), KeyUsage::default());
             }
             Event::InitApply(record) => {
-                listing.missing.remove(&Named::of(&record));
+                listing.missing.remove(&NamespacedName::of(&record));
                 if !listing.is_listed {
-                    listing.census.add(&record);
+                    listing.usage.add(&record);
                 }
                 self.apply(record, schedule);
             }
             Event::Apply(record) => self.apply(record, schedule),
-            Event::Delete(record) => self.forget(&Named::of(&record), schedule),
+            Event::Delete(record) => self.forget(&NamespacedName::of(&record), schedule),
             Event::InitDone => {
                 listing.is_listed = true;
-                listing.missing.drain().for_each(|place| self.forget(&place, schedule));
+                listing.missing.drain().for_each(|name| self.forget(&name, schedule));
             }
         }
     }
 
-    fn apply(&self, record: GuardedRecord, schedule: &mut Schedule) {
+    fn apply(&self, record: ParsedRecord, schedule: &mut Schedule) {
         match record.0 {
             Ok(record) if is_of_rest(&record) => {
-                self.metrics.rest.show_record(&series(&record));
+                self.metrics.rest.set_record(&series(&record));
                 schedule.apply(&record, Timestamp::now(), self.timing.rest_request);
             }
             Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
-                self.metrics.rest.show_record(&unreadable(&invalid.metadata));
+                self.metrics.rest.set_record(&unreadable(&invalid.metadata));
                 schedule.apply_unreadable(&invalid.metadata);
             }
             Ok(_) | Err(_) => {}
         }
     }
 
-    fn forget(&self, place: &Named, schedule: &mut Schedule) {
-        if schedule.forget(place) {
-            self.metrics.rest.forget_record(&place.namespace, &place.name);
+    fn forget(&self, name: &NamespacedName, schedule: &mut Schedule) {
+        if schedule.forget(name) {
+            self.metrics.rest.remove_record(&name.namespace, &name.name);
         }
     }
 
-    /// Reads a record that is due, and does what is due: the watch may be behind.
-    async fn look(&self, (place, version, retry_at): Due) -> Looked {
-        let read = repository::read(&self.client, &place.namespace, &place.name);
+    /// Reads a record that is due, because the watch may lag, and reconciles it.
+    async fn reconcile_due(&self, (name, version, retry_at): Due) -> Reconciled {
+        let read = repository::read(&self.client, &name.namespace, &name.name);
         let record = match self.stop.run_until_cancelled(read).await {
             Some(Ok(Some(record))) if is_of_rest(&record) => record,
             Some(Err(error)) => {
-                tracing::warn!(record = place.name, error = chain(&error), "a record cannot be verified");
-                return (place, None);
+                tracing::warn!(
+                    record = name.name,
+                    error = chain(&error),
+                    "failed to read a record that is due for verification"
+                );
+                return (name, None);
             }
-            // The watch brings what is new about it.
-            _ => return (place, None),
+            // The watch delivers the change.
+            _ => return (name, None),
         };
         if Version::of_record(&record.metadata) != version {
-            return (place, None);
+            return (name, None);
         }
-        let retry_at = self.look_after(&record, retry_at).await;
-        (place, Some((version, retry_at)))
+        let retry_at = self.reconcile(&record, retry_at).await;
+        (name, Some((version, retry_at)))
     }
 
-    /// Verifies a record if that is due, and writes down what is new about it. Returns when to try again, if no token was
-    /// issued.
-    async fn look_after(
+    /// Verifies a record if that is due, and writes its status if it changed. Returns when to try again, if no token
+    /// was issued.
+    async fn reconcile(
         &self,
         record: &SealedGraphCredential,
         retry_at: Option<Timestamp>,
@@ -208,109 +215,126 @@ impl RecordController {
         } else {
             return retry_at;
         };
-        let Some(Ok(Attempt { proof, again_in, ids })) = attempt else { return retry_at };
-        let retry_at = match again_in {
+        let Some(Ok(Attempt { verification, requeue_after, request_ids })) = attempt else { return retry_at };
+        let retry_at = match requeue_after {
             Some(wait) => Some(now + wait),
-            None => retry_at.filter(|_| proof.is_none()),
+            None => retry_at.filter(|_| verification.is_none()),
         };
-        // Of a secret that others have changed nothing is said before it could be tried.
-        if proof.is_none() && !is_seen(record) {
+        // A secret that was changed externally keeps its status until it could be verified.
+        if verification.is_none() && !status_is_current(record) {
             return retry_at;
         }
-        let (mut status, notice) = (next_status(record, proof.as_ref(), now), notice_due(record, now));
-        let notes = notes(record, &status, proof.is_some().then_some(ids), notice);
+        let (mut status, notice) =
+            (next_status(record, verification.as_ref(), now), expiry_notice_due(record, now));
+        let events = events(record, &status, verification.is_some().then_some(request_ids), notice);
         status.expiry_notice_days = notice.or(status.expiry_notice_days);
         if record.status.as_ref() == Some(&status) {
             return retry_at;
         }
-        match self.tell(record, status, notes).await {
-            // A verdict that is lost is found out again: soon, but where the API server refuses to note it.
-            Err(RecordError::Refused { .. }) if proof.is_some() => {
+        match self.write_and_emit(record, status, events).await {
+            // A result that could not be written is determined again soon, unless the API server rejects the write.
+            Err(RecordError::Refused { .. }) if verification.is_some() => {
                 Some(retry_at.unwrap_or(now + self.timing.stalled_probe))
             }
-            Err(_) if proof.is_some() => None,
+            Err(_) if verification.is_some() => None,
             _ => retry_at,
         }
     }
 
-    /// Writes a record's status, and publishes what there is to tell with it.
-    async fn tell(
+    /// Writes a record's status, and emits its events.
+    async fn write_and_emit(
         &self,
         record: &SealedGraphCredential,
         mut status: SealedGraphCredentialStatus,
-        notes: Vec<Note>,
+        events: Vec<EventBody>,
     ) -> Result<(), RecordError> {
         let regarding = record.object_ref(&());
-        let (notes, is_given) = self.events.publish_notice(&regarding, notes).await;
-        if !is_given {
+        let (events, was_emitted) = self.events.publish_notice(&regarding, events).await;
+        if !was_emitted {
             status.expiry_notice_days = record.status.as_ref().and_then(|before| before.expiry_notice_days);
         }
         let changed = SealedGraphCredential { status: Some(status), ..record.clone() };
         if let Err(error) = self.repository().write_status(&changed).await {
             let (record, text) = (record.name_any(), chain(&error));
             if matches!(error, RecordError::Conflict | RecordError::NotLeading(_)) {
-                tracing::debug!(record, error = text, "a status is not written");
+                tracing::debug!(record, error = text, "failed to write a record's status");
             } else {
-                tracing::warn!(record, error = text, "a status is not written");
+                tracing::warn!(record, error = text, "failed to write a record's status");
             }
             return Err(error);
         }
-        for note in &notes {
+        for note in &events {
             self.events.publish(&regarding, note).await;
         }
         Ok(())
     }
 
-    /// Asks Microsoft for a token.
+    /// Requests a token from Microsoft.
     async fn verify(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
         let stalled = Some(self.timing.stalled_probe);
         let keyring = match Envelope::from_base64(&record.spec.envelope) {
-            Ok(envelope) => match self.keyring.holding(envelope.key_id()).await {
+            Ok(envelope) => match self.keyring.with_key(envelope.key_id()).await {
                 Ok(keyring) => keyring,
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&error),
-                        "a record is not verified without the keyring; trying again"
+                        "failed to read the keyring to verify a record; trying again"
                     );
-                    return Ok(Attempt { again_in: Some(self.timing.record_retry), ..Attempt::default() });
+                    return Ok(Attempt {
+                        requeue_after: Some(self.timing.record_retry),
+                        ..Attempt::default()
+                    });
                 }
             },
-            // It opens under no key.
-            Err(_) => self.keyring.current(),
+            // A malformed envelope decrypts with no key.
+            Err(_) => self.keyring.get(),
         };
         let secret = match record::open(record, &keyring) {
             Ok(secret) => secret,
             Err(error) => {
-                tracing::warn!(record = record.name_any(), error = chain(&error), "a record does not open");
-                return Ok(Attempt { proof: Some(Proof::Unopened), again_in: stalled, ids: String::new() });
+                tracing::warn!(
+                    record = record.name_any(),
+                    error = chain(&error),
+                    "a record cannot be decrypted"
+                );
+                return Ok(Attempt {
+                    verification: Some(VerificationResult::NotDecrypted),
+                    requeue_after: stalled,
+                    request_ids: String::new(),
+                });
             }
         };
         let spec = &record.spec;
         let cloud = spec.cloud.unwrap_or_default();
-        let app = App { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
-        let verdict = self.token_endpoint.prove(app, &secret).await?;
-        Ok(match verdict {
-            Verdict::Issued { .. } => Attempt { proof: Some(Proof::Issued), ..Attempt::default() },
-            Verdict::NotIssued { diagnosis: Diagnosis::Refused(refusal), trace, .. } => {
-                tracing::warn!(record = record.name_any(), reason = %refusal.reason, "a saved secret is refused");
-                Attempt { proof: Some(Proof::Refused(refusal)), again_in: stalled, ids: trace.ids() }
+        let app = AppCredential { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
+        let result = self.token_endpoint.verify(app, &secret).await?;
+        Ok(match result {
+            TokenResult::Issued { .. } => {
+                Attempt { verification: Some(VerificationResult::Issued), ..Attempt::default() }
             }
-            Verdict::NotIssued { retry_after, .. } => {
-                Attempt { again_in: Some(retry_after.unwrap_or_default()), ..Attempt::default() }
+            TokenResult::NotIssued { diagnosis: Diagnosis::Refused(refusal), request_ids, .. } => {
+                let record = record.name_any();
+                tracing::warn!(record, reason = %refusal.reason, "Microsoft rejected a saved secret");
+                Attempt {
+                    verification: Some(VerificationResult::Refused(refusal)),
+                    requeue_after: stalled,
+                    request_ids: request_ids.summary(),
+                }
+            }
+            TokenResult::NotIssued { retry_after, .. } => {
+                Attempt { requeue_after: Some(retry_after.unwrap_or_default()), ..Attempt::default() }
             }
         })
     }
 }
 
-/// The span of a verification of a record.
 fn span(record: &SealedGraphCredential) -> Span {
-    let object = Named::of(record).to_string();
+    let object = NamespacedName::of(record).to_string();
     let span = tracing::error_span!(parent: None, "record", object, trace_id = Empty);
-    otlp::note_trace_id(&span);
+    otlp::record_trace_id(&span);
     span
 }
 
-/// What a scrape shows of a record.
 fn series(record: &SealedGraphCredential) -> RecordSeries {
     let conditions = record.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = find(conditions, ConditionType::Ready);
@@ -323,9 +347,8 @@ fn series(record: &SealedGraphCredential) -> RecordSeries {
     }
 }
 
-/// What a scrape shows of a record that cannot be read.
 fn unreadable(metadata: &ObjectMeta) -> RecordSeries {
-    let Named { namespace, name } = Named::of_meta(metadata);
+    let NamespacedName { namespace, name } = NamespacedName::of_meta(metadata);
     let reason = Reason::InvalidObject.as_str().to_owned();
     RecordSeries { namespace, name, is_ready: false, reason, expires_at: None }
 }

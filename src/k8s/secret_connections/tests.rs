@@ -4,25 +4,25 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::*;
+use crate::k8s::secret_connections::*;
 
 const LIFETIME: Duration = Duration::from_secs(8);
 
-/// What a server does with a connection.
+/// How the fake server responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum Mode {
     /// Answers each request.
     Answers,
-    /// Answers the first connection's first request, and each later one there with a part of an answer.
+    /// Answers the first request of the first connection, and later ones there with a part of a response.
     StallsAtFirst,
-    /// Begins each answer and ends none.
+    /// Starts each response and completes none.
     Stalls,
 }
 
-/// A connection that was closed: its number, and when.
+/// The number of a closed connection, and when it was closed.
 type Closed = (usize, Instant);
 
-async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin, number: usize, manner: Manner) {
+async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin, number: usize, mode: Mode) {
     let (mut head, mut answered) = (Vec::new(), 0);
     while let Ok(byte) = io.read_u8().await {
         head.push(byte);
@@ -30,10 +30,10 @@ async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin, number: usize, manne
             continue;
         }
         head.clear();
-        let stalls = match manner {
-            Manner::Answers => false,
-            Manner::StallsAtFirst => number == 0 && answered > 0,
-            Manner::Stalls => true,
+        let stalls = match mode {
+            Mode::Answers => false,
+            Mode::StallsAtFirst => number == 0 && answered > 0,
+            Mode::Stalls => true,
         };
         let body = if stalls { "can" } else { "canary" };
         answered += 1;
@@ -44,7 +44,7 @@ async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin, number: usize, manne
     }
 }
 
-/// One end of a connection within this process, by which time can stand still.
+/// One end of an in-memory connection, which works with paused time.
 struct Pipe(TokioIo<DuplexStream>);
 
 impl Read for Pipe {
@@ -77,10 +77,10 @@ impl Connection for Pipe {
     }
 }
 
-/// Connects to a server of that manner within this process, and counts.
+/// Connects to an in-memory server, and counts connections.
 #[derive(Clone)]
 struct Pipes {
-    manner: Manner,
+    mode: Mode,
     made: Arc<Mutex<usize>>,
     closed: mpsc::UnboundedSender<Closed>,
 }
@@ -96,20 +96,20 @@ impl Service<Uri> for Pipes {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let (ours, theirs) = duplex(4096);
-        let mut made = self.made.lock();
-        let (number, manner, closed) = (*made, self.manner, self.closed.clone());
-        *made += 1;
+        let mut count = self.made.lock();
+        let (number, mode, closed) = (*count, self.mode, self.closed.clone());
+        *count += 1;
         tokio::spawn(async move {
-            serve(theirs, number, manner).await;
+            serve(theirs, number, mode).await;
             let _ = closed.send((number, Instant::now()));
         });
         std::future::ready(Ok(Pipe(TokioIo::new(ours))))
     }
 }
 
-fn connections(manner: Manner) -> (SecretConnections<Pipes>, Pipes, mpsc::UnboundedReceiver<Closed>) {
+fn connections(mode: Mode) -> (SecretConnections<Pipes>, Pipes, mpsc::UnboundedReceiver<Closed>) {
     let (closed, closings) = mpsc::unbounded_channel();
-    let pipes = Pipes { manner, made: Arc::default(), closed };
+    let pipes = Pipes { mode, made: Arc::default(), closed };
     (SecretConnections::new(pipes.clone(), LIFETIME), pipes, closings)
 }
 
@@ -128,8 +128,8 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_of_a_few_seconds_share_a_connection_that_ends_in_time() {
-    let (connections, pipes, mut closed) = connections(Manner::Answers);
+async fn reads_within_a_few_seconds_share_a_connection_that_is_closed_in_time() {
+    let (connections, pipes, mut closed) = connections(Mode::Answers);
     let start = Instant::now();
     // Ten a second, for a minute: without a pause none of the connections would be idle long enough to be closed.
     for _ in 0..600 {
@@ -147,7 +147,7 @@ async fn reads_of_a_few_seconds_share_a_connection_that_ends_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_without_a_further_request() {
-    let (connections, _, mut closed) = connections(Manner::Answers);
+    let (connections, _, mut closed) = connections(Mode::Answers);
     let start = Instant::now();
     get(&connections, "api").await.unwrap();
     let (_, at) = closed.recv().await.unwrap();
@@ -155,8 +155,8 @@ async fn an_idle_connection_is_closed_without_a_further_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_whose_connection_expires_is_repeated_on_a_new_one() {
-    let (connections, pipes, mut closed) = connections(Manner::StallsAtFirst);
+async fn a_read_whose_connection_expires_is_retried_on_a_new_one() {
+    let (connections, pipes, mut closed) = connections(Mode::StallsAtFirst);
     let start = Instant::now();
     get(&connections, "api").await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -167,31 +167,31 @@ async fn a_read_whose_connection_expires_is_repeated_on_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_whose_answers_stall_fails_in_the_end() {
-    let (connections, pipes, _closed) = connections(Manner::Stalls);
+async fn a_read_whose_responses_stall_fails_after_one_retry() {
+    let (connections, pipes, _closed) = connections(Mode::Stalls);
     let start = Instant::now();
     let error = get(&connections, "api").await.unwrap_err();
-    let told = crate::telemetry::logs::chain(&*error);
-    assert!(told.contains("a connection that carried a Secret was closed"), "{told}");
+    let text = crate::core::error_chain::chain(&*error);
+    assert!(text.contains("a connection that carried a Secret was closed"), "{text}");
     assert_eq!((start.elapsed().as_secs(), *pipes.made.lock()), (16, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_has_a_connection_to_itself_and_is_not_repeated() {
-    let (connections, pipes, mut closed) = connections(Manner::Answers);
+async fn a_write_gets_its_own_connection_and_is_not_retried() {
+    let (connections, pipes, mut closed) = connections(Mode::Answers);
     get(&connections, "api").await.unwrap();
     for number in 1..=2 {
         connections.send(request(Method::PUT, "api")).await.unwrap();
-        assert_eq!(closed.recv().await.unwrap().0, number, "closed after the answer");
+        assert_eq!(closed.recv().await.unwrap().0, number, "closed after the response");
     }
-    let (connections, pipes_that_stall, _closed) = self::connections(Manner::Stalls);
+    let (connections, pipes_that_stall, _closed) = self::connections(Mode::Stalls);
     connections.send(request(Method::PUT, "api")).await.unwrap_err();
     assert_eq!((*pipes.made.lock(), *pipes_that_stall.made.lock()), (3, 1));
 }
 
-/// The kernel's sockets do not know a time that stands still, so this one is short.
+/// Sockets do not work with paused time, so the lifetime is short.
 #[tokio::test]
-async fn a_tcp_connection_is_closed_in_the_middle_of_an_answer() {
+async fn a_tcp_connection_is_closed_in_the_middle_of_a_response() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap().to_string();
     let (closed, mut closings) = mpsc::unbounded_channel();
@@ -200,7 +200,7 @@ async fn a_tcp_connection_is_closed_in_the_middle_of_an_answer() {
             let Ok((io, _)) = listener.accept().await else { return };
             let closed = closed.clone();
             tokio::spawn(async move {
-                serve(io, number, Manner::Stalls).await;
+                serve(io, number, Mode::Stalls).await;
                 let _ = closed.send((number, Instant::now()));
             });
         }

@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
-use super::*;
+use crate::rest::request::*;
 
 fn now() -> Timestamp {
     "2026-11-24T08:00:00Z".parse().unwrap()
 }
 
-/// The vendor's sample with `over` laid over it; a null takes a field away.
+/// The vendor's sample, changed by `over`; null removes a field.
 fn sample(over: &Value) -> Vec<u8> {
     let mut body = json!({
         "tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
@@ -21,7 +21,7 @@ fn sample(over: &Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-fn refused(over: &Value) -> Refusal {
+fn create_error(over: &Value) -> ErrorCode {
     read_create(&sample(over), now()).unwrap_err()
 }
 
@@ -42,7 +42,7 @@ fn a_name_may_be_left_out() {
 }
 
 #[test]
-fn the_expiry_is_read_in_every_form_of_iso_8601_that_names_a_moment() {
+fn the_expiry_is_read_in_every_form_of_iso_8601_that_names_a_point_in_time() {
     for (text, expected) in [
         ("2027-11-29T00:59:59+01:00", "2027-11-28T23:59:59Z"),
         ("2027-11-28T23:59:59.999Z", "2027-11-28T23:59:59Z"),
@@ -55,50 +55,50 @@ fn the_expiry_is_read_in_every_form_of_iso_8601_that_names_a_moment() {
 }
 
 #[test]
-fn what_is_wrong_with_a_field_is_said_by_its_constant() {
+fn an_invalid_field_has_its_own_error_code() {
     for (over, expected) in [
-        (json!({"tenant_id": null}), Refusal::InvalidTenantId),
-        (json!({"tenant_id": "contoso.onmicrosoft.com"}), Refusal::InvalidTenantId),
-        (json!({"tenant_id": ["bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32"]}), Refusal::InvalidTenantId),
-        (json!({"client_id": 7}), Refusal::InvalidClientId),
-        (json!({"client_id": "../../common"}), Refusal::InvalidClientId),
-        (json!({"client_secret": null}), Refusal::InvalidClientSecret),
-        (json!({"client_secret": ""}), Refusal::InvalidClientSecret),
-        (json!({"client_secret": "ends-with-a-line-break\n"}), Refusal::InvalidClientSecret),
-        (json!({"client_secret": "has\u{0}nul"}), Refusal::InvalidClientSecret),
-        (json!({"client_secret": {"a": {"b": 1}}}), Refusal::InvalidClientSecret),
-        (json!({"client_secret": "x".repeat(MAX_SECRET_LENGTH + 1)}), Refusal::InvalidClientSecret),
-        (json!({"secret_expires_at": null}), Refusal::InvalidSecretExpiresAt),
-        (json!({"secret_expires_at": "28.11.2027"}), Refusal::InvalidSecretExpiresAt),
-        (json!({"secret_expires_at": "2027-11-28T23:59:59"}), Refusal::InvalidSecretExpiresAt),
-        (json!({"secret_expires_at": 1_827_446_399}), Refusal::InvalidSecretExpiresAt),
-        (json!({"secret_expires_at": "2026-11-24T08:00:00Z"}), Refusal::SecretExpiresAtInPast),
-        (json!({"name": ""}), Refusal::InvalidName),
-        (json!({"name": "  "}), Refusal::InvalidName),
-        (json!({"name": "a\nb"}), Refusal::InvalidName),
-        (json!({"name": true}), Refusal::InvalidName),
-        (json!({"name": {"$serde_json::private::RawValue": "\"x\""}}), Refusal::InvalidName),
-        (json!({"name": "ü".repeat(254)}), Refusal::InvalidName),
-        (json!({"client_secrets": "x"}), Refusal::UnknownField),
+        (json!({"tenant_id": null}), ErrorCode::InvalidTenantId),
+        (json!({"tenant_id": "contoso.onmicrosoft.com"}), ErrorCode::InvalidTenantId),
+        (json!({"tenant_id": ["bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32"]}), ErrorCode::InvalidTenantId),
+        (json!({"client_id": 7}), ErrorCode::InvalidClientId),
+        (json!({"client_id": "../../common"}), ErrorCode::InvalidClientId),
+        (json!({"client_secret": null}), ErrorCode::InvalidClientSecret),
+        (json!({"client_secret": ""}), ErrorCode::InvalidClientSecret),
+        (json!({"client_secret": "ends-with-a-line-break\n"}), ErrorCode::InvalidClientSecret),
+        (json!({"client_secret": "has\u{0}nul"}), ErrorCode::InvalidClientSecret),
+        (json!({"client_secret": {"a": {"b": 1}}}), ErrorCode::InvalidClientSecret),
+        (json!({"client_secret": "x".repeat(MAX_SECRET_LENGTH + 1)}), ErrorCode::InvalidClientSecret),
+        (json!({"secret_expires_at": null}), ErrorCode::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": "28.11.2027"}), ErrorCode::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": "2027-11-28T23:59:59"}), ErrorCode::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": 1_827_446_399}), ErrorCode::InvalidSecretExpiresAt),
+        (json!({"secret_expires_at": "2026-11-24T08:00:00Z"}), ErrorCode::SecretExpiresAtInPast),
+        (json!({"name": ""}), ErrorCode::InvalidName),
+        (json!({"name": "  "}), ErrorCode::InvalidName),
+        (json!({"name": "a\nb"}), ErrorCode::InvalidName),
+        (json!({"name": true}), ErrorCode::InvalidName),
+        (json!({"name": {"$serde_json::private::RawValue": "\"x\""}}), ErrorCode::InvalidName),
+        (json!({"name": "ü".repeat(254)}), ErrorCode::InvalidName),
+        (json!({"client_secrets": "x"}), ErrorCode::UnknownField),
     ] {
-        assert_eq!(refused(&over), expected, "{over}");
+        assert_eq!(create_error(&over), expected, "{over}");
     }
     assert!(read_create(&sample(&json!({"name": "ü".repeat(253)})), now()).is_ok());
 }
 
 #[test]
-fn what_is_no_json_object_with_each_field_once_is_malformed() {
+fn a_body_that_is_not_a_json_object_with_unique_fields_is_malformed() {
     let deep = format!("{{\"name\":{}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
     let whole = String::from_utf8(sample(&json!({}))).unwrap();
     let doubled = whole.replace('{', "{\"name\":\"a\",");
     let trailing = format!("{whole} {{}}");
     for body in ["", "null", "[]", "7", "\"text\"", "{", "{\"a\":}", "{'a':1}", &doubled, &trailing] {
-        assert_eq!(read_create(body.as_bytes(), now()).unwrap_err(), Refusal::MalformedRequest, "{body}");
+        assert_eq!(read_create(body.as_bytes(), now()).unwrap_err(), ErrorCode::MalformedRequest, "{body}");
     }
-    // A deep value is passed over without recursion, or refused: either way it costs no stack.
+    // A deep value is skipped without recursion or rejected: either way it needs no stack.
     assert!(read_create(deep.as_bytes(), now()).is_err());
     for body in [&b"{\"name\":\"\xff\"}"[..], b"\xef\xbb\xbf{}", b"{\"name\":\"a\x00b\"}", b"\x00"] {
-        assert_eq!(read_create(body, now()).unwrap_err(), Refusal::MalformedRequest, "{body:?}");
+        assert_eq!(read_create(body, now()).unwrap_err(), ErrorCode::MalformedRequest, "{body:?}");
     }
 }
 
@@ -111,11 +111,11 @@ fn an_update_has_a_secret_with_its_expiry_or_a_name_or_both() {
     let update = read(&json!({"name": "Sales"})).unwrap();
     assert!(update.secret.is_none() && update.name.as_deref() == Some("Sales"));
     for (body, expected) in [
-        (json!({}), Refusal::NothingToUpdate),
-        (json!({"name": null}), Refusal::NothingToUpdate),
-        (json!({"client_secret": "new"}), Refusal::SecretAndExpiryBelongTogether),
-        (json!({"secret_expires_at": "2028-01-31T00:00:00Z"}), Refusal::SecretAndExpiryBelongTogether),
-        (json!({"tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "name": "x"}), Refusal::UnknownField),
+        (json!({}), ErrorCode::NothingToUpdate),
+        (json!({"name": null}), ErrorCode::NothingToUpdate),
+        (json!({"client_secret": "new"}), ErrorCode::SecretAndExpiryBelongTogether),
+        (json!({"secret_expires_at": "2028-01-31T00:00:00Z"}), ErrorCode::SecretAndExpiryBelongTogether),
+        (json!({"tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "name": "x"}), ErrorCode::UnknownField),
     ] {
         assert_eq!(read(&body).unwrap_err(), expected, "{body}");
     }

@@ -1,11 +1,11 @@
-//! The two layers of an envelope: XChaCha20-Poly1305, and what each layer is bound to.
+//! The two layers of an envelope: XChaCha20-Poly1305, and the associated data of each layer.
 
 use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Binding, VERSION};
+use crate::store::envelope::{AssociatedData, VERSION};
 use crate::store::keyring::{Key, KeyBytes, KeyId};
 
 /// Length of a nonce, in bytes: long enough to be random.
@@ -14,16 +14,16 @@ pub(super) const NONCE_LENGTH: usize = 24;
 /// Length of an authentication tag, in bytes.
 pub(super) const TAG_LENGTH: usize = 16;
 
-/// By which the keys that seal differ from all else that may ever be derived from a key of the keyring.
+/// HKDF info: separates the key-encryption key from anything else that may ever be derived from a key of the keyring.
 const KEY_ENCRYPTION_KEY: &[u8] = b"graph-credentials.io/SealedGraphCredential/key-encryption-key";
 
-/// What the layer of the data key is bound to, which is encrypted under the key-encryption key.
+/// Layer of the data key, which is encrypted with the key-encryption key.
 pub(super) const DATA_KEY: &[u8] = b"graph-credentials.io/SealedGraphCredential/data-key";
 
-/// What the layer of the secret is bound to, which is encrypted under the data key.
+/// Layer of the secret, which is encrypted with the data key.
 pub(super) const SECRET: &[u8] = b"graph-credentials.io/SealedGraphCredential/secret";
 
-/// Something encrypted, as long as what it was made of.
+/// A ciphertext, as long as its plaintext.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Sealed {
     pub nonce: [u8; NONCE_LENGTH],
@@ -31,17 +31,17 @@ pub(super) struct Sealed {
     pub tag: [u8; TAG_LENGTH],
 }
 
-/// Derives the key that encrypts data keys. Nothing is returned for a length that does not occur.
+/// Derives the key that encrypts data keys. `None` for a length that does not occur.
 pub(super) fn key_encryption_key(key: &Key) -> Option<KeyBytes> {
     let mut derived = KeyBytes::zero();
     Hkdf::<Sha256>::new(None, key.bytes.expose()).expand(KEY_ENCRYPTION_KEY, derived.as_mut()).ok()?;
     Some(derived)
 }
 
-/// What a layer is bound to: each part after its length in eight bytes (big endian), so that no two bindings
-/// run together.
-pub(super) fn associated_data(layer: &[u8], key_id: KeyId, binding: Binding<'_>) -> Vec<u8> {
-    let Binding { namespace, record_id, tenant, client } = binding;
+/// The associated data of a layer: each part is preceded by its length in eight bytes (big endian), so that the
+/// encoding is unambiguous.
+pub(super) fn associated_data(layer: &[u8], key_id: KeyId, binding: AssociatedData<'_>) -> Vec<u8> {
+    let AssociatedData { namespace, record_id, tenant, client } = binding;
     let key_id = key_id.to_string();
     let parts = [
         layer,
@@ -60,7 +60,7 @@ pub(super) fn associated_data(layer: &[u8], key_id: KeyId, binding: Binding<'_>)
     data
 }
 
-/// Encrypts. Nothing is returned for a length that does not occur.
+/// Encrypts. `None` for a length that does not occur.
 pub(super) fn seal(
     key: &KeyBytes,
     nonce: [u8; NONCE_LENGTH],
@@ -74,7 +74,7 @@ pub(super) fn seal(
     Some(Sealed { nonce, ciphertext: std::mem::take(&mut *buffer), tag: tag.into() })
 }
 
-/// Decrypts, or returns nothing where key, ciphertext or associated data are not the very ones.
+/// Decrypts, or returns `None` if key, ciphertext or associated data differ.
 pub(super) fn open(key: &KeyBytes, sealed: &Sealed, associated_data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let Sealed { nonce, ciphertext, tag } = sealed;
     let cipher = XChaCha20Poly1305::new(key.expose().into());

@@ -1,58 +1,57 @@
-//! The bytes of an envelope, and how they are read: every length is checked, and nothing may follow.
+//! Binary layout of an envelope. Parsing checks every length and rejects trailing bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-use super::cipher::{NONCE_LENGTH, Sealed, TAG_LENGTH};
-use super::{Envelope, MAX_SECRET_LENGTH, VERSION};
+use crate::store::envelope::cipher::{NONCE_LENGTH, Sealed, TAG_LENGTH};
+use crate::store::envelope::{Envelope, MAX_SECRET_LENGTH, VERSION};
 use crate::store::keyring::{KEY_LENGTH, KeyId};
 
-/// How every envelope begins.
+/// The first bytes of every envelope.
 const MAGIC: [u8; 3] = *b"SGC";
 
-/// All but the secret's ciphertext.
+/// Length without the secret's ciphertext.
 pub(super) const FIXED_LENGTH: usize = MAGIC.len() + 1 + 4 + 2 * (NONCE_LENGTH + TAG_LENGTH) + KEY_LENGTH + 2;
 
 /// Length of the longest envelope in base64.
 const MAX_TEXT_LENGTH: usize = (FIXED_LENGTH + MAX_SECRET_LENGTH).div_ceil(3) * 4;
 
-/// A text that is no envelope.
+/// A text that is not an envelope.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum MalformedEnvelope {
     /// It is longer than any envelope.
-    #[error("the envelope is {0} characters long, more than any can be")]
+    #[error("the envelope is {0} characters long, more than allowed")]
     TooLong(usize),
-    /// It is not base64, or has padding or bits that it should not have.
+    /// It is not base64, or has wrong padding or trailing bits.
     #[error("the envelope is not base64")]
     NotBase64,
-    /// It begins in another way.
-    #[error("the envelope does not begin as one does")]
+    /// It does not begin with the magic bytes.
+    #[error("the envelope does not begin with the magic bytes")]
     NotAnEnvelope,
-    /// It has a format that is not known here.
-    #[error("the envelope has format {0}, and this version of the operator knows format {VERSION} alone")]
+    /// Its format is unknown to this version.
+    #[error("the envelope has format {0}, and this version of the operator supports only format {VERSION}")]
     UnknownVersion(u8),
-    /// It says that its secret is of a length that cannot be.
-    #[error("the envelope says that its secret is {0} bytes long, and 1 to {MAX_SECRET_LENGTH} can be")]
+    /// Its length field is out of range.
+    #[error("the envelope states a secret length of {0} bytes, and 1 to {MAX_SECRET_LENGTH} are allowed")]
     SecretLength(usize),
     /// It ends too early.
     #[error("the envelope ends after {found} bytes")]
     Truncated {
-        /// How long it is.
+        /// Its length.
         found: usize,
     },
-    /// It goes on after its end.
+    /// Bytes follow its end.
     #[error("{0} bytes follow the envelope")]
     TrailingBytes(usize),
 }
 
-/// What is left to be read.
 struct Reader<'a> {
     rest: &'a [u8],
     length: usize,
 }
 
-/// Reads an envelope from base64.
+/// Parses an envelope from base64.
 pub(super) fn decode(text: &str) -> Result<Envelope, MalformedEnvelope> {
     if text.len() > MAX_TEXT_LENGTH {
         return Err(MalformedEnvelope::TooLong(text.len()));
@@ -60,12 +59,10 @@ pub(super) fn decode(text: &str) -> Result<Envelope, MalformedEnvelope> {
     parse(&STANDARD.decode(text).map_err(|_| MalformedEnvelope::NotBase64)?)
 }
 
-/// Writes an envelope as base64.
 pub(super) fn encode(envelope: &Envelope) -> String {
     STANDARD.encode(to_bytes(envelope))
 }
 
-/// Reads an envelope.
 pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, MalformedEnvelope> {
     let mut reader = Reader { rest: bytes, length: bytes.len() };
     if reader.array::<3>()? != MAGIC {
@@ -88,10 +85,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, MalformedEnvelope> {
     }
 }
 
-/// Writes an envelope.
 pub(super) fn to_bytes(envelope: &Envelope) -> Vec<u8> {
     let Envelope { key_id, data_key, secret } = envelope;
-    // A secret is at most 8192 bytes long; with a length that was cut, the envelope would not open.
+    // A secret is at most 8192 bytes long; an envelope with a truncated length would not decrypt.
     let length = u16::try_from(secret.ciphertext.len()).unwrap_or(u16::MAX);
     [
         &MAGIC[..],
@@ -123,7 +119,7 @@ impl Reader<'_> {
         Ok(bytes.to_vec())
     }
 
-    /// A nonce, as much ciphertext as `length` says, which is asked in between, and a tag.
+    /// A nonce, a ciphertext whose length `length` returns or reads, and a tag.
     fn sealed(
         &mut self,
         length: impl FnOnce(&mut Self) -> Result<usize, MalformedEnvelope>,

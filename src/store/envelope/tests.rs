@@ -2,10 +2,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::layout::{FIXED_LENGTH, parse, to_bytes};
-use super::*;
+use crate::store::envelope::layout::{FIXED_LENGTH, parse, to_bytes};
+use crate::store::envelope::*;
 
-/// A record as a binding borrows it.
+/// Owned values that an `AssociatedData` borrows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
     pub namespace: String,
@@ -15,9 +15,9 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub fn binding(&self) -> Binding<'_> {
+    pub fn binding(&self) -> AssociatedData<'_> {
         let Self { namespace, id, tenant, client } = self;
-        Binding { namespace, record_id: id, tenant, client }
+        AssociatedData { namespace, record_id: id, tenant, client }
     }
 }
 
@@ -55,7 +55,7 @@ fn no_two_envelopes_are_alike() {
     assert_ne!(one.data_key.ciphertext, other.data_key.ciphertext);
     assert_ne!(one.secret.nonce, other.secret.nonce);
     assert_ne!(one.secret.ciphertext, other.secret.ciphertext);
-    assert_ne!(fresh_record_id().unwrap(), fresh_record_id().unwrap());
+    assert_ne!(generate_record_id().unwrap(), generate_record_id().unwrap());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn an_envelope_with_any_bit_flipped_does_not_open() {
 }
 
 #[test]
-fn an_envelope_that_is_shorter_or_longer_is_none() {
+fn a_shorter_or_longer_envelope_is_rejected() {
     let bytes = to_bytes(&seal(&keyring(), &record(), "secret"));
     for found in 0..bytes.len() {
         assert_eq!(parse(&bytes[..found]), Err(MalformedEnvelope::Truncated { found }));
@@ -85,7 +85,7 @@ fn an_envelope_that_is_shorter_or_longer_is_none() {
 }
 
 #[test]
-fn what_is_wrong_with_an_envelope_is_named() {
+fn an_invalid_envelope_is_reported_with_its_problem() {
     let good = to_bytes(&seal(&keyring(), &record(), "secret"));
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = good.clone();
@@ -121,7 +121,7 @@ fn base64_has_one_spelling() {
 }
 
 #[test]
-fn secrets_from_one_byte_to_the_longest_are_sealed() {
+fn secrets_from_one_byte_to_the_maximum_are_encrypted() {
     let keyring = keyring();
     let sealed =
         |length: usize| Envelope::seal(&keyring, record().binding(), &SecretText::new("s".repeat(length)));
@@ -138,25 +138,25 @@ fn secrets_from_one_byte_to_the_longest_are_sealed() {
 }
 
 #[test]
-fn an_envelope_is_sealed_anew_under_the_primary_key() {
+fn an_envelope_is_reencrypted_with_the_primary_key() {
     let mut keyring = keyring();
     let envelope = seal(&keyring, &record(), "secret");
     let before = keyring.clone();
     let added = keyring.rotate(Timestamp::UNIX_EPOCH).unwrap();
     let secret = envelope.open(&keyring, record().binding()).unwrap();
-    let anew = seal(&keyring, &record(), secret.expose());
-    assert_eq!(anew.key_id(), added);
-    assert_ne!(anew.secret.ciphertext, envelope.secret.ciphertext);
-    for envelope in [&envelope, &anew] {
+    let reencrypted = seal(&keyring, &record(), secret.expose());
+    assert_eq!(reencrypted.key_id(), added);
+    assert_ne!(reencrypted.secret.ciphertext, envelope.secret.ciphertext);
+    for envelope in [&envelope, &reencrypted] {
         assert_eq!(envelope.open(&keyring, record().binding()).unwrap().expose(), "secret");
     }
-    assert_eq!(anew.open(&before, record().binding()), Err(OpenError::UnknownKey(added)));
+    assert_eq!(reencrypted.open(&before, record().binding()), Err(OpenError::UnknownKey(added)));
     let moved = Record { namespace: "other".into(), ..record() };
     assert!(matches!(envelope.open(&keyring, moved.binding()), Err(OpenError::DataKey(_))));
 }
 
 #[test]
-fn an_envelope_opens_under_its_own_key_alone() {
+fn an_envelope_opens_only_with_its_own_key() {
     let mut keyring = keyring();
     let earlier = keyring.primary();
     keyring.rotate(Timestamp::UNIX_EPOCH).unwrap();
@@ -182,11 +182,11 @@ fn the_layers_of_two_envelopes_cannot_be_mixed() {
 }
 
 #[test]
-fn what_is_not_text_is_told() {
-    let (keyring, record, material) = (keyring(), record(), Material::random().unwrap());
+fn a_secret_that_is_not_text_is_reported() {
+    let (keyring, record, material) = (keyring(), record(), KeyMaterial::random().unwrap());
     let mut envelope = seal(&keyring, &record, "secret");
     let data = |layer| cipher::associated_data(layer, keyring.primary(), record.binding());
-    let kek = cipher::key_encryption_key(keyring.sealing_key()).unwrap();
+    let kek = cipher::key_encryption_key(keyring.primary_key()).unwrap();
     let data_key = material.data_key.expose();
     envelope.data_key =
         cipher::seal(&kek, material.data_key_nonce, data_key, &data(cipher::DATA_KEY)).unwrap();
@@ -196,7 +196,7 @@ fn what_is_not_text_is_told() {
 }
 
 #[test]
-fn nothing_shows_a_secret() {
+fn no_output_shows_a_secret() {
     let (keyring, record) = (keyring(), record());
     let envelope = seal(&keyring, &record, "canary");
     let data_key = KeyBytes::copy_of(b"canary-canary-canary-canary-0123").unwrap();

@@ -1,4 +1,5 @@
-//! The vectors of `tests/vectors/envelope.json`, both ways; `make vectors` holds them against another implementation.
+//! Tests against the vectors of `tests/vectors/envelope.json`, in both directions; `make vectors` checks them with
+//! another implementation.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,8 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::layout::{parse, to_bytes};
-use super::*;
+use crate::store::envelope::layout::{parse, to_bytes};
+use crate::store::envelope::*;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -66,7 +67,7 @@ impl TryFrom<String> for Hex {
 }
 
 impl Context {
-    /// A keyring with that one key of the store.
+    /// A keyring with that key as its only encryption key.
     fn keyring(&self) -> Keyring {
         let base64 = KeyBytes::copy_of(&self.key.0).unwrap().to_base64();
         let key = json!({"id": self.key_id, "created": "2026-01-01T00:00:00Z", "bytes": base64.expose()});
@@ -74,8 +75,8 @@ impl Context {
         Keyring::from_json(json.to_string().as_bytes()).unwrap()
     }
 
-    fn binding(&self) -> Binding<'_> {
-        Binding {
+    fn binding(&self) -> AssociatedData<'_> {
+        AssociatedData {
             namespace: &self.namespace,
             record_id: &self.record_id,
             tenant: &self.tenant_id,
@@ -96,10 +97,10 @@ fn vectors() -> Vectors {
 }
 
 #[test]
-fn every_vector_is_sealed_and_opened() {
+fn every_vector_is_encrypted_and_decrypted() {
     for vector in vectors().vectors {
         let (name, keyring, binding) = (&vector.name, vector.context.keyring(), vector.context.binding());
-        let key = keyring.sealing_key();
+        let key = keyring.primary_key();
         let kek = cipher::key_encryption_key(key).unwrap();
         assert_eq!(kek.expose(), &*vector.key_encryption_key.0, "{name}");
         for (layer, expected) in [
@@ -108,7 +109,7 @@ fn every_vector_is_sealed_and_opened() {
         ] {
             assert_eq!(cipher::associated_data(layer, key.id, binding), expected.0, "{name}: {layer:?}");
         }
-        let material = Material {
+        let material = KeyMaterial {
             data_key: KeyBytes::copy_of(&vector.data_key.0).unwrap(),
             data_key_nonce: vector.data_key_nonce.0.try_into().unwrap(),
             secret_nonce: vector.secret_nonce.0.try_into().unwrap(),
@@ -122,7 +123,7 @@ fn every_vector_is_sealed_and_opened() {
 }
 
 #[test]
-fn every_refusal_has_its_reason() {
+fn every_rejected_vector_has_its_error() {
     for refused in vectors().refused {
         let error = match parse(&refused.envelope.0) {
             Err(malformed) => format!("{malformed:?}"),
@@ -138,7 +139,7 @@ fn every_refusal_has_its_reason() {
 
 #[test]
 fn the_page_on_the_format_shows_every_vector() {
-    let page = fs::read_to_string(root().join("docs/envelope.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/reference/envelope.md")).unwrap();
     let page: String = page.split_whitespace().collect();
     for vector in vectors().vectors {
         let digits: Vec<String> = vector.envelope.0.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -3,7 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use crate::store::keyring::*;
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
@@ -27,7 +27,7 @@ fn read(json: &Value) -> Result<Keyring, KeyringFormatError> {
     Keyring::from_json(json.to_string().as_bytes())
 }
 
-/// A key, all of whose bytes are `byte`.
+/// A key with all bytes equal to `byte`.
 fn key(id: &str, created: &str, byte: u8) -> Value {
     json!({"id": id, "created": created, "bytes": STANDARD.encode([byte; KEY_LENGTH])})
 }
@@ -47,15 +47,15 @@ fn stored() -> Value {
     })
 }
 
-fn standing(keyring: &Keyring, id: KeyId) -> Option<Standing> {
-    keyring.keys().find(|key| key.id == id).map(|key| key.standing)
+fn state(keyring: &Keyring, id: KeyId) -> Option<KeyState> {
+    keyring.keys().find(|key| key.id == id).map(|key| key.state)
 }
 
 #[test]
 fn a_new_keyring_has_one_key_for_each_purpose() {
     let keyring = Keyring::random(now()).unwrap();
     let keys: Vec<KeyInfo> = keyring.keys().collect();
-    assert_eq!(keys, [KeyInfo { id: keyring.primary(), created: now(), standing: Standing::Primary }]);
+    assert_eq!(keys, [KeyInfo { id: keyring.primary(), created: now(), state: KeyState::Primary }]);
     let json = written(&keyring);
     assert_eq!(json["primary"], json["keys"][0]["id"]);
     assert_eq!(json["fingerprintKeys"].as_array().unwrap().len(), 1);
@@ -64,7 +64,7 @@ fn a_new_keyring_has_one_key_for_each_purpose() {
 }
 
 #[test]
-fn what_is_exported_is_imported() {
+fn an_exported_keyring_can_be_imported() {
     let exported = written(&read(&stored()).unwrap());
     assert_eq!(exported, stored());
     let mut retired = stored();
@@ -73,12 +73,12 @@ fn what_is_exported_is_imported() {
 }
 
 #[test]
-fn a_rotation_adds_the_key_that_seals_and_the_earlier_ones_open() {
+fn a_rotation_adds_the_primary_key_and_earlier_ones_only_decrypt() {
     let mut keyring = read(&stored()).unwrap();
     let added = keyring.rotate(now()).unwrap();
-    assert_eq!((keyring.primary(), keyring.sealing_key().id), (added, added));
+    assert_eq!((keyring.primary(), keyring.primary_key().id), (added, added));
     assert_eq!(written(&keyring)["keys"][0]["id"], added.to_string(), "the newest comes first");
-    assert_eq!(standing(&keyring, id("0000000b")), Some(Standing::DecryptOnly));
+    assert_eq!(state(&keyring, id("0000000b")), Some(KeyState::DecryptOnly));
     assert_eq!(keyring.keys().count(), 4);
     let json = written(&keyring);
     assert_eq!(json["keys"].as_array().unwrap()[1..], stored()["keys"].as_array().unwrap()[..]);
@@ -86,16 +86,16 @@ fn a_rotation_adds_the_key_that_seals_and_the_earlier_ones_open() {
 }
 
 #[test]
-fn the_key_that_an_earlier_version_was_bringing_in_only_opens() {
+fn the_next_key_of_an_earlier_version_only_decrypts() {
     let mut begun = stored();
     begun["next"] = json!("0000000c");
     let keyring = read(&begun).unwrap();
-    assert_eq!(standing(&keyring, id("0000000c")), Some(Standing::DecryptOnly));
+    assert_eq!(state(&keyring, id("0000000c")), Some(KeyState::DecryptOnly));
     assert_eq!(written(&keyring), stored());
 }
 
 #[test]
-fn a_key_in_use_stays() {
+fn a_key_in_use_cannot_be_retired_or_deleted() {
     let mut keyring = read(&stored()).unwrap();
     let (old, primary, unknown) = (id("0000000a"), id("0000000b"), id("00000001"));
     assert_eq!(keyring.retire(old, 2, now()), Err(KeyChangeError::InUse { key: old, records: 2 }));
@@ -113,8 +113,8 @@ fn a_retired_key_is_kept_for_a_week_and_counted_again() {
     let old = id("0000000a");
     keyring.retire(old, 0, now()).unwrap();
     keyring.retire(old, 0, now() + Duration::from_hours(1)).unwrap();
-    assert_eq!(standing(&keyring, old), Some(Standing::Retired(now())), "its date stays");
-    assert!(keyring.key(old).is_some(), "it still opens");
+    assert_eq!(state(&keyring, old), Some(KeyState::Retired(now())), "its date does not change");
+    assert!(keyring.key(old).is_some(), "it still decrypts");
     let until = now() + WEEK;
     let early = until - Duration::from_secs(1);
     assert_eq!(keyring.delete(old, 0, early, WEEK), Err(KeyChangeError::TooEarly { key: old, until }));
@@ -129,7 +129,7 @@ fn a_retired_key_is_kept_for_a_week_and_counted_again() {
 }
 
 #[test]
-fn what_is_wrong_with_a_keyring_is_named() {
+fn an_invalid_keyring_is_reported_with_its_problem() {
     use KeyringFormatError as Wrong;
     let wrong = |list, index, problem| Wrong::Key { list, index, problem };
     let (bytes, duplicate) = ("bytes is not 32 bytes in base64", "id is that of a key before it");
@@ -171,7 +171,7 @@ fn what_is_wrong_with_a_keyring_is_named() {
 }
 
 #[test]
-fn nothing_shows_a_key() {
+fn no_output_shows_a_key() {
     let canary = STANDARD.encode(*b"canary-canary-canary-canary-0123");
     let mut json = stored();
     json["keys"][0]["bytes"] = json!(canary);
@@ -185,7 +185,7 @@ fn nothing_shows_a_key() {
         "{keyring:?} {:?} {:?} {:?} {as_id} {as_id:?} {as_field} {as_field:?}",
         keyring.fingerprint_keys(),
         keyring.to_json().unwrap(),
-        keyring.sealing_key(),
+        keyring.primary_key(),
     );
     let bytes = format!("{:?}", b"canary-canary-canary-canary-0123");
     for part in ["canary", &canary[..8], &bytes[1..12]] {

@@ -1,4 +1,4 @@
-//! What is logged, read again from a file while the program runs: a mounted `ConfigMap` changes it without a restart.
+//! The log filter, reloaded from a file while the program runs: a mounted `ConfigMap` changes it without a restart.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -9,37 +9,35 @@ use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::{EnvFilter, Registry};
 
-use super::chain;
-use crate::settings::LogSettings;
+use crate::config::LogSettings;
+use crate::core::error_chain::chain;
 
 #[derive(Debug)]
 pub struct LogFilter {
     handle: Handle<EnvFilter, Registry>,
-    /// `--log`, where no file says otherwise.
-    standard: String,
+    /// `--log-level`, which applies without a file.
+    default: String,
     file: Option<PathBuf>,
-    /// What holds now.
     current: String,
-    /// What was last told of a file that cannot be used.
-    told: Option<String>,
+    /// The last logged error about the file.
+    reported_error: Option<String>,
 }
 
-/// Why a text is no log filter.
+/// Why a text is not a log filter.
 #[derive(Debug, Error)]
 pub enum FilterError {
-    /// A part would be taken for the name of a target, and everything else be silent.
+    /// The part would count as the name of a target, and everything else would be silent.
     #[error(
-        "{0:?} is no level: give off, error, warn, info, debug or trace, or target=level, separated by commas"
+        "{0:?} is not a level: use off, error, warn, info, debug or trace, or target=level, separated by commas"
     )]
     NoLevel(String),
-    /// The text cannot be understood.
     #[error(transparent)]
     Parse(#[from] ParseError),
 }
 
-/// Reads a log filter. A bare word must be a level: a misspelt one would silence everything, errors included.
+/// Parses a log filter. A bare word must be a level: a misspelled one would silence everything, errors included.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, FilterError> {
-    // A span's fields may hold commas; what stands in brackets is left to the parser.
+    // The fields of a span may contain commas, so filters with brackets are left to the parser.
     if text.contains('[') {
         return Ok(EnvFilter::try_new(text)?);
     }
@@ -58,53 +56,53 @@ pub(super) fn parse(text: &str) -> Result<EnvFilter, FilterError> {
 
 impl LogFilter {
     pub(super) fn new(settings: &LogSettings, handle: Handle<EnvFilter, Registry>) -> Self {
-        let (standard, file) = (settings.log.clone(), settings.log_filter_file.clone());
-        Self { handle, current: standard.clone(), standard, file, told: None }
+        let (default, file) = (settings.log_level.clone(), settings.log_filter_file.clone());
+        Self { handle, current: default.clone(), default, file, reported_error: None }
     }
 
-    /// Reads the file every so often, where there is one, and does as it says. A file that is missing or empty leaves
-    /// it to `--log`; one that cannot be understood changes nothing.
-    pub async fn follow(mut self, every: Duration) {
+    /// Reloads the file, if one is configured. With a missing or empty file, `--log-level` applies. An invalid filter
+    /// changes nothing.
+    pub async fn watch_file(mut self, interval: Duration) {
         let Some(file) = self.file.clone() else { return };
         loop {
             match std::fs::read_to_string(&file) {
-                Ok(text) if !text.trim().is_empty() => self.change(text.trim()),
-                Err(error) if error.kind() != ErrorKind::NotFound => self.tell(chain(&error)),
-                Ok(_) | Err(_) => self.change(&self.standard.clone()),
+                Ok(text) if !text.trim().is_empty() => self.apply(text.trim()),
+                Err(error) if error.kind() != ErrorKind::NotFound => self.report(chain(&error)),
+                Ok(_) | Err(_) => self.apply(&self.default.clone()),
             }
-            tokio::time::sleep(every).await;
+            tokio::time::sleep(interval).await;
         }
     }
 
-    fn change(&mut self, filter: &str) {
+    fn apply(&mut self, filter: &str) {
         if self.current == filter {
-            self.told = None;
+            self.reported_error = None;
             return;
         }
         let changed = parse(filter).map_err(|error| chain(&error)).and_then(|new| {
-            // Before, for the new filter may let nothing through.
-            tracing::warn!(filter, from = self.current, "what is logged changes");
+            // Logged first, because the new filter may let nothing through.
+            tracing::warn!(filter, from = self.current, "changing the log filter");
             self.handle.reload(new).map_err(|error| chain(&error))
         });
         match changed {
             Ok(()) => {
                 filter.clone_into(&mut self.current);
-                self.told = None;
+                self.reported_error = None;
             }
-            Err(error) => self.tell(error),
+            Err(error) => self.report(error),
         }
     }
 
-    fn tell(&mut self, error: String) {
-        if self.told.as_ref() != Some(&error) {
+    fn report(&mut self, error: String) {
+        if self.reported_error.as_ref() != Some(&error) {
             let file = self.file.as_ref().map(|file| file.display().to_string());
             tracing::error!(
                 error,
                 file,
                 current = self.current,
-                "--log-filter-file holds no log filter; what was logged before is logged on"
+                "--log-filter-file contains no valid log filter; the current one stays in use"
             );
-            self.told = Some(error);
+            self.reported_error = Some(error);
         }
     }
 }
@@ -122,7 +120,7 @@ mod tests {
             "info,graph_credential_operator=debug",
             "info, kube=warn",
             "graph_credential_operator::woodpecker=trace",
-            "info,[pass{controller=woodpeckeraccount}]=debug",
+            "info,[reconcile{controller=woodpeckeraccount}]=debug",
         ] {
             assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
         }
@@ -138,8 +136,8 @@ mod tests {
             "info,",
             "",
         ] {
-            let refused = parse(text).map(drop).unwrap_err().to_string();
-            assert!(refused.contains("is no level"), "{text}: {refused}");
+            let error = parse(text).map(drop).unwrap_err().to_string();
+            assert!(error.contains("is not a level"), "{text}: {error}");
         }
     }
 }

@@ -1,43 +1,43 @@
-//! What happened to credentials: how long they took, what was changed by other hands, what was left behind.
+//! Metrics of credentials: time to ready, external changes, orphans.
 
 use std::time::Duration;
 
-use super::{Counters, Histogram, Registry, Unit, add};
+use crate::telemetry::metrics::{Counters, Histogram, Registry, Unit, add};
 
-/// Seconds: one pass of some calls, a turn behind many, the twenty minutes of a new secret, a weekend.
+/// Seconds: one reconcile with some requests, a long queue, the twenty minutes of a new secret, a weekend.
 const BUCKETS: [f64; 10] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0];
 
 metrics! {
-    /// What happened to credentials.
+    /// Metrics of credentials.
     CredentialMetrics {
-        time_to_ready: Histogram = "mgc_credential_time_to_ready",
-            "How long a credential had been in the making when it became ready: from its creation, or from when it was last ready",
+        time_to_ready: Histogram = "graph_credential_time_to_ready",
+            "How long a credential took to become ready, since its creation or since it was last ready",
             Histogram::new(BUCKETS);
-        drift: Counters<1> = "mgc_drift",
-            "Differences found between a destination and what is written down, by kind: vanished (registered anew), duplicate (removed), hidden (a listing lacked what is there), changed (a record of the store, sealed anew)";
-        orphans: Counters<1> = "mgc_orphans",
-            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (it could not wait longer), object_gone (deleted while its credential was made)";
+        drift: Counters<1> = "graph_credential_drift",
+            "Differences found between a destination and the recorded state, by kind: deleted (registered again), duplicate (removed), unlisted (a list lacked an existing credential), modified (a record of the store, re-encrypted)";
+        orphans: Counters<1> = "graph_credential_orphans",
+            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (its deletion could not wait longer), object_gone (the object was deleted while its credential was created)";
     }
 }
 
-/// How what a destination holds had come to differ from what was written down.
+/// A difference between a destination and the recorded state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drift {
-    /// It was gone, and is registered anew.
-    Vanished,
-    /// A request of ours had made it twice; the second one was removed.
+    /// It was deleted, and is registered again.
+    Deleted,
+    /// A request of the operator had created it twice; the second one was removed.
     Duplicate,
-    /// A listing lacked it although it is there; nothing is created on the word of such a listing.
-    Hidden,
-    /// A record of the store was changed, and was sealed anew.
-    Changed,
+    /// A list lacked it although it exists; nothing is created because of such a list.
+    Unlisted,
+    /// A record of the store was changed, and was re-encrypted.
+    Modified,
 }
 
 // === impl CredentialMetrics ===
 
 impl CredentialMetrics {
-    /// Shows every kind and cause.
-    pub(super) fn begin(&self) {
+    /// Adds a series for each kind and cause.
+    pub(super) fn init(&self) {
         for kind in Drift::ALL {
             self.drift.get_or_create(&[("kind", kind.as_str())]).inc_by(0);
         }
@@ -46,17 +46,14 @@ impl CredentialMetrics {
         }
     }
 
-    /// A credential became ready, after having been in the making for so long.
     pub fn became_ready(&self, after: Duration) {
         self.time_to_ready.observe(after.as_secs_f64());
     }
 
-    /// Something differed from what is written down.
     pub fn drifted(&self, kind: Drift) {
         self.drift.get_or_create(&[("kind", kind.as_str())]).inc();
     }
 
-    /// A credential was left behind at its destination.
     pub fn orphaned(&self, cause: &'static str) {
         self.orphans.get_or_create(&[("cause", cause)]).inc();
     }
@@ -65,16 +62,16 @@ impl CredentialMetrics {
 // === impl Drift ===
 
 impl Drift {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Vanished, Self::Duplicate, Self::Hidden, Self::Changed];
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Deleted, Self::Duplicate, Self::Unlisted, Self::Modified];
 
-    /// The label's value.
+    /// The value of the label `kind`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Vanished => "vanished",
+            Self::Deleted => "deleted",
             Self::Duplicate => "duplicate",
-            Self::Hidden => "hidden",
-            Self::Changed => "changed",
+            Self::Unlisted => "unlisted",
+            Self::Modified => "modified",
         }
     }
 }

@@ -1,23 +1,23 @@
 //! Requests to the Kubernetes API, under client-go's name, and watches.
 
-use super::{Counter, Counters, Family, Label, Registry, add};
+use crate::telemetry::metrics::{Counter, Counters, Family, Label, Registry, add};
 
 metrics! {
     /// Requests to the Kubernetes API, and watches.
     KubernetesMetrics {
         requests: Family<[Label<String>; 3], Counter> = "rest_client_requests",
-            "Requests to the Kubernetes API by status code (<error> where there was no answer), method and host";
-        opens: Counters<1> = "mgc_watch_opens",
-            "Watches that the Kubernetes API accepted, by kind; they end by themselves after a few minutes";
-        errors: Counters<1> = "mgc_watch_errors",
-            "Errors of watches by kind; each watch is tried again by its own back-off";
+            "Requests to the Kubernetes API by status code (<error> if there was no response), method and host";
+        opens: Counters<1> = "graph_credential_operator_watch_opens",
+            "Watches that the Kubernetes API accepted, by kind; each of them ends after a few minutes";
+        errors: Counters<1> = "graph_credential_operator_watch_errors",
+            "Watch errors by kind; each watch is retried with its own backoff";
     }
 }
 
 // === impl KubernetesMetrics ===
 
 impl KubernetesMetrics {
-    /// A request was answered with that status, or not at all. `method` is one of HTTP's own.
+    /// `status` is `None` if there was no response.
     pub fn answered(&self, host: &str, method: &str, status: Option<u16>) {
         let code = status.map_or_else(|| "<error>".to_owned(), |status| status.to_string());
         let labels = [("code", code), ("method", method.to_owned()), ("host", host.to_owned())];

@@ -1,12 +1,12 @@
-//! Whether this replica leads.
+//! Metrics of leader election.
 
-use super::{Family, Gauge, Label, Registry, add};
+use crate::telemetry::metrics::{Family, Gauge, Label, Registry, add};
 
 metrics! {
-    /// Whether this replica leads.
+    /// Metrics of leader election.
     LeaderMetrics {
-        leads: Family<[Label<String>; 1], Gauge> = "leader_election_master_status",
-            "1 on the replica that holds the lease of that name, 0 on the others; absent without leader election. The lease whose name ends in -records is that of processes that serve the REST API alone";
+        status: Family<[Label<String>; 1], Gauge> = "leader_election_master_status",
+            "1 on the replica that holds the Lease of that name, 0 on the others; absent without leader election. Processes that serve only the REST API use the Lease whose name ends in -records";
     }
 }
 
@@ -14,7 +14,7 @@ metrics! {
 
 impl LeaderMetrics {
     /// Whether this replica holds the lease of that name.
-    pub fn leads(&self, lease: &str, leads: bool) {
-        self.leads.get_or_create(&[("name", lease.to_owned())]).set(leads.into());
+    pub fn set_leader(&self, lease: &str, is_leader: bool) {
+        self.status.get_or_create(&[("name", lease.to_owned())]).set(is_leader.into());
     }
 }

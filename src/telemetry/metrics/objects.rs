@@ -1,4 +1,4 @@
-//! A set of series for each object, made at the moment of a scrape: those of an object that is gone are gone with it.
+//! Series of each object, created on each scrape, so that those of a deleted object disappear with it.
 
 use std::fmt::Error;
 use std::sync::{Arc, Weak};
@@ -9,91 +9,91 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Label, scrape};
+use crate::telemetry::metrics::{Label, scrape};
 
-/// Whoever knows the objects.
-pub trait Objects: Send + Sync {
-    /// All credentials, as they are known now.
+/// Provides the objects.
+pub trait ObjectSource: Send + Sync {
+    /// All credentials.
     fn credentials(&self) -> Vec<CredentialSeries>;
-    /// All accounts, as they are known now.
+    /// All accounts.
     fn accounts(&self) -> Vec<AccountSeries>;
 }
 
-/// Every object that is known; nothing on a replica that stands by.
+/// The known objects; none on a replica that is not the leader.
 #[derive(Clone, Debug, Default)]
-pub struct ObjectMetrics(Arc<Mutex<Option<Weak<dyn Objects>>>>);
+pub struct ObjectMetrics(Arc<Mutex<Option<Weak<dyn ObjectSource>>>>);
 
-/// What is told of a credential.
+/// The series of a credential.
 #[derive(Clone, Debug)]
 pub struct CredentialSeries {
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// `woodpecker` or `store`; nothing where the object cannot be read.
+    /// `woodpecker` or `store`; `None` if the object cannot be read.
     pub destination: Option<&'static str>,
-    /// Namespace and name of the account that its spec points to, where it does.
+    /// Namespace and name of the account that its spec references.
     pub account: Option<(String, String)>,
-    /// How its condition `Ready` stands.
-    pub ready: Standing,
-    /// How its condition `Verified` stands, where it has one.
-    pub verified: Option<Standing>,
-    /// Whether it is suspended.
+    /// The condition `Ready`.
+    pub ready: ConditionSample,
+    /// The condition `Verified`, if there is one.
+    pub verified: Option<ConditionSample>,
+    /// Whether the credential is suspended.
     pub is_suspended: bool,
     /// When the registered secret expires, in seconds since 1970.
     pub expires_at: Option<i64>,
     /// When Microsoft last issued a token for the secret, in seconds since 1970.
-    pub verified_at: Option<i64>,
+    pub last_verified_time: Option<i64>,
 }
 
-/// How a condition stands.
+/// A condition.
 #[derive(Clone, Debug)]
-pub struct Standing {
-    /// Whether it is True.
+pub struct ConditionSample {
+    /// Whether its status is `True`.
     pub is_true: bool,
     /// Its reason.
     pub reason: String,
 }
 
-/// What is told of an account.
+/// The series of an account.
 #[derive(Clone, Debug)]
 pub struct AccountSeries {
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// How its condition `Ready` stands.
-    pub ready: Standing,
-    /// What it holds, where that is known.
-    pub held: Option<Held>,
-    /// When its last listing was taken, in seconds since 1970.
+    /// The condition `Ready`.
+    pub ready: ConditionSample,
+    /// `None` if it is not known.
+    pub counts: Option<CredentialCounts>,
+    /// Time of its last list, in seconds since 1970.
     pub listed_at: Option<i64>,
-    /// Its lane, where it has one.
-    pub lane: Option<LaneSeries>,
+    /// The queue of its requests, if there is one.
+    pub account_queue: Option<QueueSeries>,
 }
 
 /// Credentials that an account holds.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
+pub struct CredentialCounts {
     /// Registered by an object of this cluster.
     pub managed: i32,
     /// Not registered by an object, though one names the same app.
-    pub unclaimed: i32,
+    pub adoptable: i32,
     /// For apps that no object names.
-    pub foreign: i32,
+    pub unmanaged: i32,
 }
 
-/// What is told of a lane.
+/// The series of an account queue.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LaneSeries {
-    /// Requests that wait for their turn.
+pub struct QueueSeries {
+    /// Requests that wait.
     pub waiting: usize,
-    /// For how long the first of them has waited; nothing where none waits.
+    /// How long the first of them has waited; `None` if none waits.
     pub longest_wait: Option<Duration>,
-    /// Grants that were given since somebody has used the lane.
-    pub grants: u64,
-    /// Requests that were answered since somebody has used the lane.
-    pub answers: u64,
+    /// Permits granted since the queue was created.
+    pub permits: u64,
+    /// Requests that Woodpecker answered since the queue was created.
+    pub responses: u64,
 }
 
 // === impl ObjectMetrics ===
@@ -105,8 +105,8 @@ impl ObjectMetrics {
         metrics
     }
 
-    /// Tells from now on what these objects are, for as long as they are there.
-    pub fn show(&self, objects: Weak<dyn Objects>) {
+    /// Shows these objects from now on, as long as they exist.
+    pub fn set_source(&self, objects: Weak<dyn ObjectSource>) {
         *self.0.lock() = Some(objects);
     }
 }
@@ -123,9 +123,9 @@ impl Collector for ObjectMetrics {
 fn credentials(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeries]) -> Result<(), Error> {
     scrape::gauge(
         encoder,
-        "mgc_credential_destination",
+        "graph_credential_destination",
         None,
-        "Always 1; the labels say where a credential is to be registered: woodpecker, at an account, or store.",
+        "Always 1; the labels show the destination of a credential: woodpecker, with its account, or store.",
         all.iter().filter_map(|it| {
             let account = it.account.as_ref().map_or(("", ""), |(namespace, name)| (namespace, name));
             let [namespace, name] = object(&it.namespace, &it.name);
@@ -136,45 +136,45 @@ fn credentials(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeries]) ->
     )?;
     scrape::gauge(
         encoder,
-        "mgc_credential_ready",
+        "graph_credential_ready",
         None,
         "Whether a credential is ready (1) or not (0), with the reason of its condition Ready.",
         all.iter().map(|it| reason(&it.namespace, &it.name, &it.ready)),
     )?;
     scrape::gauge(
         encoder,
-        "mgc_credential_verified",
+        "graph_credential_verified",
         None,
-        "Whether a credential's secret is proved (1) or not (0), with the reason of its condition Verified.",
+        "Whether a credential's secret is verified (1) or not (0), with the reason of its condition Verified.",
         all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.verified.as_ref()?))),
     )?;
     scrape::gauge(
         encoder,
-        "mgc_credential_suspended",
+        "graph_credential_suspended",
         None,
         "Whether a credential is suspended (1) or not (0).",
         all.iter().map(|it| (object(&it.namespace, &it.name), i64::from(it.is_suspended))),
     )?;
     scrape::gauge(
         encoder,
-        "mgc_credential_expiry_timestamp",
+        "graph_credential_expiry_timestamp",
         Some(&Unit::Seconds),
-        "When the registered secret expires, in seconds since 1970; absent where nothing is registered.",
+        "When the registered secret expires, in seconds since 1970; absent if nothing is registered.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.expires_at?))),
     )?;
     scrape::gauge(
         encoder,
-        "mgc_credential_verified_timestamp",
+        "graph_credential_verified_timestamp",
         Some(&Unit::Seconds),
-        "When Microsoft last issued a token for the secret, in seconds since 1970; absent before the first proof.",
-        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.verified_at?))),
+        "When Microsoft last issued a token for the secret, in seconds since 1970; absent before the first verification.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.last_verified_time?))),
     )
 }
 
 fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Result<(), Error> {
     scrape::gauge(
         encoder,
-        "mgc_account_ready",
+        "graph_credential_account_ready",
         None,
         "Whether a Woodpecker account is ready (1) or not (0), with the reason of its condition Ready.",
         all.iter().map(|it| reason(&it.namespace, &it.name, &it.ready)),
@@ -182,56 +182,56 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
     let states = all.iter().flat_map(|it| {
         let [namespace, name] = object(&it.namespace, &it.name);
         let state = move |state| [namespace, name, ("state", state)];
-        it.held.into_iter().flat_map(move |held| {
+        it.counts.into_iter().flat_map(move |counts| {
             [
-                (state("managed"), i64::from(held.managed)),
-                (state("unclaimed"), i64::from(held.unclaimed)),
-                (state("foreign"), i64::from(held.foreign)),
+                (state("managed"), i64::from(counts.managed)),
+                (state("adoptable"), i64::from(counts.adoptable)),
+                (state("unmanaged"), i64::from(counts.unmanaged)),
             ]
         })
     });
     scrape::gauge(
         encoder,
-        "mgc_account_credentials",
+        "graph_credential_account_credentials",
         None,
-        "Credentials that an account holds by its last listing: managed (registered by an object of this cluster), unclaimed (not registered, though an object names the app), foreign (no object names the app).",
+        "Credentials that an account holds, by its last list: managed (registered by an object of this cluster), adoptable (not registered, though an object names the app), unmanaged (no object names the app).",
         states,
     )?;
     scrape::gauge(
         encoder,
-        "mgc_account_listed_timestamp",
+        "graph_credential_account_listed_timestamp",
         Some(&Unit::Seconds),
-        "When an account's last listing was taken, in seconds since 1970; absent where there is none to be believed.",
+        "Time of an account's last list, in seconds since 1970; absent if there is none that the operator trusts.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.listed_at?))),
     )?;
     scrape::gauge(
         encoder,
-        "mgc_account_lane_waiting",
+        "graph_credential_account_queue_waiting",
         None,
-        "Requests that wait for their turn in an account's lane; accounts that are one at Woodpecker share a lane.",
-        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.waiting))),
+        "Requests that wait in an account's queue; objects for the same account at Woodpecker share a queue.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.account_queue?.waiting))),
     )?;
     scrape::gauge(
         encoder,
-        "mgc_account_lane_longest_wait",
+        "graph_credential_account_queue_longest_wait",
         Some(&Unit::Seconds),
-        "For how long the first request in an account's lane has waited for its turn, 0 where none waits.",
+        "How long the first request in an account's queue has waited; 0 if none waits.",
         all.iter().filter_map(|it| {
-            let longest = it.lane?.longest_wait.unwrap_or_default();
+            let longest = it.account_queue?.longest_wait.unwrap_or_default();
             Some((object(&it.namespace, &it.name), longest.as_secs_f64()))
         }),
     )?;
     scrape::counter(
         encoder,
-        "mgc_account_lane_grants",
-        "Turns that an account's lane has given.",
-        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.grants))),
+        "graph_credential_account_queue_permits",
+        "Permits that an account's queue has granted.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.account_queue?.permits))),
     )?;
     scrape::counter(
         encoder,
-        "mgc_account_lane_answers",
-        "Requests of an account's lane that Woodpecker answered, refusals among them; 429 and failures are none.",
-        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.lane?.answers))),
+        "graph_credential_account_queue_responses",
+        "Requests of an account's queue that Woodpecker answered, including rejections but not 429 and failures.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.account_queue?.responses))),
     )
 }
 
@@ -239,7 +239,11 @@ pub(super) fn object<'a>(namespace: &'a str, name: &'a str) -> [Label<&'a str>; 
     [("namespace", namespace), ("name", name)]
 }
 
-fn reason<'a>(namespace: &'a str, name: &'a str, standing: &'a Standing) -> ([Label<&'a str>; 3], i64) {
+fn reason<'a>(
+    namespace: &'a str,
+    name: &'a str,
+    condition: &'a ConditionSample,
+) -> ([Label<&'a str>; 3], i64) {
     let [namespace, name] = object(namespace, name);
-    ([namespace, name, ("reason", standing.reason.as_str())], i64::from(standing.is_true))
+    ([namespace, name, ("reason", condition.reason.as_str())], i64::from(condition.is_true))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counters, Family, Histogram, Histograms, Registry, Unit, add};
+use crate::telemetry::metrics::{Counters, Family, Histogram, Histograms, Registry, Unit, add};
 
 /// Seconds: Woodpecker queues for up to 15 and calls Microsoft itself.
 const BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 45.0];
@@ -10,10 +10,10 @@ const BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 45.0];
 metrics! {
     /// Requests to Microsoft and Woodpecker.
     RemoteMetrics {
-        requests: Counters<3> = "mgc_external_requests",
-            "Requests to Microsoft (token) and Woodpecker (list, create, update, rename, delete) by outcome, of which ok and issued are the good ones";
-        seconds: Histograms<2> = "mgc_external_request_duration",
-            "Duration of requests to Microsoft and Woodpecker, whatever became of them",
+        requests: Counters<3> = "graph_credential_operator_external_requests",
+            "Requests to Microsoft (token) and Woodpecker (list, create, update, rename, delete) by outcome; ok and issued are successes";
+        seconds: Histograms<2> = "graph_credential_operator_external_request_duration",
+            "Duration of requests to Microsoft and Woodpecker, whatever their outcome",
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
     }
 }
@@ -21,7 +21,7 @@ metrics! {
 // === impl RemoteMetrics ===
 
 impl RemoteMetrics {
-    /// A request to `target` (`microsoft` or `woodpecker`) has ended.
+    /// `target` is `microsoft` or `woodpecker`.
     pub fn ended(
         &self,
         target: &'static str,

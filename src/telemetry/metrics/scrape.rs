@@ -1,5 +1,5 @@
-//! Gauges and counters that are read at the moment of a scrape. Where there are no series nothing is written, as
-//! prometheus-client does.
+//! Encoding of gauges and counters that are read on each scrape. Metrics without series are left out, as in
+//! prometheus-client.
 
 use std::fmt::Error;
 

@@ -8,52 +8,52 @@ use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Counters, Gauge, Registry, add, scrape};
+use crate::telemetry::metrics::{Counters, Gauge, Registry, add, scrape};
 
 metrics! {
     /// Metrics of the encrypted store.
     StoreMetrics {
-        remaining: Gauge = "mgc_reseal_remaining", "Records that are still to be sealed anew under the primary key";
-        resealed: Counters<1> = "mgc_reseal_records",
-            "Records that had to be sealed anew, by what became of it: sealed, changed (meanwhile, tried again), unreadable, not_leading, error";
-    } with sealed: Sealed
+        remaining: Gauge = "graph_credential_record_reencrypt_remaining", "Records that still need re-encryption with the primary key";
+        reencryptions: Counters<1> = "graph_credential_record_reencryptions",
+            "Records that needed re-encryption, by outcome: reencrypted, changed (meanwhile, retried), unreadable, not_leading, error";
+    } with by_key: RecordsByKey
 }
 
-/// How many records are sealed under each key, by its id.
+/// How many records each key encrypts, by its id.
 #[derive(Clone, Debug, Default)]
-struct Sealed(Arc<Mutex<BTreeMap<String, usize>>>);
+struct RecordsByKey(Arc<Mutex<BTreeMap<String, usize>>>);
 
 // === impl StoreMetrics ===
 
 impl StoreMetrics {
-    /// Shows what becomes of most records.
-    pub(super) fn begin(&self) {
-        self.resealed.get_or_create(&[("outcome", "sealed")]).inc_by(0);
+    /// Adds the series of the usual outcome.
+    pub(super) fn init(&self) {
+        self.reencryptions.get_or_create(&[("outcome", "reencrypted")]).inc_by(0);
     }
 
-    /// So many records are sealed under each key, by its id; none under any other.
-    pub fn sealed(&self, by_key: impl Iterator<Item = (String, usize)>) {
-        *self.sealed.0.lock() = by_key.collect();
+    /// How many records each key encrypts, by its id.
+    pub fn set_records_by_key(&self, by_key: impl Iterator<Item = (String, usize)>) {
+        *self.by_key.0.lock() = by_key.collect();
     }
 
-    /// So many records are still to be sealed anew.
-    pub fn resealing(&self, remaining: usize) {
+    /// How many records still need re-encryption.
+    pub fn set_reencrypt_remaining(&self, remaining: usize) {
         self.remaining.set(i64::try_from(remaining).unwrap_or(i64::MAX));
     }
 
-    /// A record had to be sealed anew: `sealed`, `changed`, `unreadable`, `not_leading` or `error`.
-    pub fn resealed(&self, outcome: &'static str) {
-        self.resealed.get_or_create(&[("outcome", outcome)]).inc();
+    /// A record needed re-encryption: `sealed`, `changed`, `unreadable`, `not_leading` or `error`.
+    pub fn reencrypted(&self, outcome: &'static str) {
+        self.reencryptions.get_or_create(&[("outcome", outcome)]).inc();
     }
 }
 
-impl Collector for Sealed {
+impl Collector for RecordsByKey {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         scrape::gauge(
             &mut encoder,
-            "mgc_sealed_records",
+            "graph_credential_records",
             None,
-            "Records of the encrypted store by the id of the key that they are sealed under, when they were last counted.",
+            "Records of the encrypted store by the id of the key that encrypts them, at the last count.",
             self.0.lock().iter().map(|(key, records)| ([("key_id", key)], *records)),
         )
     }

@@ -1,4 +1,4 @@
-//! The HTTP client of the exporters, which send from threads of their own: it does the work on the program's runtime.
+//! The HTTP client of the exporters. They call it from their own threads, and it sends on the program's runtime.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,23 +7,22 @@ use std::time::Duration;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 
-use crate::telemetry::causes::chain;
+use crate::core::error_chain::chain;
 
-/// Sends one kind of telemetry.
+/// Sends one signal: traces or logs.
 #[derive(Debug)]
 pub struct CollectorClient {
     http: reqwest::Client,
     runtime: Handle,
     time_out: Duration,
     signal: &'static str,
-    /// Whether the last request failed, which is told once.
+    /// Whether the last request failed; each change is logged once.
     is_failing: AtomicBool,
 }
 
 // === impl CollectorClient ===
 
 impl CollectorClient {
-    /// Requests end after that time, whatever the collector does.
     pub fn new(runtime: Handle, http: reqwest::Client, time_out: Duration, signal: &'static str) -> Self {
         Self { http, runtime, time_out, signal, is_failing: AtomicBool::new(false) }
     }
@@ -33,21 +32,21 @@ impl CollectorClient {
         let sent = self.runtime.spawn(async move {
             let mut request: reqwest::Request = request.try_into()?;
             *request.timeout_mut() = Some(time_out);
-            let answer = http.execute(request).await.map_err(reqwest::Error::without_url)?;
-            let status = answer.status();
-            let mut read = Response::new(answer.bytes().await?);
+            let response = http.execute(request).await.map_err(reqwest::Error::without_url)?;
+            let status = response.status();
+            let mut read = Response::new(response.bytes().await?);
             *read.status_mut() = status;
             Ok::<_, reqwest::Error>(read)
         });
-        let answer = sent.await.map_err(HttpError::from).and_then(|it| it.map_err(HttpError::from));
-        self.tell(&answer);
-        answer
+        let response = sent.await.map_err(HttpError::from).and_then(|sent| sent.map_err(HttpError::from));
+        self.report(&response);
+        response
     }
 
-    fn tell(&self, answer: &Result<Response<Bytes>, HttpError>) {
-        let problem = match answer {
-            Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(format!("HTTP {}", answer.status().as_u16())),
+    fn report(&self, response: &Result<Response<Bytes>, HttpError>) {
+        let problem = match response {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(format!("HTTP {}", response.status().as_u16())),
             Err(error) => Some(chain(error.as_ref())),
         };
         let was_failing = self.is_failing.swap(problem.is_some(), Ordering::Relaxed);
@@ -56,11 +55,11 @@ impl CollectorClient {
                 tracing::warn!(
                     error,
                     signal = self.signal,
-                    "the collector takes no telemetry; it is dropped meanwhile"
+                    "failed to export telemetry to the collector; dropping it meanwhile"
                 );
             }
             None if was_failing => {
-                tracing::info!(signal = self.signal, "the collector takes telemetry again");
+                tracing::info!(signal = self.signal, "the collector accepts telemetry again");
             }
             _ => {}
         }
@@ -68,7 +67,7 @@ impl CollectorClient {
 }
 
 impl HttpClient for CollectorClient {
-    // As `async_trait` has it, by which the trait is declared.
+    // The signature that `async_trait` generates for the trait.
     fn send_bytes<'client, 'future>(
         &'client self,
         request: Request<Bytes>,

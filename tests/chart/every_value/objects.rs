@@ -1,4 +1,4 @@
-//! Its pods, and the objects around them.
+//! Values of pods and the objects around them.
 
 use serde_json::{Value, json};
 
@@ -11,11 +11,16 @@ pub fn pods() -> Vec<Case> {
         ("replicaCount", json!(3), "Deployment - spec/replicas", json!(3)),
         ("revisionHistoryLimit", json!(1), "Deployment - spec/revisionHistoryLimit", json!(1)),
         ("updateStrategy", json!({"type": "Recreate"}), "Deployment - spec/strategy/type", json!("Recreate")),
-        ("podSecurityContext", json!({"fsGroup": 7}), "Job release pod/securityContext/fsGroup", json!(7)),
+        (
+            "podSecurityContext",
+            json!({"fsGroup": 7}),
+            "Job remove-finalizers pod/securityContext/fsGroup",
+            json!(7),
+        ),
         (
             "securityContext",
             json!({"runAsUser": 7}),
-            "Job release container/securityContext/runAsUser",
+            "Job remove-finalizers container/securityContext/runAsUser",
             json!(7),
         ),
         ("resources", json!({"limits": {"cpu": 1}}), "Deployment - container/resources/limits/cpu", json!(1)),
@@ -28,8 +33,13 @@ pub fn pods() -> Vec<Case> {
             "Deployment - pod/terminationGracePeriodSeconds",
             json!(7),
         ),
-        ("nodeSelector", json!({"a": "b"}), "Job release pod/nodeSelector/a", json!("b")),
-        ("tolerations", object(json!({"key": "a"})), "Job release pod/tolerations/0/key", json!("a")),
+        ("nodeSelector", json!({"a": "b"}), "Job remove-finalizers pod/nodeSelector/a", json!("b")),
+        (
+            "tolerations",
+            object(json!({"key": "a"})),
+            "Job remove-finalizers pod/tolerations/0/key",
+            json!("a"),
+        ),
         ("affinity", json!({"nodeAffinity": {}}), "Deployment - pod/affinity/nodeAffinity", json!({})),
         (
             "topologySpreadConstraints",
@@ -74,7 +84,7 @@ pub fn watched() -> Vec<Case> {
         ("metrics.service.labels", json!({"a": "b"}), "Service - metadata/labels/a", json!("b")),
         ("metrics.tls.secretName", json!("m"), "Service -metrics spec/ports/0/targetPort", json!("metrics")),
         (
-            "metrics.tls.authorize",
+            "metrics.tls.requireAuthorization",
             json!(true),
             "ClusterRole -scrapers rules/0/resources/0",
             json!("tokenreviews"),
@@ -185,8 +195,13 @@ pub fn beside() -> Vec<Case> {
         ),
         ("networkPolicy.dnsTo", json!([{"a": 1}]), of(policy, "spec/egress/0/to/0/a"), json!(1)),
         ("networkPolicy.extraEgress", json!([{"a": 1}]), of(policy, "spec/egress/3/a"), json!(1)),
-        ("preDeleteHook.enabled", json!(false), "Job release kind", Value::Null),
-        ("preDeleteHook.activeDeadlineSeconds", json!(7), "Job release spec/activeDeadlineSeconds", json!(7)),
+        ("preDeleteHook.enabled", json!(false), "Job remove-finalizers kind", Value::Null),
+        (
+            "preDeleteHook.activeDeadlineSeconds",
+            json!(7),
+            "Job remove-finalizers spec/activeDeadlineSeconds",
+            json!(7),
+        ),
         ("extraObjects", config_map, "ConfigMap -x metadata/name", json!("graph-credential-operator-x")),
     ]
 }
@@ -194,14 +209,14 @@ pub fn beside() -> Vec<Case> {
 pub fn rest_api() -> Vec<Case> {
     vec![
         ("restApi.enabled", json!(true), "Service -rest spec/ports/0/targetPort", json!("rest")),
-        ("restApi.plainHttp", json!(true), "argument --rest-plain", json!("--rest-plain-http")),
+        ("restApi.insecureHttp", json!(true), "argument --rest-insecure", json!("--rest-insecure-http")),
         (
             "restApi.tlsSecretName",
             json!("rest-tls"),
             "Deployment - pod/volumes/0/secret/secretName",
             json!("rest-tls"),
         ),
-        ("restApi.keysSecretName", json!("keys"), "Role -own rules/2/resourceNames/0", json!("keys")),
+        ("restApi.apiKeysSecretName", json!("keys"), "Role -own rules/2/resourceNames/0", json!("keys")),
         (
             "restApi.maxConnections",
             json!(7),

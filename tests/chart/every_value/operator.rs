@@ -1,4 +1,4 @@
-//! What the operator is called, may do and is told.
+//! Values of the operator's name, rights and arguments.
 
 use serde_json::{Value, json};
 
@@ -18,10 +18,20 @@ pub fn names_and_images() -> Vec<Case> {
             json!("r.example.com/graph-credential-operator:0.1.0"),
         ),
         ("image.repository", json!("mail/gco"), IMAGE, json!("mail/gco:0.1.0")),
-        ("image.tag", json!("v9"), "Job release container/image", json!("graph-credential-operator:v9")),
+        (
+            "image.tag",
+            json!("v9"),
+            "Job remove-finalizers container/image",
+            json!("graph-credential-operator:v9"),
+        ),
         ("image.digest", json!(digest), IMAGE, by_digest),
         ("image.pullPolicy", json!("Always"), "Deployment - container/imagePullPolicy", json!("Always")),
-        ("imagePullSecrets", json!([{"name": "p"}]), "Job release pod/imagePullSecrets/0/name", json!("p")),
+        (
+            "imagePullSecrets",
+            json!([{"name": "p"}]),
+            "Job remove-finalizers pod/imagePullSecrets/0/name",
+            json!("p"),
+        ),
         ("deploymentAnnotations", json!({"a": "b"}), "Deployment - metadata/annotations/a", json!("b")),
         (
             "podAnnotations",
@@ -42,7 +52,12 @@ pub fn rights() -> Vec<Case> {
         ("crds.keep", json!(false), "CustomResourceDefinition - metadata/annotations", Value::Null),
         ("admissionPolicies.enabled", json!(false), "ValidatingAdmissionPolicy - kind", Value::Null),
         ("rbac.create", json!(false), "Role -own kind", Value::Null),
-        ("ownKindsClusterRole", json!(false), "argument --finalizers", json!("--finalizers=false")),
+        (
+            "rbac.clusterWideCRDs",
+            json!(false),
+            "argument --enable-finalizers",
+            json!("--enable-finalizers=false"),
+        ),
         ("rbac.aggregateClusterRoles", json!(false), "ClusterRole -edit kind", Value::Null),
         ("watchNamespaces", json!(["mail"]), "argument", json!("--watch-namespace=mail")),
         (
@@ -71,17 +86,17 @@ pub fn settings() -> Vec<Case> {
         argument("leaderElection.leaseName", json!("gco"), "--leader-election-lease=gco"),
         argument("keyringSecretName", json!("ring"), "--keyring-secret=ring"),
         argument(
-            "woodpeckerBaseUrls",
+            "allowedWoodpeckerUrls",
             json!(["https://w.test/rest"]),
-            "--woodpecker-base-url=https://w.test/rest",
+            "--allowed-woodpecker-url=https://w.test/rest",
         ),
         argument("microsoftAuthority", json!("https://m.test"), "--microsoft-authority=https://m.test"),
         argument("dnsServers", json!(["10.0.0.10:53"]), "--dns-server=10.0.0.10:53"),
         argument("allowUnverified", json!(true), "--allow-unverified"),
         argument("propagationWindow", json!("30m"), "--propagation-window=30m"),
-        argument("maxConcurrentPasses", json!(4), "--max-concurrent-passes=4"),
-        argument("listenAddress", json!("::"), "--listen=[::]:8080"),
-        argument("log.level", json!("debug"), "--log=debug"),
+        argument("maxConcurrentReconciles", json!(4), "--max-concurrent-reconciles=4"),
+        argument("listenAddress", json!("::"), "--health-probe-bind-address=[::]:8080"),
+        argument("log.level", json!("debug"), "--log-level=debug"),
         argument("log.format", json!("text"), "--log-format=text"),
         ("log.filterConfigMapName", json!("log"), "Deployment - pod/volumes/0/configMap/name", json!("log")),
         argument("extraArgs", json!(["--allow-core-dumps"]), "--allow-core-dumps"),
@@ -92,8 +107,8 @@ pub fn settings() -> Vec<Case> {
             json!("http://p:3128"),
         ),
         ("proxy.noProxy", json!("example.com"), "Deployment - container/env/1/value", json!("example.com")),
-        ("extraCA.configMapName", json!("ca"), "Deployment - pod/volumes/0/configMap/name", json!("ca")),
-        ("extraCA.secretName", json!("ca"), "Deployment - pod/volumes/0/secret/secretName", json!("ca")),
+        ("caBundle.configMapName", json!("ca"), "Deployment - pod/volumes/0/configMap/name", json!("ca")),
+        ("caBundle.secretName", json!("ca"), "Deployment - pod/volumes/0/secret/secretName", json!("ca")),
         ("extraEnv", json!([{"name": "A", "value": "b"}]), "Deployment - container/env/1/name", json!("A")),
         (
             "extraEnvFrom",

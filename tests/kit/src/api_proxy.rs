@@ -1,7 +1,7 @@
-//! A reverse proxy before a Kubernetes API on loopback, which can hold watches back, stop in the middle of an answer, and go
-//! over to another API server.
+//! A reverse proxy for a Kubernetes API on loopback. It can delay watches, stop in the middle of a response,
+//! and switch to another API server.
 //!
-//! It asks with the rights of the client it is given, so those who ask it need none.
+//! It sends requests with the rights of the given client, so its own clients need none.
 
 use std::future::pending;
 use std::net::Ipv4Addr;
@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A proxy. Dropped, it stops.
+/// A proxy. Stops when dropped.
 #[derive(Debug)]
 pub struct ApiProxy {
     port: u16,
@@ -35,40 +35,40 @@ pub struct ApiProxy {
 
 struct Shared {
     state: watch::Sender<State>,
-    /// Requests for Secrets that are no watches.
+    /// Requests for Secrets other than watches.
     secret_requests: AtomicUsize,
-    /// Connections that carried one.
+    /// Connections that carried one of these requests.
     secret_connections: AtomicUsize,
 }
 
 #[derive(Clone)]
 struct State {
     client: Client,
-    /// How often it went over to another API server.
+    /// How often it switched to another API server.
     moves: usize,
-    /// Watches whose path contains this are held back.
+    /// Watches whose path contains this are delayed.
     held: Option<String>,
     stalled: Option<Stall>,
 }
 
-/// What becomes of requests whose path contains this.
+/// What happens to requests whose path contains this.
 #[derive(Clone)]
 struct Stall {
     path: String,
-    /// The answer that stops before its end was begun.
+    /// Whether the response that stops before its end has begun.
     has_begun: bool,
 }
 
-/// What is sent on of an answer.
+/// The part of a response that is forwarded.
 struct Pumped(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
 
-/// How many bytes are missing at the end of an answer that stalls.
+/// How many bytes are missing at the end of a stalled response.
 const MISSING: usize = 2;
 
 // === impl ApiProxy ===
 
 impl ApiProxy {
-    /// Starts on a free port of 127.0.0.1 and asks with that client.
+    /// Starts on a free port of 127.0.0.1 and forwards with that client.
     ///
     /// # Errors
     ///
@@ -91,12 +91,12 @@ impl ApiProxy {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its address as a client takes it, without TLS.
+    /// Its URL, without TLS.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A client that asks it.
+    /// A client of the proxy.
     ///
     /// # Errors
     ///
@@ -109,33 +109,35 @@ impl ApiProxy {
         Client::try_from(kube::Config::new(uri))
     }
 
-    /// From now on, what comes through watches whose path contains this waits, in its order; an empty one is contained in all.
+    /// From now on, delays everything that arrives through watches whose path contains this. The order is
+    /// kept. An empty text matches every path.
     pub fn hold_watches(&self, path: &str) {
         self.shared.state.send_modify(|state| state.held = Some(path.to_owned()));
     }
 
-    /// Hands on what waits.
+    /// Forwards what was delayed.
     pub fn release_watches(&self) {
         self.shared.state.send_modify(|state| state.held = None);
     }
 
-    /// The next answer to a request whose path contains this stops just before its end, and those after it get no answer.
+    /// Stops the next response for a path that contains this just before its end, and answers no later
+    /// request for such a path.
     pub fn stall(&self, path: &str) {
         let stall = Stall { path: path.to_owned(), has_begun: false };
         self.shared.state.send_modify(|state| state.stalled = Some(stall));
     }
 
-    /// Whether the answer that stops before its end was begun.
+    /// Whether the response that stops before its end has begun.
     pub fn is_stalling(&self) -> bool {
         self.shared.state.borrow().stalled.as_ref().is_some_and(|stall| stall.has_begun)
     }
 
-    /// Ends that for requests to come.
+    /// Ends the stall for new requests.
     pub fn recover(&self) {
         self.shared.state.send_modify(|state| state.stalled = None);
     }
 
-    /// Cuts every connection, and asks with that client from now on.
+    /// Cuts every connection, and forwards with that client from now on.
     pub fn move_to(&self, client: Client) {
         self.shared.state.send_modify(|state| {
             state.client = client;
@@ -143,7 +145,7 @@ impl ApiProxy {
         });
     }
 
-    /// How many requests for Secrets there were that are no watches, and how many connections carried them.
+    /// The number of requests for Secrets other than watches, and of connections that carried them.
     pub fn secret_traffic(&self) -> (usize, usize) {
         let Shared { secret_requests, secret_connections, .. } = &*self.shared;
         (secret_requests.load(Ordering::Relaxed), secret_connections.load(Ordering::Relaxed))
@@ -156,7 +158,7 @@ impl Drop for ApiProxy {
     }
 }
 
-/// Writes a kubeconfig for a server that asks nobody who it is; with TLS, its authority's certificate.
+/// Writes a kubeconfig for a server without authentication; with TLS, including its authority's certificate.
 ///
 /// # Errors
 ///
@@ -206,7 +208,7 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
     let serving = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
     tokio::select! {
         _ = serving => {}
-        // It ends without a word, as those of a server that was killed.
+        // Ends like a connection to a server that was killed.
         _ = state.wait_for(|state| state.moves != moves) => {}
     }
 }
@@ -274,7 +276,7 @@ fn is_of_secrets(uri: &Uri) -> bool {
 // === impl Shared ===
 
 impl Shared {
-    /// Whether an answer to this path stops before its end (`true`) or does not begin (`false`).
+    /// Whether a response for this path stops before its end (`true`) or does not begin (`false`).
     fn stalls(&self, uri: &Uri) -> Option<bool> {
         let mut stalls = None;
         self.state.send_if_modified(|state| {

@@ -1,13 +1,12 @@
-//! Where etcd, kube-apiserver and their companions come from.
+//! Finds or builds etcd, kube-apiserver and the other programs that the tests run.
 //!
-//! `KUBEBUILDER_ASSETS`, if set, names a directory that holds them. Otherwise they are built once from the Go modules
-//! pinned in `tools/` and its subdirectories, into a cache directory that every checkout with the same pins shares.
+//! `KUBEBUILDER_ASSETS`, if set, names a directory that contains them. Otherwise they are built once from the
+//! Go modules pinned in `tools/` and its subdirectories, into a cache directory that all checkouts with the
+//! same pins share.
 
-use std::{
-    collections::BTreeMap,
-    env, io,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, io};
 
 mod build;
 mod pins;
@@ -26,21 +25,21 @@ pub enum Program {
     KubeApiserver,
     /// Garbage collection and namespace deletion.
     KubeControllerManager,
-    /// The command line, to look at a cluster as a user does.
+    /// The Kubernetes command line.
     Kubectl,
     /// Renders and installs the chart.
     Helm,
-    /// Checks and tries alert rules.
+    /// Checks and tests alert rules.
     Promtool,
     /// Scrapes metrics and answers queries.
     Prometheus,
-    /// What GitOps tools make of an object.
+    /// Evaluates objects as GitOps tools do.
     Gitops,
     /// A registry of images and charts, in memory.
     Registry,
 }
 
-/// A directory with a go.mod of its own: programs whose dependencies do not go together are pinned apart.
+/// A directory with its own go.mod. Programs with incompatible dependencies are pinned separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Module {
     /// `tools/`.
@@ -55,28 +54,28 @@ enum Module {
     Image,
 }
 
-/// The programs asked for, each at a path where it can be run.
+/// The requested programs, each with the path of its executable.
 #[derive(Clone, Debug)]
 pub struct Assets {
     dir: PathBuf,
     paths: BTreeMap<Program, PathBuf>,
 }
 
-/// Why a program is not there.
+/// Why a program is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `KUBEBUILDER_ASSETS` names a directory without a program that it must hold.
+    /// `KUBEBUILDER_ASSETS` names a directory without a required program.
     #[error(
         "{KUBEBUILDER_ASSETS} is set to {dir:?}, which holds no {program}; \
          point it at a directory with etcd and kube-apiserver, or unset it to have them built"
     )]
     NotInAssets {
-        /// What the variable holds.
+        /// The value of the variable.
         dir: PathBuf,
         /// The program that is missing.
         program: &'static str,
     },
-    /// No home for the built programs.
+    /// There is no directory for the built programs.
     #[error(
         "there is no directory for the built programs; set HOME or XDG_CACHE_HOME, or {KUBEBUILDER_ASSETS}"
     )]
@@ -86,7 +85,7 @@ pub enum Error {
     ReadPins {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The pin file has no version for a module.
@@ -105,10 +104,10 @@ pub enum Error {
     NoGo {
         /// The program to build.
         program: &'static str,
-        /// The Go version that `tools/go.mod` asks for.
+        /// The Go version that `tools/go.mod` requires.
         wanted: String,
     },
-    /// Go cannot build modules that ask for this version.
+    /// Go cannot build modules that require this version.
     #[error(
         "building {program} needs Go {wanted} or newer ({detail}); \
          install it from https://go.dev/dl, or set {KUBEBUILDER_ASSETS} to a directory with etcd and kube-apiserver"
@@ -116,9 +115,9 @@ pub enum Error {
     OldGo {
         /// The program to build.
         program: &'static str,
-        /// The Go version that `tools/go.mod` asks for.
+        /// The Go version that `tools/go.mod` requires.
         wanted: String,
-        /// What `go` said.
+        /// The output of `go`.
         detail: String,
     },
     /// `go build` failed.
@@ -126,19 +125,19 @@ pub enum Error {
     Build {
         /// The program to build.
         program: &'static str,
-        /// How `go` ended.
+        /// The exit status of `go`.
         status: std::process::ExitStatus,
-        /// The end of what it wrote.
+        /// The end of its output.
         output: String,
     },
     /// The cache directory cannot be used.
     #[error("cannot {action} {path:?}")]
     Cache {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -146,7 +145,7 @@ pub enum Error {
 // === impl Program ===
 
 impl Program {
-    /// The two programs without which there is no cluster.
+    /// The two programs that every cluster needs.
     pub const CONTROL_PLANE: [Self; 2] = [Self::Etcd, Self::KubeApiserver];
 
     /// The program's file name.
@@ -194,11 +193,11 @@ impl Program {
 // === impl Assets ===
 
 impl Assets {
-    /// Finds the programs, building those that are missing; blocks for as long as that takes (minutes, the first time).
+    /// Finds the programs and builds missing ones; blocks until then (minutes, the first time).
     ///
     /// # Errors
     ///
-    /// `KUBEBUILDER_ASSETS` does not hold what it must, or the programs cannot be built.
+    /// `KUBEBUILDER_ASSETS` lacks a required program, or the programs cannot be built.
     pub fn locate(programs: &[Program]) -> Result<Self, Error> {
         match env::var_os(KUBEBUILDER_ASSETS).filter(|dir| !dir.is_empty()) {
             Some(dir) => Self::ready_made(Path::new(&dir), programs),
@@ -206,12 +205,12 @@ impl Assets {
         }
     }
 
-    /// The directory of the first program asked for.
+    /// The directory of the first requested program.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Where a program is, if it was among those asked for.
+    /// The path of a program, if it was requested.
     pub fn path(&self, program: Program) -> Option<&Path> {
         self.paths.get(&program).map(PathBuf::as_path)
     }
@@ -222,7 +221,8 @@ impl Assets {
         {
             return Err(Error::NotInAssets { dir: dir.to_path_buf(), program: missing.name() });
         }
-        // Such a directory, made for envtest, often has no kube-controller-manager: only that is built then.
+        // Such a directory, made for envtest, often has no kube-controller-manager. In this case only that is
+        // built.
         let (present, absent): (Vec<_>, Vec<_>) =
             programs.iter().copied().partition(|program| dir.join(program.name()).is_file());
         let mut paths = paths(dir, &present);
@@ -249,7 +249,7 @@ impl Assets {
         Ok(Self::at(&cache, programs, found))
     }
 
-    /// `otherwise` is the directory where no program was asked for.
+    /// `otherwise` is the directory if no program was requested.
     fn at(otherwise: &Path, programs: &[Program], paths: BTreeMap<Program, PathBuf>) -> Self {
         let first = programs.first().and_then(|program| paths.get(program)).and_then(|path| path.parent());
         Self { dir: first.unwrap_or(otherwise).to_path_buf(), paths }
@@ -260,7 +260,7 @@ fn paths(dir: &Path, programs: &[Program]) -> BTreeMap<Program, PathBuf> {
     programs.iter().map(|program| (*program, dir.join(program.name()))).collect()
 }
 
-/// `$XDG_CACHE_HOME`, ignored unless absolute, as its specification asks; else `$HOME/.cache`.
+/// `$XDG_CACHE_HOME`, ignored unless absolute, as its specification requires; otherwise `$HOME/.cache`.
 fn cache_dir() -> Result<PathBuf, Error> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME")

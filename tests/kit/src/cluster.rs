@@ -1,22 +1,21 @@
-//! A Kubernetes API on this machine: etcd and kube-apiserver on free ports of 127.0.0.1, in a directory of their own.
+//! A Kubernetes API on this machine: etcd and kube-apiserver on free ports of 127.0.0.1, in a directory of
+//! their own.
 //!
-//! There are no nodes and no controllers: nothing runs pods, collects garbage or ends a namespace's deletion. All of it
-//! is gone when the [`Cluster`] is dropped or its process ends, however it ends. `KUBECONFIG` and `~/.kube` are never
-//! looked at.
+//! There are no nodes and no controllers: nothing runs pods, collects garbage or completes a namespace's
+//! deletion. All of it is removed when the [`Cluster`] is dropped or its process ends, even by SIGKILL.
+//! `KUBECONFIG` and `~/.kube` are never read.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::PostParams};
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
-use crate::{
-    assets::{Assets, Program},
-    process,
-};
+use crate::assets::{Assets, Program};
+use crate::process;
 
 mod access;
 mod audit;
@@ -25,23 +24,19 @@ mod crds;
 mod error;
 mod table;
 
-use self::{
-    access::Access,
-    audit::{AuditLog, Detail},
-    control_plane::{ControlPlane, Ports, Starting},
-};
-pub use self::{
-    access::User,
-    audit::{AuditEntry, AuditMark},
-    error::Error,
-};
+use self::access::Access;
+pub use self::access::User;
+pub use self::audit::{AuditEntry, AuditMark};
+use self::audit::{AuditLog, Detail};
+use self::control_plane::{ControlPlane, Ports, Starting};
+pub use self::error::Error;
 
-/// How long a start may take, the building of programs aside.
+/// How long a start may take, except for building the programs.
 pub const START: Duration = Duration::from_secs(60);
-/// How often a start is tried when somebody else takes a port that was free a moment before.
+/// How often a start is tried if another process takes a port that was free a moment before.
 const ATTEMPTS: usize = 3;
 
-/// A running cluster. It belongs to no runtime, so tests that each have one can share it.
+/// A running cluster. It belongs to no async runtime, so tests that each have one can share it.
 #[derive(Debug)]
 pub struct Cluster {
     control_plane: ControlPlane,
@@ -53,17 +48,19 @@ pub struct Cluster {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Starts a cluster and waits until its API answers: a few seconds, and minutes the first time, when the programs
-    /// are built.
+    /// Starts a cluster and waits until its API responds. This takes a few seconds, and minutes the first
+    /// time, when the programs are built.
     ///
     /// # Errors
     ///
-    /// The programs are not there and cannot be built, or one of them does not start; its log's end is shown.
+    /// The programs are not available and cannot be built, or one of them does not start; the error shows the
+    /// end of its log.
     pub async fn start() -> Result<Self, Error> {
         Self::start_with(Detail::Everything).await
     }
 
-    /// As [`Cluster::start`], for measurements: the audit log holds answers alone, a second later at most, and costs less.
+    /// As [`Cluster::start`], for measurements: the audit log contains only responses, up to a second later,
+    /// and costs less.
     ///
     /// # Errors
     ///
@@ -84,19 +81,19 @@ impl Cluster {
         }
     }
 
-    /// Another cluster that begins with what this one holds at this moment, as one that is restored from a backup made now.
-    /// Its users are the same, with tokens of their own.
+    /// Another cluster that begins with the present data of this one, like one that is restored from a backup
+    /// made now. Its users are the same, with their own tokens.
     ///
     /// # Errors
     ///
-    /// As [`Cluster::start`], or what etcd has written cannot be copied.
+    /// As [`Cluster::start`], or etcd's data cannot be copied.
     pub async fn copy(&self) -> Result<Self, Error> {
         let assets =
             spawn_blocking(|| Assets::locate(&Program::CONTROL_PLANE)).await.map_err(Error::Aborted)??;
         Self::try_start(&assets, Ports::free()?, Detail::Everything, Some(&self.control_plane)).await
     }
 
-    /// Ends both programs and removes what they have written, for a cluster that is shared and never dropped.
+    /// Ends both programs and removes their files, for a cluster that is shared and never dropped.
     ///
     /// # Errors
     ///
@@ -110,11 +107,11 @@ impl Cluster {
             .map_err(Error::files("remove", "what etcd has written"))
     }
 
-    /// The one cluster of this process, started by whoever asks first.
+    /// The shared cluster of this process, started by the first caller.
     ///
     /// # Errors
     ///
-    /// As [`Cluster::start`]; the next to ask tries again.
+    /// As [`Cluster::start`]; the next caller tries again.
     pub async fn shared() -> Result<&'static Self, Error> {
         // Never dropped: the guardians clean up when the process ends.
         static SHARED: OnceCell<Cluster> = OnceCell::const_new();
@@ -127,7 +124,7 @@ impl Cluster {
         detail: Detail,
         original: Option<&ControlPlane>,
     ) -> Result<Self, Error> {
-        // From here on etcd's guardian removes the directory, whatever becomes of this process.
+        // From here on etcd's guardian removes the directory, whatever happens to this process.
         let temporary = tempfile::Builder::new()
             .prefix("kit-cluster-")
             .tempdir()
@@ -145,12 +142,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts kube-controller-manager with the controllers that delete on the cluster's behalf: the garbage collector and
-    /// that of namespaces. It ends when what is returned is dropped.
+    /// Starts kube-controller-manager with the garbage collector and the namespace controller. It ends when
+    /// the returned process is dropped.
     ///
     /// # Errors
     ///
-    /// The program is not there and cannot be built, or does not start.
+    /// The program is not available and cannot be built, or does not start.
     pub async fn start_controller_manager(&self) -> Result<process::Process, Error> {
         let assets = spawn_blocking(|| Assets::locate(&[Program::KubeControllerManager]))
             .await
@@ -158,7 +155,7 @@ impl Cluster {
         control_plane::controller_manager(&assets, &self.dir, &self.kubeconfig_path()).await
     }
 
-    /// Stops both programs and waits until the directory is gone. Dropping does the same without waiting.
+    /// Stops both programs and waits until the directory is removed. Dropping does the same without waiting.
     ///
     /// # Errors
     ///
@@ -167,27 +164,27 @@ impl Cluster {
         self.control_plane.stop().await
     }
 
-    /// Where the API is: `https://127.0.0.1:PORT`.
+    /// The URL of the API: `https://127.0.0.1:PORT`.
     pub fn server(&self) -> &str {
         self.access.server()
     }
 
-    /// Where etcd's client API is: `http://127.0.0.1:PORT`, without TLS or authentication.
+    /// The URL of etcd's client API: `http://127.0.0.1:PORT`, without TLS or authentication.
     pub fn etcd_url(&self) -> &str {
         self.control_plane.etcd_url()
     }
 
-    /// The cluster's own directory: logs, keys, kubeconfig files. Files put there vanish with the cluster.
+    /// The cluster's own directory, with logs, keys and kubeconfig files. It is removed with the cluster.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// etcd's process, to halt it or read its log.
+    /// etcd's process, to stop it or read its log.
     pub const fn etcd(&self) -> &process::Process {
         self.control_plane.etcd()
     }
 
-    /// kube-apiserver's process, to halt it or read its log.
+    /// kube-apiserver's process, to stop it or read its log.
     pub const fn apiserver(&self) -> &process::Process {
         self.control_plane.apiserver()
     }
@@ -202,8 +199,8 @@ impl Cluster {
         self.access.kubeconfig(&self.dir, user)
     }
 
-    /// Writes a kubeconfig file for a bearer token, such as a ServiceAccount's from the `TokenRequest` API. The name
-    /// tells the files apart; a second file of one name replaces the first.
+    /// Writes a kubeconfig file for a bearer token, such as a ServiceAccount's from the `TokenRequest` API. A
+    /// second file of the same name replaces the first.
     ///
     /// # Errors
     ///
@@ -212,7 +209,7 @@ impl Cluster {
         self.access.write_kubeconfig(&self.dir, name, token)
     }
 
-    /// A new client with all rights. It belongs to the runtime it is made in.
+    /// A new client with all rights. It belongs to the async runtime that creates it.
     ///
     /// # Errors
     ///
@@ -221,7 +218,7 @@ impl Cluster {
         self.client_for(User::Admin)
     }
 
-    /// A new client of this user. It belongs to the runtime it is made in.
+    /// A new client of this user. It belongs to the async runtime that creates it.
     ///
     /// # Errors
     ///
@@ -230,11 +227,12 @@ impl Cluster {
         self.access.client(user)
     }
 
-    /// Makes a namespace that no other test has, and returns its name: the prefix, a dash and five characters.
+    /// Creates a namespace that no other test has, and returns its name: the prefix, a dash and five
+    /// characters.
     ///
     /// # Errors
     ///
-    /// The API refuses it.
+    /// The API rejects it.
     pub async fn create_namespace(&self, prefix: &str) -> Result<String, Error> {
         let mut namespace = Namespace::default();
         namespace.metadata.generate_name = Some(format!("{prefix}-"));
@@ -245,26 +243,27 @@ impl Cluster {
         Ok(created.metadata.name.unwrap_or_default())
     }
 
-    /// Applies every CRD in the directory's YAML files and waits until the API serves them; returns their names.
+    /// Applies every CRD in the directory's YAML files and waits until the API serves them; returns their
+    /// names.
     ///
     /// # Errors
     ///
-    /// There are none, a file cannot be read, or the API refuses one or does not serve it within 30 s.
+    /// There are none, a file cannot be read, or the API rejects one or does not serve it within 30 s.
     pub async fn apply_crds(&self, dir: impl AsRef<Path>) -> Result<Vec<String>, Error> {
         crds::apply(&self.client()?, dir.as_ref()).await
     }
 
-    /// What `kubectl get` prints for an API path such as `/api/v1/namespaces`, with `-o wide` or without. Objects of
-    /// several namespaces have a column for theirs, as with `-A`. Nothing at all if there are no objects.
+    /// The output of `kubectl get` for an API path such as `/api/v1/namespaces`, with or without `-o wide`.
+    /// Objects of several namespaces have a namespace column, as with `-A`. Empty if there are no objects.
     ///
     /// # Errors
     ///
-    /// The API refuses, or answers something else than a table.
+    /// The API rejects the request, or responds with something other than a table.
     pub async fn table(&self, path: &str, wide: bool) -> Result<String, Error> {
         table::get(&self.client()?, path, wide).await
     }
 
-    /// Every request so far, those without an answer yet included.
+    /// Every request so far, including those without a response yet.
     ///
     /// # Errors
     ///
@@ -273,7 +272,7 @@ impl Cluster {
         self.audit.since(AuditMark::START)
     }
 
-    /// The end of the audit log as it is now.
+    /// The present end of the audit log.
     ///
     /// # Errors
     ///
@@ -282,7 +281,7 @@ impl Cluster {
         self.audit.mark()
     }
 
-    /// As [`Cluster::audit`], only the requests that came in after the mark.
+    /// As [`Cluster::audit`], but only requests that arrived after the mark.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! A double of an OpenTelemetry collector: it takes spans and log records by OTLP over HTTP (`POST /v1/traces`, `/v1/logs`,
-//! protobuf), keeps them, and hangs or refuses on demand.
+//! A fake OpenTelemetry collector. It receives spans and log records by OTLP over HTTP (`POST /v1/traces`,
+//! `/v1/logs`, protobuf), keeps them, and hangs or refuses on demand.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use crate::double::http::{Answer, Reply, Request, What};
 use crate::double::lock;
 use crate::double::server::Server;
 
-/// A running double of a collector; stops when dropped.
+/// A running fake of a collector; stops when dropped.
 pub struct Collector {
     books: Arc<Mutex<Books>>,
     server: Server,
 }
 
-/// A span as it came.
+/// A received span.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// Its name.
@@ -32,26 +32,26 @@ pub struct Span {
     pub trace_id: String,
     /// 16 hexadecimal digits.
     pub span_id: String,
-    /// The same of the span around it; empty for a root.
+    /// The id of the parent span; empty for a root.
     pub parent_id: String,
-    /// Whether it ended in an error.
+    /// Whether it ended with an error.
     pub is_error: bool,
-    /// What it says.
+    /// Its attributes.
     pub attributes: BTreeMap<String, String>,
-    /// What sent it.
+    /// Attributes of the sender.
     pub resource: BTreeMap<String, String>,
 }
 
-/// A log record as it came.
+/// A received log record.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Its message.
     pub body: String,
-    /// `INFO` and the like.
+    /// The severity, such as `INFO`.
     pub severity: String,
-    /// The trace that it belongs to; empty where it belongs to none.
+    /// The id of its trace; empty if it has none.
     pub trace_id: String,
-    /// What it says.
+    /// Its attributes.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -76,7 +76,7 @@ struct Books {
 // === impl Collector ===
 
 impl Collector {
-    /// Starts on a free loopback port, with empty books.
+    /// Starts on a free loopback port, with nothing received.
     pub async fn start() -> Self {
         let books = Arc::new(Mutex::new(Books::default()));
         let serving = Arc::clone(&books);
@@ -88,22 +88,22 @@ impl Collector {
         Self { books, server }
     }
 
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
+    /// A value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// All spans taken.
+    /// All received spans.
     pub fn spans(&self) -> Vec<Span> {
         lock(&self.books).spans.clone()
     }
 
-    /// All log records taken.
+    /// All received log records.
     pub fn records(&self) -> Vec<Record> {
         lock(&self.books).records.clone()
     }
 
-    /// Requests received, whatever was answered.
+    /// Number of received requests, with any response.
     pub fn requests(&self) -> usize {
         lock(&self.books).requests
     }
@@ -113,17 +113,17 @@ impl Collector {
         lock(&self.books).raw.clone()
     }
 
-    /// Answers 503 from now on.
+    /// Responds with 503 from now on.
     pub fn refuse(&self) {
         lock(&self.books).mood = Mood::Refuses;
     }
 
-    /// Answers nothing from now on.
+    /// Does not respond from now on.
     pub fn hang(&self) {
         lock(&self.books).mood = Mood::Hangs;
     }
 
-    /// Takes what comes from now on.
+    /// Accepts requests from now on.
     pub fn heal(&self) {
         lock(&self.books).mood = Mood::Takes;
     }

@@ -1,4 +1,4 @@
-//! The demo: the operator at work on this machine, told step by step and checked at every step.
+//! The demo: runs the operator on this machine, step by step, and checks each step.
 
 mod http;
 mod manifests;
@@ -16,16 +16,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::scene::Scene;
 use self::screen::Screen;
 
-/// What the demo can be told.
+/// The options of the demo.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The operator's program.
+    /// The operator's executable.
     pub operator: PathBuf,
-    /// Whether everything is left running after the story.
+    /// Whether everything keeps running after the last step.
     pub keep: bool,
 }
 
-/// Something that went another way than the story; a text for people.
+/// A difference from the expected result; a text for people.
 #[derive(Debug)]
 pub struct Difference(String);
 
@@ -47,7 +47,7 @@ impl<E: std::error::Error> From<E> for Difference {
     }
 }
 
-/// Runs the demo: 0 where all went as told, 1 where anything differs, 130 where it was interrupted.
+/// Runs the demo: 0 if every check passed, 1 if one failed, 130 if it was interrupted.
 pub async fn run(options: &Options) -> ExitCode {
     let screen = Screen::new();
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -64,11 +64,11 @@ pub async fn run(options: &Options) -> ExitCode {
 }
 
 async fn play(options: &Options, screen: &Screen) -> ExitCode {
-    screen.title("graph-credential-operator: a credential's life on a real API server");
+    screen.title("graph-credential-operator: a credential from create to delete on a real API server");
     let scene = match Scene::set(&options.operator, screen).await {
         Ok(scene) => scene,
         Err(difference) => {
-            screen.complain(&format!("the scene could not be set: {difference}"));
+            screen.complain(&format!("the demo could not be started: {difference}"));
             return ExitCode::FAILURE;
         }
     };
@@ -86,7 +86,7 @@ async fn play(options: &Options, screen: &Screen) -> ExitCode {
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What runs ends with this process: see [`crate::process`].
+/// Child processes end with this process: see [`crate::process`].
 fn interrupted(screen: &Screen) -> ExitCode {
     screen.line("interrupted; everything is removed");
     ExitCode::from(130)

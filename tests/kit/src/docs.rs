@@ -1,30 +1,28 @@
-//! The commands that the docs tell people to run: what stands in blocks of `sh`, and after `$` in blocks of `console`.
+//! The commands in the docs: the lines in `sh` blocks, and those after `$` in `console` blocks.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::workspace;
 
 /// A command of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Such as `docs/install.md`.
+    /// Such as `docs/tasks/install.md`.
     pub page: String,
-    /// The heading that it stands under, without its marks.
+    /// The heading of its section, without the marks.
     pub heading: String,
     /// The line of the page that it begins in, from 1.
     pub line: usize,
     /// The command, on one line.
     pub text: String,
-    /// What the page says that it prints.
+    /// Its output according to the page.
     pub printed: Vec<String>,
-    /// Whether the words before it say that it is there to look at.
+    /// Whether the words before it call it illustrative.
     pub is_illustrative: bool,
 }
 
-/// Every page of the repository that people read.
+/// Every documentation page of the repository.
 ///
 /// # Errors
 ///
@@ -32,11 +30,14 @@ pub struct Command {
 pub fn pages() -> io::Result<Vec<String>> {
     let root = workspace();
     let mut found = vec!["deploy/chart/README.md".to_owned()];
-    for folder in ["", "docs", "docs/runbooks"] {
-        for entry in fs::read_dir(root.join(folder))? {
-            let path = PathBuf::from(folder).join(entry?.file_name());
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root.join(&folder))? {
+            let path = folder.join(entry?.file_name());
             if path.extension().is_some_and(|it| it == "md") {
                 found.push(path.display().to_string());
+            } else if path.starts_with("docs") && root.join(&path).is_dir() {
+                folders.push(path);
             }
         }
     }
@@ -44,7 +45,7 @@ pub fn pages() -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// The commands of a page, in their order.
+/// The commands of a page, in order.
 ///
 /// # Errors
 ///
@@ -94,7 +95,7 @@ fn parse(page: &str, text: &str) -> Vec<Command> {
     found
 }
 
-/// Each line is a command, or goes on with the one before where that ends with a backslash.
+/// Each line is a command, or continues the one before if that ends with a backslash.
 fn of_shell(block: &[&str], about: &Command) -> Vec<Command> {
     let mut found: Vec<Command> = Vec::new();
     let mut goes_on = false;
@@ -111,7 +112,7 @@ fn of_shell(block: &[&str], about: &Command) -> Vec<Command> {
     found
 }
 
-/// What follows `$` is a command, and everything after it what it prints.
+/// A line after `$` is a command, and everything after it is its output.
 fn of_console(block: &[&str], about: &Command) -> Vec<Command> {
     let mut found: Vec<Command> = Vec::new();
     let mut goes_on = false;

@@ -1,6 +1,7 @@
-//! Doubles of the two services the operator calls, for tests, the demo and benchmarks: real HTTP/1.1 on a loopback port,
-//! books of their own, and faults on demand. Nothing here knows the operator's types; what both doubles share stands in
-//! this module, what they say to the outside in [`crate::entra`] and [`crate::woodpecker`].
+//! Test doubles of the two services that the operator calls, for tests, the demo and benchmarks. They serve
+//! real HTTP/1.1 on a loopback port, keep their own state, and fail on demand. They do not use the operator's
+//! types. This module contains what both doubles share; [`crate::entra`] and [`crate::woodpecker`] are their
+//! public interfaces.
 
 pub(crate) mod body;
 #[cfg(test)]
@@ -21,13 +22,13 @@ use jiff::Timestamp;
 
 pub use self::secret::SecretText;
 
-/// What a throttled answer puts into its `Retry-After` header. Said to the client, so never divided by the time scale.
-/// Source: RFC 9110 §10.2.3.
+/// The value of the `Retry-After` header of a throttled response. It is for the client, so it is never
+/// divided by the time scale. Source: RFC 9110 §10.2.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
     /// Delay in seconds.
     Seconds(u64),
-    /// An HTTP date this long after the answer; HTTP dates have whole seconds, so the fraction is lost.
+    /// An HTTP date this long after the response; HTTP dates have whole seconds, so the fraction is lost.
     Date(Duration),
 }
 
@@ -35,7 +36,8 @@ pub enum RetryAfter {
 #[derive(Debug)]
 pub(crate) struct Delays(AtomicU32);
 
-/// Takes a lock whose holder may have panicked: the books of a double stay readable after a failed assertion elsewhere.
+/// Takes a lock whose holder may have panicked: the state of a double stays readable after a failed assertion
+/// elsewhere.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

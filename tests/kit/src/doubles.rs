@@ -1,5 +1,5 @@
-//! The doubles as a program of their own, for clusters with nodes: TLS towards the operator, and a plain port on which
-//! whoever tests reads what Woodpecker holds and was asked.
+//! The doubles as a program, for clusters with nodes: TLS for the operator, and a plain port on which the
+//! test reads the credentials and the requests at Woodpecker.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,18 +20,18 @@ use crate::double::server::Server;
 use crate::entra::Entra;
 use crate::woodpecker::{Op, Woodpecker};
 
-/// Port of Microsoft, by TLS.
+/// Port of Microsoft, with TLS.
 pub const MICROSOFT: u16 = 8443;
-/// Port of Woodpecker, by TLS.
+/// Port of Woodpecker, with TLS.
 pub const WOODPECKER: u16 = 9443;
-/// Port that tells what Woodpecker holds.
+/// Port that returns the state of Woodpecker.
 pub const CONTROL: u16 = 8080;
 
 /// The tenant of every app.
 pub const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
 /// Secrets that Entra accepts for every app.
 pub const SECRETS: [&str; 2] = ["first-value", "second-value"];
-/// The API key of the one account.
+/// The API key of the only account.
 pub const API_KEY: &str = "1234.the-agencys-api-key";
 /// How many apps there are.
 pub const APPS: u32 = 160;
@@ -43,7 +43,7 @@ pub fn client_id(number: u32) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
 }
 
-/// Serves until it is ended.
+/// Serves until the process is stopped.
 pub async fn serve(certificate: &Path, key: &Path) -> ExitCode {
     match try_serve(certificate, key).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,7 +83,7 @@ async fn try_serve(certificate: &Path, key: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What the account holds, and what was asked of it so far.
+/// The account's credentials, and its requests so far.
 fn tell(woodpecker: &Woodpecker) -> Value {
     let held: Vec<Value> = woodpecker
         .credentials(ACCOUNT)
@@ -117,7 +117,7 @@ fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Hands what comes to a port of every address on to a loopback one.
+/// Forwards connections to a port of every address to a loopback one.
 async fn relay(port: u16, to: String, acceptor: Option<TlsAcceptor>) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
     loop {

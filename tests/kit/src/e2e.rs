@@ -1,5 +1,6 @@
-//! The product installed into a real cluster, the one that `KUBECONFIG` names and never another: the real helm, pods on
-//! nodes, the doubles as pods over TLS. What it is told stands in the environment, see [`Settings`].
+//! Installs the product into a real cluster, the one that `KUBECONFIG` names and never another one: with the
+//! real helm, pods on nodes, and the doubles as pods with TLS. It is configured by the environment, see
+//! [`Settings`].
 
 mod cluster;
 mod installer;
@@ -17,7 +18,7 @@ use self::scene::Scene;
 use self::settings::Settings;
 use crate::demo::Difference;
 
-/// Runs it all: 0 where everything went as told, 1 where anything differs, 2 where it is not told enough.
+/// Runs all scenarios: 0 if every check passed, 1 if one failed, 2 if a setting is missing.
 pub async fn run() -> ExitCode {
     let settings = match Settings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,

@@ -1,7 +1,8 @@
-//! A double of Microsoft's token endpoint, `POST /{tenant}/oauth2/v2.0/token`: it issues tokens for the apps and secrets in
-//! its books, refuses the others with Microsoft's codes, goes wrong on demand, and remembers who asked.
+//! A double of Microsoft's token endpoint, `POST /{tenant}/oauth2/v2.0/token`. It issues tokens for the apps
+//! and secrets in its state, rejects others with Microsoft's codes, fails on demand, and records the
+//! requests.
 //!
-//! Tenants and clients are compared without regard to case. Whatever names an app that is not there yet makes it.
+//! Tenants and clients are compared without regard to case. Methods create an app that does not exist yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Starts on a free loopback port, with empty books.
+    /// Starts on a free loopback port, with an empty state.
     pub async fn start() -> Self {
         let desk = Arc::new(Desk::new());
         let serving = Arc::clone(&desk);
@@ -33,19 +34,19 @@ impl Entra {
         Self { desk, server }
     }
 
-    /// The authority, `http://127.0.0.1:<port>`, without a slash at its end.
+    /// The authority, `http://127.0.0.1:<port>`, without a trailing slash.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    // --- books
+    // --- state
 
     /// A tenant without apps: requests get 700016 instead of 90002.
     pub fn add_tenant(&self, tenant: &str) {
         lock(&self.desk.books).add_tenant(tenant);
     }
 
-    /// Forgets the tenant and its apps: 90002.
+    /// Removes the tenant and its apps: 90002.
     pub fn remove_tenant(&self, tenant: &str) {
         lock(&self.desk.books).remove_tenant(tenant);
     }
@@ -55,7 +56,7 @@ impl Entra {
         self.app(tenant, client, |_| {});
     }
 
-    /// Forgets the app: 700016.
+    /// Removes the app: 700016.
     pub fn remove_app(&self, tenant: &str, client: &str) {
         lock(&self.desk.books).remove_app(tenant, client);
     }
@@ -70,18 +71,18 @@ impl Entra {
         self.propagate_after(tenant, client, secret, 0);
     }
 
-    /// Forgets a secret: 7000215.
+    /// Removes a secret: 7000215.
     pub fn remove_secret(&self, tenant: &str, client: &str, secret: &str) {
         self.app(tenant, client, |app| app.remove_secret(secret));
     }
 
-    /// Marks a secret as expired, adding it where it is new: 7000222.
+    /// Marks a secret as expired, and adds it if it is new: 7000222.
     pub fn expire_secret(&self, tenant: &str, client: &str, secret: &str) {
         self.app(tenant, client, |app| app.expire_secret(secret));
     }
 
-    /// Adds a secret, or replaces it, that is refused with 7000215 for the next `tries` token requests that carry it.
-    /// Woodpecker's own look is refused as long, and uses up no try.
+    /// Adds or replaces a secret that is rejected with 7000215 for the next `tries` token requests with it.
+    /// Woodpecker's own verification is rejected as long, and uses up no attempt.
     pub fn propagate_after(&self, tenant: &str, client: &str, secret: &str, tries: u32) {
         self.app(tenant, client, |app| app.add_secret(secret, tries));
     }
@@ -92,7 +93,7 @@ impl Entra {
         self.app(tenant, client, |app| app.roles = roles);
     }
 
-    /// How the app stands; [`AppState::Active`] undoes every other state.
+    /// Sets the state of the app; [`AppState::Active`] undoes every other state.
     pub fn set_state(&self, tenant: &str, client: &str, state: AppState) {
         self.app(tenant, client, |app| app.state = state);
     }
@@ -107,19 +108,19 @@ impl Entra {
         self.set_state(tenant, client, AppState::WithoutServicePrincipal);
     }
 
-    // --- manners
+    // --- settings
 
-    /// The layout of `error_description`; [`Layout::Lines`] at first.
+    /// The layout of `error_description`; [`Layout::Lines`] by default.
     pub fn layout(&self, layout: Layout) {
         lock(&self.desk.manners).layout = layout;
     }
 
-    /// The one scope that is accepted; `https://graph.microsoft.com/.default` at first.
+    /// The only accepted scope; `https://graph.microsoft.com/.default` by default.
     pub fn accept_scope(&self, scope: &str) {
         scope.clone_into(&mut lock(&self.desk.manners).scope);
     }
 
-    /// How long every token request takes; nothing at first.
+    /// The duration of every token request; zero by default.
     pub fn service_time(&self, time: Duration) {
         lock(&self.desk.manners).service_time = time;
     }
@@ -129,9 +130,9 @@ impl Entra {
         self.desk.delays.divide_by(scale);
     }
 
-    // --- faults: those of an app before those of all, counted ones before standing ones, in the order given
+    // --- faults: those of an app precede those of all, counted ones precede lasting ones, in the order given
 
-    /// The next `n` requests, of whatever app.
+    /// The next `n` requests of any app.
     pub fn fail_next(&self, n: usize, fault: Fault) {
         lock(&self.desk.script).fail_next(None, n, fault);
     }
@@ -159,19 +160,19 @@ impl Entra {
         lock(&self.desk.script).heal(&app);
     }
 
-    /// Ends all faults, those still waiting included.
+    /// Ends all faults, including those that wait.
     pub fn heal(&self) {
         lock(&self.desk.script).heal_all();
     }
 
-    // --- what was asked
+    // --- requests
 
     /// All token requests, in order of arrival.
     pub fn requests(&self) -> Vec<TokenRequest> {
         lock(&self.desk.requests).clone()
     }
 
-    /// How many token requests this app has made, answered or not.
+    /// The number of token requests of this app, answered or not.
     pub fn count(&self, tenant: &str, client: &str) -> usize {
         let app = AppKey::new(tenant, client);
         let requests = lock(&self.desk.requests);
@@ -179,17 +180,17 @@ impl Entra {
         requests.iter().filter(of_app).count()
     }
 
-    /// The most token requests that were ever open at once.
+    /// The maximum number of token requests that were open at once.
     pub fn max_in_flight(&self) -> usize {
         self.desk.in_flight.most()
     }
 
-    /// How many token requests are open now.
+    /// The number of open token requests.
     pub fn in_flight(&self) -> usize {
         self.desk.in_flight.now()
     }
 
-    /// Requests to anything but the token endpoint, as `METHOD /path`: an operator in order makes none.
+    /// Requests to anything but the token endpoint, as `METHOD /path`; the operator must make none.
     pub fn strays(&self) -> Vec<String> {
         lock(&self.desk.strays).clone()
     }

@@ -1,42 +1,40 @@
-//! What GitOps tools make of an object: kstatus by its own code, and scripts of Argo CD run as Argo CD runs them. See
-//! `tools/gitops`.
+//! What GitOps tools show for an object: kstatus by its own code, and Argo CD's scripts executed as Argo CD
+//! does. See `tools/gitops`.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::assets::{self, Assets, Program};
 
-/// The program that knows.
+/// The program that evaluates objects.
 #[derive(Debug)]
 pub struct GitOps {
     program: PathBuf,
 }
 
-/// What is made of one object.
+/// The result for one object.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Verdict {
     /// kstatus: `Current`, `InProgress`, `Failed`, `Terminating`.
     pub kstatus: String,
-    /// What kstatus says to it.
+    /// kstatus' message.
     pub message: String,
     /// What the health script returned: `status` and `message`.
     #[serde(default)]
     pub health: Value,
-    /// What the action made of the object.
+    /// The object after the action.
     #[serde(default)]
     pub changed: Value,
 }
 
-/// Why it cannot be told.
+/// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program is not there.
+    /// The program is not available.
     #[error(transparent)]
     Assets(#[from] assets::Error),
     /// It cannot be run.
@@ -45,15 +43,15 @@ pub enum Error {
     /// It failed.
     #[error("{0}")]
     Failed(String),
-    /// Its answer is no JSON.
-    #[error("the program in tools/gitops answers what cannot be read")]
+    /// Its output is not JSON.
+    #[error("the output of the program in tools/gitops cannot be parsed")]
     Answer(#[from] serde_json::Error),
 }
 
 // === impl GitOps ===
 
 impl GitOps {
-    /// Finds or builds the program; blocks for as long as that takes.
+    /// Finds or builds the program; blocks until then.
     ///
     /// # Errors
     ///
@@ -64,11 +62,11 @@ impl GitOps {
         Ok(Self { program })
     }
 
-    /// What is made of each object, by these scripts; an empty one is not run.
+    /// The result of these scripts for each object; an empty script is not run.
     ///
     /// # Errors
     ///
-    /// A script fails, or an object is none.
+    /// A script fails, or an object is invalid.
     pub fn judge(&self, objects: &[Value], health: &str, action: &str) -> Result<Vec<Verdict>, Error> {
         let asked: String = objects
             .iter()
@@ -82,7 +80,7 @@ impl GitOps {
         let stdin = child.stdin.take();
         let writing = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(asked.as_bytes())));
         let output = child.wait_with_output()?;
-        // It fails where the program ended early, which tells why itself.
+        // It fails if the program ended early, which reports the reason itself.
         let _ = writing.join();
         if !output.status.success() {
             return Err(Error::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));

@@ -1,11 +1,9 @@
-//! The real helm, pinned in `tools/helm`, with a home of its own beside it: it sees neither the user's kubeconfig nor
-//! their repositories.
+//! The real helm, pinned in `tools/helm`, with a home directory of its own. It does not read the user's
+//! kubeconfig or repositories.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -18,10 +16,10 @@ pub struct Helm {
     home: PathBuf,
 }
 
-/// Why helm did not do what it was told.
+/// Why helm failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program is not there.
+    /// The program is not available.
     #[error(transparent)]
     Assets(#[from] assets::Error),
     /// It cannot be run.
@@ -30,22 +28,22 @@ pub enum Error {
     /// It failed.
     #[error("helm {command} failed ({status}):\n{text}")]
     Failed {
-        /// What it was told.
+        /// Its arguments.
         command: String,
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
-        /// What it wrote to standard error.
+        /// Its standard error.
         text: String,
     },
-    /// What it printed is no YAML.
-    #[error("helm printed what cannot be read as YAML: {0}")]
+    /// Its output is not YAML.
+    #[error("the output of helm is not YAML: {0}")]
     Yaml(String),
 }
 
 // === impl Helm ===
 
 impl Helm {
-    /// Finds or builds the program; blocks for as long as that takes.
+    /// Finds or builds the program; blocks until then.
     ///
     /// # Errors
     ///
@@ -56,11 +54,11 @@ impl Helm {
         Ok(Self { program, home: assets.dir().join("home") })
     }
 
-    /// What `helm template` prints for these values.
+    /// The output of `helm template` for these values.
     ///
     /// # Errors
     ///
-    /// The chart cannot be rendered, or its schema refuses the values.
+    /// The chart cannot be rendered, or its schema rejects the values.
     pub fn template(
         &self,
         chart: &Path,
@@ -77,16 +75,16 @@ impl Helm {
     ///
     /// # Errors
     ///
-    /// As [`Helm::template`], or the output is no YAML.
+    /// As [`Helm::template`], or the output is not YAML.
     pub fn objects(&self, chart: &Path, namespace: &str, values: &Value) -> Result<Vec<Value>, Error> {
         parse(&self.template(chart, namespace, values, &[])?)
     }
 
-    /// Runs helm against the cluster of that kubeconfig, with the values on its standard input; returns what it prints.
+    /// Runs helm with that kubeconfig and the values on its standard input; returns its output.
     ///
     /// # Errors
     ///
-    /// helm fails; what it wrote to standard error is told.
+    /// helm fails; the error contains its standard error.
     pub fn run(&self, kubeconfig: &Path, args: &[&str], values: &Value) -> Result<String, Error> {
         let mut child = Command::new(&self.program)
             .args(args)
@@ -99,17 +97,17 @@ impl Helm {
             .stderr(Stdio::piped())
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // It may end without reading them, for another reason than these.
+            // It may exit without reading them, for another reason.
             let _ = stdin.write_all(values.to_string().as_bytes());
         }
         answer(args, child.wait_with_output()?)
     }
 
-    /// As [`Helm::run`], for commands that take no values.
+    /// As [`Helm::run`], for commands without values.
     ///
     /// # Errors
     ///
-    /// helm fails; what it wrote to standard error is told.
+    /// helm fails; the error contains its standard error.
     pub fn plain(&self, kubeconfig: &Path, args: &[&str]) -> Result<String, Error> {
         let output = Command::new(&self.program)
             .args(args)
@@ -134,7 +132,7 @@ fn answer(args: &[&str], output: Output) -> Result<String, Error> {
 ///
 /// # Errors
 ///
-/// The text is no YAML.
+/// The text is not YAML.
 pub fn parse(text: &str) -> Result<Vec<Value>, Error> {
     let options = serde_saphyr::options! { strict_booleans: true };
     let objects: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)

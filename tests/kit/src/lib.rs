@@ -1,16 +1,18 @@
 //! The test kit: a real etcd and kube-apiserver on this machine, child processes that never outlive their
-//! parent, and (beside them) doubles of the services the operator talks to.
+//! parent, and doubles of the services that the operator calls.
 //!
-//! Tests, the demo and the benchmarks use the same kit. It knows nothing of the operator's own code.
+//! Tests, the demo and the benchmarks use the same kit. It does not use the operator's code.
 
-// Text is put together in the shortest way here: a test kit formats a few lines, not millions.
+// Text is built in the shortest way, because a test kit formats only a few lines.
 #![allow(clippy::format_push_string, clippy::format_collect)]
-// Methods that do not need `self` today read as what they are about.
+// Some methods take `self` only so that a call reads well.
 #![allow(clippy::unused_self, clippy::needless_pass_by_value, clippy::struct_field_names)]
-// Progress of a first build, and a double without a port, are told on the terminal.
+// Progress of a first build, and a double without a port, are reported on the terminal.
 #![allow(clippy::print_stderr)]
 
-use std::{error::Error, iter, path::PathBuf};
+use std::error::Error;
+use std::iter;
+use std::path::PathBuf;
 
 pub mod api_proxy;
 pub mod assets;
@@ -32,13 +34,13 @@ pub mod shell;
 pub mod tls;
 pub mod woodpecker;
 
-/// The root of the workspace: where `crds/`, `deploy/` and `tools/` are.
+/// The root of the workspace, which contains `crds/`, `deploy/` and `tools/`.
 pub fn workspace() -> PathBuf {
     let kit = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     kit.ancestors().nth(2).map(PathBuf::from).unwrap_or(kit)
 }
 
-/// An error and what caused it, on one line.
+/// An error and its causes, on one line.
 pub fn chain(error: &dyn Error) -> String {
     let causes = iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

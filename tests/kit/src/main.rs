@@ -1,9 +1,10 @@
-//! `kit`: the test kit from the command line.
+//! `kit`: the command line of the test kit.
 //!
-//! `kit assets` makes sure that etcd and kube-apiserver are there and prints their directory. `kit demo` shows the
-//! operator at work. `kit e2e` installs the product into a cluster with nodes, where `kit doubles` runs as a pod.
+//! `kit assets` ensures that etcd and kube-apiserver are available and prints their directory. `kit demo`
+//! runs the operator step by step. `kit e2e` installs the product into a cluster with nodes, where `kit
+//! doubles` runs as a pod.
 
-// A command line talks to its terminal.
+// A command line prints to its terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::PathBuf;

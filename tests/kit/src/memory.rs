@@ -1,7 +1,8 @@
-//! What is in the memory of another process: every mapping that it can write to, searched for byte strings.
+//! Searches the memory of another process for byte strings, in every mapping that the process can write to.
 //!
-//! Linux only, and only for a process that we may trace (our own user's dumpable ones, or any as root). Stop
-//! it with SIGSTOP first: in a running one, bytes can move from what is still to be read to what was read.
+//! Linux only, and only for a process that this one may trace (dumpable ones of the same user, or any as
+//! root). Stop it with SIGSTOP first. In a running process, bytes can move from memory that was not searched
+//! yet to memory that was.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,34 +10,34 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memmem;
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// Every place where something was found.
+    /// Every place where a byte string was found.
     pub hits: Vec<Hit>,
     /// How many bytes were searched.
     pub searched: u64,
-    /// How many bytes could not be read, and so may hold anything. None, where the process was stopped.
+    /// How many bytes could not be read, and may contain anything. Zero if the process was stopped.
     pub unread: u64,
 }
 
 /// A place in memory where something was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Which of the byte strings.
+    /// The index of the byte string.
     pub needle: usize,
     /// Its address.
     pub address: u64,
-    /// The mapping it is in, as `/proc/PID/maps` names it.
+    /// The mapping, as `/proc/PID/maps` names it.
     pub mapping: String,
-    /// What stands around it, for whoever must find out who left it there.
+    /// The bytes around it, to find out where it came from.
     pub context: String,
 }
 
-/// How much is read at once. What lies across a border is found, for each piece begins with the end of the
-/// one before.
+/// How much is read at once. Each piece begins with the end of the one before, so matches across a border are
+/// found.
 const PIECE: usize = 1 << 20;
-/// How much is given up where nothing can be read.
+/// How much is skipped if it cannot be read.
 const PAGE: u64 = 4096;
 /// How many bytes on each side of a hit are shown.
 const CONTEXT: usize = 120;
@@ -45,7 +46,7 @@ const CONTEXT: usize = 120;
 ///
 /// # Errors
 ///
-/// The process is gone, or may not be read.
+/// The process has ended, or may not be read.
 pub fn search(pid: u32, needles: &[&[u8]]) -> io::Result<Search> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let memory = File::open(format!("/proc/{pid}/mem"))?;
@@ -126,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// A memory whose bytes are given, with a hole that cannot be read.
+    /// Memory with the given bytes, and a hole that cannot be read.
     fn read(
         memory: &[u8],
         hole: std::ops::Range<usize>,
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_a_hole_is_found_and_the_hole_is_told() {
+    fn what_lies_behind_a_hole_is_found_and_the_hole_is_reported() {
         let page = usize::try_from(PAGE).unwrap();
         let mut memory = vec![0; 8 * page];
         memory[7 * page..7 * page + 6].copy_from_slice(b"rabbit");

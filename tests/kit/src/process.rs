@@ -1,20 +1,16 @@
 //! A child process that cannot outlive its parent, even one that is killed with SIGKILL.
 //!
-//! Between the two stands a guardian, a small shell in a process group of its own that Ctrl-C does not reach. It holds
-//! the reading end of a pipe; when the writing end closes, however that came about, it kills the program and removes
-//! the directory it was given.
+//! Between the two is a guardian, a small shell in its own process group, which Ctrl-C does not reach. It
+//! holds the reading end of a pipe. When the writing end closes, for any reason, it kills the program and
+//! removes the given directory.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ChildStdin,
-    time::Duration,
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ChildStdin;
+use std::time::Duration;
 
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 pub use rustix::process::Signal;
 
@@ -23,12 +19,14 @@ mod error;
 mod exit;
 mod guardian;
 
+pub use self::builder::Builder;
+pub use self::error::Error;
+pub use self::exit::Exit;
 use self::guardian::State;
-pub use self::{builder::Builder, error::Error, exit::Exit};
 
-/// How long [`Process::stop`] waits between SIGTERM and SIGKILL, unless the builder says otherwise.
+/// How long [`Process::stop`] waits between SIGTERM and SIGKILL, unless the builder specifies another time.
 pub const GRACE: Duration = Duration::from_secs(10);
-/// How long the guardian may take over its last duties.
+/// How long the guardian's cleanup may take.
 const LAST_DUTIES: Duration = Duration::from_secs(30);
 
 /// A running program; dropping it kills the program without waiting.
@@ -56,12 +54,12 @@ impl Process {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Whether the program has not ended yet.
+    /// Whether the program is still running.
     pub fn is_running(&self) -> bool {
         !self.state.borrow().has_ended()
     }
 
-    /// Sends a signal to the program alone.
+    /// Sends a signal to the program only.
     ///
     /// # Errors
     ///
@@ -74,7 +72,7 @@ impl Process {
             .map_err(|source| Error::Signal { program: self.name.clone(), source: source.into() })
     }
 
-    /// Waits for the program's end.
+    /// Waits until the program ends.
     ///
     /// # Errors
     ///
@@ -89,7 +87,7 @@ impl Process {
         }
     }
 
-    /// All that the program wrote so far; empty if it has no log, or somebody removed it.
+    /// The program's output so far; empty if it has no log, or the log was removed.
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
@@ -99,11 +97,11 @@ impl Process {
         &self.log
     }
 
-    /// Waits until the log holds `text`.
+    /// Waits until the log contains `text`.
     ///
     /// # Errors
     ///
-    /// The program ended without it, or it is not there after `bound`; both show the log.
+    /// The program ended without it, or it is missing after `bound`; both errors contain the log.
     pub async fn wait_for_log(&self, text: &str, bound: Duration) -> Result<(), Error> {
         let seen = timeout(bound, async {
             loop {
@@ -125,12 +123,12 @@ impl Process {
         }
     }
 
-    /// Ends the program: SIGTERM, and SIGKILL if that is not enough. When this returns, the directory to clean up is gone too.
-    /// A program that ended before is no error.
+    /// Ends the program: SIGTERM, and SIGKILL if that is not enough. When this returns, the directory to
+    /// clean up is removed too. A program that has already ended is not an error.
     ///
     /// # Errors
     ///
-    /// The program survived SIGKILL, or its guardian was killed or is stuck.
+    /// The program survived SIGKILL, or its guardian was killed or hangs.
     pub async fn stop(&mut self) -> Result<Exit, Error> {
         let exit = match self.signal(Signal::TERM) {
             Ok(()) => self.wait(self.grace).await,
@@ -143,11 +141,11 @@ impl Process {
         }
     }
 
-    /// Ends the program with SIGKILL and waits until the directory to clean up is gone.
+    /// Ends the program with SIGKILL and waits until the directory to clean up is removed.
     ///
     /// # Errors
     ///
-    /// The guardian is stuck.
+    /// The guardian hangs.
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.lifeline = None;
         let mut state = self.state.clone();

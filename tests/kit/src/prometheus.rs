@@ -1,11 +1,10 @@
-//! A real Prometheus, pinned in `tools/prometheus`, that scrapes one target every second, holds alert rules and answers
-//! queries.
+//! A real Prometheus, pinned in `tools/prometheus`, that scrapes one target every second, evaluates alert
+//! rules and answers queries.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::assets::{self, Assets, Program};
 use crate::process::{self, Process};
 
-/// A running Prometheus; ends when dropped.
+/// A running Prometheus; stops when dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Process,
@@ -23,19 +22,19 @@ pub struct Prometheus {
     _data: TempDir,
 }
 
-/// A series of an answer, with its last value.
+/// A series of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Its labels, the name of the metric among them.
+    /// Its labels, including the name of the metric.
     pub labels: BTreeMap<String, String>,
     /// Its values with their times, in seconds since 1970.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program is not there.
+    /// The program is not available.
     #[error(transparent)]
     Assets(#[from] assets::Error),
     /// It cannot be run.
@@ -44,12 +43,12 @@ pub enum Error {
     /// A file or a connection failed.
     #[error("cannot talk to Prometheus")]
     Io(#[from] io::Error),
-    /// It refuses what was asked.
-    #[error("Prometheus answers {path}: {answer}")]
+    /// It rejects a request.
+    #[error("Prometheus responds to {path}: {answer}")]
     Refused {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
-        /// What it said.
+        /// The response.
         answer: String,
     },
 }
@@ -57,7 +56,7 @@ pub enum Error {
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// Starts one that scrapes `target` (host and port), and holds the rules of those files.
+    /// Starts a Prometheus that scrapes `target` (host and port) and evaluates the rules in those files.
     ///
     /// # Errors
     ///
@@ -90,31 +89,31 @@ impl Prometheus {
         let address = told.lines().filter(|line| line.contains("\"Listening on\"")).find_map(|line| {
             line.split_whitespace().find_map(|word| word.strip_prefix("address=")).map(str::to_owned)
         });
-        let address = address.ok_or_else(|| io::Error::other("Prometheus tells no address"))?;
+        let address = address.ok_or_else(|| io::Error::other("Prometheus logs no address"))?;
         Ok(Self { process, address, _data: data })
     }
 
-    /// What it wrote.
+    /// Its log.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// The series that an expression gives now.
+    /// The series of an expression now.
     ///
     /// # Errors
     ///
-    /// The expression is refused.
+    /// The expression is rejected.
     pub async fn query(&self, expression: &str) -> Result<Vec<Series>, Error> {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", expression).finish();
         let answer = self.ask(&format!("/api/v1/query?{query}")).await?;
         Ok(series(&answer, "value"))
     }
 
-    /// The same over the last `seconds`, one point a second.
+    /// The same over the last `seconds`, one point per second.
     ///
     /// # Errors
     ///
-    /// The expression is refused.
+    /// The expression is rejected.
     pub async fn query_range(&self, expression: &str, seconds: u32) -> Result<Vec<Series>, Error> {
         let end = jiff::Timestamp::now().as_second();
         let query = form_urlencoded::Serializer::new(String::new())
@@ -127,11 +126,11 @@ impl Prometheus {
         Ok(series(&answer, "values"))
     }
 
-    /// What stands under `data` in the answer for a path of its API.
+    /// The `data` of the response for a path of its API.
     ///
     /// # Errors
     ///
-    /// It cannot be reached, or answers with a failure.
+    /// It cannot be reached, or responds with a failure.
     pub async fn ask(&self, path: &str) -> Result<Value, Error> {
         let mut connection = TcpStream::connect(&self.address).await?;
         connection
@@ -149,7 +148,7 @@ impl Prometheus {
     }
 }
 
-/// The series of an answer, whose points stand under that name; an answer that is one number is one series.
+/// The series of a response, with their points under that name; a single number is one series.
 fn series(data: &Value, points: &str) -> Vec<Series> {
     let read = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse().ok()?));
     if data["resultType"] == "scalar" {

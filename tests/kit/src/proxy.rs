@@ -1,5 +1,5 @@
-//! An HTTP proxy on loopback that knows a few names: `CONNECT name:port` is led to where the test says, and
-//! remembered; everything else is refused.
+//! An HTTP proxy on loopback with a few known names: it records `CONNECT name:port` and forwards it as the
+//! test configures, and rejects everything else.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A proxy. Dropped, it stops.
+/// A proxy. Stops when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -24,7 +24,7 @@ struct Shared {
     asked: Vec<String>,
 }
 
-/// Longest head of a CONNECT request that is read.
+/// Maximum length of the head of a CONNECT request.
 const LONGEST_HEAD: usize = 8192;
 
 // === impl Proxy ===
@@ -53,12 +53,12 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Leads `target` (`name:port`) to a port of 127.0.0.1.
+    /// Forwards `target` (`name:port`) to a port of 127.0.0.1.
     pub fn route(&self, target: &str, port: u16) {
         lock(&self.shared).routes.insert(target.to_owned(), port);
     }
 
-    /// Every target that was asked for, in order.
+    /// Every requested target, in order.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.shared).asked.clone()
     }
@@ -87,7 +87,7 @@ async fn serve(mut client: TcpStream, shared: Arc<Mutex<Shared>>) -> io::Result<
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-/// The target of a CONNECT request; nothing for another request.
+/// The target of a CONNECT request; none for another request.
 async fn read_target(client: &mut TcpStream) -> io::Result<Option<String>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < LONGEST_HEAD {

@@ -1,32 +1,28 @@
-//! A shell as a reader of the docs has it: in a copy of the repository's manifests, with the real helm and kubectl, the
-//! program, and one cluster. Nothing of the user's own environment is in it but the system's programs.
+//! A shell for the commands of the docs: in a copy of the repository's manifests, with the real helm and
+//! kubectl, the program, and one cluster. Of the user's environment it has only the system's programs.
 
-use std::{
-    env, fs, io,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs, io};
 
 use tempfile::TempDir;
 
-use crate::{
-    assets::{self, Assets, Program},
-    process::{self, Process},
-    workspace,
-};
+use crate::assets::{self, Assets, Program};
+use crate::process::{self, Process};
+use crate::workspace;
 
-/// What the docs name by a path from the repository's root.
+/// Folders that the docs name by a path from the repository's root.
 const MANIFESTS: [&str; 2] = ["crds", "deploy"];
 
-/// A folder, and what commands find in their environment.
+/// A folder, and the environment of commands.
 #[derive(Debug)]
 pub struct Shell {
     folder: TempDir,
     env: Vec<(String, String)>,
 }
 
-/// What a command printed, and how it ended.
+/// Output and exit code of a command.
 #[derive(Clone, Debug)]
 pub struct Printed {
     /// The exit code; none after a signal.
@@ -37,16 +33,16 @@ pub struct Printed {
     pub error: String,
 }
 
-/// Why there is no such shell.
+/// Why the shell or a command could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A program is not there.
+    /// A program is not available.
     #[error(transparent)]
     Assets(#[from] assets::Error),
     /// Its folder cannot be set up, or a command cannot be run.
     #[error("cannot set up or use the shell")]
     Run(#[from] io::Error),
-    /// A program that goes on running cannot be started.
+    /// A long-running program cannot be started.
     #[error(transparent)]
     Start(#[from] process::Error),
 }
@@ -54,11 +50,12 @@ pub enum Error {
 // === impl Shell ===
 
 impl Shell {
-    /// With this build of the program, and a copy of that kubeconfig. Blocks: helm and kubectl may have to be built first.
+    /// A shell with this build of the program and a copy of that kubeconfig. Blocks, because helm and kubectl
+    /// may have to be built first.
     ///
     /// # Errors
     ///
-    /// helm or kubectl cannot be built, or the folder cannot be made.
+    /// helm or kubectl cannot be built, or the folder cannot be created.
     pub fn open(program: &Path, kubeconfig: &Path) -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("kit-shell-").tempdir()?;
         let root = folder.path();
@@ -89,17 +86,17 @@ impl Shell {
         Ok(Self { folder, env })
     }
 
-    /// Where commands run.
+    /// The working directory of the commands.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// As `export` does.
+    /// Sets an environment variable, like `export`.
     pub fn export(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs a command to its end, with this on its standard input; blocks.
+    /// Runs a command to its end, with this standard input; blocks.
     ///
     /// # Errors
     ///
@@ -118,7 +115,7 @@ impl Shell {
         Ok(Printed { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) })
     }
 
-    /// Starts a command that goes on running.
+    /// Starts a long-running command.
     ///
     /// # Errors
     ///
@@ -133,7 +130,7 @@ impl Shell {
 // === impl Printed ===
 
 impl Printed {
-    /// Whether it ended well.
+    /// Whether the exit code is 0.
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
     }

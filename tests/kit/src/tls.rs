@@ -1,5 +1,5 @@
-//! TLS in front of a double: a certificate authority of its own, and a relay that ends TLS and hands the
-//! bytes on.
+//! TLS in front of a double: its own certificate authority, and a relay that terminates TLS and forwards the
+//! bytes.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -13,12 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority that nobody trusts unless told to.
+/// A certificate authority that no client trusts by default.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// TLS on a free port of 127.0.0.1 in front of a plain one. Dropped, it stops.
+/// TLS on a free port of 127.0.0.1 in front of a plain one. Stops when dropped.
 #[derive(Debug)]
 pub struct Relay {
     port: u16,
@@ -28,18 +28,18 @@ pub struct Relay {
 // === impl Authority ===
 
 impl Authority {
-    /// A new one.
+    /// A new authority.
     ///
     /// # Errors
     ///
-    /// The system gives no randomness.
+    /// The system provides no random numbers.
     pub fn new() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
-    /// Its certificate, to be trusted.
+    /// Its certificate, for clients that trust it.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -48,7 +48,7 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// A name is none, or the system gives no randomness.
+    /// A name is invalid, or the system provides no random numbers.
     pub fn issue(&self, names: &[&str]) -> Result<(String, String), rcgen::Error> {
         let key = KeyPair::generate()?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -56,11 +56,11 @@ impl Authority {
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
-    /// Serves TLS under these names or addresses, and relays to the plain server at `to` (`host:port`).
+    /// Serves TLS under these names or addresses, and forwards to the plain server at `to` (`host:port`).
     ///
     /// # Errors
     ///
-    /// A name is none, or no port is free.
+    /// A name is invalid, or no port is free.
     pub async fn relay(&self, names: &[&str], to: &str) -> io::Result<Relay> {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -87,7 +87,7 @@ impl Authority {
     }
 }
 
-/// A client that does not trust the certificate ends the handshake; that is its business.
+/// A client that does not trust the certificate ends the handshake, which is not an error here.
 async fn serve(acceptor: TlsAcceptor, connection: TcpStream, to: String) -> io::Result<()> {
     let mut client = acceptor.accept(connection).await?;
     let mut server = TcpStream::connect(to).await?;

@@ -1,8 +1,9 @@
-//! A double of Woodpecker's Microsoft Graph credentials API: the documented rules and bodies, books per account, faults
-//! before and after a request takes effect, and a memory of every request. Where the vendor says nothing, the double picks
-//! one behaviour and has a switch for the others.
+//! A double of Woodpecker's Microsoft Graph credentials API: the documented rules and bodies, a state per
+//! account, faults before and after a request takes effect, and a record of every request. If the vendor's
+//! documentation is silent, the double has one behavior and a switch for the others.
 //!
-//! A client company of an agency is an account of its own, named `<agency>/<company id>`, for all that takes an account.
+//! A client company of an agency is an account of its own, named `<agency>/<company id>`, for every method
+//! that takes an account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub struct Woodpecker {
 }
 
 impl Woodpecker {
-    /// Starts on a free loopback port, with no account.
+    /// Starts on a free loopback port, without accounts.
     pub async fn start() -> Self {
         let office = Arc::new(Office::new());
         let serving = Arc::clone(&office);
@@ -38,67 +39,69 @@ impl Woodpecker {
         Self { office, server }
     }
 
-    /// `http://127.0.0.1:<port>`, without a slash at its end.
+    /// `http://127.0.0.1:<port>`, without a trailing slash.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// What clients take as base URL: [`Woodpecker::url`] with `/rest`.
+    /// The base URL for clients: [`Woodpecker::url`] with `/rest`.
     pub fn base_url(&self) -> String {
         self.url() + "/rest"
     }
 
     // --- accounts
 
-    /// An account with this API key; a further key where the account is there already.
+    /// Adds an account with this API key, or another key if the account exists already.
     pub fn add_account(&self, account: &str, api_key: &str) {
         lock(&self.office.books).add_account(account, api_key);
     }
 
-    /// 401 for this key from now on. The account and its books stay.
+    /// 401 for this key from now on. The account and its credentials stay.
     pub fn revoke_key(&self, api_key: &str) {
         lock(&self.office.books).revoke_key(api_key);
     }
 
-    /// A client company of an agency, reached by the agency's keys with `x-company-id`. An id not added gets 404.
+    /// Adds a client company of an agency, reached by the agency's keys with `x-company-id`. An unknown id
+    /// gets 404.
     pub fn add_company(&self, agency: &str, company: &str) {
         lock(&self.office.books).add_company(agency, company);
     }
 
-    /// Whether requests with `x-company-id` act on the agency itself; `false` at first.
+    /// Whether requests with `x-company-id` act on the agency itself; `false` by default.
     pub fn ignore_company_header(&self, ignore: bool) {
         lock(&self.office.manners).ignore_company_header = ignore;
     }
 
-    // --- books
+    // --- state
 
-    /// The account's credentials in the order of their ids; none where there is no such account.
+    /// The account's credentials, ordered by id; none if the account does not exist.
     pub fn credentials(&self, account: &str) -> Vec<Credential> {
         lock(&self.office.books).credentials(account)
     }
 
-    /// Leaves out so many ids. Ports are given anew, so two doubles one after the other may have the same address.
+    /// Skips this number of ids. Ports are reused, so two doubles one after the other may have the same
+    /// address.
     pub fn skip_ids(&self, many: i64) {
         lock(&self.office.books).skip_ids(many);
     }
 
-    /// Whether the stored secret is exactly `secret`; `false` where there is no such credential.
+    /// Whether the stored secret is exactly `secret`; `false` if the credential does not exist.
     pub fn secret_matches(&self, account: &str, id: i64, secret: &str) -> bool {
         let mut books = lock(&self.office.books);
         books.credential(account, id).is_some_and(|it| it.secret.is(secret))
     }
 
-    /// Stores a credential as if by other hands, in the place of the one with its id if there is one; says its id.
+    /// Stores a credential like a third party, and replaces the one with its id if it exists; returns its id.
     pub fn put(&self, account: &str, credential: Credential) -> i64 {
         lock(&self.office.books).put(account, credential)
     }
 
-    /// Removes a credential as if by other hands; says whether it was there.
+    /// Removes a credential like a third party; returns whether it existed.
     pub fn remove(&self, account: &str, id: i64) -> bool {
         lock(&self.office.books).remove(account, id)
     }
 
-    /// Deleting it is refused from now on.
+    /// Rejects its deletion from now on.
     pub fn mark_in_use(&self, id: i64) {
         lock(&self.office.books).mark_in_use(id);
     }
@@ -108,31 +111,33 @@ impl Woodpecker {
         lock(&self.office.books).release(id);
     }
 
-    // --- manners
+    // --- settings
 
-    /// Creates are proved against the books of this double of Entra, behind its back: no request is recorded there, no
-    /// propagation try is used up, and its faults do not apply. Without it every secret is taken.
+    /// Verifies creates against the state of this double of Entra, without a request: nothing is recorded
+    /// there, no propagation attempt is used up, and its faults do not apply. Without it every secret is
+    /// accepted.
     pub fn verify_with(&self, entra: &Entra) {
         lock(&self.office.manners).microsoft = Some(entra.desk());
     }
 
-    /// Whether updates are proved as well; `false` at first, for the vendor does not say.
+    /// Whether updates are verified too; `false` by default, because the vendor does not document it.
     pub fn verify_updates(&self, prove: bool) {
         lock(&self.office.manners).rules.prove_updates = prove;
     }
 
-    /// The status that refuses to delete what is in use; 409 at first, for the vendor does not say.
+    /// The status of a rejected deletion of a credential in use; 409 by default, because the vendor does not
+    /// document it.
     pub fn in_use_status(&self, status: u16) {
         lock(&self.office.manners).rules.in_use_status = status;
     }
 
-    /// How `secret_expires_at` comes back; [`ExpiryEcho::Verbatim`] at first.
+    /// How `secret_expires_at` is returned; [`ExpiryEcho::Verbatim`] by default.
     pub fn expiry_echo(&self, echo: ExpiryEcho) {
         lock(&self.office.manners).rules.expiry_echo = echo;
     }
 
-    /// What is done, with the account's name, whenever a request to delete a credential has arrived that is there; the request
-    /// waits for it.
+    /// Runs an action with the account's name whenever a request to delete an existing credential arrives;
+    /// the request waits for it.
     pub fn before_each_delete<F>(&self, act: impl Fn(String, Credential) -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -141,13 +146,13 @@ impl Woodpecker {
             Some(Arc::new(move |account, credential| Box::pin(act(account, credential))));
     }
 
-    /// How long every request takes before it does anything; nothing at first.
+    /// The delay of every request before it does anything; zero by default.
     pub fn service_time(&self, time: Duration) {
         lock(&self.office.manners).service_time = time;
     }
 
-    /// Whether the vendor's rule is enforced: one request of an account in work, six waiting for at most 15 s each, 429 for
-    /// the rest. `false` at first; it is measured in any case.
+    /// Whether the vendor's limit is enforced: one request of an account is processed, six wait for up to 15
+    /// s each, and the rest get 429. `false` by default; it is measured in any case.
     pub fn enforce_concurrency(&self, enforce: bool) {
         lock(&self.office.manners).enforce_lane = enforce;
     }
@@ -157,9 +162,10 @@ impl Woodpecker {
         self.office.delays.divide_by(scale);
     }
 
-    // --- faults: those of an account before those of all, counted ones before standing ones, in the order given
+    // --- faults: those of an account precede those of all, counted ones precede lasting ones, in the order
+    // given
 
-    /// The next `n` requests of this operation, of whatever account.
+    /// The next `n` requests of this operation, of any account.
     pub fn fail_next(&self, op: Op, n: usize, fault: Fault) {
         lock(&self.office.script).fail_next((None, op), n, fault);
     }
@@ -179,37 +185,38 @@ impl Woodpecker {
         lock(&self.office.script).fail_always((Some(account.to_owned()), op), fault);
     }
 
-    /// Ends all faults, those still waiting included.
+    /// Ends all faults, including those that wait.
     pub fn heal(&self) {
         lock(&self.office.script).heal_all();
     }
 
-    // --- what was asked
+    // --- requests
 
-    /// The account's requests in order of arrival, those with a revoked key included.
+    /// The account's requests in order of arrival, including those with a revoked key.
     pub fn requests(&self, account: &str) -> Vec<Request> {
         let records = lock(&self.office.records);
         let of_account = records.iter().filter(|it| it.account.as_deref() == Some(account));
         of_account.cloned().collect()
     }
 
-    /// Requests with a key that no account has ever had.
+    /// Requests with an unknown key.
     pub fn strangers(&self) -> Vec<Request> {
         let records = lock(&self.office.records);
         records.iter().filter(|it| it.account.is_none()).cloned().collect()
     }
 
-    /// How many creates, renames, updates and deletes of the account have arrived, whatever came of them.
+    /// The number of creates, renames, updates and deletes of the account that have arrived, with any
+    /// outcome.
     pub fn writes(&self, account: &str) -> usize {
         self.count(account, Op::is_write)
     }
 
-    /// How many listings of the account have been asked for.
+    /// The number of list requests of the account.
     pub fn lists(&self, account: &str) -> usize {
         self.count(account, |op| op == Op::List)
     }
 
-    /// The most requests of the account that were ever open at once, as its clients could know it.
+    /// The maximum number of the account's requests that were open at once, as its clients could know it.
     pub fn max_in_flight(&self, account: &str) -> usize {
         self.office.lane(account).in_flight.most()
     }
@@ -219,18 +226,18 @@ impl Woodpecker {
         self.office.lane(account).in_flight.busy()
     }
 
-    /// Tells from now on how far each request has come, of all accounts.
+    /// Broadcasts the progress of each request from now on, for all accounts.
     pub fn follow(&self) -> broadcast::Receiver<Progress> {
         self.office.progress.subscribe()
     }
 
-    /// How many requests of the account are open now.
+    /// The number of open requests of the account.
     pub fn in_flight(&self, account: &str) -> usize {
         self.office.lane(account).in_flight.now()
     }
 
-    /// One line for people per request that arrived at or after `since`, of all accounts, for instance
-    /// `POST credentials app=e1c6… name="mail/sales-eu [..]" → 201 id=22334455`.
+    /// One human-readable line per request that arrived at or after `since`, for all accounts, such as `POST
+    /// credentials app=e1c6… name="mail/sales-eu [..]" → 201 id=22334455`.
     pub fn summary(&self, since: Timestamp) -> Vec<String> {
         let with_account = lock(&self.office.books).has_several_accounts();
         let records = lock(&self.office.records);

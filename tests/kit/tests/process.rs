@@ -1,4 +1,4 @@
-//! Child processes never outlive their parent, and tell how they ended.
+//! Child processes never outlive their parent, and report how they ended.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,19 +8,17 @@
     missing_docs
 )]
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kit::process::{Error, Process, Signal};
 use rustix::process::{Pid, kill_process, kill_process_group, test_kill_process};
 
-/// Set in the copy of this test binary that plays the parent.
+/// Set in the copy of this test binary that is the parent.
 const PARENT_DIR: &str = "KIT_TEST_PARENT_DIR";
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -73,7 +71,7 @@ async fn arguments_and_environment_arrive_unchanged() {
 }
 
 #[tokio::test]
-async fn a_signal_is_told_from_an_exit_code() {
+async fn a_signal_is_reported_from_an_exit_code() {
     for (signal, number) in [(Signal::TERM, 15), (Signal::KILL, 9)] {
         let process = Process::builder("sleep").args(["60"]).spawn().await.unwrap();
         process.signal(signal).unwrap();
@@ -81,17 +79,17 @@ async fn a_signal_is_told_from_an_exit_code() {
     }
 }
 
-/// The guardian itself ignores or catches them, which must not rub off.
+/// The guardian itself ignores or catches these signals, and the program must not inherit that.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_program_ignores_no_signal_that_its_parent_heeds() {
+async fn a_program_ignores_no_signal_that_its_parent_honors() {
     let ignored = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim().to_owned();
         u64::from_str_radix(&mask, 16).unwrap()
     };
     let process = Process::builder("sleep").args(["60"]).spawn().await.unwrap();
-    // Only the standard signals: glibc has its way with 33, which is its own.
+    // Only the standard signals: glibc uses 33 itself.
     let standard = (1 << 31) - 1;
     assert_eq!(ignored(&process.pid().to_string()) & !ignored("self") & standard, 0);
 }
@@ -154,8 +152,8 @@ fn nothing_remains_of_a_killed_parent() {
 #[test]
 fn nothing_remains_after_ctrl_c() {
     let (parent, dir, pid) = start_parent();
-    // The parent leads a group of its own, as the job in the foreground of a terminal does.
-    // SIGTERM follows for the case that the tests run in the background, where shells have SIGINT ignored.
+    // The parent leads its own process group, like a foreground job of a terminal. SIGTERM follows in case
+    // the tests run in the background, where shells ignore SIGINT.
     for signal in [Signal::INT, Signal::TERM] {
         let _ = kill_process_group(Pid::from_child(&parent), signal);
     }

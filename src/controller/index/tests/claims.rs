@@ -1,12 +1,13 @@
-//! Whose an app is, and who is next for it.
+//! Tests of claims on apps: which object holds one, and which is next.
 
-use super::super::keys::Key;
-use super::*;
-use crate::controller::claims::{ClaimKey, Claimant, entitled};
-use crate::controller::observed::Claim;
+use crate::controller::index::claim_key::ClaimKey;
+use crate::controller::index::keys::Key;
+use crate::controller::index::tests::*;
+use crate::core::claims::{Candidate, resolve_claim};
+use crate::core::model::Claim;
 use crate::woodpecker::testing::identity;
 
-/// A verified object that was made in that second.
+/// A verified object that was created in that second.
 fn verified(name: &str, second: i64, account: &str) -> MicrosoftGraphCredential {
     let condition = json!({
         "type": "Verified", "status": "True", "reason": "TokenIssued", "message": "", "lastTransitionTime": "2026-11-28T23:59:59Z"
@@ -17,15 +18,15 @@ fn verified(name: &str, second: i64, account: &str) -> MicrosoftGraphCredential 
     object
 }
 
-fn freed_by(object: &MicrosoftGraphCredential) -> Freed {
+fn released_by(object: &MicrosoftGraphCredential) -> ReleasedApp {
     let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
-    Freed { by: Named::of(object), tenant, client }
+    ReleasedApp { by: NamespacedName::of(object), tenant, client }
 }
 
-fn claimant(object: &MicrosoftGraphCredential) -> Option<Claimant> {
+fn candidate(object: &MicrosoftGraphCredential) -> Option<Candidate> {
     let status = object.status.as_ref();
-    Some(Claimant {
-        name: Named::of(object).to_string(),
+    Some(Candidate {
+        name: NamespacedName::of(object).to_string(),
         uid: object.metadata.uid.clone()?,
         created: object.metadata.creation_timestamp.as_ref()?.0,
         is_registered: status.is_some_and(|status| status.registration.is_some()),
@@ -34,7 +35,7 @@ fn claimant(object: &MicrosoftGraphCredential) -> Option<Claimant> {
 }
 
 #[test]
-fn an_app_is_the_registered_ones_then_the_oldest_verified_ones() {
+fn an_app_belongs_to_the_registered_object_or_else_to_the_oldest_verified_one() {
     let index = index();
     let (old, middle, young) =
         (verified("old", 10, "a"), verified("middle", 20, "a"), verified("young", 30, "a"));
@@ -43,28 +44,28 @@ fn an_app_is_the_registered_ones_then_the_oldest_verified_ones() {
         let _ = apply(&index, object);
     }
     let claim = |object: &MicrosoftGraphCredential| {
-        entitled(&claimant(object).unwrap(), &index.rivals(object, |_, it| claimant(it)))
+        resolve_claim(&candidate(object).unwrap(), &index.conflicting(object, |_, it| candidate(it)))
     };
-    assert_eq!(claim(&old), Claim::Ours);
-    assert_eq!(claim(&young), Claim::HeldBy("mail/old".into()));
-    assert_eq!(index.rivals(&young, |_, it| claimant(it)).len(), 1, "the others change nothing");
+    assert_eq!(claim(&old), Claim::Granted);
+    assert_eq!(claim(&young), Claim::Conflict("mail/old".into()));
+    assert_eq!(index.conflicting(&young, |_, it| candidate(it)).len(), 1, "the others change nothing");
     let mut registered = young.clone();
     registered.metadata.resource_version = Some("2".into());
     registered.status.as_mut().unwrap().registration =
         Some(serde_json::from_value(registration("a", 1)).unwrap());
-    assert!(index.note_written(&registered).freed.is_empty(), "it comes before others now");
-    assert_eq!(claim(&old), Claim::HeldBy("mail/young".into()));
-    let freed = delete(&index, &registered).freed;
-    assert_eq!(freed, [freed_by(&young)]);
-    assert_eq!(index.next_for(&freed[0], |_, _, _| true), [named("old")]);
-    let is_let_in = |_: &Objects, _: &AccountName, object: &MicrosoftGraphCredential| {
+    assert!(index.on_written(&registered).released_apps.is_empty(), "it precedes others now");
+    assert_eq!(claim(&old), Claim::Conflict("mail/young".into()));
+    let released = delete(&index, &registered).released_apps;
+    assert_eq!(released, [released_by(&young)]);
+    assert_eq!(index.next_candidates(&released[0], |_, _, _| true), [named("old")]);
+    let is_allowed = |_: &Objects, _: &AccountName, object: &MicrosoftGraphCredential| {
         object.metadata.name != old.metadata.name
     };
-    assert_eq!(index.next_for(&freed[0], is_let_in), [named("middle")]);
+    assert_eq!(index.next_candidates(&released[0], is_allowed), [named("middle")]);
 }
 
 #[test]
-fn a_claim_is_kept_until_its_object_lets_go_or_is_gone() {
+fn a_claim_is_held_until_its_object_releases_it_or_is_deleted() {
     let index = index();
     let (old, young) = (verified("old", 10, "a"), verified("young", 20, "a"));
     let _ = (apply(&index, &old), apply(&index, &young));
@@ -73,19 +74,19 @@ fn a_claim_is_kept_until_its_object_lets_go_or_is_gone() {
         tenant: TENANT.parse().unwrap(),
         client: CLIENT.parse().unwrap(),
     };
-    let take = |object: &MicrosoftGraphCredential| index.take_claim(key(), &claimant(object).unwrap());
-    assert_eq!((take(&young), take(&young)), (Claim::Ours, Claim::Ours));
-    assert_eq!(take(&old), Claim::HeldBy("mail/young".into()));
-    assert_eq!(index.keep_claims("young", |_| true).freed, []);
-    assert_eq!(index.keep_claims("young", |_| false).freed, [freed_by(&young)]);
-    assert_eq!((take(&old), take(&young)), (Claim::Ours, Claim::HeldBy("mail/old".into())));
+    let take = |object: &MicrosoftGraphCredential| index.hold_claim(key(), &candidate(object).unwrap());
+    assert_eq!((take(&young), take(&young)), (Claim::Granted, Claim::Granted));
+    assert_eq!(take(&old), Claim::Conflict("mail/young".into()));
+    assert_eq!(index.retain_claims("young", |_| true).released_apps, []);
+    assert_eq!(index.retain_claims("young", |_| false).released_apps, [released_by(&young)]);
+    assert_eq!((take(&old), take(&young)), (Claim::Granted, Claim::Conflict("mail/old".into())));
     let _ = delete(&index, &old);
-    assert_eq!(take(&young), Claim::Ours);
+    assert_eq!(take(&young), Claim::Granted);
     assert_eq!(index.objects().credentials.find(&Key::Claim(&key())).count(), 1);
     let _ = delete(&index, &young);
     let mut fresh = young.clone();
     (fresh.metadata.uid, fresh.status) = (Some("fresh".into()), None);
     let _ = apply(&index, &fresh);
-    assert_eq!(take(&fresh), Claim::Ours);
-    assert_eq!(delete(&index, &fresh).freed, [freed_by(&fresh)], "also before it was ever verified");
+    assert_eq!(take(&fresh), Claim::Granted);
+    assert_eq!(delete(&index, &fresh).released_apps, [released_by(&fresh)], "even if it was never verified");
 }

@@ -1,19 +1,19 @@
-use super::*;
+use crate::controller::queue::policy::*;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A queue with a clock of its own, in which `d…` is deleted and `v…` has to be verified.
+/// A queue with its own clock, in which `d…` is deleted and `v…` has to be verified.
 struct Test {
-    policy: Policy<fn(&Named) -> Priority>,
+    policy: Policy<fn(&NamespacedName) -> Priority>,
     now: Instant,
 }
 
-fn named(text: &str) -> Named {
+fn named(text: &str) -> NamespacedName {
     let (namespace, name) = text.split_once('/').unwrap();
-    Named { namespace: namespace.into(), name: name.into() }
+    NamespacedName { namespace: namespace.into(), name: name.into() }
 }
 
-fn priority(object: &Named) -> Priority {
+fn priority(object: &NamespacedName) -> Priority {
     match object.name.chars().next() {
         Some('d') => Priority::Deletion,
         Some('v') => Priority::Verification,
@@ -22,24 +22,24 @@ fn priority(object: &Named) -> Priority {
 }
 
 impl Test {
-    fn new(most: usize) -> Self {
-        Self { policy: Policy::new(most, priority), now: Instant::now() }
+    fn new(max_concurrent: usize) -> Self {
+        Self { policy: Policy::new(max_concurrent, priority), now: Instant::now() }
     }
 
-    fn wake_after(&mut self, object: &str, after: Duration) -> bool {
-        let wish = Wish { at: self.now + after, verifies: false };
-        self.policy.wake(named(object), wish, self.now)
+    fn request_after(&mut self, object: &str, after: Duration) -> bool {
+        let queued = QueuedRequest { at: self.now + after, verifies: false };
+        self.policy.add(named(object), queued, self.now)
     }
 
-    fn wake(&mut self, objects: &[&str]) {
+    fn request(&mut self, objects: &[&str]) {
         for object in objects {
-            self.wake_after(object, Duration::ZERO);
+            self.request_after(object, Duration::ZERO);
         }
     }
 
-    fn pass(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now += time;
-        self.policy.begin_due(self.now);
+        self.policy.promote_due(self.now);
     }
 
     fn next_of(&mut self, may_verify: bool) -> Option<String> {
@@ -50,43 +50,43 @@ impl Test {
         self.next_of(true)
     }
 
-    /// The next so many, which go on running.
+    /// Takes the next `count` objects, which keep running.
     fn begin(&mut self, count: usize) -> String {
         (0..count).filter_map(|_| self.next()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The order of all that waits, one after the other.
+    /// The order of all waiting objects, one at a time.
     fn order(&mut self) -> String {
         let mut order = Vec::new();
         while let Some(object) = self.next() {
-            self.end(&object, Ended::Gone);
+            self.end(&object, QueueResult::Forget);
             order.push(object);
         }
         order.join(" ")
     }
 
-    fn end(&mut self, object: &str, ended: Ended) {
-        self.policy.ended(&Arc::new(named(object)), ended, self.now);
+    fn end(&mut self, object: &str, ended: QueueResult) {
+        self.policy.finish(&Arc::new(named(object)), ended, self.now);
     }
 }
 
-fn again(after: Duration) -> Ended {
-    Ended::Again { after, is_retry: false }
+fn again(after: Duration) -> QueueResult {
+    QueueResult::Requeue { after, is_retry: false }
 }
 
 #[test]
 fn namespaces_take_turns() {
     let mut test = Test::new(1);
-    test.wake(&["a/1", "a/2", "a/3", "a/4", "b/1", "c/1", "c/2"]);
+    test.request(&["a/1", "a/2", "a/3", "a/4", "b/1", "c/1", "c/2"]);
     assert_eq!(test.order(), "a/1 b/1 c/1 a/2 c/2 a/3 a/4");
 }
 
 #[test]
-fn the_next_place_is_for_the_namespace_with_the_fewest_reconciles() {
+fn the_namespace_with_the_fewest_reconciles_is_next() {
     let mut test = Test::new(3);
-    test.wake(&["a/1", "a/2", "a/3", "a/4"]);
+    test.request(&["a/1", "a/2", "a/3", "a/4"]);
     assert_eq!(test.begin(5), "a/1 a/2 a/3");
-    test.wake(&["b/1", "b/2"]);
+    test.request(&["b/1", "b/2"]);
     test.end("a/2", again(HOUR));
     assert_eq!(test.begin(5), "b/1");
     test.end("a/1", again(HOUR));
@@ -94,35 +94,35 @@ fn the_next_place_is_for_the_namespace_with_the_fewest_reconciles() {
 }
 
 #[test]
-fn whoever_comes_anew_again_and_again_takes_turns_as_well() {
+fn a_namespace_with_ever_new_objects_takes_turns_too() {
     let mut test = Test::new(1);
-    test.wake(&["a/1", "a/2", "a/3"]);
+    test.request(&["a/1", "a/2", "a/3"]);
     let mut order = Vec::new();
     for n in 0..4 {
-        test.wake(&[&format!("b/{n}")]);
+        test.request(&[&format!("b/{n}")]);
         let next = test.next().unwrap();
-        test.end(&next, Ended::Gone);
+        test.end(&next, QueueResult::Forget);
         order.push(next);
     }
     assert_eq!(order, ["a/1", "b/0", "a/2", "b/1"]);
 }
 
 #[test]
-fn deletions_come_first_within_the_share_of_their_namespace() {
+fn deletions_come_first_within_their_namespace() {
     let mut test = Test::new(1);
-    test.wake(&["a/1", "a/2", "a/d", "b/1", "b/2"]);
+    test.request(&["a/1", "a/2", "a/d", "b/1", "b/2"]);
     assert_eq!(test.order(), "a/d b/1 a/1 b/2 a/2");
 }
 
 #[test]
 fn a_waiting_object_that_is_deleted_moves_up() {
     let mut test = Test::new(1);
-    test.wake(&["a/1", "a/2", "a/3"]);
-    let wish = Wish { at: test.now, verifies: false };
+    test.request(&["a/1", "a/2", "a/3"]);
+    let queued = QueuedRequest { at: test.now, verifies: false };
     let is_three_deleted =
-        |object: &Named| if object.name == "3" { Priority::Deletion } else { Priority::Ordinary };
+        |object: &NamespacedName| if object.name == "3" { Priority::Deletion } else { Priority::Ordinary };
     test.policy.priority = is_three_deleted;
-    assert!(!test.policy.wake(named("a/3"), wish, test.now));
+    assert!(!test.policy.add(named("a/3"), queued, test.now));
     assert_eq!(test.policy.waiting, 3);
     assert_eq!(test.order(), "a/3 a/1 a/2");
 }
@@ -130,18 +130,18 @@ fn a_waiting_object_that_is_deleted_moves_up() {
 #[test]
 fn a_terminating_namespace_comes_before_the_others() {
     let mut test = Test::new(1);
-    test.wake(&["a/1", "b/1", "b/2", "c/1"]);
-    test.policy.note_namespace("b", true);
+    test.request(&["a/1", "b/1", "b/2", "c/1"]);
+    test.policy.set_terminating("b", true);
     assert_eq!(test.begin(1), "b/1");
     test.end("b/1", again(HOUR));
-    test.policy.note_namespace("b", false);
+    test.policy.set_terminating("b", false);
     assert_eq!(test.order(), "a/1 c/1 b/2");
 }
 
 #[test]
-fn without_a_permit_to_verify_everything_else_goes_on() {
+fn without_a_permit_to_verify_everything_else_continues() {
     let mut test = Test::new(9);
-    test.wake(&["a/v1", "a/1", "b/v1", "b/d", "c/v1"]);
+    test.request(&["a/v1", "a/1", "b/v1", "b/d", "c/v1"]);
     let mut begun = vec![test.next_of(false), test.next_of(false), test.next_of(false)];
     begun.sort();
     assert_eq!(begun, [None, Some("a/1".into()), Some("b/d".into())]);
@@ -150,139 +150,139 @@ fn without_a_permit_to_verify_everything_else_goes_on() {
 }
 
 #[test]
-fn what_a_reconcile_found_out_to_verify_waits_for_a_permit() {
+fn a_reconcile_that_discovers_a_verification_waits_for_a_permit() {
     let mut test = Test::new(9);
-    test.wake(&["a/1"]);
+    test.request(&["a/1"]);
     assert_eq!(test.begin(1), "a/1");
-    let wish = Wish { at: test.now, verifies: true };
-    test.policy.wake(named("a/1"), wish, test.now);
+    let queued = QueuedRequest { at: test.now, verifies: true };
+    test.policy.add(named("a/1"), queued, test.now);
     test.end("a/1", again(HOUR));
     assert_eq!(test.next_of(false), None);
     assert_eq!(test.next(), Some("a/1".into()));
 }
 
 #[test]
-fn what_only_its_time_has_brought_up_lets_what_has_changed_go_first() {
+fn an_object_due_by_its_timer_yields_to_changes() {
     for kind in ["", "v"] {
         let of = |n: u32| format!("a/{kind}{n}");
         let mut test = Test::new(1);
         for n in 1..=2 {
-            test.wake_after(&of(n), HOUR);
+            test.request_after(&of(n), HOUR);
         }
-        test.pass(HOUR);
-        test.pass(YIELDS_FOR / 2);
-        test.wake(&[&of(3), "b/1"]);
+        test.advance(HOUR);
+        test.advance(YIELD_TIME / 2);
+        test.request(&[&of(3), "b/1"]);
         assert_eq!(test.order(), format!("{} b/1 {} {}", of(3), of(1), of(2)));
     }
 }
 
 #[test]
-fn what_has_changed_lets_nobody_go_first_even_where_its_time_has_come_as_well() {
+fn a_change_does_not_yield_even_if_the_timer_is_due_too() {
     let mut test = Test::new(1);
     for n in 1..=4 {
-        test.wake_after(&format!("a/{n}"), HOUR);
+        test.request_after(&format!("a/{n}"), HOUR);
     }
-    test.pass(HOUR);
-    test.wake(&["a/5"]);
-    test.pass(Duration::from_secs(1));
-    test.wake(&["a/3"]);
-    test.pass(Duration::from_secs(1));
-    test.wake(&["a/6"]);
+    test.advance(HOUR);
+    test.request(&["a/5"]);
+    test.advance(Duration::from_secs(1));
+    test.request(&["a/3"]);
+    test.advance(Duration::from_secs(1));
+    test.request(&["a/6"]);
     assert_eq!(test.order(), "a/5 a/3 a/6 a/1 a/2 a/4");
-    test.wake_after("a/1", HOUR);
+    test.request_after("a/1", HOUR);
     test.now += HOUR;
-    test.wake(&["a/1", "a/2"]);
+    test.request(&["a/1", "a/2"]);
     assert_eq!(test.order(), "a/1 a/2", "it changed in the moment in which it was due");
 }
 
 #[test]
-fn a_deleted_object_goes_before_later_deletions_although_its_time_had_brought_it_up() {
+fn a_deleted_object_precedes_later_deletions_although_its_timer_was_due() {
     let mut test = Test::new(1);
-    test.wake_after("a/1", HOUR);
-    test.pass(HOUR);
+    test.request_after("a/1", HOUR);
+    test.advance(HOUR);
     test.policy.priority = |_| Priority::Deletion;
-    test.wake(&["a/1"]);
-    test.pass(Duration::from_secs(1));
-    test.wake(&["a/2"]);
+    test.request(&["a/1"]);
+    test.advance(Duration::from_secs(1));
+    test.request(&["a/2"]);
     assert_eq!(test.order(), "a/1 a/2");
 }
 
 #[test]
-fn it_does_so_for_seconds_only() {
+fn a_timer_yields_for_a_few_seconds_only() {
     let mut test = Test::new(1);
-    test.wake_after("a/1", HOUR);
-    test.pass(HOUR);
-    test.wake(&["a/2"]);
-    test.pass(YIELDS_FOR + Duration::from_secs(1));
-    test.wake(&["a/3"]);
+    test.request_after("a/1", HOUR);
+    test.advance(HOUR);
+    test.request(&["a/2"]);
+    test.advance(YIELD_TIME + Duration::from_secs(1));
+    test.request(&["a/3"]);
     assert_eq!(test.order(), "a/2 a/1 a/3");
 }
 
 #[test]
 fn an_object_waits_once() {
     let mut test = Test::new(1);
-    assert!(test.wake_after("a/1", Duration::ZERO));
-    assert!(!test.wake_after("a/1", Duration::ZERO));
-    assert!(!test.wake_after("a/1", HOUR), "it waits already");
+    assert!(test.request_after("a/1", Duration::ZERO));
+    assert!(!test.request_after("a/1", Duration::ZERO));
+    assert!(!test.request_after("a/1", HOUR), "it waits already");
     assert_eq!((test.order(), test.policy.next_due()), ("a/1".into(), None));
 }
 
 #[test]
-fn the_earliest_wanted_time_wins() {
+fn the_earliest_requested_time_wins() {
     let mut test = Test::new(1);
     for hours in [3, 1, 2] {
-        test.wake_after("a/1", HOUR * hours);
+        test.request_after("a/1", HOUR * hours);
     }
     assert_eq!(test.policy.next_due(), Some(test.now + HOUR));
     assert_eq!(test.next(), None);
-    test.pass(HOUR);
+    test.advance(HOUR);
     assert_eq!((test.next(), test.policy.next_due()), (Some("a/1".into()), None));
     test.end("a/1", again(HOUR * 5));
-    assert!(test.wake_after("a/1", Duration::ZERO), "it need not wait for its time");
+    assert!(test.request_after("a/1", Duration::ZERO), "it need not wait for its time");
     assert_eq!((test.order(), test.policy.next_due()), ("a/1".into(), None));
 }
 
 #[test]
-fn what_is_woken_while_it_runs_runs_once_more() {
+fn an_object_requested_during_its_reconcile_is_reconciled_again() {
     let mut test = Test::new(2);
-    test.wake(&["a/1"]);
+    test.request(&["a/1"]);
     assert_eq!(test.begin(1), "a/1");
-    test.wake(&["a/1", "a/1"]);
+    test.request(&["a/1", "a/1"]);
     assert_eq!(test.next(), None, "never two at a time");
     test.end("a/1", again(HOUR));
     assert_eq!(test.begin(2), "a/1");
-    test.wake_after("a/1", HOUR);
+    test.request_after("a/1", HOUR);
     test.end("a/1", again(HOUR * 2));
     assert_eq!(test.policy.next_due(), Some(test.now + HOUR));
-    test.pass(HOUR);
+    test.advance(HOUR);
     assert_eq!(test.begin(2), "a/1");
-    test.wake(&["a/1"]);
-    test.end("a/1", Ended::Gone);
+    test.request(&["a/1"]);
+    test.end("a/1", QueueResult::Forget);
     assert_eq!(test.begin(2), "a/1", "it may have been re-created");
 }
 
 #[test]
-fn what_is_gone_leaves_nothing_behind() {
+fn deleted_objects_leave_nothing_behind() {
     let mut test = Test::new(2);
-    test.wake(&["a/1", "b/d"]);
-    test.wake_after("a/2", HOUR);
+    test.request(&["a/1", "b/d"]);
+    test.request_after("a/2", HOUR);
     test.order();
-    assert!(test.policy.shares.values().all(|share| share.waiting.is_empty()));
-    test.pass(HOUR);
+    assert!(test.policy.namespaces.values().all(|queue| queue.waiting.is_empty()));
+    test.advance(HOUR);
     test.order();
-    let Policy { running, waiting, entries, timers, shares, ready, verifying, .. } = &test.policy;
+    let Policy { running, waiting, entries, timers, namespaces, ready, verifying, .. } = &test.policy;
     assert_eq!((*running, *waiting, entries.len(), timers.len()), (0, 0, 0, 0));
-    assert!(shares.is_empty() && ready.is_empty() && verifying.is_empty());
+    assert!(namespaces.is_empty() && ready.is_empty() && verifying.is_empty());
 }
 
 #[test]
-fn ten_thousand_objects_of_one_namespace_cost_another_one_place() {
+fn ten_thousand_objects_of_one_namespace_delay_another_by_one_reconcile() {
     let mut test = Test::new(16);
     for n in 0..10_000 {
-        test.wake(&[&format!("a/{n}")]);
+        test.request(&[&format!("a/{n}")]);
     }
     test.begin(16);
-    test.wake(&["b/1"]);
+    test.request(&["b/1"]);
     test.end("a/3", again(HOUR));
     assert_eq!(test.next(), Some("b/1".into()));
 }

@@ -1,22 +1,20 @@
-//! Builds programs into the cache directory: one checkout at a time, and never half a binary.
+//! Builds programs into the cache directory: one checkout at a time, and never a partial binary.
 
-use std::{
-    fs::{self, File, TryLockError},
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Error, Pins, Program};
 
-/// How often somebody who waits is told that the build still runs.
+/// How often a waiting process prints that the build still runs.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How much of a failed build's output is shown.
+/// How many lines of a failed build's output are shown.
 const SHOWN_LINES: usize = 30;
 
-/// Builds those programs that `dir` does not hold yet.
+/// Builds the programs that `dir` does not contain yet.
 pub(super) fn missing(pins: &Pins, dir: &Path, programs: &[Program]) -> Result<(), Error> {
     if programs.iter().all(|program| dir.join(program.name()).is_file()) {
         return Ok(());
@@ -58,8 +56,8 @@ fn build(pins: &Pins, dir: &Path, program: Program) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `go` is there and takes this go.mod: asked in its directory, where `go` applies the `go` line (and where
-/// its `GOTOOLCHAIN` may bring a newer one).
+/// Checks that `go` exists and accepts this go.mod. It runs in its directory, where `go` applies the `go`
+/// line (and where `GOTOOLCHAIN` may download a newer version).
 fn require_go(pins: &Pins, program: Program) -> Result<(), Error> {
     let (program, wanted) = (program.name(), pins.go().to_owned());
     match go(pins).args(["list", "-m"]).output() {
@@ -89,7 +87,7 @@ fn go_build(pins: &Pins, program: Program, target: &Path, output: &Path) -> Resu
         .map_err(cache("build", target))
 }
 
-/// `go` for this machine, untouched by a workspace or a target set for other work.
+/// `go` for this machine, not affected by a workspace or a target that is set for other work.
 fn go(pins: &Pins) -> Command {
     let mut go = Command::new("go");
     go.current_dir(pins.tools())
@@ -116,7 +114,7 @@ fn wait(child: &mut Child, name: &str) -> io::Result<ExitStatus> {
     }
 }
 
-/// Holds the directory until the returned file is closed, which the kernel does even for a killed process.
+/// Locks the directory until the returned file is closed. The kernel closes it even if the process is killed.
 fn lock(path: &Path) -> Result<File, Error> {
     let file = File::create(path).map_err(cache("create", path))?;
     match file.try_lock() {
@@ -130,12 +128,12 @@ fn lock(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// A name nobody runs, unique to this process.
+/// A file name that is never executed, unique to this process.
 fn partial(dir: &Path, name: &str, extension: &str) -> PathBuf {
     dir.join(format!(".partial-{name}-{}.{extension}", std::process::id()))
 }
 
-/// What a killed build left behind. Only the holder of the lock may call this.
+/// Removes what a killed build left. Only the holder of the lock may call this.
 fn remove_leftovers(dir: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(dir).map_err(cache("list", dir))? {
         let entry = entry.map_err(cache("list", dir))?;
@@ -167,8 +165,8 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
 
-/// Straight to stderr: the test harness swallows `eprintln!` of a test that goes on to pass, and the one who waits
-/// for minutes would see nothing. A closed stderr is no reason to stop.
+/// Writes straight to stderr: the test harness hides `eprintln!` of a passing test, and a user who waits for
+/// minutes would see nothing. A closed stderr is no reason to stop.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "kit: {text}");
 }

@@ -1,10 +1,9 @@
-//! What the go.mod files under `tools/` pin: the only place where the versions of the outside programs are written.
+//! The versions that the go.mod files under `tools/` pin. They are the only place with the versions of
+//! outside programs.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -18,7 +17,7 @@ const KUBERNETES: &str = "k8s.io/kubernetes";
 const HELM: &str = "helm.sh/helm/v4";
 /// The module of Prometheus and promtool.
 const PROMETHEUS: &str = "github.com/prometheus/prometheus";
-/// The module of kstatus, by whose version our program around it is told.
+/// The module of kstatus. Its version is the version of our program around it.
 const CLI_UTILS: &str = "sigs.k8s.io/cli-utils";
 /// The module of the registry.
 const CONTAINER_REGISTRY: &str = "github.com/google/go-containerregistry";
@@ -59,7 +58,7 @@ impl Pins {
     pub(super) fn read(module: Module) -> Result<Self, Error> {
         let tools = crate::workspace().join("tools").join(module.dir());
         let go_mod = read(&tools.join("go.mod"))?;
-        // The sources of a program of ours are pinned with what it is made of.
+        // The sources of our own program are part of the digest.
         let sums = read(&tools.join("go.sum"))? + &sources(&tools)?;
         Self::parse(tools, module, &go_mod, &sums)
     }
@@ -124,12 +123,12 @@ impl Pins {
         }
     }
 
-    /// What is left out of a program: Prometheus' ways to find targets at clouds are most of its code.
+    /// Go build tags that leave out unneeded code: most of Prometheus is its service discovery for clouds.
     pub(super) fn tags(program: Program) -> Option<&'static str> {
         matches!(program, Program::Promtool | Program::Prometheus).then_some("remove_all_sd")
     }
 
-    /// What the linker is told. Without the stamp a Kubernetes program calls itself v0.0.0, and helm v4.3; etcd
+    /// Linker flags with the version. Without them a Kubernetes program reports v0.0.0, and helm v4.3; etcd
     /// knows its own version.
     pub(super) fn link_flags(&self, program: Program) -> String {
         let version = self.version(program);
@@ -157,7 +156,8 @@ fn kubernetes_stamp(version: &str) -> String {
     }
 }
 
-/// The version that a go.mod gives a module (or `go` itself): in a `require` block or on a line of its own.
+/// The version that a go.mod specifies for a module (or `go` itself): in a `require` block or on a line of
+/// its own.
 fn version(go_mod: &str, module: &str) -> Option<String> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip_while(|word| *word == "require");

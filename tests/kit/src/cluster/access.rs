@@ -1,30 +1,30 @@
-//! Who may use the API, and how: keys, the server's certificate, tokens, kubeconfig files and clients.
+//! Access to the API: keys, the server's certificate, tokens, kubeconfig files and clients.
 
-use std::{
-    fmt,
-    fs::OpenOptions,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use http::{Request, header::ACCEPT};
-use kube::{Client, Config, config::AuthInfo};
+use http::Request;
+use http::header::ACCEPT;
+use kube::config::AuthInfo;
+use kube::{Client, Config};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::{CryptoProvider, ring};
 
 use super::Error;
 
-/// The users that the API knows by a token.
+/// The users of the API, each with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
     /// May do everything: in the group `system:masters`.
     Admin,
-    /// The user `operator`, who may do only what RBAC rules of the test allow.
+    /// The user `operator`, with only the rights of the test's RBAC rules.
     Operator,
 }
 
-/// What it takes to talk to the API.
+/// Everything that a client needs to use the API.
 pub(super) struct Access {
     server: String,
     certificate: Vec<u8>,
@@ -37,7 +37,7 @@ pub(super) struct Access {
 impl User {
     const ALL: [Self; 2] = [Self::Admin, Self::Operator];
 
-    /// The name that RBAC and the audit log know.
+    /// The name in RBAC and the audit log.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -56,7 +56,7 @@ impl User {
 // === impl Access ===
 
 impl Access {
-    /// Makes keys and tokens, and writes what kube-apiserver and clients read to the cluster's directory.
+    /// Creates keys and tokens, and writes what kube-apiserver and clients read to the cluster's directory.
     pub(super) fn create(dir: &Path, server: &str) -> Result<Self, Error> {
         let params =
             CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).map_err(Error::Keys)?;
@@ -84,7 +84,7 @@ impl Access {
         Ok(access)
     }
 
-    /// The flags that tell kube-apiserver of it.
+    /// The flags of kube-apiserver for it.
     pub(super) fn flags(dir: &Path) -> [String; 7] {
         let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
         [
@@ -107,7 +107,7 @@ impl Access {
     }
 
     pub(super) fn write_kubeconfig(&self, dir: &Path, name: &str, token: &str) -> Result<PathBuf, Error> {
-        // JSON is YAML, and quotes whatever a path or a token holds.
+        // JSON is valid YAML, and quotes every character of a path or token.
         let kubeconfig = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -124,10 +124,10 @@ impl Access {
         Ok(path)
     }
 
-    /// Made from these values alone, not from the environment: a proxy set there is for other servers.
+    /// Uses only these values, not the environment: a proxy that is set there is for other servers.
     pub(super) fn client(&self, user: User) -> Result<Client, Error> {
         if CryptoProvider::get_default().is_none() {
-            // Fails only if another thread installed one just now, which is as good.
+            // Fails only if another thread has just installed one, which is as good.
             let _ = ring::default_provider().install_default();
         }
         let uri = self.server.parse().map_err(|source| self.client_error(source))?;
@@ -169,7 +169,7 @@ pub(super) async fn get(client: &Client, path: &str, accept: Option<&str>) -> Re
     }
 }
 
-/// The server's certificate vouches for itself, so it is its own authority.
+/// The server's certificate is self-signed, so it is its own authority.
 fn certificate_path(dir: &Path) -> PathBuf {
     dir.join("serving.crt")
 }

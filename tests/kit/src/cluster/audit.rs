@@ -1,39 +1,38 @@
-//! The audit log: what was asked of the API, by whom, and what it answered.
+//! The audit log: each request to the API, its user, and the response.
 //!
-//! kube-apiserver writes a line when a request comes in and one before its answer ends, so whatever a client has
-//! the answer to is here. Source: `k8s.io/apiserver` v0.37, `pkg/endpoints/filters/audit.go`.
+//! kube-apiserver writes a line when a request arrives and one before its response ends. So every response
+//! that a client has received is in the log. Source: `k8s.io/apiserver` v0.37,
+//! `pkg/endpoints/filters/audit.go`.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Error;
 
-/// Bodies are left out: they hold Secrets.
+/// Bodies are left out because they contain Secrets.
 const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n";
 
-/// Answers alone.
+/// Only responses.
 const POLICY_OF_ANSWERS: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\nrules:\n- level: Metadata\n";
 
-/// How much the audit log holds, and when.
+/// What the audit log contains, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
-    /// Each request when it comes in and before its answer ends.
+    /// Each request when it arrives and before its response ends.
     Everything,
-    /// Each answer, a second later at most: it costs the API server less.
+    /// Each response, up to a second later. It costs the API server less.
     Answers,
 }
 
 /// A request to the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// As RBAC names it: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    /// As in RBAC: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
     /// The API group, empty for the core group and for paths outside resources.
     pub group: String,
@@ -45,15 +44,15 @@ pub struct AuditEntry {
     pub namespace: Option<String>,
     /// None for requests for many objects.
     pub name: Option<String>,
-    /// Who asked; with impersonation, the one impersonated.
+    /// The user; with impersonation, the impersonated one.
     pub user: String,
-    /// The client's name for itself.
+    /// The client's `User-Agent`.
     pub user_agent: String,
     /// Path and query.
     pub uri: String,
-    /// The HTTP status; none while there is no answer.
+    /// The HTTP status; none while there is no response.
     pub code: Option<u16>,
-    /// When the request came in.
+    /// When the request arrived.
     pub time: Timestamp,
 }
 
@@ -119,7 +118,7 @@ struct ResponseStatus {
 // === impl AuditEntry ===
 
 impl AuditEntry {
-    /// Whether the request was to change something, allowed or not.
+    /// Whether the request attempts a change, allowed or not.
     pub fn is_write(&self) -> bool {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
@@ -162,14 +161,14 @@ impl AuditLog {
     }
 
     pub(super) fn flags(&self) -> [String; 5] {
-        // Written before the answer ends, or some at a time.
+        // Written before the response ends, or in batches.
         let mode = if self.detail == Detail::Everything { "blocking" } else { "batch" };
         [
             format!("--audit-log-path={}", self.path.display()),
             format!("--audit-policy-file={}", self.policy.display()),
             format!("--audit-log-mode={mode}"),
             "--audit-log-batch-max-wait=1s".to_owned(),
-            // To one file: megabytes that no test reaches.
+            // Into one file: no test reaches this size in megabytes.
             "--audit-log-maxsize=100000".to_owned(),
         ]
     }
@@ -202,7 +201,7 @@ impl AuditLog {
     }
 }
 
-/// One entry a request that came in, in that order.
+/// One entry for each request, in order of arrival.
 fn entries(text: &str) -> Vec<AuditEntry> {
     let mut places = BTreeMap::new();
     let mut entries: Vec<AuditEntry> = Vec::new();
@@ -211,7 +210,7 @@ fn entries(text: &str) -> Vec<AuditEntry> {
             places.insert(event.id.clone(), entries.len());
             entries.push(event.into());
         } else if let Some(entry) = places.get(&event.id).and_then(|place| entries.get_mut(*place)) {
-            // Knows more: the answer, and the name of an object that only the body told.
+            // The later line has more: the response, and the name of an object that only the body contained.
             *entry = event.into();
         }
     }
@@ -251,7 +250,7 @@ mod tests {
         let mut text = fs::read_to_string(&log.path).unwrap();
         text += &event("1", "ResponseComplete", "");
         text += &event("2", "RequestReceived", "");
-        // A line that is not whole yet.
+        // An incomplete line.
         text += r#"{"auditID":"3","#;
         fs::write(&log.path, text).unwrap();
         assert_eq!(log.since(mark).unwrap().len(), 1);

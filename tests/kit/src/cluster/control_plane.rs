@@ -1,28 +1,24 @@
 //! etcd and kube-apiserver: their flags, their ports, their processes.
 
-use std::{
-    fs, io,
-    net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
 
 use kube::Client;
-use tokio::{select, time::sleep};
+use tokio::select;
+use tokio::time::sleep;
 
-use super::{
-    Error, START,
-    access::{self, Access},
-    audit::AuditLog,
-    error::tail,
-};
-use crate::{
-    assets::{Assets, Program},
-    process::{Process, Signal},
-};
+use super::access::{self, Access};
+use super::audit::AuditLog;
+use super::error::tail;
+use super::{Error, START};
+use crate::assets::{Assets, Program};
+use crate::process::{Process, Signal};
 
-/// Both programs. Dropped in this order, so that the API server does not miss its store.
+/// Both programs. The order of the fields is the order in which they are dropped: the API server first, then
+/// its store.
 #[derive(Debug)]
 pub(super) struct ControlPlane {
     apiserver: Process,
@@ -31,18 +27,18 @@ pub(super) struct ControlPlane {
     dir: PathBuf,
 }
 
-/// Where the programs listen, on 127.0.0.1.
+/// The ports of the programs on 127.0.0.1.
 #[derive(Clone, Copy)]
 pub(super) struct Ports {
     /// etcd's, for clients.
     pub(super) client: u16,
-    /// etcd's, for its peers: there are none.
+    /// etcd's, for peers, of which there are none.
     pub(super) peer: u16,
     /// The Kubernetes API's.
     pub(super) api: u16,
 }
 
-/// etcd is on its way; kube-apiserver is next.
+/// etcd is starting; kube-apiserver is next.
 pub(super) struct Starting {
     etcd: Process,
     etcd_url: String,
@@ -53,9 +49,9 @@ pub(super) struct Starting {
 // === impl Ports ===
 
 impl Ports {
-    /// Ports that are free now; somebody else may take one before the programs do.
+    /// Ports that are free now. Another process may take one before the programs do.
     pub(super) fn free() -> Result<Self, Error> {
-        // Held together while they are chosen, or one could come out twice.
+        // All are held while they are chosen, so that none is chosen twice.
         let [client, peer, api] = [listen()?, listen()?, listen()?];
         let port = |listener: TcpListener| {
             listener.local_addr().map(|address| address.port()).map_err(Error::NoPort)
@@ -71,7 +67,7 @@ fn listen() -> Result<TcpListener, Error> {
 // === impl Starting ===
 
 impl Starting {
-    /// Starts etcd, whose guardian will remove the directory.
+    /// Starts etcd; its guardian will remove the directory.
     pub(super) async fn etcd(assets: &Assets, dir: &Path, ports: Ports) -> Result<Self, Error> {
         let (client, peer) = (url("http", ports.client), url("http", ports.peer));
         let etcd = program(assets, Program::Etcd, dir)
@@ -83,9 +79,10 @@ impl Starting {
                 format!("--listen-peer-urls={peer}"),
                 format!("--initial-advertise-peer-urls={peer}"),
                 format!("--initial-cluster=default={peer}"),
-                // The data of a copy names the ports of its original. Without data it changes nothing.
+                // The data of a copy contains the ports of its original. Without data the flag changes
+                // nothing.
                 format!("--force-new-cluster={}", data_dir(dir).exists()),
-                // Nothing has to survive the machine.
+                // The data need not survive a crash of the machine.
                 "--unsafe-no-fsync".to_owned(),
                 // More than any measurement fills; the default is 2 GiB.
                 "--quota-backend-bytes=8589934592".to_owned(),
@@ -113,9 +110,11 @@ impl Starting {
                 "--bind-address=127.0.0.1".to_owned(),
                 "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
                 "--allow-privileged=true".to_owned(),
-                // It refuses pods until a controller, which does not run here, has made their ServiceAccount.
+                // It rejects pods until a controller, which does not run here, has created their
+                // ServiceAccount.
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
-                // As OpenShift has it: whoever sets an owner that blocks its deletion must have rights over it.
+                // As on OpenShift: a client that sets an owner that blocks its own deletion needs rights to
+                // that owner.
                 "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
                 // Tests in parallel must not wait for each other.
                 "--max-requests-inflight=3000".to_owned(),
@@ -134,7 +133,7 @@ impl Starting {
 impl ControlPlane {
     pub(super) async fn wait_until_ready(&self, client: &Client) -> Result<(), Error> {
         let mut last_answer = None;
-        // The programs' end counts too: on a port that is not ours, a question may hang.
+        // The end of a program counts too, because a request to another process's port may hang.
         select! {
             error = self.end() => Err(error),
             () = readiness(client, &mut last_answer) => Ok(()),
@@ -145,7 +144,7 @@ impl ControlPlane {
         }
     }
 
-    /// Returns when one of the programs ends, which none should.
+    /// Returns when one of the programs exits, which none should.
     async fn end(&self) -> Error {
         let (program, process, exit) = select! {
             exit = self.etcd.wait(Duration::MAX) => (Program::Etcd, &self.etcd, exit),
@@ -163,8 +162,8 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Copies etcd's data to the directory of another cluster. etcd stands still meanwhile, and what it has written by then
-    /// is whole, as after a kill.
+    /// Copies etcd's data to the directory of another cluster. etcd is stopped meanwhile, so its data is as
+    /// consistent as after a kill.
     pub(super) fn copy_etcd(&self, to: &Path) -> Result<(), Error> {
         self.etcd.signal(Signal::STOP)?;
         let copied = copy(&data_dir(&self.dir), &data_dir(to));
@@ -185,7 +184,7 @@ impl ControlPlane {
     }
 }
 
-/// Starts the controllers that delete on the cluster's behalf.
+/// Starts the garbage collector and the namespace controller.
 pub(super) async fn controller_manager(
     assets: &Assets,
     dir: &Path,
@@ -204,7 +203,7 @@ pub(super) async fn controller_manager(
     Ok(process)
 }
 
-/// Returns once the API is ready, the namespace `default` included, which is made a moment later.
+/// Returns once the API is ready and the namespace `default` exists, which is created a moment later.
 async fn readiness(client: &Client, last_answer: &mut Option<Error>) {
     for path in ["/readyz", "/api/v1/namespaces/default"] {
         while let Err(error) = access::get(client, path, None).await {
@@ -214,7 +213,7 @@ async fn readiness(client: &Client, last_answer: &mut Option<Error>) {
     }
 }
 
-/// A program with nothing of this process's environment, which may hold `ETCD_…` or `GODEBUG`.
+/// A program without this process's environment, which may contain `ETCD_…` or `GODEBUG`.
 fn program(assets: &Assets, program: Program, dir: &Path) -> crate::process::Builder {
     let path = assets.path(program).unwrap_or_else(|| Path::new(program.name()));
     Process::builder(path)
@@ -231,7 +230,7 @@ fn data_dir(dir: &Path) -> PathBuf {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
-    // etcd takes no directory that others may read.
+    // etcd rejects a data directory that others may read.
     fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

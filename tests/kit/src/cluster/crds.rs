@@ -1,16 +1,12 @@
 //! Applies CRDs and waits until the API serves them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
-};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
 use tokio::time::sleep;
 
 use super::Error;
@@ -20,7 +16,7 @@ const SERVED: Duration = Duration::from_secs(30);
 
 pub(super) async fn apply(client: &Client, dir: &Path) -> Result<Vec<String>, Error> {
     let crds = read(dir)?;
-    // As they are written, without a detour through a type that would drop what it does not know.
+    // As written, without a type that would drop unknown fields.
     let api: Api<DynamicObject> =
         Api::all_with(client.clone(), &ApiResource::erase::<CustomResourceDefinition>(&()));
     let params = PatchParams::apply("kit").force();
@@ -85,7 +81,8 @@ async fn wait_until_served(client: &Client, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Whether the CRD is established and discovery knows all its served versions; if not, what is seen.
+/// Checks that the CRD is established and discovery knows all its served versions; otherwise returns what was
+/// seen.
 async fn check(client: &Client, name: &str) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let crd = api.get(name).await.map_err(|error| crate::chain(&error))?;

@@ -1,16 +1,18 @@
-//! What can go wrong with a cluster.
+//! Errors of a cluster.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::{assets, process};
 
-/// How much of a failed program's log is shown.
+/// How many lines of a failed program's log are shown.
 const SHOWN_LINES: usize = 40;
 
 /// Why a cluster could not be started or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The programs are not there.
+    /// The programs are not available.
     #[error(transparent)]
     Assets(#[from] assets::Error),
     /// A program could not be run.
@@ -19,70 +21,70 @@ pub enum Error {
     /// The runtime ended during a start.
     #[error("the start was aborted")]
     Aborted(#[source] tokio::task::JoinError),
-    /// A file of the cluster or for it.
+    /// A file of the cluster could not be read or written.
     #[error("cannot {action} {path:?}")]
     Files {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// There is no free port.
     #[error("no free port on 127.0.0.1")]
     NoPort(#[source] io::Error),
-    /// Keys and the certificate could not be made.
-    #[error("cannot make the cluster's keys")]
+    /// Keys or the certificate could not be created.
+    #[error("cannot create the cluster's keys")]
     Keys(#[source] rcgen::Error),
-    /// The system gives no random numbers.
+    /// The system provides no random numbers.
     #[error("no random numbers for the tokens")]
     Random(#[source] getrandom::Error),
-    /// A program ended by itself.
+    /// A program exited unexpectedly.
     #[error("{program} ended ({exit}); the end of its log:\n{log}")]
     Died {
-        /// Which.
+        /// The program.
         program: &'static str,
-        /// How.
+        /// Its exit.
         exit: process::Exit,
         /// The end of its log.
         log: String,
     },
-    /// The API does not answer.
+    /// The API does not respond.
     #[error("kube-apiserver is not ready after {bound:?} ({answer}); the end of its log:\n{log}")]
     NotReady {
         /// How long the wait was.
         bound: Duration,
-        /// What it answered last.
+        /// The last response.
         answer: String,
         /// The end of its log.
         log: String,
     },
-    /// No client could be made.
+    /// No client could be created.
     #[error("cannot set up a client for {server}")]
     Client {
-        /// Where the API is.
+        /// The URL of the API.
         server: String,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The API refused.
+    /// The API rejected a request.
     #[error("cannot {action}")]
     Api {
-        /// What was asked.
+        /// The action.
         action: String,
-        /// The answer.
+        /// The response.
         source: Box<kube::Error>,
     },
-    /// A file is not the YAML it should be.
-    #[error("{path:?} holds no CRDs: {detail}")]
+    /// A file is not the expected YAML.
+    #[error("{path:?} contains no CRDs: {detail}")]
     Crds {
         /// The file or directory.
         path: PathBuf,
         /// What is wrong.
         detail: String,
     },
-    /// A CRD is accepted but its API does not come up.
+    /// A CRD was accepted, but its API is not served.
     #[error("the API does not serve {name} within {bound:?}; {detail}")]
     NotServed {
         /// The CRD's name.
@@ -92,8 +94,8 @@ pub enum Error {
         /// What was seen last.
         detail: String,
     },
-    /// The answer is no table.
-    #[error("the answer for {path} is no table")]
+    /// The response is not a table.
+    #[error("the response for {path} is not a table")]
     Table {
         /// The API path.
         path: String,
@@ -105,7 +107,7 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
-    /// Whether another start, on other ports, may well work.
+    /// Whether another start on other ports may succeed.
     pub(super) fn is_port_collision(&self) -> bool {
         matches!(self, Self::Died { log, .. } if log.contains("address already in use"))
     }

@@ -1,4 +1,4 @@
-//! What `kubectl get` shows: the API makes the cells, this lays them out as kubectl does.
+//! The output of `kubectl get`: the API returns the cells, and this module lays them out as kubectl does.
 //!
 //! Source: `k8s.io/cli-runtime` v0.37, `pkg/printers/tableprinter.go` and `tabwriter.go`.
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Error, access};
 
 const ACCEPT: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-/// The narrowest column, and the space after the widest cell of one that is wider.
+/// The minimum width of a column, and the space after the widest cell of a wider one.
 const MIN_WIDTH: usize = 6;
 const PADDING: usize = 3;
 
@@ -26,7 +26,7 @@ struct Table {
 #[derive(Deserialize)]
 struct Column {
     name: String,
-    /// Columns other than those of 0 are for wide output.
+    /// Columns with a priority other than 0 are for wide output.
     #[serde(default)]
     priority: i32,
 }
@@ -58,7 +58,7 @@ pub(super) async fn get(client: &Client, path: &str, wide: bool) -> Result<Strin
     Ok(table.render(wide, !is_in_one_namespace(&path)))
 }
 
-/// A cell as it is shown, and the bytes of its whole text, by which kubectl measures columns.
+/// A cell as shown, and the length in bytes of its whole text, which kubectl uses to measure columns.
 struct Cell {
     text: String,
     bytes: usize,
@@ -105,7 +105,7 @@ impl Row {
 // === impl Cell ===
 
 impl Cell {
-    /// Shows the first line, with a mark if there are more, and nothing that a terminal would obey.
+    /// Shows the first line, with a mark if there are more, and escapes what a terminal would interpret.
     fn new(whole: &str) -> Self {
         let escaped = |text: &str| text.replace('\u{1b}', "^[");
         let text = match whole.split_once(['\n', '\r', '\u{c}']) {
@@ -132,13 +132,13 @@ fn lay_out(lines: &[Vec<Cell>]) -> String {
     text
 }
 
-/// The widest cell by its bytes or, where the mark makes it longer than its text, by what is shown.
+/// The widest cell: by the bytes of its text or, if the mark makes it longer, by what is shown.
 fn width(lines: &[Vec<Cell>], column: usize) -> usize {
     let widths = lines.iter().map(|line| line[column].bytes.max(line[column].text.chars().count()));
     MIN_WIDTH.max(widths.max().unwrap_or_default() + PADDING)
 }
 
-/// Whether the path is below one namespace, or names one.
+/// Whether the path is below a namespace, or names one.
 fn is_in_one_namespace(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or_default();
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();

@@ -1,11 +1,11 @@
-//! One request over plain HTTP, for what the demo looks up by itself.
+//! A single request over plain HTTP, for what the demo looks up.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Difference;
 
-/// Asks, and returns status and body.
+/// Sends the request; returns status and body.
 pub(super) async fn ask(
     address: &str,
     request: &str,

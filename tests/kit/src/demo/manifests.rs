@@ -1,4 +1,4 @@
-//! What the story applies.
+//! The manifests of the demo.
 
 /// When the first secrets expire.
 pub(super) const EXPIRY: &str = "2027-11-28T23:59:59Z";

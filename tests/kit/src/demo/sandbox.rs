@@ -1,4 +1,5 @@
-//! Woodpecker in the demo: the REST API that the operator's own program serves, in a namespace and under a keyring of its own.
+//! Woodpecker in the demo: the REST API of the operator's own program, in its own namespace and with its own
+//! keyring.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::entra::Entra;
 use crate::process::Process;
 
-/// Where it keeps what is its own.
+/// The namespace of its own objects.
 pub(super) const NAMESPACE: &str = "woodpecker";
 
 /// The account's API key.
@@ -37,7 +38,7 @@ const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(30);
 
-/// A credential as the API shows it.
+/// A credential in the API's responses.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Held {
     pub(super) credential_id: i64,
@@ -60,11 +61,17 @@ pub(super) struct Sandbox {
 // === impl Sandbox ===
 
 impl Sandbox {
-    /// Starts it; its namespace and API key are there.
+    /// Starts the server; its namespace and API key exist already.
     pub(super) async fn start(program: &Path, cluster: &Cluster, entra: &Entra) -> Result<Self, Difference> {
         let server = Process::builder(program)
             .env("KUBECONFIG", cluster.kubeconfig_path())
-            .args(["serve", "--rest-listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--rest-bind-address",
+                "127.0.0.1:0",
+                "--health-probe-bind-address",
+                "127.0.0.1:0",
+            ])
             .args(["--dns-server", "127.0.0.1:9", "--microsoft-authority", &entra.url()])
             .args(["--operator-namespace", NAMESPACE, "--watch-namespace", NAMESPACE])
             .log(cluster.dir().join("serve.log"))
@@ -82,22 +89,22 @@ impl Sandbox {
         }
     }
 
-    /// What a `WoodpeckerAccount` names as its base URL.
+    /// The base URL for a `WoodpeckerAccount`.
     pub(super) fn base_url(&self) -> String {
         format!("http://{}/rest", self.address)
     }
 
-    /// Where all credentials are.
+    /// The URL of all credentials.
     pub(super) fn url(&self) -> String {
         format!("http://{}{PATH}", self.address)
     }
 
-    /// What the account holds.
+    /// The account's credentials.
     pub(super) async fn credentials(&self) -> Result<Vec<Held>, Difference> {
         let (status, body) =
             ask(&self.address, &format!("GET {PATH}"), &[("x-api-key", API_KEY)], "").await?;
         if status != 200 {
-            return Err(Difference::new(format!("the listing is answered with {status}: {body}")));
+            return Err(Difference::new(format!("the list request got {status}: {body}")));
         }
         Ok(serde_json::from_str::<Listing>(&body)?.credentials)
     }
@@ -115,7 +122,7 @@ impl Sandbox {
         recent.map(|line| format!("{} {} → {}", line.method, line.place, line.status)).collect()
     }
 
-    /// How many requests have changed something, or tried to.
+    /// The number of requests that changed something, or attempted to.
     pub(super) fn writes(&self) -> usize {
         requests(&self.server.log()).iter().filter(|line| line.method != "GET").count()
     }
@@ -125,12 +132,12 @@ impl Sandbox {
         if exit.success() {
             Ok(())
         } else {
-            Err(Difference::new(format!("the REST API did not end well: {exit}\n{}", self.server.log())))
+            Err(Difference::new(format!("the REST API failed at its exit: {exit}\n{}", self.server.log())))
         }
     }
 }
 
-/// A line of the log about a request.
+/// A log line about a request.
 struct Line {
     at: Timestamp,
     method: String,

@@ -1,5 +1,5 @@
-//! The scene: a cluster with the CRDs, a double of Entra, the REST API that the operator's program serves in Woodpecker's
-//! place, and the operator, each as a process of its own.
+//! The parts of the demo: a cluster with the CRDs, a double of Entra, the REST API of the operator's program
+//! as Woodpecker, and the operator, each as its own process.
 
 use std::io::{Read as _, pipe};
 use std::path::{Path, PathBuf};
@@ -29,13 +29,13 @@ pub(super) const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
 pub(super) const OTHER_CLIENT: &str = "5c1f0a4e-8f4b-4f0e-9d43-2b6a1e7d9a10";
 pub(super) const NAMESPACE: &str = "mail";
 
-/// Where the operator keeps what is its own.
+/// The namespace of the operator's own objects.
 const OPERATOR_NAMESPACE: &str = "default";
 
 /// Secrets that the double of Entra accepts for the first app.
 pub(super) const GOOD_SECRETS: [&str; 3] = ["first-value", "second-value", "third-value"];
 
-/// How many times faster the operator's waits are; a wrong secret is final after three seconds.
+/// How many times shorter the operator's waits are; a wrong secret is final after three seconds.
 const TIME_SCALE: &str = "20";
 const PROPAGATION_WINDOW: &str = "60s";
 
@@ -51,7 +51,7 @@ pub(super) struct Scene {
     operator: Process,
 }
 
-/// Applies a manifest as `kubectl apply --server-side` does, with the secrets put in for `(…)`.
+/// Applies a manifest as `kubectl apply --server-side` does, with the values in place of `(…)`.
 async fn apply(client: &Client, manifest: &str, values: &[(&str, &str)]) -> Result<(), Difference> {
     let text = values.iter().fold(manifest.to_owned(), |text, (word, value)| text.replace(word, value));
     let objects: Vec<Value> = serde_saphyr::from_multiple(&text)?;
@@ -76,7 +76,7 @@ async fn apply(client: &Client, manifest: &str, values: &[(&str, &str)]) -> Resu
 // === impl Scene ===
 
 impl Scene {
-    /// Starts everything on loopback, on free ports, in a directory of its own.
+    /// Starts everything on free loopback ports, in a directory of its own.
     pub(super) async fn set(operator: &Path, screen: &Screen) -> Result<Self, Difference> {
         screen.line("starting etcd and kube-apiserver on 127.0.0.1 …");
         let cluster = Cluster::start().await?;
@@ -91,15 +91,15 @@ impl Scene {
         let client = cluster.client()?;
         apply(&client, sandbox::SETUP_YAML, &[("(the API key)", sandbox::API_KEY)]).await?;
         let woodpecker = Sandbox::start(operator, &cluster, &entra).await?;
-        screen.line("in Woodpecker's place: graph-credential-operator serve, in the namespace woodpecker");
+        screen.line("as Woodpecker: graph-credential-operator serve, in the namespace woodpecker");
         let process = Process::builder(operator)
             .env("KUBECONFIG", cluster.kubeconfig_path())
-            .args(["run", "--listen", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
-            // It has no rival, and whoever suspends the machine finds it at work afterwards.
+            .args(["run", "--health-probe-bind-address", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
+            // It is the only replica, and continues to work after the machine was suspended.
             .args(["--leader-elect=false"])
             .args(["--operator-namespace", OPERATOR_NAMESPACE, "--watch-namespace", NAMESPACE])
             .args(["--microsoft-authority", &entra.url()])
-            .args(["--woodpecker-base-url", &woodpecker.base_url()])
+            .args(["--allowed-woodpecker-url", &woodpecker.base_url()])
             .args(["--time-scale", TIME_SCALE, "--propagation-window", PROPAGATION_WINDOW])
             .log(cluster.dir().join("operator.log"))
             .spawn()
@@ -109,22 +109,22 @@ impl Scene {
         Ok(Self { cluster, entra, woodpecker, program, client, operator: process })
     }
 
-    /// Ends the operator as Kubernetes would, and the cluster after it.
+    /// Stops the operator as Kubernetes would, and then the cluster.
     pub(super) async fn strike(mut self) -> Result<(), Difference> {
         let exit = self.operator.stop().await?;
         if !exit.success() {
-            return Err(Difference::new(format!("the operator did not end well: {exit}\n{}", self.tail())));
+            return Err(Difference::new(format!("the operator failed at its exit: {exit}\n{}", self.tail())));
         }
         self.woodpecker.stop().await?;
         Ok(self.cluster.stop().await?)
     }
 
-    /// Applies a manifest as `kubectl apply --server-side` does, with the secrets put in for `(…)`.
+    /// Applies a manifest as `kubectl apply --server-side` does, with the values in place of `(…)`.
     pub(super) async fn apply(&self, manifest: &str, values: &[(&str, &str)]) -> Result<(), Difference> {
         apply(&self.client, manifest, values).await
     }
 
-    /// The credential of that name; nothing where it is gone.
+    /// The credential of that name; none if it does not exist.
     pub(super) async fn credential(&self, name: &str) -> Result<Option<Value>, Difference> {
         Ok(self.credentials().get_opt(name).await?.map(|object| object.data))
     }
@@ -134,7 +134,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits until the credential is as wanted, and returns it.
+    /// Waits until the credential meets the condition, and returns it.
     pub(super) async fn until(
         &self,
         name: &str,
@@ -151,7 +151,7 @@ impl Scene {
                 let status = found.map(|object| object["status"].to_string()).unwrap_or_default();
                 let tail = self.tail();
                 return Err(Difference::new(format!(
-                    "{what}: not so after {PATIENCE:?}; status {status}\n{tail}"
+                    "{what}: not reached after {PATIENCE:?}; status {status}\n{tail}"
                 )));
             }
             sleep(Duration::from_millis(50)).await;
@@ -165,7 +165,7 @@ impl Scene {
         Ok(self.cluster.table(&path, true).await?)
     }
 
-    /// Makes the Secret that the manifests name, so that none of them shows its value.
+    /// Creates the Secret that the manifests name, so that none of them contains its value.
     pub(super) async fn secret(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
         let body = serde_json::json!({
@@ -176,17 +176,17 @@ impl Scene {
         Ok(())
     }
 
-    /// Runs a command of the operator's program on its own store, and returns what it says.
+    /// Runs a command of the operator's program on its own store; returns the output.
     pub(super) async fn command(&self, args: &[&str]) -> Result<String, Difference> {
         let mut command = Command::new(&self.program);
         command.args(args).args(["--operator-namespace", OPERATOR_NAMESPACE, "--namespace", NAMESPACE]);
         command.env("KUBECONFIG", self.cluster.kubeconfig_path()).env("GCO_TIME_SCALE", TIME_SCALE);
-        // What it prints and what it notes, in their order.
+        // Standard output and standard error, in order.
         let (mut reader, writer) = pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
         let ended = spawn_blocking(move || {
             let mut child = command.spawn()?;
-            // Its ends of the pipe go with it.
+            // Closes its ends of the pipe.
             drop(command);
             let mut said = String::new();
             reader.read_to_string(&mut said)?;
@@ -196,10 +196,10 @@ impl Scene {
         if status.success() {
             return Ok(said);
         }
-        Err(Difference::new(format!("{} ended badly:\n{said}", args.join(" "))))
+        Err(Difference::new(format!("{} failed:\n{said}", args.join(" "))))
     }
 
-    /// The records of the store, as etcd has them on its disk, and the table of `kubectl get sgc`.
+    /// The records of the store as etcd stores them on disk, and the table of `kubectl get sgc`.
     pub(super) async fn records(&self) -> Result<(Vec<String>, String), Difference> {
         let from = format!("/registry/graph-credentials.io/sealedgraphcredentials/{NAMESPACE}/");
         let to = format!("{}0", from.trim_end_matches('/'));
@@ -217,7 +217,7 @@ impl Scene {
         Ok((texts, self.cluster.table(&path, false).await?))
     }
 
-    /// What the events of the operator's namespace tell that have such a reason.
+    /// The messages of the events with that reason in the operator's namespace.
     pub(super) async fn events(&self, reason: &str) -> Result<String, Difference> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
         let mut events = api.list(&ListParams::default()).await?.items;

@@ -1,4 +1,4 @@
-//! What the demo prints: calm, the same on each run but for times and ids, in colour only on a terminal.
+//! The output of the demo: the same on each run except for times and ids, with color only on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -46,7 +46,7 @@ impl Screen {
     }
 
     pub(super) fn complain(&self, text: &str) {
-        // There is no better place left to tell that this failed.
+        // There is no better place to report this failure.
         let _unwritten = writeln!(io::stderr(), "demo: {text}");
     }
 
@@ -54,7 +54,7 @@ impl Screen {
         if self.has_colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// A closed pipe ends what is seen, not the story.
+    /// A closed pipe ends the output, not the demo.
     fn put(&self, text: &str) {
         let mut out = io::stdout();
         let _unseen = out.write_all(text.as_bytes()).and_then(|()| out.flush());

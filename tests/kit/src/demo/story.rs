@@ -1,5 +1,5 @@
-//! The story: nine steps from apply to delete and to the store, each with what is applied, what can be seen, and what must
-//! be so.
+//! The steps of the demo: nine steps from apply to delete and to the store, each with the manifest, the
+//! visible result, and the checks.
 
 use std::time::Duration;
 
@@ -16,46 +16,46 @@ use super::scene::{CLIENT, GOOD_SECRETS, NAMESPACE, OTHER_CLIENT, Scene, TENANT}
 use super::screen::Screen;
 use crate::entra::Outcome;
 
-/// How many credentials beside the first one are in the store when its key is rotated.
+/// How many credentials besides the first one are in the store when its key is rotated.
 const FLEET: usize = 40;
 
-/// Lines of a table that are shown.
+/// How many lines of a table are shown.
 const LONGEST_TABLE: usize = 6;
 
-/// One step as it went.
+/// The record of one step.
 struct Told {
     title: &'static str,
     took: Duration,
     difference: Option<Difference>,
 }
 
-/// Tells the whole story; whether all went as told.
+/// Runs all steps; returns whether every check passed.
 pub(super) async fn tell(scene: &Scene, screen: &Screen) -> bool {
     let mut teller = Teller { scene, screen, told: Vec::new(), id: None };
-    teller.step("create: from applied to Ready", Teller::create).await;
+    teller.step("create: from apply to Ready", Teller::create).await;
     teller.step("rotate the secret: updated at Woodpecker, under the same id", Teller::rotate).await;
     teller
-        .step("a wrong secret: what the status says, and the old registration intact", Teller::mistake)
+        .step("a wrong secret: the status reports it, and the old registration stays", Teller::mistake)
         .await;
     teller.step("the right secret again: Ready", Teller::mend).await;
-    teller.step("a secret that expires in ten days: told in time", Teller::expire).await;
+    teller.step("a secret that expires in ten days: the status warns", Teller::expire).await;
     teller.step("delete with Retain (the default): the credential stays at Woodpecker", Teller::retain).await;
-    teller.step("delete with Delete: the credential goes, and nothing else", Teller::delete).await;
-    teller.step("destination.store: sealed in the cluster, no plaintext in etcd", Teller::seal).await;
-    teller.step("rotate the key of the store: every record is sealed anew", Teller::rotate_key).await;
+    teller.step("delete with Delete: the credential is removed, and nothing else", Teller::delete).await;
+    teller.step("destination.store: encrypted in the cluster, no plaintext in etcd", Teller::seal).await;
+    teller.step("rotate the key of the store: every record is re-encrypted", Teller::rotate_key).await;
     teller.summary()
 }
 
-/// Applies a fresh credential and says how to play with it.
+/// Applies a new credential and prints how to experiment with it.
 pub(super) async fn leave(scene: &Scene, screen: &Screen) -> Result<(), Difference> {
     for held in scene.woodpecker.credentials().await? {
         scene.woodpecker.remove(held.credential_id).await?;
     }
     scene.secret("sales-eu-graph", GOOD_SECRETS[0], EXPIRY).await?;
     scene.apply(CREDENTIAL_YAML, &[]).await?;
-    screen.title("everything is left running");
+    screen.title("everything keeps running");
     screen.block(
-        "try, in another terminal (make kubectl builds one, if you have none):",
+        "try, in another terminal (`make kubectl` builds kubectl if you have none):",
         &format!(
             "export KUBECONFIG={}\n\
              kubectl -n {NAMESPACE} get mgc -o wide\n\
@@ -68,7 +68,7 @@ pub(super) async fn leave(scene: &Scene, screen: &Screen) -> Result<(), Differen
         ),
     );
     screen.line(&format!("Microsoft's double accepts: {}", GOOD_SECRETS.join(", ")));
-    screen.line("Ctrl-C ends it and removes everything");
+    screen.line("Ctrl-C stops and removes everything");
     Ok(())
 }
 
@@ -96,13 +96,13 @@ impl Teller<'_> {
         };
         let took = started.elapsed();
         match &ended {
-            Ok(()) => self.screen.well(&format!("as told, in {:.1} s", took.as_secs_f64())),
+            Ok(()) => self.screen.well(&format!("passed, in {:.1} s", took.as_secs_f64())),
             Err(difference) => self.screen.differs(&difference.to_string()),
         }
         self.told.push(Told { title, took, difference: ended.err() });
     }
 
-    /// The table that a person sees, and what the remote sides received.
+    /// Shows the table that a user sees, and the requests that the remote services received.
     async fn show(&self, since: Timestamp) -> Result<(), Difference> {
         let table = self.scene.table().await?;
         let table = if table.is_empty() { "No resources found in mail namespace.".to_owned() } else { table };
@@ -127,7 +127,7 @@ impl Teller<'_> {
         if received.is_empty() {
             received.push("nothing".to_owned());
         }
-        self.screen.block("received by the remote sides:", &counted(&received).join("\n"));
+        self.screen.block("requests to the remote services:", &counted(&received).join("\n"));
         Ok(())
     }
 
@@ -190,7 +190,7 @@ impl Teller<'_> {
     async fn expire(&mut self) -> Result<(), Difference> {
         let soon = Timestamp::now() + Duration::from_secs(10 * 24 * 3600);
         let soon = soon.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        self.screen.line(&format!("the Secret sales-eu-graph says that it expires at {soon}"));
+        self.screen.line(&format!("the Secret sales-eu-graph gets the expiry {soon}"));
         self.scene.secret("sales-eu-graph", GOOD_SECRETS[2], &soon).await?;
         let told = |object: Option<&Value>| {
             is(object, "Expiring", "True", "ExpiresSoon") && expires_at(object) == Some(&soon)
@@ -205,7 +205,7 @@ impl Teller<'_> {
     async fn retain(&mut self) -> Result<(), Difference> {
         self.screen.line("$ kubectl -n mail delete mgc sales-eu");
         self.scene.delete("sales-eu").await?;
-        self.scene.until("sales-eu", "the object is gone", |object| object.is_none()).await?;
+        self.scene.until("sales-eu", "the object is deleted", |object| object.is_none()).await?;
         same("credentials at Woodpecker", &self.scene.woodpecker.credentials().await?.len(), &1)
     }
 
@@ -218,17 +218,18 @@ impl Teller<'_> {
         self.screen.block("$ kubectl -n mail get mgc -o wide", &self.scene.table().await?);
         self.screen.line("$ kubectl -n mail delete mgc sales-us");
         self.scene.delete("sales-us").await?;
-        self.scene.until("sales-us", "the object is gone", |object| object.is_none()).await?;
+        self.scene.until("sales-us", "the object is deleted", |object| object.is_none()).await?;
         let left = self.scene.woodpecker.credentials().await?;
         same(
-            "the other credential is left",
+            "the remaining credential",
             &left.iter().map(|held| held.client_id.as_str()).collect::<Vec<_>>(),
             &vec![CLIENT],
         )?;
-        same("proofs of the other app", &(self.scene.entra.count(TENANT, OTHER_CLIENT) > 0), &true)
+        same("verifications of the other app", &(self.scene.entra.count(TENANT, OTHER_CLIENT) > 0), &true)
     }
 
-    /// Woodpecker holds one credential, under the id of the first step, with exactly this.
+    /// Checks that Woodpecker holds one credential, under the id of the first step, with exactly these
+    /// values.
     async fn holds(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
         let held = self.scene.woodpecker.credentials().await?;
         same(
@@ -239,11 +240,11 @@ impl Teller<'_> {
         let Some(one) = held.first() else { return Ok(()) };
         same("its name", &one.name.as_str(), &name)?;
         same("its expiry", &one.secret_expires_at.as_str(), &expires_at)?;
-        // What is saved can be seen by nobody; it is the one that was proved last.
+        // A saved secret cannot be read. It is the one that was verified last.
         let proofs = self.scene.entra.requests();
         let mut issued = proofs.iter().rev().filter(|request| request.outcome == Outcome::Issued);
         let is_right = issued.next().is_some_and(|request| request.secret_is(secret));
-        same("its secret is the one that was proved last", &is_right, &true)
+        same("its secret is the one that was verified last", &is_right, &true)
     }
 
     async fn seal(&mut self) -> Result<(), Difference> {
@@ -256,15 +257,15 @@ impl Teller<'_> {
         let (stored, table) = self.scene.records().await?;
         self.screen.block("$ kubectl -n mail get sgc", &table);
         let Some(record) = stored.first() else { return Err(Difference::new("etcd holds no record")) };
-        self.screen.block("what etcd holds of its secret:", &envelope(record));
+        self.screen.block("its secret in etcd:", &envelope(record));
         for form in [GOOD_SECRETS[1].to_owned(), STANDARD.encode(GOOD_SECRETS[1])] {
-            same("the secret is in what etcd holds", &record.contains(&form), &false)?;
+            same("the secret is in etcd", &record.contains(&form), &false)?;
         }
         Ok(())
     }
 
     async fn rotate_key(&mut self) -> Result<(), Difference> {
-        self.screen.line(&format!("{FLEET} more like it are applied, each for an app of its own"));
+        self.screen.line(&format!("{FLEET} more objects are applied, each for its own app"));
         self.scene.secret("fleet-graph", GOOD_SECRETS[0], EXPIRY).await?;
         let app = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
         for number in 1..=FLEET {
@@ -280,16 +281,16 @@ impl Teller<'_> {
         let (before, _) = self.scene.records().await?;
         let said = self.scene.command(&["keys", "rotate"]).await?;
         self.screen.block("$ graph-credential-operator keys rotate", &said);
-        let told = self.scene.events("Reseal").await?;
+        let told = self.scene.events("Reencrypt").await?;
         self.screen.block("$ kubectl get events, about the keyring:", &told);
-        let said = self.scene.command(&["keys", "check"]).await?;
-        self.screen.block("$ graph-credential-operator keys check", &said);
+        let said = self.scene.command(&["keys", "verify"]).await?;
+        self.screen.block("$ graph-credential-operator keys verify", &said);
         let (after, _) = self.scene.records().await?;
         let [before, after] =
             [before, after].map(|records| records.iter().map(|it| envelope(it)).collect::<Vec<_>>());
         same("records", &(before.len(), after.len()), &(FLEET + 1, FLEET + 1))?;
-        same("envelopes that are the same", &before.iter().filter(|it| after.contains(it)).count(), &0)?;
-        same("the events tell of it", &told.contains("Resealing"), &true)
+        same("unchanged envelopes", &before.iter().filter(|it| after.contains(it)).count(), &0)?;
+        same("the events report it", &told.contains("Reencrypting"), &true)
     }
 
     async fn registration(&self) -> Result<Value, Difference> {
@@ -307,11 +308,7 @@ impl Teller<'_> {
             }
         }
         let all_well = self.told.iter().all(|step| step.difference.is_none());
-        self.screen.line(if all_well {
-            "everything went as told"
-        } else {
-            "something went another way: see above"
-        });
+        self.screen.line(if all_well { "all checks passed" } else { "some checks failed: see above" });
         all_well
     }
 }
@@ -326,7 +323,7 @@ fn shortened(table: &str) -> String {
     format!("{}\n… and {left} more", lines[..LONGEST_TABLE].join("\n"))
 }
 
-/// The lines, each once where it comes again and again, with how often.
+/// The lines, with repeated ones shown once with their number.
 fn counted(lines: &[String]) -> Vec<String> {
     let same = lines.chunk_by(|one, next| one == next);
     let line = |same: &[String]| match same {
@@ -336,7 +333,7 @@ fn counted(lines: &[String]) -> Vec<String> {
     same.map(line).collect()
 }
 
-/// The sealed secret of a record, as it is stored.
+/// The envelope of a record, as stored.
 fn envelope(record: &str) -> String {
     let record: Value = serde_json::from_str(record).unwrap_or_default();
     record["spec"]["envelope"].as_str().unwrap_or_default().to_owned()
@@ -362,6 +359,6 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, told: &T) -> Resu
     if found == told {
         Ok(())
     } else {
-        Err(Difference::new(format!("{what} is {found:?} and should be {told:?}")))
+        Err(Difference::new(format!("{what} is {found:?}, but must be {told:?}")))
     }
 }

@@ -1,4 +1,5 @@
-//! An answer's body as a list of steps: bytes, pauses, and the cut in the middle that a whole-body type cannot make.
+//! A response body as a list of steps: bytes, pauses, and a cut in the middle, which a type for whole bodies
+//! cannot express.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -14,12 +15,13 @@ use tokio::time::Sleep;
 pub(crate) enum Step {
     Bytes(Bytes),
     Pause(Duration),
-    /// The connection breaks here, however much the head has promised.
+    /// The connection breaks here, whatever length the head has announced.
     Cut,
 }
 
-/// A body that plays its steps, and lets go of what it holds (the measure of open requests, the account's turn) before it
-/// hands over the last of them: the client cannot see the end of its answer while the request still counts as open.
+/// A body that executes its steps. It drops what it holds (the count of open requests, the account's request
+/// slot) before it returns the last step, so the client cannot see the end of its response while the request
+/// still counts as open.
 pub(crate) struct Steps {
     steps: VecDeque<Step>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -27,7 +29,7 @@ pub(crate) struct Steps {
     held: Vec<Box<dyn Any + Send>>,
 }
 
-/// The cut; hyper closes the connection on it.
+/// The error of a cut; hyper closes the connection on it.
 #[derive(Debug)]
 pub(crate) struct CutOff;
 
@@ -70,7 +72,7 @@ impl Body for Steps {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Cut) if !self.flushed => {
-                    // hyper writes out what it has buffered only when the body has nothing more for the moment.
+                    // hyper flushes its buffer only when the body has nothing more at the moment.
                     self.flushed = true;
                     self.steps.push_front(Step::Cut);
                     cx.waker().wake_by_ref();

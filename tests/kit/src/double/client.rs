@@ -1,4 +1,5 @@
-//! A small HTTP client for the doubles' own tests: it tells a whole answer from a cut one, and a reset from a close.
+//! A small HTTP client for the doubles' own tests. It distinguishes a whole response from a cut one, and a
+//! reset from a close.
 
 use std::io::ErrorKind;
 
@@ -6,19 +7,19 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What came back.
+/// What the client received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Answer(Answer),
     /// TCP reset before a whole head.
     Reset,
-    /// Closed in order before a whole head.
+    /// Closed cleanly before a whole head.
     Closed,
-    /// Nobody listens there.
+    /// Connection refused.
     Refused,
 }
 
-/// An answer's head, and its body as far as it came.
+/// A response's head, and its body as far as it arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -29,7 +30,7 @@ pub(crate) struct Answer {
 /// A kept-alive connection.
 pub(crate) struct Connection(Option<TcpStream>);
 
-/// One request on a connection of its own; `url` with its path.
+/// Sends one request on a new connection; `url` includes the path.
 pub(crate) async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Seen {
     let rest = url.strip_prefix("http://").expect("http");
     let path = rest.find('/').map_or("/", |slash| &rest[slash..]);

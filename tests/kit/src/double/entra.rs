@@ -1,5 +1,4 @@
-//! The inside of [`crate::entra`]: what is known of tenants and apps, how a token request is read, what is answered, and
-//! how it goes wrong.
+//! The implementation of [`crate::entra`]: tenants and apps, parsing of token requests, responses and faults.
 
 pub(crate) mod books;
 pub(crate) mod desk;

@@ -1,5 +1,5 @@
-//! Requests as a double reads them and replies as it gives them, those included that HTTP servers do not like to give: no
-//! answer at all, a reset, a cut in the middle.
+//! Requests and replies of a double, including those that HTTP servers do not usually send: no response, a
+//! reset, a cut in the middle.
 
 use std::any::Any;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::body::{Step, Steps};
 
-/// Larger than anything the operator sends; what is longer arrives empty.
+/// Larger than anything the operator sends; a longer body counts as empty.
 const LONGEST_BODY: usize = 1024 * 1024;
 
-/// A request, read to its end. Holds secrets: no Debug.
+/// A request, read to its end. No Debug, because it contains secrets.
 pub(crate) struct Request {
     pub(crate) method: String,
     /// Path and query, as sent.
@@ -24,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
 }
 
-/// What the double does with a request, and what is let go when it is over.
+/// The reply to a request, and what is dropped when it is complete.
 pub(crate) struct Reply {
     pub(crate) what: What,
     pub(crate) held: Vec<Box<dyn Any + Send>>,
@@ -32,13 +32,13 @@ pub(crate) struct Reply {
 
 pub(crate) enum What {
     Answer(Answer),
-    /// TCP reset, nothing answered.
+    /// TCP reset without a response.
     Reset,
     /// Nothing for this long, then a reset.
     Hang(Duration),
 }
 
-/// An answer; `Content-Length` is that of `body` even where `manner` sends less.
+/// A response; `Content-Length` is that of `body` even if `manner` sends less.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -46,19 +46,19 @@ pub(crate) struct Answer {
     pub(crate) manner: Manner,
 }
 
-/// How the body goes out.
+/// How the body is sent.
 pub(crate) enum Manner {
     Whole,
     /// Half of it, then the connection is closed.
     CutInHalf,
-    /// Half of it, this pause, the rest.
+    /// Half of it, this pause, then the rest.
     PauseInHalf(Duration),
 }
 
 // === impl Request ===
 
 impl Request {
-    /// The first header of that name (lower case) that is text.
+    /// The first header of that name (lower case), if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find_map(|(key, value)| (key == name).then_some(value.as_str()))
     }
@@ -130,7 +130,8 @@ impl Answer {
         let length = self.body.len();
         let steps = self.manner.steps(self.body);
         let mut response = Response::new(Steps::new(steps, held));
-        // A status or header that HTTP does not allow is a slip in a test's own fault: it gets a 500 that says so.
+        // A status or header that HTTP does not allow is a mistake in a test's fault; the response is a 500
+        // that reports it.
         let status = StatusCode::from_u16(self.status);
         *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in &self.headers {
@@ -158,7 +159,7 @@ impl From<Answer> for What {
 // === impl What ===
 
 impl What {
-    /// The status the client sees; none where it gets no answer.
+    /// The status that the client sees; none if it gets no response.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Answer(answer) => Some(answer.status),

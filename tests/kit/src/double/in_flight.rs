@@ -1,5 +1,5 @@
-//! How many requests are open at once, as a client can know it: from the arrival of the request until the last byte of the
-//! answer is handed over, the connection is closed by the double, or the client has hung up.
+//! Counts open requests as a client can know them: from the arrival of the request until the last byte of the
+//! response is handed over, the double closes the connection, or the client disconnects.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ pub(crate) struct InFlight {
     open: AtomicUsize,
     most: AtomicUsize,
     hanging: AtomicUsize,
-    /// How long at least one was open, and since when one is.
+    /// How long at least one request was open, and since when one is.
     busy: Mutex<(Duration, Option<Instant>)>,
 }
 
@@ -19,14 +19,15 @@ pub(crate) struct InFlight {
 #[derive(Debug)]
 pub(crate) struct Open(Arc<InFlight>);
 
-/// One request that is kept waiting on purpose; over when dropped.
+/// One request that is delayed on purpose; over when dropped.
 #[derive(Debug)]
 pub(crate) struct Hanging(Arc<InFlight>);
 
 // === impl InFlight ===
 
 impl InFlight {
-    /// Opens a request and says how many are open with it. Remembered as the most only when [`InFlight::measured`].
+    /// Opens a request; returns how many are open with it. The maximum is recorded only by
+    /// [`InFlight::measured`].
     pub(crate) fn enter(self: &Arc<Self>) -> (Open, usize) {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.1.get_or_insert_with(Instant::now);
@@ -34,7 +35,7 @@ impl InFlight {
         (Open(Arc::clone(self)), open)
     }
 
-    /// How long at least one request was open, that of now not counted.
+    /// How long at least one request was open, without the present one.
     pub(crate) fn busy(&self) -> Duration {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).0
     }
@@ -56,7 +57,7 @@ impl InFlight {
         Hanging(Arc::clone(self))
     }
 
-    /// Whether a request is kept waiting on purpose. Its client may have given up without the double having noticed yet.
+    /// Whether a request is delayed on purpose. Its client may have given up before the double has noticed.
     pub(crate) fn hangs(&self) -> bool {
         self.hanging.load(Ordering::SeqCst) > 0
     }

@@ -1,9 +1,10 @@
-//! The script of faults: what goes wrong next, and what goes wrong until healed, per key (an app, an operation, everything).
+//! The script of faults: those of the next requests, and those that last until healed, by key (an app, an
+//! operation, everything).
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Faults by key. A narrower key goes before a wider one, a counted fault before a standing one.
+/// Faults by key. A narrower key precedes a wider one, and a counted fault a lasting one.
 pub(crate) struct Script<K, F> {
     lines: HashMap<K, Line<F>>,
 }
@@ -18,7 +19,7 @@ impl<K: Eq + Hash, F: Clone> Script<K, F> {
         Self { lines: HashMap::new() }
     }
 
-    /// Adds `n` times `fault` after what is already waiting under `key`.
+    /// Adds `n` times `fault` after the faults that wait under `key`.
     pub(crate) fn fail_next(&mut self, key: K, n: usize, fault: F) {
         let line = self.line(key);
         line.next.extend(std::iter::repeat_n(fault, n));

@@ -1,14 +1,14 @@
-//! Secret text in the books of a double: comparable, but never printed, so that a test that searches for its canary does
-//! not find its own output.
+//! Secret text in the state of a double: comparable but never printed, so that a leak test does not find its
+//! own output.
 
 use std::fmt;
 
-/// Secret text: can be compared with [`SecretText::is`], prints as `[secret]`.
+/// Secret text. It is compared with [`SecretText::is`] and prints as `[secret]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(String);
 
 impl SecretText {
-    /// Takes any text, the empty one included: what clients send is not the double's to judge here.
+    /// Accepts any text, including the empty one, because the double does not validate here.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

@@ -1,5 +1,5 @@
-//! The server under a double: one loopback port and a handler from request to reply, with enough hold on the connection to
-//! reset it. Stops when dropped.
+//! The server of a double: a loopback port and a handler from request to reply. It can reset a connection.
+//! Stops when dropped.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +24,7 @@ pub(crate) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Listens on a free loopback port. Where the system has none to give it waits for one, saying so on standard error.
+    /// Listens on a free loopback port. If there is none, it waits for one and prints that on standard error.
     pub(crate) async fn start<H, F>(handler: H) -> Self
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -65,7 +65,7 @@ where
                 Ok((stream, _)) => {
                     connections.spawn(serve(stream, Arc::clone(&handler)));
                 }
-                // Out of file descriptors, most likely: the next one may be free in a moment.
+                // Probably no file descriptors are left; one may be free in a moment.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -101,7 +101,7 @@ where
             let stream = connection.into_parts().io.into_inner();
             let _ = stream.set_zero_linger();
         }
-        // Broken connections are the client's to report; here they only end.
+        // The client reports broken connections; here they only end.
         _ = &mut connection => {}
     }
 }

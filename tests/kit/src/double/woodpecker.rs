@@ -1,5 +1,5 @@
-//! The inside of [`crate::woodpecker`]: accounts and their credentials, the API's rules, the vendor's rule of one request at
-//! a time, the faults, and what is remembered of each request.
+//! The implementation of [`crate::woodpecker`]: accounts and their credentials, the API's rules, the vendor's
+//! limit of one request at a time, faults, and the record of each request.
 
 pub(crate) mod answer;
 pub(crate) mod api;

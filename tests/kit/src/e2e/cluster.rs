@@ -1,4 +1,4 @@
-//! The cluster as the run sees it: objects as JSON, waits with an end, and what a failed wait needs to be understood.
+//! The cluster of the run: objects as JSON, waits with time-outs, and diagnostics of a failed wait.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::settings::Settings;
 use crate::demo::Difference;
 
-/// How long a state may take to come: images are there already, so this is far beyond what it takes.
+/// How long a state may take to appear. The nodes have the images already, so this is far longer than it
+/// takes.
 pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The cluster of the settings.
@@ -22,7 +23,7 @@ pub(super) struct Cluster {
     pub(super) client: Client,
 }
 
-/// Kinds by their short names here.
+/// The kinds, by their short names here.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Namespace,
@@ -58,7 +59,7 @@ impl Kind {
 
 impl Cluster {
     pub(super) async fn connect(settings: &Settings) -> Result<Self, Difference> {
-        // Fails only where there is one already, which is as good.
+        // Fails only if one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(&settings.kubeconfig)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -80,7 +81,7 @@ impl Cluster {
         }
     }
 
-    /// Applies objects, each as its text says.
+    /// Applies objects.
     pub(super) async fn apply(&self, objects: &[Value]) -> Result<(), Difference> {
         for object in objects {
             let (api, name) = self.place(object);
@@ -89,13 +90,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes the object that a text is of, where it is there.
+    /// Deletes an object, if it exists.
     pub(super) async fn delete_object(&self, object: &Value) -> Result<(), Difference> {
         let (api, name) = self.place(object);
         let_go(api.delete(name, &DeleteParams::default()).await)
     }
 
-    /// Where an object is, as its text says, and its name.
+    /// The API and the name of an object.
     fn place<'a>(&self, object: &'a Value) -> (Api<DynamicObject>, &'a str) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
@@ -131,7 +132,7 @@ impl Cluster {
         self.delete_with(kind, namespace, name, &DeleteParams::default()).await
     }
 
-    /// As a node's end would: at once, without a farewell.
+    /// Deletes a pod at once, like the crash of its node.
     pub(super) async fn kill_pod(&self, namespace: &str, name: &str) -> Result<(), Difference> {
         self.delete_with(Kind::Pod, Some(namespace), name, &DeleteParams::default().grace_period(0)).await
     }
@@ -146,7 +147,7 @@ impl Cluster {
         let_go(self.api(kind, namespace).delete(name, params).await)
     }
 
-    /// Waits until an object is as wanted; `None` is an object that is not there.
+    /// Waits until an object meets the condition; `None` is an object that does not exist.
     pub(super) async fn until(
         &self,
         what: &str,
@@ -161,24 +162,24 @@ impl Cluster {
             }
             if Instant::now() >= deadline {
                 let found = found.unwrap_or_default();
-                return Err(Difference::new(format!("{what}: not so after {PATIENCE:?}: {found:#}")));
+                return Err(Difference::new(format!("{what}: not reached after {PATIENCE:?}: {found:#}")));
             }
             sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// What a path of the API server answers, as JSON; nothing where it answers nothing.
+    /// The API server's response for a path as JSON; null if it has no body.
     pub(super) async fn ask(&self, request: http::request::Builder, body: &str) -> Result<Value, Difference> {
         let answer = self.client.request_text(request.body(body.as_bytes().to_vec())?).await?;
         if answer.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&answer)?) }
     }
 
-    /// What a path of the API server answers, as it comes.
+    /// The API server's response for a path, as text.
     pub(super) async fn read(&self, path: &str) -> Result<String, Difference> {
         Ok(self.client.request_text(http::Request::get(path).body(Vec::new())?).await?)
     }
 
-    /// The end of each pod's log, and the events of a namespace, for whoever must find out why.
+    /// The end of each pod's log, and the events of a namespace, to diagnose a failure.
     pub(super) async fn look_around(&self, namespace: &str) -> String {
         let mut told = String::new();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
@@ -197,7 +198,7 @@ impl Cluster {
     }
 }
 
-/// What is not there need not be deleted.
+/// Accepts that the object to delete does not exist.
 fn let_go<T>(deleted: Result<T, kube::Error>) -> Result<(), Difference> {
     match deleted {
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),

@@ -1,4 +1,4 @@
-//! Somebody to whom some namespaces belong and nothing else: who installs the product where no more is to be had.
+//! A user who owns some namespaces and has no other rights, for installations without cluster-wide rights.
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -12,7 +12,8 @@ use crate::demo::Difference;
 
 const NAME: &str = "owner-of-some-namespaces";
 
-/// The text of a kubeconfig for who may do everything in these namespaces, `home` among them, and nothing elsewhere.
+/// The text of a kubeconfig for a user who may do everything in these namespaces, including `home`, and
+/// nothing elsewhere.
 pub(super) async fn of_namespaces(
     cluster: &Cluster,
     kubeconfig: &Kubeconfig,
@@ -38,7 +39,7 @@ pub(super) async fn of_namespaces(
     Ok(with_token(serde_json::to_value(kubeconfig)?, &token).to_string())
 }
 
-/// The same clusters, reached with this token whatever context is taken.
+/// The same clusters, with this token in every context.
 fn with_token(mut kubeconfig: Value, token: &str) -> Value {
     for user in kubeconfig["users"].as_array_mut().into_iter().flatten() {
         user["user"] = json!({"token": token});
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_its_users_prove_themselves_with_is_kept() {
+    fn nothing_that_its_users_verify_themselves_with_is_kept() {
         let kubeconfig = json!({
             "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}],
             "users": [{"name": "admin", "user": {"client-key-data": "all-powerful"}}]

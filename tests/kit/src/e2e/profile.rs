@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 pub(super) enum Profile {
     /// `get` on every Secret.
     Cluster,
-    /// `list` and `watch` as well.
+    /// `list` and `watch` too.
     Watching,
-    /// Secrets in some namespaces alone.
+    /// Secrets only in some namespaces.
     Namespaces,
     /// Secrets by their names.
     Named,
-    /// No right beyond some namespaces and the operator's own, for who installs it either.
+    /// No right beyond some namespaces and the operator's own, for the user who installs it too.
     Roles,
 }
 
 // === impl Profile ===
 
 impl Profile {
-    /// In the order of a run. `Roles` is last: it takes CRDs over that are a release's before.
+    /// In the order of a run. `Roles` is last because it takes over CRDs that belonged to a release before.
     pub(super) const ALL: [Self; 5] =
         [Self::Cluster, Self::Watching, Self::Namespaces, Self::Named, Self::Roles];
 
@@ -34,7 +34,7 @@ impl Profile {
         }
     }
 
-    /// Whether what is deleted waits for the operator, which carries `deletionPolicy: Delete` out then.
+    /// Whether a deleted object waits for the operator, which then applies `deletionPolicy: Delete`.
     pub(super) const fn has_finalizers(self) -> bool {
         !matches!(self, Self::Roles)
     }
@@ -44,7 +44,7 @@ impl Profile {
         matches!(self, Self::Namespaces | Self::Named | Self::Roles)
     }
 
-    /// The chart's values, where these namespaces are served.
+    /// The chart's values for serving these namespaces.
     pub(super) fn values(self, tenants: &[&str]) -> Value {
         match self {
             Self::Cluster => json!({}),
@@ -57,8 +57,8 @@ impl Profile {
                 json!({"secretAccess": "named", "namedSecrets": secrets})
             }
             Self::Roles => json!({
-                "watchNamespaces": tenants, "ownKindsClusterRole": false, "crds": {"enabled": false},
-                "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false}
+                "watchNamespaces": tenants, "crds": {"enabled": false},
+                "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false, "clusterWideCRDs": false}
             }),
         }
     }

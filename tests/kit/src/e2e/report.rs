@@ -1,4 +1,4 @@
-//! What is told while the run goes on, and kept when it is over.
+//! The output during the run, and the report after it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::settings::Settings;
 
-/// Steps with the time that each took.
+/// The steps, each with its duration.
 #[derive(Debug)]
 pub(super) struct Report {
     lines: String,
     begun: Instant,
     last: Instant,
-    /// What a reader must know of the cluster.
+    /// Facts about the cluster for the reader.
     pub(super) cluster: String,
     /// The image of each version that ran.
     images: BTreeMap<String, String>,
@@ -35,24 +35,24 @@ impl Report {
         self.last = Instant::now();
     }
 
-    /// The image that a version was seen to run as.
+    /// Records the image that a version runs as.
     pub(super) fn runs(&mut self, version: &str, image: &str) {
         self.images.insert(version.to_owned(), image.to_owned());
     }
 
-    /// A step that went as told.
+    /// A step that passed.
     pub(super) fn step(&mut self, text: &str) {
         self.row(text, &seconds(self.last.elapsed()));
     }
 
-    /// A step that the settings left out.
+    /// A step that the settings exclude.
     pub(super) fn not_run(&mut self, text: &str, why: &str) {
         self.row(&format!("{text}: not run, {why}"), "-");
     }
 
     pub(super) fn differs(&mut self, text: &str) {
-        eprintln!("DIFFERS: {text}");
-        let _ = write!(self.lines, "\nDiffers: {text}\n");
+        eprintln!("FAILED: {text}");
+        let _ = write!(self.lines, "\nFailed: {text}\n");
     }
 
     fn row(&mut self, text: &str, time: &str) {
@@ -63,20 +63,25 @@ impl Report {
 
     /// Writes the result to the file that the settings name.
     pub(super) fn keep(&self, settings: &Settings, is_well: bool) -> io::Result<()> {
-        let verdict = if is_well { "Everything went as told" } else { "Something differs" };
+        let verdict = if is_well { "All steps passed" } else { "Some steps failed" };
         eprintln!("\n{verdict}, in {} s", seconds(self.begun.elapsed()));
         let Some(path) = &settings.report else { return Ok(()) };
         let images: String =
             self.images.iter().map(|(version, id)| format!("| {version} | `{id}` |\n")).collect();
         let text = format!(
-            "# The last full run of `make e2e`\n\n\
-            The product installed by the real helm into a cluster with nodes, the doubles of Microsoft and Woodpecker as \
-            pods over\nTLS. Every wait of the operator is divided by {}.\n\n\
+            "# Last full run of `make e2e`\n\n\
+            helm installs the chart into a cluster with nodes. Test doubles of Microsoft and Woodpecker run as pods \
+            and serve TLS.\n\
+            Every duration of the operator is divided by {}.\n\n\
             {verdict}, in {} s, on {}.\n\n\
-            `make e2e-images` builds both versions from one source, the second with the next number in `Cargo.toml`. So \
-            everything\nthat tells a version differs: what the program says of itself in metrics, requests and its bill of \
-            materials, the image,\nthe labels and the chart. What the program does is the same in both.\n\n\
-            | version | image, as the node tells it |\n| --- | --- |\n{images}{}",
+            `make e2e-images` builds both versions from one source, the second with the next number in `Cargo.toml`. \
+            So everything\n\
+            that contains a version differs: what the program reports in metrics and requests, its bill of materials, \
+            the image,\n\
+            the labels and the chart. The behavior of the program is the same in both.\n\n\
+            | version | image id on the node |\n\
+            | --- | --- |\n\
+            {images}{}",
             super::scene::TIME_SCALE,
             seconds(self.begun.elapsed()),
             self.cluster,

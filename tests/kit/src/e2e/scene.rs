@@ -1,4 +1,4 @@
-//! The scene: the doubles as pods, helm, and two versions of the chart.
+//! The parts of the run: the doubles as pods, helm, and two versions of the chart.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::doubles::{CONTROL, MICROSOFT, WOODPECKER};
 use crate::helm::Helm;
 use crate::tls::Authority;
 
-/// How many times faster the operator's waits are.
+/// How many times shorter the operator's waits are.
 pub(super) const TIME_SCALE: u32 = 5;
 /// The operator's namespace.
 pub(super) const OPERATOR: &str = "e2e-graph-credentials";
@@ -28,22 +28,22 @@ const REST_KEY: &str = "4711.a-key-of-the-tenant";
 /// The doubles' namespace.
 const DOUBLES: &str = "e2e-doubles";
 
-/// Everything that a story needs.
+/// Everything that a scenario needs.
 pub(super) struct Scene {
     pub(super) cluster: Cluster,
     helm: std::sync::Arc<Helm>,
-    /// Charts as archives, and the kubeconfigs of others than the run's own user.
+    /// Charts as archives, and kubeconfigs of other users.
     folder: TempDir,
     authority: Authority,
 }
 
-/// A release of the product, and who runs helm.
+/// A release of the product, and the user who runs helm.
 pub(super) struct Release<'a> {
     pub(super) image: &'a Image,
     pub(super) profile: Profile,
     /// The namespaces that it serves.
     pub(super) tenants: &'a [&'a str],
-    /// The kubeconfig of who runs helm.
+    /// The kubeconfig of the user who runs helm.
     pub(super) kubeconfig: &'a Path,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Release<'a> {
 
 impl Scene {
     pub(super) async fn set(settings: &Settings, report: &mut Report) -> Result<Self, Difference> {
-        report.profile("the scene");
+        report.profile("setup");
         let cluster = Cluster::connect(settings).await?;
         report.cluster = cluster.about().await?;
         let helm = spawn_blocking(Helm::locate).await??;
@@ -71,7 +71,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Takes away what the scene brought. What the operator leaves behind on purpose goes as well: CRDs and keyring.
+    /// Removes what the run created, and what the operator leaves on purpose: CRDs and keyring.
     pub(super) async fn strike(self) -> Result<(), Difference> {
         for namespace in [DOUBLES, OPERATOR] {
             self.cluster.delete(Kind::Namespace, None, namespace).await?;
@@ -123,7 +123,7 @@ impl Scene {
         self.until_available(DOUBLES, "doubles", 1).await
     }
 
-    /// Waits until that many pods of a Deployment are available, and no others are there.
+    /// Waits until that number of pods of a Deployment is available, and no others exist.
     pub(super) async fn until_available(
         &self,
         namespace: &str,
@@ -147,8 +147,8 @@ impl Scene {
         }
     }
 
-    /// The namespace and what a release needs beside it: the authority, and for the REST API a certificate and a key that
-    /// opens that namespace.
+    /// Creates the namespace and what a release needs: the authority and, for the REST API, a certificate and
+    /// an API key for that namespace.
     pub(super) async fn prepare(&self, rest_namespace: &str) -> Result<(), Difference> {
         let authority = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "doubles-ca", "namespace": OPERATOR},
@@ -168,8 +168,8 @@ impl Scene {
         self.cluster.apply(&[namespace(OPERATOR), authority, tls, keys]).await
     }
 
-    /// What a cluster administrator brings where who installs the product may not; returns the kubeconfig of somebody to
-    /// whom the operator's namespace and these belong, and nothing else.
+    /// Applies what a cluster administrator provides if the user who installs the product may not; returns
+    /// the kubeconfig of a user who owns only the operator's namespace and these.
     pub(super) async fn delegate(
         &self,
         settings: &Settings,
@@ -184,7 +184,7 @@ impl Scene {
         Ok(path)
     }
 
-    /// `helm install` or `helm upgrade`, waiting until all pods are ready; `more` are further values.
+    /// `helm install` or `helm upgrade`, until all pods are ready; `more` are additional values.
     pub(super) async fn helm(
         &self,
         command: &str,
@@ -221,13 +221,14 @@ impl Scene {
         Ok(ran.await??)
     }
 
-    /// What the double of Woodpecker holds and was asked, through the API server.
+    /// The state of the double of Woodpecker, through the API server.
     pub(super) async fn woodpecker(&self) -> Result<Value, Difference> {
         let path = format!("/api/v1/namespaces/{DOUBLES}/services/control:{CONTROL}/proxy/");
         self.cluster.ask(http::Request::get(path), "").await
     }
 
-    /// A request to the operator's REST API by TLS, through the API server; `path` begins after `credentials`.
+    /// A request to the operator's REST API with TLS, through the API server; `path` begins after
+    /// `credentials`.
     pub(super) async fn rest(&self, method: &str, path: &str, body: Value) -> Result<Value, Difference> {
         let service = format!("https:{RELEASE}-rest:443");
         let path = format!(
@@ -239,7 +240,7 @@ impl Scene {
     }
 }
 
-/// A namespace whose pods meet the standard `restricted`, or do not run.
+/// A namespace that enforces the Pod Security Standard `restricted`.
 pub(super) fn namespace(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Namespace",
@@ -247,12 +248,12 @@ pub(super) fn namespace(name: &str) -> Value {
     })
 }
 
-/// What the doubles' addresses are to the operator.
+/// The base URL of the doubles for the operator.
 pub(super) fn base_url() -> String {
     format!("https://woodpecker.{DOUBLES}.svc.cluster.local/rest")
 }
 
-/// What stands in a cluster before somebody installs the product who may not make it.
+/// What must exist in a cluster before a user installs the product who may not create it.
 fn prerequisites() -> Result<Vec<Value>, Difference> {
     let text = std::fs::read_to_string(crate::workspace().join("deploy/prerequisites.yaml"))?;
     Ok(crate::helm::parse(&text)?)
@@ -261,16 +262,16 @@ fn prerequisites() -> Result<Vec<Value>, Difference> {
 fn values(image: &Image) -> Value {
     json!({
         "image": {"repository": image.repository, "tag": image.version},
-        "woodpeckerBaseUrls": [base_url()],
+        "allowedWoodpeckerUrls": [base_url()],
         "microsoftAuthority": format!("https://microsoft.{DOUBLES}.svc.cluster.local"),
-        "extraCA": {"configMapName": "doubles-ca"},
+        "caBundle": {"configMapName": "doubles-ca"},
         "extraArgs": [format!("--time-scale={TIME_SCALE}")],
         "propagationWindow": "60s",
         "restApi": {"enabled": true, "tlsSecretName": "rest-tls"},
     })
 }
 
-/// Values with others beside them; a name that both have is that of the latter.
+/// Merged values; on conflict the latter win.
 fn merged(mut values: Value, more: Value) -> Value {
     if let (Some(values), Value::Object(more)) = (values.as_object_mut(), more) {
         values.extend(more);

@@ -1,4 +1,4 @@
-//! What the run is told, by the environment.
+//! The settings of the run, from the environment.
 
 use std::path::PathBuf;
 
@@ -7,25 +7,25 @@ use super::profile::Profile;
 /// The settings of a run.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// `KUBECONFIG`: the cluster. It must be set: nothing is ever installed into a default one.
+    /// `KUBECONFIG`: the cluster. It must be set: nothing is ever installed into a default cluster.
     pub(super) kubeconfig: PathBuf,
     /// `E2E_IMAGE`: the operator's image, as a node knows it.
     pub(super) image: Image,
-    /// `E2E_NEXT_IMAGE`: the same of the version that is upgraded to.
+    /// `E2E_NEXT_IMAGE`: the image of the version to upgrade to.
     pub(super) next_image: Image,
-    /// `E2E_CHART`: the folder of the first version's chart, where it is not the one of this source.
+    /// `E2E_CHART`: the folder of the first version's chart, if it is not the one of this source.
     pub(super) chart: Option<PathBuf>,
     /// `E2E_DOUBLES_IMAGE`: the image of the doubles.
     pub(super) doubles_image: String,
-    /// `E2E_NODE_EXEC`: words before a command that runs it on the node; without it no process is frozen.
+    /// `E2E_NODE_EXEC`: the prefix that runs a command on the node; without it no process is frozen.
     pub(super) node_exec: Option<Vec<String>>,
-    /// `E2E_ONLY`: one profile.
+    /// `E2E_ONLY`: a single profile.
     pub(super) only: Option<Profile>,
-    /// `E2E_REPORT`: file for the result of a whole run.
+    /// `E2E_REPORT`: file for the result of a complete run.
     pub(super) report: Option<PathBuf>,
 }
 
-/// An image whose tag is the version that the program in it says it is.
+/// An image whose tag is the version that its program reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) repository: String,
@@ -35,11 +35,11 @@ pub(super) struct Image {
 // === impl Settings ===
 
 impl Settings {
-    /// Reads them by way of `variable`, which answers with a variable's value; an empty one is as good as none.
+    /// Reads the settings with `variable`, which returns a variable's value; an empty value counts as none.
     ///
     /// # Errors
     ///
-    /// What is missing, cannot be read or does not go together, in a sentence.
+    /// A sentence with what is missing, cannot be read or conflicts.
     pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let optional = |name: &str| variable(name).filter(|value| !value.is_empty());
         let required = |name: &str, what: &str| optional(name).ok_or(format!("set {name} to {what}"));
@@ -48,7 +48,7 @@ impl Settings {
         let settings = Self {
             kubeconfig: required(
                 "KUBECONFIG",
-                "the kubeconfig of a cluster that everything may be installed into and removed from",
+                "the kubeconfig of a cluster in which everything may be installed and removed",
             )?
             .into(),
             image: image(
@@ -63,10 +63,12 @@ impl Settings {
             report: optional("E2E_REPORT").map(PathBuf::from),
         };
         if settings.image.version == settings.next_image.version {
-            return Err("E2E_IMAGE and E2E_NEXT_IMAGE are of one version: nothing would be upgraded".into());
+            return Err(
+                "E2E_IMAGE and E2E_NEXT_IMAGE have the same version: nothing would be upgraded".into()
+            );
         }
         if settings.only.is_some() && settings.report.is_some() {
-            return Err("E2E_REPORT keeps the result of a whole run, and E2E_ONLY leaves most of it out: \
+            return Err("E2E_REPORT keeps the result of a full run, but E2E_ONLY runs one profile only: \
                 set one of them"
                 .into());
         }
@@ -77,7 +79,7 @@ impl Settings {
 fn profile(name: &str) -> Result<Profile, String> {
     let known = Profile::ALL.map(Profile::name);
     let found = Profile::ALL.into_iter().find(|profile| profile.name() == name);
-    found.ok_or_else(|| format!("E2E_ONLY is {name:?}, and not one of {}", known.join(", ")))
+    found.ok_or_else(|| format!("E2E_ONLY is {name:?}, but must be one of {}", known.join(", ")))
 }
 
 // === impl Image ===
@@ -85,7 +87,7 @@ fn profile(name: &str) -> Result<Profile, String> {
 impl Image {
     fn read(variable: &str, reference: &str) -> Result<Self, String> {
         match reference.rsplit_once(':') {
-            // What follows the colon of a port is no tag.
+            // The part after the colon of a port is not a tag.
             Some((repository, version)) if !version.contains('/') && !repository.contains('@') => {
                 Ok(Self { repository: repository.to_owned(), version: version.to_owned() })
             }
@@ -105,7 +107,7 @@ mod tests {
         ("E2E_DOUBLES_IMAGE", "localhost/kit:0.1.0"),
     ];
 
-    /// The settings with these variables as well, the last of a name being the one that counts.
+    /// The settings with these variables added; the last value of a name counts.
     fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
         let all: Vec<_> = ENOUGH.iter().chain(more).collect();
         Settings::read(|name| {
@@ -131,10 +133,10 @@ mod tests {
 
     #[test]
     fn the_result_of_one_profile_is_never_kept_as_that_of_a_whole_run() {
-        let error = read(&[("E2E_ONLY", "named"), ("E2E_REPORT", "docs/e2e.md")]).unwrap_err();
+        let error = read(&[("E2E_ONLY", "named"), ("E2E_REPORT", "docs/evidence/e2e.md")]).unwrap_err();
         assert!(error.contains("E2E_REPORT") && error.contains("E2E_ONLY"), "{error}");
         assert!(read(&[("E2E_ONLY", "named")]).is_ok());
-        assert!(read(&[("E2E_REPORT", "docs/e2e.md")]).is_ok());
+        assert!(read(&[("E2E_REPORT", "docs/evidence/e2e.md")]).is_ok());
     }
 
     #[test]
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn one_version_twice_is_no_upgrade() {
         let error = read(&[("E2E_NEXT_IMAGE", "elsewhere/operator:0.1.0")]).unwrap_err();
-        assert!(error.contains("one version"), "{error}");
+        assert!(error.contains("same version"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a release goes through under one profile of rights, each step checked at the double of Woodpecker as well.
+//! What a release goes through under one profile of rights. Each step is checked at the double of Woodpecker
+//! too.
 
 mod changes;
 mod going;
@@ -20,25 +21,25 @@ use super::settings::Settings;
 use crate::demo::Difference;
 use crate::doubles::APPS;
 
-/// The namespace of the objects that live through it all.
+/// The namespace of the objects that exist during the whole run.
 const MAIN: &str = "e2e-mail";
-/// The namespace of objects that are there still when the operator's namespace has gone.
+/// The namespace of objects that still exist after the operator's namespace was deleted.
 const OUTLIVING: &str = "e2e-outliving";
 /// How many apps a profile may use.
 const APPS_EACH: u32 = 32;
 const _: () =
     assert!(APPS_EACH as usize * Profile::ALL.len() <= APPS as usize, "the doubles know too few apps");
 
-/// One telling.
+/// One scenario.
 struct Tale<'a> {
     scene: &'a Scene,
     settings: &'a Settings,
     profile: Profile,
     /// The namespaces that the release serves.
     tenants: Vec<&'static str>,
-    /// The kubeconfig of who runs helm.
+    /// The kubeconfig of the user who runs helm.
     kubeconfig: PathBuf,
-    /// The number of the next app: no two objects of a whole run share one.
+    /// The number of the next app: no two objects of a run share one.
     app: u32,
 }
 
@@ -73,7 +74,7 @@ impl Tale<'_> {
         if self.profile == Profile::Roles {
             self.kubeconfig = self.scene.delegate(self.settings, &self.tenants).await?;
             report
-                .step("an administrator applies `prerequisites.yaml`; who installs has the namespaces alone");
+                .step("an administrator applies `prerequisites.yaml`; the installer has rights in the namespaces only");
         }
         self.install().await?;
         report.runs(&self.settings.image.version, &self.image_id().await?);
@@ -90,26 +91,26 @@ impl Tale<'_> {
         self.until_ready(OUTLIVING, "outliving").await?;
         self.waits_for_the_operator_or_says_so("sales").await?;
         report.step(
-            "credentials for Woodpecker and the store become Ready, over TLS by names of the cluster's DNS",
+            "credentials for Woodpecker and the store become Ready, over TLS with names from the cluster's DNS",
         );
 
         self.rotate().await?;
-        report.step("a rotated secret is proved and sent under the same ids");
+        report.step("a rotated secret is verified and sent under the same ids");
 
         self.use_the_rest_api().await?;
-        report.step("the REST API makes, shows and removes a credential, by TLS");
+        report.step("the REST API creates, shows and deletes a credential, over TLS");
 
         self.kill_the_leader().await?;
         report.step(
-            "the leader's pod is killed: the other one leads, and an object made meanwhile is created once",
+            "the leader's pod is killed: the other one leads, and an object created meanwhile is registered once",
         );
 
         match &self.settings.node_exec {
             Some(words) => {
                 self.freeze_the_leader(words).await?;
-                report.step("the leader is frozen: the other one leads; the frozen one goes on, sends nothing and ends");
+                report.step("the leader is frozen: the other one leads; the frozen one resumes, sends nothing and exits");
             }
-            None => report.not_run("the leader is frozen", "for E2E_NODE_EXEC is not set"),
+            None => report.not_run("the leader is frozen", "because E2E_NODE_EXEC is not set"),
         }
 
         for change in Change::ALL {
@@ -125,9 +126,9 @@ impl Tale<'_> {
 
         self.uninstall().await?;
         report.step(if self.profile.has_finalizers() {
-            "helm uninstall with objects that say Delete: they lose their finalizers, and Woodpecker keeps everything"
+            "helm uninstall with `deletionPolicy: Delete`: objects lose their finalizers, and Woodpecker keeps everything"
         } else {
-            "helm uninstall, without a hook: Woodpecker keeps everything"
+            "helm uninstall without a hook: Woodpecker keeps everything"
         });
 
         for tenant in [MAIN, OPERATOR, OUTLIVING] {
@@ -135,7 +136,7 @@ impl Tale<'_> {
             self.until_gone(Kind::Namespace, None, tenant).await?;
         }
         report.step(
-            "a namespace with such objects goes, then the operator's, then another one with such objects",
+            "a namespace with such objects is deleted, then the operator's, then another one with such objects",
         );
         Ok(())
     }
@@ -158,5 +159,5 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> 
     if expected == found {
         return Ok(());
     }
-    Err(Difference::new(format!("{what}: {expected:?} was expected, and {found:?} is found")))
+    Err(Difference::new(format!("{what}: expected {expected:?}, found {found:?}")))
 }

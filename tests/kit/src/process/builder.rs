@@ -1,25 +1,22 @@
 //! How a program is started.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fs, io,
-    os::unix::process::CommandExt,
-    path::{Component, Path, PathBuf, absolute},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Component, Path, PathBuf, absolute};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, io};
 
 use tokio::time::timeout;
 
-use super::{
-    Error, GRACE, Process,
-    guardian::{self, State},
-};
+use super::guardian::{self, State};
+use super::{Error, GRACE, Process};
 
 /// How long the guardian may take to start the program.
 const START: Duration = Duration::from_secs(30);
 
-/// What a program is started with. Its output goes nowhere unless [`Builder::log`] says where.
+/// The command line and environment of a program. Its output is discarded unless [`Builder::log`] names a
+/// file.
 #[derive(Debug)]
 pub struct Builder {
     program: PathBuf,
@@ -75,14 +72,15 @@ impl Builder {
         self
     }
 
-    /// The file that stdout and stderr are appended to. Its directory is made if missing.
+    /// The file that stdout and stderr are appended to. Its directory is created if missing.
     #[must_use]
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = path.into();
         self
     }
 
-    /// A directory to remove, with all that is in it, once the program has ended and the parent is gone or done.
+    /// A directory to remove, with its content, once the program has ended and the parent has ended or
+    /// stopped it.
     #[must_use]
     pub fn cleanup_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.cleanup_dir = Some(dir.into());
@@ -100,8 +98,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// There is no such program (a name that is not in `PATH` is found out only by its exit code 127), the directory
-    /// to clean up is unsafe, or the guardian cannot be started.
+    /// The program does not exist (a name that is not in `PATH` is detected only by its exit code 127), the
+    /// directory to clean up is unsafe, or the guardian cannot be started.
     pub async fn spawn(self) -> Result<Process, Error> {
         let name =
             self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned();
@@ -110,7 +108,7 @@ impl Builder {
         if let Some(dir) = log.parent() {
             fs::create_dir_all(dir).map_err(spawn_error)?;
         }
-        // Here rather than in the guardian, which could not say why it failed.
+        // Here and not in the guardian, which could not report why it failed.
         fs::OpenOptions::new().append(true).create(true).open(&log).map_err(spawn_error)?;
         let mut child = self.command(&log)?.spawn().map_err(spawn_error)?;
         let lifeline = child.stdin.take();
@@ -139,7 +137,7 @@ impl Builder {
         Ok(command)
     }
 
-    /// A path is made absolute, for it is the parent's; a bare name is left to `PATH`.
+    /// A path is made absolute, because it is relative to the parent; a bare name is left to `PATH`.
     fn executable(&self) -> Result<PathBuf, Error> {
         let no_program = || Error::NoProgram { program: self.program.clone() };
         if self.program.components().count() < 2 {

@@ -1,11 +1,13 @@
-//! What can go wrong with a child process.
+//! Errors of a child process.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why a program could not be started, watched or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such program.
+    /// The program does not exist.
     #[error("there is no program {program:?}")]
     NoProgram {
         /// The path given.
@@ -24,11 +26,11 @@ pub enum Error {
     Spawn {
         /// The program's name.
         program: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The guardian ended before the program did: somebody killed it.
-    #[error("the guardian of {program} is gone, so nobody knows how the program ended")]
+    /// The guardian ended before the program: it was killed.
+    #[error("the guardian of {program} was killed, so it is unknown how the program ended")]
     GuardianLost {
         /// The program's name.
         program: String,
@@ -44,7 +46,7 @@ pub enum Error {
     Signal {
         /// The program's name.
         program: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A wait was too short.

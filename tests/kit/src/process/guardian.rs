@@ -1,26 +1,24 @@
-//! Listens to the guardian on a thread of its own, so that a [`Process`](super::Process) belongs to no runtime and
-//! can be shared between tests that each have one.
+//! Follows the guardian on its own thread, so that a [`Process`](super::Process) belongs to no async runtime
+//! and tests with different runtimes can share it.
 
-use std::{
-    io::{self, BufRead, BufReader},
-    process::Child,
-    thread,
-};
+use std::io::{self, BufRead, BufReader};
+use std::process::Child;
+use std::thread;
 
 use rustix::process::Pid;
 use tokio::sync::watch;
 
 use super::Exit;
 
-/// The guardian itself.
+/// The guardian's script.
 pub(super) const SCRIPT: &str = include_str!("guardian.sh");
 
-/// How far a program has come.
+/// The state of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) pid: Option<Pid>,
     pub(super) exit: Option<Exit>,
-    /// The guardian has ended, its last duties done. Without an exit, it was killed before the program ended.
+    /// The guardian has ended and cleaned up. Without an exit, it was killed before the program ended.
     pub(super) over: bool,
 }
 
@@ -32,7 +30,8 @@ pub(super) fn follow(mut guardian: Child) -> io::Result<watch::Receiver<State>> 
         for line in BufReader::new(reports).lines().map_while(Result::ok) {
             sender.send_modify(|state| state.apply(&line));
         }
-        // Only reaps: what matters was reported, and a guardian that cannot be waited for is over as well.
+        // Only reaps it. The guardian has reported everything, and one that cannot be waited for has ended
+        // too.
         let _ = guardian.wait();
         sender.send_modify(|state| state.over = true);
     })?;

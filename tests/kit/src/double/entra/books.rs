@@ -1,11 +1,12 @@
-//! What the double of Entra knows: tenants, apps, their secrets and roles. Deciding is a function of these books alone.
+//! The state of the double of Entra: tenants, apps, their secrets and roles. A decision is a function of this
+//! state alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::Cause;
 use crate::double::SecretText;
 
-/// How an app stands in its tenant.
+/// The state of an app in its tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AppState {
     /// Tokens are issued for its secrets.
@@ -17,7 +18,7 @@ pub enum AppState {
     WithoutServicePrincipal,
     /// AADSTS700025.
     PublicClient,
-    /// AADSTS53003: Conditional Access refuses even a right secret.
+    /// AADSTS53003: Conditional Access rejects even a valid secret.
     BlockedByPolicy,
 }
 
@@ -27,7 +28,7 @@ pub(crate) struct Books {
     apps: BTreeMap<AppKey, App>,
 }
 
-/// Tenant and client in lower case: Entra does not tell cases apart.
+/// Tenant and client in lower case, because Entra ignores case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AppKey(String, String);
 
@@ -40,15 +41,15 @@ pub(crate) struct App {
 struct Entry {
     text: SecretText,
     expired: bool,
-    /// How many more tries are refused because the secret has not propagated.
+    /// How many more attempts are rejected because the secret has not propagated.
     refusals_left: u32,
 }
 
-/// Whether a try uses up one of the refusals of a propagating secret.
+/// Whether an attempt uses up one of the rejections of a propagating secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Try {
     Counted,
-    /// Woodpecker's own look.
+    /// Woodpecker's own verification.
     Unseen,
 }
 
@@ -67,7 +68,7 @@ impl Books {
         self.tenants.insert(tenant.to_ascii_lowercase());
     }
 
-    /// Forgets a tenant with all its apps.
+    /// Removes a tenant with all its apps.
     pub(crate) fn remove_tenant(&mut self, tenant: &str) {
         let tenant = tenant.to_ascii_lowercase();
         self.tenants.remove(&tenant);
@@ -78,13 +79,13 @@ impl Books {
         self.apps.remove(&AppKey::new(tenant, client));
     }
 
-    /// The app, made (and its tenant) where it is new.
+    /// The app, created (with its tenant) if it is new.
     pub(crate) fn app(&mut self, tenant: &str, client: &str) -> &mut App {
         self.add_tenant(tenant);
         self.apps.entry(AppKey::new(tenant, client)).or_default()
     }
 
-    /// The roles to put into a token, or why there is none.
+    /// The roles for a token, or why none is issued.
     pub(crate) fn judge(
         &mut self,
         tenant: &str,
@@ -143,7 +144,7 @@ impl App {
         }
     }
 
-    /// Marks a secret as expired, adding it where it is new.
+    /// Marks a secret as expired; adds it if it is new.
     pub(crate) fn expire_secret(&mut self, secret: &str) {
         if !self.secrets.iter().any(|entry| entry.text.is(secret)) {
             self.add_secret(secret, 0);

@@ -1,4 +1,5 @@
-//! The token endpoint's desk: takes a request, keeps the record, and answers from the books or by the script of faults.
+//! The handler of the token endpoint: receives a request, records it, and responds by the state or the script
+//! of faults.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,20 +15,20 @@ use crate::double::in_flight::InFlight;
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
 
-/// Everything the double of Entra holds.
+/// Everything that the double of Entra holds.
 pub(crate) struct Desk {
     pub(crate) books: Mutex<Books>,
     /// By app; `None` is every app.
     pub(crate) script: Mutex<Script<Option<AppKey>, Fault>>,
     pub(crate) requests: Mutex<Vec<TokenRequest>>,
-    /// What was asked besides the token endpoint: method and path.
+    /// Requests to other paths: method and path.
     pub(crate) strays: Mutex<Vec<String>>,
     pub(crate) manners: Mutex<Manners>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) delays: Delays,
 }
 
-/// What can be switched.
+/// Settings of the double.
 #[derive(Clone)]
 pub(crate) struct Manners {
     pub(crate) layout: Layout,
@@ -75,7 +76,7 @@ impl Desk {
         Reply { what, held: vec![Box::new(open)] }
     }
 
-    /// Woodpecker's look at the books: not recorded, not counted.
+    /// Woodpecker's verification: not recorded and not counted.
     pub(crate) fn accepts(&self, tenant: &str, client: &str, secret: &SecretText) -> bool {
         let mut books = lock(&self.books);
         books.judge(tenant, client, secret, Try::Unseen).is_ok()
@@ -129,7 +130,7 @@ impl Desk {
     }
 }
 
-/// Whether a refusal lists its `error_codes`.
+/// Whether an error response lists its `error_codes`.
 enum Codes {
     Listed,
     Left,
@@ -150,7 +151,7 @@ fn polite(status: u16, body: &serde_json::Value) -> Answer {
     answer.sent(Manner::Whole)
 }
 
-/// The tenant, where this is `POST /{tenant}/oauth2/v2.0/token`.
+/// The tenant, if this is `POST /{tenant}/oauth2/v2.0/token`.
 fn token_path(request: &Request) -> Option<&str> {
     let rest = request.path.strip_prefix('/')?;
     let tenant = rest.strip_suffix("/oauth2/v2.0/token")?;

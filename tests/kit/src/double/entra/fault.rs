@@ -1,4 +1,4 @@
-//! What can go wrong at the token endpoint besides a refusal.
+//! Faults of the token endpoint other than a rejection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::double::{Delays, RetryAfter};
 /// A fault of the token endpoint. Durations are divided by the double's time scale.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// This status, body and headers. The content type is among the headers, or there is none.
+    /// This status, body and headers. The headers include the content type, or there is none.
     Status(u16, String, Vec<(String, String)>),
     /// 503 with an HTML page.
     Html503,
@@ -17,36 +17,36 @@ pub enum Fault {
     Empty504,
     /// 429 with `Retry-After`.
     Throttled {
-        /// What the header says.
+        /// The value of the header.
         retry_after: RetryAfter,
     },
-    /// 307 to this location, which would make a careless client send the secret there.
+    /// 307 to this location. A careless client would send the secret there.
     Redirect307(String),
-    /// 200 whose JSON text ends in the middle, with a `Content-Length` that agrees.
+    /// 200 with JSON that ends in the middle, and a matching `Content-Length`.
     TruncatedJson,
-    /// 200 with an HTML page, as captive portals give.
+    /// 200 with an HTML page, like captive portals.
     NotJson,
-    /// No answer for this long, then a reset.
+    /// No response for this long, then a reset.
     Hang(Duration),
-    /// The true answer, its second half this much later than its first.
+    /// The actual response, its second half this much later than the first.
     SlowBody(Duration),
-    /// TCP reset instead of an answer.
+    /// TCP reset instead of a response.
     Reset,
-    /// The true refusal without `error_codes`; 7000215 where a token would have been issued.
+    /// The actual rejection without `error_codes`; 7000215 if a token would have been issued.
     MissingErrorCodes,
-    /// A refusal with this code and `error`; 401 for `invalid_client`, otherwise 400.
+    /// A rejection with this code and `error`; 401 for `invalid_client`, otherwise 400.
     UnknownCode(u32, String),
 }
 
-/// What a fault leaves of the answer.
+/// The effect of a fault on the response.
 pub(crate) enum Effect {
-    /// Nothing: this instead, and the books are not asked.
+    /// This instead, without reading the state.
     Instead(What),
-    /// The true answer, sent in this manner.
+    /// The actual response, sent in this way.
     Sent(Manner),
-    /// This refusal.
+    /// This rejection.
     Refused(Cause),
-    /// The true refusal without its codes.
+    /// The actual rejection without its codes.
     WithoutCodes,
 }
 

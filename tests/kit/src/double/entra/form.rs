@@ -1,5 +1,6 @@
-//! Reads the form of a token request, as strictly as Microsoft does or has announced: ordinary form encoding, no parameter
-//! twice, nothing trimmed. Source: shared/reference/entra.md §1.
+//! Parses the form of a token request as strictly as Microsoft does or has announced: ordinary form encoding,
+//! no duplicate parameters, no trimming. Source:
+//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 
 use super::refusal::Cause;
 use crate::double::SecretText;
@@ -7,7 +8,7 @@ use crate::double::http::Request;
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// What a token request says, as far as it can be read, and the first thing wrong with it.
+/// The fields of a token request as far as they can be read, and the first error.
 pub(crate) struct Form {
     pub(crate) client: String,
     pub(crate) scope: String,
@@ -60,8 +61,8 @@ fn first_wrong<'a>(value: impl Fn(&str) -> &'a str, accepted_scope: &str) -> Opt
     value("client_secret").is_empty().then_some(Cause::MissingSecret)
 }
 
-/// Visible ASCII with whole percent escapes: `form_urlencoded` would guess at the rest. An un-encoded `+` is a space, as
-/// everywhere, and makes a wrong secret.
+/// Visible ASCII with complete percent escapes, because `form_urlencoded` would guess the rest. An unencoded
+/// `+` is a space, as everywhere, and makes a wrong secret.
 fn is_form(body: &[u8]) -> bool {
     let mut rest = body.iter();
     while let Some(byte) = rest.next() {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn each_slip_is_told_apart() {
+    fn each_slip_is_reported_apart() {
         let without = |part: &str| wrong(&GOOD.replace(part, "x=y"));
         assert_eq!(without("client_id=c"), Some(Cause::MissingParameter("client_id")));
         assert_eq!(without("client_secret=a%2Bb%20c%22%0A"), Some(Cause::MissingSecret));

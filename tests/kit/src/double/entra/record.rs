@@ -1,4 +1,4 @@
-//! One token request, as the double remembers it.
+//! A token request in the record of the double.
 
 use jiff::Timestamp;
 
@@ -6,34 +6,34 @@ use super::form::Form;
 use crate::double::SecretText;
 use crate::double::http::Request;
 
-/// A token request that has arrived. The secret is kept, and only compared: see [`TokenRequest::secret_is`].
+/// A received token request. The secret is kept only for comparison: see [`TokenRequest::secret_is`].
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
     /// When it arrived.
     pub at: Timestamp,
     /// The tenant of the path, as sent.
     pub tenant: String,
-    /// `client_id`, as sent; empty where it could not be read.
+    /// `client_id`, as sent; empty if it could not be read.
     pub client: String,
-    /// `scope`, as sent; empty where it could not be read.
+    /// `scope`, as sent; empty if it could not be read.
     pub scope: String,
-    /// What came of it, so far.
+    /// The outcome so far.
     pub outcome: Outcome,
     /// The `client-request-id` header.
     pub client_request_id: Option<String>,
-    /// All headers in their order, names in lower case; the value of `authorization` is replaced.
+    /// All headers in order, names in lower case; the value of `authorization` is replaced.
     pub headers: Vec<(String, String)>,
     secret: SecretText,
 }
 
-/// What came of a token request.
+/// The outcome of a token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Not answered yet.
     Open,
     /// A token.
     Issued,
-    /// An error body of Microsoft's shape.
+    /// An error body in Microsoft's format.
     Refused {
         /// HTTP status.
         status: u16,
@@ -42,7 +42,7 @@ pub enum Outcome {
         /// The AADSTS code.
         code: u32,
     },
-    /// This fault (its variant's name) instead of what the books say.
+    /// This fault (the name of its variant) instead of the regular response.
     Fault(&'static str),
 }
 

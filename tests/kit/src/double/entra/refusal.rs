@@ -1,5 +1,6 @@
-//! Why no token is issued, and Microsoft's error body for it: the AADSTS table, the two layouts of its description, the
-//! ids that are new in every answer. Source: shared/reference/entra.md §1 and §3.
+//! Rejections of the token endpoint and Microsoft's error body: the AADSTS table, the two layouts of the
+//! description, and ids that are new in every response. Source:
+//! <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +10,11 @@ use serde_json::{Value, json};
 /// The two layouts of `error_description` seen in the wild.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// Trace id, correlation id and timestamp on lines of their own, parted by `\r\n`: the layout of Microsoft's docs.
+    /// Trace id, correlation id and timestamp on separate lines, separated by `\r\n`: the layout of
+    /// Microsoft's docs.
     #[default]
     Lines,
-    /// Everything on one line, parted by spaces.
+    /// Everything on one line, separated by spaces.
     OneLine,
 }
 
@@ -34,11 +36,11 @@ pub(crate) enum Cause {
     Malformed,
     WrongGrant,
     WrongScope,
-    /// A code and an `error` nobody knows.
+    /// An unknown code and `error`.
     Unheard(u32, String),
 }
 
-/// One refusal, ready to be written.
+/// A rejection, ready to be written.
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) error: String,
@@ -46,7 +48,7 @@ pub(crate) struct Refusal {
     text: String,
 }
 
-/// What is particular to one answer.
+/// The values that are specific to one response.
 pub(crate) struct Occasion {
     trace_id: String,
     correlation_id: String,
@@ -54,12 +56,12 @@ pub(crate) struct Occasion {
     layout: Layout,
 }
 
-/// A GUID-shaped id, new in every call.
+/// An id in the format of a GUID, new in every call.
 pub(crate) fn fresh_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let nanos = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
-    // The count makes it unique in this process, the clock between processes.
+    // The counter makes it unique in this process, the clock between processes.
     format!(
         "{:08x}-{:04x}-4{:03x}-9{:03x}-{:012x}",
         nanos >> 32,
@@ -111,7 +113,7 @@ impl Refusal {
             "trace_id": occasion.trace_id,
             "correlation_id": occasion.correlation_id,
         });
-        // Only where Microsoft's lookup page knows the code.
+        // Only if Microsoft's lookup page knows the code.
         if !matches!(self.code, 7_000_229 | 900_023) {
             let uri = format!("https://login.microsoftonline.com/error?code={}", self.code);
             body["error_uri"] = uri.into();
@@ -123,7 +125,7 @@ impl Refusal {
 // === impl Occasion ===
 
 impl Occasion {
-    /// `client_request_id` comes back as the correlation id, as Microsoft does.
+    /// `client_request_id` is returned as the correlation id, as Microsoft does.
     pub(crate) fn new(client_request_id: Option<&str>, layout: Layout) -> Self {
         Self {
             trace_id: fresh_id(),

@@ -1,4 +1,4 @@
-//! The double of Entra over real HTTP: what a client sees, and what is remembered of it.
+//! The double of Entra over real HTTP: what a client sees, and what is recorded.
 
 mod faults;
 
@@ -139,7 +139,7 @@ async fn an_error_body_is_whole_in_both_layouts_and_new_each_time() {
 }
 
 #[tokio::test]
-async fn a_propagating_secret_is_refused_for_as_many_tries_as_told() {
+async fn a_propagating_secret_is_refused_for_as_many_tries_as_reported() {
     let entra = entra().await;
     entra.propagate_after(TENANT, CLIENT, "new", 2);
     let mut statuses = Vec::new();
@@ -147,7 +147,7 @@ async fn a_propagating_secret_is_refused_for_as_many_tries_as_told() {
         statuses.push(ask(&entra, "new").await.answer().status);
     }
     assert_eq!(statuses, [401, 401, 200, 200]);
-    assert_eq!(ask(&entra, SECRET).await.answer().status, 200, "the old one goes on working");
+    assert_eq!(ask(&entra, SECRET).await.answer().status, 200, "the old one still works");
 }
 
 #[tokio::test]

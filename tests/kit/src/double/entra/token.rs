@@ -1,5 +1,5 @@
-//! An access token in the shape of Entra's: three base64url parts, the claims an app-only token has, a signature that is
-//! the same in all of them, so that a leak test has something to search for.
+//! An access token in the format of Entra's: three base64url parts with the claims of an app-only token. The
+//! signature is the same in all of them, so that a leak test can search for it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::refusal::fresh_id;
 
-/// The signature part of every token of the double; a text that holds it holds a token.
+/// The signature part of every token of the double. A text that contains it contains a token.
 pub const TOKEN_SIGNATURE: &str = "a2l0LXRva2VuLXNpZ25hdHVyZS1ub3QtYS1yZWFsLW9uZQ";
 
 const LIFETIME: i64 = 3599;
 
-/// The body of a 200 answer. `roles` absent where there are none, as at Microsoft.
+/// The body of a 200 response. `roles` is absent if there are none, as at Microsoft.
 pub(crate) fn answer(tenant: &str, client: &str, scope: &str, roles: &[String]) -> Value {
     json!({
         "token_type": "Bearer",

@@ -1,4 +1,5 @@
-//! The bodies Woodpecker answers with. Source: shared/reference/woodpecker.md §1 and §2.4.
+//! The bodies of Woodpecker's responses. Source:
+//! <https://developers.woodpecker.co/docs/mailboxes/microsoft/overview/> and the page of each operation.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -19,12 +20,13 @@ pub(crate) fn problem(status: u16) -> Answer {
     Answer::json(status, &body)
 }
 
-/// The vendor's 422: one key only.
+/// The vendor's 422, with a single key.
 pub(crate) fn unprocessable(message: &str) -> Answer {
     Answer::json(422, &json!({ "message": message }))
 }
 
-/// The refusal to delete what mailboxes use. Neither status nor body are documented: the shape is that of other v2 answers.
+/// The response if a credential to delete is in use by mailboxes. Neither status nor body is documented. The
+/// format is that of other v2 responses.
 pub(crate) fn in_use(status: u16) -> Answer {
     let body = json!({
         "code": "CREDENTIAL_IN_USE",
@@ -34,7 +36,7 @@ pub(crate) fn in_use(status: u16) -> Answer {
     Answer::json(status, &body)
 }
 
-/// A credential as the API shows it: never with its secret.
+/// A credential in the API's responses: never with its secret.
 pub(crate) fn shown(credential: &Credential, echo: ExpiryEcho) -> Value {
     json!({
         "credential_id": credential.credential_id,
@@ -45,7 +47,7 @@ pub(crate) fn shown(credential: &Credential, echo: ExpiryEcho) -> Value {
     })
 }
 
-/// How `secret_expires_at` comes back. The vendor does not say.
+/// How `secret_expires_at` is returned, which the vendor does not document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExpiryEcho {
     /// Byte for byte as sent.

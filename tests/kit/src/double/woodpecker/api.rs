@@ -1,5 +1,5 @@
-//! The rules of the credentials API, on the books alone: what is refused, what is stored, what is answered. Constants other
-//! than `INVALID_CLIENT_SECRET` are the double's own: the vendor names no other.
+//! The rules of the credentials API as a function of the state: what is rejected, stored and returned.
+//! Constants other than `INVALID_CLIENT_SECRET` are the double's own, because the vendor names no other.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use crate::double::http::Answer;
 
 const DEFAULT_NAME: &str = "Microsoft Graph credential";
 
-/// The API as it stands for one request.
+/// The API for one request.
 pub(crate) struct Api<'a> {
     pub(crate) books: &'a mut Books,
     pub(crate) account: &'a str,
@@ -21,7 +21,7 @@ pub(crate) struct Api<'a> {
     pub(crate) rules: Rules,
 }
 
-/// What the vendor leaves open.
+/// Behavior that the vendor does not document.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) in_use_status: u16,
@@ -29,7 +29,7 @@ pub(crate) struct Rules {
     pub(crate) expiry_echo: ExpiryEcho,
 }
 
-/// What came of it.
+/// The outcome.
 pub(crate) struct Done {
     pub(crate) answer: Answer,
     pub(crate) credential_id: Option<i64>,
@@ -39,7 +39,7 @@ type Object = Map<String, Value>;
 type Refused = Answer;
 
 impl Api<'_> {
-    /// `body` is the request's JSON object, where it has one.
+    /// `body` is the request's JSON object, if it has one.
     pub(crate) fn perform(mut self, route: &Route, body: Option<&Object>) -> Done {
         let id = route.id;
         let result = match (route.op, id) {
@@ -137,7 +137,7 @@ fn required<'a>(body: &'a Object, name: &str) -> Result<&'a str, Refused> {
     }
 }
 
-/// A field that may be left out, but not be null: Woodpecker is said not to like explicit nulls.
+/// A field that is optional but must not be null, because Woodpecker is said to reject explicit nulls.
 fn optional<'a>(body: &'a Object, name: &str) -> Result<Option<&'a str>, Refused> {
     if body.contains_key(name) {
         return required(body, name).map(Some);

@@ -1,4 +1,5 @@
-//! What the double of Woodpecker knows: API keys, accounts, the client companies of agencies, and the credentials of each.
+//! The state of the double of Woodpecker: API keys, accounts, client companies of agencies, and the
+//! credentials of each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,13 +7,13 @@ use jiff::Timestamp;
 
 use crate::double::SecretText;
 
-/// The first id that is given away; the documentation's sample.
+/// The first id, which is that of the documentation's sample.
 const FIRST_ID: i64 = 22_334_455;
 
-/// A credential as stored at Woodpecker. The secret is kept, and only compared.
+/// A credential as stored at Woodpecker. The secret is kept only for comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// Unique in the whole double; 0 asks [`crate::woodpecker::Woodpecker::put`] for a fresh one.
+    /// Unique in the whole double; 0 requests a new one from [`crate::woodpecker::Woodpecker::put`].
     pub credential_id: i64,
     /// Microsoft Entra tenant id, as sent.
     pub tenant_id: String,
@@ -28,7 +29,8 @@ pub struct Credential {
     pub created_at: Timestamp,
 }
 
-/// Keys and books by account. A company of an agency is an account of its own, named `<agency>/<company id>`.
+/// Keys and credentials by account. A company of an agency is an account of its own, named `<agency>/<company
+/// id>`.
 #[derive(Default)]
 pub(crate) struct Books {
     keys: HashMap<String, Key>,
@@ -42,7 +44,7 @@ struct Key {
     revoked: bool,
 }
 
-/// Whose key it is.
+/// The owner of a key.
 pub(crate) enum Holder {
     Account(String),
     Revoked(String),
@@ -57,7 +59,8 @@ pub(crate) fn company_account(agency: &str, company: &str) -> String {
 // === impl Credential ===
 
 impl Credential {
-    /// One with a fresh id, stored now: for entries that were there before the operator, or are someone else's.
+    /// A credential with a new id, stored now: for entries that existed before the operator, or belong to a
+    /// third party.
     pub fn new(tenant: &str, client: &str, secret: &str, expires_at: &str, name: &str) -> Self {
         Self {
             credential_id: 0,
@@ -74,7 +77,7 @@ impl Credential {
 // === impl Books ===
 
 impl Books {
-    /// Leaves out so many ids.
+    /// Skips this number of ids.
     pub(crate) fn skip_ids(&mut self, many: i64) {
         self.given += many;
     }
@@ -126,7 +129,7 @@ impl Books {
         self.accounts.get_mut(account)?.get_mut(&id)
     }
 
-    /// Stores a credential, in the place of the one with its id if there is one, and says its id.
+    /// Stores a credential, and replaces the one with its id if it exists; returns its id.
     pub(crate) fn put(&mut self, account: &str, mut credential: Credential) -> i64 {
         if credential.credential_id == 0 {
             credential.credential_id = self.fresh_id();

@@ -1,4 +1,4 @@
-//! What can go wrong at Woodpecker's side, told apart by whether the request took effect.
+//! Faults at Woodpecker, distinguished by whether the request took effect.
 
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use crate::double::{Delays, RetryAfter};
 pub enum Fault {
     /// No effect; this status and JSON body.
     RefusedBefore(u16, Value),
-    /// Takes effect; then a TCP reset without an answer.
+    /// Takes effect; then a TCP reset without a response.
     ProcessedThenReset,
-    /// Takes effect; then half of the true answer and a closed connection. A reset where the answer has no body.
+    /// Takes effect; then half of the actual response and a closed connection. A reset if the response has no
+    /// body.
     ProcessedThenTruncated,
-    /// Takes effect at once; then no answer for this long and a reset.
+    /// Takes effect at once; then no response for this long and a reset.
     ProcessedThenHang(Duration),
     /// Takes effect; then the vendor's 500.
     ProcessedThen500,
@@ -33,23 +34,23 @@ pub enum Fault {
     },
     /// No effect; 502 with an HTML page.
     Html502,
-    /// Takes effect; the true status with this body.
+    /// Takes effect; the actual status with this body.
     WrongShape(Value),
-    /// Takes effect; the true status without a body.
+    /// Takes effect; the actual status without a body.
     EmptyBody,
     /// No effect; the vendor's 401.
     Unauthorized,
-    /// Takes effect and is answered, but only after this long, even if the client has gone by then.
+    /// Takes effect and is answered after this long, even if the client has disconnected by then.
     Slow(Duration),
-    /// No effect; no answer for this long, then a reset.
+    /// No effect; no response for this long, then a reset.
     Hang(Duration),
     /// For listings: 200 with `{}`.
     ListingWithoutArray,
     /// For listings: 200 with an empty array.
     ListingEmpty,
-    /// For listings: the true one without these ids.
+    /// For listings: the actual one without these ids.
     ListingOmits(Vec<i64>),
-    /// For listings: the true one without any `name`.
+    /// For listings: the actual one without any `name`.
     ListingWithoutNames,
     /// No effect; a TCP reset.
     ConnectionReset,
@@ -61,7 +62,7 @@ pub(crate) enum Effect {
     Never,
     Now,
     After(Duration),
-    /// Now, and answered only after it.
+    /// Now, with the response after this wait.
     AfterWaiting(Duration),
 }
 
@@ -115,7 +116,7 @@ impl Fault {
         }
     }
 
-    /// What the client gets where the request did not take effect, or not yet.
+    /// What the client gets if the request did not take effect, or not yet.
     pub(crate) fn instead(self, delays: &Delays) -> What {
         match self {
             Self::RefusedBefore(status, body) => Answer::json(status, &body).into(),

@@ -1,5 +1,6 @@
-//! The vendor's rule of one request at a time for each account: measured always, enforced on demand. One in work, six more
-//! wait, each for 15 s; what is beyond that gets a 429. Source: shared/reference/woodpecker.md §2.1.
+//! The vendor's limit of one request at a time for each account: always measured, enforced on demand. One
+//! request is processed, and six more wait for up to 15 s each; further ones get a 429. Source:
+//! <https://developers.woodpecker.co/docs/getting-started/rate-limiting>.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,10 +21,10 @@ pub(crate) struct Lane {
     waiting: AtomicUsize,
 }
 
-/// The account's turn; given back when dropped.
+/// The account's request slot; released when dropped.
 pub(crate) struct Turn(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-/// Dropped by the vendor's rule.
+/// Rejected by the vendor's limit.
 pub(crate) struct TooMany;
 
 impl Lane {
@@ -31,7 +32,7 @@ impl Lane {
         Self { in_flight: Arc::default(), turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Waits for the account's turn as the vendor's queue does.
+    /// Waits for the account's request slot as in the vendor's queue.
     pub(crate) async fn queue(&self, delays: &Delays) -> Result<Turn, TooMany> {
         if let Ok(free) = Arc::clone(&self.turn).try_acquire_owned() {
             return Ok(Turn(free));
@@ -57,7 +58,7 @@ mod tests {
     #[tokio::test]
     async fn one_works_six_wait_and_the_eighth_is_dropped() {
         let (lane, delays) = (Arc::new(Lane::new()), Arc::new(Delays::new()));
-        let first = lane.queue(&delays).await.ok().expect("the lane is free");
+        let first = lane.queue(&delays).await.ok().expect("the queue is free");
         let wait = || {
             let (lane, delays) = (Arc::clone(&lane), Arc::clone(&delays));
             tokio::spawn(async move { lane.queue(&delays).await.is_ok() })
@@ -78,7 +79,7 @@ mod tests {
     async fn a_queued_request_is_dropped_after_its_own_fifteen_seconds() {
         let (lane, delays) = (Lane::new(), Delays::new());
         delays.divide_by(300);
-        let _first = lane.queue(&delays).await.ok().expect("the lane is free");
+        let _first = lane.queue(&delays).await.ok().expect("the queue is free");
         let start = std::time::Instant::now();
         assert!(lane.queue(&delays).await.is_err());
         assert!(start.elapsed() >= Duration::from_millis(50));

@@ -1,5 +1,5 @@
-//! Woodpecker's office: takes a request in, finds whose it is, keeps the record, and lets the API or the script of faults
-//! answer. The work goes on when the client hangs up, as a server's does.
+//! The handler of the double: receives a request, authenticates it, records it, and responds by the API's
+//! rules or the script of faults. It continues if the client disconnects, like a real server.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::double::http::{Reply, Request, What};
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
 
-/// Everything the double of Woodpecker holds.
+/// Everything that the double of Woodpecker holds.
 pub(crate) struct Office {
     pub(crate) books: Mutex<Books>,
     /// By account and operation; `None` is every account.
@@ -34,7 +34,7 @@ pub(crate) struct Office {
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
 }
 
-/// What can be switched.
+/// Settings of the double.
 #[derive(Clone)]
 pub(crate) struct Manners {
     pub(crate) ignore_company_header: bool,
@@ -45,11 +45,11 @@ pub(crate) struct Manners {
     pub(crate) before_delete: Option<BeforeDelete>,
 }
 
-/// What is done before a credential of an account is deleted.
+/// An action that runs before a credential of an account is deleted.
 pub(crate) type BeforeDelete =
     Arc<dyn Fn(String, Credential) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// A request on its way, with all that is needed to carry it out.
+/// A received request, with everything that is needed to process it.
 #[derive(Clone)]
 struct Job {
     office: Arc<Office>,
@@ -61,11 +61,11 @@ struct Job {
     manners: Manners,
 }
 
-/// How many steps of requests a follower may be behind before it misses some.
+/// How many steps of requests a follower may lag behind before it misses some.
 const FOLLOWED: usize = 4096;
 
-/// A client that gave up on a request kept waiting may send its next one before the double has noticed; so long it is given
-/// to notice before the two are taken to overlap.
+/// A client that gave up on a delayed request may send the next one before the double notices. The double
+/// gets this time to notice before the two count as overlapping.
 const NOTICE: Duration = Duration::from_millis(25);
 
 // === impl Office ===
@@ -138,7 +138,7 @@ impl Office {
         reply
     }
 
-    /// Whose request it is, as far as that can be told, and the status it is turned away with.
+    /// The owner of the request, if known, and the status that rejects it.
     fn admit(&self, request: &Request, manners: &Manners) -> (Option<String>, Result<(), u16>) {
         let books = lock(&self.books);
         let account = match books.holder(request.header("x-api-key").unwrap_or_default()) {
@@ -156,7 +156,7 @@ impl Office {
         if books.knows(&of_company) {
             return (Some(of_company), Ok(()));
         }
-        // What the vendor does with a company id it does not know is not documented.
+        // The vendor does not document its response to an unknown company id.
         (Some(account), Err(404))
     }
 
@@ -258,13 +258,13 @@ impl Job {
     }
 
     fn tell(&self, point: Point) {
-        // Nobody may be following.
+        // There may be no follower.
         let _ =
             self.office.progress.send(Progress { account: self.account.clone(), op: self.route.op, point });
     }
 }
 
-/// The body, where it is JSON and says so.
+/// The body, if it is JSON and its content type says so.
 fn json_of(request: &Request) -> Option<Value> {
     if !request.has_content_type("application/json") {
         return None;

@@ -1,25 +1,26 @@
-//! How far a request to the double of Woodpecker has come, told as it happens: for tests that strike at a certain moment.
+//! The progress of requests at the double of Woodpecker, broadcast as it happens, for tests that act at a
+//! certain moment.
 
 use super::route::Op;
 
-/// A request has come to a point.
+/// A request has reached a point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Whose request it is.
+    /// The account of the request.
     pub account: String,
-    /// Which operation it is.
+    /// The operation.
     pub op: Op,
-    /// How far it has come.
+    /// The point that it has reached.
     pub point: Point,
 }
 
-/// How far a request has come.
+/// The points that a request passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
-    /// It was let in, and nothing has been done yet.
+    /// It was accepted, and nothing has been done yet.
     Arrived,
-    /// The double's own rules were asked: unless they refused, it has taken effect.
+    /// The double's rules were applied. Unless they rejected it, it has taken effect.
     Performed,
-    /// The answer, if there is to be one, is handed over to be sent.
+    /// The response, if there is one, is handed over to be sent.
     Answered,
 }

@@ -1,4 +1,4 @@
-//! One request to the double of Woodpecker, as it is remembered, and the line a demo prints for it.
+//! A request in the record of the double of Woodpecker, and its line in the demo's output.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -7,33 +7,34 @@ use super::route::{Op, Route};
 use crate::double::SecretText;
 use crate::double::http::Request as HttpRequest;
 
-/// A request that has arrived. The secret is kept, and only compared: see [`Request::secret_is`].
+/// A received request. The secret is kept only for comparison: see [`Request::secret_is`].
 #[derive(Clone, Debug)]
 pub struct Request {
     /// When it arrived.
     pub at: Timestamp,
-    /// Which operation it is.
+    /// The operation.
     pub op: Op,
     /// HTTP method.
     pub method: String,
     /// Path and query, as sent.
     pub path: String,
-    /// The id of the path; for a create that took effect, the id that was given.
+    /// The id in the path; for a create that took effect, the new id.
     pub credential_id: Option<i64>,
-    /// The JSON body without `client_secret`; null where there is none, or it is not JSON.
+    /// The JSON body without `client_secret`; null if there is none, or it is not JSON.
     pub body_without_secret: Value,
     /// Whether the body had a `client_secret`.
     pub had_secret: bool,
-    /// The status that was answered, whether or not the client was still there; `None` where none was, or not yet.
+    /// The status of the response, whether or not the client was still connected; `None` if there was none,
+    /// or not yet.
     pub status: Option<u16>,
-    /// Whether it took effect, so far: the double's own rules were asked, and they did not refuse.
+    /// Whether it has taken effect so far: the double's rules were applied and did not reject it.
     pub took_effect: bool,
-    /// The fault it met, by the name of its variant.
+    /// The name of the fault's variant.
     pub fault: Option<&'static str>,
     /// The `x-company-id` header.
     pub company: Option<String>,
-    /// How many requests of the account were open at its arrival, itself included: 1 where the vendor's rule was kept.
-    /// 0 where the request was turned away at the door (401, 404), or its client left at once.
+    /// How many requests of the account were open at its arrival, including itself: 1 if the vendor's limit
+    /// was kept. 0 if the request was rejected at once (401, 404), or its client disconnected at once.
     pub in_flight_at_start: usize,
     pub(crate) account: Option<String>,
     pub(crate) listed: Option<usize>,
@@ -127,7 +128,7 @@ impl Request {
     }
 }
 
-/// The name with what stands in brackets at its end left out: it is another one in each run.
+/// The name without the part in brackets at its end, which differs in each run.
 fn without_token(name: &str) -> String {
     match name.strip_suffix(']').and_then(|it| it.rsplit_once(" [")) {
         Some((before, _)) => format!("{before} [..]"),

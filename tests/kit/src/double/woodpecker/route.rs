@@ -1,4 +1,4 @@
-//! Which of the API's operations a request is.
+//! The operation of a request.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub enum Op {
     Other,
 }
 
-/// An operation and what it is about.
+/// An operation and its subject.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) op: Op,
@@ -31,14 +31,14 @@ pub(crate) struct Route {
 }
 
 impl Op {
-    /// Whether it is meant to change something.
+    /// Whether it attempts a change.
     pub fn is_write(self) -> bool {
         !matches!(self, Self::List | Self::Other)
     }
 }
 
 impl Route {
-    /// `body` is the request's, where it is JSON.
+    /// `body` is the request's, if it is JSON.
     pub(crate) fn of(request: &Request, body: Option<&Value>) -> Self {
         let path = request.path.split('?').next().unwrap_or_default();
         let rest = path.strip_prefix(CREDENTIALS);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_told_by_method_path_and_body() {
+    fn an_operation_is_reported_by_method_path_and_body() {
         assert_eq!(op("GET", "", json!({})), (Op::List, None));
         assert_eq!(op("GET", "?page=1", json!({})), (Op::List, None));
         assert_eq!(op("POST", "", json!({})), (Op::Create, None));

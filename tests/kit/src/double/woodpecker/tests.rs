@@ -1,4 +1,4 @@
-//! The double of Woodpecker over real HTTP: what a client sees, and what is remembered of it.
+//! The double of Woodpecker over real HTTP: what a client sees, and what is recorded.
 
 mod api;
 mod faults;
@@ -60,7 +60,7 @@ fn entry(name: &str) -> Credential {
     Credential::new(TENANT, CLIENT, "old", EXPIRY, name)
 }
 
-/// Status and whole body of an answer; null where it has none.
+/// Status and whole body of a response; null if it has no body.
 fn seen(seen: &Seen) -> (u16, Value) {
     let answer = seen.answer();
     let body = if answer.body.is_empty() { Value::Null } else { answer.json() };

@@ -1,4 +1,4 @@
-//! Changes of the release while objects live: none of them may be noticed at Woodpecker.
+//! Changes of the release while objects exist: none of them may cause a change at Woodpecker.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::objects::has_finalizer;
 use super::{MAIN, OUTLIVING, Tale, same};
 use crate::demo::Difference;
 
-/// A change of the release after which nothing may be different.
+/// A change of the release that must have no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Upgrade,
@@ -20,14 +20,14 @@ pub(super) enum Change {
 // === impl Change ===
 
 impl Change {
-    /// In the order of the story.
+    /// In the order of the scenario.
     pub(super) const ALL: [Self; 4] = [Self::Upgrade, Self::Rollback, Self::ElectionOff, Self::ElectionOn];
 
-    /// The step as the report tells it.
+    /// The description of the step in the report.
     pub(super) const fn told(self) -> &'static str {
         match self {
             Self::Upgrade => {
-                "helm upgrade to the other version: its pods say so, nothing is registered again, nothing is lost"
+                "helm upgrade to the other version: its pods report it, nothing is registered again, nothing is lost"
             }
             Self::Rollback => "helm rollback: the same",
             Self::ElectionOff => "helm upgrade to one replica without leader election: the same",
@@ -53,7 +53,7 @@ impl Change {
 // === impl Tale ===
 
 impl Tale<'_> {
-    /// Changes the release, after which every object is handled by the new pods and all is as before.
+    /// Changes the release, and checks that the new pods reconcile every object and nothing else changed.
     pub(super) async fn changes_nothing(&self, change: Change) -> Result<(), Difference> {
         let (ids, before) = (self.ids().await?, self.scene.woodpecker().await?);
         let release = self.release(Some(change));
@@ -74,19 +74,20 @@ impl Tale<'_> {
         same("requests at a time", &json!(1), &after["maxInFlight"])
     }
 
-    /// Waits until that many pods are available, no others are there, and the program in each says that version.
+    /// Waits until that number of pods is available, no others exist, and the program in each reports that
+    /// version.
     pub(super) async fn until_pods_say(&self, version: &str, pods: u64) -> Result<(), Difference> {
         self.scene.until_available(OPERATOR, RELEASE, pods).await?;
         for name in self.pods().await? {
             let path = format!("/api/v1/namespaces/{OPERATOR}/pods/{name}:8080/proxy/metrics");
             let metrics = self.scene.cluster.read(&path).await?;
             let said = version_said(&metrics);
-            same(&format!("what {name} says of its version"), &Some(version), &said)?;
+            same(&format!("the version that {name} reports"), &Some(version), &said)?;
         }
         Ok(())
     }
 
-    /// The names of the pods that are not about to go.
+    /// The names of the pods that are not terminating.
     async fn pods(&self) -> Result<Vec<String>, Difference> {
         let pods = self.scene.cluster.list(Kind::Pod, OPERATOR).await?;
         let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
@@ -97,7 +98,7 @@ impl Tale<'_> {
             .collect())
     }
 
-    /// The image that the pods run, as the node tells it.
+    /// The image of the pods, as the node reports it.
     pub(super) async fn image_id(&self) -> Result<String, Difference> {
         let pods = self.scene.cluster.list(Kind::Pod, OPERATOR).await?;
         let id = pods.iter().find_map(|pod| pod.pointer("/status/containerStatuses/0/imageID")?.as_str());
@@ -111,14 +112,14 @@ impl Tale<'_> {
         for tenant in [MAIN, OUTLIVING] {
             let objects = self.scene.cluster.list(Kind::Credential, tenant).await?;
             if objects.is_empty() {
-                return Err(Difference::new(format!("nothing is left in {tenant}")));
+                return Err(Difference::new(format!("no object is left in {tenant}")));
             }
             if let Some(object) = objects.iter().find(|it| has_finalizer(it)) {
                 return Err(Difference::new(format!("it kept its finalizer: {object:#}")));
             }
         }
         for (kind, name) in
-            [(Kind::Deployment, RELEASE.to_owned()), (Kind::Job, format!("{RELEASE}-release"))]
+            [(Kind::Deployment, RELEASE.to_owned()), (Kind::Job, format!("{RELEASE}-remove-finalizers"))]
         {
             self.until_gone(kind, Some(OPERATOR), &name).await?;
         }
@@ -127,9 +128,9 @@ impl Tale<'_> {
     }
 }
 
-/// The version that a program says in its metrics, whatever else it says beside it.
+/// The version in a program's metrics, whatever labels are beside it.
 fn version_said(metrics: &str) -> Option<&str> {
-    let line = metrics.lines().find(|line| line.starts_with("mgc_build_info{"))?;
+    let line = metrics.lines().find(|line| line.starts_with("graph_credential_operator_build_info{"))?;
     line.split_once("version=\"")?.1.split_once('"').map(|(version, _)| version)
 }
 
@@ -139,9 +140,10 @@ mod tests {
 
     #[test]
     fn the_version_is_read_from_among_other_labels() {
-        for line in
-            [r#"mgc_build_info{version="0.1.0"} 1"#, r#"mgc_build_info{command="run",version="0.1.0"} 1"#]
-        {
+        for line in [
+            r#"graph_credential_operator_build_info{version="0.1.0"} 1"#,
+            r#"graph_credential_operator_build_info{command="run",version="0.1.0"} 1"#,
+        ] {
             assert_eq!(version_said(&format!("# EOF\n{line}\n")), Some("0.1.0"));
         }
         assert_eq!(version_said("other{version=\"1\"} 1"), None);

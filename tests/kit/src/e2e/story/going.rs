@@ -1,4 +1,4 @@
-//! Namespaces that are deleted while the operator runs, in every order that there is.
+//! Namespaces that are deleted while the operator runs, in every order.
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -10,7 +10,7 @@ use super::super::profile::Profile;
 use super::{Tale, same};
 use crate::demo::Difference;
 
-/// What is deleted before a namespace is.
+/// What is deleted before a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Nothing.
@@ -19,7 +19,7 @@ pub(super) enum Order {
     KeysFirst,
     /// The account.
     AccountFirst,
-    /// The operator's rights in it, where it has any by `RoleBinding`s there.
+    /// The operator's rights in it, if it has `RoleBinding`s there.
     RightsFirst,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Order {
 impl Order {
     pub(super) const ALL: [Self; 4] = [Self::AtOnce, Self::KeysFirst, Self::AccountFirst, Self::RightsFirst];
 
-    /// Those that differ from each other under a profile.
+    /// The orders that differ under a profile.
     pub(super) fn of(profile: Profile) -> Vec<Self> {
         Self::ALL.into_iter().filter(|order| *order != Self::RightsFirst || profile.has_bindings()).collect()
     }
@@ -63,13 +63,14 @@ impl Order {
 impl Tale<'_> {
     pub(super) fn namespaces_told(&self) -> &'static str {
         if self.profile.has_finalizers() {
-            "namespaces with objects to be deleted go, and Woodpecker holds nothing of them"
+            "namespaces with `deletionPolicy: Delete` are deleted, and Woodpecker holds none of their credentials"
         } else {
-            "namespaces go at once, and Woodpecker keeps what was registered, as the objects say"
+            "namespaces are deleted immediately, and Woodpecker keeps what was registered, as the objects report"
         }
     }
 
-    /// Fills namespaces, deletes each in its order and all at the same time; what is elsewhere is handled as before.
+    /// Fills namespaces, deletes each in its order and all at the same time; objects elsewhere are reconciled
+    /// as before.
     pub(super) async fn namespaces_go(&mut self, orders: &[Order]) -> Result<(), Difference> {
         for order in orders {
             self.credential(order.namespace(), "going", true, "Delete").await?;

@@ -1,4 +1,4 @@
-//! Who leads, and what becomes of a leader that dies or stands still.
+//! Leader election: what happens if a leader crashes or freezes.
 
 use std::process::Command;
 use std::time::Duration;
@@ -38,11 +38,11 @@ impl Tale<'_> {
         self.credential(MAIN, "frozen", true, "Delete").await?;
         let followed = self.until_ready(MAIN, "frozen").await;
         let next = self.leader().await;
-        // Whatever became of it, or it stands for ever.
+        // In any case, or it stays frozen forever.
         on_node(node_exec, &["kill", "-CONT", &process]).await?;
         followed?;
         if next? == leader {
-            return Err(Difference::new(format!("the frozen {leader} leads still")));
+            return Err(Difference::new(format!("the frozen {leader} still leads")));
         }
         let restarts = |pod: Option<&Value>| {
             let count = pod.and_then(|it| it.pointer("/status/containerStatuses/0/restartCount"));
@@ -50,7 +50,7 @@ impl Tale<'_> {
         };
         self.scene
             .cluster
-            .until("the frozen one is started again", (Kind::Pod, Some(OPERATOR), &leader), restarts)
+            .until("the frozen one is restarted", (Kind::Pod, Some(OPERATOR), &leader), restarts)
             .await?;
         self.scene.until_available(OPERATOR, RELEASE, 2).await?;
         same("creates", &creates.map(|it| it + 1), &self.scene.woodpecker().await?["creates"].as_u64())
@@ -70,14 +70,14 @@ impl Tale<'_> {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(Difference::new(format!("nobody leads: {holder:?}")));
+                return Err(Difference::new(format!("there is no leader: {holder:?}")));
             }
             sleep(Duration::from_millis(200)).await;
         }
     }
 }
 
-/// What a command prints on the node.
+/// The output of a command on the node.
 async fn on_node(node_exec: &[String], command: &[&str]) -> Result<String, Difference> {
     let words: Vec<String> =
         node_exec.iter().cloned().chain(command.iter().map(ToString::to_string)).collect();

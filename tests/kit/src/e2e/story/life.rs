@@ -1,4 +1,4 @@
-//! What an ordinary day brings: a rotated secret, a user of the REST API.
+//! Ordinary operation: a rotated secret, a client of the REST API.
 
 use serde_json::{Value, json};
 

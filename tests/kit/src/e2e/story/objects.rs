@@ -1,4 +1,4 @@
-//! The objects of the story: how they are made, and what is true of them.
+//! The objects of the scenario: how they are created, and what must hold for them.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ impl Tale<'_> {
         self.scene.cluster.apply(&objects).await
     }
 
-    /// Applies a credential, and the account where it is to be at Woodpecker.
+    /// Applies a credential, and the account if it is for Woodpecker.
     pub(super) async fn credential(
         &mut self,
         tenant: &str,
@@ -54,7 +54,7 @@ impl Tale<'_> {
         self.scene.cluster.apply(&[account, credential]).await
     }
 
-    /// The client id of an app that nothing of the run has used.
+    /// The client id of an app that nothing in the run has used.
     pub(super) fn next_client(&mut self) -> String {
         let client = client_id(self.app);
         self.app += 1;
@@ -77,12 +77,12 @@ impl Tale<'_> {
     ) -> Result<(), Difference> {
         self.scene
             .cluster
-            .until(&format!("{name} is gone"), (kind, tenant, name), |it| it.is_none())
+            .until(&format!("{name} is deleted"), (kind, tenant, name), |it| it.is_none())
             .await
             .map(drop)
     }
 
-    /// Asks for a pass over every credential that lives through it all, and waits until each is Ready after it.
+    /// Requests a reconciliation of every long-lived credential, and waits until each is Ready after it.
     pub(super) async fn handle_all(&self, token: &str) -> Result<(), Difference> {
         for object in self.scene.cluster.list(Kind::Credential, MAIN).await? {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -98,35 +98,35 @@ impl Tale<'_> {
                 it.is_some_and(|it| is_ready(it) && it["status"]["lastHandledReconcileAt"] == token)
             };
             let place = (Kind::Credential, Some(MAIN), name);
-            self.scene.cluster.until(&format!("{name} is handled, {token}"), place, is_handled).await?;
+            self.scene.cluster.until(&format!("{name} is reconciled, {token}"), place, is_handled).await?;
         }
         Ok(())
     }
 
-    /// An object to be deleted has a finalizer, or says that its policy is not carried out.
+    /// Checks that an object has a finalizer, or reports that its policy is not applied.
     pub(super) async fn waits_for_the_operator_or_says_so(&self, name: &str) -> Result<(), Difference> {
         let object = self.until_ready(MAIN, name).await?;
         let has_finalizer = has_finalizer(&object);
         let conditions = object["status"]["conditions"].as_array();
         let says_so = conditions.into_iter().flatten().any(|it| {
             it["type"] == "Ready"
-                && it["message"].as_str().is_some_and(|it| it.contains("--finalizers=false"))
+                && it["message"].as_str().is_some_and(|it| it.contains("--enable-finalizers=false"))
         });
         let waits = self.profile.has_finalizers();
         if (has_finalizer, says_so) == (waits, !waits) {
             return Ok(());
         }
-        Err(Difference::new(format!("finalizer and message do not go with the profile: {object:#}")))
+        Err(Difference::new(format!("finalizer and message do not match the profile: {object:#}")))
     }
 
-    /// The ids of all objects that live through it all, by name.
+    /// The ids of all long-lived objects, by name.
     pub(super) async fn ids(&self) -> Result<Vec<(Value, Value)>, Difference> {
         let objects = self.scene.cluster.list(Kind::Credential, MAIN).await?;
         let id = |it: &Value| (it["metadata"]["name"].clone(), it["status"]["credentialId"].clone());
         Ok(objects.iter().map(id).collect())
     }
 
-    /// What Woodpecker holds for objects of a namespace.
+    /// Woodpecker's credentials for objects of a namespace.
     pub(super) async fn held(&self, tenant: &str) -> Result<Vec<Value>, Difference> {
         let told = self.scene.woodpecker().await?;
         let prefix = format!("{tenant}/");

@@ -8,7 +8,7 @@ use super::*;
 use crate::double::client::Answer;
 use crate::entra::RetryAfter;
 
-/// The answer to a right secret under `fault`.
+/// The response to a valid secret under `fault`.
 async fn under(fault: Fault) -> (Entra, Seen) {
     let entra = entra().await;
     entra.fail_next(1, fault);

@@ -70,7 +70,7 @@ async fn creates_that_break_the_schema_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_secret_is_proved_in_entras_books_without_a_trace_there() {
+async fn a_secret_is_verified_in_entras_books_without_a_trace_there() {
     let it = woodpecker().await;
     let entra = Entra::start().await;
     it.verify_with(&entra);

@@ -9,7 +9,7 @@ use crate::woodpecker::{Fault, Op, RetryAfter};
 
 const LONG: Duration = Duration::from_secs(5);
 
-/// A create under `fault`: what the client sees, and how many entries there are when it sees it.
+/// A create under `fault`: what the client sees, and the number of entries at that moment.
 async fn create_under(fault: Fault) -> (Seen, usize, Woodpecker) {
     let it = woodpecker().await;
     it.time_scale(100);

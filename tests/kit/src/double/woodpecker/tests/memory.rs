@@ -1,4 +1,4 @@
-//! What is remembered and measured.
+//! What is recorded and measured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn a_request_is_remembered_without_its_secret() {
 }
 
 #[tokio::test]
-async fn writes_and_listings_are_counted_apart_and_strangers_aside() {
+async fn writes_and_listings_are_counted_apart_and_third_parties_aside() {
     let it = woodpecker().await;
     list(&it).await;
     it.fail_next(Op::Create, 1, Fault::ConnectionReset);
@@ -75,7 +75,7 @@ async fn a_summary_is_one_line_a_request() {
 }
 
 #[tokio::test]
-async fn what_other_hands_do_shows_in_the_listing() {
+async fn what_external_changes_do_shows_in_the_listing() {
     let it = woodpecker().await;
     let id = it.put("team", entry("theirs"));
     let mut renamed = it.credentials("team").remove(0);
@@ -137,7 +137,7 @@ async fn the_vendors_rule_can_be_enforced() {
     }
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 429, 429]);
-    assert_eq!(status(&list(&it).await), 200, "the lane is free again");
+    assert_eq!(status(&list(&it).await), 200, "the queue is free again");
 }
 
 /// A listing that has met its fault and is still open.
@@ -155,7 +155,8 @@ async fn kept_waiting(it: &Woodpecker) -> impl Future<Output = Seen> {
     }
 }
 
-/// How many requests a listing finds open whose predecessor under `fault` hangs up one millisecond after it has come.
+/// How many requests count as open for a listing whose predecessor under `fault` disconnects one millisecond
+/// after the listing has arrived.
 async fn open_beside_one_that_gives_up(fault: Fault) -> usize {
     let it = woodpecker().await;
     it.fail_next(Op::List, 1, fault);
@@ -172,7 +173,7 @@ async fn open_beside_one_that_gives_up(fault: Fault) -> usize {
 async fn a_client_that_has_just_given_up_does_not_overlap_itself() {
     let long = Duration::from_secs(600);
     for fault in [Fault::Hang(long), Fault::ProcessedThenHang(long), Fault::Slow(long)] {
-        // A loaded machine may notice late; five times in a row it does not.
+        // A busy machine may notice late, but not five times in a row.
         let mut open = Vec::new();
         while open.len() < 5 && open.last() != Some(&1) {
             open.push(open_beside_one_that_gives_up(fault.clone()).await);

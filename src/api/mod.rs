@@ -1,0 +1,61 @@
+//! The types of the API group `graph-credentials.io`, their defaults, and the generated CRDs.
+
+mod account;
+pub mod conditions;
+pub mod crds;
+mod credential;
+mod defaults;
+pub mod duration;
+mod ids;
+pub mod reasons;
+mod sealed;
+mod status;
+pub mod timestamp;
+mod unknown_fields;
+
+pub use self::account::{
+    AllowedNamespaces, ApiKeySecretRef, VENDOR_BASE_URL, WoodpeckerAccount, WoodpeckerAccountSpec,
+    WoodpeckerAccountStatus,
+};
+pub use self::credential::{
+    AccountRef, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialSpec, SecretRef, StoreDestination, Verification, VerificationPolicy,
+    WoodpeckerDestination,
+};
+pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
+pub use self::sealed::{
+    MAX_NAME_LENGTH, SAME_SECRET, SealedGraphCredential, SealedGraphCredentialSpec,
+    SealedGraphCredentialStatus,
+};
+pub use self::status::{
+    AccountLocation, AccountName, ExpirySource, MicrosoftGraphCredentialStatus, NamespacedName,
+    ObservedRecord, ObservedSecret, Ownership, PendingCreate, PendingSecret, Registration,
+};
+pub use self::unknown_fields::UnknownFields;
+
+/// The `observedGeneration` of an object that the operator has not reconciled yet.
+fn unobserved() -> i64 {
+    -1
+}
+
+/// The API group of all resources, and the prefix of annotations and finalizers.
+pub const GROUP: &str = "graph-credentials.io";
+
+/// Finalizer on credentials that are to be deleted at the destination.
+pub const FINALIZER: &str = "graph-credentials.io/registration";
+
+/// Finalizer that keeps a deleted account until all credentials that must be deleted there are.
+pub const ACCOUNT_PROTECTION_FINALIZER: &str = "graph-credentials.io/account-protection";
+
+/// Annotation that requests a reconcile with any new value. On an account it requests a new listing.
+pub const RECONCILE_REQUESTED_AT: &str = "graph-credentials.io/reconcile-requested-at";
+
+/// The same annotation of Flux (`flux reconcile`), used if the operator's is absent.
+pub const FLUX_RECONCILE_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Annotation that confirms the deletion of credentials that are missing at Woodpecker. On a credential the value is
+/// the ID or the idempotency token; on an account any new value confirms all that are missing.
+pub const CONFIRM_DELETED: &str = "graph-credentials.io/confirm-deleted";
+
+/// The field manager of all writes.
+pub const FIELD_MANAGER: &str = "graph-credential-operator";

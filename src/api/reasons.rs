@@ -1,0 +1,372 @@
+//! The reason table of all conditions: what each reason means, who must act, and how. `docs/reference/conditions.md`
+//! and `explain` are generated from this table.
+
+use std::fmt;
+
+use crate::api::conditions::{ConditionStatus, ConditionType};
+
+/// Kind of object that a reason is found on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `MicrosoftGraphCredential`.
+    Credential,
+    /// `WoodpeckerAccount`.
+    Account,
+}
+
+/// Who must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Nobody: all is well, or the operator continues automatically.
+    Nobody,
+    /// The author of the object and its Secret.
+    User,
+    /// An administrator of the Entra tenant.
+    TenantAdmin,
+    /// The administrator who installed the operator.
+    OperatorAdmin,
+    /// The person who manages mailboxes in Woodpecker.
+    Woodpecker,
+    /// Woodpecker's support.
+    WoodpeckerSupport,
+    /// Microsoft's support.
+    MicrosoftSupport,
+    /// The operator's developers, because it is a bug.
+    Developers,
+}
+
+/// What a reason means where it is found. A reason that several conditions share has an entry for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The reason.
+    pub reason: Reason,
+    /// The kind whose condition it is.
+    pub kind: Kind,
+    /// The condition; for an account always Ready.
+    pub condition: ConditionType,
+    /// The status that it comes with.
+    pub status: ConditionStatus,
+    /// What is true.
+    pub description: &'static str,
+    /// Who must act.
+    pub actor: Actor,
+    /// What to do.
+    pub action: &'static str,
+}
+
+macro_rules! reasons {
+    ($($name:ident)*) => {
+        /// Why a condition has its status: a stable word for alerts and scripts. [`entries`] describes each.
+        #[allow(missing_docs, reason = "ENTRIES describes each reason")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($name,)* }
+
+        impl Reason {
+            /// All reasons.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The word used in conditions, events and metric labels.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    SecretRead SecretNotFound KeyMissing EmptyValue InvalidCharacters ExpiryMissing ExpiryInvalid ExpiryInPast AccessDenied
+    TokenIssued VerificationDisabled VerificationSkipped InvalidClientSecret SecretExpired ApplicationNotFound
+    TenantNotFound ServicePrincipalMissing ApplicationDisabled PublicClient ConditionalAccessBlocked WrongCloud
+    RequiredRolesMissing VerificationRejected VerificationPending AwaitingSecret AwaitingPropagation RateLimited
+    MicrosoftUnavailable
+    Registered Adopted Stored DestinationChanged AccountNotFound AccountNotReady AccountNotAllowed CreateRejected
+    UpdateRejected NoMatchToAdopt AlreadyExists AlreadyManaged AmbiguousMatch KeyringUnavailable StorageForbidden
+    StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable Deleting
+    ExpiresSoon Expired NotExpiring
+    Ready InvalidObject
+    Authenticated InvalidApiKey BaseUrlNotAllowed IncompleteList CompanyIdIgnored UnexpectedRemoteState
+}
+
+const NOTHING: &str = "Nothing to do.";
+const RETRIES: &str = "Nothing to do: the operator retries automatically.";
+const RENEW: &str = "Create a new client secret in Entra and put it into the Secret with its expiry.";
+const PLAIN_VALUE: &str = "Write the bare value, for example with `stringData` or `echo -n`.";
+
+macro_rules! entries {
+    ($($kind:ident $condition:ident {
+        $($name:ident: $status:ident, $actor:ident, $description:literal, $action:expr;)*
+    })*) => {
+        /// Every entry, by kind and condition.
+        pub const ENTRIES: &[Entry] = &[$($(Entry {
+            reason: Reason::$name,
+            kind: Kind::$kind,
+            condition: ConditionType::$condition,
+            status: ConditionStatus::$status,
+            description: $description,
+            actor: Actor::$actor,
+            action: $action,
+        },)*)*];
+    };
+}
+
+// By kind and condition: the reason, the status that it comes with, who must act, what is true, and what to do.
+entries! {
+    Credential SecretReady {
+        SecretRead: True, Nobody, "The Secret contains a client secret and its expiry.", NOTHING;
+        SecretNotFound: False, User,
+            "The namespace has no Secret with this name.",
+            "Create the Secret or fix `spec.secretRef.name`.";
+        KeyMissing: False, User,
+            "The Secret does not have the key of the client secret.",
+            "Add the key, or set `spec.secretRef.clientSecretKey` to the right one.";
+        EmptyValue: False, User, "The client secret is empty.", "Put the secret's Value into the Secret.";
+        InvalidCharacters: False, User,
+            "The client secret has white space at an end, or contains a line break, an invisible character or invalid UTF-8; Microsoft would reject it.",
+            PLAIN_VALUE;
+        ExpiryMissing: False, User,
+            "No expiry is given for the client secret.",
+            "Add the key `secret_expires_at` to the Secret, or set `spec.secretExpiresAt`.";
+        ExpiryInvalid: False, User,
+            "The expiry in the Secret is not a date.",
+            "Write it like `2027-11-28T23:59:59Z` or `2027-11-28`.";
+        ExpiryInPast: False, User,
+            "The new secret has already expired; nothing was sent.",
+            "Put a valid secret into the Secret, or correct its expiry.";
+        AccessDenied: False, OperatorAdmin,
+            "The operator is not allowed to read the Secret.",
+            "Grant the operator's ServiceAccount `get` on Secrets in the namespace.";
+    }
+    Credential Verified {
+        TokenIssued: True, Nobody, "Microsoft issues tokens for the client secret.", NOTHING;
+        VerificationDisabled: True, Nobody, "Verification is disabled, and the operator allows that.", NOTHING;
+        VerificationSkipped: True, Nobody,
+            "Verification was not possible, because Microsoft was unavailable or Conditional Access blocks the operator; policy `BestEffort` continues without it.",
+            "Nothing to do: verification is repeated at the next check.";
+        InvalidClientSecret: False, User,
+            "Microsoft rejects the client secret; the existing registration stays.",
+            "Put the current secret's Value (not its ID) into the Secret, or create a new one under Certificates & secrets.";
+        SecretExpired: False, User, "Microsoft reports that the client secret has expired.", RENEW;
+        ApplicationNotFound: False, User,
+            "The tenant has no such app.",
+            "Check `clientId` and `tenantId`, and that an admin of the tenant has consented to the app.";
+        TenantNotFound: False, User,
+            "This cloud has no such tenant.",
+            "Check `tenantId` and `cloud`.";
+        ServicePrincipalMissing: False, TenantAdmin,
+            "The app has no service principal in the tenant.",
+            "Consent to the app, or create an enterprise application for it.";
+        ApplicationDisabled: False, TenantAdmin,
+            "The app is disabled in the tenant.",
+            "Enable sign-in under Enterprise applications > Properties.";
+        PublicClient: False, User,
+            "The app is a public client, which cannot use a client secret.",
+            "Register a web app, or turn off \"Allow public client flows\".";
+        ConditionalAccessBlocked: False, TenantAdmin,
+            "A Conditional Access policy for workload identities blocks the operator's IP address.",
+            "Allow the address, or use `verification.policy: BestEffort`.";
+        WrongCloud: False, User,
+            "The tenant is in another Microsoft cloud.",
+            "Create a new object with the right `spec.cloud`.";
+        RequiredRolesMissing: False, TenantAdmin,
+            "The token lacks application permissions that the object requires, or its roles cannot be read.",
+            "Grant the permissions with admin consent, or remove them from `verification.requiredRoles`.";
+        VerificationRejected: False, User,
+            "Microsoft rejects the request for another reason.",
+            "Look up the message's AADSTS code with `explain`, or in Microsoft's documentation.";
+        VerificationPending: Unknown, Nobody, "The client secret has not been verified yet.", NOTHING;
+        AwaitingSecret: Unknown, User, "There is no usable client secret to verify.", "See `SecretReady`.";
+        AwaitingPropagation: Unknown, Nobody,
+            "Microsoft rejects a new client secret, which is normal for some minutes after it was created.",
+            RETRIES;
+        RateLimited: Unknown, Nobody, "Microsoft limits the rate of requests.", RETRIES;
+        MicrosoftUnavailable: Unknown, Nobody,
+            "Microsoft's token endpoint could not be reached or returned an error.",
+            "The operator retries automatically. If it lasts, check the operator's connection to the internet.";
+    }
+    Credential Registered {
+        Registered: True, Nobody, "Woodpecker holds the credential that this object created.", NOTHING;
+        Adopted: True, Nobody,
+            "Woodpecker holds an existing credential that this object adopted.",
+            NOTHING;
+        Stored: True, Nobody, "The credential is stored encrypted in the cluster.", NOTHING;
+        DestinationChanged: False, User,
+            "The status names a registration at the other kind of destination, and credentials do not move between Woodpecker and the store.",
+            "Create a new object for the other destination.";
+        AccountNotFound: False, User,
+            "There is no such WoodpeckerAccount.",
+            "Create it, or fix `destination.woodpecker.accountRef`.";
+        AccountNotReady: False, User,
+            "The WoodpeckerAccount cannot be used.",
+            "See the conditions of the WoodpeckerAccount.";
+        AccountNotAllowed: False, User,
+            "The WoodpeckerAccount does not allow this namespace.",
+            "Add the namespace to the account's `allowedNamespaces.names`, or use an account of this namespace.";
+        CreateRejected: False, User,
+            "Woodpecker rejected the request to create the credential.",
+            "Check the fields that the message names, or ask Woodpecker's support.";
+        UpdateRejected: False, User,
+            "Woodpecker rejected the request to change the credential, or no longer has it; what it holds stays.",
+            "Follow the message, or ask Woodpecker's support.";
+        NoMatchToAdopt: False, User,
+            "The account has no credential to adopt: none for the app, with `AdoptOnly`, or not the one that `adoption.credentialId` names.",
+            "Use `adoption.policy: AdoptOrCreate`, or fix `adoption.credentialId`.";
+        AlreadyExists: False, User,
+            "The account already has a credential for the app, and `CreateOnly` forbids adopting it; or in the store, the object's record is for another tenant, client or cloud.",
+            "Remove it at Woodpecker, or use `adoption.policy: AdoptOrCreate`; in the store, delete the record or rename the object.";
+        AlreadyManaged: False, User,
+            "Another object manages the same app at the same Woodpecker account.",
+            "Delete one of the two objects.";
+        AmbiguousMatch: False, User,
+            "Several credentials at Woodpecker match.",
+            "Set `adoption.credentialId` to the right one.";
+        KeyringUnavailable: False, OperatorAdmin,
+            "The operator's keyring is missing, damaged or not readable, and nothing is encrypted without it.",
+            "Restore the keyring from a backup (`graph-credential-operator keys import`), or fix the operator's access to it.";
+        StorageForbidden: False, OperatorAdmin,
+            "The API server forbids the operator to read or write the object's `SealedGraphCredential`: missing permissions, a quota or an admission policy.",
+            "Grant the operator get, list, watch, create, update, patch and delete on `sealedgraphcredentials` in the namespace; check quotas and admission policies.";
+        StorageError: False, OperatorAdmin,
+            "The API server rejects the object's `SealedGraphCredential`, or what was written there does not stay.",
+            "Follow the message; look for an admission policy or another controller that interferes.";
+        InUse: False, Woodpecker,
+            "Woodpecker refuses to delete the credential, usually because a mailbox uses it.",
+            "Disconnect its mailboxes, or set `deletionPolicy: Retain` to delete only the object.";
+        AwaitingVerification: Unknown, User,
+            "Nothing is registered before the client secret is verified.",
+            "See `Verified`.";
+        Queued: Unknown, Nobody, "Other requests to the account are ahead in its queue.", RETRIES;
+        OutcomeUnknown: Unknown, Nobody,
+            "It is not known yet whether a create or an update took effect; the operator continues after two minutes.",
+            RETRIES;
+        RateLimited: Unknown, Nobody, "Woodpecker limits the rate of requests.", RETRIES;
+        WoodpeckerUnavailable: Unknown, Nobody,
+            "Woodpecker could not be reached or returned an error.",
+            RETRIES;
+        Deleting: Unknown, Nobody, "The credential is being deleted.", NOTHING;
+    }
+    Credential Expiring {
+        ExpiresSoon: True, User, "The client secret expires within the warning period.", RENEW;
+        Expired: True, User,
+            "The client secret's expiry has passed; Ready is False.",
+            "Create a new client secret in Entra, or correct the date if Microsoft still accepts the secret.";
+        NotExpiring: False, Nobody, "The client secret does not expire within the warning period.", NOTHING;
+    }
+    Credential Ready {
+        Ready: True, Nobody, "The client secret is verified, registered and not expired.", NOTHING;
+        InvalidObject: False, User,
+            "The object does not match its schema; it and its registration are left as they are.",
+            "Fix the field that the message names.";
+    }
+    Account Ready {
+        InvalidObject: False, User,
+            "The object does not match its schema; it is left as it is.",
+            "Fix the field that the message names.";
+        Authenticated: True, Nobody, "Woodpecker accepts the API key.", NOTHING;
+        InvalidApiKey: False, User,
+            "Woodpecker rejects the API key.",
+            "Create a key under Marketplace > Integrations > API keys and put it into the Secret.";
+        SecretNotFound: False, User,
+            "The namespace has no Secret with the name that `apiKeySecretRef` gives.",
+            "Create the Secret or fix `spec.apiKeySecretRef.name`.";
+        KeyMissing: False, User,
+            "The Secret does not have the key of the API key.",
+            "Add the key, or set `spec.apiKeySecretRef.key` to the right one.";
+        EmptyValue: False, User, "The API key is empty.", "Put the API key into the Secret.";
+        InvalidCharacters: False, User,
+            "The API key has white space at an end, or contains a line break, an invisible character or other characters that no API key has.",
+            PLAIN_VALUE;
+        AccessDenied: False, OperatorAdmin,
+            "The operator is not allowed to read the Secret of the API key.",
+            "Grant the operator's ServiceAccount `get` on Secrets in the account's namespace.";
+        BaseUrlNotAllowed: False, OperatorAdmin,
+            "The operator does not send API keys to this URL.",
+            "Add the URL with `--allowed-woodpecker-url`.";
+        RateLimited: False, Nobody, "Woodpecker limits the rate of requests, or other requests to the account are ahead.", RETRIES;
+        WoodpeckerUnavailable: False, Nobody,
+            "Woodpecker could not be reached, or its response could not be understood.",
+            "The operator retries automatically. If it lasts, follow the message.";
+        IncompleteList: False, WoodpeckerSupport,
+            "A list lacks a credential that another request shows to exist; nothing is created while that lasts.",
+            "Ask Woodpecker's support if it lasts.";
+        CompanyIdIgnored: False, User,
+            "Woodpecker ignores the company ID: two companies show the same credentials.",
+            "Use a separate API key for each company.";
+        UnexpectedRemoteState: False, User,
+            "The account does not have the credentials that it had: the API key belongs to another account, or many credentials disappeared at once.",
+            "Check that the API key belongs to the same account.";
+    }
+}
+
+/// The entries of a reason: one for each condition that uses it, at least one.
+pub fn entries(reason: Reason) -> impl Iterator<Item = &'static Entry> {
+    ENTRIES.iter().filter(move |entry| entry.reason == reason)
+}
+
+/// The first entry of a reason. For what verification can end with, that is the one of a credential.
+pub fn entry(reason: Reason) -> &'static Entry {
+    // Every reason has an entry, which a test checks, so the other one is never taken.
+    entries(reason).next().unwrap_or(&ENTRIES[0])
+}
+
+// === impl Reason ===
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The kind's name in the Kubernetes API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential => "MicrosoftGraphCredential",
+            Self::Account => "WoodpeckerAccount",
+        }
+    }
+}
+
+// === impl Actor ===
+
+impl Actor {
+    /// The actor in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::User => "you",
+            Self::TenantAdmin => "an admin of the tenant",
+            Self::OperatorAdmin => "the operator's administrator",
+            Self::Woodpecker => "you, in Woodpecker",
+            Self::WoodpeckerSupport => "Woodpecker's support",
+            Self::MicrosoftSupport => "Microsoft's support",
+            Self::Developers => "the operator's developers",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_an_entry_and_at_most_one_for_a_condition() {
+        for reason in Reason::ALL {
+            assert!(entries(*reason).next().is_some(), "{reason}");
+        }
+        for one in ENTRIES {
+            let is_alike = |other: &&Entry| (other.kind, other.condition) == (one.kind, one.condition);
+            assert_eq!(entries(one.reason).filter(is_alike).count(), 1, "{one:?}");
+            assert!(one.description.ends_with('.') && one.action.ends_with('.'), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn a_false_condition_says_what_to_do() {
+        for entry in ENTRIES {
+            let is_bad = entry.status == ConditionStatus::False && entry.condition != ConditionType::Expiring;
+            assert!(!is_bad || entry.action != NOTHING, "{entry:?}");
+        }
+    }
+}

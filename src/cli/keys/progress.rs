@@ -1,0 +1,113 @@
+//! Progress of the operator's re-encryption of records.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::ensure;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use crate::cli::keys::{Target, count};
+use crate::cli::output;
+use crate::store::key_usage::KeyUsage;
+use crate::store::keyring::KeyId;
+
+/// Counting may take at most one of so many parts of the time, because it reads all records.
+const SHARE: u32 = 5;
+
+/// Shows the progress.
+struct ProgressView {
+    key: KeyId,
+    /// Most records that needed re-encryption.
+    all: usize,
+    left: usize,
+    bar: ProgressBar,
+    /// The quarters that were printed without a terminal.
+    printed_quarters: usize,
+    /// When a record was last re-encrypted.
+    progressed_at: Instant,
+}
+
+/// Returns once all records are encrypted with that key, or none has been for a while.
+pub(super) async fn until_reencrypted(target: &Target, key: KeyId) -> anyhow::Result<ExitCode> {
+    let (mut usage, mut took) = measure(target, key).await?;
+    let mut view = ProgressView::new(key, usage.stale(key));
+    while view.left > 0 {
+        if view.progressed_at.elapsed() > target.timing.reencrypt_stall {
+            return view.stalled(&usage);
+        }
+        tokio::time::sleep(target.timing.reencrypt_poll.max(took * SHARE)).await;
+        (usage, took) = measure(target, key).await?;
+        view.update(usage.stale(key))?;
+    }
+    view.bar.finish_and_clear();
+    output::print(&format!("{} records are encrypted with key {key}\n", usage.under(key)))?;
+    if usage.unreadable() > 0 {
+        output::print(&format!(
+            "{} objects cannot be read as records: `keys verify` names them\n",
+            usage.unreadable()
+        ))?;
+        return Ok(ExitCode::from(3));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Counts the records, and measures how long that takes.
+async fn measure(target: &Target, key: KeyId) -> anyhow::Result<(KeyUsage, Duration)> {
+    let primary = target.keyring().await?.primary();
+    ensure!(primary == key, "another client made key {primary} the primary key meanwhile: see `keys list`");
+    let started = Instant::now();
+    let usage = count(target, &target.namespaces).await?;
+    Ok((usage, started.elapsed()))
+}
+
+// === impl ProgressView ===
+
+impl ProgressView {
+    fn new(key: KeyId, left: usize) -> Self {
+        let bar = ProgressBar::new(left as u64);
+        // The template is fixed and well formed; the default one is the fallback.
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} records, {eta} left") {
+            bar.set_style(style);
+        }
+        bar.tick();
+        if left > 0 && bar.is_hidden() {
+            output::note(&format!("{left} records need re-encryption"));
+        }
+        Self { key, all: left, left, bar, printed_quarters: 0, progressed_at: Instant::now() }
+    }
+
+    /// `left` can grow if a replica that was frozen writes records with an earlier key.
+    fn update(&mut self, left: usize) -> anyhow::Result<()> {
+        if left < self.left {
+            self.progressed_at = Instant::now();
+        }
+        self.all = self.all.max(left);
+        self.left = left;
+        let done = self.all - left;
+        self.bar.set_length(self.all as u64);
+        self.bar.set_position(done as u64);
+        let quarter = done * 4 / self.all.max(1);
+        if self.bar.is_hidden() && quarter > self.printed_quarters && left > 0 {
+            self.printed_quarters = quarter;
+            output::print(&format!("{done} of {} records are re-encrypted\n", self.all))?;
+        }
+        Ok(())
+    }
+
+    fn stalled(&self, usage: &KeyUsage) -> anyhow::Result<ExitCode> {
+        self.bar.abandon();
+        let keys: Vec<String> = usage
+            .by_key()
+            .filter(|(key, _)| *key != self.key)
+            .map(|(key, records)| format!("{records} under {key}"))
+            .collect();
+        output::print(&format!(
+            "{} records are still encrypted with earlier keys ({}), and none was re-encrypted for a while: check that \
+             an operator is running, and that the records can be decrypted (keys verify)\n",
+            self.left,
+            keys.join(", ")
+        ))?;
+        Ok(ExitCode::from(3))
+    }
+}

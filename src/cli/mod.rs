@@ -1,0 +1,153 @@
+//! The command line.
+
+mod explain;
+mod import;
+mod input;
+mod keyring;
+mod keys;
+mod kubernetes;
+mod orphans;
+mod output;
+mod ownership;
+mod remove_finalizers;
+mod verify;
+mod woodpecker;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::api::{NamespacedName, crds};
+use crate::config::{EgressConfig, ObjectName, ProcessSettings, RunSettings, ServeSettings};
+use crate::core::timing::Timing;
+use crate::http::client::{ClientError, DnsServers, HttpClients};
+use crate::runtime::{self, core_dumps};
+use crate::telemetry::logs::{self, LogFilter};
+use crate::telemetry::otlp::Otlp;
+
+/// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as declared in Kubernetes resources
+#[derive(Debug, Parser)]
+#[command(name = "graph-credential-operator", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator, with the pod's ServiceAccount or with KUBECONFIG
+    Run(Box<RunSettings>),
+    /// Serve only the credentials REST API: Woodpecker's paths, bodies and codes, backed by the encrypted store
+    Serve(Box<ServeSettings>),
+    /// Verify a tenant id, client id and secret at Microsoft, as the operator does, and print what is wrong and what
+    /// to do
+    Verify(Box<verify::VerifyArgs>),
+    /// Explain an AADSTS code or a condition reason; without an argument, list all
+    Explain(explain::ExplainArgs),
+    /// List credentials at Woodpecker that no object has registered, by owner
+    Orphans(Box<orphans::OrphansArgs>),
+    /// Print manifests for the existing credentials of a Woodpecker account, so that the operator adopts them
+    Import(Box<import::ImportArgs>),
+    /// List, back up, rotate and retire the keys that encrypt the store
+    Keys(Box<keys::KeysArgs>),
+    /// Remove the operator's finalizers from all objects, so that they can be deleted without it. Changes nothing at
+    /// Woodpecker
+    RemoveFinalizers(Box<remove_finalizers::RemoveFinalizersArgs>),
+    /// Print the CustomResourceDefinitions as YAML, for `kubectl apply --server-side -f -`
+    Crd,
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
+    /// `keys` and `remove-finalizers` have more.
+    pub fn run() -> ExitCode {
+        let result = match Self::parse().command {
+            Command::Run(settings) => {
+                let process = settings.process.clone();
+                run_until_stopped(&process, |filter| runtime::run(*settings, filter))
+            }
+            Command::Serve(settings) => {
+                let process = settings.process.clone();
+                run_until_stopped(&process, |filter| runtime::serve(*settings, filter))
+            }
+            Command::Verify(args) => run_once(verify::run(&args)),
+            Command::Explain(args) => explain::run(&args),
+            Command::Orphans(args) => run_once(orphans::run(&args)),
+            Command::Import(args) => run_once(import::run(&args)),
+            Command::Keys(args) => run_once(keys::run(&args)),
+            Command::RemoveFinalizers(args) => run_once(remove_finalizers::run(&args)),
+            Command::Crd => print_crds(),
+        };
+        result.unwrap_or_else(|error| {
+            print_error(&error);
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// Runs `run` or `serve`. Once logging is set up, a failure is logged too.
+fn run_until_stopped<W: Future<Output = anyhow::Result<()>>>(
+    process: &ProcessSettings,
+    work: impl FnOnce(LogFilter) -> W,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let http = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(http_clients(&process.network.egress)?.current().map_err(ClientError::Setup)?)
+    };
+    let otlp = Otlp::from_env(runtime.handle(), http)?;
+    let log_filter = logs::install(&process.logging, &otlp)?;
+    logs::log_panics();
+    let ended = runtime.block_on(work(log_filter));
+    if let Err(error) = &ended {
+        tracing::error!(error = logs::chain(error.as_ref()), "exiting because of an error");
+    }
+    otlp.shutdown();
+    // Remaining tasks must not keep the process running.
+    runtime.shutdown_background();
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs another command, on this thread.
+fn run_once(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    // Keys and secrets may be in memory from now on.
+    core_dumps::disable();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("failed to start the runtime")?.block_on(work)
+}
+
+/// Reads `NAMESPACE/NAME`.
+fn parse_namespaced_name(text: &str) -> Option<NamespacedName> {
+    let part = |part: &str| part.parse::<ObjectName>().ok().map(|name| name.to_string());
+    let (namespace, name) = text.split_once('/')?;
+    Some(NamespacedName { namespace: part(namespace)?, name: part(name)? })
+}
+
+/// The clients for requests outside the cluster.
+fn http_clients(egress: &EgressConfig) -> Result<HttpClients, ClientError> {
+    let servers = DnsServers::listed_or_system(&egress.dns_servers);
+    HttpClients::new(&Timing::STANDARD, &servers, egress.ca_bundle.as_deref())
+}
+
+fn print_crds() -> anyhow::Result<ExitCode> {
+    let mut text = String::new();
+    for crd in crds::all() {
+        text.push_str("---\n");
+        text.push_str(&crds::to_yaml(&crd)?);
+    }
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the error and its causes, one on each line.
+fn print_error(error: &anyhow::Error) {
+    output::note(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        output::note(&format!("  because: {cause}"));
+    }
+}

@@ -1,0 +1,133 @@
+//! `remove-finalizers`: removes the operator's finalizers, so that all objects can be deleted without it. It changes nothing at
+//! Woodpecker or in the store, and lists what remains there.
+
+mod finalizers;
+pub mod leftovers;
+pub mod stop_operator;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use kube::Client;
+use kube::api::DynamicObject;
+
+use self::finalizers::FinalizedObject;
+use self::leftovers::left_behind;
+use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::cli::keyring::TimingArgs;
+use crate::cli::{kubernetes, output};
+use crate::config::{LeaseSettings, ObjectName};
+use crate::k8s::client;
+
+/// Arguments of `remove-finalizers`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Run this before you remove the operator: afterwards its objects, its CRDs and their namespaces can \
+    be deleted without it. Credentials remain at Woodpecker and in the store, even with deletionPolicy Delete; the \
+    command lists each of them with its account and id. Stop the operator first, because it would set its finalizers \
+    again.\n\n\
+    Exit codes: 0 no object has a finalizer of the operator; 3 some have, and --yes was not given; 1 failure; 2 \
+    invalid command line."
+)]
+pub(super) struct RemoveFinalizersArgs {
+    /// Namespace of the objects. Repeatable, or a comma-separated list. Defaults to all namespaces
+    #[arg(long = "namespace", env = "GCO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    namespaces: Vec<ObjectName>,
+
+    /// Remove the finalizers. Without this flag, the command only shows what it would remove
+    #[arg(long)]
+    yes: bool,
+
+    /// Remove the finalizers even if an operator leads, or if that cannot be determined
+    #[arg(long)]
+    force: bool,
+
+    /// Deployment of the operator, in its namespace. With --yes, the command first scales it to zero and waits until
+    /// the operator has stopped
+    #[arg(long, value_name = "NAME")]
+    stop_deployment: Option<ObjectName>,
+
+    /// Namespace of the operator's Lease. Defaults to the namespace of the pod or of the kubeconfig's context
+    #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
+
+    #[command(flatten)]
+    lease: LeaseSettings,
+
+    #[command(flatten)]
+    timing: TimingArgs,
+}
+
+/// Removes the finalizers and prints the result for each object.
+pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode> {
+    let timing = args.timing.timing();
+    let cluster = client::connect(args.operator_namespace.as_deref(), &timing).await?;
+    if args.yes {
+        stop_operator::ensure(args, &cluster, &timing).await?;
+    }
+    let namespaces: Vec<String> = args.namespaces.iter().map(ToString::to_string).collect();
+    let client = &cluster.client;
+    let (credentials, finalized) = find(client, &namespaces).await?;
+    if !args.yes {
+        return show(&finalized, &credentials);
+    }
+    // Printed first, because objects may be deleted as soon as their finalizers are removed.
+    output::print(&left_behind(&credentials))?;
+    let mut has_failed = false;
+    for object in &finalized {
+        let removed = object.remove_finalizers(client, timing.lease_retry).await;
+        has_failed |= removed.is_err();
+        output::print(&match removed {
+            Ok(()) => format!("removed the finalizers of {object}\n"),
+            Err(problem) => format!("failed to remove the finalizers of {object}: {problem}\n"),
+        })?;
+    }
+    if has_failed {
+        return Ok(ExitCode::FAILURE);
+    }
+    check(client, &namespaces).await
+}
+
+/// Checks that no running operator has set a finalizer again.
+async fn check(client: &Client, namespaces: &[String]) -> anyhow::Result<ExitCode> {
+    let (_, again) = find(client, namespaces).await?;
+    for object in &again {
+        output::print(&format!(
+            "failed to remove the finalizers of {object}: it has a finalizer again; stop the operator first\n"
+        ))?;
+    }
+    if !again.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    output::print("no object has a finalizer of the operator\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what the command would do.
+fn show(finalized: &[FinalizedObject], credentials: &[DynamicObject]) -> anyhow::Result<ExitCode> {
+    let mut lines: Vec<String> =
+        finalized.iter().map(|it| format!("would remove the finalizers of {it}\n")).collect();
+    lines.push(left_behind(credentials));
+    let (end, code) = if finalized.is_empty() {
+        ("there are no finalizers to remove\n", ExitCode::SUCCESS)
+    } else {
+        ("nothing was changed: add --yes to remove them\n", ExitCode::from(3))
+    };
+    lines.push(end.to_owned());
+    output::print(&lines.concat())?;
+    Ok(code)
+}
+
+/// All credentials, and all objects with a finalizer of the operator; none if the cluster no longer knows their kinds.
+/// Accounts come last, because their credentials need them.
+async fn find(
+    client: &Client,
+    namespaces: &[String],
+) -> anyhow::Result<(Vec<DynamicObject>, Vec<FinalizedObject>)> {
+    let credentials = kubernetes::list_if_known::<MicrosoftGraphCredential>(client, namespaces).await?;
+    let credentials = credentials.unwrap_or_default();
+    let accounts = kubernetes::list_if_known::<WoodpeckerAccount>(client, namespaces).await?;
+    let mut finalized = FinalizedObject::among::<MicrosoftGraphCredential>(&credentials);
+    finalized.extend(FinalizedObject::among::<WoodpeckerAccount>(&accounts.unwrap_or_default()));
+    Ok((credentials, finalized))
+}

@@ -1,0 +1,204 @@
+//! The result of a verification, as text, JSON and exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::reasons::{self, Actor, Reason};
+use crate::core::aadsts::{self, Remedy};
+use crate::core::diagnosis;
+use crate::core::diagnosis::{Diagnosis, Rejection};
+use crate::core::token_result::{RequestIds, TokenResult};
+
+/// The result of a verification. It contains no text from Microsoft, only well-formed ids and times.
+#[derive(Debug)]
+pub(super) struct VerifyResult {
+    reason: Reason,
+    message: String,
+    code: Option<u32>,
+    roles: Option<Vec<String>>,
+    retry_after: Option<Duration>,
+    request_ids: RequestIds,
+}
+
+// === impl VerifyResult ===
+
+impl VerifyResult {
+    /// The secret is unusable, and nothing was sent. `problem` continues "the secret".
+    pub(super) fn unusable(reason: Reason, problem: &str) -> Self {
+        let cause = match reason {
+            Reason::InvalidCharacters => {
+                ", so Microsoft would reject it: remove it (printf %s and echo -n add no line break)"
+            }
+            _ => "",
+        };
+        Self::new(reason, format!("the secret {problem}{cause}; nothing was sent"))
+    }
+
+    /// The meaning of Microsoft's response.
+    pub(super) fn of(result: TokenResult, required_roles: &[String], looks_like_an_id: bool) -> Self {
+        let (diagnosis, retry_after, request_ids) = match result {
+            TokenResult::Issued { roles } => return Self::issued(roles, required_roles),
+            TokenResult::NotIssued { diagnosis, retry_after, request_ids } => {
+                (diagnosis, retry_after, request_ids)
+            }
+        };
+        let found = match diagnosis {
+            Diagnosis::Refused(refusal) => Self::refused(&refusal, looks_like_an_id),
+            Diagnosis::Throttled => Self::new(
+                Reason::RateLimited,
+                "Microsoft limits the rate of requests: try again in a few minutes".into(),
+            ),
+            Diagnosis::Unavailable => {
+                Self::new(Reason::MicrosoftUnavailable, unavailable(&request_ids).into())
+            }
+        };
+        let code = found
+            .code
+            .or_else(|| request_ids.codes.iter().copied().find(|code| aadsts::find(*code).is_some()));
+        Self { code, retry_after, request_ids, ..found }
+    }
+
+    fn new(reason: Reason, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            code: None,
+            roles: None,
+            retry_after: None,
+            request_ids: RequestIds::default(),
+        }
+    }
+
+    fn refused(refusal: &Rejection, looks_like_an_id: bool) -> Self {
+        let message = diagnosis::advice(refusal, looks_like_an_id);
+        Self { code: refusal.code, ..Self::new(refusal.reason, message) }
+    }
+
+    fn issued(roles: Option<Vec<String>>, required: &[String]) -> Self {
+        let have = roles.as_deref().unwrap_or_default();
+        let missing: Vec<&str> =
+            required.iter().filter(|role| !have.contains(role)).map(String::as_str).collect();
+        let message = match &roles {
+            _ if missing.is_empty() => {
+                let message = "Microsoft issues tokens for the secret".into();
+                return Self { roles, ..Self::new(Reason::TokenIssued, message) };
+            }
+            Some(_) => format!("Microsoft issues tokens, but they lack the roles {}", missing.join(", ")),
+            None => "Microsoft issues tokens, but their roles cannot be read".into(),
+        };
+        Self { roles, ..Self::new(Reason::RequiredRolesMissing, message) }
+    }
+
+    /// As documented in `verify --help`.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self.reason {
+            Reason::TokenIssued => ExitCode::SUCCESS,
+            Reason::RateLimited | Reason::MicrosoftUnavailable => ExitCode::from(4),
+            _ => ExitCode::from(3),
+        }
+    }
+
+    /// The remedy of the code, or else of the reason.
+    fn remedy(&self) -> Remedy {
+        let code = self.code.and_then(aadsts::find).filter(|code| code.reason() == self.reason);
+        code.map_or_else(
+            || {
+                let entry = reasons::entry(self.reason);
+                Remedy { actor: entry.actor, action: entry.action }
+            },
+            aadsts::Code::remedy,
+        )
+    }
+
+    pub(super) fn text(&self) -> String {
+        let remedy = self.remedy();
+        let mut lines = vec![format!("{}: {}", self.reason, self.message)];
+        let mut line = |name: &str, value: &str| lines.push(format!("  {:<12} {value}", format!("{name}:")));
+        if remedy.actor != Actor::Nobody {
+            line("who acts", remedy.actor.as_str());
+            line("what to do", remedy.action);
+        }
+        if let Some(wait) = self.retry_after {
+            line("wait", &format!("at least {} s", wait.as_secs()));
+        }
+        if let Some(roles) = &self.roles {
+            line("roles seen", if roles.is_empty() { "none".into() } else { roles.join(", ") }.as_str());
+        }
+        let request_ids = &self.request_ids;
+        for (name, value) in [
+            ("trace id", &request_ids.id),
+            ("correlation", &request_ids.correlation_id),
+            ("time", &request_ids.timestamp),
+            ("failure", &request_ids.failure),
+        ] {
+            if let Some(value) = value {
+                line(name, value);
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let (remedy, request_ids) = (self.remedy(), &self.request_ids);
+        json!({
+            "reason": self.reason.as_str(), "message": self.message, "whoActs": remedy.actor.as_str(),
+            "whatToDo": remedy.action, "code": self.code.map(|code| format!("AADSTS{code}")), "codes": request_ids.codes,
+            "status": request_ids.status, "retryAfterSeconds": self.retry_after.map(|wait| wait.as_secs()),
+            "roles": self.roles, "traceId": request_ids.id, "correlationId": request_ids.correlation_id,
+            "time": request_ids.timestamp, "failure": request_ids.failure
+        })
+    }
+}
+
+fn unavailable(request_ids: &RequestIds) -> &'static str {
+    match request_ids.status {
+        None => "Microsoft's token endpoint could not be reached: check outbound connections",
+        Some(_) => {
+            "Microsoft's token endpoint failed, or another server answered: try again in a few minutes"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::reasons::Kind;
+
+    fn not_issued(diagnosis: Diagnosis, codes: Vec<u32>) -> VerifyResult {
+        let request_ids = RequestIds { codes, ..RequestIds::default() };
+        VerifyResult::of(TokenResult::NotIssued { diagnosis, retry_after: None, request_ids }, &[], false)
+    }
+
+    #[test]
+    fn a_code_determines_the_remedy_if_its_reason_does_not() {
+        let refusal = Rejection { reason: Reason::VerificationRejected, code: Some(500_011) };
+        let found = not_issued(Diagnosis::Refused(refusal), vec![500_011]);
+        assert_eq!(found.remedy().actor, Actor::TenantAdmin);
+        let support = not_issued(Diagnosis::Unavailable, vec![90_036]);
+        assert!(support.text().contains("Microsoft's support"), "{}", support.text());
+        let unknown = Rejection { reason: Reason::VerificationRejected, code: Some(123_456) };
+        let unknown = not_issued(Diagnosis::Refused(unknown), vec![123_456]);
+        assert_eq!(unknown.remedy().action, reasons::entry(Reason::VerificationRejected).action);
+    }
+
+    #[test]
+    fn unreadable_roles_are_not_reported_as_missing() {
+        let required = ["Mail.Send".to_owned()];
+        let opaque = VerifyResult::of(TokenResult::Issued { roles: None }, &required, false);
+        assert!(opaque.message.contains("cannot be read"), "{opaque:?}");
+        let opaque = VerifyResult::of(TokenResult::Issued { roles: None }, &[], false);
+        assert_eq!(opaque.reason, Reason::TokenIssued);
+    }
+
+    #[test]
+    fn every_result_is_a_reason_of_credentials_with_a_remedy() {
+        for code in aadsts::CODES {
+            let refusal = Rejection { reason: code.reason(), code: Some(code.number) };
+            let found = not_issued(Diagnosis::Refused(refusal), vec![code.number]);
+            assert_eq!(reasons::entry(found.reason).kind, Kind::Credential);
+            assert_eq!(found.json()["whatToDo"], code.remedy().action);
+        }
+    }
+}

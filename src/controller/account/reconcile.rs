@@ -1,0 +1,322 @@
+//! Reconciles one account: connects, lists its credentials and writes the status.
+
+use crate::controller::requeue::Requeuer;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{Api, Resource, ResourceExt};
+
+use crate::api::conditions::{Condition, ConditionType, Reason, find};
+use crate::api::{
+    AccountName, MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+};
+use crate::controller::account::connect::open;
+use crate::controller::account::state::{Known, State};
+use crate::controller::account::{compare, finalizer};
+use crate::controller::context::Context;
+use crate::controller::error::ReconcileError;
+use crate::controller::index::Pruned;
+use crate::controller::instrument::Completed;
+use crate::controller::kind::{self, Kind};
+use crate::controller::status_writer::replace_status;
+use crate::core::backoff;
+use crate::core::error_chain::chain;
+use crate::core::model::ConditionFailure;
+use crate::core::outcome::Outcome;
+use crate::core::request_priority::RequestPriority;
+use crate::core::status::account::{AccountResult, ListingSummary, report};
+use crate::woodpecker::{AccountQueue, ApiError, Listing, QueueEntry, RemoteAccount, RequesterKind};
+
+/// Reconciles accounts until the controller stops.
+pub async fn run(context: Arc<Context>) {
+    // The counts of an account depend on all credentials: before these are listed, each start would write wrong counts
+    // first. If a namespace cannot be listed, accounts are reconciled without counts.
+    let listed = tokio::time::timeout(context.policy.timing.kube_headers, context.index.credentials_listed());
+    match context.stop.run_until_cancelled(listed).await {
+        None => return,
+        Some(Ok(())) => {}
+        Some(Err(_elapsed)) => {
+            tracing::warn!("not all credentials could be listed yet: the accounts' counts stay as they are");
+        }
+    }
+    kind::run::<WoodpeckerAccount>(context).await;
+}
+
+impl Kind for WoodpeckerAccount {
+    const KIND: &'static str = "WoodpeckerAccount";
+    const QUEUE: &'static str = "woodpeckeraccount";
+    const REQUESTER: RequesterKind = RequesterKind::Account;
+
+    /// Requeues the credentials that use the account if anything changed for them.
+    async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {
+        let mut queued_in = None;
+        let ended = reconcile(context, own, &mut queued_in).await;
+        context.accounts.leave_queues(&Self::requester(own), queued_in.as_ref());
+        if matches!(ended, Err(ReconcileError::Conflict)) {
+            // The index is outdated.
+            context.read::<Self>(own).await.map_err(ReconcileError::ReadObject)?;
+        }
+        ended
+    }
+
+    /// Its credentials report it as well.
+    fn on_invalid(context: &Context, own: &NamespacedName, uid: &str) {
+        context.accounts.leave_queues(&Self::requester(own), None);
+        set_known(context, own, uid, Known::not_ready(None));
+    }
+
+    fn on_deleted(requeuer: &Requeuer, own: &NamespacedName) {
+        requeuer.accounts_sharing_credentials_with(own);
+        requeuer.credentials_at(own);
+    }
+}
+
+/// Reconciles the account and sets the account queue in which it waits for a permit.
+async fn reconcile(
+    context: &Context,
+    own: &NamespacedName,
+    queued_in: &mut Option<AccountQueue>,
+) -> Result<Completed, ReconcileError> {
+    let timing = &context.policy.timing;
+    let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
+    let Some(object) =
+        context.index.get::<WoodpeckerAccount>(own).and_then(|parsed| parsed.0.as_ref().ok().cloned())
+    else {
+        return Ok(Completed::new(Outcome::ObjectDeleted, timing.resync));
+    };
+    let Some(object) = finalizer::ensure(context, &api, object, own).await? else {
+        return Ok(Completed::new(Outcome::ObjectDeleted, timing.resync));
+    };
+    let uid = object.uid().unwrap_or_default();
+    let opened = match open(context, &object, own).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            // Its credentials must report that they wait.
+            if !context.accounts.is_known(own) {
+                set_known(context, own, &uid, Known::not_ready(Some(object.spec)));
+            }
+            return Err(error);
+        }
+    };
+    let listed = match &opened {
+        Ok(remote) => match list(context, &object, own, remote).await {
+            Err(ApiError::NotLeading(error)) => return Err(ReconcileError::NotLeading(error)),
+            listed => Some(listed.inspect_err(|error| {
+                tracing::warn!(error = chain(error), "failed to list the account's credentials");
+            })),
+        },
+        Err(_) => None,
+    };
+    let mut summary = ListingSummary::default();
+    let result = match (&opened, &listed) {
+        (Err(problem), _) => AccountResult::Unusable(problem.clone()),
+        (Ok(_), Some(Err(error))) => AccountResult::of_failure(error),
+        (Ok(remote), Some(Ok(listing))) => compare::evaluate(context, &object, remote, listing, &mut summary),
+        (Ok(_), None) => AccountResult::Ready,
+    };
+    let is_postponed = matches!(result, AccountResult::Postponed(_)) && context.accounts.is_known(own);
+    if is_postponed {
+        // The known state is kept, except spec and key, which apply at once.
+        let known = known(context, &object, own, &result, opened.as_ref().ok().cloned());
+        // A requested reconcile stays open, because no listing was sent.
+        let requested = context.accounts.read(own, |before| before.known.as_ref()?.requested.clone());
+        set_known(context, own, &uid, Known { failures: 0, requested: requested.flatten(), ..known });
+    }
+    if matches!(listed, Some(Err(ApiError::Queue(_)))) {
+        // The permit requeues it.
+        *queued_in = opened.as_ref().ok().map(|remote| remote.queue.clone());
+        return Ok(Completed::new(result.outcome(), timing.listing_interval));
+    }
+    if is_postponed {
+        return Ok(Completed::new(result.outcome(), backoff::delay(timing, 1, &uid)));
+    }
+    let known = known(context, &object, own, &result, opened.as_ref().ok().cloned());
+    let failures = known.failures;
+    set_known(context, own, &uid, known);
+    if let Some(Ok(listing)) = &listed {
+        summary.counts = compare::count(context, own, listing);
+        compare::requeue_changed(context, own, listing);
+    }
+    let ready = write(context, &object, own, &result, summary).await?;
+    let requeue_after = match result {
+        AccountResult::Ready | AccountResult::Incomplete(_) => {
+            backoff::shorten(&uid, timing.listing_interval, 20)
+        }
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => backoff::delay(timing, failures, &uid),
+        // A rejection may be temporary. A change of the Secret requeues at once.
+        AccountResult::Unusable(_) => timing.listing_interval,
+    };
+    // No event reports that its namespace begins to terminate.
+    let is_deleted = object.metadata.deletion_timestamp.is_some();
+    let requeue_after = if is_deleted { requeue_after.min(timing.in_use_retry) } else { requeue_after };
+    Ok(Completed::new(result.outcome(), requeue_after).about(object.metadata.generation, ready.as_ref()))
+}
+
+async fn list(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+    remote: &Arc<RemoteAccount>,
+) -> Result<Listing, ApiError> {
+    let max_age = max_listing_age(context, object, name, remote);
+    if let Some(listing) = remote.last_listing(max_age) {
+        return Ok(listing);
+    }
+    // All credentials wait for an account of unknown state.
+    let priority =
+        if context.accounts.is_known(name) { RequestPriority::Resync } else { RequestPriority::Repair };
+    let requester = WoodpeckerAccount::requester(name);
+    let permit = remote.queue.request_permit(&QueueEntry { requester, priority, is_failing: false })?;
+    let slot = permit.slot().await?;
+    remote.list(&slot, max_age).await
+}
+
+/// One listing per interval serves all objects. A new key, an earlier failure or a requested reconcile needs a new one.
+fn max_listing_age(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+    remote: &Arc<RemoteAccount>,
+) -> Duration {
+    let is_enough = context.accounts.read(name, |account| {
+        let Some(known) = &account.known else { return false };
+        let is_same = known.remote.as_ref().is_some_and(|before| Arc::ptr_eq(before, remote));
+        let is_healthy = known.state == State::Ready { may_create: true } && known.failures == 0;
+        is_same && is_healthy && known.requested == requested(object)
+    });
+    if is_enough == Some(true) { context.policy.timing.listing_interval * 9 / 10 } else { Duration::ZERO }
+}
+
+/// The annotation that requests a reconcile.
+pub(super) fn requested(object: &WoodpeckerAccount) -> Option<String> {
+    object.annotations().get(RECONCILE_REQUESTED_AT).cloned()
+}
+
+/// What is known of the account after this reconcile.
+fn known(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+    result: &AccountResult,
+    remote: Option<Arc<RemoteAccount>>,
+) -> Known {
+    let objects = context.index.objects();
+    let account = objects.account(name);
+    let may_create = !account.is_some_and(|account| account.consistency.is_incomplete());
+    let before = account.and_then(|account| account.known.as_ref());
+    let failures = match result {
+        AccountResult::Ready | AccountResult::Incomplete(_) | AccountResult::Unusable(_) => 0,
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => {
+            before.map_or(0, |known| known.failures).saturating_add(1)
+        }
+    };
+    let remote = remote.or_else(|| before.and_then(|known| known.remote.clone()));
+    // If Woodpecker is unreachable, a key with which the account was reached before stays usable: each request shows
+    // whether it works. With another key it may be another account.
+    let was_verified = before.is_some_and(|before| {
+        let both = before.remote.as_ref().zip(remote.as_ref());
+        let is_same = both.is_some_and(|(old, new)| Arc::ptr_eq(old, new));
+        is_same && matches!(before.state, State::Ready { .. } | State::KeyMissing)
+    });
+    let state = match result {
+        AccountResult::Ready => State::Ready { may_create: true },
+        AccountResult::Incomplete(_) => State::Ready { may_create: false },
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) if was_verified => {
+            State::Ready { may_create }
+        }
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => State::NotVerified,
+        AccountResult::Unusable(problem) if was_verified && lacks_key(problem.reason) => State::KeyMissing,
+        AccountResult::Unusable(_) => State::NotReady,
+    };
+    Known { spec: Some(object.spec.clone()), remote, state, failures, requested: requested(object) }
+}
+
+/// Whether the account has no key, rather than a wrong one.
+fn lacks_key(reason: Reason) -> bool {
+    matches!(reason, Reason::SecretNotFound | Reason::AccessDenied | Reason::KeyMissing | Reason::EmptyValue)
+}
+
+/// Stores what credentials look up, and requeues them if it changed.
+fn set_known(context: &Context, name: &AccountName, uid: &str, known: Known) {
+    let was_known = context.accounts.is_known(name);
+    let works = known.state == State::Ready { may_create: true };
+    if context.index.change_account(name, Some(uid), |account| account.set_known(known)) != Some(true) {
+        return;
+    }
+    for other in context.index.account_aliases(name) {
+        context.requeuer.account(&other);
+    }
+    for credential in context.index.credentials_at(name) {
+        let own = NamespacedName::of(&*credential);
+        // After a start everything is new, but nothing has changed.
+        if was_known {
+            let uid = credential.meta().uid.as_deref().unwrap_or_default();
+            context.index.with(uid, |known| known.account_changed = true);
+        }
+        if works && !was_known {
+            MicrosoftGraphCredential::enqueue_new(context, own);
+        } else {
+            context.requeuer.credential(&own);
+        }
+    }
+}
+
+/// Writes the status if it changed, emits the event and returns the condition `Ready`. If only counts changed, changes
+/// within `timing.count_pace` are written together.
+async fn write(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    name: &AccountName,
+    result: &AccountResult,
+    summary: ListingSummary,
+) -> Result<Option<Condition>, ReconcileError> {
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let report = report(&before, generation, result, summary, Timestamp::now());
+    let ready = find(&report.status.conditions, ConditionType::Ready).cloned();
+    let can_wait = report.changes_only_counts(&before);
+    let waited = context.index.change_account(name, None, |account| account.record_counts(can_wait));
+    let rest = context.policy.timing.count_pace.saturating_sub(waited.unwrap_or_default());
+    if can_wait && !rest.is_zero() {
+        context.requeuer.account_after(name.clone(), rest);
+        return Ok(ready);
+    }
+    if report.status == before && object.status.is_some() {
+        return Ok(ready);
+    }
+    let written = replace_status(&context.client, &context.leadership, &(), object, &report.status).await?;
+    if let Some(Pruned(written)) = written {
+        context.on_written::<WoodpeckerAccount>(&written);
+        context.index.change_account(name, None, |account| account.record_counts(false));
+    }
+    if let Some(event) = report.event {
+        context.events.emit(&object.object_ref(&()), &event).await;
+    }
+    Ok(ready)
+}
+
+// === impl AccountResult ===
+
+impl AccountResult {
+    fn of_failure(error: &ApiError) -> Self {
+        match error {
+            ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {
+                reason: Reason::InvalidApiKey,
+                message: "Woodpecker rejected the API key: create one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
+            }),
+            ApiError::Malformed(_) => Self::Unreachable(
+                "Woodpecker's response to the list request is malformed, and does not count as an empty account; the operator tries again".into(),
+            ),
+            ApiError::NotFound | ApiError::Refused { .. } => Self::Unreachable(
+                "Woodpecker rejected the list request for the account's credentials: check spec.baseUrl and spec.companyId; the operator tries again".into(),
+            ),
+            ApiError::Throttled(_) | ApiError::Queue(_) => Self::Postponed(
+                "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),
+            ),
+            ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_) => Self::Unreachable(
+                "Woodpecker could not be reached or failed; the operator tries again. If this persists, check the operator's outbound connection to the internet".into(),
+            ),
+        }
+    }
+}

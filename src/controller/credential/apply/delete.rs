@@ -1,0 +1,234 @@
+//! Deletes registrations, and adds and removes the finalizer.
+
+use kube::{Api, Resource};
+
+use crate::api::{FINALIZER, MicrosoftGraphCredential, NamespacedName, Registration};
+use crate::controller::context::Context;
+use crate::controller::credential::apply::listing::{listing_mismatch, not_found_but_listed};
+use crate::controller::credential::apply::{StepOutcome, emit_event, exists_remotely, failed, step_failed};
+use crate::controller::credential::observe::Session;
+use crate::controller::error::{ReconcileError, Result};
+use crate::controller::index::CredentialRef;
+use crate::controller::{finalizers, status_writer};
+use crate::core::event::EventBody;
+use crate::core::failure::{Failure, FailureKind, Operation};
+use crate::core::model::Observed;
+use crate::core::plan::Finalization;
+use crate::store::record::record_name;
+use crate::woodpecker::{ApiError, RemoteAccount};
+
+/// Adds or removes the finalizer, conditional on the resource version.
+pub(super) async fn set_finalizer(
+    context: &Context,
+    session: &mut Session,
+    wanted: bool,
+) -> Result<StepOutcome> {
+    let object = &session.observed.object;
+    let api: Api<MicrosoftGraphCredential> = Api::namespaced(context.client.clone(), object.namespace_name());
+    let set = finalizers::set(&context.leadership, &api, object, FINALIZER, wanted).await?;
+    let object = set.ok_or(ReconcileError::Deleted)?;
+    context.on_written(&object);
+    session.observed.object = object;
+    Ok(StepOutcome::Done)
+}
+
+/// Deletes the registration from the account, unless another object has registered it as well.
+pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let Some(registration) = session.observed.status.registration.clone() else {
+        return Ok(StepOutcome::Done);
+    };
+    let Some(account) = session.account.clone() else { return Ok(StepOutcome::Done) };
+    let uid = session.observed.object.metadata.uid.clone().unwrap_or_default();
+    let id = registration.credential_id;
+    let object = &session.observed.object;
+    let location = registration.location();
+    let other = location
+        .and_then(|location| context.index.other_owner(&uid, CredentialRef::of(object, &location, id)));
+    if let Some(other) = other {
+        tracing::error!(id, %other, "another object has registered the credential as well; it is left to that object");
+        session.observed.results.other_owner = Some(other);
+    } else {
+        remove(context, session, &account, &registration).await?;
+    }
+    session.observed.results.removed = true;
+    if session.observed.status.previous_registrations.is_empty() {
+        return Ok(StepOutcome::Done);
+    }
+    // The object stays until its previous registrations are deleted too.
+    let mut without = session.observed.status.clone();
+    (without.registration, without.credential_id, without.expires_at) = (None, None, None);
+    status_writer::persist_result(context, &mut session.observed, without).await?;
+    Ok(StepOutcome::Done)
+}
+
+/// Deletes a previous registration from its account. If it is the current registration of any object, only the status
+/// is corrected.
+pub(super) async fn delete_previous(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let Some(first) = session.observed.previous_registration.as_ref().map(|it| it.registration.clone())
+    else {
+        return Ok(StepOutcome::Done);
+    };
+    let Some(account) = session.previous_account.clone() else { return Ok(StepOutcome::Done) };
+    let id = first.credential_id;
+    let object = &session.observed.object;
+    let is_in_use = first
+        .location()
+        .is_some_and(|location| context.index.is_current(CredentialRef::of(object, &location, id)));
+    let removed = if is_in_use { Ok(()) } else { remove(context, session, &account, &first).await };
+    match removed {
+        Err(ReconcileError::Step(failure)) if !matches!(failure.kind, FailureKind::Queued(_)) => {
+            session.observed.results.previous_failure = Some(Failure { id: Some(id), ..failure });
+            // The others are tried before this one is retried.
+            let previous = &mut session.observed.status.previous_registrations;
+            if let Some(at) = previous.iter().position(|earlier| *earlier == first) {
+                let failed = previous.remove(at);
+                previous.push(failed);
+            }
+            return Ok(StepOutcome::Done);
+        }
+        removed => removed?,
+    }
+    let observed = &mut session.observed;
+    let mut without = observed.status.clone();
+    without.previous_registrations.retain(|earlier| *earlier != first);
+    status_writer::persist_result(context, observed, without).await?;
+    if !is_in_use {
+        let account = first.account.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = format!("the previous credential {id} at WoodpeckerAccount {account} was deleted");
+        emit_event(context, observed, "PreviousDeleted", text).await;
+    }
+    Ok(StepOutcome::Requeue)
+}
+
+/// Deletes a registration from its account, after reading the object again. A 404 counts only if a live listing agrees,
+/// and not everything else is missing as well.
+async fn remove(
+    context: &Context,
+    session: &mut Session,
+    account: &RemoteAccount,
+    registration: &Registration,
+) -> Result<()> {
+    const OPERATION: Operation = Operation::Delete;
+    let id = registration.credential_id;
+    exists_remotely(context, session, account, registration, OPERATION).await?;
+    let deleted = match session.acquire_slot(account).await {
+        Ok(slot) => {
+            status_writer::confirm_unchanged(context, &session.observed).await?;
+            account.delete(&slot, id).await
+        }
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Ok(()) => {
+            if let Some(name) = &registration.account {
+                context.accounts.record_deleted(name, id);
+            }
+            return Ok(());
+        }
+        Err(ApiError::NotFound) => {}
+        Err(error) => return Err(failed(context, &session.observed, OPERATION, &error)),
+    }
+    // A 404 alone is not enough.
+    let listed = session.list_unconditionally(account).await;
+    let observed = &session.observed;
+    let listing = listed.map_err(|error| failed(context, observed, Operation::List, &error))?;
+    if listing.contains(id) {
+        return Err(not_found_but_listed(OPERATION));
+    }
+    match registration.account.as_ref().and_then(|name| listing_mismatch(context, name, &listing)) {
+        Some(kind) => Err(step_failed(OPERATION, kind, Some(id))),
+        None => Ok(()),
+    }
+}
+
+/// Removes the finalizer and reports what is left.
+pub(super) async fn finalize(
+    context: &Context,
+    session: &mut Session,
+    finalization: Finalization,
+) -> Result<StepOutcome> {
+    let observed = &session.observed;
+    let own = NamespacedName::of(&observed.object);
+    let what = remaining_credentials(observed);
+    let (orphaned, reason, text) = match finalization {
+        Finalization::NeverRegistered => (None, "Released", "nothing was registered".to_owned()),
+        Finalization::Removed => match &observed.results.other_owner {
+            None => (None, "Deleted", format!("{what} was removed")),
+            Some(other) => {
+                (None, "Retained", format!("{what} is left, because {other} has registered it as well"))
+            }
+        },
+        Finalization::Retained => {
+            (None, "Retained", format!("{what} is left, because deletionPolicy is Retain"))
+        }
+        Finalization::NotOwned => {
+            (None, "Retained", format!("{what} is left, because this object did not create it"))
+        }
+        Finalization::OrphanedBySuspension => {
+            let why = "because the object was suspended";
+            (
+                Some("suspended"),
+                "Orphaned",
+                format!("{what} is left although deletionPolicy is Delete, {why}"),
+            )
+        }
+        Finalization::OrphanedByNamespace => {
+            let why = "because the namespace could not wait longer";
+            (
+                Some("namespace"),
+                "Orphaned",
+                format!("{what} is left although deletionPolicy is Delete, {why}"),
+            )
+        }
+    };
+    let is_warning = orphaned.is_some();
+    if is_warning {
+        tracing::error!(object = %own, text, "an orphaned credential is left");
+    } else {
+        tracing::info!(object = %own, text, "finalized");
+    }
+    let regarding = observed.object.object_ref(&());
+    // Emitted only after the finalizer is removed, because a failure here is retried.
+    let released = set_finalizer(context, session, false).await;
+    if !matches!(released, Ok(_) | Err(ReconcileError::Deleted)) {
+        return released;
+    }
+    if let Some(cause) = orphaned {
+        context.metrics.credentials.orphaned(cause);
+    }
+    let event = EventBody { is_warning, reason, action: "Delete", text, request_ids: String::new() };
+    if is_warning {
+        context.events.publish_orphan(&regarding, &event).await;
+    } else {
+        context.events.emit(&regarding, &event).await;
+    }
+    released
+}
+
+/// Describes what the object has or may have registered.
+fn remaining_credentials(observed: &Observed) -> String {
+    let status = &observed.status;
+    let registered = status.registration.iter().chain(&status.previous_registrations).map(|registration| {
+        let id = registration.credential_id;
+        match (&registration.record, &registration.account) {
+            (Some(record), _) => format!("credential {id} in SealedGraphCredential {record}"),
+            (None, Some(account)) => format!("credential {id} at WoodpeckerAccount {account}"),
+            (None, None) => format!("credential {id}"),
+        }
+    });
+    let is_unrecorded = observed.has_unrecorded_record();
+    let unrecorded =
+        is_unrecorded.then(|| format!("SealedGraphCredential {}", record_name(&observed.object)));
+    let pending = status.pending_create.iter().map(|pending| {
+        format!(
+            "what a create of unknown outcome may have created at WoodpeckerAccount {} (its name ends with [{}])",
+            pending.account, pending.idempotency_token
+        )
+    });
+    let all = registered.chain(pending).chain(unrecorded).collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        format!("SealedGraphCredential {}, if there is one,", record_name(&observed.object))
+    } else {
+        all
+    }
+}

@@ -1,0 +1,223 @@
+//! Changes of the persisted registration state, without a change at the destination.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
+
+use crate::api::conditions::whole_second;
+use crate::api::{
+    AccountLocation, DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, UnknownFields,
+};
+use crate::controller::context::Context;
+use crate::controller::credential::apply::{StepOutcome, emit_event, failed, verify_company_isolation};
+use crate::controller::credential::observe::Session;
+use crate::controller::error::Result;
+use crate::controller::index::CredentialRef;
+use crate::controller::status_writer;
+use crate::core::event::EventBody;
+use crate::core::failure::Operation;
+use crate::core::model::{Claim, Observed, Source, Target};
+use crate::core::plan::MAX_PREVIOUS_REGISTRATIONS;
+use crate::core::remote::{Entry, name_with_token};
+use crate::telemetry::metrics::Drift;
+
+/// Records what a create of unknown outcome has created. Its secret counts as unknown.
+pub(super) async fn adopt_created(context: &Context, session: &mut Session, id: i64) -> Result<StepOutcome> {
+    let observed = &mut session.observed;
+    let (Some(pending), Some(entry)) = (observed.status.pending_create.clone(), listed(observed, id)) else {
+        return Ok(StepOutcome::Done);
+    };
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    if let Some(other) =
+        context.index.other_owner(uid, CredentialRef::of(&observed.object, &pending.location(), id))
+    {
+        tracing::error!(id, %other, "another object has registered what this object's create has created; it is left to that object");
+        return forget_pending(context, session).await;
+    }
+    let name = if entry.name.is_empty() {
+        name_with_token(&observed.object.remote_name(), &pending.idempotency_token)
+    } else {
+        entry.name
+    };
+    let source = observed.usable_source().map(|source| source.expires_at);
+    let expires_at = source.or(entry.expires_at).unwrap_or(pending.start_time.0);
+    let location = pending.location();
+    let registration = Registration {
+        idempotency_token: Some(pending.idempotency_token),
+        ..registration(location, id, name, expires_at)
+    };
+    let fact = with_registration(observed, registration);
+    status_writer::persist_result(context, observed, fact).await?;
+    tracing::info!(id, "a create without a response has created this credential");
+    emit_event(
+        context,
+        observed,
+        "Recovered",
+        format!("a create without a response has created credential {id}"),
+    )
+    .await;
+    Ok(StepOutcome::Requeue)
+}
+
+/// Records that the create of unknown outcome has created nothing.
+pub(super) async fn forget_pending(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let observed = &mut session.observed;
+    let mut without = observed.status.clone();
+    without.pending_create = None;
+    status_writer::write_status(context, observed, without).await?;
+    Ok(StepOutcome::Requeue)
+}
+
+/// Records an existing credential as adopted. The secret follows as an update.
+pub(super) async fn adopt(context: &Context, session: &mut Session, id: i64) -> Result<StepOutcome> {
+    let Some(account) = session.account.clone() else { return Ok(StepOutcome::Done) };
+    let slot = session.acquire_slot(&account).await;
+    let slot = slot.map_err(|error| failed(context, &session.observed, Operation::List, &error))?;
+    verify_company_isolation(context, &session.observed, &account, &slot).await?;
+    drop(slot);
+    if !take_claim(context, session) {
+        return Ok(StepOutcome::Done);
+    }
+    let observed = &mut session.observed;
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let (Target::Ready(target), Source::Usable(source), Some(entry)) =
+        (&observed.target, &observed.source, listed(observed, id))
+    else {
+        return Ok(StepOutcome::Done);
+    };
+    let holder = context.index.other_owner(uid, CredentialRef::of(&observed.object, &target.location, id));
+    if let Some(other) = holder.or_else(|| context.index.other_creator(uid, &entry)) {
+        observed.claim = Claim::Conflict(other.to_string());
+        return Ok(StepOutcome::Done);
+    }
+    let expires_at = entry.expires_at.unwrap_or(source.expires_at);
+    let registration = Registration {
+        ownership: Ownership::Adopted,
+        ..registration(target.location.clone(), id, entry.name, expires_at)
+    };
+    let intent = with_registration(observed, registration);
+    status_writer::write_status(context, observed, intent).await?;
+    tracing::info!(id, "adopted an existing credential");
+    emit_event(context, observed, "Adopted", format!("existing credential {id} was adopted")).await;
+    Ok(StepOutcome::Requeue)
+}
+
+/// Records that the registration was deleted remotely. It is then re-created.
+pub(super) async fn forget_registration(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let observed = &mut session.observed;
+    let Some(deleted) = observed.status.registration.clone() else { return Ok(StepOutcome::Done) };
+    let mut without = observed.status.clone();
+    without.registration = None;
+    without.credential_id = None;
+    without.expires_at = None;
+    status_writer::write_status(context, observed, without).await?;
+    let id = deleted.credential_id;
+    context.metrics.credentials.drifted(Drift::Deleted);
+    tracing::warn!(id, "the credential was deleted at Woodpecker and is registered again");
+    let text = format!("credential {id} was deleted externally at Woodpecker and is registered again");
+    let event = EventBody {
+        is_warning: true,
+        reason: "DeletedRemotely",
+        action: "Reconcile",
+        text,
+        request_ids: String::new(),
+    };
+    context.events.emit(&observed.object.object_ref(&()), &event).await;
+    Ok(StepOutcome::Requeue)
+}
+
+/// A new registration at that location, with an unknown secret.
+pub(super) fn registration(
+    location: AccountLocation,
+    id: i64,
+    name: String,
+    expires_at: Timestamp,
+) -> Registration {
+    Registration {
+        account: Some(location.account),
+        base_url: Some(location.base_url),
+        company_id: location.company_id,
+        record: None,
+        credential_id: id,
+        ownership: Ownership::Created,
+        fingerprint: Registration::UNKNOWN.into(),
+        name,
+        expires_at: Time(whole_second(expires_at)),
+        registration_time: Time(whole_second(Timestamp::now())),
+        idempotency_token: None,
+        update_sent_time: None,
+        unknown: UnknownFields::default(),
+    }
+}
+
+/// Takes the claim on the app at the account, because another reconcile may be about to register it.
+pub(super) fn take_claim(context: &Context, session: &mut Session) -> bool {
+    if let Some((key, candidate)) = session.candidate.clone() {
+        session.observed.claim = context.index.hold_claim(key, &candidate);
+    }
+    session.observed.claim == Claim::Granted
+}
+
+/// The status with a new registration. The one before, at another account, is to be deleted if the object may delete it
+/// and the policy is Delete; otherwise it is left there. If both are the same credential (the account was renamed, or
+/// the object was re-created), its ownership is kept.
+pub(super) fn with_registration(
+    observed: &Observed,
+    mut registration: Registration,
+) -> MicrosoftGraphCredentialStatus {
+    let mut fact = observed.status.clone();
+    let is_it = |earlier: &Registration| {
+        earlier.credential_id == registration.credential_id && earlier.base_url == registration.base_url
+    };
+    let known =
+        fact.registration.iter().chain(&fact.previous_registrations).find(|earlier| is_it(earlier)).cloned();
+    fact.previous_registrations.retain(|earlier| !is_it(earlier));
+    let earlier = fact.registration.take().filter(|earlier| !is_it(earlier));
+    if let Some(known) = known {
+        (registration.ownership, registration.idempotency_token) = (known.ownership, known.idempotency_token);
+        registration.update_sent_time = known.update_sent_time;
+    }
+    if let Some(earlier) = earlier {
+        let is_removed = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+        if is_removed
+            && observed.may_delete(&earlier)
+            && fact.previous_registrations.len() < MAX_PREVIOUS_REGISTRATIONS
+        {
+            fact.previous_registrations.push(earlier);
+        } else {
+            log_abandoned(&earlier);
+        }
+    }
+    fact.credential_id = Some(registration.credential_id);
+    fact.expires_at = Some(registration.expires_at.clone());
+    fact.registration = Some(registration);
+    fact.pending_create = None;
+    fact
+}
+
+/// Forgets registrations that were still to be deleted, because the policy is now Retain.
+pub(super) async fn abandon_previous(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let observed = &mut session.observed;
+    let mut without = observed.status.clone();
+    let left = std::mem::take(&mut without.previous_registrations);
+    status_writer::write_status(context, observed, without).await?;
+    for earlier in &left {
+        log_abandoned(earlier);
+        let text = format!(
+            "the earlier credential {} is left, because deletionPolicy is Retain",
+            earlier.credential_id
+        );
+        emit_event(context, observed, "Retained", text).await;
+    }
+    Ok(StepOutcome::Requeue)
+}
+
+fn log_abandoned(earlier: &Registration) {
+    let account = earlier.account.as_ref().map(ToString::to_string);
+    tracing::info!(id = earlier.credential_id, account, "a previous registration is left at its account");
+}
+
+fn listed(observed: &Observed, id: i64) -> Option<Entry> {
+    let listed = observed.results.listed.as_ref()?;
+    listed.entries.iter().find(|entry| entry.id == id).cloned()
+}

@@ -1,0 +1,126 @@
+//! The controller of `MicrosoftGraphCredential`s: priorities, and when an object that is new to this process is due.
+
+pub mod apply;
+pub mod observe;
+pub mod reconcile;
+pub mod session;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::conditions::{ConditionStatus, ConditionType, find};
+use crate::api::{
+    AccountName, CONFIRM_DELETED, DeletionPolicy, FINALIZER, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialStatus, NamespacedName,
+};
+use crate::controller::context::Context;
+use crate::controller::credential::observe::source_as_recorded;
+use crate::controller::error::ReconcileError;
+use crate::controller::instrument::Completed;
+use crate::controller::kind::Kind;
+use crate::controller::queue::Priority;
+use crate::controller::version::Version;
+use crate::core::{backoff, expiry};
+use crate::store::record::record_name;
+use crate::woodpecker::RequesterKind;
+
+impl Kind for MicrosoftGraphCredential {
+    const KIND: &'static str = "MicrosoftGraphCredential";
+    const QUEUE: &'static str = "microsoftgraphcredential";
+    const REQUESTER: RequesterKind = RequesterKind::Credential;
+
+    async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {
+        reconcile::run(context, own).await
+    }
+
+    fn priority(&self) -> Priority {
+        if needs_verification(self, Timestamp::now()) { Priority::Verification } else { Priority::Ordinary }
+    }
+
+    /// After a start, a settled object waits until something is due, at most the resync interval: changes of its Secret
+    /// or record requeue it. If its account has not been reconciled yet, the object waits for that, which requeues it
+    /// too.
+    fn enqueue_new(context: &Context, own: NamespacedName) {
+        let after = context.latest(&own).and_then(|known| {
+            let object = known.0.as_ref().ok().filter(|object| !object.is_deleted())?;
+            let is_not_reconciled = |account: &AccountName| {
+                !context.index.are_accounts_listed() || context.accounts.is_not_reconciled(account)
+            };
+            let wait =
+                object.account_name().filter(is_not_reconciled).map(|_| context.policy.timing.kube_headers);
+            wait.or_else(|| remains_settled_for(context, object, Timestamp::now()))
+        });
+        context.requeuer.credential_after(own, after.unwrap_or_default());
+    }
+}
+
+/// Whether its secret is not verified, or is due for verification again.
+fn needs_verification(object: &MicrosoftGraphCredential, now: Timestamp) -> bool {
+    let last_verified_time = object.status.as_ref().and_then(|status| status.last_verified_time.as_ref());
+    let is_due = last_verified_time.is_none_or(|at| at.0 + object.spec.verification_interval() <= now);
+    !object.spec.is_suspended() && (is_due || !object.is_verified())
+}
+
+/// How long a credential needs no reconcile, if its status is settled and nothing is known to have changed.
+fn remains_settled_for(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    now: Timestamp,
+) -> Option<Duration> {
+    let status = object.status.as_ref()?;
+    let expires_at = status.expires_at.as_ref()?.0;
+    let is = |kind| find(&status.conditions, kind).is_some_and(|it| it.status == ConditionStatus::True);
+    let warning = object.spec.expiry_warning();
+    let wants_finalizer =
+        context.policy.sets_finalizers && object.spec.deletion_policy() == DeletionPolicy::Delete;
+    let is_settled = object.metadata.generation == Some(status.observed_generation)
+        && object.reconcile_requested_at() == status.last_handled_reconcile_at.as_deref()
+        && !object.annotations().contains_key(CONFIRM_DELETED)
+        && object.finalizers().iter().any(|it| it == FINALIZER) == wants_finalizer
+        && is(ConditionType::Ready)
+        && is(ConditionType::Verified)
+        && is(ConditionType::Expiring) == (expires_at - warning <= now)
+        && status.expiry_notice_days == expiry::notice_days(expires_at, now)
+        && (status.pending_create.is_none()
+            && status.pending_secret.is_none()
+            && status.previous_registrations.is_empty())
+        && status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_none())
+        && has_recorded_versions(context, object, status);
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let last_verified_time = status.last_verified_time.as_ref()?.0;
+    // The earliest time that jitter allows.
+    let verification = last_verified_time + object.spec.verification_interval() / 20 * 19;
+    let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
+    let planned = status.next_attempt_time.iter().map(|at| at.0).chain([verification]);
+    let due = boundaries.chain(planned).min()?;
+    let until = Duration::try_from(due.duration_since(now)).ok()?;
+    is_settled.then(|| until.min(backoff::shorten(uid, context.policy.timing.resync, 1)))
+}
+
+/// Whether Secret and record still have the versions recorded in the status, as far as is known.
+fn has_recorded_versions(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+) -> bool {
+    let named =
+        |name: &str| NamespacedName { namespace: object.namespace_name().to_owned(), name: name.to_owned() };
+    let Some(secret) = &status.observed_secret else { return false };
+    if source_as_recorded(context, status).is_none() {
+        return false;
+    }
+    let known = context.secrets.known_version(&named(&object.spec.secret_ref.name));
+    if known.is_some_and(|known| !known.matches(secret)) {
+        return false;
+    }
+    if object.spec.woodpecker().is_some() {
+        return true;
+    }
+    let Some(record) = &status.observed_record else { return false };
+    match context.records.known_record(&named(&record_name(object))) {
+        Some(known) => known == Version::of_observed_record(record),
+        None => !context.records.are_listed_in(object.namespace_name()),
+    }
+}

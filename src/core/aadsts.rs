@@ -1,0 +1,276 @@
+//! The table of AADSTS codes in the client-credentials flow.
+//!
+//! Source: Microsoft, "Microsoft Entra authentication and authorization error codes", and public threads for those that
+//! the page lacks. Microsoft may change codes at any time, so they only refine a diagnosis: see `diagnosis`.
+
+use crate::api::conditions::Reason;
+use crate::api::reasons::{self, Actor};
+
+/// An AADSTS code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// The number after `AADSTS`.
+    pub number: u32,
+    /// The kind of response.
+    pub class: Class,
+    /// What it means.
+    pub text: &'static str,
+    /// Who must act, and how, if that differs from its reason.
+    own_remedy: Option<Remedy>,
+}
+
+/// Who must act, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// Who must act.
+    pub actor: Actor,
+    /// What to do.
+    pub action: &'static str,
+}
+
+/// The kind of response that a code stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A rejection until a person changes something.
+    Refused(Reason),
+    /// The rate of requests is limited.
+    Throttled,
+    /// A failure at Microsoft.
+    Unavailable,
+}
+
+/// The code of that number.
+pub fn find(number: u32) -> Option<&'static Code> {
+    CODES.iter().find(|code| code.number == number)
+}
+
+const fn refused(number: u32, reason: Reason, text: &'static str) -> Code {
+    Code { number, class: Class::Refused(reason), text, own_remedy: None }
+}
+
+/// A rejection without a reason of its own: what to do depends on the code.
+const fn rejected(number: u32, text: &'static str, remedy: Remedy) -> Code {
+    refused(number, Reason::VerificationRejected, text).with(remedy)
+}
+
+const fn throttled(number: u32, text: &'static str) -> Code {
+    Code { number, class: Class::Throttled, text, own_remedy: None }
+}
+
+const fn unavailable(number: u32, text: &'static str) -> Code {
+    Code { number, class: Class::Unavailable, text, own_remedy: None }
+}
+
+const GRAPH_MISSING: Remedy = Remedy {
+    actor: Actor::TenantAdmin,
+    action: "Make sure that the tenant is in the cloud that `spec.cloud` names, and that Microsoft Graph exists and is enabled under Enterprise applications.",
+};
+
+const CONSENT: Remedy = Remedy {
+    actor: Actor::TenantAdmin,
+    action: "Add the Microsoft Graph application permissions to the app and grant them with admin consent.",
+};
+
+const BUG: Remedy = Remedy {
+    actor: Actor::Developers,
+    action: "Report a bug of the operator, with its version and the trace ID.",
+};
+
+const SUPPORT: Remedy = Remedy {
+    actor: Actor::MicrosoftSupport,
+    action: "The operator retries automatically. If it lasts, ask Microsoft's support with the trace ID.",
+};
+
+/// All known codes.
+pub const CODES: &[Code] = &[
+    refused(
+        7_000_215,
+        Reason::InvalidClientSecret,
+        "the client secret is wrong (a typo, its ID instead of its value, a deleted one, or one that has not propagated yet)",
+    ),
+    refused(7_000_216, Reason::InvalidClientSecret, "the request lacks a client secret or assertion")
+        .with(BUG),
+    refused(7_000_218, Reason::InvalidClientSecret, "the request body lacks a client secret or assertion")
+        .with(BUG),
+    refused(7_000_222, Reason::SecretExpired, "the client secret has expired"),
+    refused(700_016, Reason::ApplicationNotFound, "the app was not found in the tenant"),
+    refused(700_011, Reason::ApplicationNotFound, "the app was not found in the tenant of this organization"),
+    refused(7_000_229, Reason::ServicePrincipalMissing, "the app has no service principal in the tenant"),
+    refused(7_000_112, Reason::ApplicationDisabled, "the app is disabled"),
+    refused(70_001, Reason::ApplicationDisabled, "the app is disabled or not authorized for the request"),
+    refused(1_000_031, Reason::ApplicationDisabled, "the app cannot be accessed at this time"),
+    refused(700_025, Reason::PublicClient, "the app is a public client and must not present a secret"),
+    refused(90_002, Reason::TenantNotFound, "the tenant was not found"),
+    refused(900_023, Reason::TenantNotFound, "the tenant ID is neither a GUID nor a domain name"),
+    refused(900_021, Reason::TenantNotFound, "the tenant ID is not valid"),
+    refused(50_059, Reason::TenantNotFound, "the request names no tenant"),
+    refused(50_128, Reason::TenantNotFound, "the domain name is not valid"),
+    refused(90_019, Reason::TenantNotFound, "the request names no tenant"),
+    refused(9_001_023, Reason::TenantNotFound, "the grant is not possible for /common or /consumers"),
+    refused(900_439, Reason::WrongCloud, "a US Government app was used at the public endpoint"),
+    refused(90_038, Reason::WrongCloud, "the tenant belongs to a national cloud"),
+    refused(900_382, Reason::WrongCloud, "a confidential client is not possible across clouds"),
+    refused(900_432, Reason::WrongCloud, "a confidential client is not possible across clouds"),
+    refused(53_003, Reason::ConditionalAccessBlocked, "Conditional Access blocks the token"),
+    refused(530_032, Reason::ConditionalAccessBlocked, "a security policy of the tenant blocks the request"),
+    refused(53_011, Reason::ConditionalAccessBlocked, "the identity is blocked because of risk"),
+    refused(50_131, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
+    rejected(500_011, "Graph's service principal was not found in the tenant", GRAPH_MISSING),
+    rejected(50_001, "the resource is disabled or does not exist", GRAPH_MISSING),
+    rejected(650_052, "the tenant has no subscription for the resource, or it is disabled", GRAPH_MISSING),
+    rejected(650_054, "the resource is disabled in the tenant", GRAPH_MISSING),
+    rejected(500_014, "Graph's service principal is disabled", GRAPH_MISSING),
+    rejected(650_056, "the app's permissions are misconfigured", CONSENT),
+    rejected(650_057, "the app does not ask for the resource", CONSENT),
+    rejected(65_001, "no one has consented to the app", CONSENT),
+    rejected(65_005, "the app lacks access to the resource", CONSENT),
+    rejected(90_094, "an admin must consent", CONSENT),
+    rejected(70_011, "the scope is not valid", BUG),
+    rejected(28_002, "the scope is not valid", BUG),
+    rejected(1_002_012, "the scope lacks /.default", BUG),
+    rejected(700_022, "the scope names several resources", BUG),
+    rejected(700_023, "the scope names several resources", BUG),
+    rejected(700_024, "a client assertion is outside its validity period", BUG),
+    rejected(700_027, "a client assertion's certificate is not registered", BUG),
+    rejected(700_030, "a client assertion's certificate is not valid", BUG),
+    rejected(50_012, "a client assertion could not be verified", BUG),
+    rejected(90_013, "the request is not valid", BUG),
+    rejected(90_014, "a field of the request is missing", BUG),
+    rejected(900_144, "a parameter of the request is missing", BUG),
+    rejected(90_023, "the request is not valid", BUG),
+    rejected(9_002_313, "the request is malformed", BUG),
+    rejected(90_100, "a parameter of the request is empty or not valid", BUG),
+    rejected(90_004, "the request is not formatted properly", BUG),
+    rejected(50_034, "a user was not found, although this flow has no user", BUG),
+    throttled(50_196, "the same request was made too often in five minutes"),
+    throttled(90_055, "too many requests for the tenant"),
+    unavailable(90_033, "a transient failure"),
+    unavailable(90_006, "an external server failed temporarily"),
+    unavailable(90_012, "the request timed out"),
+    unavailable(90_024, "a budget was exceeded temporarily"),
+    unavailable(90_025, "a retry at Microsoft took too long"),
+    unavailable(90_090, "a gateway failed temporarily"),
+    unavailable(90_091, "a gateway failed temporarily"),
+    unavailable(50_033, "a temporary failure"),
+    unavailable(90_041, "a temporary failure"),
+    unavailable(90_036, "an unexpected failure that a retry may not fix").with(SUPPORT),
+    unavailable(90_092, "a failure that a retry may not fix").with(SUPPORT),
+    unavailable(50_000, "the token service failed").with(SUPPORT),
+];
+
+// === impl Code ===
+
+impl Code {
+    const fn with(self, remedy: Remedy) -> Self {
+        Self { own_remedy: Some(remedy), ..self }
+    }
+
+    /// The reason of a condition with this code.
+    pub fn reason(&self) -> Reason {
+        match self.class {
+            Class::Refused(reason) => reason,
+            Class::Throttled => Reason::RateLimited,
+            Class::Unavailable => Reason::MicrosoftUnavailable,
+        }
+    }
+
+    /// Who must act, and how.
+    pub fn remedy(&self) -> Remedy {
+        self.own_remedy.unwrap_or_else(|| {
+            let entry = reasons::entry(self.reason());
+            Remedy { actor: entry.actor, action: entry.action }
+        })
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    /// A stable value for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second list, from Microsoft's page and not from the table above.
+    #[test]
+    fn every_code_leads_to_its_reason() {
+        let expected: [(Reason, &[u32]); 12] = [
+            (Reason::InvalidClientSecret, &[7_000_215, 7_000_216, 7_000_218]),
+            (Reason::SecretExpired, &[7_000_222]),
+            (Reason::ApplicationNotFound, &[700_011, 700_016]),
+            (Reason::ServicePrincipalMissing, &[7_000_229]),
+            (Reason::ApplicationDisabled, &[70_001, 1_000_031, 7_000_112]),
+            (Reason::PublicClient, &[700_025]),
+            (Reason::TenantNotFound, &[50_059, 50_128, 90_002, 90_019, 900_021, 900_023, 9_001_023]),
+            (Reason::WrongCloud, &[90_038, 900_382, 900_432, 900_439]),
+            (Reason::ConditionalAccessBlocked, &[50_131, 53_003, 53_011, 530_032]),
+            (
+                Reason::VerificationRejected,
+                &[
+                    28_002, 50_001, 50_012, 50_034, 65_001, 65_005, 70_011, 90_004, 90_013, 90_014, 90_023,
+                    90_094, 90_100, 500_011, 500_014, 650_052, 650_054, 650_056, 650_057, 700_022, 700_023,
+                    700_024, 700_027, 700_030, 900_144, 1_002_012, 9_002_313,
+                ],
+            ),
+            (Reason::RateLimited, &[50_196, 90_055]),
+            (
+                Reason::MicrosoftUnavailable,
+                &[
+                    50_000, 50_033, 90_006, 90_012, 90_024, 90_025, 90_033, 90_036, 90_041, 90_090, 90_091,
+                    90_092,
+                ],
+            ),
+        ];
+        for (reason, numbers) in expected {
+            for number in numbers {
+                assert_eq!(find(*number).map(Code::reason), Some(reason), "{number}");
+            }
+        }
+        assert_eq!(CODES.len(), expected.iter().map(|(_, numbers)| numbers.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn the_remedy_of_a_code_does_not_refer_to_explain() {
+        for code in CODES {
+            assert!(!code.remedy().action.contains("explain"), "{}", code.number);
+        }
+    }
+
+    #[test]
+    fn the_actor_depends_on_the_code_if_its_reason_is_too_general() {
+        for (number, actor) in [
+            (7_000_215, Actor::User),
+            (7_000_218, Actor::Developers),
+            (7_000_229, Actor::TenantAdmin),
+            (500_011, Actor::TenantAdmin),
+            (65_001, Actor::TenantAdmin),
+            (70_011, Actor::Developers),
+            (90_033, Actor::Nobody),
+            (90_036, Actor::MicrosoftSupport),
+            (50_196, Actor::Nobody),
+        ] {
+            assert_eq!(find(number).map(|code| code.remedy().actor), Some(actor), "{number}");
+        }
+    }
+
+    #[test]
+    fn no_code_is_listed_twice() {
+        for (at, code) in CODES.iter().enumerate() {
+            assert_eq!(
+                CODES.iter().position(|other| other.number == code.number),
+                Some(at),
+                "{}",
+                code.number
+            );
+        }
+    }
+}

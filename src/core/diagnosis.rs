@@ -1,0 +1,259 @@
+//! The diagnosis of an error response of the token endpoint.
+//!
+//! HTTP status and `error` decide the kind of the response. AADSTS codes only refine the reason, because Microsoft may
+//! change them at any time. Unknown codes fall back to `error`.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::api::conditions::Reason;
+use crate::core::aadsts::{self, Class};
+
+/// Why Microsoft did not issue a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Diagnosis {
+    /// It rejects the request until a person changes something.
+    Refused(Rejection),
+    Throttled,
+    /// It has a failure of its own, or the response is not from Microsoft.
+    Unavailable,
+}
+
+/// A rejection by Microsoft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub reason: Reason,
+    /// The most specific AADSTS code, if there is one.
+    pub code: Option<u32>,
+}
+
+/// The body of an error response; every field may be missing. Source: Microsoft, "Microsoft Entra
+/// authentication and authorization error codes".
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ErrorBody {
+    #[serde(default)]
+    pub(crate) error: String,
+    #[serde(default)]
+    pub(crate) error_description: String,
+    #[serde(default, deserialize_with = "readable_codes")]
+    pub(crate) error_codes: Vec<u32>,
+    #[serde(default)]
+    pub(crate) trace_id: Option<String>,
+    #[serde(default)]
+    pub(crate) correlation_id: Option<String>,
+    #[serde(default)]
+    pub(crate) timestamp: Option<String>,
+}
+
+/// The codes that are numbers of the known size; another one must not hide the rest of the response.
+fn readable_codes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Code {
+        Number(u32),
+        Other(IgnoredAny),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Codes {
+        List(Vec<Code>),
+        Other(IgnoredAny),
+    }
+    let Codes::List(codes) = Codes::deserialize(deserializer)? else { return Ok(Vec::new()) };
+    let number = |code: Code| match code {
+        Code::Number(number) => Some(number),
+        Code::Other(_) => None,
+    };
+    Ok(codes.into_iter().filter_map(number).collect())
+}
+
+/// The AADSTS code as people look it up, or a text if there is none.
+pub fn code_text(refusal: &Rejection) -> String {
+    match refusal.code {
+        Some(code) => format!("AADSTS{code}"),
+        None => "without an AADSTS code".to_owned(),
+    }
+}
+
+/// The problem and what to do, in a text that stays the same on each attempt.
+pub fn advice(refusal: &Rejection, secret_looks_like_an_id: bool) -> String {
+    let text = match refusal.reason {
+        Reason::InvalidClientSecret if secret_looks_like_an_id => {
+            "Microsoft rejects the client secret, which looks like a secret's ID: put the secret's Value into the Secret (Entra shows it only once, so create a new secret)"
+        }
+        Reason::InvalidClientSecret => {
+            "Microsoft rejects the client secret: put the current secret's Value (not its ID) into the Secret, or create a new one under Certificates & secrets"
+        }
+        Reason::SecretExpired => {
+            "Microsoft reports that the client secret has expired: create a new one under Certificates & secrets and put it into the Secret with its expiry"
+        }
+        Reason::ApplicationNotFound => {
+            "the tenant has no such app: check clientId and tenantId, and that an admin of the tenant has consented to the app"
+        }
+        Reason::TenantNotFound => "this cloud has no such tenant: check tenantId and cloud",
+        Reason::ServicePrincipalMissing => {
+            "the app has no service principal in the tenant: an admin of the tenant must consent to it or create an enterprise application for it"
+        }
+        Reason::ApplicationDisabled => {
+            "the app is disabled in the tenant: an admin must enable sign-in under Enterprise applications > Properties"
+        }
+        Reason::PublicClient => {
+            "the app is a public client, which cannot use a client secret: register a web app, or turn off 'Allow public client flows'"
+        }
+        Reason::ConditionalAccessBlocked => {
+            "a Conditional Access policy for workload identities blocks the operator's IP address: allow it, or use verification.policy BestEffort"
+        }
+        Reason::WrongCloud => {
+            "the tenant is in another Microsoft cloud: create a new object with the right spec.cloud"
+        }
+        _ => "Microsoft rejects the request: look up the code at login.microsoftonline.com/error",
+    };
+    format!("{text} ({})", code_text(refusal))
+}
+
+/// The diagnosis of an error response.
+pub(crate) fn diagnose(status: u16, body: Option<&ErrorBody>) -> Diagnosis {
+    if status == 429 {
+        return Diagnosis::Throttled;
+    }
+    let Some(body) = body else { return Diagnosis::Unavailable };
+    if status == 408 || !(400..500).contains(&status) {
+        return Diagnosis::Unavailable;
+    }
+    let numbers = numbers(body);
+    let known = numbers.iter().find_map(|number| aadsts::find(*number));
+    match known.map(|code| code.class) {
+        Some(Class::Throttled) => return Diagnosis::Throttled,
+        Some(Class::Unavailable) => return Diagnosis::Unavailable,
+        Some(Class::Refused(_)) | None => {}
+    }
+    let Some(by_error) = reason_of_error(&body.error) else { return Diagnosis::Unavailable };
+    let (code, reason) = match known.map(|code| (code.number, code.class)) {
+        Some((number, Class::Refused(reason))) => (Some(number), reason),
+        _ => (numbers.first().copied(), by_error),
+    };
+    Diagnosis::Refused(Rejection { reason, code })
+}
+
+/// The AADSTS codes of a response: its list, or else the one at the beginning of its description.
+fn numbers(body: &ErrorBody) -> Vec<u32> {
+    if !body.error_codes.is_empty() {
+        return body.error_codes.clone();
+    }
+    let digits = body.error_description.strip_prefix("AADSTS").map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default()
+    });
+    digits.and_then(|digits| digits.parse().ok()).into_iter().collect()
+}
+
+/// The reason for a value of `error`; `None` for a temporary failure or an unknown value.
+fn reason_of_error(error: &str) -> Option<Reason> {
+    match error {
+        "invalid_client" => Some(Reason::InvalidClientSecret),
+        "unauthorized_client" => Some(Reason::ApplicationNotFound),
+        "invalid_tenant" => Some(Reason::TenantNotFound),
+        "invalid_request"
+        | "invalid_scope"
+        | "invalid_resource"
+        | "invalid_grant"
+        | "interaction_required"
+        | "unsupported_grant_type"
+        | "access_denied" => Some(Reason::VerificationRejected),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(error: &str, codes: &[u32], description: &str) -> ErrorBody {
+        ErrorBody {
+            error: error.into(),
+            error_codes: codes.into(),
+            error_description: description.into(),
+            ..ErrorBody::default()
+        }
+    }
+
+    fn refused(reason: Reason, code: Option<u32>) -> Diagnosis {
+        Diagnosis::Refused(Rejection { reason, code })
+    }
+
+    #[test]
+    fn codes_refine_the_reason_of_error() {
+        for (status, error, code, reason) in [
+            (401, "invalid_client", 7_000_215, Reason::InvalidClientSecret),
+            (400, "invalid_client", 7_000_215, Reason::InvalidClientSecret),
+            (401, "invalid_client", 7_000_222, Reason::SecretExpired),
+            (400, "unauthorized_client", 700_016, Reason::ApplicationNotFound),
+            (401, "invalid_client", 7_000_229, Reason::ServicePrincipalMissing),
+            (400, "unauthorized_client", 7_000_112, Reason::ApplicationDisabled),
+            (401, "invalid_client", 700_025, Reason::PublicClient),
+            (400, "invalid_request", 90_002, Reason::TenantNotFound),
+            (400, "invalid_tenant", 90_002, Reason::TenantNotFound),
+            (400, "invalid_request", 900_439, Reason::WrongCloud),
+            (400, "invalid_grant", 53_003, Reason::ConditionalAccessBlocked),
+        ] {
+            let diagnosis = diagnose(status, Some(&body(error, &[code], "")));
+            assert_eq!(diagnosis, refused(reason, Some(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_known_code_is_diagnosed_by_its_class_with_any_error() {
+        for code in crate::core::aadsts::CODES {
+            for error in ["invalid_client", "unauthorized_client", "invalid_request", "invalid_grant"] {
+                let expected = match code.class {
+                    Class::Refused(reason) => refused(reason, Some(code.number)),
+                    Class::Throttled => Diagnosis::Throttled,
+                    Class::Unavailable => Diagnosis::Unavailable,
+                };
+                assert_eq!(diagnose(400, Some(&body(error, &[code.number], ""))), expected, "{code:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_falls_back_to_error() {
+        let unknown = body("invalid_client", &[123_456], "");
+        assert_eq!(diagnose(401, Some(&unknown)), refused(Reason::InvalidClientSecret, Some(123_456)));
+        let bare = body("unauthorized_client", &[], "");
+        assert_eq!(diagnose(400, Some(&bare)), refused(Reason::ApplicationNotFound, None));
+    }
+
+    #[test]
+    fn a_code_is_read_from_the_description_if_the_list_is_missing() {
+        for layout in
+            ["AADSTS7000222: expired.\r\nTrace ID: x", "AADSTS7000222: expired. Trace ID: x", "AADSTS7000222"]
+        {
+            let diagnosis = diagnose(401, Some(&body("invalid_client", &[], layout)));
+            assert_eq!(diagnosis, refused(Reason::SecretExpired, Some(7_000_222)), "{layout}");
+        }
+    }
+
+    #[test]
+    fn a_temporary_failure_is_never_a_rejection() {
+        assert_eq!(diagnose(429, None), Diagnosis::Throttled);
+        assert_eq!(diagnose(400, Some(&body("invalid_grant", &[50_196], ""))), Diagnosis::Throttled);
+        for (status, error) in [
+            (503, "temporarily_unavailable"),
+            (400, "temporarily_unavailable"),
+            (400, "server_error"),
+            (500, "invalid_client"),
+            (408, "invalid_client"),
+            (307, "invalid_client"),
+            (400, "a_new_value"),
+            (400, ""),
+        ] {
+            assert_eq!(
+                diagnose(status, Some(&body(error, &[], ""))),
+                Diagnosis::Unavailable,
+                "{status} {error}"
+            );
+        }
+        assert_eq!(diagnose(401, None), Diagnosis::Unavailable, "a proxy's page is not a rejection");
+        assert_eq!(diagnose(400, Some(&body("invalid_request", &[90_033], ""))), Diagnosis::Unavailable);
+    }
+}

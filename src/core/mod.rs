@@ -1,0 +1,19 @@
+//! Decisions and statuses as functions of values: no I/O, no clock, no async. A test checks that.
+
+pub mod aadsts;
+pub(crate) mod backoff;
+pub(crate) mod claims;
+pub(crate) mod diagnosis;
+pub(crate) mod error_chain;
+pub(crate) mod event;
+pub(crate) mod expiry;
+pub(crate) mod failure;
+pub(crate) mod model;
+pub(crate) mod outcome;
+pub(crate) mod plan;
+pub(crate) mod remote;
+pub(crate) mod request_priority;
+pub(crate) mod secret_value;
+pub(crate) mod status;
+pub(crate) mod timing;
+pub(crate) mod token_result;

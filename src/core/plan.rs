@@ -1,0 +1,222 @@
+//! The plan of a credential: the next step of a reconcile, or its conclusion and when to requeue.
+//!
+//! The controller calls [`next_step`] before every step, with the results of the earlier ones, until it returns a
+//! conclusion. All order and policy is here: verify before any change, finalizer before create, one registration, and
+//! no change to what the object does not own.
+
+pub mod conclusion;
+pub mod deletion;
+pub mod priority;
+pub mod recovery;
+pub mod registration;
+pub mod retry;
+pub mod store;
+pub mod verification;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::conclusion::{conclude, requeue_of_source};
+use self::deletion::plan_deletion;
+use self::recovery::plan_recovery;
+use self::registration::plan_registration;
+use self::store::plan_store;
+use crate::api::DeletionPolicy;
+use crate::core::failure::Failure;
+use crate::core::model::{ConditionFailure, MaxAge, Observed, OperatorPolicy, Source, Target};
+
+pub use self::priority::priority;
+pub use self::registration::MAX_PREVIOUS_REGISTRATIONS;
+pub use self::verification::{VerificationState, verification_due_at, verification_state};
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Execute this step, then plan again.
+    Step(Step),
+    /// The reconcile is over.
+    Done(Conclusion),
+}
+
+/// A step of a reconcile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    AddFinalizer,
+    RemoveFinalizer,
+    Verify,
+    /// List the account's credentials for the app.
+    List(MaxAge),
+    /// Persist the intent, create the credential, persist the registration.
+    Create,
+    /// Persist as the registration the credential that a pending create made, by its ID.
+    AdoptCreated(i64),
+    /// Persist that the pending create made nothing.
+    ClearPendingCreate,
+    /// Persist an existing credential as the registration, by its ID.
+    Adopt(i64),
+    /// Replace secret and expiry of the registration, but not its name.
+    Update,
+    /// Give the registration the name of the spec.
+    Rename,
+    /// Find out whether the registration exists, because the listing lacks it: by renaming it to its current name.
+    ExistenceCheck,
+    /// Persist that the registration was deleted.
+    ClearRegistration,
+    /// Delete a second credential that a late create made, by its ID.
+    DeleteDuplicate(i64),
+    DeletePrevious,
+    /// Encrypt the secret into the object's record, which is created if it is missing.
+    Encrypt,
+    /// Persist as the registration what the record already contains.
+    RecordExisting,
+    /// Observe everything again: so far the reconcile was about the account that the object leaves.
+    Restart,
+    /// Keep the previous registrations at their accounts, as the deletion policy now requires.
+    AbandonPrevious,
+    /// Delete the registration from the destination.
+    Delete,
+    /// Remove the finalizer of a deleted object.
+    Finalize(Finalization),
+}
+
+impl Step {
+    /// Whether it sends or encrypts the client secret.
+    pub fn needs_secret(&self) -> bool {
+        matches!(self, Self::Verify | Self::Create | Self::Update | Self::Encrypt)
+    }
+}
+
+/// What remains at the destination after a deleted object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finalization {
+    /// Nothing: nothing was registered.
+    NeverRegistered,
+    /// The registration, because of policy `Retain`.
+    Retained,
+    /// The registration, because this object does not own it.
+    NotOwned,
+    /// Nothing: it was deleted.
+    Removed,
+    /// The registration, although the policy is `Delete`, because the object was suspended.
+    OrphanedBySuspension,
+    /// The registration, although the policy is `Delete`, because the namespace had waited long enough.
+    OrphanedByNamespace,
+}
+
+/// The end of a reconcile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    pub readiness: Readiness,
+    pub requeue: Requeue,
+}
+
+/// The state of the object at the end of a reconcile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Everything is as specified.
+    Settled,
+    /// Nothing was attempted: the delay after an earlier failure is not over, and nothing changed.
+    Waiting,
+    /// A create or an update may still take effect, and nothing is done before its settle period ends.
+    Settling,
+    Suspended,
+    SourceUnusable,
+    NotVerified(ConditionFailure),
+    /// The registration cannot continue.
+    Blocked(ConditionFailure),
+    /// A step at the destination failed.
+    Failed(Failure),
+    Deleted,
+}
+
+/// When the object is requeued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    /// At the next due time: a verification, an expiry notice, or the periodic resync.
+    WhenDue,
+    /// When what it waits for triggers it, else at the periodic resync.
+    OnTrigger,
+    /// When there is a permit for it, which triggers it; earlier failures stay counted.
+    OnPermit,
+    /// After this long, when the settle period ends.
+    Settle(Duration),
+    /// After this long, to check whether the obstacle at the account is still there.
+    After(Duration),
+    /// After a delay that grows with each failure, and at least this long.
+    Backoff(Option<Duration>),
+    /// While a new secret propagates through Entra: soon, growing to a minute, and at least this long.
+    Propagation(Option<Duration>),
+    /// After this long, because only a person can fix it; the longest duration means only when triggered.
+    Stalled(Duration),
+}
+
+/// The next step for `observed`.
+pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
+    if observed.object.is_deleted() {
+        return plan_deletion(observed, policy, now);
+    }
+    if let Some(step) = finalizer_step(observed, policy) {
+        return Plan::Step(step);
+    }
+    if observed.object.spec.is_suspended() {
+        return conclude(Readiness::Suspended, Requeue::OnTrigger);
+    }
+    if !observed.status.previous_registrations.is_empty()
+        && observed.object.spec.deletion_policy() == DeletionPolicy::Retain
+    {
+        return Plan::Step(Step::AbandonPrevious);
+    }
+    if must_wait_for_account(observed) {
+        return conclude(Readiness::Waiting, Requeue::OnTrigger);
+    }
+    if let Some(failure) = &observed.results.failure {
+        return retry::after_failure(observed, policy, failure, now);
+    }
+    if observed.status.pending_create.is_some() && !observed.settles_in.is_zero() {
+        return conclude(Readiness::Settling, Requeue::Settle(observed.settles_in));
+    }
+    if retry::is_waiting(observed, now) {
+        return conclude(Readiness::Waiting, Requeue::OnTrigger);
+    }
+    if let Some(decision) = plan_recovery(observed) {
+        return decision;
+    }
+    if let Source::Unusable(problem) = &observed.source {
+        return conclude(Readiness::SourceUnusable, requeue_of_source(problem.reason));
+    }
+    match verification_state(observed, policy, now) {
+        VerificationState::Required => Plan::Step(Step::Verify),
+        VerificationState::Failed { problem, requeue } => conclude(Readiness::NotVerified(problem), requeue),
+        VerificationState::Passed if observed.target == Target::Store => plan_store(observed, policy, now),
+        VerificationState::Passed => plan_registration(observed, policy, now),
+    }
+}
+
+/// The finalizer follows the deletion policy as long as a credential is or may be registered, whatever else is wrong:
+/// otherwise a deletion would not wait for the operator.
+fn finalizer_step(observed: &Observed, policy: &OperatorPolicy) -> Option<Step> {
+    let wants = policy.sets_finalizers
+        && observed.has_external_state()
+        && observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+    match (wants, observed.has_finalizer()) {
+        (true, false) => Some(Step::AddFinalizer),
+        (false, true) if observed.object.spec.deletion_policy() == DeletionPolicy::Retain => {
+            Some(Step::RemoveFinalizer)
+        }
+        (true, true) | (false, _) => None,
+    }
+}
+
+/// Whether the account must be reconciled first. Until then the registration and its status stay as they are.
+fn must_wait_for_account(observed: &Observed) -> bool {
+    let registration = observed.status.registration.as_ref();
+    match &observed.target {
+        Target::NotReconciled(_) => true,
+        Target::NotVerified(account) => registration.is_some_and(|it| it.account.as_ref() == Some(account)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Conclusions that several plans share, with their messages.
+
+use std::time::Duration;
+
+use crate::api::AccountName;
+use crate::api::conditions::Reason;
+use crate::core::model::{ConditionFailure, OperatorPolicy, Target};
+use crate::core::plan::{Conclusion, Plan, Readiness, Requeue};
+
+pub(super) fn conclude(readiness: Readiness, requeue: Requeue) -> Plan {
+    Plan::Done(Conclusion { readiness, requeue })
+}
+
+/// Blocked until a person changes this object.
+pub(super) fn blocked(reason: Reason, message: String) -> Plan {
+    conclude(Readiness::Blocked(ConditionFailure { reason, message }), Requeue::Stalled(Duration::MAX))
+}
+
+/// Blocked by a credential at the account, which a third party may change without an event. The check is free, because
+/// it uses the account's own listings.
+pub(super) fn blocked_by_remote(reason: Reason, message: String, policy: &OperatorPolicy) -> Plan {
+    conclude(
+        Readiness::Blocked(ConditionFailure { reason, message }),
+        Requeue::After(policy.timing.listing_interval),
+    )
+}
+
+/// Blocked by another object, whose change triggers this one.
+pub(super) fn blocked_until_trigger(reason: Reason, message: String) -> Plan {
+    conclude(Readiness::Blocked(ConditionFailure { reason, message }), Requeue::OnTrigger)
+}
+
+pub(super) fn account_not_ready(account: &AccountName) -> Plan {
+    let message = format!("WoodpeckerAccount {account} is not Ready: see its conditions");
+    blocked_until_trigger(Reason::AccountNotReady, message)
+}
+
+/// The kind of a destination is immutable, so this happens only with a status from elsewhere.
+pub(super) fn destination_changed() -> Plan {
+    let message = "the status names a registration at the other kind of destination, and credentials do not move between Woodpecker and the store: create a new object";
+    blocked(Reason::DestinationChanged, message.into())
+}
+
+/// The account of a registration or of a pending create cannot be used. `hint` is an alternative for the user.
+pub(super) fn account_unreachable(target: &Target, hint: &str) -> Plan {
+    match target {
+        Target::Missing(account) => {
+            let message = format!(
+                "WoodpeckerAccount {account}, where the credential is registered, no longer exists: restore it{hint}"
+            );
+            blocked_until_trigger(Reason::AccountNotFound, message)
+        }
+        Target::NotAllowed(account) => {
+            let message = format!(
+                "WoodpeckerAccount {account}, where the credential is registered, no longer allows this namespace: add it to the account's spec.allowedNamespaces.names{hint}"
+            );
+            blocked_until_trigger(Reason::AccountNotAllowed, message)
+        }
+        Target::Ready(ready) => {
+            let message = format!(
+                "WoodpeckerAccount {} is no longer the one where the credential is registered, because its base URL or company differs: restore the earlier one{hint}",
+                ready.location.account
+            );
+            blocked_until_trigger(Reason::AccountNotFound, message)
+        }
+        Target::NotReady(account) | Target::NotReconciled(account) | Target::NotVerified(account) => {
+            account_not_ready(account)
+        }
+        Target::Store => destination_changed(),
+    }
+}
+
+/// A missing Secret may be about to arrive from another file or tool; other problems need a person.
+pub(super) fn requeue_of_source(reason: Reason) -> Requeue {
+    match reason {
+        Reason::SecretNotFound | Reason::AccessDenied => Requeue::OnTrigger,
+        _ => Requeue::Stalled(Duration::MAX),
+    }
+}

@@ -1,0 +1,217 @@
+//! The plan for a verified secret with destination Woodpecker.
+
+use jiff::Timestamp;
+
+use crate::api::conditions::Reason;
+use crate::api::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
+use crate::core::model::{
+    Claim, ConditionFailure, ExistenceCheck, MaxAge, Observed, OperatorPolicy, ReadyTarget, Target,
+};
+use crate::core::plan::conclusion::{
+    account_not_ready, blocked_by_remote, blocked_until_trigger, conclude, destination_changed,
+};
+use crate::core::plan::verification::verification_state_strict;
+use crate::core::plan::{Plan, Readiness, Requeue, Step, VerificationState};
+use crate::core::remote::Entry;
+
+/// Maximum number of previous registrations that are still to be deleted.
+pub const MAX_PREVIOUS_REGISTRATIONS: usize = 4;
+
+pub(super) fn plan_registration(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
+    let target = match target(observed) {
+        Ok(target) => target,
+        Err(decision) => return decision,
+    };
+    if let Claim::Conflict(other) = &observed.claim {
+        let message = format!(
+            "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account: delete one of the two objects"
+        );
+        return blocked_until_trigger(Reason::AlreadyManaged, message);
+    }
+    match &observed.status.registration {
+        Some(registration) if observed.is_registered_at_target() => {
+            plan_update(observed, registration, policy, now)
+        }
+        Some(earlier) if has_too_many_previous(observed, earlier) && can_delete_previous(observed) => {
+            Plan::Step(Step::DeletePrevious)
+        }
+        Some(earlier) if has_too_many_previous(observed, earlier) => {
+            let message = format!(
+                "{MAX_PREVIOUS_REGISTRATIONS} previous registrations must be deleted before the credential can move again: check their accounts, or set deletionPolicy to Retain"
+            );
+            blocked_by_remote(Reason::InUse, message, policy)
+        }
+        Some(_) | None => plan_create(observed, target, policy, now),
+    }
+}
+
+fn target(observed: &Observed) -> Result<&ReadyTarget, Plan> {
+    Err(match &observed.target {
+        Target::Ready(target) => return Ok(target),
+        Target::Store => destination_changed(),
+        Target::Missing(account) => {
+            let message = format!(
+                "WoodpeckerAccount {account} does not exist: create it or fix destination.woodpecker.accountRef"
+            );
+            blocked_until_trigger(Reason::AccountNotFound, message)
+        }
+        Target::NotAllowed(account) => {
+            let namespace = observed.object.namespace_name();
+            let message = format!(
+                "WoodpeckerAccount {account} does not allow this namespace: add {namespace:?} to its spec.allowedNamespaces.names or use an account of this namespace"
+            );
+            blocked_until_trigger(Reason::AccountNotAllowed, message)
+        }
+        Target::NotReady(account) | Target::NotReconciled(account) | Target::NotVerified(account) => {
+            account_not_ready(account)
+        }
+    })
+}
+
+/// Whether leaving `earlier` would exceed the limit: it is deleted only once the new registration exists.
+fn has_too_many_previous(observed: &Observed, earlier: &Registration) -> bool {
+    let is_to_delete =
+        observed.object.spec.deletion_policy() == DeletionPolicy::Delete && observed.may_delete(earlier);
+    is_to_delete && observed.status.previous_registrations.len() >= MAX_PREVIOUS_REGISTRATIONS
+}
+
+fn can_delete_previous(observed: &Observed) -> bool {
+    let is_reachable = observed.previous_registration.as_ref().is_some_and(|previous| previous.is_reachable);
+    observed.results.previous_failure.is_none() && is_reachable
+}
+
+/// A registration at the account gets the right secret and name, and stays the only one.
+fn plan_update(
+    observed: &Observed,
+    registration: &Registration,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Plan {
+    if !observed.change_settles_in.is_zero() {
+        return conclude(Readiness::Settling, Requeue::Settle(observed.change_settles_in));
+    }
+    match observed.results.existence_check {
+        Some(ExistenceCheck::Deleted) => return Plan::Step(Step::ClearRegistration),
+        None if observed.is_missing() && observed.is_confirmed_deleted() => {
+            return Plan::Step(Step::ClearRegistration);
+        }
+        None if observed.is_missing() => return Plan::Step(Step::ExistenceCheck),
+        Some(ExistenceCheck::Present) | None => {}
+    }
+    if observed.current_registration().is_none() {
+        // An adopted credential is changed only after this secret was verified.
+        if registration.ownership == Ownership::Adopted
+            && let Some(decision) = not_verified(observed, policy, now)
+        {
+            return decision;
+        }
+        return Plan::Step(Step::Update);
+    }
+    if let Some(id) = observed.late_duplicate() {
+        return Plan::Step(Step::DeleteDuplicate(id));
+    }
+    if observed.object.account_name() != registration.account {
+        // The account that the object leaves has the new secret, so it can move now.
+        return Plan::Step(Step::Restart);
+    }
+    if can_delete_previous(observed) {
+        return Plan::Step(Step::DeletePrevious);
+    }
+    let name = observed.desired_name();
+    if registration.name != name && !name.is_empty() {
+        return Plan::Step(Step::Rename);
+    }
+    let has_left_over =
+        observed.results.previous_failure.is_some() || !observed.results.failed_duplicates.is_empty();
+    let requeue = if has_left_over { Requeue::After(policy.timing.in_use_retry) } else { Requeue::WhenDue };
+    conclude(Readiness::Settled, requeue)
+}
+
+/// Without a registration at the account, adopt an existing credential or create one.
+fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolicy, now: Timestamp) -> Plan {
+    let Some(listed) = &observed.results.listed else { return Plan::Step(Step::List(MaxAge::Cached)) };
+    let adoption = observed
+        .object
+        .spec
+        .woodpecker()
+        .and_then(|woodpecker| woodpecker.adoption.clone())
+        .unwrap_or_default();
+    match select_candidate(&listed.entries, &adoption) {
+        Err(ConditionFailure { reason, message }) => blocked_by_remote(reason, message, policy),
+        Ok(_) if listed.max_age == MaxAge::Cached => Plan::Step(Step::List(MaxAge::Recent)),
+        Ok(Some(_)) if !target.may_adopt => {
+            let message = format!(
+                "no credential is adopted at WoodpeckerAccount {} before the operator has read all objects, because another object could own it: check the operator's readiness",
+                target.location.account
+            );
+            blocked_by_remote(Reason::AccountNotReady, message, policy)
+        }
+        Ok(Some(id)) => not_verified(observed, policy, now).unwrap_or(Plan::Step(Step::Adopt(id))),
+        Ok(None) if !target.may_create => {
+            let message = format!(
+                "nothing is created at WoodpeckerAccount {} while its listing is incomplete: see its conditions",
+                target.location.account
+            );
+            blocked_until_trigger(Reason::AccountNotReady, message)
+        }
+        Ok(None) if wants_finalizer_first(observed, policy) => Plan::Step(Step::AddFinalizer),
+        Ok(None) => Plan::Step(Step::Create),
+    }
+}
+
+/// The existing credential to adopt, or `None` to create one.
+fn select_candidate(entries: &[Entry], adoption: &Adoption) -> Result<Option<i64>, ConditionFailure> {
+    let policy = adoption.policy();
+    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+    let (reason, message) = match (policy, adoption.credential_id, ids.as_slice()) {
+        (AdoptionPolicy::CreateOnly, _, [_, ..]) => (
+            Reason::AlreadyExists,
+            format!(
+                "the account already has credential {} for this tenant and client, and adoption.policy CreateOnly forbids adopting it: delete it at Woodpecker, or use AdoptOrCreate",
+                join_ids(&ids)
+            ),
+        ),
+        (_, Some(wanted), ids) if ids.contains(&wanted) => return Ok(Some(wanted)),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, Some(wanted), _) => (
+            Reason::NoMatchToAdopt,
+            format!(
+                "the account has no credential {wanted} for this tenant and client: fix adoption.credentialId, or remove it"
+            ),
+        ),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [id]) => return Ok(Some(*id)),
+        (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [_, _, ..]) => (
+            Reason::AmbiguousMatch,
+            format!(
+                "the account has the credentials {} for this tenant and client: set adoption.credentialId to the right one",
+                join_ids(&ids)
+            ),
+        ),
+        (AdoptionPolicy::AdoptOnly, None, []) => (
+            Reason::NoMatchToAdopt,
+            "the account has no credential for this tenant and client, and adoption.policy AdoptOnly forbids creating one: use AdoptOrCreate".into(),
+        ),
+        (AdoptionPolicy::AdoptOrCreate | AdoptionPolicy::CreateOnly, _, []) => return Ok(None),
+    };
+    Err(ConditionFailure { reason, message })
+}
+
+/// What must come before the secret counts as verified under any policy; `None` if it does.
+pub(super) fn not_verified(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Plan> {
+    match verification_state_strict(observed, policy, now) {
+        VerificationState::Passed => None,
+        VerificationState::Required => Some(Plan::Step(Step::Verify)),
+        VerificationState::Failed { problem, requeue } => {
+            Some(conclude(Readiness::NotVerified(problem), requeue))
+        }
+    }
+}
+
+pub(super) fn wants_finalizer_first(observed: &Observed, policy: &OperatorPolicy) -> bool {
+    policy.sets_finalizers
+        && observed.object.spec.deletion_policy() == DeletionPolicy::Delete
+        && !observed.has_finalizer()
+}
+
+pub(super) fn join_ids(ids: &[i64]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,192 @@
+//! The first registration: adopted, created or blocked.
+
+use crate::core::plan::tests::*;
+
+#[test]
+fn a_new_object_is_verified_listed_and_created() {
+    let observed = fresh(&plain());
+    assert_eq!(step_of(&observed), Step::Verify);
+    let observed = verified(observed);
+    assert_eq!(step_of(&observed), Step::List(MaxAge::Cached));
+    let mut observed = listed(observed, &[]);
+    assert_eq!(step_of(&observed), Step::Create);
+    // A cached listing is not enough to create.
+    observed.results.listed = Some(Listed { entries: vec![], max_age: MaxAge::Cached });
+    assert_eq!(step_of(&observed), Step::List(MaxAge::Recent));
+}
+
+#[test]
+fn an_obstacle_at_the_account_is_checked_at_the_listing_interval() {
+    let observed = verified(fresh(&adoption(&json!({"policy": "CreateOnly"}))));
+    let observed = listed_as(observed, vec![entry(7, "")], MaxAge::Cached);
+    assert_eq!(conclusion_of(&observed).requeue, Requeue::After(policy().timing.listing_interval));
+}
+
+#[test]
+fn with_policy_delete_the_finalizer_comes_before_the_create() {
+    let mut observed = listed(verified(fresh(&json!({"deletionPolicy": "Delete"}))), &[]);
+    assert_eq!(step_of(&observed), Step::AddFinalizer);
+    observed.object.metadata.finalizers = Some(vec![crate::api::FINALIZER.into()]);
+    assert_eq!(step_of(&observed), Step::Create);
+}
+
+#[test]
+fn no_finalizer_is_added_if_finalizers_are_disabled() {
+    let off = OperatorPolicy { sets_finalizers: false, ..policy() };
+    let observed = listed(verified(fresh(&json!({"deletionPolicy": "Delete"}))), &[]);
+    assert_eq!(next_step(&observed, &off, now()), Plan::Step(Step::Create));
+    let registered = settled(&json!({"deletionPolicy": "Delete"}));
+    assert_eq!(step_of(&registered), Step::AddFinalizer);
+    assert!(matches!(next_step(&registered, &off, now()), Plan::Done(_)));
+}
+
+#[test]
+fn an_existing_credential_is_adopted_by_policy_and_never_created_again() {
+    let with = |policy: Value, ids: &[i64]| listed(verified(fresh(&adoption(&policy))), ids);
+    assert_eq!(step_of(&listed(verified(fresh(&plain())), &[7])), Step::Adopt(7));
+    assert_eq!(step_of(&with(json!({"policy": "AdoptOnly"}), &[7])), Step::Adopt(7));
+    assert_eq!(reason(&with(json!({"policy": "AdoptOnly"}), &[])), Reason::NoMatchToAdopt);
+    assert_eq!(reason(&with(json!({"policy": "CreateOnly"}), &[7])), Reason::AlreadyExists);
+    assert_eq!(step_of(&with(json!({"policy": "CreateOnly"}), &[])), Step::Create);
+    assert_eq!(reason(&with(json!({}), &[7, 8])), Reason::AmbiguousMatch);
+    assert_eq!(step_of(&with(json!({"credentialId": 8}), &[7, 8])), Step::Adopt(8));
+    assert_eq!(reason(&with(json!({"credentialId": 9}), &[7, 8])), Reason::NoMatchToAdopt);
+    assert_eq!(reason(&with(json!({"credentialId": 9}), &[])), Reason::NoMatchToAdopt);
+}
+
+#[test]
+fn a_cached_listing_is_not_enough_to_adopt() {
+    let observed = listed_as(verified(fresh(&plain())), vec![entry(7, "")], MaxAge::Cached);
+    assert_eq!(step_of(&observed), Step::List(MaxAge::Recent));
+}
+
+#[test]
+fn an_existing_credential_is_never_adopted_without_verification() {
+    let allowed = OperatorPolicy { allow_unverified: true, ..policy() };
+    let disabled = listed(fresh(&json!({"verification": {"policy": "Disabled"}})), &[7]);
+    assert_eq!(next_step(&disabled, &allowed, now()), Plan::Step(Step::Verify));
+    let best_effort = json!({"verification": {"policy": "BestEffort"}});
+    let mut unverified = listed(fresh(&best_effort), &[7]);
+    unverified.results.verification = Some(not_issued(Diagnosis::Unavailable));
+    assert_eq!(reason(&unverified), Reason::MicrosoftUnavailable);
+    let mut adopted = rotated(&best_effort);
+    adopted.status.registration.as_mut().unwrap().ownership = Ownership::Adopted;
+    adopted.results.verification = Some(not_issued(Diagnosis::Unavailable));
+    assert_eq!(reason(&adopted), Reason::MicrosoftUnavailable, "nor is it changed without verification");
+    assert_eq!(step_of(&Observed { results: StepResults::default(), ..adopted.clone() }), Step::Verify);
+    assert_eq!(step_of(&verified(adopted)), Step::Update);
+}
+
+#[test]
+fn an_adopted_credential_keeps_its_name_unless_the_spec_has_one() {
+    let adopted = |spec: &Value| {
+        let mut observed = settled(spec);
+        let registration = observed.status.registration.as_mut().unwrap();
+        (registration.ownership, registration.name) = (Ownership::Adopted, "made by hand".into());
+        observed
+    };
+    assert_eq!(conclusion_of(&adopted(&plain())).readiness, Readiness::Settled);
+    assert_eq!(step_of(&adopted(&json!({"displayName": "MS Graph app"}))), Step::Rename);
+}
+
+#[test]
+fn a_create_of_unknown_outcome_is_recovered_after_its_settle_period() {
+    let mut observed = verified(fresh(&plain()));
+    observed.status.pending_create = Some(pending("t0ken", &[]));
+    observed.settles_in = Duration::from_secs(90);
+    let settling =
+        Conclusion { readiness: Readiness::Settling, requeue: Requeue::Settle(Duration::from_secs(90)) };
+    assert_eq!(conclusion_of(&observed), settling);
+    observed.settles_in = Duration::ZERO;
+    assert_eq!(step_of(&observed), Step::List(MaxAge::Live));
+    let old = listed_as(observed.clone(), vec![], MaxAge::Recent);
+    assert_eq!(step_of(&old), Step::List(MaxAge::Live), "an earlier listing does not count");
+    let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], MaxAge::Live);
+    assert_eq!(step_of(&found), Step::AdoptCreated(7));
+    let several = listed_as(observed.clone(), vec![entry(7, ""), entry(8, "")], MaxAge::Live);
+    assert_eq!(reason(&several), Reason::AmbiguousMatch);
+    let nothing = listed_as(observed.clone(), vec![], MaxAge::Live);
+    assert_eq!(step_of(&nothing), Step::Create, "with the same token");
+    let mut existing = listed_as(observed.clone(), vec![entry(9, "another")], MaxAge::Live);
+    assert_eq!(step_of(&existing), Step::Adopt(9), "by policy, as always");
+    existing.object = crate::core::model::fixtures::object(&adoption(&json!({"policy": "CreateOnly"})));
+    assert_eq!(reason(&existing), Reason::AlreadyExists);
+    let unknown = failing(observed, Operation::Create, FailureKind::OutcomeUnknown);
+    assert_eq!(conclusion_of(&unknown).requeue, Requeue::Backoff(Some(policy().timing.create_settle)));
+}
+
+#[test]
+fn a_pending_create_is_recovered_even_without_a_usable_secret() {
+    let mut observed = fresh(&plain());
+    observed.status.pending_create = Some(pending("t0ken", &[]));
+    observed.source =
+        Source::Unusable(ConditionFailure { reason: Reason::SecretNotFound, message: "no Secret".into() });
+    assert_eq!(step_of(&observed), Step::List(MaxAge::Live));
+}
+
+#[test]
+fn nothing_is_adopted_before_all_objects_are_known() {
+    let mut observed = listed(verified(fresh(&plain())), &[7]);
+    if let Target::Ready(target) = &mut observed.target {
+        target.may_adopt = false;
+    }
+    assert_eq!(reason(&observed), Reason::AccountNotReady);
+    assert_eq!(
+        step_of(&listed(observed, &[])),
+        Step::Create,
+        "a credential that does not exist has no owner"
+    );
+}
+
+#[test]
+fn an_unverified_account_is_not_used_and_changes_no_status() {
+    let unverified_account = |mut observed: Observed| {
+        observed.target = Target::NotVerified(account());
+        observed
+    };
+    assert_eq!(conclusion_of(&unverified_account(rotated(&plain()))).readiness, Readiness::Waiting);
+    assert_eq!(reason(&verified(unverified_account(fresh(&plain())))), Reason::AccountNotReady);
+}
+
+#[test]
+fn a_pending_create_at_a_deleted_account_can_be_confirmed() {
+    let mut observed = verified(fresh(&plain()));
+    observed.status.pending_create = Some(pending("t0ken", &[]));
+    observed.target = Target::Missing(account());
+    assert_eq!(reason(&observed), Reason::AccountNotFound);
+    observed.object.metadata.annotations =
+        Some([(crate::api::CONFIRM_DELETED.to_owned(), "t0ken".to_owned())].into());
+    assert_eq!(step_of(&observed), Step::ClearPendingCreate);
+}
+
+#[test]
+fn an_incomplete_listing_is_not_enough_to_create() {
+    let mut observed = listed(verified(fresh(&plain())), &[]);
+    if let Target::Ready(target) = &mut observed.target {
+        target.may_create = false;
+    }
+    assert_eq!(reason(&observed), Reason::AccountNotReady);
+}
+
+#[test]
+fn an_unusable_account_blocks_without_a_change() {
+    for (target, expected) in [
+        (Target::Missing(account()), Reason::AccountNotFound),
+        (Target::NotAllowed(account()), Reason::AccountNotAllowed),
+        (Target::NotReady(account()), Reason::AccountNotReady),
+    ] {
+        let mut observed = verified(fresh(&plain()));
+        observed.target = target;
+        assert_eq!(reason(&observed), expected);
+    }
+    let mut observed = fresh(&plain());
+    observed.target = Target::NotReconciled(account());
+    assert_eq!(conclusion_of(&observed).readiness, Readiness::Waiting);
+}
+
+#[test]
+fn an_app_that_another_object_manages_is_not_registered() {
+    let mut observed = listed(verified(fresh(&plain())), &[]);
+    observed.claim = Claim::Conflict("mail/first".into());
+    assert_eq!(reason(&observed), Reason::AlreadyManaged);
+}

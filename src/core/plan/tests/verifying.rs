@@ -1,0 +1,187 @@
+//! Verification at Microsoft, and delays after a rejection.
+
+use crate::core::plan::tests::*;
+
+#[test]
+fn a_new_secret_is_verified_and_then_updates_the_same_credential() {
+    let observed = rotated(&plain());
+    assert_eq!(step_of(&observed), Step::Verify);
+    assert_eq!(step_of(&verified(observed)), Step::Update);
+}
+
+#[test]
+fn a_new_name_needs_only_a_rename_without_verification() {
+    assert_eq!(step_of(&settled(&json!({"displayName": "MS Graph app"}))), Step::Rename);
+}
+
+#[test]
+fn a_rejected_new_secret_never_replaces_a_registration() {
+    let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::AwaitingPropagation);
+    observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+    assert_eq!(reason(&observed), Reason::InvalidClientSecret);
+    assert!(matches!(conclusion_of(&observed).requeue, Requeue::Stalled(_)));
+}
+
+#[test]
+fn a_rejection_of_a_new_secret_counts_as_propagation_for_twenty_minutes() {
+    for (minutes, expected) in [
+        (0, Reason::AwaitingPropagation),
+        (19, Reason::AwaitingPropagation),
+        (20, Reason::InvalidClientSecret),
+    ] {
+        let mut observed = seen(fresh(&plain()), Duration::from_mins(minutes), Reason::AwaitingPropagation);
+        observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+        assert_eq!(reason(&observed), expected, "{minutes} minutes");
+    }
+    let mut registered = settled(&plain());
+    registered.results.verification = Some(refused(Reason::SecretExpired));
+    assert_eq!(reason(&registered), Reason::SecretExpired, "a registered secret has propagated before");
+}
+
+#[test]
+fn a_rejection_by_woodpecker_has_the_same_window() {
+    let first = failing(verified(fresh(&plain())), Operation::Create, FailureKind::SecretRefused);
+    assert_eq!(conclusion_of(&first).requeue, Requeue::Propagation(None));
+    let late = seen(fresh(&plain()), Duration::from_mins(21), Reason::AwaitingPropagation);
+    let late = failing(verified(late), Operation::Create, FailureKind::SecretRefused);
+    assert!(matches!(conclusion_of(&late).requeue, Requeue::Stalled(_)));
+}
+
+#[test]
+fn failures_at_microsoft_are_retried_with_backoff() {
+    for (diagnosis, expected) in
+        [(Diagnosis::Throttled, Reason::RateLimited), (Diagnosis::Unavailable, Reason::MicrosoftUnavailable)]
+    {
+        let mut observed = rotated(&plain());
+        observed.results.verification = Some(not_issued(diagnosis));
+        assert_eq!(reason(&observed), expected);
+        assert_eq!(conclusion_of(&observed).requeue, Requeue::Backoff(None));
+    }
+}
+
+#[test]
+fn best_effort_continues_without_microsoft_but_not_after_a_rejection() {
+    let best_effort = json!({"verification": {"policy": "BestEffort"}});
+    let after = |verification: VerificationResult| {
+        let mut observed = seen(fresh(&best_effort), Duration::from_hours(1), Reason::AwaitingPropagation);
+        observed.results.verification = Some(verification);
+        observed
+    };
+    assert_eq!(step_of(&after(not_issued(Diagnosis::Unavailable))), Step::List(MaxAge::Cached));
+    assert_eq!(step_of(&after(refused(Reason::ConditionalAccessBlocked))), Step::List(MaxAge::Cached));
+    assert_eq!(reason(&after(not_issued(Diagnosis::Throttled))), Reason::RateLimited);
+    assert_eq!(reason(&after(refused(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
+}
+
+#[test]
+fn disabled_verification_takes_effect_only_if_the_operator_allows_it() {
+    let observed = fresh(&json!({"verification": {"policy": "Disabled"}}));
+    assert_eq!(step_of(&observed), Step::Verify);
+    let allowed = OperatorPolicy { allow_unverified: true, ..policy() };
+    assert_eq!(next_step(&observed, &allowed, now()), Plan::Step(Step::List(MaxAge::Cached)));
+}
+
+#[test]
+fn required_roles_must_be_in_the_token() {
+    let with = |roles: Option<Vec<String>>| {
+        let mut observed =
+            fresh(&json!({"verification": {"requiredRoles": ["Mail.Send", "Mail.ReadWrite"]}}));
+        observed.results.verification =
+            Some(VerificationResult { at: now(), result: TokenResult::Issued { roles } });
+        observed
+    };
+    assert_eq!(
+        step_of(&with(Some(vec!["Mail.ReadWrite".into(), "Mail.Send".into()]))),
+        Step::List(MaxAge::Cached)
+    );
+    assert_eq!(reason(&with(Some(vec!["Mail.Send".into()]))), Reason::RequiredRolesMissing);
+    assert_eq!(reason(&with(None)), Reason::RequiredRolesMissing);
+}
+
+#[test]
+fn a_registered_secret_is_verified_again_after_the_interval_and_at_its_expiry() {
+    let observed = settled(&json!({"verification": {"interval": "24h"}}));
+    let at = |hours: u64| next_step(&observed, &policy(), now() + Duration::from_hours(hours));
+    assert!(matches!(at(22), Plan::Done(_)));
+    assert_eq!(at(24), Plan::Step(Step::Verify));
+    let expiring = settled(&json!({"verification": {"interval": "720h"}}));
+    let expiry = registration().expires_at.0;
+    let mut expiring = expiring;
+    expiring.status.last_verified_time =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(expiry - Duration::from_hours(2)));
+    assert!(matches!(next_step(&expiring, &policy(), expiry - Duration::from_secs(1)), Plan::Done(_)));
+    assert_eq!(next_step(&expiring, &policy(), expiry), Plan::Step(Step::Verify));
+}
+
+#[test]
+fn a_pending_secret_is_not_verified_again_while_only_its_registration_is_missing() {
+    let mut observed = seen(settled(&plain()), Duration::from_mins(1), Reason::TokenIssued);
+    observed.source = fresh(&plain()).source;
+    let observed = seen(observed, Duration::from_mins(1), Reason::TokenIssued);
+    assert_eq!(step_of(&observed), Step::Update);
+}
+
+#[test]
+fn the_delay_after_a_failure_applies_until_something_changes() {
+    let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::MicrosoftUnavailable);
+    observed.status.next_attempt_time =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_secs(30)));
+    assert_eq!(
+        conclusion_of(&observed),
+        Conclusion { readiness: Readiness::Waiting, requeue: Requeue::OnTrigger }
+    );
+    assert_eq!(next_step(&observed, &policy(), now() + Duration::from_secs(30)), Plan::Step(Step::Verify));
+    let mut edited = observed.clone();
+    edited.object.metadata.generation = Some(2);
+    assert_eq!(step_of(&edited), Step::Verify);
+    let mut requested = observed.clone();
+    requested.object.metadata.annotations =
+        Some([(crate::api::RECONCILE_REQUESTED_AT.to_owned(), "now".to_owned())].into());
+    assert_eq!(step_of(&requested), Step::Verify);
+    let mut replaced = observed;
+    if let Source::Usable(source) = &mut replaced.source {
+        source.is_pending = false;
+    }
+    assert_eq!(step_of(&replaced), Step::Verify);
+}
+
+#[test]
+fn going_back_to_the_registered_secret_does_not_wait_for_the_rejected_one() {
+    let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::InvalidClientSecret);
+    observed.status.next_attempt_time =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_hours(20)));
+    assert_eq!(conclusion_of(&observed).readiness, Readiness::Waiting);
+    if let Source::Usable(source) = &mut observed.source {
+        (source.is_pending, source.is_registered) = (false, true);
+    }
+    assert_eq!(step_of(&observed), Step::Verify, "the last verification was of the other secret");
+    assert_eq!(conclusion_of(&verified(observed)).readiness, Readiness::Settled);
+}
+
+#[test]
+fn newly_required_roles_are_verified_at_once() {
+    let mut observed = settled(&json!({"verification": {"requiredRoles": ["Mail.Send"]}}));
+    assert_eq!(step_of(&observed), Step::Verify);
+    observed.status.observed_roles = Some(vec!["Mail.Send".into()]);
+    assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled);
+}
+
+#[test]
+fn a_change_of_the_account_ends_the_delay_after_its_rejection() {
+    let refused_with = |reason: Reason| {
+        let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
+        let at = now() + Duration::from_hours(20);
+        observed.status.next_attempt_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        let desired = crate::api::conditions::Desired {
+            type_: ConditionType::Registered,
+            status: crate::api::conditions::ConditionStatus::False,
+            reason,
+            message: "refused".into(),
+        };
+        observed.status.conditions = crate::api::conditions::merge(&[], vec![desired], 1, now());
+        observed.account_changed = true;
+        observed
+    };
+    assert_eq!(step_of(&refused_with(Reason::UpdateRejected)), Step::Update);
+    assert_eq!(conclusion_of(&refused_with(Reason::Registered)).readiness, Readiness::Waiting);
+}

@@ -1,0 +1,5 @@
+//! The statuses of all three kinds.
+
+pub mod account;
+pub mod credential;
+pub mod record;

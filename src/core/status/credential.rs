@@ -1,0 +1,273 @@
+//! The status of a `MicrosoftGraphCredential` after a reconcile, its events, and when to requeue it.
+//!
+//! A reconcile that changed nothing results in an equal status, so nothing is written.
+
+mod conditions;
+#[cfg(test)]
+mod property_tests;
+
+use std::time::Duration;
+
+use crate::api::timestamp::Time;
+use jiff::Timestamp;
+
+use crate::api::conditions::{ConditionStatus, ConditionType, Reason, changed, find, merge, whole_second};
+use crate::api::{MicrosoftGraphCredentialStatus, PendingSecret, UnknownFields};
+use crate::core::event::EventBody;
+use crate::core::model::{Content, Observed, OperatorPolicy, VerificationResult};
+use crate::core::plan::{Conclusion, Readiness, Requeue, verification_due_at};
+use crate::core::token_result::TokenResult;
+use crate::core::{backoff, expiry};
+
+/// What to do about a secret that expires.
+const REMEDY: &str = "create a new one in Entra and put it into the Secret with its expiry";
+
+/// The outcome of a reconcile.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The status to write if it differs from the one in the API server.
+    pub status: MicrosoftGraphCredentialStatus,
+    /// The events to emit.
+    pub events: Vec<EventBody>,
+    /// When to requeue the object unless something triggers it first.
+    pub requeue_after: Duration,
+}
+
+/// The report at the end of a reconcile.
+pub fn report(
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Report {
+    let mut status = observed.status.clone();
+    if conclusion.readiness == Readiness::Waiting && status.observed_generation < 0 {
+        // Nothing was observed yet, so the status stays unobserved.
+        let requeue_after = requeue_after(&status, observed, conclusion, policy, now);
+        return Report { status, events: Vec::new(), requeue_after };
+    }
+    let generation = observed.object.metadata.generation.unwrap_or_default();
+    if conclusion.readiness != Readiness::Waiting {
+        status.observed_generation = generation;
+        if let Some(requested) = observed.object.reconcile_requested_at() {
+            status.last_handled_reconcile_at = Some(requested.to_owned());
+        }
+    }
+    if !matches!(conclusion.readiness, Readiness::Waiting | Readiness::Suspended) {
+        record_verification(&mut status, observed);
+        record_source(&mut status, observed, conclusion, now);
+        plan_next_attempt(&mut status, observed, conclusion, policy, now);
+    }
+    if conclusion.readiness == Readiness::Settled
+        && let Some(registration) = &mut status.registration
+    {
+        // The update took effect, and no other one is needed.
+        registration.update_sent_time = None;
+    }
+    status.credential_id = status.registration.as_ref().map(|registration| registration.credential_id);
+    status.expires_at = status.registration.as_ref().map(|registration| registration.expires_at.clone());
+    let expires_at = conditions::expires_at(&status, observed);
+    status.expiry_notice_days = expires_at.and_then(|expires_at| expiry::notice_days(expires_at, now));
+    let desired = conditions::desired(observed, conclusion, policy, &status, now);
+    status.conditions = merge(&observed.status.conditions, desired, status.observed_generation, now);
+    if status != observed.written {
+        // Only together with another change, because it is not worth a write of its own.
+        record_versions(&mut status, observed);
+    }
+    let events = events(observed, &status);
+    let requeue_after = requeue_after(&status, observed, conclusion, policy, now);
+    Report { status, events, requeue_after }
+}
+
+fn record_verification(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
+    if let Some(verification) = &observed.results.verification
+        && let TokenResult::Issued { roles } = &verification.result
+    {
+        status.last_verified_time = Some(Time(whole_second(verification.at)));
+        status.observed_roles.clone_from(roles);
+    }
+}
+
+/// Records the versions of Secret and record, so that unchanged ones are not read again.
+fn record_versions(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
+    let is_registered = observed.usable_source().is_some_and(|source| source.is_registered);
+    if let Some(version) = &observed.source_version {
+        status.observed_secret = Some(version.clone()).filter(|_| is_registered);
+    }
+    if let Some(version) = &observed.record_version {
+        let holds = observed.sealed_record().is_some_and(|sealed| sealed.content == Content::SourceSecret);
+        status.observed_record = holds.then(|| Box::new(version.clone()));
+    }
+}
+
+/// Records the fingerprint under the newest key, and the pending secret until it is accepted.
+fn record_source(
+    status: &mut MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    conclusion: &Conclusion,
+    now: Timestamp,
+) {
+    let Some(source) = observed.usable_source() else { return };
+    if source.is_registered {
+        if let Some(registration) = &mut status.registration {
+            registration.fingerprint.clone_from(&source.fingerprint);
+        }
+        status.expiry_source = Some(source.expiry_source);
+        status.pending_secret = None;
+        return;
+    }
+    let is_issued =
+        |verification: &VerificationResult| matches!(verification.result, TokenResult::Issued { .. });
+    let reason = match (&conclusion.readiness, &observed.results.verification) {
+        (Readiness::NotVerified(problem), _) => Some(problem.reason),
+        (Readiness::Failed(_), _) if matches!(conclusion.requeue, Requeue::Propagation(_)) => {
+            Some(Reason::AwaitingPropagation)
+        }
+        (_, Some(verification)) if is_issued(verification) => Some(Reason::TokenIssued),
+        _ => None,
+    };
+    let earlier = status.pending_secret.take().filter(|_| source.is_pending).unwrap_or_else(|| {
+        Box::new(PendingSecret {
+            fingerprint: source.fingerprint.clone(),
+            first_seen_time: Time(whole_second(now)),
+            attempts: 0,
+            reason: Reason::VerificationPending.as_str().to_owned(),
+            unknown: UnknownFields::default(),
+        })
+    });
+    status.pending_secret = Some(Box::new(PendingSecret {
+        fingerprint: source.fingerprint.clone(),
+        attempts: earlier.attempts.saturating_add(i32::from(observed.results.verification.is_some())),
+        reason: reason.map_or_else(|| earlier.reason.clone(), |reason| reason.as_str().to_owned()),
+        ..*earlier
+    }));
+}
+
+/// Counts a failure and sets the next attempt, or clears both.
+fn plan_next_attempt(
+    status: &mut MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) {
+    if let Requeue::OnPermit | Requeue::Settle(_) = conclusion.requeue {
+        // Nothing was attempted, so the count stays. A delay ends once a permit was requested, and the end of a settle
+        // period replaces an earlier plan.
+        status.next_attempt_time = None;
+        return;
+    }
+    let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
+    let same_secret = observed.usable_source().is_none() || observed.is_same_secret();
+    let before = observed.status.consecutive_failures.filter(|_| same_spec && same_secret).unwrap_or(0);
+    let failures = before.saturating_add(1);
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let timing = &policy.timing;
+    let delay = match conclusion.requeue {
+        Requeue::Stalled(delay) if delay < Duration::MAX => Some(delay),
+        Requeue::Backoff(at_least) => {
+            Some(backoff::delay(timing, failures.unsigned_abs(), uid).max(at_least.unwrap_or_default()))
+        }
+        Requeue::Propagation(at_least) => Some(
+            backoff::propagation_delay(timing, failures.unsigned_abs()).max(at_least.unwrap_or_default()),
+        ),
+        Requeue::WhenDue
+        | Requeue::OnTrigger
+        | Requeue::OnPermit
+        | Requeue::Settle(_)
+        | Requeue::After(_)
+        | Requeue::Stalled(_) => None,
+    };
+    status.consecutive_failures = delay.map(|_| failures);
+    // A remote side may ask for any delay; a week is long enough and cannot overflow a date.
+    status.next_attempt_time = delay.map(|delay| Time(now + delay.min(Duration::from_hours(168))));
+}
+
+/// The events of the steps; an event for a change of Ready or of the verification result; and one for each expiry
+/// notice. A change to Ready=True has no event of its own if the steps have one.
+fn events(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<EventBody> {
+    let mut events = observed.results.events.clone();
+    let (before, after) = (
+        find(&observed.status.conditions, ConditionType::Ready),
+        find(&status.conditions, ConditionType::Ready),
+    );
+    // Waiting in the account's queue is not worth an event. A successful verification is reported with the
+    // registration.
+    let is_queued = after.is_some_and(|after| after.is_because(Reason::Queued));
+    if let Some(after) = after
+        && before.is_none_or(|before| before.status != after.status || before.reason != after.reason)
+        && !is_queued
+        && (after.status != ConditionStatus::True || events.is_empty())
+    {
+        events.extend(EventBody::of(
+            after,
+            after.status == ConditionStatus::False,
+            "Reconcile",
+            ids(observed),
+        ));
+    }
+    let verification = verification_event(observed, status).filter(|verification| {
+        if verification.is_warning {
+            events.iter().all(|event| event.text != verification.text)
+        } else {
+            events.is_empty() && !is_queued
+        }
+    });
+    events.extend(verification);
+    let (given, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);
+    if let (Some(due), Some(expires_at)) = (due, conditions::expires_at(status, observed))
+        && given.is_none_or(|given| given > due)
+    {
+        events.push(expiry::notice_event(due, expires_at, REMEDY));
+    }
+    events
+}
+
+/// The verification result of this reconcile, if it changed.
+fn verification_event(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Option<EventBody> {
+    observed.results.verification.as_ref()?;
+    let verified = changed(&observed.status.conditions, &status.conditions, ConditionType::Verified)?;
+    EventBody::of(verified, verified.status == ConditionStatus::False, "Verify", ids(observed))
+}
+
+/// Codes and IDs by which Microsoft's support finds the request: for events, never for conditions.
+fn ids(observed: &Observed) -> String {
+    let result = observed.results.verification.as_ref().map(|verification| &verification.result);
+    let Some(TokenResult::NotIssued { request_ids, .. }) = result else { return String::new() };
+    request_ids.summary()
+}
+
+fn requeue_after(
+    status: &MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Duration {
+    let mut times: Vec<Timestamp> = status.next_attempt_time.iter().map(|at| at.0).collect();
+    if conclusion.requeue == Requeue::WhenDue
+        && let Some(source) = observed.usable_source()
+    {
+        times.extend(verification_due_at(&observed.object, status, source));
+    }
+    if let Requeue::After(requeue_after) | Requeue::Settle(requeue_after) = conclusion.requeue {
+        times.push(now + requeue_after);
+    }
+    if let Some(expires_at) = conditions::expires_at(status, observed) {
+        times.extend(expiry::boundaries(expires_at, observed.object.spec.expiry_warning()));
+    }
+    times.extend(observed.namespace_deleted_at.map(|deleted_at| deleted_at + policy.timing.namespace_grace));
+    // Times in the past, for example of an attempt before a suspension, do not count.
+    let next = times.into_iter().filter(|at| *at > now).min();
+    let until = next.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    // There is no event when a namespace starts to terminate.
+    let is_deletion_pending = observed.object.is_deleted() && observed.has_external_state();
+    let longest = if is_deletion_pending { policy.timing.in_use_retry } else { policy.timing.resync };
+    until.map_or(longest, |until| until.min(longest))
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod simulation;

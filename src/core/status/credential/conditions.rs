@@ -1,0 +1,331 @@
+//! The conditions after a reconcile. A condition without new information stays as it was.
+
+mod failures;
+
+use jiff::Timestamp;
+
+use self::failures::{after_failure, change_unknown, outcome_unknown};
+use crate::api::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find};
+use crate::api::timestamp::rfc3339;
+use crate::api::{
+    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy,
+};
+use crate::core::expiry;
+use crate::core::failure::{Failure, FailureKind};
+use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, Source};
+use crate::core::plan::{Conclusion, Readiness, Requeue};
+use crate::core::status::credential::REMEDY;
+use crate::core::token_result::TokenResult;
+
+/// All conditions that the object should have now.
+pub(super) fn desired(
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+    status: &MicrosoftGraphCredentialStatus,
+    now: Timestamp,
+) -> Vec<Desired> {
+    let expires_at = expires_at(status, observed);
+    match conclusion.readiness {
+        Readiness::Suspended => return suspended(observed),
+        Readiness::Waiting => {
+            let mut kept = previous_conditions(observed);
+            kept.retain(|desired| desired.type_ != ConditionType::Expiring);
+            let expiring = expires_at.map(|at| expiring(at, observed, &kept, now));
+            kept.extend(expiring);
+            return kept;
+        }
+        _ => {}
+    }
+    let parts = [
+        secret_ready(observed),
+        verified(observed, conclusion, policy),
+        Some(registered(observed, conclusion, policy, status)),
+    ];
+    let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
+    let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
+    let mut ready = ready(&all, expiring.as_ref(), status);
+    if ready.status == ConditionStatus::True && !is_deletion_enforced(observed, policy) {
+        ready.message += FINALIZERS_DISABLED;
+    }
+    all.extend(expiring);
+    all.extend(kstatus_condition(&ready, conclusion));
+    all.push(ready);
+    all
+}
+
+/// Added to Ready if a deletion would not wait for the operator.
+const FINALIZERS_DISABLED: &str = "; deletionPolicy Delete has no effect, because the operator runs with --enable-finalizers=false: deleting this object leaves its credential at the destination";
+
+/// Whether the deletion policy takes effect.
+fn is_deletion_enforced(observed: &Observed, policy: &OperatorPolicy) -> bool {
+    let removes = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+    !removes || policy.sets_finalizers || observed.has_finalizer()
+}
+
+/// The previous registrations as text.
+fn still_to_remove(previous: &[Registration]) -> String {
+    let each = |earlier: &Registration| {
+        let account = earlier.account.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("credential {} (WoodpeckerAccount {account})", earlier.credential_id)
+    };
+    match previous {
+        [] => String::new(),
+        some => format!("; still to be deleted: {}", some.iter().map(each).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// How to request another attempt after a fix outside Kubernetes, which triggers nothing.
+const RETRY_HINT: &str = ". Then set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry";
+
+/// Adds the retry hint to the message of a problem that is retried once a day.
+fn append_retry_hint(message: &str, conclusion: &Conclusion, policy: &OperatorPolicy) -> String {
+    let is_probed = conclusion.requeue == Requeue::Stalled(policy.timing.stalled_probe);
+    let hint = if is_probed { RETRY_HINT } else { "" };
+    format!("{message}{hint}")
+}
+
+/// The expiry of the registered secret, or else of the secret to register.
+pub(super) fn expires_at(status: &MicrosoftGraphCredentialStatus, observed: &Observed) -> Option<Timestamp> {
+    let registered = status.registration.as_ref().map(|registration| registration.expires_at.0);
+    registered.or_else(|| observed.usable_source().map(|source| source.expires_at))
+}
+
+fn previous_conditions(observed: &Observed) -> Vec<Desired> {
+    observed.status.conditions.iter().filter_map(Condition::as_desired).collect()
+}
+
+fn previous_condition(observed: &Observed, type_: ConditionType) -> Option<Desired> {
+    find(&observed.status.conditions, type_)?.as_desired()
+}
+
+/// The last conditions, with a Ready that says so, and without Reconciling.
+fn suspended(observed: &Observed) -> Vec<Desired> {
+    const PREFIX: &str = "suspended, last known: ";
+    let mut all = previous_conditions(observed);
+    all.retain(|desired| desired.type_ != ConditionType::Reconciling);
+    match all.iter_mut().find(|desired| desired.type_ == ConditionType::Ready) {
+        Some(ready) if ready.message.starts_with(PREFIX) => {}
+        Some(ready) => ready.message = format!("{PREFIX}{}", ready.message),
+        None => all.push(Desired::unknown(
+            ConditionType::Ready,
+            Reason::VerificationPending,
+            format!("{PREFIX}nothing was done yet; set spec.suspend to false to continue"),
+        )),
+    }
+    all
+}
+
+fn secret_ready(observed: &Observed) -> Option<Desired> {
+    match &observed.source {
+        Source::NotRead => previous_condition(observed, ConditionType::SecretReady),
+        Source::Unusable(problem) => Some(unmet(ConditionType::SecretReady, problem)),
+        Source::Usable(_) => {
+            let name = &observed.object.spec.secret_ref.name;
+            let message = format!("Secret {name} contains a client secret and its expiry");
+            Some(Desired::met(ConditionType::SecretReady, Reason::SecretRead, message))
+        }
+    }
+}
+
+fn verified(observed: &Observed, conclusion: &Conclusion, policy: &OperatorPolicy) -> Option<Desired> {
+    const TYPE: ConditionType = ConditionType::Verified;
+    let source = match &observed.source {
+        Source::NotRead => return previous_condition(observed, TYPE),
+        Source::Unusable(_) => {
+            return Some(Desired::unknown(
+                TYPE,
+                Reason::AwaitingSecret,
+                "there is no usable client secret to verify",
+            ));
+        }
+        Source::Usable(source) => source,
+    };
+    if let Readiness::NotVerified(problem) = &conclusion.readiness {
+        return Some(match problem.reason {
+            Reason::AwaitingPropagation | Reason::RateLimited | Reason::MicrosoftUnavailable => {
+                Desired::unknown(TYPE, problem.reason, problem.message.clone())
+            }
+            _ => {
+                let message = append_retry_hint(&problem.message, conclusion, policy);
+                unmet(TYPE, &ConditionFailure { message, ..problem.clone() })
+            }
+        });
+    }
+    if is_refused_for_now(conclusion) {
+        let message = "Woodpecker does not accept the new secret yet, which is normal for some minutes after it was created; the operator retries automatically";
+        return Some(Desired::unknown(TYPE, Reason::AwaitingPropagation, message));
+    }
+    let mode = observed.object.spec.verification_policy();
+    if mode == VerificationPolicy::Disabled && policy.allow_unverified {
+        return Some(Desired::met(TYPE, Reason::VerificationDisabled, "verification is disabled"));
+    }
+    let (reason, message) = match observed
+        .results
+        .verification
+        .as_ref()
+        .map(|verification| &verification.result)
+    {
+        Some(TokenResult::Issued { .. }) if mode == VerificationPolicy::Disabled => (
+            Reason::TokenIssued,
+            "Microsoft issues tokens for the secret; policy Disabled counts as Required, because the operator runs without --allow-unverified",
+        ),
+        Some(TokenResult::Issued { .. }) => (Reason::TokenIssued, "Microsoft issues tokens for the secret"),
+        Some(TokenResult::NotIssued { .. }) => (
+            Reason::VerificationSkipped,
+            "verification was not possible (Microsoft was unavailable, or Conditional Access blocks the operator); policy BestEffort continues without it",
+        ),
+        None => {
+            let kept =
+                previous_condition(observed, TYPE).filter(|_| source.is_registered || source.is_pending);
+            let message = "the secret has not been verified yet";
+            return kept.or_else(|| Some(Desired::unknown(TYPE, Reason::VerificationPending, message)));
+        }
+    };
+    Some(Desired::met(TYPE, reason, message))
+}
+
+fn is_refused_for_now(conclusion: &Conclusion) -> bool {
+    matches!(&conclusion.readiness, Readiness::Failed(failure) if failure.kind == FailureKind::SecretRefused)
+        && matches!(conclusion.requeue, Requeue::Propagation(_))
+}
+
+fn registered(
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Desired {
+    const TYPE: ConditionType = ConditionType::Registered;
+    match (&conclusion.readiness, &status.registration) {
+        (Readiness::Settling, None) => outcome_unknown(),
+        (Readiness::Settling, Some(_)) if status.pending_create.is_some() => outcome_unknown(),
+        (Readiness::Settling, Some(_)) => change_unknown(),
+        (Readiness::Blocked(problem), _) => unmet(TYPE, problem),
+        // A registration stays True while a change of it waits in the queue.
+        (Readiness::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
+            if !observed.object.is_deleted() && is_desired(observed, registration) =>
+        {
+            registered_message(observed, registration, status)
+        }
+        (Readiness::Failed(failure), _) if !is_refused_for_now(conclusion) => {
+            let desired = after_failure(observed, failure, status);
+            Desired { message: append_retry_hint(&desired.message, conclusion, policy), ..desired }
+        }
+        (_, Some(registration)) => registered_message(observed, registration, status),
+        (_, None) => Desired::unknown(
+            TYPE,
+            Reason::AwaitingVerification,
+            "nothing is registered before the secret is verified",
+        ),
+    }
+}
+
+/// Whether the current secret is registered at the account of the spec.
+fn is_desired(observed: &Observed, registration: &Registration) -> bool {
+    let is_current = observed.current_registration().is_some();
+    is_current && registration.account == observed.object.account_name()
+}
+
+fn registered_message(
+    observed: &Observed,
+    registration: &Registration,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Desired {
+    let id = registration.credential_id;
+    if let Some(record) = &registration.record {
+        return stored_message(observed, record, id);
+    }
+    let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
+    let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
+    let message = if is_current {
+        format!("Woodpecker has the secret as credential {id} (WoodpeckerAccount {account})")
+    } else {
+        format!("Woodpecker has credential {id} (WoodpeckerAccount {account}) with the last accepted secret")
+    };
+    let message = format!("{message}{}", still_to_remove(&status.previous_registrations));
+    let reason = match registration.ownership {
+        Ownership::Created => Reason::Registered,
+        Ownership::Adopted => Reason::Adopted,
+    };
+    Desired::met(ConditionType::Registered, reason, message)
+}
+
+fn stored_message(observed: &Observed, record: &str, id: i64) -> Desired {
+    const TYPE: ConditionType = ConditionType::Registered;
+    if observed.has_lost_record() {
+        return Desired::unknown(
+            TYPE,
+            Reason::AwaitingVerification,
+            format!(
+                "SealedGraphCredential {record} is missing or cannot be decrypted; it is re-created once the secret is verified"
+            ),
+        );
+    }
+    let is_current = observed.usable_source().is_some_and(|source| source.is_registered);
+    let which = if is_current { "the secret" } else { "the last accepted secret" };
+    Desired::met(
+        TYPE,
+        Reason::Stored,
+        format!("SealedGraphCredential {record} contains {which} as credential {id}"),
+    )
+}
+
+fn expiring(at: Timestamp, observed: &Observed, others: &[Desired], now: Timestamp) -> Desired {
+    let expiring = expiry::condition(at, observed.object.spec.expiry_warning(), REMEDY, now);
+    let is_verified =
+        |it: &Desired| it.type_ == ConditionType::Verified && it.status == ConditionStatus::True;
+    if expiring.reason != Reason::Expired || !others.iter().any(is_verified) {
+        return expiring;
+    }
+    let message = format!(
+        "the secret's expiry {} has passed: {REMEDY}, or correct the date if Microsoft still accepts the secret",
+        rfc3339(at)
+    );
+    Desired { message, ..expiring }
+}
+
+/// The first condition that is not met, else a passed expiry, else Ready.
+fn ready(parts: &[Desired], expiring: Option<&Desired>, status: &MicrosoftGraphCredentialStatus) -> Desired {
+    const TYPE: ConditionType = ConditionType::Ready;
+    if let Some(unmet) = parts.iter().find(|part| part.status != ConditionStatus::True) {
+        return Desired { type_: TYPE, ..unmet.clone() };
+    }
+    match expiring {
+        Some(expired) if expired.reason == Reason::Expired => {
+            Desired { type_: TYPE, status: ConditionStatus::False, ..expired.clone() }
+        }
+        _ => match &status.registration {
+            Some(registration) => Desired::met(
+                TYPE,
+                Reason::Ready,
+                format!(
+                    "credential {} is verified and registered; the secret expires at {}",
+                    registration.credential_id,
+                    rfc3339(registration.expires_at.0)
+                ),
+            ),
+            None => Desired::unknown(TYPE, Reason::AwaitingVerification, "nothing is registered yet"),
+        },
+    }
+}
+
+/// Reconciling while the operator continues automatically, Stalled while a person must act.
+fn kstatus_condition(ready: &Desired, conclusion: &Conclusion) -> Option<Desired> {
+    if ready.status == ConditionStatus::True {
+        return None;
+    }
+    let type_ = match conclusion.requeue {
+        Requeue::Stalled(_) | Requeue::After(_) | Requeue::WhenDue => ConditionType::Stalled,
+        Requeue::OnPermit
+        | Requeue::Settle(_)
+        | Requeue::Backoff(_)
+        | Requeue::Propagation(_)
+        | Requeue::OnTrigger => ConditionType::Reconciling,
+    };
+    Some(Desired { type_, status: ConditionStatus::True, ..ready.clone() })
+}
+
+fn unmet(type_: ConditionType, problem: &ConditionFailure) -> Desired {
+    Desired::unmet(type_, problem.reason, problem.message.clone())
+}

@@ -1,0 +1,127 @@
+//! The condition Registered after a failure at the destination.
+
+use crate::api::MicrosoftGraphCredentialStatus;
+use crate::api::conditions::{ConditionType, Desired, Reason};
+use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
+use crate::core::model::Observed;
+
+/// An alternative for the user while a deletion is blocked.
+const RETAIN_HINT: &str = ", or set deletionPolicy to Retain to delete only this object";
+
+/// The condition Registered after a step at the destination failed.
+pub(super) fn after_failure(
+    observed: &Observed,
+    failure: &Failure,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Desired {
+    const TYPE: ConditionType = ConditionType::Registered;
+    let registered = status.registration.as_ref().map(|registration| registration.credential_id);
+    let id = failure.id.or(registered).unwrap_or_default();
+    let problem = |reason, message: String| Desired::unmet(TYPE, reason, message);
+    match (&failure.kind, failure.operation) {
+        (FailureKind::Queued(QueueError::Queued | QueueError::Ending), _) => {
+            Desired::unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead in its queue; the operator retries automatically")
+        }
+        (FailureKind::Throttled | FailureKind::Queued(QueueError::Paused), _) => {
+            Desired::unknown(TYPE, Reason::RateLimited, "Woodpecker limits the rate of requests; the operator retries automatically")
+        }
+        (FailureKind::Unavailable | FailureKind::Queued(QueueError::Failing), _) => Desired::unknown(
+            TYPE,
+            Reason::WoodpeckerUnavailable,
+            "Woodpecker could not be reached or returned an error; the operator retries automatically",
+        ),
+        (FailureKind::OutcomeUnknown, Operation::Create) => outcome_unknown(),
+        (FailureKind::OutcomeUnknown, _) => change_unknown(),
+        (FailureKind::ObjectsUnknown, _) => problem(
+            Reason::AccountNotReady,
+            format!("credential {id} is not changed before the operator has read all objects, because another object could own it: check the operator's readiness"),
+        ),
+        (FailureKind::StoreRefused(status_code), operation) => {
+            let (verb, hint) = (verb(operation), if observed.object.is_deleted() { RETAIN_HINT } else { "" });
+            let (reason, action) = if *status_code == 403 {
+                (Reason::StorageForbidden, "grant the operator's ServiceAccount get, list, watch, create, update, patch and delete on sealedgraphcredentials in this namespace, and look for a quota or an admission policy that rejects it")
+            } else {
+                (Reason::StorageError, "check that the CRDs are of this version, and look for an admission webhook that rejects it")
+            };
+            problem(reason, format!("the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {status_code}): {action}{hint}"))
+        }
+        (FailureKind::KeyringUnavailable, _) => problem(
+            Reason::KeyringUnavailable,
+            "the keyring Secret in the operator's namespace is missing, damaged or not readable, and nothing is encrypted without it: restore it from a backup (graph-credential-operator keys import), or fix the operator's access to it".into(),
+        ),
+        (FailureKind::NotPersisted, _) => problem(
+            Reason::StorageError,
+            "the SealedGraphCredential of this object does not keep what the operator writes into it: look for an admission webhook or another controller that changes it".into(),
+        ),
+        (FailureKind::NameUnknown, _) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker's listing lacks credential {id}, and the operator cannot check it without its name, which is not known; nothing is created. Set spec.displayName, or if the credential was deleted, set the annotation graph-credentials.io/confirm-deleted to {id}"),
+        ),
+        (FailureKind::Unauthorized, _) => problem(
+            Reason::AccountNotReady,
+            "Woodpecker does not authorize the request: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
+        ),
+        (FailureKind::IdMismatch, _) => problem(
+            Reason::AccountNotReady,
+            format!("the API key of the WoodpeckerAccount belongs to another account than credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
+        ),
+        (FailureKind::SecretRefused, Operation::Update) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker rejects the new secret although Microsoft accepts it; credential {id} keeps the old one. Create a new secret or ask Woodpecker's support"),
+        ),
+        (FailureKind::SecretRefused, _) => problem(
+            Reason::CreateRejected,
+            "Woodpecker rejects the secret although Microsoft accepts it: create a new secret or ask Woodpecker's support".into(),
+        ),
+        (FailureKind::Refused { .. }, Operation::Delete) => problem(
+            Reason::InUse,
+            format!("Woodpecker refuses to delete credential {id}, usually because a mailbox uses it: disconnect its mailboxes in Woodpecker, or set deletionPolicy to Retain to delete only this object"),
+        ),
+        (FailureKind::Refused { status, code }, Operation::Update | Operation::Rename) if observed.is_missing() => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker's listing lacks credential {id}, and Woodpecker rejects the request that would show whether it exists ({}); nothing is created. If it was deleted, set the annotation graph-credentials.io/confirm-deleted to {id}", answer(*status, code.as_deref())),
+        ),
+        (FailureKind::Refused { status, code }, Operation::Update | Operation::Rename) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker refuses to change credential {id} ({}), which stays as it is. Check the object's fields or ask Woodpecker's support", answer(*status, code.as_deref())),
+        ),
+        (FailureKind::Refused { status, code }, Operation::List | Operation::Create) => problem(
+            Reason::CreateRejected,
+            format!("Woodpecker rejects the request ({}): check the object's fields and the account's base URL, or ask Woodpecker's support", answer(*status, code.as_deref())),
+        ),
+    }
+}
+
+/// During the settle period of an update of unknown outcome.
+pub(super) fn change_unknown() -> Desired {
+    Desired::unknown(
+        ConditionType::Registered,
+        Reason::OutcomeUnknown,
+        "Woodpecker's response to an update was lost; the operator waits until it must have taken effect, and then sends the update that is still needed",
+    )
+}
+
+/// During the settle period of a create of unknown outcome.
+pub(super) fn outcome_unknown() -> Desired {
+    Desired::unknown(
+        ConditionType::Registered,
+        Reason::OutcomeUnknown,
+        "Woodpecker's response to the create was lost; the operator waits until it must have taken effect, looks for what it created, and continues from there",
+    )
+}
+
+fn verb(operation: Operation) -> &'static str {
+    match operation {
+        Operation::List => "read",
+        Operation::Create => "create",
+        Operation::Update | Operation::Rename => "change",
+        Operation::Delete => "delete",
+    }
+}
+
+fn answer(status: u16, code: Option<&str>) -> String {
+    match code {
+        Some(code) => format!("HTTP {status}, {code}"),
+        None => format!("HTTP {status}"),
+    }
+}

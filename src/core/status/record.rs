@@ -1,0 +1,295 @@
+//! The status of a `SealedGraphCredential`, and when it is due.
+
+use std::time::Duration;
+
+use crate::api::timestamp::Time;
+use jiff::Timestamp;
+
+use crate::api::conditions::{
+    Condition, ConditionStatus, ConditionType, Desired, Reason, changed, find, merge, whole_second,
+};
+use crate::api::{SealedGraphCredential, SealedGraphCredentialStatus, reasons};
+use crate::core::diagnosis::{self, Rejection};
+use crate::core::event::EventBody;
+use crate::core::expiry;
+
+/// Verification interval, the same as the default of `spec.verification.interval`.
+const INTERVAL: Duration = Duration::from_hours(24);
+
+/// How long before the expiry the warning begins, the same as the default of `spec.expiryWarning`.
+const WARNING: Duration = Duration::from_hours(720);
+
+const REMEDY: &str = "send a new client_secret with its secret_expires_at by PATCH";
+
+/// The result of verifying a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerificationResult {
+    Issued,
+    Refused(Rejection),
+    NotDecrypted,
+}
+
+/// Whether the status is about the secret in the record.
+pub fn status_is_current(record: &SealedGraphCredential) -> bool {
+    record.status.as_ref().is_some_and(|status| record.holds_secret_of(status.observed_generation))
+}
+
+/// When the record is to be verified: an interval after the last verification of its secret, and at once if there is
+/// none.
+pub fn verification_due_at(record: &SealedGraphCredential) -> Timestamp {
+    let verified_at = record.status.as_ref().filter(|_| status_is_current(record)).and_then(|status| {
+        let verified = find(&status.conditions, ConditionType::Verified)?;
+        (verified.status == ConditionStatus::True).then_some(status.last_verified_time.as_ref()?.0)
+    });
+    verified_at.map_or(Timestamp::MIN, |at| at.saturating_add(INTERVAL).unwrap_or(Timestamp::MAX))
+}
+
+/// When the status changes without a verification. The status of a new secret changes only after an attempt to verify
+/// it.
+pub fn status_due_at(record: &SealedGraphCredential, now: Timestamp) -> Timestamp {
+    if !status_is_current(record) {
+        return Timestamp::MAX;
+    }
+    if expiry_notice_due(record, now).is_some() || record.status != Some(next_status(record, None, now)) {
+        return now;
+    }
+    let changes = expiry::boundaries(record.spec.secret_expires_at.0, WARNING);
+    changes.filter(|at| *at > now).min().unwrap_or(Timestamp::MAX)
+}
+
+/// The due expiry notice that was not given yet, in days before the expiry.
+pub fn expiry_notice_due(record: &SealedGraphCredential, now: Timestamp) -> Option<i32> {
+    let due = expiry::notice_days(record.spec.secret_expires_at.0, now)?;
+    let given = record.status.as_ref().and_then(|status| status.expiry_notice_days);
+    given.is_none_or(|given| given > due).then_some(due)
+}
+
+/// The events of a record with its next status: a changed verification result, with the IDs by which Microsoft finds
+/// it, and the due expiry notice.
+pub fn events(
+    record: &SealedGraphCredential,
+    next: &SealedGraphCredentialStatus,
+    request_ids: Option<String>,
+    notice: Option<i32>,
+) -> Vec<EventBody> {
+    let before = record.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let verification = request_ids.and_then(|ids| {
+        let verified = changed(before, &next.conditions, ConditionType::Verified)?;
+        EventBody::of(verified, verified.status != ConditionStatus::True, "Verify", ids)
+    });
+    let notice = notice.map(|days| expiry::notice_event(days, record.spec.secret_expires_at.0, REMEDY));
+    verification.into_iter().chain(notice).collect()
+}
+
+/// The next status. Without a verification the condition Verified stays, and so does the last expiry notice until the
+/// expiry changes.
+pub fn next_status(
+    record: &SealedGraphCredential,
+    verification: Option<&VerificationResult>,
+    now: Timestamp,
+) -> SealedGraphCredentialStatus {
+    let before = record.status.clone().unwrap_or_default();
+    let generation = record.metadata.generation.unwrap_or_default();
+    let verified = match verification {
+        Some(verification) => verified(verification),
+        None => find(&before.conditions, ConditionType::Verified)
+            .and_then(Condition::as_desired)
+            .unwrap_or_else(unverified),
+    };
+    let expiring = expiry::condition(record.spec.secret_expires_at.0, WARNING, REMEDY, now);
+    let desired = vec![ready(&verified, &expiring), verified, expiring];
+    let last_verified_time = match verification {
+        Some(VerificationResult::Issued) => Some(Time(whole_second(now))),
+        _ => before.last_verified_time,
+    };
+    let due = expiry::notice_days(record.spec.secret_expires_at.0, now);
+    let expiry_notice_days = before.expiry_notice_days.zip(due).map(|(given, due)| given.max(due));
+    SealedGraphCredentialStatus {
+        observed_generation: generation,
+        last_verified_time,
+        expiry_notice_days,
+        conditions: merge(&before.conditions, desired, generation, now),
+        unknown: before.unknown,
+    }
+}
+
+fn verified(verification: &VerificationResult) -> Desired {
+    const TYPE: ConditionType = ConditionType::Verified;
+    match verification {
+        VerificationResult::Issued => {
+            Desired::met(TYPE, Reason::TokenIssued, "Microsoft issued a token for the secret")
+        }
+        VerificationResult::Refused(refusal) => {
+            let description = reasons::entry(refusal.reason).description.trim_end_matches('.');
+            let code = diagnosis::code_text(refusal);
+            let message = format!("{description} ({code}): {REMEDY}, or fix the app in Entra");
+            Desired::unmet(TYPE, refusal.reason, message)
+        }
+        VerificationResult::NotDecrypted => {
+            let message = format!(
+                "the record cannot be decrypted: import its key into the keyring (keys import), or {REMEDY}"
+            );
+            Desired::unknown(TYPE, Reason::VerificationPending, message)
+        }
+    }
+}
+
+fn unverified() -> Desired {
+    Desired::unknown(
+        ConditionType::Verified,
+        Reason::VerificationPending,
+        "the secret has not been verified yet",
+    )
+}
+
+/// The summary: the first of both that is not met.
+fn ready(verified: &Desired, expiring: &Desired) -> Desired {
+    const TYPE: ConditionType = ConditionType::Ready;
+    if verified.status != ConditionStatus::True {
+        Desired { type_: TYPE, ..verified.clone() }
+    } else if expiring.reason == Reason::Expired {
+        Desired::unmet(TYPE, Reason::Expired, expiring.message.clone())
+    } else {
+        Desired::met(TYPE, Reason::Ready, "the secret is encrypted and verified")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn record() -> SealedGraphCredential {
+        serde_json::from_value(json!({
+            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "SealedGraphCredential",
+            "metadata": {"name": "r-1", "generation": 2},
+            "spec": {
+                "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 1,
+                "tenantId": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
+                "clientId": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+                "secretExpiresAt": "2027-11-28T23:59:59Z", "name": "x", "envelope": "e"
+            }
+        }))
+        .unwrap()
+    }
+
+    /// The record after that verification.
+    fn after(
+        record: &SealedGraphCredential,
+        verification: Option<&VerificationResult>,
+        now: &str,
+    ) -> SealedGraphCredential {
+        SealedGraphCredential { status: Some(next_status(record, verification, at(now))), ..record.clone() }
+    }
+
+    fn reasons(record: &SealedGraphCredential) -> Vec<&str> {
+        record.status.as_ref().unwrap().conditions.iter().map(|it| it.reason.as_str()).collect()
+    }
+
+    fn refused() -> VerificationResult {
+        VerificationResult::Refused(Rejection { reason: Reason::SecretExpired, code: Some(7_000_222) })
+    }
+
+    #[test]
+    fn a_verified_record_is_ready_and_is_verified_again_a_day_later() {
+        assert_eq!(verification_due_at(&record()), Timestamp::MIN);
+        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00.5Z");
+        assert_eq!(reasons(&verified), ["Ready", "TokenIssued", "NotExpiring"]);
+        assert_eq!(verification_due_at(&verified), at("2026-11-25T08:00:00Z"));
+        let later = after(&verified, None, "2026-11-24T09:00:00Z");
+        assert_eq!(later, verified, "nothing changed");
+        let due = |now: &str| status_due_at(&verified, at(now));
+        assert_eq!(due("2026-11-24T09:00:00Z"), at("2027-10-29T23:59:59Z"));
+        assert_eq!(due("2027-11-01T00:00:00Z"), at("2027-11-01T00:00:00Z"), "it expires soon");
+        assert_eq!(
+            status_due_at(&record(), at("2026-11-24T09:00:00Z")),
+            Timestamp::MAX,
+            "it is not verified yet"
+        );
+    }
+
+    #[test]
+    fn another_generation_is_verified_at_once() {
+        let mut changed = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        changed.metadata.generation = Some(3);
+        assert!(!status_is_current(&changed));
+        assert_eq!(verification_due_at(&changed), Timestamp::MIN);
+    }
+
+    #[test]
+    fn a_rejection_has_its_code_and_stays_without_a_new_verification() {
+        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        let refused = after(&verified, Some(&refused()), "2026-11-25T08:00:00Z");
+        assert_eq!(reasons(&refused), ["SecretExpired", "SecretExpired", "NotExpiring"]);
+        let ready = &refused.status.as_ref().unwrap().conditions[0];
+        assert!(
+            ready.status == ConditionStatus::False && ready.message.contains("AADSTS7000222"),
+            "{ready:?}"
+        );
+        let status = refused.status.as_ref().unwrap();
+        assert_eq!(
+            status.last_verified_time,
+            verified.status.unwrap().last_verified_time,
+            "the time of the last success stays"
+        );
+        assert_eq!(after(&refused, None, "2026-11-25T09:00:00Z"), refused);
+        let unopened = after(&refused, Some(&VerificationResult::NotDecrypted), "2026-11-26T08:00:00Z");
+        assert_eq!(reasons(&unopened), ["VerificationPending", "VerificationPending", "NotExpiring"]);
+    }
+
+    #[test]
+    fn a_changed_result_is_emitted_once() {
+        let reported = |before: &SealedGraphCredential, verification: &VerificationResult| {
+            let next = next_status(before, Some(verification), at("2026-11-25T08:00:00Z"));
+            let events = events(before, &next, Some("trace 1".into()), None);
+            events.into_iter().map(|event| (event.is_warning, event.reason, event.request_ids)).next()
+        };
+        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        assert_eq!(reported(&verified, &VerificationResult::Issued), None);
+        assert_eq!(reported(&verified, &refused()), Some((true, "SecretExpired", "trace 1".into())));
+        let refused_before = after(&verified, Some(&refused()), "2026-11-24T09:00:00Z");
+        assert_eq!(reported(&refused_before, &refused()), None, "unchanged a day later");
+        let fixed = reported(&refused_before, &VerificationResult::Issued);
+        assert_eq!(fixed.map(|it| (it.0, it.1)), Some((false, "TokenIssued")));
+        assert_eq!(reported(&verified, &VerificationResult::NotDecrypted).map(|it| it.0), Some(true));
+    }
+
+    #[test]
+    fn each_expiry_notice_is_given_once_for_an_expiry() {
+        let mut record = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        let mut given = Vec::new();
+        for day in ["2027-10-28", "2027-10-30", "2027-10-31", "2027-11-15", "2027-11-29", "2027-11-30"] {
+            let now = at(&format!("{day}T00:00:00Z"));
+            let (notice, mut next) = (expiry_notice_due(&record, now), next_status(&record, None, now));
+            let events = events(&record, &next, None, notice);
+            given.extend(events.iter().map(|event| (day, event.reason)));
+            assert!(events.iter().all(|event| event.text.contains("PATCH")), "{events:?}");
+            next.expiry_notice_days = notice.or(next.expiry_notice_days);
+            record.status = Some(next);
+        }
+        let expected =
+            [("2027-10-30", "ExpiresSoon"), ("2027-11-15", "ExpiresSoon"), ("2027-11-29", "Expired")];
+        assert_eq!(given, expected);
+        record.spec.secret_expires_at = Time(at("2029-01-01T00:00:00Z"));
+        let later = after(&record, Some(&VerificationResult::Issued), "2027-12-01T00:00:00Z");
+        assert_eq!(later.status.as_ref().unwrap().expiry_notice_days, None);
+        assert_eq!(expiry_notice_due(&later, at("2028-12-31T12:00:00Z")), Some(1));
+    }
+
+    #[test]
+    fn an_expiry_is_announced_thirty_days_before_and_ends_readiness() {
+        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        for (now, expected) in [
+            ("2027-10-29T23:59:58Z", ["Ready", "TokenIssued", "NotExpiring"]),
+            ("2027-10-29T23:59:59Z", ["Ready", "TokenIssued", "ExpiresSoon"]),
+            ("2027-11-28T23:59:59Z", ["Expired", "TokenIssued", "Expired"]),
+        ] {
+            assert_eq!(reasons(&after(&verified, None, now)), expected, "{now}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Microsoft Entra: verifies client secrets at the token endpoint.
+
+mod app;
+mod breaker;
+mod cloud;
+mod rate_limit;
+mod roles;
+mod token;
+
+pub(crate) use self::app::AppCredential;
+pub(crate) use self::cloud::Authorities;
+pub(crate) use self::token::{EndpointConfig, TokenEndpoint};

@@ -1,0 +1,203 @@
+//! The routes of the API, their handlers and layers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch};
+use axum::{Json, Router};
+use futures::future::OptionFuture;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes};
+use jiff::Timestamp;
+
+use crate::core::timing::Timing;
+use crate::http::server::ConnectionSlot;
+use crate::rest::access_log::{self, COLLECTION, DOCUMENT, ITEM};
+use crate::rest::api_keys::Account;
+use crate::rest::auth::Authenticator;
+use crate::rest::credentials::Credentials;
+use crate::rest::error::{ErrorCode, RestError};
+use crate::rest::openapi::document;
+use crate::rest::rate_limit::RateLimiter;
+use crate::rest::request::{credential_id, read_create, read_update};
+use crate::telemetry::metrics::Metrics;
+use crate::woodpecker::{Credential, CredentialList};
+
+/// The header that carries the API key.
+const API_KEY: &str = "x-api-key";
+
+/// The header with which an agency acts for one of its companies at the vendor.
+const COMPANY: &str = "x-company-id";
+
+/// The `Retry-After` if the account has too many open connections.
+const CONNECTION_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest body, in bytes: the longest secret, with each character escaped, and the other fields.
+const MAX_BODY: usize = 64 << 10;
+
+#[derive(Clone)]
+pub struct AppState {
+    pub authenticator: Arc<Authenticator>,
+    pub credentials: Arc<Credentials>,
+    /// Set if the vendor's limits are emulated.
+    pub rate_limiter: Option<Arc<RateLimiter>>,
+    pub metrics: Arc<Metrics>,
+    pub timing: Timing,
+}
+
+/// The whole API. Everything except the `OpenAPI` document needs an API key.
+pub fn router(state: AppState) -> Router {
+    let description = Bytes::from(document().to_string());
+    let metrics = state.metrics.clone();
+    Router::new()
+        .route(
+            DOCUMENT,
+            get(async move || ([(CONTENT_TYPE, "application/json")], description))
+                .fallback(async || RestError::MethodNotAllowed),
+        )
+        .merge(credentials(state))
+        .layer(middleware::from_fn_with_state(metrics, access_log::access_log))
+        .layer(middleware::map_response(close_connection))
+}
+
+/// Closes each connection after its response, because its buffers may keep what they received, such as API keys, as long as
+/// it is open.
+async fn close_connection(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn credentials(state: AppState) -> Router {
+    Router::new()
+        .route(COLLECTION, get(list).post(create))
+        .route(ITEM, patch(update).delete(delete))
+        .method_not_allowed_fallback(async || RestError::MethodNotAllowed)
+        .fallback(async || RestError::NotFound)
+        .layer(middleware::from_fn_with_state(state.clone(), authenticate))
+        .with_state(state)
+}
+
+/// Requires exactly one API key, and a known one.
+async fn authenticate(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let account = single_header(request.headers(), API_KEY)
+        .and_then(|key| state.authenticator.authenticate(key.as_bytes()));
+    let Some(account) = account else { return RestError::Unauthorized.into_response() };
+    let mut response = run_within_limits(&account, &state, request, next).await.into_response();
+    response.extensions_mut().insert(account);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Applies the limits of the account, and the request timeout. A write continues after the timeout.
+async fn run_within_limits(
+    account: &Arc<Account>,
+    state: &AppState,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, RestError> {
+    let slot = request.extensions().get::<Arc<ConnectionSlot>>();
+    if slot.is_some_and(|slot| !slot.assign_account(&account.namespace)) {
+        return Err(RestError::TooManyRequests(Some(CONNECTION_RETRY)));
+    }
+    // A key belongs to one account. A request that means another one must not change this one.
+    if request.headers().contains_key(COMPANY) {
+        return Err(ErrorCode::UnknownCompany.into());
+    }
+    let permit =
+        OptionFuture::from(state.rate_limiter.as_ref().map(|limiter| limiter.acquire(&account.namespace)));
+    let _permit = permit.await.transpose()?;
+    request.extensions_mut().insert(account.clone());
+    let response = tokio::time::timeout(state.timing.rest_request, next.run(request)).await;
+    response.map_err(|_elapsed| {
+        tracing::error!("a request timed out");
+        RestError::Internal
+    })
+}
+
+type KnownAccount = Extension<Arc<Account>>;
+
+async fn list(
+    State(state): State<AppState>,
+    account: KnownAccount,
+) -> Result<Json<CredentialList>, RestError> {
+    let credentials = state.credentials.list(&account.namespace).await?;
+    Ok(Json(CredentialList { credentials }))
+}
+
+async fn create(
+    State(state): State<AppState>,
+    account: KnownAccount,
+    request: Request,
+) -> Result<(StatusCode, Json<Credential>), RestError> {
+    let body = body(request, state.timing.rest_body).await?;
+    let create = read_create(&body, Timestamp::now())?;
+    drop(body);
+    let created = state.credentials.create(&account.namespace, create).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+async fn update(
+    State(state): State<AppState>,
+    account: KnownAccount,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Credential>, RestError> {
+    let id = parse_id(id)?;
+    let body = body(request, state.timing.rest_body).await?;
+    let update = read_update(&body, Timestamp::now())?;
+    drop(body);
+    Ok(Json(state.credentials.update(&account.namespace, id, update).await?))
+}
+
+async fn delete(
+    State(state): State<AppState>,
+    account: KnownAccount,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, RestError> {
+    state.credentials.delete(&account.namespace, parse_id(id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse_id(path: Result<Path<String>, PathRejection>) -> Result<i64, RestError> {
+    let Path(text) = path.map_err(|_| RestError::NotFound)?;
+    credential_id(&text).ok_or(RestError::NotFound)
+}
+
+/// Reads a JSON body, with limits on time and length.
+async fn body(request: Request<Body>, timeout: Duration) -> Result<Bytes, RestError> {
+    if !is_json(request.headers()) || request.headers().contains_key(CONTENT_ENCODING) {
+        return Err(RestError::UnsupportedMediaType);
+    }
+    let body = request.into_body();
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(RestError::TooLarge);
+    }
+    let whole = tokio::time::timeout(timeout, Limited::new(body, MAX_BODY).collect()).await;
+    let whole = whole.map_err(|_| RestError::TimedOut)?.map_err(|error| match error {
+        error if error.is::<LengthLimitError>() => RestError::TooLarge,
+        // It was cut off, or its chunks are invalid.
+        _ => ErrorCode::MalformedRequest.into(),
+    })?;
+    Ok(whole.to_bytes())
+}
+
+/// Whether the content type is `application/json`, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = single_header(headers, CONTENT_TYPE.as_str())
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The value of a header that occurs exactly once.
+fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).into_iter();
+    values.next().filter(|_| values.next().is_none())
+}

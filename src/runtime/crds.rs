@@ -1,0 +1,42 @@
+//! Waits for the CRDs: with GitOps they may be installed after the operator, which must not make it crash.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use kube::Client;
+
+use crate::api::GROUP;
+use crate::core::timing::Timing;
+use crate::telemetry::health::Readiness;
+
+/// The resource names of the operator's kinds.
+const RESOURCES: [&str; 3] = ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"];
+
+/// Waits until the API server serves all kinds.
+pub async fn wait(client: &Client, timing: &Timing, readiness: &Readiness) {
+    loop {
+        let problem = match missing(client).await {
+            Ok(missing) if missing.is_empty() => {
+                readiness.done("crds");
+                return;
+            }
+            Ok(missing) => format!("the API server does not serve {}: apply the CRDs", missing.join(", ")),
+            Err(error) => format!("failed to ask the API server which kinds it serves: {error}"),
+        };
+        if readiness.pending("crds", &problem) {
+            tracing::warn!(problem, "waiting for the CRDs");
+        }
+        tokio::time::sleep(timing.startup_retry).await;
+    }
+}
+
+async fn missing(client: &Client) -> Result<Vec<&'static str>, kube::Error> {
+    let served: APIResourceList = match client.list_api_group_resources(&format!("{GROUP}/v1alpha1")).await {
+        Ok(served) => served,
+        // For an unknown group, the API server responds in plain text.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(RESOURCES.to_vec()),
+        Err(error) => return Err(error),
+    };
+    Ok(RESOURCES
+        .into_iter()
+        .filter(|name| served.resources.iter().all(|resource| resource.name != *name))
+        .collect())
+}

@@ -1,0 +1,232 @@
+//! Starts the parts of a process, in order, and stops them.
+
+pub(crate) mod core_dumps;
+mod crds;
+mod keyring;
+mod leader;
+mod metrics_server;
+mod process;
+mod record_controller;
+mod rest;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use futures::future::OptionFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::process::{Clients, Process};
+use self::rest::RestDeps;
+use crate::api::NamespacedName;
+use crate::config::{RunSettings, ServeSettings};
+use crate::controller::{
+    self, Accounts, Context, ControllerError, Index, KnownRecords, KnownSecrets, QueueSenders,
+    RecordController, Requeuer,
+};
+use crate::core::model::OperatorPolicy;
+use crate::core::timing::Timing;
+use crate::k8s::events::Events;
+use crate::k8s::leader_election::{self, Candidate};
+use crate::k8s::leadership::Leadership;
+use crate::k8s::relist::Relist;
+use crate::k8s::scope::Scope;
+use crate::telemetry::logs::LogFilter;
+use crate::woodpecker::{self, AccountQueues, SharedAccounts};
+
+/// The readiness component that is pending until the watches are being opened.
+const CONTROLLER: &str = "controller";
+
+const NO_RANDOM: &str = "failed to generate random bytes";
+
+/// Runs the operator until it is stopped.
+pub async fn run(settings: RunSettings, log_filter: LogFilter) -> anyhow::Result<()> {
+    settings.rest.listen.map_or(Ok(()), |address| settings.rest.check(address))?;
+    let process = Process::open("run", &settings.process, settings.timing(), log_filter)?;
+    process.readiness.pending(CONTROLLER, "the operator is starting");
+    process.serve_admin_while(Box::pin(operate(&settings, &process))).await
+}
+
+/// Serves only the credentials REST API until it is stopped.
+pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Result<()> {
+    settings.rest.check(settings.address())?;
+    let process = Process::open("serve", &settings.process, settings.timing(), log_filter)?;
+    // Before /readyz is served.
+    process.readiness.pending(rest::GATE, "the REST API is starting");
+    let api = async {
+        let Some(clients) = Clients::connect(&process).await? else { return Ok(()) };
+        let lease = Some(&settings.lease.leader_election_lease);
+        let (rest, address) = (&settings.rest, settings.address());
+        rest::open_and_serve(&RestDeps { rest, address, process: &process, clients: &clients, lease })
+            .await?;
+        tracing::info!("ended");
+        Ok(())
+    };
+    process.serve_admin_while(Box::pin(api)).await
+}
+
+/// Runs the controller, and the REST API beside it if it is enabled.
+async fn operate(settings: &RunSettings, process: &Process<'_>) -> anyhow::Result<()> {
+    let Some(clients) = Clients::connect(process).await? else { return Ok(()) };
+    let (rest, clients) = (&settings.rest, &clients);
+    let serving = OptionFuture::from(
+        rest.listen
+            .map(|address| rest::serve_beside(RestDeps { rest, address, process, clients, lease: None })),
+    );
+    let operator = Operator { settings, process, clients, relist: Relist::default() };
+    let working = async {
+        let ended = operator.run().await;
+        // Also stops the REST API if the controller ended unexpectedly.
+        process.stop.cancel();
+        ended
+    };
+    tokio::join!(serving, working).1
+}
+
+/// What the controller needs, independent of leadership.
+struct Operator<'a> {
+    settings: &'a RunSettings,
+    process: &'a Process<'a>,
+    clients: &'a Clients,
+    relist: Relist,
+}
+
+// === impl Operator ===
+
+impl Operator<'_> {
+    /// Works while this replica leads, or at once without leader election.
+    async fn run(&self) -> anyhow::Result<()> {
+        if !self.settings.leader.leader_elect {
+            tracing::warn!("leader election is off (--leader-elect=false): this must be the only replica");
+            return self.work(Leadership::always()).await;
+        }
+        let Process { readiness, stop, .. } = self.process;
+        let lease = self.settings.leader.lease.leader_election_lease.to_string();
+        let election = self.clients.election(self.process, lease, &self.relist);
+        let candidate = Candidate::new(election, readiness.clone()).context(NO_RANDOM)?;
+        readiness.done(CONTROLLER);
+        Box::pin(leader::run_while_leader(candidate, stop, async |leadership| {
+            readiness.pending(CONTROLLER, "this replica is the leader, and is starting");
+            readiness.done(leader_election::GATE);
+            self.work(leadership).await
+        }))
+        .await
+    }
+
+    /// Loads the keyring and runs the controller until it is stopped.
+    async fn work(&self, leadership: Leadership) -> anyhow::Result<()> {
+        let Self { settings, process, clients, relist } = self;
+        let (Process { timing, readiness, metrics, stop, .. }, cluster) = (*process, &clients.cluster);
+        let wait = keyring::wait(cluster, process);
+        let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+        let scopes = Scope::of(&settings.process.watch_namespaces);
+        let senders = QueueSenders::default();
+        let index = Arc::new(Index::new(scopes));
+        let queues = self.account_queues(&senders);
+        let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
+        let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
+        let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run(stop.clone())));
+        let context = Arc::new(Context {
+            policy: OperatorPolicy {
+                allow_unverified: settings.allow_unverified,
+                sets_finalizers: settings.enable_finalizers,
+                timing: *timing,
+            },
+            max_concurrent_reconciles: settings.max_concurrent_reconciles,
+            keyring: keyring.clone(),
+            token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
+            accounts: Accounts::new(
+                clients.http.clone(),
+                SharedAccounts::new(queues.clone()).context(NO_RANDOM)?,
+                settings.woodpecker.allowed_urls.clone(),
+                index.clone(),
+            ),
+            leadership: leadership.clone(),
+            verification_slots: senders.verification_slots(settings.max_concurrent_reconciles),
+            secrets: KnownSecrets::default(),
+            records: KnownRecords::default(),
+            relist: relist.clone(),
+            requeuer: Requeuer::new(senders, index.clone(), queues, relist.clone(), timing.count_pace),
+            index,
+            events: events.clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+            client: cluster.client.clone(),
+        });
+        let stop_records = stop.child_token();
+        let records = RecordController {
+            client: cluster.client.clone(),
+            served: settings.process.watch_namespaces.clone(),
+            keyring,
+            token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
+            leadership,
+            events: events.clone(),
+            metrics: metrics.clone(),
+            relist: relist.clone(),
+            timing: *timing,
+            observer: Some(controller::observer(context.clone())),
+            stop: stop_records.clone(),
+        };
+        let work = AbortOnDropHandle::new(tokio::spawn(controller::run(context)));
+        let records = AbortOnDropHandle::new(tokio::spawn(async move { records.run().await }));
+        let ended = end_within(work, timing, stop).await;
+        events.drain(timing.event_drain).await;
+        stop_records.cancel();
+        // It had as much time to end as the controller.
+        let _left = tokio::time::timeout(timing.event, records).await;
+        ended
+    }
+
+    /// Emits events about objects, and also on the operator's Deployment if that is known.
+    async fn events(&self) -> Events {
+        let (cluster, timing) = (&self.clients.cluster, &self.process.timing);
+        let (client, instance) = (cluster.client.clone(), cluster.instance.clone());
+        let events = Events::new(client, instance, timing.event, timing.event_repeat);
+        match &self.settings.events_deployment {
+            Some(name) => events.with_deployment(&cluster.namespace, name.as_str()).await,
+            None => events,
+        }
+    }
+
+    /// The account queues, which requeue an object when its permit is ready.
+    fn account_queues(&self, senders: &QueueSenders) -> AccountQueues {
+        let senders = senders.clone();
+        let waker: woodpecker::Waker = Arc::new(move |requester| {
+            let own = NamespacedName { namespace: requester.namespace.clone(), name: requester.name.clone() };
+            senders.of(requester.kind).enqueue(own);
+        });
+        let Process { timing, metrics, stop, .. } = self.process;
+        AccountQueues::new(timing, stop.clone(), metrics.clone(), waker)
+    }
+}
+
+/// Waits for the work to end, for at most the shutdown time after `stop`; then aborts it.
+async fn end_within(
+    work: AbortOnDropHandle<Result<(), ControllerError>>,
+    timing: &Timing,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let ended = async {
+        work.await
+            .context("the controller panicked: the process exits so that it is restarted")?
+            .context("the controller ended unexpectedly: the process exits so that it is restarted")
+    };
+    tokio::pin!(ended);
+    tokio::select! {
+        ended = &mut ended => return ended,
+        () = stop.cancelled() => {}
+    }
+    tracing::info!(within = ?timing.shutdown, "stopping: finishing work in progress, starting nothing new");
+    let ended = tokio::time::timeout(timing.shutdown, ended).await;
+    let ended = ended.unwrap_or_else(|_elapsed| {
+        Err(anyhow!(
+            "work was still in progress {:?} after the request to stop, and was aborted",
+            timing.shutdown
+        ))
+    });
+    if ended.is_ok() {
+        tracing::info!("ended");
+    }
+    ended
+}

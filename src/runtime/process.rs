@@ -1,0 +1,156 @@
+//! What `run` and `serve` share: signals, readiness, metrics and probes, and the clients for Microsoft and the cluster.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProcessSettings;
+use crate::core::error_chain::chain;
+use crate::core::timing::{Timing, TimingError};
+use crate::entra::{Authorities, EndpointConfig, TokenEndpoint};
+use crate::http::client::{DnsServers, HttpClients};
+use crate::http::listener::listen;
+use crate::k8s::client;
+use crate::k8s::leader_election::ElectionConfig;
+use crate::k8s::leadership::{Leadership, since_boot};
+use crate::k8s::relist::Relist;
+use crate::runtime::{core_dumps, crds, metrics_server};
+use crate::telemetry::health::{self, Readiness};
+use crate::telemetry::logs::LogFilter;
+use crate::telemetry::metrics::Metrics;
+
+/// The settings and the state of the process.
+pub(super) struct Process<'a> {
+    pub(super) settings: &'a ProcessSettings,
+    pub(super) timing: Timing,
+    pub(super) readiness: Readiness,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stop: CancellationToken,
+}
+
+/// The clients for the cluster, Microsoft and Woodpecker.
+pub(super) struct Clients {
+    pub(super) http: HttpClients,
+    pub(super) cluster: client::Cluster,
+    /// Verifies secrets without leadership.
+    pub(super) token_endpoint: TokenEndpoint,
+}
+
+// === impl Process ===
+
+impl<'a> Process<'a> {
+    pub(super) fn open(
+        command: &'static str,
+        settings: &'a ProcessSettings,
+        timing: Result<Timing, TimingError>,
+        log_filter: LogFilter,
+    ) -> anyhow::Result<Self> {
+        if settings.allow_core_dumps {
+            core_dumps::warn_allowed();
+        } else {
+            core_dumps::disable();
+        }
+        let timing = timing.context("failed to set the timing")?;
+        tokio::spawn(log_filter.watch_file(timing.log_filter));
+        let stop = CancellationToken::new();
+        stop_on_signals(stop.clone())?;
+        let readiness = Readiness::default();
+        note_time_scale(settings, &readiness);
+        let metrics = Arc::new(Metrics::of(command, readiness.clone()));
+        Ok(Self { settings, timing, readiness, metrics, stop })
+    }
+
+    /// Serves probes and metrics while `work` runs.
+    pub(super) async fn serve_admin_while(
+        &self,
+        work: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        let (listener, address) =
+            listen(self.settings.health_probe_bind_address, "--health-probe-bind-address").await?;
+        let stop = CancellationToken::new();
+        let metrics_serving = metrics_server::open(self, stop.clone()).await?;
+        let message = if metrics_serving.is_some() { "serving probes" } else { "serving probes and metrics" };
+        tracing::info!(%address, "{message}");
+        let shown = metrics_serving.is_none().then(|| self.metrics.clone());
+        let served = health::serve(listener, self.readiness.clone(), shown, stop.clone().cancelled_owned());
+        let probes = tokio::spawn(served);
+        let metrics_serving = metrics_serving.map(tokio::spawn);
+        let ended = work.await;
+        stop.cancel();
+        if let Some(metrics_serving) = metrics_serving {
+            // A longer scrape is cut off.
+            let _cut_off = tokio::time::timeout(self.timing.connect, metrics_serving).await;
+        }
+        // A slow scrape must not delay the end of the process.
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.timing.connect, probes).await {
+            tracing::warn!(error = chain(&error), "failed to serve probes and metrics");
+        }
+        ended
+    }
+}
+
+// === impl Clients ===
+
+impl Clients {
+    /// Creates the clients, and waits for the CRDs. Returns `None` if the process is stopped first.
+    pub(super) async fn connect(process: &Process<'_>) -> anyhow::Result<Option<Self>> {
+        let Process { settings, timing, readiness, metrics, stop } = process;
+        let egress = &settings.network.egress;
+        let servers = DnsServers::listed_or_system(&egress.dns_servers);
+        let http = HttpClients::new(timing, &servers, egress.ca_bundle.as_deref())?;
+        let namespace = settings.operator_namespace.as_deref();
+        let cluster = client::connect_with_metrics(namespace, timing, metrics).await?;
+        let crds = crds::wait(&cluster.client, timing, readiness);
+        if stop.run_until_cancelled(crds).await.is_none() {
+            return Ok(None);
+        }
+        let config = EndpointConfig {
+            http: http.clone(),
+            authorities: Authorities::new(settings.network.microsoft_authority.clone()),
+            leadership: Leadership::always(),
+            metrics: metrics.clone(),
+        };
+        let token_endpoint = TokenEndpoint::new(config, timing);
+        token_endpoint.divide_quota_by(settings.processes.into());
+        Ok(Some(Self { http, cluster, token_endpoint }))
+    }
+
+    /// The configuration of leader election with that lease.
+    pub(super) fn election(&self, process: &Process<'_>, lease: String, relist: &Relist) -> ElectionConfig {
+        ElectionConfig {
+            client: self.cluster.client.clone(),
+            namespace: self.cluster.namespace.clone(),
+            lease,
+            instance: self.cluster.instance.clone(),
+            clock: since_boot,
+            timing: process.timing,
+            relist: relist.clone(),
+            metrics: process.metrics.clone(),
+        }
+    }
+}
+
+fn note_time_scale(settings: &ProcessSettings, readiness: &Readiness) {
+    if settings.time_scale > 1 {
+        let scale = settings.time_scale;
+        tracing::warn!(scale, "every duration is divided by --time-scale: for tests only");
+        let note = format!("every duration is divided by {scale} (--time-scale): for tests only");
+        readiness.set_note("time-scale", &note);
+    }
+}
+
+/// Stops on SIGTERM and SIGINT. A second signal changes nothing, because the time limit runs already.
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let listen = |kind| signal(kind).context("failed to listen for signals");
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM received"),
+            _ = interrupt.recv() => tracing::info!("SIGINT received"),
+        }
+        stop.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Request and response bodies. Source: the vendor's pages on create, list and update of Microsoft credentials.
+
+use crate::api::timestamp::rfc3339;
+use crate::core::remote::Entry;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::api::{ClientId, TenantId};
+use crate::secret_text::SecretText;
+
+/// A credential as Woodpecker returns it, which never includes the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    #[serde(rename = "credential_id")]
+    pub id: i64,
+    /// Tenant of the app, as Woodpecker has it.
+    pub tenant_id: String,
+    /// Client id of the app, as Woodpecker has it.
+    pub client_id: String,
+    /// When its secret expires, as Woodpecker writes it.
+    #[serde(default)]
+    pub secret_expires_at: Option<String>,
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CredentialList {
+    pub credentials: Vec<Credential>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewCredential<'a> {
+    pub tenant: &'a TenantId,
+    pub client: &'a ClientId,
+    pub secret: SecretUpdate<'a>,
+    pub name: &'a str,
+}
+
+/// A secret and its expiry, which the API takes only together.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretUpdate<'a> {
+    pub secret: &'a SecretText,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct ListBody {
+    /// Missing if something other than this endpoint answered: an empty account has an empty array.
+    credentials: Option<Vec<Credential>>,
+}
+
+#[derive(Serialize)]
+struct WriteBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+/// Reads a listing; `None` if it has no `credentials` array or an entry cannot be read. A partial listing would hide a
+/// credential, and the operator would create it again.
+pub(super) fn read_listing(body: &[u8]) -> Option<Vec<Credential>> {
+    let credentials = serde_json::from_slice::<ListBody>(body).ok()?.credentials?;
+    credentials.iter().all(|credential| credential.id > 0).then_some(credentials)
+}
+
+/// Reads one credential; `None` if the body is not one.
+pub(super) fn read_credential(body: &[u8]) -> Option<Credential> {
+    serde_json::from_slice::<Credential>(body).ok().filter(|credential| credential.id > 0)
+}
+
+pub(super) fn create_body(new: &NewCredential<'_>) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    write(&WriteBody {
+        tenant_id: Some(new.tenant.as_str()),
+        client_id: Some(new.client.as_str()),
+        client_secret: Some(new.secret.secret.expose()),
+        secret_expires_at: Some(rfc3339(new.secret.expires_at)),
+        name: Some(new.name),
+    })
+}
+
+/// The body of an update: a secret with its expiry, a name, or all three.
+pub(super) fn update_body(
+    secret: Option<SecretUpdate<'_>>,
+    name: Option<&str>,
+) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    write(&WriteBody {
+        tenant_id: None,
+        client_id: None,
+        client_secret: secret.map(|update| update.secret.expose()),
+        secret_expires_at: secret.map(|update| rfc3339(update.expires_at)),
+        name,
+    })
+}
+
+impl From<Credential> for Entry {
+    fn from(credential: Credential) -> Self {
+        Self {
+            id: credential.id,
+            tenant: credential.tenant_id.trim().to_ascii_lowercase(),
+            client: credential.client_id.trim().to_ascii_lowercase(),
+            name: credential.name.unwrap_or_default(),
+            expires_at: credential.secret_expires_at.and_then(|text| text.trim().parse().ok()),
+        }
+    }
+}
+
+fn write(body: &WriteBody<'_>) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    serde_json::to_vec(body).map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_create_is_written_as_the_vendor_shows_it() {
+        let secret = SecretText::new("your-client-secret".into());
+        let tenant = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32".parse().unwrap();
+        let client = "e1c6ac69-480e-4a17-9b85-3467967bd179".parse().unwrap();
+        let expires_at = "2027-11-29T00:59:59.5+01:00".parse().unwrap();
+        let secret = SecretUpdate { secret: &secret, expires_at };
+        let body =
+            create_body(&NewCredential { tenant: &tenant, client: &client, secret, name: "MS Graph app" })
+                .unwrap();
+        let expected = serde_json::json!({
+            "tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
+            "client_id": "e1c6ac69-480e-4a17-9b85-3467967bd179",
+            "client_secret": "your-client-secret",
+            "secret_expires_at": "2027-11-28T23:59:59Z",
+            "name": "MS Graph app"
+        });
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_rename_sends_the_name_alone() {
+        assert_eq!(update_body(None, Some("x")).unwrap().as_slice(), br#"{"name":"x"}"#);
+    }
+
+    #[test]
+    fn a_listing_without_its_array_is_malformed_and_never_empty() {
+        for body in [
+            "{}",
+            "[]",
+            "null",
+            "",
+            "<html>",
+            r#"{"credentials":null}"#,
+            r#"{"status":{"status":"ERROR"}}"#,
+            r#"{"credentials":[{"credential_id":1}]}"#,
+            r#"{"credentials":[{"credential_id":0,"tenant_id":"t","client_id":"c"}]}"#,
+        ] {
+            assert_eq!(read_listing(body.as_bytes()), None, "{body}");
+        }
+        assert_eq!(read_listing(br#"{"credentials":[],"new":1}"#), Some(vec![]));
+    }
+}

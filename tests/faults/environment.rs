@@ -1,0 +1,282 @@
+//! The environment of many runs: one namespace, its own doubles, and an operator that serves all runs, each
+//! with its own account.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use graph_credential_operator::api::{MicrosoftGraphCredential, RECONCILE_REQUESTED_AT};
+use kit::api_proxy::{ApiProxy, write_kubeconfig};
+use kit::cluster::{Cluster, User};
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::harness::{self, TestEnv};
+use crate::kill_point::{EventTap, KillPoint};
+use crate::kind::{Hold, Kind};
+use crate::outcome::LATE;
+use crate::processes::{OPERATORS, OperatorProcesses};
+use crate::run::Run;
+use crate::witness::Witness;
+
+/// How many times faster all clocks run.
+pub const TIME_SCALE: u32 = 40;
+
+/// How long an environment, or a case, may take to settle: several times the longest back-off (15 minutes)
+/// and the time between two listings (the same), in which a late duplicate is found. Only a failure takes so
+/// long.
+pub const PATIENCE: Duration = Duration::from_mins(3);
+
+/// A longer time to settle is printed.
+const LONG: Duration = Duration::from_secs(20);
+
+pub struct Environment {
+    pub env: Arc<TestEnv>,
+    pub crew: Arc<OperatorProcesses>,
+    pub moments: broadcast::Sender<KillPoint>,
+    pub witness: Arc<Witness>,
+    /// In front of each operator, if its watches are delayed or the API server is restored.
+    proxies: Vec<ApiProxy>,
+    /// In front of the test itself, if the API server is restored.
+    own_proxy: Option<ApiProxy>,
+    /// The cluster that replaced the API server.
+    copy: Mutex<Option<&'static Cluster>>,
+    watching: Mutex<Watching>,
+    kicks: AtomicU64,
+    asking: JoinHandle<()>,
+}
+
+/// The objects as the environment's own watch shows them.
+struct Watching {
+    store: Store<MicrosoftGraphCredential>,
+    task: JoinHandle<()>,
+}
+
+// === impl Environment ===
+
+impl Environment {
+    /// Starts the doubles and the operators.
+    pub async fn set(kind: Kind) -> Self {
+        let (mut env, own_proxy) = match kind {
+            Kind::Restored => {
+                // Never dropped: it ends with the environment.
+                let cluster: &'static Cluster =
+                    Box::leak(Box::new(Cluster::start().await.expect("it starts")));
+                harness::prepare(cluster).await;
+                let proxy = ApiProxy::start(cluster.client().unwrap()).await.unwrap();
+                (TestEnv::on(cluster).await, Some(proxy))
+            }
+            Kind::Plain | Kind::HeldBack => (TestEnv::bare().await, None),
+        };
+        if let Some(proxy) = &own_proxy {
+            env.client = proxy.client().unwrap();
+        }
+        let mut proxies = Vec::new();
+        let mut kubeconfigs = Vec::new();
+        if kind != Kind::Plain {
+            for number in 0..OPERATORS {
+                let proxy = ApiProxy::start(env.cluster.client_for(User::Operator).unwrap()).await.unwrap();
+                let path = env.cluster.dir().join(format!("{}-{number}.kubeconfig", env.namespace));
+                write_kubeconfig(&path, &proxy.url(), None).unwrap();
+                kubeconfigs.push(path);
+                proxies.push(proxy);
+            }
+        }
+        env.time_scale = TIME_SCALE;
+        env.log_filter = "info";
+        env.woodpecker.time_scale(TIME_SCALE);
+        env.entra.time_scale(TIME_SCALE);
+        let env = Arc::new(env);
+        let moments = broadcast::Sender::new(4096);
+        let witness = Arc::new(Witness::default());
+        witness.follow(&env.woodpecker, env.api());
+        let watching = Mutex::new(watch(&env, moments.clone(), Arc::clone(&witness)));
+        let asking = follow(&env, moments.clone());
+        let crew = OperatorProcesses::start(env.clone(), kubeconfigs).await;
+        let (kicks, copy) = (AtomicU64::new(0), Mutex::default());
+        Self { env, crew, moments, witness, proxies, own_proxy, copy, watching, kicks, asking }
+    }
+
+    /// Carries out the delays of an environment that started at `start`.
+    pub async fn hold_back(&self, holds: &[Hold], start: Instant) {
+        for hold in holds {
+            tokio::time::sleep_until(start + Duration::from_millis(hold.from)).await;
+            let proxy = &self.proxies[self.crew.number(hold.of_leader).await];
+            proxy.hold_watches(hold.path);
+            tokio::time::sleep(Duration::from_millis(hold.lasts)).await;
+            proxy.release_watches();
+        }
+    }
+
+    /// A backup of the API server, ready to replace it.
+    pub async fn save(&self) -> Cluster {
+        self.env.cluster.copy().await.expect("the cluster can be copied")
+    }
+
+    /// Replaces the API server by the backup. Clients notice only that their connections break.
+    pub async fn restore(&self, copy: Cluster) {
+        let copy: &'static Cluster = Box::leak(Box::new(copy));
+        for proxy in &self.proxies {
+            proxy.move_to(copy.client_for(User::Operator).unwrap());
+        }
+        self.own_proxy.as_ref().expect("an environment with a restore").move_to(copy.client().unwrap());
+        self.env.cluster.end().expect("the cluster can be ended");
+        *self.copy.lock().unwrap() = Some(copy);
+        // The test's own connections broke too.
+        let objects = self.env.api::<MicrosoftGraphCredential>();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        while objects.list(&ListParams::default().limit(1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.witness.forget();
+        // This watch would wait for future versions.
+        let watching = watch(&self.env, self.moments.clone(), Arc::clone(&self.witness));
+        std::mem::replace(&mut *self.watching.lock().unwrap(), watching).task.abort();
+    }
+
+    /// The object as last seen.
+    pub fn seen(&self, name: &str) -> Option<Arc<MicrosoftGraphCredential>> {
+        let store = self.watching.lock().unwrap().store.clone();
+        store.get(&ObjectRef::new(name).within(&self.env.namespace))
+    }
+
+    /// Ends all faults and waits until every run has settled.
+    pub async fn settle(&self, runs: &[Run]) {
+        self.env.woodpecker.heal();
+        tokio::time::sleep(LATE / TIME_SCALE + Duration::from_millis(200)).await;
+        let deadline = Instant::now() + PATIENCE;
+        let (begun, mut last_kick, mut told) = (Instant::now(), Instant::now(), String::new());
+        loop {
+            let troubles: Vec<&Run> = runs.iter().filter(|run| self.trouble(run).is_some()).collect();
+            if troubles.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            told = troubles.iter().filter_map(|run| self.trouble(run)).collect::<Vec<_>>().join("\n");
+            if last_kick.elapsed() >= Duration::from_secs(1) {
+                for run in troubles {
+                    self.acknowledge_refusals(run).await;
+                }
+                last_kick = Instant::now();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if begun.elapsed() > LONG {
+            eprintln!("settled {} s after the last fault; before that: {told}", begun.elapsed().as_secs());
+        }
+    }
+
+    /// Waits until every run has settled, and checks all of them again after the last one; returns the
+    /// problems by run.
+    pub async fn verdict(&self, runs: &[Run]) -> Vec<(usize, String)> {
+        self.settle(runs).await;
+        let all = self.env.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await;
+        let all = all.expect("the objects can be listed").items;
+        let find = |name: &str| {
+            all.iter().find(|it| it.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new)
+        };
+        let judged = runs.iter().map(|run| {
+            let trouble = run.trouble(&self.env.woodpecker, &find);
+            // Wrong deletions first, because other problems may follow from them.
+            self.witness
+                .objection(&run.account)
+                .or(trouble)
+                .or_else(|| run.misconduct(&self.env.woodpecker, &self.crew.times()))
+        });
+        judged.enumerate().filter_map(|(index, trouble)| Some((index, trouble?))).collect()
+    }
+
+    /// The first problem of a run, by what was last seen.
+    pub fn trouble(&self, run: &Run) -> Option<String> {
+        run.trouble(&self.env.woodpecker, &|name| self.seen(name))
+    }
+
+    /// Requests another attempt after a definite rejection whose cause is gone, as a user does.
+    pub async fn acknowledge_refusals(&self, run: &Run) {
+        for name in run.names() {
+            if self.seen(&name).is_some_and(|object| is_refused(&object)) {
+                self.request(&name).await;
+            }
+        }
+    }
+
+    async fn request(&self, name: &str) {
+        let value = self.kicks.fetch_add(1, Ordering::Relaxed).to_string();
+        let patch = json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}});
+        let api = self.env.api::<MicrosoftGraphCredential>();
+        // It may be deleted meanwhile.
+        let _ = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    }
+
+    /// Stops the operator, and checks that it exits successfully.
+    pub async fn end(self) {
+        self.crew.end().await;
+        if let Some(copy) = *self.copy.lock().unwrap() {
+            copy.end().expect("the cluster can be ended");
+        }
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        self.asking.abort();
+        self.watching.lock().unwrap().task.abort();
+    }
+}
+
+/// Whether Woodpecker has rejected something that the operator tries again only after a day.
+fn is_refused(object: &MicrosoftGraphCredential) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let refusals = ["CreateRejected", "UpdateRejected", "InUse"];
+    conditions.iter().any(|condition| refusals.contains(&condition.reason.as_str()))
+}
+
+fn watch(env: &TestEnv, moments: broadcast::Sender<KillPoint>, witness: Arc<Witness>) -> Watching {
+    let writer = reflector::store::Writer::default();
+    let store = writer.as_reader();
+    let watched = watcher(env.api(), watcher::Config::default()).default_backoff().reflect(writer);
+    let task = tokio::spawn(async move {
+        let mut eye = EventTap::default();
+        let mut events = std::pin::pin!(watched);
+        loop {
+            let object: MicrosoftGraphCredential = match events.try_next().await {
+                Ok(Some(Event::Apply(object) | Event::InitApply(object))) => object,
+                Ok(Some(Event::Delete(object))) => {
+                    witness.note(&object.name_any(), None);
+                    continue;
+                }
+                Ok(None) => return,
+                Ok(Some(Event::Init | Event::InitDone)) | Err(_) => continue,
+            };
+            for moment in eye.see(&object) {
+                let _ = moments.send(moment);
+            }
+            witness.note(&object.name_any(), Some(Arc::new(object)));
+        }
+    });
+    Watching { store, task }
+}
+
+fn follow(env: &TestEnv, moments: broadcast::Sender<KillPoint>) -> JoinHandle<()> {
+    let mut progress = env.woodpecker.follow();
+    tokio::spawn(async move {
+        loop {
+            match progress.recv().await {
+                Ok(step) => {
+                    if let Some(moment) = KillPoint::of(&step) {
+                        let _ = moments.send(moment);
+                    }
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    })
+}

@@ -1,0 +1,115 @@
+//! Moments in the life of an object at which a kill can strike: requests that Woodpecker sees, and writes
+//! that the API server sees.
+
+use std::collections::{BTreeSet, HashMap};
+
+use graph_credential_operator::api::{MicrosoftGraphCredential, Registration};
+use kit::woodpecker::{Op, Point, Progress};
+use kube::ResourceExt;
+
+/// A moment. The first eleven are the steps of a create, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KillPoint {
+    FinalizerSet,
+    Listed,
+    IntentWritten,
+    CreateArrived,
+    CreatePerformed,
+    CreateAnswered,
+    RegistrationWritten,
+    RenameArrived,
+    RenamePerformed,
+    RenameAnswered,
+    NameWritten,
+    UpdateIntentWritten,
+    UpdateArrived,
+    UpdatePerformed,
+    UpdateAnswered,
+    DeletionAsked,
+    DeleteArrived,
+    DeletePerformed,
+    DeleteAnswered,
+    /// Any time.
+    Anytime,
+}
+
+use KillPoint::*;
+
+/// Recognizes moments from the changes of an object.
+#[derive(Default)]
+pub struct EventTap(HashMap<String, BTreeSet<KillPoint>>);
+
+// === impl KillPoint ===
+
+impl KillPoint {
+    pub const ALL: [Self; 20] = [
+        FinalizerSet,
+        Listed,
+        IntentWritten,
+        CreateArrived,
+        CreatePerformed,
+        CreateAnswered,
+        RegistrationWritten,
+        RenameArrived,
+        RenamePerformed,
+        RenameAnswered,
+        NameWritten,
+        UpdateIntentWritten,
+        UpdateArrived,
+        UpdatePerformed,
+        UpdateAnswered,
+        DeletionAsked,
+        DeleteArrived,
+        DeletePerformed,
+        DeleteAnswered,
+        Anytime,
+    ];
+
+    pub fn of(progress: &Progress) -> Option<Self> {
+        Some(match (progress.op, progress.point) {
+            (Op::List, Point::Answered) => Listed,
+            (Op::Create, Point::Arrived) => CreateArrived,
+            (Op::Create, Point::Performed) => CreatePerformed,
+            (Op::Create, Point::Answered) => CreateAnswered,
+            (Op::Rename, Point::Arrived) => RenameArrived,
+            (Op::Rename, Point::Performed) => RenamePerformed,
+            (Op::Rename, Point::Answered) => RenameAnswered,
+            (Op::Update, Point::Arrived) => UpdateArrived,
+            (Op::Update, Point::Performed) => UpdatePerformed,
+            (Op::Update, Point::Answered) => UpdateAnswered,
+            (Op::Delete, Point::Arrived) => DeleteArrived,
+            (Op::Delete, Point::Performed) => DeletePerformed,
+            (Op::Delete, Point::Answered) => DeleteAnswered,
+            (Op::List, Point::Arrived | Point::Performed) | (Op::Other, _) => return None,
+        })
+    }
+}
+
+// === impl EventTap ===
+
+impl EventTap {
+    /// The moments that the object has newly reached.
+    pub fn see(&mut self, object: &MicrosoftGraphCredential) -> Vec<KillPoint> {
+        let now = standing(object);
+        let before = self.0.insert(object.uid().unwrap_or_default(), now.clone()).unwrap_or_default();
+        now.difference(&before).copied().collect()
+    }
+}
+
+fn standing(object: &MicrosoftGraphCredential) -> BTreeSet<KillPoint> {
+    let status = object.status.as_ref();
+    let registration = status.and_then(|status| status.registration.as_ref());
+    let has = |is_so: &dyn Fn(&Registration) -> bool| registration.is_some_and(is_so);
+    let is_marked = |it: &Registration| it.name.ends_with(']');
+    [
+        (FinalizerSet, !object.finalizers().is_empty()),
+        (IntentWritten, status.is_some_and(|status| status.pending_create.is_some())),
+        (RegistrationWritten, has(&is_marked)),
+        (NameWritten, has(&|it| !is_marked(it))),
+        (UpdateIntentWritten, has(&|it| it.fingerprint == Registration::UNKNOWN)),
+        (DeletionAsked, object.is_deleted()),
+    ]
+    .into_iter()
+    .filter_map(|(moment, is_so)| is_so.then_some(moment))
+    .collect()
+}

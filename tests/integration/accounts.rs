@@ -1,0 +1,236 @@
+//! Woodpecker accounts: API keys, base URLs, and which namespaces may use an account.
+
+use graph_credential_operator::api::WoodpeckerAccount;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
+use kit::cluster::User;
+use kit::woodpecker::{Credential, Fault, Op};
+use serde_json::json;
+
+use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
+
+#[tokio::test]
+async fn a_working_account_counts_what_it_holds() {
+    let env = TestEnv::set().await;
+    let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
+    env.woodpecker.put("agency", unmanaged);
+    env.account("fresh", json!({})).await;
+    let account = env.wait_for_account("fresh", ConditionStatus::True, "Authenticated").await;
+    let status = account.status.unwrap();
+    assert_eq!(
+        (status.remote, status.managed, status.adoptable, status.unmanaged),
+        (Some(1), Some(0), Some(0), Some(1))
+    );
+    assert_eq!(status.observed_generation, 1);
+}
+
+#[tokio::test]
+async fn a_batch_of_registrations_costs_its_account_a_handful_of_requests() {
+    const OBJECTS: u32 = 40;
+    let mut env = TestEnv::bare().await;
+    // Changed counts are collected for two seconds before they are written.
+    env.time_scale = 5;
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    let mark = env.cluster.audit_mark().unwrap();
+    let names = (0..OBJECTS).map(|number| format!("object-{number}"));
+    for (number, name) in names.clone().enumerate() {
+        let client = format!("00000000-0000-4000-8000-{number:012}");
+        env.entra.add_app(TENANT, &client);
+        env.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        env.credential(&name, json!({"clientId": client, "deletionPolicy": "Delete"})).await;
+    }
+    for name in names {
+        env.wait_until_ready(&name).await;
+    }
+    eventually("all are counted", || async {
+        let account = env.api::<WoodpeckerAccount>().get("agency").await.unwrap();
+        let managed = account.status.and_then(|status| status.managed);
+        if managed.is_some_and(|managed| managed == 40) { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+    let entries = env.cluster.audit_since(mark).unwrap().into_iter();
+    let about_account: Vec<String> = entries
+        .filter(|entry| entry.user == User::Operator.name() && entry.resource == "woodpeckeraccounts")
+        .filter(|entry| entry.namespace.as_deref() == Some(&env.namespace))
+        .filter(|entry| !matches!(entry.verb.as_str(), "list" | "watch"))
+        .map(|entry| format!("{} {:?}", entry.verb, entry.subresource))
+        .collect();
+    assert!(about_account.len() <= 8, "{about_account:#?}");
+    assert!(!about_account.iter().any(|request| request.starts_with("get")), "{about_account:#?}");
+    let lists = env.woodpecker.requests("agency").iter().filter(|request| request.op == Op::List).count();
+    assert!(lists <= 2, "{lists} listings");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_reported_by_the_account_and_its_objects_and_a_new_key_heals_both() {
+    let env = TestEnv::set().await;
+    env.secret("agency-key", &[("api_key", "1234.wrong")]).await;
+    let account = env.wait_for_account("agency", ConditionStatus::False, "InvalidApiKey").await;
+    let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap();
+    assert!(ready.message.contains("Marketplace"), "{}", ready.message);
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    assert!(message(&object, ConditionType::Registered).contains("agency"));
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    env.secret("agency-key", &[("api_key", API_KEY)]).await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_is_noticed_by_the_first_refusal() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    let before = env.wait_until_ready("sales-eu").await.status.unwrap();
+    env.woodpecker.revoke_key(API_KEY);
+    env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    env.wait_for_account("agency", ConditionStatus::False, "InvalidApiKey").await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    assert_eq!(object.status.unwrap().registration, before.registration);
+    let asked = env.woodpecker.requests("agency").len();
+    env.woodpecker.add_account("agency", "1234.another-key");
+    env.secret("agency-key", &[("api_key", "1234.another-key")]).await;
+    env.wait_until_ready("sales-eu").await;
+    assert!(env.woodpecker.secret_matches("agency", before.credential_id.unwrap(), "s3cret-two"));
+    assert!(asked < 12, "a refused key stops the traffic: {asked} requests");
+}
+
+#[tokio::test]
+async fn a_missing_or_spoilt_key_is_named_and_never_sent() {
+    let env = TestEnv::set().await;
+    env.apply_account("no-secret", json!({})).await;
+    env.wait_for_account("no-secret", ConditionStatus::False, "SecretNotFound").await;
+    env.secret("no-key-key", &[("other", "x")]).await;
+    env.apply_account("no-key", json!({})).await;
+    env.wait_for_account("no-key", ConditionStatus::False, "KeyMissing").await;
+    env.secret("empty-key", &[("api_key", "")]).await;
+    env.apply_account("empty", json!({})).await;
+    env.wait_for_account("empty", ConditionStatus::False, "EmptyValue").await;
+    env.secret("spoilt-key", &[("api_key", "1234.key\n")]).await;
+    env.apply_account("spoilt", json!({})).await;
+    env.wait_for_account("spoilt", ConditionStatus::False, "InvalidCharacters").await;
+    env.secret("letters-key", &[("api_key", "1234.schlüssel")]).await;
+    env.apply_account("letters", json!({})).await;
+    let letters = env.wait_for_account("letters", ConditionStatus::False, "InvalidCharacters").await;
+    let conditions = letters.status.unwrap().conditions;
+    let ready = find(&conditions, ConditionType::Ready).unwrap();
+    assert!(ready.message.contains("outside ASCII"), "{}", ready.message);
+    assert_eq!(env.woodpecker.strangers().len(), 0);
+}
+
+#[tokio::test]
+async fn keys_go_to_allowed_addresses_alone() {
+    let env = TestEnv::set().await;
+    let elsewhere = kit::woodpecker::Woodpecker::start().await;
+    elsewhere.add_account("agency", API_KEY);
+    env.account("elsewhere", json!({"baseUrl": elsewhere.base_url()})).await;
+    let account = env.wait_for_account("elsewhere", ConditionStatus::False, "BaseUrlNotAllowed").await;
+    let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap();
+    assert!(ready.message.contains("--allowed-woodpecker-url"), "{}", ready.message);
+    assert_eq!(elsewhere.requests("agency").len(), 0);
+}
+
+#[tokio::test]
+async fn an_account_of_another_namespace_must_name_the_objects_namespace() {
+    let mut env = TestEnv::bare().await;
+    let other = TestEnv::bare().await;
+    env.extra_args = ["--watch-namespace".to_owned(), other.namespace.clone()].into();
+    env.start_operator().await;
+    other.secret("shared-key", &[("api_key", API_KEY)]).await;
+    other.apply_account("shared", json!({"baseUrl": env.woodpecker.base_url()})).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let reference = json!({"name": "shared", "namespace": other.namespace});
+    env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": reference}}})).await;
+    let object = env
+        .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotAllowed")
+        .await;
+    assert!(message(&object, ConditionType::Registered).contains("allowedNamespaces"));
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    let allowed =
+        json!({"baseUrl": env.woodpecker.base_url(), "allowedNamespaces": {"names": [env.namespace]}});
+    other.apply_account("shared", allowed).await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_waited_for() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "later"}}}}))
+        .await;
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotFound").await;
+    env.account("later", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
+    let env = TestEnv::set().await;
+    let stranger = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
+    env.woodpecker.put("agency", stranger);
+    env.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
+    env.account("fresh", json!({})).await;
+    env.wait_for_account("fresh", ConditionStatus::False, "WoodpeckerUnavailable").await;
+    let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "fresh"}}}});
+    env.credential("sales-eu", spec).await;
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    env.woodpecker.heal();
+    env.wait_until_ready("sales-eu").await;
+    let ops: Vec<Op> = env.woodpecker.requests("agency").iter().map(|request| request.op).collect();
+    assert!(!ops.contains(&Op::Create), "it was there: {ops:?}");
+}
+
+#[tokio::test]
+async fn the_company_is_sent_with_every_request() {
+    let env = TestEnv::set().await;
+    env.woodpecker.add_company("agency", "77");
+    env.account("client", json!({"companyId": 77})).await;
+    env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "client"}}}}))
+        .await;
+    let object = env.wait_until_ready("sales-eu").await;
+    assert_eq!(object.status.unwrap().registration.unwrap().company_id, Some(77));
+    let requests = env.woodpecker.requests("agency/77");
+    assert!(requests.iter().any(|request| request.op == Op::Create));
+    assert!(requests.iter().all(|request| request.company.as_deref() == Some("77")));
+    assert_eq!(env.woodpecker.credentials("agency/77").len(), 1);
+    assert_eq!(env.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_listed_does_not_stop_the_accounts_of_others() {
+    let mut env = TestEnv::bare().await;
+    let closed = TestEnv::bare().await;
+    // The keyring exists already. To create one, the operator must be able to list every namespace that it
+    // serves.
+    env.start_operator().await;
+    env.stop_operator().await;
+    env.limit_operator(&["get"]).await;
+    env.extra_args = ["--watch-namespace".to_owned(), closed.namespace.clone()].into();
+    env.spawn_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    let account = env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    assert_eq!(account.status.unwrap().managed, None, "counts would not be true");
+}
+
+#[tokio::test]
+async fn a_throttled_account_stays_ready() {
+    let env = TestEnv::set().await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    env.woodpecker.fail_always(Op::List, Fault::Throttled { retry_after: None });
+    let asked = env.woodpecker.lists("agency");
+    env.secret("agency-key", &[("api_key", API_KEY), ("note", "touched")]).await;
+    crate::harness::eventually("the account was listed again", || async {
+        if env.woodpecker.lists("agency") > asked { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+    tokio::time::sleep(crate::harness::A_WHILE / 5).await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+}

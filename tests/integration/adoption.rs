@@ -1,0 +1,106 @@
+//! Adoption: existing credentials of an account are adopted by policy, after a verification of the same
+//! secret, and are kept on deletion.
+
+use graph_credential_operator::api::Ownership;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
+use kit::woodpecker::{Credential, Op};
+use serde_json::{Value, json};
+
+use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, message};
+
+fn by_hand(env: &TestEnv) -> i64 {
+    env.woodpecker.put("agency", Credential::new(&TENANT.to_uppercase(), CLIENT, "old", EXPIRY, "by hand"))
+}
+
+fn adoption(adoption: &Value) -> Value {
+    json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": adoption}}})
+}
+
+#[tokio::test]
+async fn the_one_credential_of_the_app_is_taken_over_and_keeps_its_name() {
+    let env = TestEnv::set().await;
+    let id = by_hand(&env);
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let status = env.wait_until_ready("sales-eu").await.status.unwrap();
+    assert_eq!(status.credential_id, Some(id));
+    assert_eq!(status.registration.unwrap().ownership, Ownership::Adopted);
+    let object = env.read("sales-eu").await;
+    assert_eq!(condition(&object, ConditionType::Registered).unwrap().reason, "Adopted");
+    assert!(env.woodpecker.secret_matches("agency", id, "s3cret-one"));
+    assert_eq!(env.remote()[0].name, "by hand");
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete", "displayName": "MS Graph app"})).await;
+    crate::harness::eventually("it has the name that the spec gives", || async {
+        if env.remote()[0].name == "MS Graph app" { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+    env.delete("sales-eu").await;
+    env.wait_until_gone("sales-eu").await;
+    assert_eq!(env.remote().len(), 1, "a credential that this object did not create is not deleted");
+}
+
+#[tokio::test]
+async fn with_its_ownership_taken_it_goes_with_the_object() {
+    let env = TestEnv::set().await;
+    by_hand(&env);
+    let mut spec = adoption(&json!({"takeOwnership": true}));
+    spec["deletionPolicy"] = json!("Delete");
+    env.credential("sales-eu", spec).await;
+    env.wait_until_ready("sales-eu").await;
+    env.delete("sales-eu").await;
+    env.wait_until_gone("sales-eu").await;
+    assert_eq!(env.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_takes_nothing_over() {
+    let env = TestEnv::set().await;
+    let id = by_hand(&env);
+    env.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    assert!(env.woodpecker.secret_matches("agency", id, "old"));
+}
+
+#[tokio::test]
+async fn of_several_the_named_one_is_taken_over() {
+    let env = TestEnv::set().await;
+    let (one, other) = (by_hand(&env), by_hand(&env));
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AmbiguousMatch").await;
+    let text = message(&object, ConditionType::Registered);
+    assert!(text.contains(&one.to_string()) && text.contains("adoption.credentialId"), "{text}");
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    env.credential("sales-eu", adoption(&json!({"credentialId": other}))).await;
+    let status = env.wait_until_ready("sales-eu").await.status.unwrap();
+    assert_eq!(status.credential_id, Some(other));
+    assert!(env.woodpecker.secret_matches("agency", one, "old"));
+}
+
+#[tokio::test]
+async fn create_only_leaves_what_is_there_alone() {
+    let env = TestEnv::set().await;
+    let id = by_hand(&env);
+    env.credential("sales-eu", adoption(&json!({"policy": "CreateOnly"}))).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
+    assert!(message(&object, ConditionType::Registered).contains(&id.to_string()));
+    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "TokenIssued");
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    assert!(env.woodpecker.secret_matches("agency", id, "old"));
+    env.woodpecker.remove("agency", id);
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn adopt_only_waits_until_there_is_something() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", adoption(&json!({"policy": "AdoptOnly"}))).await;
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "NoMatchToAdopt").await;
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    let id = by_hand(&env);
+    let status = env.wait_until_ready("sales-eu").await.status.unwrap();
+    assert_eq!(status.credential_id, Some(id));
+    assert!(env.woodpecker.requests("agency").iter().all(|request| request.op != Op::Create));
+}

@@ -1,0 +1,100 @@
+//! Runs the commands of the docs. Each command of a page belongs to a scene below, which runs it as written,
+//! or the words before it call it illustrative.
+
+mod checkout;
+mod helm;
+mod manifests;
+mod narrowing;
+mod scenario;
+
+use kit::docs::{Command, commands, pages};
+
+/// A page and one of its headings; `*` means every heading.
+type Place = (&'static str, &'static str);
+
+/// The tests that run commands, each with the sections that the commands are from.
+const SCENES: [(&str, &[Place]); 4] = [
+    (
+        "helm_installs_changes_and_uninstalls_as_the_docs_say",
+        &[
+            ("README.md", "Install"),
+            ("deploy/chart/README.md", "Chart of graph-credential-operator"),
+            ("docs/tasks/install.md", "With helm"),
+            ("docs/operations/logs.md", "What is logged"),
+            ("docs/tasks/install.md", "Uninstall"),
+        ],
+    ),
+    (
+        "what_the_docs_say_stays_is_there_after_the_manifests_are_deleted",
+        &[
+            ("docs/tasks/install.md", "Without helm"),
+            ("docs/tasks/install.md", "Of another name"),
+            ("docs/tasks/install.md", "Without the hook"),
+        ],
+    ),
+    (
+        "a_namespace_that_is_served_no_more_is_named_and_let_go_by_the_command_of_the_docs",
+        &[("docs/tasks/install.md", "Serving fewer namespaces")],
+    ),
+    (
+        "a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it",
+        &[
+            ("docs/getting-started.md", "From a checkout"),
+            ("docs/getting-started.md", "Step 4: check that it is Ready"),
+            ("docs/tasks/troubleshooting.md", "Explain a reason or an error code"),
+            ("docs/tasks/orphaned-credentials.md", "List orphaned credentials"),
+            ("docs/tasks/keyring.md", "Example: a complete rotation"),
+            ("docs/tasks/keyring.md", "Commands"),
+            ("docs/tasks/keyring.md", "Rotating a key"),
+            ("docs/reference/rest-api.md", "Start it"),
+            ("docs/tasks/rest-api.md", "Save a credential"),
+            ("docs/tasks/gitops.md", "Argo CD"),
+            ("docs/operations/runbooks", "*"),
+        ],
+    ),
+];
+
+/// Whether a command builds or checks this repository, which CI does with the same targets.
+fn is_of_the_repository(command: &Command) -> bool {
+    ["make ", "cargo "].iter().any(|tool| command.text.starts_with(tool))
+}
+
+fn is_at(command: &Command, (page, heading): Place) -> bool {
+    let is_page = command.page == page || command.page.starts_with(&format!("{page}/"));
+    is_page && (heading == "*" || command.heading == heading)
+}
+
+/// Every command that must be run.
+fn all() -> Vec<Command> {
+    let pages = pages().unwrap();
+    let all = pages.iter().flat_map(|page| commands(page).unwrap());
+    all.filter(|command| !command.is_illustrative).collect()
+}
+
+#[test]
+fn each_command_in_the_docs_is_run_by_a_test_or_said_to_be_illustrative() {
+    let places: Vec<Place> = SCENES.iter().flat_map(|(_, places)| places.iter().copied()).collect();
+    let all = all();
+    for command in all.iter().filter(|command| !is_of_the_repository(command)) {
+        let Command { page, line, text, .. } = command;
+        let runs = places.iter().any(|place| is_at(command, *place));
+        assert!(runs, "{page}:{line}: no test runs `{text}`, and the page does not call it illustrative");
+    }
+    for place in &places {
+        assert!(all.iter().any(|command| is_at(command, *place)), "nothing is to be run at {place:?}");
+    }
+    assert!(all.len() > 40, "{} commands", all.len());
+}
+
+#[test]
+fn what_the_docs_have_made_is_in_the_makefile() {
+    let makefile = std::fs::read_to_string(kit::workspace().join("Makefile")).unwrap();
+    let made = all().into_iter().filter_map(|command| {
+        let target = command.text.strip_prefix("make ")?.split_whitespace().next()?.to_owned();
+        Some((command, target))
+    });
+    for (command, target) in made {
+        let is_there = makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+        assert!(is_there, "{}:{}: there is no target {target}", command.page, command.line);
+    }
+}

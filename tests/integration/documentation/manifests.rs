@@ -1,0 +1,83 @@
+//! Without helm: what is deleted with the manifests, and what stays.
+
+use graph_credential_operator::api::WoodpeckerAccount;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kit::cluster::Cluster;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::scenario::Scene;
+use crate::harness::TestEnv;
+use crate::installation::release::NAMESPACE;
+
+const FINALIZER: &str = "graph-credentials.io/registration";
+
+/// The names of the product's objects of a kind.
+async fn ours<K>(client: &Client) -> Vec<String>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let all = Api::<K>::all(client.clone()).list(&ListParams::default()).await.unwrap();
+    let names = all.items.iter().map(ResourceExt::name_any);
+    names.filter(|name| name.contains("graph-credential")).collect()
+}
+
+#[tokio::test]
+async fn what_the_docs_say_stays_is_there_after_the_manifests_are_deleted() {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let env = TestEnv::on(cluster).await;
+    let client = env.client.clone();
+    let name = "what_the_docs_say_stays_is_there_after_the_manifests_are_deleted";
+    let mut scene = Scene::set(name, env, &[]).await;
+
+    let page = std::fs::read_to_string(kit::workspace().join("docs/tasks/install.md")).unwrap();
+    let kustomization =
+        page.split("```yaml\n").find(|block| block.contains("resources: [../deploy]")).unwrap();
+    let folder = scene.shell.folder().join("operator");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("kustomization.yaml"), kustomization.split("```").next().unwrap()).unwrap();
+    scene.section("docs/tasks/install.md", "Without helm").await;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let pod =
+        deployments.get("graph-credential-operator").await.unwrap().spec.unwrap().template.spec.unwrap();
+    let image = pod.containers[0].image.clone().unwrap();
+    assert!(image.starts_with("registry.example.com/graph-credential-operator:"), "{image}");
+    scene.section("docs/tasks/install.md", "Of another name").await;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let own = policies.get("graph-credential-operator-own-secrets").await.unwrap().spec.unwrap();
+    let condition = &own.match_conditions.unwrap()[0].expression;
+    assert!(condition.contains("system:serviceaccount:operators:"), "{condition}");
+
+    // What users and the operator create.
+    cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
+    let env = &scene.env;
+    env.account("agency", json!({})).await;
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let finalizers = Patch::Merge(json!({"metadata": {"finalizers": [FINALIZER]}}));
+    let credentials = env.api::<graph_credential_operator::api::MicrosoftGraphCredential>();
+    credentials.patch("sales-eu", &PatchParams::default(), &finalizers).await.unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+    let keyring = json!({"metadata": {"name": "graph-credential-operator-keyring"}});
+    secrets.create(&PostParams::default(), &serde_json::from_value(keyring).unwrap()).await.unwrap();
+
+    scene.section("docs/tasks/install.md", "Without the hook").await;
+    assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
+    let people = ["graph-credential-operator-accounts", "graph-credential-operator-credentials"];
+    assert_eq!(ours::<ValidatingAdmissionPolicy>(&client).await, people);
+    assert_eq!(ours::<ValidatingAdmissionPolicyBinding>(&client).await, people);
+    assert_eq!(ours::<ClusterRole>(&client).await, [""; 0]);
+    assert_eq!(ours::<CustomResourceDefinition>(&client).await.len(), 3);
+    assert_eq!(ours::<Namespace>(&client).await, [NAMESPACE]);
+    secrets.get("graph-credential-operator-keyring").await.expect("the keyring stays");
+    scene.env.api::<WoodpeckerAccount>().get("agency").await.expect("accounts stay");
+    assert_eq!(scene.env.read("sales-eu").await.finalizers(), [""; 0], "it can be deleted");
+    scene.end();
+}

@@ -1,0 +1,261 @@
+//! Drift: the account does not match what is registered. Credentials are deleted or missing in a list, or the
+//! key opens another account.
+
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
+use graph_credential_operator::api::{
+    CONFIRM_DELETED, MicrosoftGraphCredential, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+};
+use kit::woodpecker::{Credential, Fault, Op};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::harness::{A_WHILE, CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
+
+pub(crate) fn count(env: &TestEnv, op: Op) -> usize {
+    env.woodpecker.requests("agency").iter().filter(|request| request.op == op).count()
+}
+
+/// Makes the operator check the account now.
+pub(crate) async fn look_again(env: &TestEnv) {
+    let asked = env.woodpecker.lists("agency");
+    let touch =
+        Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: asked.to_string()}}}));
+    env.api::<WoodpeckerAccount>().patch("agency", &PatchParams::default(), &touch).await.unwrap();
+}
+
+/// Creates this number of objects at the account, all Ready.
+pub(crate) async fn several(env: &TestEnv, number: usize) {
+    for n in 0..number {
+        let client = format!("00000000-0000-4000-8000-{n:012}");
+        env.entra.add_app(TENANT, &client);
+        env.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        env.credential(&format!("app-{n}"), json!({"clientId": client})).await;
+    }
+    for n in 0..number {
+        env.wait_until_ready(&format!("app-{n}")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_others_removed_is_registered_again() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    env.woodpecker.remove("agency", before);
+    look_again(&env).await;
+    let object = env
+        .wait_until("sales-eu", "another id", |object| {
+            object.status.as_ref().and_then(|status| status.credential_id).is_some_and(|id| id != before)
+        })
+        .await;
+    env.wait_until_ready("sales-eu").await;
+    assert_eq!(env.remote().len(), 1);
+    assert_eq!(Some(env.remote()[0].credential_id), object.status.unwrap().credential_id);
+    let events = env.events("sales-eu").await;
+    assert!(
+        events
+            .iter()
+            .any(|event| event.starts_with("DeletedRemotely") && event.contains(&before.to_string())),
+        "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_rotation_that_meets_nothing_is_registered_again() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    env.woodpecker.remove("agency", before);
+    env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    eventually("the new secret is registered", || async {
+        let held = env.remote();
+        let is_there =
+            held.iter().any(|it| env.woodpecker.secret_matches("agency", it.credential_id, "s3cret-two"));
+        if is_there && held.len() == 1 { Ok(()) } else { Err(format!("{held:#?}")) }
+    })
+    .await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_listing_that_lacks_what_is_there_makes_nothing_again_and_is_reported() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    env.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
+    look_again(&env).await;
+    env.wait_for_account("agency", ConditionStatus::False, "IncompleteList").await;
+    env.wait_until_ready("sales-eu").await;
+    assert_eq!((count(&env, Op::Create), env.remote().len()), (1, 1));
+    // New credentials wait, and what is registered is maintained.
+    let client = "00000000-0000-4000-8000-000000000077";
+    env.entra.add_app(TENANT, client);
+    env.entra.set_secrets(TENANT, client, &["s3cret-one"]);
+    env.credential("another", json!({"clientId": client})).await;
+    env.wait_for("another", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    env.woodpecker.heal();
+    look_again(&env).await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    env.wait_until_ready("another").await;
+}
+
+/// A credential that existed before and is adopted from a list.
+async fn taken_over() -> (TestEnv, i64) {
+    let env = TestEnv::set().await;
+    let by_hand = Credential::new(TENANT, CLIENT, "s3cret-one", EXPIRY, "by hand");
+    let id = env.woodpecker.put("agency", by_hand);
+    (env, id)
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_the_question_whether_it_is_there_leaves_its_name_known() {
+    let (env, id) = taken_over().await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    env.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
+    env.woodpecker.fail_next(Op::Rename, 1, Fault::ProcessedThenReset);
+    look_again(&env).await;
+    let lost =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
+    assert_eq!(lost.status.unwrap().registration.unwrap().name, "by hand");
+    let status = env.wait_until_ready("sales-eu").await.status.unwrap();
+    let registration = status.registration.unwrap();
+    assert_eq!((registration.name.as_str(), registration.update_sent_time), ("by hand", None));
+    assert_eq!((count(&env, Op::Create), env.remote()[0].name.as_str()), (0, "by hand"));
+}
+
+#[tokio::test]
+async fn what_has_no_known_name_and_is_missing_is_reported_and_asked_for_by_the_name_of_the_spec() {
+    let (env, id) = taken_over().await;
+    env.woodpecker.fail_always(Op::List, Fault::ListingWithoutNames);
+    env.credential("sales-eu", json!({})).await;
+    let status = env.wait_until_ready("sales-eu").await.status.unwrap();
+    assert_eq!(status.registration.unwrap().name, "");
+    env.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
+    look_again(&env).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    let told = message(&object, ConditionType::Registered);
+    assert!(told.contains("spec.displayName") && told.contains(CONFIRM_DELETED), "{told}");
+    assert_eq!((count(&env, Op::Create), count(&env, Op::Rename)), (0, 0));
+    env.credential("sales-eu", json!({"displayName": "MS Graph app"})).await;
+    env.wait_until_ready("sales-eu").await;
+    assert_eq!((count(&env, Op::Create), env.remote()[0].name.as_str()), (0, "MS Graph app"));
+}
+
+#[tokio::test]
+async fn a_refusal_to_say_whether_it_is_there_makes_nothing_again_until_acknowledged() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    env.woodpecker.remove("agency", id);
+    env.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
+    look_again(&env).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    assert!(message(&object, ConditionType::Registered).contains(CONFIRM_DELETED));
+    tokio::time::sleep(A_WHILE / 2).await;
+    assert_eq!(count(&env, Op::Create), 1);
+    env.woodpecker.heal();
+    let acknowledge = Patch::Merge(json!({"metadata": {"annotations": {CONFIRM_DELETED: id.to_string()}}}));
+    env.api::<MicrosoftGraphCredential>()
+        .patch("sales-eu", &PatchParams::default(), &acknowledge)
+        .await
+        .unwrap();
+    env.request_pass("sales-eu").await;
+    env.wait_until_ready("sales-eu").await;
+    assert_eq!(env.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn an_empty_listing_for_many_makes_nothing_again_until_acknowledged() {
+    let mut env = TestEnv::set().await;
+    several(&env, 6).await;
+    let held: Vec<i64> = env.remote().iter().map(|it| it.credential_id).collect();
+    for id in &held {
+        env.woodpecker.remove("agency", *id);
+    }
+    look_again(&env).await;
+    let account = env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
+    let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap().clone();
+    assert!(
+        ready.message.contains("6 of the 6") && ready.message.contains(CONFIRM_DELETED),
+        "{}",
+        ready.message
+    );
+    env.wait_for("app-0", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    env.stop_operator().await;
+    env.start_operator().await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!((count(&env, Op::Create), env.remote().len()), (6, 0), "nor after a restart");
+    let acknowledge = Patch::Merge(json!({"metadata": {"annotations": {CONFIRM_DELETED: "now"}}}));
+    env.api::<WoodpeckerAccount>().patch("agency", &PatchParams::default(), &acknowledge).await.unwrap();
+    for n in 0..6 {
+        env.wait_until_ready(&format!("app-{n}")).await;
+    }
+    eventually("all are registered again", || async {
+        if env.remote().len() == 6 { Ok(()) } else { Err(format!("{}\n{}", env.remote().len(), env.log())) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_account_is_noticed_and_registers_nothing_there() {
+    let mut env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    env.stop_operator().await;
+    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    env.start_operator().await;
+    let account = env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
+    let conditions = account.status.unwrap().conditions;
+    assert!(find(&conditions, ConditionType::Ready).unwrap().message.contains("right account"));
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    assert_eq!(env.woodpecker.writes("stranger"), 0);
+    env.secret("agency-key", &[("api_key", crate::harness::API_KEY)]).await;
+    env.wait_until_ready("sales-eu").await;
+    assert_eq!(env.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn an_account_made_again_with_a_third_parties_key_is_not_trusted() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    let accounts = env.api::<WoodpeckerAccount>();
+    accounts.delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
+    env.apply_account("agency", json!({})).await;
+    env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
+    assert_eq!(env.woodpecker.writes("stranger"), 0);
+    assert_eq!(env.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_key_is_not_used_before_the_account_was_seen_with_it() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    env.woodpecker.fail_account_always("stranger", Op::List, Fault::Html502);
+    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    env.wait_for_account("agency", ConditionStatus::False, "WoodpeckerUnavailable").await;
+    env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    tokio::time::sleep(A_WHILE / 2).await;
+    assert_eq!(
+        env.woodpecker.writes("stranger"),
+        0,
+        "no secret is sent to an account that may be another one"
+    );
+    env.secret("agency-key", &[("api_key", crate::harness::API_KEY)]).await;
+    let id = env.remote()[0].credential_id;
+    eventually("the new secret is registered at the right account", || async {
+        if env.woodpecker.secret_matches("agency", id, "s3cret-two") { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+}

@@ -1,0 +1,42 @@
+//! An operator with limited rights.
+
+use super::*;
+
+impl TestEnv {
+    /// Runs the operator as a ServiceAccount that may do everything in the namespace, except that it has only
+    /// these verbs for Secrets other than the keyring.
+    pub async fn limit_operator(&mut self, secret_verbs: &[&str]) {
+        self.apply::<ServiceAccount>("limited", json!({})).await.expect("a ServiceAccount can be made");
+        self.grant(secret_verbs).await;
+        let binding = json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "limited"},
+            "subjects": [{"kind": "ServiceAccount", "name": "limited", "namespace": self.namespace}]
+        });
+        self.apply::<RoleBinding>("limited", binding).await.expect("a RoleBinding can be made");
+        let request = TokenRequest::default();
+        let accounts = self.api::<ServiceAccount>();
+        let token = accounts
+            .create_token_request("limited", &PostParams::default(), &request)
+            .await
+            .expect("a token");
+        let token = token.status.expect("a token").token;
+        let kubeconfig = self.cluster.kubeconfig_with_token(&self.namespace, &token);
+        self.user = Some(kubeconfig.expect("a kubeconfig can be written"));
+    }
+
+    /// Changes the limited ServiceAccount's rights to Secrets.
+    pub async fn grant(&self, secret_verbs: &[&str]) {
+        let all = json!(["*"]);
+        let keyring = "graph-credential-operator-keyring";
+        let mut rules = json!([
+            {"apiGroups": ["graph-credentials.io", "events.k8s.io"], "resources": all, "verbs": all},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [keyring], "verbs": ["get", "patch"]}
+        ]);
+        if let (Some(rules), false) = (rules.as_array_mut(), secret_verbs.is_empty()) {
+            rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "verbs": secret_verbs}));
+        }
+        self.apply::<Role>("limited", json!({"rules": rules})).await.expect("a Role can be made");
+    }
+}

@@ -1,0 +1,204 @@
+//! Objects that the operator cannot read: they report it, keep what they have, do not disturb others, and can
+//! be deleted. The schema of an older or edited CRD may accept them, so these tests run on a cluster of their
+//! own.
+
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
+use graph_credential_operator::api::{MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kit::cluster::{Cluster, User};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::harness::{A_WHILE, EXPIRY, TENANT, TestEnv, ask, eventually, plain_spec, prepare};
+use crate::rest_api::{self, ask_at, sample, serving};
+
+/// A cluster whose CRDs accept any spec.
+async fn loose_cluster() -> &'static Cluster {
+    static READY: OnceCell<&'static Cluster> = OnceCell::const_new();
+    READY
+        .get_or_init(|| async {
+            let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+            prepare(cluster).await;
+            let crds: Api<CustomResourceDefinition> = Api::all(cluster.client().unwrap());
+            for name in ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"] {
+                let mut crd = crds.get(&format!("{name}.graph-credentials.io")).await.unwrap();
+                let version = &mut crd.spec.versions[0];
+                version.selectable_fields = None;
+                let schema = version.schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+                let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+                let any = serde_json::from_value(any).unwrap();
+                schema.properties.as_mut().unwrap().insert("spec".into(), any);
+                crds.replace(crd.metadata.name.as_deref().unwrap(), &PostParams::default(), &crd)
+                    .await
+                    .unwrap();
+            }
+            cluster
+        })
+        .await
+}
+
+/// A test environment on that cluster, with a working account.
+async fn env() -> TestEnv {
+    let mut env = TestEnv::on(loose_cluster().await).await;
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    env
+}
+
+fn loose<K>(env: &TestEnv) -> Api<DynamicObject>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    Api::namespaced_with(env.client.clone(), &env.namespace, &ApiResource::erase::<K>(&()))
+}
+
+async fn apply<K>(env: &TestEnv, name: &str, spec: Value)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let body = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec});
+    eventually("the API server takes it", || async {
+        let (api, patch) = (loose::<K>(env), Patch::Apply(&body));
+        let applied = api.patch(name, &PatchParams::apply("kubectl"), &patch).await;
+        applied.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+async fn change(env: &TestEnv, name: &str, change: Value) {
+    let patch = Patch::Merge(change);
+    eventually("the API server takes the change", || async {
+        let api = loose::<MicrosoftGraphCredential>(env);
+        let changed = api.patch(name, &PatchParams::default(), &patch).await;
+        changed.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// Waits until the conditions contain all these words.
+async fn says<K>(env: &TestEnv, name: &str, words: &[&str]) -> DynamicObject
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    eventually(&format!("{name} says {words:?}"), || async {
+        let object = loose::<K>(env).get(name).await.map_err(|error| error.to_string())?;
+        let text = object.data["status"]["conditions"].to_string();
+        if words.iter().all(|word| text.contains(word)) {
+            Ok(object)
+        } else {
+            Err(format!("{text}\n{}", env.log()))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_broken_object_says_so_once_keeps_its_registration_and_blinds_nobody() {
+    let mut env = env().await;
+    env.credential("broken", json!({})).await;
+    let before = env.wait_until_ready("broken").await.status.unwrap();
+    change(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
+    let broken =
+        says::<MicrosoftGraphCredential>(&env, "broken", &["InvalidObject", "not-a-guid", "Registered"])
+            .await;
+    assert_eq!(broken.data["status"]["registration"], serde_json::to_value(before.registration).unwrap());
+    assert_eq!(env.remote().len(), 1);
+
+    let healthy = "00000000-0000-4000-8000-000000000001";
+    env.entra.add_app(TENANT, healthy);
+    env.entra.set_secrets(TENANT, healthy, &["s3cret-one"]);
+    apply::<MicrosoftGraphCredential>(&env, "healthy", plain_spec(json!({"clientId": healthy}))).await;
+    env.wait_until_ready("healthy").await;
+
+    env.stop_operator().await;
+    let mark = env.cluster.audit_mark().unwrap();
+    env.start_operator().await;
+    tokio::time::sleep(A_WHILE).await;
+    let writes = env.cluster.audit_since(mark).unwrap().into_iter().filter(|entry| {
+        entry.user == User::Operator.name()
+            && entry.is_write()
+            && entry.resource == "microsoftgraphcredentials"
+            && entry.namespace.as_deref() == Some(&env.namespace)
+    });
+    assert_eq!(writes.count(), 0, "reported once");
+}
+
+#[tokio::test]
+async fn a_broken_object_that_is_deleted_goes_once_it_is_set_to_retain() {
+    let env = env().await;
+    env.credential("broken", json!({"deletionPolicy": "Delete"})).await;
+    env.wait_until_ready("broken").await;
+    change(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
+    loose::<MicrosoftGraphCredential>(&env).delete("broken", &DeleteParams::default()).await.unwrap();
+    says::<MicrosoftGraphCredential>(&env, "broken", &["set deletionPolicy to Retain"]).await;
+    assert_eq!(env.remote().len(), 1);
+    change(&env, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    eventually("it is deleted", || async {
+        match loose::<MicrosoftGraphCredential>(&env).get_opt("broken").await {
+            Ok(None) => Ok(()),
+            found => Err(format!("{found:#?}\n{}", env.log())),
+        }
+    })
+    .await;
+    assert_eq!(env.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_account_says_so_and_its_credentials_do_not_wait_in_silence() {
+    let env = env().await;
+    apply::<WoodpeckerAccount>(&env, "odd", json!({"companyId": "seven"})).await;
+    let spec = plain_spec(json!({"destination": {"woodpecker": {"accountRef": {"name": "odd"}}}}));
+    apply::<MicrosoftGraphCredential>(&env, "at-odd", spec).await;
+    env.wait_for("at-odd", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
+    says::<WoodpeckerAccount>(&env, "odd", &["InvalidObject", "seven"]).await;
+}
+
+#[tokio::test]
+async fn a_broken_record_of_the_rest_api_is_left_out_of_the_list_and_shown_as_not_ready() {
+    let env = TestEnv::on(loose_cluster().await).await;
+    env.secret(rest_api::KEYS, &[(&format!("{}.ci", env.namespace), rest_api::KEY)]).await;
+    let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;
+    let address = serving(&server).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let made = ask_at(&address, "POST", rest_api::PATH, Some(sample(json!({})))).await;
+        assert_eq!(made.status, 201, "{made:?}\n{}", server.log());
+        ids.push(made.json()["credential_id"].as_i64().unwrap());
+    }
+    let [broken, healthy] = ids[..] else { unreachable!() };
+    let shows = async |id: i64, reason: &str, ready: u8| {
+        let name = format!("namespace=\"{}\",name=\"r-{id}\"", env.namespace);
+        let line = format!("graph_credential_record_ready{{{name},reason=\"{reason}\"}} {ready}");
+        eventually(&line, || async {
+            let (_, metrics) = ask(&server, "/metrics").await;
+            if metrics.contains(&line) { Ok(metrics) } else { Err(format!("{metrics}\n{}", server.log())) }
+        })
+        .await
+    };
+    let metrics = shows(broken, "Ready", 1).await;
+    let expiry = format!(
+        "graph_credential_record_expiry_timestamp_seconds{{namespace=\"{}\",name=\"r-{broken}\"}}",
+        env.namespace
+    );
+    assert!(metrics.contains(&expiry), "{metrics}");
+    let patch = Patch::Merge(json!({"spec": {"secretExpiresAt": "some day"}}));
+    let records = loose::<SealedGraphCredential>(&env);
+    records.patch(&format!("r-{broken}"), &PatchParams::default(), &patch).await.unwrap();
+    let metrics = shows(broken, "InvalidObject", 0).await;
+    assert!(!metrics.contains(&expiry), "its expiry is unknown: {metrics}");
+    shows(healthy, "Ready", 1).await;
+    let listed = ask_at(&address, "GET", rest_api::PATH, None).await.json();
+    let listed: Vec<_> = listed["credentials"].as_array().unwrap().iter().collect();
+    assert!(listed.len() == 1 && listed[0]["credential_id"] == healthy, "{listed:?}");
+    let gone = ask_at(&address, "DELETE", &format!("{}/{broken}", rest_api::PATH), None).await;
+    assert_eq!(gone.status, 204, "{gone:?}");
+    eventually("it is no longer shown", || async {
+        let (_, metrics) = ask(&server, "/metrics").await;
+        if metrics.contains(&format!("r-{broken}\"")) { Err(metrics) } else { Ok(()) }
+    })
+    .await;
+}

@@ -1,0 +1,47 @@
+//! Whole-program tests: the real operator as its own process, a real kube-apiserver, and test doubles of
+//! Entra and Woodpecker that serve HTTP. One file per subject; all tests share one API server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
+
+mod account_moves;
+mod accounts;
+mod admin_cli;
+mod adoption;
+mod command_line;
+mod companies;
+mod convergence;
+mod dashboard;
+mod deletion;
+mod documentation;
+mod drift;
+mod egress;
+mod fairness;
+mod gitops;
+mod harness;
+mod idle_writes;
+mod import;
+mod installation;
+mod invalid_objects;
+mod keyring_access;
+mod leader_election;
+mod logs;
+mod memory_zeroing;
+mod metrics;
+mod metrics_endpoint;
+mod microsoft;
+mod process;
+mod queueing;
+mod recovery;
+#[path = "../generated/reference.rs"]
+#[expect(dead_code, reason = "names of samples are for the reference page")]
+mod reference;
+mod remove_finalizers;
+mod request_counts;
+mod rest_api;
+mod schema_rules;
+mod secret_access;
+mod secret_ready;
+mod secret_redaction;
+mod status;
+mod store;
+mod traces;
+mod verify_first;

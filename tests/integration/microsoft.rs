@@ -1,0 +1,218 @@
+//! Each kind of response of Microsoft's token endpoint, and the result that the program shows.
+
+use std::time::{Duration, Instant};
+
+use graph_credential_operator::api::SealedGraphCredential;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
+use kit::entra::{AppState, Entra, Fault, Layout, RetryAfter};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use crate::command_line::{CANARY, entra, verify};
+use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually};
+
+/// The result of `verify` for the next response: exit code and reason.
+async fn verdict(entra: &Entra, secret: &str) -> (Option<i32>, String) {
+    let printed = verify(entra, &["-o", "json"], secret).await;
+    let json: Value = serde_json::from_str(&printed.out).unwrap_or_else(|_| panic!("{printed:?}"));
+    (printed.code, json["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+fn is(code: i32, reason: &str) -> (Option<i32>, String) {
+    (Some(code), reason.to_owned())
+}
+
+#[tokio::test]
+async fn refusals_are_reported_apart_in_both_layouts_of_their_text() {
+    let entra = entra().await;
+    for layout in [Layout::Lines, Layout::OneLine] {
+        entra.layout(layout);
+        assert_eq!(verdict(&entra, "wrong").await, is(3, "InvalidClientSecret"));
+        entra.expire_secret(TENANT, CLIENT, CANARY);
+        assert_eq!(verdict(&entra, CANARY).await, is(3, "SecretExpired"));
+        entra.set_secrets(TENANT, CLIENT, &[CANARY]);
+        for (state, reason) in [
+            (AppState::Disabled, "ApplicationDisabled"),
+            (AppState::WithoutServicePrincipal, "ServicePrincipalMissing"),
+            (AppState::PublicClient, "PublicClient"),
+            (AppState::BlockedByPolicy, "ConditionalAccessBlocked"),
+        ] {
+            entra.set_state(TENANT, CLIENT, state);
+            assert_eq!(verdict(&entra, CANARY).await, is(3, reason), "{state:?}");
+        }
+        entra.set_state(TENANT, CLIENT, AppState::Active);
+        entra.fail_next(1, Fault::MissingErrorCodes);
+        assert_eq!(verdict(&entra, "wrong").await, is(3, "InvalidClientSecret"), "from the description");
+        for (error, reason) in [
+            ("invalid_client", "InvalidClientSecret"),
+            ("unauthorized_client", "ApplicationNotFound"),
+            ("invalid_grant", "VerificationRejected"),
+        ] {
+            entra.fail_next(1, Fault::UnknownCode(123_456, error.into()));
+            assert_eq!(verdict(&entra, CANARY).await, is(3, reason), "an unknown code beside {error}");
+        }
+        entra.fail_next(1, Fault::UnknownCode(123_456, "something_new".into()));
+        assert_eq!(
+            verdict(&entra, CANARY).await,
+            is(4, "MicrosoftUnavailable"),
+            "an unknown error is no refusal"
+        );
+    }
+    entra.remove_app(TENANT, CLIENT);
+    assert_eq!(verdict(&entra, CANARY).await, is(3, "ApplicationNotFound"));
+    entra.remove_tenant(TENANT);
+    assert_eq!(verdict(&entra, CANARY).await, is(3, "TenantNotFound"));
+}
+
+#[tokio::test]
+async fn what_is_no_verdict_is_never_taken_for_one() {
+    let entra = entra().await;
+    let html = ("content-type".to_owned(), "text/html".to_owned());
+    for fault in [
+        Fault::Html503,
+        Fault::Empty504,
+        Fault::TruncatedJson,
+        Fault::NotJson,
+        Fault::Reset,
+        Fault::Status(200, format!("{{\"access_token\":\"{}\"}}", "x".repeat(300 << 10)), vec![]),
+        Fault::Redirect307("http://127.0.0.1:9/".into()),
+        Fault::Status(401, "<html>Authentication required by your proxy</html>".into(), vec![html]),
+        Fault::Status(
+            500,
+            json!({"error": "invalid_client", "error_codes": [7_000_215]}).to_string(),
+            vec![],
+        ),
+        Fault::Status(
+            400,
+            json!({"error": "temporarily_unavailable", "error_codes": [90_033]}).to_string(),
+            vec![],
+        ),
+    ] {
+        entra.fail_next(1, fault.clone());
+        assert_eq!(verdict(&entra, CANARY).await, is(4, "MicrosoftUnavailable"), "{fault:?}");
+    }
+    entra.fail_next(1, Fault::SlowBody(Duration::from_millis(300)));
+    assert_eq!(verdict(&entra, CANARY).await, is(0, "TokenIssued"), "slow is not lost");
+    assert_eq!(entra.strays().len(), 0, "nothing was sent elsewhere");
+}
+
+#[tokio::test]
+async fn throttling_is_seen_in_both_forms_and_as_a_loop() {
+    let entra = entra().await;
+    for retry_after in [RetryAfter::Seconds(30), RetryAfter::Date(Duration::from_secs(30))] {
+        entra.fail_next(1, Fault::Throttled { retry_after });
+        assert_eq!(verdict(&entra, CANARY).await, is(4, "RateLimited"));
+    }
+    let looping = json!({"error": "invalid_grant", "error_codes": [50_196]}).to_string();
+    entra.fail_next(1, Fault::Status(400, looping, vec![]));
+    assert_eq!(verdict(&entra, CANARY).await, is(4, "RateLimited"));
+}
+
+#[tokio::test]
+async fn the_operator_waits_as_long_as_microsoft_asks() {
+    let env = TestEnv::set().await;
+    env.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(4) });
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "RateLimited").await;
+    let asked_at = env.entra.requests()[0].at;
+    assert!(object.status.unwrap().next_attempt_time.is_some());
+    env.wait_until_ready("sales-eu").await;
+    let requests = env.entra.requests();
+    let waited = requests[1].at.duration_since(asked_at);
+    assert!(waited.as_secs() >= 3, "tried again after {waited}");
+}
+
+#[tokio::test]
+async fn roles_are_shown_and_required_ones_are_asked_for() {
+    let env = TestEnv::set().await;
+    env.entra.set_roles(TENANT, CLIENT, &["Mail.Send", "Mail.Read"]);
+    env.credential("sales-eu", json!({"verification": {"requiredRoles": ["Mail.ReadWrite"]}})).await;
+    let object = env
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "RequiredRolesMissing")
+        .await;
+    assert!(condition(&object, ConditionType::Verified).unwrap().message.contains("Mail.ReadWrite"));
+    assert_eq!(object.status.unwrap().observed_roles, Some(vec!["Mail.Read".into(), "Mail.Send".into()]));
+    assert_eq!(env.woodpecker.writes("agency"), 0);
+    env.credential("sales-eu", json!({"verification": {"requiredRoles": ["Mail.Send"]}})).await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn best_effort_goes_on_without_microsoft_and_stops_at_a_refusal() {
+    let env = TestEnv::set().await;
+    // Conditional Access blocks the operator's address. Woodpecker has another one.
+    env.entra.fail_always(Fault::UnknownCode(53_003, "invalid_grant".into()));
+    env.credential("sales-eu", json!({"verification": {"policy": "BestEffort"}})).await;
+    let object = env.wait_until_ready("sales-eu").await;
+    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "VerificationSkipped");
+    assert_eq!(env.remote().len(), 1);
+
+    env.entra.heal();
+    let writes = env.woodpecker.writes("agency");
+    env.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
+    env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;
+    assert_eq!(env.woodpecker.writes("agency"), writes);
+}
+
+#[tokio::test]
+async fn disabled_verification_is_for_the_administrator_to_allow() {
+    let mut env = TestEnv::set().await;
+    env.credential("sales-eu", json!({"verification": {"policy": "Disabled"}})).await;
+    let object = env.wait_until_ready("sales-eu").await;
+    let verified = condition(&object, ConditionType::Verified).unwrap();
+    assert_eq!(verified.reason, "TokenIssued");
+    assert!(verified.message.contains("--allow-unverified"), "{}", verified.message);
+    env.stop_operator().await;
+    env.extra_args = vec!["--allow-unverified".to_owned()];
+    env.start_operator().await;
+    let other = "00000000-0000-4000-8000-000000000001";
+    env.entra.add_app(TENANT, other);
+    env.entra.set_secrets(TENANT, other, &["s3cret-one"]);
+    env.credential("unproved", json!({"clientId": other, "verification": {"policy": "Disabled"}})).await;
+    let object = env.wait_until_ready("unproved").await;
+    assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "VerificationDisabled");
+    assert_eq!(env.entra.count(TENANT, other), 0, "it was not verified");
+}
+
+#[tokio::test]
+async fn while_microsoft_hangs_deletions_and_repairs_of_what_is_verified_go_on() {
+    let mut env = TestEnv::bare().await;
+    // A request to Microsoft may take 7.5 seconds.
+    env.time_scale = 2;
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    let client = |number: u32| format!("00000000-0000-4000-8000-{number:012}");
+    env.credential("leaves", json!({"deletionPolicy": "Delete"})).await;
+    env.entra.add_app(TENANT, &client(0));
+    env.entra.set_secrets(TENANT, &client(0), &["s3cret-one"]);
+    env.credential("stays", json!({"clientId": client(0), "destination": {"woodpecker": null, "store": {}}}))
+        .await;
+    env.wait_until_ready("leaves").await;
+    env.wait_until_ready("stays").await;
+    let records = env.api::<SealedGraphCredential>();
+    let record = records.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
+    let (asked, hang) = (env.entra.requests().len(), Fault::Hang(Duration::from_secs(60)));
+    env.entra.fail_next(10_000, hang);
+    for number in 1..=100 {
+        let spec = json!({"clientId": client(number), "destination": {"woodpecker": null, "store": {}}});
+        env.credential(&format!("waits-{number}"), spec).await;
+    }
+    eventually("Microsoft hangs", || async {
+        if env.entra.requests().len() >= asked + 5 { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+    let started = Instant::now();
+    records.delete(&record, &DeleteParams::default()).await.unwrap();
+    env.delete("leaves").await;
+    env.wait_until_gone("leaves").await;
+    eventually("the record is there again", || async {
+        records.get(&record).await.map(drop).map_err(|error| format!("{error}\n{}", env.log()))
+    })
+    .await;
+    // Sixteen requests at a time that wait for their time-out would take 45 seconds.
+    assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
+    assert_eq!(env.remote(), []);
+}

@@ -1,0 +1,241 @@
+//! `serve`: the credentials REST API over the encrypted store.
+
+mod access;
+pub mod fault_proxy;
+mod hostile;
+pub mod http;
+mod keyring;
+mod limits;
+mod memory;
+mod microsoft;
+mod process;
+mod record_verification;
+mod replicas;
+mod tls;
+
+use graph_credential_operator::api::SealedGraphCredential;
+use graph_credential_operator::store::envelope::{AssociatedData, Envelope};
+use graph_credential_operator::store::keyring::Keyring;
+use k8s_openapi::api::core::v1::Secret;
+use kit::process::Process;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use self::http::{Answer, send};
+use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, address, ask, eventually, merge};
+
+/// Path of all credentials.
+pub const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
+
+/// Name of the Secret with the API keys.
+pub const KEYS: &str = "graph-credential-operator-api-keys";
+
+/// API key of the test namespace.
+pub const KEY: &str = "4711.a-key-of-the-env";
+
+/// API key of another account.
+const OTHER_KEY: &str = "4712.a-key-of-another-account";
+
+/// Name of the keyring's Secret.
+const KEYRING: &str = "graph-credential-operator-keyring";
+
+/// A test environment with one process that serves the API.
+struct Api {
+    env: TestEnv,
+    server: Process,
+    address: String,
+}
+
+// === impl Api ===
+
+impl Api {
+    async fn set() -> Self {
+        Self::on(TestEnv::bare().await).await
+    }
+
+    async fn on(env: TestEnv) -> Self {
+        put_key(&env, KEY).await;
+        let (server, address) = start(&env, &[]).await;
+        Self { env, server, address }
+    }
+
+    /// Sends a request with the namespace's API key.
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        ask_at(&self.address, method, path, body).await
+    }
+
+    async fn create(&self, over: Value) -> Answer {
+        self.ask("POST", PATH, Some(sample(over))).await
+    }
+
+    /// Creates a credential; returns its id.
+    async fn created(&self, over: Value) -> i64 {
+        let answer = self.create(over).await;
+        assert_eq!(answer.status, 201, "{answer:?}\n{}", self.server.log());
+        answer.json()["credential_id"].as_i64().unwrap()
+    }
+
+    async fn listed(&self) -> Vec<Value> {
+        let answer = self.ask("GET", PATH, None).await;
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", self.server.log());
+        answer.json()["credentials"].as_array().unwrap().clone()
+    }
+
+    /// The record of a credential, with its decrypted secret.
+    async fn opened(&self, id: i64) -> (SealedGraphCredential, String) {
+        let record: SealedGraphCredential = self.env.api().get(&format!("r-{id}")).await.unwrap();
+        let secret: Secret = self.env.api().get(KEYRING).await.unwrap();
+        let keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
+        let binding = AssociatedData {
+            namespace: &record.namespace().unwrap(),
+            record_id: &record.spec.record_id,
+            tenant: &record.spec.tenant_id,
+            client: &record.spec.client_id,
+        };
+        let opened = Envelope::from_base64(&record.spec.envelope).unwrap().open(&keyring, binding).unwrap();
+        (record.clone(), opened.expose().to_owned())
+    }
+
+    async fn records(&self) -> Vec<SealedGraphCredential> {
+        self.env.api().list(&ListParams::default()).await.unwrap().items
+    }
+}
+
+pub async fn put_key(env: &TestEnv, key: &str) {
+    env.secret(KEYS, &[(&format!("{}.ci", env.namespace), key)]).await;
+}
+
+/// Creates API keys for two accounts; returns the other one's namespace.
+async fn put_two_keys(env: &TestEnv) -> String {
+    let neighbour = env.cluster.create_namespace("neighbour").await.unwrap();
+    let keys = [(format!("{}.ci", env.namespace), KEY), (format!("{neighbour}.ci"), OTHER_KEY)];
+    let keys: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
+    env.secret(KEYS, &keys).await;
+    neighbour
+}
+
+/// Starts another process that serves the API.
+async fn start(env: &TestEnv, args: &[&str]) -> (Process, String) {
+    let server = env.launch_with(&[&["serve", "--rest-bind-address", "127.0.0.1:0"], args].concat()).await;
+    let address = serving(&server).await;
+    (server, address)
+}
+
+/// Waits until the API is served, and returns its address.
+pub async fn serving(server: &Process) -> String {
+    eventually("the API is served", || async {
+        let (status, text) = ask(server, "/readyz").await;
+        let address = address(server, "serving the credentials REST API");
+        address.filter(|_| status == 200).ok_or_else(|| format!("{text}\n{}", server.log()))
+    })
+    .await
+}
+
+pub async fn ask_at(address: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    send(address, method, path, &[("x-api-key", KEY), ("content-type", "application/json")], body.as_bytes())
+        .await
+}
+
+/// The vendor's sample with the test's app and secret, and with `over` merged into it.
+pub fn sample(over: Value) -> Value {
+    let mut body = json!({
+        "tenant_id": TENANT, "client_id": CLIENT, "client_secret": "s3cret-one", "secret_expires_at": EXPIRY,
+        "name": "MS Graph app"
+    });
+    merge(&mut body, over);
+    body
+}
+
+#[tokio::test]
+async fn a_posted_credential_is_verified_sealed_and_shown_without_its_secret() {
+    let api = Api::set().await;
+    let answer = api.create(json!({})).await;
+    assert_eq!((answer.status, answer.header("content-type")), (201, Some("application/json")), "{answer:?}");
+    let id = answer.json()["credential_id"].as_i64().unwrap();
+    assert!((1..1 << 52).contains(&id), "{id}");
+    let shown = json!({
+        "credential_id": id, "tenant_id": TENANT, "client_id": CLIENT, "secret_expires_at": EXPIRY,
+        "name": "MS Graph app"
+    });
+    assert_eq!(answer.json(), shown);
+    assert_eq!(api.listed().await, [shown]);
+    assert_eq!(api.env.entra.count(TENANT, CLIENT), 1, "it was verified");
+    let (record, secret) = api.opened(id).await;
+    assert_eq!(secret, "s3cret-one");
+    assert_eq!(record.metadata.owner_references, None);
+}
+
+#[tokio::test]
+async fn what_is_left_out_or_written_differently_is_saved_in_one_form() {
+    let api = Api::set().await;
+    let over = json!({
+        "name": null, "tenant_id": TENANT.to_uppercase(), "secret_expires_at": "2027-11-29T00:59:59.5+01:00"
+    });
+    let shown = api.create(over).await.json();
+    assert_eq!(shown["name"], format!("Microsoft Graph {CLIENT}"));
+    assert_eq!((&shown["tenant_id"], &shown["secret_expires_at"]), (&json!(TENANT), &json!(EXPIRY)));
+}
+
+#[tokio::test]
+async fn a_patch_renames_without_the_secret_and_rotates_with_a_verification() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    let path = format!("{PATH}/{id}");
+    let (before, _) = api.opened(id).await;
+    let renamed = api.ask("PATCH", &path, Some(json!({"name": "Sales"}))).await;
+    assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Sales")), "{renamed:?}");
+    assert_eq!(api.env.entra.count(TENANT, CLIENT), 1, "a name needs no verification");
+    assert_eq!(api.opened(id).await.0.spec.envelope, before.spec.envelope);
+    let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": "2028-01-31T00:00:00Z"});
+    let refused = api.ask("PATCH", &path, Some(rotation.clone())).await;
+    assert_eq!((refused.status, refused.json()), (422, json!({"message": "INVALID_CLIENT_SECRET"})));
+    assert_eq!(api.opened(id).await.1, "s3cret-one", "a refused secret replaces nothing");
+    api.env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    let rotated = api.ask("PATCH", &path, Some(rotation)).await;
+    let shown = json!({
+        "credential_id": id, "tenant_id": TENANT, "client_id": CLIENT,
+        "secret_expires_at": "2028-01-31T00:00:00Z", "name": "Sales"
+    });
+    assert_eq!((rotated.status, rotated.json()), (200, shown.clone()));
+    assert_eq!(api.opened(id).await.1, "s3cret-two");
+    assert_eq!(api.listed().await, [shown]);
+    for body in [json!({"client_secret": "x"}), json!({"secret_expires_at": EXPIRY})] {
+        let answer = api.ask("PATCH", &path, Some(body)).await;
+        let word = json!({"message": "SECRET_AND_EXPIRY_REQUIRED_TOGETHER"});
+        assert_eq!((answer.status, answer.json()), (422, word));
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_credential_is_gone_and_the_next_answer_is_404() {
+    let api = Api::set().await;
+    let (one, other) = (api.created(json!({})).await, api.created(json!({"name": "other"})).await);
+    let path = format!("{PATH}/{one}");
+    let gone = api.ask("DELETE", &path, None).await;
+    assert_eq!((gone.status, gone.body.as_slice()), (204, &b""[..]));
+    let left: Vec<_> = api.listed().await.iter().map(|it| it["credential_id"].as_i64()).collect();
+    assert_eq!(left, [Some(other)]);
+    for (method, body) in [("DELETE", None), ("PATCH", Some(json!({"name": "x"})))] {
+        let answer = api.ask(method, &path, body).await;
+        assert_eq!(answer.status, 404, "{method}");
+        answer.is_problem("Not Found", "Requested resource does not exist");
+    }
+}
+
+#[tokio::test]
+async fn records_of_custom_resources_are_neither_visible_nor_writable() {
+    let mut env = TestEnv::bare().await;
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    let api = Api::on(env).await;
+    let before = api.records().await;
+    assert_eq!(api.listed().await, Vec::<Value>::new());
+    for (method, body) in [("PATCH", Some(json!({"name": "x"}))), ("DELETE", None)] {
+        assert_eq!(api.ask(method, &format!("{PATH}/{id}"), body).await.status, 404, "{method}");
+    }
+    assert_eq!(api.records().await, before);
+}

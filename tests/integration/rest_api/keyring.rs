@@ -1,0 +1,102 @@
+//! The keyring's rules for secrets that arrive over HTTP.
+
+use graph_credential_operator::store::keyring::KeyId;
+
+use super::fault_proxy::Front;
+use super::*;
+
+/// Gives the keyring another primary key.
+pub async fn promote_another_key(env: &TestEnv) -> KeyId {
+    let secret: Secret = env.api().get(KEYRING).await.unwrap();
+    let mut keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
+    let added = keyring.rotate(jiff::Timestamp::now()).unwrap();
+    let json = keyring.to_json().unwrap();
+    env.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+    added
+}
+
+fn key_of(record: &SealedGraphCredential) -> KeyId {
+    Envelope::from_base64(&record.spec.envelope).unwrap().key_id()
+}
+
+#[tokio::test]
+async fn another_primary_key_is_found_out_before_a_posted_secret_is_answered() {
+    let api = Api::set().await;
+    let old = key_of(&api.opened(api.created(json!({})).await).await.0);
+    let added = promote_another_key(&api.env).await;
+    let id = api.created(json!({"name": "new"})).await;
+    let (record, secret) = api.opened(id).await;
+    assert_eq!((key_of(&record), secret.as_str()), (added, "s3cret-one"));
+    assert_ne!(added, old);
+}
+
+#[tokio::test]
+async fn what_was_sealed_while_the_primary_key_changed_is_sealed_again() {
+    let mut env = TestEnv::bare().await;
+    let front = Front::before(&mut env).await;
+    let api = Api::on(env).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.created(json!({}));
+    let promoted = async {
+        held.reached().await;
+        let added = promote_another_key(&api.env).await;
+        held.release();
+        added
+    };
+    let (id, added) = tokio::join!(asked, promoted);
+    let (record, secret) = api.opened(id).await;
+    assert_eq!((key_of(&record), secret.as_str()), (added, "s3cret-one"), "before the answer");
+}
+
+#[tokio::test]
+async fn what_was_sealed_under_a_keyring_that_was_replaced_meanwhile_is_sealed_under_the_new_one() {
+    let mut env = TestEnv::bare().await;
+    let front = Front::before(&mut env).await;
+    let api = Api::on(env).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.created(json!({}));
+    let replaced = async {
+        held.reached().await;
+        let fresh = Keyring::random(jiff::Timestamp::now()).unwrap();
+        let json = fresh.to_json().unwrap();
+        api.env.delete_secret(KEYRING).await;
+        api.env.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
+        held.release();
+        fresh.primary()
+    };
+    let (id, primary) = tokio::join!(asked, replaced);
+    let (record, secret) = api.opened(id).await;
+    assert_eq!((key_of(&record), secret.as_str()), (primary, "s3cret-one"));
+}
+
+#[tokio::test]
+async fn a_posted_secret_whose_keyring_is_lost_meanwhile_is_not_saved() {
+    let mut env = TestEnv::bare().await;
+    let front = Front::before(&mut env).await;
+    let api = Api::on(env).await;
+    let mut held = front.hold("POST", "/sealedgraphcredentials");
+    let asked = api.create(json!({}));
+    let lost = async {
+        held.reached().await;
+        api.env.delete_secret(KEYRING).await;
+        held.release();
+    };
+    let (answer, ()) = tokio::join!(asked, lost);
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert_eq!(api.records().await.len(), 0, "nothing would open it\n{}", api.server.log());
+}
+
+#[tokio::test]
+async fn without_its_keyring_a_running_server_saves_nothing_and_still_shows_lists_and_names() {
+    let api = Api::set().await;
+    let id = api.created(json!({})).await;
+    api.env.delete_secret(KEYRING).await;
+    let before = api.records().await;
+    let path = format!("{PATH}/{id}");
+    let rotation = json!({"client_secret": "s3cret-one", "secret_expires_at": EXPIRY});
+    assert_eq!(api.create(json!({})).await.status, 500);
+    assert_eq!(api.ask("PATCH", &path, Some(rotation)).await.status, 500);
+    assert_eq!(api.records().await, before, "after a restart nothing would open it");
+    assert_eq!(api.listed().await.len(), 1);
+    assert_eq!(api.ask("PATCH", &path, Some(json!({"name": "x"}))).await.status, 200);
+}

@@ -1,0 +1,119 @@
+//! Emulation of the vendor's limits.
+
+use std::time::Duration;
+
+use super::*;
+
+#[tokio::test]
+async fn a_post_asks_the_same_of_the_api_server_with_many_records_as_with_few() {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 1;
+    let api = Api::on(env).await;
+    let asked = async || {
+        let mark = api.env.cluster.audit_mark().unwrap();
+        api.created(json!({})).await;
+        let entries = api.env.cluster.audit_since(mark).unwrap();
+        let of_posts = entries.into_iter().filter(|entry| {
+            let is_ours = entry.namespace.as_deref() == Some(&api.env.namespace);
+            is_ours && matches!(entry.resource.as_str(), "sealedgraphcredentials" | "secrets")
+        });
+        let of_posts = of_posts.filter(|entry| entry.name.as_deref() != Some(KEYS));
+        of_posts.map(|entry| (entry.verb, entry.resource, entry.subresource)).collect::<Vec<_>>()
+    };
+    let id = api.created(json!({})).await;
+    eventually("the record controller has listed all records", || async {
+        let metrics = ask(&api.server, "/metrics").await.1;
+        let is_shown = metrics.contains(&format!("name=\"r-{id}\""));
+        if is_shown { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    let few = asked().await;
+    crate::keyring_access::make_records(&api.env, 300).await;
+    let many = asked().await;
+    for (verb, resource, _) in few.iter().chain(&many) {
+        assert!(verb != "list" && verb != "watch", "{verb} {resource}: {few:?} {many:?}");
+    }
+    let writes = |asked: &[(String, String, Option<String>)]| {
+        asked.iter().filter(|(verb, ..)| verb != "get").cloned().collect::<Vec<_>>()
+    };
+    let records = "sealedgraphcredentials".to_owned();
+    let expected = [
+        ("create".to_owned(), records.clone(), None),
+        ("update".to_owned(), records, Some("status".to_owned())),
+    ];
+    assert_eq!((writes(&few), writes(&many)), (expected.to_vec(), expected.to_vec()));
+    let reads = |asked: &[(String, String, Option<String>)]| asked.len() - 2;
+    assert!(reads(&few) <= 2 && reads(&many) <= 2, "{few:?} {many:?}");
+}
+
+#[tokio::test]
+async fn an_account_has_as_many_credentials_as_it_is_allowed_anyone_who_makes_them() {
+    let env = TestEnv::bare().await;
+    let neighbour = put_two_keys(&env).await;
+    let args = ["--rest-max-credentials", "3", "--watch-namespace", &neighbour];
+    let (server, address) = start(&env, &args).await;
+    let (_other, other_address) = start(&env, &args).await;
+    let api = Api { env, server, address };
+    // The number of attempts for one app is limited.
+    let app = || {
+        let client = format!("00000000-0000-4000-8000-{:012x}", getrandom::u64().unwrap() & 0xffff_ffff);
+        api.env.entra.add_app(TENANT, &client);
+        api.env.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        sample(json!({"client_id": client}))
+    };
+    let create = async || api.ask("POST", PATH, Some(app())).await;
+    let made = create().await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(ask_at(&other_address, "POST", PATH, Some(app())).await.status, 201);
+    eventually("creates of another replica are counted", || async {
+        let answer = create().await;
+        if answer.status == 422 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    assert_eq!(api.listed().await.len(), 3);
+    let refused = create().await;
+    assert_eq!((refused.status, refused.json()), (422, json!({"message": "TOO_MANY_CREDENTIALS"})));
+    let body = app().to_string();
+    let headers = [("x-api-key", OTHER_KEY), ("content-type", "application/json")];
+    let theirs = send(&api.address, "POST", PATH, &headers, body.as_bytes()).await;
+    assert_eq!(theirs.status, 201, "another account has room");
+    let one = format!("{PATH}/{}", made.json()["credential_id"]);
+    assert_eq!(api.ask("DELETE", &one, None).await.status, 204);
+    let both = tokio::join!(create(), create());
+    let statuses: std::collections::BTreeSet<u16> = [both.0.status, both.1.status].into();
+    assert_eq!(statuses, [201, 422].into(), "there is room for one");
+}
+
+#[tokio::test]
+async fn with_the_vendors_limits_one_request_of_an_account_is_served_at_a_time() {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 1;
+    let neighbour = put_two_keys(&env).await;
+    let (server, address) =
+        start(&env, &["--rest-emulate-rate-limits", "--watch-namespace", &neighbour]).await;
+    let api = Api { env, server, address };
+    api.env.entra.service_time(Duration::from_millis(500));
+    let all = (0..9).map(|at| api.create(json!({"name": format!("{at}")})));
+    let theirs = async {
+        eventually("the queue is full", || async {
+            if api.server.log().matches("\"status\":429").count() == 2 {
+                Ok(())
+            } else {
+                Err(api.server.log())
+            }
+        })
+        .await;
+        let other = send(&api.address, "GET", PATH, &[("x-api-key", OTHER_KEY)], b"").await;
+        (other.status, api.env.entra.in_flight())
+    };
+    let (answers, theirs) = tokio::join!(futures::future::join_all(all), theirs);
+    assert_eq!(theirs, (200, 1), "another account does not wait");
+    let (made, dropped): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    assert_eq!((made.len(), dropped.len()), (7, 2), "{answers:?}");
+    for answer in dropped {
+        assert_eq!((answer.status, answer.header("retry-after")), (429, None));
+        answer.is_problem("Too Many Requests", "Too many requests; please try again later");
+    }
+    assert_eq!(api.env.entra.max_in_flight(), 1);
+    assert_eq!(api.listed().await.len(), 7);
+}

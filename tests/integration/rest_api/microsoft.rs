@@ -1,0 +1,96 @@
+//! Microsoft's responses, and what happens to a request if Microsoft does not respond.
+
+use std::time::Duration;
+
+use kit::double::RetryAfter;
+use kit::entra::{AppState, Fault};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::*;
+
+#[tokio::test]
+async fn a_refusal_of_microsofts_is_a_422_with_its_constant_and_saves_nothing() {
+    let api = Api::set().await;
+    let refused = async |over: Value, word: &str| {
+        let answer = api.create(over).await;
+        assert_eq!((answer.status, answer.json()), (422, json!({"message": word})), "{}", api.server.log());
+    };
+    let entra = &api.env.entra;
+    refused(json!({"client_secret": "wr0ng"}), "INVALID_CLIENT_SECRET").await;
+    refused(json!({"client_id": "00000000-0000-4000-8000-000000000001"}), "APPLICATION_NOT_FOUND").await;
+    refused(json!({"tenant_id": "00000000-0000-4000-8000-000000000002"}), "TENANT_NOT_FOUND").await;
+    entra.expire_secret(TENANT, CLIENT, "s3cret-old");
+    refused(json!({"client_secret": "s3cret-old"}), "CLIENT_SECRET_EXPIRED").await;
+    entra.set_state(TENANT, CLIENT, AppState::Disabled);
+    refused(json!({}), "APPLICATION_DISABLED").await;
+    entra.set_state(TENANT, CLIENT, AppState::WithoutServicePrincipal);
+    refused(json!({}), "SERVICE_PRINCIPAL_MISSING").await;
+    entra.set_state(TENANT, CLIENT, AppState::Active);
+    entra.fail_next(1, Fault::UnknownCode(4_711, "invalid_request".into()));
+    refused(json!({}), "REJECTED_BY_MICROSOFT").await;
+    assert_eq!(api.records().await, []);
+}
+
+#[tokio::test]
+async fn a_microsoft_that_fails_or_cannot_be_reached_is_a_500_that_saved_nothing() {
+    let api = Api::set().await;
+    let other = "00000000-0000-4000-8000-000000000003";
+    api.env.entra.add_app(TENANT, other);
+    api.env.entra.set_secrets(TENANT, other, &["s3cret-one"]);
+    let faults = [
+        Fault::Html503,
+        Fault::Empty504,
+        Fault::Redirect307(api.env.woodpecker.base_url()),
+        Fault::TruncatedJson,
+        Fault::NotJson,
+        Fault::Hang(Duration::from_secs(60)),
+        Fault::SlowBody(Duration::from_secs(60)),
+        Fault::Reset,
+    ];
+    for (at, fault) in faults.into_iter().enumerate() {
+        api.env.entra.fail_next(1, fault.clone());
+        // The number of attempts for one app is limited.
+        let answer = api.create(json!({"client_id": if at % 2 == 0 { CLIENT } else { other }})).await;
+        assert_eq!(answer.status, 500, "{fault:?}");
+        let detail = "An unexpected error has occurred. Please try again later.";
+        answer.is_problem("Internal server error", detail);
+    }
+    assert_eq!(api.records().await, []);
+    api.created(json!({})).await;
+}
+
+#[tokio::test]
+async fn a_microsoft_that_asks_to_slow_down_is_a_429_that_says_how_long() {
+    let api = Api::set().await;
+    api.env.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(7) });
+    let answer = api.create(json!({})).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("7")), "{answer:?}");
+    answer.is_problem("Too Many Requests", "Too many requests; please try again later");
+    assert_eq!(api.records().await, []);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_during_the_verification_leaves_nothing_behind() {
+    let api = Api::set().await;
+    api.env.entra.service_time(Duration::from_millis(400));
+    let body = sample(json!({})).to_string();
+    let mut connection = TcpStream::connect(&api.address).await.unwrap();
+    let request = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    eventually("Microsoft is asked", || async {
+        if api.env.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    drop(connection);
+    api.server.wait_for_log("ended without a response", Duration::from_secs(30)).await.unwrap();
+    api.env.entra.service_time(Duration::ZERO);
+    let id = api.created(json!({"name": "the only one"})).await;
+    let names: Vec<_> = api.records().await.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, [format!("r-{id}")]);
+    let metrics = ask(&api.server, "/metrics").await.1;
+    assert!(metrics.contains("code=\"client_gone\""), "{metrics}");
+}

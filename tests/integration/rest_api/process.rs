@@ -1,0 +1,206 @@
+//! The process around the API: beside the controller, at its exit, and its metrics and logs.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::fault_proxy::Front;
+use super::*;
+
+#[tokio::test]
+async fn the_api_is_served_beside_the_controller_where_that_is_asked_for() {
+    let mut env = TestEnv::bare().await;
+    put_key(&env, KEY).await;
+    env.extra_args = vec!["--rest-bind-address".into(), "127.0.0.1:0".into()];
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    let address = serving(env.operator.as_ref().unwrap()).await;
+    let answer = ask_at(&address, "POST", PATH, Some(sample(json!({})))).await;
+    assert_eq!(answer.status, 201, "{answer:?}\n{}", env.log());
+    env.wait_until_ready("sales-eu").await;
+    env.stop_operator().await;
+}
+
+#[tokio::test]
+async fn wrong_secrets_sent_for_an_app_do_not_stop_its_rotation() {
+    let mut env = TestEnv::bare().await;
+    put_key(&env, KEY).await;
+    env.extra_args = vec!["--rest-bind-address".into(), "127.0.0.1:0".into()];
+    env.start_operator().await;
+    let address = serving(env.operator.as_ref().unwrap()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        let body = sample(json!({"client_secret": "wr0ng"}));
+        statuses.push(ask_at(&address, "POST", PATH, Some(body)).await.status);
+    }
+    assert_eq!(statuses, [[422; 8].as_slice(), &[429; 2]].concat());
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    env.wait_until_ready("sales-eu").await;
+    env.stop_operator().await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_program_ends() {
+    let mut api = Api::set().await;
+    api.env.entra.service_time(Duration::from_millis(300));
+    let asked = api.create(json!({}));
+    let stopped = async {
+        eventually("Microsoft is asked", || async {
+            if api.env.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
+        })
+        .await;
+        api.server.signal(rustix::process::Signal::TERM).unwrap();
+    };
+    let (answer, ()) = tokio::join!(asked, stopped);
+    assert_eq!(answer.status, 201, "{answer:?}\n{}", api.server.log());
+    let exit = api.server.stop().await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    assert_eq!(api.records().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_api_leaves_the_controller_at_work() {
+    let mut env = TestEnv::bare().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    env.extra_args = vec!["--rest-bind-address".into(), address.clone()];
+    env.spawn_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    env.wait_until_ready("sales-eu").await;
+    let tells = async |word: &str| {
+        eventually(&format!("{word} is reported"), || async {
+            let (status, text) = env.get("/readyz").await;
+            if status == 503 && text.contains(word) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    tells("there is no Secret").await;
+    put_key(&env, KEY).await;
+    tells("failed to listen on").await;
+    assert!(env.operator.as_ref().unwrap().is_running());
+    drop(taken);
+    assert_eq!(serving(env.operator.as_ref().unwrap()).await, address);
+    assert_eq!(ask_at(&address, "GET", PATH, None).await.status, 200);
+    env.stop_operator().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_at_the_end_saves_nothing() {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 10;
+    let front = Front::before(&mut env).await;
+    let mut api = Api::on(env).await;
+    // Microsoft responds in time, but only after the wait for requests in flight has ended.
+    api.env.entra.service_time(Duration::from_millis(1_300));
+    let body = sample(json!({})).to_string();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let raw = format!("{head}{body}");
+    let asked = super::http::send_raw(&api.address, raw.as_bytes());
+    let stopped = async {
+        eventually("Microsoft is asked", || async {
+            if api.env.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
+        })
+        .await;
+        api.server.signal(rustix::process::Signal::TERM).unwrap();
+    };
+    let (answer, ()) = tokio::join!(asked, stopped);
+    assert!(answer.is_none(), "{answer:?}");
+    let exit = api.server.stop().await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    assert!(api.server.log().contains("dropped requests"), "{}", api.server.log());
+    assert_eq!(front.count("POST", "/sealedgraphcredentials"), 0);
+    assert_eq!(api.records().await, []);
+}
+
+#[tokio::test]
+async fn an_api_server_that_does_not_answer_does_not_hold_up_the_end() {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 4;
+    let front = Front::before(&mut env).await;
+    let mut api = Api::on(env).await;
+    front.fall_silent();
+    let before = front.count("GET", KEYS);
+    eventually("the API keys are read", || async {
+        if front.count("GET", KEYS) > before { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+    let asked = std::time::Instant::now();
+    let exit = api.server.stop().await.unwrap();
+    assert!(exit.success(), "{exit}\n{}", api.server.log());
+    // The process gives up the Lease after 15 seconds; any other request may take 30.
+    assert!(asked.elapsed() < Duration::from_secs(28) / 4, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn each_request_leaves_one_line_and_one_count_and_nothing_of_what_it_carried() {
+    const CANARY: &str = "canary/served+%2B~";
+    let mut env = TestEnv::bare().await;
+    env.log_filter = "trace";
+    env.entra.set_secrets(TENANT, CLIENT, &[CANARY]);
+    let api = Api::on(env).await;
+    let id = api.created(json!({"client_secret": CANARY})).await;
+    for body in [json!({"client_secret": CANARY}), json!({CANARY: CANARY}), json!({"tenant_id": CANARY})] {
+        assert_eq!(api.ask("POST", PATH, Some(body)).await.status, 422);
+    }
+    let odd = format!("{PATH}/canary%2Fserved?client_secret=canary%2Fserved");
+    assert_eq!(api.ask("PATCH", &odd, Some(json!({"name": "x"}))).await.status, 404);
+    let log = api.server.log();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
+    assert_eq!(lines.len(), 5, "{log}");
+    let first = lines[0];
+    assert_eq!(
+        (&first["method"], &first["route"], &first["status"], &first["key"], &first["namespace"]),
+        (&json!("POST"), &json!(PATH), &json!(201), &json!("ci"), &json!(api.env.namespace))
+    );
+    let metrics = ask(&api.server, "/metrics").await.1;
+    let count = |method: &str, route: &str, code: &str| {
+        format!(
+            "graph_credential_rest_requests_total{{method=\"{method}\",route=\"{route}\",code=\"{code}\"}}"
+        )
+    };
+    let item = format!("{PATH}/{{credential_id}}");
+    for line in [
+        count("POST", PATH, "201") + " 1",
+        count("POST", PATH, "422") + " 3",
+        count("PATCH", &item, "404") + " 1",
+    ] {
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    let record = serde_json::to_string(&api.opened(id).await.0).unwrap();
+    for (place, text) in [("the log", &log), ("the metrics", &metrics), ("the record", &record)] {
+        for form in [CANARY, "canary/served", "canary%2Fserved", "Y2FuYXJ5"] {
+            assert!(!text.contains(form), "{form} is in {place}");
+        }
+        assert!(!text.contains(KEY), "the API key is in {place}");
+    }
+}
+
+#[test]
+fn plain_http_to_other_machines_must_be_asked_for() {
+    for args in [&["serve"][..], &["run"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
+            .args(args)
+            .args([
+                "--rest-bind-address",
+                "0.0.0.0:0",
+                "--health-probe-bind-address",
+                "127.0.0.1:0",
+                "--dns-server",
+                "127.0.0.1:9",
+            ])
+            .env_clear()
+            .env("KUBECONFIG", "/nonexistent")
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(error.contains("--rest-insecure-http") && error.contains("unencrypted"), "{error}");
+    }
+}

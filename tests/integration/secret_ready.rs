@@ -1,0 +1,122 @@
+//! The Secret that a credential refers to: every reason of `SecretReady`, each with what to do, and no
+//! request to a remote service while one holds.
+
+use graph_credential_operator::api::MicrosoftGraphCredential;
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
+use serde_json::json;
+
+use crate::harness::{EXPIRY, TestEnv, message};
+
+/// Checks that the Secret is refused for that reason with a message that contains `cure`, and that the object
+/// becomes Ready when the Secret is fixed.
+async fn refused_and_mended(values: &[(&str, &str)], reason: &str, cure: &str) {
+    let env = TestEnv::set().await;
+    env.secret_exactly("sales-eu-graph", values).await;
+    env.credential("sales-eu", json!({})).await;
+    let object = env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, reason).await;
+    let text = message(&object, ConditionType::SecretReady);
+    assert!(text.contains("sales-eu-graph") && text.contains(cure), "{text}");
+    assert_eq!(message(&object, ConditionType::Ready), text);
+    assert_eq!(env.entra.requests().len(), 0, "nothing is sent to Microsoft");
+    assert_eq!(env.woodpecker.writes("agency"), 0, "nothing is sent to Woodpecker");
+    env.secret_exactly("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)])
+        .await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_waited_for() {
+    let env = TestEnv::set().await;
+    env.delete_secret("sales-eu-graph").await;
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, "SecretNotFound").await;
+    assert!(message(&object, ConditionType::Ready).contains("create it"));
+    let reconciling = find(&object.status.unwrap().conditions, ConditionType::Reconciling).cloned();
+    assert!(reconciling.is_some(), "it may come with the next file: not stalled");
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_missing_key_is_named() {
+    refused_and_mended(
+        &[("password", "s3cret-one"), ("secret_expires_at", EXPIRY)],
+        "KeyMissing",
+        "client_secret",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_value_is_named() {
+    refused_and_mended(&[("client_secret", ""), ("secret_expires_at", EXPIRY)], "EmptyValue", "is empty")
+        .await;
+}
+
+#[tokio::test]
+async fn an_invisible_character_inside_is_named() {
+    let values = [("client_secret", "s3cret\u{200b}-one"), ("secret_expires_at", EXPIRY)];
+    refused_and_mended(&values, "InvalidCharacters", "invisible character").await;
+}
+
+#[tokio::test]
+async fn a_stray_newline_is_named() {
+    let values = [("client_secret", "s3cret-one\n"), ("secret_expires_at", EXPIRY)];
+    refused_and_mended(&values, "InvalidCharacters", "echo -n").await;
+}
+
+#[tokio::test]
+async fn a_missing_expiry_is_named() {
+    refused_and_mended(&[("client_secret", "s3cret-one")], "ExpiryMissing", "secretExpiresAt").await;
+}
+
+#[tokio::test]
+async fn an_expiry_that_is_no_date_is_named() {
+    let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "next year")];
+    refused_and_mended(&values, "ExpiryInvalid", "2027-11-28T23:59:59Z").await;
+}
+
+#[tokio::test]
+async fn a_new_secret_that_has_expired_already_is_not_sent() {
+    let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "2020-01-01")];
+    refused_and_mended(&values, "ExpiryInPast", "2020-01-01").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_is_named() {
+    let mut env = TestEnv::bare().await;
+    env.limit_operator(&[]).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    env.start_operator().await;
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, "AccessDenied").await;
+    assert!(message(&object, ConditionType::SecretReady).contains("grant"));
+}
+
+#[tokio::test]
+async fn other_keys_and_the_expiry_of_the_spec_are_used_where_they_are_named() {
+    let env = TestEnv::set().await;
+    env.secret("other", &[("value", "s3cret-one")]).await;
+    let spec = json!({"secretRef": {"name": "other", "clientSecretKey": "value"}, "secretExpiresAt": "2027-05-01T12:00:00+02:00"});
+    env.credential("sales-eu", spec).await;
+    let status = env.wait_until_ready("sales-eu").await.status.unwrap();
+    assert_eq!(status.expires_at.unwrap().0.to_string(), "2027-05-01T10:00:00Z");
+    assert_eq!(env.remote()[0].secret_expires_at, "2027-05-01T10:00:00Z");
+    let source = serde_json::to_value(status.expiry_source).unwrap();
+    assert_eq!(source, json!("Spec"));
+}
+
+#[tokio::test]
+async fn a_vanished_secret_never_takes_the_registration_along() {
+    let env = TestEnv::set().await;
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let before = env.wait_until_ready("sales-eu").await;
+    env.delete_secret("sales-eu-graph").await;
+    let after: MicrosoftGraphCredential =
+        env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, "SecretNotFound").await;
+    assert_eq!(after.status.unwrap().registration, before.status.unwrap().registration);
+    assert_eq!(env.remote().len(), 1);
+}
