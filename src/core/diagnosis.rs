@@ -182,6 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn only_codes_of_the_known_form_are_read_and_the_rest_of_the_body_stays() {
+        for (codes, read) in [
+            ("[7000215, 50196]", vec![7_000_215, 50_196]),
+            ("[\"7000215\", -1, 1.5, 4294967296, null, {\"a\": [1]}, 700016]", vec![700_016]),
+            ("[]", vec![]),
+            ("null", vec![]),
+            ("7000215", vec![]),
+            ("{\"0\": 7000215}", vec![]),
+        ] {
+            let text = format!(r#"{{"error": "invalid_client", "error_codes": {codes}, "trace_id": "t"}}"#);
+            let body: ErrorBody = serde_json::from_str(&text).unwrap();
+            assert_eq!((body.error_codes, body.trace_id.as_deref()), (read, Some("t")), "{codes}");
+        }
+    }
+
+    #[test]
     fn codes_refine_the_reason_of_error() {
         for (status, error, code, reason) in [
             (401, "invalid_client", 7_000_215, Reason::InvalidClientSecret),

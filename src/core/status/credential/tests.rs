@@ -257,3 +257,23 @@ fn the_status_stays_unobserved_until_the_account_is_reconciled() {
     assert_eq!(report.status, observed.written);
     assert_eq!(report.status.observed_generation, -1);
 }
+
+#[test]
+fn advice_about_permissions_is_given_for_403_alone() {
+    for (code, reason, has_advice) in
+        [(403, "StorageForbidden", true), (422, "StorageError", false), (400, "StorageError", false)]
+    {
+        let mut observed = rotated(&json!({}));
+        observed.results.failure = Some(Failure {
+            operation: Operation::Update,
+            kind: FailureKind::StoreRefused(code),
+            retry_after: None,
+            id: None,
+        });
+        let report = concluded(&observed, now());
+        assert_eq!(says(&report, ConditionType::Registered).1, reason);
+        let message = &condition(&report, ConditionType::Registered).message;
+        assert_eq!(message.contains("grant the operator's ServiceAccount"), has_advice, "{message}");
+        assert!(message.contains(&format!("HTTP {code}")), "{message}");
+    }
+}
