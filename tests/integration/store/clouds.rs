@@ -37,11 +37,11 @@ async fn a_secret_of_each_cloud_is_verified_at_its_own_authority_and_sealed() {
         let name = cloud.to_lowercase();
         env.credential(&name, store(json!({"cloud": cloud}))).await;
         is_sealed(&env, &name).await;
-        let hosts = proxy.asked().split_off(asked);
-        assert!(
-            !hosts.is_empty() && hosts.iter().all(|it| *it == format!("{host}:443")),
-            "{cloud}: {hosts:?}"
-        );
+        // The two clouds of the same host may share a connection, so the last one that was opened counts.
+        let target = format!("{host}:443");
+        let hosts = proxy.asked();
+        assert_eq!(hosts.last(), Some(&target), "{cloud}");
+        assert!(hosts[asked..].iter().all(|it| *it == target), "{cloud}: {hosts:?}");
         let sealed = records(&env).await;
         assert_eq!(sealed.len(), before + 1);
         let wanted = Some(serde_json::from_value(json!(cloud)).unwrap());
