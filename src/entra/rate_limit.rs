@@ -62,7 +62,7 @@ pub(super) struct TokenRateLimiter {
 #[derive(Debug)]
 struct RecentAttempts {
     /// Attempts by app.
-    by_app: RecentlyUsed<VecDeque<Attempt>>,
+    attempts: RecentlyUsed<VecDeque<Attempt>>,
     /// The namespaces that have had a token, by app.
     holders: RecentlyUsed<Vec<u64>>,
     /// Attempts of each account of the REST API that were refused or have not ended.
@@ -101,7 +101,7 @@ fn equal_requests_allowed(processes: usize) -> usize {
 impl TokenRateLimiter {
     pub(super) fn new(timing: &Timing) -> Self {
         let recent = RecentAttempts {
-            by_app: RecentlyUsed::new(),
+            attempts: RecentlyUsed::new(),
             holders: RecentlyUsed::new(),
             unsuccessful: HashMap::new(),
         };
@@ -125,59 +125,23 @@ impl TokenRateLimiter {
         secret: &SecretText,
         quota_owner: &QuotaOwner,
     ) -> Result<(), Duration> {
-        let (now, key, secret) = (Instant::now(), self.key(app), self.hashes.hash_one(secret.expose()));
-        let (own, is_account) = (self.hash_of(quota_owner), matches!(quota_owner, QuotaOwner::Account(_)));
-        let recent = &mut *self.recent.lock();
+        let app = self.key(app);
+        let next = Attempt {
+            at: Instant::now(),
+            secret: self.hashes.hash_one(secret.expose()),
+            quota_owner: self.hash_of(quota_owner),
+            is_account: matches!(quota_owner, QuotaOwner::Account(_)),
+        };
+        let equal_allowed = equal_requests_allowed(self.processes.load(Ordering::Relaxed));
+        let mut recent = self.recent.lock();
         if matches!(quota_owner, QuotaOwner::Namespace { had_token: true, .. }) {
-            recent.add_holder(key, own);
+            recent.add_holder(app, next.quota_owner);
         }
-        if now.duration_since(recent.by_app.rotated_at) >= self.span {
-            recent.by_app.rotate();
-        }
-        let by_app = recent.by_app.entry(key);
-        let holders = recent.holders.get(key).map(Vec::as_slice).unwrap_or_default();
-        let is_over = |at: Instant| now.duration_since(at) >= self.span;
-        while by_app.front().is_some_and(|first| is_over(first.at)) {
-            by_app.pop_front();
-        }
-        let remaining = |at: Instant| self.span.saturating_sub(now.duration_since(at));
-        let wait = |most: usize, is_counted: &dyn Fn(&Attempt) -> bool| {
-            let mut newest_first = by_app.iter().rev().filter(|attempt| is_counted(attempt));
-            Some(remaining(newest_first.nth(most.checked_sub(1)?)?.at))
-        };
-        let is_equal = |attempt: &Attempt| attempt.secret == secret;
-        let by_secret = wait(Timing::TOKEN_TRIES, &is_equal);
-        let by_owner = if is_account {
-            let served = equal_requests_allowed(self.processes.load(Ordering::Relaxed));
-            let equal = wait(served, &|attempt| is_equal(attempt) && attempt.is_account);
-            equal.max(wait(Timing::TOKEN_TRIES_SERVED, &|attempt| attempt.quota_owner == own))
-        } else {
-            wait(Timing::TOKEN_TRIES, &|attempt| !attempt.is_account)
-        };
-        let is_other_namespace = |quota_owner: u64| !holders.is_empty() && !holders.contains(&quota_owner);
-        let by_other_namespaces = (!is_account && is_other_namespace(own)).then(|| {
-            wait(Timing::TOKEN_TRIES_OTHER_NAMESPACES, &|attempt| {
-                !attempt.is_account && is_other_namespace(attempt.quota_owner)
-            })
-        });
-        let unsuccessful = is_account.then(|| recent.unsuccessful.entry(own).or_default());
-        let by_all_apps = unsuccessful.and_then(|unsuccessful| {
-            while unsuccessful.front().is_some_and(|first| is_over(*first)) {
-                unsuccessful.pop_front();
-            }
-            if unsuccessful.len() >= Timing::TOKEN_REJECTIONS {
-                unsuccessful.front().copied().map(remaining)
-            } else {
-                None
-            }
-        });
-        if let Some(wait) = by_secret.max(by_owner).max(by_other_namespaces.flatten()).max(by_all_apps) {
+        recent.forget_old(app, &next, self.span);
+        if let Some(wait) = recent.wait(app, &next, self.span, equal_allowed) {
             return Err(wait);
         }
-        by_app.push_back(Attempt { at: now, secret, quota_owner: own, is_account });
-        if is_account {
-            recent.unsuccessful.entry(own).or_default().push_back(now);
-        }
+        recent.add(app, next);
         Ok(())
     }
 
@@ -220,6 +184,60 @@ impl RecentAttempts {
         if !holders.contains(&quota_owner) {
             holders.push(quota_owner);
         }
+    }
+
+    fn add(&mut self, app: u64, attempt: Attempt) {
+        if attempt.is_account {
+            self.unsuccessful.entry(attempt.quota_owner).or_default().push_back(attempt.at);
+        }
+        self.attempts.entry(app).push_back(attempt);
+    }
+
+    /// Forgets attempts that are too old to count.
+    fn forget_old(&mut self, app: u64, next: &Attempt, span: Duration) {
+        let is_old = |at: Instant| next.at.duration_since(at) >= span;
+        if is_old(self.attempts.rotated_at) {
+            self.attempts.rotate();
+        }
+        let attempts = self.attempts.entry(app);
+        while attempts.front().is_some_and(|first| is_old(first.at)) {
+            attempts.pop_front();
+        }
+        if let Some(unsuccessful) = self.unsuccessful.get_mut(&next.quota_owner) {
+            while unsuccessful.front().is_some_and(|first| is_old(*first)) {
+                unsuccessful.pop_front();
+            }
+        }
+    }
+
+    /// How long the next attempt has to wait if a limit is reached: the longest of all limits.
+    fn wait(&self, app: u64, next: &Attempt, span: Duration, equal_allowed: usize) -> Option<Duration> {
+        let remaining = |at: Instant| span.saturating_sub(next.at.duration_since(at));
+        let attempts = self.attempts.get(app);
+        let wait = |most: usize, is_counted: &dyn Fn(&Attempt) -> bool| {
+            let mut newest_first = attempts?.iter().rev().filter(|attempt| is_counted(attempt));
+            Some(remaining(newest_first.nth(most.checked_sub(1)?)?.at))
+        };
+        let is_equal = |attempt: &Attempt| attempt.secret == next.secret;
+        let by_secret = wait(Timing::TOKEN_TRIES, &is_equal);
+        if next.is_account {
+            let equal = wait(equal_allowed, &|attempt| is_equal(attempt) && attempt.is_account);
+            let own = |attempt: &Attempt| attempt.quota_owner == next.quota_owner;
+            let unsuccessful = self.unsuccessful.get(&next.quota_owner);
+            let by_all_apps = unsuccessful
+                .filter(|unsuccessful| unsuccessful.len() >= Timing::TOKEN_REJECTIONS)
+                .and_then(|unsuccessful| unsuccessful.front().copied().map(remaining));
+            return by_secret.max(equal).max(wait(Timing::TOKEN_TRIES_SERVED, &own)).max(by_all_apps);
+        }
+        let holders = self.holders.get(app).map(Vec::as_slice).unwrap_or_default();
+        let is_other_namespace = |quota_owner: u64| !holders.is_empty() && !holders.contains(&quota_owner);
+        let by_other_namespaces = is_other_namespace(next.quota_owner).then(|| {
+            wait(Timing::TOKEN_TRIES_OTHER_NAMESPACES, &|attempt| {
+                !attempt.is_account && is_other_namespace(attempt.quota_owner)
+            })
+        });
+        let by_namespaces = wait(Timing::TOKEN_TRIES, &|attempt| !attempt.is_account);
+        by_secret.max(by_namespaces).max(by_other_namespaces.flatten())
     }
 }
 

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{AsyncBufReadExt, StreamExt};
+use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt};
 use kube::api::{PartialObjectMeta, WatchParams};
 use kube::core::request::Request;
 use kube::core::{ObjectMeta, Status};
@@ -223,16 +223,8 @@ where
 
     async fn watch(&mut self, from: &str) -> Result<(), WatchError> {
         let idle = u32::try_from(self.client.timing.watch_idle.as_secs()).unwrap_or(u32::MAX).clamp(1, 290);
-        let request = Request::new(self.target.path.clone());
-        let wanted = WatchParams { timeout: Some(idle), bookmarks: true, ..WatchParams::default() };
-        let request = if self.target.is_metadata {
-            request.watch_metadata(&wanted, from)
-        } else {
-            request.watch(&wanted, from)
-        };
-        let request = request.map_err(|error| WatchError::Open(kube::Error::BuildRequest(error)))?;
         let opened = Instant::now();
-        let mut events = self.client.client.request_stream(request).await.map_err(WatchError::Open)?.lines();
+        let mut events = self.open(idle, from).await.map_err(WatchError::Open)?.lines();
         let silence = Duration::from_secs(u64::from(idle) + 5);
         let (mut has_delivered, mut has_changed, mut has_broken_off) = (false, false, false);
         loop {
@@ -250,7 +242,7 @@ where
                     break;
                 }
             };
-            let Line { kind, object } = match serde_json::from_str(&line) {
+            let event: Line<'_> = match serde_json::from_str(&line) {
                 Err(error) if error.is_eof() => {
                     has_broken_off = true;
                     break;
@@ -258,22 +250,8 @@ where
                 line => line?,
             };
             has_delivered = true;
-            let json = object.get().as_bytes();
-            match kind {
-                Kind::Added | Kind::Modified => {
-                    has_changed = true;
-                    self.changed((self.target.read)(json)?, Event::Apply);
-                }
-                Kind::Deleted => {
-                    has_changed = true;
-                    self.changed((self.target.read)(json)?, Event::Delete);
-                }
-                Kind::Bookmark => {
-                    let bookmark: Bookmark = serde_json::from_slice(json)?;
-                    self.continue_from(bookmark.metadata.resource_version);
-                }
-                Kind::Error => return Err(WatchError::Ended(serde_json::from_slice(json)?)),
-            }
+            has_changed |= !matches!(event.kind, Kind::Bookmark);
+            self.on_event(&event)?;
             if self.from.is_none() {
                 return Ok(());
             }
@@ -286,6 +264,31 @@ where
             return Err(WatchError::Brief);
         }
         self.is_in_doubt = has_broken_off || !has_delivered;
+        Ok(())
+    }
+
+    async fn open(&self, idle: u32, from: &str) -> kube::Result<impl AsyncBufRead + Unpin + use<T, F>> {
+        let request = Request::new(self.target.path.clone());
+        let wanted = WatchParams { timeout: Some(idle), bookmarks: true, ..WatchParams::default() };
+        let request = if self.target.is_metadata {
+            request.watch_metadata(&wanted, from)
+        } else {
+            request.watch(&wanted, from)
+        };
+        self.client.client.request_stream(request.map_err(kube::Error::BuildRequest)?).await
+    }
+
+    fn on_event(&mut self, event: &Line<'_>) -> Result<(), WatchError> {
+        let json = event.object.get().as_bytes();
+        match event.kind {
+            Kind::Added | Kind::Modified => self.changed((self.target.read)(json)?, Event::Apply),
+            Kind::Deleted => self.changed((self.target.read)(json)?, Event::Delete),
+            Kind::Bookmark => {
+                let bookmark: Bookmark = serde_json::from_slice(json)?;
+                self.continue_from(bookmark.metadata.resource_version);
+            }
+            Kind::Error => return Err(WatchError::Ended(serde_json::from_slice(json)?)),
+        }
         Ok(())
     }
 

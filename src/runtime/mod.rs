@@ -31,6 +31,7 @@ use crate::k8s::leader_election::{self, Candidate};
 use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
 use crate::k8s::scope::Scope;
+use crate::store::keyring::KeyringCache;
 use crate::telemetry::logs::LogFilter;
 use crate::woodpecker::{self, AccountQueues, SharedAccounts};
 
@@ -115,59 +116,15 @@ impl Operator<'_> {
 
     /// Loads the keyring and runs the controller until it is stopped.
     async fn work(&self, leadership: Leadership) -> anyhow::Result<()> {
-        let Self { settings, process, clients, relist } = self;
-        let (Process { timing, readiness, metrics, stop, .. }, cluster) = (*process, &clients.cluster);
-        let wait = keyring::wait(cluster, process);
+        let Process { timing, stop, .. } = self.process;
+        let wait = keyring::wait(&self.clients.cluster, self.process);
         let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
-        let scopes = Scope::of(&settings.process.watch_namespaces);
-        let senders = QueueSenders::default();
-        let index = Arc::new(Index::new(scopes));
-        let queues = self.account_queues(&senders);
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run(stop.clone())));
-        let context = Arc::new(Context {
-            policy: OperatorPolicy {
-                allow_unverified: settings.allow_unverified,
-                sets_finalizers: settings.enable_finalizers,
-                timing: *timing,
-            },
-            max_concurrent_reconciles: settings.max_concurrent_reconciles,
-            keyring: keyring.clone(),
-            token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
-            accounts: Accounts::new(
-                clients.http.clone(),
-                SharedAccounts::new(queues.clone()).context(NO_RANDOM)?,
-                settings.woodpecker.allowed_urls.clone(),
-                index.clone(),
-            ),
-            leadership: leadership.clone(),
-            verification_slots: senders.verification_slots(settings.max_concurrent_reconciles),
-            secrets: KnownSecrets::default(),
-            records: KnownRecords::default(),
-            relist: relist.clone(),
-            requeuer: Requeuer::new(senders, index.clone(), queues, relist.clone(), timing.count_pace),
-            index,
-            events: events.clone(),
-            metrics: metrics.clone(),
-            readiness: readiness.clone(),
-            stop: stop.clone(),
-            client: cluster.client.clone(),
-        });
+        let context = Arc::new(self.context(leadership, keyring, events.clone())?);
         let stop_records = stop.child_token();
-        let records = RecordController {
-            client: cluster.client.clone(),
-            served: settings.process.watch_namespaces.clone(),
-            keyring,
-            token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
-            leadership,
-            events: events.clone(),
-            metrics: metrics.clone(),
-            relist: relist.clone(),
-            timing: *timing,
-            observer: Some(controller::observer(context.clone())),
-            stop: stop_records.clone(),
-        };
+        let records = self.record_controller(context.clone(), stop_records.clone());
         let work = AbortOnDropHandle::new(tokio::spawn(controller::run(context)));
         let records = AbortOnDropHandle::new(tokio::spawn(async move { records.run().await }));
         let ended = end_within(work, timing, stop).await;
@@ -176,6 +133,63 @@ impl Operator<'_> {
         // It had as much time to end as the controller.
         let _left = tokio::time::timeout(timing.event, records).await;
         ended
+    }
+
+    fn context(
+        &self,
+        leadership: Leadership,
+        keyring: Arc<KeyringCache>,
+        events: Events,
+    ) -> anyhow::Result<Context> {
+        let Self { settings, clients, relist, .. } = self;
+        let Process { timing, readiness, metrics, stop, .. } = self.process;
+        let senders = QueueSenders::default();
+        let index = Arc::new(Index::new(Scope::of(&settings.process.watch_namespaces)));
+        let queues = self.account_queues(&senders);
+        Ok(Context {
+            policy: OperatorPolicy {
+                allow_unverified: settings.allow_unverified,
+                sets_finalizers: settings.enable_finalizers,
+                timing: *timing,
+            },
+            max_concurrent_reconciles: settings.max_concurrent_reconciles,
+            keyring,
+            token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
+            accounts: Accounts::new(
+                clients.http.clone(),
+                SharedAccounts::new(queues.clone()).context(NO_RANDOM)?,
+                settings.woodpecker.allowed_urls.clone(),
+                index.clone(),
+            ),
+            leadership,
+            verification_slots: senders.verification_slots(settings.max_concurrent_reconciles),
+            secrets: KnownSecrets::default(),
+            records: KnownRecords::default(),
+            relist: relist.clone(),
+            requeuer: Requeuer::new(senders, index.clone(), queues, relist.clone(), timing.count_pace),
+            index,
+            events,
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+            client: clients.cluster.client.clone(),
+        })
+    }
+
+    fn record_controller(&self, context: Arc<Context>, stop: CancellationToken) -> RecordController {
+        RecordController {
+            client: context.client.clone(),
+            served: self.settings.process.watch_namespaces.clone(),
+            keyring: context.keyring.clone(),
+            token_endpoint: self.clients.token_endpoint.with_leadership(context.leadership.clone()),
+            leadership: context.leadership.clone(),
+            events: context.events.clone(),
+            metrics: context.metrics.clone(),
+            relist: context.relist.clone(),
+            timing: context.policy.timing,
+            observer: Some(controller::observer(context)),
+            stop,
+        }
     }
 
     /// Emits events about objects, and also on the operator's Deployment if that is known.

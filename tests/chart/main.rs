@@ -1,5 +1,6 @@
 //! The chart, rendered by the real helm: the files beside it are generated from it, every value does what its
 //! description says, and the rights are those in `docs/tasks/install.md`.
+#![allow(clippy::too_many_lines, reason = "a test is one sequence of steps")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod edges;

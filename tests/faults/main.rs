@@ -1,5 +1,6 @@
 //! Exactly one registration through every fault: the operator as its own process on a real kube-apiserver,
 //! with a double of Woodpecker that fails in every way, and kills at every moment.
+#![allow(clippy::too_many_lines, reason = "a test is one sequence of steps")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 #![allow(clippy::print_stderr, reason = "progress is told on the terminal")]
 

@@ -1,5 +1,6 @@
 //! Whole-program tests: the real operator as its own process, a real kube-apiserver, and test doubles of
 //! Entra and Woodpecker that serve HTTP. One file per subject; all tests share one API server.
+#![allow(clippy::too_many_lines, reason = "a test is one sequence of steps")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod account_moves;

@@ -72,73 +72,106 @@ impl Kind for WoodpeckerAccount {
     }
 }
 
+/// What Kubernetes and Woodpecker say about an account.
+struct Observed {
+    /// `None` if the account is unusable, as is `listed`.
+    remote: Option<Arc<RemoteAccount>>,
+    listed: Option<Result<Listing, ApiError>>,
+    result: AccountResult,
+    summary: ListingSummary,
+}
+
 /// Reconciles the account and sets the account queue in which it waits for a permit.
 async fn reconcile(
     context: &Context,
     own: &NamespacedName,
     queued_in: &mut Option<AccountQueue>,
 ) -> Result<Completed, ReconcileError> {
-    let timing = &context.policy.timing;
+    let deleted = Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync);
     let api: Api<WoodpeckerAccount> = Api::namespaced(context.client.clone(), &own.namespace);
     let Some(object) =
         context.index.get::<WoodpeckerAccount>(own).and_then(|parsed| parsed.0.as_ref().ok().cloned())
     else {
-        return Ok(Completed::new(Outcome::ObjectDeleted, timing.resync));
+        return Ok(deleted);
     };
-    let Some(object) = finalizer::ensure(context, &api, object, own).await? else {
-        return Ok(Completed::new(Outcome::ObjectDeleted, timing.resync));
-    };
-    let uid = object.uid().unwrap_or_default();
-    let opened = match open(context, &object, own).await {
+    let Some(object) = finalizer::ensure(context, &api, object, own).await? else { return Ok(deleted) };
+    let observed = observe(context, &object, own).await?;
+    finish(context, &object, own, observed, queued_in).await
+}
+
+/// Reads the Secret and lists the credentials, unless the last list is recent enough.
+async fn observe(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    own: &AccountName,
+) -> Result<Observed, ReconcileError> {
+    let opened = match open(context, object, own).await {
         Ok(opened) => opened,
         Err(error) => {
             // Its credentials must report that they wait.
             if !context.accounts.is_known(own) {
-                set_known(context, own, &uid, Known::not_ready(Some(object.spec)));
+                let uid = object.uid().unwrap_or_default();
+                set_known(context, own, &uid, Known::not_ready(Some(object.spec.clone())));
             }
             return Err(error);
         }
     };
-    let listed = match &opened {
-        Ok(remote) => match list(context, &object, own, remote).await {
-            Err(ApiError::NotLeading(error)) => return Err(ReconcileError::NotLeading(error)),
-            listed => Some(listed.inspect_err(|error| {
-                tracing::warn!(error = chain(error), "failed to list the account's credentials");
-            })),
-        },
-        Err(_) => None,
-    };
     let mut summary = ListingSummary::default();
-    let result = match (&opened, &listed) {
-        (Err(problem), _) => AccountResult::Unusable(problem.clone()),
-        (Ok(_), Some(Err(error))) => AccountResult::of_failure(error),
-        (Ok(remote), Some(Ok(listing))) => compare::evaluate(context, &object, remote, listing, &mut summary),
-        (Ok(_), None) => AccountResult::Ready,
+    let remote = match opened {
+        Ok(remote) => remote,
+        Err(problem) => {
+            let result = AccountResult::Unusable(problem);
+            return Ok(Observed { remote: None, listed: None, result, summary });
+        }
     };
+    let listed = match list(context, object, own, &remote).await {
+        Err(ApiError::NotLeading(error)) => return Err(ReconcileError::NotLeading(error)),
+        listed => listed,
+    };
+    let result = match &listed {
+        Ok(listing) => compare::evaluate(context, object, &remote, listing, &mut summary),
+        Err(error) => {
+            tracing::warn!(error = chain(error), "failed to list the account's credentials");
+            AccountResult::of_failure(error)
+        }
+    };
+    Ok(Observed { remote: Some(remote), listed: Some(listed), result, summary })
+}
+
+/// Stores and writes what was observed, and plans the next reconcile.
+async fn finish(
+    context: &Context,
+    object: &WoodpeckerAccount,
+    own: &AccountName,
+    observed: Observed,
+    queued_in: &mut Option<AccountQueue>,
+) -> Result<Completed, ReconcileError> {
+    let Observed { remote, listed, result, mut summary } = observed;
+    let (timing, uid) = (&context.policy.timing, object.uid().unwrap_or_default());
     let is_postponed = matches!(result, AccountResult::Postponed(_)) && context.accounts.is_known(own);
     if is_postponed {
         // The known state is kept, except spec and key, which apply at once.
-        let known = known(context, &object, own, &result, opened.as_ref().ok().cloned());
+        let known = known(context, object, own, &result, remote.clone());
         // A requested reconcile stays open, because no listing was sent.
         let requested = context.accounts.read(own, |before| before.known.as_ref()?.requested.clone());
         set_known(context, own, &uid, Known { failures: 0, requested: requested.flatten(), ..known });
     }
     if matches!(listed, Some(Err(ApiError::Queue(_)))) {
         // The permit requeues it.
-        *queued_in = opened.as_ref().ok().map(|remote| remote.queue.clone());
+        *queued_in = remote.map(|remote| remote.queue.clone());
         return Ok(Completed::new(result.outcome(), timing.listing_interval));
     }
     if is_postponed {
         return Ok(Completed::new(result.outcome(), backoff::delay(timing, 1, &uid)));
     }
-    let known = known(context, &object, own, &result, opened.as_ref().ok().cloned());
+    let known = known(context, object, own, &result, remote);
     let failures = known.failures;
     set_known(context, own, &uid, known);
     if let Some(Ok(listing)) = &listed {
         summary.counts = compare::count(context, own, listing);
         compare::requeue_changed(context, own, listing);
     }
-    let ready = write(context, &object, own, &result, summary).await?;
+    let ready = write(context, object, own, &result, summary).await?;
     let requeue_after = match result {
         AccountResult::Ready | AccountResult::Incomplete(_) => {
             backoff::shorten(&uid, timing.listing_interval, 20)

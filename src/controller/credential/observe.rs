@@ -14,7 +14,7 @@ use crate::controller::index::claim_key::ClaimKey;
 
 use crate::api::{
     AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName,
-    ObservedSecret, Registration, UnknownFields,
+    Registration,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
@@ -47,28 +47,17 @@ pub enum ReadScope {
 
 /// Observes the credential of that name; `None` if it no longer exists.
 pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) -> Result<Option<Session>> {
-    let Some(known) = context.latest(own) else { return Ok(None) };
-    let Ok(object) = known.0.as_ref() else { return Ok(None) };
-    let object = object.clone();
+    let Some(object) = context.latest(own).and_then(|known| known.0.as_ref().ok().cloned()) else {
+        return Ok(None);
+    };
     let status = object.status_or_default();
     let scope = if object.is_reconcile_requested() { ReadScope::Everything } else { scope };
     let source::Read { source, secret, version } = source(context, &object, &status, scope).await?;
     let (target, account) = current_target(context, &object, &source).await?;
     let record = record(context, &object, &status, (&target, &source, scope), secret.as_ref()).await?;
     let (previous_registration, previous_account) = previous_registration(context, &object, &status).await?;
-    let candidate = account.as_ref().and_then(|account| {
-        let identity = &account.identity;
-        let candidate = candidate(&context.index.objects(), &object, identity)?;
-        let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
-        Some((ClaimKey { account: identity.clone(), tenant, client }, candidate))
-    });
-    let claim = candidate.as_ref().map_or(Claim::Granted, |(key, ours)| {
-        resolve_claim(ours, &conflicting_candidates(context, &object, &key.account))
-    });
-    // Whether its deletion depends on how long its namespace has been terminating.
-    let may_have_to_wait = object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete;
-    let namespace_deleted_at =
-        if may_have_to_wait { namespace_deleted_at(context, &own.namespace).await? } else { None };
+    let (candidate, claim) = claim(context, &object, account.as_deref());
+    let namespace_deleted_at = blocking_namespace_deleted_at(context, &object).await?;
     let cached_entries = account.as_ref().and_then(|account| cached_entries(context, &object, account));
     let (settles_in, change_settles_in) = settle_deadlines(context, &object, &status);
     let verification = cached_verification(context, &object, &source);
@@ -79,11 +68,7 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         written: status.clone(),
         status,
         source,
-        source_version: version.map(|version| ObservedSecret {
-            uid: version.uid,
-            resource_version: version.resource_version,
-            unknown: UnknownFields::default(),
-        }),
+        source_version: version,
         target,
         previous_registration,
         record: record.record,
@@ -109,6 +94,24 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         queued_in: None,
         created: None,
     }))
+}
+
+/// The object's candidacy for its app at the account, and whether it has the claim.
+fn claim(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    account: Option<&RemoteAccount>,
+) -> (Option<(ClaimKey, Candidate)>, Claim) {
+    let candidate = account.and_then(|account| {
+        let identity = &account.identity;
+        let candidate = candidate(&context.index.objects(), object, identity)?;
+        let (tenant, client) = (object.spec.tenant_id.clone(), object.spec.client_id.clone());
+        Some((ClaimKey { account: identity.clone(), tenant, client }, candidate))
+    });
+    let claim = candidate.as_ref().map_or(Claim::Granted, |(key, ours)| {
+        resolve_claim(ours, &conflicting_candidates(context, object, &key.account))
+    });
+    (candidate, claim)
 }
 
 /// Reads the Secret, unless the status still describes it as far as is known.
@@ -325,6 +328,18 @@ fn candidate(
         is_registered,
         could_register: is_allowed && object.may_create() && object.is_verified(),
     })
+}
+
+/// When the namespace began to terminate, if it waits for the object to be deleted at its destination.
+async fn blocking_namespace_deleted_at(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+) -> Result<Option<Timestamp>> {
+    if object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete {
+        namespace_deleted_at(context, object.namespace_name()).await
+    } else {
+        Ok(None)
+    }
 }
 
 /// The namespace's deletion timestamp. Without the right to read it, the namespace counts as not terminating, so a

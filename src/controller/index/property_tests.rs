@@ -90,6 +90,7 @@ impl Simulation {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "one match with an arm for each step")]
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Create(at) if !self.server.objects.contains_key(&at) => {

@@ -33,6 +33,7 @@ use crate::k8s::leadership::NotLeading;
 use crate::k8s::list;
 use crate::k8s::scope::Scope;
 use crate::k8s::watch::{WatchClient, WatchTarget};
+use crate::secret_text::SecretText;
 use crate::store::envelope::Envelope;
 use crate::store::key_usage::{KeyUsage, ParsedRecord};
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
@@ -272,37 +273,9 @@ impl RecordController {
     /// Requests a token from Microsoft.
     async fn verify(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
         let stalled = Some(self.timing.stalled_probe);
-        let keyring = match Envelope::from_base64(&record.spec.envelope) {
-            Ok(envelope) => match self.keyring.with_key(envelope.key_id()).await {
-                Ok(keyring) => keyring,
-                Err(error) => {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "failed to read the keyring to verify a record; trying again"
-                    );
-                    return Ok(Attempt {
-                        requeue_after: Some(self.timing.record_retry),
-                        ..Attempt::default()
-                    });
-                }
-            },
-            // A malformed envelope decrypts with no key.
-            Err(_) => self.keyring.get(),
-        };
-        let secret = match record::open(record, &keyring) {
+        let secret = match self.secret(record).await {
             Ok(secret) => secret,
-            Err(error) => {
-                tracing::warn!(
-                    record = record.name_any(),
-                    error = chain(&error),
-                    "a record cannot be decrypted"
-                );
-                return Ok(Attempt {
-                    verification: Some(VerificationResult::NotDecrypted),
-                    requeue_after: stalled,
-                    request_ids: String::new(),
-                });
-            }
+            Err(attempt) => return Ok(attempt),
         };
         let spec = &record.spec;
         let cloud = spec.cloud.unwrap_or_default();
@@ -323,6 +296,35 @@ impl RecordController {
             }
             TokenResult::NotIssued { retry_after, .. } => {
                 Attempt { requeue_after: Some(retry_after.unwrap_or_default()), ..Attempt::default() }
+            }
+        })
+    }
+
+    /// Decrypts the record, or returns an attempt that ends here.
+    async fn secret(&self, record: &SealedGraphCredential) -> Result<SecretText, Attempt> {
+        let keyring = match Envelope::from_base64(&record.spec.envelope) {
+            Ok(envelope) => match self.keyring.with_key(envelope.key_id()).await {
+                Ok(keyring) => keyring,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "failed to read the keyring to verify a record; trying again"
+                    );
+                    return Err(Attempt {
+                        requeue_after: Some(self.timing.record_retry),
+                        ..Attempt::default()
+                    });
+                }
+            },
+            // A malformed envelope decrypts with no key.
+            Err(_) => self.keyring.get(),
+        };
+        record::open(record, &keyring).map_err(|error| {
+            tracing::warn!(record = record.name_any(), error = chain(&error), "a record cannot be decrypted");
+            Attempt {
+                verification: Some(VerificationResult::NotDecrypted),
+                requeue_after: Some(self.timing.stalled_probe),
+                request_ids: String::new(),
             }
         })
     }

@@ -47,6 +47,11 @@ pub(super) fn plan_deletion(observed: &Observed, policy: &OperatorPolicy, now: T
     if (observed.has_unrecorded_record() || has_unread_record(observed)) && !observed.results.removed {
         return Plan::Step(Step::Delete);
     }
+    plan_registered(observed, policy, now)
+}
+
+/// The previous registration is deleted first.
+fn plan_registered(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
     let previous = observed.previous_registration.as_ref();
     let has_failed = observed.results.previous_failure.is_some();
     if !has_failed && previous.is_some_and(|previous| previous.is_reachable) {

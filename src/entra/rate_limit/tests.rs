@@ -167,7 +167,7 @@ async fn the_apps_used_last_are_remembered_if_there_are_too_many() {
     }
     {
         let recent = rate_limiter.recent.lock();
-        assert!(recent.by_app.young.len() + recent.by_app.old.len() <= MAX_APPS);
+        assert!(recent.attempts.young.len() + recent.attempts.old.len() <= MAX_APPS);
         assert!(recent.holders.young.len() + recent.holders.old.len() <= MAX_APPS);
     }
     tokio::time::advance(SPAN).await;
@@ -175,5 +175,5 @@ async fn the_apps_used_last_are_remembered_if_there_are_too_many() {
     tokio::time::advance(SPAN).await;
     with_app(0, |app| rate_limiter.admit(app, &secret, &holder)).unwrap();
     let recent = rate_limiter.recent.lock();
-    assert_eq!(recent.by_app.young.len() + recent.by_app.old.len(), 1, "expired attempts are dropped");
+    assert_eq!(recent.attempts.young.len() + recent.attempts.old.len(), 1, "expired attempts are dropped");
 }

@@ -204,6 +204,10 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         "Time of an account's last list, in seconds since 1970; absent if there is none that the operator trusts.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.listed_at?))),
     )?;
+    account_queues(encoder, all)
+}
+
+fn account_queues(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Result<(), Error> {
     scrape::gauge(
         encoder,
         "graph_credential_account_queue_waiting",

@@ -7,6 +7,8 @@
 #![allow(clippy::format_push_string, clippy::format_collect)]
 // Some methods take `self` only so that a call reads well.
 #![allow(clippy::unused_self, clippy::needless_pass_by_value, clippy::struct_field_names)]
+// A scenario is one sequence of steps.
+#![allow(clippy::too_many_lines)]
 // Progress of a first build, and a double without a port, are reported on the terminal.
 #![allow(clippy::print_stderr)]
 

@@ -149,37 +149,14 @@ pub(super) async fn finalize(
 ) -> Result<StepOutcome> {
     let observed = &session.observed;
     let own = NamespacedName::of(&observed.object);
-    let what = remaining_credentials(observed);
-    let (orphaned, reason, text) = match finalization {
-        Finalization::NeverRegistered => (None, "Released", "nothing was registered".to_owned()),
-        Finalization::Removed => match &observed.results.other_owner {
-            None => (None, "Deleted", format!("{what} was removed")),
-            Some(other) => {
-                (None, "Retained", format!("{what} is left, because {other} has registered it as well"))
-            }
-        },
-        Finalization::Retained => {
-            (None, "Retained", format!("{what} is left, because deletionPolicy is Retain"))
-        }
-        Finalization::NotOwned => {
-            (None, "Retained", format!("{what} is left, because this object did not create it"))
-        }
-        Finalization::OrphanedBySuspension => {
-            let why = "because the object was suspended";
-            (
-                Some("suspended"),
-                "Orphaned",
-                format!("{what} is left although deletionPolicy is Delete, {why}"),
-            )
-        }
-        Finalization::OrphanedByNamespace => {
-            let why = "because the namespace could not wait longer";
-            (
-                Some("namespace"),
-                "Orphaned",
-                format!("{what} is left although deletionPolicy is Delete, {why}"),
-            )
-        }
+    let (reason, text) = describe_finalization(observed, finalization);
+    let orphaned = match finalization {
+        Finalization::OrphanedBySuspension => Some("suspended"),
+        Finalization::OrphanedByNamespace => Some("namespace"),
+        Finalization::NeverRegistered
+        | Finalization::Removed
+        | Finalization::Retained
+        | Finalization::NotOwned => None,
     };
     let is_warning = orphaned.is_some();
     if is_warning {
@@ -203,6 +180,26 @@ pub(super) async fn finalize(
         context.events.emit(&regarding, &event).await;
     }
     released
+}
+
+/// The reason and the text of the event.
+fn describe_finalization(observed: &Observed, finalization: Finalization) -> (&'static str, String) {
+    let what = remaining_credentials(observed);
+    let left = |why: &str| format!("{what} is left, because {why}");
+    let orphaned = |why: &str| format!("{what} is left although deletionPolicy is Delete, because {why}");
+    match (finalization, &observed.results.other_owner) {
+        (Finalization::NeverRegistered, _) => ("Released", "nothing was registered".to_owned()),
+        (Finalization::Removed, None) => ("Deleted", format!("{what} was removed")),
+        (Finalization::Removed, Some(other)) => {
+            ("Retained", left(&format!("{other} has registered it as well")))
+        }
+        (Finalization::Retained, _) => ("Retained", left("deletionPolicy is Retain")),
+        (Finalization::NotOwned, _) => ("Retained", left("this object did not create it")),
+        (Finalization::OrphanedBySuspension, _) => ("Orphaned", orphaned("the object was suspended")),
+        (Finalization::OrphanedByNamespace, _) => {
+            ("Orphaned", orphaned("the namespace could not wait longer"))
+        }
+    }
 }
 
 /// Describes what the object has or may have registered.

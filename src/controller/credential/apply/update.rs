@@ -56,22 +56,30 @@ pub(super) async fn update(context: &Context, session: &mut Session) -> Result<S
     if let Err(error) = sent {
         return on_update_failed(context, session, before, &updating, &error).await;
     }
-    let id = before.credential_id;
+    set_updated(
+        observed,
+        Registration {
+            fingerprint,
+            expires_at: Time(whole_second(expires_at)),
+            registration_time: Time(whole_second(Timestamp::now())),
+            update_sent_time: None,
+            ..before
+        },
+    );
+    Ok(StepOutcome::Done)
+}
+
+/// Woodpecker has accepted the new secret.
+fn set_updated(observed: &mut Observed, registration: Registration) {
+    let id = registration.credential_id;
     if let Source::Usable(source) = &mut observed.source {
         source.is_registered = true;
     }
-    observed.status.registration = Some(Registration {
-        fingerprint,
-        expires_at: Time(whole_second(expires_at)),
-        registration_time: Time(whole_second(Timestamp::now())),
-        update_sent_time: None,
-        ..before
-    });
+    observed.status.registration = Some(registration);
     observed.status.pending_secret = None;
     observed.is_unrecorded = true;
     tracing::info!(id, "Woodpecker has the new secret");
     queue_event(observed, "Updated", format!("Woodpecker has the new secret for credential {id}"));
-    Ok(StepOutcome::Done)
 }
 
 /// An update failed, or its outcome is unknown.

@@ -4,13 +4,14 @@ use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{
-    ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, SecretRef, TenantId, timestamp,
+    ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret, SecretRef,
+    TenantId, UnknownFields, timestamp,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
 use crate::core::model::{ConditionFailure, Source, UsableSource};
 use crate::core::secret_value::SecretValue;
-use crate::k8s::secrets::{self, ReadError, SecretData, SecretVersion};
+use crate::k8s::secrets::{self, ReadError, SecretData};
 use crate::secret_text::SecretText;
 use crate::store::fingerprint::{FingerprintInput, FingerprintKeys};
 
@@ -19,7 +20,7 @@ pub struct Read {
     pub source: Source,
     /// The client secret, if it is usable.
     pub secret: Option<SecretText>,
-    pub version: Option<SecretVersion>,
+    pub version: Option<ObservedSecret>,
 }
 
 pub async fn read(
@@ -37,7 +38,12 @@ pub async fn read(
         }
     };
     let keyring = context.keyring.get();
-    let version = Some(data.version());
+    let version = data.version();
+    let version = Some(ObservedSecret {
+        uid: version.uid,
+        resource_version: version.resource_version,
+        unknown: UnknownFields::default(),
+    });
     Ok(match evaluate(&data, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
         Ok((source, secret)) => Read { source: Source::Usable(source), secret: Some(secret), version },
         Err(problem) => Read { source: Source::Unusable(problem), secret: None, version },

@@ -160,29 +160,28 @@ fn verified(observed: &Observed, conclusion: &Conclusion, policy: &OperatorPolic
     if mode == VerificationPolicy::Disabled && policy.allow_unverified {
         return Some(Desired::met(TYPE, Reason::VerificationDisabled, "verification is disabled"));
     }
-    let (reason, message) = match observed
-        .results
-        .verification
-        .as_ref()
-        .map(|verification| &verification.result)
-    {
-        Some(TokenResult::Issued { .. }) if mode == VerificationPolicy::Disabled => (
+    let Some(verification) = &observed.results.verification else {
+        let kept = previous_condition(observed, TYPE).filter(|_| source.is_registered || source.is_pending);
+        let message = "the secret has not been verified yet";
+        return kept.or_else(|| Some(Desired::unknown(TYPE, Reason::VerificationPending, message)));
+    };
+    Some(after_verification(&verification.result, mode))
+}
+
+/// The condition Verified if the result allows the secret to be used.
+fn after_verification(result: &TokenResult, mode: VerificationPolicy) -> Desired {
+    let (reason, message) = match result {
+        TokenResult::Issued { .. } if mode == VerificationPolicy::Disabled => (
             Reason::TokenIssued,
             "Microsoft issues tokens for the secret; policy Disabled counts as Required, because the operator runs without --allow-unverified",
         ),
-        Some(TokenResult::Issued { .. }) => (Reason::TokenIssued, "Microsoft issues tokens for the secret"),
-        Some(TokenResult::NotIssued { .. }) => (
+        TokenResult::Issued { .. } => (Reason::TokenIssued, "Microsoft issues tokens for the secret"),
+        TokenResult::NotIssued { .. } => (
             Reason::VerificationSkipped,
             "verification was not possible (Microsoft was unavailable, or Conditional Access blocks the operator); policy BestEffort continues without it",
         ),
-        None => {
-            let kept =
-                previous_condition(observed, TYPE).filter(|_| source.is_registered || source.is_pending);
-            let message = "the secret has not been verified yet";
-            return kept.or_else(|| Some(Desired::unknown(TYPE, Reason::VerificationPending, message)));
-        }
     };
-    Some(Desired::met(TYPE, reason, message))
+    Desired::met(ConditionType::Verified, reason, message)
 }
 
 fn is_refused_for_now(conclusion: &Conclusion) -> bool {

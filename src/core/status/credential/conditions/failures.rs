@@ -19,32 +19,16 @@ pub(super) fn after_failure(
     let id = failure.id.or(registered).unwrap_or_default();
     let problem = |reason, message: String| Desired::unmet(TYPE, reason, message);
     match (&failure.kind, failure.operation) {
-        (FailureKind::Queued(QueueError::Queued | QueueError::Ending), _) => {
-            Desired::unknown(TYPE, Reason::Queued, "other requests to the Woodpecker account are ahead in its queue; the operator retries automatically")
-        }
-        (FailureKind::Throttled | FailureKind::Queued(QueueError::Paused), _) => {
-            Desired::unknown(TYPE, Reason::RateLimited, "Woodpecker limits the rate of requests; the operator retries automatically")
-        }
-        (FailureKind::Unavailable | FailureKind::Queued(QueueError::Failing), _) => Desired::unknown(
-            TYPE,
-            Reason::WoodpeckerUnavailable,
-            "Woodpecker could not be reached or returned an error; the operator retries automatically",
-        ),
+        (FailureKind::Queued(error), _) => not_sent(*error),
+        (FailureKind::Throttled, _) => not_sent(QueueError::Paused),
+        (FailureKind::Unavailable, _) => not_sent(QueueError::Failing),
         (FailureKind::OutcomeUnknown, Operation::Create) => outcome_unknown(),
         (FailureKind::OutcomeUnknown, _) => change_unknown(),
         (FailureKind::ObjectsUnknown, _) => problem(
             Reason::AccountNotReady,
             format!("credential {id} is not changed before the operator has read all objects, because another object could own it: check the operator's readiness"),
         ),
-        (FailureKind::StoreRefused(status_code), operation) => {
-            let (verb, hint) = (verb(operation), if observed.object.is_deleted() { RETAIN_HINT } else { "" });
-            let (reason, action) = if *status_code == 403 {
-                (Reason::StorageForbidden, "grant the operator's ServiceAccount get, list, watch, create, update, patch and delete on sealedgraphcredentials in this namespace, and look for a quota or an admission policy that rejects it")
-            } else {
-                (Reason::StorageError, "check that the CRDs are of this version, and look for an admission webhook that rejects it")
-            };
-            problem(reason, format!("the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {status_code}): {action}{hint}"))
-        }
+        (FailureKind::StoreRefused(code), operation) => store_refused(observed, *code, operation),
         (FailureKind::KeyringUnavailable, _) => problem(
             Reason::KeyringUnavailable,
             "the keyring Secret in the operator's namespace is missing, damaged or not readable, and nothing is encrypted without it: restore it from a backup (graph-credential-operator keys import), or fix the operator's access to it".into(),
@@ -73,23 +57,84 @@ pub(super) fn after_failure(
             Reason::CreateRejected,
             "Woodpecker rejects the secret although Microsoft accepts it: create a new secret or ask Woodpecker's support".into(),
         ),
-        (FailureKind::Refused { .. }, Operation::Delete) => problem(
-            Reason::InUse,
-            format!("Woodpecker refuses to delete credential {id}, usually because a mailbox uses it: disconnect its mailboxes in Woodpecker, or set deletionPolicy to Retain to delete only this object"),
-        ),
-        (FailureKind::Refused { status, code }, Operation::Update | Operation::Rename) if observed.is_missing() => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker's listing lacks credential {id}, and Woodpecker rejects the request that would show whether it exists ({}); nothing is created. If it was deleted, set the annotation graph-credentials.io/confirm-deleted to {id}", answer(*status, code.as_deref())),
-        ),
-        (FailureKind::Refused { status, code }, Operation::Update | Operation::Rename) => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker refuses to change credential {id} ({}), which stays as it is. Check the object's fields or ask Woodpecker's support", answer(*status, code.as_deref())),
-        ),
-        (FailureKind::Refused { status, code }, Operation::List | Operation::Create) => problem(
-            Reason::CreateRejected,
-            format!("Woodpecker rejects the request ({}): check the object's fields and the account's base URL, or ask Woodpecker's support", answer(*status, code.as_deref())),
-        ),
+        (FailureKind::Refused { status, code }, operation) => {
+            let code = code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
+            refused(observed, operation, id, &format!("HTTP {status}{code}"))
+        }
     }
+}
+
+/// A request that was not sent, or that Woodpecker did not process.
+fn not_sent(error: QueueError) -> Desired {
+    let (reason, problem) = match error {
+        QueueError::Queued | QueueError::Ending => {
+            (Reason::Queued, "other requests to the Woodpecker account are ahead in its queue")
+        }
+        QueueError::Paused => (Reason::RateLimited, "Woodpecker limits the rate of requests"),
+        QueueError::Failing => {
+            (Reason::WoodpeckerUnavailable, "Woodpecker could not be reached or returned an error")
+        }
+    };
+    Desired::unknown(
+        ConditionType::Registered,
+        reason,
+        format!("{problem}; the operator retries automatically"),
+    )
+}
+
+fn store_refused(observed: &Observed, status_code: u16, operation: Operation) -> Desired {
+    let (reason, action) = if status_code == 403 {
+        (
+            Reason::StorageForbidden,
+            "grant the operator's ServiceAccount get, list, watch, create, update, patch and delete on sealedgraphcredentials in this namespace, and look for a quota or an admission policy that rejects it",
+        )
+    } else {
+        (
+            Reason::StorageError,
+            "check that the CRDs are of this version, and look for an admission webhook that rejects it",
+        )
+    };
+    let verb = match operation {
+        Operation::List => "read",
+        Operation::Create => "create",
+        Operation::Update | Operation::Rename => "change",
+        Operation::Delete => "delete",
+    };
+    let hint = if observed.object.is_deleted() { RETAIN_HINT } else { "" };
+    let message = format!(
+        "the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {status_code}): {action}{hint}"
+    );
+    Desired::unmet(ConditionType::Registered, reason, message)
+}
+
+fn refused(observed: &Observed, operation: Operation, id: i64, response: &str) -> Desired {
+    let (reason, message) = match operation {
+        Operation::Delete => (
+            Reason::InUse,
+            format!(
+                "Woodpecker refuses to delete credential {id}, usually because a mailbox uses it: disconnect its mailboxes in Woodpecker{RETAIN_HINT}"
+            ),
+        ),
+        Operation::Update | Operation::Rename if observed.is_missing() => (
+            Reason::UpdateRejected,
+            format!(
+                "Woodpecker's listing lacks credential {id}, and Woodpecker rejects the request that would show whether it exists ({response}); nothing is created. If it was deleted, set the annotation graph-credentials.io/confirm-deleted to {id}"
+            ),
+        ),
+        Operation::Update | Operation::Rename => (
+            Reason::UpdateRejected,
+            format!(
+                "Woodpecker refuses to change credential {id} ({response}), which stays as it is. Check the object's fields or ask Woodpecker's support"
+            ),
+        ),
+        Operation::List | Operation::Create => (
+            Reason::CreateRejected,
+            format!(
+                "Woodpecker rejects the request ({response}): check the object's fields and the account's base URL, or ask Woodpecker's support"
+            ),
+        ),
+    };
+    Desired::unmet(ConditionType::Registered, reason, message)
 }
 
 /// During the settle period of an update of unknown outcome.
@@ -108,20 +153,4 @@ pub(super) fn outcome_unknown() -> Desired {
         Reason::OutcomeUnknown,
         "Woodpecker's response to the create was lost; the operator waits until it must have taken effect, looks for what it created, and continues from there",
     )
-}
-
-fn verb(operation: Operation) -> &'static str {
-    match operation {
-        Operation::List => "read",
-        Operation::Create => "create",
-        Operation::Update | Operation::Rename => "change",
-        Operation::Delete => "delete",
-    }
-}
-
-fn answer(status: u16, code: Option<&str>) -> String {
-    match code {
-        Some(code) => format!("HTTP {status}, {code}"),
-        None => format!("HTTP {status}"),
-    }
 }
