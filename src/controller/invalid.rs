@@ -1,21 +1,18 @@
 //! Reconciliation of an object that does not match its schema. It keeps its status, including its registration, and its
 //! conditions report the problem. If it is being deleted, its finalizer is removed as far as the readable fields allow.
 
-mod finalize;
-
-use std::fmt::Debug;
-
 use jiff::Timestamp;
-use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
-use kube::{Api, Resource};
+use kube::Api;
+use kube::core::{ApiResource, DynamicObject};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use crate::api::NamespacedName;
 use crate::api::conditions::{Condition, ConditionType, Desired, Reason, merge};
-use crate::api::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName};
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
 use crate::controller::instrument::Completed;
+use crate::controller::kind::Kind;
 use crate::controller::status_writer::replace_status;
 use crate::core::outcome::Outcome;
 
@@ -23,17 +20,16 @@ use crate::core::outcome::Outcome;
 /// False with the problem, and keeps the rest of the status.
 pub async fn report<K>(context: &Context, own: &NamespacedName, problem: &str) -> Result<Completed>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Debug,
+    K: Kind,
 {
     let kind = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &own.namespace, &kind);
     let Some(live) = api.get_opt(&own.name).await.map_err(ReconcileError::ReadObject)? else {
         return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
     };
-    if finalize::finalize(context, &api, &kind, &live).await? {
+    if K::finalize_invalid(context, own, &api, &live).await? {
         return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
     }
-    index_status(context, &live);
     let is_deleting = live.metadata.deletion_timestamp.is_some();
     let requeue_after =
         if is_deleting { context.policy.timing.in_use_retry } else { context.policy.timing.resync };
@@ -44,7 +40,7 @@ where
     };
     let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let generation = live.metadata.generation.unwrap_or_default();
-    let conditions = next_conditions(&status, &message(problem, is_deleting), generation);
+    let conditions = next_conditions(&status, &message::<K>(problem, is_deleting), generation);
     if status.get("conditions") == Some(&conditions) {
         return Ok(outcome);
     }
@@ -59,30 +55,10 @@ where
     Ok(outcome)
 }
 
-/// The object still owns what it registered, because its status can mostly be read.
-fn index_status(context: &Context, live: &DynamicObject) {
-    let status = live.data.get("status").cloned().unwrap_or_default();
-    if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
-        let uid = live.metadata.uid.as_deref().unwrap_or_default();
-        let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
-        context
-            .requeuer
-            .apply::<MicrosoftGraphCredential>(context.index.record_unreadable_status(uid, &status, removes));
-    }
-}
-
-fn message(problem: &str, is_deleting: bool) -> String {
+fn message<K: Kind>(problem: &str, is_deleting: bool) -> String {
     let problem = problem.get(..300).unwrap_or(problem);
-    if is_deleting {
-        format!(
-            "the object is invalid, so the operator cannot delete what it registered: fix the field \
-             ({problem}), or set deletionPolicy to Retain to delete only the object"
-        )
-    } else {
-        format!(
-            "the object is invalid; it and its registration are left unchanged: fix the field ({problem})"
-        )
-    }
+    let [consequence, alternative] = if is_deleting { K::INVALID_AND_DELETED } else { [K::INVALID, ""] };
+    format!("the object is invalid{consequence}: fix the field ({problem}){alternative}")
 }
 
 /// The object's conditions, with Ready and Stalled set to the problem.

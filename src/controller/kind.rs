@@ -1,24 +1,19 @@
-//! The generic controller of one kind: keeps the index up to date, enqueues objects whose changes matter (our own
-//! status writes do not), and reconciles what is enqueued.
+//! What the controller has to know of a kind that it reconciles.
 
-use crate::controller::requeue::Requeuer;
 use std::fmt::Debug;
-use std::sync::Arc;
 
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
+use kube::core::{DynamicObject, NamespaceResourceScope};
+use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::api::NamespacedName;
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
-use crate::controller::index::{Due, Indexed, read_pruned};
-use crate::controller::instrument::{Completed, ReconcileRunner};
-use crate::controller::invalid;
-use crate::controller::queue::{Priority, Queue, QueueResult};
+use crate::controller::index::Indexed;
+use crate::controller::instrument::Completed;
+use crate::controller::queue::Priority;
+use crate::controller::requeue::Requeuer;
 use crate::k8s::scope::Scope;
-use crate::k8s::watch::WatchTarget;
 use crate::woodpecker::{Requester, RequesterKind};
 
 /// A kind that is reconciled.
@@ -47,6 +42,19 @@ pub trait Kind:
         context.requeuer.of(Self::REQUESTER).enqueue(own);
     }
 
+    /// What follows from an object being invalid.
+    const INVALID: &'static str;
+    /// The same for an object that is being deleted, and what else the user can do.
+    const INVALID_AND_DELETED: [&'static str; 2];
+
+    /// Adds or removes the finalizer of an invalid object. Returns whether the object is finalized.
+    fn finalize_invalid(
+        context: &Context,
+        own: &NamespacedName,
+        api: &Api<DynamicObject>,
+        live: &DynamicObject,
+    ) -> impl Future<Output = Result<bool, ReconcileError>> + Send;
+
     /// Called if an object is invalid.
     fn on_invalid(_context: &Context, _own: &NamespacedName, _uid: &str) {}
 
@@ -64,85 +72,5 @@ pub fn readiness_check<K: Kind>(scope: &Scope) -> String {
     match scope {
         Scope::All => format!("informer-sync/{}", K::plural(&())),
         Scope::Namespace(name) => format!("informer-sync/{}/{name}", K::plural(&())),
-    }
-}
-
-/// Watches the objects of one scope until the controller stops.
-pub async fn watch<K: Kind>(context: Arc<Context>, scope: Scope) {
-    let watched = WatchTarget::objects(K::KIND, scope.namespace(), read_pruned::<K>);
-    let (watching, readiness_check) = (context.watching(), readiness_check::<K>(&scope));
-    let follow = watching.follow(&watched, |event| {
-        let is_complete = matches!(event, Event::InitDone);
-        let effects = context.index.on_watch_event::<K>(&scope, context.relist.round(), event);
-        for Due { object, is_new } in context.requeuer.apply::<K>(effects) {
-            if is_new {
-                K::enqueue_new(&context, object);
-            } else {
-                context.requeuer.of(K::REQUESTER).enqueue(object);
-            }
-        }
-        if is_complete {
-            context.readiness.done(&readiness_check);
-        }
-    });
-    let _stopped = context.stop.run_until_cancelled(follow).await;
-}
-
-/// Runs the work queue until the controller stops and in-flight reconciles have ended.
-pub async fn run<K: Kind>(context: Arc<Context>) {
-    let max_concurrent = context.max_concurrent_reconciles;
-    let runner = Arc::new(ReconcileRunner::new(
-        K::QUEUE,
-        &context.policy.timing,
-        max_concurrent,
-        context.metrics.clone(),
-    ));
-    let queue = Queue {
-        name: K::QUEUE,
-        sender: context.requeuer.of(K::REQUESTER).clone(),
-        max_concurrent: max_concurrent.into(),
-        verification_slots: matches!(K::REQUESTER, RequesterKind::Credential)
-            .then(|| context.verification_slots.clone()),
-        stop: &context.stop,
-        metrics: &context.metrics.queues,
-    };
-    let priority = |own: &NamespacedName| {
-        let known = context.index.get::<K>(own);
-        known.map_or(Priority::Ordinary, |known| match &known.0 {
-            _ if known.meta().deletion_timestamp.is_some() => Priority::Deletion,
-            Ok(object) => object.priority(),
-            Err(_invalid) => Priority::Ordinary,
-        })
-    };
-    queue.run(priority, |own: Arc<NamespacedName>| run_one::<K>(context.clone(), runner.clone(), own)).await;
-}
-
-async fn run_one<K: Kind>(
-    context: Arc<Context>,
-    runner: Arc<ReconcileRunner>,
-    own: Arc<NamespacedName>,
-) -> QueueResult {
-    let Some(object) = context.index.get::<K>(&own) else {
-        runner.forget(&own);
-        return QueueResult::Forget;
-    };
-    let (ended, event) = runner.execute(&own, Box::pin(reconcile_object(&context, &own, &object))).await;
-    if let Some(event) = event {
-        context.events.emit(&object.object_ref(&()), &event).await;
-    }
-    ended
-}
-
-async fn reconcile_object<K: Kind>(
-    context: &Context,
-    own: &NamespacedName,
-    object: &DeserializeGuard<K>,
-) -> Result<Completed, ReconcileError> {
-    match &object.0 {
-        Ok(_) => K::reconcile(context, own).await,
-        Err(problem) => {
-            K::on_invalid(context, own, &object.uid().unwrap_or_default());
-            invalid::report::<K>(context, own, &problem.error).await
-        }
     }
 }

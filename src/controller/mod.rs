@@ -1,4 +1,4 @@
-//! The controllers. `kind` runs the watch and the work queue of a kind, `instrument` wraps each reconcile, and the
+//! The controllers. `reconciler` runs the watch and the work queue of a kind, `instrument` wraps each reconcile, and the
 //! folders hold what is specific to a kind.
 
 pub mod account;
@@ -11,8 +11,10 @@ pub mod instrument;
 pub mod invalid;
 pub mod kind;
 pub mod metrics;
+pub mod orphans;
 pub mod parsed;
 pub mod queue;
+pub mod reconciler;
 pub mod record;
 pub mod requeue;
 pub mod secret_watch;
@@ -66,11 +68,11 @@ pub async fn run(context: Arc<Context>) -> Result<(), ControllerError> {
     tasks.spawn(stale_finalizers::run(context.clone(), scopes.clone()));
     tasks.spawn(secret_watch::run(context.clone(), scopes.clone()));
     for scope in scopes {
-        tasks.spawn(kind::watch::<WoodpeckerAccount>(context.clone(), scope.clone()));
-        tasks.spawn(kind::watch::<MicrosoftGraphCredential>(context.clone(), scope));
+        tasks.spawn(reconciler::watch::<WoodpeckerAccount>(context.clone(), scope.clone()));
+        tasks.spawn(reconciler::watch::<MicrosoftGraphCredential>(context.clone(), scope));
     }
     tasks.spawn(account::run(context.clone()));
-    tasks.spawn(kind::run::<MicrosoftGraphCredential>(context.clone()));
+    tasks.spawn(reconciler::run::<MicrosoftGraphCredential>(context.clone()));
     join(tasks, &context.stop).await
 }
 

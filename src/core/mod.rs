@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod model;
+pub mod orphan;
 pub(crate) mod outcome;
 pub(crate) mod plan;
 pub(crate) mod remote;

@@ -25,6 +25,7 @@ use self::store::plan_store;
 use crate::api::DeletionPolicy;
 use crate::core::failure::Failure;
 use crate::core::model::{ConditionFailure, MaxAge, Observed, OperatorPolicy, Source, Target};
+use crate::core::orphan::OrphanCause;
 
 pub use self::priority::priority;
 pub use self::registration::MAX_PREVIOUS_REGISTRATIONS;
@@ -98,10 +99,8 @@ pub enum Finalization {
     NotOwned,
     /// Nothing: it was deleted.
     Removed,
-    /// The registration, although the policy is `Delete`, because the object was suspended.
-    OrphanedBySuspension,
-    /// The registration, although the policy is `Delete`, because the namespace had waited long enough.
-    OrphanedByNamespace,
+    /// The registration, although the policy is `Delete`.
+    Orphaned(OrphanCause),
 }
 
 /// The end of a reconcile.

@@ -323,3 +323,25 @@ fn argo_cd_asks_for_conditions_and_annotations_of_the_operator() {
     let annotations: BTreeSet<&str> = annotations.collect();
     assert_eq!(annotations, BTreeSet::from([RECONCILE_REQUESTED_AT]));
 }
+
+/// Each text that a runbook looks for in the log.
+#[test]
+fn a_runbook_looks_for_texts_that_the_operator_logs() {
+    let mut source = String::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { source += &read(&path) }
+        }
+    }
+    let mut found = 0;
+    for alert in alerts(&root()) {
+        let path = root().join(format!("docs/operations/runbooks/{}.md", alert.name));
+        for text in read(&path).split("grep '").skip(1).filter_map(|rest| rest.split('\'').next()) {
+            assert!(source.contains(text), "{}: nothing logs {text:?}", alert.name);
+            found += 1;
+        }
+    }
+    assert!(found >= 3, "{found}");
+}

@@ -6,6 +6,7 @@ use std::fmt::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use graph_credential_operator::core::orphan::OrphanCause;
 use graph_credential_operator::telemetry::metrics::{
     AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, Drift, Metrics, ObjectSource,
     QueueSeries, RecordSeries,
@@ -105,7 +106,7 @@ fn exercise(metrics: &Metrics) {
     metrics.kubernetes.watch_failed("Secret");
     metrics.account_queues.add_waiting("new", 1);
     metrics.credentials.drifted(Drift::Deleted);
-    metrics.credentials.orphaned("suspended");
+    metrics.credentials.orphaned(OrphanCause::Suspended);
     metrics.store.set_records_by_key(std::iter::once(("k1".to_owned(), 1)));
     metrics.store.reencrypted("reencrypted");
     metrics.rest.answered("GET", "other", Some(404), time);

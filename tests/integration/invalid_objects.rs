@@ -69,12 +69,28 @@ where
     .await;
 }
 
-async fn change(env: &TestEnv, name: &str, change: Value) {
+async fn change<K>(env: &TestEnv, name: &str, change: Value)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
     let patch = Patch::Merge(change);
     eventually("the API server takes the change", || async {
-        let api = loose::<MicrosoftGraphCredential>(env);
+        let api = loose::<K>(env);
         let changed = api.patch(name, &PatchParams::default(), &patch).await;
         changed.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+async fn is_deleted<K>(env: &TestEnv, name: &str)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    eventually(&format!("{name} is deleted"), || async {
+        match loose::<K>(env).get_opt(name).await {
+            Ok(None) => Ok(()),
+            found => Err(format!("{found:#?}\n{}", env.log())),
+        }
     })
     .await;
 }
@@ -101,7 +117,7 @@ async fn a_broken_object_says_so_once_keeps_its_registration_and_blinds_nobody()
     let mut env = env().await;
     env.credential("broken", json!({})).await;
     let before = env.wait_until_ready("broken").await.status.unwrap();
-    change(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
+    change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
     let broken =
         says::<MicrosoftGraphCredential>(&env, "broken", &["InvalidObject", "not-a-guid", "Registered"])
             .await;
@@ -132,18 +148,26 @@ async fn a_broken_object_that_is_deleted_goes_once_it_is_set_to_retain() {
     let env = env().await;
     env.credential("broken", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("broken").await;
-    change(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
+    change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
     loose::<MicrosoftGraphCredential>(&env).delete("broken", &DeleteParams::default()).await.unwrap();
     says::<MicrosoftGraphCredential>(&env, "broken", &["set deletionPolicy to Retain"]).await;
     assert_eq!(env.remote().len(), 1);
-    change(&env, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    eventually("it is deleted", || async {
-        match loose::<MicrosoftGraphCredential>(&env).get_opt("broken").await {
-            Ok(None) => Ok(()),
-            found => Err(format!("{found:#?}\n{}", env.log())),
-        }
-    })
-    .await;
+    change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    is_deleted::<MicrosoftGraphCredential>(&env, "broken").await;
+    assert_eq!(env.remote().len(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_account_is_deleted_once_nothing_has_to_be_deleted_there() {
+    let env = env().await;
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    env.wait_until_ready("sales-eu").await;
+    change::<WoodpeckerAccount>(&env, "agency", json!({"spec": {"companyId": "seven"}})).await;
+    says::<WoodpeckerAccount>(&env, "agency", &["InvalidObject", "seven", "its credentials wait"]).await;
+    loose::<WoodpeckerAccount>(&env).delete("agency", &DeleteParams::default()).await.unwrap();
+    says::<WoodpeckerAccount>(&env, "agency", &["credentials are still to be deleted there"]).await;
+    change::<MicrosoftGraphCredential>(&env, "sales-eu", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    is_deleted::<WoodpeckerAccount>(&env, "agency").await;
     assert_eq!(env.remote().len(), 1);
 }
 

@@ -1,22 +1,29 @@
 //! The finalizer of an account: a deleted account stays until objects have deleted their credentials there.
 
-use jiff::Timestamp;
-use kube::{Api, ResourceExt};
+use std::fmt::Debug;
 
-use crate::api::{ACCOUNT_PROTECTION_FINALIZER, AccountName, WoodpeckerAccount};
+use jiff::Timestamp;
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::api::{ACCOUNT_PROTECTION_FINALIZER, AccountName};
 use crate::controller::context::Context;
 use crate::controller::credential::observe::namespace_deleted_at;
 use crate::controller::error::ReconcileError;
 use crate::controller::finalizers;
 
 /// Adds or removes the finalizer as needed. Returns the resulting account, or `None` if it was deleted.
-pub(super) async fn ensure(
+pub(super) async fn ensure<K>(
     context: &Context,
-    api: &Api<WoodpeckerAccount>,
-    object: WoodpeckerAccount,
+    api: &Api<K>,
+    object: K,
     name: &AccountName,
-) -> Result<Option<WoodpeckerAccount>, ReconcileError> {
-    let is_deleted = object.metadata.deletion_timestamp.is_some();
+    on_written: impl Fn(&K),
+) -> Result<Option<K>, ReconcileError>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let is_deleted = object.meta().deletion_timestamp.is_some();
     let has_finalizer = has_finalizer(&object);
     // Until all objects are known, any of them may use it.
     let is_used = context.policy.sets_finalizers && context.index.needs_account_for_deletion(name)
@@ -33,24 +40,24 @@ pub(super) async fn ensure(
         return Ok(Some(object));
     }
     if is_deleted && is_used {
-        tracing::error!(account = %name, "the account is deleted although credentials are still to be deleted there: its namespace cannot wait longer");
+        tracing::error!(account = %name, "the account is deleted although credentials are still to be deleted there: its namespace cannot wait any longer");
     }
     let Some(object) =
         finalizers::set(&context.leadership, api, &object, ACCOUNT_PROTECTION_FINALIZER, is_wanted).await?
     else {
         return Ok(None);
     };
-    context.on_written(&object);
+    on_written(&object);
     Ok((!is_deleted).then_some(object))
 }
 
 /// Whether the account needs the finalizer. The API server allows no new finalizer on a deleted object.
-fn is_wanted(object: &WoodpeckerAccount, is_used: bool, can_wait: bool) -> bool {
-    let is_deleted = object.metadata.deletion_timestamp.is_some();
+fn is_wanted(object: &impl Resource, is_used: bool, can_wait: bool) -> bool {
+    let is_deleted = object.meta().deletion_timestamp.is_some();
     is_used && (!is_deleted || has_finalizer(object) && can_wait)
 }
 
-fn has_finalizer(object: &WoodpeckerAccount) -> bool {
+fn has_finalizer(object: &impl Resource) -> bool {
     object.finalizers().iter().any(|finalizer| finalizer == ACCOUNT_PROTECTION_FINALIZER)
 }
 
@@ -59,6 +66,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::WoodpeckerAccount;
 
     #[test]
     fn an_account_in_use_is_kept_until_its_namespace_cannot_wait_longer() {
@@ -79,7 +87,8 @@ mod tests {
                 },
                 "spec": {"apiKeySecretRef": {"name": "key"}}
             });
-            let wanted = is_wanted(&serde_json::from_value(account).unwrap(), is_used, can_wait);
+            let account: WoodpeckerAccount = serde_json::from_value(account).unwrap();
+            let wanted = is_wanted(&account, is_used, can_wait);
             assert_eq!(wanted, expected, "{is_deleted} {has_finalizer} {is_used} {can_wait}");
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::core::DynamicObject;
 use kube::{Api, Resource, ResourceExt};
 
 use crate::api::conditions::{Condition, ConditionType, Reason, find};
@@ -18,7 +19,8 @@ use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::controller::index::Pruned;
 use crate::controller::instrument::Completed;
-use crate::controller::kind::{self, Kind};
+use crate::controller::kind::Kind;
+use crate::controller::reconciler;
 use crate::controller::status_writer::replace_status;
 use crate::core::backoff;
 use crate::core::error_chain::chain;
@@ -40,7 +42,7 @@ pub async fn run(context: Arc<Context>) {
             tracing::warn!("not all credentials could be listed yet: the accounts' counts stay as they are");
         }
     }
-    kind::run::<WoodpeckerAccount>(context).await;
+    reconciler::run::<WoodpeckerAccount>(context).await;
 }
 
 impl Kind for WoodpeckerAccount {
@@ -58,6 +60,22 @@ impl Kind for WoodpeckerAccount {
             context.read::<Self>(own).await.map_err(ReconcileError::ReadObject)?;
         }
         ended
+    }
+
+    const INVALID: &'static str = ", and its credentials wait";
+    const INVALID_AND_DELETED: [&'static str; 2] = [
+        ", and credentials are still to be deleted there",
+        ", or set deletionPolicy of these MicrosoftGraphCredentials to Retain",
+    ];
+
+    async fn finalize_invalid(
+        context: &Context,
+        own: &NamespacedName,
+        api: &Api<DynamicObject>,
+        live: &DynamicObject,
+    ) -> Result<bool, ReconcileError> {
+        let kept = finalizer::ensure(context, api, live.clone(), own, |_| {}).await?;
+        Ok(kept.is_none())
     }
 
     /// Its credentials report it as well.
@@ -94,7 +112,11 @@ async fn reconcile(
     else {
         return Ok(deleted);
     };
-    let Some(object) = finalizer::ensure(context, &api, object, own).await? else { return Ok(deleted) };
+    let Some(object) =
+        finalizer::ensure(context, &api, object, own, |object| context.on_written(object)).await?
+    else {
+        return Ok(deleted);
+    };
     let observed = observe(context, &object, own).await?;
     finish(context, &object, own, observed, queued_in).await
 }

@@ -229,18 +229,6 @@ fn queue_event(observed: &mut Observed, reason: &'static str, text: String) {
     });
 }
 
-/// Emits an event about something left behind by a deleted object.
-async fn emit_orphaned(context: &Context, observed: &Observed, text: String) {
-    let event = EventBody {
-        is_warning: true,
-        reason: "Orphaned",
-        action: "Delete",
-        text,
-        request_ids: String::new(),
-    };
-    context.events.publish_orphan(&observed.object.object_ref(&()), &event).await;
-}
-
 async fn emit_event(context: &Context, observed: &Observed, reason: &'static str, text: String) {
     let event =
         EventBody { is_warning: false, reason, action: "Reconcile", text, request_ids: String::new() };

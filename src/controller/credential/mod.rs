@@ -1,6 +1,7 @@
 //! The controller of `MicrosoftGraphCredential`s: priorities, and when an object that is new to this process is due.
 
 pub mod apply;
+pub mod invalid;
 pub mod observe;
 pub mod reconcile;
 pub mod session;
@@ -8,7 +9,8 @@ pub mod session;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
 
 use crate::api::conditions::{ConditionStatus, ConditionType, find};
 use crate::api::{
@@ -33,6 +35,25 @@ impl Kind for MicrosoftGraphCredential {
 
     async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {
         reconcile::run(context, own).await
+    }
+
+    const INVALID: &'static str = "; it and its registration are left unchanged";
+    const INVALID_AND_DELETED: [&'static str; 2] = [
+        ", so the operator cannot delete what it registered",
+        ", or set deletionPolicy to Retain to delete only the object",
+    ];
+
+    async fn finalize_invalid(
+        context: &Context,
+        _own: &NamespacedName,
+        api: &Api<DynamicObject>,
+        live: &DynamicObject,
+    ) -> Result<bool, ReconcileError> {
+        let finalized = invalid::finalize(context, api, live).await?;
+        if !finalized {
+            invalid::index_status(context, live);
+        }
+        Ok(finalized)
     }
 
     fn priority(&self) -> Priority {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::{DeletionPolicy, Registration};
 use crate::core::failure::{Failure, FailureKind};
 use crate::core::model::{MaxAge, Observed, OperatorPolicy, Record, Target};
+use crate::core::orphan::OrphanCause;
 use crate::core::plan::conclusion::{account_unreachable, conclude};
 use crate::core::plan::recovery::plan_recovery;
 use crate::core::plan::retry::{after_failure, is_waiting_to_delete};
@@ -113,9 +114,9 @@ fn finalization_without_deletion(
     } else if observed.object.spec.deletion_policy() == DeletionPolicy::Retain {
         Some(Finalization::Retained)
     } else if observed.object.spec.is_suspended() {
-        Some(Finalization::OrphanedBySuspension)
+        Some(Finalization::Orphaned(OrphanCause::Suspended))
     } else if observed.namespace_deleted_at.is_some_and(|deleted_at| deleted_at + grace <= now) {
-        Some(Finalization::OrphanedByNamespace)
+        Some(Finalization::Orphaned(OrphanCause::Namespace))
     } else {
         None
     }

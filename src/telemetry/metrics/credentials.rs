@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::core::orphan::OrphanCause;
 use crate::telemetry::metrics::{Counters, Histogram, Registry, Unit, add};
 
 /// Seconds: one reconcile with some requests, a long queue, the twenty minutes of a new secret, a weekend.
@@ -16,7 +17,7 @@ metrics! {
         drift: Counters<1> = "graph_credential_drift",
             "Differences found between a destination and the recorded state, by kind: deleted (registered again), duplicate (removed), unlisted (a list lacked an existing credential), modified (a record of the store, re-encrypted)";
         orphans: Counters<1> = "graph_credential_orphans",
-            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (its deletion could not wait longer), object_gone (the object was deleted while its credential was created)";
+            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (its deletion could not wait any longer), object_gone (the object was deleted while its credential was created)";
     }
 }
 
@@ -41,8 +42,8 @@ impl CredentialMetrics {
         for kind in Drift::ALL {
             self.drift.get_or_create(&[("kind", kind.as_str())]).inc_by(0);
         }
-        for cause in ["suspended", "namespace", "object_gone"] {
-            self.orphans.get_or_create(&[("cause", cause)]).inc_by(0);
+        for cause in OrphanCause::ALL {
+            self.orphans.get_or_create(&[("cause", cause.as_str())]).inc_by(0);
         }
     }
 
@@ -54,8 +55,8 @@ impl CredentialMetrics {
         self.drift.get_or_create(&[("kind", kind.as_str())]).inc();
     }
 
-    pub fn orphaned(&self, cause: &'static str) {
-        self.orphans.get_or_create(&[("cause", cause)]).inc();
+    pub fn orphaned(&self, cause: OrphanCause) {
+        self.orphans.get_or_create(&[("cause", cause.as_str())]).inc();
     }
 }
 

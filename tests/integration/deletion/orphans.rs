@@ -88,7 +88,7 @@ async fn an_object_deleted_while_suspended_leaves_an_orphan_that_is_named() {
     assert!(
         env.log()
             .lines()
-            .any(|line| line.contains("an orphaned credential is left") && line.contains(&id.to_string()))
+            .any(|line| line.contains("a credential is orphaned") && line.contains(&id.to_string()))
     );
     counted(&env, "suspended").await;
 }

@@ -5,20 +5,23 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
 
 use crate::api::conditions::whole_second;
 use crate::api::{AccountLocation, DeletionPolicy, PendingCreate, Registration, UnknownFields};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::state::{registration, take_claim, with_registration};
 use crate::controller::credential::apply::{
-    StepOutcome, emit_orphaned, entries_for, failed, is_unchanged, queue_event, verify_company_isolation,
+    StepOutcome, entries_for, failed, is_unchanged, queue_event, verify_company_isolation,
 };
 use crate::controller::credential::observe::{Created, Session};
 use crate::controller::error::Result;
 use crate::controller::index::CredentialRef;
+use crate::controller::orphans;
 use crate::controller::status_writer;
 use crate::core::failure::Operation;
 use crate::core::model::{Listed, MaxAge, Observed, ReadyTarget, Source, Target};
+use crate::core::orphan::OrphanCause;
 use crate::core::remote::{TOKEN_ALPHABET, TOKEN_LENGTH, name_with_token};
 use crate::woodpecker::{ApiError, Effect, NewCredential, RemoteAccount, RequestSlot, SecretUpdate};
 
@@ -182,17 +185,14 @@ pub(super) async fn roll_back(context: &Context, session: &mut Session, id: i64)
         tracing::warn!(id, "the object was deleted during the create; its credential was deleted again");
         return;
     }
-    tracing::error!(
-        id,
-        cause = "object_gone",
-        "a credential is left at Woodpecker: its object was deleted during the create"
-    );
-    context.metrics.credentials.orphaned("object_gone");
+    let cause = OrphanCause::ObjectDeleted;
     let text = format!(
-        "credential {id} is left at WoodpeckerAccount {}, because this object was deleted during the create: remove it there",
+        "credential {id} is left at WoodpeckerAccount {}, because {cause}: remove it there",
         location.account
     );
-    emit_orphaned(context, observed, text).await;
+    let regarding = observed.object.object_ref(&());
+    orphans::log(&regarding, cause, &text);
+    orphans::publish(context, &regarding, cause, text).await;
 }
 
 /// Whether the policy is Delete, all objects are known, and no other one has registered the credential meanwhile.

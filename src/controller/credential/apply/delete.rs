@@ -2,13 +2,14 @@
 
 use kube::{Api, Resource};
 
-use crate::api::{FINALIZER, MicrosoftGraphCredential, NamespacedName, Registration};
+use crate::api::{FINALIZER, MicrosoftGraphCredential, Registration};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::listing::{listing_mismatch, not_found_but_listed};
 use crate::controller::credential::apply::{StepOutcome, emit_event, exists_remotely, failed, step_failed};
 use crate::controller::credential::observe::Session;
 use crate::controller::error::{ReconcileError, Result};
 use crate::controller::index::CredentialRef;
+use crate::controller::orphans;
 use crate::controller::{finalizers, status_writer};
 use crate::core::event::EventBody;
 use crate::core::failure::{Failure, FailureKind, Operation};
@@ -148,45 +149,32 @@ pub(super) async fn finalize(
     finalization: Finalization,
 ) -> Result<StepOutcome> {
     let observed = &session.observed;
-    let own = NamespacedName::of(&observed.object);
-    let (reason, text) = describe_finalization(observed, finalization);
-    let orphaned = match finalization {
-        Finalization::OrphanedBySuspension => Some("suspended"),
-        Finalization::OrphanedByNamespace => Some("namespace"),
-        Finalization::NeverRegistered
-        | Finalization::Removed
-        | Finalization::Retained
-        | Finalization::NotOwned => None,
-    };
-    let is_warning = orphaned.is_some();
-    if is_warning {
-        tracing::error!(object = %own, text, "an orphaned credential is left");
-    } else {
-        tracing::info!(object = %own, text, "finalized");
-    }
     let regarding = observed.object.object_ref(&());
-    // Emitted only after the finalizer is removed, because a failure here is retried.
-    let released = set_finalizer(context, session, false).await;
-    if !matches!(released, Ok(_) | Err(ReconcileError::Deleted)) {
-        return released;
-    }
-    if let Some(cause) = orphaned {
-        context.metrics.credentials.orphaned(cause);
-    }
-    let event = EventBody { is_warning, reason, action: "Delete", text, request_ids: String::new() };
-    if is_warning {
-        context.events.publish_orphan(&regarding, &event).await;
+    let (reason, text) = describe_finalization(observed, finalization);
+    if let Finalization::Orphaned(cause) = finalization {
+        orphans::log(&regarding, cause, &text);
     } else {
+        tracing::info!(text, "finalized");
+    }
+    // Emitted only after the finalizer is removed, because a failure here is retried.
+    let finalized = set_finalizer(context, session, false).await;
+    if !matches!(finalized, Ok(_) | Err(ReconcileError::Deleted)) {
+        return finalized;
+    }
+    if let Finalization::Orphaned(cause) = finalization {
+        orphans::publish(context, &regarding, cause, text).await;
+    } else {
+        let event =
+            EventBody { is_warning: false, reason, action: "Delete", text, request_ids: String::new() };
         context.events.emit(&regarding, &event).await;
     }
-    released
+    finalized
 }
 
 /// The reason and the text of the event.
 fn describe_finalization(observed: &Observed, finalization: Finalization) -> (&'static str, String) {
     let what = remaining_credentials(observed);
     let left = |why: &str| format!("{what} is left, because {why}");
-    let orphaned = |why: &str| format!("{what} is left although deletionPolicy is Delete, because {why}");
     match (finalization, &observed.results.other_owner) {
         (Finalization::NeverRegistered, _) => ("Released", "nothing was registered".to_owned()),
         (Finalization::Removed, None) => ("Deleted", format!("{what} was removed")),
@@ -195,9 +183,8 @@ fn describe_finalization(observed: &Observed, finalization: Finalization) -> (&'
         }
         (Finalization::Retained, _) => ("Retained", left("deletionPolicy is Retain")),
         (Finalization::NotOwned, _) => ("Retained", left("this object did not create it")),
-        (Finalization::OrphanedBySuspension, _) => ("Orphaned", orphaned("the object was suspended")),
-        (Finalization::OrphanedByNamespace, _) => {
-            ("Orphaned", orphaned("the namespace could not wait longer"))
+        (Finalization::Orphaned(cause), _) => {
+            ("Orphaned", format!("{what} is left although deletionPolicy is Delete, because {cause}"))
         }
     }
 }

@@ -3,20 +3,22 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use crate::api::conditions::whole_second;
 use crate::api::{Ownership, Registration, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::controller::context::Context;
-use crate::controller::credential::apply::{StepOutcome, emit_orphaned, queue_event};
+use crate::controller::credential::apply::{StepOutcome, queue_event};
 use crate::controller::credential::observe::{
     Created, Session, evaluate_record, read_record, record_version,
 };
 use crate::controller::error::{ReconcileError, Result};
+use crate::controller::orphans;
 use crate::controller::record::owner;
 use crate::controller::status_writer;
 use crate::core::event::EventBody;
 use crate::core::model::{Content, Observed, Record, Source};
+use crate::core::orphan::OrphanCause;
 use crate::secret_text::SecretText;
 use crate::store::envelope::{AssociatedData, generate_record_id};
 use crate::store::record::{self, generate_credential_id, record_name};
@@ -267,15 +269,11 @@ pub(super) async fn roll_back(context: &Context, session: &Session) {
         );
         return;
     }
-    tracing::error!(
-        record = live.name_any(),
-        cause = "object_gone",
-        "a record is left in the store: its object was deleted while the secret was encrypted"
-    );
-    context.metrics.credentials.orphaned("object_gone");
-    let name = live.name_any();
+    let (name, cause) = (live.name_any(), OrphanCause::ObjectDeleted);
     let text = format!(
-        "SealedGraphCredential {name} is left, because this object was deleted while its secret was encrypted: remove it with kubectl delete sgc {name}"
+        "SealedGraphCredential {name} is left, because {cause}: remove it with kubectl delete sgc {name}"
     );
-    emit_orphaned(context, &session.observed, text).await;
+    let regarding = session.observed.object.object_ref(&());
+    orphans::log(&regarding, cause, &text);
+    orphans::publish(context, &regarding, cause, text).await;
 }

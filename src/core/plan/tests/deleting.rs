@@ -50,7 +50,7 @@ fn a_deletion_deletes_only_what_the_object_created() {
 #[test]
 fn a_deletion_while_suspended_leaves_an_orphan() {
     let observed = deleted(settled(&json!({"deletionPolicy": "Delete", "suspend": true})), true);
-    assert_eq!(step_of(&observed), Step::Finalize(Finalization::OrphanedBySuspension));
+    assert_eq!(step_of(&observed), Step::Finalize(Finalization::Orphaned(OrphanCause::Suspended)));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_terminating_namespace_is_released_after_ten_minutes() {
     observed.namespace_deleted_at = Some(now() - Duration::from_mins(9));
     assert_eq!(conclusion_of(&observed).requeue, Requeue::Backoff(None));
     observed.namespace_deleted_at = Some(now() - Duration::from_mins(10));
-    assert_eq!(step_of(&observed), Step::Finalize(Finalization::OrphanedByNamespace));
+    assert_eq!(step_of(&observed), Step::Finalize(Finalization::Orphaned(OrphanCause::Namespace)));
 }
 
 #[test]

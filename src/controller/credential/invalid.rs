@@ -1,39 +1,34 @@
-//! Deletion of an object that does not match its schema, based only on the fields that decide about the deletion.
+//! A credential that does not match its schema: its deletion and its registrations, based only on the fields that
+//! matter for them.
 
 use jiff::Timestamp;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::Value;
 
-use crate::api::FINALIZER;
+use crate::api::{FINALIZER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus};
 use crate::controller::context::Context;
 use crate::controller::credential::observe::namespace_deleted_at;
 use crate::controller::error::Result;
-use crate::controller::finalizers;
-use crate::core::event::EventBody;
+use crate::controller::{finalizers, orphans};
+use crate::core::orphan::OrphanCause;
 
-/// What to do with an object that does not match its schema and is being deleted.
+/// What to do with a credential that does not match its schema and is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deletion {
     /// It stays until it is fixed, because what it registered has to be deleted.
     Blocked,
     /// Its finalizer is removed; there is nothing to delete.
     Finalize,
-    /// Its finalizer is removed, and what should have been deleted stays, for that cause.
-    Orphan(&'static str),
+    /// Its finalizer is removed, and what should have been deleted stays, for this cause.
+    Orphan(OrphanCause),
 }
 
 /// Removes the operator's finalizer if the object may be deleted, and returns whether it did.
-pub(super) async fn finalize(
-    context: &Context,
-    api: &Api<DynamicObject>,
-    kind: &ApiResource,
-    live: &DynamicObject,
-) -> Result<bool> {
+pub async fn finalize(context: &Context, api: &Api<DynamicObject>, live: &DynamicObject) -> Result<bool> {
     if live.metadata.deletion_timestamp.is_none() || !live.finalizers().iter().any(|it| it == FINALIZER) {
         return Ok(false);
     }
-    let name = live.name_any();
     let namespace = live.namespace().unwrap_or_default();
     let deleted_at = namespace_deleted_at(context, &namespace).await?;
     let grace = context.policy.timing.namespace_grace;
@@ -43,32 +38,34 @@ pub(super) async fn finalize(
         return Ok(false);
     }
     let id = live.data.pointer("/status/registration/credentialId").and_then(Value::as_i64);
+    let what = id.map_or_else(|| "what it registered".to_owned(), |id| format!("credential {id}"));
+    let regarding = live.object_ref(&ApiResource::erase::<MicrosoftGraphCredential>(&()));
+    let text = |cause| {
+        format!(
+            "{what} is left although deletionPolicy is Delete, because {cause}: delete it at its destination. \
+             The object is invalid, so the operator cannot name the destination"
+        )
+    };
     if let Deletion::Orphan(cause) = deletion {
-        tracing::error!(
-            object = format!("{namespace}/{name}"),
-            id,
-            cause,
-            "an orphan is left: the object is invalid"
-        );
+        orphans::log(&regarding, cause, &text(cause));
     }
     finalizers::set(&context.leadership, api, live, FINALIZER, false).await?;
     if let Deletion::Orphan(cause) = deletion {
-        context.metrics.credentials.orphaned(cause);
-        let what = id.map_or_else(|| "what it registered".to_owned(), |id| format!("credential {id}"));
-        let text = format!(
-            "{what} is left although deletionPolicy is Delete, because the object is invalid ({cause}): \
-             delete it at its destination"
-        );
-        let note = EventBody {
-            is_warning: true,
-            reason: "Orphaned",
-            action: "Delete",
-            text,
-            request_ids: String::new(),
-        };
-        context.events.publish_orphan(&live.object_ref(kind), &note).await;
+        orphans::publish(context, &regarding, cause, text(cause)).await;
     }
     Ok(true)
+}
+
+/// Keeps its registrations in the index, because its status can mostly be read.
+pub fn index_status(context: &Context, live: &DynamicObject) {
+    let status = live.data.get("status").cloned().unwrap_or_default();
+    if let Ok(status) = serde_json::from_value::<MicrosoftGraphCredentialStatus>(status) {
+        let uid = live.metadata.uid.as_deref().unwrap_or_default();
+        let removes = live.data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Delete");
+        context
+            .requeuer
+            .apply::<MicrosoftGraphCredential>(context.index.record_unreadable_status(uid, &status, removes));
+    }
 }
 
 /// Decides like the plan for valid objects, from these fields alone.
@@ -80,9 +77,9 @@ fn deletion(object: &Value, is_grace_over: bool) -> Deletion {
     if !is_registered || field("/spec/deletionPolicy").and_then(Value::as_str) != Some("Delete") {
         Deletion::Finalize
     } else if field("/spec/suspend").and_then(Value::as_bool) == Some(true) {
-        Deletion::Orphan("suspended")
+        Deletion::Orphan(OrphanCause::Suspended)
     } else if is_grace_over {
-        Deletion::Orphan("namespace")
+        Deletion::Orphan(OrphanCause::Namespace)
     } else {
         Deletion::Blocked
     }
@@ -108,8 +105,8 @@ mod tests {
                 false,
                 Deletion::Blocked,
             ),
-            (object("Delete", true, &registered), false, Deletion::Orphan("suspended")),
-            (object("Delete", false, &registered), true, Deletion::Orphan("namespace")),
+            (object("Delete", true, &registered), false, Deletion::Orphan(OrphanCause::Suspended)),
+            (object("Delete", false, &registered), true, Deletion::Orphan(OrphanCause::Namespace)),
         ] {
             assert_eq!(deletion(&object, terminating), expected, "{object}");
         }
