@@ -23,8 +23,8 @@ const EXPIRY_WARNING: Duration = Duration::from_secs(720 * HOUR);
 
 /// Bounds that the schema also has. An object from before the schema had them may exceed them, and adding such a
 /// duration to a timestamp must not overflow.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(720 * HOUR);
-const LONGEST_WARNING: Duration = Duration::from_secs(8760 * HOUR);
+const MAX_INTERVAL: Duration = Duration::from_secs(720 * HOUR);
+const MAX_WARNING: Duration = Duration::from_secs(8760 * HOUR);
 
 // === impl MicrosoftGraphCredential ===
 
@@ -128,7 +128,7 @@ impl MicrosoftGraphCredentialSpec {
     /// How often a registered secret is verified again.
     pub fn verification_interval(&self) -> Duration {
         let interval = self.verification.as_ref().and_then(|verification| verification.interval.as_ref());
-        interval.map_or(VERIFICATION_INTERVAL, KubeDuration::get).min(LONGEST_INTERVAL)
+        interval.map_or(VERIFICATION_INTERVAL, KubeDuration::get).min(MAX_INTERVAL)
     }
 
     /// Application roles that the token must contain.
@@ -140,7 +140,7 @@ impl MicrosoftGraphCredentialSpec {
 
     /// How long before the expiry `Expiring` becomes True.
     pub fn expiry_warning(&self) -> Duration {
-        self.expiry_warning.as_ref().map_or(EXPIRY_WARNING, KubeDuration::get).min(LONGEST_WARNING)
+        self.expiry_warning.as_ref().map_or(EXPIRY_WARNING, KubeDuration::get).min(MAX_WARNING)
     }
 }
 

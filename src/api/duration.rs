@@ -12,7 +12,7 @@ use thiserror::Error;
 const UNITS: [char; 3] = ['h', 'm', 's'];
 
 /// Maximum digits of a number before and after its point.
-const MOST_DIGITS: (usize, usize) = (8, 3);
+const MAX_DIGITS: (usize, usize) = (8, 3);
 
 /// The same as a regular expression, which also matches the empty text.
 const PATTERN: &str =
@@ -57,7 +57,7 @@ fn read(text: &str) -> Option<Duration> {
         let is_within = |digits: &str, most| {
             (1..=most).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
         };
-        if !is_within(whole, MOST_DIGITS.0) || !is_within(fraction, MOST_DIGITS.1) {
+        if !is_within(whole, MAX_DIGITS.0) || !is_within(fraction, MAX_DIGITS.1) {
             return None;
         }
         sum = sum.checked_add(Duration::try_from(part.parse::<SignedDuration>().ok()?).ok()?)?;

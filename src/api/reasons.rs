@@ -229,7 +229,7 @@ entries! {
             "The API server rejects the object's `SealedGraphCredential`, or what was written there does not stay.",
             "Follow the message; look for an admission policy or another controller that interferes.";
         InUse: False, Woodpecker,
-            "Woodpecker refuses to delete the credential, usually because a mailbox uses it.",
+            "Woodpecker rejects the deletion of the credential, usually because a mailbox uses it.",
             "Disconnect its mailboxes, or set `deletionPolicy: Retain` to delete only the object.";
         AwaitingVerification: Unknown, User,
             "Nothing is registered before the client secret is verified.",

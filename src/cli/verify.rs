@@ -142,14 +142,14 @@ fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, VerifyRes
     if bytes.is_empty() {
         return Ok(Err(VerifyResult::unusable(Reason::EmptyValue, "is empty")));
     }
-    let stray = |problem| Ok(Err(VerifyResult::unusable(Reason::InvalidCharacters, problem)));
-    let Ok(text) = std::str::from_utf8(&bytes) else { return stray("contains invalid UTF-8") };
+    let invalid = |problem| Ok(Err(VerifyResult::unusable(Reason::InvalidCharacters, problem)));
+    let Ok(text) = std::str::from_utf8(&bytes) else { return invalid("contains invalid UTF-8") };
     let secret = SecretText::new(text.to_owned());
     match text {
         _ if !secret.has_invalid_characters() => Ok(Ok(secret)),
-        _ if text.ends_with('\n') => stray("ends with a line break"),
-        _ if text.trim() != text => stray("has white space at the start or end"),
-        _ => stray("contains a line break or another invisible character"),
+        _ if text.ends_with('\n') => invalid("ends with a line break"),
+        _ if text.trim() != text => invalid("has white space at the start or end"),
+        _ => invalid("contains a line break or another invisible character"),
     }
 }
 

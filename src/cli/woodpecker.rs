@@ -152,7 +152,7 @@ fn list_problem(error: &ApiError) -> String {
         ApiError::Unauthorized(_) => {
             "write an API key of the account to the Secret that spec.apiKeySecretRef names"
         }
-        ApiError::NotFound | ApiError::Refused { .. } => "check spec.baseUrl and spec.companyId",
+        ApiError::NotFound | ApiError::Rejected { .. } => "check spec.baseUrl and spec.companyId",
         ApiError::Throttled(_) => "try again in a few minutes",
         ApiError::Malformed(_) => "check that spec.baseUrl is the address of Woodpecker's API",
         ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) => {

@@ -84,7 +84,7 @@ impl Context {
     /// object.
     pub fn is_secret_unchanged(&self, secret: &NamespacedName, recorded: &ObservedSecret) -> bool {
         // Before the first read nothing is known, and that read requeues the objects concerned.
-        self.secrets.known_version(secret).is_none_or(|known| known.matches(recorded))
+        self.secrets.known_state(secret).is_none_or(|known| known.matches(recorded))
     }
 
     /// Whether a record still has that version, as far as is known.
@@ -95,7 +95,7 @@ impl Context {
     /// Reads an object. A GET takes precedence over the watch.
     pub async fn read<K: Kind>(&self, own: &NamespacedName) -> Result<Option<K>, kube::Error> {
         let api: Api<K> = Api::namespaced(self.client.clone(), &own.namespace);
-        let requested_at = self.index.moment::<K>();
+        let requested_at = self.index.now::<K>();
         let found = api.get_opt(&own.name).await?;
         self.requeuer.apply::<K>(self.index.on_read(own, requested_at, found.as_ref()));
         Ok(found)

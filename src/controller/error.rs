@@ -67,7 +67,7 @@ impl ReconcileError {
             Self::ReadObject(_) => "read_object",
             Self::ReadSecret { .. } => "read_secret",
             Self::ReadAccount(_) => "read_account",
-            Self::Record(RecordError::Refused { .. }) => "record_refused",
+            Self::Record(RecordError::Rejected { .. }) => "record_rejected",
             Self::Record(RecordError::Read { .. }) => "read_record",
             Self::Record(_) => "write_record",
             Self::ReadKeyring(_) => "read_keyring",
@@ -91,8 +91,8 @@ impl ReconcileError {
     pub fn as_status_failure(&self) -> Option<Failure> {
         let (operation, kind) = match self {
             Self::Step(failure) => return Some(failure.clone()),
-            Self::Record(RecordError::Refused { operation, status }) => {
-                (*operation, FailureKind::StoreRefused(*status))
+            Self::Record(RecordError::Rejected { operation, status }) => {
+                (*operation, FailureKind::StoreRejected(*status))
             }
             Self::ReadKeyring(error) if error.is_lasting() => {
                 (Operation::Create, FailureKind::KeyringUnavailable)

@@ -124,7 +124,7 @@ impl Index {
     // --- events ---
 
     /// The current logical time, to be taken before a GET is sent: see [`Self::on_read`].
-    pub fn moment<K: Indexed>(&self) -> Moment {
+    pub fn now<K: Indexed>(&self) -> Moment {
         K::table(&mut self.objects()).now()
     }
 
@@ -150,11 +150,11 @@ impl Index {
         K::table(&mut self.objects()).on_written(object)
     }
 
-    /// Applies the result of a GET that was sent at `asked`. It replaces what was known at that time, whatever its
+    /// Applies the result of a GET that was sent at `sent_at`. It replaces what was known at that time, whatever its
     /// resource version, but nothing that became known later.
-    pub fn on_read<K: Indexed>(&self, own: &NamespacedName, asked: Moment, found: Option<&K>) -> Effects {
+    pub fn on_read<K: Indexed>(&self, own: &NamespacedName, sent_at: Moment, found: Option<&K>) -> Effects {
         let found = found.map(pruned);
-        K::table(&mut self.objects()).on_read(own, asked, found)
+        K::table(&mut self.objects()).on_read(own, sent_at, found)
     }
 
     /// Removes a credential that was deleted.

@@ -94,7 +94,7 @@ impl SecretState {
 
 impl KnownSecrets {
     /// The last known state of a Secret.
-    pub fn known_version(&self, secret: &NamespacedName) -> Option<SecretState> {
+    pub fn known_state(&self, secret: &NamespacedName) -> Option<SecretState> {
         self.0.lock().get(secret).copied()
     }
 
@@ -117,9 +117,9 @@ fn on_observed(context: &Context, secret: &NamespacedName, now: SecretState) {
         return;
     }
     tracing::debug!(%secret, "a Secret changed");
-    let was_there = matches!(before, None | Some(SecretState::Present(_)));
+    let may_have_existed = matches!(before, None | Some(SecretState::Present(_)));
     for referrer in context.index.referrers(secret) {
-        if !was_there || !is_unchanged(context, &referrer, now) {
+        if !may_have_existed || !is_unchanged(context, &referrer, now) {
             context.requeuer.referrer(&referrer);
         }
     }

@@ -32,7 +32,7 @@ pub struct Remedy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// A rejection until a person changes something.
-    Refused(Reason),
+    Rejected(Reason),
     /// The rate of requests is limited.
     Throttled,
     /// A failure at Microsoft.
@@ -44,13 +44,13 @@ pub fn find(number: u32) -> Option<&'static Code> {
     CODES.iter().find(|code| code.number == number)
 }
 
-const fn refused(number: u32, reason: Reason, text: &'static str) -> Code {
-    Code { number, class: Class::Refused(reason), text, own_remedy: None }
+const fn code(number: u32, reason: Reason, text: &'static str) -> Code {
+    Code { number, class: Class::Rejected(reason), text, own_remedy: None }
 }
 
 /// A rejection without a reason of its own: what to do depends on the code.
 const fn rejected(number: u32, text: &'static str, remedy: Remedy) -> Code {
-    refused(number, Reason::VerificationRejected, text).with(remedy)
+    code(number, Reason::VerificationRejected, text).with(remedy)
 }
 
 const fn throttled(number: u32, text: &'static str) -> Code {
@@ -83,38 +83,37 @@ const SUPPORT: Remedy = Remedy {
 
 /// All known codes.
 pub const CODES: &[Code] = &[
-    refused(
+    code(
         7_000_215,
         Reason::InvalidClientSecret,
         "the client secret is wrong (a typo, its ID instead of its value, a deleted one, or one that has not propagated yet)",
     ),
-    refused(7_000_216, Reason::InvalidClientSecret, "the request lacks a client secret or assertion")
+    code(7_000_216, Reason::InvalidClientSecret, "the request lacks a client secret or assertion").with(BUG),
+    code(7_000_218, Reason::InvalidClientSecret, "the request body lacks a client secret or assertion")
         .with(BUG),
-    refused(7_000_218, Reason::InvalidClientSecret, "the request body lacks a client secret or assertion")
-        .with(BUG),
-    refused(7_000_222, Reason::SecretExpired, "the client secret has expired"),
-    refused(700_016, Reason::ApplicationNotFound, "the app was not found in the tenant"),
-    refused(700_011, Reason::ApplicationNotFound, "the app was not found in the tenant of this organization"),
-    refused(7_000_229, Reason::ServicePrincipalMissing, "the app has no service principal in the tenant"),
-    refused(7_000_112, Reason::ApplicationDisabled, "the app is disabled"),
-    refused(70_001, Reason::ApplicationDisabled, "the app is disabled or not authorized for the request"),
-    refused(1_000_031, Reason::ApplicationDisabled, "the app cannot be accessed at this time"),
-    refused(700_025, Reason::PublicClient, "the app is a public client and must not present a secret"),
-    refused(90_002, Reason::TenantNotFound, "the tenant was not found"),
-    refused(900_023, Reason::TenantNotFound, "the tenant ID is neither a GUID nor a domain name"),
-    refused(900_021, Reason::TenantNotFound, "the tenant ID is not valid"),
-    refused(50_059, Reason::TenantNotFound, "the request names no tenant"),
-    refused(50_128, Reason::TenantNotFound, "the domain name is not valid"),
-    refused(90_019, Reason::TenantNotFound, "the request names no tenant"),
-    refused(9_001_023, Reason::TenantNotFound, "the grant is not possible for /common or /consumers"),
-    refused(900_439, Reason::WrongCloud, "a US Government app was used at the public endpoint"),
-    refused(90_038, Reason::WrongCloud, "the tenant belongs to a national cloud"),
-    refused(900_382, Reason::WrongCloud, "a confidential client is not possible across clouds"),
-    refused(900_432, Reason::WrongCloud, "a confidential client is not possible across clouds"),
-    refused(53_003, Reason::ConditionalAccessBlocked, "Conditional Access blocks the token"),
-    refused(530_032, Reason::ConditionalAccessBlocked, "a security policy of the tenant blocks the request"),
-    refused(53_011, Reason::ConditionalAccessBlocked, "the identity is blocked because of risk"),
-    refused(50_131, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
+    code(7_000_222, Reason::SecretExpired, "the client secret has expired"),
+    code(700_016, Reason::ApplicationNotFound, "the app was not found in the tenant"),
+    code(700_011, Reason::ApplicationNotFound, "the app was not found in the tenant of this organization"),
+    code(7_000_229, Reason::ServicePrincipalMissing, "the app has no service principal in the tenant"),
+    code(7_000_112, Reason::ApplicationDisabled, "the app is disabled"),
+    code(70_001, Reason::ApplicationDisabled, "the app is disabled or not authorized for the request"),
+    code(1_000_031, Reason::ApplicationDisabled, "the app cannot be accessed at this time"),
+    code(700_025, Reason::PublicClient, "the app is a public client and must not present a secret"),
+    code(90_002, Reason::TenantNotFound, "the tenant was not found"),
+    code(900_023, Reason::TenantNotFound, "the tenant ID is neither a GUID nor a domain name"),
+    code(900_021, Reason::TenantNotFound, "the tenant ID is not valid"),
+    code(50_059, Reason::TenantNotFound, "the request names no tenant"),
+    code(50_128, Reason::TenantNotFound, "the domain name is not valid"),
+    code(90_019, Reason::TenantNotFound, "the request names no tenant"),
+    code(9_001_023, Reason::TenantNotFound, "the grant is not possible for /common or /consumers"),
+    code(900_439, Reason::WrongCloud, "a US Government app was used at the public endpoint"),
+    code(90_038, Reason::WrongCloud, "the tenant belongs to a national cloud"),
+    code(900_382, Reason::WrongCloud, "a confidential client is not possible across clouds"),
+    code(900_432, Reason::WrongCloud, "a confidential client is not possible across clouds"),
+    code(53_003, Reason::ConditionalAccessBlocked, "Conditional Access blocks the token"),
+    code(530_032, Reason::ConditionalAccessBlocked, "a security policy of the tenant blocks the request"),
+    code(53_011, Reason::ConditionalAccessBlocked, "the identity is blocked because of risk"),
+    code(50_131, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
     rejected(500_011, "Graph's service principal was not found in the tenant", GRAPH_MISSING),
     rejected(50_001, "the resource is disabled or does not exist", GRAPH_MISSING),
     rejected(650_052, "the tenant has no subscription for the resource, or it is disabled", GRAPH_MISSING),
@@ -168,7 +167,7 @@ impl Code {
     /// The reason of a condition with this code.
     pub fn reason(&self) -> Reason {
         match self.class {
-            Class::Refused(reason) => reason,
+            Class::Rejected(reason) => reason,
             Class::Throttled => Reason::RateLimited,
             Class::Unavailable => Reason::MicrosoftUnavailable,
         }
@@ -189,7 +188,7 @@ impl Class {
     /// A stable value for programs.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Refused(_) => "refused",
+            Self::Rejected(_) => "rejected",
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
         }

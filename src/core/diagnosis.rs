@@ -13,7 +13,7 @@ use crate::core::aadsts::{self, Class};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Diagnosis {
     /// It rejects the request until a person changes something.
-    Refused(Rejection),
+    Rejected(Rejection),
     Throttled,
     /// It has a failure of its own, or the response is not from Microsoft.
     Unavailable,
@@ -68,16 +68,16 @@ fn readable_codes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<V
 }
 
 /// The AADSTS code as people look it up, or a text if there is none.
-pub fn code_text(refusal: &Rejection) -> String {
-    match refusal.code {
+pub fn code_text(rejection: &Rejection) -> String {
+    match rejection.code {
         Some(code) => format!("AADSTS{code}"),
         None => "without an AADSTS code".to_owned(),
     }
 }
 
 /// The problem and what to do, in a text that stays the same on each attempt.
-pub fn advice(refusal: &Rejection, secret_looks_like_an_id: bool) -> String {
-    let text = match refusal.reason {
+pub fn advice(rejection: &Rejection, secret_looks_like_an_id: bool) -> String {
+    let text = match rejection.reason {
         Reason::InvalidClientSecret if secret_looks_like_an_id => {
             "Microsoft rejects the client secret, which looks like a secret's ID: put the secret's Value into the Secret (Entra shows it only once, so create a new secret)"
         }
@@ -108,7 +108,7 @@ pub fn advice(refusal: &Rejection, secret_looks_like_an_id: bool) -> String {
         }
         _ => "Microsoft rejects the request: look up the code at login.microsoftonline.com/error",
     };
-    format!("{text} ({})", code_text(refusal))
+    format!("{text} ({})", code_text(rejection))
 }
 
 /// The diagnosis of an error response.
@@ -125,14 +125,14 @@ pub(crate) fn diagnose(status: u16, body: Option<&ErrorBody>) -> Diagnosis {
     match known.map(|code| code.class) {
         Some(Class::Throttled) => return Diagnosis::Throttled,
         Some(Class::Unavailable) => return Diagnosis::Unavailable,
-        Some(Class::Refused(_)) | None => {}
+        Some(Class::Rejected(_)) | None => {}
     }
     let Some(by_error) = reason_of_error(&body.error) else { return Diagnosis::Unavailable };
     let (code, reason) = match known.map(|code| (code.number, code.class)) {
-        Some((number, Class::Refused(reason))) => (Some(number), reason),
+        Some((number, Class::Rejected(reason))) => (Some(number), reason),
         _ => (numbers.first().copied(), by_error),
     };
-    Diagnosis::Refused(Rejection { reason, code })
+    Diagnosis::Rejected(Rejection { reason, code })
 }
 
 /// The AADSTS codes of a response: its list, or else the one at the beginning of its description.
@@ -177,8 +177,8 @@ mod tests {
         }
     }
 
-    fn refused(reason: Reason, code: Option<u32>) -> Diagnosis {
-        Diagnosis::Refused(Rejection { reason, code })
+    fn rejected(reason: Reason, code: Option<u32>) -> Diagnosis {
+        Diagnosis::Rejected(Rejection { reason, code })
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
             (400, "invalid_grant", 53_003, Reason::ConditionalAccessBlocked),
         ] {
             let diagnosis = diagnose(status, Some(&body(error, &[code], "")));
-            assert_eq!(diagnosis, refused(reason, Some(code)), "{code}");
+            assert_eq!(diagnosis, rejected(reason, Some(code)), "{code}");
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
         for code in crate::core::aadsts::CODES {
             for error in ["invalid_client", "unauthorized_client", "invalid_request", "invalid_grant"] {
                 let expected = match code.class {
-                    Class::Refused(reason) => refused(reason, Some(code.number)),
+                    Class::Rejected(reason) => rejected(reason, Some(code.number)),
                     Class::Throttled => Diagnosis::Throttled,
                     Class::Unavailable => Diagnosis::Unavailable,
                 };
@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn an_unknown_code_falls_back_to_error() {
         let unknown = body("invalid_client", &[123_456], "");
-        assert_eq!(diagnose(401, Some(&unknown)), refused(Reason::InvalidClientSecret, Some(123_456)));
+        assert_eq!(diagnose(401, Some(&unknown)), rejected(Reason::InvalidClientSecret, Some(123_456)));
         let bare = body("unauthorized_client", &[], "");
-        assert_eq!(diagnose(400, Some(&bare)), refused(Reason::ApplicationNotFound, None));
+        assert_eq!(diagnose(400, Some(&bare)), rejected(Reason::ApplicationNotFound, None));
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
             ["AADSTS7000222: expired.\r\nTrace ID: x", "AADSTS7000222: expired. Trace ID: x", "AADSTS7000222"]
         {
             let diagnosis = diagnose(401, Some(&body("invalid_client", &[], layout)));
-            assert_eq!(diagnosis, refused(Reason::SecretExpired, Some(7_000_222)), "{layout}");
+            assert_eq!(diagnosis, rejected(Reason::SecretExpired, Some(7_000_222)), "{layout}");
         }
     }
 

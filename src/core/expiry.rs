@@ -16,12 +16,12 @@ pub const ACTION: &str = "CheckExpiry";
 
 /// The smallest notice that is due, in days.
 pub fn notice_days(expires_at: Timestamp, now: Timestamp) -> Option<i32> {
-    NOTICES.into_iter().find(|days| now >= expires_at - days_long(*days))
+    NOTICES.into_iter().find(|days| now >= expires_at - in_days(*days))
 }
 
 /// Every time at which the notice or the condition changes.
 pub fn boundaries(expires_at: Timestamp, warning: Duration) -> impl Iterator<Item = Timestamp> {
-    NOTICES.into_iter().map(move |days| expires_at - days_long(days)).chain([expires_at - warning])
+    NOTICES.into_iter().map(move |days| expires_at - in_days(days)).chain([expires_at - warning])
 }
 
 /// The event of a notice.
@@ -49,7 +49,7 @@ pub fn condition(expires_at: Timestamp, warning: Duration, remedy: &str, now: Ti
     }
 }
 
-fn days_long(days: i32) -> Duration {
+fn in_days(days: i32) -> Duration {
     Duration::from_hours(24 * u64::from(days.unsigned_abs()))
 }
 
@@ -71,11 +71,11 @@ mod tests {
             (0, Some(0)),
         ] {
             assert_eq!(
-                notice_days(expires_at, expires_at - days_long(days_left)),
+                notice_days(expires_at, expires_at - in_days(days_left)),
                 due,
                 "{days_left} days left"
             );
         }
-        assert_eq!(notice_days(expires_at, expires_at + days_long(5)), Some(0));
+        assert_eq!(notice_days(expires_at, expires_at + in_days(5)), Some(0));
     }
 }

@@ -58,16 +58,16 @@ pub enum FailureKind {
     /// Not all objects are known yet, and another object may own the credential.
     ObjectsUnknown,
     /// The API server rejected a request for a record, with that HTTP status.
-    StoreRefused(u16),
+    StoreRejected(u16),
     /// The keyring is missing or damaged; nothing is encrypted without it.
     KeyringUnavailable,
     /// A record did not keep what was written into it.
     NotPersisted,
     Unauthorized,
     /// The credential is for another app there: the API key must belong to another account.
-    IdMismatch,
-    SecretRefused,
-    Refused {
+    WrongAccount,
+    SecretRejected,
+    Rejected {
         status: u16,
         /// The error code in the response, if there is one.
         code: Option<String>,

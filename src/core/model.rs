@@ -56,7 +56,7 @@ pub struct Observed {
     /// Whether the account changed since it rejected a step, for example because it got another key.
     pub account_changed: bool,
     /// Whether `status` holds a change at the destination that is not persisted yet.
-    pub is_unrecorded: bool,
+    pub has_unpersisted_changes: bool,
     /// The results of the steps of this reconcile.
     pub results: StepResults,
 }
@@ -104,7 +104,7 @@ pub enum Target {
     NotReconciled(AccountName),
     /// A `WoodpeckerAccount` that could not be reached since the operator started or its key changed: the key may
     /// belong to another account.
-    NotVerified(AccountName),
+    NotReached(AccountName),
     /// A `WoodpeckerAccount` that does not exist.
     Missing(AccountName),
     /// A `WoodpeckerAccount` that does not allow this namespace.
@@ -149,8 +149,8 @@ pub struct StepResults {
     /// The account's credentials for the app.
     pub listed: Option<Listed>,
     pub failure: Option<Failure>,
-    /// Whether the registration was deleted from the destination.
-    pub removed: bool,
+    /// Whether nothing of the registration is left to delete at the destination.
+    pub is_deletion_done: bool,
     /// The object that also has the registration, which was therefore not deleted.
     pub other_owner: Option<NamespacedName>,
     /// Whether the secret was encrypted into its record.
@@ -158,7 +158,7 @@ pub struct StepResults {
     /// Events about what the steps did, to emit once the status is written.
     pub events: Vec<EventBody>,
     /// The result of the request for a registration that the listing lacks.
-    pub existence_check: Option<ExistenceCheck>,
+    pub existence: Option<Existence>,
     /// Why a previous registration could not be deleted, which does not stop the reconcile.
     pub previous_failure: Option<Failure>,
     /// Late duplicates that could not be deleted, which does not stop the reconcile.
@@ -167,7 +167,7 @@ pub struct StepResults {
 
 /// Whether a registration that the listing lacks exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExistenceCheck {
+pub enum Existence {
     /// It exists: the listing is incomplete.
     Present,
     /// The request returned 404, and a new listing lacks it too.

@@ -51,7 +51,7 @@ pub enum Step {
     /// Persist the intent, create the credential, persist the registration.
     Create,
     /// Persist as the registration the credential that a pending create made, by its ID.
-    AdoptCreated(i64),
+    RecoverCreated(i64),
     /// Persist that the pending create made nothing.
     ClearPendingCreate,
     /// Persist an existing credential as the registration, by its ID.
@@ -70,7 +70,7 @@ pub enum Step {
     /// Encrypt the secret into the object's record, which is created if it is missing.
     Encrypt,
     /// Persist as the registration what the record already contains.
-    RecordExisting,
+    PersistExisting,
     /// Observe everything again: so far the reconcile was about the account that the object leaves.
     Restart,
     /// Keep the previous registrations at their accounts, as the deletion policy now requires.
@@ -106,15 +106,15 @@ pub enum Finalization {
 /// The end of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conclusion {
-    pub readiness: Readiness,
+    pub state: ReconcileState,
     pub requeue: Requeue,
 }
 
 /// The state of the object at the end of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
+pub enum ReconcileState {
     /// Everything is as specified.
-    Settled,
+    UpToDate,
     /// Nothing was attempted: the delay after an earlier failure is not over, and nothing changed.
     Waiting,
     /// A create or an update may still take effect, and nothing is done before its settle period ends.
@@ -159,7 +159,7 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         return Plan::Step(step);
     }
     if observed.object.spec.is_suspended() {
-        return conclude(Readiness::Suspended, Requeue::OnTrigger);
+        return conclude(ReconcileState::Suspended, Requeue::OnTrigger);
     }
     if !observed.status.previous_registrations.is_empty()
         && observed.object.spec.deletion_policy() == DeletionPolicy::Retain
@@ -167,26 +167,28 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         return Plan::Step(Step::AbandonPrevious);
     }
     if must_wait_for_account(observed) {
-        return conclude(Readiness::Waiting, Requeue::OnTrigger);
+        return conclude(ReconcileState::Waiting, Requeue::OnTrigger);
     }
     if let Some(failure) = &observed.results.failure {
         return retry::after_failure(observed, policy, failure, now);
     }
     if observed.status.pending_create.is_some() && !observed.settles_in.is_zero() {
-        return conclude(Readiness::Settling, Requeue::Settle(observed.settles_in));
+        return conclude(ReconcileState::Settling, Requeue::Settle(observed.settles_in));
     }
     if retry::is_waiting(observed, now) {
-        return conclude(Readiness::Waiting, Requeue::OnTrigger);
+        return conclude(ReconcileState::Waiting, Requeue::OnTrigger);
     }
-    if let Some(decision) = plan_recovery(observed) {
-        return decision;
+    if let Some(plan) = plan_recovery(observed) {
+        return plan;
     }
     if let Source::Unusable(problem) = &observed.source {
-        return conclude(Readiness::SourceUnusable, requeue_of_source(problem.reason));
+        return conclude(ReconcileState::SourceUnusable, requeue_of_source(problem.reason));
     }
     match verification_state(observed, policy, now) {
         VerificationState::Required => Plan::Step(Step::Verify),
-        VerificationState::Failed { problem, requeue } => conclude(Readiness::NotVerified(problem), requeue),
+        VerificationState::Failed { problem, requeue } => {
+            conclude(ReconcileState::NotVerified(problem), requeue)
+        }
         VerificationState::Passed if observed.target == Target::Store => plan_store(observed, policy, now),
         VerificationState::Passed => plan_registration(observed, policy, now),
     }
@@ -212,7 +214,7 @@ fn must_wait_for_account(observed: &Observed) -> bool {
     let registration = observed.status.registration.as_ref();
     match &observed.target {
         Target::NotReconciled(_) => true,
-        Target::NotVerified(account) => registration.is_some_and(|it| it.account.as_ref() == Some(account)),
+        Target::NotReached(account) => registration.is_some_and(|it| it.account.as_ref() == Some(account)),
         _ => false,
     }
 }

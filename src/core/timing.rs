@@ -65,7 +65,7 @@ timing! {
     /// How long changes of an account's counts are collected before they are written.
     count_pace = Duration::from_secs(10);
     /// Settle period: after it, a create or an update without a response can no longer take effect.
-    create_settle = Duration::from_mins(2);
+    settle_period = Duration::from_mins(2);
     /// How long rejections of a new secret count as its propagation through Entra.
     propagation_window = Duration::from_mins(20);
     /// The period in which at most [`Timing::TOKEN_TRIES`] tokens are requested for an app.
@@ -87,7 +87,7 @@ timing! {
     /// How long an object waits for a permit before its status shows it.
     queue_notice = Duration::from_secs(10);
     /// How long a permit is reserved for the requester that was requeued for it.
-    permit_claim = Duration::from_secs(20);
+    permit_reservation = Duration::from_secs(20);
     /// Longest time between two reconciles of a settled object, in case an event was missed.
     resync = Duration::from_hours(1);
     /// How long a terminating namespace waits for a deletion at Woodpecker.
@@ -166,7 +166,7 @@ pub enum TimingError {
     #[error(
         "the longest call ({:?}) and the margin ({:?}) must be shorter than the settle period of a create or an \
          update ({:?})",
-        .0.longest_call(), .0.call_margin, .0.create_settle
+        .0.longest_call(), .0.call_margin, .0.settle_period
     )]
     Settle(Box<Timing>),
 }
@@ -206,7 +206,7 @@ impl Timing {
         if bound >= self.renew_deadline || self.renew_deadline >= self.lease {
             return Err(TimingError::Lease(self.into()));
         }
-        if bound >= self.create_settle {
+        if bound >= self.settle_period {
             return Err(TimingError::Settle(self.into()));
         }
         Ok(self)
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_settle_period_that_is_too_short_is_rejected() {
-        let early = Timing { create_settle: Duration::from_secs(50), ..Timing::STANDARD };
+        let early = Timing { settle_period: Duration::from_secs(50), ..Timing::STANDARD };
         assert!(matches!(early.checked(), Err(TimingError::Settle(_))));
     }
 }

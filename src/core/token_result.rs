@@ -61,7 +61,7 @@ impl TokenResult {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Issued { .. } => "issued",
-            Self::NotIssued { diagnosis: Diagnosis::Refused(_), .. } => "refused",
+            Self::NotIssued { diagnosis: Diagnosis::Rejected(_), .. } => "rejected",
             Self::NotIssued { diagnosis: Diagnosis::Throttled, .. } => "throttled",
             Self::NotIssued { diagnosis: Diagnosis::Unavailable, .. } => "unavailable",
         }

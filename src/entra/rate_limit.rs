@@ -1,6 +1,6 @@
 //! Rate limits of token requests, per app and secret.
 //!
-//! Microsoft treats fifteen equal requests of a client in five minutes as a loop and refuses further ones
+//! Microsoft treats fifteen equal requests of a client in five minutes as a loop and rejects further ones
 //! (AADSTS50196), so the operator sends at most ten for one secret. An account of the REST API has its own quota for
 //! each app, so another account cannot use up its attempts or those of the controller. A namespace that has had a token
 //! for an app keeps a share of the controller's attempts for that app.
@@ -65,7 +65,7 @@ struct RecentAttempts {
     attempts: RecentlyUsed<VecDeque<Attempt>>,
     /// The namespaces that have had a token, by app.
     holders: RecentlyUsed<Vec<u64>>,
-    /// Attempts of each account of the REST API that were refused or have not ended.
+    /// Attempts of each account of the REST API that were rejected or have not ended.
     unsuccessful: HashMap<u64, VecDeque<Instant>>,
 }
 
@@ -149,9 +149,9 @@ impl TokenRateLimiter {
     pub(super) fn record(&self, app: AppCredential<'_>, quota_owner: &QuotaOwner, result: &TokenResult) {
         let (key, own) = (self.key(app), self.hash_of(quota_owner));
         let mut recent = self.recent.lock();
-        let is_refused = matches!(result, TokenResult::NotIssued { diagnosis: Diagnosis::Refused(_), .. });
+        let is_rejected = matches!(result, TokenResult::NotIssued { diagnosis: Diagnosis::Rejected(_), .. });
         match quota_owner {
-            QuotaOwner::Account(_) if !is_refused => {
+            QuotaOwner::Account(_) if !is_rejected => {
                 if let Some(unsuccessful) = recent.unsuccessful.get_mut(&own) {
                     unsuccessful.pop_back();
                 }

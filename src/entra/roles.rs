@@ -15,10 +15,10 @@ struct Claims {
 }
 
 /// Most roles that are kept. Graph has some hundreds.
-const MOST_ROLES: usize = 1024;
+const MAX_ROLES: usize = 1024;
 
 /// Longest name of a role, as in `spec.verification.requiredRoles`; Entra allows 120.
-const LONGEST_ROLE: usize = 128;
+const MAX_ROLE_LENGTH: usize = 128;
 
 /// The application roles of a token, sorted; `None` if it cannot be read. Invalid names are left out, because roles are
 /// shown to people, and the endpoint may not be Microsoft.
@@ -29,13 +29,13 @@ pub(super) fn roles(token: &str) -> Option<Vec<String>> {
     roles.retain(|role| is_role(role));
     roles.sort_unstable();
     roles.dedup();
-    roles.truncate(MOST_ROLES);
+    roles.truncate(MAX_ROLES);
     Some(roles)
 }
 
 /// ASCII letters, digits and punctuation. Source: Microsoft, "Add app roles to your application", field Value.
 fn is_role(text: &str) -> bool {
-    (1..=LONGEST_ROLE).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_ROLE_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
         let many: Vec<String> = (0..2000).map(|number| format!("Role.{number:04}")).collect();
         let payload = serde_json::json!({"roles": many}).to_string();
         let kept = roles(&token(&payload)).unwrap();
-        assert_eq!((kept.len(), kept.last().map(String::as_str)), (MOST_ROLES, Some("Role.1023")));
+        assert_eq!((kept.len(), kept.last().map(String::as_str)), (MAX_ROLES, Some("Role.1023")));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::secret_text::SecretText;
 use crate::telemetry::metrics::Metrics;
 
 /// Longest response that is read, in bytes: a token with many roles has some thousands.
-const LONGEST_RESPONSE: usize = 256 << 10;
+const MAX_RESPONSE: usize = 256 << 10;
 
 /// The token endpoints of all clouds.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ impl TokenEndpoint {
         let status = response.status().as_u16();
         let retry_after = client::retry_after(response.headers(), Timestamp::now());
         request_ids.status = Some(status);
-        let body = match client::body(response, LONGEST_RESPONSE).await {
+        let body = match client::body(response, MAX_RESPONSE).await {
             Ok(body) => Zeroizing::new(body),
             Err(error) => return Err(unreachable(request_ids, &error)),
         };

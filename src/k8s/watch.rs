@@ -226,7 +226,7 @@ where
         let opened = Instant::now();
         let mut events = self.open(idle, from).await.map_err(WatchError::Open)?.lines();
         let silence = Duration::from_secs(u64::from(idle) + 5);
-        let (mut has_delivered, mut has_changed, mut has_broken_off) = (false, false, false);
+        let (mut has_delivered, mut has_changed, mut was_interrupted) = (false, false, false);
         loop {
             let event = tokio::select! {
                 () = self.client.relist.round_ended(self.round) => return Ok(()),
@@ -238,13 +238,13 @@ where
                 Ok(line) => line,
                 Err(error) => {
                     tracing::debug!(kind = self.target.kind, error = chain(&error), "a watch broke off");
-                    has_broken_off = true;
+                    was_interrupted = true;
                     break;
                 }
             };
             let event: Line<'_> = match serde_json::from_str(&line) {
                 Err(error) if error.is_eof() => {
-                    has_broken_off = true;
+                    was_interrupted = true;
                     break;
                 }
                 line => line?,
@@ -263,7 +263,7 @@ where
         if lasted < self.client.timing.watch_brief && !has_changed {
             return Err(WatchError::Brief);
         }
-        self.is_in_doubt = has_broken_off || !has_delivered;
+        self.is_in_doubt = was_interrupted || !has_delivered;
         Ok(())
     }
 
@@ -353,7 +353,7 @@ where
 // === impl WatchError ===
 
 impl WatchError {
-    /// The status code, if the API server refused.
+    /// The status code, if the API server rejected.
     fn code(&self) -> Option<u16> {
         match self {
             Self::List(ListError::Request(kube::Error::Api(status)))

@@ -22,7 +22,7 @@ use crate::core::diagnosis::Rejection as MicrosoftRejection;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestError {
     /// Its content is rejected: 422 with a constant.
-    Refused(ErrorCode),
+    Rejected(ErrorCode),
     /// Its API key is missing or unknown: 401.
     Unauthorized,
     /// There is nothing at the path: 404.
@@ -120,7 +120,7 @@ impl RestError {
     /// The response at that time. Texts that the vendor documents are the vendor's.
     fn response(self, now: Timestamp) -> Response {
         let (status, detail) = match self {
-            Self::Refused(code) => {
+            Self::Rejected(code) => {
                 let body = Json(json!({"message": code.as_str()}));
                 return (StatusCode::UNPROCESSABLE_ENTITY, body).into_response();
             }
@@ -162,7 +162,7 @@ impl RestError {
 
 impl From<ErrorCode> for RestError {
     fn from(code: ErrorCode) -> Self {
-        Self::Refused(code)
+        Self::Rejected(code)
     }
 }
 
@@ -195,7 +195,7 @@ impl ErrorCode {
 /// The error if Microsoft issued no token. `retry_after` is the wait that Microsoft asked for, if any.
 pub fn of_diagnosis(diagnosis: &Diagnosis, retry_after: Option<Duration>) -> RestError {
     match diagnosis {
-        Diagnosis::Refused(rejection) => ErrorCode::of_microsoft(rejection).into(),
+        Diagnosis::Rejected(rejection) => ErrorCode::of_microsoft(rejection).into(),
         Diagnosis::Throttled => RestError::TooManyRequests(Some(retry_after.unwrap_or(DEFAULT_WAIT))),
         Diagnosis::Unavailable => RestError::Internal,
     }

@@ -131,7 +131,7 @@ fn new_record(namespace: &str, create: &Create) -> Result<SealedGraphCredential,
 }
 
 fn map_save_error(error: &RecordError) -> RestError {
-    if let RecordError::Refused { status: 404, .. } = error {
+    if let RecordError::Rejected { status: 404, .. } = error {
         tracing::error!(
             "the namespace of an API key does not exist: create it, or remove the key from the Secret"
         );

@@ -46,7 +46,7 @@ pub struct Change<'a> {
 pub enum RecordError {
     /// The API server rejects it until permissions, quota or an admission policy are fixed.
     #[error("the API server rejected a request for SealedGraphCredentials (HTTP {status})")]
-    Refused { operation: Operation, status: u16 },
+    Rejected { operation: Operation, status: u16 },
     #[error("failed to read SealedGraphCredential {name}")]
     Read { name: String, source: kube::Error },
     #[error("failed to write SealedGraphCredential {name}")]
@@ -355,7 +355,7 @@ fn failure(operation: Operation, name: String, source: kube::Error) -> RecordErr
     match &source {
         // The namespace does not exist.
         kube::Error::Api(answer) if answer.is_not_found() && operation == Operation::Create => {
-            RecordError::Refused { operation, status: answer.code }
+            RecordError::Rejected { operation, status: answer.code }
         }
         kube::Error::Api(answer)
             if answer.is_conflict() || answer.is_already_exists() || answer.is_not_found() =>
@@ -374,7 +374,7 @@ fn read_failure(name: &str, source: kube::Error) -> RecordError {
 fn rejection(operation: Operation, error: &kube::Error) -> Option<RecordError> {
     match error {
         kube::Error::Api(answer) if matches!(answer.code, 400 | 403 | 422) => {
-            Some(RecordError::Refused { operation, status: answer.code })
+            Some(RecordError::Rejected { operation, status: answer.code })
         }
         _ => None,
     }

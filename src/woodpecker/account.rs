@@ -146,7 +146,7 @@ impl RemoteAccount {
         Ok(())
     }
 
-    /// Drops the listing after a request that may have taken effect, or that contradicts the listing. A refused request
+    /// Drops the listing after a request that may have taken effect, or that contradicts the listing. A rejected request
     /// has changed nothing.
     fn invalidate_if_uncertain(&self, error: &ApiError) {
         if error.effect() == Effect::Unknown || matches!(error, ApiError::NotFound) {
@@ -157,7 +157,7 @@ impl RemoteAccount {
     /// Passes on what a response means for the requests that follow.
     fn record_response<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         let signal = match &result {
-            Ok(_) | Err(ApiError::Unauthorized(_) | ApiError::NotFound | ApiError::Refused { .. }) => {
+            Ok(_) | Err(ApiError::Unauthorized(_) | ApiError::NotFound | ApiError::Rejected { .. }) => {
                 Some(ResponseSignal::Answered)
             }
             Err(ApiError::Throttled(retry_after)) => Some(ResponseSignal::Throttled(*retry_after)),
@@ -170,7 +170,7 @@ impl RemoteAccount {
             self.queue.record_response(signal);
         }
         if let Err(ApiError::Unauthorized(_)) = &result {
-            // A listing read with a key that is refused now says nothing about the key.
+            // A listing read with a key that is rejected now says nothing about the key.
             self.listing.forget();
         }
         result

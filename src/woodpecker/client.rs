@@ -20,7 +20,7 @@ use crate::woodpecker::error::ApiError;
 use crate::woodpecker::types::{self, Credential, NewCredential, SecretUpdate};
 
 /// Longest response that is read, in bytes: a listing of some forty thousand credentials.
-const LONGEST_RESPONSE: usize = 8 << 20;
+const MAX_RESPONSE: usize = 8 << 20;
 
 /// The credentials endpoints of one account.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Client {
         let url = format!("{}/v2/mailboxes/microsoft/credentials{path}", self.base_url);
         let http = self.http.current().map_err(ApiError::NotSent)?;
         let mut request = http.request(method, url).timeout(self.time_out);
-        // A key that no header can hold was refused earlier, with reason InvalidCharacters. Without the header the
+        // A key that no header can hold was rejected earlier, with reason InvalidCharacters. Without the header the
         // answer is 401.
         if let Ok(mut key) = HeaderValue::from_str(self.api_key.expose()) {
             key.set_sensitive(true);
@@ -148,9 +148,9 @@ async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
     };
     let status = response.status().as_u16();
     let retry_after = client::retry_after(response.headers(), Timestamp::now());
-    let body = match client::body(response, LONGEST_RESPONSE).await {
+    let body = match client::body(response, MAX_RESPONSE).await {
         Ok(body) => body,
-        // A refusal stays one if its body is cut off.
+        // A rejection stays one if its body is cut off.
         Err(_) if (400..500).contains(&status) => Vec::new(),
         Err(error) => return Err(ApiError::Lost(Box::new(error))),
     };

@@ -23,16 +23,16 @@ pub enum ApiError {
     /// It was sent, and no complete response came back.
     #[error("Woodpecker's response was lost")]
     Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("Woodpecker refuses the API key (HTTP {0})")]
+    #[error("Woodpecker rejects the API key (HTTP {0})")]
     Unauthorized(u16),
     #[error("Woodpecker knows no such resource (HTTP 404)")]
     NotFound,
     /// Too many requests; this one was dropped.
     #[error("Woodpecker asks to slow down")]
     Throttled(Option<Duration>),
-    /// Woodpecker refused its content.
-    #[error("Woodpecker refused the request (HTTP {status}{})", .error_code.as_deref().map(|code| format!(", {code}")).unwrap_or_default())]
-    Refused {
+    /// Woodpecker rejected its content.
+    #[error("Woodpecker rejected the request (HTTP {status}{})", .error_code.as_deref().map(|code| format!(", {code}")).unwrap_or_default())]
+    Rejected {
         status: u16,
         /// Such as `INVALID_CLIENT_SECRET`, if the response has one.
         error_code: Option<String>,
@@ -70,7 +70,7 @@ impl ApiError {
             401 | 403 => Self::Unauthorized(status),
             404 => Self::NotFound,
             408 => Self::Failed(status),
-            400..=499 => Self::Refused { status, error_code },
+            400..=499 => Self::Rejected { status, error_code },
             _ => Self::Failed(status),
         }
     }
@@ -84,7 +84,7 @@ impl ApiError {
         let error_code = error_code(body);
         Some(match error_code.as_deref() {
             Some(TOO_MANY_REQUESTS) => Self::Throttled(None),
-            _ => Self::Refused { status, error_code },
+            _ => Self::Rejected { status, error_code },
         })
     }
 
@@ -96,7 +96,7 @@ impl ApiError {
             | Self::Unauthorized(_)
             | Self::NotFound
             | Self::Throttled(_)
-            | Self::Refused { .. }
+            | Self::Rejected { .. }
             | Self::Body(_) => Effect::NotApplied,
             Self::Lost(_) | Self::Failed(_) | Self::Malformed(_) => Effect::Unknown,
         }
@@ -112,7 +112,7 @@ impl ApiError {
             Self::Unauthorized(_) => "unauthorized",
             Self::NotFound => "not_found",
             Self::Throttled(_) => "throttled",
-            Self::Refused { .. } => "refused",
+            Self::Rejected { .. } => "rejected",
             Self::Failed(_) => "failed",
             Self::Malformed(_) => "malformed",
             Self::Body(_) => "not_written",
@@ -162,7 +162,7 @@ mod tests {
             ("<html>", None),
             ("", None),
         ] {
-            let ApiError::Refused { status: 422, error_code } = answer(422, body) else {
+            let ApiError::Rejected { status: 422, error_code } = answer(422, body) else {
                 unreachable!("{body}")
             };
             assert_eq!(error_code.as_deref(), expected, "{body}");
@@ -184,7 +184,7 @@ mod tests {
     fn an_error_under_a_status_of_success_is_found() {
         let body = br#"{"status":{"status":"ERROR","code":"E_LIMIT","msg":"x"}}"#;
         assert!(
-            matches!(ApiError::in_success_body(200, body), Some(ApiError::Refused { error_code: Some(code), .. }) if code == "E_LIMIT")
+            matches!(ApiError::in_success_body(200, body), Some(ApiError::Rejected { error_code: Some(code), .. }) if code == "E_LIMIT")
         );
         let throttled = br#"{"status":{"status":"ERROR","code":"E_TOO_MANY_REQUESTS","msg":"x"}}"#;
         assert!(matches!(ApiError::in_success_body(200, throttled), Some(ApiError::Throttled(None))));
@@ -199,6 +199,6 @@ mod tests {
     fn throttling_is_recognized_in_both_api_versions_and_a_plain_conflict_is_not() {
         assert!(matches!(answer(429, ""), ApiError::Throttled(None)));
         assert!(matches!(answer(409, r#"{"code":"E_TOO_MANY_REQUESTS"}"#), ApiError::Throttled(None)));
-        assert!(matches!(answer(409, "{}"), ApiError::Refused { status: 409, error_code: None }));
+        assert!(matches!(answer(409, "{}"), ApiError::Rejected { status: 409, error_code: None }));
     }
 }

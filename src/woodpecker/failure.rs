@@ -3,7 +3,7 @@
 use super::error::{ApiError, Effect};
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
 
-/// Woodpecker's error code for a refused client secret. Source: the vendor's page on create.
+/// Woodpecker's error code for a rejected client secret. Source: the vendor's page on create.
 const INVALID_CLIENT_SECRET: &str = "INVALID_CLIENT_SECRET";
 
 /// A failed request to Woodpecker as a failure at a destination.
@@ -14,12 +14,12 @@ pub fn failure(operation: Operation, error: &ApiError) -> Failure {
         ApiError::Throttled(_) => FailureKind::Throttled,
         ApiError::Unauthorized(_) => FailureKind::Unauthorized,
         // Only a listing shows whether a credential was deleted.
-        ApiError::NotFound => FailureKind::Refused { status: 404, code: None },
-        ApiError::Refused { error_code, .. } if error_code.as_deref() == Some(INVALID_CLIENT_SECRET) => {
-            FailureKind::SecretRefused
+        ApiError::NotFound => FailureKind::Rejected { status: 404, code: None },
+        ApiError::Rejected { error_code, .. } if error_code.as_deref() == Some(INVALID_CLIENT_SECRET) => {
+            FailureKind::SecretRejected
         }
-        ApiError::Refused { status, error_code } => {
-            FailureKind::Refused { status: *status, code: error_code.clone() }
+        ApiError::Rejected { status, error_code } => {
+            FailureKind::Rejected { status: *status, code: error_code.clone() }
         }
         ApiError::NotSent(_)
         | ApiError::Body(_)
@@ -62,16 +62,16 @@ mod tests {
     #[test]
     fn a_404_alone_does_not_count_as_deleted() {
         for operation in [Operation::Create, Operation::Update, Operation::Delete] {
-            let refused = FailureKind::Refused { status: 404, code: None };
-            assert_eq!(kind(operation, &ApiError::NotFound), refused);
+            let rejected = FailureKind::Rejected { status: 404, code: None };
+            assert_eq!(kind(operation, &ApiError::NotFound), rejected);
         }
     }
 
     #[test]
     fn only_the_documented_error_code_refuses_the_secret_itself() {
-        let refused = |code: &str| ApiError::Refused { status: 422, error_code: Some(code.into()) };
-        assert_eq!(kind(Operation::Create, &refused("INVALID_CLIENT_SECRET")), FailureKind::SecretRefused);
-        let other = FailureKind::Refused { status: 422, code: Some("OTHER".into()) };
-        assert_eq!(kind(Operation::Create, &refused("OTHER")), other);
+        let rejected = |code: &str| ApiError::Rejected { status: 422, error_code: Some(code.into()) };
+        assert_eq!(kind(Operation::Create, &rejected("INVALID_CLIENT_SECRET")), FailureKind::SecretRejected);
+        let other = FailureKind::Rejected { status: 422, code: Some("OTHER".into()) };
+        assert_eq!(kind(Operation::Create, &rejected("OTHER")), other);
     }
 }

@@ -85,7 +85,7 @@ impl QueueContext {
             pause: timing.throttle_pause,
             longest_pause: timing.queue_longest_pause,
             aging: timing.queue_aging,
-            claim: timing.permit_claim,
+            claim: timing.permit_reservation,
             stop,
             metrics,
             waker,

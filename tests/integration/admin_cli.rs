@@ -156,7 +156,7 @@ async fn orphans_names_every_account_that_it_could_not_list_and_why() {
     for (account, why) in [
         ("elsewhere", "--allowed-woodpecker-url https://elsewhere.example/rest"),
         ("keyless", "Secret keyless-key does not exist"),
-        ("refused", "Woodpecker refuses the API key"),
+        ("refused", "Woodpecker rejects the API key"),
         ("odd", "line break"),
     ] {
         let words = [&format!("{}/{account} ", env.namespace), "could not be listed", why];

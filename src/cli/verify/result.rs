@@ -45,7 +45,7 @@ impl VerifyResult {
             }
         };
         let found = match diagnosis {
-            Diagnosis::Refused(refusal) => Self::refused(&refusal, looks_like_an_id),
+            Diagnosis::Rejected(rejection) => Self::rejected(&rejection, looks_like_an_id),
             Diagnosis::Throttled => Self::new(
                 Reason::RateLimited,
                 "Microsoft limits the rate of requests: try again in a few minutes".into(),
@@ -71,9 +71,9 @@ impl VerifyResult {
         }
     }
 
-    fn refused(refusal: &Rejection, looks_like_an_id: bool) -> Self {
-        let message = diagnosis::advice(refusal, looks_like_an_id);
-        Self { code: refusal.code, ..Self::new(refusal.reason, message) }
+    fn rejected(rejection: &Rejection, looks_like_an_id: bool) -> Self {
+        let message = diagnosis::advice(rejection, looks_like_an_id);
+        Self { code: rejection.code, ..Self::new(rejection.reason, message) }
     }
 
     fn issued(roles: Option<Vec<String>>, required: &[String]) -> Self {
@@ -173,13 +173,13 @@ mod tests {
 
     #[test]
     fn a_code_determines_the_remedy_if_its_reason_does_not() {
-        let refusal = Rejection { reason: Reason::VerificationRejected, code: Some(500_011) };
-        let found = not_issued(Diagnosis::Refused(refusal), vec![500_011]);
+        let rejection = Rejection { reason: Reason::VerificationRejected, code: Some(500_011) };
+        let found = not_issued(Diagnosis::Rejected(rejection), vec![500_011]);
         assert_eq!(found.remedy().actor, Actor::TenantAdmin);
         let support = not_issued(Diagnosis::Unavailable, vec![90_036]);
         assert!(support.text().contains("Microsoft's support"), "{}", support.text());
         let unknown = Rejection { reason: Reason::VerificationRejected, code: Some(123_456) };
-        let unknown = not_issued(Diagnosis::Refused(unknown), vec![123_456]);
+        let unknown = not_issued(Diagnosis::Rejected(unknown), vec![123_456]);
         assert_eq!(unknown.remedy().action, reasons::entry(Reason::VerificationRejected).action);
     }
 
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn every_result_is_a_reason_of_credentials_with_a_remedy() {
         for code in aadsts::CODES {
-            let refusal = Rejection { reason: code.reason(), code: Some(code.number) };
-            let found = not_issued(Diagnosis::Refused(refusal), vec![code.number]);
+            let rejection = Rejection { reason: code.reason(), code: Some(code.number) };
+            let found = not_issued(Diagnosis::Rejected(rejection), vec![code.number]);
             assert_eq!(reasons::entry(found.reason).kind, Kind::Credential);
             assert_eq!(found.json()["whatToDo"], code.remedy().action);
         }

@@ -280,7 +280,7 @@ fn known(
         AccountResult::Postponed(_) | AccountResult::Unreachable(_) if was_verified => {
             State::Ready { may_create }
         }
-        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => State::NotVerified,
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => State::NotReached,
         AccountResult::Unusable(problem) if was_verified && lacks_key(problem.reason) => State::KeyMissing,
         AccountResult::Unusable(_) => State::NotReady,
     };
@@ -363,7 +363,7 @@ impl AccountResult {
             ApiError::Malformed(_) => Self::Unreachable(
                 "Woodpecker's response to the list request is malformed, and does not count as an empty account; the operator tries again".into(),
             ),
-            ApiError::NotFound | ApiError::Refused { .. } => Self::Unreachable(
+            ApiError::NotFound | ApiError::Rejected { .. } => Self::Unreachable(
                 "Woodpecker rejected the list request for the account's credentials: check spec.baseUrl and spec.companyId; the operator tries again".into(),
             ),
             ApiError::Throttled(_) | ApiError::Queue(_) => Self::Postponed(

@@ -29,7 +29,7 @@ pub struct AccountState {
 pub struct Known {
     /// `None` if the object is invalid.
     pub spec: Option<WoodpeckerAccountSpec>,
-    /// The last client. It is kept while the account is refused, because the key may become valid again.
+    /// The last client. It is kept while the account is rejected, because the key may become valid again.
     pub remote: Option<Arc<RemoteAccount>>,
     pub state: State,
     /// Consecutive reconciles that failed.
@@ -46,7 +46,7 @@ pub enum State {
         may_create: bool,
     },
     /// It was never reached with its key, which is the only problem known.
-    NotVerified,
+    NotReached,
     /// Its key is missing; the last good one is used for deletions.
     KeyMissing,
     /// It cannot be used.
@@ -72,7 +72,7 @@ impl AccountState {
             (State::Ready { may_create }, Some(remote)) => (remote, may_create),
             // The last good key is enough for a deletion.
             (State::KeyMissing, Some(remote)) if object.is_deleted() => (remote, false),
-            (State::NotVerified, _) => return (Target::NotVerified(name.clone()), None),
+            (State::NotReached, _) => return (Target::NotReached(name.clone()), None),
             (State::Ready { .. } | State::KeyMissing | State::NotReady, _) => {
                 return (Target::NotReady(name.clone()), None);
             }
@@ -114,7 +114,7 @@ impl AccountState {
     pub fn knows_key(&self, max_age: Duration) -> bool {
         let is_recent =
             |(at, changes): (Instant, u64)| changes == self.secret_changes && at.elapsed() < max_age;
-        let is_good = |it: &Known| matches!(it.state, State::Ready { .. } | State::NotVerified);
+        let is_good = |it: &Known| matches!(it.state, State::Ready { .. } | State::NotReached);
         self.known.as_ref().is_some_and(is_good) && self.key_read.is_some_and(is_recent)
     }
 
@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_key_is_read_again_if_the_secret_changed_or_after_a_while() {
         let (mut account, long) = (AccountState::default(), Duration::from_mins(10));
-        account.known = Some(known(State::NotVerified));
+        account.known = Some(known(State::NotReached));
         assert!(!account.knows_key(long));
         account.record_key_read(true, account.secret_changes);
         assert!(account.knows_key(long));
@@ -239,7 +239,7 @@ mod tests {
         assert!(!account.knows_key(long));
         account.record_key_read(true, account.secret_changes);
         account.known = Some(known(State::NotReady));
-        assert!(!account.knows_key(long), "it was refused");
+        assert!(!account.knows_key(long), "it was rejected");
     }
 
     #[tokio::test(start_paused = true)]

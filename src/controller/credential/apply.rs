@@ -21,7 +21,7 @@ use crate::controller::error::{ReconcileError, Result};
 use crate::core::error_chain::chain;
 use crate::core::event::EventBody;
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
-use crate::core::model::{ExistenceCheck, Listed, MaxAge, Observed, Target, VerificationResult};
+use crate::core::model::{Existence, Listed, MaxAge, Observed, Target, VerificationResult};
 use crate::core::plan::Step;
 use crate::core::remote::Entry;
 use crate::core::token_result::TokenResult;
@@ -45,19 +45,19 @@ pub async fn execute(context: &Context, session: &mut Session, action: &Step) ->
         Step::Verify => verify(context, session).await,
         Step::List(freshness) => list(context, session, *freshness).await,
         Step::Create => create::create(context, session).await,
-        Step::AdoptCreated(id) => state::adopt_created(context, session, *id).await,
-        Step::ClearPendingCreate => state::forget_pending(context, session).await,
+        Step::RecoverCreated(id) => state::adopt_created(context, session, *id).await,
+        Step::ClearPendingCreate => state::clear_pending_create(context, session).await,
         Step::Adopt(id) => state::adopt(context, session, *id).await,
         Step::Update => update::update(context, session).await,
         Step::Rename => update::rename(context, session).await,
-        Step::ExistenceCheck => drift::probe(context, session).await,
-        Step::ClearRegistration => state::forget_registration(context, session).await,
-        Step::DeleteDuplicate(id) => drift::remove_duplicate(context, session, *id).await,
+        Step::ExistenceCheck => drift::check_existence(context, session).await,
+        Step::ClearRegistration => state::clear_registration(context, session).await,
+        Step::DeleteDuplicate(id) => drift::delete_duplicate(context, session, *id).await,
         Step::Restart => Ok(StepOutcome::Requeue),
         Step::AbandonPrevious => state::abandon_previous(context, session).await,
         Step::DeletePrevious => delete::delete_previous(context, session).await,
         Step::Encrypt => store::encrypt(context, session).await,
-        Step::RecordExisting => Ok(store::record_existing(session)),
+        Step::PersistExisting => Ok(store::persist_existing(session)),
         Step::Delete if session.observed.target == Target::Store => store::delete(context, session).await,
         Step::Delete => delete::delete(context, session).await,
         Step::Finalize(finalization) => delete::finalize(context, session, *finalization).await,
@@ -83,17 +83,16 @@ async fn verify(context: &Context, session: &mut Session) -> Result<StepOutcome>
     };
     let had_token = object.is_verified() || session.observed.status.registration.is_some();
     let endpoint = context.token_endpoint.for_namespace(object.namespace_name(), had_token);
-    let Ok(verdict) = endpoint.verify(app, secret).await else {
+    let Ok(result) = endpoint.verify(app, secret).await else {
         return Err(step_failed(Operation::List, FailureKind::Queued(QueueError::Ending), None));
     };
-    match &verdict {
+    match &result {
         TokenResult::Issued { .. } => tracing::debug!("Microsoft issued a token for the secret"),
         TokenResult::NotIssued { diagnosis, request_ids, .. } => {
             tracing::warn!(?diagnosis, ?request_ids, "Microsoft issued no token for the secret");
         }
     }
-    session.observed.results.verification =
-        Some(VerificationResult { at: Timestamp::now(), result: verdict });
+    session.observed.results.verification = Some(VerificationResult { at: Timestamp::now(), result: result });
     Ok(StepOutcome::Done)
 }
 
@@ -136,11 +135,11 @@ async fn exists_remotely(
         Some(entry) if observed.is_about(&entry) => Ok(true),
         Some(_) => {
             tracing::warn!(id, ?operation, "step not started: the id belongs to another app at the account");
-            Err(step_failed(operation, FailureKind::IdMismatch, Some(id)))
+            Err(step_failed(operation, FailureKind::WrongAccount, Some(id)))
         }
         None => {
             let name = registration.account.as_ref();
-            let is_present = observed.results.existence_check == Some(ExistenceCheck::Present)
+            let is_present = observed.results.existence == Some(Existence::Present)
                 || name.is_some_and(|name| {
                     context.accounts.is_present(name, id, context.policy.timing.stalled_probe)
                 });
@@ -175,7 +174,7 @@ async fn verify_company_isolation(
     tracing::warn!(account = %name, %other, "step not started: Woodpecker ignores the company id");
     context.requeuer.account(name);
     context.requeuer.account(&other);
-    Err(step_failed(Operation::List, FailureKind::IdMismatch, None))
+    Err(step_failed(Operation::List, FailureKind::WrongAccount, None))
 }
 
 /// Whether the object still exists with the same spec, as far as is known. It may have changed while the reconcile
@@ -219,7 +218,7 @@ pub async fn roll_back(context: &Context, session: &mut Session, created: Create
 }
 
 /// Queues an event, to be emitted after the status is written.
-fn queue_event(observed: &mut Observed, reason: &'static str, text: String) {
+fn defer_event(observed: &mut Observed, reason: &'static str, text: String) {
     observed.results.events.push(EventBody {
         is_warning: false,
         reason,

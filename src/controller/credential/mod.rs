@@ -18,7 +18,7 @@ use crate::api::{
     MicrosoftGraphCredentialStatus, NamespacedName,
 };
 use crate::controller::context::Context;
-use crate::controller::credential::observe::source_as_recorded;
+use crate::controller::credential::observe::persisted_source;
 use crate::controller::error::ReconcileError;
 use crate::controller::instrument::Completed;
 use crate::controller::kind::Kind;
@@ -108,7 +108,7 @@ fn remains_settled_for(
             && status.pending_secret.is_none()
             && status.previous_registrations.is_empty())
         && status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_none())
-        && has_recorded_versions(context, object, status);
+        && has_persisted_versions(context, object, status);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let last_verified_time = status.last_verified_time.as_ref()?.0;
     // The earliest time that jitter allows.
@@ -121,7 +121,7 @@ fn remains_settled_for(
 }
 
 /// Whether Secret and record still have the versions recorded in the status, as far as is known.
-fn has_recorded_versions(
+fn has_persisted_versions(
     context: &Context,
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
@@ -129,10 +129,10 @@ fn has_recorded_versions(
     let named =
         |name: &str| NamespacedName { namespace: object.namespace_name().to_owned(), name: name.to_owned() };
     let Some(secret) = &status.observed_secret else { return false };
-    if source_as_recorded(context, status).is_none() {
+    if persisted_source(context, status).is_none() {
         return false;
     }
-    let known = context.secrets.known_version(&named(&object.spec.secret_ref.name));
+    let known = context.secrets.known_state(&named(&object.spec.secret_ref.name));
     if known.is_some_and(|known| !known.matches(secret)) {
         return false;
     }

@@ -29,7 +29,7 @@ use crate::secret_text::SecretText;
 use crate::store::record::record_name;
 use crate::woodpecker::{RemoteAccount, RemoteIdentity};
 
-pub use self::source::as_recorded as source_as_recorded;
+pub use self::source::persisted as persisted_source;
 pub use super::session::{Created, Session, requester};
 
 pub use self::record::{evaluate as evaluate_record, read_live as read_record, version as record_version};
@@ -79,7 +79,7 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         claim,
         namespace_deleted_at,
         account_changed: account_changed == Some(true),
-        is_unrecorded: false,
+        has_unpersisted_changes: false,
         results: StepResults { verification, failure: record.failure, ..StepResults::default() },
     };
     Ok(Some(Session {
@@ -134,7 +134,7 @@ async fn source(
             .observed_secret
             .as_ref()
             .is_some_and(|recorded| context.is_secret_unchanged(&secret, recorded));
-    match source::as_recorded(context, status).filter(|_| may_be_skipped) {
+    match source::persisted(context, status).filter(|_| may_be_skipped) {
         Some(recorded) => Ok(source::Read { source: Source::Usable(recorded), secret: None, version: None }),
         None => source::read(context, object, status).await,
     }
@@ -160,7 +160,7 @@ async fn record(
         (Some(recorded), Source::Usable(source))
             if scope != ReadScope::Everything && context.is_record_unchanged(&name, recorded) =>
         {
-            record::as_recorded(status, source)
+            record::persisted(status, source)
         }
         _ => None,
     };
@@ -191,7 +191,7 @@ fn settle_deadlines(
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let create = status.pending_create.as_ref().map(|pending| pending.idempotency_token.as_str());
     let change = status.registration.as_ref().and_then(change_key);
-    let (index, settle) = (&context.index, context.policy.timing.create_settle);
+    let (index, settle) = (&context.index, context.policy.timing.settle_period);
     (
         index.settles_in(uid, |known| &mut known.create, create, settle),
         index.settles_in(uid, |known| &mut known.change, change.as_deref(), settle),

@@ -19,7 +19,7 @@ use crate::core::expiry;
 use crate::core::failure::{Failure, FailureKind, QueueError};
 use crate::core::model::{Observed, StepResults};
 use crate::core::outcome::Outcome;
-use crate::core::plan::{Conclusion, Plan, Readiness, Requeue, Step, next_step, priority};
+use crate::core::plan::{Conclusion, Plan, ReconcileState, Requeue, Step, next_step, priority};
 use crate::core::status::credential::{Report, report};
 use crate::core::token_result::TokenResult;
 
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, own: &NamespacedName) -> Result<Completed> {
     };
     let ended = run_steps(context, &mut session).await;
     // However it ended: what exists at the destination must be persisted.
-    let ended = match persist_unrecorded(context, &mut session).await {
+    let ended = match persist_changes(context, &mut session).await {
         Ok(()) => ended,
         Err(ReconcileError::Deleted) => Err(ReconcileError::Deleted),
         Err(error) => ended.and(Err(error)),
@@ -62,10 +62,10 @@ pub async fn run(context: &Context, own: &NamespacedName) -> Result<Completed> {
 async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed> {
     for _ in 0..MAX_STEPS {
         let step = match next_step(&session.observed, &context.policy, Timestamp::now()) {
-            Plan::Step(Step::Rename) if session.observed.is_unrecorded => {
+            Plan::Step(Step::Rename) if session.observed.has_unpersisted_changes => {
                 // Readiness does not wait for the name.
                 session.leave_queues(context);
-                let conclusion = Conclusion { readiness: Readiness::Settled, requeue: Requeue::WhenDue };
+                let conclusion = Conclusion { state: ReconcileState::UpToDate, requeue: Requeue::WhenDue };
                 let completed = finish(context, session, &conclusion).await?;
                 return Ok(Completed { requeue_after: Duration::ZERO, ..completed });
             }
@@ -94,7 +94,7 @@ async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed
             }
             continue;
         }
-        persist_unrecorded(context, session).await?;
+        persist_changes(context, session).await?;
         tracing::debug!(?step, "step");
         session.priority = priority(&session.observed, &step, Timestamp::now());
         match apply::execute(context, session, &step).await {
@@ -131,8 +131,8 @@ async fn read_secret(context: &Context, session: &mut Session) -> Result<bool> {
 }
 
 /// Persists what exists at the destination and is not in the status yet, and emits the events.
-async fn persist_unrecorded(context: &Context, session: &mut Session) -> Result<()> {
-    if session.observed.is_unrecorded {
+async fn persist_changes(context: &Context, session: &mut Session) -> Result<()> {
+    if session.observed.has_unpersisted_changes {
         let status = session.observed.status.clone();
         persist_status(context, session, status).await?;
         let events = std::mem::take(&mut session.observed.results.events);
@@ -149,7 +149,7 @@ async fn persist_status(
     status: MicrosoftGraphCredentialStatus,
 ) -> Result<()> {
     // Once only: an error here ends this reconcile.
-    session.observed.is_unrecorded = false;
+    session.observed.has_unpersisted_changes = false;
     let written = status_writer::persist_result(context, &mut session.observed, status).await;
     if let Err(ReconcileError::Deleted) = written
         && let Some(created) = session.created
@@ -213,17 +213,18 @@ fn release_claims(context: &Context, session: &Session) {
 
 /// Writes the status if it changed, and emits events.
 async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusion) -> Result<Completed> {
-    let outcome = match conclusion.readiness {
-        Readiness::Settled => Outcome::Success,
-        Readiness::Waiting | Readiness::Settling | Readiness::Suspended | Readiness::Deleted => {
-            Outcome::Waiting
-        }
-        Readiness::SourceUnusable
-        | Readiness::NotVerified(_)
-        | Readiness::Blocked(_)
-        | Readiness::Failed(_) => Outcome::NotMet,
+    let outcome = match conclusion.state {
+        ReconcileState::UpToDate => Outcome::Success,
+        ReconcileState::Waiting
+        | ReconcileState::Settling
+        | ReconcileState::Suspended
+        | ReconcileState::Deleted => Outcome::Waiting,
+        ReconcileState::SourceUnusable
+        | ReconcileState::NotVerified(_)
+        | ReconcileState::Blocked(_)
+        | ReconcileState::Failed(_) => Outcome::NotMet,
     };
-    if conclusion.readiness == Readiness::Deleted {
+    if conclusion.state == ReconcileState::Deleted {
         return Ok(Completed::new(outcome, context.policy.timing.resync));
     }
     let observed = &mut session.observed;
@@ -235,7 +236,7 @@ async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusio
     let before = find(&observed.status.conditions, ConditionType::Ready).cloned();
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
     let has_notice = events.iter().any(|event| event.action == expiry::ACTION);
-    if has_notice && observed.is_unrecorded {
+    if has_notice && observed.has_unpersisted_changes {
         // Persisting what exists at the destination does not wait for an event.
         let fact = observed.status.clone();
         persist_status(context, session, fact).await?;
@@ -247,7 +248,7 @@ async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusio
         status.expiry_notice_days = observed.status.expiry_notice_days;
     }
     if status != observed.written {
-        if observed.is_unrecorded {
+        if observed.has_unpersisted_changes {
             persist_status(context, session, status).await?;
         } else {
             status_writer::write_status(context, observed, status).await?;
@@ -266,8 +267,8 @@ async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusio
 fn unreported_wait(context: &Context, observed: &Observed, conclusion: &Conclusion) -> Option<Duration> {
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
     let is_queued = matches!(
-        &conclusion.readiness,
-        Readiness::Failed(Failure { kind: FailureKind::Queued(QueueError::Queued), .. })
+        &conclusion.state,
+        ReconcileState::Failed(Failure { kind: FailureKind::Queued(QueueError::Queued), .. })
     );
     if !is_queued {
         context.index.with(uid, |known| known.waiting = None);
@@ -276,9 +277,10 @@ fn unreported_wait(context: &Context, observed: &Observed, conclusion: &Conclusi
     let issued =
         observed.results.verification.clone().filter(|it| matches!(it.result, TokenResult::Issued { .. }));
     let verified = observed.usable_source().map(|source| source.fingerprint.clone()).zip(issued);
-    let waited = context.index.with(uid, |known| known.waiting.get_or_insert_default().go_on(verified));
+    let waited =
+        context.index.with(uid, |known| known.waiting.get_or_insert_default().keep_waiting(verified));
     let left = context.policy.timing.queue_notice.checked_sub(waited.unwrap_or_default())?;
-    (!observed.is_unrecorded && observed.results.events.is_empty()).then_some(left)
+    (!observed.has_unpersisted_changes && observed.results.events.is_empty()).then_some(left)
 }
 
 async fn emit(context: &Context, session: &Session, events: &[EventBody]) {

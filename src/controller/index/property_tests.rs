@@ -124,18 +124,18 @@ impl Simulation {
                 it.metadata.finalizers = (!has_it).then(|| vec![crate::api::FINALIZER.to_owned()]);
             }),
             Step::Ask(at, is_late) if !self.answers.contains_key(&at) => {
-                let (asked, found) =
-                    (self.index.moment::<MicrosoftGraphCredential>(), self.server.objects.get(&at).cloned());
-                let answer = if is_late { Answer::ReadLate(asked) } else { Answer::Read(asked, found) };
+                let (sent_at, found) =
+                    (self.index.now::<MicrosoftGraphCredential>(), self.server.objects.get(&at).cloned());
+                let answer = if is_late { Answer::ReadLate(sent_at) } else { Answer::Read(sent_at, found) };
                 self.answers.insert(at, answer);
             }
             Step::Answer(at) => {
                 let own = named(&name(at));
                 let effects = match self.answers.remove(&at) {
                     Some(Answer::Written(object)) => self.index.on_written(&object),
-                    Some(Answer::Read(asked, found)) => self.index.on_read(&own, asked, found.as_ref()),
-                    Some(Answer::ReadLate(asked)) => {
-                        self.index.on_read(&own, asked, self.server.objects.get(&at))
+                    Some(Answer::Read(sent_at, found)) => self.index.on_read(&own, sent_at, found.as_ref()),
+                    Some(Answer::ReadLate(sent_at)) => {
+                        self.index.on_read(&own, sent_at, self.server.objects.get(&at))
                     }
                     None => return,
                 };

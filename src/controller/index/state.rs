@@ -120,7 +120,7 @@ impl Default for Waiting {
 
 impl Waiting {
     /// Records that it still waits. Returns for how long.
-    pub fn go_on(&mut self, verified: Option<(String, VerificationResult)>) -> Duration {
+    pub fn keep_waiting(&mut self, verified: Option<(String, VerificationResult)>) -> Duration {
         if let Some((fingerprint, verification)) = verified {
             // A result that was already kept keeps its age.
             let kept = self.verified.take().filter(|(_, kept, _)| *kept == verification);
@@ -165,11 +165,11 @@ mod tests {
     async fn a_verification_result_is_kept_for_its_secret_and_for_a_while() {
         let mut waiting = Waiting::default();
         let minute = Duration::from_mins(1);
-        assert_eq!(waiting.go_on(Some(("k:1".into(), issued()))), Duration::ZERO);
+        assert_eq!(waiting.keep_waiting(Some(("k:1".into(), issued()))), Duration::ZERO);
         assert!(waiting.verified("k:1", minute).is_some());
         assert!(waiting.verified("k:2", minute).is_none(), "another secret");
         tokio::time::advance(minute / 2).await;
-        assert_eq!(waiting.go_on(Some(("k:1".into(), issued()))), minute / 2);
+        assert_eq!(waiting.keep_waiting(Some(("k:1".into(), issued()))), minute / 2);
         tokio::time::advance(minute / 2).await;
         assert!(waiting.verified("k:1", minute).is_none(), "waiting does not renew it");
     }
@@ -196,9 +196,9 @@ mod tests {
         assert_eq!(known.record_readiness(at(10), None, false, at(12)), None);
         let unknown = ready(ConditionStatus::Unknown, 12);
         assert_eq!(known.record_readiness(at(10), Some(&unknown), false, at(20)), None);
-        let refused = ready(ConditionStatus::False, 20);
+        let rejected = ready(ConditionStatus::False, 20);
         assert_eq!(
-            known.record_readiness(at(10), Some(&refused), true, at(40)),
+            known.record_readiness(at(10), Some(&rejected), true, at(40)),
             Some(Duration::from_secs(30))
         );
         let done = ready(ConditionStatus::True, 40);
@@ -210,18 +210,18 @@ mod tests {
         let mut known = CredentialState::default();
         let done = ready(ConditionStatus::True, 40);
         assert_eq!(known.record_readiness(at(10), Some(&done), false, at(100)), None);
-        let refused = ready(ConditionStatus::False, 100);
+        let rejected = ready(ConditionStatus::False, 100);
         assert_eq!(
-            known.record_readiness(at(10), Some(&refused), true, at(107)),
+            known.record_readiness(at(10), Some(&rejected), true, at(107)),
             Some(Duration::from_secs(7))
         );
     }
 
     #[test]
     fn after_a_restart_the_last_transition_of_the_condition_counts() {
-        let refused = ready(ConditionStatus::False, 100);
+        let rejected = ready(ConditionStatus::False, 100);
         assert_eq!(
-            CredentialState::default().record_readiness(at(10), Some(&refused), true, at(130)),
+            CredentialState::default().record_readiness(at(10), Some(&rejected), true, at(130)),
             Some(Duration::from_secs(30))
         );
     }

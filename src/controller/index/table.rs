@@ -181,19 +181,19 @@ impl<K: Indexed> Table<K> {
         if was_the_last_finalizer { self.remove(&uid_of(&object)) } else { self.merge(object, Source::Write) }
     }
 
-    /// Applies the response to a GET that was sent at `asked`: the object, or `None` for 404.
+    /// Applies the response to a GET that was sent at `sent_at`: the object, or `None` for 404.
     pub fn on_read(
         &mut self,
         name: &NamespacedName,
-        asked: Moment,
+        sent_at: Moment,
         answer: Option<DeserializeGuard<K>>,
     ) -> Effects {
         if let Some(object) = answer {
-            return self.merge(object, Source::Get(asked));
+            return self.merge(object, Source::Get(sent_at));
         }
         let mut effects = Effects::default();
         let known =
-            self.slot_of_name(name).filter(|slot| self.entries.get(slot).is_some_and(|it| it.at <= asked));
+            self.slot_of_name(name).filter(|slot| self.entries.get(slot).is_some_and(|it| it.at <= sent_at));
         if let Some(slot) = known {
             self.tombstone(slot, &mut effects);
         }
@@ -273,9 +273,9 @@ impl<K: Indexed> Table<K> {
     /// A response to a request describes the state at that time or later, so it replaces all that was known by then,
     /// whatever its version. Otherwise the higher version counts. A deleted object does not come back.
     fn freshness(&self, uid: &str, name: &NamespacedName, version: u64, source: Source) -> Freshness {
-        let asked = match source {
+        let sent_at = match source {
             Source::Watch | Source::Write => None,
-            Source::List(asked) | Source::Get(asked) => Some(asked),
+            Source::List(sent_at) | Source::Get(sent_at) => Some(sent_at),
         };
         let known = match self.tombstones.since(uid) {
             Some(since) => Some((None, since)),
@@ -283,12 +283,12 @@ impl<K: Indexed> Table<K> {
         };
         match known {
             // A list that began later is more recent: if the object still exists, the list or the watch delivers it.
-            None if matches!(source, Source::Get(asked) if self.is_listed_since(name, asked)) => {
+            None if matches!(source, Source::Get(sent_at) if self.is_listed_since(name, sent_at)) => {
                 Freshness::Stale
             }
             None => Freshness::Current,
             Some((Some(known), _)) if known <= version => Freshness::Current,
-            Some((_, at)) if asked.is_some_and(|asked| at <= asked) => Freshness::Restored,
+            Some((_, at)) if sent_at.is_some_and(|sent_at| at <= sent_at) => Freshness::Restored,
             Some(_) => Freshness::Stale,
         }
     }

@@ -176,8 +176,8 @@ fn only_changes_that_a_reconcile_reads_make_one_due() {
     let _ = index.on_written(&ours);
     assert!(apply(&index, &ours).due.is_empty(), "the operator wrote its finalizers");
     let spec = next(&|it| it.metadata.generation = Some(2), 4);
-    let asked = index.moment::<MicrosoftGraphCredential>();
-    let _ = index.on_read(&named("one"), asked, Some(&spec));
+    let sent_at = index.now::<MicrosoftGraphCredential>();
+    let _ = index.on_read(&named("one"), sent_at, Some(&spec));
     assert_eq!(
         apply(&index, &spec).due,
         [changed("one")],
@@ -227,8 +227,8 @@ fn a_version_that_went_back_causes_a_new_list() {
     let _ = apply(&index, &new);
     assert!(!index.on_written(&old).relist, "a response may be late");
     assert_eq!(index.referrers(&named("s")), []);
-    let asked = index.moment::<MicrosoftGraphCredential>();
-    assert!(index.on_read(&named("a"), asked, Some(&old)).relist);
+    let sent_at = index.now::<MicrosoftGraphCredential>();
+    assert!(index.on_read(&named("a"), sent_at, Some(&old)).relist);
     assert_eq!(index.referrers(&named("s")).len(), 1, "a GET wins");
     let _ = apply(&index, &new);
     assert!(apply(&index, &old).relist);
@@ -258,14 +258,14 @@ fn after_a_restore_every_object_counts_as_changed() {
 fn a_get_does_not_replace_what_became_known_after_it_was_sent() {
     let index = index();
     let _ = apply(&index, &object("a", "1", 5, "s"));
-    let asked = index.moment::<MicrosoftGraphCredential>();
+    let sent_at = index.now::<MicrosoftGraphCredential>();
     let _ = apply(&index, &object("a", "1", 9, "t"));
-    let _ = index.on_read(&named("a"), asked, Some(&object("a", "1", 5, "s")));
+    let _ = index.on_read(&named("a"), sent_at, Some(&object("a", "1", 5, "s")));
     assert_eq!(index.secrets(), [named("t")]);
-    let _ = index.on_read::<MicrosoftGraphCredential>(&named("a"), asked, None);
+    let _ = index.on_read::<MicrosoftGraphCredential>(&named("a"), sent_at, None);
     assert_eq!(index.secrets(), [named("t")]);
-    let asked = index.moment::<MicrosoftGraphCredential>();
-    assert_eq!(index.on_read::<MicrosoftGraphCredential>(&named("a"), asked, None).deleted, [named("a")]);
+    let sent_at = index.now::<MicrosoftGraphCredential>();
+    assert_eq!(index.on_read::<MicrosoftGraphCredential>(&named("a"), sent_at, None).deleted, [named("a")]);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl RecordController {
             });
             match deleted.await {
                 Ok(_) => tracing::info!(key = %key.id, "deleted a retired key that no record needs"),
-                Err(EditError::Refused(_)) => {}
+                Err(EditError::Rejected(_)) => {}
                 Err(error) => tracing::warn!(
                     key = %key.id,
                     error = chain(&error),

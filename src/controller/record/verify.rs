@@ -234,7 +234,7 @@ impl RecordController {
         }
         match self.write_and_emit(record, status, events).await {
             // A result that could not be written is determined again soon, unless the API server rejects the write.
-            Err(RecordError::Refused { .. }) if verification.is_some() => {
+            Err(RecordError::Rejected { .. }) if verification.is_some() => {
                 Some(retry_at.unwrap_or(now + self.timing.stalled_probe))
             }
             Err(_) if verification.is_some() => None,
@@ -285,11 +285,11 @@ impl RecordController {
             TokenResult::Issued { .. } => {
                 Attempt { verification: Some(VerificationResult::Issued), ..Attempt::default() }
             }
-            TokenResult::NotIssued { diagnosis: Diagnosis::Refused(refusal), request_ids, .. } => {
+            TokenResult::NotIssued { diagnosis: Diagnosis::Rejected(rejection), request_ids, .. } => {
                 let record = record.name_any();
-                tracing::warn!(record, reason = %refusal.reason, "Microsoft rejected a saved secret");
+                tracing::warn!(record, reason = %rejection.reason, "Microsoft rejected a saved secret");
                 Attempt {
-                    verification: Some(VerificationResult::Refused(refusal)),
+                    verification: Some(VerificationResult::Rejected(rejection)),
                     requeue_after: stalled,
                     request_ids: request_ids.summary(),
                 }

@@ -85,7 +85,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         claim: Claim::Granted,
         namespace_deleted_at: None,
         account_changed: false,
-        is_unrecorded: false,
+        has_unpersisted_changes: false,
         results: StepResults::default(),
     }
 }
@@ -114,7 +114,7 @@ pub(crate) fn store() -> Value {
 }
 
 /// A new object for the store, without a record.
-pub(crate) fn unsealed(spec: &Value) -> Observed {
+pub(crate) fn new_in_store(spec: &Value) -> Observed {
     Observed { target: Target::Store, record: Some(Record::Missing), ..fresh(spec) }
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn sealed(spec: &Value) -> Observed {
         expires_at: registration.expires_at.0,
         content: Content::SourceSecret,
         is_under_primary: true,
-        is_sealed_for_object: true,
+        is_for_object: true,
     }));
     observed.status.registration = Some(registration);
     let stored = Desired {
@@ -218,8 +218,8 @@ pub(crate) fn not_issued(diagnosis: Diagnosis) -> VerificationResult {
     }
 }
 
-pub(crate) fn refused(reason: Reason) -> VerificationResult {
-    not_issued(Diagnosis::Refused(Rejection { reason, code: Some(7_000_215) }))
+pub(crate) fn rejected(reason: Reason) -> VerificationResult {
+    not_issued(Diagnosis::Rejected(Rejection { reason, code: Some(7_000_215) }))
 }
 
 /// The object while it is being deleted, with or without the finalizer.

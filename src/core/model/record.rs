@@ -32,7 +32,7 @@ pub struct SealedRecord {
     /// Whether it is encrypted under the keyring's primary key.
     pub is_under_primary: bool,
     /// Whether it was made for this object and not for an earlier one of the same name.
-    pub is_sealed_for_object: bool,
+    pub is_for_object: bool,
 }
 
 /// The content of an envelope.
@@ -73,8 +73,8 @@ impl Observed {
     }
 
     /// Whether a record was made for this object that its status lacks, because the program ended in between.
-    pub fn has_unrecorded_record(&self) -> bool {
-        let is_for_object = self.sealed_record().is_some_and(|sealed| sealed.is_sealed_for_object);
+    pub fn has_unpersisted_record(&self) -> bool {
+        let is_for_object = self.sealed_record().is_some_and(|sealed| sealed.is_for_object);
         is_for_object && self.status.registration.is_none()
     }
 
@@ -85,7 +85,7 @@ impl Observed {
             Some(Record::ForApp(sealed)) => sealed.content == Content::Unreadable,
             Some(Record::NotRead) | None => false,
         };
-        let is_sealed = self.status.registration.as_ref().is_some_and(|it| it.record.is_some());
-        is_sealed && is_lost && !self.results.removed
+        let is_in_store = self.status.registration.as_ref().is_some_and(|it| it.record.is_some());
+        is_in_store && is_lost && !self.results.is_deletion_done
     }
 }

@@ -5,29 +5,29 @@ use std::time::Duration;
 use crate::api::AccountName;
 use crate::api::conditions::Reason;
 use crate::core::model::{ConditionFailure, OperatorPolicy, Target};
-use crate::core::plan::{Conclusion, Plan, Readiness, Requeue};
+use crate::core::plan::{Conclusion, Plan, ReconcileState, Requeue};
 
-pub(super) fn conclude(readiness: Readiness, requeue: Requeue) -> Plan {
-    Plan::Done(Conclusion { readiness, requeue })
+pub(super) fn conclude(state: ReconcileState, requeue: Requeue) -> Plan {
+    Plan::Done(Conclusion { state, requeue })
 }
 
 /// Blocked until a person changes this object.
 pub(super) fn blocked(reason: Reason, message: String) -> Plan {
-    conclude(Readiness::Blocked(ConditionFailure { reason, message }), Requeue::Stalled(Duration::MAX))
+    conclude(ReconcileState::Blocked(ConditionFailure { reason, message }), Requeue::Stalled(Duration::MAX))
 }
 
 /// Blocked by a credential at the account, which a third party may change without an event. The check is free, because
 /// it uses the account's own listings.
 pub(super) fn blocked_by_remote(reason: Reason, message: String, policy: &OperatorPolicy) -> Plan {
     conclude(
-        Readiness::Blocked(ConditionFailure { reason, message }),
+        ReconcileState::Blocked(ConditionFailure { reason, message }),
         Requeue::After(policy.timing.listing_interval),
     )
 }
 
 /// Blocked by another object, whose change triggers this one.
 pub(super) fn blocked_until_trigger(reason: Reason, message: String) -> Plan {
-    conclude(Readiness::Blocked(ConditionFailure { reason, message }), Requeue::OnTrigger)
+    conclude(ReconcileState::Blocked(ConditionFailure { reason, message }), Requeue::OnTrigger)
 }
 
 pub(super) fn account_not_ready(account: &AccountName) -> Plan {
@@ -63,7 +63,7 @@ pub(super) fn account_unreachable(target: &Target, hint: &str) -> Plan {
             );
             blocked_until_trigger(Reason::AccountNotFound, message)
         }
-        Target::NotReady(account) | Target::NotReconciled(account) | Target::NotVerified(account) => {
+        Target::NotReady(account) | Target::NotReconciled(account) | Target::NotReached(account) => {
             account_not_ready(account)
         }
         Target::Store => destination_changed(),

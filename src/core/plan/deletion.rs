@@ -9,16 +9,16 @@ use crate::core::orphan::OrphanCause;
 use crate::core::plan::conclusion::{account_unreachable, conclude};
 use crate::core::plan::recovery::plan_recovery;
 use crate::core::plan::retry::{after_failure, is_waiting_to_delete};
-use crate::core::plan::{Finalization, Plan, Readiness, Requeue, Step};
+use crate::core::plan::{Finalization, Plan, ReconcileState, Requeue, Step};
 
 /// An alternative for the user while a deletion is blocked.
 const RETAIN_HINT: &str = ", or set deletionPolicy to Retain to delete only this object";
 
 pub(super) fn plan_deletion(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
     if !observed.has_finalizer() {
-        return conclude(Readiness::Deleted, Requeue::OnTrigger);
+        return conclude(ReconcileState::Deleted, Requeue::OnTrigger);
     }
-    if observed.results.removed && observed.previous_registration.is_none() {
+    if observed.results.is_deletion_done && observed.previous_registration.is_none() {
         return finalize(Finalization::Removed);
     }
     if let Some(finalization) = finalization_without_deletion(observed, policy, now) {
@@ -28,16 +28,16 @@ pub(super) fn plan_deletion(observed: &Observed, policy: &OperatorPolicy, now: T
         return after_removal_failed(observed, policy, failure, now);
     }
     if observed.status.pending_create.is_some() && !observed.settles_in.is_zero() {
-        return conclude(Readiness::Settling, Requeue::Settle(observed.settles_in));
+        return conclude(ReconcileState::Settling, Requeue::Settle(observed.settles_in));
     }
     if matches!(observed.target, Target::NotReconciled(_)) {
-        return conclude(Readiness::Waiting, Requeue::OnTrigger);
+        return conclude(ReconcileState::Waiting, Requeue::OnTrigger);
     }
     if observed.is_pending_create_confirmed_deleted() {
         return Plan::Step(Step::ClearPendingCreate);
     }
     if is_waiting_to_delete(observed, now) {
-        return conclude(Readiness::Waiting, Requeue::OnTrigger);
+        return conclude(ReconcileState::Waiting, Requeue::OnTrigger);
     }
     if observed.status.pending_create.is_some() {
         return plan_recovery(observed).unwrap_or(Plan::Step(Step::ClearPendingCreate));
@@ -45,7 +45,9 @@ pub(super) fn plan_deletion(observed: &Observed, policy: &OperatorPolicy, now: T
     if observed.target == Target::Store && matches!(observed.record, Some(Record::ForOtherApp { .. })) {
         return finalize(Finalization::NotOwned);
     }
-    if (observed.has_unrecorded_record() || has_unread_record(observed)) && !observed.results.removed {
+    if (observed.has_unpersisted_record() || has_unread_record(observed))
+        && !observed.results.is_deletion_done
+    {
         return Plan::Step(Step::Delete);
     }
     plan_registered(observed, policy, now)
@@ -64,7 +66,9 @@ fn plan_registered(observed: &Observed, policy: &OperatorPolicy, now: Timestamp)
         {
             account_unreachable(&observed.target, RETAIN_HINT)
         }
-        (Some(registration), _) if observed.may_delete(registration) && !observed.results.removed => {
+        (Some(registration), _)
+            if observed.may_delete(registration) && !observed.results.is_deletion_done =>
+        {
             plan_removal(observed, registration)
         }
         (_, Some(previous)) => match &observed.results.previous_failure {
@@ -95,8 +99,8 @@ fn after_removal_failed(
     now: Timestamp,
 ) -> Plan {
     match &failure.kind {
-        FailureKind::Refused { .. } | FailureKind::SecretRefused => {
-            conclude(Readiness::Failed(failure.clone()), Requeue::Stalled(policy.timing.in_use_retry))
+        FailureKind::Rejected { .. } | FailureKind::SecretRejected => {
+            conclude(ReconcileState::Failed(failure.clone()), Requeue::Stalled(policy.timing.in_use_retry))
         }
         _ => after_failure(observed, policy, failure, now),
     }
@@ -109,7 +113,7 @@ fn finalization_without_deletion(
     now: Timestamp,
 ) -> Option<Finalization> {
     let grace = policy.timing.namespace_grace;
-    if !observed.has_external_state() && !observed.has_unrecorded_record() && !has_unread_record(observed) {
+    if !observed.has_external_state() && !observed.has_unpersisted_record() && !has_unread_record(observed) {
         Some(Finalization::NeverRegistered)
     } else if observed.object.spec.deletion_policy() == DeletionPolicy::Retain {
         Some(Finalization::Retained)

@@ -23,7 +23,7 @@ pub fn priority(observed: &Observed, step: &Step, now: Timestamp) -> RequestPrio
         Step::Rename => RequestPriority::Rename,
         Step::Update | Step::List(_) if is_bad(observed, now) => RequestPriority::Repair,
         Step::Update => RequestPriority::Rotation,
-        Step::List(_) | Step::Create | Step::AdoptCreated(_) | Step::Adopt(_) => RequestPriority::New,
+        Step::List(_) | Step::Create | Step::RecoverCreated(_) | Step::Adopt(_) => RequestPriority::New,
         Step::DeletePrevious | Step::Delete => RequestPriority::Delete,
         Step::ExistenceCheck | Step::DeleteDuplicate(_) => RequestPriority::Drift,
         Step::AddFinalizer
@@ -33,7 +33,7 @@ pub fn priority(observed: &Observed, step: &Step, now: Timestamp) -> RequestPrio
         | Step::ClearRegistration
         | Step::AbandonPrevious
         | Step::Encrypt
-        | Step::RecordExisting
+        | Step::PersistExisting
         | Step::Restart
         | Step::Finalize(_) => RequestPriority::Resync,
     }
@@ -42,9 +42,9 @@ pub fn priority(observed: &Observed, step: &Step, now: Timestamp) -> RequestPrio
 /// Whether the registered secret does not work, expires soon, or is unknown.
 fn is_bad(observed: &Observed, now: Timestamp) -> bool {
     let Some(registration) = &observed.status.registration else { return false };
-    let refused = find(&observed.written.conditions, ConditionType::Verified)
+    let rejected = find(&observed.written.conditions, ConditionType::Verified)
         .is_some_and(|verified| verified.status == ConditionStatus::False);
-    refused || registration.fingerprint == Registration::UNKNOWN || registration.expires_at.0 <= now + SOON
+    rejected || registration.fingerprint == Registration::UNKNOWN || registration.expires_at.0 <= now + SOON
 }
 
 #[cfg(test)]

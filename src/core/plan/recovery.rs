@@ -24,10 +24,10 @@ pub(super) fn plan_recovery(observed: &Observed) -> Option<Plan> {
     }
     let found = match find_created(observed, pending) {
         Ok(found) => found,
-        Err(decision) => return Some(decision),
+        Err(plan) => return Some(plan),
     };
     match found {
-        RecoveryMatch::One(id) => Some(Plan::Step(Step::AdoptCreated(id))),
+        RecoveryMatch::One(id) => Some(Plan::Step(Step::RecoverCreated(id))),
         RecoveryMatch::Several(ids) => Some(ambiguous(&ids, pending)),
         // The spec now names another account: nothing is left to do at this one.
         RecoveryMatch::Nothing if observed.object.account_name().as_ref() != Some(&pending.account) => {

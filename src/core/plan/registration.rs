@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use crate::api::conditions::Reason;
 use crate::api::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
 use crate::core::model::{
-    Claim, ConditionFailure, ExistenceCheck, MaxAge, Observed, OperatorPolicy, ReadyTarget, Target,
+    Claim, ConditionFailure, Existence, MaxAge, Observed, OperatorPolicy, ReadyTarget, Target,
 };
 use crate::core::plan::conclusion::{
     account_not_ready, blocked_by_remote, blocked_until_trigger, conclude, destination_changed,
 };
 use crate::core::plan::verification::verification_state_strict;
-use crate::core::plan::{Plan, Readiness, Requeue, Step, VerificationState};
+use crate::core::plan::{Plan, ReconcileState, Requeue, Step, VerificationState};
 use crate::core::remote::Entry;
 
 /// Maximum number of previous registrations that are still to be deleted.
@@ -20,7 +20,7 @@ pub const MAX_PREVIOUS_REGISTRATIONS: usize = 4;
 pub(super) fn plan_registration(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
     let target = match target(observed) {
         Ok(target) => target,
-        Err(decision) => return decision,
+        Err(plan) => return plan,
     };
     if let Claim::Conflict(other) = &observed.claim {
         let message = format!(
@@ -62,7 +62,7 @@ fn target(observed: &Observed) -> Result<&ReadyTarget, Plan> {
             );
             blocked_until_trigger(Reason::AccountNotAllowed, message)
         }
-        Target::NotReady(account) | Target::NotReconciled(account) | Target::NotVerified(account) => {
+        Target::NotReady(account) | Target::NotReconciled(account) | Target::NotReached(account) => {
             account_not_ready(account)
         }
     })
@@ -88,22 +88,22 @@ fn plan_update(
     now: Timestamp,
 ) -> Plan {
     if !observed.change_settles_in.is_zero() {
-        return conclude(Readiness::Settling, Requeue::Settle(observed.change_settles_in));
+        return conclude(ReconcileState::Settling, Requeue::Settle(observed.change_settles_in));
     }
-    match observed.results.existence_check {
-        Some(ExistenceCheck::Deleted) => return Plan::Step(Step::ClearRegistration),
+    match observed.results.existence {
+        Some(Existence::Deleted) => return Plan::Step(Step::ClearRegistration),
         None if observed.is_missing() && observed.is_confirmed_deleted() => {
             return Plan::Step(Step::ClearRegistration);
         }
         None if observed.is_missing() => return Plan::Step(Step::ExistenceCheck),
-        Some(ExistenceCheck::Present) | None => {}
+        Some(Existence::Present) | None => {}
     }
     if observed.current_registration().is_none() {
         // An adopted credential is changed only after this secret was verified.
         if registration.ownership == Ownership::Adopted
-            && let Some(decision) = not_verified(observed, policy, now)
+            && let Some(plan) = not_verified(observed, policy, now)
         {
-            return decision;
+            return plan;
         }
         return Plan::Step(Step::Update);
     }
@@ -124,7 +124,7 @@ fn plan_update(
     let has_left_over =
         observed.results.previous_failure.is_some() || !observed.results.failed_duplicates.is_empty();
     let requeue = if has_left_over { Requeue::After(policy.timing.in_use_retry) } else { Requeue::WhenDue };
-    conclude(Readiness::Settled, requeue)
+    conclude(ReconcileState::UpToDate, requeue)
 }
 
 /// Without a registration at the account, adopt an existing credential or create one.
@@ -201,7 +201,7 @@ pub(super) fn not_verified(observed: &Observed, policy: &OperatorPolicy, now: Ti
         VerificationState::Passed => None,
         VerificationState::Required => Some(Plan::Step(Step::Verify)),
         VerificationState::Failed { problem, requeue } => {
-            Some(conclude(Readiness::NotVerified(problem), requeue))
+            Some(conclude(ReconcileState::NotVerified(problem), requeue))
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::core::failure::{Failure, FailureKind, Operation};
 use crate::core::model::{Observed, OperatorPolicy};
 use crate::core::plan::conclusion::conclude;
 use crate::core::plan::verification::is_within_window;
-use crate::core::plan::{Plan, Readiness, Requeue};
+use crate::core::plan::{Plan, ReconcileState, Requeue};
 
 /// A failed step at the destination ends the reconcile, whatever else there is to do.
 pub(super) fn after_failure(
@@ -16,11 +16,11 @@ pub(super) fn after_failure(
     failure: &Failure,
     now: Timestamp,
 ) -> Plan {
-    let failed = |requeue| conclude(Readiness::Failed(failure.clone()), requeue);
+    let failed = |requeue| conclude(ReconcileState::Failed(failure.clone()), requeue);
     let backoff = Requeue::Backoff(failure.retry_after);
     match &failure.kind {
         FailureKind::Queued(_) => failed(Requeue::OnPermit),
-        FailureKind::StoreRefused(_) | FailureKind::KeyringUnavailable => {
+        FailureKind::StoreRejected(_) | FailureKind::KeyringUnavailable => {
             failed(Requeue::Stalled(policy.timing.backoff_longest))
         }
         FailureKind::Throttled
@@ -28,16 +28,16 @@ pub(super) fn after_failure(
         | FailureKind::Unavailable
         | FailureKind::Unauthorized
         | FailureKind::ObjectsUnknown => failed(backoff),
-        FailureKind::OutcomeUnknown => failed(Requeue::Backoff(Some(policy.timing.create_settle))),
-        FailureKind::SecretRefused if is_within_window(observed, policy, now) => {
+        FailureKind::OutcomeUnknown => failed(Requeue::Backoff(Some(policy.timing.settle_period))),
+        FailureKind::SecretRejected if is_within_window(observed, policy, now) => {
             failed(Requeue::Propagation(failure.retry_after))
         }
-        FailureKind::Refused { .. } if failure.operation == Operation::List => failed(backoff),
+        FailureKind::Rejected { .. } if failure.operation == Operation::List => failed(backoff),
         // A key of the right account triggers the object, and so does a listing that shows the credential again.
-        FailureKind::IdMismatch | FailureKind::NameUnknown => {
+        FailureKind::WrongAccount | FailureKind::NameUnknown => {
             failed(Requeue::After(policy.timing.listing_interval))
         }
-        FailureKind::SecretRefused | FailureKind::Refused { .. } => {
+        FailureKind::SecretRejected | FailureKind::Rejected { .. } => {
             failed(Requeue::Stalled(policy.timing.stalled_probe))
         }
     }
@@ -63,7 +63,7 @@ pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
 
 /// The same for a deleted object, whose Secret does not matter.
 pub(super) fn is_waiting_to_delete(observed: &Observed, now: Timestamp) -> bool {
-    is_delayed(observed, now) && !observed.results.removed
+    is_delayed(observed, now) && !observed.results.is_deletion_done
 }
 
 /// Whether the delay is running for the same spec, without a new listing, check or reconcile request.
@@ -72,6 +72,6 @@ fn is_delayed(observed: &Observed, now: Timestamp) -> bool {
     status.next_attempt_time.as_ref().is_some_and(|at| now < at.0)
         && observed.object.metadata.generation == Some(status.observed_generation)
         && results.listed.is_none()
-        && results.existence_check.is_none()
+        && results.existence.is_none()
         && !observed.object.is_reconcile_requested()
 }

@@ -9,7 +9,7 @@ use crate::core::failure::{Failure, FailureKind, Operation};
 use crate::core::model::{Content, Observed, OperatorPolicy, Record, SealedRecord};
 use crate::core::plan::conclusion::{blocked_by_remote, conclude, destination_changed};
 use crate::core::plan::registration::{not_verified, wants_finalizer_first};
-use crate::core::plan::{Plan, Readiness, Requeue, Step};
+use crate::core::plan::{Plan, ReconcileState, Requeue, Step};
 
 pub(super) fn plan_store(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
     let registration = observed.status.registration.as_ref();
@@ -19,7 +19,7 @@ pub(super) fn plan_store(observed: &Observed, policy: &OperatorPolicy, now: Time
     let needs_finalizer = registration.is_none() && wants_finalizer_first(observed, policy);
     match &observed.record {
         // Every reconcile that gets here has read it.
-        None => conclude(Readiness::Waiting, Requeue::OnTrigger),
+        None => conclude(ReconcileState::Waiting, Requeue::OnTrigger),
         Some(Record::ForOtherApp { name }) => {
             let message = format!(
                 "the SealedGraphCredential with this object's name ({name}) is for another tenant, client or cloud: delete it, or rename this object"
@@ -42,22 +42,22 @@ fn plan_update(observed: &Observed, sealed: &SealedRecord, policy: &OperatorPoli
         if observed.results.encrypted && sealed.is_under_primary {
             let (operation, kind) = (Operation::Update, FailureKind::NotPersisted);
             let failure = Failure { operation, kind, retry_after: None, id: None };
-            return conclude(Readiness::Failed(failure), Requeue::Backoff(None));
+            return conclude(ReconcileState::Failed(failure), Requeue::Backoff(None));
         }
         // A record of an earlier object may be the last copy of a good secret, so only a verified one replaces it.
-        if !sealed.is_sealed_for_object
+        if !sealed.is_for_object
             && sealed.content != Content::SourceSecret
-            && let Some(decision) = not_verified(observed, policy, now)
+            && let Some(plan) = not_verified(observed, policy, now)
         {
-            return decision;
+            return plan;
         }
         return Plan::Step(Step::Encrypt);
     }
     let is_recorded = registration.is_some_and(|registration| is_recorded(observed, registration, sealed));
     if is_recorded {
-        conclude(Readiness::Settled, Requeue::WhenDue)
+        conclude(ReconcileState::UpToDate, Requeue::WhenDue)
     } else {
-        Plan::Step(Step::RecordExisting)
+        Plan::Step(Step::PersistExisting)
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use crate::core::diagnosis::Diagnosis;
     use crate::core::model::Source;
     use crate::core::model::fixtures::{
-        deleted, issued, not_issued, now, policy, refused, sealed, store, unsealed,
+        deleted, issued, new_in_store, not_issued, now, policy, rejected, sealed, store,
     };
     use crate::core::plan::{Finalization, next_step};
 
@@ -90,9 +90,9 @@ mod tests {
         }
     }
 
-    fn readiness(observed: &Observed) -> Readiness {
+    fn readiness(observed: &Observed) -> ReconcileState {
         match next_step(observed, &policy(), now()) {
-            Plan::Done(conclusion) => conclusion.readiness,
+            Plan::Done(conclusion) => conclusion.state,
             Plan::Step(step) => panic!("{step:?}"),
         }
     }
@@ -112,24 +112,24 @@ mod tests {
 
     #[test]
     fn a_secret_is_verified_before_it_is_encrypted() {
-        let fresh = unsealed(&store());
+        let fresh = new_in_store(&store());
         assert_eq!(step(&fresh), Step::Verify);
         assert_eq!(step(&verified(fresh.clone())), Step::Encrypt);
         let mut wrong = fresh;
-        wrong.results.verification = Some(refused(Reason::InvalidClientSecret));
-        assert!(matches!(readiness(&wrong), Readiness::NotVerified(_)));
+        wrong.results.verification = Some(rejected(Reason::InvalidClientSecret));
+        assert!(matches!(readiness(&wrong), ReconcileState::NotVerified(_)));
     }
 
     #[test]
     fn the_finalizer_comes_before_the_record_with_policy_delete() {
         let mut spec = store();
         spec["deletionPolicy"] = json!("Delete");
-        assert_eq!(step(&verified(unsealed(&spec))), Step::AddFinalizer);
+        assert_eq!(step(&verified(new_in_store(&spec))), Step::AddFinalizer);
     }
 
     #[test]
     fn an_up_to_date_record_is_not_written() {
-        assert_eq!(readiness(&sealed(&store())), Readiness::Settled);
+        assert_eq!(readiness(&sealed(&store())), ReconcileState::UpToDate);
     }
 
     #[test]
@@ -161,12 +161,12 @@ mod tests {
         observed.status.registration = None;
         let Source::Usable(source) = &mut observed.source else { panic!() };
         source.is_registered = false;
-        assert_eq!(step(&observed), Step::RecordExisting);
+        assert_eq!(step(&observed), Step::PersistExisting);
     }
 
     #[test]
     fn the_id_in_a_record_wins_over_the_status() {
-        assert_eq!(step(&with(&store(), |record| record.credential_id += 1)), Step::RecordExisting);
+        assert_eq!(step(&with(&store(), |record| record.credential_id += 1)), Step::PersistExisting);
     }
 
     #[test]
@@ -175,17 +175,17 @@ mod tests {
         let Source::Usable(source) = &mut observed.source else { panic!() };
         source.is_registered = false;
         assert_eq!(step(&observed), Step::Verify);
-        observed.results.verification = Some(refused(Reason::InvalidClientSecret));
-        assert!(matches!(readiness(&observed), Readiness::NotVerified(_)));
+        observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+        assert!(matches!(readiness(&observed), ReconcileState::NotVerified(_)));
     }
 
     #[test]
     fn a_record_of_another_app_is_not_changed() {
         let observed = Observed {
             record: Some(Record::ForOtherApp { name: "c-1".into() }),
-            ..verified(unsealed(&store()))
+            ..verified(new_in_store(&store()))
         };
-        let Readiness::Blocked(problem) = readiness(&observed) else { panic!() };
+        let ReconcileState::Blocked(problem) = readiness(&observed) else { panic!() };
         assert_eq!(problem.reason, Reason::AlreadyExists);
         assert!(problem.message.contains("c-"), "{}", problem.message);
     }
@@ -197,19 +197,19 @@ mod tests {
         spec["deletionPolicy"] = json!("Delete");
         let mut going = deleted(sealed(&spec), true);
         assert_eq!(step(&going), Step::Delete);
-        going.results.removed = true;
+        going.results.is_deletion_done = true;
         assert_eq!(step(&going), Step::Finalize(Finalization::Removed));
     }
 
     #[test]
-    fn a_deleted_object_deletes_its_own_unrecorded_record_and_no_earlier_one() {
+    fn a_deleted_object_deletes_its_own_unpersisted_record_and_no_earlier_one() {
         let mut spec = store();
         spec["deletionPolicy"] = json!("Delete");
         let mut going = deleted(sealed(&spec), true);
         going.status.registration = None;
         assert_eq!(step(&going), Step::Delete);
         let Some(Record::ForApp(record)) = &mut going.record else { panic!() };
-        record.is_sealed_for_object = false;
+        record.is_for_object = false;
         assert_eq!(step(&going), Step::Finalize(Finalization::NeverRegistered));
     }
 
@@ -237,18 +237,18 @@ mod tests {
         let mut spec = store();
         spec["verification"] = json!({"policy": "BestEffort"});
         let mut observed = with(&spec, |record| {
-            (record.content, record.is_sealed_for_object) = (Content::AnotherSecret, false);
+            (record.content, record.is_for_object) = (Content::AnotherSecret, false);
         });
         observed.status.registration = None;
         let Source::Usable(source) = &mut observed.source else { panic!() };
         source.is_registered = false;
         observed.results.verification = Some(not_issued(Diagnosis::Unavailable));
-        let Readiness::NotVerified(problem) = readiness(&observed) else { panic!() };
+        let ReconcileState::NotVerified(problem) = readiness(&observed) else { panic!() };
         assert_eq!(problem.reason, Reason::MicrosoftUnavailable);
         assert_eq!(step(&verified(observed.clone())), Step::Encrypt);
         // The object's own record follows its policy.
         let Some(Record::ForApp(record)) = &mut observed.record else { panic!() };
-        record.is_sealed_for_object = true;
+        record.is_for_object = true;
         assert_eq!(step(&observed), Step::Encrypt);
     }
 
@@ -256,7 +256,7 @@ mod tests {
     fn a_record_that_does_not_keep_what_was_written_is_not_rewritten_at_once() {
         let mut observed = verified(with(&store(), |record| record.name = "another".into()));
         observed.results.encrypted = true;
-        let Readiness::Failed(failure) = readiness(&observed) else { panic!() };
+        let ReconcileState::Failed(failure) = readiness(&observed) else { panic!() };
         assert_eq!(failure.kind, FailureKind::NotPersisted);
         let Some(Record::ForApp(record)) = &mut observed.record else { panic!() };
         record.is_under_primary = false;
@@ -268,7 +268,7 @@ mod tests {
         let mut observed = sealed(&store());
         observed.status.next_attempt_time =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_hours(24)));
-        assert_eq!(readiness(&observed), Readiness::Waiting);
+        assert_eq!(readiness(&observed), ReconcileState::Waiting);
         observed.record = Some(Record::Missing);
         assert_eq!(step(&observed), Step::Encrypt);
     }

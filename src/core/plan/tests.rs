@@ -15,11 +15,11 @@ use crate::api::{AccountName, Ownership, Registration};
 use crate::core::diagnosis::Diagnosis;
 use crate::core::failure::{FailureKind, Operation, QueueError};
 use crate::core::model::fixtures::{
-    account, deleted, fresh, issued, not_issued, now, pending, policy, refused, registration, rotated, seen,
+    account, deleted, fresh, issued, not_issued, now, pending, policy, registration, rejected, rotated, seen,
     settled,
 };
 use crate::core::model::{
-    Claim, ExistenceCheck, Listed, PreviousRegistration, ReadyTarget, StepResults, VerificationResult,
+    Claim, Existence, Listed, PreviousRegistration, ReadyTarget, StepResults, VerificationResult,
 };
 use crate::core::plan::*;
 use crate::core::remote::Entry;
@@ -49,8 +49,8 @@ fn conclusion_of(observed: &Observed) -> Conclusion {
 
 /// The reason of the conclusion.
 fn reason(observed: &Observed) -> Reason {
-    match conclusion_of(observed).readiness {
-        Readiness::Blocked(problem) | Readiness::NotVerified(problem) => problem.reason,
+    match conclusion_of(observed).state {
+        ReconcileState::Blocked(problem) | ReconcileState::NotVerified(problem) => problem.reason,
         readiness => panic!("{readiness:?}"),
     }
 }
@@ -89,7 +89,7 @@ fn other_account() -> AccountName {
 }
 
 fn in_use() -> Failure {
-    let kind = FailureKind::Refused { status: 409, code: None };
+    let kind = FailureKind::Rejected { status: 409, code: None };
     Failure { operation: Operation::Delete, kind, retry_after: None, id: Some(7) }
 }
 

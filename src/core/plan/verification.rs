@@ -117,9 +117,9 @@ fn state_after_result(
     };
     let is_best_effort = mode == VerificationPolicy::BestEffort;
     match diagnosis {
-        Diagnosis::Refused(refusal) if refusal.reason == Reason::ConditionalAccessBlocked && is_best_effort => VerificationState::Passed,
+        Diagnosis::Rejected(rejection) if rejection.reason == Reason::ConditionalAccessBlocked && is_best_effort => VerificationState::Passed,
         Diagnosis::Unavailable if is_best_effort => VerificationState::Passed,
-        Diagnosis::Refused(refusal) => refused(observed, policy, refusal, retry_after, now),
+        Diagnosis::Rejected(rejection) => rejected(observed, policy, rejection, retry_after, now),
         Diagnosis::Throttled => VerificationState::Failed {
             problem: ConditionFailure {
                 reason: Reason::RateLimited,
@@ -165,17 +165,17 @@ fn missing_roles<'a>(observed: &'a Observed, granted: Option<&[String]>) -> Vec<
     required.filter(|role| !granted.unwrap_or_default().iter().any(|have| have == role)).collect()
 }
 
-fn refused(
+fn rejected(
     observed: &Observed,
     policy: &OperatorPolicy,
-    refusal: &Rejection,
+    rejection: &Rejection,
     retry_after: Option<Duration>,
     now: Timestamp,
 ) -> VerificationState {
     if is_within_window(observed, policy, now) {
         let message = format!(
             "Microsoft does not accept the new secret yet ({}), which is normal for some minutes after it or its app was created; the operator retries automatically",
-            diagnosis::code_text(refusal)
+            diagnosis::code_text(rejection)
         );
         return VerificationState::Failed {
             problem: ConditionFailure { reason: Reason::AwaitingPropagation, message },
@@ -185,8 +185,8 @@ fn refused(
     let looks_like_an_id = observed.usable_source().is_some_and(|source| source.looks_like_an_id);
     VerificationState::Failed {
         problem: ConditionFailure {
-            reason: refusal.reason,
-            message: diagnosis::advice(refusal, looks_like_an_id),
+            reason: rejection.reason,
+            message: diagnosis::advice(rejection, looks_like_an_id),
         },
         requeue: Requeue::Stalled(policy.timing.stalled_probe),
     }

@@ -80,21 +80,21 @@ pub fn counts(
 pub fn report(
     before: &WoodpeckerAccountStatus,
     generation: i64,
-    verdict: &AccountResult,
-    findings: ListingSummary,
+    result: &AccountResult,
+    summary: ListingSummary,
     now: Timestamp,
 ) -> AccountReport {
     let mut status = before.clone();
     status.observed_generation = generation;
-    status.api_key_fingerprint = findings.api_key_fingerprint.or(status.api_key_fingerprint);
-    status.last_handled_confirmation = findings.confirmation.or(status.last_handled_confirmation);
-    if let Some(counts) = findings.counts {
+    status.api_key_fingerprint = summary.api_key_fingerprint.or(status.api_key_fingerprint);
+    status.last_handled_confirmation = summary.confirmation.or(status.last_handled_confirmation);
+    if let Some(counts) = summary.counts {
         status.remote = Some(counts.remote);
         status.managed = Some(counts.managed);
         status.adoptable = Some(counts.adoptable);
         status.unmanaged = Some(counts.unmanaged);
     }
-    let (is_ready, reason, message, beside) = match verdict {
+    let (is_ready, reason, message, beside) = match result {
         AccountResult::Ready => {
             (ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key", None)
         }
@@ -183,14 +183,14 @@ mod tests {
         let first = report(&WoodpeckerAccountStatus::default(), 1, &AccountResult::Ready, counted(1), at(1));
         assert!(!first.changes_only_counts(&WoodpeckerAccountStatus::default()));
         let before = first.status;
-        let again = |verdict: &AccountResult, remote| report(&before, 1, verdict, counted(remote), at(2));
+        let again = |result: &AccountResult, remote| report(&before, 1, result, counted(remote), at(2));
         assert!(again(&AccountResult::Ready, 2).changes_only_counts(&before));
         assert!(!again(&AccountResult::Ready, 1).changes_only_counts(&before), "nothing changed");
-        let refused = AccountResult::Unusable(ConditionFailure {
+        let rejected = AccountResult::Unusable(ConditionFailure {
             reason: Reason::InvalidApiKey,
-            message: "refused".into(),
+            message: "rejected".into(),
         });
-        assert!(!again(&refused, 2).changes_only_counts(&before));
+        assert!(!again(&rejected, 2).changes_only_counts(&before));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason, changed, fi
 use crate::api::{MicrosoftGraphCredentialStatus, PendingSecret, UnknownFields};
 use crate::core::event::EventBody;
 use crate::core::model::{Content, Observed, OperatorPolicy, VerificationResult};
-use crate::core::plan::{Conclusion, Readiness, Requeue, verification_due_at};
+use crate::core::plan::{Conclusion, ReconcileState, Requeue, verification_due_at};
 use crate::core::token_result::TokenResult;
 use crate::core::{backoff, expiry};
 
@@ -41,24 +41,24 @@ pub fn report(
     now: Timestamp,
 ) -> Report {
     let mut status = observed.status.clone();
-    if conclusion.readiness == Readiness::Waiting && status.observed_generation < 0 {
+    if conclusion.state == ReconcileState::Waiting && status.observed_generation < 0 {
         // Nothing was observed yet, so the status stays unobserved.
         let requeue_after = requeue_after(&status, observed, conclusion, policy, now);
         return Report { status, events: Vec::new(), requeue_after };
     }
     let generation = observed.object.metadata.generation.unwrap_or_default();
-    if conclusion.readiness != Readiness::Waiting {
+    if conclusion.state != ReconcileState::Waiting {
         status.observed_generation = generation;
         if let Some(requested) = observed.object.reconcile_requested_at() {
             status.last_handled_reconcile_at = Some(requested.to_owned());
         }
     }
-    if !matches!(conclusion.readiness, Readiness::Waiting | Readiness::Suspended) {
+    if !matches!(conclusion.state, ReconcileState::Waiting | ReconcileState::Suspended) {
         record_verification(&mut status, observed);
         record_source(&mut status, observed, conclusion, now);
         plan_next_attempt(&mut status, observed, conclusion, policy, now);
     }
-    if conclusion.readiness == Readiness::Settled
+    if conclusion.state == ReconcileState::UpToDate
         && let Some(registration) = &mut status.registration
     {
         // The update took effect, and no other one is needed.
@@ -118,9 +118,9 @@ fn record_source(
     }
     let is_issued =
         |verification: &VerificationResult| matches!(verification.result, TokenResult::Issued { .. });
-    let reason = match (&conclusion.readiness, &observed.results.verification) {
-        (Readiness::NotVerified(problem), _) => Some(problem.reason),
-        (Readiness::Failed(_), _) if matches!(conclusion.requeue, Requeue::Propagation(_)) => {
+    let reason = match (&conclusion.state, &observed.results.verification) {
+        (ReconcileState::NotVerified(problem), _) => Some(problem.reason),
+        (ReconcileState::Failed(_), _) if matches!(conclusion.requeue, Requeue::Propagation(_)) => {
             Some(Reason::AwaitingPropagation)
         }
         (_, Some(verification)) if is_issued(verification) => Some(Reason::TokenIssued),

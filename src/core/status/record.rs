@@ -25,7 +25,7 @@ const REMEDY: &str = "send a new client_secret with its secret_expires_at by PAT
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerificationResult {
     Issued,
-    Refused(Rejection),
+    Rejected(Rejection),
     NotDecrypted,
 }
 
@@ -119,11 +119,11 @@ fn verified(verification: &VerificationResult) -> Desired {
         VerificationResult::Issued => {
             Desired::met(TYPE, Reason::TokenIssued, "Microsoft issued a token for the secret")
         }
-        VerificationResult::Refused(refusal) => {
-            let description = reasons::entry(refusal.reason).description.trim_end_matches('.');
-            let code = diagnosis::code_text(refusal);
+        VerificationResult::Rejected(rejection) => {
+            let description = reasons::entry(rejection.reason).description.trim_end_matches('.');
+            let code = diagnosis::code_text(rejection);
             let message = format!("{description} ({code}): {REMEDY}, or fix the app in Entra");
-            Desired::unmet(TYPE, refusal.reason, message)
+            Desired::unmet(TYPE, rejection.reason, message)
         }
         VerificationResult::NotDecrypted => {
             let message = format!(
@@ -191,8 +191,8 @@ mod tests {
         record.status.as_ref().unwrap().conditions.iter().map(|it| it.reason.as_str()).collect()
     }
 
-    fn refused() -> VerificationResult {
-        VerificationResult::Refused(Rejection { reason: Reason::SecretExpired, code: Some(7_000_222) })
+    fn rejected() -> VerificationResult {
+        VerificationResult::Rejected(Rejection { reason: Reason::SecretExpired, code: Some(7_000_222) })
     }
 
     #[test]
@@ -224,21 +224,21 @@ mod tests {
     #[test]
     fn a_rejection_has_its_code_and_stays_without_a_new_verification() {
         let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
-        let refused = after(&verified, Some(&refused()), "2026-11-25T08:00:00Z");
-        assert_eq!(reasons(&refused), ["SecretExpired", "SecretExpired", "NotExpiring"]);
-        let ready = &refused.status.as_ref().unwrap().conditions[0];
+        let rejected = after(&verified, Some(&rejected()), "2026-11-25T08:00:00Z");
+        assert_eq!(reasons(&rejected), ["SecretExpired", "SecretExpired", "NotExpiring"]);
+        let ready = &rejected.status.as_ref().unwrap().conditions[0];
         assert!(
             ready.status == ConditionStatus::False && ready.message.contains("AADSTS7000222"),
             "{ready:?}"
         );
-        let status = refused.status.as_ref().unwrap();
+        let status = rejected.status.as_ref().unwrap();
         assert_eq!(
             status.last_verified_time,
             verified.status.unwrap().last_verified_time,
             "the time of the last success stays"
         );
-        assert_eq!(after(&refused, None, "2026-11-25T09:00:00Z"), refused);
-        let unopened = after(&refused, Some(&VerificationResult::NotDecrypted), "2026-11-26T08:00:00Z");
+        assert_eq!(after(&rejected, None, "2026-11-25T09:00:00Z"), rejected);
+        let unopened = after(&rejected, Some(&VerificationResult::NotDecrypted), "2026-11-26T08:00:00Z");
         assert_eq!(reasons(&unopened), ["VerificationPending", "VerificationPending", "NotExpiring"]);
     }
 
@@ -251,9 +251,9 @@ mod tests {
         };
         let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
         assert_eq!(reported(&verified, &VerificationResult::Issued), None);
-        assert_eq!(reported(&verified, &refused()), Some((true, "SecretExpired", "trace 1".into())));
-        let refused_before = after(&verified, Some(&refused()), "2026-11-24T09:00:00Z");
-        assert_eq!(reported(&refused_before, &refused()), None, "unchanged a day later");
+        assert_eq!(reported(&verified, &rejected()), Some((true, "SecretExpired", "trace 1".into())));
+        let refused_before = after(&verified, Some(&rejected()), "2026-11-24T09:00:00Z");
+        assert_eq!(reported(&refused_before, &rejected()), None, "unchanged a day later");
         let fixed = reported(&refused_before, &VerificationResult::Issued);
         assert_eq!(fixed.map(|it| (it.0, it.1)), Some((false, "TokenIssued")));
         assert_eq!(reported(&verified, &VerificationResult::NotDecrypted).map(|it| it.0), Some(true));

@@ -32,9 +32,9 @@ fn namespace(name: &str, had_token: bool) -> QuotaOwner {
     QuotaOwner::Namespace { name: name.to_owned(), had_token }
 }
 
-fn refused() -> TokenResult {
-    let refusal = Rejection { reason: Reason::InvalidClientSecret, code: None };
-    let (diagnosis, request_ids) = (Diagnosis::Refused(refusal), RequestIds::default());
+fn rejected() -> TokenResult {
+    let rejection = Rejection { reason: Reason::InvalidClientSecret, code: None };
+    let (diagnosis, request_ids) = (Diagnosis::Rejected(rejection), RequestIds::default());
     TokenResult::NotIssued { diagnosis, retry_after: None, request_ids }
 }
 
@@ -90,8 +90,8 @@ async fn the_wait_lasts_until_enough_attempts_have_expired() {
     tokio::time::advance(SPAN / 2).await;
     assert_eq!(attempts(&rate_limiter, 1, "one", None), 2);
     let secret = SecretText::new("one".to_owned());
-    let refused = with_app(1, |app| rate_limiter.admit(app, &secret, &QuotaOwner::Controller));
-    assert_eq!(refused, Err(SPAN / 2), "eight have expired by then");
+    let rejected = with_app(1, |app| rate_limiter.admit(app, &secret, &QuotaOwner::Controller));
+    assert_eq!(rejected, Err(SPAN / 2), "eight have expired by then");
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,16 +144,16 @@ async fn an_account_gets_a_hundred_refusals_over_all_apps_and_issued_tokens_do_n
         (0..1000).take_while(is_admitted).count()
     };
     assert_eq!(admitted(&account, &TokenResult::Issued { roles: None }), 1000);
-    assert_eq!(admitted(&account, &refused()), 100);
+    assert_eq!(admitted(&account, &rejected()), 100);
     assert_eq!(admitted(&account, &TokenResult::Issued { roles: None }), 0);
     assert_eq!(admitted(&other, &TokenResult::Issued { roles: None }), 1000);
     assert_eq!(
-        admitted(&namespace("mail", false), &refused()),
+        admitted(&namespace("mail", false), &rejected()),
         1000,
         "the limit does not apply to the controller"
     );
     tokio::time::advance(SPAN).await;
-    assert_eq!(admitted(&account, &refused()), 100);
+    assert_eq!(admitted(&account, &rejected()), 100);
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,19 +90,19 @@ mod tests {
     async fn an_equal_event_is_suppressed_for_a_while() {
         let dedup = EventDedup::new(Duration::from_secs(600));
         let object = |uid: &str| ObjectReference { uid: Some(uid.into()), ..ObjectReference::default() };
-        assert!(dedup.should_emit(&object("1"), &event("refused", "trace 1")));
+        assert!(dedup.should_emit(&object("1"), &event("rejected", "trace 1")));
         assert!(
-            !dedup.should_emit(&object("1"), &event("refused", "trace 2")),
+            !dedup.should_emit(&object("1"), &event("rejected", "trace 2")),
             "another attempt with the same result"
         );
-        assert!(dedup.should_emit(&object("1"), &event("refused for another reason", "trace 3")));
-        assert!(dedup.should_emit(&object("2"), &event("refused", "trace 4")), "another object");
-        dedup.forget(&object("2"), &event("refused", "trace 4"));
-        assert!(dedup.should_emit(&object("2"), &event("refused", "trace 4")), "forgotten");
+        assert!(dedup.should_emit(&object("1"), &event("rejected for another reason", "trace 3")));
+        assert!(dedup.should_emit(&object("2"), &event("rejected", "trace 4")), "another object");
+        dedup.forget(&object("2"), &event("rejected", "trace 4"));
+        assert!(dedup.should_emit(&object("2"), &event("rejected", "trace 4")), "forgotten");
         tokio::time::advance(Duration::from_secs(600)).await;
-        assert!(dedup.should_emit(&object("1"), &event("refused", "trace 5")));
-        dedup.forget(&object("1"), &event("refused", "trace 5"));
-        assert!(dedup.should_emit(&object("1"), &event("refused", "trace 6")), "forgotten");
+        assert!(dedup.should_emit(&object("1"), &event("rejected", "trace 5")));
+        dedup.forget(&object("1"), &event("rejected", "trace 5"));
+        assert!(dedup.should_emit(&object("1"), &event("rejected", "trace 6")), "forgotten");
         let notice = EventBody { action: expiry::ACTION, ..event("expires soon", "") };
         assert!(dedup.should_emit(&object("1"), &notice));
         tokio::time::advance(Duration::from_hours(23)).await;

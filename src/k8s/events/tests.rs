@@ -54,8 +54,8 @@ fn texts(sent: &Mutex<Vec<Event>>) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn an_event_whose_response_is_lost_is_sent_again_under_its_name() {
     let (events, sent) = at(|nth| if nth == 0 { (0, "") } else { (409, "AlreadyExists") });
-    events.publish(&object(), &note("refused", true)).await;
-    events.publish(&object(), &note("refused", true)).await;
+    events.publish(&object(), &note("rejected", true)).await;
+    events.publish(&object(), &note("rejected", true)).await;
     let names: Vec<_> = sent.lock().iter().map(|event| event.metadata.name.clone()).collect();
     assert_eq!(names.len(), 2, "the second event is suppressed");
     assert_eq!(names[0], names[1]);
@@ -71,10 +71,10 @@ async fn an_event_is_sent_three_times_if_it_may_succeed_and_once_if_it_is_reject
         (|nth| if nth == 0 { (429, "") } else { (201, "") }, 2),
     ] {
         let (events, sent) = at(answer);
-        events.publish(&object(), &note("refused", true)).await;
+        events.publish(&object(), &note("rejected", true)).await;
         assert_eq!(sent.lock().len(), times);
         let is_published = answer(times - 1).0 == 201;
-        events.publish(&object(), &note("refused", true)).await;
+        events.publish(&object(), &note("rejected", true)).await;
         assert_eq!(sent.lock().len() == times, is_published, "an unpublished event is emitted again");
     }
 }
@@ -85,19 +85,19 @@ async fn warnings_are_published_first_and_a_drain_waits_for_all() {
     for text in ["registered", "removed", "removed"] {
         events.emit(&object(), &note(text, false)).await;
     }
-    events.emit(&object(), &note("refused", true)).await;
+    events.emit(&object(), &note("rejected", true)).await;
     let (draining, running) = (events.clone(), events.clone());
     tokio::select! {
         () = running.run() => panic!("it ends with the program"),
         () = draining.drain(Duration::from_secs(1)) => {}
     }
-    assert_eq!(texts(&sent), ["refused", "registered", "removed"]);
+    assert_eq!(texts(&sent), ["rejected", "registered", "removed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_in_time() {
     let (events, _sent) = at(|_| (0, ""));
-    events.emit(&object(), &note("refused", true)).await;
+    events.emit(&object(), &note("rejected", true)).await;
     tokio::select! {
         () = events.clone().run() => panic!("it ends with the program"),
         () = events.drain(Duration::from_secs(1)) => {}
@@ -108,7 +108,7 @@ async fn a_drain_ends_in_time() {
 async fn a_long_name_stays_valid() {
     let (events, _sent) = at(|_| (201, ""));
     let long = format!("{}.{}", "a".repeat(219), "b".repeat(30));
-    let event = events.event(&ObjectReference { name: Some(long), ..object() }, &note("refused", true));
+    let event = events.event(&ObjectReference { name: Some(long), ..object() }, &note("rejected", true));
     let name = event.metadata.name.unwrap();
     assert!(name.len() <= 253 && !name.contains(".."), "{name}");
 }
@@ -127,8 +127,8 @@ fn request_ids_are_kept_if_the_text_is_too_long() {
         let (text, request_ids) = (text.to_owned(), ids.to_owned());
         full_note(&EventBody { is_warning: true, reason: "Rejected", action: "Verify", text, request_ids })
     };
-    assert_eq!(note_of("refused", "trace 1"), "refused [trace 1]");
-    assert_eq!(note_of("refused", ""), "refused");
+    assert_eq!(note_of("rejected", "trace 1"), "rejected [trace 1]");
+    assert_eq!(note_of("rejected", ""), "rejected");
     let long = note_of(&"x".repeat(2000), "trace 1");
     assert_eq!((long.len(), long.ends_with("x [trace 1]")), (1024, true));
     assert!(note_of(&"x".repeat(2000), &"y".repeat(2000)).len() <= 1024);

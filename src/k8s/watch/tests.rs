@@ -114,7 +114,7 @@ fn watch(events: &[String], lasts: u64) -> Reply {
     (200, events.to_vec(), SECONDS(lasts))
 }
 
-fn refusal(code: u16) -> String {
+fn rejection(code: u16) -> String {
     format!(r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","code":{code}}}"#)
 }
 
@@ -123,7 +123,7 @@ const ATTEMPTS_IN_A_MINUTE: std::ops::RangeInclusive<usize> = 6..=8;
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_list_is_retried_with_back_off() {
-    let server = Server::new(|_, _| (403, vec![refusal(403)], Duration::ZERO));
+    let server = Server::new(|_, _| (403, vec![rejection(403)], Duration::ZERO));
     server.events(SECONDS(60)).await;
     let attempts = server.queries("limit=").len();
     assert!(ATTEMPTS_IN_A_MINUTE.contains(&attempts), "{attempts}");
@@ -131,7 +131,7 @@ async fn a_failing_list_is_retried_with_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_fails_after_each_list_is_retried_with_back_off() {
-    let error = event("ERROR", &refusal(410));
+    let error = event("ERROR", &rejection(410));
     let server =
         Server::new(
             move |query, _| {
@@ -179,7 +179,7 @@ async fn an_event_resets_the_back_off_and_a_list_does_not() {
     let server = Server::new(|query, nth| {
         let now = 7 + u64::try_from(nth).unwrap();
         let change = event("MODIFIED", &map("a", now + 1));
-        let error = event("ERROR", &refusal(500));
+        let error = event("ERROR", &rejection(500));
         match (is_watch(query), nth % 4) {
             (true, 1) => watch(&[change, error], 0),
             (true, _) => watch(&[error], 0),

@@ -13,7 +13,7 @@ use crate::store::envelope::*;
 #[derive(Deserialize)]
 struct Vectors {
     vectors: Vec<Vector>,
-    refused: Vec<Refused>,
+    refused: Vec<Rejected>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ struct Vector {
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct Rejected {
     name: String,
     #[serde(flatten)]
     context: Context,

@@ -75,7 +75,7 @@ pub enum KeyringError {
 #[derive(Debug, Error)]
 pub enum EditError<E> {
     #[error(transparent)]
-    Refused(E),
+    Rejected(E),
     /// The keyring cannot be read or written as JSON.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
@@ -181,7 +181,7 @@ pub async fn edit<T, E>(
     for _ in 0..ATTEMPTS {
         let (mut keyring, version) = load_existing(client, secret_ref).await?;
         let before = keyring.to_json().map_err(KeyringError::Write)?;
-        let outcome = change(&mut keyring).map_err(EditError::Refused)?;
+        let outcome = change(&mut keyring).map_err(EditError::Rejected)?;
         let after = keyring.to_json().map_err(KeyringError::Write)?;
         if before.expose() == after.expose() {
             return Ok((outcome, keyring));

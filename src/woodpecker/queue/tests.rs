@@ -151,11 +151,11 @@ async fn an_unclaimed_or_withdrawn_permit_goes_to_the_next() {
     drop(permits);
     assert_eq!(woken.names(), ["c", "e"]);
     assert!(queue.request_permit(&new("f")).is_err(), "c and e were woken a moment ago");
-    tokio::time::sleep(Timing::STANDARD.permit_claim + Duration::from_secs(1)).await;
+    tokio::time::sleep(Timing::STANDARD.permit_reservation + Duration::from_secs(1)).await;
     assert_eq!(woken.names(), ["c", "e"], "they keep their age and are woken once more");
     let running = queue.request_permit(&new("f"));
     assert!(running.is_err(), "it is not its slot");
-    tokio::time::sleep(Timing::STANDARD.permit_claim * 4).await;
+    tokio::time::sleep(Timing::STANDARD.permit_reservation * 4).await;
     assert!(woken.names().contains(&"f".to_owned()), "in the end they are removed");
 }
 

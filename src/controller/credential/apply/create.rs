@@ -12,7 +12,7 @@ use crate::api::{AccountLocation, DeletionPolicy, PendingCreate, Registration, U
 use crate::controller::context::Context;
 use crate::controller::credential::apply::state::{registration, take_claim, with_registration};
 use crate::controller::credential::apply::{
-    StepOutcome, entries_for, failed, is_unchanged, queue_event, verify_company_isolation,
+    StepOutcome, defer_event, entries_for, failed, is_unchanged, verify_company_isolation,
 };
 use crate::controller::credential::observe::{Created, Session};
 use crate::controller::error::Result;
@@ -158,10 +158,10 @@ fn record_registration(observed: &mut Observed, id: i64, name: String, token: St
     tracing::info!(id, account = %target.location.account, "Woodpecker created the credential");
     observed.status = with_registration(observed, registration);
     observed.status.pending_secret = None;
-    observed.is_unrecorded = true;
+    observed.has_unpersisted_changes = true;
     // The last listing is older.
     observed.cached_entries = None;
-    queue_event(observed, "Registered", format!("Woodpecker created credential {id}"));
+    defer_event(observed, "Registered", format!("Woodpecker created credential {id}"));
     if observed.status.previous_registrations.is_empty() { StepOutcome::Done } else { StepOutcome::Requeue }
 }
 

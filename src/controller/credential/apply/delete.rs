@@ -51,7 +51,7 @@ pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<S
     } else {
         remove(context, session, &account, &registration).await?;
     }
-    session.observed.results.removed = true;
+    session.observed.results.is_deletion_done = true;
     if session.observed.status.previous_registrations.is_empty() {
         return Ok(StepOutcome::Done);
     }
@@ -200,16 +200,16 @@ fn remaining_credentials(observed: &Observed) -> String {
             (None, None) => format!("credential {id}"),
         }
     });
-    let is_unrecorded = observed.has_unrecorded_record();
-    let unrecorded =
-        is_unrecorded.then(|| format!("SealedGraphCredential {}", record_name(&observed.object)));
+    let has_unpersisted = observed.has_unpersisted_record();
+    let unpersisted =
+        has_unpersisted.then(|| format!("SealedGraphCredential {}", record_name(&observed.object)));
     let pending = status.pending_create.iter().map(|pending| {
         format!(
             "what a create of unknown outcome may have created at WoodpeckerAccount {} (its name ends with [{}])",
             pending.account, pending.idempotency_token
         )
     });
-    let all = registered.chain(pending).chain(unrecorded).collect::<Vec<_>>().join(", ");
+    let all = registered.chain(pending).chain(unpersisted).collect::<Vec<_>>().join(", ");
     if all.is_empty() {
         format!("SealedGraphCredential {}, if there is one,", record_name(&observed.object))
     } else {

@@ -11,14 +11,14 @@ use crate::controller::error::{ReconcileError, Result};
 use crate::controller::index::CredentialRef;
 use crate::controller::status_writer;
 use crate::core::failure::{Failure, FailureKind, Operation};
-use crate::core::model::{ExistenceCheck, Target};
+use crate::core::model::{Existence, Target};
 use crate::core::remote::Entry;
 use crate::telemetry::metrics::Drift;
 use crate::woodpecker::{ApiError, Effect};
 
 /// Checks that the registration exists by renaming it to its current name: a listing may be incomplete, empty or of
 /// another account.
-pub(super) async fn probe(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+pub(super) async fn check_existence(context: &Context, session: &mut Session) -> Result<StepOutcome> {
     const OPERATION: Operation = Operation::Rename;
     let Some(registration) = session.observed.status.registration.clone() else {
         return Ok(StepOutcome::Done);
@@ -41,7 +41,7 @@ pub(super) async fn probe(context: &Context, session: &mut Session) -> Result<St
         Ok(()) => {
             context.metrics.credentials.drifted(Drift::Unlisted);
             tracing::warn!(id, "the listing lacks a credential that exists");
-            session.observed.results.existence_check = Some(ExistenceCheck::Present);
+            session.observed.results.existence = Some(Existence::Present);
             if let Target::Ready(target) = &session.observed.target {
                 context.accounts.record_present(&target.location.account, id, &context.requeuer);
             }
@@ -60,7 +60,7 @@ pub(super) async fn probe(context: &Context, session: &mut Session) -> Result<St
 }
 
 /// Deletes a duplicate that a late request of the operator created. A failure does not stop other steps.
-pub(super) async fn remove_duplicate(
+pub(super) async fn delete_duplicate(
     context: &Context,
     session: &mut Session,
     id: i64,

@@ -6,7 +6,7 @@ use crate::controller::credential::apply::{entries_for, failed, step_failed};
 use crate::controller::credential::observe::Session;
 use crate::controller::error::{ReconcileError, Result};
 use crate::core::failure::{FailureKind, Operation};
-use crate::core::model::{ExistenceCheck, Listed, MaxAge, Target};
+use crate::core::model::{Existence, Listed, MaxAge, Target};
 use crate::woodpecker::Listing;
 
 /// Handles a 404 for the id: the credential counts as deleted only if a live listing agrees, and not many others are
@@ -27,7 +27,7 @@ pub(super) async fn record_missing(
     let entries = entries_for(observed, &listing);
     observed.results.listed = Some(Listed { entries, max_age: MaxAge::Live });
     check_mismatch(context, session)?;
-    session.observed.results.existence_check = Some(ExistenceCheck::Deleted);
+    session.observed.results.existence = Some(Existence::Deleted);
     Ok(())
 }
 
@@ -42,7 +42,7 @@ pub(super) fn check_mismatch(context: &Context, session: &Session) -> Result<()>
     let Some(kind) = listing.and_then(|listing| listing_mismatch(context, name, &listing)) else {
         return Ok(());
     };
-    if kind == FailureKind::IdMismatch {
+    if kind == FailureKind::WrongAccount {
         context.requeuer.account(name);
     }
     Err(step_failed(Operation::List, kind, None))
@@ -59,10 +59,10 @@ pub(super) fn listing_mismatch(
         return Some(FailureKind::ObjectsUnknown);
     }
     let registered = context.index.owned_ids_at(account);
-    context.accounts.mismatch(account, listing, &registered).map(|_divergence| FailureKind::IdMismatch)
+    context.accounts.mismatch(account, listing, &registered).map(|_divergence| FailureKind::WrongAccount)
 }
 
-/// A 404 for a credential that the listing still shows counts as a refusal.
+/// A 404 for a credential that the listing still shows counts as a rejection.
 pub(super) fn not_found_but_listed(operation: Operation) -> ReconcileError {
-    step_failed(operation, FailureKind::Refused { status: 404, code: None }, None)
+    step_failed(operation, FailureKind::Rejected { status: 404, code: None }, None)
 }

@@ -32,7 +32,7 @@ pub(super) async fn adopt_created(context: &Context, session: &mut Session, id: 
         context.index.other_owner(uid, CredentialRef::of(&observed.object, &pending.location(), id))
     {
         tracing::error!(id, %other, "another object has registered what this object's create has created; it is left to that object");
-        return forget_pending(context, session).await;
+        return clear_pending_create(context, session).await;
     }
     let name = if entry.name.is_empty() {
         name_with_token(&observed.object.remote_name(), &pending.idempotency_token)
@@ -60,7 +60,7 @@ pub(super) async fn adopt_created(context: &Context, session: &mut Session, id: 
 }
 
 /// Records that the create of unknown outcome has created nothing.
-pub(super) async fn forget_pending(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+pub(super) async fn clear_pending_create(context: &Context, session: &mut Session) -> Result<StepOutcome> {
     let observed = &mut session.observed;
     let mut without = observed.status.clone();
     without.pending_create = None;
@@ -103,7 +103,7 @@ pub(super) async fn adopt(context: &Context, session: &mut Session, id: i64) -> 
 }
 
 /// Records that the registration was deleted remotely. It is then re-created.
-pub(super) async fn forget_registration(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+pub(super) async fn clear_registration(context: &Context, session: &mut Session) -> Result<StepOutcome> {
     let observed = &mut session.observed;
     let Some(deleted) = observed.status.registration.clone() else { return Ok(StepOutcome::Done) };
     let mut without = observed.status.clone();

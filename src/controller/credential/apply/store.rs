@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::conditions::whole_second;
 use crate::api::{Ownership, Registration, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::controller::context::Context;
-use crate::controller::credential::apply::{StepOutcome, queue_event};
+use crate::controller::credential::apply::{StepOutcome, defer_event};
 use crate::controller::credential::observe::{
     Created, Session, evaluate_record, read_record, record_version,
 };
@@ -93,11 +93,15 @@ async fn write(
     record.spec.secret_expires_at = expires_at;
     record.spec.name = observed.desired_record_name();
     owner::set_owner_uid(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    let is_sealed = observed
+    let has_current_secret = observed
         .sealed_record()
         .is_some_and(|sealed| sealed.content == Content::SourceSecret && sealed.is_under_primary);
     let repository = context.repository();
-    Ok(if is_sealed { repository.write(&record).await? } else { repository.seal(record, secret).await? })
+    Ok(if has_current_secret {
+        repository.write(&record).await?
+    } else {
+        repository.seal(record, secret).await?
+    })
 }
 
 /// A new record, without an owner reference, because the deletion policy decides how long it stays.
@@ -141,8 +145,9 @@ async fn change(
         name: &observed.desired_record_name(),
         expires_at,
     };
-    let is_sealed = observed.sealed_record().is_some_and(|sealed| sealed.content == Content::SourceSecret);
-    let secret = Some(secret).filter(|_| !is_sealed);
+    let has_current_secret =
+        observed.sealed_record().is_some_and(|sealed| sealed.content == Content::SourceSecret);
+    let secret = Some(secret).filter(|_| !has_current_secret);
     Ok(context.repository().change(&record_name(object), binding, change, secret).await?)
 }
 
@@ -189,12 +194,12 @@ fn event_for(observed: &Observed, existed: bool, written: &SealedGraphCredential
 
 /// Records an existing record as the registration: an earlier object or an interrupted reconcile left it, or it was
 /// restored from a backup.
-pub(super) fn record_existing(session: &mut Session) -> StepOutcome {
+pub(super) fn persist_existing(session: &mut Session) -> StepOutcome {
     let observed = &mut session.observed;
     if let (None, Some(sealed)) = (&observed.status.registration, observed.sealed_record()) {
         let name = record_name(&observed.object);
         let text = format!("SealedGraphCredential {name} was adopted as credential {}", sealed.credential_id);
-        queue_event(observed, "Adopted", text);
+        defer_event(observed, "Adopted", text);
     }
     set_registration_from_record(observed);
     StepOutcome::Done
@@ -231,7 +236,7 @@ fn set_registration_from_record(observed: &mut Observed) {
         unknown: before.map(|before| before.unknown).unwrap_or_default(),
     });
     status.pending_secret = None;
-    observed.is_unrecorded |= observed.status != observed.written;
+    observed.has_unpersisted_changes |= observed.status != observed.written;
 }
 
 /// Deletes the object's record, as it was read at the start of the reconcile. A record of another app is left.
@@ -249,7 +254,7 @@ pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<S
         owner::remove(&context.client, observed.object.namespace_name(), &live.metadata).await?;
         tracing::info!(record = live.name_any(), id = live.spec.credential_id, "the record was deleted");
     }
-    observed.results.removed = true;
+    observed.results.is_deletion_done = true;
     Ok(StepOutcome::Done)
 }
 

@@ -7,7 +7,7 @@ use crate::api::Registration;
 use crate::api::conditions::whole_second;
 use crate::controller::context::Context;
 use crate::controller::credential::apply::listing::record_missing;
-use crate::controller::credential::apply::{StepOutcome, exists_remotely, failed, is_unchanged, queue_event};
+use crate::controller::credential::apply::{StepOutcome, defer_event, exists_remotely, failed, is_unchanged};
 use crate::controller::credential::observe::{Session, change_key};
 use crate::controller::error::Result;
 use crate::controller::status_writer;
@@ -77,9 +77,9 @@ fn set_updated(observed: &mut Observed, registration: Registration) {
     }
     observed.status.registration = Some(registration);
     observed.status.pending_secret = None;
-    observed.is_unrecorded = true;
+    observed.has_unpersisted_changes = true;
     tracing::info!(id, "Woodpecker has the new secret");
-    queue_event(observed, "Updated", format!("Woodpecker has the new secret for credential {id}"));
+    defer_event(observed, "Updated", format!("Woodpecker has the new secret for credential {id}"));
 }
 
 /// An update failed, or its outcome is unknown.

@@ -50,7 +50,7 @@ pub async fn read(
 
 /// The record as described by the status, without reading it. It holds what is registered and is not known to have
 /// changed. The record controller checks the key that it is encrypted with.
-pub fn as_recorded(status: &MicrosoftGraphCredentialStatus, source: &UsableSource) -> Option<Record> {
+pub fn persisted(status: &MicrosoftGraphCredentialStatus, source: &UsableSource) -> Option<Record> {
     let registration = status.registration.as_ref().filter(|it| it.record.is_some())?;
     let content = if source.is_registered { Content::SourceSecret } else { Content::AnotherSecret };
     Some(Record::ForApp(SealedRecord {
@@ -59,7 +59,7 @@ pub fn as_recorded(status: &MicrosoftGraphCredentialStatus, source: &UsableSourc
         expires_at: whole_second(registration.expires_at.0),
         content,
         is_under_primary: true,
-        is_sealed_for_object: true,
+        is_for_object: true,
     }))
 }
 
@@ -116,7 +116,7 @@ pub fn evaluate(
         expires_at: whole_second(spec.secret_expires_at.0),
         content,
         is_under_primary: key == Some(keyring.primary()),
-        is_sealed_for_object: owner::owner_uid(live).is_some_and(|uid| Some(uid) == object.uid().as_deref()),
+        is_for_object: owner::owner_uid(live).is_some_and(|uid| Some(uid) == object.uid().as_deref()),
     })
 }
 

@@ -52,7 +52,7 @@ pub async fn read(
 
 /// The Secret as described by the status, without reading it: it holds what is registered and is not known to have
 /// changed.
-pub fn as_recorded(context: &Context, status: &MicrosoftGraphCredentialStatus) -> Option<UsableSource> {
+pub fn persisted(context: &Context, status: &MicrosoftGraphCredentialStatus) -> Option<UsableSource> {
     let registration = status.registration.as_ref().filter(|_| status.pending_secret.is_none())?;
     let is_usable = find(&status.conditions, ConditionType::SecretReady)
         .is_some_and(|condition| condition.is_because(Reason::SecretRead));

@@ -32,7 +32,7 @@ fn the_finalizer_follows_the_policy_even_if_secret_and_account_are_unusable() {
 #[test]
 fn a_deletion_deletes_only_what_the_object_created() {
     let delete = json!({"deletionPolicy": "Delete"});
-    assert_eq!(conclusion_of(&deleted(settled(&delete), false)).readiness, Readiness::Deleted);
+    assert_eq!(conclusion_of(&deleted(settled(&delete), false)).state, ReconcileState::Deleted);
     assert_eq!(step_of(&deleted(fresh(&delete), true)), Step::Finalize(Finalization::NeverRegistered));
     assert_eq!(step_of(&deleted(settled(&delete), true)), Step::List(MaxAge::Recent));
     assert_eq!(step_of(&listed(deleted(settled(&delete), true), &[22_334_455])), Step::Delete);
@@ -43,7 +43,7 @@ fn a_deletion_deletes_only_what_the_object_created() {
     }
     assert_eq!(step_of(&adopted), Step::Finalize(Finalization::NotOwned));
     let mut removed = deleted(settled(&delete), true);
-    removed.results.removed = true;
+    removed.results.is_deletion_done = true;
     assert_eq!(step_of(&removed), Step::Finalize(Finalization::Removed));
 }
 
@@ -66,7 +66,7 @@ fn a_terminating_namespace_is_released_after_ten_minutes() {
 #[test]
 fn deleting_a_credential_in_use_is_retried_after_ten_minutes() {
     let observed = deleted(settled(&json!({"deletionPolicy": "Delete"})), true);
-    let observed = failing(observed, Operation::Delete, FailureKind::Refused { status: 409, code: None });
+    let observed = failing(observed, Operation::Delete, FailureKind::Rejected { status: 409, code: None });
     assert_eq!(conclusion_of(&observed).requeue, Requeue::Stalled(Duration::from_mins(10)));
 }
 
@@ -93,7 +93,7 @@ fn a_deletion_with_a_pending_create_waits_for_its_settle_period() {
     observed.settles_in = Duration::ZERO;
     assert_eq!(step_of(&observed), Step::List(MaxAge::Live));
     let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], MaxAge::Live);
-    assert_eq!(step_of(&found), Step::AdoptCreated(7));
+    assert_eq!(step_of(&found), Step::RecoverCreated(7));
     let nothing = listed_as(observed.clone(), vec![], MaxAge::Live);
     assert_eq!(step_of(&nothing), Step::ClearPendingCreate);
     let mut retained = deleted(fresh(&plain()), true);
@@ -112,7 +112,7 @@ fn a_deletion_deletes_previous_registrations_and_late_duplicates() {
     assert_eq!(step_of(&observed), Step::DeleteDuplicate(9));
     observed.results.listed.as_mut().unwrap().entries.pop();
     assert_eq!(step_of(&observed), Step::Delete, "a deleted account does not block the rest");
-    observed.results.removed = true;
+    observed.results.is_deletion_done = true;
     assert_eq!(reason(&observed), Reason::AccountNotFound);
     observed.results.previous_failure = Some(in_use());
     assert_eq!(conclusion_of(&observed).requeue, Requeue::Stalled(policy().timing.in_use_retry));

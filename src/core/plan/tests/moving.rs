@@ -10,7 +10,7 @@ fn a_pending_create_is_recovered_at_the_account_that_the_spec_left() {
     let nothing = listed_as(observed.clone(), vec![], MaxAge::Live);
     assert_eq!(step_of(&nothing), Step::ClearPendingCreate);
     let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], MaxAge::Live);
-    assert_eq!(step_of(&found), Step::AdoptCreated(7));
+    assert_eq!(step_of(&found), Step::RecoverCreated(7));
     observed.target = Target::Missing(account());
     assert_eq!(reason(&observed), Reason::AccountNotFound);
 }
@@ -39,11 +39,11 @@ fn a_previous_registration_is_deleted_after_the_new_one_exists_and_blocks_nothin
     let conclusion = conclusion_of(&observed);
     assert_eq!(
         conclusion,
-        Conclusion { readiness: Readiness::Settled, requeue: Requeue::After(policy().timing.in_use_retry) }
+        Conclusion { state: ReconcileState::UpToDate, requeue: Requeue::After(policy().timing.in_use_retry) }
     );
     let mut missing = with_previous_registration(&delete);
     missing.previous_registration.as_mut().unwrap().is_reachable = false;
-    assert_eq!(conclusion_of(&missing).readiness, Readiness::Settled);
+    assert_eq!(conclusion_of(&missing).state, ReconcileState::UpToDate);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn an_adopted_credential_keeps_its_name_unless_the_spec_has_one() {
         (registration.ownership, registration.name) = (Ownership::Adopted, "made by hand".into());
         observed
     };
-    assert_eq!(conclusion_of(&adopted(&plain())).readiness, Readiness::Settled);
+    assert_eq!(conclusion_of(&adopted(&plain())).state, ReconcileState::UpToDate);
     assert_eq!(step_of(&adopted(&json!({"displayName": "MS Graph app"}))), Step::Rename);
 }
 
@@ -95,14 +95,14 @@ fn a_create_of_unknown_outcome_is_recovered_after_its_settle_period() {
     observed.status.pending_create = Some(pending("t0ken", &[]));
     observed.settles_in = Duration::from_secs(90);
     let settling =
-        Conclusion { readiness: Readiness::Settling, requeue: Requeue::Settle(Duration::from_secs(90)) };
+        Conclusion { state: ReconcileState::Settling, requeue: Requeue::Settle(Duration::from_secs(90)) };
     assert_eq!(conclusion_of(&observed), settling);
     observed.settles_in = Duration::ZERO;
     assert_eq!(step_of(&observed), Step::List(MaxAge::Live));
     let old = listed_as(observed.clone(), vec![], MaxAge::Recent);
     assert_eq!(step_of(&old), Step::List(MaxAge::Live), "an earlier listing does not count");
     let found = listed_as(observed.clone(), vec![entry(7, "x [t0ken]")], MaxAge::Live);
-    assert_eq!(step_of(&found), Step::AdoptCreated(7));
+    assert_eq!(step_of(&found), Step::RecoverCreated(7));
     let several = listed_as(observed.clone(), vec![entry(7, ""), entry(8, "")], MaxAge::Live);
     assert_eq!(reason(&several), Reason::AmbiguousMatch);
     let nothing = listed_as(observed.clone(), vec![], MaxAge::Live);
@@ -112,7 +112,7 @@ fn a_create_of_unknown_outcome_is_recovered_after_its_settle_period() {
     existing.object = crate::core::model::fixtures::object(&adoption(&json!({"policy": "CreateOnly"})));
     assert_eq!(reason(&existing), Reason::AlreadyExists);
     let unknown = failing(observed, Operation::Create, FailureKind::OutcomeUnknown);
-    assert_eq!(conclusion_of(&unknown).requeue, Requeue::Backoff(Some(policy().timing.create_settle)));
+    assert_eq!(conclusion_of(&unknown).requeue, Requeue::Backoff(Some(policy().timing.settle_period)));
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn nothing_is_adopted_before_all_objects_are_known() {
 #[test]
 fn an_unverified_account_is_not_used_and_changes_no_status() {
     let unverified_account = |mut observed: Observed| {
-        observed.target = Target::NotVerified(account());
+        observed.target = Target::NotReached(account());
         observed
     };
-    assert_eq!(conclusion_of(&unverified_account(rotated(&plain()))).readiness, Readiness::Waiting);
+    assert_eq!(conclusion_of(&unverified_account(rotated(&plain()))).state, ReconcileState::Waiting);
     assert_eq!(reason(&verified(unverified_account(fresh(&plain())))), Reason::AccountNotReady);
 }
 
@@ -181,7 +181,7 @@ fn an_unusable_account_blocks_without_a_change() {
     }
     let mut observed = fresh(&plain());
     observed.target = Target::NotReconciled(account());
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Waiting);
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting);
 }
 
 #[test]

@@ -7,14 +7,14 @@ fn a_missing_registration_is_checked_by_its_id_before_it_is_created_again() {
     let mut observed = settled(&plain());
     observed.cached_entries = Some(vec![]);
     assert_eq!(step_of(&observed), Step::ExistenceCheck);
-    observed.results.existence_check = Some(ExistenceCheck::Present);
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled);
-    observed.results.existence_check = Some(ExistenceCheck::Deleted);
+    observed.results.existence = Some(Existence::Present);
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate);
+    observed.results.existence = Some(Existence::Deleted);
     assert_eq!(step_of(&observed), Step::ClearRegistration);
-    observed.results.existence_check = None;
-    let unclear = FailureKind::Refused { status: 403, code: None };
-    let refused = failing(observed.clone(), Operation::Rename, unclear);
-    assert!(matches!(conclusion_of(&refused).requeue, Requeue::Stalled(_)));
+    observed.results.existence = None;
+    let unclear = FailureKind::Rejected { status: 403, code: None };
+    let rejected = failing(observed.clone(), Operation::Rename, unclear);
+    assert!(matches!(conclusion_of(&rejected).requeue, Requeue::Stalled(_)));
     let annotate = |id: &str| {
         let mut observed = observed.clone();
         observed.object.metadata.annotations =
@@ -30,24 +30,24 @@ fn only_own_late_duplicates_are_deleted() {
     let mut observed = settled(&plain());
     let own = entry(22_334_455, "mail/sales-eu");
     observed.cached_entries = Some(vec![own.clone(), entry(8, "mail/sales-eu")]);
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled);
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate);
     observed.cached_entries = Some(vec![own, entry(9, "mail/sales-eu [abcdefghjk29]")]);
     assert_eq!(step_of(&observed), Step::DeleteDuplicate(9));
     observed.results.failed_duplicates = vec![9];
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled, "the object stays Ready");
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate, "the object stays Ready");
     observed.results.failed_duplicates.clear();
     let other_app = Entry { client: "another".into(), ..entry(9, "mail/sales-eu [abcdefghjk29]") };
     let in_the_middle = entry(9, "[abcdefghjk29] is what it was called");
     for not_owned in [other_app, in_the_middle] {
         observed.cached_entries = Some(vec![entry(22_334_455, "mail/sales-eu"), not_owned]);
-        assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled, "the token alone is not enough");
+        assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate, "the token alone is not enough");
     }
 }
 
 #[test]
 fn a_settled_object_needs_no_step() {
     let conclusion = conclusion_of(&settled(&plain()));
-    assert_eq!(conclusion, Conclusion { readiness: Readiness::Settled, requeue: Requeue::WhenDue });
+    assert_eq!(conclusion, Conclusion { state: ReconcileState::UpToDate, requeue: Requeue::WhenDue });
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_registration_with_an_unknown_secret_gets_the_current_one() {
 #[test]
 fn a_suspended_object_needs_no_step() {
     let suspended = json!({"suspend": true});
-    assert_eq!(conclusion_of(&fresh(&suspended)).readiness, Readiness::Suspended);
-    assert_eq!(conclusion_of(&rotated(&suspended)).readiness, Readiness::Suspended);
+    assert_eq!(conclusion_of(&fresh(&suspended)).state, ReconcileState::Suspended);
+    assert_eq!(conclusion_of(&rotated(&suspended)).state, ReconcileState::Suspended);
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn a_failure_at_woodpecker_ends_the_reconcile_with_its_delay() {
     assert_eq!(requeue(FailureKind::Throttled, Operation::Create), Requeue::Backoff(None));
     assert_eq!(requeue(FailureKind::Queued(QueueError::Queued), Operation::Create), Requeue::OnPermit);
     assert_eq!(requeue(FailureKind::Unauthorized, Operation::List), Requeue::Backoff(None));
-    let refusal = FailureKind::Refused { status: 422, code: None };
-    assert!(matches!(requeue(refusal.clone(), Operation::Create), Requeue::Stalled(_)));
-    assert_eq!(requeue(refusal, Operation::List), Requeue::Backoff(None));
+    let rejection = FailureKind::Rejected { status: 422, code: None };
+    assert!(matches!(requeue(rejection.clone(), Operation::Create), Requeue::Stalled(_)));
+    assert_eq!(requeue(rejection, Operation::List), Requeue::Backoff(None));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn an_update_without_a_response_settles_before_the_next_request() {
     observed.change_settles_in = left;
     assert_eq!(
         conclusion_of(&observed),
-        Conclusion { readiness: Readiness::Settling, requeue: Requeue::Settle(left) }
+        Conclusion { state: ReconcileState::Settling, requeue: Requeue::Settle(left) }
     );
     observed.change_settles_in = Duration::ZERO;
     assert_eq!(step_of(&observed), Step::ExistenceCheck);
@@ -100,12 +100,12 @@ fn only_a_name_of_the_spec_is_applied_and_as_the_last_step() {
     let mut observed = settled(&plain());
     observed.status.registration.as_mut().unwrap().name = "renamed by a person [abcdefghjk29]".into();
     assert_eq!(
-        conclusion_of(&observed).readiness,
-        Readiness::Settled,
+        conclusion_of(&observed).state,
+        ReconcileState::UpToDate,
         "without a displayName it keeps any name"
     );
     observed.status.registration.as_mut().unwrap().name.clear();
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled);
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate);
     observed.object.spec.display_name = Some("Sales EU".into());
     assert_eq!(step_of(&observed), Step::Rename);
     observed.cached_entries = Some(vec![entry(22_334_455, ""), entry(9, "x [abcdefghjk29]")]);

@@ -17,7 +17,7 @@ fn a_new_name_needs_only_a_rename_without_verification() {
 #[test]
 fn a_rejected_new_secret_never_replaces_a_registration() {
     let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::AwaitingPropagation);
-    observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     assert_eq!(reason(&observed), Reason::InvalidClientSecret);
     assert!(matches!(conclusion_of(&observed).requeue, Requeue::Stalled(_)));
 }
@@ -30,20 +30,20 @@ fn a_rejection_of_a_new_secret_counts_as_propagation_for_twenty_minutes() {
         (20, Reason::InvalidClientSecret),
     ] {
         let mut observed = seen(fresh(&plain()), Duration::from_mins(minutes), Reason::AwaitingPropagation);
-        observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+        observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
         assert_eq!(reason(&observed), expected, "{minutes} minutes");
     }
     let mut registered = settled(&plain());
-    registered.results.verification = Some(refused(Reason::SecretExpired));
+    registered.results.verification = Some(rejected(Reason::SecretExpired));
     assert_eq!(reason(&registered), Reason::SecretExpired, "a registered secret has propagated before");
 }
 
 #[test]
 fn a_rejection_by_woodpecker_has_the_same_window() {
-    let first = failing(verified(fresh(&plain())), Operation::Create, FailureKind::SecretRefused);
+    let first = failing(verified(fresh(&plain())), Operation::Create, FailureKind::SecretRejected);
     assert_eq!(conclusion_of(&first).requeue, Requeue::Propagation(None));
     let late = seen(fresh(&plain()), Duration::from_mins(21), Reason::AwaitingPropagation);
-    let late = failing(verified(late), Operation::Create, FailureKind::SecretRefused);
+    let late = failing(verified(late), Operation::Create, FailureKind::SecretRejected);
     assert!(matches!(conclusion_of(&late).requeue, Requeue::Stalled(_)));
 }
 
@@ -68,9 +68,9 @@ fn best_effort_continues_without_microsoft_but_not_after_a_rejection() {
         observed
     };
     assert_eq!(step_of(&after(not_issued(Diagnosis::Unavailable))), Step::List(MaxAge::Cached));
-    assert_eq!(step_of(&after(refused(Reason::ConditionalAccessBlocked))), Step::List(MaxAge::Cached));
+    assert_eq!(step_of(&after(rejected(Reason::ConditionalAccessBlocked))), Step::List(MaxAge::Cached));
     assert_eq!(reason(&after(not_issued(Diagnosis::Throttled))), Reason::RateLimited);
-    assert_eq!(reason(&after(refused(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
+    assert_eq!(reason(&after(rejected(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn the_delay_after_a_failure_applies_until_something_changes() {
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_secs(30)));
     assert_eq!(
         conclusion_of(&observed),
-        Conclusion { readiness: Readiness::Waiting, requeue: Requeue::OnTrigger }
+        Conclusion { state: ReconcileState::Waiting, requeue: Requeue::OnTrigger }
     );
     assert_eq!(next_step(&observed, &policy(), now() + Duration::from_secs(30)), Plan::Step(Step::Verify));
     let mut edited = observed.clone();
@@ -150,12 +150,12 @@ fn going_back_to_the_registered_secret_does_not_wait_for_the_rejected_one() {
     let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::InvalidClientSecret);
     observed.status.next_attempt_time =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_hours(20)));
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Waiting);
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting);
     if let Source::Usable(source) = &mut observed.source {
         (source.is_pending, source.is_registered) = (false, true);
     }
     assert_eq!(step_of(&observed), Step::Verify, "the last verification was of the other secret");
-    assert_eq!(conclusion_of(&verified(observed)).readiness, Readiness::Settled);
+    assert_eq!(conclusion_of(&verified(observed)).state, ReconcileState::UpToDate);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn newly_required_roles_are_verified_at_once() {
     let mut observed = settled(&json!({"verification": {"requiredRoles": ["Mail.Send"]}}));
     assert_eq!(step_of(&observed), Step::Verify);
     observed.status.observed_roles = Some(vec!["Mail.Send".into()]);
-    assert_eq!(conclusion_of(&observed).readiness, Readiness::Settled);
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate);
 }
 
 #[test]
@@ -176,12 +176,12 @@ fn a_change_of_the_account_ends_the_delay_after_its_rejection() {
             type_: ConditionType::Registered,
             status: crate::api::conditions::ConditionStatus::False,
             reason,
-            message: "refused".into(),
+            message: "rejected".into(),
         };
         observed.status.conditions = crate::api::conditions::merge(&[], vec![desired], 1, now());
         observed.account_changed = true;
         observed
     };
     assert_eq!(step_of(&refused_with(Reason::UpdateRejected)), Step::Update);
-    assert_eq!(conclusion_of(&refused_with(Reason::Registered)).readiness, Readiness::Waiting);
+    assert_eq!(conclusion_of(&refused_with(Reason::Registered)).state, ReconcileState::Waiting);
 }

@@ -13,7 +13,7 @@ use crate::api::{
 use crate::core::expiry;
 use crate::core::failure::{Failure, FailureKind};
 use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, Source};
-use crate::core::plan::{Conclusion, Readiness, Requeue};
+use crate::core::plan::{Conclusion, ReconcileState, Requeue};
 use crate::core::status::credential::REMEDY;
 use crate::core::token_result::TokenResult;
 
@@ -26,9 +26,9 @@ pub(super) fn desired(
     now: Timestamp,
 ) -> Vec<Desired> {
     let expires_at = expires_at(status, observed);
-    match conclusion.readiness {
-        Readiness::Suspended => return suspended(observed),
-        Readiness::Waiting => {
+    match conclusion.state {
+        ReconcileState::Suspended => return suspended(observed),
+        ReconcileState::Waiting => {
             let mut kept = previous_conditions(observed);
             kept.retain(|desired| desired.type_ != ConditionType::Expiring);
             let expiring = expires_at.map(|at| expiring(at, observed, &kept, now));
@@ -141,7 +141,7 @@ fn verified(observed: &Observed, conclusion: &Conclusion, policy: &OperatorPolic
         }
         Source::Usable(source) => source,
     };
-    if let Readiness::NotVerified(problem) = &conclusion.readiness {
+    if let ReconcileState::NotVerified(problem) = &conclusion.state {
         return Some(match problem.reason {
             Reason::AwaitingPropagation | Reason::RateLimited | Reason::MicrosoftUnavailable => {
                 Desired::unknown(TYPE, problem.reason, problem.message.clone())
@@ -152,7 +152,7 @@ fn verified(observed: &Observed, conclusion: &Conclusion, policy: &OperatorPolic
             }
         });
     }
-    if is_refused_for_now(conclusion) {
+    if is_rejected_for_now(conclusion) {
         let message = "Woodpecker does not accept the new secret yet, which is normal for some minutes after it was created; the operator retries automatically";
         return Some(Desired::unknown(TYPE, Reason::AwaitingPropagation, message));
     }
@@ -184,8 +184,8 @@ fn after_verification(result: &TokenResult, mode: VerificationPolicy) -> Desired
     Desired::met(ConditionType::Verified, reason, message)
 }
 
-fn is_refused_for_now(conclusion: &Conclusion) -> bool {
-    matches!(&conclusion.readiness, Readiness::Failed(failure) if failure.kind == FailureKind::SecretRefused)
+fn is_rejected_for_now(conclusion: &Conclusion) -> bool {
+    matches!(&conclusion.state, ReconcileState::Failed(failure) if failure.kind == FailureKind::SecretRejected)
         && matches!(conclusion.requeue, Requeue::Propagation(_))
 }
 
@@ -196,18 +196,18 @@ fn registered(
     status: &MicrosoftGraphCredentialStatus,
 ) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
-    match (&conclusion.readiness, &status.registration) {
-        (Readiness::Settling, None) => outcome_unknown(),
-        (Readiness::Settling, Some(_)) if status.pending_create.is_some() => outcome_unknown(),
-        (Readiness::Settling, Some(_)) => change_unknown(),
-        (Readiness::Blocked(problem), _) => unmet(TYPE, problem),
+    match (&conclusion.state, &status.registration) {
+        (ReconcileState::Settling, None) => outcome_unknown(),
+        (ReconcileState::Settling, Some(_)) if status.pending_create.is_some() => outcome_unknown(),
+        (ReconcileState::Settling, Some(_)) => change_unknown(),
+        (ReconcileState::Blocked(problem), _) => unmet(TYPE, problem),
         // A registration stays True while a change of it waits in the queue.
-        (Readiness::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
+        (ReconcileState::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
             if !observed.object.is_deleted() && is_desired(observed, registration) =>
         {
             registered_message(observed, registration, status)
         }
-        (Readiness::Failed(failure), _) if !is_refused_for_now(conclusion) => {
+        (ReconcileState::Failed(failure), _) if !is_rejected_for_now(conclusion) => {
             let desired = after_failure(observed, failure, status);
             Desired { message: append_retry_hint(&desired.message, conclusion, policy), ..desired }
         }

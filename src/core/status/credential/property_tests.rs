@@ -14,14 +14,14 @@ use crate::api::reasons::{self, Kind};
 use crate::core::diagnosis::Diagnosis;
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
 use crate::core::model::fixtures::{
-    account, deleted, fresh, issued, not_issued, now, pending, policy, refused, registration, rotated,
-    sealed, seen, settled, unsealed,
+    account, deleted, fresh, issued, new_in_store, not_issued, now, pending, policy, registration, rejected,
+    rotated, sealed, seen, settled,
 };
 use crate::core::model::{
-    Claim, ConditionFailure, Content, ExistenceCheck, Listed, MaxAge, Observed, PreviousRegistration, Record,
+    Claim, ConditionFailure, Content, Existence, Listed, MaxAge, Observed, PreviousRegistration, Record,
     Source, StepResults, Target, VerificationResult,
 };
-use crate::core::plan::{Plan, Readiness, next_step};
+use crate::core::plan::{Plan, ReconcileState, next_step};
 use crate::core::remote::Entry;
 use crate::core::status::credential::{Report, report};
 
@@ -46,9 +46,9 @@ fn verifications() -> impl Strategy<Value = Option<VerificationResult>> {
         Some(issued()),
         Some(not_issued(Diagnosis::Throttled)),
         Some(not_issued(Diagnosis::Unavailable)),
-        Some(refused(Reason::InvalidClientSecret)),
-        Some(refused(Reason::ConditionalAccessBlocked)),
-        Some(refused(Reason::VerificationRejected)),
+        Some(rejected(Reason::InvalidClientSecret)),
+        Some(rejected(Reason::ConditionalAccessBlocked)),
+        Some(rejected(Reason::VerificationRejected)),
     ])
 }
 
@@ -67,14 +67,14 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
-        FailureKind::IdMismatch,
+        FailureKind::WrongAccount,
         FailureKind::NameUnknown,
-        FailureKind::StoreRefused(403),
+        FailureKind::StoreRejected(403),
         FailureKind::KeyringUnavailable,
         FailureKind::NotPersisted,
         FailureKind::ObjectsUnknown,
-        FailureKind::SecretRefused,
-        FailureKind::Refused { status: 422, code: Some("WORD".into()) },
+        FailureKind::SecretRejected,
+        FailureKind::Rejected { status: 422, code: Some("WORD".into()) },
     ]);
     let retry_after =
         select(vec![None, Some(Duration::ZERO), Some(Duration::from_mins(7)), Some(Duration::MAX)]);
@@ -102,7 +102,7 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
         Target::NotAllowed(account()),
         Target::NotReady(account()),
         Target::NotReconciled(account()),
-        Target::NotVerified(account()),
+        Target::NotReached(account()),
     ];
     proptest::option::weighted(0.3, select(others))
 }
@@ -120,7 +120,7 @@ fn bases() -> impl Strategy<Value = Observed> {
         };
         if is_store {
             observed = match base {
-                0 => unsealed(&spec),
+                0 => new_in_store(&spec),
                 _ => sealed(&spec),
             };
         }
@@ -132,12 +132,11 @@ fn bases() -> impl Strategy<Value = Observed> {
 fn records() -> impl Strategy<Value = Option<Record>> {
     let contents = select(vec![Content::SourceSecret, Content::AnotherSecret, Content::Unreadable]);
     let ours = (contents, any::<bool>(), any::<bool>(), 0_i64..2).prop_map(
-        |(content, is_under_primary, is_sealed_for_object, other)| {
+        |(content, is_under_primary, is_for_object, other)| {
             let mut observed = sealed(&json!({"destination": {"store": {}}}));
             let Some(Record::ForApp(record)) = &mut observed.record else { return None };
             (record.content, record.is_under_primary) = (content, is_under_primary);
-            (record.is_sealed_for_object, record.credential_id) =
-                (is_sealed_for_object, record.credential_id + other);
+            (record.is_for_object, record.credential_id) = (is_for_object, record.credential_id + other);
             observed.record
         },
     );
@@ -161,7 +160,7 @@ prop_compose! {
         failures in proptest::option::of(1_i32..60),
         pending_settles_in in proptest::option::weighted(0.2, 0_u64..120),
         cached in proptest::option::weighted(0.3, select(vec![vec![], vec![22_334_455], vec![22_334_455, 9]])),
-        existence_check in proptest::option::weighted(0.2, select(vec![ExistenceCheck::Present, ExistenceCheck::Deleted])),
+        existence in proptest::option::weighted(0.2, select(vec![Existence::Present, Existence::Deleted])),
         previous in proptest::bool::weighted(0.1),
         record in records(),
     ) -> Observed {
@@ -199,7 +198,7 @@ prop_compose! {
         // Only a usable secret is verified, and only a verified one is sent to the destination.
         if observed.usable_source().is_some() && !observed.object.spec.is_suspended() {
             let (listed, failure) = if verification.is_some() { (listed, failure) } else { (None, None) };
-            observed.results = StepResults { verification, listed, failure, existence_check, ..StepResults::default() };
+            observed.results = StepResults { verification, listed, failure, existence, ..StepResults::default() };
         }
         // Nothing is attempted before a pending create has settled.
         if observed.status.pending_create.is_some() && !observed.settles_in.is_zero() {
@@ -211,7 +210,7 @@ prop_compose! {
         if is_deleted {
             let failure = observed.results.failure.take();
             observed = deleted(observed, has_finalizer);
-            observed.results = StepResults { failure, removed, ..StepResults::default() };
+            observed.results = StepResults { failure, is_deletion_done: removed, ..StepResults::default() };
             observed.namespace_deleted_at = namespace_minutes.map(|minutes| now() - Duration::from_mins(minutes));
         }
         observed
@@ -221,7 +220,7 @@ prop_compose! {
 fn concluded(observed: &Observed, at: Timestamp) -> Option<Report> {
     match next_step(observed, &policy(), at) {
         // There is no report for a deleted object.
-        Plan::Done(conclusion) if conclusion.readiness == Readiness::Deleted => None,
+        Plan::Done(conclusion) if conclusion.state == ReconcileState::Deleted => None,
         Plan::Done(conclusion) => Some(report(observed, &conclusion, &policy(), at)),
         Plan::Step(_) => None,
     }

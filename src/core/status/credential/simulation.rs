@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api::conditions::Reason;
 use crate::core::diagnosis::Diagnosis;
 use crate::core::failure::{Failure, FailureKind, Operation};
-use crate::core::model::fixtures::{fresh, issued, not_issued, now, policy, refused, settled};
+use crate::core::model::fixtures::{fresh, issued, not_issued, now, policy, rejected, settled};
 use crate::core::model::{Listed, Observed, Source, StepResults, VerificationResult};
 use crate::core::plan::{Plan, Step, next_step};
 use crate::core::status::credential::report;
@@ -91,13 +91,13 @@ fn plain() -> Value {
 #[test]
 fn an_object_that_always_fails_sends_at_most_ten_requests_an_hour_after_twenty_minutes() {
     let worlds = [
-        World { verification: || refused(Reason::InvalidClientSecret), failure: None },
+        World { verification: || rejected(Reason::InvalidClientSecret), failure: None },
         World { verification: || not_issued(Diagnosis::Unavailable), failure: None },
         World { verification: || not_issued(Diagnosis::Throttled), failure: None },
         World { verification: issued, failure: Some(FailureKind::Unavailable) },
         World { verification: issued, failure: Some(FailureKind::Throttled) },
-        World { verification: issued, failure: Some(FailureKind::SecretRefused) },
-        World { verification: issued, failure: Some(FailureKind::Refused { status: 422, code: None }) },
+        World { verification: issued, failure: Some(FailureKind::SecretRejected) },
+        World { verification: issued, failure: Some(FailureKind::Rejected { status: 422, code: None }) },
     ];
     for (number, world) in worlds.iter().enumerate() {
         let timeline = simulate(fresh(&plain()), world, Duration::from_hours(48));
@@ -109,7 +109,7 @@ fn an_object_that_always_fails_sends_at_most_ten_requests_an_hour_after_twenty_m
 
 #[test]
 fn a_propagating_secret_is_tried_fewer_than_ten_times_in_five_minutes() {
-    let world = World { verification: || refused(Reason::InvalidClientSecret), failure: None };
+    let world = World { verification: || rejected(Reason::InvalidClientSecret), failure: None };
     let calls = simulate(fresh(&plain()), &world, Duration::from_mins(20)).calls;
     for from in &calls {
         let within = calls.iter().filter(|at| *at >= from && **at < *from + Duration::from_mins(5)).count();

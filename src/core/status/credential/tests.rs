@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::api::conditions::Condition;
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
 use crate::core::model::fixtures::{
-    fresh, issued, now, policy, refused, registration, rotated, seen, settled,
+    fresh, issued, now, policy, registration, rejected, rotated, seen, settled,
 };
 use crate::core::model::{ConditionFailure, Source};
 use crate::core::plan::{Plan, next_step};
@@ -68,7 +68,7 @@ fn ready_says_if_the_deletion_policy_has_no_effect() {
 #[test]
 fn a_rejected_rotation_is_reported_and_the_registration_stays() {
     let mut observed = seen(rotated(&json!({})), Duration::from_hours(1), Reason::AwaitingPropagation);
-    observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     let report = concluded(&observed, now());
     assert_eq!(says(&report, ConditionType::Verified), (ConditionStatus::False, "InvalidClientSecret"));
     assert_eq!(says(&report, ConditionType::Registered), (ConditionStatus::True, "Registered"));
@@ -83,7 +83,7 @@ fn a_rejected_rotation_is_reported_and_the_registration_stays() {
 #[test]
 fn a_first_refusal_is_reconciling_and_unknown() {
     let mut observed = fresh(&json!({}));
-    observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     let report = concluded(&observed, now());
     assert_eq!(says(&report, ConditionType::Verified), (ConditionStatus::Unknown, "AwaitingPropagation"));
     assert_eq!(says(&report, ConditionType::Registered), (ConditionStatus::Unknown, "AwaitingVerification"));
@@ -114,7 +114,7 @@ fn a_paused_account_has_an_event_and_waiting_in_the_queue_has_none() {
 #[test]
 fn waiting_for_the_next_attempt_changes_nothing() {
     let mut observed = fresh(&json!({}));
-    observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     let first = concluded(&observed, now());
     let mut waiting = after(&observed, first.clone());
     waiting.results.verification = None;
@@ -142,7 +142,7 @@ fn the_end_of_a_settle_period_replaces_an_earlier_plan() {
 fn consecutive_failures_are_counted_and_a_new_secret_resets_the_count() {
     let mut observed = seen(rotated(&json!({})), Duration::from_secs(30), Reason::AwaitingPropagation);
     observed.status.consecutive_failures = Some(3);
-    observed.results.verification = Some(refused(Reason::InvalidClientSecret));
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     let report = concluded(&observed, now());
     assert_eq!((report.status.consecutive_failures, report.requeue_after), (Some(4), Duration::from_mins(1)));
     if let Source::Usable(source) = &mut observed.source {
@@ -266,7 +266,7 @@ fn advice_about_permissions_is_given_for_403_alone() {
         let mut observed = rotated(&json!({}));
         observed.results.failure = Some(Failure {
             operation: Operation::Update,
-            kind: FailureKind::StoreRefused(code),
+            kind: FailureKind::StoreRejected(code),
             retry_after: None,
             id: None,
         });

@@ -15,7 +15,7 @@ pub(super) enum Mode {
     /// They are applied and answered.
     #[default]
     Well,
-    /// They are refused with 503.
+    /// They are rejected with 503.
     Failing,
     /// They are neither applied nor answered.
     Silent,

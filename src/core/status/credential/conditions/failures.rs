@@ -28,7 +28,7 @@ pub(super) fn after_failure(
             Reason::AccountNotReady,
             format!("credential {id} is not changed before the operator has read all objects, because another object could own it: check the operator's readiness"),
         ),
-        (FailureKind::StoreRefused(code), operation) => store_refused(observed, *code, operation),
+        (FailureKind::StoreRejected(code), operation) => store_rejected(observed, *code, operation),
         (FailureKind::KeyringUnavailable, _) => problem(
             Reason::KeyringUnavailable,
             "the keyring Secret in the operator's namespace is missing, damaged or not readable, and nothing is encrypted without it: restore it from a backup (graph-credential-operator keys import), or fix the operator's access to it".into(),
@@ -45,21 +45,21 @@ pub(super) fn after_failure(
             Reason::AccountNotReady,
             "Woodpecker does not authorize the request: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
         ),
-        (FailureKind::IdMismatch, _) => problem(
+        (FailureKind::WrongAccount, _) => problem(
             Reason::AccountNotReady,
             format!("the API key of the WoodpeckerAccount belongs to another account than credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
         ),
-        (FailureKind::SecretRefused, Operation::Update) => problem(
+        (FailureKind::SecretRejected, Operation::Update) => problem(
             Reason::UpdateRejected,
             format!("Woodpecker rejects the new secret although Microsoft accepts it; credential {id} keeps the old one. Create a new secret or ask Woodpecker's support"),
         ),
-        (FailureKind::SecretRefused, _) => problem(
+        (FailureKind::SecretRejected, _) => problem(
             Reason::CreateRejected,
             "Woodpecker rejects the secret although Microsoft accepts it: create a new secret or ask Woodpecker's support".into(),
         ),
-        (FailureKind::Refused { status, code }, operation) => {
+        (FailureKind::Rejected { status, code }, operation) => {
             let code = code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
-            refused(observed, operation, id, &format!("HTTP {status}{code}"))
+            rejected(observed, operation, id, &format!("HTTP {status}{code}"))
         }
     }
 }
@@ -82,7 +82,7 @@ fn not_sent(error: QueueError) -> Desired {
     )
 }
 
-fn store_refused(observed: &Observed, status_code: u16, operation: Operation) -> Desired {
+fn store_rejected(observed: &Observed, status_code: u16, operation: Operation) -> Desired {
     let (reason, action) = if status_code == 403 {
         (
             Reason::StorageForbidden,
@@ -102,17 +102,17 @@ fn store_refused(observed: &Observed, status_code: u16, operation: Operation) ->
     };
     let hint = if observed.object.is_deleted() { RETAIN_HINT } else { "" };
     let message = format!(
-        "the API server refuses to {verb} the SealedGraphCredential of this object (HTTP {status_code}): {action}{hint}"
+        "the API server does not allow the operator to {verb} the SealedGraphCredential of this object (HTTP {status_code}): {action}{hint}"
     );
     Desired::unmet(ConditionType::Registered, reason, message)
 }
 
-fn refused(observed: &Observed, operation: Operation, id: i64, response: &str) -> Desired {
+fn rejected(observed: &Observed, operation: Operation, id: i64, response: &str) -> Desired {
     let (reason, message) = match operation {
         Operation::Delete => (
             Reason::InUse,
             format!(
-                "Woodpecker refuses to delete credential {id}, usually because a mailbox uses it: disconnect its mailboxes in Woodpecker{RETAIN_HINT}"
+                "Woodpecker rejects the deletion of credential {id}, usually because a mailbox uses it: disconnect its mailboxes in Woodpecker{RETAIN_HINT}"
             ),
         ),
         Operation::Update | Operation::Rename if observed.is_missing() => (
@@ -124,7 +124,7 @@ fn refused(observed: &Observed, operation: Operation, id: i64, response: &str) -
         Operation::Update | Operation::Rename => (
             Reason::UpdateRejected,
             format!(
-                "Woodpecker refuses to change credential {id} ({response}), which stays as it is. Check the object's fields or ask Woodpecker's support"
+                "Woodpecker rejects the change of credential {id} ({response}), which stays as it is. Check the object's fields or ask Woodpecker's support"
             ),
         ),
         Operation::List | Operation::Create => (
