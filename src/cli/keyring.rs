@@ -95,7 +95,7 @@ impl Target {
     async fn check_namespace(&self, name: &str) -> anyhow::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         match namespaces.get_metadata(name).await {
-            Err(kube::Error::Api(answer)) if answer.is_not_found() => {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
                 bail!("there is no namespace {name}: fix --namespace (GCO_WATCH_NAMESPACES)")
             }
             Ok(_) | Err(_) => Ok(()),

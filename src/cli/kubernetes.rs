@@ -37,7 +37,7 @@ where
                 Ok(Some(page)) => objects.extend(page),
                 Ok(None) => break,
                 // A namespace that does not exist has empty lists, so the kind is unknown.
-                Err(ListError::Request(kube::Error::Api(answer))) if answer.code == 404 => return Ok(None),
+                Err(ListError::Request(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
                 Err(error) => return Err(list_error(&K::plural(&()), &scope, error)),
             }
         }
@@ -51,7 +51,7 @@ fn list_error(kind: &str, scope: &Scope, error: ListError) -> anyhow::Error {
         Scope::Namespace(name) => format!("in namespace {name}"),
     };
     let advice = match &error {
-        ListError::Request(kube::Error::Api(answer)) if answer.is_forbidden() => {
+        ListError::Request(kube::Error::Api(status)) if status.is_forbidden() => {
             format!("you may not list {kind} {place}: ask for the right to list them there")
         }
         _ => format!(

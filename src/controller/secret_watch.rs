@@ -109,8 +109,8 @@ impl KnownSecrets {
     }
 }
 
-/// Records the state of a referenced Secret, and requeues the objects that reference it, unless their status is of this
-/// version. So the first state after a start requeues nothing if it agrees with the status.
+/// Records the state of a referenced Secret, and requeues the objects that reference it, unless their status already
+/// reflects this version. So after a start only outdated objects are requeued.
 fn on_observed(context: &Context, secret: &NamespacedName, now: SecretState) {
     let before = context.secrets.update(secret, now);
     if before == Some(now) {
@@ -125,7 +125,7 @@ fn on_observed(context: &Context, secret: &NamespacedName, now: SecretState) {
     }
 }
 
-/// Whether the object's status is of this version of the Secret.
+/// Whether the object's status reflects this version of the Secret.
 fn is_unchanged(context: &Context, referrer: &Referrer, now: SecretState) -> bool {
     let Referrer::Credential(own) = referrer else { return false };
     let known = context.latest(own);

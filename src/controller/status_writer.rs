@@ -235,13 +235,13 @@ mod tests {
         for (details, is_deleted) in
             [(json!({"name": "a", "kind": "x"}), true), (json!({"name": "b"}), false), (json!(null), false)]
         {
-            let answer = json!({
+            let response = json!({
                 "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
                 "message": "not found", "details": details
             });
-            let answer = answer.to_string();
+            let response = response.to_string();
             let service = tower::service_fn(move |_: http::Request<Body>| {
-                let body = Body::from(answer.clone().into_bytes());
+                let body = Body::from(response.clone().into_bytes());
                 async {
                     Ok::<_, std::convert::Infallible>(
                         http::Response::builder().status(404).body(body).unwrap(),

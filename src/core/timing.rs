@@ -131,7 +131,7 @@ timing! {
     /// Timeout of a REST request, with the call to Microsoft and all writes.
     rest_request = Duration::from_mins(1);
     /// Timeout of writing a REST response.
-    rest_answer = Duration::from_secs(30);
+    rest_response = Duration::from_secs(30);
     /// Maximum age of a REST connection; after that it accepts no further request.
     rest_connection = Duration::from_mins(5);
     /// How long open REST requests may take at shutdown.

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_resets_the_count_of_failures() {
+    async fn a_response_resets_the_count_of_failures() {
         let breaker = Breaker::new(&Timing::STANDARD);
         for _ in 0..10 {
             for _ in 1..FAILURE_THRESHOLD {

@@ -128,8 +128,8 @@ mod tests {
             .route(DOCUMENT, get(panics))
             .layer(middleware::from_fn_with_state(metrics.clone(), access_log));
         let request = Request::get(DOCUMENT).body(Body::empty()).unwrap();
-        let answer = router.oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(metrics.render().unwrap().contains("route=\"/openapi.json\",code=\"500\"} 1"));
     }
 
@@ -151,8 +151,8 @@ mod tests {
             ("/".to_owned(), "other"),
         ] {
             let request = Request::get(&path).body(Body::empty()).unwrap();
-            let answer = router.clone().oneshot(request).await.unwrap();
-            let shown = answer.into_body().collect().await.unwrap().to_bytes();
+            let response = router.clone().oneshot(request).await.unwrap();
+            let shown = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(shown, expected, "{path}");
         }
     }

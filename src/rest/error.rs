@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn a_429_has_a_retry_after_in_whole_seconds() {
         for (wait, expected) in [(Duration::from_millis(1), "1"), (Duration::from_secs(15), "15")] {
-            let answer = RestError::TooManyRequests(Some(wait)).into_response();
-            assert_eq!(answer.headers()[RETRY_AFTER], expected);
+            let response = RestError::TooManyRequests(Some(wait)).into_response();
+            assert_eq!(response.headers()[RETRY_AFTER], expected);
         }
     }
 

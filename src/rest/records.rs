@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use crate::api::{SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::core::error_chain::chain;
-use crate::core::status::record::{VerificationResult, next_status, status_is_current};
+use crate::core::status::record::{RecordVerification, next_status, status_is_current};
 use crate::rest::credentials::{Credentials, internal_error, to_response};
 use crate::rest::error::{ErrorCode, RestError};
 use crate::rest::request::{Create, Update};
@@ -100,7 +100,7 @@ impl Credentials {
 
     /// Writes the status. If that fails, the record controller does it later.
     async fn update_status(&self, record: SealedGraphCredential, is_verified: bool) -> SealedGraphCredential {
-        let verification = is_verified.then_some(VerificationResult::Issued);
+        let verification = is_verified.then_some(RecordVerification::Issued);
         let status = next_status(&record, verification.as_ref(), Timestamp::now());
         let updated = SealedGraphCredential { status: Some(status), ..record };
         if let Err(error) = self.repository.write_status(&updated).await {

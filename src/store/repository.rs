@@ -94,7 +94,7 @@ pub async fn remove(client: &Client, namespace: &str, record: &ObjectMeta) -> Re
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match api(client, namespace).delete(&name, &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(failure(Operation::Delete, name, source)),
     }
 }
@@ -156,7 +156,7 @@ impl Repository {
         let written = api(&self.client, binding.namespace).patch(name, &params(), &patch).await;
         written.map_err(|source| match &source {
             // A test failed, or the record no longer exists.
-            kube::Error::Api(answer) if answer.is_invalid() || answer.is_not_found() => RecordError::Conflict,
+            kube::Error::Api(status) if status.is_invalid() || status.is_not_found() => RecordError::Conflict,
             _ => write_failure(source),
         })
     }
@@ -354,11 +354,11 @@ fn key_of(record: &SealedGraphCredential) -> Result<KeyId, MalformedEnvelope> {
 fn failure(operation: Operation, name: String, source: kube::Error) -> RecordError {
     match &source {
         // The namespace does not exist.
-        kube::Error::Api(answer) if answer.is_not_found() && operation == Operation::Create => {
-            RecordError::Rejected { operation, status: answer.code }
+        kube::Error::Api(status) if status.is_not_found() && operation == Operation::Create => {
+            RecordError::Rejected { operation, status: status.code }
         }
-        kube::Error::Api(answer)
-            if answer.is_conflict() || answer.is_already_exists() || answer.is_not_found() =>
+        kube::Error::Api(status)
+            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
         {
             RecordError::Conflict
         }
@@ -373,8 +373,8 @@ fn read_failure(name: &str, source: kube::Error) -> RecordError {
 /// What the API server will reject until permissions, quota or an admission policy are fixed.
 fn rejection(operation: Operation, error: &kube::Error) -> Option<RecordError> {
     match error {
-        kube::Error::Api(answer) if matches!(answer.code, 400 | 403 | 422) => {
-            Some(RecordError::Rejected { operation, status: answer.code })
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+            Some(RecordError::Rejected { operation, status: status.code })
         }
         _ => None,
     }

@@ -90,8 +90,8 @@ impl MetricsAuthorizer {
             return Ok(Decision::Unauthenticated);
         };
         let review = SubjectAccessReview { spec: metrics_access(user), ..SubjectAccessReview::default() };
-        let answer = Api::all(self.client.clone()).create(&params, &review).await?;
-        let is_allowed = answer.status.is_some_and(|status| status.allowed);
+        let response = Api::all(self.client.clone()).create(&params, &review).await?;
+        let is_allowed = response.status.is_some_and(|status| status.allowed);
         Ok(if is_allowed { Decision::Allowed } else { Decision::Forbidden })
     }
 

@@ -208,10 +208,10 @@ mod tests {
                 let (status, body) =
                     if head[..length].starts_with(b"GET") { ("200 OK", LISTING) } else { (delete, "{}") };
                 let length = body.len();
-                let answer = format!(
+                let response = format!(
                     "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
                 );
-                connection.write_all(answer.as_bytes()).await.unwrap();
+                connection.write_all(response.as_bytes()).await.unwrap();
             }
         });
         let metrics = Arc::new(Metrics::new());

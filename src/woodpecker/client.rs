@@ -68,8 +68,8 @@ impl Client {
 
     /// Deletes a credential that no active mailbox uses.
     pub async fn delete(&self, id: i64) -> Result<(), ApiError> {
-        let (status, answer) = self.call("delete", self.request(Method::DELETE, Some(id))?).await?;
-        ApiError::in_success_body(status, &answer).map_or(Ok(()), Err)
+        let (status, body) = self.call("delete", self.request(Method::DELETE, Some(id))?).await?;
+        ApiError::in_success_body(status, &body).map_or(Ok(()), Err)
     }
 
     async fn patch(
@@ -81,12 +81,12 @@ impl Client {
     ) -> Result<(), ApiError> {
         let body = types::update_body(secret, name).map_err(ApiError::Body)?;
         let request = with_json(self.request(Method::PATCH, Some(id))?, &body);
-        let (status, answer) = self.call(operation, request).await?;
-        if let Some(error) = ApiError::in_success_body(status, &answer) {
+        let (status, body) = self.call(operation, request).await?;
+        if let Some(error) = ApiError::in_success_body(status, &body) {
             return Err(error);
         }
-        // An empty response is valid: some of the vendor's endpoints answer changes so.
-        match types::read_credential(&answer) {
+        // An empty body is valid, because some of the vendor's endpoints return none after a change.
+        match types::read_credential(&body) {
             Some(credential) if credential.id != id => Err(ApiError::Malformed(status)),
             _ => Ok(()),
         }
@@ -98,7 +98,7 @@ impl Client {
         let http = self.http.current().map_err(ApiError::NotSent)?;
         let mut request = http.request(method, url).timeout(self.time_out);
         // A key that no header can hold was rejected earlier, with reason InvalidCharacters. Without the header the
-        // answer is 401.
+        // response is 401.
         if let Ok(mut key) = HeaderValue::from_str(self.api_key.expose()) {
             key.set_sensitive(true);
             request = request.header("x-api-key", key);
@@ -157,7 +157,7 @@ async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
     if (200..300).contains(&status) {
         Ok((status, body))
     } else {
-        Err(ApiError::from_answer(status, &body, retry_after))
+        Err(ApiError::from_response(status, &body, retry_after))
     }
 }
 

@@ -62,7 +62,7 @@ const TOO_MANY_REQUESTS: &str = "E_TOO_MANY_REQUESTS";
 
 impl ApiError {
     /// Reads a response outside 2xx.
-    pub(super) fn from_answer(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
+    pub(super) fn from_response(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
         let error_code = error_code(body);
         match status {
             429 => Self::Throttled(retry_after),
@@ -143,8 +143,8 @@ fn is_constant(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> ApiError {
-        ApiError::from_answer(status, body.as_bytes(), None)
+    fn response(status: u16, body: &str) -> ApiError {
+        ApiError::from_response(status, body.as_bytes(), None)
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             ("<html>", None),
             ("", None),
         ] {
-            let ApiError::Rejected { status: 422, error_code } = answer(422, body) else {
+            let ApiError::Rejected { status: 422, error_code } = response(422, body) else {
                 unreachable!("{body}")
             };
             assert_eq!(error_code.as_deref(), expected, "{body}");
@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn only_a_response_that_says_so_counts_as_not_applied() {
         for status in [400, 401, 403, 404, 409, 415, 422, 429] {
-            assert_eq!(answer(status, "").effect(), Effect::NotApplied, "{status}");
+            assert_eq!(response(status, "").effect(), Effect::NotApplied, "{status}");
         }
         for status in [301, 307, 408, 500, 502, 503, 504, 599] {
-            assert_eq!(answer(status, "").effect(), Effect::Unknown, "{status}");
+            assert_eq!(response(status, "").effect(), Effect::Unknown, "{status}");
         }
         assert_eq!(ApiError::Malformed(201).effect(), Effect::Unknown);
     }
@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn throttling_is_recognized_in_both_api_versions_and_a_plain_conflict_is_not() {
-        assert!(matches!(answer(429, ""), ApiError::Throttled(None)));
-        assert!(matches!(answer(409, r#"{"code":"E_TOO_MANY_REQUESTS"}"#), ApiError::Throttled(None)));
-        assert!(matches!(answer(409, "{}"), ApiError::Rejected { status: 409, error_code: None }));
+        assert!(matches!(response(429, ""), ApiError::Throttled(None)));
+        assert!(matches!(response(409, r#"{"code":"E_TOO_MANY_REQUESTS"}"#), ApiError::Throttled(None)));
+        assert!(matches!(response(409, "{}"), ApiError::Rejected { status: 409, error_code: None }));
     }
 }

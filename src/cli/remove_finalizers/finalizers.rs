@@ -61,12 +61,12 @@ impl FinalizedObject {
             }});
             match api.patch(&self.name.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(_) => return Ok(()),
-                Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(()),
-                Err(kube::Error::Api(answer)) if answer.is_conflict() => {
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                Err(kube::Error::Api(status)) if status.is_conflict() => {
                     tokio::time::sleep(longest_pause.min(PAUSE.saturating_mul(attempt))).await;
                 }
                 Err(error) => {
-                    let is_forbidden = matches!(&error, kube::Error::Api(answer) if answer.is_forbidden());
+                    let is_forbidden = matches!(&error, kube::Error::Api(status) if status.is_forbidden());
                     let action = if is_forbidden {
                         "ask for the right to patch objects of its kind"
                     } else {
@@ -129,7 +129,7 @@ mod tests {
         }
         let version = api.object["metadata"]["resourceVersion"].clone();
         let patch: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let (code, answer) = match method {
+        let (code, response) = match method {
             Method::PATCH if patch["metadata"]["resourceVersion"] != version => {
                 let status =
                     json!({"status": "Failure", "reason": "Conflict", "code": 409, "message": "changed"});
@@ -141,7 +141,7 @@ mod tests {
             }
             _ => (200, api.object.clone()),
         };
-        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+        Response::builder().status(code).body(Body::from(response.to_string().into_bytes())).unwrap()
     }
 
     async fn remove(changes: u64) -> (Result<(), String>, Value) {

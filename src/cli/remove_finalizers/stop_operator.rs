@@ -55,7 +55,7 @@ async fn stop(cluster: &Cluster, name: &ObjectName) -> anyhow::Result<()> {
     let deployment = format!("{}/{name}", cluster.namespace);
     match deployments.patch_scale(name.as_str(), &PatchParams::default(), &to_zero).await {
         Ok(_) => output::note(&format!("scaled Deployment {deployment} to zero")),
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => {
+        Err(kube::Error::Api(status)) if status.is_not_found() => {
             output::note(&format!("there is no Deployment {deployment} to stop"));
         }
         Err(error) => {

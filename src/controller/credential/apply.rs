@@ -38,14 +38,14 @@ pub enum StepOutcome {
 }
 
 /// Executes the step and stores its results in the session. A failure at the destination is a [`ReconcileError::Step`].
-pub async fn execute(context: &Context, session: &mut Session, action: &Step) -> Result<StepOutcome> {
-    match action {
+pub async fn execute(context: &Context, session: &mut Session, step: &Step) -> Result<StepOutcome> {
+    match step {
         Step::AddFinalizer => delete::set_finalizer(context, session, true).await,
         Step::RemoveFinalizer => delete::set_finalizer(context, session, false).await,
         Step::Verify => verify(context, session).await,
-        Step::List(freshness) => list(context, session, *freshness).await,
+        Step::List(max_age) => list(context, session, *max_age).await,
         Step::Create => create::create(context, session).await,
-        Step::RecoverCreated(id) => state::adopt_created(context, session, *id).await,
+        Step::RecoverCreated(id) => state::recover_created(context, session, *id).await,
         Step::ClearPendingCreate => state::clear_pending_create(context, session).await,
         Step::Adopt(id) => state::adopt(context, session, *id).await,
         Step::Update => update::update(context, session).await,
@@ -92,22 +92,22 @@ async fn verify(context: &Context, session: &mut Session) -> Result<StepOutcome>
             tracing::warn!(?diagnosis, ?request_ids, "Microsoft issued no token for the secret");
         }
     }
-    session.observed.results.verification = Some(VerificationResult { at: Timestamp::now(), result: result });
+    session.observed.results.verification = Some(VerificationResult { at: Timestamp::now(), result });
     Ok(StepOutcome::Done)
 }
 
-async fn list(context: &Context, session: &mut Session, freshness: MaxAge) -> Result<StepOutcome> {
+async fn list(context: &Context, session: &mut Session, max_age: MaxAge) -> Result<StepOutcome> {
     let Some(account) = session.account.clone() else { return Ok(StepOutcome::Done) };
     let timing = &context.policy.timing;
-    let max_age = match freshness {
+    let longest = match max_age {
         MaxAge::Cached => timing.listing_interval,
         MaxAge::Recent => timing.listing_max_age,
         MaxAge::Live => Duration::ZERO,
     };
-    let listed = session.list(&account, max_age).await;
+    let listed = session.list(&account, longest).await;
     let listing = listed.map_err(|error| failed(context, &session.observed, Operation::List, &error))?;
     let entries = entries_for(&session.observed, &listing);
-    session.observed.results.listed = Some(Listed { entries, max_age: freshness });
+    session.observed.results.listed = Some(Listed { entries, max_age });
     Ok(StepOutcome::Done)
 }
 

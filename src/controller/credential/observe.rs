@@ -355,7 +355,7 @@ pub(in crate::controller) async fn namespace_deleted_at(
             context.requeuer.note_namespace(name, deleted_at.is_some());
             Ok(deleted_at)
         }
-        Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => {
             tracing::warn!(
                 namespace = name,
                 "the operator may not read the namespace, so a deletion there may wait for Woodpecker forever: allow its ServiceAccount get on namespaces"

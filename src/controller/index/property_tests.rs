@@ -126,8 +126,8 @@ impl Simulation {
             Step::Ask(at, is_late) if !self.answers.contains_key(&at) => {
                 let (sent_at, found) =
                     (self.index.now::<MicrosoftGraphCredential>(), self.server.objects.get(&at).cloned());
-                let answer = if is_late { Answer::ReadLate(sent_at) } else { Answer::Read(sent_at, found) };
-                self.answers.insert(at, answer);
+                let response = if is_late { Answer::ReadLate(sent_at) } else { Answer::Read(sent_at, found) };
+                self.answers.insert(at, response);
             }
             Step::Answer(at) => {
                 let own = named(&name(at));

@@ -186,9 +186,9 @@ impl<K: Indexed> Table<K> {
         &mut self,
         name: &NamespacedName,
         sent_at: Moment,
-        answer: Option<DeserializeGuard<K>>,
+        response: Option<DeserializeGuard<K>>,
     ) -> Effects {
-        if let Some(object) = answer {
+        if let Some(object) = response {
             return self.merge(object, Source::Get(sent_at));
         }
         let mut effects = Effects::default();

@@ -24,7 +24,7 @@ use crate::core::diagnosis::Diagnosis;
 use crate::core::error_chain::chain;
 use crate::core::event::EventBody;
 use crate::core::status::record::{
-    VerificationResult, events, expiry_notice_due, next_status, status_due_at, status_is_current,
+    RecordVerification, events, expiry_notice_due, next_status, status_due_at, status_is_current,
     verification_due_at,
 };
 use crate::core::token_result::TokenResult;
@@ -59,7 +59,7 @@ struct Listing {
 #[derive(Default)]
 struct Attempt {
     /// `None` if Microsoft could not be asked.
-    verification: Option<VerificationResult>,
+    verification: Option<RecordVerification>,
     /// When to try again, if no token was issued.
     requeue_after: Option<Duration>,
     /// Ids by which Microsoft finds the request.
@@ -283,13 +283,13 @@ impl RecordController {
         let result = self.token_endpoint.verify(app, &secret).await?;
         Ok(match result {
             TokenResult::Issued { .. } => {
-                Attempt { verification: Some(VerificationResult::Issued), ..Attempt::default() }
+                Attempt { verification: Some(RecordVerification::Issued), ..Attempt::default() }
             }
             TokenResult::NotIssued { diagnosis: Diagnosis::Rejected(rejection), request_ids, .. } => {
                 let record = record.name_any();
                 tracing::warn!(record, reason = %rejection.reason, "Microsoft rejected a saved secret");
                 Attempt {
-                    verification: Some(VerificationResult::Rejected(rejection)),
+                    verification: Some(RecordVerification::Rejected(rejection)),
                     requeue_after: stalled,
                     request_ids: request_ids.summary(),
                 }
@@ -322,7 +322,7 @@ impl RecordController {
         record::open(record, &keyring).map_err(|error| {
             tracing::warn!(record = record.name_any(), error = chain(&error), "a record cannot be decrypted");
             Attempt {
-                verification: Some(VerificationResult::NotDecrypted),
+                verification: Some(RecordVerification::NotDecrypted),
                 requeue_after: Some(self.timing.stalled_probe),
                 request_ids: String::new(),
             }

@@ -51,8 +51,8 @@ async fn is_allowed(client: &Client, scope: &Scope, verb: &str) -> Result<bool, 
         ..SelfSubjectAccessReview::default()
     };
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
+    let response = reviews.create(&PostParams::default(), &review).await?;
+    Ok(response.status.is_some_and(|status| status.allowed))
 }
 
 /// Watches until the right to watch is revoked.

@@ -23,7 +23,7 @@ const REMEDY: &str = "send a new client_secret with its secret_expires_at by PAT
 
 /// The result of verifying a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VerificationResult {
+pub enum RecordVerification {
     Issued,
     Rejected(Rejection),
     NotDecrypted,
@@ -85,7 +85,7 @@ pub fn events(
 /// expiry changes.
 pub fn next_status(
     record: &SealedGraphCredential,
-    verification: Option<&VerificationResult>,
+    verification: Option<&RecordVerification>,
     now: Timestamp,
 ) -> SealedGraphCredentialStatus {
     let before = record.status.clone().unwrap_or_default();
@@ -99,7 +99,7 @@ pub fn next_status(
     let expiring = expiry::condition(record.spec.secret_expires_at.0, WARNING, REMEDY, now);
     let desired = vec![ready(&verified, &expiring), verified, expiring];
     let last_verified_time = match verification {
-        Some(VerificationResult::Issued) => Some(Time(whole_second(now))),
+        Some(RecordVerification::Issued) => Some(Time(whole_second(now))),
         _ => before.last_verified_time,
     };
     let due = expiry::notice_days(record.spec.secret_expires_at.0, now);
@@ -113,19 +113,19 @@ pub fn next_status(
     }
 }
 
-fn verified(verification: &VerificationResult) -> Desired {
+fn verified(verification: &RecordVerification) -> Desired {
     const TYPE: ConditionType = ConditionType::Verified;
     match verification {
-        VerificationResult::Issued => {
+        RecordVerification::Issued => {
             Desired::met(TYPE, Reason::TokenIssued, "Microsoft issued a token for the secret")
         }
-        VerificationResult::Rejected(rejection) => {
+        RecordVerification::Rejected(rejection) => {
             let description = reasons::entry(rejection.reason).description.trim_end_matches('.');
             let code = diagnosis::code_text(rejection);
             let message = format!("{description} ({code}): {REMEDY}, or fix the app in Entra");
             Desired::unmet(TYPE, rejection.reason, message)
         }
-        VerificationResult::NotDecrypted => {
+        RecordVerification::NotDecrypted => {
             let message = format!(
                 "the record cannot be decrypted: import its key into the keyring (keys import), or {REMEDY}"
             );
@@ -181,7 +181,7 @@ mod tests {
     /// The record after that verification.
     fn after(
         record: &SealedGraphCredential,
-        verification: Option<&VerificationResult>,
+        verification: Option<&RecordVerification>,
         now: &str,
     ) -> SealedGraphCredential {
         SealedGraphCredential { status: Some(next_status(record, verification, at(now))), ..record.clone() }
@@ -191,14 +191,14 @@ mod tests {
         record.status.as_ref().unwrap().conditions.iter().map(|it| it.reason.as_str()).collect()
     }
 
-    fn rejected() -> VerificationResult {
-        VerificationResult::Rejected(Rejection { reason: Reason::SecretExpired, code: Some(7_000_222) })
+    fn rejected() -> RecordVerification {
+        RecordVerification::Rejected(Rejection { reason: Reason::SecretExpired, code: Some(7_000_222) })
     }
 
     #[test]
     fn a_verified_record_is_ready_and_is_verified_again_a_day_later() {
         assert_eq!(verification_due_at(&record()), Timestamp::MIN);
-        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00.5Z");
+        let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00.5Z");
         assert_eq!(reasons(&verified), ["Ready", "TokenIssued", "NotExpiring"]);
         assert_eq!(verification_due_at(&verified), at("2026-11-25T08:00:00Z"));
         let later = after(&verified, None, "2026-11-24T09:00:00Z");
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn another_generation_is_verified_at_once() {
-        let mut changed = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        let mut changed = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         changed.metadata.generation = Some(3);
         assert!(!status_is_current(&changed));
         assert_eq!(verification_due_at(&changed), Timestamp::MIN);
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_rejection_has_its_code_and_stays_without_a_new_verification() {
-        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         let rejected = after(&verified, Some(&rejected()), "2026-11-25T08:00:00Z");
         assert_eq!(reasons(&rejected), ["SecretExpired", "SecretExpired", "NotExpiring"]);
         let ready = &rejected.status.as_ref().unwrap().conditions[0];
@@ -238,30 +238,30 @@ mod tests {
             "the time of the last success stays"
         );
         assert_eq!(after(&rejected, None, "2026-11-25T09:00:00Z"), rejected);
-        let unopened = after(&rejected, Some(&VerificationResult::NotDecrypted), "2026-11-26T08:00:00Z");
+        let unopened = after(&rejected, Some(&RecordVerification::NotDecrypted), "2026-11-26T08:00:00Z");
         assert_eq!(reasons(&unopened), ["VerificationPending", "VerificationPending", "NotExpiring"]);
     }
 
     #[test]
     fn a_changed_result_is_emitted_once() {
-        let reported = |before: &SealedGraphCredential, verification: &VerificationResult| {
+        let reported = |before: &SealedGraphCredential, verification: &RecordVerification| {
             let next = next_status(before, Some(verification), at("2026-11-25T08:00:00Z"));
             let events = events(before, &next, Some("trace 1".into()), None);
             events.into_iter().map(|event| (event.is_warning, event.reason, event.request_ids)).next()
         };
-        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
-        assert_eq!(reported(&verified, &VerificationResult::Issued), None);
+        let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
+        assert_eq!(reported(&verified, &RecordVerification::Issued), None);
         assert_eq!(reported(&verified, &rejected()), Some((true, "SecretExpired", "trace 1".into())));
         let refused_before = after(&verified, Some(&rejected()), "2026-11-24T09:00:00Z");
         assert_eq!(reported(&refused_before, &rejected()), None, "unchanged a day later");
-        let fixed = reported(&refused_before, &VerificationResult::Issued);
+        let fixed = reported(&refused_before, &RecordVerification::Issued);
         assert_eq!(fixed.map(|it| (it.0, it.1)), Some((false, "TokenIssued")));
-        assert_eq!(reported(&verified, &VerificationResult::NotDecrypted).map(|it| it.0), Some(true));
+        assert_eq!(reported(&verified, &RecordVerification::NotDecrypted).map(|it| it.0), Some(true));
     }
 
     #[test]
     fn each_expiry_notice_is_given_once_for_an_expiry() {
-        let mut record = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        let mut record = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         let mut given = Vec::new();
         for day in ["2027-10-28", "2027-10-30", "2027-10-31", "2027-11-15", "2027-11-29", "2027-11-30"] {
             let now = at(&format!("{day}T00:00:00Z"));
@@ -276,14 +276,14 @@ mod tests {
             [("2027-10-30", "ExpiresSoon"), ("2027-11-15", "ExpiresSoon"), ("2027-11-29", "Expired")];
         assert_eq!(given, expected);
         record.spec.secret_expires_at = Time(at("2029-01-01T00:00:00Z"));
-        let later = after(&record, Some(&VerificationResult::Issued), "2027-12-01T00:00:00Z");
+        let later = after(&record, Some(&RecordVerification::Issued), "2027-12-01T00:00:00Z");
         assert_eq!(later.status.as_ref().unwrap().expiry_notice_days, None);
         assert_eq!(expiry_notice_due(&later, at("2028-12-31T12:00:00Z")), Some(1));
     }
 
     #[test]
     fn an_expiry_is_announced_thirty_days_before_and_ends_readiness() {
-        let verified = after(&record(), Some(&VerificationResult::Issued), "2026-11-24T08:00:00Z");
+        let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         for (now, expected) in [
             ("2027-10-29T23:59:58Z", ["Ready", "TokenIssued", "NotExpiring"]),
             ("2027-10-29T23:59:59Z", ["Ready", "TokenIssued", "ExpiresSoon"]),

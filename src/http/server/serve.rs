@@ -147,7 +147,7 @@ impl Connection {
         let (router, write_timeout) = WriteTimeout::of(self.router.clone());
         tokio::select! {
             () = self.drive(stream, router) => {}
-            () = write_timeout.stalled(self.timing.rest_answer) => {
+            () = write_timeout.stalled(self.timing.rest_response) => {
                 tracing::debug!("a client did not read its response in time");
             }
         }
@@ -217,13 +217,16 @@ mod tests {
     }
 
     /// A server with a response of that length and that write timeout; also returns its number of connections.
-    async fn serve(length: usize, rest_answer: Duration) -> (SocketAddr, Arc<AtomicI64>, CancellationToken) {
+    async fn serve(
+        length: usize,
+        rest_response: Duration,
+    ) -> (SocketAddr, Arc<AtomicI64>, CancellationToken) {
         let open = Arc::new(AtomicI64::new(0));
         let counted = open.clone();
         let gauge: ConnectionGauge = Arc::new(move |change| {
             counted.fetch_add(change, Ordering::SeqCst);
         });
-        let timing = Timing { rest_answer, ..Timing::STANDARD };
+        let timing = Timing { rest_response, ..Timing::STANDARD };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listen = Listen { address, flag: "--health-probe-bind-address", tls: None };
         let server = Server::bind(listen, &Limits { connections: 4, timing }, gauge).await.unwrap();

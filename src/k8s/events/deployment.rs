@@ -15,7 +15,7 @@ pub(super) async fn find(client: &Client, within: Duration, namespace: &str, nam
     let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), namespace);
     let found = match tokio::time::timeout(within, deployments.get_metadata(name)).await {
         Ok(found) => found.map_err(|error| chain(&error)),
-        Err(_) => Err(format!("no answer within {within:?}")),
+        Err(_) => Err(format!("no response within {within:?}")),
     };
     if let Err(error) = &found {
         tracing::warn!(

@@ -238,7 +238,7 @@ impl Events {
                 (status.message, SendResult::Rejected)
             }
             Ok(Err(error)) => (chain(&error), SendResult::Retry),
-            Err(_) => (format!("no answer within {:?}", self.time_out), SendResult::Retry),
+            Err(_) => (format!("no response within {:?}", self.time_out), SendResult::Retry),
         };
         let name = event.metadata.name.as_deref();
         tracing::warn!(error, namespace, name, reason = event.reason, "failed to publish an event");

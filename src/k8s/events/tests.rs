@@ -8,7 +8,7 @@ use kube::client::Body;
 use crate::k8s::events::*;
 
 /// Events with a fake API server that answers the nth request with a code and a reason, and a log of what it received.
-fn at(answer: fn(usize) -> (u16, &'static str)) -> (Events, Arc<Mutex<Vec<Event>>>) {
+fn at(response: fn(usize) -> (u16, &'static str)) -> (Events, Arc<Mutex<Vec<Event>>>) {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let log = sent.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -17,7 +17,7 @@ fn at(answer: fn(usize) -> (u16, &'static str)) -> (Events, Arc<Mutex<Vec<Event>
             let body = request.into_body().collect_bytes().await.unwrap();
             let nth = log.lock().len();
             log.lock().push(serde_json::from_slice::<Event>(&body).unwrap());
-            let (code, reason) = answer(nth);
+            let (code, reason) = response(nth);
             let body = match code {
                 0 => return std::future::pending().await,
                 201 => body.to_vec(),
@@ -63,17 +63,17 @@ async fn an_event_whose_response_is_lost_is_sent_again_under_its_name() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_is_sent_three_times_if_it_may_succeed_and_once_if_it_is_rejected() {
-    for (answer, times) in [
+    for (response, times) in [
         ((|_| (500, "")) as fn(usize) -> _, 3),
         (|_| (409, "Conflict"), 3),
         (|_| (401, "Unauthorized"), 3),
         (|_| (403, "Forbidden"), 1),
         (|nth| if nth == 0 { (429, "") } else { (201, "") }, 2),
     ] {
-        let (events, sent) = at(answer);
+        let (events, sent) = at(response);
         events.publish(&object(), &note("rejected", true)).await;
         assert_eq!(sent.lock().len(), times);
-        let is_published = answer(times - 1).0 == 201;
+        let is_published = response(times - 1).0 == 201;
         events.publish(&object(), &note("rejected", true)).await;
         assert_eq!(sent.lock().len() == times, is_published, "an unpublished event is emitted again");
     }

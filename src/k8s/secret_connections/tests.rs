@@ -37,8 +37,8 @@ async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin, number: usize, mode:
         };
         let body = if stalls { "can" } else { "canary" };
         answered += 1;
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n{body}");
-        if io.write_all(answer.as_bytes()).await.is_err() {
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n{body}");
+        if io.write_all(response.as_bytes()).await.is_err() {
             return;
         }
     }
@@ -123,8 +123,8 @@ where
     C: Clone + Send + Sync + 'static,
     ExpiringConnector<C>: Connect,
 {
-    let answer = connections.send(request(Method::GET, server)).await?;
-    Ok(answer.into_body().collect().await?.to_bytes())
+    let response = connections.send(request(Method::GET, server)).await?;
+    Ok(response.into_body().collect().await?.to_bytes())
 }
 
 #[tokio::test(start_paused = true)]

@@ -192,9 +192,9 @@ pub async fn edit<T, E>(
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match secrets.patch(&secret_ref.name, &params, &Patch::Merge(patch)).await {
             Ok(_) => return Ok((outcome, keyring)),
-            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
-            Err(kube::Error::Api(answer)) if answer.is_forbidden() => {
-                let source = kube::Error::Api(answer);
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                let source = kube::Error::Api(status);
                 return Err(EditError::Forbidden { secret_ref: secret_ref.to_string(), source });
             }
             Err(source) => return Err(EditError::Write { secret_ref: secret_ref.to_string(), source }),

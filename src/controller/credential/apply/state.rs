@@ -22,7 +22,11 @@ use crate::core::remote::{Entry, name_with_token};
 use crate::telemetry::metrics::Drift;
 
 /// Records what a create of unknown outcome has created. Its secret counts as unknown.
-pub(super) async fn adopt_created(context: &Context, session: &mut Session, id: i64) -> Result<StepOutcome> {
+pub(super) async fn recover_created(
+    context: &Context,
+    session: &mut Session,
+    id: i64,
+) -> Result<StepOutcome> {
     let observed = &mut session.observed;
     let (Some(pending), Some(entry)) = (observed.status.pending_create.clone(), listed(observed, id)) else {
         return Ok(StepOutcome::Done);

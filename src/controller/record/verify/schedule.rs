@@ -19,22 +19,22 @@ pub(super) struct Schedule {
 /// A record that is due: the known version, and when to verify it again if no token was issued.
 pub(super) type Due = (NamespacedName, Version, Option<Timestamp>);
 
-/// The result for a record that was due: the same of the version that was reconciled.
+/// The reconciled version and when to verify it again; `None` if nothing was reconciled.
 pub(super) type Reconciled = (NamespacedName, Option<(Version, Option<Timestamp>)>);
 
 /// What is kept of a record between verifications.
 struct Entry {
     version: Version,
-    /// Whether its status is of the secret that it contains.
+    /// Whether its status is about the secret that it contains.
     is_status_current: bool,
     /// When its status makes a verification due.
     verification_due: Timestamp,
     /// When its status has to change.
     status_due: Timestamp,
-    /// No verification before: the last one had no result, or the request that saved the secret may be about to record
-    /// its verification.
+    /// Earliest time of the next verification, because the last one had no result, or the request that saved the secret
+    /// may be about to write its result.
     retry_at: Option<Timestamp>,
-    /// Nothing before, because the record was just reconciled.
+    /// Earliest time of the next reconcile, because the record was just reconciled.
     paused_until: Timestamp,
     /// Its time in the queue; `None` while it is being reconciled.
     queued_at: Option<Timestamp>,
@@ -160,7 +160,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::status::record::{VerificationResult, next_status};
+    use crate::core::status::record::{RecordVerification, next_status};
 
     const REQUEST: Duration = Duration::from_mins(1);
 
@@ -183,7 +183,7 @@ mod tests {
 
     fn verified(record: &SealedGraphCredential, now: Timestamp) -> SealedGraphCredential {
         SealedGraphCredential {
-            status: Some(next_status(record, Some(&VerificationResult::Issued), now)),
+            status: Some(next_status(record, Some(&RecordVerification::Issued), now)),
             ..record.clone()
         }
     }

@@ -63,15 +63,15 @@ fn stalled() -> Client {
 /// Requests a path, and returns the `Connection` header sent and how long the response lasted, at most a minute.
 async fn ask(path: &str) -> (Option<HeaderValue>, Duration) {
     let mut service = layer(&Arc::default()).layer(service_fn(async |request: Request<()>| {
-        let mut answer =
+        let mut response =
             Response::new(Ticks(tokio::time::interval_at(Instant::now() + TWO_SECONDS, TWO_SECONDS)));
-        *answer.headers_mut() = request.headers().clone();
-        Ok::<_, Infallible>(answer)
+        *response.headers_mut() = request.headers().clone();
+        Ok::<_, Infallible>(response)
     }));
-    let answer = service.call(Request::get(path).body(()).unwrap()).await.unwrap();
-    let header = answer.headers().get(CONNECTION).cloned();
+    let response = service.call(Request::get(path).body(()).unwrap()).await.unwrap();
+    let header = response.headers().get(CONNECTION).cloned();
     let start = Instant::now();
-    let mut body = answer.into_body();
+    let mut body = response.into_body();
     let all = async {
         while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_some_and(|it| it.is_ok()) {}
     };
@@ -83,8 +83,8 @@ async fn ask(path: &str) -> (Option<HeaderValue>, Duration) {
 async fn a_response_that_stalls_fails_in_time() {
     let start = Instant::now();
     let maps: Api<ConfigMap> = Api::default_namespaced(stalled());
-    for answer in [maps.get("x").await.map(drop), maps.list(&ListParams::default()).await.map(drop)] {
-        let error = crate::core::error_chain::chain(&answer.unwrap_err());
+    for response in [maps.get("x").await.map(drop), maps.list(&ListParams::default()).await.map(drop)] {
+        let error = crate::core::error_chain::chain(&response.unwrap_err());
         assert!(error.contains("did not end it in time"), "{error}");
     }
     assert_eq!(start.elapsed().as_secs(), 60);
@@ -150,7 +150,7 @@ async fn responses_failures_and_watches_are_counted() {
     let metrics = Arc::new(Metrics::new());
     let service =
         layer(&metrics).layer(service_fn(async |request: Request<()>| match request.uri().path() {
-            "/lost" => Err("no answer"),
+            "/lost" => Err("no response"),
             "/refused/secrets" => Ok(Response::builder().status(403).body(()).unwrap()),
             _ => Ok(Response::new(())),
         }));

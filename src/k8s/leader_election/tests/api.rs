@@ -81,17 +81,17 @@ impl FakeApi {
             state.requests += 1;
             state.mode
         };
-        let answer = match mode {
-            Mode::Failing => return answer(503, &failure(503)),
+        let response = match mode {
+            Mode::Failing => return response(503, &failure(503)),
             Mode::Silent => None,
             Mode::Well => Some(self.0.lock().unwrap().apply(&parts.method, &body)),
             Mode::Losing => {
-                let answer = self.0.lock().unwrap().apply(&parts.method, &body);
-                Some(answer).filter(|_| !is_write)
+                let response = self.0.lock().unwrap().apply(&parts.method, &body);
+                Some(response).filter(|_| !is_write)
             }
         };
-        match answer {
-            Some((status, body)) => self::answer(status, &body),
+        match response {
+            Some((status, body)) => self::response(status, &body),
             None => std::future::pending().await,
         }
     }
@@ -127,6 +127,6 @@ fn failure(code: u16) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "no", "reason": reason})
 }
 
-fn answer(status: u16, body: &Value) -> Response<Body> {
+fn response(status: u16, body: &Value) -> Response<Body> {
     Response::builder().status(status).body(Body::from(serde_json::to_vec(body).unwrap())).unwrap()
 }

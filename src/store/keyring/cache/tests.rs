@@ -42,7 +42,7 @@ impl FakeSecret {
 
     /// A read returns the state at its beginning.
     async fn serve(&self) -> Response<Body> {
-        let (answer, is_held) = {
+        let (response, is_held) = {
             let mut state = self.0.state.lock();
             state.requests += 1;
             let json = state.keyring.as_ref().unwrap().to_json().unwrap();
@@ -59,7 +59,7 @@ impl FakeSecret {
         if is_held {
             self.0.answers.notified().await;
         }
-        answer.unwrap()
+        response.unwrap()
     }
 }
 
