@@ -4,28 +4,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::Client;
 
 use crate::api::GROUP;
-use crate::core::timing::Timing;
-use crate::telemetry::health::Readiness;
+use crate::runtime::process::Process;
+use crate::runtime::retry;
 
 /// The resource names of the operator's kinds.
 const RESOURCES: [&str; 3] = ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"];
 
 /// Waits until the API server serves all kinds.
-pub async fn wait(client: &Client, timing: &Timing, readiness: &Readiness) {
-    loop {
-        let problem = match missing(client).await {
-            Ok(missing) if missing.is_empty() => {
-                readiness.done("crds");
-                return;
-            }
-            Ok(missing) => format!("the API server does not serve {}: apply the CRDs", missing.join(", ")),
-            Err(error) => format!("failed to ask the API server which kinds it serves: {error}"),
-        };
-        if readiness.pending("crds", &problem) {
-            tracing::warn!(problem, "waiting for the CRDs");
-        }
-        tokio::time::sleep(timing.startup_retry).await;
-    }
+pub(super) async fn wait(client: &Client, process: &Process<'_>) {
+    retry::until_success(process, "crds", async || match missing(client).await {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(format!("the API server does not serve {}: apply the CRDs", missing.join(", "))),
+        Err(error) => Err(format!("failed to ask the API server which kinds it serves: {error}")),
+    })
+    .await;
+    process.readiness.done("crds");
 }
 
 async fn missing(client: &Client) -> Result<Vec<&'static str>, kube::Error> {

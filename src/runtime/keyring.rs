@@ -6,34 +6,20 @@ use crate::core::error_chain::chain;
 use crate::k8s::client::Cluster;
 use crate::k8s::leadership::since_boot;
 use crate::runtime::process::Process;
+use crate::runtime::retry;
 use crate::store::keyring::{self, KeyringCache, KeyringRef};
 
 /// Loads the keyring, or creates it if nothing depends on an earlier one. Tries again until one of both succeeds.
-pub(super) async fn wait(
-    cluster: &Cluster,
-    Process { settings, timing, readiness, .. }: &Process<'_>,
-) -> Arc<KeyringCache> {
+pub(super) async fn wait(cluster: &Cluster, process: &Process<'_>) -> Arc<KeyringCache> {
+    let Process { settings, timing, readiness, .. } = process;
     let client = &cluster.client;
     let secret = KeyringRef { namespace: cluster.namespace.clone(), name: settings.keyring_secret.clone() };
-    // Local, because the controller and the REST API may both wait here.
-    let mut reported = String::new();
-    loop {
+    let loaded = retry::until_success(process, "keyring", async || {
         let as_of = since_boot();
-        match keyring::load_or_create(client, &secret, &settings.watch_namespaces).await {
-            Ok(keyring) => {
-                readiness.done("keyring");
-                let loaded = (keyring, as_of);
-                return Arc::new(KeyringCache::new(client.clone(), secret, loaded, since_boot, timing));
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if reported != text {
-                    tracing::error!(error = chain(&error), "failed to load the keyring; trying again");
-                }
-                readiness.pending("keyring", &text);
-                reported = text;
-            }
-        }
-        tokio::time::sleep(timing.startup_retry).await;
-    }
+        let keyring = keyring::load_or_create(client, &secret, &settings.watch_namespaces).await;
+        keyring.map(|keyring| (keyring, as_of)).map_err(|error| chain(&error))
+    })
+    .await;
+    readiness.done("keyring");
+    Arc::new(KeyringCache::new(client.clone(), secret, loaded, since_boot, timing))
 }

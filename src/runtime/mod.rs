@@ -8,6 +8,7 @@ mod metrics_server;
 mod process;
 mod record_controller;
 mod rest;
+mod retry;
 
 use std::sync::Arc;
 

@@ -96,13 +96,13 @@ impl<'a> Process<'a> {
 impl Clients {
     /// Creates the clients, and waits for the CRDs. Returns `None` if the process is stopped first.
     pub(super) async fn connect(process: &Process<'_>) -> anyhow::Result<Option<Self>> {
-        let Process { settings, timing, readiness, metrics, stop } = process;
+        let Process { settings, timing, metrics, stop, .. } = process;
         let egress = &settings.network.egress;
         let servers = DnsServers::listed_or_system(&egress.dns_servers);
         let http = HttpClients::new(timing, &servers, egress.ca_bundle.as_deref())?;
         let namespace = settings.operator_namespace.as_deref();
         let cluster = client::connect_with_metrics(namespace, timing, metrics).await?;
-        let crds = crds::wait(&cluster.client, timing, readiness);
+        let crds = crds::wait(&cluster.client, process);
         if stop.run_until_cancelled(crds).await.is_none() {
             return Ok(None);
         }

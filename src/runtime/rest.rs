@@ -23,6 +23,7 @@ use crate::rest::{ApiKeysRef, AppState, Authenticator, Credentials, ListLimit, Q
 use crate::runtime::keyring;
 use crate::runtime::process::{Clients, Process};
 use crate::runtime::record_controller::RecordControllerRunner;
+use crate::runtime::retry;
 use crate::store::keyring::KeyringCache;
 use crate::store::repository::Repository;
 
@@ -55,23 +56,15 @@ struct RestApi {
 /// Serves the API beside the controller until the process stops. A failure is logged and retried, and does not stop the
 /// controller.
 pub(super) async fn serve_beside(deps: RestDeps<'_>) {
-    let Process { timing, readiness, stop, .. } = deps.process;
-    // Local, because each attempt first sets readiness to "starting".
-    let mut reported = String::new();
-    while !stop.is_cancelled() {
-        let serving = open_and_serve(&deps);
-        let problem = match AssertUnwindSafe(serving).catch_unwind().await {
-            Ok(Ok(())) => return,
+    retry::until_success(deps.process, GATE, async || {
+        let problem = match AssertUnwindSafe(open_and_serve(&deps)).catch_unwind().await {
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => chain(error.as_ref()),
             Err(_) => "it panicked: this is a bug in the operator".to_owned(),
         };
-        if problem != reported {
-            tracing::error!(problem, "the REST API is not served; trying again");
-        }
-        readiness.pending(GATE, &format!("the REST API is not served: {problem}"));
-        reported = problem;
-        stop.run_until_cancelled(tokio::time::sleep(timing.startup_retry)).await;
-    }
+        Err(format!("the REST API is not served: {problem}"))
+    })
+    .await;
 }
 
 /// Starts the API and serves it until the process stops.
@@ -194,16 +187,10 @@ async fn read_api_keys(deps: &RestDeps<'_>) -> anyhow::Result<Authenticator> {
         name: deps.rest.api_keys_secret.to_string(),
         served: deps.process.settings.watch_namespaces.clone(),
     };
-    loop {
-        match Authenticator::new(secret.clone()).await {
-            Ok(authenticator) => return Ok(authenticator),
-            Err(error) if error.is_transient() => {
-                if deps.process.readiness.pending(GATE, &error.to_string()) {
-                    tracing::warn!(error = chain(&error), "failed to read the API keys; trying again");
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(deps.process.timing.startup_retry).await;
-    }
+    retry::until_success(deps.process, GATE, async || match Authenticator::new(secret.clone()).await {
+        Err(error) if error.is_transient() => Err(chain(&error)),
+        authenticator => Ok(authenticator),
+    })
+    .await
+    .map_err(anyhow::Error::from)
 }
