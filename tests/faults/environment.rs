@@ -125,9 +125,9 @@ impl Environment {
     pub async fn restore(&self, copy: Cluster) {
         let copy: &'static Cluster = Box::leak(Box::new(copy));
         for proxy in &self.proxies {
-            proxy.move_to(copy.client_for(User::Operator).unwrap());
+            proxy.switch_to(copy.client_for(User::Operator).unwrap());
         }
-        self.own_proxy.as_ref().expect("an environment with a restore").move_to(copy.client().unwrap());
+        self.own_proxy.as_ref().expect("an environment with a restore").switch_to(copy.client().unwrap());
         self.env.cluster.end().expect("the cluster can be ended");
         *self.copy.lock().unwrap() = Some(copy);
         // The test's own connections broke too.
@@ -150,7 +150,7 @@ impl Environment {
 
     /// Ends all faults and waits until every run has settled.
     pub async fn settle(&self, runs: &[Run]) {
-        self.env.woodpecker.heal();
+        self.env.woodpecker.clear_faults();
         tokio::time::sleep(LATE / TIME_SCALE + Duration::from_millis(200)).await;
         let deadline = Instant::now() + PATIENCE;
         let (begun, mut last_kick, mut told) = (Instant::now(), Instant::now(), String::new());

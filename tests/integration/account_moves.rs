@@ -41,7 +41,7 @@ async fn an_object_that_moves_is_registered_at_the_new_account_before_it_leaves_
     env.wait_until("sales-eu", &told, |object| message(object, ConditionType::Registered).contains(&told))
         .await;
     env.wait_until_ready("sales-eu").await;
-    env.woodpecker.release(before);
+    env.woodpecker.clear_in_use(before);
     eventually("the old one is removed", || async {
         if env.remote().is_empty() { Ok(()) } else { Err(env.log()) }
     })
@@ -108,7 +108,7 @@ async fn an_object_that_moves_back_keeps_what_it_had_there() {
         object.status.as_ref().and_then(|status| status.credential_id) == Some(id)
     })
     .await;
-    env.woodpecker.release(id);
+    env.woodpecker.clear_in_use(id);
     eventually("the branch holds nothing", || async {
         if env.woodpecker.credentials("branch").is_empty() { Ok(()) } else { Err(env.log()) }
     })
@@ -134,7 +134,7 @@ async fn with_retain_nothing_is_removed_from_an_earlier_account_any_longer() {
         object.status.as_ref().is_some_and(|status| status.previous_registrations.is_empty())
     })
     .await;
-    env.woodpecker.release(id);
+    env.woodpecker.clear_in_use(id);
     tokio::time::sleep(A_WHILE / 2).await;
     assert_eq!(env.remote().len(), 1);
 }

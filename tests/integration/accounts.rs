@@ -120,7 +120,7 @@ async fn a_missing_or_spoilt_key_is_named_and_never_sent() {
     let conditions = letters.status.unwrap().conditions;
     let ready = find(&conditions, ConditionType::Ready).unwrap();
     assert!(ready.message.contains("outside ASCII"), "{}", ready.message);
-    assert_eq!(env.woodpecker.strangers().len(), 0);
+    assert_eq!(env.woodpecker.unauthenticated_requests().len(), 0);
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
     env.credential("sales-eu", spec).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     assert_eq!(env.woodpecker.writes("agency"), 0);
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     env.wait_until_ready("sales-eu").await;
     let ops: Vec<Op> = env.woodpecker.requests("agency").iter().map(|request| request.op).collect();
     assert!(!ops.contains(&Op::Create), "it was there: {ops:?}");

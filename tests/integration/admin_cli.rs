@@ -15,19 +15,20 @@ const MARKED: &str = "mail/long-gone [abcdefghjk29]";
 
 /// Output and exit code of a command.
 #[derive(Debug)]
-pub struct Printed {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub out: String,
     pub error: String,
 }
 
 /// Runs a command on the test cluster, and checks that its output contains no key and no secret.
-pub async fn run(env: &TestEnv, args: &[&str]) -> Printed {
+pub async fn run(env: &TestEnv, args: &[&str]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
     command.args(args).env("KUBECONFIG", env.cluster.kubeconfig_path());
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let printed = Printed { code: ended.status.code(), out: text(ended.stdout), error: text(ended.stderr) };
+    let printed =
+        CommandOutput { code: ended.status.code(), out: text(ended.stdout), error: text(ended.stderr) };
     for secret in [API_KEY, "s3cret-one", "s3cret-two", "the-old-secret"] {
         assert!(!printed.out.contains(secret) && !printed.error.contains(secret), "{printed:?}");
     }
@@ -35,7 +36,7 @@ pub async fn run(env: &TestEnv, args: &[&str]) -> Printed {
 }
 
 /// Runs a command that lists an account.
-pub async fn look(env: &TestEnv, command: &str, more: &[&str]) -> Printed {
+pub async fn look(env: &TestEnv, command: &str, more: &[&str]) -> CommandOutput {
     let base_url = env.woodpecker.base_url();
     let args =
         [&[command, "--allowed-woodpecker-url", &base_url, "--dns-server", "127.0.0.1:9"], more].concat();

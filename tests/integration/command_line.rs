@@ -14,18 +14,18 @@ pub const CANARY: &str = "canary-of-the-command-line+/%";
 
 /// Output and exit code of a command.
 #[derive(Debug)]
-pub struct Printed {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub out: String,
     pub error: String,
 }
 
-async fn run(args: &[&str], input: &str) -> Printed {
+async fn run(args: &[&str], input: &str) -> CommandOutput {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let input = input.to_owned();
     let ended = tokio::task::spawn_blocking(move || start(&args, &input)).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Printed { code: ended.status.code(), out: text(ended.stdout), error: text(ended.stderr) }
+    CommandOutput { code: ended.status.code(), out: text(ended.stdout), error: text(ended.stderr) }
 }
 
 fn start(args: &[String], input: &str) -> Output {
@@ -41,7 +41,7 @@ fn start(args: &[String], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-pub async fn verify(entra: &Entra, more: &[&str], secret: &str) -> Printed {
+pub async fn verify(entra: &Entra, more: &[&str], secret: &str) -> CommandOutput {
     let url = entra.url();
     let mut args =
         vec!["verify", "--tenant-id", TENANT, "--client-id", CLIENT, "--microsoft-authority", &url];

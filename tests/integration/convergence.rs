@@ -133,7 +133,7 @@ async fn a_refusal_of_the_secret_by_woodpecker_has_the_window_of_a_new_secret_an
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "CreateRejected").await;
     assert!(message(&object, ConditionType::Registered).contains("although Microsoft accepts it"));
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     env.wait_until_ready("sales-eu").await;
@@ -176,7 +176,7 @@ async fn a_secret_that_is_put_back_after_a_lost_update_is_sent_again() {
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-bad"), ("secret_expires_at", EXPIRY)]).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation").await;
     env.stop_operator().await;
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     env.start_operator().await;
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.wait_until_ready("sales-eu").await;
@@ -225,7 +225,7 @@ async fn an_elder_that_is_suspended_lets_the_younger_one_go_first() {
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     env.credential("younger", json!({})).await;
     env.wait_for("younger", ConditionType::Registered, ConditionStatus::False, "AlreadyManaged").await;
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     env.credential("elder", json!({"suspend": true})).await;
     env.wait_until_ready("younger").await;
 }

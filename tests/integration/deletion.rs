@@ -110,7 +110,7 @@ async fn an_outage_delays_a_deletion_and_a_deletion_survives_it() {
     env.delete("sales-eu").await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "WoodpeckerUnavailable")
         .await;
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 0);
 }

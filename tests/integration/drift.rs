@@ -94,7 +94,7 @@ async fn a_listing_that_lacks_what_is_there_makes_nothing_again_and_is_reported(
     env.entra.set_secrets(TENANT, client, &["s3cret-one"]);
     env.credential("another", json!({"clientId": client})).await;
     env.wait_for("another", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     look_again(&env).await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.wait_until_ready("another").await;
@@ -157,7 +157,7 @@ async fn a_refusal_to_say_whether_it_is_there_makes_nothing_again_until_acknowle
     assert!(message(&object, ConditionType::Registered).contains(CONFIRM_DELETED));
     tokio::time::sleep(A_WHILE / 2).await;
     assert_eq!(count(&env, Op::Create), 1);
-    env.woodpecker.heal();
+    env.woodpecker.clear_faults();
     let acknowledge = Patch::Merge(json!({"metadata": {"annotations": {CONFIRM_DELETED: id.to_string()}}}));
     env.api::<MicrosoftGraphCredential>()
         .patch("sales-eu", &PatchParams::default(), &acknowledge)

@@ -54,7 +54,7 @@ async fn both_remote_sides_are_reached_through_the_proxy_and_with_the_extra_ca()
     env.start_operator().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
-    let asked = outside.proxy.asked();
+    let asked = outside.proxy.targets();
     assert!(asked.contains(&format!("{LOGIN}:443")) && asked.contains(&format!("{API}:443")), "{asked:?}");
     assert!(asked.iter().all(|target| !target.starts_with("127.")), "NO_PROXY is honored: {asked:?}");
     assert_eq!(env.remote().len(), 1);
@@ -67,7 +67,7 @@ async fn a_certificate_of_a_third_party_is_not_trusted() {
     env.credential("sales-eu", json!({})).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable").await;
     env.wait_for_account("agency", ConditionStatus::False, "WoodpeckerUnavailable").await;
-    assert!(!outside.proxy.asked().is_empty());
+    assert!(!outside.proxy.targets().is_empty());
     assert_eq!((env.entra.requests().len(), env.woodpecker.requests("agency").len()), (0, 0));
     assert!(env.log().contains("certificate"), "the log says why");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::api::{MicrosoftGraphCredential, WoodpeckerAccount};
-use kit::gitops::{GitOps, Verdict};
+use kit::gitops::{Evaluation, GitOps};
 use kit::woodpecker::{Fault, Op};
 use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
@@ -36,9 +36,10 @@ fn action(kind: &str, name: &str) -> String {
     found.unwrap_or_else(|| panic!("no action {name}"))["action.lua"].as_str().unwrap().to_owned()
 }
 
-async fn judge(objects: Vec<Value>, health: String, action: String) -> Vec<Verdict> {
-    let judged = tokio::task::spawn_blocking(move || GitOps::locate()?.judge(&objects, &health, &action));
-    judged.await.unwrap().unwrap_or_else(|error| panic!("{}", kit::chain(&error)))
+async fn evaluate(objects: Vec<Value>, health: String, action: String) -> Vec<Evaluation> {
+    let evaluated =
+        tokio::task::spawn_blocking(move || GitOps::locate()?.evaluate(&objects, &health, &action));
+    evaluated.await.unwrap().unwrap_or_else(|error| panic!("{}", kit::chain(&error)))
 }
 
 /// Every state that objects of a kind go through from now on.
@@ -93,18 +94,18 @@ fn expected(object: &Value) -> (&'static str, &'static str) {
     if is_seen && object["spec"]["suspend"] == true { (kstatus, "Suspended") } else { (kstatus, health) }
 }
 
-fn told(verdict: &Verdict) -> (&str, &str) {
-    (&verdict.kstatus, verdict.health["status"].as_str().unwrap_or_default())
+fn shown(evaluation: &Evaluation) -> (&str, &str) {
+    (&evaluation.kstatus, evaluation.health["status"].as_str().unwrap_or_default())
 }
 
 /// Compares every state with what both show; returns what was shown.
 async fn agree(kind: &str, states: Vec<Value>) -> BTreeSet<String> {
-    let verdicts = judge(states.clone(), argo("health", kind), String::new()).await;
+    let evaluations = evaluate(states.clone(), argo("health", kind), String::new()).await;
     let mut seen = BTreeSet::new();
-    for (object, verdict) in states.iter().zip(&verdicts) {
-        assert_eq!(told(verdict), expected(object), "{object:#}\n{verdict:?}");
-        assert!(!verdict.health["message"].as_str().unwrap().is_empty(), "{verdict:?}");
-        let (kstatus, health) = told(verdict);
+    for (object, evaluation) in states.iter().zip(&evaluations) {
+        assert_eq!(shown(evaluation), expected(object), "{object:#}\n{evaluation:?}");
+        assert!(!evaluation.health["message"].as_str().unwrap().is_empty(), "{evaluation:?}");
+        let (kstatus, health) = shown(evaluation);
         seen.insert(format!("{kstatus} {health}"));
     }
     seen
@@ -174,14 +175,15 @@ async fn the_buttons_of_argo_cd_do_what_they_say() {
     let press = async |name: &str| {
         let live: MicrosoftGraphCredential = env.read("sales-eu").await;
         let live = serde_json::to_value(&live).unwrap();
-        let verdict = judge(vec![live.clone()], argo("health", kind), action(kind, name)).await.remove(0);
+        let evaluation =
+            evaluate(vec![live.clone()], argo("health", kind), action(kind, name)).await.remove(0);
         // Argo CD sends the difference between the script's input and output.
         let (annotations, suspend) =
-            (&verdict.changed["metadata"]["annotations"], &verdict.changed["spec"]["suspend"]);
+            (&evaluation.changed["metadata"]["annotations"], &evaluation.changed["spec"]["suspend"]);
         let patch = json!({"metadata": {"annotations": annotations}, "spec": {"suspend": suspend}});
         let api = env.api::<MicrosoftGraphCredential>();
         api.patch("sales-eu", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-        verdict.health["status"].as_str().unwrap().to_owned()
+        evaluation.health["status"].as_str().unwrap().to_owned()
     };
     let proofs = env.entra.requests().len();
     assert_eq!(press("verify").await, "Healthy");

@@ -94,7 +94,7 @@ async fn what_is_no_verdict_is_never_taken_for_one() {
     }
     entra.fail_next(1, Fault::SlowBody(Duration::from_millis(300)));
     assert_eq!(verdict(&entra, CANARY).await, is(0, "TokenIssued"), "slow is not lost");
-    assert_eq!(entra.strays().len(), 0, "nothing was sent elsewhere");
+    assert_eq!(entra.unexpected_requests().len(), 0, "nothing was sent elsewhere");
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn best_effort_goes_on_without_microsoft_and_stops_at_a_refusal() {
     assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "VerificationSkipped");
     assert_eq!(env.remote().len(), 1);
 
-    env.entra.heal();
+    env.entra.clear_faults();
     let writes = env.woodpecker.writes("agency");
     env.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;

@@ -116,7 +116,7 @@ async fn nothing_waits_for_a_collector_that_hangs_or_refuses() {
         if times(&log) == 2 { Ok(()) } else { Err(log) }
     })
     .await;
-    collector.refuse();
+    collector.reject();
     let asked = collector.requests();
     env.request_pass("sales-eu").await;
     eventually("it is tried again", || async {
@@ -124,7 +124,7 @@ async fn nothing_waits_for_a_collector_that_hangs_or_refuses() {
     })
     .await;
     assert_eq!(times(&env.log()), 2, "once for traces and once for logs:\n{}", env.log());
-    collector.heal();
+    collector.accept();
     env.request_pass("sales-eu").await;
     eventually("telemetry comes again", || async {
         if collector.spans().is_empty() { Err("none yet".to_owned()) } else { Ok(()) }

@@ -118,7 +118,7 @@ async fn an_unreachable_microsoft_is_waited_for() {
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable").await;
     assert_eq!(env.woodpecker.writes("agency"), 0);
     env.entra.fail_always(Fault::Html503);
-    env.entra.heal();
+    env.entra.clear_faults();
     env.wait_until_ready("sales-eu").await;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kit::docs::Command;
 use kit::process::Process;
-use kit::shell::{Printed, Shell};
+use kit::shell::{CommandOutput, Shell};
 
 use super::{Place, SCENES, all, is_at, is_of_the_repository};
 use crate::harness::{TestEnv, eventually};
@@ -48,7 +48,7 @@ impl Scene {
     }
 
     /// Runs all commands of a section in order; returns the output of the last one.
-    pub async fn section(&mut self, page: &'static str, heading: &'static str) -> Printed {
+    pub async fn section(&mut self, page: &'static str, heading: &'static str) -> CommandOutput {
         let place = (page, heading);
         let commands = all().into_iter().filter(|command| is_at(command, place));
         let mut last = None;
@@ -66,14 +66,14 @@ impl Scene {
         assert!(left.is_empty(), "{} does not play {left:?}", self.name);
     }
 
-    async fn play(&mut self, command: Command) -> Printed {
+    async fn play(&mut self, command: Command) -> CommandOutput {
         let text =
             self.swaps.iter().fold(command.text.clone(), |text, (word, with)| text.replace(word, with));
         let at = format!("{}:{}: {text}", command.page, command.line);
         let program = text.split_whitespace().next().unwrap_or_default();
         // Not every machine has curl, and no later command depends on it.
         if program == "curl" && !self.run("command -v curl", "").await.is_success() {
-            return Printed { code: Some(0), out: String::new(), error: String::new() };
+            return CommandOutput { code: Some(0), out: String::new(), error: String::new() };
         }
         let goes_on = program.ends_with("graph-credential-operator")
             && ["run", "serve"].contains(&text.split_whitespace().nth(1).unwrap_or_default());
@@ -99,13 +99,13 @@ impl Scene {
         printed
     }
 
-    pub async fn run(&self, command: &str, input: &str) -> Printed {
+    pub async fn run(&self, command: &str, input: &str) -> CommandOutput {
         let (shell, command, input) = (self.shell.clone(), command.to_owned(), input.to_owned());
         tokio::task::spawn_blocking(move || shell.run(&command, &input)).await.unwrap().unwrap()
     }
 
     /// Starts a long-running command, and waits until it is ready.
-    async fn start(&mut self, command: &str, at: &str) -> Printed {
+    async fn start(&mut self, command: &str, at: &str) -> CommandOutput {
         let log = self.env.cluster.dir().join(format!("documented-{}.log", self.running.len()));
         let process = self.shell.start(command, log).await.unwrap();
         eventually(at, || async {
@@ -115,12 +115,12 @@ impl Scene {
         })
         .await;
         self.running.push(process);
-        Printed { code: Some(0), out: String::new(), error: String::new() }
+        CommandOutput { code: Some(0), out: String::new(), error: String::new() }
     }
 }
 
 /// Whether a command needs a pod and fails only because the pod runs on no node. Its log is empty then.
-fn only_lacks_a_node(command: &str, printed: &Printed) -> bool {
+fn only_lacks_a_node(command: &str, printed: &CommandOutput) -> bool {
     let is_of_pods = [" logs ", " exec "].iter().any(|word| command.contains(word));
     let finds_nothing = command.contains("| grep") && printed.code == Some(1) && printed.error.is_empty();
     is_of_pods && (finds_nothing || printed.error.contains("does not have a host assigned"))

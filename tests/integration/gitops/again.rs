@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graph_credential_operator::api::SealedGraphCredential;
-use kit::shell::{Printed, Shell};
+use kit::shell::{CommandOutput, Shell};
 use kube::api::ListParams;
 
 use super::*;
@@ -20,7 +20,7 @@ const WAYS: [(&str, &str); 4] = [
 
 const CHART: &str = "apiVersion: v2\nname: objects\nversion: 1.0.0\n";
 
-async fn run(shell: &Arc<Shell>, command: &str) -> Printed {
+async fn run(shell: &Arc<Shell>, command: &str) -> CommandOutput {
     let (shell, command) = (shell.clone(), command.to_owned());
     let printed = tokio::task::spawn_blocking(move || shell.run(&command, "").unwrap()).await.unwrap();
     assert!(printed.is_success(), "{printed:?}");

@@ -85,7 +85,7 @@ async fn a_saved_secret_that_microsoft_refuses_later_is_reported_and_a_new_one_f
         said(&before, ConditionType::Ready),
         "an outage says nothing of a secret"
     );
-    api.env.entra.heal();
+    api.env.entra.clear_faults();
     let told = says(&api, id, ConditionType::Ready, ConditionStatus::False, "InvalidClientSecret").await;
     let message = find(&told.status.unwrap().conditions, ConditionType::Ready).unwrap().message.clone();
     assert!(message.contains("AADSTS7000215") && message.contains("PATCH"), "{message}");

@@ -33,13 +33,13 @@ async fn a_secret_of_each_cloud_is_verified_at_its_own_authority_and_sealed() {
     ] {
         // The double rejects every other scope.
         env.entra.accept_scope(&format!("https://{graph}/.default"));
-        let (asked, before) = (proxy.asked().len(), records(&env).await.len());
+        let (asked, before) = (proxy.targets().len(), records(&env).await.len());
         let name = cloud.to_lowercase();
         env.credential(&name, store(json!({"cloud": cloud}))).await;
         is_sealed(&env, &name).await;
         // The two clouds of the same host may share a connection, so the last one that was opened counts.
         let target = format!("{host}:443");
-        let hosts = proxy.asked();
+        let hosts = proxy.targets();
         assert_eq!(hosts.last(), Some(&target), "{cloud}");
         assert!(hosts[asked..].iter().all(|it| *it == target), "{cloud}: {hosts:?}");
         let sealed = records(&env).await;

@@ -6,17 +6,17 @@ use graph_credential_operator::store::keyring::KeyState;
 use kit::cluster::Cluster;
 
 use super::*;
-use crate::admin_cli::{Printed, run};
+use crate::admin_cli::{CommandOutput, run};
 use crate::harness::prepare;
 use crate::keyring_access::{left, make_records};
 
 /// Runs a command of `keys` beside the operator.
-pub(super) async fn keys(env: &TestEnv, command: &str, more: &[&str]) -> Printed {
+pub(super) async fn keys(env: &TestEnv, command: &str, more: &[&str]) -> CommandOutput {
     keys_of(env, &env.namespace, command, more).await
 }
 
 /// The same for records of another namespace than the operator's.
-pub(super) async fn keys_of(env: &TestEnv, served: &str, command: &str, more: &[&str]) -> Printed {
+pub(super) async fn keys_of(env: &TestEnv, served: &str, command: &str, more: &[&str]) -> CommandOutput {
     let scale = env.time_scale.to_string();
     let place = ["keys", command, "--operator-namespace", &env.namespace, "--namespace", served];
     let args = [&place[..], &["--time-scale", &scale], more].concat();
@@ -28,7 +28,7 @@ pub(super) async fn keys_of(env: &TestEnv, served: &str, command: &str, more: &[
 }
 
 /// Checks that the output of a command contains no key of the keyring.
-async fn holds_no_key(env: &TestEnv, printed: &Printed) {
+async fn holds_no_key(env: &TestEnv, printed: &CommandOutput) {
     let secret: Option<Secret> = env.api().get_opt(KEYRING).await.unwrap();
     let Some(data) = secret.and_then(|secret| secret.data) else { return };
     let Ok(json) = serde_json::from_slice::<Value>(&data["keyring.json"].0) else { return };

@@ -45,7 +45,7 @@ struct Shared {
 struct State {
     client: Client,
     /// How often it switched to another API server.
-    moves: usize,
+    switches: usize,
     /// Watches whose path contains this are delayed.
     held: Option<String>,
     stalled: Option<Stall>,
@@ -60,10 +60,10 @@ struct Stall {
 }
 
 /// The part of a response that is forwarded.
-struct Pumped(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
+struct ForwardedBody(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
 
 /// How many bytes are missing at the end of a stalled response.
-const MISSING: usize = 2;
+const WITHHELD: usize = 2;
 
 // === impl ApiProxy ===
 
@@ -76,7 +76,7 @@ impl ApiProxy {
     pub async fn start(client: Client) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let state = State { client, moves: 0, held: None, stalled: None };
+        let state = State { client, switches: 0, held: None, stalled: None };
         let shared = Arc::new(Shared {
             state: watch::Sender::new(state),
             secret_requests: AtomicUsize::new(0),
@@ -138,10 +138,10 @@ impl ApiProxy {
     }
 
     /// Cuts every connection, and forwards with that client from now on.
-    pub fn move_to(&self, client: Client) {
+    pub fn switch_to(&self, client: Client) {
         self.shared.state.send_modify(|state| {
             state.client = client;
-            state.moves += 1;
+            state.switches += 1;
         });
     }
 
@@ -195,9 +195,9 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
     let _ = connection.set_nodelay(true);
     let carried_secrets = AtomicBool::new(false);
     let mut state = shared.state.subscribe();
-    let moves = state.borrow_and_update().moves;
+    let switches = state.borrow_and_update().switches;
     let service = service_fn(|request| {
-        if is_of_secrets(request.uri()) {
+        if is_secret_request(request.uri()) {
             shared.secret_requests.fetch_add(1, Ordering::Relaxed);
             if !carried_secrets.swap(true, Ordering::Relaxed) {
                 shared.secret_connections.fetch_add(1, Ordering::Relaxed);
@@ -209,11 +209,14 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
     tokio::select! {
         _ = serving => {}
         // Ends like a connection to a server that was killed.
-        _ = state.wait_for(|state| state.moves != moves) => {}
+        _ = state.wait_for(|state| state.switches != switches) => {}
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Pumped>, kube::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+) -> Result<Response<ForwardedBody>, kube::Error> {
     let (mut parts, body) = request.into_parts();
     for header in [HOST, AUTHORIZATION, CONNECTION, TRANSFER_ENCODING] {
         parts.headers.remove(header);
@@ -233,14 +236,14 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         tokio::select! {
-            () = pump(body, &sender, watched, stalls.is_some(), &shared) => {}
+            () = forward(body, &sender, watched, stalls.is_some(), &shared) => {}
             () = sender.closed() => {}
         }
     });
-    Ok(Response::from_parts(parts, Pumped(receiver)))
+    Ok(Response::from_parts(parts, ForwardedBody(receiver)))
 }
 
-async fn pump(
+async fn forward(
     mut body: KubeBody,
     sender: &mpsc::Sender<Result<Frame<Bytes>, io::Error>>,
     watched: Option<String>,
@@ -249,15 +252,15 @@ async fn pump(
 ) {
     if stalls {
         let whole = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let begun = whole.slice(..whole.len().saturating_sub(MISSING));
+        let begun = whole.slice(..whole.len().saturating_sub(WITHHELD));
         let _ = sender.send(Ok(Frame::data(begun))).await;
         return pending().await;
     }
     let mut state = shared.state.subscribe();
     while let Some(frame) = body.frame().await {
         if let Some(path) = &watched {
-            let goes_on = |state: &State| state.held.as_ref().is_none_or(|held| !path.contains(held));
-            let _ = state.wait_for(goes_on).await;
+            let may_forward = |state: &State| state.held.as_ref().is_none_or(|held| !path.contains(held));
+            let _ = state.wait_for(may_forward).await;
         }
         if sender.send(frame.map_err(io::Error::other)).await.is_err() {
             return;
@@ -269,7 +272,7 @@ fn is_watch(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
 }
 
-fn is_of_secrets(uri: &Uri) -> bool {
+fn is_secret_request(uri: &Uri) -> bool {
     uri.path().starts_with("/api/v1/") && uri.path().contains("/secrets") && !is_watch(uri)
 }
 
@@ -296,9 +299,9 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-// === impl Pumped ===
+// === impl ForwardedBody ===
 
-impl Body for Pumped {
+impl Body for ForwardedBody {
     type Data = Bytes;
     type Error = io::Error;
 

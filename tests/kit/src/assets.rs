@@ -236,23 +236,23 @@ impl Assets {
         let cache = cache_dir()?;
         let mut found = BTreeMap::new();
         for module in [Module::Cluster, Module::Helm, Module::Prometheus, Module::Gitops, Module::Image] {
-            let of_it: Vec<Program> =
+            let of_module: Vec<Program> =
                 programs.iter().copied().filter(|program| program.module() == module).collect();
-            if of_it.is_empty() {
+            if of_module.is_empty() {
                 continue;
             }
             let pins = Pins::read(module)?;
             let dir = cache.join(pins.digest());
-            build::missing(&pins, &dir, &of_it)?;
-            found.extend(paths(&dir, &of_it));
+            build::missing(&pins, &dir, &of_module)?;
+            found.extend(paths(&dir, &of_module));
         }
         Ok(Self::at(&cache, programs, found))
     }
 
-    /// `otherwise` is the directory if no program was requested.
-    fn at(otherwise: &Path, programs: &[Program], paths: BTreeMap<Program, PathBuf>) -> Self {
+    /// `default` is the directory if no program was requested.
+    fn at(default: &Path, programs: &[Program], paths: BTreeMap<Program, PathBuf>) -> Self {
         let first = programs.first().and_then(|program| paths.get(program)).and_then(|path| path.parent());
-        Self { dir: first.unwrap_or(otherwise).to_path_buf(), paths }
+        Self { dir: first.unwrap_or(default).to_path_buf(), paths }
     }
 }
 

@@ -66,7 +66,7 @@ impl Cluster {
     ///
     /// As [`Cluster::start`].
     pub async fn start_for_figures() -> Result<Self, Error> {
-        Self::start_with(Detail::Answers).await
+        Self::start_with(Detail::Responses).await
     }
 
     async fn start_with(detail: Detail) -> Result<Self, Error> {
@@ -113,7 +113,7 @@ impl Cluster {
     ///
     /// As [`Cluster::start`]; the next caller tries again.
     pub async fn shared() -> Result<&'static Self, Error> {
-        // Never dropped: the guardians clean up when the process ends.
+        // Never dropped: the supervisors clean up when the process ends.
         static SHARED: OnceCell<Cluster> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::start).await
     }
@@ -124,7 +124,7 @@ impl Cluster {
         detail: Detail,
         original: Option<&ControlPlane>,
     ) -> Result<Self, Error> {
-        // From here on etcd's guardian removes the directory, whatever happens to this process.
+        // From here on etcd's supervisor removes the directory, whatever happens to this process.
         let temporary = tempfile::Builder::new()
             .prefix("kit-cluster-")
             .tempdir()
@@ -159,7 +159,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// A program or its guardian cannot be ended.
+    /// A program or its supervisor cannot be ended.
     pub async fn stop(self) -> Result<(), Error> {
         self.control_plane.stop().await
     }
@@ -298,12 +298,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_taken_meanwhile_is_worth_another_try() {
+    async fn a_port_collision_is_detected() {
         let assets = spawn_blocking(|| Assets::locate(&Program::CONTROL_PLANE)).await.unwrap().unwrap();
         for taken in ["etcd", "kube-apiserver"] {
             let ports = Ports::free().unwrap();
             let port = if taken == "etcd" { ports.client } else { ports.api };
-            let _taker = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
             let error = Cluster::try_start(&assets, ports, Detail::Everything, None).await.unwrap_err();
             assert!(error.is_port_collision(), "{error}");
             assert!(error.to_string().starts_with(&format!("{taken} ended (exit code 1)")), "{error}");

@@ -1,5 +1,5 @@
 //! A fake OpenTelemetry collector. It receives spans and log records by OTLP over HTTP (`POST /v1/traces`,
-//! `/v1/logs`, protobuf), keeps them, and hangs or refuses on demand.
+//! `/v1/logs`, protobuf), keeps them, and hangs or rejects on demand.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,13 +13,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::double::http::{Answer, Reply, Request, What};
+use crate::double::http::{Answer, Reply, ReplyKind, Request};
 use crate::double::lock;
 use crate::double::server::Server;
 
 /// A running fake of a collector; stops when dropped.
 pub struct Collector {
-    books: Arc<Mutex<Books>>,
+    state: Arc<Mutex<State>>,
     server: Server,
 }
 
@@ -57,16 +57,16 @@ pub struct Record {
 
 /// How requests are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mood {
+enum Behavior {
     #[default]
-    Takes,
-    Refuses,
-    Hangs,
+    Accept,
+    Reject,
+    Hang,
 }
 
 #[derive(Default)]
-struct Books {
-    mood: Mood,
+struct State {
+    behavior: Behavior,
     spans: Vec<Span>,
     records: Vec<Record>,
     requests: usize,
@@ -78,14 +78,14 @@ struct Books {
 impl Collector {
     /// Starts on a free loopback port, with nothing received.
     pub async fn start() -> Self {
-        let books = Arc::new(Mutex::new(Books::default()));
-        let serving = Arc::clone(&books);
+        let state = Arc::new(Mutex::new(State::default()));
+        let serving = Arc::clone(&state);
         let server = Server::start(move |request| {
-            let books = Arc::clone(&serving);
-            async move { Reply { what: take(&books, &request), held: Vec::new() } }
+            let state = Arc::clone(&serving);
+            async move { Reply { what: receive(&state, &request), held: Vec::new() } }
         })
         .await;
-        Self { books, server }
+        Self { state, server }
     }
 
     /// A value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -95,65 +95,65 @@ impl Collector {
 
     /// All received spans.
     pub fn spans(&self) -> Vec<Span> {
-        lock(&self.books).spans.clone()
+        lock(&self.state).spans.clone()
     }
 
     /// All received log records.
     pub fn records(&self) -> Vec<Record> {
-        lock(&self.books).records.clone()
+        lock(&self.state).records.clone()
     }
 
     /// Number of received requests, with any response.
     pub fn requests(&self) -> usize {
-        lock(&self.books).requests
+        lock(&self.state).requests
     }
 
     /// Everything received, byte for byte.
     pub fn raw(&self) -> Vec<u8> {
-        lock(&self.books).raw.clone()
+        lock(&self.state).raw.clone()
     }
 
     /// Responds with 503 from now on.
-    pub fn refuse(&self) {
-        lock(&self.books).mood = Mood::Refuses;
+    pub fn reject(&self) {
+        lock(&self.state).behavior = Behavior::Reject;
     }
 
     /// Does not respond from now on.
     pub fn hang(&self) {
-        lock(&self.books).mood = Mood::Hangs;
+        lock(&self.state).behavior = Behavior::Hang;
     }
 
     /// Accepts requests from now on.
-    pub fn heal(&self) {
-        lock(&self.books).mood = Mood::Takes;
+    pub fn accept(&self) {
+        lock(&self.state).behavior = Behavior::Accept;
     }
 }
 
-fn take(books: &Mutex<Books>, request: &Request) -> What {
-    let mut books = lock(books);
-    books.requests += 1;
-    match books.mood {
-        Mood::Hangs => return What::Hang(Duration::from_mins(10)),
-        Mood::Refuses => return What::Answer(Answer::new(503, "text/plain", "not now")),
-        Mood::Takes => {}
+fn receive(state: &Mutex<State>, request: &Request) -> ReplyKind {
+    let mut state = lock(state);
+    state.requests += 1;
+    match state.behavior {
+        Behavior::Hang => return ReplyKind::Hang(Duration::from_mins(10)),
+        Behavior::Reject => return ReplyKind::Answer(Answer::new(503, "text/plain", "not now")),
+        Behavior::Accept => {}
     }
     if request.method != "POST" || !request.has_content_type("application/x-protobuf") {
-        return What::Answer(Answer::new(415, "text/plain", "only protobuf is taken"));
+        return ReplyKind::Answer(Answer::new(415, "text/plain", "only protobuf is accepted"));
     }
-    books.raw.extend_from_slice(&request.body);
-    let is_read = match request.path.as_str() {
+    state.raw.extend_from_slice(&request.body);
+    let is_decoded = match request.path.as_str() {
         "/v1/traces" => ExportTraceServiceRequest::decode(request.body.clone())
-            .map(|traces| books.spans.extend(spans(traces)))
+            .map(|traces| state.spans.extend(spans(traces)))
             .is_ok(),
         "/v1/logs" => ExportLogsServiceRequest::decode(request.body.clone())
-            .map(|logs| books.records.extend(records(logs)))
+            .map(|logs| state.records.extend(records(logs)))
             .is_ok(),
         _ => false,
     };
-    if is_read {
-        What::Answer(Answer::new(200, "application/x-protobuf", Bytes::new()))
+    if is_decoded {
+        ReplyKind::Answer(Answer::new(200, "application/x-protobuf", Bytes::new()))
     } else {
-        What::Answer(Answer::new(400, "text/plain", "that is no OTLP"))
+        ReplyKind::Answer(Answer::new(400, "text/plain", "not OTLP"))
     }
 }
 

@@ -1,11 +1,11 @@
 //! The demo: runs the operator on this machine, step by step, and checks each step.
 
+mod fixture;
 mod http;
 mod manifests;
 mod sandbox;
-mod scene;
+mod scenario;
 mod screen;
-mod story;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::scene::Scene;
+use self::fixture::Fixture;
 use self::screen::Screen;
 
 /// The options of the demo.
@@ -53,37 +53,37 @@ pub async fn run(options: &Options) -> ExitCode {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        screen.complain("signals cannot be received");
+        screen.error("signals cannot be received");
         return ExitCode::FAILURE;
     };
     tokio::select! {
-        ended = play(options, &screen) => ended,
+        ended = run_steps(options, &screen) => ended,
         _ = interrupt.recv() => interrupted(&screen),
         _ = terminate.recv() => interrupted(&screen),
     }
 }
 
-async fn play(options: &Options, screen: &Screen) -> ExitCode {
+async fn run_steps(options: &Options, screen: &Screen) -> ExitCode {
     screen.title("graph-credential-operator: a credential from create to delete on a real API server");
-    let scene = match Scene::set(&options.operator, screen).await {
-        Ok(scene) => scene,
+    let fixture = match Fixture::start(&options.operator, screen).await {
+        Ok(fixture) => fixture,
         Err(difference) => {
-            screen.complain(&format!("the demo could not be started: {difference}"));
+            screen.error(&format!("the demo could not be started: {difference}"));
             return ExitCode::FAILURE;
         }
     };
-    let all_well = story::tell(&scene, screen).await;
+    let all_passed = scenario::run(&fixture, screen).await;
     if options.keep {
-        if let Err(difference) = story::leave(&scene, screen).await {
-            screen.complain(&difference.to_string());
+        if let Err(difference) = scenario::prepare_for_experiments(&fixture, screen).await {
+            screen.error(&difference.to_string());
         }
         std::future::pending::<()>().await;
     }
-    if let Err(difference) = scene.strike().await {
-        screen.complain(&difference.to_string());
+    if let Err(difference) = fixture.stop().await {
+        screen.error(&difference.to_string());
         return ExitCode::FAILURE;
     }
-    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Child processes end with this process: see [`crate::process`].

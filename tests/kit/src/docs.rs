@@ -10,7 +10,7 @@ use crate::workspace;
 pub struct Command {
     /// Such as `docs/tasks/install.md`.
     pub page: String,
-    /// The heading of its section, without the marks.
+    /// The heading of its section, without the `#`.
     pub heading: String,
     /// The line of the page that it begins in, from 1.
     pub line: usize,
@@ -18,7 +18,7 @@ pub struct Command {
     pub text: String,
     /// Its output according to the page.
     pub printed: Vec<String>,
-    /// Whether the words before it call it illustrative.
+    /// Whether the paragraph before it says that it is illustrative.
     pub is_illustrative: bool,
 }
 
@@ -98,16 +98,16 @@ fn parse(page: &str, text: &str) -> Vec<Command> {
 /// Each line is a command, or continues the one before if that ends with a backslash.
 fn of_shell(block: &[&str], about: &Command) -> Vec<Command> {
     let mut found: Vec<Command> = Vec::new();
-    let mut goes_on = false;
+    let mut continues = false;
     for (number, line) in block.iter().enumerate() {
         let line = line.trim();
         let (part, more) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
         match found.last_mut() {
-            Some(command) if goes_on => command.text.push_str(part),
+            Some(command) if continues => command.text.push_str(part),
             _ if line.is_empty() || line.starts_with('#') => {}
             _ => found.push(Command { line: about.line + number, text: part.to_owned(), ..about.clone() }),
         }
-        goes_on = more;
+        continues = more;
     }
     found
 }
@@ -115,18 +115,18 @@ fn of_shell(block: &[&str], about: &Command) -> Vec<Command> {
 /// A line after `$` is a command, and everything after it is its output.
 fn of_console(block: &[&str], about: &Command) -> Vec<Command> {
     let mut found: Vec<Command> = Vec::new();
-    let mut goes_on = false;
+    let mut continues = false;
     for (number, line) in block.iter().enumerate() {
         let (part, more) = line.strip_suffix('\\').map_or((*line, false), |part| (part, true));
         match (part.strip_prefix("$ "), found.last_mut()) {
             (Some(text), _) => {
                 found.push(Command { line: about.line + number, text: text.to_owned(), ..about.clone() });
             }
-            (None, Some(command)) if goes_on => command.text.push_str(part.trim_start()),
+            (None, Some(command)) if continues => command.text.push_str(part.trim_start()),
             (None, Some(command)) => command.printed.push((*line).to_owned()),
             (None, None) => {}
         }
-        goes_on = more;
+        continues = more;
     }
     found
 }
@@ -135,27 +135,28 @@ fn of_console(block: &[&str], about: &Command) -> Vec<Command> {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<(String, String, usize, bool)> {
+    fn parsed(text: &str) -> Vec<(String, String, usize, bool)> {
         let commands = parse("page.md", text).into_iter();
         commands.map(|it| (it.heading, it.text, it.line, it.is_illustrative)).collect()
     }
 
     #[test]
-    fn each_command_of_a_block_stands_for_itself_with_heading_and_line() {
+    fn each_command_of_a_block_has_its_heading_and_line() {
         let text = "# Page\n\n## One\n\nDo:\n\n```sh\n# first\nhelm a \\\n  --b\nkubectl c   # why\n```\n";
         let one = |text: &str, line| ("One".to_owned(), text.to_owned(), line, false);
-        assert_eq!(told(text), [one("helm a --b", 9), one("kubectl c   # why", 11)]);
+        assert_eq!(parsed(text), [one("helm a --b", 9), one("kubectl c   # why", 11)]);
     }
 
     #[test]
-    fn illustrative_is_what_the_paragraph_right_before_says_so_of() {
+    fn a_command_is_illustrative_if_the_paragraph_before_it_says_so() {
         let text = "Earlier, illustrative.\n\nPush it\n(illustrative):\n\n```sh\npush\n```\n\nNow:\n\n```sh\nrun\n```\n";
-        let marks: Vec<bool> = told(text).into_iter().map(|(.., mark)| mark).collect();
-        assert_eq!(marks, [true, false]);
+        let illustrative: Vec<bool> =
+            parsed(text).into_iter().map(|(.., is_illustrative)| is_illustrative).collect();
+        assert_eq!(illustrative, [true, false]);
     }
 
     #[test]
-    fn on_a_console_what_follows_a_command_is_what_it_prints() {
+    fn lines_after_a_console_command_are_its_output() {
         let text = "```console\n$ curl \\\n    -X POST\n{}\n$ ls\na\nb\n```\n```json\n{}\n```\n";
         let commands: Vec<_> = parse("page.md", text).into_iter().map(|it| (it.text, it.printed)).collect();
         let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_speaks_seconds_and_http_dates() {
+    fn retry_after_is_seconds_or_an_http_date() {
         assert_eq!(RetryAfter::Seconds(7).header_value(), "7");
 
         let date = RetryAfter::Date(Duration::from_secs(3600)).header_value();

@@ -68,8 +68,8 @@ async fn try_serve(certificate: &Path, key: &Path) -> io::Result<()> {
     let (microsoft, remote) = (address(&entra.url()), address(&woodpecker.url()));
     let woodpecker = Arc::new(woodpecker);
     let control = Server::start(move |_| {
-        let told = tell(&woodpecker);
-        async move { Reply { what: Answer::json(200, &told).into(), held: Vec::new() } }
+        let state = woodpecker_state(&woodpecker);
+        async move { Reply { what: Answer::json(200, &state).into(), held: Vec::new() } }
     })
     .await;
     let relays = [
@@ -84,8 +84,8 @@ async fn try_serve(certificate: &Path, key: &Path) -> io::Result<()> {
 }
 
 /// The account's credentials, and its requests so far.
-fn tell(woodpecker: &Woodpecker) -> Value {
-    let held: Vec<Value> = woodpecker
+fn woodpecker_state(woodpecker: &Woodpecker) -> Value {
+    let credentials: Vec<Value> = woodpecker
         .credentials(ACCOUNT)
         .into_iter()
         .map(|it| {
@@ -96,7 +96,7 @@ fn tell(woodpecker: &Woodpecker) -> Value {
     let requests = woodpecker.requests(ACCOUNT);
     let count = |op: Op| requests.iter().filter(|request| request.op == op).count();
     json!({
-        "held": held,
+        "credentials": credentials,
         "creates": count(Op::Create),
         "updates": count(Op::Update),
         "deletes": count(Op::Delete),
@@ -125,14 +125,14 @@ async fn relay(port: u16, to: String, acceptor: Option<TlsAcceptor>) -> io::Resu
         let (to, acceptor) = (to.clone(), acceptor.clone());
         tokio::spawn(async move {
             match acceptor {
-                Some(acceptor) => hand_on(acceptor.accept(connection).await?, &to).await,
-                None => hand_on(connection, &to).await,
+                Some(acceptor) => forward(acceptor.accept(connection).await?, &to).await,
+                None => forward(connection, &to).await,
             }
         });
     }
 }
 
-async fn hand_on(mut client: impl AsyncRead + AsyncWrite + Unpin, to: &str) -> io::Result<()> {
+async fn forward(mut client: impl AsyncRead + AsyncWrite + Unpin, to: &str) -> io::Result<()> {
     let mut server = TcpStream::connect(to).await?;
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }

@@ -3,18 +3,18 @@
 //! [`Settings`].
 
 mod cluster;
+mod fixture;
 mod installer;
 mod profile;
 mod report;
-mod scene;
+mod scenario;
 mod settings;
-mod story;
 
 use std::process::ExitCode;
 
+use self::fixture::Fixture;
 use self::profile::Profile;
 use self::report::Report;
-use self::scene::Scene;
 use self::settings::Settings;
 use crate::demo::Difference;
 
@@ -28,24 +28,24 @@ pub async fn run() -> ExitCode {
         }
     };
     let mut report = Report::default();
-    let ended = play(&settings, &mut report).await;
+    let ended = run_profiles(&settings, &mut report).await;
     if let Err(difference) = &ended {
-        report.differs(&difference.to_string());
+        report.failed(&difference.to_string());
     }
-    if let Err(error) = report.keep(&settings, ended.is_ok()) {
+    if let Err(error) = report.save(&settings, ended.is_ok()) {
         eprintln!("e2e: the report cannot be written: {error}");
         return ExitCode::FAILURE;
     }
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn play(settings: &Settings, report: &mut Report) -> Result<(), Difference> {
-    let scene = Scene::set(settings, report).await?;
+async fn run_profiles(settings: &Settings, report: &mut Report) -> Result<(), Difference> {
+    let fixture = Fixture::start(settings, report).await?;
     for profile in Profile::ALL {
         if settings.only.is_none_or(|only| only == profile) {
             report.profile(profile.name());
-            story::tell(&scene, settings, profile, report).await?;
+            scenario::run(&fixture, settings, profile, report).await?;
         }
     }
-    scene.strike().await
+    fixture.stop().await
 }

@@ -8,30 +8,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::double::RetryAfter;
-pub use crate::double::entra::books::AppState;
 pub use crate::double::entra::fault::Fault;
 pub use crate::double::entra::record::{Outcome, TokenRequest};
-pub use crate::double::entra::refusal::Layout;
+pub use crate::double::entra::rejection::Layout;
+pub use crate::double::entra::state::AppState;
 pub use crate::double::entra::token::TOKEN_SIGNATURE;
 
-use crate::double::entra::books::{App, AppKey};
-use crate::double::entra::desk::Desk;
+use crate::double::entra::handler::Handler;
+use crate::double::entra::state::{App, AppKey};
 use crate::double::lock;
 use crate::double::server::Server;
 
 /// A running double of Entra; stops when dropped.
 pub struct Entra {
-    desk: Arc<Desk>,
+    handler: Arc<Handler>,
     server: Server,
 }
 
 impl Entra {
     /// Starts on a free loopback port, with an empty state.
     pub async fn start() -> Self {
-        let desk = Arc::new(Desk::new());
-        let serving = Arc::clone(&desk);
+        let handler = Arc::new(Handler::new());
+        let serving = Arc::clone(&handler);
         let server = Server::start(move |request| Arc::clone(&serving).serve(request)).await;
-        Self { desk, server }
+        Self { handler, server }
     }
 
     /// The authority, `http://127.0.0.1:<port>`, without a trailing slash.
@@ -43,12 +43,12 @@ impl Entra {
 
     /// A tenant without apps: requests get 700016 instead of 90002.
     pub fn add_tenant(&self, tenant: &str) {
-        lock(&self.desk.books).add_tenant(tenant);
+        lock(&self.handler.state).add_tenant(tenant);
     }
 
     /// Removes the tenant and its apps: 90002.
     pub fn remove_tenant(&self, tenant: &str) {
-        lock(&self.desk.books).remove_tenant(tenant);
+        lock(&self.handler.state).remove_tenant(tenant);
     }
 
     /// An active app (and its tenant) without secrets, with the roles `Mail.ReadWrite` and `Mail.Send`.
@@ -58,7 +58,7 @@ impl Entra {
 
     /// Removes the app: 700016.
     pub fn remove_app(&self, tenant: &str, client: &str) {
-        lock(&self.desk.books).remove_app(tenant, client);
+        lock(&self.handler.state).remove_app(tenant, client);
     }
 
     /// Exactly these secrets, valid at once.
@@ -112,94 +112,94 @@ impl Entra {
 
     /// The layout of `error_description`; [`Layout::Lines`] by default.
     pub fn layout(&self, layout: Layout) {
-        lock(&self.desk.manners).layout = layout;
+        lock(&self.handler.behavior).layout = layout;
     }
 
     /// The only accepted scope; `https://graph.microsoft.com/.default` by default.
     pub fn accept_scope(&self, scope: &str) {
-        scope.clone_into(&mut lock(&self.desk.manners).scope);
+        scope.clone_into(&mut lock(&self.handler.behavior).scope);
     }
 
     /// The duration of every token request; zero by default.
     pub fn service_time(&self, time: Duration) {
-        lock(&self.desk.manners).service_time = time;
+        lock(&self.handler.behavior).service_time = time;
     }
 
     /// Divides all delays of the double, as the operator's `--time-scale` does; 0 counts as 1.
     pub fn time_scale(&self, scale: u32) {
-        self.desk.delays.divide_by(scale);
+        self.handler.delays.divide_by(scale);
     }
 
     // --- faults: those of an app precede those of all, counted ones precede lasting ones, in the order given
 
     /// The next `n` requests of any app.
     pub fn fail_next(&self, n: usize, fault: Fault) {
-        lock(&self.desk.script).fail_next(None, n, fault);
+        lock(&self.handler.script).fail_next(None, n, fault);
     }
 
-    /// Every request until [`Entra::heal`].
+    /// Every request until [`Entra::clear_faults`].
     pub fn fail_always(&self, fault: Fault) {
-        lock(&self.desk.script).fail_always(None, fault);
+        lock(&self.handler.script).fail_always(None, fault);
     }
 
     /// The next `n` requests of this app.
     pub fn fail_app_next(&self, tenant: &str, client: &str, n: usize, fault: Fault) {
         let app = Some(AppKey::new(tenant, client));
-        lock(&self.desk.script).fail_next(app, n, fault);
+        lock(&self.handler.script).fail_next(app, n, fault);
     }
 
-    /// Every request of this app until [`Entra::heal`] or [`Entra::heal_app`].
+    /// Every request of this app until [`Entra::clear_faults`] or [`Entra::clear_app_faults`].
     pub fn fail_app_always(&self, tenant: &str, client: &str, fault: Fault) {
         let app = Some(AppKey::new(tenant, client));
-        lock(&self.desk.script).fail_always(app, fault);
+        lock(&self.handler.script).fail_always(app, fault);
     }
 
     /// Ends this app's own faults.
-    pub fn heal_app(&self, tenant: &str, client: &str) {
+    pub fn clear_app_faults(&self, tenant: &str, client: &str) {
         let app = Some(AppKey::new(tenant, client));
-        lock(&self.desk.script).heal(&app);
+        lock(&self.handler.script).clear(&app);
     }
 
     /// Ends all faults, including those that wait.
-    pub fn heal(&self) {
-        lock(&self.desk.script).heal_all();
+    pub fn clear_faults(&self) {
+        lock(&self.handler.script).clear_all();
     }
 
     // --- requests
 
     /// All token requests, in order of arrival.
     pub fn requests(&self) -> Vec<TokenRequest> {
-        lock(&self.desk.requests).clone()
+        lock(&self.handler.requests).clone()
     }
 
     /// The number of token requests of this app, answered or not.
     pub fn count(&self, tenant: &str, client: &str) -> usize {
         let app = AppKey::new(tenant, client);
-        let requests = lock(&self.desk.requests);
+        let requests = lock(&self.handler.requests);
         let of_app = |it: &&TokenRequest| AppKey::new(&it.tenant, &it.client) == app;
         requests.iter().filter(of_app).count()
     }
 
     /// The maximum number of token requests that were open at once.
     pub fn max_in_flight(&self) -> usize {
-        self.desk.in_flight.most()
+        self.handler.in_flight.max()
     }
 
     /// The number of open token requests.
     pub fn in_flight(&self) -> usize {
-        self.desk.in_flight.now()
+        self.handler.in_flight.now()
     }
 
     /// Requests to anything but the token endpoint, as `METHOD /path`; the operator must make none.
-    pub fn strays(&self) -> Vec<String> {
-        lock(&self.desk.strays).clone()
+    pub fn unexpected_requests(&self) -> Vec<String> {
+        lock(&self.handler.unexpected_requests).clone()
     }
 
-    pub(crate) fn desk(&self) -> Arc<Desk> {
-        Arc::clone(&self.desk)
+    pub(crate) fn handler(&self) -> Arc<Handler> {
+        Arc::clone(&self.handler)
     }
 
     fn app(&self, tenant: &str, client: &str, change: impl FnOnce(&mut App)) {
-        change(lock(&self.desk.books).app(tenant, client));
+        change(lock(&self.handler.state).app(tenant, client));
     }
 }

@@ -1,4 +1,4 @@
-//! What GitOps tools show for an object: kstatus by its own code, and Argo CD's scripts executed as Argo CD
+//! How GitOps tools evaluate an object: kstatus by its own code, and Argo CD's scripts executed as Argo CD
 //! does. See `tools/gitops`.
 
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ pub struct GitOps {
 
 /// The result for one object.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Verdict {
+pub struct Evaluation {
     /// kstatus: `Current`, `InProgress`, `Failed`, `Terminating`.
     pub kstatus: String,
     /// kstatus' message.
@@ -67,8 +67,8 @@ impl GitOps {
     /// # Errors
     ///
     /// A script fails, or an object is invalid.
-    pub fn judge(&self, objects: &[Value], health: &str, action: &str) -> Result<Vec<Verdict>, Error> {
-        let asked: String = objects
+    pub fn evaluate(&self, objects: &[Value], health: &str, action: &str) -> Result<Vec<Evaluation>, Error> {
+        let requests: String = objects
             .iter()
             .map(|object| format!("{}\n", json!({"object": object, "health": health, "action": action})))
             .collect();
@@ -78,14 +78,14 @@ impl GitOps {
             .stderr(Stdio::piped())
             .spawn()?;
         let stdin = child.stdin.take();
-        let writing = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(asked.as_bytes())));
+        let writing = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(requests.as_bytes())));
         let output = child.wait_with_output()?;
         // It fails if the program ended early, which reports the reason itself.
         let _ = writing.join();
         if !output.status.success() {
             return Err(Error::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
-        let verdicts = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
-        verdicts.map(|verdict| verdict.map_err(Error::from)).collect()
+        let evaluations = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        evaluations.map(|evaluation| evaluation.map_err(Error::from)).collect()
     }
 }

@@ -34,9 +34,9 @@ pub struct Hit {
     pub context: String,
 }
 
-/// How much is read at once. Each piece begins with the end of the one before, so matches across a border are
+/// How much is read at once. Each chunk begins with the end of the one before, so matches across a border are
 /// found.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 /// How much is skipped if it cannot be read.
 const PAGE: u64 = 4096;
 /// How many bytes on each side of a hit are shown.
@@ -53,7 +53,7 @@ pub fn search(pid: u32, needles: &[&[u8]]) -> io::Result<Search> {
     let mut search = Search::default();
     for line in maps.lines() {
         if let Some((start, end)) = writable(line) {
-            search.mapping(line, (start, end), needles, |piece, at| memory.read_at(piece, at));
+            search.mapping(line, (start, end), needles, |chunk, at| memory.read_at(chunk, at));
         }
     }
     Ok(search)
@@ -78,19 +78,19 @@ impl Search {
         read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
     ) {
         let overlap = needles.iter().map(|needle| needle.len()).max().unwrap_or(0).saturating_sub(1);
-        let zeros = vec![0; PIECE];
-        let mut window = Vec::with_capacity(overlap + PIECE);
+        let zeros = vec![0; CHUNK];
+        let mut window = Vec::with_capacity(overlap + CHUNK);
         let mut at = start;
         while at < end {
             let kept = window.len();
-            let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+            let wanted = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
             window.resize(kept + wanted, 0);
             let got = read(&mut window[kept..], at).unwrap_or(0);
             window.truncate(kept + got);
             if got == 0 {
-                let given_up = PAGE.min(end - at);
-                self.unread += given_up;
-                at += given_up;
+                let skipped = PAGE.min(end - at);
+                self.unread += skipped;
+                at += skipped;
                 window.clear();
                 continue;
             }
@@ -132,14 +132,14 @@ mod tests {
         memory: &[u8],
         hole: std::ops::Range<usize>,
     ) -> impl Fn(&mut [u8], u64) -> io::Result<usize> + '_ {
-        move |piece, at| {
+        move |chunk, at| {
             let from = usize::try_from(at).unwrap();
             if hole.contains(&from) {
                 return Err(io::Error::other("a hole"));
             }
             let end = if from < hole.start { hole.start } else { memory.len() };
-            let length = piece.len().min(end - from);
-            piece[..length].copy_from_slice(&memory[from..from + length]);
+            let length = chunk.len().min(end - from);
+            chunk[..length].copy_from_slice(&memory[from..from + length]);
             Ok(length)
         }
     }
@@ -156,16 +156,16 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_across_two_pieces_is_found_once() {
-        for start in [0, PIECE - 6, PIECE - 3, PIECE, PIECE + 7, 2 * PIECE - 1, 2 * PIECE + 4] {
-            let mut memory = vec![0; 2 * PIECE + 10];
+    fn a_match_across_two_chunks_is_found_once() {
+        for start in [0, CHUNK - 6, CHUNK - 3, CHUNK, CHUNK + 7, 2 * CHUNK - 1, 2 * CHUNK + 4] {
+            let mut memory = vec![0; 2 * CHUNK + 10];
             memory[start..start + 6].copy_from_slice(b"rabbit");
             assert_eq!(hits(&memory, 0..0), (vec![start as u64], 0));
         }
     }
 
     #[test]
-    fn what_lies_behind_a_hole_is_found_and_the_hole_is_reported() {
+    fn a_match_after_a_hole_is_found_and_the_hole_is_reported() {
         let page = usize::try_from(PAGE).unwrap();
         let mut memory = vec![0; 8 * page];
         memory[7 * page..7 * page + 6].copy_from_slice(b"rabbit");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_has_in_memory_is_found_and_nothing_else() {
+    fn a_string_in_the_memory_of_another_process_is_found() {
         let canary = format!("white-rabbit-{}", std::process::id());
         let mut child =
             Command::new("sleep").arg("60").env("CANARY", &canary).stdin(Stdio::null()).spawn().unwrap();

@@ -1,6 +1,6 @@
 //! A child process that cannot outlive its parent, even one that is killed with SIGKILL.
 //!
-//! Between the two is a guardian, a small shell in its own process group, which Ctrl-C does not reach. It
+//! Between the two is a supervisor, a small shell in its own process group, which Ctrl-C does not reach. It
 //! holds the reading end of a pipe. When the writing end closes, for any reason, it kills the program and
 //! removes the given directory.
 
@@ -17,17 +17,17 @@ pub use rustix::process::Signal;
 mod builder;
 mod error;
 mod exit;
-mod guardian;
+mod parent_death;
 
 pub use self::builder::Builder;
 pub use self::error::Error;
 pub use self::exit::Exit;
-use self::guardian::State;
+use self::parent_death::State;
 
 /// How long [`Process::stop`] waits between SIGTERM and SIGKILL, unless the builder specifies another time.
 pub const GRACE: Duration = Duration::from_secs(10);
-/// How long the guardian's cleanup may take.
-const LAST_DUTIES: Duration = Duration::from_secs(30);
+/// How long the supervisor's cleanup may take.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running program; dropping it kills the program without waiting.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Process {
     pid: rustix::process::Pid,
     log: PathBuf,
     grace: Duration,
-    /// Never written to. The guardian acts when it closes.
+    /// Never written to. The supervisor acts when it closes.
     lifeline: Option<ChildStdin>,
     state: watch::Receiver<State>,
 }
@@ -49,7 +49,7 @@ impl Process {
         Builder::new(program.as_ref())
     }
 
-    /// The program's process id (not the guardian's).
+    /// The program's process id (not the supervisor's).
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
@@ -76,13 +76,13 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// The program still runs after `bound`, or its guardian was killed.
+    /// The program still runs after `bound`, or its supervisor was killed.
     pub async fn wait(&self, bound: Duration) -> Result<Exit, Error> {
         let mut state = self.state.clone();
         let ended = timeout(bound, state.wait_for(State::has_ended)).await;
         match ended.map(|state| state.map(|state| state.exit)) {
             Ok(Ok(Some(exit))) => Ok(exit),
-            Ok(Ok(None) | Err(_)) => Err(Error::GuardianLost { program: self.name.clone() }),
+            Ok(Ok(None) | Err(_)) => Err(Error::SupervisorLost { program: self.name.clone() }),
             Err(_) => Err(Error::StillRunning { program: self.name.clone(), bound }),
         }
     }
@@ -128,7 +128,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// The program survived SIGKILL, or its guardian was killed or hangs.
+    /// The program survived SIGKILL, or its supervisor was killed or hangs.
     pub async fn stop(&mut self) -> Result<Exit, Error> {
         let exit = match self.signal(Signal::TERM) {
             Ok(()) => self.wait(self.grace).await,
@@ -145,13 +145,13 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// The guardian hangs.
+    /// The supervisor hangs.
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.lifeline = None;
         let mut state = self.state.clone();
-        match timeout(LAST_DUTIES, state.wait_for(|state| state.over)).await {
+        match timeout(CLEANUP_TIMEOUT, state.wait_for(|state| state.over)).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::StillRunning { program: self.name.clone(), bound: LAST_DUTIES }),
+            Err(_) => Err(Error::StillRunning { program: self.name.clone(), bound: CLEANUP_TIMEOUT }),
         }
     }
 }

@@ -85,8 +85,8 @@ impl Prometheus {
             .spawn()
             .await?;
         process.wait_for_log("Server is ready to receive web requests", Duration::from_mins(1)).await?;
-        let told = process.log();
-        let address = told.lines().filter(|line| line.contains("\"Listening on\"")).find_map(|line| {
+        let log = process.log();
+        let address = log.lines().filter(|line| line.contains("\"Listening on\"")).find_map(|line| {
             line.split_whitespace().find_map(|word| word.strip_prefix("address=")).map(str::to_owned)
         });
         let address = address.ok_or_else(|| io::Error::other("Prometheus logs no address"))?;

@@ -21,11 +21,11 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct Shared {
     routes: HashMap<String, u16>,
-    asked: Vec<String>,
+    targets: Vec<String>,
 }
 
 /// Maximum length of the head of a CONNECT request.
-const LONGEST_HEAD: usize = 8192;
+const MAX_HEAD: usize = 8192;
 
 // === impl Proxy ===
 
@@ -59,8 +59,8 @@ impl Proxy {
     }
 
     /// Every requested target, in order.
-    pub fn asked(&self) -> Vec<String> {
-        lock(&self.shared).asked.clone()
+    pub fn targets(&self) -> Vec<String> {
+        lock(&self.shared).targets.clone()
     }
 }
 
@@ -76,7 +76,7 @@ async fn serve(mut client: TcpStream, shared: Arc<Mutex<Shared>>) -> io::Result<
     };
     let port = {
         let mut shared = lock(&shared);
-        shared.asked.push(target.clone());
+        shared.targets.push(target.clone());
         shared.routes.get(&target).copied()
     };
     let Some(port) = port else {
@@ -90,7 +90,7 @@ async fn serve(mut client: TcpStream, shared: Arc<Mutex<Shared>>) -> io::Result<
 /// The target of a CONNECT request; none for another request.
 async fn read_target(client: &mut TcpStream) -> io::Result<Option<String>> {
     let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && head.len() < LONGEST_HEAD {
+    while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
         head.push(client.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head);

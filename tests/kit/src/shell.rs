@@ -24,7 +24,7 @@ pub struct Shell {
 
 /// Output and exit code of a command.
 #[derive(Clone, Debug)]
-pub struct Printed {
+pub struct CommandOutput {
     /// The exit code; none after a signal.
     pub code: Option<i32>,
     /// Standard output.
@@ -101,7 +101,7 @@ impl Shell {
     /// # Errors
     ///
     /// There is no shell.
-    pub fn run(&self, command: &str, input: &str) -> Result<Printed, Error> {
+    pub fn run(&self, command: &str, input: &str) -> Result<CommandOutput, Error> {
         let file = self.folder().join("input");
         fs::write(&file, input)?;
         let output = Command::new("sh")
@@ -112,7 +112,7 @@ impl Shell {
             .stdin(Stdio::from(fs::File::open(file)?))
             .output()?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Printed { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) })
+        Ok(CommandOutput { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) })
     }
 
     /// Starts a long-running command.
@@ -127,9 +127,9 @@ impl Shell {
     }
 }
 
-// === impl Printed ===
+// === impl CommandOutput ===
 
-impl Printed {
+impl CommandOutput {
     /// Whether the exit code is 0.
     pub fn is_success(&self) -> bool {
         self.code == Some(0)

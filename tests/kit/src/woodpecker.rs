@@ -13,30 +13,30 @@ use tokio::sync::broadcast;
 
 pub use crate::double::RetryAfter;
 pub use crate::double::woodpecker::answer::ExpiryEcho;
-pub use crate::double::woodpecker::books::Credential;
 pub use crate::double::woodpecker::fault::Fault;
 pub use crate::double::woodpecker::progress::{Point, Progress};
 pub use crate::double::woodpecker::record::Request;
 pub use crate::double::woodpecker::route::Op;
+pub use crate::double::woodpecker::state::Credential;
 
 use crate::double::lock;
 use crate::double::server::Server;
-use crate::double::woodpecker::office::Office;
+use crate::double::woodpecker::handler::Handler;
 use crate::entra::Entra;
 
 /// A running double of Woodpecker; stops when dropped.
 pub struct Woodpecker {
-    office: Arc<Office>,
+    handler: Arc<Handler>,
     server: Server,
 }
 
 impl Woodpecker {
     /// Starts on a free loopback port, without accounts.
     pub async fn start() -> Self {
-        let office = Arc::new(Office::new());
-        let serving = Arc::clone(&office);
+        let handler = Arc::new(Handler::new());
+        let serving = Arc::clone(&handler);
         let server = Server::start(move |request| Arc::clone(&serving).serve(request)).await;
-        Self { office, server }
+        Self { handler, server }
     }
 
     /// `http://127.0.0.1:<port>`, without a trailing slash.
@@ -53,62 +53,62 @@ impl Woodpecker {
 
     /// Adds an account with this API key, or another key if the account exists already.
     pub fn add_account(&self, account: &str, api_key: &str) {
-        lock(&self.office.books).add_account(account, api_key);
+        lock(&self.handler.state).add_account(account, api_key);
     }
 
     /// 401 for this key from now on. The account and its credentials stay.
     pub fn revoke_key(&self, api_key: &str) {
-        lock(&self.office.books).revoke_key(api_key);
+        lock(&self.handler.state).revoke_key(api_key);
     }
 
     /// Adds a client company of an agency, reached by the agency's keys with `x-company-id`. An unknown id
     /// gets 404.
     pub fn add_company(&self, agency: &str, company: &str) {
-        lock(&self.office.books).add_company(agency, company);
+        lock(&self.handler.state).add_company(agency, company);
     }
 
     /// Whether requests with `x-company-id` act on the agency itself; `false` by default.
     pub fn ignore_company_header(&self, ignore: bool) {
-        lock(&self.office.manners).ignore_company_header = ignore;
+        lock(&self.handler.behavior).ignore_company_header = ignore;
     }
 
     // --- state
 
     /// The account's credentials, ordered by id; none if the account does not exist.
     pub fn credentials(&self, account: &str) -> Vec<Credential> {
-        lock(&self.office.books).credentials(account)
+        lock(&self.handler.state).credentials(account)
     }
 
     /// Skips this number of ids. Ports are reused, so two doubles one after the other may have the same
     /// address.
     pub fn skip_ids(&self, many: i64) {
-        lock(&self.office.books).skip_ids(many);
+        lock(&self.handler.state).skip_ids(many);
     }
 
     /// Whether the stored secret is exactly `secret`; `false` if the credential does not exist.
     pub fn secret_matches(&self, account: &str, id: i64, secret: &str) -> bool {
-        let mut books = lock(&self.office.books);
-        books.credential(account, id).is_some_and(|it| it.secret.is(secret))
+        let mut state = lock(&self.handler.state);
+        state.credential(account, id).is_some_and(|it| it.secret.is(secret))
     }
 
     /// Stores a credential like a third party, and replaces the one with its id if it exists; returns its id.
     pub fn put(&self, account: &str, credential: Credential) -> i64 {
-        lock(&self.office.books).put(account, credential)
+        lock(&self.handler.state).put(account, credential)
     }
 
     /// Removes a credential like a third party; returns whether it existed.
     pub fn remove(&self, account: &str, id: i64) -> bool {
-        lock(&self.office.books).remove(account, id)
+        lock(&self.handler.state).remove(account, id)
     }
 
     /// Rejects its deletion from now on.
     pub fn mark_in_use(&self, id: i64) {
-        lock(&self.office.books).mark_in_use(id);
+        lock(&self.handler.state).mark_in_use(id);
     }
 
     /// Undoes [`Woodpecker::mark_in_use`].
-    pub fn release(&self, id: i64) {
-        lock(&self.office.books).release(id);
+    pub fn clear_in_use(&self, id: i64) {
+        lock(&self.handler.state).clear_in_use(id);
     }
 
     // --- settings
@@ -117,23 +117,23 @@ impl Woodpecker {
     /// there, no propagation attempt is used up, and its faults do not apply. Without it every secret is
     /// accepted.
     pub fn verify_with(&self, entra: &Entra) {
-        lock(&self.office.manners).microsoft = Some(entra.desk());
+        lock(&self.handler.behavior).microsoft = Some(entra.handler());
     }
 
     /// Whether updates are verified too; `false` by default, because the vendor does not document it.
-    pub fn verify_updates(&self, prove: bool) {
-        lock(&self.office.manners).rules.prove_updates = prove;
+    pub fn verify_updates(&self, verify: bool) {
+        lock(&self.handler.behavior).rules.verify_updates = verify;
     }
 
     /// The status of a rejected deletion of a credential in use; 409 by default, because the vendor does not
     /// document it.
     pub fn in_use_status(&self, status: u16) {
-        lock(&self.office.manners).rules.in_use_status = status;
+        lock(&self.handler.behavior).rules.in_use_status = status;
     }
 
     /// How `secret_expires_at` is returned; [`ExpiryEcho::Verbatim`] by default.
     pub fn expiry_echo(&self, echo: ExpiryEcho) {
-        lock(&self.office.manners).rules.expiry_echo = echo;
+        lock(&self.handler.behavior).rules.expiry_echo = echo;
     }
 
     /// Runs an action with the account's name whenever a request to delete an existing credential arrives;
@@ -142,24 +142,24 @@ impl Woodpecker {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        lock(&self.office.manners).before_delete =
+        lock(&self.handler.behavior).before_delete =
             Some(Arc::new(move |account, credential| Box::pin(act(account, credential))));
     }
 
     /// The delay of every request before it does anything; zero by default.
     pub fn service_time(&self, time: Duration) {
-        lock(&self.office.manners).service_time = time;
+        lock(&self.handler.behavior).service_time = time;
     }
 
     /// Whether the vendor's limit is enforced: one request of an account is processed, six wait for up to 15
     /// s each, and the rest get 429. `false` by default; it is measured in any case.
     pub fn enforce_concurrency(&self, enforce: bool) {
-        lock(&self.office.manners).enforce_lane = enforce;
+        lock(&self.handler.behavior).enforce_concurrency = enforce;
     }
 
     /// Divides all delays of the double, as the operator's `--time-scale` does; 0 counts as 1.
     pub fn time_scale(&self, scale: u32) {
-        self.office.delays.divide_by(scale);
+        self.handler.delays.divide_by(scale);
     }
 
     // --- faults: those of an account precede those of all, counted ones precede lasting ones, in the order
@@ -167,41 +167,41 @@ impl Woodpecker {
 
     /// The next `n` requests of this operation, of any account.
     pub fn fail_next(&self, op: Op, n: usize, fault: Fault) {
-        lock(&self.office.script).fail_next((None, op), n, fault);
+        lock(&self.handler.script).fail_next((None, op), n, fault);
     }
 
-    /// Every request of this operation until [`Woodpecker::heal`].
+    /// Every request of this operation until [`Woodpecker::clear_faults`].
     pub fn fail_always(&self, op: Op, fault: Fault) {
-        lock(&self.office.script).fail_always((None, op), fault);
+        lock(&self.handler.script).fail_always((None, op), fault);
     }
 
     /// The next `n` requests of this operation and account.
     pub fn fail_account_next(&self, account: &str, op: Op, n: usize, fault: Fault) {
-        lock(&self.office.script).fail_next((Some(account.to_owned()), op), n, fault);
+        lock(&self.handler.script).fail_next((Some(account.to_owned()), op), n, fault);
     }
 
-    /// Every request of this operation and account until [`Woodpecker::heal`].
+    /// Every request of this operation and account until [`Woodpecker::clear_faults`].
     pub fn fail_account_always(&self, account: &str, op: Op, fault: Fault) {
-        lock(&self.office.script).fail_always((Some(account.to_owned()), op), fault);
+        lock(&self.handler.script).fail_always((Some(account.to_owned()), op), fault);
     }
 
     /// Ends all faults, including those that wait.
-    pub fn heal(&self) {
-        lock(&self.office.script).heal_all();
+    pub fn clear_faults(&self) {
+        lock(&self.handler.script).clear_all();
     }
 
     // --- requests
 
     /// The account's requests in order of arrival, including those with a revoked key.
     pub fn requests(&self, account: &str) -> Vec<Request> {
-        let records = lock(&self.office.records);
+        let records = lock(&self.handler.records);
         let of_account = records.iter().filter(|it| it.account.as_deref() == Some(account));
         of_account.cloned().collect()
     }
 
     /// Requests with an unknown key.
-    pub fn strangers(&self) -> Vec<Request> {
-        let records = lock(&self.office.records);
+    pub fn unauthenticated_requests(&self) -> Vec<Request> {
+        let records = lock(&self.handler.records);
         records.iter().filter(|it| it.account.is_none()).cloned().collect()
     }
 
@@ -218,35 +218,35 @@ impl Woodpecker {
 
     /// The maximum number of the account's requests that were open at once, as its clients could know it.
     pub fn max_in_flight(&self, account: &str) -> usize {
-        self.office.lane(account).in_flight.most()
+        self.handler.queue(account).in_flight.max()
     }
 
     /// How long at least one request of the account was open.
     pub fn busy(&self, account: &str) -> Duration {
-        self.office.lane(account).in_flight.busy()
+        self.handler.queue(account).in_flight.busy()
     }
 
     /// Broadcasts the progress of each request from now on, for all accounts.
     pub fn follow(&self) -> broadcast::Receiver<Progress> {
-        self.office.progress.subscribe()
+        self.handler.progress.subscribe()
     }
 
     /// The number of open requests of the account.
     pub fn in_flight(&self, account: &str) -> usize {
-        self.office.lane(account).in_flight.now()
+        self.handler.queue(account).in_flight.now()
     }
 
     /// One human-readable line per request that arrived at or after `since`, for all accounts, such as `POST
     /// credentials app=e1c6… name="mail/sales-eu [..]" → 201 id=22334455`.
     pub fn summary(&self, since: Timestamp) -> Vec<String> {
-        let with_account = lock(&self.office.books).has_several_accounts();
-        let records = lock(&self.office.records);
+        let with_account = lock(&self.handler.state).has_several_accounts();
+        let records = lock(&self.handler.records);
         let recent = records.iter().filter(|it| it.at >= since);
         recent.map(|it| it.line(with_account)).collect()
     }
 
     fn count(&self, account: &str, is_counted: impl Fn(Op) -> bool) -> usize {
-        let records = lock(&self.office.records);
+        let records = lock(&self.handler.records);
         let of_account = records.iter().filter(|it| it.account.as_deref() == Some(account));
         of_account.filter(|it| is_counted(it.op)).count()
     }

@@ -39,7 +39,7 @@ spec:
     served: true
     storage: true
     additionalPrinterColumns:
-    - {name: N, type: string, jsonPath: .colour}
+    - {name: N, type: string, jsonPath: .color}
     - {name: Reason, type: string, jsonPath: .reason, priority: 1}
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 ";
@@ -63,7 +63,7 @@ async fn namespaces_are_unique() {
 }
 
 #[tokio::test]
-async fn the_server_knows_its_version() {
+async fn the_server_reports_the_pinned_version() {
     let client = Cluster::shared().await.unwrap().client().unwrap();
     let version = client.apiserver_version().await.unwrap();
     assert!(
@@ -73,7 +73,7 @@ async fn the_server_knows_its_version() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_file_is_all_a_client_needs() {
+async fn a_kubeconfig_file_is_enough_for_a_client() {
     let cluster = Cluster::shared().await.unwrap();
     let client = client_from(&cluster.kubeconfig_path()).await;
     assert!(!Api::<Namespace>::all(client).list(&ListParams::default()).await.unwrap().items.is_empty());
@@ -83,8 +83,8 @@ async fn a_kubeconfig_file_is_all_a_client_needs() {
 async fn the_operator_may_do_nothing_until_rbac_allows_it() {
     let cluster = Cluster::shared().await.unwrap();
     let client = client_from(&cluster.kubeconfig_for(User::Operator)).await;
-    let refused = Api::<Secret>::all(client).list(&ListParams::default()).await.unwrap_err();
-    assert!(refused.to_string().contains(r#"User "operator" cannot list resource "secrets""#), "{refused}");
+    let rejected = Api::<Secret>::all(client).list(&ListParams::default()).await.unwrap_err();
+    assert!(rejected.to_string().contains(r#"User "operator" cannot list resource "secrets""#), "{rejected}");
 }
 
 #[tokio::test]
@@ -98,9 +98,9 @@ async fn a_service_account_gets_a_token() {
     let request = serde_json::from_value(json!({"spec": {"audiences": []}})).unwrap();
     let token = accounts.create_token_request("robot", &PostParams::default(), &request).await.unwrap();
     let path = cluster.kubeconfig_with_token("robot", &token.status.unwrap().token).unwrap();
-    let refused =
+    let rejected =
         Api::<Secret>::all(client_from(&path).await).list(&ListParams::default()).await.unwrap_err();
-    assert!(refused.to_string().contains(&format!("system:serviceaccount:{namespace}:robot")), "{refused}");
+    assert!(rejected.to_string().contains(&format!("system:serviceaccount:{namespace}:robot")), "{rejected}");
 }
 
 #[tokio::test]
@@ -113,9 +113,9 @@ async fn the_audit_log_has_each_request_once() {
     for number in 0..50 {
         api.create(&PostParams::default(), &config_map(&format!("map-{number}"), "")).await.unwrap();
         let seen = cluster.audit_since(mark).unwrap();
-        let ours =
+        let own =
             seen.iter().filter(|entry| entry.is_write() && entry.namespace.as_ref() == Some(&namespace));
-        let writes = ours.filter(|entry| entry.code == Some(201));
+        let writes = own.filter(|entry| entry.code == Some(201));
         assert_eq!(writes.count(), number + 1);
     }
     api.create(&PostParams::default(), &config_map("map-0", "")).await.unwrap_err();
@@ -125,13 +125,13 @@ async fn the_audit_log_has_each_request_once() {
         entries.filter(|entry| entry.namespace.as_ref() == Some(&namespace)).collect::<Vec<_>>()
     };
     assert_eq!(named("before").len(), 1);
-    let [created, refused] = named("map-0")[..] else { panic!("{:?}", named("map-0")) };
-    assert_eq!((created.code, refused.code), (Some(201), Some(409)));
+    let [created, rejected] = named("map-0")[..] else { panic!("{:?}", named("map-0")) };
+    assert_eq!((created.code, rejected.code), (Some(201), Some(409)));
     assert_eq!(
         (created.verb.as_str(), created.resource.as_str(), created.user.as_str()),
         ("create", "configmaps", "admin")
     );
-    assert!(created.time <= refused.time);
+    assert!(created.time <= rejected.time);
 }
 
 #[tokio::test]
@@ -145,9 +145,9 @@ async fn crds_are_served_when_apply_returns() {
     let (one, two) =
         (cluster.create_namespace("crd").await.unwrap(), cluster.create_namespace("crd").await.unwrap());
     let resource = ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk("kit.test", "v1", "Thing"));
-    for (namespace, name, colour) in [(&one, "a", "red"), (&two, "bigger", "ultramarine")] {
+    for (namespace, name, color) in [(&one, "a", "red"), (&two, "bigger", "ultramarine")] {
         let api: Api<DynamicObject> = Api::namespaced_with(cluster.client().unwrap(), namespace, &resource);
-        let thing = DynamicObject::new(name, &resource).data(json!({"colour": colour, "reason": "Because"}));
+        let thing = DynamicObject::new(name, &resource).data(json!({"color": color, "reason": "Because"}));
         api.create(&PostParams::default(), &thing).await.unwrap();
     }
     let wide = cluster.table("/apis/kit.test/v1/things", true).await.unwrap();
@@ -164,24 +164,24 @@ async fn crds_are_served_when_apply_returns() {
 }
 
 #[tokio::test]
-async fn a_directory_without_crds_is_refused() {
+async fn a_directory_without_crds_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::shared().await.unwrap();
     assert!(matches!(cluster.apply_crds(dir.path()).await, Err(Error::Crds { .. })));
     fs::write(dir.path().join("map.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n")
         .unwrap();
     let error = cluster.apply_crds(dir.path()).await.unwrap_err();
-    assert!(error.to_string().contains("map is something else"), "{error}");
+    assert!(error.to_string().contains("map is not a CRD"), "{error}");
 }
 
 #[tokio::test]
-async fn two_clusters_know_nothing_of_each_other() {
+async fn two_clusters_are_independent() {
     let (one, two) = tokio::join!(Cluster::start(), Cluster::start());
     let (one, two) = (one.unwrap(), two.unwrap());
     let namespace = one.create_namespace("mine").await.unwrap();
     assert_ne!(one.etcd_url(), two.etcd_url());
-    let theirs: Api<Namespace> = Api::all(two.client().unwrap());
-    assert!(theirs.get_opt(&namespace).await.unwrap().is_none());
+    let other_namespaces: Api<Namespace> = Api::all(two.client().unwrap());
+    assert!(other_namespaces.get_opt(&namespace).await.unwrap().is_none());
 
     let dirs = [one.dir().to_path_buf(), two.dir().to_path_buf()];
     let pids = [one.etcd().pid(), one.apiserver().pid(), two.etcd().pid(), two.apiserver().pid()];

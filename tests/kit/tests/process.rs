@@ -31,7 +31,7 @@ async fn the_exit_code_is_reported() {
 }
 
 #[tokio::test]
-async fn a_program_that_ends_at_once_is_not_missed() {
+async fn the_exit_of_a_short_program_is_reported() {
     for _ in 0..20 {
         let process = Process::builder("true").spawn().await.unwrap();
         assert!(process.wait(BOUND).await.unwrap().success());
@@ -79,10 +79,10 @@ async fn a_signal_is_reported_from_an_exit_code() {
     }
 }
 
-/// The guardian itself ignores or catches these signals, and the program must not inherit that.
+/// The supervisor itself ignores or catches these signals, and the program must not inherit that.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_program_ignores_no_signal_that_its_parent_honors() {
+async fn a_program_ignores_no_signal_that_its_parent_handles() {
     let ignored = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim().to_owned();
@@ -95,7 +95,7 @@ async fn a_program_ignores_no_signal_that_its_parent_honors() {
 }
 
 #[tokio::test]
-async fn stop_asks_first_and_cleans_up() {
+async fn stop_sends_sigterm_first_and_cleans_up() {
     let dir = kept_dir();
     let mut process = shell("trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
         .log(dir.with_extension("log"))
@@ -111,7 +111,7 @@ async fn stop_asks_first_and_cleans_up() {
 }
 
 #[tokio::test]
-async fn stop_kills_what_does_not_listen() {
+async fn stop_kills_a_program_that_ignores_sigterm() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = shell("trap '' TERM; echo ready; while :; do sleep 0.1; done")
         .log(dir.path().join("log"))
@@ -124,16 +124,16 @@ async fn stop_kills_what_does_not_listen() {
 }
 
 #[tokio::test]
-async fn a_dropped_program_is_killed_even_when_it_is_halted() {
+async fn a_dropped_program_is_killed_even_if_it_is_stopped() {
     let process = Process::builder("sleep").args(["60"]).spawn().await.unwrap();
     let pid = process.pid();
     process.signal(Signal::STOP).unwrap();
     drop(process);
-    assert!(is_gone_soon(pid));
+    assert!(ends_soon(pid));
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_unsafe_is_refused() {
+async fn a_missing_program_or_an_unsafe_directory_is_rejected() {
     let missing = Process::builder("/no/such/program").spawn().await.unwrap_err();
     assert!(matches!(missing, Error::NoProgram { .. }), "{missing}");
     for dir in ["/", "/home", "relative/dir", "/tmp/a/../.."] {
@@ -170,7 +170,7 @@ async fn parent() {
         .spawn()
         .await
         .unwrap();
-    println!("\nguarded {}", process.pid());
+    println!("\nchild {}", process.pid());
     std::future::pending::<()>().await;
 }
 
@@ -192,17 +192,17 @@ fn start_parent() -> (std::process::Child, PathBuf, u32) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let pid = lines.find_map(|line| line.strip_prefix("guarded ").map(str::to_owned)).unwrap();
+    let pid = lines.find_map(|line| line.strip_prefix("child ").map(str::to_owned)).unwrap();
     (parent, dir, pid.parse().unwrap())
 }
 
 fn assert_nothing_remains(mut parent: std::process::Child, dir: &Path, pid: u32) {
     assert!(!parent.wait().unwrap().success());
-    assert!(is_gone_soon(pid), "process {pid} still runs");
+    assert!(ends_soon(pid), "process {pid} still runs");
     assert!(soon(|| !dir.exists()), "{} is still there", dir.display());
 }
 
-fn is_gone_soon(pid: u32) -> bool {
+fn ends_soon(pid: u32) -> bool {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     soon(|| test_kill_process(pid).is_err())
 }

@@ -34,7 +34,7 @@ pub(super) fn missing(pins: &Pins, dir: &Path, programs: &[Program]) -> Result<(
 fn build(pins: &Pins, dir: &Path, program: Program) -> Result<(), Error> {
     let (name, version) = (program.name(), pins.version(program));
     require_go(pins, program)?;
-    say(&format!(
+    print(&format!(
         "building {name} {version}, once, {} on two cores; kept in {}",
         estimate(program),
         dir.display()
@@ -52,7 +52,7 @@ fn build(pins: &Pins, dir: &Path, program: Program) -> Result<(), Error> {
     let target = dir.join(name);
     fs::rename(&partial, &target).map_err(cache("put in place", &target))?;
     fs::remove_file(&output).map_err(cache("remove", &output))?;
-    say(&format!("built {name} {version} in {}", clock(start.elapsed())));
+    print(&format!("built {name} {version} in {}", clock(start.elapsed())));
     Ok(())
 }
 
@@ -101,14 +101,14 @@ fn go(pins: &Pins) -> Command {
 
 fn wait(child: &mut Child, name: &str) -> io::Result<ExitStatus> {
     let start = Instant::now();
-    let mut told = start;
+    let mut last_heartbeat = start;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if told.elapsed() >= HEARTBEAT {
-            told = Instant::now();
-            say(&format!("still building {name}, {} so far", clock(start.elapsed())));
+        if last_heartbeat.elapsed() >= HEARTBEAT {
+            last_heartbeat = Instant::now();
+            print(&format!("still building {name}, {} so far", clock(start.elapsed())));
         }
         thread::sleep(Duration::from_millis(100));
     }
@@ -120,7 +120,7 @@ fn lock(path: &Path) -> Result<File, Error> {
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {
-            say(&format!("waiting for another build, which holds {}", path.display()));
+            print(&format!("waiting for another build, which holds {}", path.display()));
         }
         Err(TryLockError::Error(source)) => return Err(cache("lock", path)(source)),
     }
@@ -167,7 +167,7 @@ fn last_lines(text: &str) -> String {
 
 /// Writes straight to stderr: the test harness hides `eprintln!` of a passing test, and a user who waits for
 /// minutes would see nothing. A closed stderr is no reason to stop.
-fn say(text: &str) {
+fn print(text: &str) {
     let _ = writeln!(io::stderr(), "kit: {text}");
 }
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_a_killed_build_go_and_programs_stay() {
+    fn leftovers_of_a_killed_build_are_removed_and_programs_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (left, kept) = (partial(dir.path(), "etcd", "bin"), dir.path().join("etcd"));
         fs::write(&left, "half").unwrap();

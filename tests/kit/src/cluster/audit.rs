@@ -18,7 +18,7 @@ use super::Error;
 const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n";
 
 /// Only responses.
-const POLICY_OF_ANSWERS: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\nrules:\n- level: Metadata\n";
+const POLICY_RESPONSES_ONLY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\nrules:\n- level: Metadata\n";
 
 /// What the audit log contains, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Detail {
     /// Each request when it arrives and before its response ends.
     Everything,
     /// Each response, up to a second later. It costs the API server less.
-    Answers,
+    Responses,
 }
 
 /// A request to the API.
@@ -155,7 +155,7 @@ impl AuditMark {
 impl AuditLog {
     pub(super) fn create(dir: &Path, detail: Detail) -> Result<Self, Error> {
         let log = Self { path: dir.join("audit.log"), policy: dir.join("audit-policy.yaml"), detail };
-        let policy = if detail == Detail::Everything { POLICY } else { POLICY_OF_ANSWERS };
+        let policy = if detail == Detail::Everything { POLICY } else { POLICY_RESPONSES_ONLY };
         fs::write(&log.policy, policy).map_err(Error::files("write", &log.policy))?;
         Ok(log)
     }
@@ -203,13 +203,13 @@ impl AuditLog {
 
 /// One entry for each request, in order of arrival.
 fn entries(text: &str) -> Vec<AuditEntry> {
-    let mut places = BTreeMap::new();
+    let mut positions = BTreeMap::new();
     let mut entries: Vec<AuditEntry> = Vec::new();
     for event in text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok()) {
         if event.stage == Stage::RequestReceived {
-            places.insert(event.id.clone(), entries.len());
+            positions.insert(event.id.clone(), entries.len());
             entries.push(event.into());
-        } else if let Some(entry) = places.get(&event.id).and_then(|place| entries.get_mut(*place)) {
+        } else if let Some(entry) = positions.get(&event.id).and_then(|position| entries.get_mut(*position)) {
             // The later line has more: the response, and the name of an object that only the body contained.
             *entry = event.into();
         }
@@ -231,17 +231,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_one_entry_that_learns_its_answer() {
+    fn a_request_and_its_response_are_one_entry() {
         let text = event("1", "RequestReceived", "")
             + &event("2", "RequestReceived", "")
             + &event("1", "ResponseComplete", r#","responseStatus":{"code":201},"objectRef":{"name":"n"}"#);
         let entries = entries(&text);
-        let told: Vec<_> = entries.iter().map(|entry| (entry.name.as_deref(), entry.code)).collect();
-        assert_eq!(told, [(Some("n"), Some(201)), (None, None)]);
+        let parsed: Vec<_> = entries.iter().map(|entry| (entry.name.as_deref(), entry.code)).collect();
+        assert_eq!(parsed, [(Some("n"), Some(201)), (None, None)]);
     }
 
     #[test]
-    fn a_request_from_before_the_mark_stays_out_even_when_answered_after_it() {
+    fn a_request_before_the_mark_is_left_out_even_if_answered_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let log = AuditLog::create(dir.path(), Detail::Everything).unwrap();
         assert_eq!(log.since(log.mark().unwrap()).unwrap(), []);

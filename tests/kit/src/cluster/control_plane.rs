@@ -67,7 +67,7 @@ fn listen() -> Result<TcpListener, Error> {
 // === impl Starting ===
 
 impl Starting {
-    /// Starts etcd; its guardian will remove the directory.
+    /// Starts etcd; its supervisor will remove the directory.
     pub(super) async fn etcd(assets: &Assets, dir: &Path, ports: Ports) -> Result<Self, Error> {
         let (client, peer) = (url("http", ports.client), url("http", ports.peer));
         let etcd = program(assets, Program::Etcd, dir)

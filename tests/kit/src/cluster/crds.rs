@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::Error;
 
 /// How long an accepted CRD may take until it is served.
-const SERVED: Duration = Duration::from_secs(30);
+const SERVED_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn apply(client: &Client, dir: &Path) -> Result<Vec<String>, Error> {
     let crds = read(dir)?;
@@ -42,11 +42,11 @@ fn read(dir: &Path) -> Result<Vec<DynamicObject>, Error> {
         let text = fs::read_to_string(&path).map_err(Error::files("read", &path))?;
         let objects: Vec<DynamicObject> = serde_saphyr::from_multiple_with_options(&text, options.clone())
             .map_err(|error| Error::Crds { path: path.clone(), detail: error.to_string() })?;
-        let stranger = objects.iter().find(|object| {
+        let other_kind = objects.iter().find(|object| {
             object.types.as_ref().is_none_or(|types| types.kind != "CustomResourceDefinition")
         });
-        if let Some(stranger) = stranger {
-            let detail = format!("{} is something else", stranger.name_any());
+        if let Some(other) = other_kind {
+            let detail = format!("{} is not a CRD", other.name_any());
             return Err(Error::Crds { path, detail });
         }
         crds.extend(objects);
@@ -58,9 +58,9 @@ fn read(dir: &Path) -> Result<Vec<DynamicObject>, Error> {
 }
 
 fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let listing = fs::read_dir(dir).map_err(Error::files("list", dir))?;
+    let entries = fs::read_dir(dir).map_err(Error::files("list", dir))?;
     let mut files = Vec::new();
-    for entry in listing {
+    for entry in entries {
         let path = entry.map_err(Error::files("list", dir))?.path();
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             files.push(path);
@@ -74,8 +74,8 @@ async fn wait_until_served(client: &Client, name: &str) -> Result<(), Error> {
     let start = Instant::now();
     loop {
         let Err(detail) = check(client, name).await else { return Ok(()) };
-        if start.elapsed() > SERVED {
-            return Err(Error::NotServed { name: name.to_owned(), bound: SERVED, detail });
+        if start.elapsed() > SERVED_TIMEOUT {
+            return Err(Error::NotServed { name: name.to_owned(), bound: SERVED_TIMEOUT, detail });
         }
         sleep(Duration::from_millis(50)).await;
     }

@@ -105,7 +105,7 @@ impl Row {
 // === impl Cell ===
 
 impl Cell {
-    /// Shows the first line, with a mark if there are more, and escapes what a terminal would interpret.
+    /// Shows the first line, with `...` if there are more, and escapes what a terminal would interpret.
     fn new(whole: &str) -> Self {
         let escaped = |text: &str| text.replace('\u{1b}', "^[");
         let text = match whole.split_once(['\n', '\r', '\u{c}']) {
@@ -132,7 +132,7 @@ fn lay_out(lines: &[Vec<Cell>]) -> String {
     text
 }
 
-/// The widest cell: by the bytes of its text or, if the mark makes it longer, by what is shown.
+/// The widest cell: by the bytes of its text or, if the `...` makes it longer, by what is shown.
 fn width(lines: &[Vec<Cell>], column: usize) -> usize {
     let widths = lines.iter().map(|line| line[column].bytes.max(line[column].text.chars().count()));
     MIN_WIDTH.max(widths.max().unwrap_or_default() + PADDING)
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_tells_whether_it_is_in_one_namespace() {
+    fn paths_in_one_namespace_are_recognized() {
         for path in
             ["/api/v1/namespaces/x/secrets", "/apis/g/v1/namespaces/x/things/y", "/api/v1/namespaces/x"]
         {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_are_no_text() {
+    fn no_rows_produce_no_text() {
         let empty: Table = serde_json::from_value(json!({"columnDefinitions": [{"name": "Name"}]})).unwrap();
         assert_eq!(empty.render(true, true), "");
     }

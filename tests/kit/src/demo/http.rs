@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use super::Difference;
 
 /// Sends the request; returns status and body.
-pub(super) async fn ask(
+pub(super) async fn send_request(
     address: &str,
     request: &str,
     headers: &[(&str, &str)],

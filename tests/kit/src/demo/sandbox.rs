@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Difference;
-use super::http::ask;
+use super::http::send_request;
 use crate::cluster::Cluster;
 use crate::entra::Entra;
 use crate::process::Process;
@@ -36,11 +36,11 @@ stringData: { woodpecker.agency: (the API key) }
 const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
 
 /// How long it may take to start.
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A credential in the API's responses.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Held {
+pub(super) struct StoredCredential {
     pub(super) credential_id: i64,
     pub(super) client_id: String,
     pub(super) name: String,
@@ -48,8 +48,8 @@ pub(super) struct Held {
 }
 
 #[derive(Deserialize)]
-struct Listing {
-    credentials: Vec<Held>,
+struct ListResponse {
+    credentials: Vec<StoredCredential>,
 }
 
 /// A running server.
@@ -77,7 +77,7 @@ impl Sandbox {
             .log(cluster.dir().join("serve.log"))
             .spawn()
             .await?;
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Some(address) = address(&server) {
                 return Ok(Self { server, address });
@@ -100,19 +100,19 @@ impl Sandbox {
     }
 
     /// The account's credentials.
-    pub(super) async fn credentials(&self) -> Result<Vec<Held>, Difference> {
+    pub(super) async fn credentials(&self) -> Result<Vec<StoredCredential>, Difference> {
         let (status, body) =
-            ask(&self.address, &format!("GET {PATH}"), &[("x-api-key", API_KEY)], "").await?;
+            send_request(&self.address, &format!("GET {PATH}"), &[("x-api-key", API_KEY)], "").await?;
         if status != 200 {
             return Err(Difference::new(format!("the list request got {status}: {body}")));
         }
-        Ok(serde_json::from_str::<Listing>(&body)?.credentials)
+        Ok(serde_json::from_str::<ListResponse>(&body)?.credentials)
     }
 
     /// Removes a credential.
     pub(super) async fn remove(&self, id: i64) -> Result<(), Difference> {
         let request = format!("DELETE {PATH}/{id}");
-        ask(&self.address, &request, &[("x-api-key", API_KEY)], "").await.map(drop)
+        send_request(&self.address, &request, &[("x-api-key", API_KEY)], "").await.map(drop)
     }
 
     /// The operator's requests since then, one line each.

@@ -5,15 +5,15 @@ use std::io::{self, IsTerminal, Write};
 /// Standard output.
 #[derive(Debug)]
 pub(super) struct Screen {
-    has_colour: bool,
+    has_color: bool,
 }
 
 // === impl Screen ===
 
 impl Screen {
     pub(super) fn new() -> Self {
-        let has_colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { has_colour }
+        let has_color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { has_color }
     }
 
     pub(super) fn title(&self, text: &str) {
@@ -37,21 +37,21 @@ impl Screen {
         }
     }
 
-    pub(super) fn well(&self, text: &str) {
+    pub(super) fn passed(&self, text: &str) {
         self.put(&format!("   {} {text}\n", self.styled("32", "✓")));
     }
 
-    pub(super) fn differs(&self, text: &str) {
+    pub(super) fn failed(&self, text: &str) {
         self.put(&format!("   {} {text}\n", self.styled("1;31", "✗ DIFFERS:")));
     }
 
-    pub(super) fn complain(&self, text: &str) {
+    pub(super) fn error(&self, text: &str) {
         // There is no better place to report this failure.
         let _unwritten = writeln!(io::stderr(), "demo: {text}");
     }
 
     fn styled(&self, code: &str, text: &str) -> String {
-        if self.has_colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.has_color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
     /// A closed pipe ends the output, not the demo.

@@ -36,11 +36,11 @@ pub(crate) struct CutOff;
 impl Steps {
     pub(crate) fn new(steps: Vec<Step>, held: Vec<Box<dyn Any + Send>>) -> Self {
         let mut body = Self { steps: steps.into(), pause: None, flushed: false, held };
-        body.let_go_before_the_end();
+        body.release_before_the_end();
         body
     }
 
-    fn let_go_before_the_end(&mut self) {
+    fn release_before_the_end(&mut self) {
         if self.steps.is_empty() {
             self.held.clear();
         }
@@ -68,7 +68,7 @@ impl Body for Steps {
                     self.pause = Some(Box::pin(tokio::time::sleep(delay)));
                 }
                 Some(Step::Bytes(bytes)) => {
-                    self.let_go_before_the_end();
+                    self.release_before_the_end();
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Cut) if !self.flushed => {
@@ -93,7 +93,7 @@ impl Body for Steps {
 
 impl fmt::Display for CutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the double cuts the answer here")
+        f.write_str("the double cuts the response here")
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_body_holds_is_let_go_with_its_last_bytes() {
+    async fn held_values_are_dropped_with_the_last_bytes() {
         let held = Arc::new(());
         let mut body = Steps::new(vec![bytes("a"), bytes("b")], vec![Box::new(Arc::clone(&held))]);
 

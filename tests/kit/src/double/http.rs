@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::body::{Step, Steps};
 
 /// Larger than anything the operator sends; a longer body counts as empty.
-const LONGEST_BODY: usize = 1024 * 1024;
+const MAX_BODY: usize = 1024 * 1024;
 
 /// A request, read to its end. No Debug, because it contains secrets.
 pub(crate) struct Request {
@@ -26,11 +26,11 @@ pub(crate) struct Request {
 
 /// The reply to a request, and what is dropped when it is complete.
 pub(crate) struct Reply {
-    pub(crate) what: What,
+    pub(crate) what: ReplyKind,
     pub(crate) held: Vec<Box<dyn Any + Send>>,
 }
 
-pub(crate) enum What {
+pub(crate) enum ReplyKind {
     Answer(Answer),
     /// TCP reset without a response.
     Reset,
@@ -38,16 +38,16 @@ pub(crate) enum What {
     Hang(Duration),
 }
 
-/// A response; `Content-Length` is that of `body` even if `manner` sends less.
+/// A response; `Content-Length` is that of `body` even if `delivery` sends less.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
-    pub(crate) manner: Manner,
+    pub(crate) delivery: DeliveryMode,
 }
 
 /// How the body is sent.
-pub(crate) enum Manner {
+pub(crate) enum DeliveryMode {
     Whole,
     /// Half of it, then the connection is closed.
     CutInHalf,
@@ -80,7 +80,7 @@ impl Request {
             method: head.method.to_string(),
             path: path.map_or_else(String::new, ToString::to_string),
             headers: headers.collect(),
-            body: Limited::new(body, LONGEST_BODY)
+            body: Limited::new(body, MAX_BODY)
                 .collect()
                 .await
                 .map(http_body_util::Collected::to_bytes)
@@ -97,7 +97,7 @@ impl Answer {
             status,
             headers: vec![("content-type".to_owned(), content_type.to_owned())],
             body: body.into(),
-            manner: Manner::Whole,
+            delivery: DeliveryMode::Whole,
         }
     }
 
@@ -113,7 +113,7 @@ impl Answer {
     }
 
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), manner: Manner::Whole }
+        Self { status, headers: Vec::new(), body: Bytes::new(), delivery: DeliveryMode::Whole }
     }
 
     pub(crate) fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -121,14 +121,14 @@ impl Answer {
         self
     }
 
-    pub(crate) fn sent(mut self, manner: Manner) -> Self {
-        self.manner = manner;
+    pub(crate) fn sent(mut self, delivery: DeliveryMode) -> Self {
+        self.delivery = delivery;
         self
     }
 
     pub(crate) fn into_response(self, held: Vec<Box<dyn Any + Send>>) -> Response<Steps> {
         let length = self.body.len();
-        let steps = self.manner.steps(self.body);
+        let steps = self.delivery.steps(self.body);
         let mut response = Response::new(Steps::new(steps, held));
         // A status or header that HTTP does not allow is a mistake in a test's fault; the response is a 500
         // that reports it.
@@ -150,15 +150,15 @@ impl Answer {
     }
 }
 
-impl From<Answer> for What {
+impl From<Answer> for ReplyKind {
     fn from(answer: Answer) -> Self {
         Self::Answer(answer)
     }
 }
 
-// === impl What ===
+// === impl ReplyKind ===
 
-impl What {
+impl ReplyKind {
     /// The status that the client sees; none if it gets no response.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
@@ -168,9 +168,9 @@ impl What {
     }
 }
 
-// === impl Manner ===
+// === impl DeliveryMode ===
 
-impl Manner {
+impl DeliveryMode {
     fn steps(self, body: Bytes) -> Vec<Step> {
         let half = body.len() / 2;
         let (first, rest) = (body.slice(..half), body.slice(half..));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     open: AtomicUsize,
-    most: AtomicUsize,
+    max: AtomicUsize,
     hanging: AtomicUsize,
     /// How long at least one request was open, and since when one is.
     busy: Mutex<(Duration, Option<Instant>)>,
@@ -19,7 +19,7 @@ pub(crate) struct InFlight {
 #[derive(Debug)]
 pub(crate) struct Open(Arc<InFlight>);
 
-/// One request that is delayed on purpose; over when dropped.
+/// One request that is delayed on purpose; ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Hanging(Arc<InFlight>);
 
@@ -27,7 +27,7 @@ pub(crate) struct Hanging(Arc<InFlight>);
 
 impl InFlight {
     /// Opens a request; returns how many are open with it. The maximum is recorded only by
-    /// [`InFlight::measured`].
+    /// [`InFlight::record_max`].
     pub(crate) fn enter(self: &Arc<Self>) -> (Open, usize) {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.1.get_or_insert_with(Instant::now);
@@ -35,21 +35,21 @@ impl InFlight {
         (Open(Arc::clone(self)), open)
     }
 
-    /// How long at least one request was open, without the present one.
+    /// How long at least one request was open, without the current one.
     pub(crate) fn busy(&self) -> Duration {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
-    pub(crate) fn measured(&self, open: usize) {
-        self.most.fetch_max(open, Ordering::SeqCst);
+    pub(crate) fn record_max(&self, open: usize) {
+        self.max.fetch_max(open, Ordering::SeqCst);
     }
 
     pub(crate) fn now(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn most(&self) -> usize {
-        self.most.load(Ordering::SeqCst)
+    pub(crate) fn max(&self) -> usize {
+        self.max.load(Ordering::SeqCst)
     }
 
     pub(crate) fn hang(self: &Arc<Self>) -> Hanging {
@@ -87,20 +87,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_ever_open_stays_after_the_requests_are_closed() {
-        let lane = Arc::new(InFlight::default());
-        let (first, alone) = lane.enter();
-        let (second, together) = lane.enter();
-        assert_eq!((alone, together), (1, 2));
+    fn the_maximum_stays_after_the_requests_are_closed() {
+        let requests = Arc::new(InFlight::default());
+        let (first, first_count) = requests.enter();
+        let (second, second_count) = requests.enter();
+        assert_eq!((first_count, second_count), (1, 2));
 
-        lane.measured(together);
-        let hanging = lane.hang();
-        assert!(lane.hangs());
+        requests.record_max(second_count);
+        let hanging = requests.hang();
+        assert!(requests.hangs());
         drop((first, second, hanging));
-        assert_eq!((lane.now(), lane.most(), lane.hangs()), (0, 2, false));
-        let busy = lane.busy();
+        assert_eq!((requests.now(), requests.max(), requests.hangs()), (0, 2, false));
+        let busy = requests.busy();
         assert!(busy > Duration::ZERO);
-        drop(lane.enter());
-        assert!(lane.busy() > busy, "what comes later adds up");
+        drop(requests.enter());
+        assert!(requests.busy() > busy, "later requests add up");
     }
 }

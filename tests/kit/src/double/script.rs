@@ -1,4 +1,4 @@
-//! The script of faults: those of the next requests, and those that last until healed, by key (an app, an
+//! The script of faults: those of the next requests, and those that last until cleared, by key (an app, an
 //! operation, everything).
 
 use std::collections::{HashMap, VecDeque};
@@ -30,11 +30,11 @@ impl<K: Eq + Hash, F: Clone> Script<K, F> {
         self.line(key).always = Some(fault);
     }
 
-    pub(crate) fn heal(&mut self, key: &K) {
+    pub(crate) fn clear(&mut self, key: &K) {
         self.lines.remove(key);
     }
 
-    pub(crate) fn heal_all(&mut self) {
+    pub(crate) fn clear_all(&mut self) {
         self.lines.clear();
     }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counted_faults_come_in_order_then_the_standing_one_until_healed() {
+    fn counted_faults_precede_the_lasting_one() {
         let mut script = Script::new();
         script.fail_always("all", 'z');
         script.fail_next("all", 2, 'a');
@@ -65,12 +65,12 @@ mod tests {
         let taken: String = (0..5).filter_map(|_| script.take(&["all"])).collect();
         assert_eq!(taken, "aabzz");
 
-        script.heal(&"all");
+        script.clear(&"all");
         assert_eq!(script.take(&["all"]), None);
     }
 
     #[test]
-    fn a_narrow_fault_goes_before_a_wide_one_and_leaves_it_waiting() {
+    fn a_fault_of_an_app_precedes_one_of_all_apps() {
         let mut script = Script::new();
         script.fail_next("all", 1, 'w');
         script.fail_next("app", 1, 'n');
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(script.take(&["app", "all"]), Some('n'));
         assert_eq!(script.take(&["app", "all"]), Some('w'));
         script.fail_always("app", 'n');
-        script.heal_all();
+        script.clear_all();
         assert_eq!(script.take(&["app", "all"]), None);
     }
 }

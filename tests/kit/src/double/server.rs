@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::http::{Reply, Request, What};
+use super::http::{Reply, ReplyKind, Request};
 
 /// A running server.
 pub(crate) struct Server {
@@ -85,9 +85,9 @@ where
         async move {
             let reply = handler(Request::read(request).await).await;
             match reply.what {
-                What::Answer(answer) => return Ok::<_, Infallible>(answer.into_response(reply.held)),
-                What::Hang(time) => tokio::time::sleep(time).await,
-                What::Reset => {}
+                ReplyKind::Answer(answer) => return Ok::<_, Infallible>(answer.into_response(reply.held)),
+                ReplyKind::Hang(time) => tokio::time::sleep(time).await,
+                ReplyKind::Reset => {}
             }
             drop(reply.held);
             reset.notify_one();
@@ -110,9 +110,9 @@ where
 mod tests {
     use super::*;
     use crate::double::client::{self, Seen};
-    use crate::double::http::{Answer, Manner};
+    use crate::double::http::{Answer, DeliveryMode};
 
-    async fn server(what: impl Fn() -> What + Send + Sync + 'static) -> Server {
+    async fn server(what: impl Fn() -> ReplyKind + Send + Sync + 'static) -> Server {
         Server::start(move |_| {
             let what = what();
             async move {
@@ -123,8 +123,8 @@ mod tests {
         .await
     }
 
-    fn answer(manner: Manner) -> What {
-        What::Answer(Answer::new(200, "text/plain", "0123456789").sent(manner))
+    fn answer(delivery: DeliveryMode) -> ReplyKind {
+        ReplyKind::Answer(Answer::new(200, "text/plain", "0123456789").sent(delivery))
     }
 
     async fn get(server: &Server) -> Seen {
@@ -133,18 +133,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_and_a_hang_are_tcp_resets_without_a_byte() {
-        let resetting = server(|| What::Reset).await;
+        let resetting = server(|| ReplyKind::Reset).await;
         assert_eq!(get(&resetting).await, Seen::Reset);
 
-        let hanging = server(|| What::Hang(Duration::from_millis(50))).await;
+        let hanging = server(|| ReplyKind::Hang(Duration::from_millis(50))).await;
         let start = std::time::Instant::now();
         assert_eq!(get(&hanging).await, Seen::Reset);
         assert!(start.elapsed() >= Duration::from_millis(50));
     }
 
     #[tokio::test]
-    async fn a_cut_answer_promises_more_than_it_sends() {
-        let cutting = server(|| answer(Manner::CutInHalf)).await;
+    async fn a_cut_response_is_shorter_than_its_content_length() {
+        let cutting = server(|| answer(DeliveryMode::CutInHalf)).await;
         let seen = get(&cutting).await;
         let answer = seen.answer();
         assert_eq!(answer.header("content-length"), Some("10"));
@@ -152,8 +152,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_paused_answer_arrives_whole_and_late() {
-        let slow = server(|| answer(Manner::PauseInHalf(Duration::from_millis(50)))).await;
+    async fn a_paused_response_is_complete() {
+        let slow = server(|| answer(DeliveryMode::PauseInHalf(Duration::from_millis(50)))).await;
         let start = std::time::Instant::now();
         assert_eq!(get(&slow).await.answer().body, "0123456789");
         assert!(start.elapsed() >= Duration::from_millis(50));
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_kept_alive_and_end_with_the_server() {
-        let server = server(|| answer(Manner::Whole)).await;
+        let server = server(|| answer(DeliveryMode::Whole)).await;
         let mut connection = client::Connection::open(&server.url()).await;
         for _ in 0..2 {
             assert_eq!(connection.send("GET", "/", &[], "").await.answer().body, "0123456789");

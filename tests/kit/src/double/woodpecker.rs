@@ -3,12 +3,12 @@
 
 pub(crate) mod answer;
 pub(crate) mod api;
-pub(crate) mod books;
 pub(crate) mod fault;
-pub(crate) mod lane;
-pub(crate) mod office;
+pub(crate) mod handler;
 pub(crate) mod progress;
 pub(crate) mod record;
+pub(crate) mod request_queue;
 pub(crate) mod route;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;

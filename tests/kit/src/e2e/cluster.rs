@@ -16,7 +16,7 @@ use crate::demo::Difference;
 
 /// How long a state may take to appear. The nodes have the images already, so this is far longer than it
 /// takes.
-pub(super) const PATIENCE: Duration = Duration::from_mins(3);
+pub(super) const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The cluster of the settings.
 pub(super) struct Cluster {
@@ -40,12 +40,12 @@ pub(super) enum Kind {
 
 impl Kind {
     fn resource(self) -> ApiResource {
-        let ours = "graph-credentials.io";
+        let group_name = "graph-credentials.io";
         let (group, version, kind) = match self {
             Self::Namespace => ("", "v1", "Namespace"),
-            Self::Credential => (ours, "v1alpha1", "MicrosoftGraphCredential"),
-            Self::Account => (ours, "v1alpha1", "WoodpeckerAccount"),
-            Self::Record => (ours, "v1alpha1", "SealedGraphCredential"),
+            Self::Credential => (group_name, "v1alpha1", "MicrosoftGraphCredential"),
+            Self::Account => (group_name, "v1alpha1", "WoodpeckerAccount"),
+            Self::Record => (group_name, "v1alpha1", "SealedGraphCredential"),
             Self::Pod => ("", "v1", "Pod"),
             Self::Deployment => ("apps", "v1", "Deployment"),
             Self::Lease => ("coordination.k8s.io", "v1", "Lease"),
@@ -84,7 +84,7 @@ impl Cluster {
     /// Applies objects.
     pub(super) async fn apply(&self, objects: &[Value]) -> Result<(), Difference> {
         for object in objects {
-            let (api, name) = self.place(object);
+            let (api, name) = self.api_and_name(object);
             api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(object)).await?;
         }
         Ok(())
@@ -92,12 +92,12 @@ impl Cluster {
 
     /// Deletes an object, if it exists.
     pub(super) async fn delete_object(&self, object: &Value) -> Result<(), Difference> {
-        let (api, name) = self.place(object);
-        let_go(api.delete(name, &DeleteParams::default()).await)
+        let (api, name) = self.api_and_name(object);
+        ignore_not_found(api.delete(name, &DeleteParams::default()).await)
     }
 
     /// The API and the name of an object.
-    fn place<'a>(&self, object: &'a Value) -> (Api<DynamicObject>, &'a str) {
+    fn api_and_name<'a>(&self, object: &'a Value) -> (Api<DynamicObject>, &'a str) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
@@ -144,7 +144,7 @@ impl Cluster {
         name: &str,
         params: &DeleteParams,
     ) -> Result<(), Difference> {
-        let_go(self.api(kind, namespace).delete(name, params).await)
+        ignore_not_found(self.api(kind, namespace).delete(name, params).await)
     }
 
     /// Waits until an object meets the condition; `None` is an object that does not exist.
@@ -154,7 +154,7 @@ impl Cluster {
         (kind, namespace, name): (Kind, Option<&str>, &str),
         is_so: impl Fn(Option<&Value>) -> bool,
     ) -> Result<Value, Difference> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let found = self.get(kind, namespace, name).await?;
             if is_so(found.as_ref()) {
@@ -162,7 +162,7 @@ impl Cluster {
             }
             if Instant::now() >= deadline {
                 let found = found.unwrap_or_default();
-                return Err(Difference::new(format!("{what}: not reached after {PATIENCE:?}: {found:#}")));
+                return Err(Difference::new(format!("{what}: not reached after {TIMEOUT:?}: {found:#}")));
             }
             sleep(Duration::from_millis(200)).await;
         }
@@ -180,26 +180,26 @@ impl Cluster {
     }
 
     /// The end of each pod's log, and the events of a namespace, to diagnose a failure.
-    pub(super) async fn look_around(&self, namespace: &str) -> String {
-        let mut told = String::new();
+    pub(super) async fn diagnostics(&self, namespace: &str) -> String {
+        let mut text = String::new();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         for pod in pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
             let name = pod.name_any();
             let params = LogParams { tail_lines: Some(15), ..LogParams::default() };
             let log = pods.logs(&name, &params).await.unwrap_or_else(|error| error.to_string());
-            told += &format!("\n--- {name}\n{log}");
+            text += &format!("\n--- {name}\n{log}");
         }
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         for event in events.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
             let about = event.involved_object.name.unwrap_or_default();
-            told += &format!("\nevent {about}: {}", event.message.unwrap_or_default());
+            text += &format!("\nevent {about}: {}", event.message.unwrap_or_default());
         }
-        told
+        text
     }
 }
 
 /// Accepts that the object to delete does not exist.
-fn let_go<T>(deleted: Result<T, kube::Error>) -> Result<(), Difference> {
+fn ignore_not_found<T>(deleted: Result<T, kube::Error>) -> Result<(), Difference> {
     match deleted {
         Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
         deleted => Ok(deleted.map(drop)?),

@@ -14,7 +14,7 @@ const NAME: &str = "owner-of-some-namespaces";
 
 /// The text of a kubeconfig for a user who may do everything in these namespaces, including `home`, and
 /// nothing elsewhere.
-pub(super) async fn of_namespaces(
+pub(super) async fn kubeconfig_for_namespaces(
     cluster: &Cluster,
     kubeconfig: &Kubeconfig,
     home: &str,
@@ -52,13 +52,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_its_users_verify_themselves_with_is_kept() {
+    fn credentials_of_other_users_are_removed() {
         let kubeconfig = json!({
             "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}],
             "users": [{"name": "admin", "user": {"client-key-data": "all-powerful"}}]
         });
-        let ours = with_token(kubeconfig.clone(), "of-somebody");
-        assert_eq!(ours["clusters"], kubeconfig["clusters"]);
-        assert_eq!(ours["users"], json!([{"name": "admin", "user": {"token": "of-somebody"}}]));
+        let result = with_token(kubeconfig.clone(), "the-token");
+        assert_eq!(result["clusters"], kubeconfig["clusters"]);
+        assert_eq!(result["users"], json!([{"name": "admin", "user": {"token": "the-token"}}]));
     }
 }

@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_profile_has_a_name_and_a_place_of_its_own() {
-        for (place, profile) in Profile::ALL.into_iter().enumerate() {
-            assert_eq!(profile as usize, place);
+    fn every_profile_has_its_own_name_and_position() {
+        for (position, profile) in Profile::ALL.into_iter().enumerate() {
+            assert_eq!(profile as usize, position);
             assert_eq!(Profile::ALL.iter().filter(|it| it.name() == profile.name()).count(), 1);
         }
     }

@@ -11,7 +11,7 @@ use super::settings::Settings;
 #[derive(Debug)]
 pub(super) struct Report {
     lines: String,
-    begun: Instant,
+    started: Instant,
     last: Instant,
     /// Facts about the cluster for the reader.
     pub(super) cluster: String,
@@ -24,7 +24,13 @@ pub(super) struct Report {
 impl Default for Report {
     fn default() -> Self {
         let now = Instant::now();
-        Self { lines: String::new(), begun: now, last: now, cluster: String::new(), images: BTreeMap::new() }
+        Self {
+            lines: String::new(),
+            started: now,
+            last: now,
+            cluster: String::new(),
+            images: BTreeMap::new(),
+        }
     }
 }
 
@@ -50,7 +56,7 @@ impl Report {
         self.row(&format!("{text}: not run, {why}"), "-");
     }
 
-    pub(super) fn differs(&mut self, text: &str) {
+    pub(super) fn failed(&mut self, text: &str) {
         eprintln!("FAILED: {text}");
         let _ = write!(self.lines, "\nFailed: {text}\n");
     }
@@ -62,9 +68,9 @@ impl Report {
     }
 
     /// Writes the result to the file that the settings name.
-    pub(super) fn keep(&self, settings: &Settings, is_well: bool) -> io::Result<()> {
-        let verdict = if is_well { "All steps passed" } else { "Some steps failed" };
-        eprintln!("\n{verdict}, in {} s", seconds(self.begun.elapsed()));
+    pub(super) fn save(&self, settings: &Settings, has_passed: bool) -> io::Result<()> {
+        let result = if has_passed { "All steps passed" } else { "Some steps failed" };
+        eprintln!("\n{result}, in {} s", seconds(self.started.elapsed()));
         let Some(path) = &settings.report else { return Ok(()) };
         let images: String =
             self.images.iter().map(|(version, id)| format!("| {version} | `{id}` |\n")).collect();
@@ -73,7 +79,7 @@ impl Report {
             helm installs the chart into a cluster with nodes. Test doubles of Microsoft and Woodpecker run as pods \
             and serve TLS.\n\
             Every duration of the operator is divided by {}.\n\n\
-            {verdict}, in {} s, on {}.\n\n\
+            {result}, in {} s, on {}.\n\n\
             `make e2e-images` builds both versions from one source, the second with the next number in `Cargo.toml`. \
             So everything\n\
             that contains a version differs: what the program reports in metrics and requests, its bill of materials, \
@@ -82,8 +88,8 @@ impl Report {
             | version | image id on the node |\n\
             | --- | --- |\n\
             {images}{}",
-            super::scene::TIME_SCALE,
-            seconds(self.begun.elapsed()),
+            super::fixture::TIME_SCALE,
+            seconds(self.started.elapsed()),
             self.cluster,
             self.lines
         );

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_setting_is_named() {
         for (name, _) in ENOUGH {
             let error = read(&[(name, "")]).unwrap_err();
             assert!(error.starts_with(&format!("set {name} to")), "{error}");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_result_of_one_profile_is_never_kept_as_that_of_a_whole_run() {
+    fn a_run_of_one_profile_writes_no_report() {
         let error = read(&[("E2E_ONLY", "named"), ("E2E_REPORT", "docs/evidence/e2e.md")]).unwrap_err();
         assert!(error.contains("E2E_REPORT") && error.contains("E2E_ONLY"), "{error}");
         assert!(read(&[("E2E_ONLY", "named")]).is_ok());
@@ -140,19 +140,19 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_there_is_not_does_not_pass_for_a_run_of_none() {
+    fn an_unknown_profile_is_rejected() {
         let error = read(&[("E2E_ONLY", "nmaed")]).unwrap_err();
         assert!(error.contains("nmaed") && error.contains("named"), "{error}");
     }
 
     #[test]
-    fn one_version_twice_is_no_upgrade() {
+    fn two_images_of_one_version_are_rejected() {
         let error = read(&[("E2E_NEXT_IMAGE", "elsewhere/operator:0.1.0")]).unwrap_err();
         assert!(error.contains("same version"), "{error}");
     }
 
     #[test]
-    fn an_image_without_a_version_is_refused() {
+    fn an_image_without_a_version_is_rejected() {
         for reference in ["operator", "localhost:5000/operator", "operator@sha256:0123"] {
             let error = read(&[("E2E_IMAGE", reference)]).unwrap_err();
             assert!(error.contains(reference), "{error}");

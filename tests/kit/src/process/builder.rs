@@ -9,11 +9,11 @@ use std::{fs, io};
 
 use tokio::time::timeout;
 
-use super::guardian::{self, State};
+use super::parent_death::{self, State};
 use super::{Error, GRACE, Process};
 
-/// How long the guardian may take to start the program.
-const START: Duration = Duration::from_secs(30);
+/// How long the supervisor may take to start the program.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The command line and environment of a program. Its output is discarded unless [`Builder::log`] names a
 /// file.
@@ -99,7 +99,7 @@ impl Builder {
     /// # Errors
     ///
     /// The program does not exist (a name that is not in `PATH` is detected only by its exit code 127), the
-    /// directory to clean up is unsafe, or the guardian cannot be started.
+    /// directory to clean up is unsafe, or the supervisor cannot be started.
     pub async fn spawn(self) -> Result<Process, Error> {
         let name =
             self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned();
@@ -108,12 +108,12 @@ impl Builder {
         if let Some(dir) = log.parent() {
             fs::create_dir_all(dir).map_err(spawn_error)?;
         }
-        // Here and not in the guardian, which could not report why it failed.
+        // Here and not in the supervisor, which could not report why it failed.
         fs::OpenOptions::new().append(true).create(true).open(&log).map_err(spawn_error)?;
         let mut child = self.command(&log)?.spawn().map_err(spawn_error)?;
         let lifeline = child.stdin.take();
-        let mut state = guardian::follow(child).map_err(spawn_error)?;
-        let started = timeout(START, state.wait_for(State::has_started)).await;
+        let mut state = parent_death::follow(child).map_err(spawn_error)?;
+        let started = timeout(START_TIMEOUT, state.wait_for(State::has_started)).await;
         let pid = started.ok().and_then(Result::ok).and_then(|state| state.pid);
         match pid {
             Some(pid) => Ok(Process { name, pid, log, grace: self.grace, lifeline, state }),
@@ -123,7 +123,7 @@ impl Builder {
 
     fn command(&self, log: &Path) -> Result<Command, Error> {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", guardian::SCRIPT, "guardian"]).arg(log);
+        command.args(["-c", parent_death::SCRIPT, "supervisor"]).arg(log);
         command.arg(self.removable_dir()?).arg(self.executable()?).args(&self.args);
         if self.clear_env {
             command.env_clear();

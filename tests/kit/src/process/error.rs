@@ -21,17 +21,17 @@ pub enum Error {
         /// The directory given.
         dir: PathBuf,
     },
-    /// The guardian could not be started.
-    #[error("cannot start the guardian of {program}")]
+    /// The supervisor could not be started.
+    #[error("cannot start the supervisor of {program}")]
     Spawn {
         /// The program's name.
         program: String,
         /// The cause.
         source: io::Error,
     },
-    /// The guardian ended before the program: it was killed.
-    #[error("the guardian of {program} was killed, so it is unknown how the program ended")]
-    GuardianLost {
+    /// The supervisor ended before the program: it was killed.
+    #[error("the supervisor of {program} was killed, so it is unknown how the program ended")]
+    SupervisorLost {
         /// The program's name.
         program: String,
     },

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::refusal::Cause;
-use crate::double::http::{Answer, Manner, What};
+use super::rejection::Cause;
+use crate::double::http::{Answer, DeliveryMode, ReplyKind};
 use crate::double::{Delays, RetryAfter};
 
 /// A fault of the token endpoint. Durations are divided by the double's time scale.
@@ -41,11 +41,11 @@ pub enum Fault {
 /// The effect of a fault on the response.
 pub(crate) enum Effect {
     /// This instead, without reading the state.
-    Instead(What),
+    Instead(ReplyKind),
     /// The actual response, sent in this way.
-    Sent(Manner),
+    Sent(DeliveryMode),
     /// This rejection.
-    Refused(Cause),
+    Rejected(Cause),
     /// The actual rejection without its codes.
     WithoutCodes,
 }
@@ -72,7 +72,7 @@ impl Fault {
     pub(crate) fn effect(self, delays: &Delays) -> Effect {
         let answer = match self {
             Self::Status(status, body, headers) => {
-                Answer { status, headers, body: body.into(), manner: Manner::Whole }
+                Answer { status, headers, body: body.into(), delivery: DeliveryMode::Whole }
             }
             Self::Html503 => Answer::html(503, "Service Unavailable"),
             Self::Empty504 => Answer::empty(504),
@@ -87,12 +87,12 @@ impl Fault {
                 r#"{"token_type":"Bearer","expires_in":3599,"access_tok"#,
             ),
             Self::NotJson => Answer::html(200, "Please sign in to the network"),
-            Self::Hang(time) => return Effect::Instead(What::Hang(delays.scaled(time))),
-            Self::Reset => return Effect::Instead(What::Reset),
-            Self::SlowBody(time) => return Effect::Sent(Manner::PauseInHalf(delays.scaled(time))),
+            Self::Hang(time) => return Effect::Instead(ReplyKind::Hang(delays.scaled(time))),
+            Self::Reset => return Effect::Instead(ReplyKind::Reset),
+            Self::SlowBody(time) => return Effect::Sent(DeliveryMode::PauseInHalf(delays.scaled(time))),
             Self::MissingErrorCodes => return Effect::WithoutCodes,
             Self::UnknownCode(code, error) => {
-                return Effect::Refused(Cause::Unheard(code, error));
+                return Effect::Rejected(Cause::Unknown(code, error));
             }
         };
         Effect::Instead(answer.into())

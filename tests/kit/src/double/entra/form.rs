@@ -2,7 +2,7 @@
 //! no duplicate parameters, no trimming. Source:
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 
-use super::refusal::Cause;
+use super::rejection::Cause;
 use crate::double::SecretText;
 use crate::double::http::Request;
 
@@ -13,21 +13,21 @@ pub(crate) struct Form {
     pub(crate) client: String,
     pub(crate) scope: String,
     pub(crate) secret: SecretText,
-    pub(crate) wrong: Option<Cause>,
+    pub(crate) error: Option<Cause>,
 }
 
 impl Form {
     pub(crate) fn read(request: &Request, accepted_scope: &str) -> Self {
         let mut parameters: Vec<(String, String)> = Vec::new();
-        let mut wrong = None;
+        let mut error = None;
         if !request.has_content_type(CONTENT_TYPE) {
-            wrong = Some(Cause::MissingParameter("grant_type"));
+            error = Some(Cause::MissingParameter("grant_type"));
         } else if !is_form(&request.body) {
-            wrong = Some(Cause::Malformed);
+            error = Some(Cause::Malformed);
         } else {
             for (name, value) in form_urlencoded::parse(&request.body) {
                 if parameters.iter().any(|(known, _)| *known == name) {
-                    wrong = Some(Cause::Malformed);
+                    error = Some(Cause::Malformed);
                 }
                 parameters.push((name.into_owned(), value.into_owned()));
             }
@@ -36,17 +36,17 @@ impl Form {
             let mut found = parameters.iter().filter(|(key, _)| key == name);
             found.next().map_or("", |(_, value)| value.as_str())
         };
-        let wrong = wrong.or_else(|| first_wrong(value, accepted_scope));
+        let error = error.or_else(|| first_error(value, accepted_scope));
         Self {
             client: value("client_id").to_owned(),
             scope: value("scope").to_owned(),
             secret: SecretText::new(value("client_secret")),
-            wrong,
+            error,
         }
     }
 }
 
-fn first_wrong<'a>(value: impl Fn(&str) -> &'a str, accepted_scope: &str) -> Option<Cause> {
+fn first_error<'a>(value: impl Fn(&str) -> &'a str, accepted_scope: &str) -> Option<Cause> {
     for required in ["grant_type", "client_id", "scope"] {
         if value(required).is_empty() {
             return Some(Cause::MissingParameter(required));
@@ -97,33 +97,33 @@ mod tests {
         Form::read(&request, GRAPH)
     }
 
-    fn wrong(body: &str) -> Option<Cause> {
-        read_as(CONTENT_TYPE, body).wrong
+    fn error(body: &str) -> Option<Cause> {
+        read_as(CONTENT_TYPE, body).error
     }
 
     #[test]
     fn a_good_form_is_decoded_once_and_nothing_is_trimmed() {
         let form = read_as("application/x-www-form-urlencoded; charset=utf-8", GOOD);
-        assert_eq!(form.wrong, None);
+        assert_eq!(form.error, None);
         assert_eq!((form.client.as_str(), form.scope.as_str()), ("c", GRAPH));
         assert!(form.secret.is("a+b c\"\n"));
     }
 
     #[test]
-    fn other_content_types_are_not_read_at_all() {
+    fn other_content_types_are_not_parsed() {
         let form = read_as("application/json", GOOD);
-        assert_eq!(form.wrong, Some(Cause::MissingParameter("grant_type")));
+        assert_eq!(form.error, Some(Cause::MissingParameter("grant_type")));
     }
 
     #[test]
-    fn each_slip_is_reported_apart() {
-        let without = |part: &str| wrong(&GOOD.replace(part, "x=y"));
+    fn each_mistake_has_its_own_error() {
+        let without = |part: &str| error(&GOOD.replace(part, "x=y"));
         assert_eq!(without("client_id=c"), Some(Cause::MissingParameter("client_id")));
         assert_eq!(without("client_secret=a%2Bb%20c%22%0A"), Some(Cause::MissingSecret));
-        assert_eq!(wrong(&GOOD.replace("=client_credentials", "=password")), Some(Cause::WrongGrant));
-        assert_eq!(wrong(&GOOD.replace(".default", "Mail.Send")), Some(Cause::WrongScope));
-        assert_eq!(wrong(&format!("{GOOD}&client_id=c")), Some(Cause::Malformed));
-        assert_eq!(wrong(&GOOD.replace("%20", " ")), Some(Cause::Malformed));
-        assert_eq!(wrong(&GOOD.replace("%0A", "%0")), Some(Cause::Malformed));
+        assert_eq!(error(&GOOD.replace("=client_credentials", "=password")), Some(Cause::WrongGrant));
+        assert_eq!(error(&GOOD.replace(".default", "Mail.Send")), Some(Cause::WrongScope));
+        assert_eq!(error(&format!("{GOOD}&client_id=c")), Some(Cause::Malformed));
+        assert_eq!(error(&GOOD.replace("%20", " ")), Some(Cause::Malformed));
+        assert_eq!(error(&GOOD.replace("%0A", "%0")), Some(Cause::Malformed));
     }
 }

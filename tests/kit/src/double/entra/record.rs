@@ -34,7 +34,7 @@ pub enum Outcome {
     /// A token.
     Issued,
     /// An error body in Microsoft's format.
-    Refused {
+    Rejected {
         /// HTTP status.
         status: u16,
         /// The `error` field.

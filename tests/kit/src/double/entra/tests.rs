@@ -36,20 +36,20 @@ async fn ask(entra: &Entra, secret: &str) -> Seen {
     ask_as(entra, TENANT, CLIENT, secret).await
 }
 
-/// Status, `error` and first code of a refusal.
-fn refusal(seen: &Seen) -> (u16, String, u64) {
+/// Status, `error` and first code of a rejection.
+fn rejection(seen: &Seen) -> (u16, String, u64) {
     let answer = seen.answer();
     let body = answer.json();
     let error = body["error"].as_str().unwrap_or_default().to_owned();
     (answer.status, error, body["error_codes"][0].as_u64().unwrap_or_default())
 }
 
-fn refused(status: u16, error: &str, code: u64) -> (u16, String, u64) {
+fn rejected(status: u16, error: &str, code: u64) -> (u16, String, u64) {
     (status, error.to_owned(), code)
 }
 
 #[tokio::test]
-async fn a_known_secret_gets_a_bearer_token_whatever_the_case_of_the_ids() {
+async fn a_known_secret_gets_a_bearer_token_with_ids_in_any_case() {
     let entra = entra().await;
     let seen = ask_as(&entra, &TENANT.to_uppercase(), &CLIENT.to_uppercase(), SECRET).await;
     let answer = seen.answer();
@@ -62,53 +62,53 @@ async fn a_known_secret_gets_a_bearer_token_whatever_the_case_of_the_ids() {
 }
 
 #[tokio::test]
-async fn every_state_of_the_books_has_its_own_refusal() {
+async fn every_state_has_its_own_rejection() {
     let entra = entra().await;
-    assert_eq!(refusal(&ask(&entra, "wrong").await), refused(401, "invalid_client", 7_000_215));
+    assert_eq!(rejection(&ask(&entra, "wrong").await), rejected(401, "invalid_client", 7_000_215));
     assert_eq!(
-        refusal(&ask(&entra, &format!("{SECRET}\n")).await),
-        refused(401, "invalid_client", 7_000_215)
+        rejection(&ask(&entra, &format!("{SECRET}\n")).await),
+        rejected(401, "invalid_client", 7_000_215)
     );
 
     for (state, expected) in [
-        (AppState::Disabled, refused(400, "unauthorized_client", 7_000_112)),
-        (AppState::WithoutServicePrincipal, refused(401, "invalid_client", 7_000_229)),
-        (AppState::PublicClient, refused(401, "invalid_client", 700_025)),
-        (AppState::BlockedByPolicy, refused(400, "invalid_grant", 53_003)),
+        (AppState::Disabled, rejected(400, "unauthorized_client", 7_000_112)),
+        (AppState::WithoutServicePrincipal, rejected(401, "invalid_client", 7_000_229)),
+        (AppState::PublicClient, rejected(401, "invalid_client", 700_025)),
+        (AppState::BlockedByPolicy, rejected(400, "invalid_grant", 53_003)),
     ] {
         entra.set_state(TENANT, CLIENT, state);
-        assert_eq!(refusal(&ask(&entra, SECRET).await), expected);
+        assert_eq!(rejection(&ask(&entra, SECRET).await), expected);
     }
     entra.set_state(TENANT, CLIENT, AppState::Active);
     assert_eq!(ask(&entra, SECRET).await.answer().status, 200);
 
     entra.expire_secret(TENANT, CLIENT, SECRET);
-    assert_eq!(refusal(&ask(&entra, SECRET).await), refused(401, "invalid_client", 7_000_222));
+    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(401, "invalid_client", 7_000_222));
     entra.remove_secret(TENANT, CLIENT, SECRET);
-    assert_eq!(refusal(&ask(&entra, SECRET).await), refused(401, "invalid_client", 7_000_215));
+    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(401, "invalid_client", 7_000_215));
     entra.remove_app(TENANT, CLIENT);
-    assert_eq!(refusal(&ask(&entra, SECRET).await), refused(400, "unauthorized_client", 700_016));
+    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(400, "unauthorized_client", 700_016));
     entra.remove_tenant(TENANT);
-    assert_eq!(refusal(&ask(&entra, SECRET).await), refused(400, "invalid_tenant", 90_002));
+    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(400, "invalid_tenant", 90_002));
     assert_eq!(
-        refusal(&ask_as(&entra, "common", CLIENT, SECRET).await),
-        refused(400, "invalid_request", 9_001_023)
+        rejection(&ask_as(&entra, "common", CLIENT, SECRET).await),
+        rejected(400, "invalid_request", 9_001_023)
     );
     assert_eq!(
-        refusal(&ask_as(&entra, "a_b", CLIENT, SECRET).await),
-        refused(400, "invalid_request", 900_023)
+        rejection(&ask_as(&entra, "a_b", CLIENT, SECRET).await),
+        rejected(400, "invalid_request", 900_023)
     );
 }
 
 #[tokio::test]
-async fn a_wrong_scope_and_a_wrong_content_type_are_the_clients_fault() {
+async fn a_wrong_scope_and_a_wrong_content_type_are_rejected() {
     let entra = entra().await;
     entra.accept_scope("https://graph.microsoft.us/.default");
-    assert_eq!(refusal(&ask(&entra, SECRET).await), refused(400, "invalid_scope", 70_011));
+    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(400, "invalid_scope", 70_011));
 
     let url = format!("{}/{TENANT}/oauth2/v2.0/token", entra.url());
     let seen = client::send("POST", &url, &[("content-type", "application/json")], "{}").await;
-    assert_eq!(refusal(&seen), refused(400, "invalid_request", 900_144));
+    assert_eq!(rejection(&seen), rejected(400, "invalid_request", 900_144));
     assert_eq!(entra.requests().len(), 2);
 }
 
@@ -117,7 +117,7 @@ fn description(body: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn an_error_body_is_whole_in_both_layouts_and_new_each_time() {
+async fn error_bodies_are_complete_in_both_layouts() {
     let entra = entra().await;
     let first = ask(&entra, "wrong").await.answer().json();
     entra.layout(Layout::OneLine);
@@ -139,7 +139,7 @@ async fn an_error_body_is_whole_in_both_layouts_and_new_each_time() {
 }
 
 #[tokio::test]
-async fn a_propagating_secret_is_refused_for_as_many_tries_as_reported() {
+async fn a_propagating_secret_is_rejected_as_often_as_configured() {
     let entra = entra().await;
     entra.propagate_after(TENANT, CLIENT, "new", 2);
     let mut statuses = Vec::new();
@@ -151,7 +151,7 @@ async fn a_propagating_secret_is_refused_for_as_many_tries_as_reported() {
 }
 
 #[tokio::test]
-async fn requests_are_remembered_with_their_secret_and_without_printing_it() {
+async fn recorded_requests_do_not_print_their_secret() {
     let entra = entra().await;
     ask(&entra, "canary").await;
     ask_as(&entra, TENANT, "other", "x").await;
@@ -161,8 +161,8 @@ async fn requests_are_remembered_with_their_secret_and_without_printing_it() {
     assert_eq!(requests[0].scope, "https://graph.microsoft.com/.default");
     assert_eq!(requests[0].client_request_id.as_deref(), Some("corr-1"));
     assert!(requests[0].headers.contains(&("host".to_owned(), "double".to_owned())));
-    let refused = Outcome::Refused { status: 401, error: "invalid_client".to_owned(), code: 7_000_215 };
-    assert_eq!(requests[0].outcome, refused);
+    let rejected = Outcome::Rejected { status: 401, error: "invalid_client".to_owned(), code: 7_000_215 };
+    assert_eq!(requests[0].outcome, rejected);
     assert!(requests[0].secret_is("canary") && !requests[0].secret_is("x"));
     assert!(!format!("{requests:?}").contains("canary"));
 
@@ -172,16 +172,16 @@ async fn requests_are_remembered_with_their_secret_and_without_printing_it() {
 }
 
 #[tokio::test]
-async fn anything_but_the_token_endpoint_is_a_stray() {
+async fn requests_to_other_paths_are_unexpected() {
     let entra = entra().await;
     let url = format!("{}/{TENANT}/oauth2/token", entra.url());
     assert_eq!(client::send("POST", &url, &[FORM], "").await.answer().status, 404);
-    assert_eq!(entra.strays(), [format!("POST /{TENANT}/oauth2/token")]);
+    assert_eq!(entra.unexpected_requests(), [format!("POST /{TENANT}/oauth2/token")]);
     assert!(entra.requests().is_empty());
 }
 
 #[tokio::test]
-async fn open_requests_are_counted_until_answered_or_given_up() {
+async fn open_requests_are_counted_until_answered_or_disconnected() {
     let entra = entra().await;
     entra.service_time(Duration::from_millis(30));
     let (a, b) = tokio::join!(ask(&entra, SECRET), ask(&entra, SECRET));
@@ -196,11 +196,11 @@ async fn open_requests_are_counted_until_answered_or_given_up() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("the client's hanging up is noticed");
+    tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("the disconnect is noticed");
 }
 
 #[tokio::test]
-async fn every_issued_token_is_another_one() {
+async fn every_issued_token_differs() {
     let entra = entra().await;
     let mut tokens = BTreeSet::new();
     for _ in 0..3 {

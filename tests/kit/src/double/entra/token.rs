@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::refusal::fresh_id;
+use super::rejection::new_id;
 
 /// The signature part of every token of the double. A text that contains it contains a token.
 pub const TOKEN_SIGNATURE: &str = "a2l0LXRva2VuLXNpZ25hdHVyZS1ub3QtYS1yZWFsLW9uZQ";
@@ -36,7 +36,7 @@ fn token(tenant: &str, client: &str, scope: &str, roles: &[String]) -> String {
         "appidacr": "1",
         "idtyp": "app",
         "tid": tenant,
-        "uti": fresh_id(),
+        "uti": new_id(),
         "ver": "1.0",
     });
     if !roles.is_empty() {

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::books::Credential;
+use super::state::Credential;
 use crate::double::http::Answer;
 
 /// The vendor's `{title, status, detail, timestamp}`.
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_echo_with_offset_is_the_same_instant_in_other_words() {
+    fn an_echo_with_offset_is_the_same_instant_in_another_format() {
         let sent = "2027-11-28T23:59:59Z";
         let echoed = ExpiryEcho::Offset.of(sent);
         assert_eq!(echoed, "2027-11-29T01:59:59.000+02:00");

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::answer::{ExpiryEcho, in_use, problem, shown, unprocessable};
-use super::books::{Books, Credential};
 use super::route::{Op, Route};
+use super::state::{Credential, State};
 use crate::double::SecretText;
 use crate::double::http::Answer;
 
@@ -14,10 +14,10 @@ const DEFAULT_NAME: &str = "Microsoft Graph credential";
 
 /// The API for one request.
 pub(crate) struct Api<'a> {
-    pub(crate) books: &'a mut Books,
+    pub(crate) state: &'a mut State,
     pub(crate) account: &'a str,
     /// Whether Microsoft issues a token for tenant, client and secret.
-    pub(crate) proves: &'a dyn Fn(&str, &str, &SecretText) -> bool,
+    pub(crate) verifies: &'a dyn Fn(&str, &str, &SecretText) -> bool,
     pub(crate) rules: Rules,
 }
 
@@ -25,22 +25,22 @@ pub(crate) struct Api<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) in_use_status: u16,
-    pub(crate) prove_updates: bool,
+    pub(crate) verify_updates: bool,
     pub(crate) expiry_echo: ExpiryEcho,
 }
 
 /// The outcome.
-pub(crate) struct Done {
+pub(crate) struct Performed {
     pub(crate) answer: Answer,
     pub(crate) credential_id: Option<i64>,
 }
 
 type Object = Map<String, Value>;
-type Refused = Answer;
+type Rejected = Answer;
 
 impl Api<'_> {
     /// `body` is the request's JSON object, if it has one.
-    pub(crate) fn perform(mut self, route: &Route, body: Option<&Object>) -> Done {
+    pub(crate) fn perform(mut self, route: &Route, body: Option<&Object>) -> Performed {
         let id = route.id;
         let result = match (route.op, id) {
             (Op::List, _) => Ok((self.list(), None)),
@@ -50,19 +50,19 @@ impl Api<'_> {
             _ => Err(problem(404)),
         };
         match result {
-            Ok((answer, made)) => Done { answer, credential_id: made.or(id) },
-            Err(answer) => Done { answer, credential_id: id },
+            Ok((answer, made)) => Performed { answer, credential_id: made.or(id) },
+            Err(answer) => Performed { answer, credential_id: id },
         }
     }
 
     fn list(&self) -> Answer {
-        let credentials = self.books.credentials(self.account);
+        let credentials = self.state.credentials(self.account);
         let echo = self.rules.expiry_echo;
         let all: Vec<Value> = credentials.iter().map(|it| shown(it, echo)).collect();
         Answer::json(200, &json!({ "credentials": all }))
     }
 
-    fn create(&mut self, body: Option<&Object>) -> Result<(Answer, Option<i64>), Refused> {
+    fn create(&mut self, body: Option<&Object>) -> Result<(Answer, Option<i64>), Rejected> {
         let body = body.ok_or_else(|| unprocessable("INVALID_REQUEST_BODY"))?;
         let credential = Credential {
             credential_id: 0,
@@ -73,15 +73,15 @@ impl Api<'_> {
             name: optional(body, "name")?.unwrap_or(DEFAULT_NAME).to_owned(),
             created_at: Timestamp::now(),
         };
-        self.prove(&credential.tenant_id, &credential.client_id, &credential.secret)?;
-        let id = self.books.put(self.account, credential.clone());
+        self.verify(&credential.tenant_id, &credential.client_id, &credential.secret)?;
+        let id = self.state.put(self.account, credential.clone());
         let stored = Credential { credential_id: id, ..credential };
         let answer = Answer::json(201, &shown(&stored, self.rules.expiry_echo));
         Ok((answer, Some(id)))
     }
 
-    fn update(&mut self, id: i64, body: Option<&Object>) -> Result<(Answer, Option<i64>), Refused> {
-        let found = self.books.credential(self.account, id);
+    fn update(&mut self, id: i64, body: Option<&Object>) -> Result<(Answer, Option<i64>), Rejected> {
+        let found = self.state.credential(self.account, id);
         let mut credential = found.ok_or_else(|| problem(404))?.clone();
         let body = body.ok_or_else(|| unprocessable("INVALID_REQUEST_BODY"))?;
         for fixed in ["tenant_id", "client_id"] {
@@ -94,8 +94,8 @@ impl Api<'_> {
             (true, true) => {
                 credential.secret = SecretText::new(required(body, "client_secret")?);
                 expiry(required(body, "secret_expires_at")?)?.clone_into(&mut credential.secret_expires_at);
-                if self.rules.prove_updates {
-                    self.prove(&credential.tenant_id, &credential.client_id, &credential.secret)?;
+                if self.rules.verify_updates {
+                    self.verify(&credential.tenant_id, &credential.client_id, &credential.secret)?;
                 }
             }
             _ => return Err(unprocessable("SECRET_AND_EXPIRY_BELONG_TOGETHER")),
@@ -104,30 +104,30 @@ impl Api<'_> {
             name.clone_into(&mut credential.name);
         }
         let answer = Answer::json(200, &shown(&credential, self.rules.expiry_echo));
-        self.books.put(self.account, credential);
+        self.state.put(self.account, credential);
         Ok((answer, None))
     }
 
-    fn delete(&mut self, id: i64) -> Result<(Answer, Option<i64>), Refused> {
-        if self.books.credential(self.account, id).is_none() {
+    fn delete(&mut self, id: i64) -> Result<(Answer, Option<i64>), Rejected> {
+        if self.state.credential(self.account, id).is_none() {
             return Err(problem(404));
         }
-        if self.books.is_in_use(id) {
+        if self.state.is_in_use(id) {
             return Err(in_use(self.rules.in_use_status));
         }
-        self.books.remove(self.account, id);
+        self.state.remove(self.account, id);
         Ok((Answer::empty(204), None))
     }
 
-    fn prove(&self, tenant: &str, client: &str, secret: &SecretText) -> Result<(), Refused> {
-        if (self.proves)(tenant, client, secret) {
+    fn verify(&self, tenant: &str, client: &str, secret: &SecretText) -> Result<(), Rejected> {
+        if (self.verifies)(tenant, client, secret) {
             return Ok(());
         }
         Err(unprocessable("INVALID_CLIENT_SECRET"))
     }
 }
 
-fn required<'a>(body: &'a Object, name: &str) -> Result<&'a str, Refused> {
+fn required<'a>(body: &'a Object, name: &str) -> Result<&'a str, Rejected> {
     let constant = name.to_ascii_uppercase();
     match body.get(name) {
         None => Err(unprocessable(&format!("MISSING_{constant}"))),
@@ -138,14 +138,14 @@ fn required<'a>(body: &'a Object, name: &str) -> Result<&'a str, Refused> {
 }
 
 /// A field that is optional but must not be null, because Woodpecker is said to reject explicit nulls.
-fn optional<'a>(body: &'a Object, name: &str) -> Result<Option<&'a str>, Refused> {
+fn optional<'a>(body: &'a Object, name: &str) -> Result<Option<&'a str>, Rejected> {
     if body.contains_key(name) {
         return required(body, name).map(Some);
     }
     Ok(None)
 }
 
-fn expiry(text: &str) -> Result<&str, Refused> {
+fn expiry(text: &str) -> Result<&str, Rejected> {
     match text.parse::<Timestamp>() {
         Ok(_) => Ok(text),
         Err(_) => Err(unprocessable("INVALID_SECRET_EXPIRES_AT")),

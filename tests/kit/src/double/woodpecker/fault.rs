@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::answer::problem;
-use super::api::Done;
-use crate::double::http::{Answer, Manner, What};
+use super::api::Performed;
+use crate::double::http::{Answer, DeliveryMode, ReplyKind};
 use crate::double::{Delays, RetryAfter};
 
 /// A fault of one operation. Durations are divided by the double's time scale.
@@ -117,7 +117,7 @@ impl Fault {
     }
 
     /// What the client gets if the request did not take effect, or not yet.
-    pub(crate) fn instead(self, delays: &Delays) -> What {
+    pub(crate) fn response_without_effect(self, delays: &Delays) -> ReplyKind {
         match self {
             Self::RefusedBefore(status, body) => Answer::json(status, &body).into(),
             Self::Http500Before => problem(500).into(),
@@ -127,28 +127,28 @@ impl Fault {
             Self::Throttled { retry_after: Some(when) } => {
                 problem(429).with_header("retry-after", when.header_value()).into()
             }
-            Self::Hang(time) => What::Hang(delays.scaled(time)),
-            _ => What::Reset,
+            Self::Hang(time) => ReplyKind::Hang(delays.scaled(time)),
+            _ => ReplyKind::Reset,
         }
     }
 
     /// What the client gets after the request took effect.
-    pub(crate) fn after(self, done: Done, delays: &Delays) -> What {
-        let answer = done.answer;
+    pub(crate) fn response_after_effect(self, performed: Performed, delays: &Delays) -> ReplyKind {
+        let answer = performed.answer;
         match self {
-            Self::ProcessedThenReset => What::Reset,
-            Self::ProcessedThenTruncated if answer.body.is_empty() => What::Reset,
-            Self::ProcessedThenTruncated => answer.sent(Manner::CutInHalf).into(),
-            Self::ProcessedThenHang(time) => What::Hang(delays.scaled(time)),
+            Self::ProcessedThenReset => ReplyKind::Reset,
+            Self::ProcessedThenTruncated if answer.body.is_empty() => ReplyKind::Reset,
+            Self::ProcessedThenTruncated => answer.sent(DeliveryMode::CutInHalf).into(),
+            Self::ProcessedThenHang(time) => ReplyKind::Hang(delays.scaled(time)),
             Self::ProcessedThen500 => problem(500).into(),
             Self::WrongShape(body) => Answer::json(answer.status, &body).into(),
             Self::EmptyBody => Answer::empty(answer.status).into(),
             Self::ListingWithoutArray => Answer::json(200, &json!({})).into(),
             Self::ListingEmpty => Answer::json(200, &json!({ "credentials": [] })).into(),
-            Self::ListingOmits(ids) => edit_listing(answer, |all| {
+            Self::ListingOmits(ids) => edit_list(answer, |all| {
                 all.retain(|it| !ids.iter().any(|id| it["credential_id"] == *id));
             }),
-            Self::ListingWithoutNames => edit_listing(answer, |all| {
+            Self::ListingWithoutNames => edit_list(answer, |all| {
                 for it in all.iter_mut().filter_map(Value::as_object_mut) {
                     it.remove("name");
                 }
@@ -158,7 +158,7 @@ impl Fault {
     }
 }
 
-fn edit_listing(answer: Answer, edit: impl FnOnce(&mut Vec<Value>)) -> What {
+fn edit_list(answer: Answer, edit: impl FnOnce(&mut Vec<Value>)) -> ReplyKind {
     let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if let Some(all) = body.get_mut("credentials").and_then(Value::as_array_mut) {
         edit(all);

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_reported_by_method_path_and_body() {
+    fn method_path_and_body_determine_the_operation() {
         assert_eq!(op("GET", "", json!({})), (Op::List, None));
         assert_eq!(op("GET", "?page=1", json!({})), (Op::List, None));
         assert_eq!(op("POST", "", json!({})), (Op::Create, None));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_the_vendor_does_not_have_are_other() {
+    fn unknown_paths_are_other() {
         for (method, rest) in [
             ("GET", "/7"),
             ("GET", "/"),

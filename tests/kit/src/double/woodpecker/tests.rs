@@ -2,7 +2,7 @@
 
 mod api;
 mod faults;
-mod memory;
+mod records;
 
 use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ const JSON: Option<&str> = Some("application/json; charset=utf-8");
 const HTML: Option<&str> = Some("text/html; charset=utf-8");
 
 #[tokio::test]
-async fn faults_that_answer_have_the_shape_they_are_named_after() {
+async fn faults_have_the_response_that_they_are_named_after() {
     let (_, seen) = under(Fault::Html503).await;
     assert_eq!(shape(seen.answer()), (503, HTML, false));
     let (_, seen) = under(Fault::Empty504).await;
@@ -50,18 +50,18 @@ async fn faults_that_answer_have_the_shape_they_are_named_after() {
 }
 
 #[tokio::test]
-async fn faults_of_the_error_body_are_refusals_of_a_right_secret() {
+async fn faults_of_the_error_body_are_rejections_of_a_valid_secret() {
     let (_, seen) = under(Fault::MissingErrorCodes).await;
     let body = seen.answer().json();
     assert_eq!((seen.answer().status, &body["error"]), (401, &json!("invalid_client")));
     assert_eq!(body.get("error_codes"), None);
 
     let (_, seen) = under(Fault::UnknownCode(12_345, "brand_new".to_owned())).await;
-    assert_eq!(refusal(&seen), refused(400, "brand_new", 12_345));
+    assert_eq!(rejection(&seen), rejected(400, "brand_new", 12_345));
 }
 
 #[tokio::test]
-async fn hangs_and_slow_bodies_last_as_long_as_the_time_scale_makes_them() {
+async fn hangs_and_slow_bodies_are_divided_by_the_time_scale() {
     let entra = entra().await;
     entra.time_scale(100);
     for (fault, expect_answer) in
@@ -84,18 +84,18 @@ async fn hangs_and_slow_bodies_last_as_long_as_the_time_scale_makes_them() {
 }
 
 #[tokio::test]
-async fn faults_of_one_app_leave_the_others_alone_until_healed() {
+async fn faults_of_one_app_do_not_affect_other_apps() {
     let entra = entra().await;
     entra.set_secrets(TENANT, "other", &["s"]);
     entra.fail_app_always(TENANT, CLIENT, Fault::Html503);
     assert_eq!(ask(&entra, SECRET).await.answer().status, 503);
     assert_eq!(ask_as(&entra, TENANT, "other", "s").await.answer().status, 200);
-    entra.heal_app(TENANT, CLIENT);
+    entra.clear_app_faults(TENANT, CLIENT);
     assert_eq!(ask(&entra, SECRET).await.answer().status, 200);
 
     entra.fail_always(Fault::Empty504);
     assert_eq!(ask(&entra, SECRET).await.answer().status, 504);
     assert_eq!(ask(&entra, SECRET).await.answer().status, 504);
-    entra.heal();
+    entra.clear_faults();
     assert_eq!(ask(&entra, SECRET).await.answer().status, 200);
 }

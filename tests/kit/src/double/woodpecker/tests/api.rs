@@ -11,7 +11,7 @@ fn unprocessable(message: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_created_credential_is_shown_listed_and_never_with_its_secret() {
+async fn responses_never_contain_the_secret() {
     let it = woodpecker().await;
     assert_eq!(seen(&list(&it).await), (200, json!({ "credentials": [] })));
 
@@ -30,7 +30,7 @@ async fn a_created_credential_is_shown_listed_and_never_with_its_secret() {
 }
 
 #[tokio::test]
-async fn two_creates_of_one_app_make_two_entries_and_a_name_is_optional() {
+async fn two_creates_of_one_app_make_two_credentials() {
     let it = woodpecker().await;
     create(&it).await;
     ask(&it, "POST", "", without("name")).await;
@@ -40,7 +40,7 @@ async fn two_creates_of_one_app_make_two_entries_and_a_name_is_optional() {
 }
 
 #[tokio::test]
-async fn creates_that_break_the_schema_are_refused_by_name() {
+async fn invalid_creates_are_rejected_with_the_field() {
     let it = woodpecker().await;
     for (field, constant) in [
         ("tenant_id", "MISSING_TENANT_ID"),
@@ -70,14 +70,14 @@ async fn creates_that_break_the_schema_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_secret_is_verified_in_entras_books_without_a_trace_there() {
+async fn verification_leaves_no_record_at_entra() {
     let it = woodpecker().await;
     let entra = Entra::start().await;
     it.verify_with(&entra);
     assert_eq!(seen(&create(&it).await), unprocessable("INVALID_CLIENT_SECRET"));
 
     entra.propagate_after(TENANT, CLIENT, "canary", 1);
-    assert_eq!(status(&create(&it).await), 422, "not propagated, and no try used up");
+    assert_eq!(status(&create(&it).await), 422, "not propagated, and no attempt used up");
     entra.set_secrets(TENANT, CLIENT, &["canary"]);
     assert_eq!(status(&create(&it).await), 201);
     assert!(entra.requests().is_empty());
@@ -118,7 +118,7 @@ async fn an_update_changes_secret_and_expiry_together_or_the_name_alone() {
 }
 
 #[tokio::test]
-async fn a_delete_is_refused_while_in_use_and_404_once_gone() {
+async fn a_credential_in_use_is_not_deleted() {
     let it = woodpecker().await;
     let id = it.put("team", entry("n"));
     let path = format!("/{id}");
@@ -127,7 +127,7 @@ async fn a_delete_is_refused_while_in_use_and_404_once_gone() {
     assert_eq!((refused, &body["code"]), (409, &json!("CREDENTIAL_IN_USE")));
     it.in_use_status(422);
     assert_eq!(status(&ask(&it, "DELETE", &path, Value::Null).await), 422);
-    it.release(id);
+    it.clear_in_use(id);
     assert_eq!(seen(&ask(&it, "DELETE", &path, Value::Null).await), (204, Value::Null));
     assert_eq!(status(&ask(&it, "DELETE", &path, Value::Null).await), 404);
 }
@@ -171,7 +171,7 @@ async fn a_company_is_an_account_of_its_own_unless_the_header_is_ignored() {
 }
 
 #[tokio::test]
-async fn an_expiry_can_come_back_in_other_words() {
+async fn an_expiry_can_be_returned_in_another_format() {
     let it = woodpecker().await;
     it.expiry_echo(ExpiryEcho::Offset);
     let (_, shown) = seen(&create(&it).await);

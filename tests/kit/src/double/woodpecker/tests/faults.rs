@@ -20,7 +20,7 @@ async fn create_under(fault: Fault) -> (Seen, usize, Woodpecker) {
 }
 
 #[tokio::test]
-async fn faults_before_the_effect_leave_the_books_as_they_were() {
+async fn faults_before_the_effect_leave_the_state_unchanged() {
     let refused = Fault::RefusedBefore(403, json!({ "code": "E_NO_PERMISSION" }));
     for (fault, expected) in [
         (refused, 403),
@@ -94,7 +94,7 @@ async fn a_late_effect_comes_after_the_reset() {
 }
 
 #[tokio::test]
-async fn a_slow_request_takes_effect_even_when_its_client_has_gone() {
+async fn a_slow_request_takes_effect_after_its_client_disconnects() {
     let start = Instant::now();
     let (seen, stored, it) = create_under(Fault::Slow(LONG)).await;
     assert_eq!((status(&seen), stored), (201, 1));
@@ -118,7 +118,7 @@ async fn wait_for_an_entry(it: &Woodpecker) {
 }
 
 #[tokio::test]
-async fn listings_can_lie_in_four_ways() {
+async fn lists_can_be_wrong_in_four_ways() {
     let it = woodpecker().await;
     let kept = it.put("team", entry("kept"));
     let hidden = it.put("team", entry("hidden"));
@@ -160,6 +160,6 @@ async fn a_fault_strikes_its_operation_and_account_until_healed() {
 
     it.fail_account_next("team", Op::Delete, 1, Fault::ProcessedThenTruncated);
     assert_eq!(ask(&it, "DELETE", &path, Value::Null).await, Seen::Reset, "204 has no body to cut");
-    it.heal();
+    it.clear_faults();
     assert_eq!(status(&list(&it).await), 200);
 }

@@ -1,4 +1,4 @@
-//! Follows the guardian on its own thread, so that a [`Process`](super::Process) belongs to no async runtime
+//! Follows the supervisor on its own thread, so that a [`Process`](super::Process) belongs to no async runtime
 //! and tests with different runtimes can share it.
 
 use std::io::{self, BufRead, BufReader};
@@ -10,29 +10,29 @@ use tokio::sync::watch;
 
 use super::Exit;
 
-/// The guardian's script.
-pub(super) const SCRIPT: &str = include_str!("guardian.sh");
+/// The supervisor's script.
+pub(super) const SCRIPT: &str = include_str!("parent_death.sh");
 
 /// The state of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) pid: Option<Pid>,
     pub(super) exit: Option<Exit>,
-    /// The guardian has ended and cleaned up. Without an exit, it was killed before the program ended.
+    /// The supervisor has ended and cleaned up. Without an exit, it was killed before the program ended.
     pub(super) over: bool,
 }
 
-/// Follows the guardian's reports until it ends.
-pub(super) fn follow(mut guardian: Child) -> io::Result<watch::Receiver<State>> {
-    let reports = guardian.stdout.take().ok_or_else(|| io::Error::other("no pipe from the guardian"))?;
+/// Follows the supervisor's reports until it ends.
+pub(super) fn follow(mut supervisor: Child) -> io::Result<watch::Receiver<State>> {
+    let reports = supervisor.stdout.take().ok_or_else(|| io::Error::other("no pipe from the supervisor"))?;
     let (sender, receiver) = watch::channel(State::default());
-    thread::Builder::new().name("guardian".to_owned()).spawn(move || {
+    thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
         for line in BufReader::new(reports).lines().map_while(Result::ok) {
             sender.send_modify(|state| state.apply(&line));
         }
-        // Only reaps it. The guardian has reported everything, and one that cannot be waited for has ended
+        // Only reaps it. The supervisor has reported everything, and one that cannot be waited for has ended
         // too.
-        let _ = guardian.wait();
+        let _ = supervisor.wait();
         sender.send_modify(|state| state.over = true);
     })?;
     Ok(receiver)

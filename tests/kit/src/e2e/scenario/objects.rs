@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 
 use super::super::cluster::Kind;
-use super::super::scene::{base_url, namespace};
-use super::{APPS_EACH, MAIN, Tale};
+use super::super::fixture::{base_url, namespace};
+use super::{APPS_EACH, MAIN, Scenario};
 use crate::demo::Difference;
 use crate::doubles::{API_KEY, SECRETS, TENANT, client_id};
 
 const VERSION: &str = "graph-credentials.io/v1alpha1";
 
-// === impl Tale ===
+// === impl Scenario ===
 
-impl Tale<'_> {
+impl Scenario<'_> {
     /// A namespace with the Secrets that an account and credentials need.
     pub(super) async fn tenant(&self, tenant: &str) -> Result<(), Difference> {
         let secret = |name: &str, data: Value| {
@@ -23,7 +23,7 @@ impl Tale<'_> {
         let expiry = json!({"client_secret": SECRETS[0], "secret_expires_at": "2027-11-28T23:59:59Z"});
         let objects =
             [namespace(tenant), secret("graph", expiry), secret("agency-key", json!({"api_key": API_KEY}))];
-        self.scene.cluster.apply(&objects).await
+        self.fixture.cluster.apply(&objects).await
     }
 
     /// Applies a credential, and the account if it is for Woodpecker.
@@ -51,7 +51,7 @@ impl Tale<'_> {
                 "deletionPolicy": policy
             }
         });
-        self.scene.cluster.apply(&[account, credential]).await
+        self.fixture.cluster.apply(&[account, credential]).await
     }
 
     /// The client id of an app that nothing in the run has used.
@@ -62,10 +62,10 @@ impl Tale<'_> {
     }
 
     pub(super) async fn until_ready(&self, tenant: &str, name: &str) -> Result<Value, Difference> {
-        let place = (Kind::Credential, Some(tenant), name);
-        self.scene
+        let object_ref = (Kind::Credential, Some(tenant), name);
+        self.fixture
             .cluster
-            .until(&format!("{tenant}/{name} is Ready"), place, |it| it.is_some_and(is_ready))
+            .until(&format!("{tenant}/{name} is Ready"), object_ref, |it| it.is_some_and(is_ready))
             .await
     }
 
@@ -75,7 +75,7 @@ impl Tale<'_> {
         tenant: Option<&str>,
         name: &str,
     ) -> Result<(), Difference> {
-        self.scene
+        self.fixture
             .cluster
             .until(&format!("{name} is deleted"), (kind, tenant, name), |it| it.is_none())
             .await
@@ -83,37 +83,40 @@ impl Tale<'_> {
     }
 
     /// Requests a reconciliation of every long-lived credential, and waits until each is Ready after it.
-    pub(super) async fn handle_all(&self, token: &str) -> Result<(), Difference> {
-        for object in self.scene.cluster.list(Kind::Credential, MAIN).await? {
+    pub(super) async fn reconcile_all(&self, token: &str) -> Result<(), Difference> {
+        for object in self.fixture.cluster.list(Kind::Credential, MAIN).await? {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            let asked = json!({
+            let object_with_request = json!({
                 "apiVersion": VERSION, "kind": "MicrosoftGraphCredential", "spec": object["spec"],
                 "metadata": {
                     "name": name, "namespace": MAIN,
                     "annotations": {"graph-credentials.io/reconcile-requested-at": token}
                 }
             });
-            self.scene.cluster.apply(&[asked]).await?;
-            let is_handled = |it: Option<&Value>| {
+            self.fixture.cluster.apply(&[object_with_request]).await?;
+            let is_reconciled = |it: Option<&Value>| {
                 it.is_some_and(|it| is_ready(it) && it["status"]["lastHandledReconcileAt"] == token)
             };
-            let place = (Kind::Credential, Some(MAIN), name);
-            self.scene.cluster.until(&format!("{name} is reconciled, {token}"), place, is_handled).await?;
+            let object_ref = (Kind::Credential, Some(MAIN), name);
+            self.fixture
+                .cluster
+                .until(&format!("{name} is reconciled, {token}"), object_ref, is_reconciled)
+                .await?;
         }
         Ok(())
     }
 
     /// Checks that an object has a finalizer, or reports that its policy is not applied.
-    pub(super) async fn waits_for_the_operator_or_says_so(&self, name: &str) -> Result<(), Difference> {
+    pub(super) async fn verify_finalizer_matches_profile(&self, name: &str) -> Result<(), Difference> {
         let object = self.until_ready(MAIN, name).await?;
         let has_finalizer = has_finalizer(&object);
         let conditions = object["status"]["conditions"].as_array();
-        let says_so = conditions.into_iter().flatten().any(|it| {
+        let message_says_so = conditions.into_iter().flatten().any(|it| {
             it["type"] == "Ready"
                 && it["message"].as_str().is_some_and(|it| it.contains("--enable-finalizers=false"))
         });
         let waits = self.profile.has_finalizers();
-        if (has_finalizer, says_so) == (waits, !waits) {
+        if (has_finalizer, message_says_so) == (waits, !waits) {
             return Ok(());
         }
         Err(Difference::new(format!("finalizer and message do not match the profile: {object:#}")))
@@ -121,20 +124,27 @@ impl Tale<'_> {
 
     /// The ids of all long-lived objects, by name.
     pub(super) async fn ids(&self) -> Result<Vec<(Value, Value)>, Difference> {
-        let objects = self.scene.cluster.list(Kind::Credential, MAIN).await?;
+        let objects = self.fixture.cluster.list(Kind::Credential, MAIN).await?;
         let id = |it: &Value| (it["metadata"]["name"].clone(), it["status"]["credentialId"].clone());
         Ok(objects.iter().map(id).collect())
     }
 
     /// Woodpecker's credentials for objects of a namespace.
-    pub(super) async fn held(&self, tenant: &str) -> Result<Vec<Value>, Difference> {
-        let told = self.scene.woodpecker().await?;
+    pub(super) async fn stored_credentials(&self, tenant: &str) -> Result<Vec<Value>, Difference> {
+        let state = self.fixture.woodpecker().await?;
         let prefix = format!("{tenant}/");
         let is_its = |it: &&Value| it["name"].as_str().is_some_and(|name| name.starts_with(&prefix));
         // Those of an earlier profile were retained, for other apps.
         let first = client_id(APPS_EACH * self.profile as u32);
         let is_new = |it: &&Value| it["client"].as_str().is_some_and(|client| client >= first.as_str());
-        Ok(told["held"].as_array().into_iter().flatten().filter(is_its).filter(is_new).cloned().collect())
+        Ok(state["credentials"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(is_its)
+            .filter(is_new)
+            .cloned()
+            .collect())
     }
 }
 

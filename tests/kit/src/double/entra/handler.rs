@@ -4,46 +4,46 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::books::{AppKey, Books, Try};
 use super::fault::{Effect, Fault};
 use super::form::Form;
 use super::record::{Outcome, TokenRequest};
-use super::refusal::{Cause, Layout, Occasion};
+use super::rejection::{Cause, Layout, ResponseIds};
+use super::state::{AppKey, Attempt, State};
 use super::token;
-use crate::double::http::{Answer, Manner, Reply, Request, What};
+use crate::double::http::{Answer, DeliveryMode, Reply, ReplyKind, Request};
 use crate::double::in_flight::InFlight;
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
 
 /// Everything that the double of Entra holds.
-pub(crate) struct Desk {
-    pub(crate) books: Mutex<Books>,
+pub(crate) struct Handler {
+    pub(crate) state: Mutex<State>,
     /// By app; `None` is every app.
     pub(crate) script: Mutex<Script<Option<AppKey>, Fault>>,
     pub(crate) requests: Mutex<Vec<TokenRequest>>,
     /// Requests to other paths: method and path.
-    pub(crate) strays: Mutex<Vec<String>>,
-    pub(crate) manners: Mutex<Manners>,
+    pub(crate) unexpected_requests: Mutex<Vec<String>>,
+    pub(crate) behavior: Mutex<Behavior>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) delays: Delays,
 }
 
 /// Settings of the double.
 #[derive(Clone)]
-pub(crate) struct Manners {
+pub(crate) struct Behavior {
     pub(crate) layout: Layout,
     pub(crate) scope: String,
     pub(crate) service_time: Duration,
 }
 
-impl Desk {
+impl Handler {
     pub(crate) fn new() -> Self {
         Self {
-            books: Mutex::default(),
+            state: Mutex::default(),
             script: Mutex::new(Script::new()),
             requests: Mutex::default(),
-            strays: Mutex::default(),
-            manners: Mutex::new(Manners {
+            unexpected_requests: Mutex::default(),
+            behavior: Mutex::new(Behavior {
                 layout: Layout::default(),
                 scope: "https://graph.microsoft.com/.default".to_owned(),
                 service_time: Duration::ZERO,
@@ -55,21 +55,21 @@ impl Desk {
 
     pub(crate) async fn serve(self: Arc<Self>, request: Request) -> Reply {
         let Some(tenant) = token_path(&request) else {
-            let stray = format!("{} {}", request.method, request.path);
-            lock(&self.strays).push(stray);
+            let unexpected = format!("{} {}", request.method, request.path);
+            lock(&self.unexpected_requests).push(unexpected);
             let what = Answer::html(404, "Not Found").into();
             return Reply { what, held: Vec::new() };
         };
-        let (open, together) = self.in_flight.enter();
-        self.in_flight.measured(together);
-        let manners = lock(&self.manners).clone();
-        let form = Form::read(&request, &manners.scope);
-        let number = self.remember(TokenRequest::new(tenant, &form, &request));
-        self.delays.pause(manners.service_time).await;
+        let (open, concurrent) = self.in_flight.enter();
+        self.in_flight.record_max(concurrent);
+        let behavior = lock(&self.behavior).clone();
+        let form = Form::read(&request, &behavior.scope);
+        let number = self.append_record(TokenRequest::new(tenant, &form, &request));
+        self.delays.pause(behavior.service_time).await;
 
         let correlation = request.header("client-request-id");
-        let occasion = Occasion::new(correlation, manners.layout);
-        let (what, outcome) = self.decide(tenant, &form, &occasion);
+        let ids = ResponseIds::new(correlation, behavior.layout);
+        let (what, outcome) = self.decide(tenant, &form, &ids);
         if let Some(record) = lock(&self.requests).get_mut(number) {
             record.outcome = outcome;
         }
@@ -78,77 +78,84 @@ impl Desk {
 
     /// Woodpecker's verification: not recorded and not counted.
     pub(crate) fn accepts(&self, tenant: &str, client: &str, secret: &SecretText) -> bool {
-        let mut books = lock(&self.books);
-        books.judge(tenant, client, secret, Try::Unseen).is_ok()
+        let mut state = lock(&self.state);
+        state.authenticate(tenant, client, secret, Attempt::Uncounted).is_ok()
     }
 
-    fn remember(&self, record: TokenRequest) -> usize {
+    fn append_record(&self, record: TokenRequest) -> usize {
         let mut requests = lock(&self.requests);
         requests.push(record);
         requests.len() - 1
     }
 
-    fn decide(&self, tenant: &str, form: &Form, occasion: &Occasion) -> (What, Outcome) {
+    fn decide(&self, tenant: &str, form: &Form, ids: &ResponseIds) -> (ReplyKind, Outcome) {
         let app = AppKey::new(tenant, &form.client);
         let fault = lock(&self.script).take(&[Some(app), None]);
         let name = fault.as_ref().map(Fault::name);
         let (answer, outcome) = match fault.map(|fault| fault.effect(&self.delays)) {
-            None => self.judge(tenant, form, occasion),
+            None => self.respond(tenant, form, ids),
             Some(Effect::Instead(what)) => {
                 return (what, Outcome::Fault(name.unwrap_or_default()));
             }
-            Some(Effect::Sent(manner)) => {
-                let (answer, outcome) = self.judge(tenant, form, occasion);
-                (answer.sent(manner), outcome)
+            Some(Effect::Sent(delivery)) => {
+                let (answer, outcome) = self.respond(tenant, form, ids);
+                (answer.sent(delivery), outcome)
             }
-            Some(Effect::Refused(cause)) => refuse(&cause, tenant, form, occasion, Codes::Listed),
+            Some(Effect::Rejected(cause)) => reject(&cause, tenant, form, ids, ErrorCodes::Included),
             Some(Effect::WithoutCodes) => {
-                let cause = self.verdict(tenant, form).err();
+                let cause = self.authenticate(tenant, form).err();
                 let cause = cause.unwrap_or(Cause::WrongSecret);
-                refuse(&cause, tenant, form, occasion, Codes::Left)
+                reject(&cause, tenant, form, ids, ErrorCodes::Omitted)
             }
         };
         (answer.into(), outcome)
     }
 
-    fn judge(&self, tenant: &str, form: &Form, occasion: &Occasion) -> (Answer, Outcome) {
-        match self.verdict(tenant, form) {
+    fn respond(&self, tenant: &str, form: &Form, ids: &ResponseIds) -> (Answer, Outcome) {
+        match self.authenticate(tenant, form) {
             Ok(roles) => {
                 let body = token::answer(tenant, &form.client, &form.scope, &roles);
-                (polite(200, &body), Outcome::Issued)
+                (no_store(200, &body), Outcome::Issued)
             }
-            Err(cause) => refuse(&cause, tenant, form, occasion, Codes::Listed),
+            Err(cause) => reject(&cause, tenant, form, ids, ErrorCodes::Included),
         }
     }
 
-    fn verdict(&self, tenant: &str, form: &Form) -> Result<Vec<String>, Cause> {
-        if let Some(wrong) = &form.wrong {
-            return Err(wrong.clone());
+    fn authenticate(&self, tenant: &str, form: &Form) -> Result<Vec<String>, Cause> {
+        if let Some(error) = &form.error {
+            return Err(error.clone());
         }
-        let mut books = lock(&self.books);
-        books.judge(tenant, &form.client, &form.secret, Try::Counted)
+        let mut state = lock(&self.state);
+        state.authenticate(tenant, &form.client, &form.secret, Attempt::Counted)
     }
 }
 
 /// Whether an error response lists its `error_codes`.
-enum Codes {
-    Listed,
-    Left,
+enum ErrorCodes {
+    Included,
+    Omitted,
 }
 
-fn refuse(cause: &Cause, tenant: &str, form: &Form, occasion: &Occasion, codes: Codes) -> (Answer, Outcome) {
-    let refusal = cause.refusal(tenant, &form.client);
-    let mut body = refusal.body(occasion);
-    if let (Codes::Left, Some(body)) = (codes, body.as_object_mut()) {
+fn reject(
+    cause: &Cause,
+    tenant: &str,
+    form: &Form,
+    ids: &ResponseIds,
+    codes: ErrorCodes,
+) -> (Answer, Outcome) {
+    let rejection = cause.rejection(tenant, &form.client);
+    let mut body = rejection.body(ids);
+    if let (ErrorCodes::Omitted, Some(body)) = (codes, body.as_object_mut()) {
         body.remove("error_codes");
     }
-    let outcome = Outcome::Refused { status: refusal.status, error: refusal.error, code: refusal.code };
-    (polite(refusal.status, &body), outcome)
+    let outcome =
+        Outcome::Rejected { status: rejection.status, error: rejection.error, code: rejection.code };
+    (no_store(rejection.status, &body), outcome)
 }
 
-fn polite(status: u16, body: &serde_json::Value) -> Answer {
+fn no_store(status: u16, body: &serde_json::Value) -> Answer {
     let answer = Answer::json(status, body).with_header("cache-control", "no-store, no-cache");
-    answer.sent(Manner::Whole)
+    answer.sent(DeliveryMode::Whole)
 }
 
 /// The tenant, if this is `POST /{tenant}/oauth2/v2.0/token`.

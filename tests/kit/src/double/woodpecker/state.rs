@@ -32,11 +32,11 @@ pub struct Credential {
 /// Keys and credentials by account. A company of an agency is an account of its own, named `<agency>/<company
 /// id>`.
 #[derive(Default)]
-pub(crate) struct Books {
+pub(crate) struct State {
     keys: HashMap<String, Key>,
     accounts: BTreeMap<String, BTreeMap<i64, Credential>>,
     in_use: BTreeSet<i64>,
-    given: i64,
+    assigned_ids: i64,
 }
 
 struct Key {
@@ -45,10 +45,10 @@ struct Key {
 }
 
 /// The owner of a key.
-pub(crate) enum Holder {
+pub(crate) enum KeyOwner {
     Account(String),
     Revoked(String),
-    Nobody,
+    Unknown,
 }
 
 /// The name of a company's account.
@@ -74,12 +74,12 @@ impl Credential {
     }
 }
 
-// === impl Books ===
+// === impl State ===
 
-impl Books {
+impl State {
     /// Skips this number of ids.
     pub(crate) fn skip_ids(&mut self, many: i64) {
-        self.given += many;
+        self.assigned_ids += many;
     }
 
     pub(crate) fn add_account(&mut self, account: &str, api_key: &str) {
@@ -99,15 +99,15 @@ impl Books {
         }
     }
 
-    pub(crate) fn holder(&self, api_key: &str) -> Holder {
+    pub(crate) fn key_owner(&self, api_key: &str) -> KeyOwner {
         match self.keys.get(api_key) {
-            None => Holder::Nobody,
-            Some(key) if key.revoked => Holder::Revoked(key.account.clone()),
-            Some(key) => Holder::Account(key.account.clone()),
+            None => KeyOwner::Unknown,
+            Some(key) if key.revoked => KeyOwner::Revoked(key.account.clone()),
+            Some(key) => KeyOwner::Account(key.account.clone()),
         }
     }
 
-    pub(crate) fn knows(&self, account: &str) -> bool {
+    pub(crate) fn has_account(&self, account: &str) -> bool {
         self.accounts.contains_key(account)
     }
 
@@ -118,7 +118,7 @@ impl Books {
     /// In the order of their ids.
     pub(crate) fn credentials(&self, account: &str) -> Vec<Credential> {
         let found = self.accounts.get(account);
-        found.map_or_else(Vec::new, |them| them.values().cloned().collect())
+        found.map_or_else(Vec::new, |credentials| credentials.values().cloned().collect())
     }
 
     pub(crate) fn count(&self, account: &str) -> usize {
@@ -132,7 +132,7 @@ impl Books {
     /// Stores a credential, and replaces the one with its id if it exists; returns its id.
     pub(crate) fn put(&mut self, account: &str, mut credential: Credential) -> i64 {
         if credential.credential_id == 0 {
-            credential.credential_id = self.fresh_id();
+            credential.credential_id = self.next_id();
         }
         let id = credential.credential_id;
         let account = self.accounts.entry(account.to_owned()).or_default();
@@ -142,14 +142,14 @@ impl Books {
 
     pub(crate) fn remove(&mut self, account: &str, id: i64) -> bool {
         let found = self.accounts.get_mut(account);
-        found.is_some_and(|them| them.remove(&id).is_some())
+        found.is_some_and(|credentials| credentials.remove(&id).is_some())
     }
 
     pub(crate) fn mark_in_use(&mut self, id: i64) {
         self.in_use.insert(id);
     }
 
-    pub(crate) fn release(&mut self, id: i64) {
+    pub(crate) fn clear_in_use(&mut self, id: i64) {
         self.in_use.remove(&id);
     }
 
@@ -157,11 +157,11 @@ impl Books {
         self.in_use.contains(&id)
     }
 
-    fn fresh_id(&mut self) -> i64 {
+    fn next_id(&mut self) -> i64 {
         loop {
-            let id = FIRST_ID + self.given;
-            self.given += 1;
-            if !self.accounts.values().any(|them| them.contains_key(&id)) {
+            let id = FIRST_ID + self.assigned_ids;
+            self.assigned_ids += 1;
+            if !self.accounts.values().any(|credentials| credentials.contains_key(&id)) {
                 return id;
             }
         }
@@ -173,13 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fresh_ids_start_at_the_sample_and_step_over_ids_that_are_taken() {
-        let mut books = Books::default();
-        let foreign = || Credential::new("t", "c", "s", "2030-01-01T00:00:00Z", "n");
-        let mut taken = foreign();
+    fn new_ids_start_at_the_sample_and_skip_existing_ones() {
+        let mut state = State::default();
+        let new = || Credential::new("t", "c", "s", "2030-01-01T00:00:00Z", "n");
+        let mut taken = new();
         taken.credential_id = FIRST_ID + 1;
-        books.put("b", taken);
-        let ids = [books.put("a", foreign()), books.put("a", foreign())];
+        state.put("b", taken);
+        let ids = [state.put("a", new()), state.put("a", new())];
         assert_eq!(ids, [22_334_455, 22_334_457]);
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::refusal::Cause;
+use super::rejection::Cause;
 use crate::double::SecretText;
 
 /// The state of an app in its tenant.
@@ -23,7 +23,7 @@ pub enum AppState {
 }
 
 #[derive(Default)]
-pub(crate) struct Books {
+pub(crate) struct State {
     tenants: BTreeSet<String>,
     apps: BTreeMap<AppKey, App>,
 }
@@ -42,15 +42,15 @@ struct Entry {
     text: SecretText,
     expired: bool,
     /// How many more attempts are rejected because the secret has not propagated.
-    refusals_left: u32,
+    rejections_left: u32,
 }
 
 /// Whether an attempt uses up one of the rejections of a propagating secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Try {
+pub(crate) enum Attempt {
     Counted,
     /// Woodpecker's own verification.
-    Unseen,
+    Uncounted,
 }
 
 // === impl AppKey ===
@@ -61,9 +61,9 @@ impl AppKey {
     }
 }
 
-// === impl Books ===
+// === impl State ===
 
-impl Books {
+impl State {
     pub(crate) fn add_tenant(&mut self, tenant: &str) {
         self.tenants.insert(tenant.to_ascii_lowercase());
     }
@@ -86,12 +86,12 @@ impl Books {
     }
 
     /// The roles for a token, or why none is issued.
-    pub(crate) fn judge(
+    pub(crate) fn authenticate(
         &mut self,
         tenant: &str,
         client: &str,
         secret: &SecretText,
-        attempt: Try,
+        attempt: Attempt,
     ) -> Result<Vec<String>, Cause> {
         self.check_tenant(tenant)?;
         let key = AppKey::new(tenant, client);
@@ -128,9 +128,9 @@ impl Books {
 // === impl App ===
 
 impl App {
-    pub(crate) fn add_secret(&mut self, secret: &str, refusals_left: u32) {
+    pub(crate) fn add_secret(&mut self, secret: &str, rejections_left: u32) {
         self.remove_secret(secret);
-        self.secrets.push(Entry { text: SecretText::new(secret), expired: false, refusals_left });
+        self.secrets.push(Entry { text: SecretText::new(secret), expired: false, rejections_left });
     }
 
     pub(crate) fn remove_secret(&mut self, secret: &str) {
@@ -154,15 +154,15 @@ impl App {
         }
     }
 
-    fn check_secret(&mut self, secret: &SecretText, attempt: Try) -> Result<(), Cause> {
+    fn check_secret(&mut self, secret: &SecretText, attempt: Attempt) -> Result<(), Cause> {
         let found = self.secrets.iter_mut().find(|entry| entry.text == *secret);
         let entry = found.ok_or(Cause::WrongSecret)?;
         if entry.expired {
             return Err(Cause::ExpiredSecret);
         }
-        if entry.refusals_left > 0 {
-            if attempt == Try::Counted {
-                entry.refusals_left -= 1;
+        if entry.rejections_left > 0 {
+            if attempt == Attempt::Counted {
+                entry.rejections_left -= 1;
             }
             return Err(Cause::WrongSecret);
         }
@@ -184,26 +184,26 @@ impl Default for App {
 mod tests {
     use super::*;
 
-    fn judge(books: &mut Books, secret: &str, attempt: Try) -> Result<Vec<String>, Cause> {
-        books.judge("T", "c", &SecretText::new(secret), attempt)
+    fn authenticate(state: &mut State, secret: &str, attempt: Attempt) -> Result<Vec<String>, Cause> {
+        state.authenticate("T", "c", &SecretText::new(secret), attempt)
     }
 
     #[test]
-    fn a_propagating_secret_is_refused_for_counted_tries_only() {
-        let mut books = Books::default();
-        books.app("t", "C").add_secret("s", 1);
-        assert_eq!(judge(&mut books, "s", Try::Unseen), Err(Cause::WrongSecret));
-        assert_eq!(judge(&mut books, "s", Try::Counted), Err(Cause::WrongSecret));
-        assert!(judge(&mut books, "s", Try::Unseen).is_ok());
+    fn uncounted_attempts_do_not_end_the_propagation() {
+        let mut state = State::default();
+        state.app("t", "C").add_secret("s", 1);
+        assert_eq!(authenticate(&mut state, "s", Attempt::Uncounted), Err(Cause::WrongSecret));
+        assert_eq!(authenticate(&mut state, "s", Attempt::Counted), Err(Cause::WrongSecret));
+        assert!(authenticate(&mut state, "s", Attempt::Uncounted).is_ok());
     }
 
     #[test]
-    fn a_blocked_app_still_tells_a_wrong_secret_from_a_right_one() {
-        let mut books = Books::default();
-        let app = books.app("t", "c");
+    fn a_blocked_app_still_rejects_a_wrong_secret_as_wrong() {
+        let mut state = State::default();
+        let app = state.app("t", "c");
         app.state = AppState::BlockedByPolicy;
         app.set_secrets(&["s"]);
-        assert_eq!(judge(&mut books, "x", Try::Counted), Err(Cause::WrongSecret));
-        assert_eq!(judge(&mut books, "s", Try::Counted), Err(Cause::BlockedByPolicy));
+        assert_eq!(authenticate(&mut state, "x", Attempt::Counted), Err(Cause::WrongSecret));
+        assert_eq!(authenticate(&mut state, "s", Attempt::Counted), Err(Cause::BlockedByPolicy));
     }
 }

@@ -2,21 +2,21 @@
 //! too.
 
 mod changes;
-mod going;
-mod leading;
-mod life;
+mod leader_election;
+mod namespace_deletion;
 mod objects;
+mod operation;
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use self::changes::Change;
-use self::going::Order;
+use self::namespace_deletion::Order;
 use super::cluster::Kind;
+use super::fixture::{Fixture, OPERATOR, Release};
 use super::profile::Profile;
 use super::report::Report;
-use super::scene::{OPERATOR, Release, Scene};
 use super::settings::Settings;
 use crate::demo::Difference;
 use crate::doubles::APPS;
@@ -31,8 +31,8 @@ const _: () =
     assert!(APPS_EACH as usize * Profile::ALL.len() <= APPS as usize, "the doubles know too few apps");
 
 /// One scenario.
-struct Tale<'a> {
-    scene: &'a Scene,
+struct Scenario<'a> {
+    fixture: &'a Fixture,
     settings: &'a Settings,
     profile: Profile,
     /// The namespaces that the release serves.
@@ -43,8 +43,8 @@ struct Tale<'a> {
     app: u32,
 }
 
-pub(super) async fn tell(
-    scene: &Scene,
+pub(super) async fn run(
+    fixture: &Fixture,
     settings: &Settings,
     profile: Profile,
     report: &mut Report,
@@ -53,26 +53,26 @@ pub(super) async fn tell(
     let tenants = [MAIN, OUTLIVING].into_iter().chain(orders.iter().map(|it| it.namespace())).collect();
     let kubeconfig = settings.kubeconfig.clone();
     let app = APPS_EACH * profile as u32;
-    let mut tale = Tale { scene, settings, profile, tenants, kubeconfig, app };
-    match tale.tell(&orders, report).await {
+    let mut scenario = Scenario { fixture, settings, profile, tenants, kubeconfig, app };
+    match scenario.run_steps(&orders, report).await {
         Ok(()) => Ok(()),
         Err(difference) => {
-            let around = scene.cluster.look_around(OPERATOR).await;
-            Err(Difference::new(format!("{difference}{around}")))
+            let diagnostics = fixture.cluster.diagnostics(OPERATOR).await;
+            Err(Difference::new(format!("{difference}{diagnostics}")))
         }
     }
 }
 
-// === impl Tale ===
+// === impl Scenario ===
 
-impl Tale<'_> {
-    async fn tell(&mut self, orders: &[Order], report: &mut Report) -> Result<(), Difference> {
-        self.scene.prepare(MAIN).await?;
+impl Scenario<'_> {
+    async fn run_steps(&mut self, orders: &[Order], report: &mut Report) -> Result<(), Difference> {
+        self.fixture.prepare(MAIN).await?;
         for tenant in self.tenants.clone() {
             self.tenant(tenant).await?;
         }
         if self.profile == Profile::Roles {
-            self.kubeconfig = self.scene.delegate(self.settings, &self.tenants).await?;
+            self.kubeconfig = self.fixture.delegate(self.settings, &self.tenants).await?;
             report
                 .step("an administrator applies `prerequisites.yaml`; the installer has rights in the namespaces only");
         }
@@ -89,7 +89,7 @@ impl Tale<'_> {
             self.until_ready(MAIN, name).await?;
         }
         self.until_ready(OUTLIVING, "outliving").await?;
-        self.waits_for_the_operator_or_says_so("sales").await?;
+        self.verify_finalizer_matches_profile("sales").await?;
         report.step(
             "credentials for Woodpecker and the store become Ready, over TLS with names from the cluster's DNS",
         );
@@ -114,15 +114,15 @@ impl Tale<'_> {
         }
 
         for change in Change::ALL {
-            self.changes_nothing(change).await?;
+            self.verify_no_effect(change).await?;
             if change == Change::Upgrade {
                 report.runs(&self.settings.next_image.version, &self.image_id().await?);
             }
-            report.step(change.told());
+            report.step(change.description());
         }
 
-        self.namespaces_go(orders).await?;
-        report.step(&format!("{}, {}", self.namespaces_told(), Order::told(orders)));
+        self.delete_namespaces(orders).await?;
+        report.step(&format!("{}, {}", self.namespace_deletion_description(), Order::describe(orders)));
 
         self.uninstall().await?;
         report.step(if self.profile.has_finalizers() {
@@ -132,7 +132,7 @@ impl Tale<'_> {
         });
 
         for tenant in [MAIN, OPERATOR, OUTLIVING] {
-            self.scene.cluster.delete(Kind::Namespace, None, tenant).await?;
+            self.fixture.cluster.delete(Kind::Namespace, None, tenant).await?;
             self.until_gone(Kind::Namespace, None, tenant).await?;
         }
         report.step(
@@ -150,12 +150,16 @@ impl Tale<'_> {
     }
 
     async fn install(&self) -> Result<(), Difference> {
-        self.scene.helm("install", &self.release(None), Value::Null).await?;
-        self.until_pods_say(&self.settings.image.version, 2).await
+        self.fixture.helm("install", &self.release(None), Value::Null).await?;
+        self.until_pods_report(&self.settings.image.version, 2).await
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> Result<(), Difference> {
+fn check_equal<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    expected: &T,
+    found: &T,
+) -> Result<(), Difference> {
     if expected == found {
         return Ok(());
     }

@@ -29,7 +29,7 @@ const REST_KEY: &str = "4711.a-key-of-the-tenant";
 const DOUBLES: &str = "e2e-doubles";
 
 /// Everything that a scenario needs.
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) cluster: Cluster,
     helm: std::sync::Arc<Helm>,
     /// Charts as archives, and kubeconfigs of other users.
@@ -47,32 +47,32 @@ pub(super) struct Release<'a> {
     pub(super) kubeconfig: &'a Path,
 }
 
-// === impl Scene ===
+// === impl Fixture ===
 
-impl Scene {
-    pub(super) async fn set(settings: &Settings, report: &mut Report) -> Result<Self, Difference> {
+impl Fixture {
+    pub(super) async fn start(settings: &Settings, report: &mut Report) -> Result<Self, Difference> {
         report.profile("setup");
         let cluster = Cluster::connect(settings).await?;
         report.cluster = cluster.about().await?;
         let helm = spawn_blocking(Helm::locate).await??;
-        let scene =
+        let fixture =
             Self { cluster, helm: helm.into(), folder: tempfile::tempdir()?, authority: Authority::new()? };
         let own = crate::workspace().join("deploy/chart");
         let first = settings.chart.as_ref().unwrap_or(&own);
         for (chart, image) in [(first, &settings.image), (&own, &settings.next_image)] {
-            let (chart, folder) = (chart.display().to_string(), scene.folder.path().display().to_string());
+            let (chart, folder) = (chart.display().to_string(), fixture.folder.path().display().to_string());
             let number = &image.version;
             let args =
                 ["package", &chart, "--version", number, "--app-version", number, "--destination", &folder];
-            scene.plain(&settings.kubeconfig, &args).await?;
+            fixture.plain(&settings.kubeconfig, &args).await?;
         }
-        scene.start_doubles(settings).await?;
+        fixture.start_doubles(settings).await?;
         report.step("the doubles run as a pod and serve TLS");
-        Ok(scene)
+        Ok(fixture)
     }
 
     /// Removes what the run created, and what the operator leaves on purpose: CRDs and keyring.
-    pub(super) async fn strike(self) -> Result<(), Difference> {
+    pub(super) async fn stop(self) -> Result<(), Difference> {
         for namespace in [DOUBLES, OPERATOR] {
             self.cluster.delete(Kind::Namespace, None, namespace).await?;
         }
@@ -131,8 +131,8 @@ impl Scene {
         pods: u64,
     ) -> Result<(), Difference> {
         let what = format!("{namespace}/{name} has {pods} available pods");
-        let place = (Kind::Deployment, Some(namespace), name);
-        let waited = self.cluster.until(&what, place, |found| {
+        let object_ref = (Kind::Deployment, Some(namespace), name);
+        let waited = self.cluster.until(&what, object_ref, |found| {
             let status = |field: &str| found.and_then(|it| it["status"][field].as_u64()).unwrap_or_default();
             let generation = found.and_then(|it| it["metadata"]["generation"].as_u64());
             let is_seen = generation == Some(status("observedGeneration"));
@@ -142,7 +142,7 @@ impl Scene {
         match waited.await {
             Ok(_) => Ok(()),
             Err(difference) => {
-                Err(Difference::new(format!("{difference}{}", self.cluster.look_around(namespace).await)))
+                Err(Difference::new(format!("{difference}{}", self.cluster.diagnostics(namespace).await)))
             }
         }
     }
@@ -178,7 +178,7 @@ impl Scene {
         self.cluster.apply(&prerequisites()?).await?;
         let own = Kubeconfig::read_from(&settings.kubeconfig)?;
         let namespaces = [&[OPERATOR], tenants].concat();
-        let text = installer::of_namespaces(&self.cluster, &own, OPERATOR, &namespaces).await?;
+        let text = installer::kubeconfig_for_namespaces(&self.cluster, &own, OPERATOR, &namespaces).await?;
         let path = self.folder.path().join("kubeconfig");
         std::fs::write(&path, text)?;
         Ok(path)
@@ -204,8 +204,8 @@ impl Scene {
         match ran.await? {
             Ok(_) => Ok(()),
             Err(error) => {
-                let around = self.cluster.look_around(OPERATOR).await;
-                Err(Difference::new(format!("{}{around}", crate::chain(&error))))
+                let diagnostics = self.cluster.diagnostics(OPERATOR).await;
+                Err(Difference::new(format!("{}{diagnostics}", crate::chain(&error))))
             }
         }
     }

@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, ListParams};
 
 use super::super::cluster::Kind;
 use super::super::profile::Profile;
-use super::{Tale, same};
+use super::{Scenario, check_equal};
 use crate::demo::Difference;
 
 /// What is deleted before a namespace.
@@ -16,7 +16,7 @@ pub(super) enum Order {
     /// Nothing.
     AtOnce,
     /// The Secrets of the account and the credentials.
-    KeysFirst,
+    SecretsFirst,
     /// The account.
     AccountFirst,
     /// The operator's rights in it, if it has `RoleBinding`s there.
@@ -26,7 +26,8 @@ pub(super) enum Order {
 // === impl Order ===
 
 impl Order {
-    pub(super) const ALL: [Self; 4] = [Self::AtOnce, Self::KeysFirst, Self::AccountFirst, Self::RightsFirst];
+    pub(super) const ALL: [Self; 4] =
+        [Self::AtOnce, Self::SecretsFirst, Self::AccountFirst, Self::RightsFirst];
 
     /// The orders that differ under a profile.
     pub(super) fn of(profile: Profile) -> Vec<Self> {
@@ -35,33 +36,33 @@ impl Order {
 
     pub(super) const fn namespace(self) -> &'static str {
         match self {
-            Self::AtOnce => "e2e-going-at-once",
-            Self::KeysFirst => "e2e-going-keys-first",
-            Self::AccountFirst => "e2e-going-account-first",
-            Self::RightsFirst => "e2e-going-rights-first",
+            Self::AtOnce => "e2e-delete-at-once",
+            Self::SecretsFirst => "e2e-delete-secrets-first",
+            Self::AccountFirst => "e2e-delete-account-first",
+            Self::RightsFirst => "e2e-delete-rights-first",
         }
     }
 
     const fn name(self) -> &'static str {
         match self {
             Self::AtOnce => "at once",
-            Self::KeysFirst => "Secrets first",
+            Self::SecretsFirst => "Secrets first",
             Self::AccountFirst => "the account first",
             Self::RightsFirst => "the operator's rights first",
         }
     }
 
     /// `in 2 orders (at once; Secrets first)`.
-    pub(super) fn told(orders: &[Self]) -> String {
+    pub(super) fn describe(orders: &[Self]) -> String {
         let names: Vec<&str> = orders.iter().map(|it| it.name()).collect();
         format!("in {} orders ({})", names.len(), names.join("; "))
     }
 }
 
-// === impl Tale ===
+// === impl Scenario ===
 
-impl Tale<'_> {
-    pub(super) fn namespaces_told(&self) -> &'static str {
+impl Scenario<'_> {
+    pub(super) fn namespace_deletion_description(&self) -> &'static str {
         if self.profile.has_finalizers() {
             "namespaces with `deletionPolicy: Delete` are deleted, and Woodpecker holds none of their credentials"
         } else {
@@ -71,34 +72,34 @@ impl Tale<'_> {
 
     /// Fills namespaces, deletes each in its order and all at the same time; objects elsewhere are reconciled
     /// as before.
-    pub(super) async fn namespaces_go(&mut self, orders: &[Order]) -> Result<(), Difference> {
+    pub(super) async fn delete_namespaces(&mut self, orders: &[Order]) -> Result<(), Difference> {
         for order in orders {
-            self.credential(order.namespace(), "going", true, "Delete").await?;
-            self.credential(order.namespace(), "going-too", false, "Delete").await?;
+            self.credential(order.namespace(), "deleted", true, "Delete").await?;
+            self.credential(order.namespace(), "deleted-too", false, "Delete").await?;
         }
         for order in orders {
-            for name in ["going", "going-too"] {
+            for name in ["deleted", "deleted-too"] {
                 self.until_ready(order.namespace(), name).await?;
             }
         }
         for order in orders {
             self.delete_first(*order).await?;
-            self.scene.cluster.delete(Kind::Namespace, None, order.namespace()).await?;
+            self.fixture.cluster.delete(Kind::Namespace, None, order.namespace()).await?;
         }
         let kept = usize::from(!self.profile.has_finalizers());
         for order in orders {
             self.until_gone(Kind::Namespace, None, order.namespace()).await?;
-            let held = self.held(order.namespace()).await?;
-            same(&format!("what Woodpecker holds of it: {held:?}"), &kept, &held.len())?;
+            let stored = self.stored_credentials(order.namespace()).await?;
+            check_equal(&format!("what Woodpecker holds of it: {stored:?}"), &kept, &stored.len())?;
         }
-        self.handle_all("others-are-gone").await
+        self.reconcile_all("namespaces-deleted").await
     }
 
     async fn delete_first(&self, order: Order) -> Result<(), Difference> {
-        let (cluster, tenant) = (&self.scene.cluster, order.namespace());
+        let (cluster, tenant) = (&self.fixture.cluster, order.namespace());
         match order {
             Order::AtOnce => {}
-            Order::KeysFirst => {
+            Order::SecretsFirst => {
                 let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), tenant);
                 for secret in ["graph", "agency-key"] {
                     secrets.delete(secret, &DeleteParams::default()).await?;
@@ -119,10 +120,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_that_is_another_one_under_a_profile_is_not_counted() {
+    fn orders_that_do_not_differ_under_a_profile_are_left_out() {
         assert_eq!(Order::of(Profile::Cluster).len(), 3);
         assert_eq!(Order::of(Profile::Roles), Order::ALL);
-        let told = Order::told(&Order::of(Profile::Watching));
-        assert_eq!(told, "in 3 orders (at once; Secrets first; the account first)");
+        let description = Order::describe(&Order::of(Profile::Watching));
+        assert_eq!(description, "in 3 orders (at once; Secrets first; the account first)");
     }
 }

@@ -32,7 +32,7 @@ exec 3<&0 </dev/null 2>/dev/null
     esac
     if [ "$orphaned" ] && [ "$pid" ]; then kill -KILL "$pid"; fi
   done
-  # Others may still write into the directory, for as long as their own guardians need.
+  # Others may still write into the directory, for as long as their own supervisors need.
   tries=0
   while [ "$dir" ] && ! rm -rf -- "$dir" && [ "$tries" -lt 20 ]; do
     tries=$((tries + 1))

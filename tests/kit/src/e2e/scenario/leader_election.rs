@@ -6,22 +6,26 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::super::cluster::{Kind, PATIENCE};
-use super::super::scene::{OPERATOR, RELEASE};
-use super::{MAIN, Tale, same};
+use super::super::cluster::{Kind, TIMEOUT};
+use super::super::fixture::{OPERATOR, RELEASE};
+use super::{MAIN, Scenario, check_equal};
 use crate::demo::Difference;
 
-// === impl Tale ===
+// === impl Scenario ===
 
-impl Tale<'_> {
+impl Scenario<'_> {
     pub(super) async fn kill_the_leader(&mut self) -> Result<(), Difference> {
         let leader = self.leader().await?;
-        let creates = self.scene.woodpecker().await?["creates"].as_u64();
-        self.scene.cluster.kill_pod(OPERATOR, &leader).await?;
+        let creates = self.fixture.woodpecker().await?["creates"].as_u64();
+        self.fixture.cluster.kill_pod(OPERATOR, &leader).await?;
         self.credential(MAIN, "meanwhile", true, "Delete").await?;
         self.until_ready(MAIN, "meanwhile").await?;
-        same("creates", &creates.map(|it| it + 1), &self.scene.woodpecker().await?["creates"].as_u64())?;
-        self.scene.until_available(OPERATOR, RELEASE, 2).await
+        check_equal(
+            "creates",
+            &creates.map(|it| it + 1),
+            &self.fixture.woodpecker().await?["creates"].as_u64(),
+        )?;
+        self.fixture.until_available(OPERATOR, RELEASE, 2).await
     }
 
     pub(super) async fn freeze_the_leader(&mut self, node_exec: &[String]) -> Result<(), Difference> {
@@ -33,7 +37,7 @@ impl Tale<'_> {
         let process = process.lines().next().map(str::to_owned);
         let process =
             process.ok_or_else(|| Difference::new(format!("no process of {leader} on the node")))?;
-        let creates = self.scene.woodpecker().await?["creates"].as_u64();
+        let creates = self.fixture.woodpecker().await?["creates"].as_u64();
         on_node(node_exec, &["kill", "-STOP", &process]).await?;
         self.credential(MAIN, "frozen", true, "Delete").await?;
         let followed = self.until_ready(MAIN, "frozen").await;
@@ -48,22 +52,26 @@ impl Tale<'_> {
             let count = pod.and_then(|it| it.pointer("/status/containerStatuses/0/restartCount"));
             count.and_then(Value::as_u64).is_some_and(|it| it > 0)
         };
-        self.scene
+        self.fixture
             .cluster
             .until("the frozen one is restarted", (Kind::Pod, Some(OPERATOR), &leader), restarts)
             .await?;
-        self.scene.until_available(OPERATOR, RELEASE, 2).await?;
-        same("creates", &creates.map(|it| it + 1), &self.scene.woodpecker().await?["creates"].as_u64())
+        self.fixture.until_available(OPERATOR, RELEASE, 2).await?;
+        check_equal(
+            "creates",
+            &creates.map(|it| it + 1),
+            &self.fixture.woodpecker().await?["creates"].as_u64(),
+        )
     }
 
     /// The pod that leads.
     async fn leader(&self) -> Result<String, Difference> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let lease =
-                self.scene.cluster.get(Kind::Lease, Some(OPERATOR), RELEASE).await?.unwrap_or_default();
+                self.fixture.cluster.get(Kind::Lease, Some(OPERATOR), RELEASE).await?.unwrap_or_default();
             let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-            for pod in self.scene.cluster.list(Kind::Pod, OPERATOR).await? {
+            for pod in self.fixture.cluster.list(Kind::Pod, OPERATOR).await? {
                 let name = pod["metadata"]["name"].as_str().unwrap_or_default();
                 if !name.is_empty() && holder.starts_with(name) {
                     return Ok(name.to_owned());
@@ -89,6 +97,6 @@ async fn on_node(node_exec: &[String], command: &[&str]) -> Result<String, Diffe
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
-    let told = String::from_utf8_lossy(&output.stderr);
-    Err(Difference::new(format!("{command:?} on the node: {} {}", output.status, told.trim())))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(Difference::new(format!("{command:?} on the node: {} {}", output.status, stderr.trim())))
 }

@@ -37,11 +37,11 @@ pub(crate) enum Cause {
     WrongGrant,
     WrongScope,
     /// An unknown code and `error`.
-    Unheard(u32, String),
+    Unknown(u32, String),
 }
 
 /// A rejection, ready to be written.
-pub(crate) struct Refusal {
+pub(crate) struct Rejection {
     pub(crate) status: u16,
     pub(crate) error: String,
     pub(crate) code: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Refusal {
 }
 
 /// The values that are specific to one response.
-pub(crate) struct Occasion {
+pub(crate) struct ResponseIds {
     trace_id: String,
     correlation_id: String,
     timestamp: String,
@@ -57,7 +57,7 @@ pub(crate) struct Occasion {
 }
 
 /// An id in the format of a GUID, new in every call.
-pub(crate) fn fresh_id() -> String {
+pub(crate) fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let nanos = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
@@ -75,7 +75,7 @@ pub(crate) fn fresh_id() -> String {
 // === impl Cause ===
 
 impl Cause {
-    pub(crate) fn refusal(&self, tenant: &str, client: &str) -> Refusal {
+    pub(crate) fn rejection(&self, tenant: &str, client: &str) -> Rejection {
         let (status, error, code, text) = match self {
             Self::WrongSecret => (401, "invalid_client", 7_000_215, format!("Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client}'.")),
             Self::ExpiredSecret => (401, "invalid_client", 7_000_222, format!("The provided client secret keys for app '{client}' are expired. Create new keys for your app or consider using certificate credentials for added security.")),
@@ -92,26 +92,26 @@ impl Cause {
             Self::Malformed => (400, "invalid_request", 9_002_313, "Invalid request. Request is malformed or invalid.".to_owned()),
             Self::WrongGrant => (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.".to_owned()),
             Self::WrongScope => (400, "invalid_scope", 70_011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid.".to_owned()),
-            Self::Unheard(code, error) => {
+            Self::Unknown(code, error) => {
                 let status = if error == "invalid_client" { 401 } else { 400 };
-                return Refusal { status, error: error.clone(), code: *code, text: "Something nobody has heard of.".to_owned() };
+                return Rejection { status, error: error.clone(), code: *code, text: "An unknown error.".to_owned() };
             }
         };
-        Refusal { status, error: error.to_owned(), code, text }
+        Rejection { status, error: error.to_owned(), code, text }
     }
 }
 
-// === impl Refusal ===
+// === impl Rejection ===
 
-impl Refusal {
-    pub(crate) fn body(&self, occasion: &Occasion) -> Value {
+impl Rejection {
+    pub(crate) fn body(&self, ids: &ResponseIds) -> Value {
         let mut body = json!({
             "error": self.error,
-            "error_description": occasion.describe(self.code, &self.text),
+            "error_description": ids.describe(self.code, &self.text),
             "error_codes": [self.code],
-            "timestamp": occasion.timestamp,
-            "trace_id": occasion.trace_id,
-            "correlation_id": occasion.correlation_id,
+            "timestamp": ids.timestamp,
+            "trace_id": ids.trace_id,
+            "correlation_id": ids.correlation_id,
         });
         // Only if Microsoft's lookup page knows the code.
         if !matches!(self.code, 7_000_229 | 900_023) {
@@ -122,14 +122,14 @@ impl Refusal {
     }
 }
 
-// === impl Occasion ===
+// === impl ResponseIds ===
 
-impl Occasion {
+impl ResponseIds {
     /// `client_request_id` is returned as the correlation id, as Microsoft does.
     pub(crate) fn new(client_request_id: Option<&str>, layout: Layout) -> Self {
         Self {
-            trace_id: fresh_id(),
-            correlation_id: client_request_id.map_or_else(fresh_id, str::to_owned),
+            trace_id: new_id(),
+            correlation_id: client_request_id.map_or_else(new_id, str::to_owned),
             timestamp: Timestamp::now().strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
             layout,
         }
@@ -155,8 +155,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_have_the_shape_of_guids_and_never_repeat() {
-        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| fresh_id()).collect();
+    fn ids_are_unique_guids() {
+        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| new_id()).collect();
         assert_eq!(ids.len(), 1000);
         for id in ids {
             let lengths: Vec<usize> = id.split('-').map(str::len).collect();
@@ -165,8 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unheard_code_keeps_its_error_and_gets_the_status_of_its_kind() {
-        let of = |error: &str| Cause::Unheard(123, error.to_owned()).refusal("t", "c");
+    fn an_unknown_code_keeps_its_error_and_gets_the_status_of_its_kind() {
+        let of = |error: &str| Cause::Unknown(123, error.to_owned()).rejection("t", "c");
         assert_eq!((of("invalid_client").status, of("new_error").status), (401, 400));
         assert_eq!(of("new_error").error, "new_error");
     }

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::Difference;
-use super::http::ask;
+use super::http::send_request;
 use super::sandbox::{self, Sandbox};
 use super::screen::Screen;
 use crate::cluster::Cluster;
@@ -40,9 +40,9 @@ const TIME_SCALE: &str = "20";
 const PROPAGATION_WINDOW: &str = "60s";
 
 /// How long a step may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) cluster: Cluster,
     pub(super) entra: Entra,
     pub(super) woodpecker: Sandbox,
@@ -73,11 +73,11 @@ async fn apply(client: &Client, manifest: &str, values: &[(&str, &str)]) -> Resu
     Ok(())
 }
 
-// === impl Scene ===
+// === impl Fixture ===
 
-impl Scene {
+impl Fixture {
     /// Starts everything on free loopback ports, in a directory of its own.
-    pub(super) async fn set(operator: &Path, screen: &Screen) -> Result<Self, Difference> {
+    pub(super) async fn start(operator: &Path, screen: &Screen) -> Result<Self, Difference> {
         screen.line("starting etcd and kube-apiserver on 127.0.0.1 …");
         let cluster = Cluster::start().await?;
         let crds = cluster.apply_crds(crate::workspace().join("crds")).await?;
@@ -110,7 +110,7 @@ impl Scene {
     }
 
     /// Stops the operator as Kubernetes would, and then the cluster.
-    pub(super) async fn strike(mut self) -> Result<(), Difference> {
+    pub(super) async fn stop(mut self) -> Result<(), Difference> {
         let exit = self.operator.stop().await?;
         if !exit.success() {
             return Err(Difference::new(format!("the operator failed at its exit: {exit}\n{}", self.tail())));
@@ -141,7 +141,7 @@ impl Scene {
         what: &str,
         is_so: impl Fn(Option<&Value>) -> bool,
     ) -> Result<Value, Difference> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let found = self.credential(name).await?;
             if is_so(found.as_ref()) {
@@ -151,7 +151,7 @@ impl Scene {
                 let status = found.map(|object| object["status"].to_string()).unwrap_or_default();
                 let tail = self.tail();
                 return Err(Difference::new(format!(
-                    "{what}: not reached after {PATIENCE:?}; status {status}\n{tail}"
+                    "{what}: not reached after {TIMEOUT:?}; status {status}\n{tail}"
                 )));
             }
             sleep(Duration::from_millis(50)).await;
@@ -188,15 +188,15 @@ impl Scene {
             let mut child = command.spawn()?;
             // Closes its ends of the pipe.
             drop(command);
-            let mut said = String::new();
-            reader.read_to_string(&mut said)?;
-            Ok::<_, std::io::Error>((child.wait()?, said))
+            let mut output = String::new();
+            reader.read_to_string(&mut output)?;
+            Ok::<_, std::io::Error>((child.wait()?, output))
         });
-        let (status, said) = ended.await??;
+        let (status, output) = ended.await??;
         if status.success() {
-            return Ok(said);
+            return Ok(output);
         }
-        Err(Difference::new(format!("{} failed:\n{said}", args.join(" "))))
+        Err(Difference::new(format!("{} failed:\n{output}", args.join(" "))))
     }
 
     /// The records of the store as etcd stores them on disk, and the table of `kubectl get sgc`.
@@ -206,7 +206,7 @@ impl Scene {
         let range = serde_json::json!({"key": STANDARD.encode(from), "range_end": STANDARD.encode(to)});
         let etcd = self.cluster.etcd_url().trim_start_matches("http://");
         let json = [("content-type", "application/json")];
-        let (_, answer) = ask(etcd, "POST /v3/kv/range", &json, &range.to_string()).await?;
+        let (_, answer) = send_request(etcd, "POST /v3/kv/range", &json, &range.to_string()).await?;
         let answer: Value = serde_json::from_str(&answer)?;
         let entries = answer["kvs"].as_array().cloned().unwrap_or_default();
         let value = |entry: &Value| STANDARD.decode(entry["value"].as_str().unwrap_or_default());

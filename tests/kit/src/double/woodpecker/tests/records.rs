@@ -10,7 +10,7 @@ use super::*;
 use crate::woodpecker::{Fault, Op};
 
 #[tokio::test]
-async fn a_request_is_remembered_without_its_secret() {
+async fn a_request_is_recorded_without_its_secret() {
     let it = woodpecker().await;
     create(&it).await;
     let requests = it.requests("team");
@@ -27,7 +27,7 @@ async fn a_request_is_remembered_without_its_secret() {
 }
 
 #[tokio::test]
-async fn writes_and_listings_are_counted_apart_and_third_parties_aside() {
+async fn writes_lists_and_unauthenticated_requests_are_counted_separately() {
     let it = woodpecker().await;
     list(&it).await;
     it.fail_next(Op::Create, 1, Fault::ConnectionReset);
@@ -40,14 +40,14 @@ async fn writes_and_listings_are_counted_apart_and_third_parties_aside() {
     assert_eq!((it.writes("team"), it.lists("team")), (3, 1));
     let ops: Vec<Op> = it.requests("team").iter().map(|it| it.op).collect();
     assert_eq!(ops, [Op::List, Op::Create, Op::Rename, Op::Delete, Op::Other]);
-    assert_eq!(it.strangers().len(), 1);
+    assert_eq!(it.unauthenticated_requests().len(), 1);
     it.revoke_key("key");
     list(&it).await;
     assert_eq!(it.requests("team").last().and_then(|it| it.status), Some(401));
 }
 
 #[tokio::test]
-async fn a_summary_is_one_line_a_request() {
+async fn a_summary_has_one_line_per_request() {
     let it = woodpecker().await;
     list(&it).await;
     let since = Timestamp::now();
@@ -75,9 +75,9 @@ async fn a_summary_is_one_line_a_request() {
 }
 
 #[tokio::test]
-async fn what_external_changes_do_shows_in_the_listing() {
+async fn external_changes_appear_in_lists() {
     let it = woodpecker().await;
-    let id = it.put("team", entry("theirs"));
+    let id = it.put("team", entry("external"));
     let mut renamed = it.credentials("team").remove(0);
     "renamed by hand".clone_into(&mut renamed.name);
     assert_eq!(it.put("team", renamed), id);
@@ -102,7 +102,7 @@ async fn requests_that_overlap_are_measured_per_account() {
 }
 
 #[tokio::test]
-async fn requests_one_after_the_other_never_overlap() {
+async fn sequential_requests_never_overlap() {
     let it = woodpecker().await;
     for _ in 0..200 {
         list(&it).await;
@@ -114,14 +114,14 @@ async fn requests_one_after_the_other_never_overlap() {
     it.fail_next(Op::List, 10, Fault::Hang(Duration::from_secs(600)));
     it.fail_next(Op::List, 10, Fault::Slow(Duration::from_secs(600)));
     for _ in 0..20 {
-        drop(kept_waiting(&it).await);
+        drop(delayed_list(&it).await);
     }
     list(&it).await;
     assert_eq!(it.max_in_flight("team"), 1);
 }
 
 #[tokio::test]
-async fn the_vendors_rule_can_be_enforced() {
+async fn the_vendors_concurrency_limit_can_be_enforced() {
     let it = Arc::new(woodpecker().await);
     it.enforce_concurrency(true);
     it.service_time(Duration::from_millis(50));
@@ -140,53 +140,53 @@ async fn the_vendors_rule_can_be_enforced() {
     assert_eq!(status(&list(&it).await), 200, "the queue is free again");
 }
 
-/// A listing that has met its fault and is still open.
-async fn kept_waiting(it: &Woodpecker) -> impl Future<Output = Seen> {
+/// A list request that has met its fault and is still open.
+async fn delayed_list(it: &Woodpecker) -> impl Future<Output = Seen> {
     let before = it.requests("team").len();
-    let mut listing = Box::pin(list(it));
-    let struck = async {
+    let mut request = Box::pin(list(it));
+    let fault_applied = async {
         while it.requests("team").get(before).is_none_or(|it| it.fault.is_none()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::select! {
-        seen = &mut listing => panic!("answered: {seen:?}"),
-        () = struck => listing,
+        seen = &mut request => panic!("answered: {seen:?}"),
+        () = fault_applied => request,
     }
 }
 
-/// How many requests count as open for a listing whose predecessor under `fault` disconnects one millisecond
-/// after the listing has arrived.
-async fn open_beside_one_that_gives_up(fault: Fault) -> usize {
+/// How many requests count as open for a list request whose predecessor under `fault` disconnects one millisecond
+/// after the list request has arrived.
+async fn open_during_a_disconnect(fault: Fault) -> usize {
     let it = woodpecker().await;
     it.fail_next(Op::List, 1, fault);
-    let waiting = kept_waiting(&it).await;
-    let giving_up = async move {
+    let waiting = delayed_list(&it).await;
+    let disconnecting = async move {
         tokio::time::sleep(Duration::from_millis(1)).await;
         drop(waiting);
     };
-    tokio::join!(list(&it), giving_up);
+    tokio::join!(list(&it), disconnecting);
     it.requests("team")[1].in_flight_at_start
 }
 
 #[tokio::test]
-async fn a_client_that_has_just_given_up_does_not_overlap_itself() {
+async fn a_disconnected_client_does_not_overlap_its_next_request() {
     let long = Duration::from_secs(600);
     for fault in [Fault::Hang(long), Fault::ProcessedThenHang(long), Fault::Slow(long)] {
         // A busy machine may notice late, but not five times in a row.
         let mut open = Vec::new();
         while open.len() < 5 && open.last() != Some(&1) {
-            open.push(open_beside_one_that_gives_up(fault.clone()).await);
+            open.push(open_during_a_disconnect(fault.clone()).await);
         }
         assert_eq!(open.last(), Some(&1), "{fault:?}: {open:?}");
     }
 }
 
 #[tokio::test]
-async fn a_request_beside_one_still_kept_waiting_overlaps_it() {
+async fn a_request_overlaps_a_delayed_one() {
     let it = woodpecker().await;
     it.fail_next(Op::List, 1, Fault::Hang(Duration::from_secs(600)));
-    let waiting = kept_waiting(&it).await;
+    let waiting = delayed_list(&it).await;
     list(&it).await;
     drop(waiting);
     assert_eq!((it.requests("team")[1].in_flight_at_start, it.max_in_flight("team")), (2, 2));

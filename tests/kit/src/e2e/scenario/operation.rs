@@ -4,33 +4,33 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Kind;
 use super::objects::is_ready;
-use super::{MAIN, Tale, same};
+use super::{MAIN, Scenario, check_equal};
 use crate::demo::Difference;
 use crate::doubles::{SECRETS, TENANT};
 
-// === impl Tale ===
+// === impl Scenario ===
 
-impl Tale<'_> {
+impl Scenario<'_> {
     pub(super) async fn rotate(&self) -> Result<(), Difference> {
         let before = self.ids().await?;
         let data = json!({"client_secret": SECRETS[1], "secret_expires_at": "2028-11-28T23:59:59Z"});
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "graph", "namespace": MAIN}, "stringData": data
         });
-        self.scene.cluster.apply(&[secret]).await?;
+        self.fixture.cluster.apply(&[secret]).await?;
         for name in ["sales", "kept", "sealed"] {
             let has_new_date = |object: Option<&Value>| {
                 let expires = object.and_then(|it| it["status"]["expiresAt"].as_str());
                 object.is_some_and(is_ready) && expires.is_some_and(|it| it.starts_with("2028"))
             };
-            let place = (Kind::Credential, Some(MAIN), name);
-            self.scene.cluster.until("the new secret's expiry", place, has_new_date).await?;
+            let object_ref = (Kind::Credential, Some(MAIN), name);
+            self.fixture.cluster.until("the new secret's expiry", object_ref, has_new_date).await?;
         }
-        let held = self.held(MAIN).await?;
-        if held.len() != 2 || held.iter().any(|it| it["secret"] != 1) {
-            return Err(Difference::new(format!("Woodpecker does not hold the new secret: {held:?}")));
+        let stored = self.stored_credentials(MAIN).await?;
+        if stored.len() != 2 || stored.iter().any(|it| it["secret"] != 1) {
+            return Err(Difference::new(format!("Woodpecker does not hold the new secret: {stored:?}")));
         }
-        same("ids", &before, &self.ids().await?)
+        check_equal("ids", &before, &self.ids().await?)
     }
 
     pub(super) async fn use_the_rest_api(&mut self) -> Result<(), Difference> {
@@ -38,11 +38,11 @@ impl Tale<'_> {
             "tenant_id": TENANT, "client_id": self.next_client(), "client_secret": SECRETS[0],
             "secret_expires_at": "2027-11-28T23:59:59Z"
         });
-        let made = self.scene.rest("POST", "", body).await?;
-        let listed = self.scene.rest("GET", "", Value::Null).await?;
-        same("the credentials listed", &json!([made]), &listed["credentials"])?;
-        self.scene.rest("DELETE", &format!("/{}", made["credential_id"]), Value::Null).await?;
-        let listed = self.scene.rest("GET", "", Value::Null).await?;
-        same("the credentials listed", &json!([]), &listed["credentials"])
+        let made = self.fixture.rest("POST", "", body).await?;
+        let listed = self.fixture.rest("GET", "", Value::Null).await?;
+        check_equal("the credentials listed", &json!([made]), &listed["credentials"])?;
+        self.fixture.rest("DELETE", &format!("/{}", made["credential_id"]), Value::Null).await?;
+        let listed = self.fixture.rest("GET", "", Value::Null).await?;
+        check_equal("the credentials listed", &json!([]), &listed["credentials"])
     }
 }
