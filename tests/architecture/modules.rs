@@ -264,7 +264,7 @@ pub fn src() -> PathBuf {
 }
 
 #[test]
-fn a_name_is_followed_through_re_exports_to_the_module_that_defines_it() {
+fn re_exported_names_resolve_to_their_module() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);

@@ -99,7 +99,7 @@ fn stumbles(text: &str) -> Vec<&'static (&'static str, &'static str)> {
 }
 
 #[test]
-fn words_that_readers_stumble_over_are_in_no_file() {
+fn listed_words_are_in_no_file() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     for place in PLACES {

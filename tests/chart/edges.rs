@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::rendering::render;
 
 #[test]
-fn a_probe_that_is_taken_away_is_not_there() {
+fn a_probe_set_to_null_is_omitted() {
     let rendered = render(&json!({"livenessProbe": null, "startupProbe": null}));
     let container = &rendered.get("Deployment", "")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!((&container["livenessProbe"], &container["startupProbe"]), (&Value::Null, &Value::Null));
@@ -13,7 +13,7 @@ fn a_probe_that_is_taken_away_is_not_there() {
 }
 
 #[test]
-fn labels_that_the_chart_sets_itself_are_neither_doubled_nor_changed() {
+fn labels_of_the_chart_are_neither_duplicated_nor_changed() {
     let labels = json!({"app.kubernetes.io/name": "other", "team": "mail"});
     let rendered = render(&json!({"commonLabels": labels, "podLabels": labels}));
     let deployment = rendered.get("Deployment", "");
@@ -24,7 +24,7 @@ fn labels_that_the_chart_sets_itself_are_neither_doubled_nor_changed() {
 }
 
 #[test]
-fn crds_and_admission_policies_stay_when_the_release_goes() {
+fn crds_and_admission_policies_are_kept_on_uninstall() {
     let kept = |keep: bool| {
         let rendered = render(&json!({"crds": {"keep": keep}}));
         let is_kept = |it: &&Value| it["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";

@@ -78,7 +78,7 @@ pub fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
 }
 
 #[test]
-fn every_value_shows_where_its_description_says() {
+fn every_value_has_the_documented_effect() {
     let by_default = render(&json!({}));
     let mut shown_values = BTreeSet::from(["caBundle.key"]);
     for (path, value, place, expected) in

@@ -81,7 +81,7 @@ fn files() -> Vec<(&'static str, String)> {
         ("chart/README.md", format!("{README_HEAD}{}", table())),
         ("chart/values.schema.json", schema()),
         ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &lasting))),
-        ("install.yaml", format!("{INSTALL_HEAD}{}", without_what_lasts())),
+        ("install.yaml", format!("{INSTALL_HEAD}{}", without_persistent_objects())),
         ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&json!({}), &prerequisites))),
     ]
 }
@@ -106,7 +106,7 @@ fn manifest(values: &Value, more: &[&str]) -> String {
 }
 
 /// What a release installs and an uninstall deletes.
-fn without_what_lasts() -> String {
+fn without_persistent_objects() -> String {
     let text = manifest(&json!({"crds": {"enabled": false}}), &["--no-hooks"]);
     let lasts = |document: &&str| document.contains("kustomize.toolkit.fluxcd.io/prune: disabled");
     text.split_inclusive("---\n").filter(|document| !lasts(document)).collect()
@@ -130,7 +130,7 @@ fn what_is_generated_from_the_chart_is_up_to_date() {
 }
 
 #[test]
-fn the_plain_manifests_hold_what_helm_installs_and_nothing_of_helm() {
+fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let read = |file: &str| {
         let text = fs::read_to_string(kit::workspace().join("deploy").join(file)).unwrap();
         assert!(!text.to_lowercase().contains("helm"), "{file} speaks of helm");

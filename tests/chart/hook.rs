@@ -5,14 +5,14 @@ use serde_json::json;
 use crate::rendering::render;
 
 #[test]
-fn what_the_hook_says_is_shown_before_it_goes() {
+fn the_log_of_the_hook_is_shown_before_its_job_is_deleted() {
     let rendered = render(&json!({}));
     let annotations = &rendered.get("Job", "remove-finalizers")["metadata"]["annotations"];
     assert_eq!(annotations["helm.sh/hook-output-log-policy"], "hook-succeeded,hook-failed");
 }
 
 #[test]
-fn the_hooks_pod_runs_where_the_operators_run() {
+fn the_pod_of_the_hook_is_scheduled_like_the_operator() {
     let rendered = render(&json!({
         "podLabels": {"team": "mail"}, "podAnnotations": {"a": "b"}, "affinity": {"nodeAffinity": {}},
         "nodeSelector": {"pool": "mail"}, "tolerations": [{"key": "k"}], "priorityClassName": "high",
@@ -45,7 +45,7 @@ fn the_hooks_pod_runs_where_the_operators_run() {
 }
 
 #[test]
-fn without_roles_of_the_chart_the_hook_brings_none() {
+fn without_rbac_of_the_chart_the_hook_has_none() {
     let rendered = render(&json!({"rbac": {"create": false, "aggregateClusterRoles": false}}));
     for kind in ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
         assert!(rendered.find(kind, "").is_none(), "{kind}");

@@ -16,7 +16,7 @@ fn run(args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_a_registry_the_chart_is_what_it_is_in_its_folder() {
+async fn the_chart_from_a_registry_equals_the_folder() {
     let located = tokio::task::spawn_blocking(|| Assets::locate(&[Program::Registry])).await.unwrap();
     let assets = located.unwrap_or_else(|error| panic!("{}", kit::chain(&error)));
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::rendering::try_render;
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn invalid_values_are_rejected() {
     for (values, word) in [
         (json!({"replicas": 2}), "replicas"),
         (json!({"image": {"tags": "v1"}}), "tags"),
@@ -31,6 +31,6 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn what_a_parent_chart_shares_is_taken() {
+fn global_values_of_a_parent_chart_are_accepted() {
     assert!(try_render(&json!({"global": {"anything": 1}})).is_ok());
 }

@@ -49,18 +49,18 @@ fn keyring_and(keyring: &str, more: &[(&str, &str)]) -> BTreeMap<String, Vec<Str
 }
 
 #[test]
-fn by_default_secrets_are_gotten_by_name_and_never_listed() {
+fn by_default_secrets_are_read_by_name_and_never_listed() {
     assert_eq!(secret_rights(&render(&json!({}))), expected(&[("*", "get")]));
 }
 
 #[test]
-fn watching_secrets_is_a_right_of_its_own() {
+fn watching_secrets_is_a_separate_right() {
     let rendered = render(&json!({"secretAccess": "watch"}));
     assert_eq!(secret_rights(&rendered), expected(&[("*", "get list watch")]));
 }
 
 #[test]
-fn with_watched_namespaces_secrets_are_read_by_roles_in_these_alone() {
+fn with_watched_namespaces_only_roles_in_them_read_secrets() {
     let rendered = render(&json!({"watchNamespaces": ["mail", "sales"]}));
     assert_eq!(secret_rights(&rendered), expected(&[("mail", "get"), ("sales", "get")]));
     let rendered = render(&json!({"watchNamespaces": ["mail"], "secretAccess": "watch"}));
@@ -86,7 +86,7 @@ fn rights_to(resource: &str, values: &Value) -> Vec<(Value, Value)> {
 }
 
 #[test]
-fn the_status_of_records_is_written_where_a_rest_api_makes_records() {
+fn the_status_of_records_is_writable_only_with_a_rest_api() {
     let rights = |rest: Value| rights_to("sealedgraphcredentials/status", &json!({"restApi": rest}));
     let update = [(json!(["update"]), Value::Null)];
     assert_eq!(rights(json!({})), []);
@@ -95,7 +95,7 @@ fn the_status_of_records_is_written_where_a_rest_api_makes_records() {
 }
 
 #[test]
-fn leases_are_for_leader_election_alone() {
+fn leases_are_only_for_leader_election() {
     let rights = |values: Value| rights_to("leases", &values);
     let own = (json!(["get", "update"]), json!(["graph-credential-operator"]));
     assert_eq!(rights(json!({})), [(json!(["create"]), Value::Null), own]);
@@ -103,7 +103,7 @@ fn leases_are_for_leader_election_alone() {
 }
 
 #[test]
-fn without_a_cluster_role_nothing_is_of_the_whole_cluster() {
+fn without_a_cluster_role_nothing_is_cluster_scoped() {
     let rendered = render(&json!({
         "watchNamespaces": ["mail", NAMESPACE], "crds": {"enabled": false},
         "admissionPolicies": {"enabled": false}, "rbac": {"aggregateClusterRoles": false, "clusterWideCRDs": false}
@@ -124,7 +124,7 @@ fn id(object: &Value) -> (&Value, &Value) {
 }
 
 #[test]
-fn no_rule_is_for_everything_and_none_writes_secrets_of_others() {
+fn no_rule_has_wildcards_or_writes_other_secrets() {
     for values in [json!({}), json!({"secretAccess": "watch"}), json!({"watchNamespaces": ["mail"]})] {
         let rendered = render(&values);
         for object in rendered.0.iter().filter(|object| object["rules"].is_array()) {

@@ -6,7 +6,7 @@ use crate::every_value::shown;
 use crate::rendering::{merge, render};
 
 #[test]
-fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
+fn the_log_filter_is_mounted_where_the_operator_reloads_it() {
     let rendered = render(&json!({"log": {"filterConfigMapName": "log"}}));
     let argument = shown(&rendered, "argument", &render(&json!({})));
     let file = "/etc/graph-credential-operator/log/filter";
@@ -18,7 +18,7 @@ fn what_is_logged_is_mounted_where_the_operator_reads_it_again() {
 }
 
 #[test]
-fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
+fn metrics_under_tls_are_scraped_with_a_token_if_configured() {
     let values = json!({
         "metrics": {"tls": {"secretName": "metrics-tls", "requireAuthorization": true}},
         "serviceMonitor": {"enabled": true}, "networkPolicy": {"enabled": true}
@@ -50,7 +50,7 @@ fn metrics_under_tls_are_scraped_with_a_token_where_it_is_asked_for() {
 }
 
 #[test]
-fn further_ca_certificates_are_mounted_and_named_to_the_operator() {
+fn additional_ca_certificates_are_mounted_and_passed_to_the_operator() {
     let values = json!({"caBundle": {"configMapName": "corporate", "key": "bundle.pem"}});
     let rendered = render(&values);
     let file = "/etc/graph-credential-operator/ca/bundle.pem";
@@ -80,7 +80,7 @@ fn without_election_no_two_pods_overlap() {
 }
 
 #[test]
-fn how_pods_are_replaced_is_always_said_in_full() {
+fn the_update_strategy_is_always_complete() {
     let strategy = |values: Value| render(&values).get("Deployment", "")["spec"]["strategy"].clone();
     let rolling = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "25%"}});
     assert_eq!(strategy(json!({})), rolling(json!("25%")));

@@ -92,7 +92,7 @@ fn version(program: &str) -> Option<String> {
 }
 
 /// Whether a sample is selected: all five are, or those that `SAMPLES` names by their programs.
-fn is_asked_for(program: &str) -> bool {
+fn is_requested(program: &str) -> bool {
     std::env::var("SAMPLES")
         .map_or(true, |names| names.is_empty() || names.split_whitespace().any(|it| it == program))
 }
@@ -131,7 +131,7 @@ async fn samples_of_the_vendor_run_unchanged() {
     let (env, server, base) = serve().await;
     let dir = env.cluster.dir().join("samples");
     fs::create_dir_all(&dir).unwrap();
-    let asked: Vec<_> = samples(&dir).into_iter().filter(|(program, ..)| is_asked_for(program)).collect();
+    let asked: Vec<_> = samples(&dir).into_iter().filter(|(program, ..)| is_requested(program)).collect();
     let missing: Vec<_> =
         asked.iter().map(|(program, ..)| *program).filter(|it| version(it).is_none()).collect();
     assert!(
@@ -173,7 +173,7 @@ fn samples_report(rows: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_description_holds_against_the_running_server() {
+async fn the_openapi_description_matches_the_running_server() {
     let (env, server, base) = serve().await;
     // Microsoft issues a token for every invented app, so that requests after a create are tested too.
     let token =

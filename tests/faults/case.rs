@@ -155,7 +155,7 @@ pub async fn set(world: &Environment, case: Case, number: usize) -> Run {
 }
 
 #[test]
-fn every_outcome_of_every_operation_has_a_case_of_its_own() {
+fn every_outcome_of_every_operation_has_a_case() {
     let names: BTreeSet<String> = Case::all().into_iter().map(Case::name).collect();
     assert_eq!(names.len(), Case::all().len());
     assert!(names.len() >= 80, "{}", names.len());

@@ -61,7 +61,7 @@ pub fn saved_at(world: u64) -> u64 {
 }
 
 #[test]
-fn a_third_of_the_worlds_is_held_back() {
+fn a_third_of_the_environments_delays_watches() {
     let count = |kind| (0..120).filter(|world| Kind::of(*world) == kind).count();
     assert_eq!((count(Kind::HeldBack), count(Kind::Restored)), (40, 10));
     assert!((0..120).all(|world| (Kind::of(world) == Kind::HeldBack) != holds(world).is_empty()));

@@ -38,12 +38,12 @@ use self::summary::Summary;
 const WORLDS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_becomes_of_a_request_one_registration_is_left() {
+async fn every_request_outcome_leaves_one_registration() {
     play_cases(&Case::all()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whenever_the_operator_is_killed_one_registration_is_left() {
+async fn every_kill_point_leaves_one_registration() {
     let tally = Arc::new(Summary::new());
     play_all(script::sample(), &tally).await;
     conclude(&tally);

@@ -39,7 +39,7 @@ impl Rng {
 }
 
 #[test]
-fn a_seed_gives_the_same_numbers_each_time_and_another_seed_others() {
+fn a_seed_determines_the_numbers() {
     let take = |seed, purpose| {
         let mut rng = Rng::new(seed, purpose);
         [rng.next(), rng.next(), rng.next()]

@@ -311,7 +311,7 @@ impl fmt::Display for Script {
 }
 
 #[test]
-fn a_script_follows_from_its_seed() {
+fn a_seed_determines_the_script() {
     for seed in 0..200 {
         let (one, other) = (Script::new(seed), Script::new(seed));
         assert_eq!(one.to_string(), other.to_string());
@@ -321,7 +321,7 @@ fn a_script_follows_from_its_seed() {
 }
 
 #[test]
-fn four_worlds_kill_at_every_moment() {
+fn four_environments_cover_every_kill_point() {
     let struck: std::collections::BTreeSet<KillPoint> = (0..4).flat_map(kills).map(|it| it.at).collect();
     assert_eq!(struck.len(), KillPoint::ALL.len());
 }

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_speaks_against_what_it_keeps() {
+    fn an_object_objects_to_deleting_a_kept_credential() {
         let deleted = |spec: Value| {
             let mut object = object(&spec, 7);
             object.metadata.deletion_timestamp =
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_counts_once_an_operator_must_have_read_it() {
+    async fn a_change_counts_after_the_operator_must_have_read_it() {
         let witness = Witness::default();
         let keeps = || Some(Arc::new(object(&json!({}), 7)));
         witness.note("run7-0", Some(Arc::new(object(&json!({}), 8))));

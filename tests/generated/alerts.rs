@@ -155,7 +155,7 @@ impl Alert {
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_and_has_a_runbook() {
+fn every_alert_has_a_severity_and_a_runbook() {
     let root = root();
     let alerts = alerts(&root);
     let mut pages = stems(&root.join("docs/operations/runbooks"), ".md");
@@ -179,7 +179,7 @@ fn every_alert_says_how_bad_it_is_and_has_a_runbook() {
 }
 
 #[test]
-fn alerts_ask_for_metrics_that_there_are() {
+fn alerts_use_existing_metrics() {
     let known = reference::families().expect("the metrics can be written");
     let known: BTreeSet<String> = known.iter().map(MetricFamily::sample_name).collect();
     for alert in alerts(&root()) {
@@ -212,7 +212,7 @@ fn matchers(text: &str) -> Vec<(String, String, Vec<String>)> {
 }
 
 #[test]
-fn alerts_and_their_tests_ask_for_labels_and_reasons_that_there_are() {
+fn alerts_and_their_tests_use_existing_labels_and_reasons() {
     let families = reference::families().expect("the metrics can be written");
     let drifts: Vec<&str> = Drift::ALL.iter().map(|drift| drift.as_str()).collect();
     let expressions = alerts(&root()).iter().map(|alert| alert.text("/expr").to_owned()).collect::<Vec<_>>();
@@ -243,7 +243,7 @@ fn alerts_and_their_tests_ask_for_labels_and_reasons_that_there_are() {
 }
 
 #[test]
-fn a_wait_for_microsoft_is_no_refusal_in_the_alert_about_refusals() {
+fn the_rejection_alert_does_not_fire_while_waiting_for_microsoft() {
     let alerts = alerts(&root());
     let is_wait = (ConditionType::Verified, ConditionStatus::Unknown);
     let waits: BTreeSet<String> = ENTRIES
@@ -260,7 +260,7 @@ fn a_wait_for_microsoft_is_no_refusal_in_the_alert_about_refusals() {
 }
 
 #[test]
-fn every_alert_is_seen_not_to_fire_to_fire_and_to_end() {
+fn every_alert_is_tested_before_during_and_after_firing() {
     let root = root();
     let checks = checks(&root);
     let alerts = alerts(&root);
@@ -279,7 +279,7 @@ fn every_alert_is_seen_not_to_fire_to_fire_and_to_end() {
 }
 
 #[test]
-fn every_reason_has_its_row_and_runbooks_name_none_that_is_gone() {
+fn every_reason_is_documented_and_runbooks_name_existing_ones() {
     let root = root();
     let conditions = read(&root.join("docs/reference/conditions.md"));
     for reason in Reason::ALL {
@@ -311,7 +311,7 @@ fn every_reason_has_its_row_and_runbooks_name_none_that_is_gone() {
 }
 
 #[test]
-fn argo_cd_asks_for_conditions_and_annotations_of_the_operator() {
+fn argo_cd_scripts_use_existing_conditions_and_annotations() {
     let script = read(&root().join("deploy/argocd/argocd-cm.yaml"));
     let asked: BTreeSet<&str> =
         script.split("found[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();

@@ -28,7 +28,7 @@ fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_has_its_place() {
+fn every_panel_has_a_description_and_a_position() {
     let panels = panels();
     let ids: BTreeSet<i64> = panels.iter().filter_map(|panel| panel["id"].as_i64()).collect();
     assert_eq!(ids.len(), panels.len(), "each has an id of its own");
@@ -41,7 +41,7 @@ fn every_panel_says_what_it_shows_and_has_its_place() {
 }
 
 #[test]
-fn the_dashboard_asks_for_metrics_that_there_are_and_for_every_one_of_ours() {
+fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
     let families = reference::families().expect("the metrics can be written");
     let known: BTreeSet<String> = families.iter().map(MetricFamily::sample_name).collect();
     let mut asked = BTreeSet::new();

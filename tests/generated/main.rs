@@ -210,7 +210,7 @@ fn generated_files_are_up_to_date() {
 }
 
 #[test]
-fn schemas_hold_no_defaults_but_the_generation_not_yet_observed() {
+fn schemas_contain_no_default_except_the_observed_generation() {
     for crd in crds::all() {
         let text = crds::to_yaml(&crd).expect("a CRD can be written as YAML");
         let defaults: Vec<&str> =
@@ -246,7 +246,7 @@ fn every_field_has_a_description() {
 }
 
 #[test]
-fn every_refusal_of_the_rest_api_is_documented() {
+fn every_rejection_of_the_rest_api_is_documented() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/reference/rest-api.md"))
         .expect("docs/reference/rest-api.md can be read");

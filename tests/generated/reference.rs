@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_no_part_of_a_value() {
+    fn a_label_is_not_parsed_as_part_of_a_value() {
         let names: Vec<String> = label_names(r#"x{a="b,c=d",le="1"} 1"#).collect();
         assert_eq!(names, ["a", "le"]);
     }

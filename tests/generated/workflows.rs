@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 #[test]
-fn what_workflows_use_is_pinned_to_a_commit() {
+fn actions_in_workflows_are_pinned_to_a_commit() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".github").join("workflows");
     let mut pinned = 0;
     for file in fs::read_dir(folder).expect("there are workflows") {

@@ -56,7 +56,7 @@ async fn an_object_that_moves_is_registered_at_the_new_account_before_it_leaves_
 }
 
 #[tokio::test]
-async fn with_retain_a_move_leaves_the_old_registration_where_it_is() {
+async fn with_retain_a_move_keeps_the_old_registration() {
     let env = with_branch().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -70,7 +70,7 @@ async fn with_retain_a_move_leaves_the_old_registration_where_it_is() {
 }
 
 #[tokio::test]
-async fn an_account_that_got_another_name_keeps_its_credentials() {
+async fn a_renamed_account_keeps_its_credentials() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -93,7 +93,7 @@ async fn an_account_that_got_another_name_keeps_its_credentials() {
 }
 
 #[tokio::test]
-async fn an_object_that_moves_back_keeps_what_it_had_there() {
+async fn an_object_that_moves_back_keeps_its_credential() {
     let env = with_branch().await;
     env.credential("sales-eu", at("agency", "Delete")).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -119,7 +119,7 @@ async fn an_object_that_moves_back_keeps_what_it_had_there() {
 }
 
 #[tokio::test]
-async fn with_retain_nothing_is_removed_from_an_earlier_account_any_longer() {
+async fn with_retain_nothing_is_removed_from_an_earlier_account() {
     let env = with_branch().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -140,7 +140,7 @@ async fn with_retain_nothing_is_removed_from_an_earlier_account_any_longer() {
 }
 
 #[tokio::test]
-async fn objects_that_move_away_do_not_make_their_account_look_robbed() {
+async fn objects_that_move_away_do_not_make_their_account_incomplete() {
     let env = with_branch().await;
     several(&env, 6).await;
     for n in 0..4 {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
 
 #[tokio::test]
-async fn a_working_account_counts_what_it_holds() {
+async fn a_ready_account_reports_its_number_of_credentials() {
     let env = TestEnv::set().await;
     let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
     env.woodpecker.put("agency", unmanaged);
@@ -24,7 +24,7 @@ async fn a_working_account_counts_what_it_holds() {
 }
 
 #[tokio::test]
-async fn a_batch_of_registrations_costs_its_account_a_handful_of_requests() {
+async fn a_batch_of_registrations_costs_its_account_few_requests() {
     const OBJECTS: u32 = 40;
     let mut env = TestEnv::bare().await;
     // Changed counts are collected for two seconds before they are written.
@@ -64,7 +64,7 @@ async fn a_batch_of_registrations_costs_its_account_a_handful_of_requests() {
 }
 
 #[tokio::test]
-async fn a_refused_key_is_reported_by_the_account_and_its_objects_and_a_new_key_heals_both() {
+async fn a_rejected_key_is_reported_by_the_account_and_its_objects() {
     let env = TestEnv::set().await;
     env.secret("agency-key", &[("api_key", "1234.wrong")]).await;
     let account = env.wait_for_account("agency", ConditionStatus::False, "InvalidApiKey").await;
@@ -81,7 +81,7 @@ async fn a_refused_key_is_reported_by_the_account_and_its_objects_and_a_new_key_
 }
 
 #[tokio::test]
-async fn a_key_that_is_revoked_is_noticed_by_the_first_refusal() {
+async fn a_revoked_key_is_detected_by_the_first_rejection() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap();
@@ -101,7 +101,7 @@ async fn a_key_that_is_revoked_is_noticed_by_the_first_refusal() {
 }
 
 #[tokio::test]
-async fn a_missing_or_spoilt_key_is_named_and_never_sent() {
+async fn a_missing_or_invalid_key_is_reported_and_never_sent() {
     let env = TestEnv::set().await;
     env.apply_account("no-secret", json!({})).await;
     env.wait_for_account("no-secret", ConditionStatus::False, "SecretNotFound").await;
@@ -124,7 +124,7 @@ async fn a_missing_or_spoilt_key_is_named_and_never_sent() {
 }
 
 #[tokio::test]
-async fn keys_go_to_allowed_addresses_alone() {
+async fn keys_are_sent_only_to_allowed_urls() {
     let env = TestEnv::set().await;
     let elsewhere = kit::woodpecker::Woodpecker::start().await;
     elsewhere.add_account("agency", API_KEY);
@@ -158,7 +158,7 @@ async fn an_account_of_another_namespace_must_name_the_objects_namespace() {
 }
 
 #[tokio::test]
-async fn an_account_that_does_not_exist_is_waited_for() {
+async fn a_missing_account_is_waited_for() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "later"}}}}))
         .await;
@@ -168,7 +168,7 @@ async fn an_account_that_does_not_exist_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_listing_without_its_array_is_never_taken_for_an_empty_account() {
+async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
     let env = TestEnv::set().await;
     let stranger = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
     env.woodpecker.put("agency", stranger);

@@ -73,7 +73,7 @@ pub async fn helps(env: &TestEnv, command: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn orphans_tells_apart_whose_a_credential_is_and_lists_once() {
+async fn orphans_classifies_credentials_and_lists_each_account_once() {
     let mut env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let status = env.wait_until_ready("sales-eu").await.status.unwrap();
@@ -142,7 +142,7 @@ async fn orphans_tells_apart_whose_a_credential_is_and_lists_once() {
 }
 
 #[tokio::test]
-async fn orphans_names_every_account_that_it_could_not_list_and_why() {
+async fn orphans_reports_each_account_that_could_not_be_listed() {
     let mut env = alone().await;
     env.stop_operator().await;
     put(&env, TENANT, OTHER_CLIENT, MARKED);

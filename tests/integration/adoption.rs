@@ -17,7 +17,7 @@ fn adoption(adoption: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_one_credential_of_the_app_is_taken_over_and_keeps_its_name() {
+async fn the_only_credential_of_the_app_is_adopted_and_keeps_its_name() {
     let env = TestEnv::set().await;
     let id = by_hand(&env);
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
@@ -39,7 +39,7 @@ async fn the_one_credential_of_the_app_is_taken_over_and_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn with_its_ownership_taken_it_goes_with_the_object() {
+async fn an_adopted_credential_with_ownership_is_deleted_with_the_object() {
     let env = TestEnv::set().await;
     by_hand(&env);
     let mut spec = adoption(&json!({"takeOwnership": true}));
@@ -52,7 +52,7 @@ async fn with_its_ownership_taken_it_goes_with_the_object() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_takes_nothing_over() {
+async fn a_wrong_secret_adopts_nothing() {
     let env = TestEnv::set().await;
     let id = by_hand(&env);
     env.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
@@ -63,7 +63,7 @@ async fn a_wrong_secret_takes_nothing_over() {
 }
 
 #[tokio::test]
-async fn of_several_the_named_one_is_taken_over() {
+async fn of_several_credentials_the_named_one_is_adopted() {
     let env = TestEnv::set().await;
     let (one, other) = (by_hand(&env), by_hand(&env));
     env.credential("sales-eu", json!({})).await;
@@ -79,7 +79,7 @@ async fn of_several_the_named_one_is_taken_over() {
 }
 
 #[tokio::test]
-async fn create_only_leaves_what_is_there_alone() {
+async fn create_only_does_not_change_an_existing_credential() {
     let env = TestEnv::set().await;
     let id = by_hand(&env);
     env.credential("sales-eu", adoption(&json!({"policy": "CreateOnly"}))).await;
@@ -94,7 +94,7 @@ async fn create_only_leaves_what_is_there_alone() {
 }
 
 #[tokio::test]
-async fn adopt_only_waits_until_there_is_something() {
+async fn adopt_only_waits_until_a_credential_exists() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", adoption(&json!({"policy": "AdoptOnly"}))).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "NoMatchToAdopt").await;

@@ -61,7 +61,7 @@ pub async fn entra() -> Entra {
 }
 
 #[tokio::test]
-async fn verify_tells_each_class_by_its_exit_code() {
+async fn verify_has_an_exit_code_for_each_class_of_result() {
     let entra = entra().await;
     let issued = verify(&entra, &[], CANARY).await;
     assert_eq!(issued.code, Some(0), "{issued:?}");
@@ -82,7 +82,7 @@ async fn verify_tells_each_class_by_its_exit_code() {
 }
 
 #[tokio::test]
-async fn verify_names_the_reason_of_each_refusal() {
+async fn verify_prints_the_reason_of_each_rejection() {
     let entra = entra().await;
     for (state, reason, actor) in [
         (AppState::Disabled, "ApplicationDisabled", "an admin of the tenant"),
@@ -114,7 +114,7 @@ async fn verify_names_the_reason_of_each_refusal() {
 }
 
 #[tokio::test]
-async fn verify_says_how_long_to_wait_and_what_kept_it_from_asking() {
+async fn verify_prints_the_retry_delay_or_why_microsoft_was_not_reached() {
     let entra = entra().await;
     entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(61) });
     let printed = verify(&entra, &["-o", "json"], CANARY).await;
@@ -134,7 +134,7 @@ async fn verify_says_how_long_to_wait_and_what_kept_it_from_asking() {
 }
 
 #[tokio::test]
-async fn verify_does_not_repeat_what_an_answer_says_back() {
+async fn verify_does_not_print_response_text() {
     let entra = entra().await;
     let echo = json!({
         "error": "invalid_client", "error_codes": [7_000_215], "error_description": CANARY,
@@ -151,7 +151,7 @@ async fn verify_does_not_repeat_what_an_answer_says_back() {
 }
 
 #[tokio::test]
-async fn verify_reads_the_secret_from_a_file_as_it_is() {
+async fn verify_reads_the_secret_from_a_file_unchanged() {
     let entra = entra().await;
     let file = std::env::temp_dir().join(format!("verify-secret-{}", std::process::id()));
     let url = entra.url();
@@ -177,7 +177,7 @@ async fn verify_reads_the_secret_from_a_file_as_it_is() {
 }
 
 #[tokio::test]
-async fn verify_reads_no_more_than_a_secret_can_be() {
+async fn verify_limits_the_size_of_the_secret() {
     let entra = entra().await;
     let long = "x".repeat(64 * 1024 + 1);
     let from_input = verify(&entra, &[], &long).await;
@@ -197,7 +197,7 @@ async fn verify_reads_no_more_than_a_secret_can_be() {
 }
 
 #[tokio::test]
-async fn verify_shows_of_a_token_only_what_can_be_names_of_roles() {
+async fn verify_prints_only_role_names_of_a_token() {
     let entra = entra().await;
     entra.set_roles(TENANT, CLIENT, &["Mail.Send", "\u{1b}[31mred", "two\nlines"]);
     for form in ["text", "json"] {
@@ -209,7 +209,7 @@ async fn verify_shows_of_a_token_only_what_can_be_names_of_roles() {
 }
 
 #[tokio::test]
-async fn verify_sends_nothing_that_is_no_usable_value() {
+async fn verify_sends_no_unusable_secret() {
     let entra = entra().await;
     let stray = verify(&entra, &[], &format!("{CANARY}\n")).await;
     assert_eq!(stray.code, Some(3));
@@ -283,7 +283,7 @@ async fn explain_knows_every_code_and_every_reason() {
 }
 
 #[tokio::test]
-async fn explain_lists_everything_as_json_each_with_who_acts_and_how() {
+async fn explain_lists_everything_as_json_with_actor_and_action() {
     let printed = run(&["explain", "-o", "json"], "").await;
     let all: Vec<Value> = serde_json::from_str(&printed.out).unwrap();
     assert_eq!(all.len(), ENTRIES.len() + CODES.len());
@@ -295,7 +295,7 @@ async fn explain_lists_everything_as_json_each_with_who_acts_and_how() {
 }
 
 #[tokio::test]
-async fn explain_says_what_an_unknown_word_is_near_to() {
+async fn explain_suggests_words_similar_to_an_unknown_one() {
     let printed = run(&["explain", "InvalidClientSecrt"], "").await;
     assert_eq!(printed.code, Some(1));
     assert!(printed.error.contains("did you mean InvalidClientSecret"), "{}", printed.error);

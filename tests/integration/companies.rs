@@ -36,7 +36,7 @@ async fn three_companies(is_header_ignored: bool) -> TestEnv {
 }
 
 #[tokio::test]
-async fn each_company_has_its_own_credentials_by_one_key() {
+async fn companies_with_one_key_have_separate_credentials() {
     let env = three_companies(false).await;
     for company in 1..=3 {
         let object = env.wait_until_ready(&format!("app-{company}")).await;
@@ -49,7 +49,7 @@ async fn each_company_has_its_own_credentials_by_one_key() {
 }
 
 #[tokio::test]
-async fn a_company_id_that_is_ignored_is_found_out_before_anything_is_written_a_second_time() {
+async fn an_ignored_company_id_is_detected_before_a_second_write() {
     let env = three_companies(true).await;
     for company in 1..=3 {
         let account = env
@@ -68,7 +68,7 @@ async fn a_company_id_that_is_ignored_is_found_out_before_anything_is_written_a_
 }
 
 #[tokio::test]
-async fn two_keys_of_one_account_are_one_account_from_then_on() {
+async fn two_keys_of_one_account_are_detected_as_one_account() {
     let env = TestEnv::set().await;
     env.woodpecker.service_time(std::time::Duration::from_millis(30));
     env.credential("first", json!({})).await;

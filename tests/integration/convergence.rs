@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually, message};
 
 #[tokio::test]
-async fn a_refused_create_leaves_no_intent_and_is_made_when_the_cause_is_gone() {
+async fn a_rejected_create_leaves_no_intent_and_is_retried_once_the_cause_is_fixed() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
     env.credential("sales-eu", json!({})).await;
@@ -22,7 +22,7 @@ async fn a_refused_create_leaves_no_intent_and_is_made_when_the_cause_is_gone() 
 }
 
 #[tokio::test]
-async fn a_throttled_create_is_made_after_the_pause() {
+async fn a_throttled_create_is_sent_after_the_pause() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Throttled { retry_after: None });
     env.credential("sales-eu", json!({})).await;
@@ -59,7 +59,7 @@ async fn a_lost_rename_or_update_is_sent_again_to_the_same_credential() {
 }
 
 #[tokio::test]
-async fn a_refused_update_keeps_what_is_registered() {
+async fn a_rejected_update_keeps_the_registration() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap();
@@ -73,7 +73,7 @@ async fn a_refused_update_keeps_what_is_registered() {
 }
 
 #[tokio::test]
-async fn two_objects_for_one_app_make_one_registration_and_the_second_takes_over() {
+async fn two_objects_for_one_app_create_one_registration_and_the_second_takes_over() {
     let env = TestEnv::set().await;
     tokio::join!(env.credential("first", json!({})), env.credential("second", json!({})));
     let (winner, loser) =
@@ -121,7 +121,7 @@ async fn one_request_at_a_time_reaches_an_account() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_secret_by_woodpecker_has_the_window_of_a_new_secret_and_then_counts() {
+async fn a_secret_rejected_by_woodpecker_is_retried_during_the_propagation_window() {
     let env = TestEnv::set().await;
     let refusal = json!({"message": "INVALID_CLIENT_SECRET"});
     env.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, refusal));
@@ -140,7 +140,7 @@ async fn a_refusal_of_the_secret_by_woodpecker_has_the_window_of_a_new_secret_an
 }
 
 #[tokio::test]
-async fn every_odd_refusal_is_a_refusal_with_what_is_known_of_it() {
+async fn unusual_rejections_are_reported_with_their_details() {
     for (body, word) in [
         (json!({"message": "SOMETHING_NEW"}), Some("SOMETHING_NEW")),
         (json!({"code": "E_ODD", "details": []}), Some("E_ODD")),
@@ -162,7 +162,7 @@ async fn every_odd_refusal_is_a_refusal_with_what_is_known_of_it() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_put_back_after_a_lost_update_is_sent_again() {
+async fn a_secret_restored_after_a_lost_update_is_sent_again() {
     let mut env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -185,7 +185,7 @@ async fn a_secret_that_is_put_back_after_a_lost_update_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_refused_name_does_not_keep_a_new_secret_out() {
+async fn a_rejected_name_does_not_block_a_new_secret() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -205,7 +205,7 @@ async fn a_refused_name_does_not_keep_a_new_secret_out() {
 }
 
 #[tokio::test]
-async fn an_elder_that_cannot_register_does_not_keep_a_younger_one_out() {
+async fn an_older_object_that_cannot_register_does_not_block_a_newer_one() {
     let env = TestEnv::set().await;
     let adopt_only = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
     env.credential("elder", adopt_only).await;
@@ -216,7 +216,7 @@ async fn an_elder_that_cannot_register_does_not_keep_a_younger_one_out() {
 }
 
 #[tokio::test]
-async fn an_elder_that_is_suspended_lets_the_younger_one_go_first() {
+async fn a_suspended_older_object_does_not_block_a_newer_one() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
     env.credential("elder", json!({})).await;

@@ -82,7 +82,7 @@ async fn prometheus(env: &TestEnv, rules: &[PathBuf]) -> Prometheus {
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_shows_something_and_every_rule_is_sound() {
+async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
     let mut env = TestEnv::set().await;
     env.credential("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await;
     env.wait_until_ready("sealed").await;

@@ -36,7 +36,7 @@ async fn retain_is_the_default_and_leaves_the_credential() {
 }
 
 #[tokio::test]
-async fn delete_removes_what_the_object_made_and_nothing_else() {
+async fn delete_removes_only_the_credential_of_the_object() {
     let env = TestEnv::set().await;
     let stranger = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "stranger");
     let strangers = env.woodpecker.put("agency", stranger);
@@ -51,7 +51,7 @@ async fn delete_removes_what_the_object_made_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_finalizer_is_there_before_anything_is_created() {
+async fn the_finalizer_is_added_before_anything_is_created() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_always(Op::Create, Fault::Http500Before);
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
@@ -61,7 +61,7 @@ async fn the_finalizer_is_there_before_anything_is_created() {
 }
 
 #[tokio::test]
-async fn what_is_in_use_says_so_and_changing_to_retain_lets_go() {
+async fn a_credential_in_use_is_reported_and_retain_removes_the_finalizer() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -75,7 +75,7 @@ async fn what_is_in_use_says_so_and_changing_to_retain_lets_go() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_gone_already_does_not_hold_the_object() {
+async fn a_missing_credential_does_not_block_the_deletion() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -85,7 +85,7 @@ async fn a_credential_that_is_gone_already_does_not_hold_the_object() {
 }
 
 #[tokio::test]
-async fn a_404_that_the_listing_contradicts_is_not_taken_for_gone() {
+async fn a_404_that_the_list_contradicts_is_not_treated_as_deleted() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
@@ -116,7 +116,7 @@ async fn an_outage_delays_a_deletion_and_a_deletion_survives_it() {
 }
 
 /// Waits until the account has the finalizer that keeps it while something must be removed there.
-async fn wait_until_held(env: &TestEnv) {
+async fn wait_until_deletion_is_blocked(env: &TestEnv) {
     eventually("the account has its finalizer", || async {
         let account =
             env.api::<WoodpeckerAccount>().get("agency").await.map_err(|error| error.to_string())?;
@@ -126,12 +126,12 @@ async fn wait_until_held(env: &TestEnv) {
 }
 
 #[tokio::test]
-async fn an_account_waits_for_what_is_to_be_removed_there_and_then_goes() {
+async fn an_account_is_deleted_after_the_credentials_to_remove_there() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     let accounts = env.api::<WoodpeckerAccount>();
-    wait_until_held(&env).await;
+    wait_until_deletion_is_blocked(&env).await;
     // In any order, as for a whole namespace or a folder of manifests.
     accounts.delete("agency", &DeleteParams::default()).await.unwrap();
     env.delete_secret("agency-key").await;
@@ -148,7 +148,7 @@ async fn an_account_waits_for_what_is_to_be_removed_there_and_then_goes() {
 }
 
 #[tokio::test]
-async fn an_account_that_nothing_is_to_be_removed_from_goes_at_once() {
+async fn an_account_with_nothing_to_remove_is_deleted_immediately() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -159,7 +159,7 @@ async fn an_account_that_nothing_is_to_be_removed_from_goes_at_once() {
 }
 
 #[tokio::test]
-async fn a_terminating_namespace_lets_its_account_go_in_the_end() {
+async fn an_account_in_a_terminating_namespace_is_deleted_after_a_limit() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
@@ -178,12 +178,12 @@ async fn a_terminating_namespace_lets_its_account_go_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_deletion_waits_for_an_account_that_is_gone_until_set_to_retain() {
+async fn a_deletion_waits_for_a_missing_account_until_set_to_retain() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     let accounts = env.api::<WoodpeckerAccount>();
-    wait_until_held(&env).await;
+    wait_until_deletion_is_blocked(&env).await;
     accounts.delete("agency", &DeleteParams::default()).await.unwrap();
     // Deletes it by force.
     let none = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -200,7 +200,7 @@ async fn a_deletion_waits_for_an_account_that_is_gone_until_set_to_retain() {
 }
 
 #[tokio::test]
-async fn a_policy_changed_to_delete_counts_even_while_the_secret_is_broken() {
+async fn a_policy_changed_to_delete_applies_while_the_secret_is_invalid() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;

@@ -25,7 +25,7 @@ const SCENES: [(&str, &[Place]); 4] = [
         ],
     ),
     (
-        "what_the_docs_say_stays_is_there_after_the_manifests_are_deleted",
+        "documented_leftovers_remain_after_the_manifests_are_deleted",
         &[
             ("docs/tasks/install.md", "Without helm"),
             ("docs/tasks/install.md", "Of another name"),
@@ -33,11 +33,11 @@ const SCENES: [(&str, &[Place]); 4] = [
         ],
     ),
     (
-        "a_namespace_that_is_served_no_more_is_named_and_let_go_by_the_command_of_the_docs",
+        "a_namespace_no_longer_watched_is_reported_and_cleaned_up_as_documented",
         &[("docs/tasks/install.md", "Serving fewer namespaces")],
     ),
     (
-        "a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it",
+        "the_guide_leads_from_a_checkout_to_a_credential",
         &[
             ("docs/getting-started.md", "From a checkout"),
             ("docs/getting-started.md", "Step 4: check that it is Ready"),
@@ -72,7 +72,7 @@ fn all() -> Vec<Command> {
 }
 
 #[test]
-fn each_command_in_the_docs_is_run_by_a_test_or_said_to_be_illustrative() {
+fn each_command_in_the_docs_is_run_by_a_test_or_marked_illustrative() {
     let places: Vec<Place> = SCENES.iter().flat_map(|(_, places)| places.iter().copied()).collect();
     let all = all();
     for command in all.iter().filter(|command| !is_of_the_repository(command)) {
@@ -87,7 +87,7 @@ fn each_command_in_the_docs_is_run_by_a_test_or_said_to_be_illustrative() {
 }
 
 #[test]
-fn what_the_docs_have_made_is_in_the_makefile() {
+fn make_targets_in_the_docs_exist() {
     let makefile = std::fs::read_to_string(kit::workspace().join("Makefile")).unwrap();
     let made = all().into_iter().filter_map(|command| {
         let target = command.text.strip_prefix("make ")?.split_whitespace().next()?.to_owned();

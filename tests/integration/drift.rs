@@ -37,7 +37,7 @@ pub(crate) async fn several(env: &TestEnv, number: usize) {
 }
 
 #[tokio::test]
-async fn what_others_removed_is_registered_again() {
+async fn a_credential_deleted_externally_is_registered_again() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -61,7 +61,7 @@ async fn what_others_removed_is_registered_again() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_meets_nothing_is_registered_again() {
+async fn a_rotation_of_a_missing_credential_registers_it_again() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -79,7 +79,7 @@ async fn a_rotation_that_meets_nothing_is_registered_again() {
 }
 
 #[tokio::test]
-async fn a_listing_that_lacks_what_is_there_makes_nothing_again_and_is_reported() {
+async fn an_incomplete_list_re_creates_nothing_and_is_reported() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -109,7 +109,7 @@ async fn taken_over() -> (TestEnv, i64) {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_the_question_whether_it_is_there_leaves_its_name_known() {
+async fn a_lost_response_to_the_existence_check_keeps_the_known_name() {
     let (env, id) = taken_over().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -126,7 +126,7 @@ async fn a_lost_answer_to_the_question_whether_it_is_there_leaves_its_name_known
 }
 
 #[tokio::test]
-async fn what_has_no_known_name_and_is_missing_is_reported_and_asked_for_by_the_name_of_the_spec() {
+async fn a_missing_credential_without_a_known_name_is_reported_and_checked_by_the_name_of_the_spec() {
     let (env, id) = taken_over().await;
     env.woodpecker.fail_always(Op::List, Fault::ListingWithoutNames);
     env.credential("sales-eu", json!({})).await;
@@ -145,7 +145,7 @@ async fn what_has_no_known_name_and_is_missing_is_reported_and_asked_for_by_the_
 }
 
 #[tokio::test]
-async fn a_refusal_to_say_whether_it_is_there_makes_nothing_again_until_acknowledged() {
+async fn a_rejected_existence_check_re_creates_nothing_until_confirmed() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -169,7 +169,7 @@ async fn a_refusal_to_say_whether_it_is_there_makes_nothing_again_until_acknowle
 }
 
 #[tokio::test]
-async fn an_empty_listing_for_many_makes_nothing_again_until_acknowledged() {
+async fn an_empty_list_for_many_objects_re_creates_nothing_until_confirmed() {
     let mut env = TestEnv::set().await;
     several(&env, 6).await;
     let held: Vec<i64> = env.remote().iter().map(|it| it.credential_id).collect();
@@ -201,7 +201,7 @@ async fn an_empty_listing_for_many_makes_nothing_again_until_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_account_is_noticed_and_registers_nothing_there() {
+async fn a_key_of_another_account_is_detected_and_registers_nothing_there() {
     let mut env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -221,7 +221,7 @@ async fn a_key_of_another_account_is_noticed_and_registers_nothing_there() {
 }
 
 #[tokio::test]
-async fn an_account_made_again_with_a_third_parties_key_is_not_trusted() {
+async fn an_account_re_created_with_a_key_of_a_third_party_is_not_trusted() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -236,7 +236,7 @@ async fn an_account_made_again_with_a_third_parties_key_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_not_used_before_the_account_was_seen_with_it() {
+async fn a_new_key_is_not_used_before_the_account_is_listed_with_it() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;

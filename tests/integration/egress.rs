@@ -46,7 +46,7 @@ async fn set() -> (TestEnv, Outside) {
 }
 
 #[tokio::test]
-async fn both_remote_sides_are_reached_through_the_proxy_and_with_the_extra_ca() {
+async fn both_services_are_reached_through_the_proxy_and_with_the_ca_bundle() {
     let (mut env, outside) = set().await;
     let file = env.cluster.dir().join(format!("{}-ca.pem", env.namespace));
     fs::write(&file, outside.authority.pem()).unwrap();
@@ -61,7 +61,7 @@ async fn both_remote_sides_are_reached_through_the_proxy_and_with_the_extra_ca()
 }
 
 #[tokio::test]
-async fn a_certificate_of_a_third_party_is_not_trusted() {
+async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
     let (mut env, outside) = set().await;
     env.start_operator().await;
     env.credential("sales-eu", json!({})).await;

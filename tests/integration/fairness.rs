@@ -44,7 +44,7 @@ async fn ready_in(env: &TestEnv) -> usize {
 }
 
 #[tokio::test]
-async fn a_namespace_with_200_objects_does_not_delay_the_one_of_another_and_one_bound_holds_for_all() {
+async fn a_namespace_with_200_objects_does_not_delay_another_namespace() {
     let mut env = TestEnv::bare().await;
     let (one, other) = (TestEnv::bare().await, TestEnv::bare().await);
     env.time_scale = 5;
@@ -72,7 +72,7 @@ async fn a_namespace_with_200_objects_does_not_delay_the_one_of_another_and_one_
 }
 
 #[tokio::test]
-async fn what_does_not_need_microsoft_goes_on_while_microsoft_does_not_answer() {
+async fn work_without_microsoft_continues_while_microsoft_does_not_respond() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     env.extra_args.extend(["--max-concurrent-reconciles".to_owned(), "4".to_owned()]);
@@ -94,7 +94,7 @@ async fn what_does_not_need_microsoft_goes_on_while_microsoft_does_not_answer() 
 }
 
 #[tokio::test]
-async fn a_list_that_is_refused_is_tried_ever_more_rarely_and_holds_up_no_other() {
+async fn a_rejected_list_is_retried_with_backoff_and_delays_no_other() {
     let mut env = TestEnv::bare().await;
     let closed = TestEnv::bare().await;
     // The keyring exists already. To create one, the operator must be able to list every namespace that it
@@ -119,7 +119,7 @@ async fn a_list_that_is_refused_is_tried_ever_more_rarely_and_holds_up_no_other(
 }
 
 #[tokio::test]
-async fn large_metadata_of_others_costs_next_to_no_memory() {
+async fn large_metadata_uses_little_memory() {
     let mut env = TestEnv::bare().await;
     env.start_operator().await;
     let before = peak(&env);

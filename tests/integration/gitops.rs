@@ -112,7 +112,7 @@ async fn agree(kind: &str, states: Vec<Value>) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn kstatus_and_argo_cd_see_what_the_status_says_in_every_state() {
+async fn kstatus_and_argo_cd_agree_with_the_status_in_every_state() {
     let mut env = TestEnv::bare().await;
     let credentials = Record::of(env.api::<MicrosoftGraphCredential>()).await;
     let accounts = Record::of(env.api::<WoodpeckerAccount>()).await;
@@ -167,7 +167,7 @@ async fn kstatus_and_argo_cd_see_what_the_status_says_in_every_state() {
 }
 
 #[tokio::test]
-async fn the_buttons_of_argo_cd_do_what_they_say() {
+async fn the_actions_of_argo_cd_have_their_effect() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::{A_WHILE, EXPIRY, TestEnv, condition};
 
 #[tokio::test]
-async fn a_restart_with_everything_settled_sends_and_writes_nothing() {
+async fn a_restart_without_changes_sends_and_writes_nothing() {
     let mut env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.credential(
@@ -44,7 +44,7 @@ async fn a_restart_with_everything_settled_sends_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_secret_that_never_expires_is_registered_and_then_left_alone() {
+async fn a_secret_that_never_expires_is_registered_once() {
     let env = TestEnv::set().await;
     let never = [("client_secret", "s3cret-one"), ("secret_expires_at", "9999-12-31")];
     env.secret("sales-eu-graph", &never).await;
@@ -74,7 +74,7 @@ async fn a_changed_label_or_an_equal_secret_changes_nothing() {
 }
 
 #[tokio::test]
-async fn suspend_stops_everything_and_resume_goes_on() {
+async fn suspend_stops_all_work_and_resume_continues_it() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -102,7 +102,7 @@ async fn suspend_stops_everything_and_resume_goes_on() {
 }
 
 #[tokio::test]
-async fn a_requested_pass_verifies_again_and_is_noted_once() {
+async fn a_requested_reconcile_verifies_again_and_is_recorded_once() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;

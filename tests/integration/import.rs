@@ -44,7 +44,7 @@ async fn fill_in_secrets(env: &TestEnv, text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn import_prints_manifests_by_which_the_operator_takes_everything_over() {
+async fn import_prints_manifests_that_adopt_every_credential() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -101,7 +101,7 @@ async fn import_prints_manifests_by_which_the_operator_takes_everything_over() {
 }
 
 #[tokio::test]
-async fn import_goes_to_another_namespace_and_says_where_that_is_not_allowed() {
+async fn import_supports_another_namespace_and_reports_if_it_is_not_allowed() {
     let env = TestEnv::set().await;
     put(&env, TENANT, OTHER_CLIENT, "MS Graph app");
     let account = format!("{}/agency", env.namespace);

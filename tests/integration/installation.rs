@@ -111,17 +111,17 @@ async fn with_the_right_to_watch_secrets_no_right_is_unused() {
 }
 
 #[tokio::test]
-async fn for_watched_namespaces_roles_in_these_are_enough_and_no_right_is_unused() {
+async fn roles_in_the_watched_namespaces_are_enough_and_no_right_is_unused() {
     every_right_is_used_and_none_is_missing(Profile::Namespaces).await;
 }
 
 #[tokio::test]
-async fn of_named_secrets_those_alone_are_read_and_no_right_is_unused() {
+async fn only_the_named_secrets_are_read_and_no_right_is_unused() {
     every_right_is_used_and_none_is_missing(Profile::Named).await;
 }
 
 #[tokio::test]
-async fn anyone_who_has_two_namespaces_alone_can_install_it_into_these_and_no_right_is_unused() {
+async fn an_owner_of_two_namespaces_can_install_into_them_and_no_right_is_unused() {
     every_right_is_used_and_none_is_missing(Profile::Roles).await;
 }
 
@@ -166,7 +166,7 @@ async fn the_pods_meet_the_restricted_standard_and_a_second_install_changes_noth
 }
 
 #[tokio::test]
-async fn a_release_goes_over_to_one_replica_without_leader_election_and_back() {
+async fn a_release_switches_to_one_replica_without_leader_election_and_back() {
     let mut release = Release::install(|_| json!({})).await;
     let strategy = async |release: &Release| {
         let spec = release.deployment().await.spec.unwrap();

@@ -113,7 +113,7 @@ where
 }
 
 #[tokio::test]
-async fn a_broken_object_says_so_once_keeps_its_registration_and_blinds_nobody() {
+async fn an_invalid_object_is_reported_once_and_does_not_block_others() {
     let mut env = env().await;
     env.credential("broken", json!({})).await;
     let before = env.wait_until_ready("broken").await.status.unwrap();
@@ -144,7 +144,7 @@ async fn a_broken_object_says_so_once_keeps_its_registration_and_blinds_nobody()
 }
 
 #[tokio::test]
-async fn a_broken_object_that_is_deleted_goes_once_it_is_set_to_retain() {
+async fn a_deleted_invalid_object_is_removed_once_set_to_retain() {
     let env = env().await;
     env.credential("broken", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("broken").await;
@@ -172,7 +172,7 @@ async fn a_broken_account_is_deleted_once_nothing_has_to_be_deleted_there() {
 }
 
 #[tokio::test]
-async fn a_broken_account_says_so_and_its_credentials_do_not_wait_in_silence() {
+async fn an_invalid_account_is_reported_on_its_credentials_too() {
     let env = env().await;
     apply::<WoodpeckerAccount>(&env, "odd", json!({"companyId": "seven"})).await;
     let spec = plain_spec(json!({"destination": {"woodpecker": {"accountRef": {"name": "odd"}}}}));
@@ -182,7 +182,7 @@ async fn a_broken_account_says_so_and_its_credentials_do_not_wait_in_silence() {
 }
 
 #[tokio::test]
-async fn a_broken_record_of_the_rest_api_is_left_out_of_the_list_and_shown_as_not_ready() {
+async fn an_invalid_record_of_the_rest_api_is_not_listed_and_not_ready() {
     let env = TestEnv::on(loose_cluster().await).await;
     env.secret(rest_api::KEYS, &[(&format!("{}.ci", env.namespace), rest_api::KEY)]).await;
     let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;

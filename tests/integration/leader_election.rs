@@ -67,7 +67,7 @@ async fn ends_having_lost(replica: &Process, why: &str) {
 }
 
 #[tokio::test]
-async fn one_leads_and_the_other_stands_by_ready_and_silent() {
+async fn one_replica_leads_and_the_standby_is_ready_and_sends_nothing() {
     let (env, leader, mut standby) = two().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -98,7 +98,7 @@ async fn one_leads_and_the_other_stands_by_ready_and_silent() {
 }
 
 #[tokio::test]
-async fn a_killed_leader_is_followed_once_its_lease_has_run_out() {
+async fn a_killed_leader_is_replaced_when_its_lease_expires() {
     let (env, mut leader, standby) = two().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -115,7 +115,7 @@ async fn a_killed_leader_is_followed_once_its_lease_has_run_out() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_the_work_and_hands_over_at_once() {
+async fn sigterm_finishes_the_work_and_releases_the_lease() {
     let (env, leader, standby) = two().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({})).await;
@@ -144,7 +144,7 @@ async fn sigterm_finishes_the_work_and_hands_over_at_once() {
 }
 
 #[tokio::test]
-async fn a_leader_that_stood_still_past_its_lease_sends_nothing_when_it_goes_on() {
+async fn a_leader_frozen_past_its_lease_sends_nothing_when_it_resumes() {
     let (env, leader, standby) = two().await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.entra.fail_next(1, EntraFault::SlowBody(Duration::from_millis(700)));
@@ -169,7 +169,7 @@ async fn a_leader_that_stood_still_past_its_lease_sends_nothing_when_it_goes_on(
 }
 
 #[tokio::test]
-async fn a_leader_whose_lease_is_taken_ends_and_leaves_it_alone() {
+async fn a_leader_whose_lease_is_taken_exits_without_changing_the_lease() {
     let mut env = TestEnv::set().await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     let leader = env.operator.take().unwrap();
@@ -192,7 +192,7 @@ async fn a_leader_whose_lease_is_taken_ends_and_leaves_it_alone() {
 }
 
 #[tokio::test]
-async fn a_leader_without_an_api_server_gives_up_before_its_lease_runs_out() {
+async fn a_leader_without_an_api_server_exits_before_its_lease_expires() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;

@@ -19,7 +19,7 @@ fn endings(env: &TestEnv) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn each_pass_leaves_one_line_with_what_was_decided() {
+async fn each_reconcile_logs_one_line_with_its_decision() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -49,7 +49,7 @@ async fn each_pass_leaves_one_line_with_what_was_decided() {
 }
 
 #[tokio::test]
-async fn what_is_logged_changes_without_a_restart() {
+async fn the_log_filter_changes_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("filter");
     let mut env = TestEnv::bare().await;
@@ -101,7 +101,7 @@ async fn what_is_logged_changes_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_warning_names_its_object_where_nothing_less_is_logged() {
+async fn warnings_name_their_object_at_log_level_warn() {
     let mut env = TestEnv::set().await;
     env.stop_operator().await;
     // The address of the probes is logged at INFO.

@@ -147,7 +147,7 @@ async fn forgets(mut env: TestEnv, a_while: Duration) {
 
 /// At the real pace, because a connection must not be clean only because the next request came soon.
 #[tokio::test]
-async fn no_client_secret_is_in_memory_ten_seconds_after_a_pass() {
+async fn no_client_secret_is_in_memory_ten_seconds_after_a_reconcile() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     env.account("agency", json!({})).await;
@@ -156,7 +156,7 @@ async fn no_client_secret_is_in_memory_ten_seconds_after_a_pass() {
 
 /// The operator decrypts what it has encrypted in each reconciliation.
 #[tokio::test]
-async fn no_sealed_secret_is_in_memory_ten_seconds_after_a_pass() {
+async fn no_stored_secret_is_in_memory_ten_seconds_after_a_reconcile() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     env.extra_args.push("--allow-core-dumps".to_owned());
@@ -197,7 +197,7 @@ async fn seal_anew(env: &TestEnv) {
 
 /// With TLS for outbound connections, and with changes of Secrets noticed by `get` alone.
 #[tokio::test]
-async fn no_client_secret_is_in_memory_where_tls_carried_it_and_where_it_was_only_looked_at() {
+async fn no_client_secret_is_in_memory_after_tls_or_after_a_read_without_use() {
     let mut env = TestEnv::bare().await;
     let tls = Tls::before(&env).await;
     let base_url = tls.reach(&mut env);
@@ -241,7 +241,7 @@ impl Tls {
 /// The connections that secrets are read and sent over are in use all the time, over TLS. The API server
 /// hangs in the middle of a response, and Microsoft before two responses.
 #[tokio::test]
-async fn no_client_secret_is_in_memory_while_connections_are_shared_and_answers_stall() {
+async fn no_client_secret_is_in_memory_while_connections_are_shared_and_responses_stall() {
     const OTHERS: usize = 8;
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;

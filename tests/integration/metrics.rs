@@ -96,7 +96,7 @@ async fn a_scrape_tells_of_each_object_what_matters() {
     ] {
         assert!(value(&text, counted).is_some_and(|count| count > 0.0), "{counted}\n{text}");
     }
-    for metric in asked_for_by_alerts() {
+    for metric in metrics_of_alerts() {
         assert!(value(&text, &metric).is_some(), "an alert asks for {metric}\n{text}");
     }
     for secret in ["s3cret-one", API_KEY, TENANT, CLIENT] {
@@ -112,7 +112,7 @@ async fn a_scrape_tells_of_each_object_what_matters() {
 
 /// The metrics in the alert rules, except for those that exist only after a failure, while something is not
 /// ready, or for the REST API.
-fn asked_for_by_alerts() -> Vec<String> {
+fn metrics_of_alerts() -> Vec<String> {
     let rules = std::fs::read_to_string(kit::workspace().join("deploy/prometheus/rules.yaml")).unwrap();
     let expressions = rules.lines().filter(|line| line.starts_with("          "));
     let words = expressions.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));
@@ -138,7 +138,7 @@ fn keep(text: &str) {
 }
 
 #[tokio::test]
-async fn the_series_of_an_object_go_with_it_and_a_reason_replaces_the_last_one() {
+async fn series_are_removed_with_their_object_and_reasons_replaced() {
     let env = TestEnv::set().await;
     env.entra.disable_app(TENANT, CLIENT);
     env.credential("sales-eu", json!({})).await;
@@ -165,7 +165,7 @@ async fn the_series_of_an_object_go_with_it_and_a_reason_replaces_the_last_one()
 }
 
 #[tokio::test]
-async fn every_metric_is_in_the_reference_and_each_object_adds_the_same_few() {
+async fn every_metric_is_documented_and_objects_add_a_fixed_number() {
     let env = TestEnv::set().await;
     let known = reference::families().unwrap();
     for name in ["one", "two", "three"] {

@@ -146,7 +146,7 @@ fn write(authority: &Authority, files: &[PathBuf; 2]) {
 }
 
 #[tokio::test]
-async fn metrics_under_tls_are_at_their_own_address_alone_and_their_certificate_is_renewed() {
+async fn metrics_under_tls_have_their_own_address_and_a_reloaded_certificate() {
     let mut secured = Secured::start(&[]).await;
     let (status, text) = secured.scrape(None).await.unwrap();
     assert!(status == 200 && text.contains("graph_credential_operator_build_info{"), "{status} {text}");
@@ -165,7 +165,7 @@ async fn metrics_under_tls_are_at_their_own_address_alone_and_their_certificate_
 }
 
 #[tokio::test]
-async fn only_who_may_get_the_url_sees_metrics() {
+async fn metrics_need_the_right_to_get_the_url() {
     let secured = Secured::start(&["--metrics-require-authorization"]).await;
     let env = &secured.env;
     assert_eq!(secured.scrape(None).await.unwrap().0, 401);
@@ -201,7 +201,7 @@ async fn only_who_may_get_the_url_sees_metrics() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_ask_nobody_sees_metrics() {
+async fn metrics_are_denied_if_access_reviews_are_forbidden() {
     let mut secured = Secured::start(&["--metrics-require-authorization"]).await;
     secured.env.stop_operator().await;
     secured.env.limit_operator(&["get"]).await;
@@ -240,7 +240,7 @@ async fn scrape_again(connection: &mut TlsStream<TcpStream>, token: &str) -> Opt
 }
 
 #[tokio::test]
-async fn anyone_who_may_scrape_keeps_the_connection_however_many_others_come() {
+async fn an_authorized_scraper_keeps_its_connection_under_load() {
     let mut env = TestEnv::bare().await;
     // An unauthenticated client may keep a connection for 0.2 s, and an idle one for 3 s.
     env.time_scale = 5;

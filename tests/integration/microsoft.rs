@@ -24,7 +24,7 @@ fn is(code: i32, reason: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn refusals_are_reported_apart_in_both_layouts_of_their_text() {
+async fn rejections_are_distinguished_in_both_layouts_of_their_text() {
     let entra = entra().await;
     for layout in [Layout::Lines, Layout::OneLine] {
         entra.layout(layout);
@@ -66,7 +66,7 @@ async fn refusals_are_reported_apart_in_both_layouts_of_their_text() {
 }
 
 #[tokio::test]
-async fn what_is_no_verdict_is_never_taken_for_one() {
+async fn a_malformed_response_is_not_treated_as_a_result() {
     let entra = entra().await;
     let html = ("content-type".to_owned(), "text/html".to_owned());
     for fault in [
@@ -98,7 +98,7 @@ async fn what_is_no_verdict_is_never_taken_for_one() {
 }
 
 #[tokio::test]
-async fn throttling_is_seen_in_both_forms_and_as_a_loop() {
+async fn throttling_is_recognized_in_both_forms_and_as_a_loop() {
     let entra = entra().await;
     for retry_after in [RetryAfter::Seconds(30), RetryAfter::Date(Duration::from_secs(30))] {
         entra.fail_next(1, Fault::Throttled { retry_after });
@@ -125,7 +125,7 @@ async fn the_operator_waits_as_long_as_microsoft_asks() {
 }
 
 #[tokio::test]
-async fn roles_are_shown_and_required_ones_are_asked_for() {
+async fn roles_are_shown_and_required_roles_are_checked() {
     let env = TestEnv::set().await;
     env.entra.set_roles(TENANT, CLIENT, &["Mail.Send", "Mail.Read"]);
     env.credential("sales-eu", json!({"verification": {"requiredRoles": ["Mail.ReadWrite"]}})).await;
@@ -140,7 +140,7 @@ async fn roles_are_shown_and_required_ones_are_asked_for() {
 }
 
 #[tokio::test]
-async fn best_effort_goes_on_without_microsoft_and_stops_at_a_refusal() {
+async fn best_effort_continues_without_microsoft_and_stops_at_a_rejection() {
     let env = TestEnv::set().await;
     // Conditional Access blocks the operator's address. Woodpecker has another one.
     env.entra.fail_always(Fault::UnknownCode(53_003, "invalid_grant".into()));
@@ -157,7 +157,7 @@ async fn best_effort_goes_on_without_microsoft_and_stops_at_a_refusal() {
 }
 
 #[tokio::test]
-async fn disabled_verification_is_for_the_administrator_to_allow() {
+async fn disabled_verification_must_be_allowed_by_the_administrator() {
     let mut env = TestEnv::set().await;
     env.credential("sales-eu", json!({"verification": {"policy": "Disabled"}})).await;
     let object = env.wait_until_ready("sales-eu").await;
@@ -177,7 +177,7 @@ async fn disabled_verification_is_for_the_administrator_to_allow() {
 }
 
 #[tokio::test]
-async fn while_microsoft_hangs_deletions_and_repairs_of_what_is_verified_go_on() {
+async fn deletions_and_repairs_continue_while_microsoft_hangs() {
     let mut env = TestEnv::bare().await;
     // A request to Microsoft may take 7.5 seconds.
     env.time_scale = 2;

@@ -51,7 +51,7 @@ fn help_names_every_flag_with_its_environment_variable() {
 }
 
 #[test]
-fn a_bad_flag_is_named_with_its_remedy() {
+fn an_invalid_flag_is_reported_with_its_remedy() {
     for (args, field, cure) in [
         (
             vec!["run", "--allowed-woodpecker-url", "http://api.example.com"],
@@ -101,7 +101,7 @@ fn no_cluster_and_a_bad_log_filter_are_clear_errors() {
 }
 
 #[test]
-fn the_crds_are_printed_as_they_stand_in_the_repository() {
+fn the_printed_crds_match_the_repository() {
     let (code, printed, _) = run(&["crd"]);
     assert_eq!(code, Some(0));
     for file in ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"] {
@@ -113,7 +113,7 @@ fn the_crds_are_printed_as_they_stand_in_the_repository() {
 }
 
 #[tokio::test]
-async fn missing_crds_are_waited_for_and_named_by_readiness() {
+async fn missing_crds_are_waited_for_and_reported_by_readiness() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     grant_everything(cluster).await;
     let mut env = TestEnv::on(cluster).await;
@@ -140,7 +140,7 @@ async fn missing_crds_are_waited_for_and_named_by_readiness() {
 }
 
 #[tokio::test]
-async fn log_lines_can_be_text_for_people_and_hold_no_secret_either() {
+async fn text_logs_contain_no_secret() {
     let mut env = TestEnv::bare().await;
     env.log_filter = "debug";
     env.extra_args = vec!["--log-format".into(), "text".into()];
@@ -171,7 +171,7 @@ async fn log_lines_can_be_text_for_people_and_hold_no_secret_either() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_the_work_that_is_under_way() {
+async fn sigterm_finishes_the_work_in_flight() {
     let mut env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({})).await;
@@ -198,7 +198,7 @@ async fn sigterm_finishes_the_work_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn what_only_waited_for_its_turn_at_sigterm_is_not_taken_for_sent() {
+async fn a_create_queued_at_sigterm_is_not_treated_as_sent() {
     let mut env = TestEnv::bare().await;
     // A request may take nine seconds, so that the first create is still in flight when all secrets are
     // verified.
@@ -276,7 +276,7 @@ async fn a_lost_keyring_is_never_replaced_silently() {
 }
 
 #[tokio::test]
-async fn a_lost_api_server_is_survived() {
+async fn an_api_server_outage_is_survived() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     crate::harness::prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
@@ -294,7 +294,7 @@ async fn a_lost_api_server_is_survived() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_operator_at_once_where_its_objects_could_not_be_listed_yet() {
+async fn sigterm_ends_the_operator_immediately_before_the_first_list() {
     for kind in ["/woodpeckeraccounts", "/microsoftgraphcredentials"] {
         let mut env = TestEnv::bare().await;
         let front = Front::before(&mut env).await;

@@ -54,7 +54,7 @@ async fn an_object_deleted_while_its_create_waits_is_not_registered() {
 }
 
 #[tokio::test]
-async fn an_object_suspended_while_its_create_waits_is_registered_when_it_goes_on() {
+async fn an_object_suspended_while_its_create_waits_is_registered_when_it_resumes() {
     let env = with_one_ahead().await;
     env.credential("second", json!({"clientId": SECOND, "suspend": true})).await;
     env.wait_until_ready("first").await;

@@ -27,7 +27,7 @@ async fn is_whole(env: &TestEnv, name: &str) {
 }
 
 #[tokio::test]
-async fn whatever_became_of_the_answer_one_registration_is_made() {
+async fn a_create_without_a_response_makes_one_registration() {
     let cases = [
         (Fault::ProcessedThenReset, 1),
         (Fault::ProcessedThen500, 1),
@@ -56,7 +56,7 @@ async fn is_made_once(fault: Fault, expected: usize) {
 }
 
 #[tokio::test]
-async fn a_refusal_after_a_lost_create_keeps_the_mark() {
+async fn a_rejection_after_a_lost_create_keeps_the_idempotency_token() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::ConnectionReset);
     env.woodpecker.fail_next(Op::Create, 1, Fault::RefusedBefore(422, json!({"message": "NOT_TODAY"})));
@@ -77,7 +77,7 @@ async fn a_refusal_after_a_lost_create_keeps_the_mark() {
 }
 
 #[tokio::test]
-async fn a_process_killed_in_the_middle_of_a_create_leaves_nothing_that_is_not_found() {
+async fn a_create_of_a_killed_process_is_found() {
     let mut env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(800)));
     env.credential("sales-eu", json!({})).await;
@@ -121,7 +121,7 @@ async fn a_request_that_takes_effect_late_leaves_no_second_credential() {
 }
 
 #[tokio::test]
-async fn an_object_deleted_while_its_create_is_unknown_leaves_nothing_behind() {
+async fn an_object_deleted_during_an_unknown_create_leaves_no_credential() {
     for fault in
         [Fault::ProcessedThenReset, Fault::ProcessedLate(Duration::from_secs(3)), Fault::Http500Before]
     {
@@ -136,7 +136,7 @@ async fn an_object_deleted_while_its_create_is_unknown_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_third_party_that_registers_the_app_meanwhile_is_not_taken_for_ours() {
+async fn a_credential_of_a_third_party_is_not_treated_as_owned() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Http500Before);
     let create_only = json!({"destination": {"woodpecker": {
@@ -153,7 +153,7 @@ async fn a_third_party_that_registers_the_app_meanwhile_is_not_taken_for_ours() 
 }
 
 #[tokio::test]
-async fn where_the_listing_shows_no_names_the_one_new_credential_is_ours() {
+async fn without_names_in_the_list_the_one_new_credential_is_adopted() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::ProcessedThenReset);
     env.woodpecker.fail_always(Op::List, Fault::ListingWithoutNames);
@@ -163,7 +163,7 @@ async fn where_the_listing_shows_no_names_the_one_new_credential_is_ours() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_too_long_is_cut_off_and_what_it_was_given_to_is_found_again() {
+async fn a_truncated_name_keeps_its_idempotency_token() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::ProcessedThenReset);
     let name = "x".repeat(253);

@@ -45,7 +45,7 @@ async fn break_object(env: &TestEnv, name: &str) {
 }
 
 #[tokio::test]
-async fn release_lets_everything_go_without_the_operator_and_names_what_stays() {
+async fn remove_finalizers_works_without_the_operator_and_lists_remaining_credentials() {
     let mut env = alone().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -111,7 +111,7 @@ async fn release_lets_everything_go_without_the_operator_and_names_what_stays() 
 }
 
 #[tokio::test]
-async fn release_stops_the_deployment_and_waits_for_its_end() {
+async fn remove_finalizers_stops_the_deployment_and_waits_for_its_pods() {
     let mut env = alone().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;

@@ -95,7 +95,7 @@ async fn a_new_object_of_the_store_costs_four_requests() {
 }
 
 #[tokio::test]
-async fn an_object_is_not_reconciled_for_what_the_operator_wrote_itself() {
+async fn own_status_writes_trigger_no_reconcile() {
     let (env, _) = settled(store()).await;
     let (before, names) = (env.reconciles().await, (0..6).map(|n| format!("app-{n}")));
     for name in names.clone() {
@@ -168,7 +168,7 @@ async fn a_rotation_at_woodpecker_costs_four_requests() {
 }
 
 #[tokio::test]
-async fn a_restart_reads_nothing_that_did_not_change() {
+async fn a_restart_reads_no_unchanged_secret() {
     let (mut env, _) = settled(store()).await;
     env.secret("second", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.credential("at-woodpecker", json!({"secretRef": {"name": "second"}})).await;
@@ -183,7 +183,7 @@ async fn a_restart_reads_nothing_that_did_not_change() {
 }
 
 #[tokio::test]
-async fn what_a_newer_version_wrote_into_a_status_survives() {
+async fn status_fields_of_a_newer_version_are_kept() {
     let (env, _) = settled(json!({})).await;
     let api = env.api::<MicrosoftGraphCredential>();
     let newer = json!({"status": {"newField": {"a": 1}, "registration": {"newField": "b"}}});
@@ -200,7 +200,7 @@ async fn what_a_newer_version_wrote_into_a_status_survives() {
 }
 
 #[tokio::test]
-async fn finalizers_of_others_survive_ours() {
+async fn other_finalizers_are_kept() {
     let (env, _) = settled(json!({"deletionPolicy": "Delete"})).await;
     let api = env.api::<MicrosoftGraphCredential>();
     let others = json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/theirs"}]);

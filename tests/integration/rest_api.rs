@@ -149,7 +149,7 @@ pub fn sample(over: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_posted_credential_is_verified_sealed_and_shown_without_its_secret() {
+async fn a_posted_credential_is_verified_encrypted_and_returned_without_its_secret() {
     let api = Api::set().await;
     let answer = api.create(json!({})).await;
     assert_eq!((answer.status, answer.header("content-type")), (201, Some("application/json")), "{answer:?}");
@@ -168,7 +168,7 @@ async fn a_posted_credential_is_verified_sealed_and_shown_without_its_secret() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_or_written_differently_is_saved_in_one_form() {
+async fn omitted_fields_get_defaults_and_values_are_normalized() {
     let api = Api::set().await;
     let over = json!({
         "name": null, "tenant_id": TENANT.to_uppercase(), "secret_expires_at": "2027-11-29T00:59:59.5+01:00"
@@ -209,7 +209,7 @@ async fn a_patch_renames_without_the_secret_and_rotates_with_a_verification() {
 }
 
 #[tokio::test]
-async fn a_deleted_credential_is_gone_and_the_next_answer_is_404() {
+async fn requests_for_a_deleted_credential_get_404() {
     let api = Api::set().await;
     let (one, other) = (api.created(json!({})).await, api.created(json!({"name": "other"})).await);
     let path = format!("{PATH}/{one}");

@@ -30,7 +30,7 @@ fn message(error: kube::Error) -> String {
 }
 
 #[tokio::test]
-async fn a_credential_with_a_bad_field_is_refused_with_field_problem_and_remedy() {
+async fn a_credential_with_an_invalid_field_is_rejected_with_field_and_remedy() {
     let env = TestEnv::bare().await;
     let woodpecker = |over: Value| {
         let mut whole = json!({"accountRef": {"name": "agency"}});
@@ -112,7 +112,7 @@ async fn a_credential_with_a_bad_field_is_refused_with_field_problem_and_remedy(
 }
 
 #[tokio::test]
-async fn what_must_not_change_cannot_and_a_change_of_case_is_none() {
+async fn immutable_fields_cannot_change_except_in_case() {
     let env = TestEnv::bare().await;
     env.credential("refused", json!({})).await;
     for (spec, words) in [
@@ -141,7 +141,7 @@ async fn what_must_not_change_cannot_and_a_change_of_case_is_none() {
 }
 
 #[tokio::test]
-async fn an_explicit_null_means_unset_and_for_an_enum_is_refused_with_its_values() {
+async fn an_explicit_null_means_unset_except_for_enums() {
     let env = TestEnv::bare().await;
     let apply = async |fields: &[&str]| {
         let mut spec = plain_spec(json!({}));
@@ -172,7 +172,7 @@ async fn a_secret_that_never_expires_can_be_declared() {
 }
 
 #[tokio::test]
-async fn an_account_with_a_bad_field_is_refused_with_field_problem_and_remedy() {
+async fn an_account_with_an_invalid_field_is_rejected_with_field_and_remedy() {
     let env = TestEnv::bare().await;
     let key = json!({"name": "agency-key"});
     let apply = async |spec: Value| {
@@ -260,7 +260,7 @@ fn object(spec: Value) -> MicrosoftGraphCredential {
 }
 
 #[test]
-fn the_rules_hold_client_side_as_well() {
+fn the_rules_are_checked_client_side_too() {
     assert!(validate_cel(&object(json!({}))).is_ok());
     for spec in [
         json!({"cloud": "China"}),

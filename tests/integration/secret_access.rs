@@ -41,7 +41,7 @@ fn asked(env: &TestEnv) -> Vec<AuditEntry> {
 }
 
 #[tokio::test]
-async fn get_alone_is_enough_to_notice_a_rotation() {
+async fn the_get_verb_is_enough_to_detect_a_rotation() {
     let env = limited(&["get"]).await;
     rotate(&env, "s3cret-two", "2028-01-01T00:00:00Z").await;
     let asked = asked(&env);
@@ -54,7 +54,7 @@ async fn get_alone_is_enough_to_notice_a_rotation() {
 }
 
 #[tokio::test]
-async fn only_the_metadata_is_asked_for_while_nothing_changes() {
+async fn only_metadata_is_requested_while_nothing_changes() {
     let env = limited(&["get"]).await;
     let reads = || {
         env.cluster
@@ -83,7 +83,7 @@ async fn only_the_metadata_is_asked_for_while_nothing_changes() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_granted_is_used_and_one_that_is_withdrawn_is_done_without() {
+async fn granted_watch_rights_are_used_and_revoked_ones_are_not_needed() {
     let env = limited(&["get"]).await;
     let uses = async |access: &str| {
         let line = format!("\"access\":\"{access}\"");

@@ -72,7 +72,7 @@ async fn a_missing_expiry_is_named() {
 }
 
 #[tokio::test]
-async fn an_expiry_that_is_no_date_is_named() {
+async fn an_invalid_expiry_is_named() {
     let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "next year")];
     refused_and_mended(&values, "ExpiryInvalid", "2027-11-28T23:59:59Z").await;
 }
@@ -84,7 +84,7 @@ async fn a_new_secret_that_has_expired_already_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_secret_that_may_not_be_read_is_named() {
+async fn a_forbidden_secret_is_named() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&[]).await;
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
@@ -97,7 +97,7 @@ async fn a_secret_that_may_not_be_read_is_named() {
 }
 
 #[tokio::test]
-async fn other_keys_and_the_expiry_of_the_spec_are_used_where_they_are_named() {
+async fn configured_keys_and_the_expiry_of_the_spec_are_used() {
     let env = TestEnv::set().await;
     env.secret("other", &[("value", "s3cret-one")]).await;
     let spec = json!({"secretRef": {"name": "other", "clientSecretKey": "value"}, "secretExpiresAt": "2027-05-01T12:00:00+02:00"});
@@ -110,7 +110,7 @@ async fn other_keys_and_the_expiry_of_the_spec_are_used_where_they_are_named() {
 }
 
 #[tokio::test]
-async fn a_vanished_secret_never_takes_the_registration_along() {
+async fn a_deleted_secret_does_not_delete_the_registration() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let before = env.wait_until_ready("sales-eu").await;

@@ -19,7 +19,7 @@ fn forms(secret: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_secret_and_no_key_is_in_anything_that_the_operator_puts_out() {
+async fn no_secret_and_no_key_is_in_any_output_of_the_operator() {
     let canaries = ["canary/one+%2B~", "canary/two+%2B~", "canary/refused+%2B~"];
     let mut env = TestEnv::bare().await;
     env.log_filter = "trace";

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually, message, plain_spec};
 
 #[tokio::test]
-async fn an_object_that_no_operator_has_seen_says_so() {
+async fn an_object_without_an_operator_is_shown_as_not_observed() {
     let env = TestEnv::bare().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.read("sales-eu").await;
@@ -20,7 +20,7 @@ async fn an_object_that_no_operator_has_seen_says_so() {
 }
 
 #[tokio::test]
-async fn the_columns_answer_whether_it_works_and_until_when() {
+async fn the_columns_show_readiness_and_expiry() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
@@ -40,7 +40,7 @@ async fn the_columns_answer_whether_it_works_and_until_when() {
 }
 
 #[tokio::test]
-async fn an_expiry_that_comes_close_is_reported_in_time() {
+async fn an_approaching_expiry_is_reported_in_time() {
     let mut env = TestEnv::set().await;
     let soon = (Timestamp::now() + Duration::from_hours(24 * 10)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", &soon)]).await;
@@ -69,7 +69,7 @@ async fn an_expiry_that_comes_close_is_reported_in_time() {
 }
 
 #[tokio::test]
-async fn a_registered_secret_that_passes_its_date_is_not_ready_any_longer() {
+async fn a_registered_secret_is_not_ready_after_its_expiry() {
     let env = TestEnv::set().await;
     let date = Timestamp::now() + Duration::from_secs(8);
     let date = date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -106,7 +106,7 @@ async fn a_registration_is_one_event() {
 }
 
 #[tokio::test]
-async fn each_verdict_is_an_event_with_the_ids_that_microsofts_support_asks_for() {
+async fn each_verification_result_is_an_event_with_microsofts_request_ids() {
     let env = TestEnv::set().await;
     env.entra.disable_app(TENANT, CLIENT);
     env.credential("sales-eu", json!({})).await;

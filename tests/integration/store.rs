@@ -160,7 +160,7 @@ async fn range(env: &TestEnv, from: &[u8], to: &[u8]) -> Vec<(String, Vec<u8>)> 
 }
 
 #[tokio::test]
-async fn a_credential_of_the_store_becomes_ready_and_its_record_opens() {
+async fn a_credential_of_the_store_becomes_ready_and_its_record_decrypts() {
     let (env, status, record) = sealed(json!({})).await;
     let registration = status.registration.unwrap();
     assert_eq!(registration.record.as_deref(), Some(record.name_any().as_str()));
@@ -183,7 +183,7 @@ async fn a_credential_of_the_store_becomes_ready_and_its_record_opens() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_not_sealed() {
+async fn a_wrong_secret_is_not_stored() {
     let env = set().await;
     put_secret(&env, "wr0ng", EXPIRY).await;
     env.credential("sales-eu", store(json!({}))).await;
@@ -207,7 +207,7 @@ fn base64_at(text: &str, offset: usize) -> String {
 }
 
 #[tokio::test]
-async fn no_plaintext_is_in_a_record_or_in_what_etcd_has_for_it() {
+async fn no_plaintext_is_in_a_record_or_in_etcd() {
     const CANARY: &str = "canary/sealed+%2B~";
     let mut env = TestEnv::bare().await;
     env.log_filter = "trace";
@@ -240,7 +240,7 @@ async fn no_plaintext_is_in_a_record_or_in_what_etcd_has_for_it() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_is_sealed_under_the_same_id() {
+async fn a_rotated_secret_is_stored_under_the_same_id() {
     let (env, before, old) = sealed(json!({})).await;
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     put_secret(&env, "s3cret-two", "2028-01-31").await;
@@ -260,7 +260,7 @@ async fn a_rotated_secret_is_sealed_under_the_same_id() {
 }
 
 #[tokio::test]
-async fn a_rejected_new_secret_leaves_the_record_as_it_was() {
+async fn a_rejected_new_secret_does_not_change_the_record() {
     let (env, _, before) = sealed(json!({})).await;
     put_secret(&env, "wr0ng", EXPIRY).await;
     env.wait_until("sales-eu", "Verified is not True", |object| {
@@ -271,7 +271,7 @@ async fn a_rejected_new_secret_leaves_the_record_as_it_was() {
 }
 
 #[tokio::test]
-async fn another_name_is_written_into_the_record_and_leaves_its_envelope_alone() {
+async fn a_rename_changes_the_record_but_not_its_envelope() {
     let (env, _, before) = sealed(json!({})).await;
     env.credential("sales-eu", store(json!({"displayName": "Sales, Europe"}))).await;
     let after = holds(&env, "s3cret-one", "Sales, Europe", EXPIRY).await;
@@ -285,7 +285,7 @@ async fn another_name_is_written_into_the_record_and_leaves_its_envelope_alone()
 }
 
 #[tokio::test]
-async fn a_restart_seals_and_writes_nothing() {
+async fn a_restart_encrypts_and_writes_nothing() {
     let mut env = set().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;

@@ -25,7 +25,7 @@ async fn env(collector: &Collector, more: &[(&'static str, &str)]) -> TestEnv {
 }
 
 #[tokio::test]
-async fn a_pass_is_a_trace_with_a_span_for_each_remote_call_and_the_log_has_its_id() {
+async fn a_reconcile_is_a_trace_with_a_span_for_each_remote_call() {
     let collector = Collector::start().await;
     let env = env(&collector, &[("POD_NAME", "pod-1")]).await;
     env.credential("sales-eu", json!({})).await;
@@ -78,7 +78,7 @@ async fn a_pass_is_a_trace_with_a_span_for_each_remote_call_and_the_log_has_its_
 }
 
 #[tokio::test]
-async fn what_is_left_is_sent_at_the_end() {
+async fn buffered_telemetry_is_sent_at_shutdown() {
     let collector = Collector::start().await;
     // So rarely that nothing would be sent before the exit.
     let rarely = [("OTEL_BSP_SCHEDULE_DELAY", "600000"), ("OTEL_BLRP_SCHEDULE_DELAY", "600000")];
@@ -103,7 +103,7 @@ async fn what_is_left_is_sent_at_the_end() {
 }
 
 #[tokio::test]
-async fn nothing_waits_for_a_collector_that_hangs_or_refuses() {
+async fn an_unavailable_collector_delays_nothing() {
     let collector = Collector::start().await;
     collector.hang();
     let mut env = env(&collector, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")]).await;
@@ -137,7 +137,7 @@ async fn nothing_waits_for_a_collector_that_hangs_or_refuses() {
 }
 
 #[tokio::test]
-async fn without_a_collector_nothing_is_sent_and_what_is_not_spoken_is_reported() {
+async fn without_a_collector_nothing_is_sent_and_unsupported_protocols_are_reported() {
     let collector = Collector::start().await;
     let mut env = TestEnv::bare().await;
     env.extra_env = vec![

@@ -88,7 +88,7 @@ async fn a_rejected_rotation_keeps_the_old_registration() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_of_a_new_object_reaches_microsoft_alone() {
+async fn a_wrong_secret_of_a_new_object_is_sent_only_to_microsoft() {
     let env = TestEnv::set().await;
     env.secret("sales-eu-graph", &[("client_secret", TENANT), ("secret_expires_at", EXPIRY)]).await;
     env.credential("sales-eu", json!({})).await;
@@ -101,7 +101,7 @@ async fn a_wrong_secret_of_a_new_object_reaches_microsoft_alone() {
 }
 
 #[tokio::test]
-async fn an_unknown_app_and_an_unknown_tenant_are_reported_apart() {
+async fn an_unknown_app_and_an_unknown_tenant_have_different_reasons() {
     let env = TestEnv::set().await;
     env.credential("no-app", json!({"clientId": "00000000-0000-4000-8000-000000000001"})).await;
     env.credential("no-tenant", json!({"tenantId": "00000000-0000-4000-8000-000000000002"})).await;
@@ -111,7 +111,7 @@ async fn an_unknown_app_and_an_unknown_tenant_are_reported_apart() {
 }
 
 #[tokio::test]
-async fn an_unreachable_microsoft_is_waited_for() {
+async fn an_outage_of_microsoft_is_waited_for() {
     let env = TestEnv::set().await;
     env.entra.fail_always(Fault::Reset);
     env.credential("sales-eu", json!({})).await;
@@ -123,7 +123,7 @@ async fn an_unreachable_microsoft_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_secret_that_spreads_slowly_gets_there_automatically() {
+async fn a_secret_that_propagates_slowly_is_retried() {
     let env = TestEnv::set().await;
     env.entra.propagate_after(TENANT, CLIENT, "s3cret-one", 2);
     env.credential("sales-eu", json!({})).await;

@@ -10,7 +10,7 @@ mod harness;
 mod keyring_access;
 mod many;
 mod neighbours;
-mod reseal;
+mod re_encryption;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ impl Report {
 #[tokio::test(flavor = "multi_thread")]
 async fn figures() {
     let mut report = Report(ABOUT.to_owned());
-    reseal::five_thousand_records_under_another_key(&mut report).await;
+    re_encryption::five_thousand_records_under_another_key(&mut report).await;
     many::a_thousand_objects_at_one_account(&mut report).await;
     neighbours::twenty_accounts_side_by_side(&mut report).await;
     if let Some(path) = std::env::var_os("SCALE_REPORT") {

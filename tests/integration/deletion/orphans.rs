@@ -45,7 +45,7 @@ async fn with_a_home(env: &mut TestEnv, namespace: &str) -> Option<String> {
 }
 
 /// Waits for an event with these words on the Deployment with that uid.
-async fn told_at_home(env: &TestEnv, uid: Option<&String>, words: &[&str]) {
+async fn reported_in_operator_namespace(env: &TestEnv, uid: Option<&String>, words: &[&str]) {
     let api: Api<Event> = Api::namespaced(env.client.clone(), env.home.as_deref().unwrap());
     eventually(&format!("an event of the Deployment says {words:?}"), || async {
         let events = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
@@ -72,7 +72,7 @@ async fn counted(env: &TestEnv, cause: &str) {
 }
 
 #[tokio::test]
-async fn an_object_deleted_while_suspended_leaves_an_orphan_that_is_named() {
+async fn an_object_deleted_while_suspended_leaves_a_reported_orphan() {
     let mut env = TestEnv::set().await;
     let namespace = env.namespace.clone();
     let home = with_a_home(&mut env, &namespace).await;
@@ -84,7 +84,7 @@ async fn an_object_deleted_while_suspended_leaves_an_orphan_that_is_named() {
     assert_eq!(env.remote().len(), 1);
     told(&env, &["Orphaned", &id.to_string()]).await;
     let object = format!("MicrosoftGraphCredential {namespace}/sales-eu");
-    told_at_home(&env, home.as_ref(), &[&object, &id.to_string(), "suspended"]).await;
+    reported_in_operator_namespace(&env, home.as_ref(), &[&object, &id.to_string(), "suspended"]).await;
     assert!(
         env.log()
             .lines()
@@ -94,7 +94,7 @@ async fn an_object_deleted_while_suspended_leaves_an_orphan_that_is_named() {
 }
 
 #[tokio::test]
-async fn a_terminating_namespace_waits_for_an_outage_but_not_for_ever() {
+async fn a_terminating_namespace_waits_for_an_outage_with_a_limit() {
     let mut env = TestEnv::set().await;
     let namespace = format!("home-of-{}", env.namespace);
     let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
@@ -113,11 +113,16 @@ async fn a_terminating_namespace_waits_for_an_outage_but_not_for_ever() {
     assert_eq!(env.remote().len(), 1);
     counted(&env, "namespace").await;
     // The terminating namespace no longer accepts events.
-    told_at_home(&env, home.as_ref(), &["sales-eu", &id.to_string(), "the namespace could not wait"]).await;
+    reported_in_operator_namespace(
+        &env,
+        home.as_ref(),
+        &["sales-eu", &id.to_string(), "the namespace could not wait"],
+    )
+    .await;
 }
 
 /// Waits until a create request is in flight.
-async fn wait_until_it_is_created(env: &TestEnv) {
+async fn wait_until_created(env: &TestEnv) {
     eventually("the create is under way", || async {
         let creates = env.woodpecker.requests("agency").iter().any(|request| request.op == Op::Create);
         if creates && env.woodpecker.in_flight("agency") == 1 { Ok(()) } else { Err(env.log()) }
@@ -126,26 +131,27 @@ async fn wait_until_it_is_created(env: &TestEnv) {
 }
 
 #[tokio::test]
-async fn what_was_made_for_an_object_that_is_gone_by_then_is_named() {
+async fn a_credential_created_for_a_deleted_object_is_reported() {
     let mut env = TestEnv::set().await;
     let namespace = env.namespace.clone();
     let home = with_a_home(&mut env, &namespace).await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({})).await;
-    wait_until_it_is_created(&env).await;
+    wait_until_created(&env).await;
     env.delete("sales-eu").await;
     counted(&env, "object_gone").await;
     let id = env.remote()[0].credential_id.to_string();
     told(&env, &["Orphaned", &id, "deleted during the create"]).await;
-    told_at_home(&env, home.as_ref(), &["sales-eu", &id, "deleted during the create"]).await;
+    reported_in_operator_namespace(&env, home.as_ref(), &["sales-eu", &id, "deleted during the create"])
+        .await;
 }
 
 #[tokio::test]
-async fn what_was_made_for_an_object_that_was_forced_away_is_removed_as_its_policy_says() {
+async fn a_credential_of_a_force_deleted_object_is_removed_by_its_policy() {
     let env = TestEnv::set().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
-    wait_until_it_is_created(&env).await;
+    wait_until_created(&env).await;
     env.delete("sales-eu").await;
     let api = env.api::<MicrosoftGraphCredential>();
     let freed = Patch::Merge(json!({"metadata": {"finalizers": null}}));

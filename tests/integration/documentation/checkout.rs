@@ -95,8 +95,8 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it() {
-    let name = "a_newcomer_gets_from_a_checkout_to_a_credential_and_to_every_command_about_it";
+async fn the_guide_leads_from_a_checkout_to_a_credential() {
+    let name = "the_guide_leads_from_a_checkout_to_a_credential";
     let mut scene = with_doubles(name).await;
     scene.section("docs/getting-started.md", "From a checkout").await;
     eventually("the operator is ready", || async {

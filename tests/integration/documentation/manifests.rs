@@ -31,11 +31,11 @@ where
 }
 
 #[tokio::test]
-async fn what_the_docs_say_stays_is_there_after_the_manifests_are_deleted() {
+async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     let env = TestEnv::on(cluster).await;
     let client = env.client.clone();
-    let name = "what_the_docs_say_stays_is_there_after_the_manifests_are_deleted";
+    let name = "documented_leftovers_remain_after_the_manifests_are_deleted";
     let mut scene = Scene::set(name, env, &[]).await;
 
     let page = std::fs::read_to_string(kit::workspace().join("docs/tasks/install.md")).unwrap();

@@ -13,7 +13,7 @@ use crate::harness::{EXPIRY, TestEnv, eventually, prepare};
 const WORDS: &str = "in a namespace that it does not serve";
 
 #[tokio::test]
-async fn a_namespace_that_is_served_no_more_is_named_and_let_go_by_the_command_of_the_docs() {
+async fn a_namespace_no_longer_watched_is_reported_and_cleaned_up_as_documented() {
     let cluster: &'static kit::cluster::Cluster =
         Box::leak(Box::new(kit::cluster::Cluster::start().await.unwrap()));
     prepare(cluster).await;
@@ -43,7 +43,7 @@ async fn a_namespace_that_is_served_no_more_is_named_and_let_go_by_the_command_o
 
     let credentials: Api<MicrosoftGraphCredential> = Api::namespaced(env.client.clone(), "mail");
     assert_eq!(credentials.get("sales-eu").await.unwrap().finalizers().len(), 1);
-    let name = "a_namespace_that_is_served_no_more_is_named_and_let_go_by_the_command_of_the_docs";
+    let name = "a_namespace_no_longer_watched_is_reported_and_cleaned_up_as_documented";
     let mut scene = Scene::set(name, env, &[]).await;
     let printed = scene.section("docs/tasks/install.md", "Serving fewer namespaces").await;
     assert!(

@@ -142,7 +142,7 @@ fn is_like(line: &str, printed: &[String]) -> bool {
 }
 
 #[test]
-fn lines_are_alike_where_only_ids_numbers_and_times_differ() {
+fn lines_that_differ_in_ids_numbers_and_times_match() {
     let printed = words("mail/agency  1  2  key 0a1b2c3d is primary");
     assert!(is_like("mail/agency 12 3 key 9f8e7d6c is primary", &printed));
     assert!(is_like("mail/agency 1 …", &printed));

@@ -89,7 +89,7 @@ fn writes(env: &TestEnv) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_applied_again_changes_nothing() {
+async fn re_applying_a_manifest_changes_nothing() {
     let mut env = TestEnv::bare().await;
     env.start_operator().await;
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;

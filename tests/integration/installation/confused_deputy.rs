@@ -133,7 +133,7 @@ async fn with_an_owner() -> (Release, Person) {
 }
 
 #[tokio::test]
-async fn who_may_not_read_a_secret_may_not_have_the_operator_read_it() {
+async fn a_user_cannot_use_the_operator_to_read_a_forbidden_secret() {
     let (release, owner) = with_an_owner().await;
     let env = &release.env;
     let secret = "you may not get Secret";
@@ -190,7 +190,7 @@ async fn who_may_not_read_a_secret_may_not_have_the_operator_read_it() {
 }
 
 #[tokio::test]
-async fn nobody_leads_an_account_that_others_name_to_a_key_of_their_own() {
+async fn a_shared_account_cannot_be_switched_to_another_key() {
     let (release, owner) = with_an_owner().await;
     let env = &release.env;
     env.woodpecker.add_account("thief", "666.key-of-a-thief");
@@ -228,7 +228,7 @@ async fn nobody_leads_an_account_that_others_name_to_a_key_of_their_own() {
 }
 
 #[tokio::test]
-async fn nobody_moves_anothers_credential_to_an_account_of_their_own() {
+async fn a_credential_cannot_be_moved_to_an_account_of_another_user() {
     let (release, owner) = with_an_owner().await;
     let env = &release.env;
     let account = "you may not use WoodpeckerAccount";
@@ -273,7 +273,7 @@ where
 }
 
 #[tokio::test]
-async fn a_clients_team_uses_the_agencys_account_by_the_role_that_the_docs_give_it() {
+async fn the_documented_role_lets_a_team_use_the_account_of_the_agency() {
     let mut release = Release::install(|_| json!({})).await;
     release.start_operator().await;
     let page = std::fs::read_to_string(kit::workspace().join("docs/tasks/multi-tenancy.md")).unwrap();

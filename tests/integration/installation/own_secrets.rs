@@ -18,7 +18,7 @@ fn token_of(account: &str, name: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn with_the_operators_token_no_secret_can_be_made_but_the_keyring() {
+async fn the_operators_token_can_create_no_secret_except_the_keyring() {
     let mut release = Release::install(|_| json!({})).await;
     let env = &release.env;
     let kubeconfig = Kubeconfig::read_from(release.operators_kubeconfig().await).unwrap();

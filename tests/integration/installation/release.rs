@@ -71,7 +71,7 @@ impl Release {
             Installer::OfTheCluster => env.cluster.kubeconfig_path(),
             Installer::OfTwoNamespaces => {
                 prerequisites(cluster).await;
-                someone_of_two_namespaces(&env).await
+                owner_of_two_namespaces(&env).await
             }
         };
         let release = Self { env, helm: helm.into(), values: all, kubeconfig };
@@ -266,7 +266,7 @@ async fn prerequisites(cluster: &'static Cluster) {
 }
 
 /// The kubeconfig of a user with two namespaces.
-async fn someone_of_two_namespaces(env: &TestEnv) -> PathBuf {
+async fn owner_of_two_namespaces(env: &TestEnv) -> PathBuf {
     let name = "owner-of-two-namespaces";
     let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     let accounts: Api<ServiceAccount> = Api::namespaced(env.client.clone(), NAMESPACE);

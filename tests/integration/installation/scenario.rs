@@ -35,7 +35,7 @@ pub async fn play(env: &mut TestEnv, profile: Profile) {
         .await;
     }
     remove_a_late_duplicate(env).await;
-    name_an_account_that_is_not_there(env).await;
+    refer_to_a_missing_account(env).await;
     if profile == Profile::Named {
         env.secret("not-named", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
         env.credential("other", json!({"secretRef": {"name": "not-named"}})).await;
@@ -75,7 +75,7 @@ pub async fn play(env: &mut TestEnv, profile: Profile) {
 }
 
 /// Names an account that no watch has shown. The operator asks the API server whether it exists.
-async fn name_an_account_that_is_not_there(env: &TestEnv) {
+async fn refer_to_a_missing_account(env: &TestEnv) {
     env.credential("lost", json!({"destination": {"woodpecker": {"accountRef": {"name": "nowhere"}}}})).await;
     env.wait_for("lost", ConditionType::Registered, ConditionStatus::False, "AccountNotFound").await;
     env.delete("lost").await;

@@ -18,7 +18,7 @@ fn requests(id: i64) -> Vec<(&'static str, String, Option<Value>)> {
 }
 
 #[tokio::test]
-async fn no_request_passes_without_a_key_of_the_account() {
+async fn requests_without_a_key_of_the_account_are_rejected() {
     let mut env = TestEnv::bare().await;
     let neighbour = put_two_keys(&env).await;
     env.log_filter = "trace";
@@ -62,7 +62,7 @@ async fn no_request_passes_without_a_key_of_the_account() {
 }
 
 #[tokio::test]
-async fn a_request_on_behalf_of_a_company_is_refused_and_changes_nothing() {
+async fn a_request_for_a_company_is_rejected_and_changes_nothing() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;
     let before = api.records().await;
@@ -83,7 +83,7 @@ async fn a_request_on_behalf_of_a_company_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_for_a_namespace_that_does_not_exist_saves_nothing_and_the_log_says_why() {
+async fn a_key_for_a_missing_namespace_saves_nothing_and_is_logged() {
     let env = TestEnv::bare().await;
     env.secret(KEYS, &[("nowhere.ci", KEY)]).await;
     let (server, address) = start(&env, &["--watch-namespace", "nowhere"]).await;
@@ -94,7 +94,7 @@ async fn a_key_for_a_namespace_that_does_not_exist_saves_nothing_and_the_log_say
 }
 
 #[tokio::test]
-async fn the_description_is_served_without_a_key_and_nothing_else_is() {
+async fn only_the_openapi_description_is_served_without_a_key() {
     let api = Api::set().await;
     let answer = send(&api.address, "GET", "/openapi.json", &[], b"").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
@@ -109,7 +109,7 @@ async fn the_description_is_served_without_a_key_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn keys_follow_their_secret_while_the_program_runs() {
+async fn api_keys_are_reloaded_from_their_secret() {
     let api = Api::set().await;
     let status = async |key: &str| send(&api.address, "GET", PATH, &[("x-api-key", key)], b"").await.status;
     let becomes = async |key: &str, expected: u16| {
@@ -146,7 +146,7 @@ async fn keys_follow_their_secret_while_the_program_runs() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_read_any_longer_let_nobody_in_soon() {
+async fn unreadable_api_keys_deny_all_requests() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&["get"]).await;
     let api = Api::on(env).await;
@@ -185,7 +185,7 @@ async fn keys_that_cannot_be_read_any_longer_let_nobody_in_soon() {
 }
 
 #[tokio::test]
-async fn without_a_usable_key_the_program_refuses_to_start_and_says_why() {
+async fn without_a_usable_key_the_program_does_not_start() {
     let env = TestEnv::bare().await;
     let ends = async |expected: &[&str]| {
         let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;

@@ -15,7 +15,7 @@ fn key() -> (&'static str, &'static str) {
 }
 
 #[tokio::test]
-async fn bodies_that_nobody_should_send_have_a_documented_answer() {
+async fn invalid_bodies_get_a_documented_response() {
     let api = Api::set().await;
     let post = async |headers: &[(&str, &str)], body: &[u8]| {
         send(&api.address, "POST", PATH, &[&[key()], headers].concat(), body).await
@@ -63,7 +63,7 @@ async fn bodies_that_nobody_should_send_have_a_documented_answer() {
 }
 
 #[tokio::test]
-async fn addresses_and_methods_that_are_not_there_have_a_documented_answer() {
+async fn unknown_paths_and_methods_get_a_documented_response() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;
     for (method, path, status) in [
@@ -101,7 +101,7 @@ async fn addresses_and_methods_that_are_not_there_have_a_documented_answer() {
 }
 
 #[tokio::test]
-async fn heads_that_nobody_should_send_end_their_connection_alone() {
+async fn invalid_request_heads_close_only_their_connection() {
     let api = Api::set().await;
     let many = "x-one: 1\r\n".repeat(100);
     let long = format!("x: {}\r\n", "y".repeat(64 << 10));
@@ -137,7 +137,7 @@ async fn heads_that_nobody_should_send_end_their_connection_alone() {
 }
 
 #[tokio::test]
-async fn slow_clients_are_sent_away_and_keep_nobody_else_out() {
+async fn slow_clients_are_disconnected_and_block_no_other() {
     let api = Api::set().await;
     let head =
         format!("POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\n");
@@ -157,7 +157,7 @@ async fn slow_clients_are_sent_away_and_keep_nobody_else_out() {
 }
 
 #[tokio::test]
-async fn more_connections_than_there_is_room_for_wait_and_are_served_in_turn() {
+async fn connections_beyond_the_limit_wait_and_are_served_in_order() {
     let mut env = TestEnv::bare().await;
     // A client that is slow for a moment must not have to make room for others.
     env.time_scale = 1;
@@ -172,7 +172,7 @@ async fn more_connections_than_there_is_room_for_wait_and_are_served_in_turn() {
 }
 
 #[tokio::test]
-async fn an_account_has_a_share_of_the_connections_and_shuts_no_other_one_out() {
+async fn an_account_has_a_share_of_the_connections_and_blocks_no_other_account() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     let neighbour = put_two_keys(&env).await;
@@ -200,7 +200,7 @@ async fn an_account_has_a_share_of_the_connections_and_shuts_no_other_one_out() 
 }
 
 #[tokio::test]
-async fn clients_without_a_key_make_room_for_those_that_have_one() {
+async fn unauthenticated_connections_are_evicted_for_authenticated_ones() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     put_key(&env, KEY).await;
@@ -219,7 +219,7 @@ async fn clients_without_a_key_make_room_for_those_that_have_one() {
 }
 
 #[tokio::test]
-async fn a_flood_of_bad_requests_leaves_the_memory_as_it_was() {
+async fn a_flood_of_invalid_requests_does_not_grow_the_memory() {
     let api = Api::set().await;
     let flood = async || {
         let body = format!("{{\"name\":\"{}\"}}", "x".repeat(60 << 10));
@@ -238,7 +238,7 @@ async fn a_flood_of_bad_requests_leaves_the_memory_as_it_was() {
 }
 
 #[tokio::test]
-async fn an_account_has_so_many_credentials_and_lists_them_in_little_memory() {
+async fn an_account_at_its_limit_is_listed_in_little_memory() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     let mut api = Api::on(env).await;

@@ -20,7 +20,7 @@ fn key_of(record: &SealedGraphCredential) -> KeyId {
 }
 
 #[tokio::test]
-async fn another_primary_key_is_found_out_before_a_posted_secret_is_answered() {
+async fn a_new_primary_key_is_detected_before_a_post_is_answered() {
     let api = Api::set().await;
     let old = key_of(&api.opened(api.created(json!({})).await).await.0);
     let added = promote_another_key(&api.env).await;
@@ -31,7 +31,7 @@ async fn another_primary_key_is_found_out_before_a_posted_secret_is_answered() {
 }
 
 #[tokio::test]
-async fn what_was_sealed_while_the_primary_key_changed_is_sealed_again() {
+async fn a_record_encrypted_during_a_key_change_is_re_encrypted() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     let api = Api::on(env).await;
@@ -49,7 +49,7 @@ async fn what_was_sealed_while_the_primary_key_changed_is_sealed_again() {
 }
 
 #[tokio::test]
-async fn what_was_sealed_under_a_keyring_that_was_replaced_meanwhile_is_sealed_under_the_new_one() {
+async fn a_record_encrypted_during_a_keyring_replacement_is_encrypted_with_the_new_one() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     let api = Api::on(env).await;
@@ -70,7 +70,7 @@ async fn what_was_sealed_under_a_keyring_that_was_replaced_meanwhile_is_sealed_u
 }
 
 #[tokio::test]
-async fn a_posted_secret_whose_keyring_is_lost_meanwhile_is_not_saved() {
+async fn a_posted_secret_is_not_saved_if_the_keyring_is_lost_meanwhile() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     let api = Api::on(env).await;
@@ -87,7 +87,7 @@ async fn a_posted_secret_whose_keyring_is_lost_meanwhile_is_not_saved() {
 }
 
 #[tokio::test]
-async fn without_its_keyring_a_running_server_saves_nothing_and_still_shows_lists_and_names() {
+async fn a_server_without_its_keyring_saves_nothing_and_still_lists_and_renames() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;
     api.env.delete_secret(KEYRING).await;

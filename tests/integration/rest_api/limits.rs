@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 
 #[tokio::test]
-async fn a_post_asks_the_same_of_the_api_server_with_many_records_as_with_few() {
+async fn the_requests_of_a_post_do_not_depend_on_the_number_of_records() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 1;
     let api = Api::on(env).await;
@@ -47,7 +47,7 @@ async fn a_post_asks_the_same_of_the_api_server_with_many_records_as_with_few() 
 }
 
 #[tokio::test]
-async fn an_account_has_as_many_credentials_as_it_is_allowed_anyone_who_makes_them() {
+async fn the_credential_limit_of_an_account_counts_all_replicas() {
     let env = TestEnv::bare().await;
     let neighbour = put_two_keys(&env).await;
     let args = ["--rest-max-credentials", "3", "--watch-namespace", &neighbour];

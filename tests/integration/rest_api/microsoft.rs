@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::*;
 
 #[tokio::test]
-async fn a_refusal_of_microsofts_is_a_422_with_its_constant_and_saves_nothing() {
+async fn a_rejection_by_microsoft_is_a_422_with_its_constant_and_saves_nothing() {
     let api = Api::set().await;
     let refused = async |over: Value, word: &str| {
         let answer = api.create(over).await;
@@ -33,7 +33,7 @@ async fn a_refusal_of_microsofts_is_a_422_with_its_constant_and_saves_nothing() 
 }
 
 #[tokio::test]
-async fn a_microsoft_that_fails_or_cannot_be_reached_is_a_500_that_saved_nothing() {
+async fn a_failure_of_microsoft_is_a_500_and_saves_nothing() {
     let api = Api::set().await;
     let other = "00000000-0000-4000-8000-000000000003";
     api.env.entra.add_app(TENANT, other);
@@ -61,7 +61,7 @@ async fn a_microsoft_that_fails_or_cannot_be_reached_is_a_500_that_saved_nothing
 }
 
 #[tokio::test]
-async fn a_microsoft_that_asks_to_slow_down_is_a_429_that_says_how_long() {
+async fn throttling_by_microsoft_is_a_429_with_retry_after() {
     let api = Api::set().await;
     api.env.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(7) });
     let answer = api.create(json!({})).await;
@@ -71,7 +71,7 @@ async fn a_microsoft_that_asks_to_slow_down_is_a_429_that_says_how_long() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_during_the_verification_leaves_nothing_behind() {
+async fn a_client_that_disconnects_during_the_verification_saves_nothing() {
     let api = Api::set().await;
     api.env.entra.service_time(Duration::from_millis(400));
     let body = sample(json!({})).to_string();

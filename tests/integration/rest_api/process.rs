@@ -7,7 +7,7 @@ use super::fault_proxy::Front;
 use super::*;
 
 #[tokio::test]
-async fn the_api_is_served_beside_the_controller_where_that_is_asked_for() {
+async fn the_rest_api_can_be_served_by_the_controller_process() {
     let mut env = TestEnv::bare().await;
     put_key(&env, KEY).await;
     env.extra_args = vec!["--rest-bind-address".into(), "127.0.0.1:0".into()];
@@ -41,7 +41,7 @@ async fn wrong_secrets_sent_for_an_app_do_not_stop_its_rotation() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_before_the_program_ends() {
+async fn an_in_flight_request_is_answered_before_the_exit() {
     let mut api = Api::set().await;
     api.env.entra.service_time(Duration::from_millis(300));
     let asked = api.create(json!({}));
@@ -60,7 +60,7 @@ async fn a_request_under_way_is_answered_before_the_program_ends() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_api_leaves_the_controller_at_work() {
+async fn a_failure_of_the_rest_api_does_not_stop_the_controller() {
     let mut env = TestEnv::bare().await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -87,7 +87,7 @@ async fn what_is_wrong_with_the_api_leaves_the_controller_at_work() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_dropped_at_the_end_saves_nothing() {
+async fn a_request_dropped_at_shutdown_saves_nothing() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 10;
     let front = Front::before(&mut env).await;
@@ -118,7 +118,7 @@ async fn a_request_that_is_dropped_at_the_end_saves_nothing() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_does_not_answer_does_not_hold_up_the_end() {
+async fn an_unresponsive_api_server_does_not_delay_the_shutdown() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 4;
     let front = Front::before(&mut env).await;
@@ -137,7 +137,7 @@ async fn an_api_server_that_does_not_answer_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn each_request_leaves_one_line_and_one_count_and_nothing_of_what_it_carried() {
+async fn each_request_is_logged_and_counted_once_without_its_content() {
     const CANARY: &str = "canary/served+%2B~";
     let mut env = TestEnv::bare().await;
     env.log_filter = "trace";
@@ -182,7 +182,7 @@ async fn each_request_leaves_one_line_and_one_count_and_nothing_of_what_it_carri
 }
 
 #[test]
-fn plain_http_to_other_machines_must_be_asked_for() {
+fn plain_http_beyond_loopback_must_be_allowed() {
     for args in [&["serve"][..], &["run"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
             .args(args)

@@ -41,7 +41,7 @@ async fn age(api: &Api, id: i64, hours: i64) {
 }
 
 #[tokio::test]
-async fn a_saved_credential_says_that_it_works_and_is_not_verified_twice() {
+async fn a_saved_credential_is_reported_ready_and_not_verified_twice() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;
     let record = says(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
@@ -68,7 +68,7 @@ async fn a_saved_credential_says_that_it_works_and_is_not_verified_twice() {
 }
 
 #[tokio::test]
-async fn a_saved_secret_that_microsoft_refuses_later_is_reported_and_a_new_one_fixes_it() {
+async fn a_saved_secret_that_microsoft_rejects_later_is_reported() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;
     let before = says(&api, id, ConditionType::Verified, ConditionStatus::True, "TokenIssued").await;
@@ -102,7 +102,7 @@ async fn a_saved_secret_that_microsoft_refuses_later_is_reported_and_a_new_one_f
 }
 
 #[tokio::test]
-async fn a_record_whose_status_may_be_about_to_come_is_not_verified_at_once() {
+async fn a_new_record_without_a_status_is_not_verified_immediately() {
     let api = Api::set().await;
     api.env.entra.set_secrets(TENANT, CLIENT, &["secret of 1"]);
     eventually("the record controller works", || async {
@@ -123,7 +123,7 @@ async fn a_record_whose_status_may_be_about_to_come_is_not_verified_at_once() {
 }
 
 #[tokio::test]
-async fn records_are_listed_at_the_start_and_not_again_and_a_restart_with_settled_ones_writes_nothing() {
+async fn records_are_listed_once_and_a_restart_writes_nothing() {
     let mut api = Api::set().await;
     for client in 0..3 {
         let client = format!("00000000-0000-4000-8000-{client:012}");
@@ -187,7 +187,7 @@ async fn a_saved_secret_warns_before_it_expires() {
 }
 
 #[tokio::test]
-async fn one_of_two_servers_looks_after_the_records_and_the_other_follows() {
+async fn one_of_two_servers_verifies_the_records_and_the_other_takes_over() {
     let mut api = Api::set().await;
     let (other, other_address) = start(&api.env, &[]).await;
     let id = api.created(json!({})).await;
@@ -225,7 +225,7 @@ async fn one_of_two_servers_looks_after_the_records_and_the_other_follows() {
 }
 
 #[tokio::test]
-async fn a_server_alone_seals_its_records_again_after_a_rotation() {
+async fn a_server_without_a_controller_re_encrypts_its_records_after_a_rotation() {
     let api = Api::set().await;
     let id = api.created(json!({})).await;
     let added = super::keyring::promote_another_key(&api.env).await;
@@ -246,7 +246,7 @@ async fn a_server_alone_seals_its_records_again_after_a_rotation() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_cannot_be_listed_leaves_the_records_of_others_looked_after() {
+async fn a_namespace_that_cannot_be_listed_does_not_stop_the_verification_of_others() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     put_key(&env, KEY).await;
@@ -274,7 +274,7 @@ async fn leads(process: &Process, lease: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_server_leaves_the_records_to_a_controller_that_leads() {
+async fn a_server_leaves_the_records_to_the_leading_controller() {
     let mut api = Api::set().await;
     let id = api.created(json!({})).await;
     eventually("the server verifies records where it is alone", || async {
@@ -320,7 +320,7 @@ async fn a_server_leaves_the_records_to_a_controller_that_leads() {
 }
 
 #[tokio::test]
-async fn a_notice_that_is_written_down_is_reported_although_the_program_is_ending() {
+async fn an_expiry_notice_is_reported_during_shutdown() {
     let mut env = TestEnv::bare().await;
     // Leaves the event enough time within its time-out.
     env.time_scale = 5;

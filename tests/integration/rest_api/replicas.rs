@@ -11,7 +11,7 @@ use super::*;
 const EACH: usize = 6;
 
 #[tokio::test]
-async fn two_replicas_under_load_lose_nothing_and_give_no_id_twice() {
+async fn two_replicas_under_load_lose_nothing_and_assign_unique_ids() {
     let api = Api::set().await;
     let (other, other_address) = start(&api.env, &[]).await;
     let mut clients = Vec::new();
@@ -53,7 +53,7 @@ async fn two_replicas_under_load_lose_nothing_and_give_no_id_twice() {
 }
 
 #[tokio::test]
-async fn an_id_that_another_replica_takes_first_is_drawn_again() {
+async fn an_id_taken_by_another_replica_is_generated_again() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     let api = Api::on(env).await;
@@ -75,7 +75,7 @@ async fn an_id_that_another_replica_takes_first_is_drawn_again() {
 }
 
 #[tokio::test]
-async fn a_write_goes_to_its_end_when_its_client_has_left() {
+async fn a_write_is_completed_after_its_client_disconnects() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     let api = Api::on(env).await;
@@ -101,7 +101,7 @@ async fn a_write_goes_to_its_end_when_its_client_has_left() {
 }
 
 #[tokio::test]
-async fn what_became_of_a_write_without_an_answer_is_looked_up() {
+async fn the_outcome_of_a_write_without_a_response_is_looked_up() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     let api = Api::on(env).await;
@@ -114,7 +114,7 @@ async fn what_became_of_a_write_without_an_answer_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_change_that_others_get_ahead_of_is_tried_again_and_not_for_ever() {
+async fn conflicting_changes_are_retried_with_a_limit() {
     const TRIES: usize = 8;
     let mut env = TestEnv::bare().await;
     // All attempts together take two seconds at most, at any time scale.
@@ -177,7 +177,7 @@ async fn changes_of_one_credential_at_two_replicas_all_take_effect() {
 }
 
 #[tokio::test]
-async fn an_account_stops_nobody_by_trying_its_app_at_every_replica() {
+async fn attempts_of_one_account_at_all_replicas_block_no_other_account() {
     const TRIES: usize = 12;
     let mut env = TestEnv::bare().await;
     // The limit holds for five minutes, which are long.

@@ -62,7 +62,7 @@ async fn becomes(api: &Api, authority: &Authority) {
 }
 
 #[tokio::test]
-async fn under_tls_the_certificate_follows_its_files() {
+async fn the_tls_certificate_is_reloaded_from_its_files() {
     let (first, second) = (Authority::new().unwrap(), Authority::new().unwrap());
     let env = TestEnv::bare().await;
     let files = Files::of(&env);
@@ -87,7 +87,7 @@ async fn under_tls_the_certificate_follows_its_files() {
 }
 
 #[tokio::test]
-async fn clients_that_do_not_get_through_tls_keep_nobody_out() {
+async fn failed_tls_handshakes_block_no_other_client() {
     let authority = Authority::new().unwrap();
     let env = TestEnv::bare().await;
     let files = Files::of(&env);
@@ -102,7 +102,7 @@ async fn clients_that_do_not_get_through_tls_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn files_that_make_no_pair_are_named_with_their_flag() {
+async fn mismatched_tls_files_are_reported_with_their_flag() {
     let authority = Authority::new().unwrap();
     let env = TestEnv::bare().await;
     put_key(&env, KEY).await;

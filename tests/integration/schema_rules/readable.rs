@@ -114,7 +114,7 @@ const NUMBERS: &[&str] = &[
 const ANYTHING: &[&str] = &["null", "true", "0", "\"\"", "[]", "{}", "[null]", "[{}]", "{\"x\": null}"];
 
 #[tokio::test]
-async fn a_credential_that_is_accepted_can_be_read() {
+async fn every_accepted_credential_can_be_deserialized() {
     let registration = json!({
         "account": {"namespace": "mail", "name": "agency"}, "baseUrl": "https://x", "companyId": 7, "record": "c-1",
         "credentialId": 7, "ownership": "Created", "fingerprint": "a:b", "name": "x", "expiresAt": EXPIRY,
@@ -145,11 +145,11 @@ async fn a_credential_that_is_accepted_can_be_read() {
     });
     let mut to_store = spec.clone();
     to_store["destination"] = json!({"store": {}});
-    everything_accepted_can_be_read::<MicrosoftGraphCredential>(&[spec, to_store], status).await;
+    everything_accepted_can_be_deserialized::<MicrosoftGraphCredential>(&[spec, to_store], status).await;
 }
 
 #[tokio::test]
-async fn an_account_that_is_accepted_can_be_read() {
+async fn every_accepted_account_can_be_deserialized() {
     let status = json!({
         "observedGeneration": 1, "remote": 1, "managed": 1, "adoptable": 1, "unmanaged": 1, "apiKeyFingerprint": "a:b", "lastHandledConfirmation": "x", "conditions": [condition()]
     });
@@ -157,11 +157,11 @@ async fn an_account_that_is_accepted_can_be_read() {
         "apiKeySecretRef": {"name": "x", "key": "x"}, "baseUrl": "https://x", "companyId": 7,
         "allowedNamespaces": {"names": ["mail"]}
     });
-    everything_accepted_can_be_read::<WoodpeckerAccount>(&[spec], status).await;
+    everything_accepted_can_be_deserialized::<WoodpeckerAccount>(&[spec], status).await;
 }
 
 #[tokio::test]
-async fn a_sealed_record_that_is_accepted_can_be_read() {
+async fn every_accepted_sealed_record_can_be_deserialized() {
     let status = json!({
         "observedGeneration": 1, "lastVerifiedTime": EXPIRY, "expiryNoticeDays": 30, "conditions": [condition()]
     });
@@ -169,7 +169,7 @@ async fn a_sealed_record_that_is_accepted_can_be_read() {
         "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 7, "tenantId": TENANT, "clientId": CLIENT,
         "cloud": "Global", "secretExpiresAt": EXPIRY, "name": "x", "envelope": "AAAA"
     });
-    everything_accepted_can_be_read::<SealedGraphCredential>(&[spec], status).await;
+    everything_accepted_can_be_deserialized::<SealedGraphCredential>(&[spec], status).await;
 }
 
 fn condition() -> Value {
@@ -180,7 +180,7 @@ fn condition() -> Value {
 }
 
 /// Sends each spec and the status with each odd value in each place, and reads the result.
-async fn everything_accepted_can_be_read<K>(specs: &[Value], status: Value)
+async fn everything_accepted_can_be_deserialized<K>(specs: &[Value], status: Value)
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
 {

@@ -14,7 +14,7 @@ use crate::harness::prepare;
 use crate::keyring_access::make_records;
 
 #[tokio::test]
-async fn a_backup_opens_every_record_in_an_empty_cluster_and_each_object_finds_its_own() {
+async fn a_backup_decrypts_every_record_in_an_empty_cluster() {
     let (env, before, _) = sealed(json!({})).await;
     make_records(&env, 3).await;
     let exported = keys(&env, "export", &["--stdout"]).await;
@@ -60,7 +60,7 @@ async fn a_backup_opens_every_record_in_an_empty_cluster_and_each_object_finds_i
 }
 
 #[tokio::test]
-async fn a_key_that_ended_long_ago_comes_back_for_the_records_of_its_time() {
+async fn a_deleted_key_can_be_imported_again_for_its_records() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
@@ -97,7 +97,7 @@ async fn a_key_that_ended_long_ago_comes_back_for_the_records_of_its_time() {
 }
 
 #[tokio::test]
-async fn an_export_is_for_its_owner_alone_and_overwrites_nothing() {
+async fn an_export_is_private_and_overwrites_nothing() {
     let env = set().await;
     let path = env.cluster.dir().join(format!("{}-export.json", env.namespace));
     let file = path.display().to_string();
@@ -115,7 +115,7 @@ async fn an_export_is_for_its_owner_alone_and_overwrites_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_keyring_is_not_imported_and_not_shown() {
+async fn an_invalid_keyring_is_not_imported_and_not_printed() {
     const CANARY: &str = "canary-in-a-file";
     let env = set().await;
     let before: Secret = env.api().get(KEYRING).await.unwrap();
@@ -144,7 +144,7 @@ async fn what_is_no_keyring_is_not_imported_and_not_shown() {
 }
 
 #[tokio::test]
-async fn check_names_what_does_not_open_and_shows_nothing() {
+async fn keys_verify_names_undecryptable_records_and_prints_no_secret() {
     let mut env = set().await;
     make_records(&env, 4).await;
     env.stop_operator().await;
@@ -175,7 +175,7 @@ async fn check_names_what_does_not_open_and_shows_nothing() {
 }
 
 #[tokio::test]
-async fn verify_verifies_a_record_at_microsoft_and_shows_nothing() {
+async fn verify_checks_a_record_at_microsoft_and_prints_no_secret() {
     let (mut env, _, record) = sealed(json!({})).await;
     let name = format!("{}/{}", env.namespace, record.name_any());
     let authority = env.entra.url();

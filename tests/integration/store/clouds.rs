@@ -9,7 +9,7 @@ use kit::tls::Authority;
 use super::*;
 
 #[tokio::test]
-async fn a_secret_of_each_cloud_is_verified_at_its_own_authority_and_sealed() {
+async fn a_secret_of_each_cloud_is_verified_at_its_authority_and_stored() {
     let government = "login.microsoftonline.us";
     let china = "login.partner.microsoftonline.cn";
     let mut env = TestEnv::bare().await;

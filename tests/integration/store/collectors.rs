@@ -37,7 +37,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_collectors_of_a_cluster_take_a_namespace_and_no_record_before_that() {
+async fn garbage_collection_removes_records_only_with_their_namespace() {
     let (_, env, controllers) = apart().await;
     env.credential("kept", store(json!({}))).await;
     env.credential("removed", store(json!({"deletionPolicy": "Delete"}))).await;
@@ -63,7 +63,7 @@ async fn the_collectors_of_a_cluster_take_a_namespace_and_no_record_before_that(
 }
 
 #[tokio::test]
-async fn no_value_in_etcd_but_the_source_secret_holds_the_client_secret() {
+async fn only_the_source_secret_in_etcd_contains_the_client_secret() {
     let (own, mut env, _controllers) = apart().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
@@ -108,7 +108,7 @@ async fn no_value_in_etcd_but_the_source_secret_holds_the_client_secret() {
 }
 
 #[tokio::test]
-async fn an_operator_of_all_namespaces_deletes_a_key_that_was_retired_long_ago_and_nothing_needs() {
+async fn a_retired_key_that_no_record_needs_is_deleted() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;

@@ -39,7 +39,7 @@ fn posts_and_patches(env: &TestEnv) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_lost_keyring_stops_everything_before_anything_is_written_and_a_backup_heals_all_of_it() {
+async fn a_lost_keyring_stops_all_writes_and_a_backup_restores_everything() {
     let (mut env, backup, _, _) = lost().await;
     let before = (env.read("at-woodpecker").await, env.read("sales-eu").await, specs(&env).await);
     let (sent, asked) = (posts_and_patches(&env), env.entra.requests().len());
@@ -78,8 +78,7 @@ async fn a_lost_keyring_stops_everything_before_anything_is_written_and_a_backup
 }
 
 #[tokio::test]
-async fn an_accepted_loss_costs_one_update_each_and_only_what_has_no_secret_is_lost_until_a_backup_turns_up()
-{
+async fn an_accepted_key_loss_re_encrypts_each_record_that_has_a_secret() {
     let (mut env, backup, remote, sealed) = lost().await;
     let (posts, patches) = posts_and_patches(&env);
     let created = keys(&env, "create", &["--accept-loss"]).await;
@@ -141,7 +140,7 @@ async fn an_accepted_loss_costs_one_update_each_and_only_what_has_no_secret_is_l
 }
 
 #[tokio::test]
-async fn what_may_not_heal_after_a_loss_is_named() {
+async fn records_that_a_key_loss_may_destroy_are_named() {
     let mut env = set().await;
     for name in ["well", "wrong", "gone", "paused"] {
         let secret = format!("{name}-graph");
@@ -173,7 +172,7 @@ async fn what_may_not_heal_after_a_loss_is_named() {
 }
 
 #[tokio::test]
-async fn a_keyring_is_made_only_where_somebody_says() {
+async fn a_keyring_is_created_only_on_request() {
     let mut env = set().await;
     let exported = keys(&env, "export", &["--stdout"]).await;
     env.stop_operator().await;
@@ -192,7 +191,7 @@ async fn a_keyring_is_made_only_where_somebody_says() {
 }
 
 #[tokio::test]
-async fn a_key_of_an_account_alone_keeps_a_new_keyring_from_being_made() {
+async fn an_account_with_a_fingerprint_prevents_a_new_keyring() {
     let mut env = TestEnv::bare().await;
     env.start_operator().await;
     env.account("agency", json!({})).await;
@@ -219,7 +218,7 @@ async fn a_key_of_an_account_alone_keeps_a_new_keyring_from_being_made() {
 }
 
 #[tokio::test]
-async fn a_damaged_keyring_is_neither_replaced_nor_shown() {
+async fn a_damaged_keyring_is_neither_replaced_nor_printed() {
     let (mut env, _, _) = sealed(json!({})).await;
     env.stop_operator().await;
     let canary = "bm90IHRoaXJ0eS10d28gYnl0ZXM=";

@@ -22,7 +22,7 @@ async fn delete_removes_the_record_with_its_object() {
 }
 
 #[tokio::test]
-async fn retain_leaves_the_record_and_a_later_object_takes_it_over_with_its_id() {
+async fn retain_keeps_the_record_and_a_later_object_adopts_it() {
     let (env, before, retained) = sealed(json!({})).await;
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
@@ -42,7 +42,7 @@ async fn retain_leaves_the_record_and_a_later_object_takes_it_over_with_its_id()
 }
 
 #[tokio::test]
-async fn what_an_earlier_object_left_gives_way_to_a_verified_secret_alone() {
+async fn a_record_of_an_earlier_object_is_replaced_only_by_a_verified_secret() {
     let (env, _, retained) = sealed(json!({})).await;
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
@@ -55,7 +55,7 @@ async fn what_an_earlier_object_left_gives_way_to_a_verified_secret_alone() {
 }
 
 #[tokio::test]
-async fn an_object_that_never_sealed_anything_leaves_the_record_of_an_earlier_one() {
+async fn an_object_without_a_record_does_not_delete_the_record_of_an_earlier_one() {
     let (env, _, retained) = sealed(json!({})).await;
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
@@ -71,7 +71,7 @@ async fn an_object_that_never_sealed_anything_leaves_the_record_of_an_earlier_on
 }
 
 #[tokio::test]
-async fn a_record_restored_from_a_backup_is_taken_at_its_word() {
+async fn a_record_restored_from_a_backup_is_adopted() {
     let (env, before, mut backup) = sealed(json!({})).await;
     env.credential("sales-eu", store(json!({"suspend": true}))).await;
     env.wait_until("sales-eu", "it is suspended", |object| {
@@ -117,7 +117,7 @@ async fn a_record_that_was_written_before_a_crash_is_found_and_kept() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_written_before_a_crash_goes_with_its_object() {
+async fn a_record_that_was_written_before_a_crash_is_deleted_with_its_object() {
     let mut env = set().await;
     env.credential("sales-eu", store(json!({"deletionPolicy": "Delete"}))).await;
     is_sealed(&env, "sales-eu").await;

@@ -12,7 +12,7 @@ async fn promote_another_key(env: &TestEnv) -> KeyId {
 }
 
 #[tokio::test]
-async fn without_its_keyring_a_running_operator_seals_nothing() {
+async fn a_running_operator_without_its_keyring_encrypts_nothing() {
     let env = set().await;
     let keyring: Secret = env.api().get(KEYRING).await.unwrap();
     env.delete_secret(KEYRING).await;
@@ -32,7 +32,7 @@ async fn without_its_keyring_a_running_operator_seals_nothing() {
 }
 
 #[tokio::test]
-async fn a_writer_that_does_not_know_of_another_primary_key_yet_finds_out_soon() {
+async fn a_new_primary_key_is_detected_soon_by_a_writer() {
     let env = set().await;
     let added = promote_another_key(&env).await;
     env.credential("sales-eu", store(json!({}))).await;
@@ -47,7 +47,7 @@ async fn a_writer_that_does_not_know_of_another_primary_key_yet_finds_out_soon()
 }
 
 #[tokio::test]
-async fn another_primary_key_seals_the_record_again() {
+async fn a_new_primary_key_re_encrypts_the_record() {
     let mut env = set().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_record_that_others_deleted_is_made_again_under_the_same_id() {
+async fn a_record_deleted_externally_is_re_created_under_the_same_id() {
     let (env, _, before) = sealed(json!({})).await;
     let asked = env.entra.requests().len();
     remove(&env, &before).await;
@@ -22,7 +22,7 @@ async fn a_record_that_others_deleted_is_made_again_under_the_same_id() {
 }
 
 #[tokio::test]
-async fn a_record_that_others_edited_is_fixed() {
+async fn external_edits_of_a_record_are_reverted() {
     let (env, _, _) = sealed(json!({})).await;
     let name = format!("{}/sales-eu", env.namespace);
     let original = record(&env).await;
@@ -40,7 +40,7 @@ async fn a_record_that_others_edited_is_fixed() {
 }
 
 #[tokio::test]
-async fn an_envelope_of_another_record_is_seen_and_sealed_again() {
+async fn an_envelope_of_another_record_is_detected_and_replaced() {
     let env = set().await;
     env.credential("first", store(json!({}))).await;
     env.credential("second", store(json!({}))).await;
@@ -58,7 +58,7 @@ async fn an_envelope_of_another_record_is_seen_and_sealed_again() {
 }
 
 #[tokio::test]
-async fn suspend_leaves_a_deleted_record_alone_and_resume_fixes_it() {
+async fn suspend_does_not_re_create_a_deleted_record_and_resume_does() {
     let (env, before, _) = sealed(json!({})).await;
     env.credential("sales-eu", store(json!({"suspend": true}))).await;
     env.wait_until("sales-eu", "it is suspended", |object| {
@@ -75,7 +75,7 @@ async fn suspend_leaves_a_deleted_record_alone_and_resume_fixes_it() {
 }
 
 #[tokio::test]
-async fn a_record_of_another_cloud_is_left_alone_until_it_is_gone() {
+async fn a_record_of_another_cloud_is_not_changed_until_it_is_deleted() {
     let (env, _, retained) = sealed(json!({})).await;
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;

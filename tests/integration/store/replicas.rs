@@ -12,7 +12,7 @@ use crate::keyring_access::{left, make_records};
 use crate::rest_api::fault_proxy::Front;
 
 #[tokio::test]
-async fn a_replica_that_is_frozen_across_a_rotation_and_a_retirement_seals_under_no_ended_key() {
+async fn a_replica_frozen_during_a_rotation_never_encrypts_with_a_retired_key() {
     let mut env = set().await;
     // Both work at the same time, and only the keyring's rules protect the records.
     env.extra_args = vec!["--leader-elect=false".into()];
@@ -61,7 +61,7 @@ async fn a_replica_that_is_frozen_across_a_rotation_and_a_retirement_seals_under
 }
 
 #[tokio::test]
-async fn rotations_one_after_the_other_while_secrets_change_and_replicas_freeze_leave_nothing_behind() {
+async fn repeated_rotations_with_changing_secrets_and_frozen_replicas_complete() {
     const APPS: usize = 4;
     let mut env = TestEnv::bare().await;
     env.extra_args = vec!["--leader-elect=false".into()];
@@ -111,7 +111,7 @@ async fn rotations_one_after_the_other_while_secrets_change_and_replicas_freeze_
 }
 
 #[tokio::test]
-async fn two_replicas_that_start_at_once_make_one_keyring_and_one_record_each() {
+async fn two_replicas_that_start_together_create_one_keyring_and_no_duplicate_record() {
     let mut env = TestEnv::bare().await;
     env.extra_args = vec!["--leader-elect=false".into()];
     put_secret(&env, "s3cret-one", EXPIRY).await;
@@ -145,7 +145,7 @@ async fn quiet(env: &TestEnv) {
 }
 
 #[tokio::test]
-async fn a_replica_whose_look_ups_of_keys_fail_says_nothing_about_records_under_keys_it_does_not_know() {
+async fn a_replica_that_cannot_read_the_keyring_reports_nothing_about_unknown_keys() {
     let mut env = TestEnv::bare().await;
     let front = Front::before(&mut env).await;
     env.start_operator().await;

@@ -21,7 +21,7 @@ async fn take_rights(env: &TestEnv) {
 }
 
 #[tokio::test]
-async fn without_the_rights_to_records_woodpecker_is_served_and_the_store_says_what_is_missing() {
+async fn without_rights_to_records_only_the_store_fails_and_names_the_missing_rights() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&["get"]).await;
     take_rights(&env).await;
@@ -46,7 +46,7 @@ async fn without_the_rights_to_records_woodpecker_is_served_and_the_store_says_w
 }
 
 #[tokio::test]
-async fn rights_that_are_taken_are_reported_on_what_was_ready_and_their_return_heals_it() {
+async fn revoked_rights_to_records_are_reported_until_they_are_granted_again() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&["get"]).await;
     put_secret(&env, "s3cret-one", EXPIRY).await;
@@ -62,7 +62,7 @@ async fn rights_that_are_taken_are_reported_on_what_was_ready_and_their_return_h
 }
 
 #[tokio::test]
-async fn a_record_that_the_status_does_not_know_of_is_not_forgotten_for_want_of_rights() {
+async fn a_record_missing_from_the_status_is_not_orphaned_by_missing_rights() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&["get"]).await;
     put_secret(&env, "s3cret-one", EXPIRY).await;
@@ -82,7 +82,7 @@ async fn a_record_that_the_status_does_not_know_of_is_not_forgotten_for_want_of_
 }
 
 #[tokio::test]
-async fn a_deletion_without_the_rights_to_records_waits_until_set_to_retain() {
+async fn a_deletion_without_rights_to_records_waits_until_set_to_retain() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&["get"]).await;
     put_secret(&env, "s3cret-one", EXPIRY).await;

@@ -72,7 +72,7 @@ pub(super) async fn retired_long_ago(env: &TestEnv, key: KeyId) {
 }
 
 #[tokio::test]
-async fn a_rotation_seals_every_record_again_and_shows_how_far_it_has_come() {
+async fn a_rotation_re_encrypts_every_record_and_reports_progress() {
     let (env, before, _) = sealed(json!({})).await;
     make_records(&env, 40).await;
     let old = keyring(&env).await.primary();
@@ -131,7 +131,7 @@ async fn a_rotation_seals_every_record_again_and_shows_how_far_it_has_come() {
 }
 
 #[tokio::test]
-async fn a_used_key_is_not_retired_and_an_unused_one_opens_for_a_week_more() {
+async fn a_used_key_is_not_retired_and_a_retired_key_decrypts_for_a_week() {
     let mut env = set().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
@@ -173,7 +173,7 @@ async fn a_used_key_is_not_retired_and_an_unused_one_opens_for_a_week_more() {
 }
 
 #[tokio::test]
-async fn a_record_that_turns_up_under_a_retired_key_is_sealed_again() {
+async fn a_record_found_under_a_retired_key_is_re_encrypted() {
     let mut env = set().await;
     make_records(&env, 2).await;
     let late = records(&env).await.pop().unwrap();
@@ -195,7 +195,7 @@ async fn a_record_that_turns_up_under_a_retired_key_is_sealed_again() {
 }
 
 #[tokio::test]
-async fn an_operator_that_is_killed_while_it_seals_again_goes_on_after_its_restart() {
+async fn re_encryption_continues_after_the_operator_is_killed() {
     const RECORDS: i64 = 800;
     let mut env = set().await;
     make_records(&env, RECORDS).await;
@@ -221,7 +221,7 @@ async fn an_operator_that_is_killed_while_it_seals_again_goes_on_after_its_resta
 }
 
 #[tokio::test]
-async fn a_rotation_that_an_earlier_version_did_not_end_is_followed_by_another_one() {
+async fn an_unfinished_rotation_of_an_earlier_version_is_completed_by_the_next_one() {
     let (env, _, _) = sealed(json!({})).await;
     let before = keyring(&env).await.primary();
     let mut begun = keyring(&env).await;
@@ -240,7 +240,7 @@ async fn a_rotation_that_an_earlier_version_did_not_end_is_followed_by_another_o
 }
 
 #[tokio::test]
-async fn without_an_operator_a_rotation_says_what_is_left_and_the_next_one_follows_it() {
+async fn a_rotation_without_an_operator_reports_the_remaining_records() {
     let mut env = set().await;
     make_records(&env, 2).await;
     env.stop_operator().await;
@@ -262,7 +262,7 @@ async fn without_an_operator_a_rotation_says_what_is_left_and_the_next_one_follo
 }
 
 #[tokio::test]
-async fn a_record_that_opens_for_nobody_holds_up_no_other_and_no_key_that_ended() {
+async fn an_undecryptable_record_blocks_no_other_record_and_no_retired_key() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
