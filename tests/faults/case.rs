@@ -31,7 +31,7 @@ pub enum Meanwhile {
     /// The value that the request was to set changes again.
     ChangedAgain,
     /// Its earlier secret comes back.
-    PutBack,
+    RestoreSecret,
 }
 
 // === impl Case ===
@@ -53,7 +53,7 @@ impl Case {
                     all.push(Self { op, outcome, meanwhile: Meanwhile::ChangedAgain });
                 }
                 if op == Op::Update && outcome != Outcome::LateAfterSettle {
-                    all.push(Self { op, outcome, meanwhile: Meanwhile::PutBack });
+                    all.push(Self { op, outcome, meanwhile: Meanwhile::RestoreSecret });
                 }
             }
         }
@@ -66,71 +66,71 @@ impl Case {
             Meanwhile::Nothing => "",
             Meanwhile::Deleted => "-deleted",
             Meanwhile::ChangedAgain => "-again",
-            Meanwhile::PutBack => "-back",
+            Meanwhile::RestoreSecret => "-back",
         };
         format!("{:?}-{:?}{end}", self.op, self.outcome).to_lowercase()
     }
 
-    /// Plays the case up to the point from which the run must settle; returns what prevented it. The cases
+    /// Executes the case up to the point from which the run must settle; returns what prevented it. The cases
     /// start one after the other, because all at once would overload the machine at this pace.
-    pub async fn play(self, world: &Environment, run: &mut Run, number: u32) -> Result<(), String> {
+    pub async fn execute(self, environment: &Environment, run: &mut Run, number: u32) -> Result<(), String> {
         sleep(BETWEEN * number).await;
-        let strike = Act::Strike(self.op, self.outcome, 1);
+        let inject = Act::InjectFault(self.op, self.outcome, 1);
         if self.op == Op::List {
             // The account lists first, and then the object before it creates.
-            run.act(world, Act::Strike(self.op, self.outcome, 2)).await;
+            run.act(environment, Act::InjectFault(self.op, self.outcome, 2)).await;
         } else if self.op == Op::Create {
-            run.act(world, strike).await;
+            run.act(environment, inject).await;
         }
-        run.open(world).await;
-        run.act(world, Act::Make(0, Policy::Delete)).await;
+        run.open(environment).await;
+        run.act(environment, Act::Make(0, Policy::Delete)).await;
         match self.op {
             Op::List | Op::Create => {}
             Op::Rename => {
-                settled(world, run).await?;
-                run.act(world, strike).await;
-                run.act(world, Act::Rename(0)).await;
+                settled(environment, run).await?;
+                run.act(environment, inject).await;
+                run.act(environment, Act::Rename(0)).await;
             }
             Op::Update => {
-                settled(world, run).await?;
-                run.act(world, strike).await;
-                run.act(world, Act::Rotate(0)).await;
+                settled(environment, run).await?;
+                run.act(environment, inject).await;
+                run.act(environment, Act::Rotate(0)).await;
             }
             Op::Delete => {
-                settled(world, run).await?;
-                run.act(world, strike).await;
-                run.act(world, Act::Delete(0)).await;
+                settled(environment, run).await?;
+                run.act(environment, inject).await;
+                run.act(environment, Act::Delete(0)).await;
             }
             Op::Other => unreachable!("no case is about it"),
         }
-        self.struck(world, run).await?;
+        self.wait_for_fault(environment, run).await?;
         match (self.meanwhile, self.op) {
             (Meanwhile::Nothing, _) => {}
-            (Meanwhile::Deleted, _) => run.act(world, Act::Delete(0)).await,
-            (Meanwhile::ChangedAgain, Op::Rename) => run.act(world, Act::Rename(0)).await,
-            (Meanwhile::PutBack, _) => run.act(world, Act::PutBack(0)).await,
-            (Meanwhile::ChangedAgain, _) => run.act(world, Act::Rotate(0)).await,
+            (Meanwhile::Deleted, _) => run.act(environment, Act::Delete(0)).await,
+            (Meanwhile::ChangedAgain, Op::Rename) => run.act(environment, Act::Rename(0)).await,
+            (Meanwhile::RestoreSecret, _) => run.act(environment, Act::RestoreSecret(0)).await,
+            (Meanwhile::ChangedAgain, _) => run.act(environment, Act::Rotate(0)).await,
         }
-        settled(world, run).await
+        settled(environment, run).await
     }
 
-    async fn struck(self, world: &Environment, run: &Run) -> Result<(), String> {
+    async fn wait_for_fault(self, environment: &Environment, run: &Run) -> Result<(), String> {
         let times = if self.op == Op::List { 2 } else { 1 };
-        until(&format!("the fault strikes {times} times"), || async {
-            let requests = world.env.woodpecker.requests(&run.account);
-            let struck = requests.iter().filter(|it| it.op == self.op && it.fault.is_some()).count();
-            if struck >= times { Ok(()) } else { Err(format!("{struck} times")) }
+        until(&format!("the fault is injected {times} times"), || async {
+            let requests = environment.env.woodpecker.requests(&run.account);
+            let injected = requests.iter().filter(|it| it.op == self.op && it.fault.is_some()).count();
+            if injected >= times { Ok(()) } else { Err(format!("{injected} times")) }
         })
         .await
     }
 }
 
 /// Waits until the run is as it should be, and meanwhile acts on rejections as a user does.
-async fn settled(world: &Environment, run: &Run) -> Result<(), String> {
+async fn settled(environment: &Environment, run: &Run) -> Result<(), String> {
     until("it settles", || async {
-        let Some(trouble) = world.trouble(run) else { return Ok(()) };
-        world.acknowledge_refusals(run).await;
-        Err(trouble)
+        let Some(problem) = environment.problem(run) else { return Ok(()) };
+        environment.retry_rejected(run).await;
+        Err(problem)
     })
     .await
 }
@@ -150,8 +150,8 @@ async fn until<F: Future<Output = Result<(), String>>>(
 }
 
 /// Creates the run of a case.
-pub async fn set(world: &Environment, case: Case, number: usize) -> Run {
-    Run::set(world, &case.name(), number as u64, &[Start::Nothing]).await
+pub async fn set(environment: &Environment, case: Case, number: usize) -> Run {
+    Run::set(environment, &case.name(), number as u64, &[Start::Nothing]).await
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::witness::Witness;
 pub const TIME_SCALE: u32 = 40;
 
 /// How long an environment, or a case, may take to settle: several times the longest back-off (15 minutes)
-/// and the time between two listings (the same), in which a late duplicate is found. Only a failure takes so
+/// and the time between two lists (the same), in which a late duplicate is found. Only a failure takes so
 /// long.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -40,8 +40,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 pub struct Environment {
     pub env: Arc<TestEnv>,
-    pub crew: Arc<OperatorProcesses>,
-    pub moments: broadcast::Sender<KillPoint>,
+    pub processes: Arc<OperatorProcesses>,
+    pub kill_points: broadcast::Sender<KillPoint>,
     pub witness: Arc<Witness>,
     /// In front of each operator, if its watches are delayed or the API server is restored.
     proxies: Vec<ApiProxy>,
@@ -50,8 +50,8 @@ pub struct Environment {
     /// The cluster that replaced the API server.
     copy: Mutex<Option<&'static Cluster>>,
     watching: Mutex<Watching>,
-    kicks: AtomicU64,
-    asking: JoinHandle<()>,
+    retries: AtomicU64,
+    following: JoinHandle<()>,
 }
 
 /// The objects as the environment's own watch shows them.
@@ -74,7 +74,7 @@ impl Environment {
                 let proxy = ApiProxy::start(cluster.client().unwrap()).await.unwrap();
                 (TestEnv::on(cluster).await, Some(proxy))
             }
-            Kind::Plain | Kind::HeldBack => (TestEnv::bare().await, None),
+            Kind::Plain | Kind::DelayedWatches => (TestEnv::bare().await, None),
         };
         if let Some(proxy) = &own_proxy {
             env.client = proxy.client().unwrap();
@@ -95,21 +95,21 @@ impl Environment {
         env.woodpecker.time_scale(TIME_SCALE);
         env.entra.time_scale(TIME_SCALE);
         let env = Arc::new(env);
-        let moments = broadcast::Sender::new(4096);
+        let kill_points = broadcast::Sender::new(4096);
         let witness = Arc::new(Witness::default());
         witness.follow(&env.woodpecker, env.api());
-        let watching = Mutex::new(watch(&env, moments.clone(), Arc::clone(&witness)));
-        let asking = follow(&env, moments.clone());
-        let crew = OperatorProcesses::start(env.clone(), kubeconfigs).await;
-        let (kicks, copy) = (AtomicU64::new(0), Mutex::default());
-        Self { env, crew, moments, witness, proxies, own_proxy, copy, watching, kicks, asking }
+        let watching = Mutex::new(watch(&env, kill_points.clone(), Arc::clone(&witness)));
+        let following = follow(&env, kill_points.clone());
+        let processes = OperatorProcesses::start(env.clone(), kubeconfigs).await;
+        let (retries, copy) = (AtomicU64::new(0), Mutex::default());
+        Self { env, processes, kill_points, witness, proxies, own_proxy, copy, watching, retries, following }
     }
 
     /// Carries out the delays of an environment that started at `start`.
-    pub async fn hold_back(&self, holds: &[Hold], start: Instant) {
+    pub async fn delay_watches(&self, holds: &[Hold], start: Instant) {
         for hold in holds {
             tokio::time::sleep_until(start + Duration::from_millis(hold.from)).await;
-            let proxy = &self.proxies[self.crew.number(hold.of_leader).await];
+            let proxy = &self.proxies[self.processes.number(hold.of_leader).await];
             proxy.hold_watches(hold.path);
             tokio::time::sleep(Duration::from_millis(hold.lasts)).await;
             proxy.release_watches();
@@ -138,7 +138,7 @@ impl Environment {
         }
         self.witness.forget();
         // This watch would wait for future versions.
-        let watching = watch(&self.env, self.moments.clone(), Arc::clone(&self.witness));
+        let watching = watch(&self.env, self.kill_points.clone(), Arc::clone(&self.witness));
         std::mem::replace(&mut *self.watching.lock().unwrap(), watching).task.abort();
     }
 
@@ -153,62 +153,66 @@ impl Environment {
         self.env.woodpecker.clear_faults();
         tokio::time::sleep(LATE / TIME_SCALE + Duration::from_millis(200)).await;
         let deadline = Instant::now() + PATIENCE;
-        let (begun, mut last_kick, mut told) = (Instant::now(), Instant::now(), String::new());
+        let (started, mut last_retry, mut last_problems) = (Instant::now(), Instant::now(), String::new());
         loop {
-            let troubles: Vec<&Run> = runs.iter().filter(|run| self.trouble(run).is_some()).collect();
-            if troubles.is_empty() || Instant::now() >= deadline {
+            let unsettled: Vec<&Run> = runs.iter().filter(|run| self.problem(run).is_some()).collect();
+            if unsettled.is_empty() || Instant::now() >= deadline {
                 break;
             }
-            told = troubles.iter().filter_map(|run| self.trouble(run)).collect::<Vec<_>>().join("\n");
-            if last_kick.elapsed() >= Duration::from_secs(1) {
-                for run in troubles {
-                    self.acknowledge_refusals(run).await;
+            last_problems =
+                unsettled.iter().filter_map(|run| self.problem(run)).collect::<Vec<_>>().join("\n");
+            if last_retry.elapsed() >= Duration::from_secs(1) {
+                for run in unsettled {
+                    self.retry_rejected(run).await;
                 }
-                last_kick = Instant::now();
+                last_retry = Instant::now();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        if begun.elapsed() > LONG {
-            eprintln!("settled {} s after the last fault; before that: {told}", begun.elapsed().as_secs());
+        if started.elapsed() > LONG {
+            eprintln!(
+                "settled {} s after the last fault; before that: {last_problems}",
+                started.elapsed().as_secs()
+            );
         }
     }
 
     /// Waits until every run has settled, and checks all of them again after the last one; returns the
     /// problems by run.
-    pub async fn verdict(&self, runs: &[Run]) -> Vec<(usize, String)> {
+    pub async fn verify(&self, runs: &[Run]) -> Vec<(usize, String)> {
         self.settle(runs).await;
         let all = self.env.api::<MicrosoftGraphCredential>().list(&ListParams::default()).await;
         let all = all.expect("the objects can be listed").items;
         let find = |name: &str| {
             all.iter().find(|it| it.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new)
         };
-        let judged = runs.iter().map(|run| {
-            let trouble = run.trouble(&self.env.woodpecker, &find);
+        let problems = runs.iter().map(|run| {
+            let problem = run.problem(&self.env.woodpecker, &find);
             // Wrong deletions first, because other problems may follow from them.
             self.witness
                 .objection(&run.account)
-                .or(trouble)
-                .or_else(|| run.misconduct(&self.env.woodpecker, &self.crew.times()))
+                .or(problem)
+                .or_else(|| run.wrong_request(&self.env.woodpecker, &self.processes.times()))
         });
-        judged.enumerate().filter_map(|(index, trouble)| Some((index, trouble?))).collect()
+        problems.enumerate().filter_map(|(index, problem)| Some((index, problem?))).collect()
     }
 
     /// The first problem of a run, by what was last seen.
-    pub fn trouble(&self, run: &Run) -> Option<String> {
-        run.trouble(&self.env.woodpecker, &|name| self.seen(name))
+    pub fn problem(&self, run: &Run) -> Option<String> {
+        run.problem(&self.env.woodpecker, &|name| self.seen(name))
     }
 
     /// Requests another attempt after a definite rejection whose cause is gone, as a user does.
-    pub async fn acknowledge_refusals(&self, run: &Run) {
+    pub async fn retry_rejected(&self, run: &Run) {
         for name in run.names() {
-            if self.seen(&name).is_some_and(|object| is_refused(&object)) {
+            if self.seen(&name).is_some_and(|object| is_rejected(&object)) {
                 self.request(&name).await;
             }
         }
     }
 
     async fn request(&self, name: &str) {
-        let value = self.kicks.fetch_add(1, Ordering::Relaxed).to_string();
+        let value = self.retries.fetch_add(1, Ordering::Relaxed).to_string();
         let patch = json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}});
         let api = self.env.api::<MicrosoftGraphCredential>();
         // It may be deleted meanwhile.
@@ -217,7 +221,7 @@ impl Environment {
 
     /// Stops the operator, and checks that it exits successfully.
     pub async fn end(self) {
-        self.crew.end().await;
+        self.processes.end().await;
         if let Some(copy) = *self.copy.lock().unwrap() {
             copy.end().expect("the cluster can be ended");
         }
@@ -226,24 +230,24 @@ impl Environment {
 
 impl Drop for Environment {
     fn drop(&mut self) {
-        self.asking.abort();
+        self.following.abort();
         self.watching.lock().unwrap().task.abort();
     }
 }
 
 /// Whether Woodpecker has rejected something that the operator tries again only after a day.
-fn is_refused(object: &MicrosoftGraphCredential) -> bool {
+fn is_rejected(object: &MicrosoftGraphCredential) -> bool {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let refusals = ["CreateRejected", "UpdateRejected", "InUse"];
-    conditions.iter().any(|condition| refusals.contains(&condition.reason.as_str()))
+    let rejections = ["CreateRejected", "UpdateRejected", "InUse"];
+    conditions.iter().any(|condition| rejections.contains(&condition.reason.as_str()))
 }
 
-fn watch(env: &TestEnv, moments: broadcast::Sender<KillPoint>, witness: Arc<Witness>) -> Watching {
+fn watch(env: &TestEnv, kill_points: broadcast::Sender<KillPoint>, witness: Arc<Witness>) -> Watching {
     let writer = reflector::store::Writer::default();
     let store = writer.as_reader();
     let watched = watcher(env.api(), watcher::Config::default()).default_backoff().reflect(writer);
     let task = tokio::spawn(async move {
-        let mut eye = EventTap::default();
+        let mut tap = EventTap::default();
         let mut events = std::pin::pin!(watched);
         loop {
             let object: MicrosoftGraphCredential = match events.try_next().await {
@@ -255,8 +259,8 @@ fn watch(env: &TestEnv, moments: broadcast::Sender<KillPoint>, witness: Arc<Witn
                 Ok(None) => return,
                 Ok(Some(Event::Init | Event::InitDone)) | Err(_) => continue,
             };
-            for moment in eye.see(&object) {
-                let _ = moments.send(moment);
+            for kill_point in tap.observe(&object) {
+                let _ = kill_points.send(kill_point);
             }
             witness.note(&object.name_any(), Some(Arc::new(object)));
         }
@@ -264,14 +268,14 @@ fn watch(env: &TestEnv, moments: broadcast::Sender<KillPoint>, witness: Arc<Witn
     Watching { store, task }
 }
 
-fn follow(env: &TestEnv, moments: broadcast::Sender<KillPoint>) -> JoinHandle<()> {
+fn follow(env: &TestEnv, kill_points: broadcast::Sender<KillPoint>) -> JoinHandle<()> {
     let mut progress = env.woodpecker.follow();
     tokio::spawn(async move {
         loop {
             match progress.recv().await {
                 Ok(step) => {
-                    if let Some(moment) = KillPoint::of(&step) {
-                        let _ = moments.send(moment);
+                    if let Some(kill_point) = KillPoint::of(&step) {
+                        let _ = kill_points.send(kill_point);
                     }
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {}

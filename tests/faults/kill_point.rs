@@ -1,4 +1,4 @@
-//! Moments in the life of an object at which a kill can strike: requests that Woodpecker sees, and writes
+//! Moments in the life of an object at which a kill can happen: requests that Woodpecker sees, and writes
 //! that the API server sees.
 
 use std::collections::{BTreeSet, HashMap};
@@ -7,7 +7,7 @@ use graph_credential_operator::api::{MicrosoftGraphCredential, Registration};
 use kit::woodpecker::{Op, Point, Progress};
 use kube::ResourceExt;
 
-/// A moment. The first eleven are the steps of a create, in order.
+/// A kill point. The first eleven are the steps of a create, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KillPoint {
     FinalizerSet,
@@ -35,7 +35,7 @@ pub enum KillPoint {
 
 use KillPoint::*;
 
-/// Recognizes moments from the changes of an object.
+/// Recognizes kill points from the changes of an object.
 #[derive(Default)]
 pub struct EventTap(HashMap<String, BTreeSet<KillPoint>>);
 
@@ -88,8 +88,8 @@ impl KillPoint {
 // === impl EventTap ===
 
 impl EventTap {
-    /// The moments that the object has newly reached.
-    pub fn see(&mut self, object: &MicrosoftGraphCredential) -> Vec<KillPoint> {
+    /// The kill points that the object has newly reached.
+    pub fn observe(&mut self, object: &MicrosoftGraphCredential) -> Vec<KillPoint> {
         let now = standing(object);
         let before = self.0.insert(object.uid().unwrap_or_default(), now.clone()).unwrap_or_default();
         now.difference(&before).copied().collect()
@@ -110,6 +110,6 @@ fn standing(object: &MicrosoftGraphCredential) -> BTreeSet<KillPoint> {
         (DeletionAsked, object.is_deleted()),
     ]
     .into_iter()
-    .filter_map(|(moment, is_so)| is_so.then_some(moment))
+    .filter_map(|(kill_point, is_so)| is_so.then_some(kill_point))
     .collect()
 }

@@ -7,7 +7,7 @@ use crate::rng::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Plain,
-    HeldBack,
+    DelayedWatches,
     Restored,
 }
 
@@ -27,22 +27,22 @@ pub struct Hold {
 // === impl Kind ===
 
 impl Kind {
-    pub fn of(world: u64) -> Self {
-        match world % 12 {
+    pub fn of(environment: u64) -> Self {
+        match environment % 12 {
             2 => Self::Restored,
-            n if n % 3 == 1 => Self::HeldBack,
+            n if n % 3 == 1 => Self::DelayedWatches,
             _ => Self::Plain,
         }
     }
 }
 
 /// The delays of an environment, one after the other.
-pub fn holds(world: u64) -> Vec<Hold> {
+pub fn holds(environment: u64) -> Vec<Hold> {
     const EACH: u64 = 5;
-    if Kind::of(world) != Kind::HeldBack {
+    if Kind::of(environment) != Kind::DelayedWatches {
         return Vec::new();
     }
-    let mut rng = Rng::new(world, 2);
+    let mut rng = Rng::new(environment, 2);
     let mut from = 0;
     (0..EACH)
         .map(|_| {
@@ -56,13 +56,17 @@ pub fn holds(world: u64) -> Vec<Hold> {
 }
 
 /// When the state is saved to which the environment is restored, in milliseconds after its start.
-pub fn saved_at(world: u64) -> u64 {
-    Rng::new(world, 3).within(1_500..6_000)
+pub fn saved_at(environment: u64) -> u64 {
+    Rng::new(environment, 3).within(1_500..6_000)
 }
 
 #[test]
 fn a_third_of_the_environments_delays_watches() {
-    let count = |kind| (0..120).filter(|world| Kind::of(*world) == kind).count();
-    assert_eq!((count(Kind::HeldBack), count(Kind::Restored)), (40, 10));
-    assert!((0..120).all(|world| (Kind::of(world) == Kind::HeldBack) != holds(world).is_empty()));
+    let count = |kind| (0..120).filter(|environment| Kind::of(*environment) == kind).count();
+    assert_eq!((count(Kind::DelayedWatches), count(Kind::Restored)), (40, 10));
+    assert!(
+        (0..120)
+            .all(|environment| (Kind::of(environment) == Kind::DelayedWatches)
+                != holds(environment).is_empty())
+    );
 }

@@ -2,7 +2,7 @@
 //! with a double of Woodpecker that fails in every way, and kills at every moment.
 #![allow(clippy::too_many_lines, reason = "a test is one sequence of steps")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
-#![allow(clippy::print_stderr, reason = "progress is told on the terminal")]
+#![allow(clippy::print_stderr, reason = "progress is printed to the terminal")]
 
 mod case;
 mod diagnostics;
@@ -35,79 +35,87 @@ use self::kind::Kind;
 use self::summary::Summary;
 
 /// Environments that run at the same time. They wait most of the time.
-const WORLDS: usize = 4;
+const CONCURRENT_ENVIRONMENTS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_outcome_leaves_one_registration() {
-    play_cases(&Case::all()).await;
+    run_cases(&Case::all()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kill_point_leaves_one_registration() {
-    let tally = Arc::new(Summary::new());
-    play_all(script::sample(), &tally).await;
-    conclude(&tally);
+    let summary = Arc::new(Summary::new());
+    run_environments(script::sample(), &summary).await;
+    finish(&summary);
 }
 
 /// As many runs as requested, see `make faults`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "as long as one likes; `make faults` runs it"]
+#[ignore = "runs as long as requested; `make faults` runs it"]
 async fn many_runs() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let first = number("SEED").unwrap_or_default();
-    let tally = Arc::new(Summary::new());
-    play_all(script::worlds(first..first + number("RUNS").unwrap_or(1)), &tally).await;
+    let summary = Arc::new(Summary::new());
+    run_environments(script::environments(first..first + number("RUNS").unwrap_or(1)), &summary).await;
     if let Some(path) = env::var_os("FAULTS_REPORT") {
-        std::fs::write(kit::workspace().join(path), tally.report(first)).expect("the report can be written");
+        std::fs::write(kit::workspace().join(path), summary.report(first))
+            .expect("the report can be written");
     }
-    conclude(&tally);
+    finish(&summary);
 }
 
-/// Plays cases side by side under one operator.
-async fn play_cases(cases: &[Case]) {
-    let world = Environment::set(Kind::Plain).await;
-    let tally = Summary::new();
+/// Executes cases side by side under one operator.
+async fn run_cases(cases: &[Case]) {
+    let environment = Environment::set(Kind::Plain).await;
+    let summary = Summary::new();
     let mut runs = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        runs.push(case::set(&world, *case, number).await);
+        runs.push(case::set(&environment, *case, number).await);
     }
-    let playing =
-        cases.iter().zip(&mut runs).zip(0..).map(|((case, run), number)| case.play(&world, run, number));
-    let played = join_all(playing).await;
-    for (index, result) in played.into_iter().enumerate() {
-        if let Err(trouble) = result {
-            tally.fail(format!("{:?}: {trouble}\n{}", cases[index], diagnostics::tell(&world, &runs[index])));
+    let running = cases
+        .iter()
+        .zip(&mut runs)
+        .zip(0..)
+        .map(|((case, run), number)| case.execute(&environment, run, number));
+    let finished = join_all(running).await;
+    for (index, result) in finished.into_iter().enumerate() {
+        if let Err(problem) = result {
+            summary.fail(format!(
+                "{:?}: {problem}\n{}",
+                cases[index],
+                diagnostics::of_run(&environment, &runs[index])
+            ));
         }
     }
-    for (index, trouble) in world.verdict(&runs).await {
-        tally.fail(format!(
-            "{:?}, in the end: {trouble}\n{}",
+    for (index, problem) in environment.verify(&runs).await {
+        summary.fail(format!(
+            "{:?}, at the end: {problem}\n{}",
             cases[index],
-            diagnostics::tell(&world, &runs[index])
+            diagnostics::of_run(&environment, &runs[index])
         ));
     }
-    tally.take_in(Kind::Plain, &world, &runs);
-    world.end().await;
-    conclude(&tally);
+    summary.add(Kind::Plain, &environment, &runs);
+    environment.end().await;
+    finish(&summary);
 }
 
-/// Plays environments, several at a time.
-async fn play_all(worlds: Vec<Range<u64>>, tally: &Arc<Summary>) {
-    stream::iter(worlds)
-        .for_each_concurrent(WORLDS, |seeds| async move {
+/// Executes environments, several at a time.
+async fn run_environments(environments: Vec<Range<u64>>, summary: &Arc<Summary>) {
+    stream::iter(environments)
+        .for_each_concurrent(CONCURRENT_ENVIRONMENTS, |seeds| async move {
             // A failed environment does not end the others.
-            let played = tokio::spawn(runner::play(seeds.clone(), Arc::clone(tally))).await;
-            if let Err(error) = played {
-                tally.fail(format!("seeds {seeds:?}: {error}"));
+            let finished = tokio::spawn(runner::execute(seeds.clone(), Arc::clone(summary))).await;
+            if let Err(error) = finished {
+                summary.fail(format!("seeds {seeds:?}: {error}"));
             }
-            eprintln!("{}", tally.progress());
+            eprintln!("{}", summary.progress());
         })
         .await;
 }
 
-fn conclude(tally: &Summary) {
-    eprintln!("{}\n{}", tally.progress(), tally.tables());
-    let failures = tally.failures();
+fn finish(summary: &Summary) {
+    eprintln!("{}\n{}", summary.progress(), summary.tables());
+    let failures = summary.failures();
     let first_lines: Vec<&str> = failures.iter().filter_map(|failure| failure.lines().next()).collect();
     assert!(failures.is_empty(), "{} failures, see above:\n{}", failures.len(), first_lines.join("\n"));
 }

@@ -23,10 +23,10 @@ pub struct Object {
     pub policy: Policy,
     pub suspended: bool,
     /// The existing credential that it finds.
-    pub foreign: Option<i64>,
+    pub adopted: Option<i64>,
     /// Whether it had another policy before.
     pub had_another_policy: bool,
-    pub fate: Expectation,
+    pub expectation: Expectation,
     /// The credential that must still belong to it after the API server was restored.
     pub restored: Option<Restored>,
 }
@@ -42,7 +42,7 @@ pub struct Restored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expectation {
     /// It was not created yet.
-    Unborn,
+    NotCreated,
     /// The object, and one credential.
     Lives,
     /// No object, and no credential.
@@ -65,9 +65,9 @@ impl Object {
             display_name: None,
             policy: Policy::Retain,
             suspended: false,
-            foreign: None,
+            adopted: None,
             had_another_policy: false,
-            fate: Expectation::Unborn,
+            expectation: Expectation::NotCreated,
             restored: None,
         }
     }
@@ -76,7 +76,7 @@ impl Object {
     pub fn starting(mut self, woodpecker: &Woodpecker, account: &str, start: Start) -> Self {
         if start == Start::Foreign {
             let theirs = Credential::new(TENANT, &self.client, "their secret", EXPIRY, "by hand");
-            self.foreign = Some(woodpecker.put(account, theirs));
+            self.adopted = Some(woodpecker.put(account, theirs));
         }
         self
     }
@@ -90,10 +90,10 @@ impl Object {
         self.nth_secret(self.secret)
     }
 
-    pub async fn write_secret(&self, world: &Environment) {
+    pub async fn write_secret(&self, environment: &Environment) {
         let values = [("client_secret", self.secret()), ("secret_expires_at", EXPIRY.to_owned())];
         let values = values.each_ref().map(|(key, value)| (*key, value.as_str()));
-        world.env.secret(&format!("{}-graph", self.name), &values).await;
+        environment.env.secret(&format!("{}-graph", self.name), &values).await;
     }
 
     pub fn spec(&self, account: &str) -> Value {
@@ -113,11 +113,11 @@ impl Object {
         object: Option<&MicrosoftGraphCredential>,
         own: &[&Credential],
     ) -> Result<(), String> {
-        match (self.fate, object) {
+        match (self.expectation, object) {
             (Expectation::Lives, None) => Err("it is missing".into()),
             (Expectation::Lives, Some(object)) => self.check_living(object, own),
             (_, Some(_)) => Err("it is still there".into()),
-            (Expectation::Unborn, None) => Self::check_left(self.foreign, own),
+            (Expectation::NotCreated, None) => Self::check_left(self.adopted, own),
             (Expectation::Removed, None) if own.is_empty() => Ok(()),
             (Expectation::Removed, None) => Err("it has left something".into()),
             (Expectation::Left(id), None) => Self::check_left(id, own),
@@ -139,7 +139,7 @@ impl Object {
         let status = object.status.as_ref().ok_or("it has no status")?;
         let is_ready =
             condition(object, ConditionType::Ready).is_some_and(|it| it.status == ConditionStatus::True);
-        let has_name = match (&self.display_name, self.foreign) {
+        let has_name = match (&self.display_name, self.adopted) {
             (Some(name), _) => own.name == *name,
             (None, Some(_)) => own.name == "by hand",
             // The policy at its creation does not matter.
@@ -160,7 +160,7 @@ impl Object {
                 "the registration is another one",
             ),
             (
-                self.foreign.is_none_or(|id| id == own.credential_id),
+                self.adopted.is_none_or(|id| id == own.credential_id),
                 "what was to be taken over is not what there is",
             ),
             // A credential that the restored object did not know keeps its name.

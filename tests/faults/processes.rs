@@ -20,7 +20,7 @@ use crate::script::{Kill, PATIENCE};
 pub const OPERATORS: usize = 2;
 
 /// How often exited processes are restarted.
-const LOOK: Duration = Duration::from_millis(250);
+const RESTART_INTERVAL: Duration = Duration::from_millis(250);
 
 pub struct OperatorProcesses {
     env: Arc<TestEnv>,
@@ -41,7 +41,7 @@ struct Operator {
 
 impl OperatorProcesses {
     pub async fn start(env: Arc<TestEnv>, kubeconfigs: Vec<PathBuf>) -> Arc<Self> {
-        let crew = Arc::new(Self {
+        let processes = Arc::new(Self {
             env,
             kubeconfigs,
             running: AsyncMutex::default(),
@@ -49,11 +49,11 @@ impl OperatorProcesses {
             kills: Mutex::default(),
         });
         for number in 0..OPERATORS {
-            let operator = crew.launch(number).await;
-            crew.running.lock().await.push(operator);
+            let operator = processes.launch(number).await;
+            processes.running.lock().await.push(operator);
         }
-        tokio::spawn(restart(Arc::downgrade(&crew)));
-        crew
+        tokio::spawn(restart(Arc::downgrade(&processes)));
+        processes
     }
 
     async fn launch(&self, number: usize) -> Operator {
@@ -69,17 +69,23 @@ impl OperatorProcesses {
     }
 
     /// Carries out the kills of an environment that started at `start`.
-    pub async fn suffer(&self, kills: &[Kill], moments: &broadcast::Sender<KillPoint>, start: Instant) {
+    pub async fn execute_kills(
+        &self,
+        kills: &[Kill],
+        kill_points: &broadcast::Sender<KillPoint>,
+        start: Instant,
+    ) {
         for kill in kills {
             sleep_until(start + Duration::from_millis(kill.from)).await;
-            let mut seen = moments.subscribe();
-            let came = async { while !matches!(seen.recv().await, Ok(moment) if moment == kill.at) {} };
+            let mut seen = kill_points.subscribe();
+            let reached =
+                async { while !matches!(seen.recv().await, Ok(kill_point) if kill_point == kill.at) {} };
             let patience = if kill.at == KillPoint::Anytime { Duration::ZERO } else { PATIENCE };
-            let came = timeout(patience, came).await;
+            let reached = timeout(patience, reached).await;
             if kill.lag > 0 {
                 sleep(Duration::from_micros(kill.lag)).await;
             }
-            self.kill(if came.is_ok() { kill.at } else { KillPoint::Anytime }).await;
+            self.kill(if reached.is_ok() { kill.at } else { KillPoint::Anytime }).await;
         }
     }
 
@@ -96,7 +102,7 @@ impl OperatorProcesses {
     }
 
     /// Starts another operator for each that has exited.
-    async fn replace_the_ended(&self) {
+    async fn restart_exited(&self) {
         let mut running = self.running.lock().await;
         for operator in running.iter_mut().filter(|operator| !operator.process.is_running()) {
             let process = &operator.process;
@@ -110,9 +116,9 @@ impl OperatorProcesses {
         self.kills.lock().unwrap().iter().map(|(at, _)| *at).collect()
     }
 
-    /// The moments at which they were killed, as far as one was reached.
-    pub fn moments(&self) -> Vec<KillPoint> {
-        self.kills.lock().unwrap().iter().map(|(_, moment)| *moment).collect()
+    /// The kill points that were reached by a kill.
+    pub fn kill_points(&self) -> Vec<KillPoint> {
+        self.kills.lock().unwrap().iter().map(|(_, kill_point)| *kill_point).collect()
     }
 
     /// Stops the operators, and checks that they exit successfully.
@@ -141,12 +147,12 @@ impl OperatorProcesses {
     }
 }
 
-/// Restarts exited operators as long as the crew exists.
-async fn restart(crew: Weak<OperatorProcesses>) {
-    while let Some(crew) = crew.upgrade() {
-        crew.replace_the_ended().await;
-        drop(crew);
-        sleep(LOOK).await;
+/// Restarts exited operators as long as the environment exists.
+async fn restart(processes: Weak<OperatorProcesses>) {
+    while let Some(processes) = processes.upgrade() {
+        processes.restart_exited().await;
+        drop(processes);
+        sleep(RESTART_INTERVAL).await;
     }
 }
 

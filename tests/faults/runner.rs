@@ -1,4 +1,4 @@
-//! Plays the scripts of one environment side by side, under an operator that is killed at times.
+//! Executes the scripts of one environment side by side, under an operator that is killed at times.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,65 +11,66 @@ use crate::diagnostics;
 use crate::environment::Environment;
 use crate::kind::{Kind, holds, saved_at};
 use crate::run::Run;
-use crate::script::{Script, kills, world_of};
+use crate::script::{Script, environment_of, kills};
 use crate::summary::Summary;
 
-/// Plays the seeds, all of one environment; each failure names its seed.
-pub async fn play(seeds: Range<u64>, tally: Arc<Summary>) {
+/// Executes the seeds, all of one environment; each failure names its seed.
+pub async fn execute(seeds: Range<u64>, summary: Arc<Summary>) {
     let scripts: Vec<Script> = seeds.clone().map(Script::new).collect();
-    let number = world_of(seeds.start);
+    let number = environment_of(seeds.start);
     let kind = Kind::of(number);
-    let world = Environment::set(kind).await;
+    let environment = Environment::set(kind).await;
     let mut runs = Vec::new();
     for script in &scripts {
-        runs.push(Run::set(&world, &format!("run{}", script.seed), script.seed, &script.objects).await);
+        runs.push(Run::set(&environment, &format!("run{}", script.seed), script.seed, &script.objects).await);
     }
     for run in &runs {
-        run.open(&world).await;
+        run.open(&environment).await;
     }
     let start = Instant::now();
-    let playing = scripts.iter().zip(&mut runs).map(|(script, run)| perform(&world, script, run, start));
+    let running =
+        scripts.iter().zip(&mut runs).map(|(script, run)| perform(&environment, script, run, start));
     let (kills, holds) = (kills(number), holds(number));
     let save = async {
         if kind != Kind::Restored {
             return None;
         }
         sleep_until(start + Duration::from_millis(saved_at(number))).await;
-        Some(world.save().await)
+        Some(environment.save().await)
     };
     let (_, (), (), copy) = tokio::join!(
-        join_all(playing),
-        world.crew.suffer(&kills, &world.moments, start),
-        world.hold_back(&holds, start),
+        join_all(running),
+        environment.processes.execute_kills(&kills, &environment.kill_points, start),
+        environment.delay_watches(&holds, start),
         save
     );
     if let Some(copy) = copy {
-        world.settle(&runs).await;
+        environment.settle(&runs).await;
         for run in &mut runs {
-            run.before_restore(&world.env.woodpecker);
+            run.before_restore(&environment.env.woodpecker);
         }
-        world.restore(copy).await;
+        environment.restore(copy).await;
         for run in &mut runs {
-            run.after_restore(&world).await;
+            run.after_restore(&environment).await;
         }
     }
-    let failures = world.verdict(&runs).await;
-    tally.take_in(kind, &world, &runs);
-    for (index, trouble) in failures {
+    let failures = environment.verify(&runs).await;
+    summary.add(kind, &environment, &runs);
+    for (index, problem) in failures {
         let seed = scripts[index].seed;
         let (first, count) = (seeds.start, seeds.end - seeds.start);
-        tally.fail(format!(
-            "run {seed}: {trouble}\nagain: make faults SEED={seed}; with those beside it: make faults SEED={first} RUNS={count}\n{}{}",
+        summary.fail(format!(
+            "run {seed}: {problem}\nagain: make faults SEED={seed}; with those beside it: make faults SEED={first} RUNS={count}\n{}{}",
             scripts[index],
-            diagnostics::tell(&world, &runs[index])
+            diagnostics::of_run(&environment, &runs[index])
         ));
     }
-    world.end().await;
+    environment.end().await;
 }
 
-async fn perform(world: &Environment, script: &Script, run: &mut Run, start: Instant) {
+async fn perform(environment: &Environment, script: &Script, run: &mut Run, start: Instant) {
     for (at, act) in &script.acts {
         sleep_until(start + Duration::from_millis(*at)).await;
-        run.act(world, *act).await;
+        run.act(environment, *act).await;
     }
 }

@@ -22,7 +22,7 @@ const SPAN: u64 = 9_000;
 /// How long before a deleted object is spared a fault for its deletion is set up.
 const BEFORE_SPARING: u64 = 500;
 
-/// How long a kill waits for its moment.
+/// How long a kill waits for its kill point.
 pub const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A run: one account with up to three objects.
@@ -52,7 +52,7 @@ pub enum Act {
     /// Its Secret gets another secret.
     Rotate(usize),
     /// Its Secret gets the earlier secret back.
-    PutBack(usize),
+    RestoreSecret(usize),
     /// It gets another display name.
     Rename(usize),
     SetPolicy(usize, Policy),
@@ -61,7 +61,7 @@ pub enum Act {
     /// While it is being deleted it is changed to keep its credential, by its policy or by suspension.
     Spare(usize, Spared),
     /// The next requests of this operation have this outcome.
-    Strike(Op, Outcome, usize),
+    InjectFault(Op, Outcome, usize),
 }
 
 /// What a deletion does at Woodpecker.
@@ -81,11 +81,11 @@ pub enum Spared {
 /// A SIGKILL of the operator, which is restarted at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
-    /// When it begins to wait for its moment, in milliseconds from the start.
+    /// When it begins to wait for its kill_point, in milliseconds from the start.
     pub from: u64,
-    /// It strikes when any object of the environment reaches this moment, or after [`PATIENCE`].
+    /// The kill happens when any object of the environment reaches this kill point, or after [`PATIENCE`].
     pub at: KillPoint,
-    /// It strikes this long after the moment, in microseconds.
+    /// The kill happens this long after the kill point, in microseconds.
     pub lag: u64,
 }
 
@@ -97,28 +97,30 @@ struct Life {
 }
 
 /// The environment of a seed.
-pub fn world_of(seed: u64) -> u64 {
+pub fn environment_of(seed: u64) -> u64 {
     seed / WIDTH
 }
 
 /// The seeds, by environment.
-pub fn worlds(seeds: Range<u64>) -> Vec<Range<u64>> {
+pub fn environments(seeds: Range<u64>) -> Vec<Range<u64>> {
     if seeds.is_empty() {
         return Vec::new();
     }
-    let worlds = world_of(seeds.start)..=world_of(seeds.end - 1);
-    worlds.map(|world| (world * WIDTH).max(seeds.start)..((world + 1) * WIDTH).min(seeds.end)).collect()
+    let environments = environment_of(seeds.start)..=environment_of(seeds.end - 1);
+    environments
+        .map(|environment| (environment * WIDTH).max(seeds.start)..((environment + 1) * WIDTH).min(seeds.end))
+        .collect()
 }
 
-/// Forty seeds of four environments whose kills strike at every moment.
+/// Forty seeds of four environments whose kills cover every kill point.
 pub fn sample() -> Vec<Range<u64>> {
-    (0..4).map(|world| world * WIDTH..world * WIDTH + 10).collect()
+    (0..4).map(|environment| environment * WIDTH..environment * WIDTH + 10).collect()
 }
 
-/// The kills of an environment. Over the environments, they cover every moment.
-pub fn kills(world: u64) -> Vec<Kill> {
+/// The kills of an environment. Over the environments, they cover every kill point.
+pub fn kills(environment: u64) -> Vec<Kill> {
     const EACH: u64 = 5;
-    let mut rng = Rng::new(world, 1);
+    let mut rng = Rng::new(environment, 1);
     let all = KillPoint::ALL.len() as u64;
     let mut from = rng.within(0..2_000);
     (0..EACH)
@@ -127,7 +129,7 @@ pub fn kills(world: u64) -> Vec<Kill> {
             // the next.
             let (quick, slow) = (rng.within(50..600), rng.within(1_500..3_500));
             from += rng.pick(&[quick, slow, slow]);
-            let at = KillPoint::ALL[usize::try_from((world * EACH + n) % all).unwrap()];
+            let at = KillPoint::ALL[usize::try_from((environment * EACH + n) % all).unwrap()];
             Kill { from, at, lag: rng.pick(&[0, 0, 0, 500, 2_000, 8_000]) }
         })
         .collect()
@@ -142,11 +144,11 @@ impl Script {
             .map(|_| if rng.percent(15) { Start::Foreign } else { Start::Nothing })
             .collect::<Vec<_>>();
         let mut acts = Vec::new();
-        let holds = holds(world_of(seed));
+        let holds = holds(environment_of(seed));
         for (index, _) in objects.iter().enumerate() {
             live(&mut rng, index, &holds, &mut acts);
         }
-        strike(&mut rng, &objects, &mut acts);
+        inject(&mut rng, &objects, &mut acts);
         acts.sort_by_key(|(at, _)| *at);
         Self { seed, objects, acts }
     }
@@ -206,17 +208,17 @@ fn spare(rng: &mut Rng, index: usize, life: &Life, hold: u64, acts: &mut Vec<(u6
 }
 
 /// The faults of the account: some at any time, and some for the request that an edit leads to.
-fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
+fn inject(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
     let mut wanted: Vec<(u64, Op)> =
         (0..rng.within(0..4)).map(|_| (rng.within(0..SPAN), rng.pick(&OPS))).collect();
     for (at, act) in acts.iter() {
         let op = match act {
             Act::Make(..) => rng.pick(&[Op::List, Op::Create, Op::Create, Op::Rename]),
-            Act::Rotate(_) | Act::PutBack(_) => Op::Update,
+            Act::Rotate(_) | Act::RestoreSecret(_) => Op::Update,
             Act::Rename(_) => Op::Rename,
             // With the second, a failed deletion is repeated after the object has changed.
             Act::Delete(_) | Act::Spare(..) => Op::Delete,
-            Act::SetPolicy(..) | Act::Suspend(..) | Act::Strike(..) => continue,
+            Act::SetPolicy(..) | Act::Suspend(..) | Act::InjectFault(..) => continue,
         };
         if matches!(act, Act::Spare(..)) {
             wanted.push((at.saturating_sub(BEFORE_SPARING), op));
@@ -229,7 +231,7 @@ fn strike(rng: &mut Rng, objects: &[Start], acts: &mut Vec<(u64, Act)>) {
         while !is_fair(op, outcome, objects, acts) {
             outcome = rng.pick(&Outcome::of(op));
         }
-        acts.push((at.saturating_sub(1), Act::Strike(op, outcome, rng.pick(&[1, 1, 1, 2, 3]))));
+        acts.push((at.saturating_sub(1), Act::InjectFault(op, outcome, rng.pick(&[1, 1, 1, 2, 3]))));
     }
 }
 
@@ -241,18 +243,21 @@ fn is_fair(op: Op, outcome: Outcome, objects: &[Start], acts: &[(u64, Act)]) -> 
         // it believe that a lost create had no effect, so it releases a deleted object. And for a credential
         // that the list lacks it sends a rename, which may take effect late and bring back an earlier name.
         (Op::List, Outcome::ListsNothing) => {
-            let late = |act: &Act| matches!(act, Act::Strike(Op::Rename, outcome, _) if outcome.is_late());
+            let late =
+                |act: &Act| matches!(act, Act::InjectFault(Op::Rename, outcome, _) if outcome.is_late());
             !objects.contains(&Start::Foreign) && !has(|act| matches!(act, Act::Delete(_))) && !has(late)
         }
         // A create that takes effect after every wait, when the object is deleted, cannot be cleaned up.
         (Op::Create, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Delete(_))),
         // A change that overwrites a later one after every wait cannot be noticed.
-        (Op::Update, Outcome::LateAfterSettle) => !has(|act| matches!(act, Act::Rotate(_) | Act::PutBack(_))),
+        (Op::Update, Outcome::LateAfterSettle) => {
+            !has(|act| matches!(act, Act::Rotate(_) | Act::RestoreSecret(_)))
+        }
         (Op::Rename, Outcome::LateAfterSettle) => {
-            !has(|act| matches!(act, Act::Rename(_) | Act::Strike(Op::List, Outcome::ListsNothing, _)))
+            !has(|act| matches!(act, Act::Rename(_) | Act::InjectFault(Op::List, Outcome::ListsNothing, _)))
         }
         (Op::Rename, Outcome::LateBeforeSettle) => {
-            !has(|act| matches!(act, Act::Strike(Op::List, Outcome::ListsNothing, _)))
+            !has(|act| matches!(act, Act::InjectFault(Op::List, Outcome::ListsNothing, _)))
         }
         _ => true,
     }
@@ -268,7 +273,7 @@ impl Life {
         }
         match rng.within(0..100) {
             0..25 => Act::Rotate(index),
-            25..35 => Act::PutBack(index),
+            25..35 => Act::RestoreSecret(index),
             35..50 => Act::Rename(index),
             50..60 => {
                 self.policy = rng.pick(&[Policy::Delete, Policy::Retain]);
@@ -293,17 +298,17 @@ impl fmt::Display for Script {
         for (at, act) in &self.acts {
             writeln!(f, "{at:>5} ms {act:?}")?;
         }
-        for Hold { from, lasts, of_leader, path } in holds(world_of(self.seed)) {
+        for Hold { from, lasts, of_leader, path } in holds(environment_of(self.seed)) {
             writeln!(f, "{from:>5} ms watches {path:?} delayed for {lasts} ms, of the leader: {of_leader}")?;
         }
-        if Kind::of(world_of(self.seed)) == Kind::Restored {
+        if Kind::of(environment_of(self.seed)) == Kind::Restored {
             writeln!(
                 f,
                 "{:>5} ms saved, and restored in the end",
-                crate::kind::saved_at(world_of(self.seed))
+                crate::kind::saved_at(environment_of(self.seed))
             )?;
         }
-        for kill in kills(world_of(self.seed)) {
+        for kill in kills(environment_of(self.seed)) {
             writeln!(f, "{:>5} ms SIGKILL at {:?} + {} µs", kill.from, kill.at, kill.lag)?;
         }
         Ok(())
@@ -322,6 +327,6 @@ fn a_seed_determines_the_script() {
 
 #[test]
 fn four_environments_cover_every_kill_point() {
-    let struck: std::collections::BTreeSet<KillPoint> = (0..4).flat_map(kills).map(|it| it.at).collect();
-    assert_eq!(struck.len(), KillPoint::ALL.len());
+    let covered: std::collections::BTreeSet<KillPoint> = (0..4).flat_map(kills).map(|it| it.at).collect();
+    assert_eq!(covered.len(), KillPoint::ALL.len());
 }

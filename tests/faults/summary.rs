@@ -1,4 +1,4 @@
-//! Summary of the runs: what was played, and the results.
+//! Summary of the runs and their results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ struct Counts {
     requests: usize,
     kills: BTreeMap<KillPoint, usize>,
     /// By fault and operation.
-    strikes: BTreeMap<&'static str, BTreeMap<Op, usize>>,
+    faults: BTreeMap<&'static str, BTreeMap<Op, usize>>,
     failures: Vec<String>,
 }
 
@@ -37,21 +37,21 @@ impl Summary {
         Self { start: Instant::now(), counts: Mutex::default() }
     }
 
-    pub fn take_in(&self, kind: Kind, world: &Environment, runs: &[Run]) {
+    pub fn add(&self, kind: Kind, environment: &Environment, runs: &[Run]) {
         let mut counts = self.lock();
         *counts.runs.entry(kind).or_default() += runs.len();
-        counts.deletions += world.witness.count();
+        counts.deletions += environment.witness.count();
         for run in runs {
             counts.objects += run.objects.len();
-            for request in world.env.woodpecker.requests(&run.account) {
+            for request in environment.env.woodpecker.requests(&run.account) {
                 counts.requests += 1;
                 if let Some(fault) = request.fault {
-                    *counts.strikes.entry(fault).or_default().entry(request.op).or_default() += 1;
+                    *counts.faults.entry(fault).or_default().entry(request.op).or_default() += 1;
                 }
             }
         }
-        for moment in world.crew.moments() {
-            *counts.kills.entry(moment).or_default() += 1;
+        for kill_point in environment.processes.kill_points() {
+            *counts.kills.entry(kill_point).or_default() += 1;
         }
     }
 
@@ -70,7 +70,7 @@ impl Summary {
             "{} runs ({} with delayed watches, {} with a restored API server), {} objects, {} requests, {} deletions \
              of existing credentials, {kills} kills, {} failures, {} s",
             counts.runs.values().sum::<usize>(),
-            runs_of(Kind::HeldBack),
+            runs_of(Kind::DelayedWatches),
             runs_of(Kind::Restored),
             counts.objects,
             counts.requests,
@@ -96,19 +96,19 @@ impl Summary {
         self.lock().failures.clone()
     }
 
-    /// How often each fault hit each operation, and how often the operator was killed at each moment.
+    /// How often each fault hit each operation, and how often the operator was killed at each kill point.
     pub fn tables(&self) -> String {
         let counts = self.lock();
         let mut text =
             "| fault | list | create | rename | update | delete |\n| --- | --: | --: | --: | --: | --: |\n"
                 .to_owned();
-        for (fault, by_op) in &counts.strikes {
+        for (fault, by_op) in &counts.faults {
             let cells = OPS.map(|op| by_op.get(&op).copied().unwrap_or_default().to_string());
             let _ = writeln!(text, "| {fault} | {} |", cells.join(" | "));
         }
         text += "\n| killed at | times |\n| --- | --: |\n";
-        for (moment, times) in &counts.kills {
-            let _ = writeln!(text, "| {moment:?} | {times} |");
+        for (kill_point, times) in &counts.kills {
+            let _ = writeln!(text, "| {kill_point:?} | {times} |");
         }
         text
     }

@@ -60,25 +60,26 @@ impl Witness {
         let stored = api.get_opt(&name).await;
         let id = credential.credential_id;
         let objection = match stored {
-            Ok(Some(object)) if self.has_long_objected(&name, id, arrived) => says(&object, id).map(|says| {
-                let version = object.metadata.resource_version.unwrap_or_default();
-                format!(
-                    "{id} of {name} was deleted at {} against version {version}: {says}",
-                    Timestamp::now()
-                )
-            }),
+            Ok(Some(object)) if self.has_objected_before_read(&name, id, arrived) => objection(&object, id)
+                .map(|reason| {
+                    let version = object.metadata.resource_version.unwrap_or_default();
+                    format!(
+                        "{id} of {name} was deleted at {} against version {version}: {reason}",
+                        Timestamp::now()
+                    )
+                }),
             _ => None,
         };
         self.deletions.lock().unwrap().push(Deletion { account, objection });
     }
 
     /// Whether every version that the operator may have read before a request now forbids the deletion.
-    fn has_long_objected(&self, name: &str, id: i64, now: Instant) -> bool {
+    fn has_objected_before_read(&self, name: &str, id: i64, now: Instant) -> bool {
         let history = self.history.lock().unwrap();
         let Some(versions) = history.get(name) else { return false };
         let Some(since) = versions.iter().rposition(|(at, _)| *at + READ_BEFORE <= now) else { return false };
         let objects = |object: &Option<Arc<MicrosoftGraphCredential>>| {
-            object.as_ref().is_some_and(|object| says(object, id).is_some())
+            object.as_ref().is_some_and(|object| objection(object, id).is_some())
         };
         versions[since..].iter().all(|(_, object)| objects(object))
     }
@@ -96,7 +97,7 @@ impl Witness {
 }
 
 /// Why an object forbids the deletion of this credential.
-fn says(object: &MicrosoftGraphCredential, id: i64) -> Option<&'static str> {
+fn objection(object: &MicrosoftGraphCredential, id: i64) -> Option<&'static str> {
     let status = object.status.as_ref();
     let is_registered =
         status.and_then(|status| status.registration.as_ref()).is_some_and(|it| it.credential_id == id);
@@ -144,12 +145,12 @@ mod tests {
                 Some(serde_json::from_value(json!("2026-11-29T00:00:00Z")).unwrap());
             object
         };
-        assert!(says(&object(&json!({"deletionPolicy": "Delete"}), 7), 7).is_some(), "it lives");
-        assert!(says(&object(&json!({}), 7), 8).is_none(), "a duplicate");
-        assert!(says(&object(&json!({"suspend": true}), 7), 8).is_some());
-        assert!(says(&deleted(json!({"deletionPolicy": "Delete"})), 7).is_none());
-        assert!(says(&deleted(json!({"deletionPolicy": "Retain"})), 7).is_some());
-        assert!(says(&deleted(json!({"deletionPolicy": "Delete", "suspend": true})), 7).is_some());
+        assert!(objection(&object(&json!({"deletionPolicy": "Delete"}), 7), 7).is_some(), "it lives");
+        assert!(objection(&object(&json!({}), 7), 8).is_none(), "a duplicate");
+        assert!(objection(&object(&json!({"suspend": true}), 7), 8).is_some());
+        assert!(objection(&deleted(json!({"deletionPolicy": "Delete"})), 7).is_none());
+        assert!(objection(&deleted(json!({"deletionPolicy": "Retain"})), 7).is_some());
+        assert!(objection(&deleted(json!({"deletionPolicy": "Delete", "suspend": true})), 7).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -158,14 +159,14 @@ mod tests {
         let keeps = || Some(Arc::new(object(&json!({}), 7)));
         witness.note("run7-0", Some(Arc::new(object(&json!({}), 8))));
         tokio::time::advance(READ_BEFORE).await;
-        assert!(!witness.has_long_objected("run7-0", 7, Instant::now()), "it did not object");
+        assert!(!witness.has_objected_before_read("run7-0", 7, Instant::now()), "it did not object");
         witness.note("run7-0", keeps());
-        assert!(!witness.has_long_objected("run7-0", 7, Instant::now()), "a moment ago it did not");
+        assert!(!witness.has_objected_before_read("run7-0", 7, Instant::now()), "a moment ago it did not");
         tokio::time::advance(READ_BEFORE).await;
-        assert!(witness.has_long_objected("run7-0", 7, Instant::now()));
+        assert!(witness.has_objected_before_read("run7-0", 7, Instant::now()));
         witness.note("run7-0", None);
         witness.note("run7-0", keeps());
-        assert!(!witness.has_long_objected("run7-0", 7, Instant::now()), "there was no object");
-        assert!(!witness.has_long_objected("run8-0", 7, Instant::now()), "nothing is known");
+        assert!(!witness.has_objected_before_read("run7-0", 7, Instant::now()), "there was no object");
+        assert!(!witness.has_objected_before_read("run8-0", 7, Instant::now()), "nothing is known");
     }
 }

@@ -126,7 +126,7 @@ impl Alert {
 
     /// Whether it fires at each check, without repeated values. Rules of one name are distinguished by the
     /// labels that any of them sets.
-    fn story(&self, labels: &BTreeSet<&str>, checks: &[Value]) -> Vec<bool> {
+    fn firing_at(&self, labels: &BTreeSet<&str>, checks: &[Value]) -> Vec<bool> {
         let own = &self.rule["labels"];
         let mut states = Vec::new();
         for check in checks.iter().filter(|check| check["alertname"] == self.name.as_str()) {
@@ -267,10 +267,11 @@ fn every_alert_is_tested_before_during_and_after_firing() {
     for alert in &alerts {
         let others = alerts.iter().filter(|other| other.name == alert.name);
         let labels: BTreeSet<&str> = others.flat_map(Alert::labels).collect();
-        let told: BTreeSet<Vec<bool>> = checks.iter().map(|checks| alert.story(&labels, checks)).collect();
+        let firing: BTreeSet<Vec<bool>> =
+            checks.iter().map(|checks| alert.firing_at(&labels, checks)).collect();
         let (name, own) = (&alert.name, &alert.rule["labels"]);
         let whole = vec![false, true, false];
-        assert!(told.contains(&whole), "{name} {own}: not, then firing, then not: {told:?}");
+        assert!(firing.contains(&whole), "{name} {own}: not, then firing, then not: {firing:?}");
     }
     for check in checks.iter().flatten() {
         let name = check["alertname"].as_str().expect("an alert is named");

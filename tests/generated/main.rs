@@ -85,7 +85,7 @@ fn metrics_page() -> String {
         prefixes.iter().any(|prefix| family.name.starts_with(prefix))
     };
     let mut page = String::from(METRICS_INTRO);
-    let mut told = 0;
+    let mut listed = 0;
     for (title, prefixes) in METRIC_GROUPS {
         page.extend([
             "\n## ",
@@ -94,10 +94,10 @@ fn metrics_page() -> String {
         ]);
         for family in families.iter().filter(|family| is_first(family, prefixes)) {
             page.push_str(&metric_row(family));
-            told += 1;
+            listed += 1;
         }
     }
-    assert_eq!(told, families.len(), "each metric is in one group");
+    assert_eq!(listed, families.len(), "each metric is in one group");
     page
 }
 

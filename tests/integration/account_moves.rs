@@ -37,8 +37,8 @@ async fn an_object_that_moves_is_registered_at_the_new_account_before_it_leaves_
         .await;
     assert_eq!(object.status.unwrap().previous_registrations.len(), 1);
     assert_eq!(env.woodpecker.credentials("branch").len(), 1);
-    let told = format!("still to be deleted: credential {before}");
-    env.wait_until("sales-eu", &told, |object| message(object, ConditionType::Registered).contains(&told))
+    let text = format!("still to be deleted: credential {before}");
+    env.wait_until("sales-eu", &text, |object| message(object, ConditionType::Registered).contains(&text))
         .await;
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.clear_in_use(before);

@@ -170,8 +170,8 @@ async fn a_missing_account_is_waited_for() {
 #[tokio::test]
 async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
     let env = TestEnv::set().await;
-    let stranger = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
-    env.woodpecker.put("agency", stranger);
+    let external = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
+    env.woodpecker.put("agency", external);
     env.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
     env.account("fresh", json!({})).await;
     env.wait_for_account("fresh", ConditionStatus::False, "WoodpeckerUnavailable").await;

@@ -108,7 +108,7 @@ async fn orphans_classifies_credentials_and_lists_each_account_once() {
         ("orphaned: created for the named object", orphaned, &[&duplicate, CLIENT, &object]),
         ("other-operator: created by an operator", other_operator, &[MARKED, OTHER_CLIENT, EXPIRY]),
         ("adoptable: for the tenant and client", adoptable, &["by hand", CLIENT, &object]),
-        ("unmanaged: for an app that no object names", unmanaged, &["stranger", OTHER_CLIENT]),
+        ("unmanaged: for an app that no object names", unmanaged, &["unknown-app", OTHER_CLIENT]),
     ];
     for (head, id, words) in expected {
         let section = text.out.split("\n\n").find(|section| section.starts_with(head)).unwrap();

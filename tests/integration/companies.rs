@@ -82,9 +82,9 @@ async fn two_keys_of_one_account_are_detected_as_one_account() {
     })
     .await;
     // An app has one owner across both accounts.
-    let rival = json!({"destination": {"woodpecker": {"accountRef": {"name": "second"}}}});
-    env.credential("rival", rival).await;
-    env.wait_for("rival", ConditionType::Registered, ConditionStatus::False, "AlreadyManaged").await;
+    let duplicate = json!({"destination": {"woodpecker": {"accountRef": {"name": "second"}}}});
+    env.credential("duplicate", duplicate).await;
+    env.wait_for("duplicate", ConditionType::Registered, ConditionStatus::False, "AlreadyManaged").await;
     for number in 0..8 {
         let account = if number % 2 == 0 { "agency" } else { "second" };
         let spec = json!({"clientId": app(&env, number), "destination": {"woodpecker": {"accountRef": {"name": account}}}});

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::harness::{EXPIRY, TENANT, TestEnv, condition, eventually, message};
 
 /// Waits for an event that contains these words. The last event is published after the object is deleted.
-async fn told(env: &TestEnv, words: &[&str]) {
+async fn event_is_emitted(env: &TestEnv, words: &[&str]) {
     eventually(&format!("an event says {words:?}"), || async {
         let events = env.events("sales-eu").await;
         let is_there = events.iter().any(|event| words.iter().all(|word| event.contains(word)));
@@ -38,16 +38,16 @@ async fn retain_is_the_default_and_leaves_the_credential() {
 #[tokio::test]
 async fn delete_removes_only_the_credential_of_the_object() {
     let env = TestEnv::set().await;
-    let stranger = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "stranger");
-    let strangers = env.woodpecker.put("agency", stranger);
+    let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
+    let unmanaged = env.woodpecker.put("agency", unmanaged);
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!(env.remote().len(), 2);
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
     let left: Vec<i64> = env.remote().iter().map(|held| held.credential_id).collect();
-    assert_eq!(left, [strangers]);
-    told(&env, &["Deleted"]).await;
+    assert_eq!(left, [unmanaged]);
+    event_is_emitted(&env, &["Deleted"]).await;
 }
 
 #[tokio::test]
@@ -218,22 +218,22 @@ async fn a_key_of_another_account_deletes_nothing_there() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
-    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    env.woodpecker.add_account("other", "1234.key-of-another-account");
     let theirs = "00000000-0000-4000-8000-000000000001";
     let mut held = Credential::new(TENANT, theirs, "theirs", EXPIRY, "theirs");
     held.credential_id = id;
-    env.woodpecker.put("stranger", held);
-    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    env.woodpecker.put("other", held);
+    env.secret("agency-key", &[("api_key", "1234.key-of-another-account")]).await;
     eventually("the other key is in use", || async {
-        if env.woodpecker.lists("stranger") > 0 { Ok(()) } else { Err(env.log()) }
+        if env.woodpecker.lists("other") > 0 { Ok(()) } else { Err(env.log()) }
     })
     .await;
     env.delete("sales-eu").await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     assert!(message(&object, ConditionType::Registered).contains("another account"));
-    assert_eq!(env.woodpecker.credentials("stranger").len(), 1);
-    assert_eq!(env.woodpecker.writes("stranger"), 0);
+    assert_eq!(env.woodpecker.credentials("other").len(), 1);
+    assert_eq!(env.woodpecker.writes("other"), 0);
     env.secret("agency-key", &[("api_key", crate::harness::API_KEY)]).await;
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 0);

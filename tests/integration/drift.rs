@@ -136,8 +136,8 @@ async fn a_missing_credential_without_a_known_name_is_reported_and_checked_by_th
     look_again(&env).await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
-    let told = message(&object, ConditionType::Registered);
-    assert!(told.contains("spec.displayName") && told.contains(CONFIRM_DELETED), "{told}");
+    let text = message(&object, ConditionType::Registered);
+    assert!(text.contains("spec.displayName") && text.contains(CONFIRM_DELETED), "{text}");
     assert_eq!((count(&env, Op::Create), count(&env, Op::Rename)), (0, 0));
     env.credential("sales-eu", json!({"displayName": "MS Graph app"})).await;
     env.wait_until_ready("sales-eu").await;
@@ -206,15 +206,15 @@ async fn a_key_of_another_account_is_detected_and_registers_nothing_there() {
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
-    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
+    env.woodpecker.add_account("other", "1234.key-of-another-account");
     env.stop_operator().await;
-    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    env.secret("agency-key", &[("api_key", "1234.key-of-another-account")]).await;
     env.start_operator().await;
     let account = env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
     let conditions = account.status.unwrap().conditions;
     assert!(find(&conditions, ConditionType::Ready).unwrap().message.contains("right account"));
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
-    assert_eq!(env.woodpecker.writes("stranger"), 0);
+    assert_eq!(env.woodpecker.writes("other"), 0);
     env.secret("agency-key", &[("api_key", crate::harness::API_KEY)]).await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!(env.remote().len(), 1);
@@ -225,13 +225,13 @@ async fn an_account_re_created_with_a_key_of_a_third_party_is_not_trusted() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
-    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
-    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    env.woodpecker.add_account("other", "1234.key-of-another-account");
+    env.secret("agency-key", &[("api_key", "1234.key-of-another-account")]).await;
     let accounts = env.api::<WoodpeckerAccount>();
     accounts.delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
     env.apply_account("agency", json!({})).await;
     env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
-    assert_eq!(env.woodpecker.writes("stranger"), 0);
+    assert_eq!(env.woodpecker.writes("other"), 0);
     assert_eq!(env.remote().len(), 1);
 }
 
@@ -240,18 +240,14 @@ async fn a_new_key_is_not_used_before_the_account_is_listed_with_it() {
     let env = TestEnv::set().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
-    env.woodpecker.add_account("stranger", "1234.key-of-a-stranger");
-    env.woodpecker.fail_account_always("stranger", Op::List, Fault::Html502);
-    env.secret("agency-key", &[("api_key", "1234.key-of-a-stranger")]).await;
+    env.woodpecker.add_account("other", "1234.key-of-another-account");
+    env.woodpecker.fail_account_always("other", Op::List, Fault::Html502);
+    env.secret("agency-key", &[("api_key", "1234.key-of-another-account")]).await;
     env.wait_for_account("agency", ConditionStatus::False, "WoodpeckerUnavailable").await;
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     tokio::time::sleep(A_WHILE / 2).await;
-    assert_eq!(
-        env.woodpecker.writes("stranger"),
-        0,
-        "no secret is sent to an account that may be another one"
-    );
+    assert_eq!(env.woodpecker.writes("other"), 0, "no secret is sent to an account that may be another one");
     env.secret("agency-key", &[("api_key", crate::harness::API_KEY)]).await;
     let id = env.remote()[0].credential_id;
     eventually("the new secret is registered at the right account", || async {

@@ -185,11 +185,11 @@ async fn the_actions_of_argo_cd_have_their_effect() {
         api.patch("sales-eu", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         evaluation.health["status"].as_str().unwrap().to_owned()
     };
-    let proofs = env.entra.requests().len();
+    let verifications = env.entra.requests().len();
     assert_eq!(press("verify").await, "Healthy");
     eventually("it is verified again", || async {
         let requests = env.entra.requests().len();
-        if requests > proofs { Ok(()) } else { Err(env.log()) }
+        if requests > verifications { Ok(()) } else { Err(env.log()) }
     })
     .await;
     let at = env.wait_until("sales-eu", "the request is handled", |object| {

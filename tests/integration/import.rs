@@ -58,7 +58,7 @@ async fn import_prints_manifests_that_adopt_every_credential() {
     }
     let no_guid = put(&env, "contoso.onmicrosoft.com", CLIENT, "no guid");
     let several = [0, 1].map(|_| put(&env, TENANT, OTHER_CLIENT, "twice"));
-    let rival = put(&env, TENANT, CLIENT, "by hand");
+    let duplicate = put(&env, TENANT, CLIENT, "by hand");
     let writes = env.woodpecker.writes("agency");
     let account = format!("{}/agency", env.namespace);
     let printed = look(&env, "import", &["--account", &account]).await;
@@ -66,7 +66,7 @@ async fn import_prints_manifests_that_adopt_every_credential() {
     assert_eq!(env.woodpecker.writes("agency"), writes);
     for (id, why) in [
         (no_guid, "tenant id \"contoso.onmicrosoft.com\" is not a GUID"),
-        (rival, "/sales-eu is for the same app at this account"),
+        (duplicate, "/sales-eu is for the same app at this account"),
         (several[0], "one object can manage it: uncomment"),
         (several[1], "one object can manage it: uncomment"),
     ] {

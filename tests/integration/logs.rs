@@ -35,15 +35,15 @@ async fn each_reconcile_logs_one_line_with_its_decision() {
         (&json!(1), &json!("microsoftgraphcredential"))
     );
     let next: Timestamp = line["requeue_at"].as_str().unwrap().parse().unwrap();
-    let told: Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
-    assert!(next >= told - jiff::SignedDuration::from_secs(1), "{line}");
+    let logged: Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(next >= logged - jiff::SignedDuration::from_secs(1), "{line}");
     // One line for each reconciliation, with any result, and none twice.
     eventually("as many lines as reconciles", || async {
         let (_, metrics) = env.get("/metrics").await;
         let counted = metrics.lines().filter(|line| line.starts_with("controller_runtime_reconcile_total{"));
         let counted: usize = counted.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
-        let told = endings(&env).len();
-        if counted == told { Ok(()) } else { Err(format!("{counted} reconciles, {told} lines")) }
+        let logged = endings(&env).len();
+        if counted == logged { Ok(()) } else { Err(format!("{counted} reconciles, {logged} lines")) }
     })
     .await;
 }
@@ -61,10 +61,10 @@ async fn the_log_filter_changes_without_a_restart() {
     assert!(levels("INFO") > 0);
     std::fs::write(&file, "info,graph_credential_operator=debug\n").unwrap();
     env.account("agency", json!({})).await;
-    let told = |message: &str| lines(&env).iter().filter(|line| line["message"] == message).count();
+    let count = |message: &str| lines(&env).iter().filter(|line| line["message"] == message).count();
     let changed = "changing the log filter";
     let until = async |what: &str, message: &str, times: usize| {
-        eventually(what, || async { if told(message) == times { Ok(()) } else { Err(env.log()) } }).await;
+        eventually(what, || async { if count(message) == times { Ok(()) } else { Err(env.log()) } }).await;
     };
     until("the file is read", changed, 1).await;
     env.secret(

@@ -174,7 +174,7 @@ async fn no_stored_secret_is_in_memory_ten_seconds_after_a_reconcile() {
         })
         .await;
     }
-    seal_anew(&env).await;
+    re_encrypt(&env).await;
     tokio::time::sleep(TEN_SECONDS).await;
     let control = find(&env, &[API_KEY.to_owned()]);
     assert!(!control.hits.is_empty(), "the search finds what is there");
@@ -183,7 +183,7 @@ async fn no_stored_secret_is_in_memory_ten_seconds_after_a_reconcile() {
 }
 
 /// Gives the keyring another primary key, under which the record is re-encrypted.
-async fn seal_anew(env: &TestEnv) {
+async fn re_encrypt(env: &TestEnv) {
     let mut keyring = keyring(env).await;
     let key = keyring.rotate(jiff::Timestamp::now()).unwrap();
     let json = keyring.to_json().unwrap();

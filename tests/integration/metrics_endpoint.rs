@@ -252,12 +252,12 @@ async fn an_authorized_scraper_keeps_its_connection_under_load() {
     let first = scrape_again(&mut connection, &token).await.expect("a first answer");
     assert!(first.starts_with("HTTP/1.1 200"), "{first}");
     let port = port(&secured.env).unwrap();
-    let strangers = (0..24).map(|_| TcpStream::connect(("127.0.0.1", port)));
-    let strangers = futures::future::join_all(strangers).await;
+    let unauthenticated = (0..24).map(|_| TcpStream::connect(("127.0.0.1", port)));
+    let unauthenticated = futures::future::join_all(unauthenticated).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let second = scrape_again(&mut connection, &token).await.expect("the connection is still open");
     assert!(second.starts_with("HTTP/1.1 200"), "{second}");
-    drop(strangers);
+    drop(unauthenticated);
     let bindings: Api<ClusterRoleBinding> = Api::all(secured.env.client.clone());
     bindings.delete(&name, &DeleteParams::default()).await.unwrap();
     let roles: Api<ClusterRole> = Api::all(secured.env.client.clone());

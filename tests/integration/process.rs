@@ -52,7 +52,7 @@ fn help_names_every_flag_with_its_environment_variable() {
 
 #[test]
 fn an_invalid_flag_is_reported_with_its_remedy() {
-    for (args, field, cure) in [
+    for (args, field, remedy) in [
         (
             vec!["run", "--allowed-woodpecker-url", "http://api.example.com"],
             "--allowed-woodpecker-url",
@@ -69,7 +69,7 @@ fn an_invalid_flag_is_reported_with_its_remedy() {
     ] {
         let (code, _, error) = run(&args);
         assert_eq!(code, Some(2), "{args:?}");
-        assert!(error.contains(field) && error.contains(cure), "{args:?}:\n{error}");
+        assert!(error.contains(field) && error.contains(remedy), "{args:?}:\n{error}");
     }
 }
 
@@ -120,9 +120,9 @@ async fn missing_crds_are_waited_for_and_reported_by_readiness() {
     env.spawn_operator().await;
     eventually("readiness names the CRDs", || async {
         let (status, text) = env.get("/readyz").await;
-        let is_told =
+        let is_reported =
             status == 503 && text.contains("microsoftgraphcredentials") && text.contains("apply the CRDs");
-        if is_told { Ok(()) } else { Err(format!("{status} {text}\n{}", env.log())) }
+        if is_reported { Ok(()) } else { Err(format!("{status} {text}\n{}", env.log())) }
     })
     .await;
     assert_eq!(env.get("/healthz").await, (200, "ok\n".into()));
@@ -215,8 +215,8 @@ async fn a_create_queued_at_sigterm_is_not_treated_as_sent() {
     }
     eventually("one create is in flight and all are verified", || async {
         let is_under_way = env.woodpecker.in_flight("agency") == 1 && env.woodpecker.writes("agency") == 1;
-        let proved = env.entra.requests().iter().filter(|it| it.outcome == Outcome::Issued).count();
-        if is_under_way && proved == clients.len() { Ok(()) } else { Err(format!("{proved} verified")) }
+        let verified = env.entra.requests().iter().filter(|it| it.outcome == Outcome::Issued).count();
+        if is_under_way && verified == clients.len() { Ok(()) } else { Err(format!("{verified} verified")) }
     })
     .await;
     env.stop_operator().await;

@@ -112,9 +112,9 @@ async fn a_request_that_takes_effect_late_leaves_no_second_credential() {
     eventually("it is reported and counted", || async {
         let events = env.events("sales-eu").await;
         let (_, metrics) = env.get("/metrics").await;
-        let told = events.iter().filter(|event| event.starts_with("DuplicateRemoved: ")).count();
+        let emitted = events.iter().filter(|event| event.starts_with("DuplicateRemoved: ")).count();
         let counted = metrics.contains("graph_credential_drift_total{kind=\"duplicate\"} 1");
-        if told == 1 && counted { Ok(()) } else { Err(format!("{events:?}\n{metrics}")) }
+        if emitted == 1 && counted { Ok(()) } else { Err(format!("{events:?}\n{metrics}")) }
     })
     .await;
     is_whole(&env, "sales-eu").await;
@@ -144,8 +144,8 @@ async fn a_credential_of_a_third_party_is_not_treated_as_owned() {
     }}});
     env.credential("sales-eu", create_only).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
-    let stranger = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
-    let id = env.woodpecker.put("agency", stranger);
+    let external = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
+    let id = env.woodpecker.put("agency", external);
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
     assert!(env.woodpecker.secret_matches("agency", id, "somebody's"));
     env.woodpecker.remove("agency", id);

@@ -7,15 +7,15 @@ use serde_json::json;
 
 use crate::harness::{EXPIRY, TestEnv, message};
 
-/// Checks that the Secret is refused for that reason with a message that contains `cure`, and that the object
+/// Checks that the Secret is refused for that reason with a message that contains `remedy`, and that the object
 /// becomes Ready when the Secret is fixed.
-async fn refused_and_mended(values: &[(&str, &str)], reason: &str, cure: &str) {
+async fn rejected_and_fixed(values: &[(&str, &str)], reason: &str, remedy: &str) {
     let env = TestEnv::set().await;
     env.secret_exactly("sales-eu-graph", values).await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, reason).await;
     let text = message(&object, ConditionType::SecretReady);
-    assert!(text.contains("sales-eu-graph") && text.contains(cure), "{text}");
+    assert!(text.contains("sales-eu-graph") && text.contains(remedy), "{text}");
     assert_eq!(message(&object, ConditionType::Ready), text);
     assert_eq!(env.entra.requests().len(), 0, "nothing is sent to Microsoft");
     assert_eq!(env.woodpecker.writes("agency"), 0, "nothing is sent to Woodpecker");
@@ -40,7 +40,7 @@ async fn a_missing_secret_is_waited_for() {
 
 #[tokio::test]
 async fn a_missing_key_is_named() {
-    refused_and_mended(
+    rejected_and_fixed(
         &[("password", "s3cret-one"), ("secret_expires_at", EXPIRY)],
         "KeyMissing",
         "client_secret",
@@ -50,37 +50,37 @@ async fn a_missing_key_is_named() {
 
 #[tokio::test]
 async fn an_empty_value_is_named() {
-    refused_and_mended(&[("client_secret", ""), ("secret_expires_at", EXPIRY)], "EmptyValue", "is empty")
+    rejected_and_fixed(&[("client_secret", ""), ("secret_expires_at", EXPIRY)], "EmptyValue", "is empty")
         .await;
 }
 
 #[tokio::test]
 async fn an_invisible_character_inside_is_named() {
     let values = [("client_secret", "s3cret\u{200b}-one"), ("secret_expires_at", EXPIRY)];
-    refused_and_mended(&values, "InvalidCharacters", "invisible character").await;
+    rejected_and_fixed(&values, "InvalidCharacters", "invisible character").await;
 }
 
 #[tokio::test]
 async fn a_stray_newline_is_named() {
     let values = [("client_secret", "s3cret-one\n"), ("secret_expires_at", EXPIRY)];
-    refused_and_mended(&values, "InvalidCharacters", "echo -n").await;
+    rejected_and_fixed(&values, "InvalidCharacters", "echo -n").await;
 }
 
 #[tokio::test]
 async fn a_missing_expiry_is_named() {
-    refused_and_mended(&[("client_secret", "s3cret-one")], "ExpiryMissing", "secretExpiresAt").await;
+    rejected_and_fixed(&[("client_secret", "s3cret-one")], "ExpiryMissing", "secretExpiresAt").await;
 }
 
 #[tokio::test]
 async fn an_invalid_expiry_is_named() {
     let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "next year")];
-    refused_and_mended(&values, "ExpiryInvalid", "2027-11-28T23:59:59Z").await;
+    rejected_and_fixed(&values, "ExpiryInvalid", "2027-11-28T23:59:59Z").await;
 }
 
 #[tokio::test]
 async fn a_new_secret_that_has_expired_already_is_not_sent() {
     let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "2020-01-01")];
-    refused_and_mended(&values, "ExpiryInPast", "2020-01-01").await;
+    rejected_and_fixed(&values, "ExpiryInPast", "2020-01-01").await;
 }
 
 #[tokio::test]

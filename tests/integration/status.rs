@@ -76,13 +76,13 @@ async fn a_registered_secret_is_not_ready_after_its_expiry() {
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", &date)]).await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
-    let proofs = env.entra.requests().len();
+    let verifications = env.entra.requests().len();
     let object = env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "Expired").await;
     assert!(
         message(&object, ConditionType::Ready).contains("correct the date"),
         "Microsoft still accepts it"
     );
-    assert_eq!(env.entra.requests().len(), proofs + 1, "verified again when its date passes");
+    assert_eq!(env.entra.requests().len(), verifications + 1, "verified again when its date passes");
     assert_eq!(condition(&object, ConditionType::Registered).unwrap().status, ConditionStatus::True);
 }
 
@@ -126,8 +126,8 @@ async fn each_verification_result_is_an_event_with_microsofts_request_ids() {
     let object =
         env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "ApplicationDisabled").await;
     let ids = ["[AADSTS7000112, trace ", ", correlation ", ", time "];
-    let told = events_with(&[&["ApplicationDisabled: "], &ids[..]].concat()).await;
-    assert_eq!(told.len(), 1, "once, and not for Ready and for Verified: {told:#?}");
+    let emitted = events_with(&[&["ApplicationDisabled: "], &ids[..]].concat()).await;
+    assert_eq!(emitted.len(), 1, "once, and not for Ready and for Verified: {emitted:#?}");
     assert!(
         !message(&object, ConditionType::Verified).contains("trace"),
         "what differs on each try is no condition"
@@ -136,8 +136,8 @@ async fn each_verification_result_is_an_event_with_microsofts_request_ids() {
     for (code, word) in [(123_456, "AADSTS123456"), (123_457, "AADSTS123457")] {
         env.entra.fail_app_next(TENANT, CLIENT, 1, Fault::UnknownCode(code, "invalid_grant".into()));
         env.request_pass("sales-eu").await;
-        let told = events_with(&["Rejected: ", word, "trace "]).await;
-        assert_eq!(told.len(), 1, "another code is another result: {told:#?}");
+        let emitted = events_with(&["Rejected: ", word, "trace "]).await;
+        assert_eq!(emitted.len(), 1, "another code is another result: {emitted:#?}");
     }
     env.entra.set_state(TENANT, CLIENT, AppState::Active);
     env.request_pass("sales-eu").await;

@@ -90,13 +90,13 @@ async fn buffered_telemetry_is_sent_at_shutdown() {
     let log = env.log();
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let own = |line: &&Value| line["target"].as_str().unwrap().starts_with("graph_credential_operator");
-    let told = lines
+    let written = lines
         .iter()
         .filter(own)
         .filter(|line| line["message"] != "exporting telemetry to an OpenTelemetry collector")
         .count();
     let sent = collector.records().len();
-    assert!(sent >= told, "{told} lines were written and {sent} records were sent");
+    assert!(sent >= written, "{written} lines were written and {sent} records were sent");
     assert!(collector.records().iter().any(|record| record.body == "ended"), "the last line as well");
     let endings = lines.iter().filter(|line| line["message"] == "reconciled").count();
     assert_eq!(collector.spans().iter().filter(|span| span.name == "reconcile").count(), endings);
@@ -109,8 +109,8 @@ async fn an_unavailable_collector_delays_nothing() {
     let mut env = env(&collector, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")]).await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
-    let told = "failed to export telemetry to the collector; dropping it meanwhile";
-    let times = |log: &str| log.matches(told).count();
+    let warning = "failed to export telemetry to the collector; dropping it meanwhile";
+    let times = |log: &str| log.matches(warning).count();
     eventually("it is logged", || async {
         let log = env.log();
         if times(&log) == 2 { Ok(()) } else { Err(log) }

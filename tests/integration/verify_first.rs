@@ -23,12 +23,13 @@ async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
     assert_eq!(status.pending_create, None);
     assert_eq!(status.pending_secret, None);
 
-    let proof = env.entra.requests().into_iter().find(|request| request.outcome == Outcome::Issued).unwrap();
+    let verification =
+        env.entra.requests().into_iter().find(|request| request.outcome == Outcome::Issued).unwrap();
     let create =
         env.woodpecker.requests("agency").into_iter().find(|request| request.op == Op::Create).unwrap();
-    assert!(proof.at < create.at, "verified at {} and sent at {}", proof.at, create.at);
-    assert_eq!(proof.scope, "https://graph.microsoft.com/.default");
-    assert!(proof.client_request_id.is_some());
+    assert!(verification.at < create.at, "verified at {} and sent at {}", verification.at, create.at);
+    assert_eq!(verification.scope, "https://graph.microsoft.com/.default");
+    assert!(verification.client_request_id.is_some());
     eventually("it has its name, for which Ready does not wait", || async {
         let name = env.remote()[0].name.clone();
         if name == "MS Graph app" { Ok(()) } else { Err(name) }

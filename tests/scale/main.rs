@@ -90,7 +90,7 @@ async fn ready(env: &TestEnv, accounts: &[String]) -> usize {
 
 async fn wait_for(env: &TestEnv, accounts: &[String], number: usize) {
     let started = Instant::now();
-    let mut told = 0;
+    let mut printed = 0;
     loop {
         // The whole list is a load on the API server, so it is read only at the end.
         let registered: usize =
@@ -99,9 +99,9 @@ async fn wait_for(env: &TestEnv, accounts: &[String], number: usize) {
         if ready >= number {
             return;
         }
-        if ready >= told + 100 {
+        if ready >= printed + 100 {
             println!("  {ready} of {number} after {:.1} s", started.elapsed().as_secs_f64());
-            told = ready;
+            printed = ready;
         }
         assert!(started.elapsed() < PATIENCE, "{ready} of {number} after {PATIENCE:?}\n{}", env.log());
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -66,11 +66,11 @@ async fn urgent_repair(env: &TestEnv, client: &str) -> usize {
     env.secret("urgent", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     let id = env.read("urgent").await.status.unwrap().credential_id.unwrap();
     let waited_from = eventually("it was verified", || async {
-        let proofs = env.entra.count(TENANT, client);
-        if proofs >= 2 {
+        let verifications = env.entra.count(TENANT, client);
+        if verifications >= 2 {
             Ok(env.woodpecker.requests("agency").len())
         } else {
-            Err(format!("{proofs} after {sent}"))
+            Err(format!("{verifications} after {sent}"))
         }
     })
     .await;

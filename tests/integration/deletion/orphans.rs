@@ -82,7 +82,7 @@ async fn an_object_deleted_while_suspended_leaves_a_reported_orphan() {
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 1);
-    told(&env, &["Orphaned", &id.to_string()]).await;
+    event_is_emitted(&env, &["Orphaned", &id.to_string()]).await;
     let object = format!("MicrosoftGraphCredential {namespace}/sales-eu");
     reported_in_operator_namespace(&env, home.as_ref(), &[&object, &id.to_string(), "suspended"]).await;
     assert!(
@@ -141,7 +141,7 @@ async fn a_credential_created_for_a_deleted_object_is_reported() {
     env.delete("sales-eu").await;
     counted(&env, "object_gone").await;
     let id = env.remote()[0].credential_id.to_string();
-    told(&env, &["Orphaned", &id, "deleted during the create"]).await;
+    event_is_emitted(&env, &["Orphaned", &id, "deleted during the create"]).await;
     reported_in_operator_namespace(&env, home.as_ref(), &["sales-eu", &id, "deleted during the create"])
         .await;
 }

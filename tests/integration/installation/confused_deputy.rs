@@ -74,12 +74,12 @@ impl Person {
             "metadata": {"name": name}, "spec": plain_spec(over)
         });
         let object = serde_json::from_value(object).unwrap();
-        told(self.credentials().create(&PostParams::default(), &object).await)
+        message_of(self.credentials().create(&PostParams::default(), &object).await)
     }
 
     /// Changes a credential.
     async fn change(&self, name: &str, change: Value) -> Result<(), String> {
-        told(self.credentials().patch(name, &PatchParams::default(), &Patch::Merge(change)).await)
+        message_of(self.credentials().patch(name, &PatchParams::default(), &Patch::Merge(change)).await)
     }
 
     async fn create_account(&self, name: &str, secret: &str, base_url: &str) -> Result<(), String> {
@@ -88,15 +88,15 @@ impl Person {
             "metadata": {"name": name}, "spec": {"apiKeySecretRef": {"name": secret}, "baseUrl": base_url}
         });
         let object = serde_json::from_value(object).unwrap();
-        told(self.accounts().create(&PostParams::default(), &object).await)
+        message_of(self.accounts().create(&PostParams::default(), &object).await)
     }
 
     async fn change_account(&self, name: &str, change: Value) -> Result<(), String> {
-        told(self.accounts().patch(name, &PatchParams::default(), &Patch::Merge(change)).await)
+        message_of(self.accounts().patch(name, &PatchParams::default(), &Patch::Merge(change)).await)
     }
 }
 
-fn told<T>(answer: Result<T, kube::Error>) -> Result<(), String> {
+fn message_of<T>(answer: Result<T, kube::Error>) -> Result<(), String> {
     answer.map(drop).map_err(|error| error.to_string())
 }
 
@@ -116,9 +116,9 @@ async fn with_an_owner() -> (Release, Person) {
     let may = May { get: &["sales-eu-graph", "agency-key"], use_: &["agency"] };
     let owner = Person::new(env, "owner", may).await;
     // The API server applies a policy a moment after it was created.
-    let stranger = Person::new(env, "stranger", May { get: &[], use_: &[] }).await;
+    let outsider = Person::new(env, "outsider", May { get: &[], use_: &[] }).await;
     eventually("the policies are in force", || async {
-        let answer = stranger.create_account("early", "agency-key", &env.woodpecker.base_url()).await;
+        let answer = outsider.create_account("early", "agency-key", &env.woodpecker.base_url()).await;
         let _ = env.api::<WoodpeckerAccount>().delete("early", &kube::api::DeleteParams::default()).await;
         match answer {
             Err(error) if error.contains("may not use WoodpeckerAccount") => Ok(()),

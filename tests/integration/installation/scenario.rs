@@ -139,10 +139,10 @@ async fn rotate_the_key(env: &TestEnv, is_deleted: bool) {
     let (second, _) = rotated.await.expect("the keyring can be changed");
     eventually("the record is re-encrypted", || async {
         let records = records.list(&ListParams::default()).await.unwrap();
-        let is_anew = |record: &SealedGraphCredential| {
+        let is_re_encrypted = |record: &SealedGraphCredential| {
             Envelope::from_base64(&record.spec.envelope).unwrap().key_id() == second
         };
-        if records.items.iter().all(is_anew) { Ok(()) } else { Err(env.log()) }
+        if records.items.iter().all(is_re_encrypted) { Ok(()) } else { Err(env.log()) }
     })
     .await;
     records.delete("r-1", &DeleteParams::default()).await.unwrap();

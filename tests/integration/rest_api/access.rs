@@ -133,10 +133,10 @@ async fn api_keys_are_reloaded_from_their_secret() {
     becomes(KEY, 401).await;
     for _ in 0..3 {
         let (_, ready) = ask(&api.server, "/readyz").await;
-        let is_told = ["no usable API key", "not-a-name", "all requests are denied"]
+        let is_reported = ["no usable API key", "not-a-name", "all requests are denied"]
             .iter()
             .all(|it| ready.contains(it));
-        assert!(is_told, "it still reports it: {ready}");
+        assert!(is_reported, "it still reports it: {ready}");
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     put_key(&api.env, KEY).await;
@@ -176,7 +176,7 @@ async fn unreadable_api_keys_deny_all_requests() {
         if status == 401 { Ok(()) } else { Err(format!("{status}\n{}", server.log())) }
     })
     .await;
-    front.mend();
+    front.recover();
     eventually("it opens again", || async {
         let status = status(&address).await;
         if status == 200 { Ok(()) } else { Err(format!("{status}\n{}", server.log())) }

@@ -81,7 +81,7 @@ impl Front {
     }
 
     /// Stops answering all requests.
-    pub fn fall_silent(&self) {
+    pub fn stop_responding(&self) {
         self.shared.is_silent.store(true, Ordering::SeqCst);
     }
 
@@ -96,7 +96,7 @@ impl Front {
     }
 
     /// Forwards everything again.
-    pub fn mend(&self) {
+    pub fn recover(&self) {
         *self.shared.failing.lock().unwrap() = None;
     }
 

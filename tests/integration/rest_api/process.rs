@@ -123,7 +123,7 @@ async fn an_unresponsive_api_server_does_not_delay_the_shutdown() {
     env.time_scale = 4;
     let front = Front::before(&mut env).await;
     let mut api = Api::on(env).await;
-    front.fall_silent();
+    front.stop_responding();
     let before = front.count("GET", KEYS);
     eventually("the API keys are read", || async {
         if front.count("GET", KEYS) > before { Ok(()) } else { Err(api.server.log()) }

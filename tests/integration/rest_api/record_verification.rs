@@ -86,8 +86,8 @@ async fn a_saved_secret_that_microsoft_rejects_later_is_reported() {
         "an outage says nothing of a secret"
     );
     api.env.entra.clear_faults();
-    let told = says(&api, id, ConditionType::Ready, ConditionStatus::False, "InvalidClientSecret").await;
-    let message = find(&told.status.unwrap().conditions, ConditionType::Ready).unwrap().message.clone();
+    let record = says(&api, id, ConditionType::Ready, ConditionStatus::False, "InvalidClientSecret").await;
+    let message = find(&record.status.unwrap().conditions, ConditionType::Ready).unwrap().message.clone();
     assert!(message.contains("AADSTS7000215") && message.contains("PATCH"), "{message}");
     let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": EXPIRY});
     assert_eq!(api.ask("PATCH", &format!("{PATH}/{id}"), Some(rotation)).await.status, 200);
@@ -174,14 +174,14 @@ async fn a_saved_secret_warns_before_it_expires() {
     let records = api.env.api::<SealedGraphCredential>();
     records.patch(&format!("r-{id}"), &PatchParams::default(), &Patch::Merge(past)).await.unwrap();
     says(&api, id, ConditionType::Ready, ConditionStatus::False, "Expired").await;
-    let told = eventually("each notice is an event", || async {
+    let events = eventually("each notice is an event", || async {
         let events = api.env.events(&format!("r-{id}")).await;
         if events.len() == 2 { Ok(events) } else { Err(format!("{events:#?}\n{}", api.server.log())) }
     })
     .await;
     for (reason, words) in [("ExpiresSoon", "within 30 days"), ("Expired", "expired at 2026-01-01T00:00:00Z")]
     {
-        let event = told.iter().find(|event| event.starts_with(&format!("{reason}: "))).expect(reason);
+        let event = events.iter().find(|event| event.starts_with(&format!("{reason}: "))).expect(reason);
         assert!(event.contains(words) && event.contains("by PATCH"), "{event}");
     }
 }
@@ -235,14 +235,14 @@ async fn a_server_without_a_controller_re_encrypts_its_records_after_a_rotation(
         if key == added && secret == "s3cret-one" { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
-    let proofs = api.env.entra.count(TENANT, CLIENT);
+    let verifications = api.env.entra.count(TENANT, CLIENT);
     eventually("its status is about it as it is now", || async {
         let record: SealedGraphCredential = api.env.api().get(&format!("r-{id}")).await.unwrap();
         let seen = record.status.as_ref().map(|status| status.observed_generation);
         if seen == record.metadata.generation { Ok(()) } else { Err(format!("{record:#?}")) }
     })
     .await;
-    assert_eq!(api.env.entra.count(TENANT, CLIENT), proofs, "the secret is the same");
+    assert_eq!(api.env.entra.count(TENANT, CLIENT), verifications, "the secret is the same");
 }
 
 #[tokio::test]
@@ -259,8 +259,8 @@ async fn a_namespace_that_cannot_be_listed_does_not_stop_the_verification_of_oth
         if metrics.contains(&format!("name=\"r-{id}\",reason=\"Ready\"")) { Ok(()) } else { Err(metrics) }
     })
     .await;
-    let told = "a watch failed and is tried again";
-    api.server.wait_for_log(told, std::time::Duration::from_mins(1)).await.unwrap();
+    let warning = "a watch failed and is tried again";
+    api.server.wait_for_log(warning, std::time::Duration::from_mins(1)).await.unwrap();
 }
 
 /// Whether the process shows that it holds the Lease of `serve` processes.
@@ -340,8 +340,8 @@ async fn an_expiry_notice_is_reported_during_shutdown() {
     held.release();
     let exit = api.server.wait(crate::harness::A_WHILE * 2).await.unwrap();
     assert!(exit.success(), "{exit}\n{}", api.server.log());
-    let told = api.env.events(&format!("r-{id}")).await;
-    assert!(told.iter().any(|event| event.contains("expires")), "{told:?}\n{}", api.server.log());
+    let events = api.env.events(&format!("r-{id}")).await;
+    assert!(events.iter().any(|event| event.contains("expires")), "{events:?}\n{}", api.server.log());
     let record: SealedGraphCredential = api.env.api().get(&format!("r-{id}")).await.unwrap();
     assert_eq!(record.status.unwrap().expiry_notice_days, Some(30));
 }

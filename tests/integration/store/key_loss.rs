@@ -227,10 +227,10 @@ async fn a_damaged_keyring_is_neither_replaced_nor_printed() {
     env.spawn_operator().await;
     eventually("it reports the damage and what to do", || async {
         let (status, text) = env.get("/readyz").await;
-        let is_told = text.contains("is damaged")
+        let is_reported = text.contains("is damaged")
             && text.contains("keys import")
             && text.contains("fingerprintKeys is empty");
-        if status == 503 && is_told && !text.contains(canary) { Ok(()) } else { Err(text) }
+        if status == 503 && is_reported && !text.contains(canary) { Ok(()) } else { Err(text) }
     })
     .await;
     for command in [&["list"][..], &["verify"], &["rotate"], &["create", "--accept-loss"]] {

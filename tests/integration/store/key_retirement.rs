@@ -14,9 +14,9 @@ async fn delete_removes_the_record_with_its_object() {
     assert_eq!(records(&env).await, []);
     eventually("an event reports it", || async {
         let events = env.events("sales-eu").await;
-        let is_told =
+        let is_emitted =
             |event: &String| event.starts_with("Deleted") && event.contains("SealedGraphCredential c-");
-        if events.iter().any(is_told) { Ok(()) } else { Err(format!("{events:#?}")) }
+        if events.iter().any(is_emitted) { Ok(()) } else { Err(format!("{events:#?}")) }
     })
     .await;
 }
@@ -46,7 +46,7 @@ async fn a_record_of_an_earlier_object_is_replaced_only_by_a_verified_secret() {
     let (env, _, retained) = sealed(json!({})).await;
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
-    put_secret(&env, "never-proved", EXPIRY).await;
+    put_secret(&env, "never-verified", EXPIRY).await;
     env.entra.fail_always(Fault::Html503);
     env.credential("sales-eu", store(json!({"verification": {"policy": "BestEffort"}}))).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable").await;

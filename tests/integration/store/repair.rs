@@ -15,8 +15,8 @@ async fn a_record_deleted_externally_is_re_created_under_the_same_id() {
     assert_eq!(env.entra.requests().len(), asked, "the secret was verified a moment ago");
     eventually("an event reports it", || async {
         let events = env.events("sales-eu").await;
-        let is_told = events.iter().any(|event| event.starts_with("DeletedRemotely"));
-        if is_told { Ok(()) } else { Err(format!("{events:#?}")) }
+        let is_emitted = events.iter().any(|event| event.starts_with("DeletedRemotely"));
+        if is_emitted { Ok(()) } else { Err(format!("{events:#?}")) }
     })
     .await;
 }
@@ -32,9 +32,9 @@ async fn external_edits_of_a_record_are_reverted() {
         json!({"envelope": "bm9uc2Vuc2U="}),
     ] {
         edit(&env, &original, damage).await;
-        let mended = holds(&env, "s3cret-one", &name, EXPIRY).await;
-        assert_eq!(mended.spec.record_id, original.spec.record_id);
-        assert_eq!(mended.spec.credential_id, original.spec.credential_id);
+        let repaired = holds(&env, "s3cret-one", &name, EXPIRY).await;
+        assert_eq!(repaired.spec.record_id, original.spec.record_id);
+        assert_eq!(repaired.spec.credential_id, original.spec.credential_id);
     }
     is_sealed(&env, "sales-eu").await;
 }

@@ -179,7 +179,7 @@ async fn a_replica_that_cannot_read_the_keyring_reports_nothing_about_unknown_ke
         .await;
         assert_eq!(env.status_writes(mark), [""; 0], "{status}\n{}", env.log());
 
-        front.mend();
+        front.recover();
         let saved = eventually("the record without an object is decrypted and verified", || async {
             let saved: SealedGraphCredential = env.api().get("r-1").await.unwrap();
             if saved.status.is_some() { Ok(saved) } else { Err(env.log()) }
@@ -203,7 +203,7 @@ async fn a_replica_that_cannot_read_the_keyring_reports_nothing_about_unknown_ke
         assert_eq!(env.read("sales-eu").await.status, before.status);
     }
     for word in ["could not be decrypted", "cannot be decrypted", "failed to decrypt", "ReconcileFailed"] {
-        let told = env.events("sales-eu").await.join("\n");
-        assert!(!env.log().contains(word) && !told.contains(word), "{told}\n{}", env.log());
+        let events = env.events("sales-eu").await.join("\n");
+        assert!(!env.log().contains(word) && !events.contains(word), "{events}\n{}", env.log());
     }
 }

@@ -33,10 +33,10 @@ async fn without_rights_to_records_only_the_store_fails_and_names_the_missing_ri
     env.wait_until_ready("sales-eu").await;
     let object =
         env.wait_for("sealed", ConditionType::Registered, ConditionStatus::False, "StorageForbidden").await;
-    let told = message(&object, ConditionType::Registered);
+    let text = message(&object, ConditionType::Registered);
     assert!(
-        told.contains("get, list, watch, create, update, patch and delete on sealedgraphcredentials"),
-        "{told}"
+        text.contains("get, list, watch, create, update, patch and delete on sealedgraphcredentials"),
+        "{text}"
     );
     assert_eq!(
         env.entra.requests().len(),

@@ -122,12 +122,12 @@ async fn a_rotation_re_encrypts_every_record_and_reports_progress() {
         if lines.iter().all(|line| metrics.contains(line)) { Ok(()) } else { Err(metrics) }
     })
     .await;
-    let told = eventually("an event reports its end", || async {
-        let told = env.events(KEYRING).await.join("\n");
-        if told.contains("Reencrypted: ") { Ok(told) } else { Err(told) }
+    let events = eventually("an event reports its end", || async {
+        let events = env.events(KEYRING).await.join("\n");
+        if events.contains("Reencrypted: ") { Ok(events) } else { Err(events) }
     })
     .await;
-    assert!(told.contains("Reencrypting: 41 records are re-encrypted"), "{told}");
+    assert!(events.contains("Reencrypting: 41 records are re-encrypted"), "{events}");
 }
 
 #[tokio::test]
@@ -297,8 +297,8 @@ async fn an_undecryptable_record_blocks_no_other_record_and_no_retired_key() {
         if standing(&env, retired[0]).await.is_none() { Ok(()) } else { Err(env.log()) }
     })
     .await;
-    let told = env.events(KEYRING).await.join("\n");
-    assert!(told.contains("1 cannot be decrypted"), "{told}");
+    let events = env.events(KEYRING).await.join("\n");
+    assert!(events.contains("1 cannot be decrypted"), "{events}");
     // Another sweep, for a record that appears under the earlier key.
     let late = all.last().unwrap().clone();
     remove(&env, &late).await;
