@@ -29,7 +29,7 @@ struct Line {
     user: LineUser,
     #[serde(default)]
     object_ref: Resource,
-    response_status: Option<Answer>,
+    response_status: Option<HttpResponse>,
     #[serde(rename = "requestURI")]
     uri: String,
     stage: String,
@@ -49,7 +49,7 @@ struct Resource {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct HttpResponse {
     code: Option<u16>,
 }
 
@@ -86,7 +86,7 @@ impl Audit {
             return;
         }
         let Resource { resource, subresource } = line.object_ref;
-        let code = line.response_status.and_then(|answer| answer.code).unwrap_or_default();
+        let code = line.response_status.and_then(|response| response.code).unwrap_or_default();
         if resource == "events" && line.verb == "create" && code < 300 {
             self.last_event = self.last_event.max(Some(line.stage_timestamp));
         }

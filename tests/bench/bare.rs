@@ -58,7 +58,7 @@ async fn the_bare_handler() {
     };
     let router = Router::new().route(PATH, get(list).post(create)).with_state(Arc::new(bare));
     // `serve` closes each connection after its response too.
-    let router = router.layer(map_response(async |answer: Response| ([(CONNECTION, "close")], answer)));
+    let router = router.layer(map_response(async |response: Response| ([(CONNECTION, "close")], response)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", json!({"message": LISTENS, "address": listener.local_addr().unwrap()}));
     axum::serve(listener, router).await.unwrap();
@@ -94,7 +94,7 @@ async fn create(State(bare): State<Arc<Bare>>, Json(body): Json<Value>) -> (Stat
             "envelope": "A".repeat(ENVELOPE_LENGTH)
         }
     }));
-    let mut made = bare.records().create(&PostParams::default(), &record).await.unwrap();
+    let mut created = bare.records().create(&PostParams::default(), &record).await.unwrap();
     let secrets: Api<Secret> = Api::namespaced(bare.client.clone(), BARE);
     secrets.get(SECRET).await.unwrap();
     let condition = |type_: &str, status: &str| {
@@ -106,10 +106,10 @@ async fn create(State(bare): State<Arc<Bare>>, Json(body): Json<Value>) -> (Stat
     let conditions = [("Ready", "True"), ("Verified", "True"), ("Expiring", "False")]
         .map(|(type_, is)| condition(type_, is));
     let status = json!({"observedGeneration": 1, "lastVerifiedTime": "2026-11-24T08:00:00Z", "conditions": conditions});
-    made.status = Some(serde_json::from_value(status).unwrap());
-    let name = made.metadata.name.clone().unwrap();
-    bare.records().replace_status(&name, &PostParams::default(), &made).await.unwrap();
-    (StatusCode::CREATED, Json(shown(&made)))
+    created.status = Some(serde_json::from_value(status).unwrap());
+    let name = created.metadata.name.clone().unwrap();
+    bare.records().replace_status(&name, &PostParams::default(), &created).await.unwrap();
+    (StatusCode::CREATED, Json(shown(&created)))
 }
 
 fn shown(record: &SealedGraphCredential) -> Value {

@@ -25,7 +25,7 @@ const NEW: usize = 100;
 const TOKEN: Duration = Duration::from_millis(50);
 
 /// How long it may take until each of the failing objects has been tried.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Longer than a verification is valid.
 const LONG_AGO: Duration = Duration::from_hours(25);
@@ -84,7 +84,7 @@ async fn failing(others: usize) -> Figures {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all_tried).await.expect("each of the others is tried");
+    tokio::time::timeout(TIMEOUT, all_tried).await.expect("each of the others is tried");
     let took = environment.one_at_a_time(&kind, new.start + WARM + NEW..new.end).await;
     let mut figures = against(&alone, &took, others);
     let tried = environment.entra.requests().len() - tokens;

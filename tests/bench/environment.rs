@@ -42,10 +42,10 @@ const STILL: Duration = Duration::from_secs(3);
 const NOTHING: f64 = 40.0;
 
 /// Time between two checks.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a single step may take.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const TIMEOUT: Duration = Duration::from_mins(2);
 
 pub struct Environment {
     pub cluster: Cluster,
@@ -96,10 +96,10 @@ impl Environment {
     /// Returns how long that took, without the idle time at its end.
     pub async fn settle(&self, process: &Process, audit: &mut Audit, events: usize) -> Duration {
         let started = Instant::now();
-        let patience = PATIENCE + Duration::from_millis(100) * u32::try_from(events).unwrap();
+        let patience = TIMEOUT + Duration::from_millis(100) * u32::try_from(events).unwrap();
         let (mut last, mut cpu) = (started, proc::cpu(process.pid()));
         while last.elapsed() < STILL || audit.events() < events {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             let now = proc::cpu(process.pid());
             if audit.read() || now - cpu > NOTHING {
                 last = Instant::now();
@@ -159,8 +159,8 @@ impl Environment {
     {
         let object: K = typed(object);
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let made = api.create(&PostParams::default(), &object).await;
-        made.unwrap_or_else(|error| panic!("{} is not made: {error}", object.name_any()))
+        let created = api.create(&PostParams::default(), &object).await;
+        created.unwrap_or_else(|error| panic!("{} is not created: {error}", object.name_any()))
     }
 
     async fn create_for_all<K>(&self, object: Value)
@@ -218,7 +218,7 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(
         if let Some(found) = attempt().await {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "{what}: not so after {PATIENCE:?}\n{}", tail(&log()));
+        assert!(started.elapsed() < TIMEOUT, "{what}: not so after {TIMEOUT:?}\n{}", tail(&log()));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -39,9 +39,9 @@ async fn peak(number: usize, bytes: usize) -> f64 {
     proc::forget_peak(process.pid());
     environment.objects(&kind, 0..number).await;
     environment.settle(&process, &mut audit, number).await;
-    let made = proc::peak(process.pid());
+    let created = proc::peak(process.pid());
     let again = settled::relist(&mut environment, &process).await.get("peak_mib").unwrap();
     process.stop().await.expect("the operator ends");
     environment.end().await;
-    made.max(again)
+    created.max(again)
 }

@@ -64,7 +64,7 @@ async fn the_floor() {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     let walks = tokio_stream(receiver).for_each_concurrent(AT_A_TIME, move |object| {
         let floor = floor.clone();
-        async move { tokio::spawn(async move { floor.walk(&object).await }).await.unwrap() }
+        async move { tokio::spawn(async move { floor.reconcile(&object).await }).await.unwrap() }
     });
     tokio::spawn(walks);
     let mut seen = HashSet::new();
@@ -91,14 +91,14 @@ fn tokio_stream<T>(receiver: tokio::sync::mpsc::UnboundedReceiver<T>) -> impl fu
 
 impl Floor {
     /// Processes one object.
-    async fn walk(&self, object: &MicrosoftGraphCredential) {
+    async fn reconcile(&self, object: &MicrosoftGraphCredential) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let secret = secrets.get(&object.spec.secret_ref.name).await.unwrap();
         let secret = String::from_utf8(secret.data.unwrap()["client_secret"].0.clone()).unwrap();
         self.token(object, &secret).await;
         match self.to {
             To::Store => {
-                let record = self.seal(object).await;
+                let record = self.encrypt(object).await;
                 self.put(object, status(object, Some(json!({"record": record, "credentialId": 4711})))).await;
             }
             To::Woodpecker => {
@@ -110,11 +110,11 @@ impl Floor {
                 });
                 let written = self.put(object, intent).await;
                 let id = self.register(object, &secret).await;
-                let made = json!({"account": account, "baseUrl": self.woodpecker, "credentialId": id});
-                self.put(&written, status(&written, Some(made))).await;
+                let created = json!({"account": account, "baseUrl": self.woodpecker, "credentialId": id});
+                self.put(&written, status(&written, Some(created))).await;
             }
         }
-        self.tell(object).await;
+        self.emit_event(object).await;
     }
 
     async fn token(&self, object: &MicrosoftGraphCredential, secret: &str) {
@@ -125,12 +125,12 @@ impl Floor {
             .append_pair("client_secret", secret)
             .finish();
         let request = self.http.post(url).header("content-type", "application/x-www-form-urlencoded");
-        let answer = request.body(format!("{form}&scope={SCOPE}")).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
-        answer.bytes().await.unwrap();
+        let response = request.body(format!("{form}&scope={SCOPE}")).send().await.unwrap();
+        assert!(response.status().is_success(), "{}", response.status());
+        response.bytes().await.unwrap();
     }
 
-    async fn seal(&self, object: &MicrosoftGraphCredential) -> String {
+    async fn encrypt(&self, object: &MicrosoftGraphCredential) -> String {
         let name = format!("c-{}", object.name_any());
         let id = getrandom::u64().unwrap() & ((1 << 52) - 1);
         let record: SealedGraphCredential = typed(json!({
@@ -158,11 +158,11 @@ impl Floor {
         let url = format!("{}/v2/mailboxes/microsoft/credentials", self.woodpecker);
         let request = self.http.post(url).header("x-api-key", api_key(ACCOUNT));
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let turn = self.account.lock().await;
-        let answer = request.send().await.unwrap().bytes().await.unwrap();
-        drop(turn);
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        answer["credential_id"].clone()
+        let permit = self.account.lock().await;
+        let response = request.send().await.unwrap().bytes().await.unwrap();
+        drop(permit);
+        let response: Value = serde_json::from_slice(&response).unwrap();
+        response["credential_id"].clone()
     }
 
     /// Replaces the status of this object and version.
@@ -184,7 +184,7 @@ impl Floor {
         self.client.request(request.body(body.to_string().into_bytes()).unwrap()).await.unwrap()
     }
 
-    async fn tell(&self, object: &MicrosoftGraphCredential) {
+    async fn emit_event(&self, object: &MicrosoftGraphCredential) {
         let event: Event = typed(json!({
             "metadata": {"generateName": format!("{}-", object.name_any())},
             "eventTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),

@@ -53,8 +53,8 @@ fn beside(operator: &Figures, floor: &Figures) -> Figures {
     both.extend("floor/", floor);
     for name in ["objects_per_second", "operator_cpu_ms", "apiserver_cpu_ms", "alone/p50_ms", "alone/p99_ms"]
     {
-        if let (Some(ours), Some(least)) = (operator.get(name), floor.get(name)) {
-            both.set(format!("ratio/{name}"), ours / least);
+        if let (Some(measured), Some(least)) = (operator.get(name), floor.get(name)) {
+            both.set(format!("ratio/{name}"), measured / least);
         }
     }
     both

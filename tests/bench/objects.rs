@@ -21,7 +21,7 @@ use crate::plan::To;
 const CLIENTS: usize = 8;
 
 /// How long a single object may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Both secrets of every app.
 pub const SECRETS: [&str; 2] =
@@ -146,8 +146,8 @@ impl Environment {
             let (started, name) = (Instant::now(), name(number));
             self.object(kind, number).await;
             loop {
-                assert!(started.elapsed() < PATIENCE, "{name} alone is not ready after {PATIENCE:?}");
-                match tokio::time::timeout(PATIENCE, events.next()).await {
+                assert!(started.elapsed() < TIMEOUT, "{name} alone is not ready after {TIMEOUT:?}");
+                match tokio::time::timeout(TIMEOUT, events.next()).await {
                     Ok(Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)))) => {
                         version = object.resource_version().unwrap();
                         if object.name_any() == name && is_ready(&object) {

@@ -82,8 +82,8 @@ impl To {
 
 impl Plan {
     pub fn from_env() -> Self {
-        let asked = env("SCENARIOS").unwrap_or_else(|| USUAL.to_owned());
-        let (scenarios, all_sizes): (BTreeSet<_>, _) = match asked.as_str() {
+        let selected = env("SCENARIOS").unwrap_or_else(|| USUAL.to_owned());
+        let (scenarios, all_sizes): (BTreeSet<_>, _) = match selected.as_str() {
             "all" => (ALL.iter().map(|(_, scenario)| *scenario).collect(), "100,1000,10000,50000"),
             // Only pages and pictures, from the stored figures.
             "none" => (BTreeSet::new(), ""),
@@ -106,9 +106,13 @@ impl Plan {
 
     /// The destinations to measure; both if a step is selected alone.
     pub fn destinations(&self) -> Vec<To> {
-        let asked: Vec<To> = To::ALL.into_iter().filter(|to| self.has(Scenario::To(*to))).collect();
+        let selected: Vec<To> = To::ALL.into_iter().filter(|to| self.has(Scenario::To(*to))).collect();
         let steps = [Scenario::Restart, Scenario::Rotation, Scenario::Idle, Scenario::Foreign];
-        if asked.is_empty() && steps.iter().any(|step| self.has(*step)) { To::ALL.to_vec() } else { asked }
+        if selected.is_empty() && steps.iter().any(|step| self.has(*step)) {
+            To::ALL.to_vec()
+        } else {
+            selected
+        }
     }
 
     /// The size for scenarios with a single size.

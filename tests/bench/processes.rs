@@ -7,7 +7,7 @@ use kit::cluster::User;
 use kit::process::Process;
 use serde_json::json;
 
-use crate::environment::{Environment, HOME, NAMESPACE, PATIENCE, address, wait_for};
+use crate::environment::{Environment, HOME, NAMESPACE, TIMEOUT, address, wait_for};
 use crate::floor;
 use crate::plan::To;
 
@@ -42,8 +42,8 @@ impl Environment {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let ready = || async {
             let address = address(&process.log(), "serving probes and metrics")?;
-            let answer = http.get(format!("http://{address}/readyz")).send().await.ok()?;
-            answer.status().is_success().then_some(())
+            let response = http.get(format!("http://{address}/readyz")).send().await.ok()?;
+            response.status().is_success().then_some(())
         };
         wait_for("the operator is ready", ready, || process.log()).await;
         process
@@ -58,7 +58,7 @@ impl Environment {
             .spawn()
             .await
             .unwrap();
-        process.wait_for_log(floor::WATCHES, PATIENCE).await.unwrap();
+        process.wait_for_log(floor::WATCHES, TIMEOUT).await.unwrap();
         process
     }
 
@@ -84,7 +84,7 @@ impl Environment {
         self.create::<Secret>(json!({"metadata": {"generateName": "version-"}})).await;
         let old = self.apiserver.as_ref().unwrap_or(self.cluster.apiserver());
         old.signal(kit::process::Signal::KILL).unwrap();
-        old.wait(PATIENCE).await.unwrap();
+        old.wait(TIMEOUT).await.unwrap();
         let dir = self.cluster.dir();
         let fresh = Process::builder(program)
             .clear_env()

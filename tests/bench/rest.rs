@@ -149,9 +149,9 @@ async fn request(address: &str, kind: Kind) -> f64 {
         Kind::Get => ("GET", String::new(), 200),
     };
     let started = Instant::now();
-    let answer = http::send(address, method, PATH, &headers, body.as_bytes()).await;
+    let response = http::send(address, method, PATH, &headers, body.as_bytes()).await;
     let took = started.elapsed().as_secs_f64() * 1000.0;
-    assert_eq!(answer.status, expected, "{answer:?}");
+    assert_eq!(response.status, expected, "{response:?}");
     took
 }
 

@@ -17,7 +17,7 @@ use kit::process::Process;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::harness::{CLIENT, TENANT, TestEnv, address, ask, eventually};
+use crate::harness::{CLIENT, TENANT, TestEnv, address, eventually, send_get};
 
 /// The API key of the test namespace.
 const KEY: &str = "4711.a-key-of-the-env";
@@ -34,7 +34,7 @@ async fn serve() -> (TestEnv, Process, String) {
     env.secret("graph-credential-operator-api-keys", &[(&entry, KEY)]).await;
     let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;
     let address = eventually("the API is served", || async {
-        let (status, text) = ask(&server, "/readyz").await;
+        let (status, text) = send_get(&server, "/readyz").await;
         let address = address(&server, "serving the credentials REST API");
         address.filter(|_| status == 200).ok_or_else(|| format!("{text}\n{}", server.log()))
     })
@@ -43,25 +43,26 @@ async fn serve() -> (TestEnv, Process, String) {
 }
 
 /// The number of responses with each status in the log.
-fn answers(log: &str) -> BTreeMap<u64, usize> {
+fn responses(log: &str) -> BTreeMap<u64, usize> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let requests = lines.filter(|line| line["message"] == "request");
-    requests.filter_map(|line| line["status"].as_u64()).fold(BTreeMap::new(), |mut answers, status| {
-        *answers.entry(status).or_default() += 1;
-        answers
+    requests.filter_map(|line| line["status"].as_u64()).fold(BTreeMap::new(), |mut responses, status| {
+        *responses.entry(status).or_default() += 1;
+        responses
     })
 }
 
 /// The result of a run of schemathesis.
-fn report(said: &str, answers: &BTreeMap<u64, usize>) -> String {
+fn report(stdout: &str, responses: &BTreeMap<u64, usize>) -> String {
     let wanted = ["Schemathesis v", "Operations:", "API Links:", "Seed:"];
-    let lines = said
+    let lines = stdout
         .lines()
         .map(str::trim)
         .filter(|line| line.contains(" generated, ") || wanted.iter().any(|word| line.starts_with(word)));
     let lines: Vec<String> =
         lines.map(|line| format!("- {}\n", line.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
-    let answers: Vec<String> = answers.iter().map(|(status, count)| format!("{count} × {status}")).collect();
+    let responses: Vec<String> =
+        responses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
     format!(
         "# Conformance of the REST API to its OpenAPI description\n\n\
          Written by `make contract`: schemathesis tests `serve` against docs/reference/openapi.json with all of its \
@@ -69,7 +70,7 @@ fn report(said: &str, answers: &BTreeMap<u64, usize>) -> String {
          what it does not allow. All checks passed.\n\n\
          {}- responses: {}\n",
         lines.concat(),
-        answers.join(", ")
+        responses.join(", ")
     )
 }
 
@@ -86,8 +87,8 @@ fn tools(variable: &str) -> PathBuf {
 fn version(program: &str) -> Option<String> {
     let output =
         Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let first = said.lines().next().unwrap_or_default();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = stdout.lines().next().unwrap_or_default();
     Some(first.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
 }
 
@@ -131,30 +132,30 @@ async fn samples_of_the_vendor_run_unchanged() {
     let (env, server, base) = serve().await;
     let dir = env.cluster.dir().join("samples");
     fs::create_dir_all(&dir).unwrap();
-    let asked: Vec<_> = samples(&dir).into_iter().filter(|(program, ..)| is_requested(program)).collect();
+    let selected: Vec<_> = samples(&dir).into_iter().filter(|(program, ..)| is_requested(program)).collect();
     let missing: Vec<_> =
-        asked.iter().map(|(program, ..)| *program).filter(|it| version(it).is_none()).collect();
+        selected.iter().map(|(program, ..)| *program).filter(|it| version(it).is_none()).collect();
     assert!(
         missing.is_empty(),
         "not installed: {missing:?}. Install them, or name those to be run: SAMPLES='curl python3'"
     );
     let mut rows = String::new();
-    for (at, (program, file, mut command)) in asked.into_iter().enumerate() {
+    for (at, (program, file, mut command)) in selected.into_iter().enumerate() {
         let text = fs::read_to_string(here().join("samples").join(file)).unwrap();
         fs::write(dir.join(file), text.replace(VENDOR, &base).replace("{YOUR_API_KEY}", KEY)).unwrap();
         let output = run(command.current_dir(&dir).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"));
-        let (said, complained) =
+        let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(
-            output.status.success() && said.contains("credential_id"),
-            "{program}: {said}\n{complained}\n{}",
+            output.status.success() && stdout.contains("credential_id"),
+            "{program}: {stdout}\n{stderr}\n{}",
             server.log()
         );
         let records: Vec<SealedGraphCredential> = env.api().list(&ListParams::default()).await.unwrap().items;
         assert_eq!(records.len(), at + 1, "{program} has made one");
         assert!(records.iter().all(|record| record.spec.name == "MS Graph app"));
         let version = version(program).unwrap_or_default();
-        println!("{program} ({version}): {}", said.trim());
+        println!("{program} ({version}): {}", stdout.trim());
         rows.extend(["| `", file, "` | ", &version, " | 201 |\n"]);
     }
     assert!(!rows.is_empty(), "SAMPLES names none of them");
@@ -198,17 +199,18 @@ async fn the_openapi_description_matches_the_running_server() {
     command.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", here()).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("CONTRACT_ADDRESS", &base).env("CONTRACT_KEY", KEY);
     let output = run(command.current_dir(env.cluster.dir()).env("NO_PROXY", "127.0.0.1"));
-    let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    println!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!server.log().contains("panicked"), "{}", server.log());
-    let answers = answers(&server.log());
-    println!("answers: {answers:?}");
+    let responses = responses(&server.log());
+    println!("responses: {responses:?}");
     assert!(output.status.success(), "the description does not hold");
-    assert!([200, 201, 204, 404, 422].iter().all(|status| answers.contains_key(status)), "{answers:?}");
-    let taken: usize = [200, 201, 204].iter().map(|status| answers[status]).sum();
-    assert!(taken * 3 > answers.values().sum::<usize>(), "a third and more is taken: {answers:?}");
-    assert!(!answers.contains_key(&429), "nothing was refused for being too often: {answers:?}");
+    assert!([200, 201, 204, 404, 422].iter().all(|status| responses.contains_key(status)), "{responses:?}");
+    let taken: usize = [200, 201, 204].iter().map(|status| responses[status]).sum();
+    assert!(taken * 3 > responses.values().sum::<usize>(), "a third and more is taken: {responses:?}");
+    assert!(!responses.contains_key(&429), "no request was rate-limited: {responses:?}");
     if let Some(path) = std::env::var_os("CONTRACT_REPORT") {
-        fs::write(kit::workspace().join(path), report(&said, &answers)).expect("the report can be written");
+        fs::write(kit::workspace().join(path), report(&stdout, &responses))
+            .expect("the report can be written");
     }
 }

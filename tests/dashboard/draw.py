@@ -26,7 +26,7 @@ def legend(text, labels):
     return re.sub(r"{{\s*(\w+)\s*}}", lambda match: labels.get(match.group(1), ""), text).strip()
 
 
-def say(value, unit):
+def format_value(value, unit):
     if value != value:
         return "–"
     if unit == "s":
@@ -39,23 +39,23 @@ def say(value, unit):
 
 def rows(panel):
     """Yields the name, labels and points of each series."""
-    for answer in panel["answers"]:
-        for series in answer["series"]:
+    for response in panel["responses"]:
+        for series in response["series"]:
             if series["points"]:
-                yield legend(answer["legend"], series["labels"]), series["labels"], series["points"]
+                yield legend(response["legend"], series["labels"]), series["labels"], series["points"]
 
 
 def stat(axes, panel):
     values = [points[-1][1] for _, _, points in rows(panel)]
     axes.axis("off")
-    axes.text(0.5, 0.4, say(values[0], panel["unit"]) if values else "none", ha="center", va="center", fontsize=20)
+    axes.text(0.5, 0.4, format_value(values[0], panel["unit"]) if values else "none", ha="center", va="center", fontsize=20)
 
 
 def bars(axes, panel):
     named = [(name, points[-1][1]) for name, _, points in rows(panel)][::-1]
     axes.barh([name for name, _ in named], [value for _, value in named], color="#4878a8")
     for at, (_, value) in enumerate(named):
-        axes.text(value, at, " " + say(value, panel["unit"]), va="center")
+        axes.text(value, at, " " + format_value(value, panel["unit"]), va="center")
     axes.margins(x=0.15)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xticks([])
@@ -70,7 +70,7 @@ def table(axes, panel):
     if has_time:
         lines.sort(key=lambda line: line[-1] if panel["title"] == "Next to expire" else -line[-1])
         columns = columns + ["expires in" if panel["title"] == "Next to expire" else "since"]
-        lines = [line[:-1] + [say(line[-1], "s")] for line in lines]
+        lines = [line[:-1] + [format_value(line[-1], "s")] for line in lines]
     else:
         lines = [line[:-1] for line in lines]
     if lines:

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kit::woodpecker::Op;
 use tokio::time::{Instant, sleep};
 
-use crate::environment::{Environment, PATIENCE};
+use crate::environment::{Environment, TIMEOUT};
 use crate::outcome::{OPS, Outcome};
 use crate::run::Run;
 use crate::script::{Act, Policy, Start};
@@ -139,7 +139,7 @@ async fn until<F: Future<Output = Result<(), String>>>(
     what: &str,
     is_so: impl Fn() -> F,
 ) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match is_so().await {
             Ok(()) => return Ok(()),
@@ -150,8 +150,8 @@ async fn until<F: Future<Output = Result<(), String>>>(
 }
 
 /// Creates the run of a case.
-pub async fn set(environment: &Environment, case: Case, number: usize) -> Run {
-    Run::set(environment, &case.name(), number as u64, &[Start::Nothing]).await
+pub async fn create_run(environment: &Environment, case: Case, number: usize) -> Run {
+    Run::create(environment, &case.name(), number as u64, &[Start::Nothing]).await
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub const TIME_SCALE: u32 = 40;
 /// How long an environment, or a case, may take to settle: several times the longest back-off (15 minutes)
 /// and the time between two lists (the same), in which a late duplicate is found. Only a failure takes so
 /// long.
-pub const PATIENCE: Duration = Duration::from_mins(3);
+pub const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// A longer time to settle is printed.
 const LONG: Duration = Duration::from_secs(20);
@@ -64,7 +64,7 @@ struct Watching {
 
 impl Environment {
     /// Starts the doubles and the operators.
-    pub async fn set(kind: Kind) -> Self {
+    pub async fn start(kind: Kind) -> Self {
         let (mut env, own_proxy) = match kind {
             Kind::Restored => {
                 // Never dropped: it ends with the environment.
@@ -152,7 +152,7 @@ impl Environment {
     pub async fn settle(&self, runs: &[Run]) {
         self.env.woodpecker.clear_faults();
         tokio::time::sleep(LATE / TIME_SCALE + Duration::from_millis(200)).await;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let (started, mut last_retry, mut last_problems) = (Instant::now(), Instant::now(), String::new());
         loop {
             let unsettled: Vec<&Run> = runs.iter().filter(|run| self.problem(run).is_some()).collect();

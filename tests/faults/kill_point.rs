@@ -90,13 +90,13 @@ impl KillPoint {
 impl EventTap {
     /// The kill points that the object has newly reached.
     pub fn observe(&mut self, object: &MicrosoftGraphCredential) -> Vec<KillPoint> {
-        let now = standing(object);
+        let now = reached(object);
         let before = self.0.insert(object.uid().unwrap_or_default(), now.clone()).unwrap_or_default();
         now.difference(&before).copied().collect()
     }
 }
 
-fn standing(object: &MicrosoftGraphCredential) -> BTreeSet<KillPoint> {
+fn reached(object: &MicrosoftGraphCredential) -> BTreeSet<KillPoint> {
     let status = object.status.as_ref();
     let registration = status.and_then(|status| status.registration.as_ref());
     let has = |is_so: &dyn Fn(&Registration) -> bool| registration.is_some_and(is_so);

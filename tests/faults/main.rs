@@ -66,11 +66,11 @@ async fn many_runs() {
 
 /// Executes cases side by side under one operator.
 async fn run_cases(cases: &[Case]) {
-    let environment = Environment::set(Kind::Plain).await;
+    let environment = Environment::start(Kind::Plain).await;
     let summary = Summary::new();
     let mut runs = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        runs.push(case::set(&environment, *case, number).await);
+        runs.push(case::create_run(&environment, *case, number).await);
     }
     let running = cases
         .iter()

@@ -75,8 +75,8 @@ impl Object {
     /// Sets what it finds at the account.
     pub fn starting(mut self, woodpecker: &Woodpecker, account: &str, start: Start) -> Self {
         if start == Start::Foreign {
-            let theirs = Credential::new(TENANT, &self.client, "their secret", EXPIRY, "by hand");
-            self.adopted = Some(woodpecker.put(account, theirs));
+            let existing = Credential::new(TENANT, &self.client, "their secret", EXPIRY, "by hand");
+            self.adopted = Some(woodpecker.put(account, existing));
         }
         self
     }

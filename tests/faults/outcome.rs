@@ -14,7 +14,7 @@ pub const OPS: [Op; 5] = [Op::List, Op::Create, Op::Rename, Op::Update, Op::Dele
 const SOON: Duration = Duration::from_secs(45);
 pub const LATE: Duration = Duration::from_secs(180);
 
-/// Longer than the operator waits for an answer (45 s).
+/// Longer than the operator waits for a response (45 s).
 const TOO_LONG: Duration = Duration::from_mins(1);
 
 /// The outcome of a request.

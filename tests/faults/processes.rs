@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::harness::TestEnv;
 use crate::kill_point::KillPoint;
-use crate::script::{Kill, PATIENCE};
+use crate::script::{Kill, TIMEOUT};
 
 /// How many operators run side by side.
 pub const OPERATORS: usize = 2;
@@ -80,7 +80,7 @@ impl OperatorProcesses {
             let mut seen = kill_points.subscribe();
             let reached =
                 async { while !matches!(seen.recv().await, Ok(kill_point) if kill_point == kill.at) {} };
-            let patience = if kill.at == KillPoint::Anytime { Duration::ZERO } else { PATIENCE };
+            let patience = if kill.at == KillPoint::Anytime { Duration::ZERO } else { TIMEOUT };
             let reached = timeout(patience, reached).await;
             if kill.lag > 0 {
                 sleep(Duration::from_micros(kill.lag)).await;

@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::environment::{Environment, PATIENCE};
+use crate::environment::{Environment, TIMEOUT};
 use crate::harness::{EXPIRY, TENANT};
 use crate::object::{Expectation, Object, Restored, SECRETS};
 use crate::script::{Act, Policy, Spared, Start};
@@ -33,7 +33,7 @@ pub type Find<'a> = &'a dyn Fn(&str) -> Option<Arc<MicrosoftGraphCredential>>;
 impl Run {
     /// Creates the account with credentials of third parties, the apps with their secrets, and the objects'
     /// Secrets. `number` distinguishes the apps of an environment's runs.
-    pub async fn set(environment: &Environment, name: &str, number: u64, starts: &[Start]) -> Self {
+    pub async fn create(environment: &Environment, name: &str, number: u64, starts: &[Start]) -> Self {
         let env = &environment.env;
         let key = format!("key-of-{name}");
         env.woodpecker.add_account(name, &key);
@@ -203,7 +203,7 @@ impl Run {
             self.apply(environment, index).await;
             if self.objects[index].expectation == Expectation::Lives {
                 let _timed_out =
-                    tokio::time::timeout(PATIENCE, self.apply_until_not_deleting(environment, index)).await;
+                    tokio::time::timeout(TIMEOUT, self.apply_until_not_deleting(environment, index)).await;
                 continue;
             }
             let object = &mut self.objects[index];
@@ -279,7 +279,7 @@ async fn delete_this_version(
         let only = Preconditions { resource_version: seen.resource_version(), uid: seen.uid() };
         match api.delete(name, &DeleteParams::default().preconditions(only)).await {
             Ok(deleted) => return (seen, deleted.is_left()),
-            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+            Err(kube::Error::Api(response)) if response.is_conflict() => {}
             Err(error) => panic!("it cannot be deleted: {error}"),
         }
     }
@@ -305,7 +305,7 @@ fn overlap(requests: &[Request], kills: &[Timestamp]) -> Option<String> {
 fn unowned_deletion(requests: &[Request]) -> Option<String> {
     let ids_of =
         |op| requests.iter().filter(move |it| it.op == op && it.took_effect).map(|it| it.credential_id);
-    let unowned = ids_of(Op::Delete).find(|id| !ids_of(Op::Create).any(|made| made == *id))?;
+    let unowned = ids_of(Op::Delete).find(|id| !ids_of(Op::Create).any(|created| created == *id))?;
     Some(format!("{unowned:?} was deleted, but no create of this account made it"))
 }
 

@@ -19,10 +19,12 @@ pub async fn execute(seeds: Range<u64>, summary: Arc<Summary>) {
     let scripts: Vec<Script> = seeds.clone().map(Script::new).collect();
     let number = environment_of(seeds.start);
     let kind = Kind::of(number);
-    let environment = Environment::set(kind).await;
+    let environment = Environment::start(kind).await;
     let mut runs = Vec::new();
     for script in &scripts {
-        runs.push(Run::set(&environment, &format!("run{}", script.seed), script.seed, &script.objects).await);
+        runs.push(
+            Run::create(&environment, &format!("run{}", script.seed), script.seed, &script.objects).await,
+        );
     }
     for run in &runs {
         run.open(&environment).await;

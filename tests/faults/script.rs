@@ -23,7 +23,7 @@ const SPAN: u64 = 9_000;
 const BEFORE_SPARING: u64 = 500;
 
 /// How long a kill waits for its kill point.
-pub const PATIENCE: Duration = Duration::from_secs(4);
+pub const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A run: one account with up to three objects.
 #[derive(Clone, Debug)]
@@ -81,9 +81,9 @@ pub enum Spared {
 /// A SIGKILL of the operator, which is restarted at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
-    /// When it begins to wait for its kill_point, in milliseconds from the start.
+    /// When it begins to wait for its kill point, in milliseconds from the start.
     pub from: u64,
-    /// The kill happens when any object of the environment reaches this kill point, or after [`PATIENCE`].
+    /// The kill happens when any object of the environment reaches this kill point, or after [`TIMEOUT`].
     pub at: KillPoint,
     /// The kill happens this long after the kill point, in microseconds.
     pub lag: u64,

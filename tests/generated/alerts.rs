@@ -270,8 +270,8 @@ fn every_alert_is_tested_before_during_and_after_firing() {
         let firing: BTreeSet<Vec<bool>> =
             checks.iter().map(|checks| alert.firing_at(&labels, checks)).collect();
         let (name, own) = (&alert.name, &alert.rule["labels"]);
-        let whole = vec![false, true, false];
-        assert!(firing.contains(&whole), "{name} {own}: not, then firing, then not: {firing:?}");
+        let expected = vec![false, true, false];
+        assert!(firing.contains(&expected), "{name} {own}: not, then firing, then not: {firing:?}");
     }
     for check in checks.iter().flatten() {
         let name = check["alertname"].as_str().expect("an alert is named");
@@ -314,10 +314,10 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
 #[test]
 fn argo_cd_scripts_use_existing_conditions_and_annotations() {
     let script = read(&root().join("deploy/argocd/argocd-cm.yaml"));
-    let asked: BTreeSet<&str> =
+    let used: BTreeSet<&str> =
         script.split("found[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(asked, BTreeSet::from(["Expiring", "Ready", "Stalled"]));
-    for condition in asked {
+    assert_eq!(used, BTreeSet::from(["Expiring", "Ready", "Stalled"]));
+    for condition in used {
         assert!(ConditionType::ALL.iter().any(|it| it.as_str() == condition), "{condition}");
     }
     let annotations = script.split("annotations[\"").skip(1).filter_map(|rest| rest.split('"').next());

@@ -44,7 +44,7 @@ fn every_panel_has_a_description_and_a_position() {
 fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
     let families = reference::families().expect("the metrics can be written");
     let known: BTreeSet<String> = families.iter().map(MetricFamily::sample_name).collect();
-    let mut asked = BTreeSet::new();
+    let mut used = BTreeSet::new();
     for panel in panels() {
         for expression in expressions(&panel) {
             let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
@@ -59,7 +59,7 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
             for word in words.filter(|word| starts.iter().any(|start| word.starts_with(start))) {
                 let name = word.strip_suffix("_bucket").unwrap_or(word);
                 assert!(known.contains(name), "{} asks for {name}", panel["title"]);
-                asked.insert(name.to_owned());
+                used.insert(name.to_owned());
             }
         }
     }
@@ -74,8 +74,8 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
         "graph_credential_operator_watch_opens_total",
         "graph_credential_operator_not_ready",
     ];
-    let ours =
+    let own =
         known.iter().filter(|name| name.starts_with("graph_credential_") && !left.contains(&name.as_str()));
-    let missing: Vec<&String> = ours.filter(|name| !asked.contains(*name)).collect();
+    let missing: Vec<&String> = own.filter(|name| !used.contains(*name)).collect();
     assert!(missing.is_empty(), "no panel shows {missing:?}");
 }

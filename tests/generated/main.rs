@@ -201,7 +201,8 @@ fn generated_files_are_up_to_date() {
     let write = std::env::var_os("GENERATE").is_some();
     for (path, expected) in generated() {
         if write {
-            fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the folder can be made");
+            fs::create_dir_all(path.parent().expect("a file has a folder"))
+                .expect("the folder can be created");
             fs::write(&path, &expected).expect("the file can be written");
         }
         let found = fs::read_to_string(&path).unwrap_or_default();

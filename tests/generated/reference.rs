@@ -127,14 +127,14 @@ struct Example;
 
 impl ObjectSource for Example {
     fn credentials(&self) -> Vec<CredentialSeries> {
-        let standing = || ConditionSample { is_true: true, reason: "Ready".into() };
+        let condition = || ConditionSample { is_true: true, reason: "Ready".into() };
         vec![CredentialSeries {
             namespace: "a".into(),
             name: "b".into(),
             destination: Some("woodpecker"),
             account: Some(("a".into(), "c".into())),
-            ready: standing(),
-            verified: Some(standing()),
+            ready: condition(),
+            verified: Some(condition()),
             is_suspended: false,
             expires_at: Some(1),
             last_verified_time: Some(1),

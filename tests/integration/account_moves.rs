@@ -5,12 +5,12 @@ use graph_credential_operator::api::{Ownership, WoodpeckerAccount};
 use kit::woodpecker::Op;
 use serde_json::{Value, json};
 
-use crate::drift::{count, look_again, several};
-use crate::harness::{A_WHILE, TestEnv, eventually, message};
+use crate::drift::{count, recheck_account, several};
+use crate::harness::{QUIET_TIME, TestEnv, eventually, message};
 
 /// A test environment with a second account and another API key.
 async fn with_branch() -> TestEnv {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.add_account("branch", "1234.key-of-the-branch");
     env.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
     env.apply_account("branch", json!({})).await;
@@ -71,7 +71,7 @@ async fn with_retain_a_move_keeps_the_old_registration() {
 
 #[tokio::test]
 async fn a_renamed_account_keeps_its_credentials() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.apply_account("renamed", json!({"apiKeySecretRef": {"name": "agency-key"}})).await;
@@ -85,7 +85,7 @@ async fn a_renamed_account_keeps_its_credentials() {
     let registration = object.status.unwrap().registration.unwrap();
     assert_eq!((registration.credential_id, registration.ownership), (id, Ownership::Created));
     env.wait_until_ready("sales-eu").await;
-    tokio::time::sleep(A_WHILE / 2).await;
+    tokio::time::sleep(QUIET_TIME / 2).await;
     assert_eq!((count(&env, Op::Delete), env.remote().len()), (0, 1));
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
@@ -135,7 +135,7 @@ async fn with_retain_nothing_is_removed_from_an_earlier_account() {
     })
     .await;
     env.woodpecker.clear_in_use(id);
-    tokio::time::sleep(A_WHILE / 2).await;
+    tokio::time::sleep(QUIET_TIME / 2).await;
     assert_eq!(env.remote().len(), 1);
 }
 
@@ -154,7 +154,7 @@ async fn objects_that_move_away_do_not_make_their_account_incomplete() {
         if (here, there) == (2, 4) { Ok(()) } else { Err(format!("{here} and {there}")) }
     })
     .await;
-    look_again(&env).await;
+    recheck_account(&env).await;
     eventually("the counts follow", || async {
         let account: WoodpeckerAccount = env.api().get("agency").await.map_err(|error| error.to_string())?;
         let status = account.status.unwrap_or_default();

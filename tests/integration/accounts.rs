@@ -10,7 +10,7 @@ use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, eventually, messa
 
 #[tokio::test]
 async fn a_ready_account_reports_its_number_of_credentials() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
     env.woodpecker.put("agency", unmanaged);
     env.account("fresh", json!({})).await;
@@ -65,7 +65,7 @@ async fn a_batch_of_registrations_costs_its_account_few_requests() {
 
 #[tokio::test]
 async fn a_rejected_key_is_reported_by_the_account_and_its_objects() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.secret("agency-key", &[("api_key", "1234.wrong")]).await;
     let account = env.wait_for_account("agency", ConditionStatus::False, "InvalidApiKey").await;
     let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap();
@@ -82,7 +82,7 @@ async fn a_rejected_key_is_reported_by_the_account_and_its_objects() {
 
 #[tokio::test]
 async fn a_revoked_key_is_detected_by_the_first_rejection() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap();
     env.woodpecker.revoke_key(API_KEY);
@@ -92,17 +92,17 @@ async fn a_revoked_key_is_detected_by_the_first_rejection() {
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     assert_eq!(object.status.unwrap().registration, before.registration);
-    let asked = env.woodpecker.requests("agency").len();
+    let requests = env.woodpecker.requests("agency").len();
     env.woodpecker.add_account("agency", "1234.another-key");
     env.secret("agency-key", &[("api_key", "1234.another-key")]).await;
     env.wait_until_ready("sales-eu").await;
     assert!(env.woodpecker.secret_matches("agency", before.credential_id.unwrap(), "s3cret-two"));
-    assert!(asked < 12, "a refused key stops the traffic: {asked} requests");
+    assert!(requests < 12, "a rejected key stops the traffic: {requests} requests");
 }
 
 #[tokio::test]
 async fn a_missing_or_invalid_key_is_reported_and_never_sent() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.apply_account("no-secret", json!({})).await;
     env.wait_for_account("no-secret", ConditionStatus::False, "SecretNotFound").await;
     env.secret("no-key-key", &[("other", "x")]).await;
@@ -125,7 +125,7 @@ async fn a_missing_or_invalid_key_is_reported_and_never_sent() {
 
 #[tokio::test]
 async fn keys_are_sent_only_to_allowed_urls() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let elsewhere = kit::woodpecker::Woodpecker::start().await;
     elsewhere.add_account("agency", API_KEY);
     env.account("elsewhere", json!({"baseUrl": elsewhere.base_url()})).await;
@@ -159,7 +159,7 @@ async fn an_account_of_another_namespace_must_name_the_objects_namespace() {
 
 #[tokio::test]
 async fn a_missing_account_is_waited_for() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "later"}}}}))
         .await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AccountNotFound").await;
@@ -169,7 +169,7 @@ async fn a_missing_account_is_waited_for() {
 
 #[tokio::test]
 async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let external = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
     env.woodpecker.put("agency", external);
     env.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
@@ -187,7 +187,7 @@ async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
 
 #[tokio::test]
 async fn the_company_is_sent_with_every_request() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.add_company("agency", "77");
     env.account("client", json!({"companyId": 77})).await;
     env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": {"name": "client"}}}}))
@@ -222,15 +222,15 @@ async fn a_namespace_that_cannot_be_listed_does_not_stop_the_accounts_of_others(
 
 #[tokio::test]
 async fn a_throttled_account_stays_ready() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.woodpecker.fail_always(Op::List, Fault::Throttled { retry_after: None });
-    let asked = env.woodpecker.lists("agency");
+    let lists = env.woodpecker.lists("agency");
     env.secret("agency-key", &[("api_key", API_KEY), ("note", "touched")]).await;
     crate::harness::eventually("the account was listed again", || async {
-        if env.woodpecker.lists("agency") > asked { Ok(()) } else { Err(env.log()) }
+        if env.woodpecker.lists("agency") > lists { Ok(()) } else { Err(env.log()) }
     })
     .await;
-    tokio::time::sleep(crate::harness::A_WHILE / 5).await;
+    tokio::time::sleep(crate::harness::QUIET_TIME / 5).await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
 }

@@ -44,7 +44,7 @@ pub async fn look(env: &TestEnv, command: &str, more: &[&str]) -> CommandOutput 
 }
 
 /// A test environment on a cluster of its own, for commands that work on all namespaces.
-pub async fn alone() -> TestEnv {
+pub async fn start_alone() -> TestEnv {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
@@ -64,7 +64,7 @@ pub fn line<'a>(text: &'a str, words: &[&str]) -> Option<&'a str> {
 }
 
 /// Checks that `--help` of a command contains these words.
-pub async fn helps(env: &TestEnv, command: &str, words: &[&str]) {
+pub async fn assert_help(env: &TestEnv, command: &str, words: &[&str]) {
     let printed = run(env, &[command, "--help"]).await;
     let text = printed.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words {
@@ -74,7 +74,7 @@ pub async fn helps(env: &TestEnv, command: &str, words: &[&str]) {
 
 #[tokio::test]
 async fn orphans_classifies_credentials_and_lists_each_account_once() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let status = env.wait_until_ready("sales-eu").await.status.unwrap();
     let registered = status.credential_id.unwrap();
@@ -90,13 +90,13 @@ async fn orphans_classifies_credentials_and_lists_each_account_once() {
         "Exit codes",
         "GCO_ALLOWED_WOODPECKER_URLS",
     ];
-    helps(&env, "orphans", &help).await;
+    assert_help(&env, "orphans", &help).await;
 
     let duplicate = format!("mail/sales-eu [{token}]");
     let orphaned = put(&env, TENANT, CLIENT, &duplicate);
     let other_operator = put(&env, TENANT, OTHER_CLIENT, MARKED);
     let adoptable = put(&env, &TENANT.to_uppercase(), CLIENT, "by hand");
-    let unmanaged = put(&env, TENANT, OTHER_CLIENT, "\u{1b}[31mstranger\n");
+    let unmanaged = put(&env, TENANT, OTHER_CLIENT, "\u{1b}[31munknown-app\n");
     let echoed = put(&env, TENANT, OTHER_CLIENT, &format!("key {API_KEY}"));
     let (lists, writes) = (env.woodpecker.lists("agency"), env.woodpecker.writes("agency"));
     let text = look(&env, "orphans", &["--account", &account]).await;
@@ -143,7 +143,7 @@ async fn orphans_classifies_credentials_and_lists_each_account_once() {
 
 #[tokio::test]
 async fn orphans_reports_each_account_that_could_not_be_listed() {
-    let mut env = alone().await;
+    let mut env = start_alone().await;
     env.stop_operator().await;
     put(&env, TENANT, OTHER_CLIENT, MARKED);
     env.account("elsewhere", json!({"baseUrl": "https://elsewhere.example/rest"})).await;

@@ -18,7 +18,7 @@ fn adoption(adoption: &Value) -> Value {
 
 #[tokio::test]
 async fn the_only_credential_of_the_app_is_adopted_and_keeps_its_name() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let id = by_hand(&env);
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let status = env.wait_until_ready("sales-eu").await.status.unwrap();
@@ -40,7 +40,7 @@ async fn the_only_credential_of_the_app_is_adopted_and_keeps_its_name() {
 
 #[tokio::test]
 async fn an_adopted_credential_with_ownership_is_deleted_with_the_object() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     by_hand(&env);
     let mut spec = adoption(&json!({"takeOwnership": true}));
     spec["deletionPolicy"] = json!("Delete");
@@ -53,7 +53,7 @@ async fn an_adopted_credential_with_ownership_is_deleted_with_the_object() {
 
 #[tokio::test]
 async fn a_wrong_secret_adopts_nothing() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let id = by_hand(&env);
     env.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
     env.credential("sales-eu", json!({})).await;
@@ -64,7 +64,7 @@ async fn a_wrong_secret_adopts_nothing() {
 
 #[tokio::test]
 async fn of_several_credentials_the_named_one_is_adopted() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let (one, other) = (by_hand(&env), by_hand(&env));
     env.credential("sales-eu", json!({})).await;
     let object =
@@ -80,7 +80,7 @@ async fn of_several_credentials_the_named_one_is_adopted() {
 
 #[tokio::test]
 async fn create_only_does_not_change_an_existing_credential() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let id = by_hand(&env);
     env.credential("sales-eu", adoption(&json!({"policy": "CreateOnly"}))).await;
     let object =
@@ -95,7 +95,7 @@ async fn create_only_does_not_change_an_existing_credential() {
 
 #[tokio::test]
 async fn adopt_only_waits_until_a_credential_exists() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", adoption(&json!({"policy": "AdoptOnly"}))).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "NoMatchToAdopt").await;
     assert_eq!(env.woodpecker.writes("agency"), 0);

@@ -67,11 +67,11 @@ async fn verify_has_an_exit_code_for_each_class_of_result() {
     assert_eq!(issued.code, Some(0), "{issued:?}");
     assert!(issued.out.contains("TokenIssued") && issued.out.contains("Mail.Send"), "{}", issued.out);
 
-    let refused = verify(&entra, &[], "another").await;
-    assert_eq!(refused.code, Some(3), "{refused:?}");
+    let rejected = verify(&entra, &[], "another").await;
+    assert_eq!(rejected.code, Some(3), "{rejected:?}");
     for word in ["InvalidClientSecret", "AADSTS7000215", "who acts", "what to do", "trace id", "correlation"]
     {
-        assert!(refused.out.contains(word), "{word}: {}", refused.out);
+        assert!(rejected.out.contains(word), "{word}: {}", rejected.out);
     }
 
     entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(60) });

@@ -60,7 +60,7 @@ async fn an_ignored_company_id_is_detected_before_a_second_write() {
         assert!(message.contains("a separate API key for each company"), "{message}");
     }
     let listed = env.woodpecker.lists("agency");
-    tokio::time::sleep(crate::harness::A_WHILE / 2).await;
+    tokio::time::sleep(crate::harness::QUIET_TIME / 2).await;
     let more = env.woodpecker.lists("agency") - listed;
     assert!(more <= 6, "they do not trigger each other forever: {more} listings");
     let creates = env.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count();
@@ -69,7 +69,7 @@ async fn an_ignored_company_id_is_detected_before_a_second_write() {
 
 #[tokio::test]
 async fn two_keys_of_one_account_are_detected_as_one_account() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.service_time(std::time::Duration::from_millis(30));
     env.credential("first", json!({})).await;
     env.wait_until_ready("first").await;

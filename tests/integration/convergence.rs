@@ -9,7 +9,7 @@ use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually, mes
 
 #[tokio::test]
 async fn a_rejected_create_leaves_no_intent_and_is_retried_once_the_cause_is_fixed() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
     env.credential("sales-eu", json!({})).await;
     let object =
@@ -23,7 +23,7 @@ async fn a_rejected_create_leaves_no_intent_and_is_retried_once_the_cause_is_fix
 
 #[tokio::test]
 async fn a_throttled_create_is_sent_after_the_pause() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Throttled { retry_after: None });
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
@@ -32,7 +32,7 @@ async fn a_throttled_create_is_sent_after_the_pause() {
 
 #[tokio::test]
 async fn a_lost_rename_or_update_is_sent_again_to_the_same_credential() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Rename, 1, Fault::ProcessedThenReset);
     env.credential("sales-eu", json!({"displayName": "MS Graph app"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
@@ -60,7 +60,7 @@ async fn a_lost_rename_or_update_is_sent_again_to_the_same_credential() {
 
 #[tokio::test]
 async fn a_rejected_update_keeps_the_registration() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap();
     env.woodpecker.fail_always(Op::Update, Fault::RefusedBefore(422, json!({"message": "SOMETHING_NEW"})));
@@ -74,7 +74,7 @@ async fn a_rejected_update_keeps_the_registration() {
 
 #[tokio::test]
 async fn two_objects_for_one_app_create_one_registration_and_the_second_takes_over() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     tokio::join!(env.credential("first", json!({})), env.credential("second", json!({})));
     let (winner, loser) =
         crate::harness::eventually("one of them is registered and the other waits", || async {
@@ -105,7 +105,7 @@ async fn two_objects_for_one_app_create_one_registration_and_the_second_takes_ov
 
 #[tokio::test]
 async fn one_request_at_a_time_reaches_an_account() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.service_time(std::time::Duration::from_millis(30));
     let clients: Vec<String> = (0..8).map(|n| format!("00000000-0000-4000-8000-00000000000{n}")).collect();
     for (n, client) in clients.iter().enumerate() {
@@ -122,7 +122,7 @@ async fn one_request_at_a_time_reaches_an_account() {
 
 #[tokio::test]
 async fn a_secret_rejected_by_woodpecker_is_retried_during_the_propagation_window() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let refusal = json!({"message": "INVALID_CLIENT_SECRET"});
     env.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, refusal));
     env.credential("sales-eu", json!({})).await;
@@ -148,7 +148,7 @@ async fn unusual_rejections_are_reported_with_their_details() {
         (json!({"message": 5}), None),
         (json!({}), None),
     ] {
-        let env = TestEnv::set().await;
+        let env = TestEnv::start().await;
         env.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, body.clone()));
         env.credential("sales-eu", json!({})).await;
         let object = env
@@ -163,7 +163,7 @@ async fn unusual_rejections_are_reported_with_their_details() {
 
 #[tokio::test]
 async fn a_secret_restored_after_a_lost_update_is_sent_again() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     // The other secret takes effect, but no response reports it.
@@ -186,7 +186,7 @@ async fn a_secret_restored_after_a_lost_update_is_sent_again() {
 
 #[tokio::test]
 async fn a_rejected_name_does_not_block_a_new_secret() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
@@ -206,7 +206,7 @@ async fn a_rejected_name_does_not_block_a_new_secret() {
 
 #[tokio::test]
 async fn an_older_object_that_cannot_register_does_not_block_a_newer_one() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let adopt_only = json!({"destination": {"woodpecker": {"accountRef": {"name": "agency"}, "adoption": {"policy": "AdoptOnly"}}}});
     env.credential("elder", adopt_only).await;
     env.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "NoMatchToAdopt").await;
@@ -217,7 +217,7 @@ async fn an_older_object_that_cannot_register_does_not_block_a_newer_one() {
 
 #[tokio::test]
 async fn a_suspended_older_object_does_not_block_a_newer_one() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
     env.credential("elder", json!({})).await;
     env.wait_for("elder", ConditionType::Registered, ConditionStatus::False, "CreateRejected").await;

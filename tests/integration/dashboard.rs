@@ -8,7 +8,7 @@ use kit::prometheus::{Prometheus, Series};
 use serde_json::{Value, json};
 
 use crate::harness::{CLIENT, TENANT, TestEnv, address, eventually};
-use crate::rest_api::{KEY, PATH, ask_at, put_key, sample, serving};
+use crate::rest_api::{KEY, PATH, put_key, request_at, sample, serving};
 
 /// A panel's title and one of its queries.
 struct Query {
@@ -36,7 +36,7 @@ fn queries() -> Vec<Query> {
 
 /// The metrics in the queries, one by one, because in one query a metric can hide that another one is
 /// missing. Failed watches do not occur here.
-fn metrics_asked_for() -> BTreeSet<String> {
+fn queried_metrics() -> BTreeSet<String> {
     let starts = [
         "graph_credential_",
         "controller_runtime_",
@@ -69,8 +69,8 @@ fn rules() -> PathBuf {
 }
 
 /// Whether a response contains data. Quantiles of nothing are NaN.
-fn shows_something(answer: &[Series]) -> bool {
-    answer.iter().any(|series| series.points.iter().any(|(_, value)| value.is_finite()))
+fn has_data(response: &[Series]) -> bool {
+    response.iter().any(|series| series.points.iter().any(|(_, value)| value.is_finite()))
 }
 
 /// A Prometheus that scrapes the operator under test.
@@ -83,7 +83,7 @@ async fn prometheus(env: &TestEnv, rules: &[PathBuf]) -> Prometheus {
 
 #[tokio::test]
 async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await;
     env.wait_until_ready("sealed").await;
     // The operator counts records at the start, and rarely after it.
@@ -92,7 +92,7 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
     env.extra_args = ["--rest-bind-address", "127.0.0.1:0"].map(str::to_owned).to_vec();
     env.start_operator().await;
     let api = serving(env.operator.as_ref().unwrap()).await;
-    let saved = ask_at(&api, "POST", PATH, Some(sample(json!({})))).await;
+    let saved = request_at(&api, "POST", PATH, Some(sample(json!({})))).await;
     assert_eq!(saved.status, 201, "{saved:?}\n{}", env.log());
     let prometheus = prometheus(&env, &[rules()]).await;
     eventually("the scrape is taken: it is OpenMetrics by Prometheus' own parser", || async {
@@ -106,11 +106,11 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
     let other = "11111111-2222-4333-8444-555555555555";
     env.entra.add_app(TENANT, other);
     env.entra.set_secrets(TENANT, other, &["s3cret-one"]);
-    let mut asked: Vec<Query> = queries();
-    assert!(asked.len() > 40, "{} queries", asked.len());
+    let mut pending: Vec<Query> = queries();
+    assert!(pending.len() > 40, "{} queries", pending.len());
     let mut round = 0;
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-    while !asked.is_empty() {
+    while !pending.is_empty() {
         // Rates and quantiles need events between two scrapes.
         round += 1;
         let name = format!("late-{round}");
@@ -118,30 +118,30 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
         let spec =
             json!({"clientId": client, "destination": {"woodpecker": {"accountRef": {"name": "agency"}}}});
         env.credential(&name, spec).await;
-        env.request_pass("sales-eu").await;
-        assert_eq!(ask_at(&api, "GET", PATH, None).await.status, 200);
+        env.request_reconcile("sales-eu").await;
+        assert_eq!(request_at(&api, "GET", PATH, None).await.status, 200);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut left = Vec::new();
-        for query in asked {
-            let answer = prometheus.query(&query.expression).await;
-            let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", query.panel));
-            if !shows_something(&answer) {
+        for query in pending {
+            let response = prometheus.query(&query.expression).await;
+            let response = response.unwrap_or_else(|error| panic!("{}: {error}", query.panel));
+            if !has_data(&response) {
                 left.push(query);
             }
         }
-        asked = left;
+        pending = left;
         if tokio::time::Instant::now() >= deadline {
-            let empty = asked.iter().map(|query| format!("{}: {}", query.panel, query.expression));
+            let empty = pending.iter().map(|query| format!("{}: {}", query.panel, query.expression));
             panic!("these show nothing: {:#?}", empty.collect::<Vec<_>>());
         }
     }
 
-    for metric in metrics_asked_for() {
-        let answer = prometheus.query(&format!("count({metric})")).await.unwrap();
-        assert!(shows_something(&answer), "a query asks for {metric}, and there is no such series");
+    for metric in queried_metrics() {
+        let response = prometheus.query(&format!("count({metric})")).await.unwrap();
+        assert!(has_data(&response), "a query asks for {metric}, and there is no such series");
     }
 
-    let groups = prometheus.ask("/api/v1/rules").await.unwrap();
+    let groups = prometheus.request("/api/v1/rules").await.unwrap();
     let rules =
         groups["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
     let mut seen = 0;
@@ -158,8 +158,8 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
 }
 
 /// The response of Prometheus for one query of a panel.
-fn drawn(target: &Value, answer: &[Series]) -> Value {
-    let series = answer.iter().map(|series| json!({"labels": series.labels, "points": series.points}));
+fn drawn(target: &Value, response: &[Series]) -> Value {
+    let series = response.iter().map(|series| json!({"labels": series.labels, "points": series.points}));
     json!({"legend": target["legendFormat"], "series": series.collect::<Vec<_>>()})
 }
 
@@ -200,7 +200,7 @@ async fn fleet(env: &TestEnv) {
 #[tokio::test]
 #[ignore = "a minute and a half: `make pictures` draws the pictures of the docs from it"]
 async fn the_answers_that_the_pictures_are_drawn_from() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.add_account("studio", "5678.api-key-of-the-studio");
     env.secret("studio-key", &[("api_key", "5678.api-key-of-the-studio")]).await;
     env.apply_account("studio", json!({})).await;
@@ -211,7 +211,7 @@ async fn the_answers_that_the_pictures_are_drawn_from() {
     fleet(&env).await;
     while tokio::time::Instant::now() < end {
         for number in [1, 5, 8, 13] {
-            env.request_pass(&format!("sales-{number:02}")).await;
+            env.request_reconcile(&format!("sales-{number:02}")).await;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
@@ -219,24 +219,24 @@ async fn the_answers_that_the_pictures_are_drawn_from() {
     let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let mut panels = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for target in panel["targets"].as_array().into_iter().flatten() {
             let expression = as_sent(target["expr"].as_str().unwrap());
-            let answer = if target["instant"] == true {
+            let response = if target["instant"] == true {
                 prometheus.query(&expression).await
             } else {
                 prometheus.query_range(&expression, seconds).await
             };
-            answers.push(drawn(target, &answer.unwrap()));
+            responses.push(drawn(target, &response.unwrap()));
         }
         panels.push(json!({
             "title": panel["title"], "type": panel["type"], "place": panel["gridPos"],
-            "unit": panel["fieldConfig"]["defaults"]["unit"], "answers": answers
+            "unit": panel["fieldConfig"]["defaults"]["unit"], "responses": responses
         }));
     }
     let text = serde_json::to_string(&panels).unwrap();
     // The test namespace has a random name.
     let text = text.replace(&env.namespace, "mail");
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.json");
-    std::fs::write(path, text).expect("the answers can be kept");
+    std::fs::write(path, text).expect("the responses can be kept");
 }

@@ -25,7 +25,7 @@ async fn event_is_emitted(env: &TestEnv, words: &[&str]) {
 
 #[tokio::test]
 async fn retain_is_the_default_and_leaves_the_credential() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
     assert_eq!(object.metadata.finalizers, None, "nothing to wait for");
@@ -37,7 +37,7 @@ async fn retain_is_the_default_and_leaves_the_credential() {
 
 #[tokio::test]
 async fn delete_removes_only_the_credential_of_the_object() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
     let unmanaged = env.woodpecker.put("agency", unmanaged);
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
@@ -52,7 +52,7 @@ async fn delete_removes_only_the_credential_of_the_object() {
 
 #[tokio::test]
 async fn the_finalizer_is_added_before_anything_is_created() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_always(Op::Create, Fault::Http500Before);
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let object =
@@ -62,7 +62,7 @@ async fn the_finalizer_is_added_before_anything_is_created() {
 
 #[tokio::test]
 async fn a_credential_in_use_is_reported_and_retain_removes_the_finalizer() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.mark_in_use(id);
@@ -76,7 +76,7 @@ async fn a_credential_in_use_is_reported_and_retain_removes_the_finalizer() {
 
 #[tokio::test]
 async fn a_missing_credential_does_not_block_the_deletion() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.remove("agency", id);
@@ -86,7 +86,7 @@ async fn a_missing_credential_does_not_block_the_deletion() {
 
 #[tokio::test]
 async fn a_404_that_the_list_contradicts_is_not_treated_as_deleted() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.fail_next(
@@ -103,7 +103,7 @@ async fn a_404_that_the_list_contradicts_is_not_treated_as_deleted() {
 
 #[tokio::test]
 async fn an_outage_delays_a_deletion_and_a_deletion_survives_it() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.fail_always(Op::Delete, Fault::Html502);
@@ -127,7 +127,7 @@ async fn wait_until_deletion_is_blocked(env: &TestEnv) {
 
 #[tokio::test]
 async fn an_account_is_deleted_after_the_credentials_to_remove_there() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     let accounts = env.api::<WoodpeckerAccount>();
@@ -149,7 +149,7 @@ async fn an_account_is_deleted_after_the_credentials_to_remove_there() {
 
 #[tokio::test]
 async fn an_account_with_nothing_to_remove_is_deleted_immediately() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let accounts = env.api::<WoodpeckerAccount>();
@@ -160,7 +160,7 @@ async fn an_account_with_nothing_to_remove_is_deleted_immediately() {
 
 #[tokio::test]
 async fn an_account_in_a_terminating_namespace_is_deleted_after_a_limit() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.fail_always(Op::Delete, Fault::Html502);
@@ -179,7 +179,7 @@ async fn an_account_in_a_terminating_namespace_is_deleted_after_a_limit() {
 
 #[tokio::test]
 async fn a_deletion_waits_for_a_missing_account_until_set_to_retain() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     let accounts = env.api::<WoodpeckerAccount>();
@@ -201,7 +201,7 @@ async fn a_deletion_waits_for_a_missing_account_until_set_to_retain() {
 
 #[tokio::test]
 async fn a_policy_changed_to_delete_applies_while_the_secret_is_invalid() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     env.delete_secret("sales-eu-graph").await;
@@ -215,12 +215,12 @@ async fn a_policy_changed_to_delete_applies_while_the_secret_is_invalid() {
 
 #[tokio::test]
 async fn a_key_of_another_account_deletes_nothing_there() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.add_account("other", "1234.key-of-another-account");
-    let theirs = "00000000-0000-4000-8000-000000000001";
-    let mut held = Credential::new(TENANT, theirs, "theirs", EXPIRY, "theirs");
+    let other_client = "00000000-0000-4000-8000-000000000001";
+    let mut held = Credential::new(TENANT, other_client, "other", EXPIRY, "other");
     held.credential_id = id;
     env.woodpecker.put("other", held);
     env.secret("agency-key", &[("api_key", "1234.key-of-another-account")]).await;

@@ -1,4 +1,4 @@
-//! Runs the commands of the docs. Each command of a page belongs to a scene below, which runs it as written,
+//! Runs the commands of the docs. Each command of a page belongs to a test below, which runs it as written,
 //! or the words before it call it illustrative.
 
 mod checkout;
@@ -13,7 +13,7 @@ use kit::docs::{Command, commands, pages};
 type Place = (&'static str, &'static str);
 
 /// The tests that run commands, each with the sections that the commands are from.
-const SCENES: [(&str, &[Place]); 4] = [
+const SECTIONS_BY_TEST: [(&str, &[Place]); 4] = [
     (
         "helm_installs_changes_and_uninstalls_as_the_docs_say",
         &[
@@ -73,7 +73,7 @@ fn all() -> Vec<Command> {
 
 #[test]
 fn each_command_in_the_docs_is_run_by_a_test_or_marked_illustrative() {
-    let places: Vec<Place> = SCENES.iter().flat_map(|(_, places)| places.iter().copied()).collect();
+    let places: Vec<Place> = SECTIONS_BY_TEST.iter().flat_map(|(_, places)| places.iter().copied()).collect();
     let all = all();
     for command in all.iter().filter(|command| !is_of_the_repository(command)) {
         let Command { page, line, text, .. } = command;
@@ -89,11 +89,11 @@ fn each_command_in_the_docs_is_run_by_a_test_or_marked_illustrative() {
 #[test]
 fn make_targets_in_the_docs_exist() {
     let makefile = std::fs::read_to_string(kit::workspace().join("Makefile")).unwrap();
-    let made = all().into_iter().filter_map(|command| {
+    let created = all().into_iter().filter_map(|command| {
         let target = command.text.strip_prefix("make ")?.split_whitespace().next()?.to_owned();
         Some((command, target))
     });
-    for (command, target) in made {
+    for (command, target) in created {
         let is_there = makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
         assert!(is_there, "{}:{}: there is no target {target}", command.page, command.line);
     }

@@ -9,17 +9,17 @@ use kit::woodpecker::{Credential, Fault, Op};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{A_WHILE, CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
+use crate::harness::{CLIENT, EXPIRY, QUIET_TIME, TENANT, TestEnv, eventually, message};
 
 pub(crate) fn count(env: &TestEnv, op: Op) -> usize {
     env.woodpecker.requests("agency").iter().filter(|request| request.op == op).count()
 }
 
 /// Makes the operator check the account now.
-pub(crate) async fn look_again(env: &TestEnv) {
-    let asked = env.woodpecker.lists("agency");
+pub(crate) async fn recheck_account(env: &TestEnv) {
+    let lists = env.woodpecker.lists("agency");
     let touch =
-        Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: asked.to_string()}}}));
+        Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: lists.to_string()}}}));
     env.api::<WoodpeckerAccount>().patch("agency", &PatchParams::default(), &touch).await.unwrap();
 }
 
@@ -38,11 +38,11 @@ pub(crate) async fn several(env: &TestEnv, number: usize) {
 
 #[tokio::test]
 async fn a_credential_deleted_externally_is_registered_again() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.remove("agency", before);
-    look_again(&env).await;
+    recheck_account(&env).await;
     let object = env
         .wait_until("sales-eu", "another id", |object| {
             object.status.as_ref().and_then(|status| status.credential_id).is_some_and(|id| id != before)
@@ -62,7 +62,7 @@ async fn a_credential_deleted_externally_is_registered_again() {
 
 #[tokio::test]
 async fn a_rotation_of_a_missing_credential_registers_it_again() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.remove("agency", before);
@@ -80,11 +80,11 @@ async fn a_rotation_of_a_missing_credential_registers_it_again() {
 
 #[tokio::test]
 async fn an_incomplete_list_re_creates_nothing_and_is_reported() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
-    look_again(&env).await;
+    recheck_account(&env).await;
     env.wait_for_account("agency", ConditionStatus::False, "IncompleteList").await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!((count(&env, Op::Create), env.remote().len()), (1, 1));
@@ -95,14 +95,14 @@ async fn an_incomplete_list_re_creates_nothing_and_is_reported() {
     env.credential("another", json!({"clientId": client})).await;
     env.wait_for("another", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     env.woodpecker.clear_faults();
-    look_again(&env).await;
+    recheck_account(&env).await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.wait_until_ready("another").await;
 }
 
 /// A credential that existed before and is adopted from a list.
 async fn taken_over() -> (TestEnv, i64) {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let by_hand = Credential::new(TENANT, CLIENT, "s3cret-one", EXPIRY, "by hand");
     let id = env.woodpecker.put("agency", by_hand);
     (env, id)
@@ -115,7 +115,7 @@ async fn a_lost_response_to_the_existence_check_keeps_the_known_name() {
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
     env.woodpecker.fail_next(Op::Rename, 1, Fault::ProcessedThenReset);
-    look_again(&env).await;
+    recheck_account(&env).await;
     let lost =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
     assert_eq!(lost.status.unwrap().registration.unwrap().name, "by hand");
@@ -133,7 +133,7 @@ async fn a_missing_credential_without_a_known_name_is_reported_and_checked_by_th
     let status = env.wait_until_ready("sales-eu").await.status.unwrap();
     assert_eq!(status.registration.unwrap().name, "");
     env.woodpecker.fail_always(Op::List, Fault::ListingOmits(vec![id]));
-    look_again(&env).await;
+    recheck_account(&env).await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
     let text = message(&object, ConditionType::Registered);
@@ -146,16 +146,16 @@ async fn a_missing_credential_without_a_known_name_is_reported_and_checked_by_th
 
 #[tokio::test]
 async fn a_rejected_existence_check_re_creates_nothing_until_confirmed() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.remove("agency", id);
     env.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NOT_NOW"})));
-    look_again(&env).await;
+    recheck_account(&env).await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
     assert!(message(&object, ConditionType::Registered).contains(CONFIRM_DELETED));
-    tokio::time::sleep(A_WHILE / 2).await;
+    tokio::time::sleep(QUIET_TIME / 2).await;
     assert_eq!(count(&env, Op::Create), 1);
     env.woodpecker.clear_faults();
     let acknowledge = Patch::Merge(json!({"metadata": {"annotations": {CONFIRM_DELETED: id.to_string()}}}));
@@ -163,20 +163,20 @@ async fn a_rejected_existence_check_re_creates_nothing_until_confirmed() {
         .patch("sales-eu", &PatchParams::default(), &acknowledge)
         .await
         .unwrap();
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!(env.remote().len(), 1);
 }
 
 #[tokio::test]
 async fn an_empty_list_for_many_objects_re_creates_nothing_until_confirmed() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     several(&env, 6).await;
     let held: Vec<i64> = env.remote().iter().map(|it| it.credential_id).collect();
     for id in &held {
         env.woodpecker.remove("agency", *id);
     }
-    look_again(&env).await;
+    recheck_account(&env).await;
     let account = env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
     let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap().clone();
     assert!(
@@ -187,7 +187,7 @@ async fn an_empty_list_for_many_objects_re_creates_nothing_until_confirmed() {
     env.wait_for("app-0", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
     env.stop_operator().await;
     env.start_operator().await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!((count(&env, Op::Create), env.remote().len()), (6, 0), "nor after a restart");
     let acknowledge = Patch::Merge(json!({"metadata": {"annotations": {CONFIRM_DELETED: "now"}}}));
     env.api::<WoodpeckerAccount>().patch("agency", &PatchParams::default(), &acknowledge).await.unwrap();
@@ -202,7 +202,7 @@ async fn an_empty_list_for_many_objects_re_creates_nothing_until_confirmed() {
 
 #[tokio::test]
 async fn a_key_of_another_account_is_detected_and_registers_nothing_there() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
@@ -222,7 +222,7 @@ async fn a_key_of_another_account_is_detected_and_registers_nothing_there() {
 
 #[tokio::test]
 async fn an_account_re_created_with_a_key_of_a_third_party_is_not_trusted() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.add_account("other", "1234.key-of-another-account");
@@ -237,7 +237,7 @@ async fn an_account_re_created_with_a_key_of_a_third_party_is_not_trusted() {
 
 #[tokio::test]
 async fn a_new_key_is_not_used_before_the_account_is_listed_with_it() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     env.woodpecker.add_account("other", "1234.key-of-another-account");
@@ -246,7 +246,7 @@ async fn a_new_key_is_not_used_before_the_account_is_listed_with_it() {
     env.wait_for_account("agency", ConditionStatus::False, "WoodpeckerUnavailable").await;
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
-    tokio::time::sleep(A_WHILE / 2).await;
+    tokio::time::sleep(QUIET_TIME / 2).await;
     assert_eq!(env.woodpecker.writes("other"), 0, "no secret is sent to an account that may be another one");
     env.secret("agency-key", &[("api_key", crate::harness::API_KEY)]).await;
     let id = env.remote()[0].credential_id;

@@ -1,7 +1,7 @@
 //! GitOps: in every state kstatus (Flux) and Argo CD show what the status says, and applying a manifest again
 //! changes nothing.
 
-mod again;
+mod reapply;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -99,7 +99,7 @@ fn shown(evaluation: &Evaluation) -> (&str, &str) {
 }
 
 /// Compares every state with what both show; returns what was shown.
-async fn agree(kind: &str, states: Vec<Value>) -> BTreeSet<String> {
+async fn compare(kind: &str, states: Vec<Value>) -> BTreeSet<String> {
     let evaluations = evaluate(states.clone(), argo("health", kind), String::new()).await;
     let mut seen = BTreeSet::new();
     for (object, evaluation) in states.iter().zip(&evaluations) {
@@ -160,15 +160,15 @@ async fn kstatus_and_argo_cd_agree_with_the_status_in_every_state() {
 
     let every = ["Current Healthy", "Failed Degraded", "InProgress Progressing", "Terminating Progressing"]
         .map(str::to_owned);
-    let seen = agree("WoodpeckerAccount", accounts.end()).await;
+    let seen = compare("WoodpeckerAccount", accounts.end()).await;
     assert_eq!(seen, every.clone().into());
-    let seen = agree("MicrosoftGraphCredential", credentials.end()).await;
+    let seen = compare("MicrosoftGraphCredential", credentials.end()).await;
     assert_eq!(seen, every.into_iter().chain(["Current Suspended".to_owned()]).collect());
 }
 
 #[tokio::test]
 async fn the_actions_of_argo_cd_have_their_effect() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
     let kind = "MicrosoftGraphCredential";

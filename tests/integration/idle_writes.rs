@@ -3,11 +3,11 @@
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use serde_json::json;
 
-use crate::harness::{A_WHILE, EXPIRY, TestEnv, condition};
+use crate::harness::{EXPIRY, QUIET_TIME, TestEnv, condition};
 
 #[tokio::test]
 async fn a_restart_without_changes_sends_and_writes_nothing() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.credential(
         "no-secret",
@@ -34,7 +34,7 @@ async fn a_restart_without_changes_sends_and_writes_nothing() {
     let (tokens, writes, lists) =
         (env.entra.requests().len(), env.woodpecker.writes("agency"), env.woodpecker.lists("agency"));
     env.start_operator().await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(env.entra.requests().len(), tokens, "no token request");
     assert_eq!(env.woodpecker.writes("agency"), writes, "no write to Woodpecker");
     assert!(env.woodpecker.lists("agency") <= lists + 1, "at most one listing");
@@ -45,7 +45,7 @@ async fn a_restart_without_changes_sends_and_writes_nothing() {
 
 #[tokio::test]
 async fn a_secret_that_never_expires_is_registered_once() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let never = [("client_secret", "s3cret-one"), ("secret_expires_at", "9999-12-31")];
     env.secret("sales-eu-graph", &never).await;
     env.credential("sales-eu", json!({})).await;
@@ -54,7 +54,7 @@ async fn a_secret_that_never_expires_is_registered_once() {
     assert_eq!(status.expires_at.map(|at| at.0.to_string()).as_deref(), Some("9999-01-01T00:00:00Z"));
     let (mark, writes) = (env.cluster.audit_mark().unwrap(), env.woodpecker.writes("agency"));
     env.secret("sales-eu-graph", &[never[0], never[1], ("note", "another key")]).await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(env.woodpecker.writes("agency"), writes);
     let of_it = |write: &String| write.contains("sales-eu\"");
     assert_eq!(env.status_writes(mark).into_iter().filter(of_it).collect::<Vec<_>>(), Vec::<String>::new());
@@ -62,20 +62,20 @@ async fn a_secret_that_never_expires_is_registered_once() {
 
 #[tokio::test]
 async fn a_changed_label_or_an_equal_secret_changes_nothing() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let (tokens, writes) = (env.entra.requests().len(), env.woodpecker.writes("agency"));
     let values = [("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY), ("note", "another key")];
     env.secret("sales-eu-graph", &values).await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(env.entra.requests().len(), tokens);
     assert_eq!(env.woodpecker.writes("agency"), writes);
 }
 
 #[tokio::test]
 async fn suspend_stops_all_work_and_resume_continues_it() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     env.credential("sales-eu", json!({"suspend": true})).await;
@@ -94,7 +94,7 @@ async fn suspend_stops_all_work_and_resume_continues_it() {
 
     let (tokens, writes) = (env.entra.requests().len(), env.woodpecker.writes("agency"));
     env.secret("sales-eu-graph", &[("client_secret", "typo"), ("secret_expires_at", EXPIRY)]).await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!((env.entra.requests().len(), env.woodpecker.writes("agency")), (tokens, writes));
 
     env.credential("sales-eu", json!({"suspend": false})).await;
@@ -103,7 +103,7 @@ async fn suspend_stops_all_work_and_resume_continues_it() {
 
 #[tokio::test]
 async fn a_requested_reconcile_verifies_again_and_is_recorded_once() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let tokens = env.entra.requests().len();
@@ -121,13 +121,13 @@ async fn a_requested_reconcile_verifies_again_and_is_recorded_once() {
     })
     .await;
     assert_eq!(env.entra.requests().len(), tokens + 1);
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(env.entra.requests().len(), tokens + 1, "one request, one verification");
 }
 
 #[tokio::test]
 async fn nothing_is_written_over_hours_without_a_new_verification() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await;
     env.stop_operator().await;
@@ -138,9 +138,9 @@ async fn nothing_is_written_over_hours_without_a_new_verification() {
     env.extra_args.push("--leader-elect=false".to_owned());
     env.start_operator().await;
     tokio::time::sleep(std::time::Duration::from_secs(40)).await;
-    let passes =
+    let reconciles =
         env.log().lines().filter(|line| line.contains("reconciled") && line.contains("sales-eu")).count();
-    assert!(passes >= 3, "it was reconciled {passes} times");
+    assert!(reconciles >= 3, "it was reconciled {reconciles} times");
     let after = env.read("sales-eu").await;
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
     assert_eq!((env.entra.requests().len(), env.woodpecker.writes("agency")), (tokens, writes));

@@ -6,7 +6,7 @@ use graph_credential_operator::api::MicrosoftGraphCredential;
 use kit::woodpecker::Op;
 use serde_json::json;
 
-use crate::admin_cli::{OTHER_CLIENT, helps, look, put};
+use crate::admin_cli::{OTHER_CLIENT, assert_help, look, put};
 use crate::harness::{API_KEY, CLIENT, TENANT, TestEnv, eventually};
 
 /// Applies YAML as it is, document by document; returns the names of the objects.
@@ -45,7 +45,7 @@ async fn fill_in_secrets(env: &TestEnv, text: &str) -> usize {
 
 #[tokio::test]
 async fn import_prints_manifests_that_adopt_every_credential() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let clients: Vec<String> = (10..16).map(|n| format!("00000000-0000-4000-8000-0000000000{n}")).collect();
@@ -102,7 +102,7 @@ async fn import_prints_manifests_that_adopt_every_credential() {
 
 #[tokio::test]
 async fn import_supports_another_namespace_and_reports_if_it_is_not_allowed() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     put(&env, TENANT, OTHER_CLIENT, "MS Graph app");
     let account = format!("{}/agency", env.namespace);
     let args = ["--account", &account, "--namespace", "sales", "--secret-name-template", "graph.{name}"];
@@ -115,11 +115,11 @@ async fn import_supports_another_namespace_and_reports_if_it_is_not_allowed() {
     ] {
         assert!(printed.out.contains(words), "{words}: {}", printed.out);
     }
-    helps(&env, "import", &["AdoptOnly", "beside a running operator", "Exit codes"]).await;
+    assert_help(&env, "import", &["AdoptOnly", "beside a running operator", "Exit codes"]).await;
     let odd = look(&env, "import", &["--account", &account, "--secret-name-template", "x"]).await;
     assert_eq!((odd.code, odd.error.contains("{name}-graph")), (Some(2), true), "{odd:?}");
     env.woodpecker.revoke_key(API_KEY);
-    let refused = look(&env, "import", &["--account", &account]).await;
-    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{refused:?}");
-    assert!(refused.error.contains("refuses the API key"), "{refused:?}");
+    let rejected = look(&env, "import", &["--account", &account]).await;
+    assert_eq!((rejected.code, rejected.out.as_str()), (Some(1), ""), "{rejected:?}");
+    assert!(rejected.error.contains("refuses the API key"), "{rejected:?}");
 }

@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use self::release::{Installer, Release};
-use self::scenario::play;
+use self::scenario::run;
 use crate::harness::{TestEnv, eventually};
 use crate::metrics_endpoint;
 
@@ -92,10 +92,10 @@ async fn every_right_is_used_and_none_is_missing(profile: Profile) {
     if profile == Profile::Scraped {
         metrics_endpoint::only_by_token(&release.env, &authority).await;
     }
-    play(&mut release.env, profile).await;
-    let refused = profile.refuses(&release.env);
+    run(&mut release.env, profile).await;
+    let rejected = profile.refuses(&release.env);
     match installer {
-        Installer::OfTheCluster => release.uninstall(&refused).await,
+        Installer::OfTheCluster => release.uninstall(&rejected).await,
         Installer::OfTwoNamespaces => release.uninstall_without_a_hook().await,
     }
 }

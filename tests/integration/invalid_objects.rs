@@ -12,11 +12,11 @@ use kube::{Api, Resource};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::harness::{A_WHILE, EXPIRY, TENANT, TestEnv, ask, eventually, plain_spec, prepare};
-use crate::rest_api::{self, ask_at, sample, serving};
+use crate::harness::{EXPIRY, QUIET_TIME, TENANT, TestEnv, eventually, plain_spec, prepare, send_get};
+use crate::rest_api::{self, request_at, sample, serving};
 
 /// A cluster whose CRDs accept any spec.
-async fn loose_cluster() -> &'static Cluster {
+async fn cluster_without_validation() -> &'static Cluster {
     static READY: OnceCell<&'static Cluster> = OnceCell::const_new();
     READY
         .get_or_init(|| async {
@@ -42,14 +42,14 @@ async fn loose_cluster() -> &'static Cluster {
 
 /// A test environment on that cluster, with a working account.
 async fn env() -> TestEnv {
-    let mut env = TestEnv::on(loose_cluster().await).await;
+    let mut env = TestEnv::on(cluster_without_validation().await).await;
     env.start_operator().await;
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.account("agency", json!({})).await;
     env
 }
 
-fn loose<K>(env: &TestEnv) -> Api<DynamicObject>
+fn unvalidated_api<K>(env: &TestEnv) -> Api<DynamicObject>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
@@ -62,7 +62,7 @@ where
 {
     let body = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec});
     eventually("the API server takes it", || async {
-        let (api, patch) = (loose::<K>(env), Patch::Apply(&body));
+        let (api, patch) = (unvalidated_api::<K>(env), Patch::Apply(&body));
         let applied = api.patch(name, &PatchParams::apply("kubectl"), &patch).await;
         applied.map(drop).map_err(|error| error.to_string())
     })
@@ -75,7 +75,7 @@ where
 {
     let patch = Patch::Merge(change);
     eventually("the API server takes the change", || async {
-        let api = loose::<K>(env);
+        let api = unvalidated_api::<K>(env);
         let changed = api.patch(name, &PatchParams::default(), &patch).await;
         changed.map(drop).map_err(|error| error.to_string())
     })
@@ -87,7 +87,7 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
     eventually(&format!("{name} is deleted"), || async {
-        match loose::<K>(env).get_opt(name).await {
+        match unvalidated_api::<K>(env).get_opt(name).await {
             Ok(None) => Ok(()),
             found => Err(format!("{found:#?}\n{}", env.log())),
         }
@@ -96,12 +96,12 @@ where
 }
 
 /// Waits until the conditions contain all these words.
-async fn says<K>(env: &TestEnv, name: &str, words: &[&str]) -> DynamicObject
+async fn wait_for_message<K>(env: &TestEnv, name: &str, words: &[&str]) -> DynamicObject
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
     eventually(&format!("{name} says {words:?}"), || async {
-        let object = loose::<K>(env).get(name).await.map_err(|error| error.to_string())?;
+        let object = unvalidated_api::<K>(env).get(name).await.map_err(|error| error.to_string())?;
         let text = object.data["status"]["conditions"].to_string();
         if words.iter().all(|word| text.contains(word)) {
             Ok(object)
@@ -119,7 +119,7 @@ async fn an_invalid_object_is_reported_once_and_does_not_block_others() {
     let before = env.wait_until_ready("broken").await.status.unwrap();
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
     let broken =
-        says::<MicrosoftGraphCredential>(&env, "broken", &["InvalidObject", "not-a-guid", "Registered"])
+        wait_for_message::<MicrosoftGraphCredential>(&env, "broken", &["InvalidObject", "not-a-guid", "Registered"])
             .await;
     assert_eq!(broken.data["status"]["registration"], serde_json::to_value(before.registration).unwrap());
     assert_eq!(env.remote().len(), 1);
@@ -133,7 +133,7 @@ async fn an_invalid_object_is_reported_once_and_does_not_block_others() {
     env.stop_operator().await;
     let mark = env.cluster.audit_mark().unwrap();
     env.start_operator().await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     let writes = env.cluster.audit_since(mark).unwrap().into_iter().filter(|entry| {
         entry.user == User::Operator.name()
             && entry.is_write()
@@ -149,8 +149,8 @@ async fn a_deleted_invalid_object_is_removed_once_set_to_retain() {
     env.credential("broken", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("broken").await;
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
-    loose::<MicrosoftGraphCredential>(&env).delete("broken", &DeleteParams::default()).await.unwrap();
-    says::<MicrosoftGraphCredential>(&env, "broken", &["set deletionPolicy to Retain"]).await;
+    unvalidated_api::<MicrosoftGraphCredential>(&env).delete("broken", &DeleteParams::default()).await.unwrap();
+    wait_for_message::<MicrosoftGraphCredential>(&env, "broken", &["set deletionPolicy to Retain"]).await;
     assert_eq!(env.remote().len(), 1);
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
     is_deleted::<MicrosoftGraphCredential>(&env, "broken").await;
@@ -163,9 +163,9 @@ async fn a_broken_account_is_deleted_once_nothing_has_to_be_deleted_there() {
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     change::<WoodpeckerAccount>(&env, "agency", json!({"spec": {"companyId": "seven"}})).await;
-    says::<WoodpeckerAccount>(&env, "agency", &["InvalidObject", "seven", "its credentials wait"]).await;
-    loose::<WoodpeckerAccount>(&env).delete("agency", &DeleteParams::default()).await.unwrap();
-    says::<WoodpeckerAccount>(&env, "agency", &["credentials are still to be deleted there"]).await;
+    wait_for_message::<WoodpeckerAccount>(&env, "agency", &["InvalidObject", "seven", "its credentials wait"]).await;
+    unvalidated_api::<WoodpeckerAccount>(&env).delete("agency", &DeleteParams::default()).await.unwrap();
+    wait_for_message::<WoodpeckerAccount>(&env, "agency", &["credentials are still to be deleted there"]).await;
     change::<MicrosoftGraphCredential>(&env, "sales-eu", json!({"spec": {"deletionPolicy": "Retain"}})).await;
     is_deleted::<WoodpeckerAccount>(&env, "agency").await;
     assert_eq!(env.remote().len(), 1);
@@ -178,27 +178,27 @@ async fn an_invalid_account_is_reported_on_its_credentials_too() {
     let spec = plain_spec(json!({"destination": {"woodpecker": {"accountRef": {"name": "odd"}}}}));
     apply::<MicrosoftGraphCredential>(&env, "at-odd", spec).await;
     env.wait_for("at-odd", ConditionType::Registered, ConditionStatus::False, "AccountNotReady").await;
-    says::<WoodpeckerAccount>(&env, "odd", &["InvalidObject", "seven"]).await;
+    wait_for_message::<WoodpeckerAccount>(&env, "odd", &["InvalidObject", "seven"]).await;
 }
 
 #[tokio::test]
 async fn an_invalid_record_of_the_rest_api_is_not_listed_and_not_ready() {
-    let env = TestEnv::on(loose_cluster().await).await;
+    let env = TestEnv::on(cluster_without_validation().await).await;
     env.secret(rest_api::KEYS, &[(&format!("{}.ci", env.namespace), rest_api::KEY)]).await;
     let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;
     let address = serving(&server).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let made = ask_at(&address, "POST", rest_api::PATH, Some(sample(json!({})))).await;
-        assert_eq!(made.status, 201, "{made:?}\n{}", server.log());
-        ids.push(made.json()["credential_id"].as_i64().unwrap());
+        let created = request_at(&address, "POST", rest_api::PATH, Some(sample(json!({})))).await;
+        assert_eq!(created.status, 201, "{created:?}\n{}", server.log());
+        ids.push(created.json()["credential_id"].as_i64().unwrap());
     }
     let [broken, healthy] = ids[..] else { unreachable!() };
     let shows = async |id: i64, reason: &str, ready: u8| {
         let name = format!("namespace=\"{}\",name=\"r-{id}\"", env.namespace);
         let line = format!("graph_credential_record_ready{{{name},reason=\"{reason}\"}} {ready}");
         eventually(&line, || async {
-            let (_, metrics) = ask(&server, "/metrics").await;
+            let (_, metrics) = send_get(&server, "/metrics").await;
             if metrics.contains(&line) { Ok(metrics) } else { Err(format!("{metrics}\n{}", server.log())) }
         })
         .await
@@ -210,18 +210,18 @@ async fn an_invalid_record_of_the_rest_api_is_not_listed_and_not_ready() {
     );
     assert!(metrics.contains(&expiry), "{metrics}");
     let patch = Patch::Merge(json!({"spec": {"secretExpiresAt": "some day"}}));
-    let records = loose::<SealedGraphCredential>(&env);
+    let records = unvalidated_api::<SealedGraphCredential>(&env);
     records.patch(&format!("r-{broken}"), &PatchParams::default(), &patch).await.unwrap();
     let metrics = shows(broken, "InvalidObject", 0).await;
     assert!(!metrics.contains(&expiry), "its expiry is unknown: {metrics}");
     shows(healthy, "Ready", 1).await;
-    let listed = ask_at(&address, "GET", rest_api::PATH, None).await.json();
+    let listed = request_at(&address, "GET", rest_api::PATH, None).await.json();
     let listed: Vec<_> = listed["credentials"].as_array().unwrap().iter().collect();
     assert!(listed.len() == 1 && listed[0]["credential_id"] == healthy, "{listed:?}");
-    let gone = ask_at(&address, "DELETE", &format!("{}/{broken}", rest_api::PATH), None).await;
+    let gone = request_at(&address, "DELETE", &format!("{}/{broken}", rest_api::PATH), None).await;
     assert_eq!(gone.status, 204, "{gone:?}");
     eventually("it is no longer shown", || async {
-        let (_, metrics) = ask(&server, "/metrics").await;
+        let (_, metrics) = send_get(&server, "/metrics").await;
         if metrics.contains(&format!("r-{broken}\"")) { Err(metrics) } else { Ok(()) }
     })
     .await;

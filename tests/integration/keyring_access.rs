@@ -30,7 +30,7 @@ pub async fn make_records(env: &TestEnv, number: i64) {
     let keyring = keyring(env).await;
     let (tenant, client) = (TENANT.parse().unwrap(), CLIENT.parse().unwrap());
     let api = env.api::<SealedGraphCredential>();
-    let made = (1..=number).map(|id| {
+    let created = (1..=number).map(|id| {
         let record_id: RecordId = generate_record_id().unwrap();
         let binding = AssociatedData {
             namespace: &env.namespace,
@@ -57,7 +57,7 @@ pub async fn make_records(env: &TestEnv, number: i64) {
         let api = api.clone();
         async move { api.create(&PostParams::default(), &record).await.unwrap() }
     });
-    futures::stream::iter(made).buffer_unordered(20).collect::<Vec<_>>().await;
+    futures::stream::iter(created).buffer_unordered(20).collect::<Vec<_>>().await;
 }
 
 /// The number of records under other keys.

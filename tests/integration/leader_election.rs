@@ -13,26 +13,26 @@ use kit::woodpecker::{Fault, Op};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{A_WHILE, EXPIRY, TENANT, TestEnv, ask, eventually, prepare};
+use crate::harness::{EXPIRY, QUIET_TIME, TENANT, TestEnv, eventually, prepare, send_get};
 
 const LEASE: &str = "graph-credential-operator";
 const OTHER_CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd170";
 
 /// How long a replica may take to exit, and another one to take over: far longer than either takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A test environment with a leader and a standby replica.
-async fn two() -> (TestEnv, Process, Process) {
-    let mut env = TestEnv::set().await;
+async fn two_replicas() -> (TestEnv, Process, Process) {
+    let mut env = TestEnv::start().await;
     let leader = env.operator.take().unwrap();
     env.spawn_operator().await;
     let standby = env.operator.take().unwrap();
-    standby.wait_for_log("standby: another replica leads", PATIENCE).await.unwrap();
+    standby.wait_for_log("standby: another replica leads", TIMEOUT).await.unwrap();
     (env, leader, standby)
 }
 
-async fn leads(replica: &Process) {
-    replica.wait_for_log("leading: this replica holds the lease", PATIENCE).await.unwrap();
+async fn wait_until_leader(replica: &Process) {
+    replica.wait_for_log("leading: this replica holds the lease", TIMEOUT).await.unwrap();
 }
 
 async fn lease(env: &TestEnv) -> LeaseSpec {
@@ -49,13 +49,13 @@ async fn another_credential(env: &TestEnv) {
 }
 
 /// Number of requests to Microsoft and Woodpecker.
-fn sent(env: &TestEnv) -> (usize, usize) {
+fn request_counts(env: &TestEnv) -> (usize, usize) {
     (env.entra.requests().len(), env.woodpecker.requests("agency").len())
 }
 
 /// Waits until the replica has exited because it lost its lease.
-async fn ends_having_lost(replica: &Process, why: &str) {
-    let exit = replica.wait(PATIENCE).await.unwrap();
+async fn exits_without_lease(replica: &Process, why: &str) {
+    let exit = replica.wait(TIMEOUT).await.unwrap();
     let log = replica.log();
     assert_eq!(exit.code(), 1, "{exit}\n{log}");
     assert!(
@@ -68,17 +68,17 @@ async fn ends_having_lost(replica: &Process, why: &str) {
 
 #[tokio::test]
 async fn one_replica_leads_and_the_standby_is_ready_and_sends_nothing() {
-    let (env, leader, mut standby) = two().await;
+    let (env, leader, mut standby) = two_replicas().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let holder = lease(&env).await.holder_identity.unwrap();
     for (replica, status, note) in
         [(&leader, 1, None), (&standby, 0, Some(format!("standby: {holder} leads")))]
     {
-        let (code, text) = ask(replica, "/readyz").await;
+        let (code, text) = send_get(replica, "/readyz").await;
         assert!(code == 200 && text.contains("standby") == note.is_some(), "{text}");
         assert!(text.contains(&note.unwrap_or_default()), "{text}");
-        let (_, metrics) = ask(replica, "/metrics").await;
+        let (_, metrics) = send_get(replica, "/metrics").await;
         let line = format!("leader_election_master_status{{name=\"{LEASE}\"}} {status}");
         assert!(metrics.contains(&line), "{metrics}");
         assert_eq!(
@@ -99,7 +99,7 @@ async fn one_replica_leads_and_the_standby_is_ready_and_sends_nothing() {
 
 #[tokio::test]
 async fn a_killed_leader_is_replaced_when_its_lease_expires() {
-    let (env, mut leader, standby) = two().await;
+    let (env, mut leader, standby) = two_replicas().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     leader.kill().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_killed_leader_is_replaced_when_its_lease_expires() {
 
 #[tokio::test]
 async fn sigterm_finishes_the_work_and_releases_the_lease() {
-    let (env, leader, standby) = two().await;
+    let (env, leader, standby) = two_replicas().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({})).await;
     eventually("the create is under way", || async {
@@ -125,10 +125,10 @@ async fn sigterm_finishes_the_work_and_releases_the_lease() {
     })
     .await;
     leader.signal(Signal::TERM).unwrap();
-    let exit = leader.wait(PATIENCE).await.unwrap();
+    let exit = leader.wait(TIMEOUT).await.unwrap();
     let ended = Timestamp::now();
     assert!(exit.success(), "{exit}\n{}", leader.log());
-    leads(&standby).await;
+    wait_until_leader(&standby).await;
     let after = lease(&env).await.acquire_time.unwrap().0.duration_since(ended);
     assert!(after < Duration::from_secs(3).try_into().unwrap(), "{after}: well before it would run out");
 
@@ -145,7 +145,7 @@ async fn sigterm_finishes_the_work_and_releases_the_lease() {
 
 #[tokio::test]
 async fn a_leader_frozen_past_its_lease_sends_nothing_when_it_resumes() {
-    let (env, leader, standby) = two().await;
+    let (env, leader, standby) = two_replicas().await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.entra.fail_next(1, EntraFault::SlowBody(Duration::from_millis(700)));
     env.credential("sales-eu", json!({})).await;
@@ -154,15 +154,15 @@ async fn a_leader_frozen_past_its_lease_sends_nothing_when_it_resumes() {
     })
     .await;
     leader.signal(Signal::STOP).unwrap();
-    leads(&standby).await;
+    wait_until_leader(&standby).await;
     env.wait_until_ready("sales-eu").await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
 
-    let (before, mark) = (sent(&env), env.cluster.audit_mark().unwrap());
+    let (before, mark) = (request_counts(&env), env.cluster.audit_mark().unwrap());
     leader.signal(Signal::CONT).unwrap();
-    ends_having_lost(&leader, "could not be renewed").await;
-    tokio::time::sleep(A_WHILE).await;
-    assert_eq!(sent(&env), before, "{}", leader.log());
+    exits_without_lease(&leader, "could not be renewed").await;
+    tokio::time::sleep(QUIET_TIME).await;
+    assert_eq!(request_counts(&env), before, "{}", leader.log());
     assert_eq!(env.status_writes(mark), Vec::<String>::new());
     assert!(standby.is_running());
     assert_eq!((env.remote().len(), env.woodpecker.max_in_flight("agency")), (1, 1));
@@ -170,21 +170,21 @@ async fn a_leader_frozen_past_its_lease_sends_nothing_when_it_resumes() {
 
 #[tokio::test]
 async fn a_leader_whose_lease_is_taken_exits_without_changing_the_lease() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     let leader = env.operator.take().unwrap();
-    let theft = json!({"spec": {"holderIdentity": "thief"}});
-    env.api::<Lease>().patch(LEASE, &PatchParams::default(), &Patch::Merge(theft)).await.unwrap();
-    ends_having_lost(&leader, "thief holds the lease now").await;
-    assert_eq!(lease(&env).await.holder_identity.as_deref(), Some("thief"));
+    let takeover = json!({"spec": {"holderIdentity": "another-process"}});
+    env.api::<Lease>().patch(LEASE, &PatchParams::default(), &Patch::Merge(takeover)).await.unwrap();
+    exits_without_lease(&leader, "another-process holds the lease now").await;
+    assert_eq!(lease(&env).await.holder_identity.as_deref(), Some("another-process"));
 
     // Restarted, as the kubelet would, it waits until the lease of the other holder has expired.
-    let (before, mark) = (sent(&env), env.cluster.audit_mark().unwrap());
+    let (before, mark) = (request_counts(&env), env.cluster.audit_mark().unwrap());
     env.credential("sales-eu", json!({})).await;
     env.spawn_operator().await;
     let operator = env.operator.as_ref().unwrap();
-    operator.wait_for_log("standby: another replica leads", PATIENCE).await.unwrap();
-    let (now, writes) = (sent(&env), env.status_writes(mark));
+    operator.wait_for_log("standby: another replica leads", TIMEOUT).await.unwrap();
+    let (now, writes) = (request_counts(&env), env.status_writes(mark));
     let still_stands_by = !operator.log().contains("leading:");
     assert!(!still_stands_by || (now == before && writes.is_empty()), "{now:?} {writes:?}");
     env.wait_until_ready("sales-eu").await;
@@ -202,11 +202,11 @@ async fn a_leader_without_an_api_server_exits_before_its_lease_expires() {
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     let leader = env.operator.take().unwrap();
     cluster.apiserver().signal(Signal::STOP).unwrap();
-    ends_having_lost(&leader, "could not be renewed").await;
+    exits_without_lease(&leader, "could not be renewed").await;
     cluster.apiserver().signal(Signal::CONT).unwrap();
-    let before = sent(&env);
+    let before = request_counts(&env);
     env.credential("sales-eu", json!({})).await;
-    assert_eq!(sent(&env), before);
+    assert_eq!(request_counts(&env), before);
     env.start_operator().await;
     env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::True, "Ready").await;
     assert_eq!(env.remote().len(), 1);

@@ -20,7 +20,7 @@ fn endings(env: &TestEnv) -> Vec<Value> {
 
 #[tokio::test]
 async fn each_reconcile_logs_one_line_with_its_decision() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let own = format!("{}/sales-eu", env.namespace);
@@ -89,7 +89,7 @@ async fn the_log_filter_changes_without_a_restart() {
     std::fs::write(&file, "warn").unwrap();
     until("the file is read again", changed, 2).await;
     let before = levels("INFO") + levels("DEBUG");
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     eventually("the reconcile is counted", || async {
         let handled = env.read("sales-eu").await.status.unwrap().last_handled_reconcile_at;
         handled.ok_or_else(|| "not yet".to_owned())
@@ -102,7 +102,7 @@ async fn the_log_filter_changes_without_a_restart() {
 
 #[tokio::test]
 async fn warnings_name_their_object_at_log_level_warn() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.stop_operator().await;
     // The address of the probes is logged at INFO.
     env.log_filter = "warn,graph_credential_operator::runtime=info";

@@ -91,7 +91,7 @@ async fn kubectl_apply(env: &TestEnv, secret: &str, expiry: &str) {
 /// Has secrets registered, rejected, sent without success and rotated, and checks that after `a_while` none
 /// of them is in memory.
 async fn forgets(mut env: TestEnv, a_while: Duration) {
-    let [first, refused, second, third] = [(); 4].map(|()| Canary::new());
+    let [first, rejected, second, third] = [(); 4].map(|()| Canary::new());
     // Only root can read the memory of a process that is not dumpable.
     env.extra_args.push("--allow-core-dumps".to_owned());
     env.entra.set_secrets(TENANT, CLIENT, &[&first.text, &second.text, &third.text]);
@@ -112,7 +112,7 @@ async fn forgets(mut env: TestEnv, a_while: Duration) {
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
 
-    kubectl_apply(&env, &refused.text, "2027-11-28T23:59:59Z").await;
+    kubectl_apply(&env, &rejected.text, "2027-11-28T23:59:59Z").await;
     env.wait_until("sales-eu", "the refusal", |object| {
         let verified = condition(object, ConditionType::Verified).map(|verified| verified.reason.as_str());
         matches!(verified, Some("AwaitingPropagation" | "InvalidClientSecret"))
@@ -130,7 +130,7 @@ async fn forgets(mut env: TestEnv, a_while: Duration) {
 
     let control = find(&env, &[API_KEY.to_owned()]);
     assert!(!control.hits.is_empty(), "the search finds what is there");
-    let secrets = [("first", first), ("refused", refused), ("second", second), ("third", third)];
+    let secrets = [("first", first), ("refused", rejected), ("second", second), ("third", third)];
     let (names, traces): (Vec<&str>, Vec<String>) = secrets
         .iter()
         .flat_map(|(name, secret)| secret.traces().into_iter().map(move |trace| (*name, trace)))
@@ -285,7 +285,7 @@ async fn no_client_secret_is_in_memory_while_connections_are_shared_and_response
         let (reads, connections) = proxy.secret_traffic();
         proxy.stall("/secrets/sales-eu-graph");
         kubectl_apply(&env, &stalled.text, "2028-01-01T00:00:00Z").await;
-        eventually("the answer stalls", || async {
+        eventually("the response stalls", || async {
             let hangs = |request: &kit::entra::TokenRequest| request.outcome == Outcome::Fault("Hang");
             let microsoft_stalls = env.entra.requests().iter().filter(|it| hangs(it)).count() == 2;
             if proxy.is_stalling() && microsoft_stalls { Ok(()) } else { Err(env.log()) }

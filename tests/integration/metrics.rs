@@ -35,7 +35,7 @@ async fn scrape_until(env: &TestEnv, what: &str, is_so: impl Fn(&str) -> bool) -
 
 #[tokio::test]
 async fn a_scrape_tells_of_each_object_what_matters() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
     env.credential("store", json!({"destination": {"woodpecker": null, "store": {}}})).await;
@@ -72,8 +72,8 @@ async fn a_scrape_tells_of_each_object_what_matters() {
         Some(1.0)
     );
     assert_eq!(value(&text, &format!("graph_credential_account_queue_waiting{account}}}")), Some(0.0));
-    let answers = value(&text, &format!("graph_credential_account_queue_responses_total{account}}}"));
-    assert!(answers.is_some_and(|answers| answers >= 2.0), "a list and a create: {answers:?}");
+    let responses = value(&text, &format!("graph_credential_account_queue_responses_total{account}}}"));
+    assert!(responses.is_some_and(|responses| responses >= 2.0), "a list and a create: {responses:?}");
     let now = Timestamp::now().as_second();
     for time in [
         format!("graph_credential_account_listed_timestamp_seconds{account}}}"),
@@ -139,7 +139,7 @@ fn keep(text: &str) {
 
 #[tokio::test]
 async fn series_are_removed_with_their_object_and_reasons_replaced() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.entra.disable_app(TENANT, CLIENT);
     env.credential("sales-eu", json!({})).await;
     let start = format!("graph_credential_ready{{namespace=\"{}\",name=\"sales-eu\"", env.namespace);
@@ -149,7 +149,7 @@ async fn series_are_removed_with_their_object_and_reasons_replaced() {
     };
     scrape_until(&env, "it is refused", is_refused).await;
     env.entra.set_state(TENANT, CLIENT, AppState::Active);
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     env.wait_until_ready("sales-eu").await;
     let text = scrape_until(&env, "it is ready", |text| {
         text.lines().any(|line| line.starts_with(&start) && line.ends_with("reason=\"Ready\"} 1"))
@@ -166,7 +166,7 @@ async fn series_are_removed_with_their_object_and_reasons_replaced() {
 
 #[tokio::test]
 async fn every_metric_is_documented_and_objects_add_a_fixed_number() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let known = reference::families().unwrap();
     for name in ["one", "two", "three"] {
         let spec = json!({"destination": {"woodpecker": null, "store": {}}});

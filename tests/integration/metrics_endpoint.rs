@@ -59,8 +59,8 @@ impl Secured {
         scrape(&self.env, &self.authority, token).await
     }
 
-    async fn becomes(&self, token: &str, status: u16) {
-        eventually(&format!("the answer is {status}"), || async {
+    async fn wait_for_status(&self, token: &str, status: u16) {
+        eventually(&format!("the response is {status}"), || async {
             match self.scrape(Some(token)).await {
                 Ok((found, _)) if found == status => Ok(()),
                 other => Err(format!("{other:?}\n{}", self.env.log())),
@@ -80,10 +80,10 @@ async fn scrape(env: &TestEnv, authority: &Authority, token: Option<&str>) -> Re
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
-    let answer =
+    let response =
         request.timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
-    let status = answer.status().as_u16();
-    Ok((status, answer.text().await.map_err(|error| format!("{error:?}"))?))
+    let status = response.status().as_u16();
+    Ok((status, response.text().await.map_err(|error| format!("{error:?}"))?))
 }
 
 /// The port of the metrics.
@@ -93,7 +93,7 @@ fn port(env: &TestEnv) -> Option<u16> {
 }
 
 /// A token of a ServiceAccount in the test namespace.
-async fn token_of_somebody(env: &TestEnv) -> String {
+async fn token_without_rights(env: &TestEnv) -> String {
     env.apply::<ServiceAccount>("prometheus", json!({})).await.unwrap();
     let request = TokenRequest::default();
     let (accounts, params) = (env.api::<ServiceAccount>(), PostParams::default());
@@ -123,9 +123,9 @@ async fn allow(env: &TestEnv) -> String {
 
 /// Checks that a running operator shows its metrics to permitted clients, and to nobody else.
 pub async fn only_by_token(env: &TestEnv, authority: &Authority) {
-    let token = token_of_somebody(env).await;
+    let token = token_without_rights(env).await;
     let becomes = async |token: Option<&str>, status: u16| {
-        eventually(&format!("the answer is {status}"), || async {
+        eventually(&format!("the response is {status}"), || async {
             match scrape(env, authority, token).await {
                 Ok((found, _)) if found == status => Ok(()),
                 other => Err(format!("{other:?}\n{}", env.log())),
@@ -153,9 +153,9 @@ async fn metrics_under_tls_have_their_own_address_and_a_reloaded_certificate() {
     let log = secured.env.log();
     assert!(!log.contains("serving probes and metrics"), "{log}");
     let plain = address(secured.env.operator.as_ref().unwrap(), "serving probes").unwrap();
-    let ask =
+    let request =
         async |path: &str| reqwest::get(format!("http://{plain}{path}")).await.unwrap().status().as_u16();
-    assert_eq!((ask("/metrics").await, ask("/healthz").await), (404, 200));
+    assert_eq!((request("/metrics").await, request("/healthz").await), (404, 200));
 
     let renewed = Authority::new().unwrap();
     write(&renewed, &secured.files);
@@ -171,12 +171,12 @@ async fn metrics_need_the_right_to_get_the_url() {
     assert_eq!(secured.scrape(None).await.unwrap().0, 401);
     let (status, text) = secured.scrape(Some("made-up")).await.unwrap();
     assert!(status == 401 && !text.contains("graph_credential_"), "{status} {text}");
-    let token = token_of_somebody(env).await;
+    let token = token_without_rights(env).await;
     let (status, text) = secured.scrape(Some(&token)).await.unwrap();
     assert!(status == 403 && text.contains("nonResourceURL"), "{status} {text}");
 
     let name = allow(env).await;
-    secured.becomes(&token, 200).await;
+    secured.wait_for_status(&token, 200).await;
     assert!(secured.scrape(Some(&token)).await.unwrap().1.contains("graph_credential_operator_build_info{"));
 
     // The API server's decision is cached for a while, and not longer.
@@ -194,7 +194,7 @@ async fn metrics_need_the_right_to_get_the_url() {
     assert!(reviews().await <= before + 4, "seven scrapes would be fourteen questions");
     let bindings: Api<ClusterRoleBinding> = Api::all(env.client.clone());
     bindings.delete(&name, &DeleteParams::default()).await.unwrap();
-    secured.becomes(&token, 403).await;
+    secured.wait_for_status(&token, 403).await;
     assert!(!env.log().contains(&token), "the token is in the log");
     let roles: Api<ClusterRole> = Api::all(env.client.clone());
     roles.delete(&name, &DeleteParams::default()).await.unwrap();
@@ -245,11 +245,11 @@ async fn an_authorized_scraper_keeps_its_connection_under_load() {
     // An unauthenticated client may keep a connection for 0.2 s, and an idle one for 3 s.
     env.time_scale = 5;
     let secured = Secured::start_on(env, &["--metrics-require-authorization"]).await;
-    let token = token_of_somebody(&secured.env).await;
+    let token = token_without_rights(&secured.env).await;
     let name = allow(&secured.env).await;
-    secured.becomes(&token, 200).await;
+    secured.wait_for_status(&token, 200).await;
     let mut connection = connect(&secured).await;
-    let first = scrape_again(&mut connection, &token).await.expect("a first answer");
+    let first = scrape_again(&mut connection, &token).await.expect("a first response");
     assert!(first.starts_with("HTTP/1.1 200"), "{first}");
     let port = port(&secured.env).unwrap();
     let unauthenticated = (0..24).map(|_| TcpStream::connect(("127.0.0.1", port)));

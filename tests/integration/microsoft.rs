@@ -111,7 +111,7 @@ async fn throttling_is_recognized_in_both_forms_and_as_a_loop() {
 
 #[tokio::test]
 async fn the_operator_waits_as_long_as_microsoft_asks() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(4) });
     env.credential("sales-eu", json!({})).await;
     let object =
@@ -126,7 +126,7 @@ async fn the_operator_waits_as_long_as_microsoft_asks() {
 
 #[tokio::test]
 async fn roles_are_shown_and_required_roles_are_checked() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.entra.set_roles(TENANT, CLIENT, &["Mail.Send", "Mail.Read"]);
     env.credential("sales-eu", json!({"verification": {"requiredRoles": ["Mail.ReadWrite"]}})).await;
     let object = env
@@ -141,7 +141,7 @@ async fn roles_are_shown_and_required_roles_are_checked() {
 
 #[tokio::test]
 async fn best_effort_continues_without_microsoft_and_stops_at_a_rejection() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     // Conditional Access blocks the operator's address. Woodpecker has another one.
     env.entra.fail_always(Fault::UnknownCode(53_003, "invalid_grant".into()));
     env.credential("sales-eu", json!({"verification": {"policy": "BestEffort"}})).await;
@@ -158,7 +158,7 @@ async fn best_effort_continues_without_microsoft_and_stops_at_a_rejection() {
 
 #[tokio::test]
 async fn disabled_verification_must_be_allowed_by_the_administrator() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({"verification": {"policy": "Disabled"}})).await;
     let object = env.wait_until_ready("sales-eu").await;
     let verified = condition(&object, ConditionType::Verified).unwrap();
@@ -170,8 +170,8 @@ async fn disabled_verification_must_be_allowed_by_the_administrator() {
     let other = "00000000-0000-4000-8000-000000000001";
     env.entra.add_app(TENANT, other);
     env.entra.set_secrets(TENANT, other, &["s3cret-one"]);
-    env.credential("unproved", json!({"clientId": other, "verification": {"policy": "Disabled"}})).await;
-    let object = env.wait_until_ready("unproved").await;
+    env.credential("unverified", json!({"clientId": other, "verification": {"policy": "Disabled"}})).await;
+    let object = env.wait_until_ready("unverified").await;
     assert_eq!(condition(&object, ConditionType::Verified).unwrap().reason, "VerificationDisabled");
     assert_eq!(env.entra.count(TENANT, other), 0, "it was not verified");
 }
@@ -194,14 +194,14 @@ async fn deletions_and_repairs_continue_while_microsoft_hangs() {
     env.wait_until_ready("stays").await;
     let records = env.api::<SealedGraphCredential>();
     let record = records.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
-    let (asked, hang) = (env.entra.requests().len(), Fault::Hang(Duration::from_secs(60)));
+    let (requests, hang) = (env.entra.requests().len(), Fault::Hang(Duration::from_secs(60)));
     env.entra.fail_next(10_000, hang);
     for number in 1..=100 {
         let spec = json!({"clientId": client(number), "destination": {"woodpecker": null, "store": {}}});
         env.credential(&format!("waits-{number}"), spec).await;
     }
     eventually("Microsoft hangs", || async {
-        if env.entra.requests().len() >= asked + 5 { Ok(()) } else { Err(env.log()) }
+        if env.entra.requests().len() >= requests + 5 { Ok(()) } else { Err(env.log()) }
     })
     .await;
     let started = Instant::now();

@@ -11,8 +11,8 @@ use kit::woodpecker::{Fault, Op};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{A_WHILE, API_KEY, EXPIRY, TENANT, TestEnv, eventually, grant_everything};
-use crate::rest_api::fault_proxy::Front;
+use crate::harness::{API_KEY, EXPIRY, QUIET_TIME, TENANT, TestEnv, eventually, grant_everything};
+use crate::rest_api::fault_proxy::FaultProxy;
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"))
@@ -172,7 +172,7 @@ async fn text_logs_contain_no_secret() {
 
 #[tokio::test]
 async fn sigterm_finishes_the_work_in_flight() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({})).await;
     eventually("the create is under way", || async {
@@ -220,7 +220,7 @@ async fn a_create_queued_at_sigterm_is_not_treated_as_sent() {
     })
     .await;
     env.stop_operator().await;
-    assert_eq!(env.woodpecker.writes("agency"), 1, "nothing is begun after SIGTERM");
+    assert_eq!(env.woodpecker.writes("agency"), 1, "nothing is started after SIGTERM");
     for n in 0..clients.len() {
         let status = env.read(&format!("app-{n}")).await.status.unwrap_or_default();
         assert_eq!(status.pending_create, None, "app-{n}");
@@ -234,7 +234,7 @@ async fn a_create_queued_at_sigterm_is_not_treated_as_sent() {
 
 #[tokio::test]
 async fn a_lost_keyring_is_never_replaced_silently() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let keyring: Secret = env.api().get("graph-credential-operator-keyring").await.unwrap();
@@ -271,7 +271,7 @@ async fn a_lost_keyring_is_never_replaced_silently() {
     })
     .await;
     let tokens = env.entra.requests().len();
-    tokio::time::sleep(crate::harness::A_WHILE).await;
+    tokio::time::sleep(crate::harness::QUIET_TIME).await;
     assert_eq!(env.entra.requests().len(), tokens, "the fingerprint is known again");
 }
 
@@ -297,16 +297,16 @@ async fn an_api_server_outage_is_survived() {
 async fn sigterm_ends_the_operator_immediately_before_the_first_list() {
     for kind in ["/woodpeckeraccounts", "/microsoftgraphcredentials"] {
         let mut env = TestEnv::bare().await;
-        let front = Front::before(&mut env).await;
+        let fault_proxy = FaultProxy::before(&mut env).await;
         // The keyring exists, so the operator does not check what depends on an earlier one.
         env.start_operator().await;
         env.stop_operator().await;
-        front.fail(kind);
+        fault_proxy.fail(kind);
         env.spawn_operator().await;
         let operator = env.operator.as_ref().unwrap();
-        operator.wait_for_log("a watch failed and is tried again", A_WHILE).await.unwrap();
-        let began = Instant::now();
+        operator.wait_for_log("a watch failed and is tried again", QUIET_TIME).await.unwrap();
+        let started = Instant::now();
         env.stop_operator().await;
-        assert!(began.elapsed() < Duration::from_secs(2), "{kind}: {:?}", began.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(2), "{kind}: {:?}", started.elapsed());
     }
 }

@@ -12,7 +12,7 @@ const SECOND: &str = "00000000-0000-4000-8000-000000000002";
 
 /// A test environment in which the create of `first` is slow, and that of `second` is persisted and waits for
 /// it.
-async fn with_one_ahead() -> TestEnv {
+async fn env_with_full_queue() -> TestEnv {
     let mut env = TestEnv::bare().await;
     // A request may take nine seconds.
     env.time_scale = 5;
@@ -45,7 +45,7 @@ fn creates(env: &TestEnv) -> usize {
 
 #[tokio::test]
 async fn an_object_deleted_while_its_create_waits_is_not_registered() {
-    let env = with_one_ahead().await;
+    let env = env_with_full_queue().await;
     env.delete("second").await;
     env.wait_until_gone("second").await;
     env.wait_until_ready("first").await;
@@ -55,7 +55,7 @@ async fn an_object_deleted_while_its_create_waits_is_not_registered() {
 
 #[tokio::test]
 async fn an_object_suspended_while_its_create_waits_is_registered_when_it_resumes() {
-    let env = with_one_ahead().await;
+    let env = env_with_full_queue().await;
     env.credential("second", json!({"clientId": SECOND, "suspend": true})).await;
     env.wait_until_ready("first").await;
     env.wait_until("second", "nothing counts as sent", |object| {

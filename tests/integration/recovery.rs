@@ -14,7 +14,7 @@ fn creates(env: &TestEnv) -> usize {
     env.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count()
 }
 
-async fn is_whole(env: &TestEnv, name: &str) {
+async fn is_registered_once(env: &TestEnv, name: &str) {
     let object = env.wait_until_ready(name).await;
     let status = object.status.unwrap();
     let remote = env.remote();
@@ -38,18 +38,18 @@ async fn a_create_without_a_response_makes_one_registration() {
         (Fault::Html502, 2),
         (Fault::ConnectionReset, 2),
     ];
-    futures::future::join_all(cases.map(|(fault, expected)| is_made_once(fault, expected))).await;
+    futures::future::join_all(cases.map(|(fault, expected)| is_created_once(fault, expected))).await;
 }
 
-async fn is_made_once(fault: Fault, expected: usize) {
-    let env = TestEnv::set().await;
+async fn is_created_once(fault: Fault, expected: usize) {
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, fault.clone());
     env.credential("sales-eu", json!({})).await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
     let pending = object.status.as_ref().unwrap().pending_create.clone().expect("the intent stays");
     assert!(message(&object, ConditionType::Registered).contains("looks for what it created"));
-    is_whole(&env, "sales-eu").await;
+    is_registered_once(&env, "sales-eu").await;
     assert_eq!(creates(&env), expected, "{fault:?}");
     let token = env.read("sales-eu").await.status.unwrap().registration.unwrap().idempotency_token;
     assert_eq!(token, Some(pending.idempotency_token), "{fault:?}: one mark for all attempts");
@@ -57,28 +57,28 @@ async fn is_made_once(fault: Fault, expected: usize) {
 
 #[tokio::test]
 async fn a_rejection_after_a_lost_create_keeps_the_idempotency_token() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::ConnectionReset);
     env.woodpecker.fail_next(Op::Create, 1, Fault::RefusedBefore(422, json!({"message": "NOT_TODAY"})));
     env.credential("sales-eu", json!({})).await;
     let lost =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
-    let refused =
+    let rejected =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "CreateRejected").await;
     let token = |object: &MicrosoftGraphCredential| {
         object.status.clone()?.pending_create.map(|pending| pending.idempotency_token)
     };
     assert!(token(&lost).is_some());
-    assert_eq!(token(&refused), token(&lost), "the first create may still take effect");
-    env.request_pass("sales-eu").await;
-    is_whole(&env, "sales-eu").await;
+    assert_eq!(token(&rejected), token(&lost), "the first create may still take effect");
+    env.request_reconcile("sales-eu").await;
+    is_registered_once(&env, "sales-eu").await;
     let registration = env.read("sales-eu").await.status.unwrap().registration.unwrap();
     assert_eq!(registration.idempotency_token, token(&lost));
 }
 
 #[tokio::test]
 async fn a_create_of_a_killed_process_is_found() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(800)));
     env.credential("sales-eu", json!({})).await;
     eventually("the create is under way", || async {
@@ -93,13 +93,13 @@ async fn a_create_of_a_killed_process_is_found() {
     operator.signal(Signal::KILL).unwrap();
     operator.wait(Duration::from_secs(5)).await.unwrap();
     env.start_operator().await;
-    is_whole(&env, "sales-eu").await;
+    is_registered_once(&env, "sales-eu").await;
     assert_eq!(creates(&env), 1);
 }
 
 #[tokio::test]
 async fn a_request_that_takes_effect_late_leaves_no_second_credential() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     // Longer than the settle period of two minutes (six seconds here) of a create.
     env.woodpecker.fail_next(Op::Create, 1, Fault::ProcessedLate(Duration::from_secs(9)));
     env.credential("sales-eu", json!({})).await;
@@ -117,7 +117,7 @@ async fn a_request_that_takes_effect_late_leaves_no_second_credential() {
         if emitted == 1 && counted { Ok(()) } else { Err(format!("{events:?}\n{metrics}")) }
     })
     .await;
-    is_whole(&env, "sales-eu").await;
+    is_registered_once(&env, "sales-eu").await;
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn an_object_deleted_during_an_unknown_create_leaves_no_credential() {
     for fault in
         [Fault::ProcessedThenReset, Fault::ProcessedLate(Duration::from_secs(3)), Fault::Http500Before]
     {
-        let env = TestEnv::set().await;
+        let env = TestEnv::start().await;
         env.woodpecker.fail_next(Op::Create, 1, fault.clone());
         env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
@@ -137,7 +137,7 @@ async fn an_object_deleted_during_an_unknown_create_leaves_no_credential() {
 
 #[tokio::test]
 async fn a_credential_of_a_third_party_is_not_treated_as_owned() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Http500Before);
     let create_only = json!({"destination": {"woodpecker": {
         "accountRef": {"name": "agency"}, "adoption": {"policy": "CreateOnly"}
@@ -149,22 +149,22 @@ async fn a_credential_of_a_third_party_is_not_treated_as_owned() {
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
     assert!(env.woodpecker.secret_matches("agency", id, "somebody's"));
     env.woodpecker.remove("agency", id);
-    is_whole(&env, "sales-eu").await;
+    is_registered_once(&env, "sales-eu").await;
 }
 
 #[tokio::test]
 async fn without_names_in_the_list_the_one_new_credential_is_adopted() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::ProcessedThenReset);
     env.woodpecker.fail_always(Op::List, Fault::ListingWithoutNames);
     env.credential("sales-eu", json!({})).await;
-    is_whole(&env, "sales-eu").await;
+    is_registered_once(&env, "sales-eu").await;
     assert_eq!(creates(&env), 1);
 }
 
 #[tokio::test]
 async fn a_truncated_name_keeps_its_idempotency_token() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::ProcessedThenReset);
     let name = "x".repeat(253);
     env.credential(&name, json!({})).await;
@@ -174,9 +174,9 @@ async fn a_truncated_name_keeps_its_idempotency_token() {
         let request = requests.iter().find(|request| request.op == op).expect("such a request");
         request.body_without_secret["name"].as_str().unwrap().to_owned()
     };
-    let whole = format!("{}/{name}", env.namespace);
+    let full_name = format!("{}/{name}", env.namespace);
     let token = format!(" [{}]", registration.idempotency_token.unwrap());
-    let cut_off = format!("{}{token}", &whole[..253 - token.len()]);
-    assert_eq!((sent(Op::Create), creates(&env)), (cut_off.clone(), 1));
-    assert_eq!((registration.name, env.remote()[0].name.clone()), (cut_off.clone(), cut_off));
+    let truncated = format!("{}{token}", &full_name[..253 - token.len()]);
+    assert_eq!((sent(Op::Create), creates(&env)), (truncated.clone(), 1));
+    assert_eq!((registration.name, env.remote()[0].name.clone()), (truncated.clone(), truncated));
 }

@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::admin_cli::{alone, helps, line, run};
+use crate::admin_cli::{assert_help, line, run, start_alone};
 use crate::harness::{TestEnv, eventually};
 
 const FINALIZER: &str = "graph-credentials.io/registration";
@@ -46,13 +46,13 @@ async fn break_object(env: &TestEnv, name: &str) {
 
 #[tokio::test]
 async fn remove_finalizers_works_without_the_operator_and_lists_remaining_credentials() {
-    let mut env = alone().await;
+    let mut env = start_alone().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     let namespace = env.namespace.clone();
     let args = ["remove-finalizers", "--operator-namespace", &namespace];
 
-    helps(
+    assert_help(
         &env,
         "remove-finalizers",
         &["Stop the operator first", "--force", "Exit codes", "GCO_LEADER_ELECTION_LEASE"],
@@ -112,7 +112,7 @@ async fn remove_finalizers_works_without_the_operator_and_lists_remaining_creden
 
 #[tokio::test]
 async fn remove_finalizers_stops_the_deployment_and_waits_for_its_pods() {
-    let mut env = alone().await;
+    let mut env = start_alone().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     let labels = json!({"app": "gco"});
@@ -125,9 +125,9 @@ async fn remove_finalizers_stops_the_deployment_and_waits_for_its_pods() {
     let namespace = env.namespace.clone();
     let wrong =
         ["remove-finalizers", "--yes", "--operator-namespace", &namespace, "--stop-deployment", "gone"];
-    let refused = run(&env, &[&wrong[..], &["--time-scale", "20"]].concat()).await;
-    assert!(refused.code == Some(1) && refused.error.contains("there is no Deployment"), "{refused:?}");
-    assert!(refused.error.contains("stop the operator first"), "{refused:?}");
+    let rejected = run(&env, &[&wrong[..], &["--time-scale", "20"]].concat()).await;
+    assert!(rejected.code == Some(1) && rejected.error.contains("there is no Deployment"), "{rejected:?}");
+    assert!(rejected.error.contains("stop the operator first"), "{rejected:?}");
     assert_eq!(env.read("sales-eu").await.finalizers(), [FINALIZER]);
 
     let args = ["remove-finalizers", "--yes", "--operator-namespace", &namespace, "--stop-deployment", "gco"];

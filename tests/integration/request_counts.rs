@@ -39,7 +39,7 @@ fn requests(env: &TestEnv, mark: AuditMark) -> Vec<String> {
     requests
 }
 
-async fn costs(env: &TestEnv, mark: AuditMark, expected: &[&str]) {
+async fn assert_requests(env: &TestEnv, mark: AuditMark, expected: &[&str]) {
     eventually("the last request", || async {
         let seen = requests(env, mark);
         if seen.len() >= expected.len() { Ok(()) } else { Err(format!("{seen:#?}\n{}", env.log())) }
@@ -55,7 +55,7 @@ fn store() -> Value {
 }
 
 async fn settled(spec: Value) -> (TestEnv, AuditMark) {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     eventually("the account's event", || async {
         if env.events("agency").await.is_empty() { Err("none yet".into()) } else { Ok(()) }
@@ -91,7 +91,7 @@ async fn a_new_object_of_the_store_costs_four_requests() {
         "get secrets",
         "update microsoftgraphcredentials/status",
     ];
-    costs(&env, mark, &expected).await;
+    assert_requests(&env, mark, &expected).await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_new_object_at_woodpecker_costs_four_requests_and_one_post() {
         "update microsoftgraphcredentials/status",
         "update microsoftgraphcredentials/status",
     ];
-    costs(&env, mark, &expected).await;
+    assert_requests(&env, mark, &expected).await;
     let sent: Vec<Op> = env.woodpecker.requests("agency").iter().map(|request| request.op).collect();
     assert_eq!(sent.iter().filter(|op| **op == Op::Create).count(), 1);
     assert!(!sent.contains(&Op::Rename), "{sent:?}");
@@ -136,7 +136,7 @@ async fn a_finalizer_costs_one_patch() {
         "patch microsoftgraphcredentials",
         "update microsoftgraphcredentials/status",
     ];
-    costs(&env, mark, &expected).await;
+    assert_requests(&env, mark, &expected).await;
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_rotation_in_the_store_costs_four_requests() {
         "patch sealedgraphcredentials",
         "update microsoftgraphcredentials/status",
     ];
-    costs(&env, mark, &expected).await;
+    assert_requests(&env, mark, &expected).await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_rotation_at_woodpecker_costs_four_requests() {
         "update microsoftgraphcredentials/status",
         "update microsoftgraphcredentials/status",
     ];
-    costs(&env, mark, &expected).await;
+    assert_requests(&env, mark, &expected).await;
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn a_restart_reads_no_unchanged_secret() {
     env.stop_operator().await;
     let mark = env.cluster.audit_mark().unwrap();
     env.start_operator().await;
-    tokio::time::sleep(crate::harness::A_WHILE).await;
+    tokio::time::sleep(crate::harness::QUIET_TIME).await;
     assert_eq!(requests(&env, mark), Vec::<String>::new());
     assert_eq!(env.entra.requests().len(), tokens);
 }

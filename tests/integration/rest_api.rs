@@ -22,8 +22,8 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use self::http::{Answer, send};
-use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, address, ask, eventually, merge};
+use self::http::{HttpResponse, send};
+use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, address, eventually, merge, send_get};
 
 /// Path of all credentials.
 pub const PATH: &str = "/rest/v2/mailboxes/microsoft/credentials";
@@ -50,7 +50,7 @@ struct Api {
 // === impl Api ===
 
 impl Api {
-    async fn set() -> Self {
+    async fn start() -> Self {
         Self::on(TestEnv::bare().await).await
     }
 
@@ -61,25 +61,25 @@ impl Api {
     }
 
     /// Sends a request with the namespace's API key.
-    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
-        ask_at(&self.address, method, path, body).await
+    async fn request(&self, method: &str, path: &str, body: Option<Value>) -> HttpResponse {
+        request_at(&self.address, method, path, body).await
     }
 
-    async fn create(&self, over: Value) -> Answer {
-        self.ask("POST", PATH, Some(sample(over))).await
+    async fn create(&self, over: Value) -> HttpResponse {
+        self.request("POST", PATH, Some(sample(over))).await
     }
 
     /// Creates a credential; returns its id.
     async fn created(&self, over: Value) -> i64 {
-        let answer = self.create(over).await;
-        assert_eq!(answer.status, 201, "{answer:?}\n{}", self.server.log());
-        answer.json()["credential_id"].as_i64().unwrap()
+        let response = self.create(over).await;
+        assert_eq!(response.status, 201, "{response:?}\n{}", self.server.log());
+        response.json()["credential_id"].as_i64().unwrap()
     }
 
     async fn listed(&self) -> Vec<Value> {
-        let answer = self.ask("GET", PATH, None).await;
-        assert_eq!(answer.status, 200, "{answer:?}\n{}", self.server.log());
-        answer.json()["credentials"].as_array().unwrap().clone()
+        let response = self.request("GET", PATH, None).await;
+        assert_eq!(response.status, 200, "{response:?}\n{}", self.server.log());
+        response.json()["credentials"].as_array().unwrap().clone()
     }
 
     /// The record of a credential, with its decrypted secret.
@@ -125,14 +125,14 @@ async fn start(env: &TestEnv, args: &[&str]) -> (Process, String) {
 /// Waits until the API is served, and returns its address.
 pub async fn serving(server: &Process) -> String {
     eventually("the API is served", || async {
-        let (status, text) = ask(server, "/readyz").await;
+        let (status, text) = send_get(server, "/readyz").await;
         let address = address(server, "serving the credentials REST API");
         address.filter(|_| status == 200).ok_or_else(|| format!("{text}\n{}", server.log()))
     })
     .await
 }
 
-pub async fn ask_at(address: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+pub async fn request_at(address: &str, method: &str, path: &str, body: Option<Value>) -> HttpResponse {
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     send(address, method, path, &[("x-api-key", KEY), ("content-type", "application/json")], body.as_bytes())
         .await
@@ -150,16 +150,20 @@ pub fn sample(over: Value) -> Value {
 
 #[tokio::test]
 async fn a_posted_credential_is_verified_encrypted_and_returned_without_its_secret() {
-    let api = Api::set().await;
-    let answer = api.create(json!({})).await;
-    assert_eq!((answer.status, answer.header("content-type")), (201, Some("application/json")), "{answer:?}");
-    let id = answer.json()["credential_id"].as_i64().unwrap();
+    let api = Api::start().await;
+    let response = api.create(json!({})).await;
+    assert_eq!(
+        (response.status, response.header("content-type")),
+        (201, Some("application/json")),
+        "{response:?}"
+    );
+    let id = response.json()["credential_id"].as_i64().unwrap();
     assert!((1..1 << 52).contains(&id), "{id}");
     let shown = json!({
         "credential_id": id, "tenant_id": TENANT, "client_id": CLIENT, "secret_expires_at": EXPIRY,
         "name": "MS Graph app"
     });
-    assert_eq!(answer.json(), shown);
+    assert_eq!(response.json(), shown);
     assert_eq!(api.listed().await, [shown]);
     assert_eq!(api.env.entra.count(TENANT, CLIENT), 1, "it was verified");
     let (record, secret) = api.opened(id).await;
@@ -169,7 +173,7 @@ async fn a_posted_credential_is_verified_encrypted_and_returned_without_its_secr
 
 #[tokio::test]
 async fn omitted_fields_get_defaults_and_values_are_normalized() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let over = json!({
         "name": null, "tenant_id": TENANT.to_uppercase(), "secret_expires_at": "2027-11-29T00:59:59.5+01:00"
     });
@@ -180,20 +184,20 @@ async fn omitted_fields_get_defaults_and_values_are_normalized() {
 
 #[tokio::test]
 async fn a_patch_renames_without_the_secret_and_rotates_with_a_verification() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let id = api.created(json!({})).await;
     let path = format!("{PATH}/{id}");
     let (before, _) = api.opened(id).await;
-    let renamed = api.ask("PATCH", &path, Some(json!({"name": "Sales"}))).await;
+    let renamed = api.request("PATCH", &path, Some(json!({"name": "Sales"}))).await;
     assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Sales")), "{renamed:?}");
     assert_eq!(api.env.entra.count(TENANT, CLIENT), 1, "a name needs no verification");
     assert_eq!(api.opened(id).await.0.spec.envelope, before.spec.envelope);
     let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": "2028-01-31T00:00:00Z"});
-    let refused = api.ask("PATCH", &path, Some(rotation.clone())).await;
-    assert_eq!((refused.status, refused.json()), (422, json!({"message": "INVALID_CLIENT_SECRET"})));
+    let rejected = api.request("PATCH", &path, Some(rotation.clone())).await;
+    assert_eq!((rejected.status, rejected.json()), (422, json!({"message": "INVALID_CLIENT_SECRET"})));
     assert_eq!(api.opened(id).await.1, "s3cret-one", "a refused secret replaces nothing");
     api.env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
-    let rotated = api.ask("PATCH", &path, Some(rotation)).await;
+    let rotated = api.request("PATCH", &path, Some(rotation)).await;
     let shown = json!({
         "credential_id": id, "tenant_id": TENANT, "client_id": CLIENT,
         "secret_expires_at": "2028-01-31T00:00:00Z", "name": "Sales"
@@ -202,25 +206,25 @@ async fn a_patch_renames_without_the_secret_and_rotates_with_a_verification() {
     assert_eq!(api.opened(id).await.1, "s3cret-two");
     assert_eq!(api.listed().await, [shown]);
     for body in [json!({"client_secret": "x"}), json!({"secret_expires_at": EXPIRY})] {
-        let answer = api.ask("PATCH", &path, Some(body)).await;
+        let response = api.request("PATCH", &path, Some(body)).await;
         let word = json!({"message": "SECRET_AND_EXPIRY_REQUIRED_TOGETHER"});
-        assert_eq!((answer.status, answer.json()), (422, word));
+        assert_eq!((response.status, response.json()), (422, word));
     }
 }
 
 #[tokio::test]
 async fn requests_for_a_deleted_credential_get_404() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let (one, other) = (api.created(json!({})).await, api.created(json!({"name": "other"})).await);
     let path = format!("{PATH}/{one}");
-    let gone = api.ask("DELETE", &path, None).await;
+    let gone = api.request("DELETE", &path, None).await;
     assert_eq!((gone.status, gone.body.as_slice()), (204, &b""[..]));
     let left: Vec<_> = api.listed().await.iter().map(|it| it["credential_id"].as_i64()).collect();
     assert_eq!(left, [Some(other)]);
     for (method, body) in [("DELETE", None), ("PATCH", Some(json!({"name": "x"})))] {
-        let answer = api.ask(method, &path, body).await;
-        assert_eq!(answer.status, 404, "{method}");
-        answer.is_problem("Not Found", "Requested resource does not exist");
+        let response = api.request(method, &path, body).await;
+        assert_eq!(response.status, 404, "{method}");
+        response.is_problem("Not Found", "Requested resource does not exist");
     }
 }
 
@@ -235,7 +239,7 @@ async fn records_of_custom_resources_are_neither_visible_nor_writable() {
     let before = api.records().await;
     assert_eq!(api.listed().await, Vec::<Value>::new());
     for (method, body) in [("PATCH", Some(json!({"name": "x"}))), ("DELETE", None)] {
-        assert_eq!(api.ask(method, &format!("{PATH}/{id}"), body).await.status, 404, "{method}");
+        assert_eq!(api.request(method, &format!("{PATH}/{id}"), body).await.status, 404, "{method}");
     }
     assert_eq!(api.records().await, before);
 }

@@ -13,9 +13,9 @@ use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, merge, plain_spec};
 const OTHER: &str = "00000000-0000-4000-8000-000000000001";
 
 /// Checks that the API server rejects the spec with a message that contains each of `words`.
-async fn refused(env: &TestEnv, spec: Value, words: &[&str]) {
-    let answer = env.try_credential("refused", spec.clone()).await;
-    let error = message(answer.expect_err(&format!("{spec} is refused")));
+async fn rejected(env: &TestEnv, spec: Value, words: &[&str]) {
+    let response = env.try_credential("refused", spec.clone()).await;
+    let error = message(response.expect_err(&format!("{spec} is refused")));
     for word in words {
         assert!(error.contains(word), "{spec}: {word:?} is missing in {error}");
     }
@@ -107,7 +107,7 @@ async fn a_credential_with_an_invalid_field_is_rejected_with_field_and_remedy() 
             ["adoption.credentialId", "must be a positive number", "see the ID"],
         ),
     ] {
-        refused(&env, spec, &words).await;
+        rejected(&env, spec, &words).await;
     }
 }
 
@@ -123,7 +123,7 @@ async fn immutable_fields_cannot_change_except_in_case() {
             ["spec.destination", "immutable", "create a new object"],
         ),
     ] {
-        refused(&env, spec, &words).await;
+        rejected(&env, spec, &words).await;
     }
     env.credential("refused", json!({"tenantId": TENANT.to_uppercase(), "clientId": CLIENT.to_uppercase()}))
         .await;
@@ -155,9 +155,9 @@ async fn an_explicit_null_means_unset_except_for_enums() {
         let api: kube::Api<MicrosoftGraphCredential> = env.api();
         api.patch("nulls", &kube::api::PatchParams::apply("kubectl"), &kube::api::Patch::Apply(whole)).await
     };
-    let made =
+    let created =
         apply(&["displayName", "verification", "expiryWarning", "suspend", "secretExpiresAt"]).await.unwrap();
-    assert_eq!((made.spec.display_name, made.spec.verification), (None, None));
+    assert_eq!((created.spec.display_name, created.spec.verification), (None, None));
     for field in ["cloud", "deletionPolicy"] {
         let error = apply(&[field]).await.map_err(message).expect_err("it is refused");
         assert!(error.contains(&format!("spec.{field}")) && error.contains("supported values"), "{error}");
@@ -167,8 +167,8 @@ async fn an_explicit_null_means_unset_except_for_enums() {
 #[tokio::test]
 async fn a_secret_that_never_expires_can_be_declared() {
     let env = TestEnv::bare().await;
-    let made = env.credential("never", json!({"secretExpiresAt": "9999-12-31T23:59:59Z"})).await;
-    assert_eq!(made.spec.secret_expires_at.map(|at| at.0), Some(LATEST));
+    let created = env.credential("never", json!({"secretExpiresAt": "9999-12-31T23:59:59Z"})).await;
+    assert_eq!(created.spec.secret_expires_at.map(|at| at.0), Some(LATEST));
 }
 
 #[tokio::test]

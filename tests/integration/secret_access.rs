@@ -34,7 +34,7 @@ async fn rotate(env: &TestEnv, secret: &str, expiry: &str) {
 }
 
 /// The operator's requests for Secrets.
-fn asked(env: &TestEnv) -> Vec<AuditEntry> {
+fn secret_requests(env: &TestEnv) -> Vec<AuditEntry> {
     let user = format!("system:serviceaccount:{}:limited", env.namespace);
     let entries = env.cluster.audit().expect("the audit log can be read").into_iter();
     entries.filter(|entry| entry.user == user && entry.resource == "secrets").collect()
@@ -44,12 +44,12 @@ fn asked(env: &TestEnv) -> Vec<AuditEntry> {
 async fn the_get_verb_is_enough_to_detect_a_rotation() {
     let env = limited(&["get"]).await;
     rotate(&env, "s3cret-two", "2028-01-01T00:00:00Z").await;
-    let asked = asked(&env);
-    assert!(asked.iter().all(|entry| ["get", "create"].contains(&entry.verb.as_str())), "{asked:?}");
-    assert!(asked.iter().all(|entry| entry.code != Some(403)), "no right is tried that is not there");
+    let requests = secret_requests(&env);
+    assert!(requests.iter().all(|entry| ["get", "create"].contains(&entry.verb.as_str())), "{requests:?}");
+    assert!(requests.iter().all(|entry| entry.code != Some(403)), "no right is tried that is not there");
     assert!(
-        asked.iter().all(|entry| entry.verb != "create" || entry.uri.ends_with("/secrets?")),
-        "{asked:?}"
+        requests.iter().all(|entry| entry.verb != "create" || entry.uri.ends_with("/secrets?")),
+        "{requests:?}"
     );
 }
 
@@ -76,10 +76,10 @@ async fn only_metadata_is_requested_while_nothing_changes() {
     two_more().await;
     let text = env.log();
     two_more().await;
-    let passes = |text: &str| {
+    let reconciles = |text: &str| {
         text.lines().filter(|line| line.contains("reconciled") && line.contains("sales-eu")).count()
     };
-    assert_eq!(passes(&env.log()), passes(&text), "a check alone causes no reconcile");
+    assert_eq!(reconciles(&env.log()), reconciles(&text), "a check alone causes no reconcile");
 }
 
 #[tokio::test]
@@ -101,6 +101,6 @@ async fn granted_watch_rights_are_used_and_revoked_ones_are_not_needed() {
     env.grant(&["get"]).await;
     uses("Get").await;
     rotate(&env, "s3cret-three", "2028-02-01T00:00:00Z").await;
-    let watched = asked(&env).iter().filter(|entry| entry.verb == "watch").count();
+    let watched = secret_requests(&env).iter().filter(|entry| entry.verb == "watch").count();
     assert!(watched > 0, "the granted right was used");
 }

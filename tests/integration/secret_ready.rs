@@ -10,7 +10,7 @@ use crate::harness::{EXPIRY, TestEnv, message};
 /// Checks that the Secret is refused for that reason with a message that contains `remedy`, and that the object
 /// becomes Ready when the Secret is fixed.
 async fn rejected_and_fixed(values: &[(&str, &str)], reason: &str, remedy: &str) {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.secret_exactly("sales-eu-graph", values).await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, reason).await;
@@ -26,7 +26,7 @@ async fn rejected_and_fixed(values: &[(&str, &str)], reason: &str, remedy: &str)
 
 #[tokio::test]
 async fn a_missing_secret_is_waited_for() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.delete_secret("sales-eu-graph").await;
     env.credential("sales-eu", json!({})).await;
     let object =
@@ -98,7 +98,7 @@ async fn a_forbidden_secret_is_named() {
 
 #[tokio::test]
 async fn configured_keys_and_the_expiry_of_the_spec_are_used() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.secret("other", &[("value", "s3cret-one")]).await;
     let spec = json!({"secretRef": {"name": "other", "clientSecretKey": "value"}, "secretExpiresAt": "2027-05-01T12:00:00+02:00"});
     env.credential("sales-eu", spec).await;
@@ -111,7 +111,7 @@ async fn configured_keys_and_the_expiry_of_the_spec_are_used() {
 
 #[tokio::test]
 async fn a_deleted_secret_does_not_delete_the_registration() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let before = env.wait_until_ready("sales-eu").await;
     env.delete_secret("sales-eu-graph").await;

@@ -21,7 +21,7 @@ async fn an_object_without_an_operator_is_shown_as_not_observed() {
 
 #[tokio::test]
 async fn the_columns_show_readiness_and_expiry() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
     let path =
@@ -41,7 +41,7 @@ async fn the_columns_show_readiness_and_expiry() {
 
 #[tokio::test]
 async fn an_approaching_expiry_is_reported_in_time() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     let soon = (Timestamp::now() + Duration::from_hours(24 * 10)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", &soon)]).await;
     env.credential("sales-eu", json!({})).await;
@@ -62,7 +62,7 @@ async fn an_approaching_expiry_is_reported_in_time() {
 
     env.stop_operator().await;
     env.start_operator().await;
-    tokio::time::sleep(crate::harness::A_WHILE).await;
+    tokio::time::sleep(crate::harness::QUIET_TIME).await;
     let events = env.events("sales-eu").await;
     let notices = events.iter().filter(|event| event.contains("14 days")).count();
     assert_eq!(notices, 1, "not again after a restart: {events:#?}");
@@ -70,7 +70,7 @@ async fn an_approaching_expiry_is_reported_in_time() {
 
 #[tokio::test]
 async fn a_registered_secret_is_not_ready_after_its_expiry() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     let date = Timestamp::now() + Duration::from_secs(8);
     let date = date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", &date)]).await;
@@ -88,7 +88,7 @@ async fn a_registered_secret_is_not_ready_after_its_expiry() {
 
 #[tokio::test]
 async fn a_registration_is_one_event() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     eventually("the event is there", || async {
@@ -107,7 +107,7 @@ async fn a_registration_is_one_event() {
 
 #[tokio::test]
 async fn each_verification_result_is_an_event_with_microsofts_request_ids() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.entra.disable_app(TENANT, CLIENT);
     env.credential("sales-eu", json!({})).await;
     let events_with = async |words: &[&str]| {
@@ -135,22 +135,22 @@ async fn each_verification_result_is_an_event_with_microsofts_request_ids() {
 
     for (code, word) in [(123_456, "AADSTS123456"), (123_457, "AADSTS123457")] {
         env.entra.fail_app_next(TENANT, CLIENT, 1, Fault::UnknownCode(code, "invalid_grant".into()));
-        env.request_pass("sales-eu").await;
+        env.request_reconcile("sales-eu").await;
         let emitted = events_with(&["Rejected: ", word, "trace "]).await;
         assert_eq!(emitted.len(), 1, "another code is another result: {emitted:#?}");
     }
     env.entra.set_state(TENANT, CLIENT, AppState::Active);
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     env.wait_until_ready("sales-eu").await;
     events_with(&["Registered: "]).await;
 
     // Back and forth: the event is emitted again only after a while.
     for _ in 0..2 {
         env.entra.disable_app(TENANT, CLIENT);
-        env.request_pass("sales-eu").await;
+        env.request_reconcile("sales-eu").await;
         env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "ApplicationDisabled").await;
         env.entra.set_state(TENANT, CLIENT, AppState::Active);
-        env.request_pass("sales-eu").await;
+        env.request_reconcile("sales-eu").await;
         env.wait_until_ready("sales-eu").await;
         assert_eq!(events_with(&["Ready: "]).await.len(), 1);
     }

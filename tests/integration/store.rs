@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{A_WHILE, CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually, merge, message};
+use crate::harness::{CLIENT, EXPIRY, QUIET_TIME, TENANT, TestEnv, condition, eventually, merge, message};
 use crate::keyring_access::{KEYRING, keyring, records};
 
 /// A spec for the store with `over` merged into it.
@@ -41,7 +41,7 @@ fn store(over: Value) -> Value {
 }
 
 /// A test environment without a Woodpecker account.
-async fn set() -> TestEnv {
+async fn start_env() -> TestEnv {
     let mut env = TestEnv::bare().await;
     env.start_operator().await;
     put_secret(&env, "s3cret-one", EXPIRY).await;
@@ -80,7 +80,7 @@ async fn is_sealed(env: &TestEnv, name: &str) -> MicrosoftGraphCredentialStatus 
 
 /// A test environment with `sales-eu` in the store, its status and its record.
 async fn sealed(spec: Value) -> (TestEnv, MicrosoftGraphCredentialStatus, SealedGraphCredential) {
-    let env = set().await;
+    let env = start_env().await;
     env.credential("sales-eu", store(spec)).await;
     let status = is_sealed(&env, "sales-eu").await;
     let record = record(&env).await;
@@ -88,7 +88,7 @@ async fn sealed(spec: Value) -> (TestEnv, MicrosoftGraphCredentialStatus, Sealed
 }
 
 /// Waits until the only record holds that secret, name and expiry.
-async fn holds(env: &TestEnv, secret: &str, name: &str, expiry: &str) -> SealedGraphCredential {
+async fn wait_for_record(env: &TestEnv, secret: &str, name: &str, expiry: &str) -> SealedGraphCredential {
     eventually(&format!("the record holds {name} until {expiry}"), || async {
         let Some(record) = records(env).await.pop() else { return Err(env.log()) };
         let opened = open(env, &record).await;
@@ -147,11 +147,11 @@ async fn range(env: &TestEnv, from: &[u8], to: &[u8]) -> Vec<(String, Vec<u8>)> 
         "POST /v3/kv/range HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     connection.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await.unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
-    let answer: Value = serde_json::from_str(body).expect("an answer in JSON");
-    let values = answer["kvs"].as_array().cloned().unwrap_or_default();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await.unwrap();
+    let (_, body) = response.split_once("\r\n\r\n").expect("a response");
+    let response: Value = serde_json::from_str(body).expect("a response in JSON");
+    let values = response["kvs"].as_array().cloned().unwrap_or_default();
     let decode = |text: &Value| STANDARD.decode(text.as_str().unwrap_or_default()).unwrap();
     values
         .iter()
@@ -184,10 +184,10 @@ async fn a_credential_of_the_store_becomes_ready_and_its_record_decrypts() {
 
 #[tokio::test]
 async fn a_wrong_secret_is_not_stored() {
-    let env = set().await;
+    let env = start_env().await;
     put_secret(&env, "wr0ng", EXPIRY).await;
     env.credential("sales-eu", store(json!({}))).await;
-    eventually("Microsoft was asked", || async {
+    eventually("Microsoft received a request", || async {
         if env.entra.requests().is_empty() { Err(env.log()) } else { Ok(()) }
     })
     .await;
@@ -245,7 +245,7 @@ async fn a_rotated_secret_is_stored_under_the_same_id() {
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     put_secret(&env, "s3cret-two", "2028-01-31").await;
     let name = format!("{}/sales-eu", env.namespace);
-    let new = holds(&env, "s3cret-two", &name, "2028-01-31T00:00:00Z").await;
+    let new = wait_for_record(&env, "s3cret-two", &name, "2028-01-31T00:00:00Z").await;
     assert_eq!((&new.spec.record_id, new.spec.credential_id), (&old.spec.record_id, old.spec.credential_id));
     let after = env
         .wait_until("sales-eu", "the new expiry in the status", |object| {
@@ -274,7 +274,7 @@ async fn a_rejected_new_secret_does_not_change_the_record() {
 async fn a_rename_changes_the_record_but_not_its_envelope() {
     let (env, _, before) = sealed(json!({})).await;
     env.credential("sales-eu", store(json!({"displayName": "Sales, Europe"}))).await;
-    let after = holds(&env, "s3cret-one", "Sales, Europe", EXPIRY).await;
+    let after = wait_for_record(&env, "s3cret-one", "Sales, Europe", EXPIRY).await;
     assert_eq!(after.spec.credential_id, before.spec.credential_id);
     assert_eq!(after.spec.envelope, before.spec.envelope);
     env.wait_until("sales-eu", "the name in the status", |object| {
@@ -286,23 +286,23 @@ async fn a_rename_changes_the_record_but_not_its_envelope() {
 
 #[tokio::test]
 async fn a_restart_encrypts_and_writes_nothing() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
     env.stop_operator().await;
     let (before, record_before) = (env.read("sales-eu").await, record(&env).await);
-    let (mark, asked) = (env.cluster.audit_mark().unwrap(), env.entra.requests().len());
+    let (mark, requests) = (env.cluster.audit_mark().unwrap(), env.entra.requests().len());
     env.start_operator().await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(env.status_writes(mark), Vec::<String>::new(), "no write to the API server");
-    assert_eq!(env.entra.requests().len(), asked, "no token request");
+    assert_eq!(env.entra.requests().len(), requests, "no token request");
     assert_eq!(env.read("sales-eu").await.metadata.resource_version, before.metadata.resource_version);
     assert_eq!(record(&env).await, record_before);
 }
 
 #[tokio::test]
 async fn two_objects_of_one_app_have_records_of_their_own() {
-    let env = set().await;
+    let env = start_env().await;
     tokio::join!(
         env.credential("first", store(json!({}))),
         env.credential("second", store(json!({"deletionPolicy": "Delete"})))

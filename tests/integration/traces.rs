@@ -31,26 +31,30 @@ async fn a_reconcile_is_a_trace_with_a_span_for_each_remote_call() {
     env.credential("sales-eu", json!({})).await;
     env.wait_until_ready("sales-eu").await;
     let own = format!("{}/sales-eu", env.namespace);
-    let is_of_it = |span: &Span| span.name == "reconcile" && span.attributes.get("object") == Some(&own);
-    let calls_in = |pass: &Span| -> Vec<Span> {
-        collector.spans().into_iter().filter(|span| span.parent_id == pass.span_id).collect()
+    let is_of_object = |span: &Span| span.name == "reconcile" && span.attributes.get("object") == Some(&own);
+    let calls_in = |reconcile: &Span| -> Vec<Span> {
+        collector.spans().into_iter().filter(|span| span.parent_id == reconcile.span_id).collect()
     };
     // The reconciliation that created the credential.
-    let (pass, calls) = eventually("the trace of the create", || async {
-        let made = collector.spans().into_iter().filter(is_of_it).find_map(|pass| {
-            let calls = calls_in(&pass);
-            calls.iter().any(|call| call.name == "woodpecker create").then_some((pass, calls))
+    let (reconcile, calls) = eventually("the trace of the create", || async {
+        let created = collector.spans().into_iter().filter(is_of_object).find_map(|reconcile| {
+            let calls = calls_in(&reconcile);
+            calls.iter().any(|call| call.name == "woodpecker create").then_some((reconcile, calls))
         });
-        made.ok_or_else(|| format!("{:#?}", collector.spans()))
+        created.ok_or_else(|| format!("{:#?}", collector.spans()))
     })
     .await;
-    assert_eq!((pass.parent_id.as_str(), pass.is_error), ("", false), "a reconcile is a root: {pass:?}");
-    assert_eq!(pass.attributes["controller"], "microsoftgraphcredential");
-    assert_eq!(pass.resource["service.name"], "graph-credential-operator");
-    assert_eq!(pass.resource["service.instance.id"], "pod-1");
+    assert_eq!(
+        (reconcile.parent_id.as_str(), reconcile.is_error),
+        ("", false),
+        "a reconcile is a root: {reconcile:?}"
+    );
+    assert_eq!(reconcile.attributes["controller"], "microsoftgraphcredential");
+    assert_eq!(reconcile.resource["service.name"], "graph-credential-operator");
+    assert_eq!(reconcile.resource["service.instance.id"], "pod-1");
     let create = calls.iter().find(|call| call.name == "woodpecker create").unwrap();
     assert_eq!((create.attributes["outcome"].as_str(), create.is_error), ("ok", false));
-    assert!(calls.iter().all(|call| call.trace_id == pass.trace_id));
+    assert!(calls.iter().all(|call| call.trace_id == reconcile.trace_id));
     let spans = collector.spans();
     assert!(
         spans.iter().any(|span| span.name == "microsoft token" && span.attributes["outcome"] == "issued")
@@ -59,14 +63,15 @@ async fn a_reconcile_is_a_trace_with_a_span_for_each_remote_call() {
     let line = |message: &str| {
         let lines = env.log();
         let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines
-            .into_iter()
-            .find(|line| line["message"] == message && line["span"]["trace_id"] == pass.trace_id.as_str())
+        lines.into_iter().find(|line| {
+            line["message"] == message && line["span"]["trace_id"] == reconcile.trace_id.as_str()
+        })
     };
-    assert!(line("reconciled").is_some(), "the log names the trace {}:\n{}", pass.trace_id, env.log());
+    assert!(line("reconciled").is_some(), "the log names the trace {}:\n{}", reconcile.trace_id, env.log());
     eventually("the same line comes as a record", || async {
-        let is_it =
-            |record: &kit::collector::Record| record.body == "reconciled" && record.trace_id == pass.trace_id;
+        let is_it = |record: &kit::collector::Record| {
+            record.body == "reconciled" && record.trace_id == reconcile.trace_id
+        };
         let found = collector.records().into_iter().find(is_it);
         found.filter(|record| record.severity == "INFO").ok_or_else(|| format!("{:#?}", collector.records()))
     })
@@ -117,23 +122,23 @@ async fn an_unavailable_collector_delays_nothing() {
     })
     .await;
     collector.reject();
-    let asked = collector.requests();
-    env.request_pass("sales-eu").await;
+    let requests = collector.requests();
+    env.request_reconcile("sales-eu").await;
     eventually("it is tried again", || async {
-        if collector.requests() > asked + 3 { Ok(()) } else { Err(collector.requests().to_string()) }
+        if collector.requests() > requests + 3 { Ok(()) } else { Err(collector.requests().to_string()) }
     })
     .await;
     assert_eq!(times(&env.log()), 2, "once for traces and once for logs:\n{}", env.log());
     collector.accept();
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     eventually("telemetry comes again", || async {
         if collector.spans().is_empty() { Err("none yet".to_owned()) } else { Ok(()) }
     })
     .await;
     collector.hang();
-    let began = Instant::now();
+    let started = Instant::now();
     env.stop_operator().await;
-    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -168,8 +173,9 @@ async fn a_request_to_the_rest_api_is_a_trace_too() {
     env.secret(rest_api::KEYS, &[(&format!("{}.ci", env.namespace), rest_api::KEY)]).await;
     let server = env.launch_with(&["serve", "--rest-bind-address", "127.0.0.1:0"]).await;
     let address = rest_api::serving(&server).await;
-    let answer = rest_api::ask_at(&address, "POST", rest_api::PATH, Some(rest_api::sample(json!({})))).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
+    let response =
+        rest_api::request_at(&address, "POST", rest_api::PATH, Some(rest_api::sample(json!({})))).await;
+    assert_eq!(response.status, 201, "{response:?}");
     let request = eventually("the trace of the request", || async {
         let spans = collector.spans();
         let of = |name: &str| spans.iter().find(|span| span.name == name);

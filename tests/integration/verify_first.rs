@@ -10,7 +10,7 @@ use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
 
 #[tokio::test]
 async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({"displayName": "MS Graph app"})).await;
     let object = env.wait_until_ready("sales-eu").await;
     let status = object.status.unwrap();
@@ -39,7 +39,7 @@ async fn an_applied_credential_becomes_ready_with_id_and_expiry() {
 
 #[tokio::test]
 async fn a_rotated_secret_is_updated_under_the_same_id() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap();
 
@@ -64,7 +64,7 @@ async fn a_rotated_secret_is_updated_under_the_same_id() {
 
 #[tokio::test]
 async fn a_rejected_rotation_keeps_the_old_registration() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let before = env.wait_until_ready("sales-eu").await.status.unwrap();
     let writes = env.woodpecker.writes("agency");
@@ -90,7 +90,7 @@ async fn a_rejected_rotation_keeps_the_old_registration() {
 
 #[tokio::test]
 async fn a_wrong_secret_of_a_new_object_is_sent_only_to_microsoft() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.secret("sales-eu-graph", &[("client_secret", TENANT), ("secret_expires_at", EXPIRY)]).await;
     env.credential("sales-eu", json!({})).await;
     let object = env
@@ -103,7 +103,7 @@ async fn a_wrong_secret_of_a_new_object_is_sent_only_to_microsoft() {
 
 #[tokio::test]
 async fn an_unknown_app_and_an_unknown_tenant_have_different_reasons() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.credential("no-app", json!({"clientId": "00000000-0000-4000-8000-000000000001"})).await;
     env.credential("no-tenant", json!({"tenantId": "00000000-0000-4000-8000-000000000002"})).await;
     env.wait_for("no-app", ConditionType::Verified, ConditionStatus::False, "ApplicationNotFound").await;
@@ -113,7 +113,7 @@ async fn an_unknown_app_and_an_unknown_tenant_have_different_reasons() {
 
 #[tokio::test]
 async fn an_outage_of_microsoft_is_waited_for() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.entra.fail_always(Fault::Reset);
     env.credential("sales-eu", json!({})).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable").await;
@@ -125,7 +125,7 @@ async fn an_outage_of_microsoft_is_waited_for() {
 
 #[tokio::test]
 async fn a_secret_that_propagates_slowly_is_retried() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.entra.propagate_after(TENANT, CLIENT, "s3cret-one", 2);
     env.credential("sales-eu", json!({})).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation").await;

@@ -26,7 +26,7 @@ use crate::harness::{TENANT, TestEnv};
 const SERVICE: Duration = Duration::from_millis(50);
 
 /// How long a measurement may take at most.
-const PATIENCE: Duration = Duration::from_mins(15);
+const TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The introduction of the report.
 const ABOUT: &str = "# Scale
@@ -103,7 +103,7 @@ async fn wait_for(env: &TestEnv, accounts: &[String], number: usize) {
             println!("  {ready} of {number} after {:.1} s", started.elapsed().as_secs_f64());
             printed = ready;
         }
-        assert!(started.elapsed() < PATIENCE, "{ready} of {number} after {PATIENCE:?}\n{}", env.log());
+        assert!(started.elapsed() < TIMEOUT, "{ready} of {number} after {TIMEOUT:?}\n{}", env.log());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -57,12 +57,12 @@ pub(crate) async fn twenty_accounts_side_by_side(report: &mut Report) {
         assert_eq!(env.woodpecker.credentials(&name(number)).len(), 2 * EACH);
         assert_eq!(env.woodpecker.max_in_flight(&name(number)), 1);
     }
-    let made = [0, 1].map(|number| env.woodpecker.credentials(&name(number)).len() - EACH);
+    let created = [0, 1].map(|number| env.woodpecker.credentials(&name(number)).len() - EACH);
     report.figure(&format!(
         "meanwhile {} credentials were created at the account that is down, and {} at the slow one",
-        made[0], made[1]
+        created[0], created[1]
     ));
-    assert_eq!(made[0], 0, "it is down");
+    assert_eq!(created[0], 0, "it is down");
     assert!(ratio < MOST, "{ratio:.2}");
 }
 

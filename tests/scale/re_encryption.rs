@@ -10,7 +10,7 @@ use kube::api::{ListParams, PostParams};
 
 use crate::harness::TestEnv;
 use crate::keyring_access::{KEYRING, keyring, left, make_records};
-use crate::{PATIENCE, Report};
+use crate::{Report, TIMEOUT};
 
 /// Records in the store.
 const RECORDS: i64 = 5000;
@@ -78,7 +78,7 @@ async fn rotation(env: &TestEnv) -> (Duration, KeyId) {
     let json = keyring.to_json().unwrap();
     env.secret(KEYRING, &[("keyring.json", std::str::from_utf8(json.expose()).unwrap())]).await;
     let operator = env.operator.as_ref().unwrap();
-    operator.wait_for_log("all records are encrypted with the primary key", PATIENCE).await.unwrap();
+    operator.wait_for_log("all records are encrypted with the primary key", TIMEOUT).await.unwrap();
     let log = operator.log();
     let at = |message: &str| {
         let line = log.lines().find(|line| line.contains(message)).unwrap();

@@ -13,7 +13,7 @@ const DEPLOYMENT: &str = "graph-credential-operator";
 
 /// Creates a Deployment for the operator in that namespace and restarts the operator. Returns the
 /// Deployment's uid.
-async fn with_a_home(env: &mut TestEnv, namespace: &str) -> Option<String> {
+async fn create_operator_deployment(env: &mut TestEnv, namespace: &str) -> Option<String> {
     let deployment: Deployment = serde_json::from_value(json!({
         "metadata": {"name": DEPLOYMENT},
         "spec": {
@@ -26,7 +26,7 @@ async fn with_a_home(env: &mut TestEnv, namespace: &str) -> Option<String> {
     }))
     .unwrap();
     let api: Api<Deployment> = Api::namespaced(env.client.clone(), namespace);
-    let made = api.create(&PostParams::default(), &deployment).await.unwrap();
+    let created = api.create(&PostParams::default(), &deployment).await.unwrap();
     env.stop_operator().await;
     if namespace != env.namespace {
         // Copies the keyring too, because the account's status may depend on it already.
@@ -38,15 +38,15 @@ async fn with_a_home(env: &mut TestEnv, namespace: &str) -> Option<String> {
             .await
             .unwrap();
     }
-    env.home = Some(namespace.to_owned());
+    env.operator_namespace = Some(namespace.to_owned());
     env.extra_args.extend(["--events-deployment".into(), DEPLOYMENT.into()]);
     env.start_operator().await;
-    made.metadata.uid
+    created.metadata.uid
 }
 
 /// Waits for an event with these words on the Deployment with that uid.
 async fn reported_in_operator_namespace(env: &TestEnv, uid: Option<&String>, words: &[&str]) {
-    let api: Api<Event> = Api::namespaced(env.client.clone(), env.home.as_deref().unwrap());
+    let api: Api<Event> = Api::namespaced(env.client.clone(), env.operator_namespace.as_deref().unwrap());
     eventually(&format!("an event of the Deployment says {words:?}"), || async {
         let events = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
         let is_it = |event: &Event| {
@@ -62,7 +62,7 @@ async fn reported_in_operator_namespace(env: &TestEnv, uid: Option<&String>, wor
 }
 
 /// Waits until the orphan is counted, which happens once the object is deleted.
-async fn counted(env: &TestEnv, cause: &str) {
+async fn orphan_is_counted(env: &TestEnv, cause: &str) {
     let line = format!("graph_credential_orphans_total{{cause=\"{cause}\"}} 1");
     eventually(&line, || async {
         let (_, metrics) = env.get("/metrics").await;
@@ -73,9 +73,9 @@ async fn counted(env: &TestEnv, cause: &str) {
 
 #[tokio::test]
 async fn an_object_deleted_while_suspended_leaves_a_reported_orphan() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     let namespace = env.namespace.clone();
-    let home = with_a_home(&mut env, &namespace).await;
+    let deployment = create_operator_deployment(&mut env, &namespace).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.credential("sales-eu", json!({"deletionPolicy": "Delete", "suspend": true})).await;
@@ -84,24 +84,24 @@ async fn an_object_deleted_while_suspended_leaves_a_reported_orphan() {
     assert_eq!(env.remote().len(), 1);
     event_is_emitted(&env, &["Orphaned", &id.to_string()]).await;
     let object = format!("MicrosoftGraphCredential {namespace}/sales-eu");
-    reported_in_operator_namespace(&env, home.as_ref(), &[&object, &id.to_string(), "suspended"]).await;
+    reported_in_operator_namespace(&env, deployment.as_ref(), &[&object, &id.to_string(), "suspended"]).await;
     assert!(
         env.log()
             .lines()
             .any(|line| line.contains("a credential is orphaned") && line.contains(&id.to_string()))
     );
-    counted(&env, "suspended").await;
+    orphan_is_counted(&env, "suspended").await;
 }
 
 #[tokio::test]
 async fn a_terminating_namespace_waits_for_an_outage_with_a_limit() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     let namespace = format!("home-of-{}", env.namespace);
     let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
     let all: Api<Namespace> = Api::all(env.client.clone());
-    let made = Namespace { metadata, ..Namespace::default() };
-    all.create(&PostParams::default(), &made).await.unwrap();
-    let home = with_a_home(&mut env, &namespace).await;
+    let created = Namespace { metadata, ..Namespace::default() };
+    all.create(&PostParams::default(), &created).await.unwrap();
+    let deployment = create_operator_deployment(&mut env, &namespace).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.woodpecker.fail_always(Op::Delete, Fault::Html502);
@@ -111,11 +111,11 @@ async fn a_terminating_namespace_waits_for_an_outage_with_a_limit() {
         .await;
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 1);
-    counted(&env, "namespace").await;
+    orphan_is_counted(&env, "namespace").await;
     // The terminating namespace no longer accepts events.
     reported_in_operator_namespace(
         &env,
-        home.as_ref(),
+        deployment.as_ref(),
         &["sales-eu", &id.to_string(), "the namespace could not wait"],
     )
     .await;
@@ -132,23 +132,27 @@ async fn wait_until_created(env: &TestEnv) {
 
 #[tokio::test]
 async fn a_credential_created_for_a_deleted_object_is_reported() {
-    let mut env = TestEnv::set().await;
+    let mut env = TestEnv::start().await;
     let namespace = env.namespace.clone();
-    let home = with_a_home(&mut env, &namespace).await;
+    let deployment = create_operator_deployment(&mut env, &namespace).await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({})).await;
     wait_until_created(&env).await;
     env.delete("sales-eu").await;
-    counted(&env, "object_gone").await;
+    orphan_is_counted(&env, "object_gone").await;
     let id = env.remote()[0].credential_id.to_string();
     event_is_emitted(&env, &["Orphaned", &id, "deleted during the create"]).await;
-    reported_in_operator_namespace(&env, home.as_ref(), &["sales-eu", &id, "deleted during the create"])
-        .await;
+    reported_in_operator_namespace(
+        &env,
+        deployment.as_ref(),
+        &["sales-eu", &id, "deleted during the create"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_credential_of_a_force_deleted_object_is_removed_by_its_policy() {
-    let env = TestEnv::set().await;
+    let env = TestEnv::start().await;
     env.woodpecker.fail_next(Op::Create, 1, Fault::Slow(Duration::from_millis(1500)));
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     wait_until_created(&env).await;

@@ -6,7 +6,7 @@ use kit::cluster::Cluster;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::scenario::Scene;
+use super::scenario::Fixture;
 use crate::harness::TestEnv;
 use crate::installation::release::{NAMESPACE, run_a_hook};
 
@@ -16,15 +16,15 @@ async fn helm_installs_changes_and_uninstalls_as_the_docs_say() {
     let env = TestEnv::on(cluster).await;
     let client = env.client.clone();
     let name = "helm_installs_changes_and_uninstalls_as_the_docs_say";
-    let mut scene = Scene::set(name, env, &[]).await;
+    let mut fixture = Fixture::start(name, env, &[]).await;
     let again = "helm uninstall graph-credential-operator --namespace graph-credentials --no-hooks";
-    scene.section("README.md", "Install").await;
-    assert!(scene.run(again, "").await.is_success());
-    scene.section("deploy/chart/README.md", "Chart of graph-credential-operator").await;
-    assert!(scene.run(again, "").await.is_success());
-    scene.section("docs/tasks/install.md", "With helm").await;
+    fixture.section("README.md", "Install").await;
+    assert!(fixture.run(again, "").await.is_success());
+    fixture.section("deploy/chart/README.md", "Chart of graph-credential-operator").await;
+    assert!(fixture.run(again, "").await.is_success());
+    fixture.section("docs/tasks/install.md", "With helm").await;
 
-    scene.section("docs/operations/logs.md", "What is logged").await;
+    fixture.section("docs/operations/logs.md", "What is logged").await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let spec = deployments.get("graph-credential-operator").await.unwrap().spec.unwrap();
     let pod = spec.template.spec.unwrap();
@@ -35,10 +35,10 @@ async fn helm_installs_changes_and_uninstalls_as_the_docs_say() {
     );
 
     let hook = tokio::spawn(run_a_hook(client.clone(), cluster));
-    scene.section("docs/tasks/install.md", "Uninstall").await;
+    fixture.section("docs/tasks/install.md", "Uninstall").await;
     hook.await.unwrap();
     assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
     let crds: Api<CustomResourceDefinition> = Api::all(client);
     assert_eq!(crds.list(&ListParams::default()).await.unwrap().items.len(), 3);
-    scene.end();
+    fixture.end();
 }

@@ -14,14 +14,14 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::scenario::Scene;
+use super::scenario::Fixture;
 use crate::harness::TestEnv;
 use crate::installation::release::NAMESPACE;
 
 const FINALIZER: &str = "graph-credentials.io/registration";
 
 /// The names of the product's objects of a kind.
-async fn ours<K>(client: &Client) -> Vec<String>
+async fn product_objects<K>(client: &Client) -> Vec<String>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -36,21 +36,21 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
     let env = TestEnv::on(cluster).await;
     let client = env.client.clone();
     let name = "documented_leftovers_remain_after_the_manifests_are_deleted";
-    let mut scene = Scene::set(name, env, &[]).await;
+    let mut fixture = Fixture::start(name, env, &[]).await;
 
     let page = std::fs::read_to_string(kit::workspace().join("docs/tasks/install.md")).unwrap();
     let kustomization =
         page.split("```yaml\n").find(|block| block.contains("resources: [../deploy]")).unwrap();
-    let folder = scene.shell.folder().join("operator");
+    let folder = fixture.shell.folder().join("operator");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("kustomization.yaml"), kustomization.split("```").next().unwrap()).unwrap();
-    scene.section("docs/tasks/install.md", "Without helm").await;
+    fixture.section("docs/tasks/install.md", "Without helm").await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let pod =
         deployments.get("graph-credential-operator").await.unwrap().spec.unwrap().template.spec.unwrap();
     let image = pod.containers[0].image.clone().unwrap();
     assert!(image.starts_with("registry.example.com/graph-credential-operator:"), "{image}");
-    scene.section("docs/tasks/install.md", "Of another name").await;
+    fixture.section("docs/tasks/install.md", "Of another name").await;
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let own = policies.get("graph-credential-operator-own-secrets").await.unwrap().spec.unwrap();
     let condition = &own.match_conditions.unwrap()[0].expression;
@@ -58,7 +58,7 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
 
     // What users and the operator create.
     cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
-    let env = &scene.env;
+    let env = &fixture.env;
     env.account("agency", json!({})).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let finalizers = Patch::Merge(json!({"metadata": {"finalizers": [FINALIZER]}}));
@@ -68,16 +68,16 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
     let keyring = json!({"metadata": {"name": "graph-credential-operator-keyring"}});
     secrets.create(&PostParams::default(), &serde_json::from_value(keyring).unwrap()).await.unwrap();
 
-    scene.section("docs/tasks/install.md", "Without the hook").await;
+    fixture.section("docs/tasks/install.md", "Without the hook").await;
     assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
     let people = ["graph-credential-operator-accounts", "graph-credential-operator-credentials"];
-    assert_eq!(ours::<ValidatingAdmissionPolicy>(&client).await, people);
-    assert_eq!(ours::<ValidatingAdmissionPolicyBinding>(&client).await, people);
-    assert_eq!(ours::<ClusterRole>(&client).await, [""; 0]);
-    assert_eq!(ours::<CustomResourceDefinition>(&client).await.len(), 3);
-    assert_eq!(ours::<Namespace>(&client).await, [NAMESPACE]);
+    assert_eq!(product_objects::<ValidatingAdmissionPolicy>(&client).await, people);
+    assert_eq!(product_objects::<ValidatingAdmissionPolicyBinding>(&client).await, people);
+    assert_eq!(product_objects::<ClusterRole>(&client).await, [""; 0]);
+    assert_eq!(product_objects::<CustomResourceDefinition>(&client).await.len(), 3);
+    assert_eq!(product_objects::<Namespace>(&client).await, [NAMESPACE]);
     secrets.get("graph-credential-operator-keyring").await.expect("the keyring stays");
-    scene.env.api::<WoodpeckerAccount>().get("agency").await.expect("accounts stay");
-    assert_eq!(scene.env.read("sales-eu").await.finalizers(), [""; 0], "it can be deleted");
-    scene.end();
+    fixture.env.api::<WoodpeckerAccount>().get("agency").await.expect("accounts stay");
+    assert_eq!(fixture.env.read("sales-eu").await.finalizers(), [""; 0], "it can be deleted");
+    fixture.end();
 }

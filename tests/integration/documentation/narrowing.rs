@@ -7,7 +7,7 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::scenario::Scene;
+use super::scenario::Fixture;
 use crate::harness::{EXPIRY, TestEnv, eventually, prepare};
 
 const WORDS: &str = "in a namespace that it does not serve";
@@ -44,16 +44,16 @@ async fn a_namespace_no_longer_watched_is_reported_and_cleaned_up_as_documented(
     let credentials: Api<MicrosoftGraphCredential> = Api::namespaced(env.client.clone(), "mail");
     assert_eq!(credentials.get("sales-eu").await.unwrap().finalizers().len(), 1);
     let name = "a_namespace_no_longer_watched_is_reported_and_cleaned_up_as_documented";
-    let mut scene = Scene::set(name, env, &[]).await;
-    let printed = scene.section("docs/tasks/install.md", "Serving fewer namespaces").await;
+    let mut fixture = Fixture::start(name, env, &[]).await;
+    let printed = fixture.section("docs/tasks/install.md", "Serving fewer namespaces").await;
     assert!(
         printed.out.contains("removed the finalizers of MicrosoftGraphCredential mail/sales-eu"),
         "{printed:?}"
     );
     assert_eq!(credentials.get("sales-eu").await.unwrap().finalizers(), [""; 0]);
-    assert_eq!(scene.env.remote().len(), 1, "what is registered stays");
-    scene.env.stop_operator().await;
-    scene.env.start_operator().await;
-    assert!(!scene.env.log().contains(WORDS), "{}", scene.env.log());
-    scene.end();
+    assert_eq!(fixture.env.remote().len(), 1, "what is registered stays");
+    fixture.env.stop_operator().await;
+    fixture.env.start_operator().await;
+    assert!(!fixture.env.log().contains(WORDS), "{}", fixture.env.log());
+    fixture.end();
 }

@@ -7,25 +7,25 @@ use kit::docs::Command;
 use kit::process::Process;
 use kit::shell::{CommandOutput, Shell};
 
-use super::{Place, SCENES, all, is_at, is_of_the_repository};
+use super::{Place, SECTIONS_BY_TEST, all, is_at, is_of_the_repository};
 use crate::harness::{TestEnv, eventually};
 
-pub struct Scene {
+pub struct Fixture {
     pub env: TestEnv,
     pub shell: Arc<Shell>,
     name: &'static str,
     /// Placeholders, each with its value.
-    swaps: Vec<(String, String)>,
+    placeholders: Vec<(String, String)>,
     /// Long-running commands.
     pub running: Vec<Process>,
-    played: Vec<Place>,
+    done: Vec<Place>,
 }
 
-// === impl Scene ===
+// === impl Fixture ===
 
-impl Scene {
+impl Fixture {
     /// A shell on the test cluster with these environment variables.
-    pub async fn set(name: &'static str, env: TestEnv, variables: &[(&str, String)]) -> Self {
+    pub async fn start(name: &'static str, env: TestEnv, variables: &[(&str, String)]) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
         let kubeconfig = env.cluster.kubeconfig_path();
         let opened = tokio::task::spawn_blocking(move || Shell::open(program, &kubeconfig)).await.unwrap();
@@ -33,13 +33,20 @@ impl Scene {
         for (name, value) in variables {
             shell.export(name, value);
         }
-        Self { env, shell: shell.into(), name, swaps: Vec::new(), running: Vec::new(), played: Vec::new() }
+        Self {
+            env,
+            shell: shell.into(),
+            name,
+            placeholders: Vec::new(),
+            running: Vec::new(),
+            done: Vec::new(),
+        }
     }
 
     /// Replaces a placeholder with this value from now on.
-    pub fn swap(&mut self, words: &str, with: &str) {
-        self.swaps.retain(|(known, _)| known != words);
-        self.swaps.push((words.to_owned(), with.to_owned()));
+    pub fn set_placeholder(&mut self, placeholder: &str, value: &str) {
+        self.placeholders.retain(|(known, _)| known != placeholder);
+        self.placeholders.push((placeholder.to_owned(), value.to_owned()));
     }
 
     /// Sets an environment variable for the commands from now on.
@@ -53,22 +60,24 @@ impl Scene {
         let commands = all().into_iter().filter(|command| is_at(command, place));
         let mut last = None;
         for command in commands.filter(|command| !is_of_the_repository(command)) {
-            last = Some(self.play(command).await);
+            last = Some(self.run_documented(command).await);
         }
-        self.played.push(place);
+        self.done.push(place);
         last.unwrap_or_else(|| panic!("nothing is run at {place:?}"))
     }
 
-    /// Checks that all sections of the scene were run.
+    /// Checks that all sections of the test were run.
     pub fn end(self) {
-        let (_, places) = SCENES.iter().find(|(name, _)| *name == self.name).unwrap();
-        let left: Vec<&Place> = places.iter().filter(|place| !self.played.contains(place)).collect();
-        assert!(left.is_empty(), "{} does not play {left:?}", self.name);
+        let (_, places) = SECTIONS_BY_TEST.iter().find(|(name, _)| *name == self.name).unwrap();
+        let left: Vec<&Place> = places.iter().filter(|place| !self.done.contains(place)).collect();
+        assert!(left.is_empty(), "{} does not run {left:?}", self.name);
     }
 
-    async fn play(&mut self, command: Command) -> CommandOutput {
-        let text =
-            self.swaps.iter().fold(command.text.clone(), |text, (word, with)| text.replace(word, with));
+    async fn run_documented(&mut self, command: Command) -> CommandOutput {
+        let text = self
+            .placeholders
+            .iter()
+            .fold(command.text.clone(), |text, (word, with)| text.replace(word, with));
         let at = format!("{}:{}: {text}", command.page, command.line);
         let program = text.split_whitespace().next().unwrap_or_default();
         // Not every machine has curl, and no later command depends on it.
@@ -78,7 +87,7 @@ impl Scene {
         let goes_on = program.ends_with("graph-credential-operator")
             && ["run", "serve"].contains(&text.split_whitespace().nth(1).unwrap_or_default());
         if goes_on {
-            return self.start(&text, &at).await;
+            return self.start_command(&text, &at).await;
         }
         let printed = self.run(&text, "").await;
         // Exit code 3 means findings, which is a valid result.
@@ -105,7 +114,7 @@ impl Scene {
     }
 
     /// Starts a long-running command, and waits until it is ready.
-    async fn start(&mut self, command: &str, at: &str) -> CommandOutput {
+    async fn start_command(&mut self, command: &str, at: &str) -> CommandOutput {
         let log = self.env.cluster.dir().join(format!("documented-{}.log", self.running.len()));
         let process = self.shell.start(command, log).await.unwrap();
         eventually(at, || async {

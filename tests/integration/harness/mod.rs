@@ -30,7 +30,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 pub use self::objects::{merge, plain_spec};
-pub use self::requests::{address, ask};
+pub use self::requests::{address, send_get};
 pub use self::waits::{condition, eventually, message};
 
 pub const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
@@ -42,14 +42,14 @@ pub const API_KEY: &str = "1234.api-key-of-the-agency";
 pub const TIME_SCALE: u32 = 20;
 
 /// How long a state may take to appear: far longer than it takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Test environments created so far.
-static STAGES: AtomicI64 = AtomicI64::new(0);
+static ENVIRONMENTS: AtomicI64 = AtomicI64::new(0);
 
 /// How long a state must hold to count as lasting: several times longer than every wait of the operator that
 /// could change it.
-pub const A_WHILE: Duration = Duration::from_secs(5);
+pub const QUIET_TIME: Duration = Duration::from_secs(5);
 
 pub struct TestEnv {
     pub cluster: &'static Cluster,
@@ -60,7 +60,7 @@ pub struct TestEnv {
     pub operator: Option<Process>,
     pub extra_args: Vec<String>,
     /// The operator's own namespace, if it is not the test's.
-    pub home: Option<String>,
+    pub operator_namespace: Option<String>,
     /// The kubeconfig of the operator, if it is not that of the user who may do everything.
     pub user: Option<PathBuf>,
     /// Additional environment variables of the operator.
@@ -105,12 +105,12 @@ pub async fn grant_everything(cluster: &Cluster) {
     }))
     .unwrap();
     let api: Api<ClusterRoleBinding> = Api::all(cluster.client().unwrap());
-    api.create(&PostParams::default(), &binding).await.expect("the binding can be made");
+    api.create(&PostParams::default(), &binding).await.expect("the binding can be created");
 }
 
 impl TestEnv {
     /// A test environment with app, account and their Secrets, and a running operator.
-    pub async fn set() -> Self {
+    pub async fn start() -> Self {
         let mut env = Self::bare().await;
         env.start_operator().await;
         env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
@@ -125,14 +125,14 @@ impl TestEnv {
 
     /// The same on another cluster than the shared one.
     pub async fn on(cluster: &'static Cluster) -> Self {
-        let client = cluster.client().expect("a client can be made");
-        let namespace = cluster.create_namespace("env").await.expect("a namespace can be made");
+        let client = cluster.client().expect("a client can be created");
+        let namespace = cluster.create_namespace("env").await.expect("a namespace can be created");
         let entra = Entra::start().await;
         entra.add_app(TENANT, CLIENT);
         entra.set_secrets(TENANT, CLIENT, &["s3cret-one"]);
         let woodpecker = Woodpecker::start().await;
         // Objects of other tests stay at the API server. They must not seem to hold ids of this one.
-        woodpecker.skip_ids(1000 * STAGES.fetch_add(1, Ordering::Relaxed));
+        woodpecker.skip_ids(1000 * ENVIRONMENTS.fetch_add(1, Ordering::Relaxed));
         woodpecker.verify_with(&entra);
         woodpecker.add_account("agency", API_KEY);
         Self {
@@ -143,7 +143,7 @@ impl TestEnv {
             woodpecker,
             operator: None,
             extra_args: Vec::new(),
-            home: None,
+            operator_namespace: None,
             user: None,
             // Most tests have one process that verifies secrets.
             extra_env: vec![("GCO_PROCESSES", "1".to_owned())],
@@ -206,7 +206,7 @@ impl TestEnv {
             .args(args)
             .args(["--health-probe-bind-address", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
             .args(["--log-level", self.log_filter])
-            .args(["--operator-namespace", self.home.as_ref().unwrap_or(&self.namespace)])
+            .args(["--operator-namespace", self.operator_namespace.as_ref().unwrap_or(&self.namespace)])
             .args((!self.serves_all).then(|| format!("--watch-namespace={}", self.namespace)))
             .args(["--microsoft-authority", &authority, "--time-scale", &self.time_scale.to_string()])
             .log(log)
@@ -229,7 +229,7 @@ impl TestEnv {
     /// Sends a GET to the operator's own HTTP server.
     pub async fn get(&self, path: &str) -> (u16, String) {
         match &self.operator {
-            Some(operator) => ask(operator, path).await,
+            Some(operator) => send_get(operator, path).await,
             None => (0, "no operator runs".into()),
         }
     }

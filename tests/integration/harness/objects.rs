@@ -68,7 +68,7 @@ impl TestEnv {
     }
 
     /// Requests a reconciliation of the credential by annotation.
-    pub async fn request_pass(&self, name: &str) {
+    pub async fn request_reconcile(&self, name: &str) {
         let annotations = json!({RECONCILE_REQUESTED_AT: jiff::Timestamp::now().to_string()});
         let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
         self.api::<MicrosoftGraphCredential>()

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Sends a GET to the HTTP server of an operator.
-pub async fn ask(operator: &Process, path: &str) -> (u16, String) {
+pub async fn send_get(operator: &Process, path: &str) -> (u16, String) {
     // If metrics have a separate address, the other one serves only the probes.
     let address = ["serving probes and metrics", "serving probes"];
     let address = address.into_iter().find_map(|message| self::address(operator, message));
@@ -26,9 +26,9 @@ pub fn address(process: &Process, message: &str) -> Option<String> {
 async fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut connection = TcpStream::connect(address).await?;
     connection.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await?;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
     Ok((status, body.to_owned()))
 }

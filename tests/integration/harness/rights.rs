@@ -6,13 +6,13 @@ impl TestEnv {
     /// Runs the operator as a ServiceAccount that may do everything in the namespace, except that it has only
     /// these verbs for Secrets other than the keyring.
     pub async fn limit_operator(&mut self, secret_verbs: &[&str]) {
-        self.apply::<ServiceAccount>("limited", json!({})).await.expect("a ServiceAccount can be made");
+        self.apply::<ServiceAccount>("limited", json!({})).await.expect("a ServiceAccount can be created");
         self.grant(secret_verbs).await;
         let binding = json!({
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "limited"},
             "subjects": [{"kind": "ServiceAccount", "name": "limited", "namespace": self.namespace}]
         });
-        self.apply::<RoleBinding>("limited", binding).await.expect("a RoleBinding can be made");
+        self.apply::<RoleBinding>("limited", binding).await.expect("a RoleBinding can be created");
         let request = TokenRequest::default();
         let accounts = self.api::<ServiceAccount>();
         let token = accounts
@@ -37,6 +37,6 @@ impl TestEnv {
         if let (Some(rules), false) = (rules.as_array_mut(), secret_verbs.is_empty()) {
             rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "verbs": secret_verbs}));
         }
-        self.apply::<Role>("limited", json!({"rules": rules})).await.expect("a Role can be made");
+        self.apply::<Role>("limited", json!({"rules": rules})).await.expect("a Role can be created");
     }
 }

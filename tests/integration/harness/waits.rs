@@ -80,12 +80,12 @@ pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
 ) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         match attempt().await {
             Ok(value) => return value,
             Err(last) if tokio::time::Instant::now() >= deadline => {
-                panic!("{what}: not so after {PATIENCE:?}: {last}")
+                panic!("{what}: not so after {TIMEOUT:?}: {last}")
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

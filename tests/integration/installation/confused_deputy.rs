@@ -30,10 +30,10 @@ struct May<'a> {
 impl Person {
     /// Creates a user who may edit the operator's kinds in the test namespace, and has these rights.
     async fn new(env: &TestEnv, name: &str, may: May<'_>) -> Self {
-        let ours = json!(["microsoftgraphcredentials", "woodpeckeraccounts"]);
+        let resources = json!(["microsoftgraphcredentials", "woodpeckeraccounts"]);
         let group = json!(["graph-credentials.io"]);
         let mut rules = vec![
-            json!({"apiGroups": group, "resources": ours, "verbs": ["get", "create", "update", "patch", "delete"]}),
+            json!({"apiGroups": group, "resources": resources, "verbs": ["get", "create", "update", "patch", "delete"]}),
         ];
         if !may.get.is_empty() {
             rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": may.get, "verbs": ["get"]}));
@@ -96,13 +96,13 @@ impl Person {
     }
 }
 
-fn message_of<T>(answer: Result<T, kube::Error>) -> Result<(), String> {
-    answer.map(drop).map_err(|error| error.to_string())
+fn message_of<T>(response: Result<T, kube::Error>) -> Result<(), String> {
+    response.map(drop).map_err(|error| error.to_string())
 }
 
 /// Checks that the request was denied because this right is missing.
-fn denied(answer: Result<(), String>, want: &str) {
-    let error = answer.expect_err(want);
+fn denied(response: Result<(), String>, want: &str) {
+    let error = response.expect_err(want);
     assert!(error.contains(want) && error.contains("let a user who has that right apply this"), "{error}");
 }
 
@@ -118,9 +118,9 @@ async fn with_an_owner() -> (Release, Person) {
     // The API server applies a policy a moment after it was created.
     let outsider = Person::new(env, "outsider", May { get: &[], use_: &[] }).await;
     eventually("the policies are in force", || async {
-        let answer = outsider.create_account("early", "agency-key", &env.woodpecker.base_url()).await;
+        let response = outsider.create_account("early", "agency-key", &env.woodpecker.base_url()).await;
         let _ = env.api::<WoodpeckerAccount>().delete("early", &kube::api::DeleteParams::default()).await;
-        match answer {
+        match response {
             Err(error) if error.contains("may not use WoodpeckerAccount") => Ok(()),
             other => Err(format!("{other:?}")),
         }
@@ -143,12 +143,12 @@ async fn a_user_cannot_use_the_operator_to_read_a_forbidden_secret() {
     let editor = Person::new(env, "editor", May { get: &[], use_: &["agency"] }).await;
     denied(editor.create("mine", json!({})).await, secret);
     denied(editor.change("sales-eu", json!({"spec": other})).await, secret);
-    let unproved = json!({"spec": {"verification": {"policy": "Disabled"}}});
-    denied(editor.change("sales-eu", unproved).await, secret);
+    let without_verification = json!({"spec": {"verification": {"policy": "Disabled"}}});
+    denied(editor.change("sales-eu", without_verification).await, secret);
     let removed = json!({"spec": {"deletionPolicy": "Delete"}});
     denied(editor.change("sales-eu", removed).await, secret);
-    let mine = json!({"spec": {"destination": {"woodpecker": {"adoption": {"takeOwnership": true}}}}});
-    denied(editor.change("sales-eu", mine).await, secret);
+    let ownership = json!({"spec": {"destination": {"woodpecker": {"adoption": {"takeOwnership": true}}}}});
+    denied(editor.change("sales-eu", ownership).await, secret);
     let base_url = env.woodpecker.base_url();
     let account = "you may not use WoodpeckerAccount";
     denied(editor.create_account("mine", "agency-key", &base_url).await, account);
@@ -156,21 +156,21 @@ async fn a_user_cannot_use_the_operator_to_read_a_forbidden_secret() {
     denied(keeper.create_account("mine", "agency-key", &base_url).await, secret);
     let key = json!({"spec": {"apiKeySecretRef": {"name": "sales-eu-graph"}}});
     denied(editor.change_account("agency", key).await, secret);
-    let everybody = json!({"spec": {"allowedNamespaces": {"names": ["elsewhere"]}}});
-    denied(editor.change_account("agency", everybody).await, secret);
+    let more_namespaces = json!({"spec": {"allowedNamespaces": {"names": ["elsewhere"]}}});
+    denied(editor.change_account("agency", more_namespaces).await, secret);
     let gone = json!({"metadata": {"annotations": {"graph-credentials.io/confirm-deleted": "now"}}});
     denied(editor.change_account("agency", gone).await, secret);
 
     // An unchanged field needs no right.
-    let elsewhere = editor.change("sales-eu", json!({"spec": {"cloud": "China"}})).await;
+    let other_cloud = editor.change("sales-eu", json!({"spec": {"cloud": "China"}})).await;
     let address = json!({"spec": {"baseUrl": "https://elsewhere.example/rest"}});
     let company = json!({"spec": {"companyId": 7}});
-    for answer in [
-        elsewhere,
+    for response in [
+        other_cloud,
         editor.change_account("agency", address).await,
         editor.change_account("agency", company).await,
     ] {
-        let error = answer.expect_err("it is immutable");
+        let error = response.expect_err("it is immutable");
         assert!(error.contains("immutable"), "{error}");
     }
 
@@ -193,24 +193,24 @@ async fn a_user_cannot_use_the_operator_to_read_a_forbidden_secret() {
 async fn a_shared_account_cannot_be_switched_to_another_key() {
     let (release, owner) = with_an_owner().await;
     let env = &release.env;
-    env.woodpecker.add_account("thief", "666.key-of-a-thief");
-    env.secret("thief-key", &[("api_key", "666.key-of-a-thief")]).await;
+    env.woodpecker.add_account("attacker", "666.key-of-the-attacker");
+    env.secret("attacker-key", &[("api_key", "666.key-of-the-attacker")]).await;
     let base_url = env.woodpecker.base_url();
-    let to_theirs = json!({"spec": {"apiKeySecretRef": {"name": "thief-key"}}});
+    let to_own_key = json!({"spec": {"apiKeySecretRef": {"name": "attacker-key"}}});
 
     // Another key under the account name that others use.
-    let thief = Person::new(env, "thief", May { get: &["thief-key"], use_: &["thief"] }).await;
-    denied(thief.change_account("agency", to_theirs.clone()).await, "you may not use WoodpeckerAccount");
+    let attacker = Person::new(env, "attacker", May { get: &["attacker-key"], use_: &["attacker"] }).await;
+    denied(attacker.change_account("agency", to_own_key.clone()).await, "you may not use WoodpeckerAccount");
     // A tenant may use the account, but does not have its key.
-    let tenant = Person::new(env, "tenant", May { get: &["thief-key"], use_: &["agency"] }).await;
-    denied(tenant.change_account("agency", to_theirs.clone()).await, "you may not get Secret agency-key");
+    let tenant = Person::new(env, "tenant", May { get: &["attacker-key"], use_: &["agency"] }).await;
+    denied(tenant.change_account("agency", to_own_key.clone()).await, "you may not get Secret agency-key");
     // A person who may read the account's key cannot point the account at a Secret that they may not read.
     let may = May { get: &["agency-key"], use_: &["agency"] };
     let holder = Person::new(env, "holder", may).await;
-    denied(holder.change_account("agency", to_theirs.clone()).await, "you may not get Secret thief-key");
+    denied(holder.change_account("agency", to_own_key.clone()).await, "you may not get Secret attacker-key");
     // Deleted, and re-created under the same name.
     let accounts = env.api::<WoodpeckerAccount>();
-    thief.accounts().delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
+    attacker.accounts().delete("agency", &kube::api::DeleteParams::default()).await.unwrap();
     eventually("the account is deleted", || async {
         match accounts.get_opt("agency").await {
             Ok(None) => Ok(()),
@@ -218,13 +218,16 @@ async fn a_shared_account_cannot_be_switched_to_another_key() {
         }
     })
     .await;
-    denied(thief.create_account("agency", "thief-key", &base_url).await, "you may not use WoodpeckerAccount");
+    denied(
+        attacker.create_account("agency", "attacker-key", &base_url).await,
+        "you may not use WoodpeckerAccount",
+    );
 
-    assert_eq!(env.woodpecker.credentials("thief"), []);
+    assert_eq!(env.woodpecker.credentials("attacker"), []);
     owner.create_account("agency", "agency-key", &base_url).await.unwrap();
     let rotated =
-        Person::new(env, "administrator", May { get: &["agency-key", "thief-key"], use_: &["agency"] });
-    rotated.await.change_account("agency", to_theirs).await.unwrap();
+        Person::new(env, "administrator", May { get: &["agency-key", "attacker-key"], use_: &["agency"] });
+    rotated.await.change_account("agency", to_own_key).await.unwrap();
 }
 
 #[tokio::test]
@@ -236,13 +239,13 @@ async fn a_credential_cannot_be_moved_to_an_account_of_another_user() {
         |name: &str| json!({"spec": {"destination": {"woodpecker": {"accountRef": {"name": name}}}}});
 
     // Has an API key and an account of their own.
-    env.woodpecker.add_account("thief", "666.key-of-a-thief");
-    env.secret("thief-key", &[("api_key", "666.key-of-a-thief")]).await;
-    let thief = Person::new(env, "thief", May { get: &["thief-key"], use_: &["thief"] }).await;
-    thief.create_account("thief", "thief-key", &env.woodpecker.base_url()).await.unwrap();
-    denied(thief.change("sales-eu", move_to("thief")).await, "you may not get Secret sales-eu-graph");
+    env.woodpecker.add_account("attacker", "666.key-of-the-attacker");
+    env.secret("attacker-key", &[("api_key", "666.key-of-the-attacker")]).await;
+    let attacker = Person::new(env, "attacker", May { get: &["attacker-key"], use_: &["attacker"] }).await;
+    attacker.create_account("attacker", "attacker-key", &env.woodpecker.base_url()).await.unwrap();
+    denied(attacker.change("sales-eu", move_to("attacker")).await, "you may not get Secret sales-eu-graph");
     // May read the secret but not use the account, so they cannot register anything there.
-    let reader = Person::new(env, "reader", May { get: &["sales-eu-graph"], use_: &["thief"] }).await;
+    let reader = Person::new(env, "reader", May { get: &["sales-eu-graph"], use_: &["attacker"] }).await;
     denied(reader.create("mine", json!({})).await, account);
     let elsewhere =
         json!({"destination": {"woodpecker": {"accountRef": {"name": "agency", "namespace": "agencies"}}}});
@@ -250,9 +253,9 @@ async fn a_credential_cannot_be_moved_to_an_account_of_another_user() {
     // If no account is used, no right to use one is needed.
     reader.create("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await.unwrap();
 
-    assert_eq!(env.woodpecker.credentials("thief"), []);
+    assert_eq!(env.woodpecker.credentials("attacker"), []);
     assert_eq!(env.remote().len(), 1);
-    denied(owner.change("sales-eu", move_to("thief")).await, account);
+    denied(owner.change("sales-eu", move_to("attacker")).await, account);
 }
 
 /// Applies the objects of the docs page about multi-tenancy, as the cluster's administrator.
@@ -267,8 +270,9 @@ where
     for object in objects.iter().filter(|object| object["kind"] == *K::kind(&())) {
         let namespace = object["metadata"]["namespace"].as_str().unwrap();
         let api: Api<K> = Api::namespaced(env.client.clone(), namespace);
-        let made = api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await;
-        made.unwrap_or_else(|error| panic!("{error}: {object}"));
+        let created =
+            api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await;
+        created.unwrap_or_else(|error| panic!("{error}: {object}"));
     }
 }
 

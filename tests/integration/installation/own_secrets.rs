@@ -23,21 +23,26 @@ async fn the_operators_token_can_create_no_secret_except_the_keyring() {
     let env = &release.env;
     let kubeconfig = Kubeconfig::read_from(release.operators_kubeconfig().await).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    let stolen: Api<Secret> = Api::namespaced(Client::try_from(config).unwrap(), release::NAMESPACE);
-    let ours: Api<Secret> = Api::namespaced(env.client.clone(), release::NAMESPACE);
+    let with_operator_token: Api<Secret> =
+        Api::namespaced(Client::try_from(config).unwrap(), release::NAMESPACE);
+    let secrets: Api<Secret> = Api::namespaced(env.client.clone(), release::NAMESPACE);
     let create = async |secret: Value| {
         let secret = serde_json::from_value(secret).unwrap();
-        stolen.create(&PostParams::default(), &secret).await.map(drop).map_err(|error| error.to_string())
+        with_operator_token
+            .create(&PostParams::default(), &secret)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     };
-    let denied = |answer: Result<(), String>| match answer {
+    let denied = |response: Result<(), String>| match response {
         Err(error) if error.contains(&format!("may create the Secret {KEYRING} of type")) => Ok(()),
         other => Err(format!("{other:?}")),
     };
     // The API server applies a policy a moment after it was created.
     eventually("the policy is in force", || async {
-        let answer = create(json!({"metadata": {"name": "early"}})).await;
-        let _ = ours.delete("early", &DeleteParams::default()).await;
-        denied(answer)
+        let response = create(json!({"metadata": {"name": "early"}})).await;
+        let _ = secrets.delete("early", &DeleteParams::default()).await;
+        denied(response)
     })
     .await;
 
@@ -48,9 +53,9 @@ async fn the_operators_token_can_create_no_secret_except_the_keyring() {
         .unwrap();
     denied(create(json!({"metadata": {"name": "other"}, "type": "graph-credentials.io/keyring"})).await)
         .unwrap();
-    let somebody = serde_json::from_value(json!({"metadata": {"name": "somebodys"}})).unwrap();
-    ours.create(&PostParams::default(), &somebody).await.expect("others are not restricted");
+    let other_secret = serde_json::from_value(json!({"metadata": {"name": "of-another-user"}})).unwrap();
+    secrets.create(&PostParams::default(), &other_secret).await.expect("others are not restricted");
 
     release.start_operator().await;
-    assert_eq!(ours.get(KEYRING).await.unwrap().type_.as_deref(), Some("graph-credentials.io/keyring"));
+    assert_eq!(secrets.get(KEYRING).await.unwrap().type_.as_deref(), Some("graph-credentials.io/keyring"));
 }

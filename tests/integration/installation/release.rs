@@ -166,7 +166,7 @@ impl Release {
     /// Uninstalls while the test acts as the controllers of Deployments and Jobs. Checks what is left, and
     /// that operator and hook had exactly the rights that they used. `refused` are the requests that the
     /// operator was refused on purpose.
-    pub async fn uninstall(mut self, refused: &[String]) {
+    pub async fn uninstall(mut self, rejected: &[String]) {
         let name = "kept";
         self.env.credential(name, json!({"deletionPolicy": "Delete", "displayName": "kept"})).await;
         let id = self.env.wait_until_ready(name).await.status.unwrap().credential_id.unwrap();
@@ -182,7 +182,7 @@ impl Release {
         let uninstalled = tokio::task::spawn_blocking(move || {
             helm.plain(&kubeconfig, &["uninstall", NAME, "--namespace", NAMESPACE, "--timeout", "60s"])
         });
-        let hook = self.run_hook(refused).await;
+        let hook = self.run_hook(rejected).await;
         uninstalled.await.unwrap().unwrap_or_else(|error| panic!("{error}\n{hook}"));
         assert!(hook.contains(&id.to_string()), "the hook names what stays:\n{hook}");
 
@@ -199,7 +199,7 @@ impl Release {
 
     /// Runs the hook's Job, and stops the Deployment's pod when it is scaled to zero; returns the hook's
     /// output.
-    async fn run_hook(&mut self, refused: &[String]) -> String {
+    async fn run_hook(&mut self, rejected: &[String]) -> String {
         let jobs: Api<Job> = Api::namespaced(self.env.client.clone(), NAMESPACE);
         let job = awaited_job(&jobs).await;
         let spec = job.spec.unwrap().template.spec.unwrap();
@@ -216,7 +216,7 @@ impl Release {
         let exit = hook.wait(Duration::from_mins(1)).await.unwrap();
         assert!(exit.success(), "{exit}\n{}", hook.log());
         // Checked now, because the roles are about to be deleted.
-        self.used_exactly_its_rights(NAME, refused).await;
+        self.used_exactly_its_rights(NAME, rejected).await;
         self.used_exactly_its_rights(&account, &[]).await;
         complete(&jobs, &job.metadata.name.unwrap()).await;
         hook.log()

@@ -64,14 +64,14 @@ impl std::fmt::Display for Right {
 impl Release {
     /// Checks that the API server refused that account only the expected requests, and that it used each of
     /// its rights.
-    pub async fn used_exactly_its_rights(&self, account: &str, refused: &[String]) {
-        assert_eq!(self.refused_to(account), refused, "what {account} was refused");
+    pub async fn used_exactly_its_rights(&self, account: &str, rejected: &[String]) {
+        assert_eq!(self.refused_to(account), rejected, "what {account} was refused");
         assert_eq!(self.unused_rights(account).await, [""; 0], "granted to {account}, and never used");
     }
 
     /// The requests that the API server refused that account because of missing rights.
     fn refused_to(&self, account: &str) -> Vec<String> {
-        let refused: BTreeSet<String> = self
+        let rejected: BTreeSet<String> = self
             .requests_of(account)
             .into_iter()
             .filter(|entry| entry.code == Some(403))
@@ -80,7 +80,7 @@ impl Release {
                 format!("{} {} {}/{}", entry.verb, entry.resource, place(entry.namespace), place(entry.name))
             })
             .collect();
-        refused.into_iter().collect()
+        rejected.into_iter().collect()
     }
 
     /// What the account's roles allow and it never did.

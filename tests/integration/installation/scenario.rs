@@ -12,9 +12,9 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use super::*;
 use crate::harness::{CLIENT, EXPIRY, TENANT, message};
-use crate::rest_api::{PATH, ask_at, sample, serving};
+use crate::rest_api::{PATH, request_at, sample, serving};
 
-pub async fn play(env: &mut TestEnv, profile: Profile) {
+pub async fn run(env: &mut TestEnv, profile: Profile) {
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.account("agency", json!({})).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
@@ -88,7 +88,7 @@ async fn remove_a_late_duplicate(env: &TestEnv) {
     let token = env.read("sales-eu").await.status.unwrap().registration.unwrap().idempotency_token.unwrap();
     let name = format!("sales-eu [{token}]");
     let id = env.woodpecker.put("agency", Credential::new(TENANT, CLIENT, "s3cret-two", EXPIRY, &name));
-    crate::drift::look_again(env).await;
+    crate::drift::recheck_account(env).await;
     eventually("the duplicate is removed", || async {
         let left = env.remote();
         if left.iter().all(|it| it.credential_id != id) { Ok(()) } else { Err(format!("{left:#?}")) }
@@ -128,9 +128,9 @@ async fn rotate_the_key(env: &TestEnv, is_deleted: bool) {
     let long_ago = Timestamp::now() - SignedDuration::from_hours(8 * 24);
     // A record that no object would re-encrypt in a reconciliation.
     let records = env.api::<SealedGraphCredential>();
-    let ours = records.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
+    let existing = records.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
     let metadata = ObjectMeta { name: Some("r-1".into()), ..ObjectMeta::default() };
-    records.create(&PostParams::default(), &SealedGraphCredential { metadata, ..ours }).await.unwrap();
+    records.create(&PostParams::default(), &SealedGraphCredential { metadata, ..existing }).await.unwrap();
     let rotated = keyring::edit(&env.client, &place, |keyring| {
         let first = keyring.primary();
         let second = keyring.rotate(Timestamp::now()).unwrap();
@@ -163,18 +163,18 @@ async fn use_the_rest_api(env: &TestEnv) {
     let address = serving(env.operator.as_ref().unwrap()).await;
     let soon = Timestamp::now() + SignedDuration::from_hours(24 * 13);
     let body = sample(json!({"client_secret": "s3cret-two", "secret_expires_at": soon.to_string()}));
-    let made = ask_at(&address, "POST", PATH, Some(body)).await;
-    assert_eq!(made.status, 201, "{made:?}\n{}", env.log());
-    let id = made.json()["credential_id"].clone();
+    let created = request_at(&address, "POST", PATH, Some(body)).await;
+    assert_eq!(created.status, 201, "{created:?}\n{}", env.log());
+    let id = created.json()["credential_id"].clone();
     let one = format!("{PATH}/{id}");
     eventually("its expiry is reported as an event", || async {
         let events = env.events(&format!("r-{id}")).await;
         if events.iter().any(|it| it.contains("within 14 days")) { Ok(()) } else { Err(env.log()) }
     })
     .await;
-    let renamed = ask_at(&address, "PATCH", &one, Some(json!({"name": "Another"}))).await;
+    let renamed = request_at(&address, "PATCH", &one, Some(json!({"name": "Another"}))).await;
     assert_eq!(renamed.status, 200, "{renamed:?}");
-    let listed = ask_at(&address, "GET", PATH, None).await;
+    let listed = request_at(&address, "GET", PATH, None).await;
     assert_eq!(listed.json()["credentials"][0]["name"], "Another", "{listed:?}");
-    assert_eq!(ask_at(&address, "DELETE", &one, None).await.status, 204);
+    assert_eq!(request_at(&address, "DELETE", &one, None).await.status, 204);
 }

@@ -1,6 +1,6 @@
 //! Authentication and authorization: API keys and the accounts that they open.
 
-use super::fault_proxy::Front;
+use super::fault_proxy::FaultProxy;
 use super::*;
 
 /// Every route and method, each with a valid body.
@@ -40,18 +40,18 @@ async fn requests_without_a_key_of_the_account_are_rejected() {
         for (method, path, body) in requests(id) {
             let headers = [headers, &[("content-type", "application/json")]].concat();
             let body = body.map(|body| body.to_string()).unwrap_or_default();
-            let answer = send(&api.address, method, &path, &headers, body.as_bytes()).await;
-            assert_eq!(answer.status, 401, "{method} {path} {headers:?}");
-            answer.is_problem("Unauthorized", "Invalid api key");
+            let response = send(&api.address, method, &path, &headers, body.as_bytes()).await;
+            assert_eq!(response.status, 401, "{method} {path} {headers:?}");
+            response.is_problem("Unauthorized", "Invalid api key");
         }
     }
-    let theirs = [("x-api-key", OTHER_KEY), ("content-type", "application/json")];
+    let other = [("x-api-key", OTHER_KEY), ("content-type", "application/json")];
     let mut statuses = Vec::new();
     for (method, path, body) in requests(id) {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let answer = send(&api.address, method, &path, &theirs, body.as_bytes()).await;
-        assert!(!String::from_utf8_lossy(&answer.body).contains(&id.to_string()), "{answer:?}");
-        statuses.push(answer.status);
+        let response = send(&api.address, method, &path, &other, body.as_bytes()).await;
+        assert!(!String::from_utf8_lossy(&response.body).contains(&id.to_string()), "{response:?}");
+        statuses.push(response.status);
     }
     assert_eq!(statuses, [200, 201, 404, 404, 405, 405, 404, 404], "another account's key");
     assert_eq!(api.records().await, before, "nothing of the account was touched");
@@ -63,7 +63,7 @@ async fn requests_without_a_key_of_the_account_are_rejected() {
 
 #[tokio::test]
 async fn a_request_for_a_company_is_rejected_and_changes_nothing() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let id = api.created(json!({})).await;
     let before = api.records().await;
     for company in ["4711", "", &api.env.namespace] {
@@ -71,9 +71,9 @@ async fn a_request_for_a_company_is_rejected_and_changes_nothing() {
             let headers =
                 [("x-api-key", KEY), ("content-type", "application/json"), ("X-Company-Id", company)];
             let body = body.map(|body| body.to_string()).unwrap_or_default();
-            let answer = send(&api.address, method, &path, &headers, body.as_bytes()).await;
+            let response = send(&api.address, method, &path, &headers, body.as_bytes()).await;
             let word = json!({"message": "UNKNOWN_COMPANY"});
-            assert_eq!((answer.status, answer.json()), (422, word), "{method} {path} {company:?}");
+            assert_eq!((response.status, response.json()), (422, word), "{method} {path} {company:?}");
         }
     }
     assert_eq!(api.records().await, before);
@@ -87,30 +87,30 @@ async fn a_key_for_a_missing_namespace_saves_nothing_and_is_logged() {
     let env = TestEnv::bare().await;
     env.secret(KEYS, &[("nowhere.ci", KEY)]).await;
     let (server, address) = start(&env, &["--watch-namespace", "nowhere"]).await;
-    assert_eq!(ask_at(&address, "POST", PATH, Some(sample(json!({})))).await.status, 500);
+    assert_eq!(request_at(&address, "POST", PATH, Some(sample(json!({})))).await.status, 500);
     let log = server.log();
     assert!(log.contains("the namespace of an API key does not exist"), "{log}");
-    assert_eq!(ask_at(&address, "GET", PATH, None).await.json(), json!({"credentials": []}));
+    assert_eq!(request_at(&address, "GET", PATH, None).await.json(), json!({"credentials": []}));
 }
 
 #[tokio::test]
 async fn only_the_openapi_description_is_served_without_a_key() {
-    let api = Api::set().await;
-    let answer = send(&api.address, "GET", "/openapi.json", &[], b"").await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-    assert_eq!(answer.json()["paths"].as_object().unwrap().len(), 2);
+    let api = Api::start().await;
+    let response = send(&api.address, "GET", "/openapi.json", &[], b"").await;
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/json")));
+    assert_eq!(response.json()["paths"].as_object().unwrap().len(), 2);
     for (method, path, status) in
         [("POST", "/openapi.json", 405), ("GET", "/openapi.json/", 401), ("GET", "/docs", 401)]
     {
-        let answer = send(&api.address, method, path, &[], b"").await;
-        assert_eq!(answer.status, status, "{method} {path}");
-        assert!(answer.json()["title"].is_string());
+        let response = send(&api.address, method, path, &[], b"").await;
+        assert_eq!(response.status, status, "{method} {path}");
+        assert!(response.json()["title"].is_string());
     }
 }
 
 #[tokio::test]
 async fn api_keys_are_reloaded_from_their_secret() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let status = async |key: &str| send(&api.address, "GET", PATH, &[("x-api-key", key)], b"").await.status;
     let becomes = async |key: &str, expected: u16| {
         eventually(&format!("{key} is answered with {expected}"), || async {
@@ -125,14 +125,14 @@ async fn api_keys_are_reloaded_from_their_secret() {
     becomes(KEY, 401).await;
     api.env.delete_secret(KEYS).await;
     becomes(OTHER_KEY, 401).await;
-    let (_, ready) = ask(&api.server, "/readyz").await;
+    let (_, ready) = send_get(&api.server, "/readyz").await;
     assert!(ready.contains("there is no Secret"), "{ready}");
     put_key(&api.env, KEY).await;
     becomes(KEY, 200).await;
     api.env.secret_exactly(KEYS, &[("not-a-name", KEY)]).await;
     becomes(KEY, 401).await;
     for _ in 0..3 {
-        let (_, ready) = ask(&api.server, "/readyz").await;
+        let (_, ready) = send_get(&api.server, "/readyz").await;
         let is_reported = ["no usable API key", "not-a-name", "all requests are denied"]
             .iter()
             .all(|it| ready.contains(it));
@@ -141,7 +141,7 @@ async fn api_keys_are_reloaded_from_their_secret() {
     }
     put_key(&api.env, KEY).await;
     becomes(KEY, 200).await;
-    let (_, ready) = ask(&api.server, "/readyz").await;
+    let (_, ready) = send_get(&api.server, "/readyz").await;
     assert!(!ready.contains("API key"), "{ready}");
 }
 
@@ -158,15 +158,15 @@ async fn unreadable_api_keys_deny_all_requests() {
         if status == 401 { Ok(()) } else { Err(format!("{status}\n{}", api.server.log())) }
     })
     .await;
-    let (_, ready) = ask(&api.server, "/readyz").await;
+    let (_, ready) = send_get(&api.server, "/readyz").await;
     assert!(ready.contains("may not read the Secret; all requests are denied"), "{ready}");
     let mut env = api.env;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     env.time_scale = 60;
     let (server, address) = start(&env, &[]).await;
-    front.fail(KEYS);
+    fault_proxy.fail(KEYS);
     eventually("an unreadable Secret is reported", || async {
-        let (_, ready) = ask(&server, "/readyz").await;
+        let (_, ready) = send_get(&server, "/readyz").await;
         if ready.contains("stay in use") { Ok(()) } else { Err(ready) }
     })
     .await;
@@ -176,7 +176,7 @@ async fn unreadable_api_keys_deny_all_requests() {
         if status == 401 { Ok(()) } else { Err(format!("{status}\n{}", server.log())) }
     })
     .await;
-    front.recover();
+    fault_proxy.recover();
     eventually("it opens again", || async {
         let status = status(&address).await;
         if status == 200 { Ok(()) } else { Err(format!("{status}\n{}", server.log())) }

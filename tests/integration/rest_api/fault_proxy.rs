@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::harness::TestEnv;
 
 /// A proxy between a process and the API server of its test environment.
-pub struct Front {
+pub struct FaultProxy {
     shared: Arc<Shared>,
 }
 
@@ -28,12 +28,12 @@ struct Shared {
     client: Client,
     is_silent: AtomicBool,
     failing: Mutex<Option<(String, StatusCode)>>,
-    traps: Mutex<Vec<Trap>>,
+    rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<String>>,
 }
 
 /// What happens to the next request of that method whose path contains that part.
-struct Trap {
+struct Rule {
     method: &'static str,
     part: &'static str,
     kind: Kind,
@@ -51,31 +51,31 @@ pub struct Held {
     release: oneshot::Sender<()>,
 }
 
-// === impl Front ===
+// === impl FaultProxy ===
 
-impl Front {
+impl FaultProxy {
     /// Directs the processes of the test environment through the proxy from now on.
     pub async fn before(env: &mut TestEnv) -> Self {
         let shared = Arc::new(Shared {
             client: env.cluster.client_for(User::Operator).unwrap(),
             is_silent: AtomicBool::new(false),
             failing: Mutex::default(),
-            traps: Mutex::default(),
+            rules: Mutex::default(),
             seen: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "front",
-            "clusters": [{"name": "front", "cluster": {
+            "apiVersion": "v1", "kind": "Config", "current-context": "fault_proxy",
+            "clusters": [{"name": "fault_proxy", "cluster": {
                 "server": format!("http://{}", listener.local_addr().unwrap())
             }}],
-            "users": [{"name": "front", "user": {"token": "nobody"}}],
-            "contexts": [{"name": "front", "context": {"cluster": "front", "user": "front"}}]
+            "users": [{"name": "fault_proxy", "user": {"token": "nobody"}}],
+            "contexts": [{"name": "fault_proxy", "context": {"cluster": "fault_proxy", "user": "fault_proxy"}}]
         });
-        let path: PathBuf = env.cluster.dir().join(format!("{}-front.kubeconfig", env.namespace));
+        let path: PathBuf = env.cluster.dir().join(format!("{}-fault_proxy.kubeconfig", env.namespace));
         std::fs::write(&path, kubeconfig.to_string()).unwrap();
         env.user = Some(path);
-        let router = Router::new().fallback(pass).with_state(shared.clone());
+        let router = Router::new().fallback(handle).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { shared }
     }
@@ -87,11 +87,11 @@ impl Front {
 
     /// Answers requests whose path contains `part` with 503.
     pub fn fail(&self, part: &str) {
-        self.answer(part, StatusCode::SERVICE_UNAVAILABLE);
+        self.respond_with(part, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     /// Answers requests whose path contains `part` with this status.
-    pub fn answer(&self, part: &str, status: StatusCode) {
+    pub fn respond_with(&self, part: &str, status: StatusCode) {
         *self.shared.failing.lock().unwrap() = Some((part.to_owned(), status));
     }
 
@@ -105,19 +105,19 @@ impl Front {
         let (reached, arrival) = oneshot::channel();
         let (release, released) = oneshot::channel();
         let kind = Kind::Hold { reached, released };
-        self.shared.traps.lock().unwrap().push(Trap { method, part, kind });
+        self.shared.rules.lock().unwrap().push(Rule { method, part, kind });
         Held { reached: Some(arrival), release }
     }
 
     /// Forwards the next such request and drops its response.
-    pub fn lose_answer(&self, method: &'static str, part: &'static str) {
-        self.shared.traps.lock().unwrap().push(Trap { method, part, kind: Kind::LoseAnswer });
+    pub fn lose_response(&self, method: &'static str, part: &'static str) {
+        self.shared.rules.lock().unwrap().push(Rule { method, part, kind: Kind::LoseAnswer });
     }
 
     /// Answers the next `times` such requests with a conflict.
     pub fn conflict(&self, method: &'static str, part: &'static str, times: usize) {
-        let mut traps = self.shared.traps.lock().unwrap();
-        traps.extend((0..times).map(|_| Trap { method, part, kind: Kind::Conflict }));
+        let mut rules = self.shared.rules.lock().unwrap();
+        rules.extend((0..times).map(|_| Rule { method, part, kind: Kind::Conflict }));
     }
 
     /// The number of requests of that method whose path contains `part`.
@@ -133,7 +133,7 @@ impl Held {
     /// Waits until the request arrives, and returns its body.
     pub async fn reached(&mut self) -> Vec<u8> {
         let reached = self.reached.take().expect("it is waited for once");
-        let reached = tokio::time::timeout(crate::harness::A_WHILE, reached).await;
+        let reached = tokio::time::timeout(crate::harness::QUIET_TIME, reached).await;
         reached.expect("a delayed request").unwrap()
     }
 
@@ -146,10 +146,10 @@ impl Held {
 // === impl Shared ===
 
 impl Shared {
-    fn trap(&self, method: &str, path: &str) -> Option<Kind> {
-        let mut traps = self.traps.lock().unwrap();
-        let at = traps.iter().position(|trap| trap.method == method && path.contains(trap.part))?;
-        Some(traps.remove(at).kind)
+    fn rule(&self, method: &str, path: &str) -> Option<Kind> {
+        let mut rules = self.rules.lock().unwrap();
+        let at = rules.iter().position(|rule| rule.method == method && path.contains(rule.part))?;
+        Some(rules.remove(at).kind)
     }
 
     async fn forward(&self, head: http::request::Parts, body: Vec<u8>) -> Response {
@@ -162,8 +162,8 @@ impl Shared {
             }
         }
         match self.client.send(request.body(body.into()).unwrap()).await {
-            Ok(answer) => {
-                let (mut head, body) = answer.into_parts();
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
                 head.headers.remove(TRANSFER_ENCODING);
                 Response::from_parts(head, Body::new(body))
             }
@@ -172,7 +172,7 @@ impl Shared {
     }
 }
 
-async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
     let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
@@ -184,7 +184,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if let Some((_, status)) = failing {
         return status.into_response();
     }
-    match shared.trap(&method, &path) {
+    match shared.rule(&method, &path) {
         None => shared.forward(head, body).await,
         Some(Kind::LoseAnswer) => {
             shared.forward(head, body).await;

@@ -16,7 +16,7 @@ fn key() -> (&'static str, &'static str) {
 
 #[tokio::test]
 async fn invalid_bodies_get_a_documented_response() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let post = async |headers: &[(&str, &str)], body: &[u8]| {
         send(&api.address, "POST", PATH, &[&[key()], headers].concat(), body).await
     };
@@ -38,12 +38,12 @@ async fn invalid_bodies_get_a_documented_response() {
         (large.as_bytes(), 413),
         (huge.as_bytes(), 413),
     ] {
-        let answer = post(&[JSON], body).await;
-        assert_eq!(answer.status, status, "{:?}", &body[..body.len().min(40)]);
+        let response = post(&[JSON], body).await;
+        assert_eq!(response.status, status, "{:?}", &body[..body.len().min(40)]);
         if status == 422 {
-            assert!(answer.json()["message"].is_string(), "{answer:?}");
+            assert!(response.json()["message"].is_string(), "{response:?}");
         } else {
-            answer.is_problem("Payload Too Large", "The request body is longer than 64 KiB");
+            response.is_problem("Payload Too Large", "The request body is longer than 64 KiB");
         }
     }
     for headers in [
@@ -53,8 +53,8 @@ async fn invalid_bodies_get_a_documented_response() {
         &[JSON, ("content-type", "text/plain")],
         &[JSON, ("content-encoding", "gzip")],
     ] {
-        let answer = post(headers, whole.as_bytes()).await;
-        assert_eq!(answer.status, 415, "{headers:?}");
+        let response = post(headers, whole.as_bytes()).await;
+        assert_eq!(response.status, 415, "{headers:?}");
     }
     assert_eq!(post(&[("content-type", "Application/JSON; charset=utf-8")], b"{}").await.status, 422);
     assert_eq!(api.records().await, []);
@@ -64,7 +64,7 @@ async fn invalid_bodies_get_a_documented_response() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_get_a_documented_response() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let id = api.created(json!({})).await;
     for (method, path, status) in [
         ("GET", "/", 404),
@@ -85,24 +85,24 @@ async fn unknown_paths_and_methods_get_a_documented_response() {
         ("BREW", PATH, 405),
         ("GET", "/rest/v2/mailboxes/microsoft/credentials/1", 405),
     ] {
-        let answer = send(&api.address, method, path, &[key(), JSON], b"{\"name\":\"x\"}").await;
-        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
-        let body = answer.json();
+        let response = send(&api.address, method, path, &[key(), JSON], b"{\"name\":\"x\"}").await;
+        assert_eq!(response.status, status, "{method} {path}: {response:?}");
+        let body = response.json();
         assert_eq!((body["status"].as_u64(), body["title"].is_string()), (Some(status.into()), true));
-        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}: {answer:?}");
+        assert_eq!(response.header("allow").is_some(), status == 405, "{method} {path}: {response:?}");
     }
-    let head = api.ask("HEAD", PATH, None).await;
-    let whole = api.ask("GET", PATH, None).await;
+    let head = api.request("HEAD", PATH, None).await;
+    let whole = api.request("GET", PATH, None).await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), whole.header("content-length"), "as GET, without the body");
-    assert_eq!(api.ask("HEAD", &format!("{PATH}/{id}"), None).await.status, 405);
-    let query = api.ask("GET", &format!("{PATH}?page=2&client_secret=x"), None).await;
+    assert_eq!(api.request("HEAD", &format!("{PATH}/{id}"), None).await.status, 405);
+    let query = api.request("GET", &format!("{PATH}?page=2&client_secret=x"), None).await;
     assert_eq!(query.json()["credentials"][0]["credential_id"], id, "a query is passed over");
 }
 
 #[tokio::test]
 async fn invalid_request_heads_close_only_their_connection() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let many = "x-one: 1\r\n".repeat(100);
     let long = format!("x: {}\r\n", "y".repeat(64 << 10));
     let good = format!("host: a\r\nx-api-key: {KEY}\r\n");
@@ -118,27 +118,27 @@ async fn invalid_request_heads_close_only_their_connection() {
         ("\0\0\0\0\r\n\r\n".to_owned(), &[400]),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), &[400, 505]),
     ] {
-        let answer = send_raw(&api.address, head.as_bytes()).await;
-        let status = answer.as_ref().map(|answer| answer.status);
+        let response = send_raw(&api.address, head.as_bytes()).await;
+        let status = response.as_ref().map(|response| response.status);
         // The connection of a request that is not read to its end may be reset before the client reads the
         // response, and HTTP/2 has its own way to reject.
         let may_be_silent = head.len() > 16 << 10 || head.starts_with("PRI");
         let is_documented = status.map_or(may_be_silent, |status| statuses.contains(&status));
-        assert!(is_documented, "{:?}: {answer:?}", &head[..head.len().min(80)]);
+        assert!(is_documented, "{:?}: {response:?}", &head[..head.len().min(80)]);
     }
     // A request smuggled in behind a body with two lengths gets one response, or none.
     let smuggled = format!(
         "POST {PATH} HTTP/1.1\r\n{good}content-type: application/json\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nDELETE {PATH}/1 HTTP/1.1\r\n{good}\r\n"
     );
-    let answer = send_raw(&api.address, smuggled.as_bytes()).await;
-    let text = answer.map(|answer| format!("{answer:?}")).unwrap_or_default();
+    let response = send_raw(&api.address, smuggled.as_bytes()).await;
+    let text = response.map(|response| format!("{response:?}")).unwrap_or_default();
     assert!(!text.contains("404"), "the second request was answered: {text}");
     assert_eq!(api.listed().await, Vec::<Value>::new(), "others are served");
 }
 
 #[tokio::test]
 async fn slow_clients_are_disconnected_and_block_no_other() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let head =
         format!("POST {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\n");
     let mut slow_body = TcpStream::connect(&api.address).await.unwrap();
@@ -147,13 +147,13 @@ async fn slow_clients_are_disconnected_and_block_no_other() {
     slow_head.write_all(head.as_bytes()).await.unwrap();
     let mut idle = TcpStream::connect(&api.address).await.unwrap();
     api.created(json!({})).await;
-    let answer = read(&mut slow_body).await.expect("an answer");
-    assert_eq!(answer.status, 408);
-    answer.is_problem("Request Timeout", "The request body did not arrive in time");
-    let answer = read(&mut slow_head).await;
-    assert!(answer.is_none_or(|answer| answer.status == 408), "the head never came");
-    let answer = read(&mut idle).await;
-    assert!(answer.is_none_or(|answer| answer.status == 408), "nothing ever came");
+    let response = read(&mut slow_body).await.expect("a response");
+    assert_eq!(response.status, 408);
+    response.is_problem("Request Timeout", "The request body did not arrive in time");
+    let response = read(&mut slow_head).await;
+    assert!(response.is_none_or(|response| response.status == 408), "the head never came");
+    let response = read(&mut idle).await;
+    assert!(response.is_none_or(|response| response.status == 408), "nothing ever came");
 }
 
 #[tokio::test]
@@ -187,12 +187,12 @@ async fn an_account_has_a_share_of_the_connections_and_blocks_no_other_account()
         })
         .await;
         for _ in 0..3 {
-            let one_more = api.ask("GET", PATH, None).await;
+            let one_more = api.request("GET", PATH, None).await;
             assert_eq!((one_more.status, one_more.header("retry-after")), (429, Some("1")), "{one_more:?}");
             one_more.is_problem("Too Many Requests", "Too many requests; please try again later");
         }
-        let theirs = send(&api.address, "GET", PATH, &[("x-api-key", OTHER_KEY)], b"").await;
-        assert_eq!((theirs.status, api.env.entra.in_flight()), (200, 2), "another account has its own");
+        let other = send(&api.address, "GET", PATH, &[("x-api-key", OTHER_KEY)], b"").await;
+        assert_eq!((other.status, api.env.entra.in_flight()), (200, 2), "another account has its own");
     };
     let ((first, second), ()) = tokio::join!(busy, others);
     assert_eq!((first.status, second.status), (201, 201));
@@ -210,17 +210,17 @@ async fn unauthenticated_connections_are_evicted_for_authenticated_ones() {
     for _ in 0..16 {
         idle.push(TcpStream::connect(&api.address).await.unwrap());
     }
-    let began = std::time::Instant::now();
+    let started = std::time::Instant::now();
     api.created(json!({})).await;
     // Each of the four connection slots is free again after one second, and 16 connections come first.
-    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
-    let answer = read(&mut idle[0]).await;
-    assert!(answer.is_none(), "its connection was closed: {answer:?}");
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    let response = read(&mut idle[0]).await;
+    assert!(response.is_none(), "its connection was closed: {response:?}");
 }
 
 #[tokio::test]
 async fn a_flood_of_invalid_requests_does_not_grow_the_memory() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let flood = async || {
         let body = format!("{{\"name\":\"{}\"}}", "x".repeat(60 << 10));
         for _ in 0..20 {
@@ -245,8 +245,8 @@ async fn an_account_at_its_limit_is_listed_in_little_memory() {
     crate::keyring_access::make_records(&api.env, 1000).await;
     // It counts the credentials before it serves anything.
     (api.server, api.address) = start(&api.env, &[]).await;
-    let refused = api.create(json!({})).await;
-    assert_eq!((refused.status, refused.json()), (422, json!({"message": "TOO_MANY_CREDENTIALS"})));
+    let rejected = api.create(json!({})).await;
+    assert_eq!((rejected.status, rejected.json()), (422, json!({"message": "TOO_MANY_CREDENTIALS"})));
     let before = resident(&api.server);
     // In two rounds, because with all requests at once the last one would wait long on a busy machine.
     for _ in 0..2 {
@@ -255,7 +255,7 @@ async fn an_account_at_its_limit_is_listed_in_little_memory() {
     }
     let peak = memory(&api.server, "VmHWM:");
     assert!(peak < before + (72 << 10), "{before} kB became {peak} kB");
-    assert_eq!(api.ask("DELETE", &format!("{PATH}/1"), None).await.status, 204);
+    assert_eq!(api.request("DELETE", &format!("{PATH}/1"), None).await.status, 204);
     api.created(json!({})).await;
 }
 

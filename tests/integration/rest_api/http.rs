@@ -7,30 +7,36 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long a response may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A response.
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 /// Sends one request on a new connection, which the server must close.
-pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub async fn send(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> HttpResponse {
     let mut lines = vec![format!("{method} {path} HTTP/1.1"), format!("host: {address}")];
     lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if !body.is_empty() {
         lines.push(format!("content-length: {}", body.len()));
     }
     let raw = [lines.join("\r\n").as_bytes(), b"\r\n\r\n", body].concat();
-    let answer = send_raw(address, &raw).await.unwrap_or_else(|| panic!("no answer to {method} {path}"));
-    assert_eq!(answer.header("connection"), Some("close"), "{method} {path}: {answer:?}");
-    answer
+    let response = send_raw(address, &raw).await.unwrap_or_else(|| panic!("no response to {method} {path}"));
+    assert_eq!(response.header("connection"), Some("close"), "{method} {path}: {response:?}");
+    response
 }
 
 /// Sends bytes as they are; returns none if the connection ended without a response.
-pub async fn send_raw(address: &str, bytes: &[u8]) -> Option<Answer> {
+pub async fn send_raw(address: &str, bytes: &[u8]) -> Option<HttpResponse> {
     let mut connection = TcpStream::connect(address).await.expect("a connection");
     // The server may close before it has read everything.
     let _partly = connection.write_all(bytes).await;
@@ -38,7 +44,7 @@ pub async fn send_raw(address: &str, bytes: &[u8]) -> Option<Answer> {
 }
 
 /// Reads the response until the server closes the connection.
-pub async fn read(connection: &mut TcpStream) -> Option<Answer> {
+pub async fn read(connection: &mut TcpStream) -> Option<HttpResponse> {
     let mut bytes = Vec::new();
     let all = async {
         let mut piece = vec![0; 16 << 10];
@@ -46,13 +52,13 @@ pub async fn read(connection: &mut TcpStream) -> Option<Answer> {
             bytes.extend_from_slice(&piece[..read]);
         }
     };
-    tokio::time::timeout(PATIENCE, all).await.expect("an end of the answer");
-    Answer::parse(&bytes)
+    tokio::time::timeout(TIMEOUT, all).await.expect("an end of the response");
+    HttpResponse::parse(&bytes)
 }
 
-// === impl Answer ===
+// === impl HttpResponse ===
 
-impl Answer {
+impl HttpResponse {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -85,7 +91,7 @@ impl Answer {
     }
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?} {:?}", self.status, self.headers, String::from_utf8_lossy(&self.body))
     }

@@ -2,7 +2,7 @@
 
 use graph_credential_operator::store::keyring::KeyId;
 
-use super::fault_proxy::Front;
+use super::fault_proxy::FaultProxy;
 use super::*;
 
 /// Gives the keyring another primary key.
@@ -21,7 +21,7 @@ fn key_of(record: &SealedGraphCredential) -> KeyId {
 
 #[tokio::test]
 async fn a_new_primary_key_is_detected_before_a_post_is_answered() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let old = key_of(&api.opened(api.created(json!({})).await).await.0);
     let added = promote_another_key(&api.env).await;
     let id = api.created(json!({"name": "new"})).await;
@@ -33,28 +33,28 @@ async fn a_new_primary_key_is_detected_before_a_post_is_answered() {
 #[tokio::test]
 async fn a_record_encrypted_during_a_key_change_is_re_encrypted() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
-    let mut held = front.hold("POST", "/sealedgraphcredentials");
-    let asked = api.created(json!({}));
+    let mut held = fault_proxy.hold("POST", "/sealedgraphcredentials");
+    let post = api.created(json!({}));
     let promoted = async {
         held.reached().await;
         let added = promote_another_key(&api.env).await;
         held.release();
         added
     };
-    let (id, added) = tokio::join!(asked, promoted);
+    let (id, added) = tokio::join!(post, promoted);
     let (record, secret) = api.opened(id).await;
-    assert_eq!((key_of(&record), secret.as_str()), (added, "s3cret-one"), "before the answer");
+    assert_eq!((key_of(&record), secret.as_str()), (added, "s3cret-one"), "before the response");
 }
 
 #[tokio::test]
 async fn a_record_encrypted_during_a_keyring_replacement_is_encrypted_with_the_new_one() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
-    let mut held = front.hold("POST", "/sealedgraphcredentials");
-    let asked = api.created(json!({}));
+    let mut held = fault_proxy.hold("POST", "/sealedgraphcredentials");
+    let post = api.created(json!({}));
     let replaced = async {
         held.reached().await;
         let fresh = Keyring::random(jiff::Timestamp::now()).unwrap();
@@ -64,7 +64,7 @@ async fn a_record_encrypted_during_a_keyring_replacement_is_encrypted_with_the_n
         held.release();
         fresh.primary()
     };
-    let (id, primary) = tokio::join!(asked, replaced);
+    let (id, primary) = tokio::join!(post, replaced);
     let (record, secret) = api.opened(id).await;
     assert_eq!((key_of(&record), secret.as_str()), (primary, "s3cret-one"));
 }
@@ -72,31 +72,31 @@ async fn a_record_encrypted_during_a_keyring_replacement_is_encrypted_with_the_n
 #[tokio::test]
 async fn a_posted_secret_is_not_saved_if_the_keyring_is_lost_meanwhile() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
-    let mut held = front.hold("POST", "/sealedgraphcredentials");
-    let asked = api.create(json!({}));
+    let mut held = fault_proxy.hold("POST", "/sealedgraphcredentials");
+    let post = api.create(json!({}));
     let lost = async {
         held.reached().await;
         api.env.delete_secret(KEYRING).await;
         held.release();
     };
-    let (answer, ()) = tokio::join!(asked, lost);
-    assert_eq!(answer.status, 500, "{answer:?}");
+    let (response, ()) = tokio::join!(post, lost);
+    assert_eq!(response.status, 500, "{response:?}");
     assert_eq!(api.records().await.len(), 0, "nothing would open it\n{}", api.server.log());
 }
 
 #[tokio::test]
 async fn a_server_without_its_keyring_saves_nothing_and_still_lists_and_renames() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let id = api.created(json!({})).await;
     api.env.delete_secret(KEYRING).await;
     let before = api.records().await;
     let path = format!("{PATH}/{id}");
     let rotation = json!({"client_secret": "s3cret-one", "secret_expires_at": EXPIRY});
     assert_eq!(api.create(json!({})).await.status, 500);
-    assert_eq!(api.ask("PATCH", &path, Some(rotation)).await.status, 500);
+    assert_eq!(api.request("PATCH", &path, Some(rotation)).await.status, 500);
     assert_eq!(api.records().await, before, "after a restart nothing would open it");
     assert_eq!(api.listed().await.len(), 1);
-    assert_eq!(api.ask("PATCH", &path, Some(json!({"name": "x"}))).await.status, 200);
+    assert_eq!(api.request("PATCH", &path, Some(json!({"name": "x"}))).await.status, 200);
 }

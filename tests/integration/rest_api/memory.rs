@@ -13,22 +13,22 @@ async fn no_posted_secret_and_no_key_is_in_memory_ten_seconds_after_a_request() 
     let mut env = TestEnv::bare().await;
     // A connection must not be clean only because its lifetime is short here.
     env.time_scale = 1;
-    let [first, second, refused, cut_off, stray] = [(); 5].map(|()| Canary::new());
+    let [first, second, rejected, cut_off, stray] = [(); 5].map(|()| Canary::new());
     let keys = [Canary::new(), Canary::new()].map(|key| key.text.replace(['~', '\\', '"'], "-"));
     env.entra.set_secrets(TENANT, CLIENT, &[&first.text, &second.text]);
     env.secret(KEYS, &[(&format!("{}.ci", env.namespace), &keys[0])]).await;
     let (server, address) = start(&env, &["--allow-core-dumps"]).await;
-    let ask = async |method: &str, path: &str, body: Value| {
+    let request = async |method: &str, path: &str, body: Value| {
         let headers = [("x-api-key", keys[0].as_str()), ("content-type", "application/json")];
         send(&address, method, path, &headers, body.to_string().as_bytes()).await
     };
-    let made = ask("POST", PATH, sample(json!({"client_secret": first.text}))).await;
-    assert_eq!(made.status, 201, "{made:?}\n{}", server.log());
-    let path = format!("{PATH}/{}", made.json()["credential_id"]);
+    let created = request("POST", PATH, sample(json!({"client_secret": first.text}))).await;
+    assert_eq!(created.status, 201, "{created:?}\n{}", server.log());
+    let path = format!("{PATH}/{}", created.json()["credential_id"]);
     let rotation = json!({"client_secret": second.text, "secret_expires_at": EXPIRY});
-    assert_eq!(ask("PATCH", &path, rotation).await.status, 200);
-    assert_eq!(ask("POST", PATH, sample(json!({"client_secret": refused.text}))).await.status, 422);
-    assert_eq!(ask("POST", PATH, sample(json!({"client_secrets": stray.text}))).await.status, 422);
+    assert_eq!(request("PATCH", &path, rotation).await.status, 200);
+    assert_eq!(request("POST", PATH, sample(json!({"client_secret": rejected.text}))).await.status, 422);
+    assert_eq!(request("POST", PATH, sample(json!({"client_secrets": stray.text}))).await.status, 422);
     let wrong = [("x-api-key", keys[1].as_str())];
     assert_eq!(send(&address, "GET", PATH, &wrong, b"").await.status, 401);
     let mut connection = TcpStream::connect(&address).await.unwrap();
@@ -44,7 +44,7 @@ async fn no_posted_secret_and_no_key_is_in_memory_ten_seconds_after_a_request() 
     tokio::time::sleep(Duration::from_secs(10)).await;
     let control = find_in(&server, std::slice::from_ref(&env.namespace));
     assert!(!control.hits.is_empty(), "the search finds what is there");
-    let secrets = [&first, &second, &refused, &cut_off, &stray];
+    let secrets = [&first, &second, &rejected, &cut_off, &stray];
     let traces: Vec<String> = secrets.iter().flat_map(|secret| secret.traces()).chain(keys).collect();
     let found = find_in(&server, &traces);
     assert!(found.hits.is_empty(), "{:#?}", found.hits);

@@ -11,30 +11,35 @@ use super::*;
 
 #[tokio::test]
 async fn a_rejection_by_microsoft_is_a_422_with_its_constant_and_saves_nothing() {
-    let api = Api::set().await;
-    let refused = async |over: Value, word: &str| {
-        let answer = api.create(over).await;
-        assert_eq!((answer.status, answer.json()), (422, json!({"message": word})), "{}", api.server.log());
+    let api = Api::start().await;
+    let rejected = async |over: Value, word: &str| {
+        let response = api.create(over).await;
+        assert_eq!(
+            (response.status, response.json()),
+            (422, json!({"message": word})),
+            "{}",
+            api.server.log()
+        );
     };
     let entra = &api.env.entra;
-    refused(json!({"client_secret": "wr0ng"}), "INVALID_CLIENT_SECRET").await;
-    refused(json!({"client_id": "00000000-0000-4000-8000-000000000001"}), "APPLICATION_NOT_FOUND").await;
-    refused(json!({"tenant_id": "00000000-0000-4000-8000-000000000002"}), "TENANT_NOT_FOUND").await;
+    rejected(json!({"client_secret": "wr0ng"}), "INVALID_CLIENT_SECRET").await;
+    rejected(json!({"client_id": "00000000-0000-4000-8000-000000000001"}), "APPLICATION_NOT_FOUND").await;
+    rejected(json!({"tenant_id": "00000000-0000-4000-8000-000000000002"}), "TENANT_NOT_FOUND").await;
     entra.expire_secret(TENANT, CLIENT, "s3cret-old");
-    refused(json!({"client_secret": "s3cret-old"}), "CLIENT_SECRET_EXPIRED").await;
+    rejected(json!({"client_secret": "s3cret-old"}), "CLIENT_SECRET_EXPIRED").await;
     entra.set_state(TENANT, CLIENT, AppState::Disabled);
-    refused(json!({}), "APPLICATION_DISABLED").await;
+    rejected(json!({}), "APPLICATION_DISABLED").await;
     entra.set_state(TENANT, CLIENT, AppState::WithoutServicePrincipal);
-    refused(json!({}), "SERVICE_PRINCIPAL_MISSING").await;
+    rejected(json!({}), "SERVICE_PRINCIPAL_MISSING").await;
     entra.set_state(TENANT, CLIENT, AppState::Active);
     entra.fail_next(1, Fault::UnknownCode(4_711, "invalid_request".into()));
-    refused(json!({}), "REJECTED_BY_MICROSOFT").await;
+    rejected(json!({}), "REJECTED_BY_MICROSOFT").await;
     assert_eq!(api.records().await, []);
 }
 
 #[tokio::test]
 async fn a_failure_of_microsoft_is_a_500_and_saves_nothing() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let other = "00000000-0000-4000-8000-000000000003";
     api.env.entra.add_app(TENANT, other);
     api.env.entra.set_secrets(TENANT, other, &["s3cret-one"]);
@@ -51,10 +56,10 @@ async fn a_failure_of_microsoft_is_a_500_and_saves_nothing() {
     for (at, fault) in faults.into_iter().enumerate() {
         api.env.entra.fail_next(1, fault.clone());
         // The number of attempts for one app is limited.
-        let answer = api.create(json!({"client_id": if at % 2 == 0 { CLIENT } else { other }})).await;
-        assert_eq!(answer.status, 500, "{fault:?}");
+        let response = api.create(json!({"client_id": if at % 2 == 0 { CLIENT } else { other }})).await;
+        assert_eq!(response.status, 500, "{fault:?}");
         let detail = "An unexpected error has occurred. Please try again later.";
-        answer.is_problem("Internal server error", detail);
+        response.is_problem("Internal server error", detail);
     }
     assert_eq!(api.records().await, []);
     api.created(json!({})).await;
@@ -62,17 +67,17 @@ async fn a_failure_of_microsoft_is_a_500_and_saves_nothing() {
 
 #[tokio::test]
 async fn throttling_by_microsoft_is_a_429_with_retry_after() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     api.env.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(7) });
-    let answer = api.create(json!({})).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("7")), "{answer:?}");
-    answer.is_problem("Too Many Requests", "Too many requests; please try again later");
+    let response = api.create(json!({})).await;
+    assert_eq!((response.status, response.header("retry-after")), (429, Some("7")), "{response:?}");
+    response.is_problem("Too Many Requests", "Too many requests; please try again later");
     assert_eq!(api.records().await, []);
 }
 
 #[tokio::test]
 async fn a_client_that_disconnects_during_the_verification_saves_nothing() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     api.env.entra.service_time(Duration::from_millis(400));
     let body = sample(json!({})).to_string();
     let mut connection = TcpStream::connect(&api.address).await.unwrap();
@@ -81,7 +86,7 @@ async fn a_client_that_disconnects_during_the_verification_saves_nothing() {
         body.len()
     );
     connection.write_all(request.as_bytes()).await.unwrap();
-    eventually("Microsoft is asked", || async {
+    eventually("Microsoft receives a request", || async {
         if api.env.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
@@ -91,6 +96,6 @@ async fn a_client_that_disconnects_during_the_verification_saves_nothing() {
     let id = api.created(json!({"name": "the only one"})).await;
     let names: Vec<_> = api.records().await.iter().map(ResourceExt::name_any).collect();
     assert_eq!(names, [format!("r-{id}")]);
-    let metrics = ask(&api.server, "/metrics").await.1;
+    let metrics = send_get(&api.server, "/metrics").await.1;
     assert!(metrics.contains("code=\"client_gone\""), "{metrics}");
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::fault_proxy::Front;
+use super::fault_proxy::FaultProxy;
 use super::*;
 
 #[tokio::test]
@@ -15,8 +15,8 @@ async fn the_rest_api_can_be_served_by_the_controller_process() {
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
     let address = serving(env.operator.as_ref().unwrap()).await;
-    let answer = ask_at(&address, "POST", PATH, Some(sample(json!({})))).await;
-    assert_eq!(answer.status, 201, "{answer:?}\n{}", env.log());
+    let response = request_at(&address, "POST", PATH, Some(sample(json!({})))).await;
+    assert_eq!(response.status, 201, "{response:?}\n{}", env.log());
     env.wait_until_ready("sales-eu").await;
     env.stop_operator().await;
 }
@@ -31,7 +31,7 @@ async fn wrong_secrets_sent_for_an_app_do_not_stop_its_rotation() {
     let mut statuses = Vec::new();
     for _ in 0..10 {
         let body = sample(json!({"client_secret": "wr0ng"}));
-        statuses.push(ask_at(&address, "POST", PATH, Some(body)).await.status);
+        statuses.push(request_at(&address, "POST", PATH, Some(body)).await.status);
     }
     assert_eq!(statuses, [[422; 8].as_slice(), &[429; 2]].concat());
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
@@ -42,18 +42,18 @@ async fn wrong_secrets_sent_for_an_app_do_not_stop_its_rotation() {
 
 #[tokio::test]
 async fn an_in_flight_request_is_answered_before_the_exit() {
-    let mut api = Api::set().await;
+    let mut api = Api::start().await;
     api.env.entra.service_time(Duration::from_millis(300));
-    let asked = api.create(json!({}));
+    let request = api.create(json!({}));
     let stopped = async {
-        eventually("Microsoft is asked", || async {
+        eventually("Microsoft receives a request", || async {
             if api.env.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
         })
         .await;
         api.server.signal(rustix::process::Signal::TERM).unwrap();
     };
-    let (answer, ()) = tokio::join!(asked, stopped);
-    assert_eq!(answer.status, 201, "{answer:?}\n{}", api.server.log());
+    let (response, ()) = tokio::join!(request, stopped);
+    assert_eq!(response.status, 201, "{response:?}\n{}", api.server.log());
     let exit = api.server.stop().await.unwrap();
     assert!(exit.success(), "{exit}\n{}", api.server.log());
     assert_eq!(api.records().await.len(), 1);
@@ -69,20 +69,20 @@ async fn a_failure_of_the_rest_api_does_not_stop_the_controller() {
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.credential("sales-eu", json!({"destination": {"woodpecker": null, "store": {}}})).await;
     env.wait_until_ready("sales-eu").await;
-    let tells = async |word: &str| {
+    let readyz_reports = async |word: &str| {
         eventually(&format!("{word} is reported"), || async {
             let (status, text) = env.get("/readyz").await;
             if status == 503 && text.contains(word) { Ok(()) } else { Err(text) }
         })
         .await;
     };
-    tells("there is no Secret").await;
+    readyz_reports("there is no Secret").await;
     put_key(&env, KEY).await;
-    tells("failed to listen on").await;
+    readyz_reports("failed to listen on").await;
     assert!(env.operator.as_ref().unwrap().is_running());
     drop(taken);
     assert_eq!(serving(env.operator.as_ref().unwrap()).await, address);
-    assert_eq!(ask_at(&address, "GET", PATH, None).await.status, 200);
+    assert_eq!(request_at(&address, "GET", PATH, None).await.status, 200);
     env.stop_operator().await;
 }
 
@@ -90,7 +90,7 @@ async fn a_failure_of_the_rest_api_does_not_stop_the_controller() {
 async fn a_request_dropped_at_shutdown_saves_nothing() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 10;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let mut api = Api::on(env).await;
     // Microsoft responds in time, but only after the wait for requests in flight has ended.
     api.env.entra.service_time(Duration::from_millis(1_300));
@@ -100,20 +100,20 @@ async fn a_request_dropped_at_shutdown_saves_nothing() {
         body.len()
     );
     let raw = format!("{head}{body}");
-    let asked = super::http::send_raw(&api.address, raw.as_bytes());
+    let request = super::http::send_raw(&api.address, raw.as_bytes());
     let stopped = async {
-        eventually("Microsoft is asked", || async {
+        eventually("Microsoft receives a request", || async {
             if api.env.entra.in_flight() > 0 { Ok(()) } else { Err(api.server.log()) }
         })
         .await;
         api.server.signal(rustix::process::Signal::TERM).unwrap();
     };
-    let (answer, ()) = tokio::join!(asked, stopped);
-    assert!(answer.is_none(), "{answer:?}");
+    let (response, ()) = tokio::join!(request, stopped);
+    assert!(response.is_none(), "{response:?}");
     let exit = api.server.stop().await.unwrap();
     assert!(exit.success(), "{exit}\n{}", api.server.log());
     assert!(api.server.log().contains("dropped requests"), "{}", api.server.log());
-    assert_eq!(front.count("POST", "/sealedgraphcredentials"), 0);
+    assert_eq!(fault_proxy.count("POST", "/sealedgraphcredentials"), 0);
     assert_eq!(api.records().await, []);
 }
 
@@ -121,19 +121,19 @@ async fn a_request_dropped_at_shutdown_saves_nothing() {
 async fn an_unresponsive_api_server_does_not_delay_the_shutdown() {
     let mut env = TestEnv::bare().await;
     env.time_scale = 4;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let mut api = Api::on(env).await;
-    front.stop_responding();
-    let before = front.count("GET", KEYS);
+    fault_proxy.stop_responding();
+    let before = fault_proxy.count("GET", KEYS);
     eventually("the API keys are read", || async {
-        if front.count("GET", KEYS) > before { Ok(()) } else { Err(api.server.log()) }
+        if fault_proxy.count("GET", KEYS) > before { Ok(()) } else { Err(api.server.log()) }
     })
     .await;
-    let asked = std::time::Instant::now();
+    let start = std::time::Instant::now();
     let exit = api.server.stop().await.unwrap();
     assert!(exit.success(), "{exit}\n{}", api.server.log());
     // The process gives up the Lease after 15 seconds; any other request may take 30.
-    assert!(asked.elapsed() < Duration::from_secs(28) / 4, "{:?}", asked.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(28) / 4, "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -145,10 +145,10 @@ async fn each_request_is_logged_and_counted_once_without_its_content() {
     let api = Api::on(env).await;
     let id = api.created(json!({"client_secret": CANARY})).await;
     for body in [json!({"client_secret": CANARY}), json!({CANARY: CANARY}), json!({"tenant_id": CANARY})] {
-        assert_eq!(api.ask("POST", PATH, Some(body)).await.status, 422);
+        assert_eq!(api.request("POST", PATH, Some(body)).await.status, 422);
     }
     let odd = format!("{PATH}/canary%2Fserved?client_secret=canary%2Fserved");
-    assert_eq!(api.ask("PATCH", &odd, Some(json!({"name": "x"}))).await.status, 404);
+    assert_eq!(api.request("PATCH", &odd, Some(json!({"name": "x"}))).await.status, 404);
     let log = api.server.log();
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let lines: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
@@ -158,7 +158,7 @@ async fn each_request_is_logged_and_counted_once_without_its_content() {
         (&first["method"], &first["route"], &first["status"], &first["key"], &first["namespace"]),
         (&json!("POST"), &json!(PATH), &json!(201), &json!("ci"), &json!(api.env.namespace))
     );
-    let metrics = ask(&api.server, "/metrics").await.1;
+    let metrics = send_get(&api.server, "/metrics").await.1;
     let count = |method: &str, route: &str, code: &str| {
         format!(
             "graph_credential_rest_requests_total{{method=\"{method}\",route=\"{route}\",code=\"{code}\"}}"

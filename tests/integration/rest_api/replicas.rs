@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::api::PostParams;
 
-use super::fault_proxy::Front;
+use super::fault_proxy::FaultProxy;
 use super::*;
 
 /// Creates of each of two clients at each of two replicas.
@@ -12,7 +12,7 @@ const EACH: usize = 6;
 
 #[tokio::test]
 async fn two_replicas_under_load_lose_nothing_and_assign_unique_ids() {
-    let api = Api::set().await;
+    let api = Api::start().await;
     let (other, other_address) = start(&api.env, &[]).await;
     let mut clients = Vec::new();
     for (number, address) in
@@ -27,9 +27,9 @@ async fn two_replicas_under_load_lose_nothing_and_assign_unique_ids() {
                 entra.add_app(TENANT, &client);
                 entra.set_secrets(TENANT, &client, &["s3cret-one"]);
                 let body = sample(json!({"client_id": client, "name": format!("{number}-{at}")}));
-                let answer = ask_at(address, "POST", PATH, Some(body)).await;
-                assert_eq!(answer.status, 201, "{answer:?}");
-                let id = answer.json()["credential_id"].as_i64().unwrap();
+                let response = request_at(address, "POST", PATH, Some(body)).await;
+                assert_eq!(response.status, 201, "{response:?}");
+                let id = response.json()["credential_id"].as_i64().unwrap();
                 made.push((id, format!("{number}-{at}")));
             }
             made
@@ -39,7 +39,7 @@ async fn two_replicas_under_load_lose_nothing_and_assign_unique_ids() {
     let ids: BTreeSet<i64> = made.iter().map(|(id, _)| *id).collect();
     assert_eq!(ids.len(), 4 * EACH);
     for address in [&api.address, &other_address] {
-        let listed = ask_at(address, "GET", PATH, None).await.json();
+        let listed = request_at(address, "GET", PATH, None).await.json();
         let listed: BTreeSet<(i64, String)> = listed["credentials"]
             .as_array()
             .unwrap()
@@ -55,10 +55,10 @@ async fn two_replicas_under_load_lose_nothing_and_assign_unique_ids() {
 #[tokio::test]
 async fn an_id_taken_by_another_replica_is_generated_again() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
-    let mut held = front.hold("POST", "/sealedgraphcredentials");
-    let asked = api.create(json!({}));
+    let mut held = fault_proxy.hold("POST", "/sealedgraphcredentials");
+    let post = api.create(json!({}));
     let taken = async {
         let mut first: SealedGraphCredential = serde_json::from_slice(&held.reached().await).unwrap();
         first.spec.record_id = graph_credential_operator::store::envelope::generate_record_id().unwrap();
@@ -66,9 +66,9 @@ async fn an_id_taken_by_another_replica_is_generated_again() {
         held.release();
         first.spec.credential_id
     };
-    let (answer, first) = tokio::join!(asked, taken);
-    assert_eq!(answer.status, 201, "{answer:?}\n{}", api.server.log());
-    let id = answer.json()["credential_id"].as_i64().unwrap();
+    let (response, first) = tokio::join!(post, taken);
+    assert_eq!(response.status, 201, "{response:?}\n{}", api.server.log());
+    let id = response.json()["credential_id"].as_i64().unwrap();
     assert_ne!(id, first);
     assert_eq!(api.records().await.len(), 2);
     assert_eq!(api.opened(id).await.1, "s3cret-one");
@@ -77,18 +77,18 @@ async fn an_id_taken_by_another_replica_is_generated_again() {
 #[tokio::test]
 async fn a_write_is_completed_after_its_client_disconnects() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
     let id = api.created(json!({})).await;
     let path = format!("{PATH}/{id}");
-    let mut posted = front.hold("POST", "/sealedgraphcredentials");
+    let mut posted = fault_proxy.hold("POST", "/sealedgraphcredentials");
     tokio::select! {
-        answer = api.create(json!({"name": "other"})) => panic!("{answer:?}"),
+        response = api.create(json!({"name": "other"})) => panic!("{response:?}"),
         _ = posted.reached() => {}
     }
-    let mut deleted = front.hold("DELETE", "/sealedgraphcredentials");
+    let mut deleted = fault_proxy.hold("DELETE", "/sealedgraphcredentials");
     tokio::select! {
-        answer = api.ask("DELETE", &path, None) => panic!("{answer:?}"),
+        response = api.request("DELETE", &path, None) => panic!("{response:?}"),
         _ = deleted.reached() => {}
     }
     posted.release();
@@ -103,12 +103,12 @@ async fn a_write_is_completed_after_its_client_disconnects() {
 #[tokio::test]
 async fn the_outcome_of_a_write_without_a_response_is_looked_up() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
-    front.lose_answer("POST", "/sealedgraphcredentials");
+    fault_proxy.lose_response("POST", "/sealedgraphcredentials");
     let id = api.created(json!({})).await;
-    front.lose_answer("PUT", "/sealedgraphcredentials");
-    let renamed = api.ask("PATCH", &format!("{PATH}/{id}"), Some(json!({"name": "Sales"}))).await;
+    fault_proxy.lose_response("PUT", "/sealedgraphcredentials");
+    let renamed = api.request("PATCH", &format!("{PATH}/{id}"), Some(json!({"name": "Sales"}))).await;
     assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Sales")), "{renamed:?}");
     assert_eq!(api.records().await.len(), 1);
 }
@@ -119,31 +119,32 @@ async fn conflicting_changes_are_retried_with_a_limit() {
     let mut env = TestEnv::bare().await;
     // All attempts together take two seconds at most, at any time scale.
     env.time_scale = 2;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     let api = Api::on(env).await;
     let id = api.created(json!({})).await;
     let one = format!("{PATH}/{id}");
-    let written =
-        || front.count("PUT", &format!("/sealedgraphcredentials/r-{id}")) - status_writes(&front, id);
+    let written = || {
+        fault_proxy.count("PUT", &format!("/sealedgraphcredentials/r-{id}")) - status_writes(&fault_proxy, id)
+    };
     let before = written();
-    front.conflict("PUT", "/sealedgraphcredentials", TRIES - 1);
-    let renamed = api.ask("PATCH", &one, Some(json!({"name": "Sales"}))).await;
+    fault_proxy.conflict("PUT", "/sealedgraphcredentials", TRIES - 1);
+    let renamed = api.request("PATCH", &one, Some(json!({"name": "Sales"}))).await;
     assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Sales")), "{}", api.server.log());
     assert_eq!(written() - before, TRIES);
-    front.conflict("PUT", "/sealedgraphcredentials", TRIES);
-    let given_up = api.ask("PATCH", &one, Some(json!({"name": "Support"}))).await;
-    assert_eq!((given_up.status, written() - before), (500, 2 * TRIES), "{given_up:?}");
-    front.conflict("DELETE", "/sealedgraphcredentials", TRIES);
-    assert_eq!(api.ask("DELETE", &one, None).await.status, 500);
+    fault_proxy.conflict("PUT", "/sealedgraphcredentials", TRIES);
+    let failed = api.request("PATCH", &one, Some(json!({"name": "Support"}))).await;
+    assert_eq!((failed.status, written() - before), (500, 2 * TRIES), "{failed:?}");
+    fault_proxy.conflict("DELETE", "/sealedgraphcredentials", TRIES);
+    assert_eq!(api.request("DELETE", &one, None).await.status, 500);
     assert_eq!(api.listed().await[0]["name"], "Sales");
-    front.conflict("POST", "/sealedgraphcredentials", TRIES);
+    fault_proxy.conflict("POST", "/sealedgraphcredentials", TRIES);
     assert_eq!(api.create(json!({})).await.status, 500);
-    assert_eq!(front.count("POST", "/sealedgraphcredentials"), 1 + TRIES);
+    assert_eq!(fault_proxy.count("POST", "/sealedgraphcredentials"), 1 + TRIES);
     assert_eq!(api.records().await.len(), 1);
 }
 
-fn status_writes(front: &Front, id: i64) -> usize {
-    front.count("PUT", &format!("/sealedgraphcredentials/r-{id}/status"))
+fn status_writes(fault_proxy: &FaultProxy, id: i64) -> usize {
+    fault_proxy.count("PUT", &format!("/sealedgraphcredentials/r-{id}/status"))
 }
 
 #[tokio::test]
@@ -159,15 +160,15 @@ async fn changes_of_one_credential_at_two_replicas_all_take_effect() {
     let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": "2028-01-31T00:00:00Z"});
     let names = async {
         for at in 0..10 {
-            let answer =
-                ask_at(&other_address, "PATCH", &path, Some(json!({"name": format!("name {at}")}))).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
+            let response =
+                request_at(&other_address, "PATCH", &path, Some(json!({"name": format!("name {at}")}))).await;
+            assert_eq!(response.status, 200, "{response:?}");
         }
     };
     let secrets = async {
         for address in [&api.address, &other_address, &api.address, &other_address] {
-            let answer = ask_at(address, "PATCH", &path, Some(rotation.clone())).await;
-            assert_eq!(answer.status, 200, "{answer:?}\n{}", api.server.log());
+            let response = request_at(address, "PATCH", &path, Some(rotation.clone())).await;
+            assert_eq!(response.status, 200, "{response:?}\n{}", api.server.log());
         }
     };
     tokio::join!(names, secrets);
@@ -188,7 +189,7 @@ async fn attempts_of_one_account_at_all_replicas_block_no_other_account() {
     let args = ["--watch-namespace", &neighbour];
     let (_one, first) = start(&env, &args).await;
     let (_other, second) = start(&env, &args).await;
-    let ask = async |address: &str, key: &str, method: &str, path: &str, body: Value| {
+    let request = async |address: &str, key: &str, method: &str, path: &str, body: Value| {
         let headers = [("x-api-key", key), ("content-type", "application/json")];
         send(address, method, path, &headers, body.to_string().as_bytes()).await
     };
@@ -198,17 +199,17 @@ async fn attempts_of_one_account_at_all_replicas_block_no_other_account() {
     let mut statuses = Vec::new();
     for address in [&first, &second] {
         for guess in guesses.clone() {
-            statuses.push(ask(address, KEY, "POST", PATH, wrong(guess)).await.status);
+            statuses.push(request(address, KEY, "POST", PATH, wrong(guess)).await.status);
         }
     }
     let each = [[422; 4].as_slice(), &[429; TRIES - 4], &[422; 4], &[429]].concat();
     assert_eq!(statuses, [each.clone(), each].concat());
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     for address in [&first, &second] {
-        let made = ask(address, OTHER_KEY, "POST", PATH, sample(json!({}))).await;
+        let made = request(address, OTHER_KEY, "POST", PATH, sample(json!({}))).await;
         assert_eq!(made.status, 201, "whose app it is: {made:?}");
         let one = format!("{PATH}/{}", made.json()["credential_id"]);
         let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": EXPIRY});
-        assert_eq!(ask(address, OTHER_KEY, "PATCH", &one, rotation).await.status, 200);
+        assert_eq!(request(address, OTHER_KEY, "PATCH", &one, rotation).await.status, 200);
     }
 }

@@ -47,11 +47,11 @@ async fn status(api: &Api, authority: &Authority) -> Result<u16, String> {
     let client = reqwest::Client::builder().tls_certs_only([trusted]).no_proxy().build().unwrap();
     let port = api.address.rsplit_once(':').unwrap().1;
     let request = client.get(format!("https://localhost:{port}{PATH}")).header("x-api-key", KEY);
-    let answer = request.timeout(Duration::from_secs(10)).send().await;
-    answer.map(|answer| answer.status().as_u16()).map_err(|error| format!("{error:?}"))
+    let response = request.timeout(Duration::from_secs(10)).send().await;
+    response.map(|response| response.status().as_u16()).map_err(|error| format!("{error:?}"))
 }
 
-async fn becomes(api: &Api, authority: &Authority) {
+async fn wait_for_certificate(api: &Api, authority: &Authority) {
     eventually("the certificate is served", || async {
         match status(api, authority).await {
             Ok(200) => Ok(()),
@@ -71,18 +71,18 @@ async fn the_tls_certificate_is_reloaded_from_its_files() {
     assert_eq!(status(&api, &first).await, Ok(200));
     assert!(status(&api, &second).await.is_err(), "the certificate is the files'");
     let plain = format!("GET {PATH} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n");
-    assert!(send_raw(&api.address, plain.as_bytes()).await.is_none(), "nothing is said in clear");
+    assert!(send_raw(&api.address, plain.as_bytes()).await.is_none(), "nothing is sent in plain text");
     fs::write(&files.certificate, "-----BEGIN CERTIFICATE-----\nbroken").unwrap();
     eventually("readiness says what is wrong", || async {
-        let (status, text) = ask(&api.server, "/readyz").await;
+        let (status, text) = send_get(&api.server, "/readyz").await;
         if status == 200 && text.contains("--rest-tls-cert") { Ok(()) } else { Err(text) }
     })
     .await;
     assert_eq!(status(&api, &first).await, Ok(200), "the last one stays in use");
     files.write(&second);
-    becomes(&api, &second).await;
+    wait_for_certificate(&api, &second).await;
     assert!(status(&api, &first).await.is_err());
-    let (_, ready) = ask(&api.server, "/readyz").await;
+    let (_, ready) = send_get(&api.server, "/readyz").await;
     assert!(!ready.contains("rest-tls"), "{ready}");
 }
 

@@ -193,7 +193,7 @@ where
         })
     };
     let object = |whole: Value| serde_json::from_value::<DynamicObject>(whole).unwrap();
-    let made = api.create(&PostParams::default(), &object(whole(&specs[0]))).await.unwrap();
+    let created = api.create(&PostParams::default(), &object(whole(&specs[0]))).await.unwrap();
 
     let mut covered = Vec::new();
     let mut odd = Vec::new();
@@ -202,7 +202,7 @@ where
         whole["metadata"]["name"] = "odder".into();
         odd.extend(variants(&whole, "/spec", &mut covered));
     }
-    let mut whole = serde_json::to_value(&made).unwrap();
+    let mut whole = serde_json::to_value(&created).unwrap();
     whole["status"] = status;
     odd.extend(variants(&whole, "/status", &mut covered));
     assert_eq!(
@@ -212,15 +212,15 @@ where
     );
 
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let answers = stream::iter(odd).map(|(what, whole)| {
+    let responses = stream::iter(odd).map(|(what, whole)| {
         let (api, dry, object) = (&api, &dry, object(whole));
         async move {
-            let answer = if what.starts_with("/status") {
+            let response = if what.starts_with("/status") {
                 api.replace_status("odd", dry, &object).await
             } else {
                 api.create(dry, &object).await
             };
-            match answer {
+            match response {
                 Ok(accepted) => {
                     let read = serde_json::from_value::<K>(serde_json::to_value(accepted).unwrap());
                     Some(read.map(drop).map_err(|error| format!("{what}: {error}")))
@@ -230,8 +230,8 @@ where
             }
         }
     });
-    let answers: Vec<_> = answers.buffer_unordered(8).collect().await;
-    let (tried, accepted): (usize, Vec<_>) = (answers.len(), answers.into_iter().flatten().collect());
+    let responses: Vec<_> = responses.buffer_unordered(8).collect().await;
+    let (tried, accepted): (usize, Vec<_>) = (responses.len(), responses.into_iter().flatten().collect());
     assert!((tried / 50..tried / 2).contains(&accepted.len()), "{} of {tried} are accepted", accepted.len());
     let unreadable: Vec<String> = accepted.into_iter().filter_map(Result::err).collect();
     assert!(unreadable.is_empty(), "accepted and not readable:\n{}", unreadable.join("\n"));

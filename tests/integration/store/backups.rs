@@ -83,7 +83,7 @@ async fn a_deleted_key_can_be_imported_again_for_its_records() {
     // The operator checks, and keeps the key: it counts as retired since its import.
     env.stop_operator().await;
     env.start_operator().await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert!(keyring(&env).await.keys().any(|key| key.id == old), "{}", env.log());
     for record in records(&env).await {
         remove(&env, &record).await;
@@ -98,7 +98,7 @@ async fn a_deleted_key_can_be_imported_again_for_its_records() {
 
 #[tokio::test]
 async fn an_export_is_private_and_overwrites_nothing() {
-    let env = set().await;
+    let env = start_env().await;
     let path = env.cluster.dir().join(format!("{}-export.json", env.namespace));
     let file = path.display().to_string();
     assert_eq!(keys(&env, "export", &["--file", &file]).await.code, Some(0));
@@ -117,7 +117,7 @@ async fn an_export_is_private_and_overwrites_nothing() {
 #[tokio::test]
 async fn an_invalid_keyring_is_not_imported_and_not_printed() {
     const CANARY: &str = "canary-in-a-file";
-    let env = set().await;
+    let env = start_env().await;
     let before: Secret = env.api().get(KEYRING).await.unwrap();
     let path = env.cluster.dir().join(format!("{}-odd.json", env.namespace));
     let file = path.display().to_string();
@@ -132,10 +132,10 @@ async fn an_invalid_keyring_is_not_imported_and_not_printed() {
         (contradiction.to_string(), "differs between the keyring and the backup"),
     ] {
         std::fs::write(&path, content).unwrap();
-        let refused = keys(&env, "import", &["--file", &file]).await;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.error.contains(problem), "{problem}: {refused:?}");
-        assert!(!refused.error.contains(CANARY), "{refused:?}");
+        let rejected = keys(&env, "import", &["--file", &file]).await;
+        assert_eq!(rejected.code, Some(1), "{rejected:?}");
+        assert!(rejected.error.contains(problem), "{problem}: {rejected:?}");
+        assert!(!rejected.error.contains(CANARY), "{rejected:?}");
     }
     let missing = keys(&env, "import", &["--file", "/no/such/file"]).await;
     assert!(missing.code == Some(1) && missing.error.contains("failed to read /no/such/file"), "{missing:?}");
@@ -145,7 +145,7 @@ async fn an_invalid_keyring_is_not_imported_and_not_printed() {
 
 #[tokio::test]
 async fn keys_verify_names_undecryptable_records_and_prints_no_secret() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     make_records(&env, 4).await;
     env.stop_operator().await;
     let all = records(&env).await;
@@ -185,13 +185,13 @@ async fn verify_checks_a_record_at_microsoft_and_prints_no_secret() {
         let network = ["--microsoft-authority", &authority, "--dns-server", "127.0.0.1:9"];
         run(env, &[&args[..], &network].concat()).await
     };
-    let asked = env.entra.requests().len();
+    let requests = env.entra.requests().len();
     let issued = verify(&env, &name).await;
     assert_eq!(issued.code, Some(0), "{issued:?}");
-    assert_eq!(env.entra.requests().len(), asked + 1);
+    assert_eq!(env.entra.requests().len(), requests + 1);
     env.entra.set_secrets(TENANT, CLIENT, &["another"]);
-    let refused = verify(&env, &name).await;
-    assert!(refused.code == Some(3) && refused.out.contains("InvalidClientSecret"), "{refused:?}");
+    let rejected = verify(&env, &name).await;
+    assert!(rejected.code == Some(3) && rejected.out.contains("InvalidClientSecret"), "{rejected:?}");
     let missing = verify(&env, &format!("{namespace}/c-0")).await;
     assert!(
         missing.code == Some(1) && missing.error.contains("there is no SealedGraphCredential"),

@@ -33,7 +33,7 @@ async fn a_secret_of_each_cloud_is_verified_at_its_authority_and_stored() {
     ] {
         // The double rejects every other scope.
         env.entra.accept_scope(&format!("https://{graph}/.default"));
-        let (asked, before) = (proxy.targets().len(), records(&env).await.len());
+        let (targets_before, before) = (proxy.targets().len(), records(&env).await.len());
         let name = cloud.to_lowercase();
         env.credential(&name, store(json!({"cloud": cloud}))).await;
         is_sealed(&env, &name).await;
@@ -41,7 +41,7 @@ async fn a_secret_of_each_cloud_is_verified_at_its_authority_and_stored() {
         let target = format!("{host}:443");
         let hosts = proxy.targets();
         assert_eq!(hosts.last(), Some(&target), "{cloud}");
-        assert!(hosts[asked..].iter().all(|it| *it == target), "{cloud}: {hosts:?}");
+        assert!(hosts[targets_before..].iter().all(|it| *it == target), "{cloud}: {hosts:?}");
         let sealed = records(&env).await;
         assert_eq!(sealed.len(), before + 1);
         let wanted = Some(serde_json::from_value(json!(cloud)).unwrap());

@@ -16,7 +16,7 @@ const CANARY: &str = "canary/collected+%2B~";
 
 /// A test environment whose operator and objects are in different namespaces. Returns the operator's
 /// namespace first.
-async fn apart() -> (String, TestEnv, Process) {
+async fn env_with_controllers() -> (String, TestEnv, Process) {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
     prepare(cluster).await;
     let controllers = cluster.start_controller_manager().await.unwrap();
@@ -38,14 +38,14 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 
 #[tokio::test]
 async fn garbage_collection_removes_records_only_with_their_namespace() {
-    let (_, env, controllers) = apart().await;
+    let (_, env, controllers) = env_with_controllers().await;
     env.credential("kept", store(json!({}))).await;
     env.credential("removed", store(json!({"deletionPolicy": "Delete"}))).await;
     is_sealed(&env, "kept").await;
     is_sealed(&env, "removed").await;
     env.delete("kept").await;
     env.wait_until_gone("kept").await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(records(&env).await.len(), 2, "a record without its object is not garbage-collected");
     env.credential("kept", store(json!({}))).await;
     is_sealed(&env, "kept").await;
@@ -64,7 +64,7 @@ async fn garbage_collection_removes_records_only_with_their_namespace() {
 
 #[tokio::test]
 async fn only_the_source_secret_in_etcd_contains_the_client_secret() {
-    let (own, mut env, _controllers) = apart().await;
+    let (own, mut env, _controllers) = env_with_controllers().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
     // Encrypted, re-encrypted under another key, rotated, rejected: each leaves its traces.
@@ -122,7 +122,7 @@ async fn a_retired_key_that_no_record_needs_is_deleted() {
     assert_eq!(keys_of(&env, &served, "retire", &[&key]).await.code, Some(0));
     env.stop_operator().await;
     env.start_operator().await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert!(keyring(&env).await.keys().any(|known| known.id == old), "not before its time");
     super::rotations::retired_long_ago(&env, old).await;
     env.stop_operator().await;

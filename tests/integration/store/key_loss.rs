@@ -10,8 +10,9 @@ use crate::keyring_access::make_records;
 
 /// A credential at Woodpecker, one in the store, and a record without an object. The keyring is exported into
 /// a file and deleted, and no operator runs.
-async fn lost() -> (TestEnv, String, MicrosoftGraphCredentialStatus, MicrosoftGraphCredentialStatus) {
-    let mut env = set().await;
+async fn env_with_lost_keyring()
+-> (TestEnv, String, MicrosoftGraphCredentialStatus, MicrosoftGraphCredentialStatus) {
+    let mut env = start_env().await;
     env.account("agency", json!({})).await;
     env.credential("at-woodpecker", json!({})).await;
     env.credential("sales-eu", store(json!({}))).await;
@@ -40,9 +41,9 @@ fn posts_and_patches(env: &TestEnv) -> (usize, usize) {
 
 #[tokio::test]
 async fn a_lost_keyring_stops_all_writes_and_a_backup_restores_everything() {
-    let (mut env, backup, _, _) = lost().await;
+    let (mut env, backup, _, _) = env_with_lost_keyring().await;
     let before = (env.read("at-woodpecker").await, env.read("sales-eu").await, specs(&env).await);
-    let (sent, asked) = (posts_and_patches(&env), env.entra.requests().len());
+    let (sent, requests) = (posts_and_patches(&env), env.entra.requests().len());
     env.spawn_operator().await;
     eventually("it reports what is missing, and what to do", || async {
         let (status, text) = env.get("/readyz").await;
@@ -53,9 +54,9 @@ async fn a_lost_keyring_stops_all_writes_and_a_backup_restores_everything() {
     let waits = "graph_credential_operator_not_ready{component=\"keyring\"} 1";
     let (_, metrics) = env.get("/metrics").await;
     assert!(metrics.contains(waits) && !metrics.contains("graph_credential_ready{"), "{metrics}");
-    let refused = keys(&env, "create", &[]).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.error.contains("depends on the previous keyring"), "{refused:?}");
+    let rejected = keys(&env, "create", &[]).await;
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.error.contains("depends on the previous keyring"), "{rejected:?}");
     let secret: Option<Secret> = env.api().get_opt(KEYRING).await.unwrap();
     assert!(secret.is_none(), "nothing is created");
 
@@ -68,18 +69,18 @@ async fn a_lost_keyring_stops_all_writes_and_a_backup_restores_everything() {
     .await;
     let (_, metrics) = env.get("/metrics").await;
     assert!(!metrics.contains("graph_credential_operator_not_ready{"), "{metrics}");
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     let after = (env.read("at-woodpecker").await, env.read("sales-eu").await, specs(&env).await);
     assert_eq!(after, before, "nothing was written");
     assert_eq!(posts_and_patches(&env), sent, "nothing was sent");
-    let more = env.entra.requests().len() - asked;
+    let more = env.entra.requests().len() - requests;
     assert!(more <= 1, "only the record without an object is verified: {more}");
     assert_eq!(keys(&env, "verify", &[]).await.code, Some(0));
 }
 
 #[tokio::test]
 async fn an_accepted_key_loss_re_encrypts_each_record_that_has_a_secret() {
-    let (mut env, backup, remote, sealed) = lost().await;
+    let (mut env, backup, remote, sealed) = env_with_lost_keyring().await;
     let (posts, patches) = posts_and_patches(&env);
     let created = keys(&env, "create", &["--accept-loss"]).await;
     assert_eq!(created.code, Some(3), "{created:?}");
@@ -135,13 +136,13 @@ async fn an_accepted_key_loss_re_encrypts_each_record_that_has_a_secret() {
     .await;
     let checked = keys(&env, "verify", &[]).await;
     assert_eq!((checked.code, checked.out.as_str()), (Some(0), "all 2 records can be decrypted\n"));
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(posts_and_patches(&env), (posts, patches + 1), "the backup changes nothing at Woodpecker");
 }
 
 #[tokio::test]
 async fn records_that_a_key_loss_may_destroy_are_named() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     for name in ["well", "wrong", "gone", "paused"] {
         let secret = format!("{name}-graph");
         env.secret(&secret, &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
@@ -173,7 +174,7 @@ async fn records_that_a_key_loss_may_destroy_are_named() {
 
 #[tokio::test]
 async fn a_keyring_is_created_only_on_request() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     let exported = keys(&env, "export", &["--stdout"]).await;
     env.stop_operator().await;
     let file = env.cluster.dir().join(format!("{}-placed.json", env.namespace));
@@ -184,9 +185,9 @@ async fn a_keyring_is_created_only_on_request() {
         &[&import[..], &[&path]].concat()[..],
         &["keys", "create", "--keyring-secret", "not-there", "--accept-loss"],
     ] {
-        let refused = run(&env, args).await;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.error.contains("add --operator-namespace"), "{refused:?}");
+        let rejected = run(&env, args).await;
+        assert_eq!(rejected.code, Some(1), "{rejected:?}");
+        assert!(rejected.error.contains("add --operator-namespace"), "{rejected:?}");
     }
 }
 
@@ -198,8 +199,8 @@ async fn an_account_with_a_fingerprint_prevents_a_new_keyring() {
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.stop_operator().await;
     env.delete_secret(KEYRING).await;
-    let refused = keys(&env, "create", &[]).await;
-    assert!(refused.error.contains(&format!("WoodpeckerAccount {}/agency", env.namespace)), "{refused:?}");
+    let rejected = keys(&env, "create", &[]).await;
+    assert!(rejected.error.contains(&format!("WoodpeckerAccount {}/agency", env.namespace)), "{rejected:?}");
     env.spawn_operator().await;
     eventually("the operator names the account", || async {
         let (status, text) = env.get("/readyz").await;
@@ -234,10 +235,10 @@ async fn a_damaged_keyring_is_neither_replaced_nor_printed() {
     })
     .await;
     for command in [&["list"][..], &["verify"], &["rotate"], &["create", "--accept-loss"]] {
-        let refused = keys(&env, command[0], &command[1..]).await;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.error.contains("is damaged"), "{refused:?}");
-        assert!(!refused.error.contains(canary), "{refused:?}");
+        let rejected = keys(&env, command[0], &command[1..]).await;
+        assert_eq!(rejected.code, Some(1), "{rejected:?}");
+        assert!(rejected.error.contains("is damaged"), "{rejected:?}");
+        assert!(!rejected.error.contains(canary), "{rejected:?}");
     }
     assert!(!env.log().contains(canary));
 }

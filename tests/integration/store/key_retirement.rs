@@ -34,7 +34,7 @@ async fn retain_keeps_the_record_and_a_later_object_adopts_it() {
     let after = is_sealed(&env, "sales-eu").await;
     assert_eq!(after.credential_id, before.credential_id);
     let name = format!("{}/sales-eu", env.namespace);
-    let taken_over = holds(&env, "s3cret-two", &name, EXPIRY).await;
+    let taken_over = wait_for_record(&env, "s3cret-two", &name, EXPIRY).await;
     assert_eq!((taken_over.uid(), &taken_over.spec.record_id), (retained.uid(), &retained.spec.record_id));
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
@@ -50,7 +50,7 @@ async fn a_record_of_an_earlier_object_is_replaced_only_by_a_verified_secret() {
     env.entra.fail_always(Fault::Html503);
     env.credential("sales-eu", store(json!({"verification": {"policy": "BestEffort"}}))).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable").await;
-    tokio::time::sleep(A_WHILE / 2).await;
+    tokio::time::sleep(QUIET_TIME / 2).await;
     assert_eq!(record(&env).await.spec, retained.spec, "it may be the last copy");
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn forget_registration(env: &TestEnv) {
 
 #[tokio::test]
 async fn a_record_that_was_written_before_a_crash_is_found_and_kept() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     env.credential("sales-eu", store(json!({}))).await;
     let before = is_sealed(&env, "sales-eu").await;
     env.stop_operator().await;
@@ -118,7 +118,7 @@ async fn a_record_that_was_written_before_a_crash_is_found_and_kept() {
 
 #[tokio::test]
 async fn a_record_that_was_written_before_a_crash_is_deleted_with_its_object() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     env.credential("sales-eu", store(json!({"deletionPolicy": "Delete"}))).await;
     is_sealed(&env, "sales-eu").await;
     env.stop_operator().await;

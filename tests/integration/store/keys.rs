@@ -13,11 +13,11 @@ async fn promote_another_key(env: &TestEnv) -> KeyId {
 
 #[tokio::test]
 async fn a_running_operator_without_its_keyring_encrypts_nothing() {
-    let env = set().await;
+    let env = start_env().await;
     let keyring: Secret = env.api().get(KEYRING).await.unwrap();
     env.delete_secret(KEYRING).await;
     let operator = env.operator.as_ref().unwrap();
-    operator.wait_for_log("the keyring cannot be read", A_WHILE).await.unwrap();
+    operator.wait_for_log("the keyring cannot be read", QUIET_TIME).await.unwrap();
     env.credential("sales-eu", store(json!({}))).await;
     let object = env
         .wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "KeyringUnavailable")
@@ -33,7 +33,7 @@ async fn a_running_operator_without_its_keyring_encrypts_nothing() {
 
 #[tokio::test]
 async fn a_new_primary_key_is_detected_soon_by_a_writer() {
-    let env = set().await;
+    let env = start_env().await;
     let added = promote_another_key(&env).await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
@@ -48,7 +48,7 @@ async fn a_new_primary_key_is_detected_soon_by_a_writer() {
 
 #[tokio::test]
 async fn a_new_primary_key_re_encrypts_the_record() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
     env.stop_operator().await;

@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test]
 async fn a_record_deleted_externally_is_re_created_under_the_same_id() {
     let (env, _, before) = sealed(json!({})).await;
-    let asked = env.entra.requests().len();
+    let requests = env.entra.requests().len();
     remove(&env, &before).await;
     let name = format!("{}/sales-eu", env.namespace);
-    let after = holds(&env, "s3cret-one", &name, EXPIRY).await;
+    let after = wait_for_record(&env, "s3cret-one", &name, EXPIRY).await;
     assert_ne!(after.uid(), before.uid());
     assert_eq!((after.name_any(), after.spec.credential_id), (before.name_any(), before.spec.credential_id));
     assert_ne!(after.spec.record_id, before.spec.record_id);
-    assert_eq!(env.entra.requests().len(), asked, "the secret was verified a moment ago");
+    assert_eq!(env.entra.requests().len(), requests, "the secret was verified a moment ago");
     eventually("an event reports it", || async {
         let events = env.events("sales-eu").await;
         let is_emitted = events.iter().any(|event| event.starts_with("DeletedRemotely"));
@@ -32,7 +32,7 @@ async fn external_edits_of_a_record_are_reverted() {
         json!({"envelope": "bm9uc2Vuc2U="}),
     ] {
         edit(&env, &original, damage).await;
-        let repaired = holds(&env, "s3cret-one", &name, EXPIRY).await;
+        let repaired = wait_for_record(&env, "s3cret-one", &name, EXPIRY).await;
         assert_eq!(repaired.spec.record_id, original.spec.record_id);
         assert_eq!(repaired.spec.credential_id, original.spec.credential_id);
     }
@@ -41,7 +41,7 @@ async fn external_edits_of_a_record_are_reverted() {
 
 #[tokio::test]
 async fn an_envelope_of_another_record_is_detected_and_replaced() {
-    let env = set().await;
+    let env = start_env().await;
     env.credential("first", store(json!({}))).await;
     env.credential("second", store(json!({}))).await;
     for name in ["first", "second"] {
@@ -66,11 +66,11 @@ async fn suspend_does_not_re_create_a_deleted_record_and_resume_does() {
     })
     .await;
     remove(&env, &record(&env).await).await;
-    tokio::time::sleep(A_WHILE).await;
+    tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(records(&env).await, []);
     env.credential("sales-eu", store(json!({"suspend": false}))).await;
     let name = format!("{}/sales-eu", env.namespace);
-    let after = holds(&env, "s3cret-one", &name, EXPIRY).await;
+    let after = wait_for_record(&env, "s3cret-one", &name, EXPIRY).await;
     assert_eq!(Some(after.spec.credential_id), before.credential_id);
 }
 

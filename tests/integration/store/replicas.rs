@@ -5,15 +5,15 @@ use std::time::Duration;
 use http::StatusCode;
 use kit::process::Signal;
 
-use super::rotations::{all_open, keys};
+use super::rotations::{all_decrypt, keys};
 use super::*;
-use crate::harness::ask;
+use crate::harness::send_get;
 use crate::keyring_access::{left, make_records};
-use crate::rest_api::fault_proxy::Front;
+use crate::rest_api::fault_proxy::FaultProxy;
 
 #[tokio::test]
 async fn a_replica_frozen_during_a_rotation_never_encrypts_with_a_retired_key() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     // Both work at the same time, and only the keyring's rules protect the records.
     env.extra_args = vec!["--leader-elect=false".into()];
     env.stop_operator().await;
@@ -23,7 +23,7 @@ async fn a_replica_frozen_during_a_rotation_never_encrypts_with_a_retired_key() 
     make_records(&env, 5).await;
     let frozen = env.launch().await;
     eventually("both work", || async {
-        let (status, text) = ask(&frozen, "/readyz").await;
+        let (status, text) = send_get(&frozen, "/readyz").await;
         if status == 200 { Ok(()) } else { Err(text) }
     })
     .await;
@@ -80,13 +80,13 @@ async fn repeated_rotations_with_changing_secrets_and_frozen_replicas_complete()
         first.get_or_insert(before);
         let frozen = &replicas[round % 2];
         let churn = async {
-            for turn in 0..12 {
-                let secret = if turn % 2 == 0 { "s3cret-two" } else { "s3cret-one" };
+            for round in 0..12 {
+                let secret = if round % 2 == 0 { "s3cret-two" } else { "s3cret-one" };
                 put_secret(&env, secret, EXPIRY).await;
                 // At a different moment of a reconciliation each time.
-                let moment = Duration::from_millis(37 * (turn + 1) % 250);
-                tokio::time::sleep(Duration::from_millis(150) + moment).await;
-                let signal = if turn % 3 == 0 { Signal::STOP } else { Signal::CONT };
+                let jitter = Duration::from_millis(37 * (round + 1) % 250);
+                tokio::time::sleep(Duration::from_millis(150) + jitter).await;
+                let signal = if round % 3 == 0 { Signal::STOP } else { Signal::CONT };
                 frozen.signal(signal).unwrap();
             }
             frozen.signal(Signal::CONT).unwrap();
@@ -124,9 +124,9 @@ async fn two_replicas_that_start_together_create_one_keyring_and_no_duplicate_re
         ids.insert(is_sealed(&env, name).await.credential_id.unwrap());
     }
     assert_eq!((ids.len(), records(&env).await.len()), (3, 3));
-    all_open(&env, 3).await;
+    all_decrypt(&env, 3).await;
     for replica in [&one, &other] {
-        assert_eq!(ask(replica, "/readyz").await.0, 200, "{}", replica.log());
+        assert_eq!(send_get(replica, "/readyz").await.0, 200, "{}", replica.log());
     }
     let listed = keys(&env, "list", &["--output", "json"]).await;
     let listed: Value = serde_json::from_str(&listed.out).unwrap();
@@ -134,7 +134,7 @@ async fn two_replicas_that_start_together_create_one_keyring_and_no_duplicate_re
 }
 
 /// Waits until the operator has not written for a moment.
-async fn quiet(env: &TestEnv) {
+async fn wait_until_idle(env: &TestEnv) {
     eventually("nothing is written", || async {
         let mark = env.cluster.audit_mark().unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -147,7 +147,7 @@ async fn quiet(env: &TestEnv) {
 #[tokio::test]
 async fn a_replica_that_cannot_read_the_keyring_reports_nothing_about_unknown_keys() {
     let mut env = TestEnv::bare().await;
-    let front = Front::before(&mut env).await;
+    let fault_proxy = FaultProxy::before(&mut env).await;
     env.start_operator().await;
     put_secret(&env, "s3cret-one", EXPIRY).await;
     env.credential("sales-eu", store(json!({}))).await;
@@ -156,11 +156,11 @@ async fn a_replica_that_cannot_read_the_keyring_reports_nothing_about_unknown_ke
     let (of_object, of_record) =
         ("failed to look up the key of the record", "failed to read the keyring to verify a record");
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS, StatusCode::FORBIDDEN] {
-        quiet(&env).await;
+        wait_until_idle(&env).await;
         let mark = env.cluster.audit_mark().unwrap();
         let before = env.read("sales-eu").await;
         let before_it = (seen(of_object), seen(of_record));
-        front.answer(KEYRING, status);
+        fault_proxy.respond_with(KEYRING, status);
         // What another replica does meanwhile.
         let sealed = record(&env).await;
         let mut rotated = keyring(&env).await;
@@ -179,7 +179,7 @@ async fn a_replica_that_cannot_read_the_keyring_reports_nothing_about_unknown_ke
         .await;
         assert_eq!(env.status_writes(mark), [""; 0], "{status}\n{}", env.log());
 
-        front.recover();
+        fault_proxy.recover();
         let saved = eventually("the record without an object is decrypted and verified", || async {
             let saved: SealedGraphCredential = env.api().get("r-1").await.unwrap();
             if saved.status.is_some() { Ok(saved) } else { Err(env.log()) }

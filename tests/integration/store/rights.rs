@@ -3,7 +3,7 @@
 use super::*;
 
 /// Leaves the limited operator what it needs to start, and removes its other rights to records.
-async fn take_rights(env: &TestEnv) {
+async fn revoke_rights(env: &TestEnv) {
     let role: Role = env.api().get("limited").await.unwrap();
     let mut rules = serde_json::to_value(role.rules.unwrap()).unwrap();
     rules[0]["apiGroups"] = json!(["events.k8s.io"]);
@@ -24,7 +24,7 @@ async fn take_rights(env: &TestEnv) {
 async fn without_rights_to_records_only_the_store_fails_and_names_the_missing_rights() {
     let mut env = TestEnv::bare().await;
     env.limit_operator(&["get"]).await;
-    take_rights(&env).await;
+    revoke_rights(&env).await;
     put_secret(&env, "s3cret-one", EXPIRY).await;
     env.account("agency", json!({})).await;
     env.start_operator().await;
@@ -53,11 +53,11 @@ async fn revoked_rights_to_records_are_reported_until_they_are_granted_again() {
     env.start_operator().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
-    take_rights(&env).await;
-    env.request_pass("sales-eu").await;
+    revoke_rights(&env).await;
+    env.request_reconcile("sales-eu").await;
     env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "StorageForbidden").await;
     env.grant(&["get"]).await;
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     is_sealed(&env, "sales-eu").await;
 }
 
@@ -71,12 +71,12 @@ async fn a_record_missing_from_the_status_is_not_orphaned_by_missing_rights() {
     is_sealed(&env, "sales-eu").await;
     env.stop_operator().await;
     key_retirement::forget_registration(&env).await;
-    take_rights(&env).await;
+    revoke_rights(&env).await;
     env.delete("sales-eu").await;
     env.start_operator().await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "StorageForbidden").await;
     env.grant(&["get"]).await;
-    env.request_pass("sales-eu").await;
+    env.request_reconcile("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
     assert_eq!(records(&env).await.len(), 0);
 }
@@ -89,7 +89,7 @@ async fn a_deletion_without_rights_to_records_waits_until_set_to_retain() {
     env.start_operator().await;
     env.credential("sales-eu", store(json!({"deletionPolicy": "Delete"}))).await;
     is_sealed(&env, "sales-eu").await;
-    take_rights(&env).await;
+    revoke_rights(&env).await;
     env.delete("sales-eu").await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "StorageForbidden").await;

@@ -22,13 +22,13 @@ pub(super) async fn keys_of(env: &TestEnv, served: &str, command: &str, more: &[
     let args = [&place[..], &["--time-scale", &scale], more].concat();
     let printed = run(env, &args).await;
     if !more.contains(&"--stdout") {
-        holds_no_key(env, &printed).await;
+        contains_no_key(env, &printed).await;
     }
     printed
 }
 
 /// Checks that the output of a command contains no key of the keyring.
-async fn holds_no_key(env: &TestEnv, printed: &CommandOutput) {
+async fn contains_no_key(env: &TestEnv, printed: &CommandOutput) {
     let secret: Option<Secret> = env.api().get_opt(KEYRING).await.unwrap();
     let Some(data) = secret.and_then(|secret| secret.data) else { return };
     let Ok(json) = serde_json::from_slice::<Value>(&data["keyring.json"].0) else { return };
@@ -39,7 +39,7 @@ async fn holds_no_key(env: &TestEnv, printed: &CommandOutput) {
 }
 
 /// Checks that every created record opens and holds its own secret.
-pub(super) async fn all_open(env: &TestEnv, number: usize) {
+pub(super) async fn all_decrypt(env: &TestEnv, number: usize) {
     let all = records(env).await;
     assert_eq!(all.len(), number);
     let keyring = keyring(env).await;
@@ -55,7 +55,7 @@ pub(super) async fn all_open(env: &TestEnv, number: usize) {
     }
 }
 
-async fn standing(env: &TestEnv, key: KeyId) -> Option<KeyState> {
+async fn key_state(env: &TestEnv, key: KeyId) -> Option<KeyState> {
     keyring(env).await.keys().find(|known| known.id == key).map(|known| known.state)
 }
 
@@ -89,8 +89,8 @@ async fn a_rotation_re_encrypts_every_record_and_reports_progress() {
         assert!(rotated.out.contains(&line), "{line}: {rotated:?}");
     }
     assert_eq!(left(&env, new).await, 0);
-    all_open(&env, 41).await;
-    assert_eq!(standing(&env, old).await, Some(KeyState::DecryptOnly));
+    all_decrypt(&env, 41).await;
+    assert_eq!(key_state(&env, old).await, Some(KeyState::DecryptOnly));
     let status = env.read("sales-eu").await.status.unwrap();
     assert_eq!((status.credential_id, status.registration), (before.credential_id, before.registration));
     // A status write in between makes a write conflict, and the write is repeated.
@@ -132,25 +132,25 @@ async fn a_rotation_re_encrypts_every_record_and_reports_progress() {
 
 #[tokio::test]
 async fn a_used_key_is_not_retired_and_a_retired_key_decrypts_for_a_week() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     env.credential("sales-eu", store(json!({}))).await;
     is_sealed(&env, "sales-eu").await;
     let old = keyring(&env).await.primary();
-    let refused = keys(&env, "retire", &[&old.to_string()]).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.error.contains(&format!("key {old} is primary")), "{refused:?}");
-    let refused = keys(&env, "retire", &["00000000"]).await;
-    assert!(refused.error.contains("holds no key 00000000"), "{refused:?}");
+    let rejected = keys(&env, "retire", &[&old.to_string()]).await;
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.error.contains(&format!("key {old} is primary")), "{rejected:?}");
+    let rejected = keys(&env, "retire", &["00000000"]).await;
+    assert!(rejected.error.contains("holds no key 00000000"), "{rejected:?}");
 
     // No process re-encrypts the records while no operator runs.
     make_records(&env, 3).await;
     env.stop_operator().await;
     let rotated = keys(&env, "rotate", &["--no-wait"]).await;
     assert_eq!(rotated.code, Some(0), "{rotated:?}");
-    let refused = keys(&env, "retire", &[&old.to_string()]).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.error.contains(&format!("key {old} still decrypts 4 records")), "{refused:?}");
-    assert_eq!(standing(&env, old).await, Some(KeyState::DecryptOnly));
+    let rejected = keys(&env, "retire", &[&old.to_string()]).await;
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.error.contains(&format!("key {old} still decrypts 4 records")), "{rejected:?}");
+    assert_eq!(key_state(&env, old).await, Some(KeyState::DecryptOnly));
 
     env.start_operator().await;
     let new = keyring(&env).await.primary();
@@ -161,20 +161,20 @@ async fn a_used_key_is_not_retired_and_a_retired_key_decrypts_for_a_week() {
     .await;
     let retired = keys(&env, "retire", &[&old.to_string()]).await;
     assert_eq!(retired.code, Some(0), "{retired:?}");
-    assert!(matches!(standing(&env, old).await, Some(KeyState::Retired(_))), "{retired:?}");
+    assert!(matches!(key_state(&env, old).await, Some(KeyState::Retired(_))), "{retired:?}");
     let early = keys(&env, "retire", &[&old.to_string()]).await;
     assert!(early.code == Some(0) && early.out.contains("nothing was changed"), "{early:?}");
-    assert!(matches!(standing(&env, old).await, Some(KeyState::Retired(_))));
+    assert!(matches!(key_state(&env, old).await, Some(KeyState::Retired(_))));
     retired_long_ago(&env, old).await;
     let late = keys(&env, "retire", &[&old.to_string()]).await;
     assert!(late.code == Some(0) && late.out.contains("is deleted"), "{late:?}");
-    assert_eq!(standing(&env, old).await, None);
-    all_open(&env, 4).await;
+    assert_eq!(key_state(&env, old).await, None);
+    all_decrypt(&env, 4).await;
 }
 
 #[tokio::test]
 async fn a_record_found_under_a_retired_key_is_re_encrypted() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     make_records(&env, 2).await;
     let late = records(&env).await.pop().unwrap();
     remove(&env, &late).await;
@@ -191,13 +191,13 @@ async fn a_record_found_under_a_retired_key_is_re_encrypted() {
         if left == 0 { Ok(()) } else { Err(env.log()) }
     })
     .await;
-    all_open(&env, 2).await;
+    all_decrypt(&env, 2).await;
 }
 
 #[tokio::test]
 async fn re_encryption_continues_after_the_operator_is_killed() {
     const RECORDS: i64 = 800;
-    let mut env = set().await;
+    let mut env = start_env().await;
     make_records(&env, RECORDS).await;
     let rotated = keys(&env, "rotate", &["--no-wait"]).await;
     assert_eq!(rotated.code, Some(0), "{rotated:?}");
@@ -217,16 +217,16 @@ async fn re_encryption_continues_after_the_operator_is_killed() {
         if left == 0 { Ok(()) } else { Err(format!("{left} left\n{}", env.log())) }
     })
     .await;
-    all_open(&env, all).await;
+    all_decrypt(&env, all).await;
 }
 
 #[tokio::test]
 async fn an_unfinished_rotation_of_an_earlier_version_is_completed_by_the_next_one() {
     let (env, _, _) = sealed(json!({})).await;
     let before = keyring(&env).await.primary();
-    let mut begun = keyring(&env).await;
-    let added = begun.rotate(jiff::Timestamp::now()).unwrap();
-    let mut json: Value = serde_json::from_slice(begun.to_json().unwrap().expose()).unwrap();
+    let mut unfinished = keyring(&env).await;
+    let added = unfinished.rotate(jiff::Timestamp::now()).unwrap();
+    let mut json: Value = serde_json::from_slice(unfinished.to_json().unwrap().expose()).unwrap();
     (json["primary"], json["next"]) = (json!(before.to_string()), json!(added.to_string()));
     env.secret(KEYRING, &[("keyring.json", &json.to_string())]).await;
     let rotated = keys(&env, "rotate", &[]).await;
@@ -234,14 +234,14 @@ async fn an_unfinished_rotation_of_an_earlier_version_is_completed_by_the_next_o
     let primary = keyring(&env).await.primary();
     assert!(primary != before && primary != added, "{rotated:?}");
     assert_eq!(left(&env, primary).await, 0);
-    assert_eq!(standing(&env, added).await, Some(KeyState::DecryptOnly));
+    assert_eq!(key_state(&env, added).await, Some(KeyState::DecryptOnly));
     let retired = keys(&env, "retire", &[&added.to_string()]).await;
     assert_eq!(retired.code, Some(0), "{retired:?}");
 }
 
 #[tokio::test]
 async fn a_rotation_without_an_operator_reports_the_remaining_records() {
-    let mut env = set().await;
+    let mut env = start_env().await;
     make_records(&env, 2).await;
     env.stop_operator().await;
     let rotated = keys(&env, "rotate", &[]).await;
@@ -253,12 +253,12 @@ async fn a_rotation_without_an_operator_reports_the_remaining_records() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         env.launch().await
     };
-    let refused = keys(&env, "rotate", &["--no-wait"]).await;
-    assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.out.contains("no rotation was started: 2 records are still encrypted"), "{refused:?}");
+    let rejected = keys(&env, "rotate", &["--no-wait"]).await;
+    assert_eq!(rejected.code, Some(3), "{rejected:?}");
+    assert!(rejected.out.contains("no rotation was started: 2 records are still encrypted"), "{rejected:?}");
     let (followed, _operator) = tokio::join!(keys(&env, "rotate", &["--follow"]), late);
     assert_eq!(followed.code, Some(0), "{followed:?}");
-    assert_eq!(keyring(&env).await.primary(), key, "no other key was begun: {followed:?}");
+    assert_eq!(keyring(&env).await.primary(), key, "no other key was added: {followed:?}");
 }
 
 #[tokio::test]
@@ -275,8 +275,8 @@ async fn an_undecryptable_record_blocks_no_other_record_and_no_retired_key() {
     let rotated = keys(&env, "rotate", &[]).await;
     assert_eq!(rotated.code, Some(3), "{rotated:?}");
     assert!(rotated.out.contains("1 records are still encrypted with earlier keys"), "{rotated:?}");
-    let refused = keys(&env, "retire", &[&old.to_string()]).await;
-    assert!(refused.error.contains("still decrypts 1 records"), "{refused:?}");
+    let rejected = keys(&env, "retire", &[&old.to_string()]).await;
+    assert!(rejected.error.contains("still decrypts 1 records"), "{rejected:?}");
     let again = keys(&env, "rotate", &["--fresh"]).await;
     assert_eq!(again.code, Some(3), "{again:?}");
     let now = keyring(&env).await;
@@ -294,7 +294,7 @@ async fn an_undecryptable_record_blocks_no_other_record_and_no_retired_key() {
     env.stop_operator().await;
     env.start_operator().await;
     eventually("it is deleted all the same", || async {
-        if standing(&env, retired[0]).await.is_none() { Ok(()) } else { Err(env.log()) }
+        if key_state(&env, retired[0]).await.is_none() { Ok(()) } else { Err(env.log()) }
     })
     .await;
     let events = env.events(KEYRING).await.join("\n");
@@ -329,7 +329,7 @@ async fn retiring_counts_the_records_of_namespaces_that_are_not_served() {
     api.create(&PostParams::default(), &moved).await.unwrap();
     let old = keyring(&env).await.primary();
     assert_eq!(keys(&env, "rotate", &[]).await.code, Some(0));
-    let refused = keys(&env, "retire", &[&old.to_string()]).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.error.contains("still decrypts 1 records"), "{refused:?}");
+    let rejected = keys(&env, "retire", &[&old.to_string()]).await;
+    assert_eq!(rejected.code, Some(1), "{rejected:?}");
+    assert!(rejected.error.contains("still decrypts 1 records"), "{rejected:?}");
 }

@@ -203,7 +203,7 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
                 shared.secret_connections.fetch_add(1, Ordering::Relaxed);
             }
         }
-        answer(request, shared.clone())
+        response(request, shared.clone())
     });
     let serving = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
     tokio::select! {
@@ -213,7 +213,7 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(
+async fn response(
     request: Request<Incoming>,
     shared: Arc<Shared>,
 ) -> Result<Response<ForwardedBody>, kube::Error> {
@@ -228,8 +228,8 @@ async fn answer(
     let watched = is_watch(&parts.uri).then(|| parts.uri.path().to_owned());
     let body = body.collect().await.map_err(kube::Error::HyperError)?.to_bytes();
     let client = shared.state.borrow().client.clone();
-    let answer = client.send(Request::from_parts(parts, KubeBody::from(body.to_vec()))).await?;
-    let (mut parts, body) = answer.into_parts();
+    let response = client.send(Request::from_parts(parts, KubeBody::from(body.to_vec()))).await?;
+    let (mut parts, body) = response.into_parts();
     for header in [CONNECTION, TRANSFER_ENCODING] {
         parts.headers.remove(header);
     }

@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::double::http::{Answer, Reply, ReplyKind, Request};
+use crate::double::http::{HttpResponse, Reply, ReplyKind, Request};
 use crate::double::lock;
 use crate::double::server::Server;
 
@@ -134,11 +134,11 @@ fn receive(state: &Mutex<State>, request: &Request) -> ReplyKind {
     state.requests += 1;
     match state.behavior {
         Behavior::Hang => return ReplyKind::Hang(Duration::from_mins(10)),
-        Behavior::Reject => return ReplyKind::Answer(Answer::new(503, "text/plain", "not now")),
+        Behavior::Reject => return ReplyKind::Response(HttpResponse::new(503, "text/plain", "not now")),
         Behavior::Accept => {}
     }
     if request.method != "POST" || !request.has_content_type("application/x-protobuf") {
-        return ReplyKind::Answer(Answer::new(415, "text/plain", "only protobuf is accepted"));
+        return ReplyKind::Response(HttpResponse::new(415, "text/plain", "only protobuf is accepted"));
     }
     state.raw.extend_from_slice(&request.body);
     let is_decoded = match request.path.as_str() {
@@ -151,9 +151,9 @@ fn receive(state: &Mutex<State>, request: &Request) -> ReplyKind {
         _ => false,
     };
     if is_decoded {
-        ReplyKind::Answer(Answer::new(200, "application/x-protobuf", Bytes::new()))
+        ReplyKind::Response(HttpResponse::new(200, "application/x-protobuf", Bytes::new()))
     } else {
-        ReplyKind::Answer(Answer::new(400, "text/plain", "not OTLP"))
+        ReplyKind::Response(HttpResponse::new(400, "text/plain", "not OTLP"))
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::double::http::{Answer, Reply};
+use crate::double::http::{HttpResponse, Reply};
 use crate::double::server::Server;
 use crate::entra::Entra;
 use crate::woodpecker::{Op, Woodpecker};
@@ -69,7 +69,7 @@ async fn try_serve(certificate: &Path, key: &Path) -> io::Result<()> {
     let woodpecker = Arc::new(woodpecker);
     let control = Server::start(move |_| {
         let state = woodpecker_state(&woodpecker);
-        async move { Reply { what: Answer::json(200, &state).into(), held: Vec::new() } }
+        async move { Reply { what: HttpResponse::json(200, &state).into(), held: Vec::new() } }
     })
     .await;
     let relays = [

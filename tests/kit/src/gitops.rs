@@ -45,7 +45,7 @@ pub enum Error {
     Failed(String),
     /// Its output is not JSON.
     #[error("the output of the program in tools/gitops cannot be parsed")]
-    Answer(#[from] serde_json::Error),
+    Output(#[from] serde_json::Error),
 }
 
 // === impl GitOps ===

@@ -100,7 +100,7 @@ impl Helm {
             // It may exit without reading them, for another reason.
             let _ = stdin.write_all(values.to_string().as_bytes());
         }
-        answer(args, child.wait_with_output()?)
+        response(args, child.wait_with_output()?)
     }
 
     /// As [`Helm::run`], for commands without values.
@@ -116,11 +116,11 @@ impl Helm {
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .output()?;
-        answer(args, output)
+        response(args, output)
     }
 }
 
-fn answer(args: &[&str], output: Output) -> Result<String, Error> {
+fn response(args: &[&str], output: Output) -> Result<String, Error> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

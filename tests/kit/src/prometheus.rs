@@ -44,12 +44,12 @@ pub enum Error {
     #[error("cannot talk to Prometheus")]
     Io(#[from] io::Error),
     /// It rejects a request.
-    #[error("Prometheus responds to {path}: {answer}")]
+    #[error("Prometheus responds to {path}: {response}")]
     Refused {
         /// The path of the request.
         path: String,
         /// The response.
-        answer: String,
+        response: String,
     },
 }
 
@@ -105,8 +105,8 @@ impl Prometheus {
     /// The expression is rejected.
     pub async fn query(&self, expression: &str) -> Result<Vec<Series>, Error> {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", expression).finish();
-        let answer = self.ask(&format!("/api/v1/query?{query}")).await?;
-        Ok(series(&answer, "value"))
+        let response = self.request(&format!("/api/v1/query?{query}")).await?;
+        Ok(series(&response, "value"))
     }
 
     /// The same over the last `seconds`, one point per second.
@@ -122,8 +122,8 @@ impl Prometheus {
             .append_pair("end", &end.to_string())
             .append_pair("step", "1")
             .finish();
-        let answer = self.ask(&format!("/api/v1/query_range?{query}")).await?;
-        Ok(series(&answer, "values"))
+        let response = self.request(&format!("/api/v1/query_range?{query}")).await?;
+        Ok(series(&response, "values"))
     }
 
     /// The `data` of the response for a path of its API.
@@ -131,7 +131,7 @@ impl Prometheus {
     /// # Errors
     ///
     /// It cannot be reached, or responds with a failure.
-    pub async fn ask(&self, path: &str) -> Result<Value, Error> {
+    pub async fn request(&self, path: &str) -> Result<Value, Error> {
         let mut connection = TcpStream::connect(&self.address).await?;
         connection
             .write_all(format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).as_bytes())
@@ -139,11 +139,11 @@ impl Prometheus {
         let mut text = String::new();
         connection.read_to_string(&mut text).await?;
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let mut answer: Value = serde_json::from_str(body).unwrap_or_default();
-        if answer["status"] == "success" {
-            Ok(answer["data"].take())
+        let mut response: Value = serde_json::from_str(body).unwrap_or_default();
+        if response["status"] == "success" {
+            Ok(response["data"].take())
         } else {
-            Err(Error::Refused { path: path.to_owned(), answer: text })
+            Err(Error::Refused { path: path.to_owned(), response: text })
         }
     }
 }

@@ -132,14 +132,14 @@ impl Starting {
 
 impl ControlPlane {
     pub(super) async fn wait_until_ready(&self, client: &Client) -> Result<(), Error> {
-        let mut last_answer = None;
+        let mut last_response = None;
         // The end of a program counts too, because a request to another process's port may hang.
         select! {
             error = self.end() => Err(error),
-            () = readiness(client, &mut last_answer) => Ok(()),
+            () = readiness(client, &mut last_response) => Ok(()),
             () = sleep(START) => {
-                let answer = last_answer.map_or_else(|| "no answer".to_owned(), |error| crate::chain(&error));
-                Err(Error::NotReady { bound: START, answer, log: tail(&self.apiserver.log()) })
+                let response = last_response.map_or_else(|| "no response".to_owned(), |error| crate::chain(&error));
+                Err(Error::NotReady { bound: START, response, log: tail(&self.apiserver.log()) })
             }
         }
     }
@@ -204,10 +204,10 @@ pub(super) async fn controller_manager(
 }
 
 /// Returns once the API is ready and the namespace `default` exists, which is created a moment later.
-async fn readiness(client: &Client, last_answer: &mut Option<Error>) {
+async fn readiness(client: &Client, last_response: &mut Option<Error>) {
     for path in ["/readyz", "/api/v1/namespaces/default"] {
         while let Err(error) = access::get(client, path, None).await {
-            *last_answer = Some(error);
+            *last_response = Some(error);
             sleep(Duration::from_millis(50)).await;
         }
     }

@@ -51,12 +51,12 @@ pub enum Error {
         log: String,
     },
     /// The API does not respond.
-    #[error("kube-apiserver is not ready after {bound:?} ({answer}); the end of its log:\n{log}")]
+    #[error("kube-apiserver is not ready after {bound:?} ({response}); the end of its log:\n{log}")]
     NotReady {
         /// How long the wait was.
         bound: Duration,
         /// The last response.
-        answer: String,
+        response: String,
         /// The end of its log.
         log: String,
     },

@@ -206,9 +206,9 @@ impl Fixture {
         let range = serde_json::json!({"key": STANDARD.encode(from), "range_end": STANDARD.encode(to)});
         let etcd = self.cluster.etcd_url().trim_start_matches("http://");
         let json = [("content-type", "application/json")];
-        let (_, answer) = send_request(etcd, "POST /v3/kv/range", &json, &range.to_string()).await?;
-        let answer: Value = serde_json::from_str(&answer)?;
-        let entries = answer["kvs"].as_array().cloned().unwrap_or_default();
+        let (_, response) = send_request(etcd, "POST /v3/kv/range", &json, &range.to_string()).await?;
+        let response: Value = serde_json::from_str(&response)?;
+        let entries = response["kvs"].as_array().cloned().unwrap_or_default();
         let value = |entry: &Value| STANDARD.decode(entry["value"].as_str().unwrap_or_default());
         let values = entries.iter().map(value).collect::<Result<Vec<_>, _>>()?;
         let texts = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();

@@ -17,9 +17,9 @@ pub(super) async fn send_request(
     lines.push(format!("content-length: {}\r\n\r\n{body}", body.len()));
     let mut connection = TcpStream::connect(address).await?;
     connection.write_all(lines.join("\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await?;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
     Ok((status, body.to_owned()))
 }

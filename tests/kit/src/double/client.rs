@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 /// What the client received.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    Answer(Answer),
+pub(crate) enum Received {
+    Response(HttpResponse),
     /// TCP reset before a whole head.
     Reset,
     /// Closed cleanly before a whole head.
@@ -21,7 +21,7 @@ pub(crate) enum Seen {
 
 /// A response's head, and its body as far as it arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 pub(crate) struct Connection(Option<TcpStream>);
 
 /// Sends one request on a new connection; `url` includes the path.
-pub(crate) async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Seen {
+pub(crate) async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Received {
     let rest = url.strip_prefix("http://").expect("http");
     let path = rest.find('/').map_or("/", |slash| &rest[slash..]);
     let mut connection = Connection::open(url).await;
@@ -50,9 +50,9 @@ impl Connection {
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Seen {
+    ) -> Received {
         let Some(stream) = &mut self.0 else {
-            return Seen::Refused;
+            return Received::Refused;
         };
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: double\r\n");
         for (name, value) in headers {
@@ -60,21 +60,21 @@ impl Connection {
         }
         request += &format!("content-length: {}\r\n\r\n{body}", body.len());
         if let Err(error) = stream.write_all(request.as_bytes()).await {
-            return Seen::broken(error.kind());
+            return Received::broken(error.kind());
         }
         read(stream).await
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Seen {
+async fn read(stream: &mut TcpStream) -> Received {
     let mut text = Vec::new();
     let mut end = ErrorKind::UnexpectedEof;
     loop {
         let so_far = String::from_utf8_lossy(&text).into_owned();
-        if let Some(answer) = Answer::parse(&so_far)
-            && answer.is_whole()
+        if let Some(response) = HttpResponse::parse(&so_far)
+            && response.is_whole()
         {
-            return Seen::Answer(answer);
+            return Received::Response(response);
         }
         let mut piece = [0; 4096];
         match stream.read(&mut piece).await {
@@ -85,15 +85,15 @@ async fn read(stream: &mut TcpStream) -> Seen {
             }
             Err(error) => end = error.kind(),
         }
-        return Answer::parse(&so_far).map_or(Seen::broken(end), Seen::Answer);
+        return HttpResponse::parse(&so_far).map_or(Received::broken(end), Received::Response);
     }
 }
 
-impl Seen {
-    pub(crate) fn answer(&self) -> &Answer {
+impl Received {
+    pub(crate) fn response(&self) -> &HttpResponse {
         match self {
-            Self::Answer(answer) => answer,
-            other => panic!("no answer but {other:?}"),
+            Self::Response(response) => response,
+            other => panic!("no response but {other:?}"),
         }
     }
 
@@ -105,7 +105,7 @@ impl Seen {
     }
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers.find_map(|(key, value)| (key == name).then_some(value.as_str()))

@@ -31,7 +31,7 @@ pub(crate) struct Reply {
 }
 
 pub(crate) enum ReplyKind {
-    Answer(Answer),
+    Response(HttpResponse),
     /// TCP reset without a response.
     Reset,
     /// Nothing for this long, then a reset.
@@ -39,7 +39,7 @@ pub(crate) enum ReplyKind {
 }
 
 /// A response; `Content-Length` is that of `body` even if `delivery` sends less.
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
@@ -89,9 +89,9 @@ impl Request {
     }
 }
 
-// === impl Answer ===
+// === impl HttpResponse ===
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
         Self {
             status,
@@ -150,9 +150,9 @@ impl Answer {
     }
 }
 
-impl From<Answer> for ReplyKind {
-    fn from(answer: Answer) -> Self {
-        Self::Answer(answer)
+impl From<HttpResponse> for ReplyKind {
+    fn from(response: HttpResponse) -> Self {
+        Self::Response(response)
     }
 }
 
@@ -162,7 +162,7 @@ impl ReplyKind {
     /// The status that the client sees; none if it gets no response.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
-            Self::Answer(answer) => Some(answer.status),
+            Self::Response(response) => Some(response.status),
             Self::Reset | Self::Hang(_) => None,
         }
     }

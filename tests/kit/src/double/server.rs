@@ -85,7 +85,9 @@ where
         async move {
             let reply = handler(Request::read(request).await).await;
             match reply.what {
-                ReplyKind::Answer(answer) => return Ok::<_, Infallible>(answer.into_response(reply.held)),
+                ReplyKind::Response(response) => {
+                    return Ok::<_, Infallible>(response.into_response(reply.held));
+                }
                 ReplyKind::Hang(time) => tokio::time::sleep(time).await,
                 ReplyKind::Reset => {}
             }
@@ -109,8 +111,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::double::client::{self, Seen};
-    use crate::double::http::{Answer, DeliveryMode};
+    use crate::double::client::{self, Received};
+    use crate::double::http::{DeliveryMode, HttpResponse};
 
     async fn server(what: impl Fn() -> ReplyKind + Send + Sync + 'static) -> Server {
         Server::start(move |_| {
@@ -123,61 +125,61 @@ mod tests {
         .await
     }
 
-    fn answer(delivery: DeliveryMode) -> ReplyKind {
-        ReplyKind::Answer(Answer::new(200, "text/plain", "0123456789").sent(delivery))
+    fn response(delivery: DeliveryMode) -> ReplyKind {
+        ReplyKind::Response(HttpResponse::new(200, "text/plain", "0123456789").sent(delivery))
     }
 
-    async fn get(server: &Server) -> Seen {
+    async fn get(server: &Server) -> Received {
         client::send("GET", &server.url(), &[], "").await
     }
 
     #[tokio::test]
     async fn a_reset_and_a_hang_are_tcp_resets_without_a_byte() {
         let resetting = server(|| ReplyKind::Reset).await;
-        assert_eq!(get(&resetting).await, Seen::Reset);
+        assert_eq!(get(&resetting).await, Received::Reset);
 
         let hanging = server(|| ReplyKind::Hang(Duration::from_millis(50))).await;
         let start = std::time::Instant::now();
-        assert_eq!(get(&hanging).await, Seen::Reset);
+        assert_eq!(get(&hanging).await, Received::Reset);
         assert!(start.elapsed() >= Duration::from_millis(50));
     }
 
     #[tokio::test]
     async fn a_cut_response_is_shorter_than_its_content_length() {
-        let cutting = server(|| answer(DeliveryMode::CutInHalf)).await;
-        let seen = get(&cutting).await;
-        let answer = seen.answer();
-        assert_eq!(answer.header("content-length"), Some("10"));
-        assert_eq!(answer.body, "01234");
+        let cutting = server(|| response(DeliveryMode::CutInHalf)).await;
+        let received = get(&cutting).await;
+        let response = received.response();
+        assert_eq!(response.header("content-length"), Some("10"));
+        assert_eq!(response.body, "01234");
     }
 
     #[tokio::test]
     async fn a_paused_response_is_complete() {
-        let slow = server(|| answer(DeliveryMode::PauseInHalf(Duration::from_millis(50)))).await;
+        let slow = server(|| response(DeliveryMode::PauseInHalf(Duration::from_millis(50)))).await;
         let start = std::time::Instant::now();
-        assert_eq!(get(&slow).await.answer().body, "0123456789");
+        assert_eq!(get(&slow).await.response().body, "0123456789");
         assert!(start.elapsed() >= Duration::from_millis(50));
     }
 
     #[tokio::test]
     async fn a_status_or_header_http_does_not_allow_becomes_a_500() {
-        let status = server(|| Answer::empty(42).into()).await;
-        assert_eq!(get(&status).await.answer().status, 500);
-        let header = server(|| Answer::empty(200).with_header("a b", "c").into()).await;
-        assert_eq!(get(&header).await.answer().status, 500);
+        let status = server(|| HttpResponse::empty(42).into()).await;
+        assert_eq!(get(&status).await.response().status, 500);
+        let header = server(|| HttpResponse::empty(200).with_header("a b", "c").into()).await;
+        assert_eq!(get(&header).await.response().status, 500);
     }
 
     #[tokio::test]
     async fn connections_are_kept_alive_and_end_with_the_server() {
-        let server = server(|| answer(DeliveryMode::Whole)).await;
+        let server = server(|| response(DeliveryMode::Whole)).await;
         let mut connection = client::Connection::open(&server.url()).await;
         for _ in 0..2 {
-            assert_eq!(connection.send("GET", "/", &[], "").await.answer().body, "0123456789");
+            assert_eq!(connection.send("GET", "/", &[], "").await.response().body, "0123456789");
         }
         let url = server.url();
         drop(server);
         let gone = connection.send("GET", "/", &[], "").await;
-        assert!(matches!(gone, Seen::Reset | Seen::Closed), "{gone:?}");
-        assert_eq!(client::send("GET", &url, &[], "").await, Seen::Refused);
+        assert!(matches!(gone, Received::Reset | Received::Closed), "{gone:?}");
+        assert_eq!(client::send("GET", &url, &[], "").await, Received::Refused);
     }
 }

@@ -169,9 +169,13 @@ impl Cluster {
     }
 
     /// The API server's response for a path as JSON; null if it has no body.
-    pub(super) async fn ask(&self, request: http::request::Builder, body: &str) -> Result<Value, Difference> {
-        let answer = self.client.request_text(request.body(body.as_bytes().to_vec())?).await?;
-        if answer.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&answer)?) }
+    pub(super) async fn request(
+        &self,
+        request: http::request::Builder,
+        body: &str,
+    ) -> Result<Value, Difference> {
+        let response = self.client.request_text(request.body(body.as_bytes().to_vec())?).await?;
+        if response.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&response)?) }
     }
 
     /// The API server's response for a path, as text.
@@ -201,7 +205,7 @@ impl Cluster {
 /// Accepts that the object to delete does not exist.
 fn ignore_not_found<T>(deleted: Result<T, kube::Error>) -> Result<(), Difference> {
     match deleted {
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+        Err(kube::Error::Api(response)) if response.is_not_found() => Ok(()),
         deleted => Ok(deleted.map(drop)?),
     }
 }

@@ -224,7 +224,7 @@ impl Fixture {
     /// The state of the double of Woodpecker, through the API server.
     pub(super) async fn woodpecker(&self) -> Result<Value, Difference> {
         let path = format!("/api/v1/namespaces/{DOUBLES}/services/control:{CONTROL}/proxy/");
-        self.cluster.ask(http::Request::get(path), "").await
+        self.cluster.request(http::Request::get(path), "").await
     }
 
     /// A request to the operator's REST API with TLS, through the API server; `path` begins after
@@ -236,7 +236,7 @@ impl Fixture {
         );
         let request = http::Request::builder().method(method).uri(path).header("x-api-key", REST_KEY);
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.cluster.ask(request.header("content-type", "application/json"), &body).await
+        self.cluster.request(request.header("content-type", "application/json"), &body).await
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) async fn kubeconfig_for_namespaces(
     cluster.apply(&objects).await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), home);
     let request = TokenRequest::default();
-    let answer = accounts.create_token_request(NAME, &PostParams::default(), &request).await?;
-    let token = answer.status.map(|status| status.token).unwrap_or_default();
+    let response = accounts.create_token_request(NAME, &PostParams::default(), &request).await?;
+    let token = response.status.map(|status| status.token).unwrap_or_default();
     Ok(with_token(serde_json::to_value(kubeconfig)?, &token).to_string())
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rejection::Cause;
-use crate::double::http::{Answer, DeliveryMode, ReplyKind};
+use crate::double::http::{DeliveryMode, HttpResponse, ReplyKind};
 use crate::double::{Delays, RetryAfter};
 
 /// A fault of the token endpoint. Durations are divided by the double's time scale.
@@ -70,23 +70,23 @@ impl Fault {
     }
 
     pub(crate) fn effect(self, delays: &Delays) -> Effect {
-        let answer = match self {
+        let response = match self {
             Self::Status(status, body, headers) => {
-                Answer { status, headers, body: body.into(), delivery: DeliveryMode::Whole }
+                HttpResponse { status, headers, body: body.into(), delivery: DeliveryMode::Whole }
             }
-            Self::Html503 => Answer::html(503, "Service Unavailable"),
-            Self::Empty504 => Answer::empty(504),
+            Self::Html503 => HttpResponse::html(503, "Service Unavailable"),
+            Self::Empty504 => HttpResponse::empty(504),
             Self::Throttled { retry_after } => {
-                Answer::json(429, &serde_json::json!({ "error": "temporarily_unavailable" }))
+                HttpResponse::json(429, &serde_json::json!({ "error": "temporarily_unavailable" }))
                     .with_header("retry-after", retry_after.header_value())
             }
-            Self::Redirect307(to) => Answer::empty(307).with_header("location", to),
-            Self::TruncatedJson => Answer::new(
+            Self::Redirect307(to) => HttpResponse::empty(307).with_header("location", to),
+            Self::TruncatedJson => HttpResponse::new(
                 200,
                 "application/json; charset=utf-8",
                 r#"{"token_type":"Bearer","expires_in":3599,"access_tok"#,
             ),
-            Self::NotJson => Answer::html(200, "Please sign in to the network"),
+            Self::NotJson => HttpResponse::html(200, "Please sign in to the network"),
             Self::Hang(time) => return Effect::Instead(ReplyKind::Hang(delays.scaled(time))),
             Self::Reset => return Effect::Instead(ReplyKind::Reset),
             Self::SlowBody(time) => return Effect::Sent(DeliveryMode::PauseInHalf(delays.scaled(time))),
@@ -95,6 +95,6 @@ impl Fault {
                 return Effect::Rejected(Cause::Unknown(code, error));
             }
         };
-        Effect::Instead(answer.into())
+        Effect::Instead(response.into())
     }
 }

@@ -10,7 +10,7 @@ use super::record::{Outcome, TokenRequest};
 use super::rejection::{Cause, Layout, ResponseIds};
 use super::state::{AppKey, Attempt, State};
 use super::token;
-use crate::double::http::{Answer, DeliveryMode, Reply, ReplyKind, Request};
+use crate::double::http::{DeliveryMode, HttpResponse, Reply, ReplyKind, Request};
 use crate::double::in_flight::InFlight;
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
@@ -57,7 +57,7 @@ impl Handler {
         let Some(tenant) = token_path(&request) else {
             let unexpected = format!("{} {}", request.method, request.path);
             lock(&self.unexpected_requests).push(unexpected);
-            let what = Answer::html(404, "Not Found").into();
+            let what = HttpResponse::html(404, "Not Found").into();
             return Reply { what, held: Vec::new() };
         };
         let (open, concurrent) = self.in_flight.enter();
@@ -92,14 +92,14 @@ impl Handler {
         let app = AppKey::new(tenant, &form.client);
         let fault = lock(&self.script).take(&[Some(app), None]);
         let name = fault.as_ref().map(Fault::name);
-        let (answer, outcome) = match fault.map(|fault| fault.effect(&self.delays)) {
+        let (response, outcome) = match fault.map(|fault| fault.effect(&self.delays)) {
             None => self.respond(tenant, form, ids),
             Some(Effect::Instead(what)) => {
                 return (what, Outcome::Fault(name.unwrap_or_default()));
             }
             Some(Effect::Sent(delivery)) => {
-                let (answer, outcome) = self.respond(tenant, form, ids);
-                (answer.sent(delivery), outcome)
+                let (response, outcome) = self.respond(tenant, form, ids);
+                (response.sent(delivery), outcome)
             }
             Some(Effect::Rejected(cause)) => reject(&cause, tenant, form, ids, ErrorCodes::Included),
             Some(Effect::WithoutCodes) => {
@@ -108,13 +108,13 @@ impl Handler {
                 reject(&cause, tenant, form, ids, ErrorCodes::Omitted)
             }
         };
-        (answer.into(), outcome)
+        (response.into(), outcome)
     }
 
-    fn respond(&self, tenant: &str, form: &Form, ids: &ResponseIds) -> (Answer, Outcome) {
+    fn respond(&self, tenant: &str, form: &Form, ids: &ResponseIds) -> (HttpResponse, Outcome) {
         match self.authenticate(tenant, form) {
             Ok(roles) => {
-                let body = token::answer(tenant, &form.client, &form.scope, &roles);
+                let body = token::response(tenant, &form.client, &form.scope, &roles);
                 (no_store(200, &body), Outcome::Issued)
             }
             Err(cause) => reject(&cause, tenant, form, ids, ErrorCodes::Included),
@@ -142,7 +142,7 @@ fn reject(
     form: &Form,
     ids: &ResponseIds,
     codes: ErrorCodes,
-) -> (Answer, Outcome) {
+) -> (HttpResponse, Outcome) {
     let rejection = cause.rejection(tenant, &form.client);
     let mut body = rejection.body(ids);
     if let (ErrorCodes::Omitted, Some(body)) = (codes, body.as_object_mut()) {
@@ -153,9 +153,9 @@ fn reject(
     (no_store(rejection.status, &body), outcome)
 }
 
-fn no_store(status: u16, body: &serde_json::Value) -> Answer {
-    let answer = Answer::json(status, body).with_header("cache-control", "no-store, no-cache");
-    answer.sent(DeliveryMode::Whole)
+fn no_store(status: u16, body: &serde_json::Value) -> HttpResponse {
+    let response = HttpResponse::json(status, body).with_header("cache-control", "no-store, no-cache");
+    response.sent(DeliveryMode::Whole)
 }
 
 /// The tenant, if this is `POST /{tenant}/oauth2/v2.0/token`.

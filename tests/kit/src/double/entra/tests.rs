@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::double::client::{self, Seen};
+use crate::double::client::{self, Received};
 use crate::entra::{AppState, Entra, Fault, Layout, Outcome};
 
 const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
@@ -21,7 +21,7 @@ async fn entra() -> Entra {
     entra
 }
 
-async fn ask_as(entra: &Entra, tenant: &str, client: &str, secret: &str) -> Seen {
+async fn request_token_as(entra: &Entra, tenant: &str, client: &str, secret: &str) -> Received {
     let url = format!("{}/{tenant}/oauth2/v2.0/token", entra.url());
     let form = form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", "client_credentials")
@@ -32,16 +32,16 @@ async fn ask_as(entra: &Entra, tenant: &str, client: &str, secret: &str) -> Seen
     client::send("POST", &url, &[FORM, ("client-request-id", "corr-1")], &form).await
 }
 
-async fn ask(entra: &Entra, secret: &str) -> Seen {
-    ask_as(entra, TENANT, CLIENT, secret).await
+async fn request_token(entra: &Entra, secret: &str) -> Received {
+    request_token_as(entra, TENANT, CLIENT, secret).await
 }
 
 /// Status, `error` and first code of a rejection.
-fn rejection(seen: &Seen) -> (u16, String, u64) {
-    let answer = seen.answer();
-    let body = answer.json();
+fn rejection(received: &Received) -> (u16, String, u64) {
+    let response = received.response();
+    let body = response.json();
     let error = body["error"].as_str().unwrap_or_default().to_owned();
-    (answer.status, error, body["error_codes"][0].as_u64().unwrap_or_default())
+    (response.status, error, body["error_codes"][0].as_u64().unwrap_or_default())
 }
 
 fn rejected(status: u16, error: &str, code: u64) -> (u16, String, u64) {
@@ -51,10 +51,10 @@ fn rejected(status: u16, error: &str, code: u64) -> (u16, String, u64) {
 #[tokio::test]
 async fn a_known_secret_gets_a_bearer_token_with_ids_in_any_case() {
     let entra = entra().await;
-    let seen = ask_as(&entra, &TENANT.to_uppercase(), &CLIENT.to_uppercase(), SECRET).await;
-    let answer = seen.answer();
-    assert_eq!(answer.status, 200);
-    let body = answer.json();
+    let received = request_token_as(&entra, &TENANT.to_uppercase(), &CLIENT.to_uppercase(), SECRET).await;
+    let response = received.response();
+    assert_eq!(response.status, 200);
+    let body = response.json();
     assert_eq!(body["token_type"], "Bearer");
     assert_eq!((&body["expires_in"], &body["ext_expires_in"]), (&json!(3599), &json!(3599)));
     assert_eq!(body["access_token"].as_str().map(|it| it.split('.').count()), Some(3));
@@ -64,9 +64,9 @@ async fn a_known_secret_gets_a_bearer_token_with_ids_in_any_case() {
 #[tokio::test]
 async fn every_state_has_its_own_rejection() {
     let entra = entra().await;
-    assert_eq!(rejection(&ask(&entra, "wrong").await), rejected(401, "invalid_client", 7_000_215));
+    assert_eq!(rejection(&request_token(&entra, "wrong").await), rejected(401, "invalid_client", 7_000_215));
     assert_eq!(
-        rejection(&ask(&entra, &format!("{SECRET}\n")).await),
+        rejection(&request_token(&entra, &format!("{SECRET}\n")).await),
         rejected(401, "invalid_client", 7_000_215)
     );
 
@@ -77,25 +77,28 @@ async fn every_state_has_its_own_rejection() {
         (AppState::BlockedByPolicy, rejected(400, "invalid_grant", 53_003)),
     ] {
         entra.set_state(TENANT, CLIENT, state);
-        assert_eq!(rejection(&ask(&entra, SECRET).await), expected);
+        assert_eq!(rejection(&request_token(&entra, SECRET).await), expected);
     }
     entra.set_state(TENANT, CLIENT, AppState::Active);
-    assert_eq!(ask(&entra, SECRET).await.answer().status, 200);
+    assert_eq!(request_token(&entra, SECRET).await.response().status, 200);
 
     entra.expire_secret(TENANT, CLIENT, SECRET);
-    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(401, "invalid_client", 7_000_222));
+    assert_eq!(rejection(&request_token(&entra, SECRET).await), rejected(401, "invalid_client", 7_000_222));
     entra.remove_secret(TENANT, CLIENT, SECRET);
-    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(401, "invalid_client", 7_000_215));
+    assert_eq!(rejection(&request_token(&entra, SECRET).await), rejected(401, "invalid_client", 7_000_215));
     entra.remove_app(TENANT, CLIENT);
-    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(400, "unauthorized_client", 700_016));
-    entra.remove_tenant(TENANT);
-    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(400, "invalid_tenant", 90_002));
     assert_eq!(
-        rejection(&ask_as(&entra, "common", CLIENT, SECRET).await),
+        rejection(&request_token(&entra, SECRET).await),
+        rejected(400, "unauthorized_client", 700_016)
+    );
+    entra.remove_tenant(TENANT);
+    assert_eq!(rejection(&request_token(&entra, SECRET).await), rejected(400, "invalid_tenant", 90_002));
+    assert_eq!(
+        rejection(&request_token_as(&entra, "common", CLIENT, SECRET).await),
         rejected(400, "invalid_request", 9_001_023)
     );
     assert_eq!(
-        rejection(&ask_as(&entra, "a_b", CLIENT, SECRET).await),
+        rejection(&request_token_as(&entra, "a_b", CLIENT, SECRET).await),
         rejected(400, "invalid_request", 900_023)
     );
 }
@@ -104,11 +107,11 @@ async fn every_state_has_its_own_rejection() {
 async fn a_wrong_scope_and_a_wrong_content_type_are_rejected() {
     let entra = entra().await;
     entra.accept_scope("https://graph.microsoft.us/.default");
-    assert_eq!(rejection(&ask(&entra, SECRET).await), rejected(400, "invalid_scope", 70_011));
+    assert_eq!(rejection(&request_token(&entra, SECRET).await), rejected(400, "invalid_scope", 70_011));
 
     let url = format!("{}/{TENANT}/oauth2/v2.0/token", entra.url());
-    let seen = client::send("POST", &url, &[("content-type", "application/json")], "{}").await;
-    assert_eq!(rejection(&seen), rejected(400, "invalid_request", 900_144));
+    let received = client::send("POST", &url, &[("content-type", "application/json")], "{}").await;
+    assert_eq!(rejection(&received), rejected(400, "invalid_request", 900_144));
     assert_eq!(entra.requests().len(), 2);
 }
 
@@ -119,9 +122,9 @@ fn description(body: &Value) -> &str {
 #[tokio::test]
 async fn error_bodies_are_complete_in_both_layouts() {
     let entra = entra().await;
-    let first = ask(&entra, "wrong").await.answer().json();
+    let first = request_token(&entra, "wrong").await.response().json();
     entra.layout(Layout::OneLine);
-    let second = ask(&entra, "wrong").await.answer().json();
+    let second = request_token(&entra, "wrong").await.response().json();
 
     let lines: Vec<&str> = description(&first).split("\r\n").collect();
     assert!(lines[0].starts_with("AADSTS7000215: Invalid client secret"), "{lines:?}");
@@ -144,17 +147,17 @@ async fn a_propagating_secret_is_rejected_as_often_as_configured() {
     entra.propagate_after(TENANT, CLIENT, "new", 2);
     let mut statuses = Vec::new();
     for _ in 0..4 {
-        statuses.push(ask(&entra, "new").await.answer().status);
+        statuses.push(request_token(&entra, "new").await.response().status);
     }
     assert_eq!(statuses, [401, 401, 200, 200]);
-    assert_eq!(ask(&entra, SECRET).await.answer().status, 200, "the old one still works");
+    assert_eq!(request_token(&entra, SECRET).await.response().status, 200, "the old one still works");
 }
 
 #[tokio::test]
 async fn recorded_requests_do_not_print_their_secret() {
     let entra = entra().await;
-    ask(&entra, "canary").await;
-    ask_as(&entra, TENANT, "other", "x").await;
+    request_token(&entra, "canary").await;
+    request_token_as(&entra, TENANT, "other", "x").await;
     let requests = entra.requests();
     assert_eq!(entra.count(TENANT, &CLIENT.to_uppercase()), 1);
     assert_eq!((requests[0].tenant.as_str(), requests[0].client.as_str()), (TENANT, CLIENT));
@@ -175,7 +178,7 @@ async fn recorded_requests_do_not_print_their_secret() {
 async fn requests_to_other_paths_are_unexpected() {
     let entra = entra().await;
     let url = format!("{}/{TENANT}/oauth2/token", entra.url());
-    assert_eq!(client::send("POST", &url, &[FORM], "").await.answer().status, 404);
+    assert_eq!(client::send("POST", &url, &[FORM], "").await.response().status, 404);
     assert_eq!(entra.unexpected_requests(), [format!("POST /{TENANT}/oauth2/token")]);
     assert!(entra.requests().is_empty());
 }
@@ -184,12 +187,12 @@ async fn requests_to_other_paths_are_unexpected() {
 async fn open_requests_are_counted_until_answered_or_disconnected() {
     let entra = entra().await;
     entra.service_time(Duration::from_millis(30));
-    let (a, b) = tokio::join!(ask(&entra, SECRET), ask(&entra, SECRET));
-    assert_eq!((a.answer().status, b.answer().status), (200, 200));
+    let (a, b) = tokio::join!(request_token(&entra, SECRET), request_token(&entra, SECRET));
+    assert_eq!((a.response().status, b.response().status), (200, 200));
     assert_eq!((entra.max_in_flight(), entra.in_flight()), (2, 0));
 
     entra.fail_next(1, Fault::Hang(Duration::from_secs(600)));
-    let given_up = tokio::time::timeout(Duration::from_millis(100), ask(&entra, SECRET)).await;
+    let given_up = tokio::time::timeout(Duration::from_millis(100), request_token(&entra, SECRET)).await;
     assert!(given_up.is_err());
     let noticed = async {
         while entra.in_flight() > 0 {
@@ -204,7 +207,7 @@ async fn every_issued_token_differs() {
     let entra = entra().await;
     let mut tokens = BTreeSet::new();
     for _ in 0..3 {
-        tokens.insert(ask(&entra, SECRET).await.answer().body.clone());
+        tokens.insert(request_token(&entra, SECRET).await.response().body.clone());
     }
     assert_eq!(tokens.len(), 3);
 }

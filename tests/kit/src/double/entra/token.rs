@@ -14,7 +14,7 @@ pub const TOKEN_SIGNATURE: &str = "a2l0LXRva2VuLXNpZ25hdHVyZS1ub3QtYS1yZWFsLW9uZ
 const LIFETIME: i64 = 3599;
 
 /// The body of a 200 response. `roles` is absent if there are none, as at Microsoft.
-pub(crate) fn answer(tenant: &str, client: &str, scope: &str, roles: &[String]) -> Value {
+pub(crate) fn response(tenant: &str, client: &str, scope: &str, roles: &[String]) -> Value {
     json!({
         "token_type": "Bearer",
         "expires_in": LIFETIME,

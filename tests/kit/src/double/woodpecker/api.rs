@@ -4,11 +4,11 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::answer::{ExpiryEcho, in_use, problem, shown, unprocessable};
+use super::response::{ExpiryEcho, in_use, problem, shown, unprocessable};
 use super::route::{Op, Route};
 use super::state::{Credential, State};
 use crate::double::SecretText;
-use crate::double::http::Answer;
+use crate::double::http::HttpResponse;
 
 const DEFAULT_NAME: &str = "Microsoft Graph credential";
 
@@ -31,12 +31,12 @@ pub(crate) struct Rules {
 
 /// The outcome.
 pub(crate) struct Performed {
-    pub(crate) answer: Answer,
+    pub(crate) response: HttpResponse,
     pub(crate) credential_id: Option<i64>,
 }
 
 type Object = Map<String, Value>;
-type Rejected = Answer;
+type Rejected = HttpResponse;
 
 impl Api<'_> {
     /// `body` is the request's JSON object, if it has one.
@@ -50,19 +50,19 @@ impl Api<'_> {
             _ => Err(problem(404)),
         };
         match result {
-            Ok((answer, made)) => Performed { answer, credential_id: made.or(id) },
-            Err(answer) => Performed { answer, credential_id: id },
+            Ok((response, made)) => Performed { response, credential_id: made.or(id) },
+            Err(response) => Performed { response, credential_id: id },
         }
     }
 
-    fn list(&self) -> Answer {
+    fn list(&self) -> HttpResponse {
         let credentials = self.state.credentials(self.account);
         let echo = self.rules.expiry_echo;
         let all: Vec<Value> = credentials.iter().map(|it| shown(it, echo)).collect();
-        Answer::json(200, &json!({ "credentials": all }))
+        HttpResponse::json(200, &json!({ "credentials": all }))
     }
 
-    fn create(&mut self, body: Option<&Object>) -> Result<(Answer, Option<i64>), Rejected> {
+    fn create(&mut self, body: Option<&Object>) -> Result<(HttpResponse, Option<i64>), Rejected> {
         let body = body.ok_or_else(|| unprocessable("INVALID_REQUEST_BODY"))?;
         let credential = Credential {
             credential_id: 0,
@@ -76,11 +76,11 @@ impl Api<'_> {
         self.verify(&credential.tenant_id, &credential.client_id, &credential.secret)?;
         let id = self.state.put(self.account, credential.clone());
         let stored = Credential { credential_id: id, ..credential };
-        let answer = Answer::json(201, &shown(&stored, self.rules.expiry_echo));
-        Ok((answer, Some(id)))
+        let response = HttpResponse::json(201, &shown(&stored, self.rules.expiry_echo));
+        Ok((response, Some(id)))
     }
 
-    fn update(&mut self, id: i64, body: Option<&Object>) -> Result<(Answer, Option<i64>), Rejected> {
+    fn update(&mut self, id: i64, body: Option<&Object>) -> Result<(HttpResponse, Option<i64>), Rejected> {
         let found = self.state.credential(self.account, id);
         let mut credential = found.ok_or_else(|| problem(404))?.clone();
         let body = body.ok_or_else(|| unprocessable("INVALID_REQUEST_BODY"))?;
@@ -103,12 +103,12 @@ impl Api<'_> {
         if let Some(name) = optional(body, "name")? {
             name.clone_into(&mut credential.name);
         }
-        let answer = Answer::json(200, &shown(&credential, self.rules.expiry_echo));
+        let response = HttpResponse::json(200, &shown(&credential, self.rules.expiry_echo));
         self.state.put(self.account, credential);
-        Ok((answer, None))
+        Ok((response, None))
     }
 
-    fn delete(&mut self, id: i64) -> Result<(Answer, Option<i64>), Rejected> {
+    fn delete(&mut self, id: i64) -> Result<(HttpResponse, Option<i64>), Rejected> {
         if self.state.credential(self.account, id).is_none() {
             return Err(problem(404));
         }
@@ -116,7 +116,7 @@ impl Api<'_> {
             return Err(in_use(self.rules.in_use_status));
         }
         self.state.remove(self.account, id);
-        Ok((Answer::empty(204), None))
+        Ok((HttpResponse::empty(204), None))
     }
 
     fn verify(&self, tenant: &str, client: &str, secret: &SecretText) -> Result<(), Rejected> {

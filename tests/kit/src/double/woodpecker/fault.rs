@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answer::problem;
 use super::api::Performed;
-use crate::double::http::{Answer, DeliveryMode, ReplyKind};
+use super::response::problem;
+use crate::double::http::{DeliveryMode, HttpResponse, ReplyKind};
 use crate::double::{Delays, RetryAfter};
 
 /// A fault of one operation. Durations are divided by the double's time scale.
@@ -119,9 +119,9 @@ impl Fault {
     /// What the client gets if the request did not take effect, or not yet.
     pub(crate) fn response_without_effect(self, delays: &Delays) -> ReplyKind {
         match self {
-            Self::RefusedBefore(status, body) => Answer::json(status, &body).into(),
+            Self::RefusedBefore(status, body) => HttpResponse::json(status, &body).into(),
             Self::Http500Before => problem(500).into(),
-            Self::Html502 => Answer::html(502, "Bad Gateway").into(),
+            Self::Html502 => HttpResponse::html(502, "Bad Gateway").into(),
             Self::Unauthorized => problem(401).into(),
             Self::Throttled { retry_after: None } => problem(429).into(),
             Self::Throttled { retry_after: Some(when) } => {
@@ -134,34 +134,34 @@ impl Fault {
 
     /// What the client gets after the request took effect.
     pub(crate) fn response_after_effect(self, performed: Performed, delays: &Delays) -> ReplyKind {
-        let answer = performed.answer;
+        let response = performed.response;
         match self {
             Self::ProcessedThenReset => ReplyKind::Reset,
-            Self::ProcessedThenTruncated if answer.body.is_empty() => ReplyKind::Reset,
-            Self::ProcessedThenTruncated => answer.sent(DeliveryMode::CutInHalf).into(),
+            Self::ProcessedThenTruncated if response.body.is_empty() => ReplyKind::Reset,
+            Self::ProcessedThenTruncated => response.sent(DeliveryMode::CutInHalf).into(),
             Self::ProcessedThenHang(time) => ReplyKind::Hang(delays.scaled(time)),
             Self::ProcessedThen500 => problem(500).into(),
-            Self::WrongShape(body) => Answer::json(answer.status, &body).into(),
-            Self::EmptyBody => Answer::empty(answer.status).into(),
-            Self::ListingWithoutArray => Answer::json(200, &json!({})).into(),
-            Self::ListingEmpty => Answer::json(200, &json!({ "credentials": [] })).into(),
-            Self::ListingOmits(ids) => edit_list(answer, |all| {
+            Self::WrongShape(body) => HttpResponse::json(response.status, &body).into(),
+            Self::EmptyBody => HttpResponse::empty(response.status).into(),
+            Self::ListingWithoutArray => HttpResponse::json(200, &json!({})).into(),
+            Self::ListingEmpty => HttpResponse::json(200, &json!({ "credentials": [] })).into(),
+            Self::ListingOmits(ids) => edit_list(response, |all| {
                 all.retain(|it| !ids.iter().any(|id| it["credential_id"] == *id));
             }),
-            Self::ListingWithoutNames => edit_list(answer, |all| {
+            Self::ListingWithoutNames => edit_list(response, |all| {
                 for it in all.iter_mut().filter_map(Value::as_object_mut) {
                     it.remove("name");
                 }
             }),
-            _ => answer.into(),
+            _ => response.into(),
         }
     }
 }
 
-fn edit_list(answer: Answer, edit: impl FnOnce(&mut Vec<Value>)) -> ReplyKind {
-    let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+fn edit_list(response: HttpResponse, edit: impl FnOnce(&mut Vec<Value>)) -> ReplyKind {
+    let mut body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     if let Some(all) = body.get_mut("credentials").and_then(Value::as_array_mut) {
         edit(all);
     }
-    Answer::json(answer.status, &body).into()
+    HttpResponse::json(response.status, &body).into()
 }

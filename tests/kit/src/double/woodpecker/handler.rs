@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use super::answer::{ExpiryEcho, problem};
 use super::api::{Api, Performed, Rules};
 use super::fault::{Effect, Fault};
 use super::progress::{Point, Progress};
 use super::record::Request as Record;
 use super::request_queue::RequestQueue;
+use super::response::{ExpiryEcho, problem};
 use super::route::{Op, Route};
 use super::state::{Credential, KeyOwner, State, company_account};
 use crate::double::entra::handler::Handler as Entra;
@@ -208,7 +208,7 @@ impl Job {
         let keys = [(Some(self.account.clone()), op), (None, op)];
         let fault = lock(&self.handler.script).take(&keys);
         let Some(fault) = fault else {
-            return self.perform().answer.into();
+            return self.perform().response.into();
         };
         let delays = &self.handler.delays;
         self.handler.update_record(self.number, |record| record.fault = Some(fault.name()));
@@ -248,7 +248,7 @@ impl Job {
         let performed = api.perform(&self.route, body);
         drop(state);
         self.handler.update_record(self.number, |record| {
-            record.took_effect = performed.answer.status < 300;
+            record.took_effect = performed.response.status < 300;
             record.credential_id = performed.credential_id;
             record.listed = (self.route.op == Op::List).then_some(listed);
         });

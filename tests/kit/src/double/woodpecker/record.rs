@@ -111,7 +111,7 @@ impl Request {
     fn ending(&self) -> String {
         let mut ending = match self.status {
             Some(status) => status.to_string(),
-            None => "no answer".to_owned(),
+            None => "no response".to_owned(),
         };
         if let (Op::Create, Some(id)) = (self.op, self.credential_id) {
             ending += &format!(" id={id}");

@@ -6,7 +6,7 @@ mod records;
 
 use serde_json::{Value, json};
 
-use crate::double::client::{self, Seen};
+use crate::double::client::{self, Received};
 use crate::woodpecker::{Credential, Woodpecker};
 
 const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
@@ -20,7 +20,13 @@ async fn woodpecker() -> Woodpecker {
     woodpecker
 }
 
-async fn ask_with(it: &Woodpecker, headers: &[(&str, &str)], method: &str, rest: &str, body: Value) -> Seen {
+async fn send_with(
+    it: &Woodpecker,
+    headers: &[(&str, &str)],
+    method: &str,
+    rest: &str,
+    body: Value,
+) -> Received {
     let url = format!("{}/v2/mailboxes/microsoft/credentials{rest}", it.base_url());
     let mut all = vec![("content-type", "application/json")];
     all.extend_from_slice(headers);
@@ -28,16 +34,16 @@ async fn ask_with(it: &Woodpecker, headers: &[(&str, &str)], method: &str, rest:
     client::send(method, &url, &all, &body).await
 }
 
-async fn ask(it: &Woodpecker, method: &str, rest: &str, body: Value) -> Seen {
-    ask_with(it, &[("x-api-key", "key")], method, rest, body).await
+async fn send(it: &Woodpecker, method: &str, rest: &str, body: Value) -> Received {
+    send_with(it, &[("x-api-key", "key")], method, rest, body).await
 }
 
-async fn list(it: &Woodpecker) -> Seen {
-    ask(it, "GET", "", Value::Null).await
+async fn list(it: &Woodpecker) -> Received {
+    send(it, "GET", "", Value::Null).await
 }
 
-async fn create(it: &Woodpecker) -> Seen {
-    ask(it, "POST", "", create_body()).await
+async fn create(it: &Woodpecker) -> Received {
+    send(it, "POST", "", create_body()).await
 }
 
 fn create_body() -> Value {
@@ -61,12 +67,12 @@ fn entry(name: &str) -> Credential {
 }
 
 /// Status and whole body of a response; null if it has no body.
-fn seen(seen: &Seen) -> (u16, Value) {
-    let answer = seen.answer();
-    let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
-    (answer.status, body)
+fn status_and_body(received: &Received) -> (u16, Value) {
+    let response = received.response();
+    let body = if response.body.is_empty() { Value::Null } else { response.json() };
+    (response.status, body)
 }
 
-fn status(seen: &Seen) -> u16 {
-    seen.answer().status
+fn status(received: &Received) -> u16 {
+    received.response().status
 }

@@ -32,10 +32,10 @@ async fn writes_lists_and_unauthenticated_requests_are_counted_separately() {
     list(&it).await;
     it.fail_next(Op::Create, 1, Fault::ConnectionReset);
     create(&it).await;
-    ask(&it, "PATCH", "/1", json!({ "name": "n" })).await;
-    ask(&it, "DELETE", "/1", Value::Null).await;
-    ask(&it, "GET", "/1", Value::Null).await;
-    ask_with(&it, &[("x-api-key", "nobody")], "POST", "", create_body()).await;
+    send(&it, "PATCH", "/1", json!({ "name": "n" })).await;
+    send(&it, "DELETE", "/1", Value::Null).await;
+    send(&it, "GET", "/1", Value::Null).await;
+    send_with(&it, &[("x-api-key", "nobody")], "POST", "", create_body()).await;
 
     assert_eq!((it.writes("team"), it.lists("team")), (3, 1));
     let ops: Vec<Op> = it.requests("team").iter().map(|it| it.op).collect();
@@ -53,12 +53,12 @@ async fn a_summary_has_one_line_per_request() {
     let since = Timestamp::now();
     create(&it).await;
     let update = json!({ "client_secret": "s", "secret_expires_at": EXPIRY });
-    ask(&it, "PATCH", "/22334455", update).await;
-    ask(&it, "PATCH", "/22334455", json!({ "name": "mail/sales-eu" })).await;
+    send(&it, "PATCH", "/22334455", update).await;
+    send(&it, "PATCH", "/22334455", json!({ "name": "mail/sales-eu" })).await;
     list(&it).await;
     it.fail_next(Op::Delete, 1, Fault::ProcessedThenReset);
-    ask(&it, "DELETE", "/22334455", Value::Null).await;
-    ask(&it, "GET", "/", Value::Null).await;
+    send(&it, "DELETE", "/22334455", Value::Null).await;
+    send(&it, "GET", "/", Value::Null).await;
     assert_eq!(
         it.summary(since),
         [
@@ -66,7 +66,7 @@ async fn a_summary_has_one_line_per_request() {
             "PATCH credentials/22334455 secret expires=2027-11-28T23:59:59Z → 200",
             "PATCH credentials/22334455 name=\"mail/sales-eu\" → 200",
             "GET credentials → 200 (1 credential)",
-            "DELETE credentials/22334455 → no answer (ProcessedThenReset)",
+            "DELETE credentials/22334455 → no response (ProcessedThenReset)",
             "GET /rest/v2/mailboxes/microsoft/credentials/ → 404",
         ]
     );
@@ -81,11 +81,11 @@ async fn external_changes_appear_in_lists() {
     let mut renamed = it.credentials("team").remove(0);
     "renamed by hand".clone_into(&mut renamed.name);
     assert_eq!(it.put("team", renamed), id);
-    let (_, body) = seen(&list(&it).await);
+    let (_, body) = status_and_body(&list(&it).await);
     assert_eq!(body["credentials"][0]["name"], "renamed by hand");
     assert!(it.remove("team", id));
     assert!(!it.remove("team", id));
-    assert_eq!(seen(&list(&it).await).1, json!({ "credentials": [] }));
+    assert_eq!(status_and_body(&list(&it).await).1, json!({ "credentials": [] }));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn requests_that_overlap_are_measured_per_account() {
     let it = woodpecker().await;
     it.add_account("other", "other-key");
     it.service_time(Duration::from_millis(50));
-    let other = ask_with(&it, &[("x-api-key", "other-key")], "GET", "", Value::Null);
+    let other = send_with(&it, &[("x-api-key", "other-key")], "GET", "", Value::Null);
     tokio::join!(list(&it), list(&it), other);
     assert_eq!((it.max_in_flight("team"), it.max_in_flight("other")), (2, 1));
     let at_start: Vec<usize> = it.requests("team").iter().map(|it| it.in_flight_at_start).collect();
@@ -141,7 +141,7 @@ async fn the_vendors_concurrency_limit_can_be_enforced() {
 }
 
 /// A list request that has met its fault and is still open.
-async fn delayed_list(it: &Woodpecker) -> impl Future<Output = Seen> {
+async fn delayed_list(it: &Woodpecker) -> impl Future<Output = Received> {
     let before = it.requests("team").len();
     let mut request = Box::pin(list(it));
     let fault_applied = async {
@@ -150,7 +150,7 @@ async fn delayed_list(it: &Woodpecker) -> impl Future<Output = Seen> {
         }
     };
     tokio::select! {
-        seen = &mut request => panic!("answered: {seen:?}"),
+        received = &mut request => panic!("answered: {received:?}"),
         () = fault_applied => request,
     }
 }

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::state::Credential;
-use crate::double::http::Answer;
+use crate::double::http::HttpResponse;
 
 /// The vendor's `{title, status, detail, timestamp}`.
-pub(crate) fn problem(status: u16) -> Answer {
+pub(crate) fn problem(status: u16) -> HttpResponse {
     let (title, detail) = match status {
         401 => ("Unauthorized", "Invalid api key"),
         404 => ("Not Found", "Requested resource does not exist"),
@@ -17,23 +17,23 @@ pub(crate) fn problem(status: u16) -> Answer {
     };
     let timestamp = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
     let body = json!({ "title": title, "status": status, "detail": detail, "timestamp": timestamp });
-    Answer::json(status, &body)
+    HttpResponse::json(status, &body)
 }
 
 /// The vendor's 422, with a single key.
-pub(crate) fn unprocessable(message: &str) -> Answer {
-    Answer::json(422, &json!({ "message": message }))
+pub(crate) fn unprocessable(message: &str) -> HttpResponse {
+    HttpResponse::json(422, &json!({ "message": message }))
 }
 
 /// The response if a credential to delete is in use by mailboxes. Neither status nor body is documented. The
 /// format is that of other v2 responses.
-pub(crate) fn in_use(status: u16) -> Answer {
+pub(crate) fn in_use(status: u16) -> HttpResponse {
     let body = json!({
         "code": "CREDENTIAL_IN_USE",
         "message": "The credential is used by an active mailbox",
         "details": [],
     });
-    Answer::json(status, &body)
+    HttpResponse::json(status, &body)
 }
 
 /// A credential in the API's responses: never with its secret.
