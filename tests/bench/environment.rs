@@ -218,7 +218,7 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(
         if let Some(found) = attempt().await {
             return found;
         }
-        assert!(started.elapsed() < TIMEOUT, "{what}: not so after {TIMEOUT:?}\n{}", tail(&log()));
+        assert!(started.elapsed() < TIMEOUT, "{what}: not reached after {TIMEOUT:?}\n{}", tail(&log()));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -46,7 +46,7 @@ pub async fn relist(environment: &mut Environment, process: &Process) -> Figures
 pub async fn restart(environment: &Environment, process: &mut Process, to: To) -> Figures {
     process.stop().await.expect("the operator ends");
     let mut audit = environment.audit();
-    let (tokens, listings) =
+    let (tokens, lists) =
         (environment.entra.requests().len(), environment.woodpecker.requests(ACCOUNT).len());
     let started = Instant::now();
     *process = environment.operator(&[]).await;
@@ -64,7 +64,7 @@ pub async fn restart(environment: &Environment, process: &mut Process, to: To) -
     figures.set("events", float(audit.events()));
     figures.set("token_calls", float(environment.entra.requests().len() - tokens));
     if to == To::Woodpecker {
-        let sent = environment.woodpecker.requests(ACCOUNT).len() - listings;
+        let sent = environment.woodpecker.requests(ACCOUNT).len() - lists;
         figures.set("woodpecker_requests", float(sent));
     }
     figures

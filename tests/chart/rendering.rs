@@ -18,7 +18,7 @@ pub fn chart() -> PathBuf {
 
 pub fn helm() -> &'static Helm {
     static HELM: OnceLock<Helm> = OnceLock::new();
-    HELM.get_or_init(|| Helm::locate().expect("helm is there"))
+    HELM.get_or_init(|| Helm::locate().expect("helm is available"))
 }
 
 /// Renders with these values over the chart's own.

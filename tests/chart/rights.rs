@@ -116,7 +116,7 @@ fn without_a_cluster_role_nothing_is_cluster_scoped() {
     let count = roles.len();
     roles.sort_by_key(|id| format!("{id:?}"));
     roles.dedup();
-    assert_eq!(roles.len(), count, "no two are one, also where the operator serves its own namespace");
+    assert_eq!(roles.len(), count, "all roles are different, also if the operator serves its own namespace");
 }
 
 fn id(object: &Value) -> (&Value, &Value) {

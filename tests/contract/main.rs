@@ -152,7 +152,7 @@ async fn samples_of_the_vendor_run_unchanged() {
             server.log()
         );
         let records: Vec<SealedGraphCredential> = env.api().list(&ListParams::default()).await.unwrap().items;
-        assert_eq!(records.len(), at + 1, "{program} has made one");
+        assert_eq!(records.len(), at + 1, "{program} has created one");
         assert!(records.iter().all(|record| record.spec.name == "MS Graph app"));
         let version = version(program).unwrap_or_default();
         println!("{program} ({version}): {}", stdout.trim());

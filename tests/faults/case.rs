@@ -143,7 +143,7 @@ async fn until<F: Future<Output = Result<(), String>>>(
     loop {
         match is_so().await {
             Ok(()) => return Ok(()),
-            Err(last) if Instant::now() >= deadline => return Err(format!("{what}: not so: {last}")),
+            Err(last) if Instant::now() >= deadline => return Err(format!("{what}: not reached: {last}")),
             Err(_) => sleep(Duration::from_millis(200)).await,
         }
     }

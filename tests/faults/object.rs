@@ -161,7 +161,7 @@ impl Object {
             ),
             (
                 self.adopted.is_none_or(|id| id == own.credential_id),
-                "what was to be taken over is not what there is",
+                "the adopted credential is not the existing one",
             ),
             // A credential that the restored object did not know keeps its name.
             (self.restored.is_some() || has_name, "the name is wrong"),

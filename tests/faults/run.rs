@@ -275,7 +275,7 @@ async fn delete_this_version(
     name: &str,
 ) -> (MicrosoftGraphCredential, bool) {
     loop {
-        let seen = api.get(name).await.expect("it is there");
+        let seen = api.get(name).await.expect("it exists");
         let only = Preconditions { resource_version: seen.resource_version(), uid: seen.uid() };
         match api.delete(name, &DeleteParams::default().preconditions(only)).await {
             Ok(deleted) => return (seen, deleted.is_left()),

@@ -304,7 +304,7 @@ impl fmt::Display for Script {
         if Kind::of(environment_of(self.seed)) == Kind::Restored {
             writeln!(
                 f,
-                "{:>5} ms saved, and restored in the end",
+                "{:>5} ms saved, and restored at the end",
                 crate::kind::saved_at(environment_of(self.seed))
             )?;
         }

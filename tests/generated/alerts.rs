@@ -275,7 +275,7 @@ fn every_alert_is_tested_before_during_and_after_firing() {
     }
     for check in checks.iter().flatten() {
         let name = check["alertname"].as_str().expect("an alert is named");
-        assert!(alerts.iter().any(|alert| alert.name == name), "a test of {name}, which there is not");
+        assert!(alerts.iter().any(|alert| alert.name == name), "a test of {name}, which does not exist");
     }
 }
 

@@ -89,7 +89,7 @@ async fn a_renamed_account_keeps_its_credentials() {
     assert_eq!((count(&env, Op::Delete), env.remote().len()), (0, 1));
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
-    assert_eq!(env.remote().len(), 0, "it is still what this object made");
+    assert_eq!(env.remote().len(), 0, "it is still the credential that this object created");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn a_batch_of_registrations_costs_its_account_few_requests() {
     assert!(about_account.len() <= 8, "{about_account:#?}");
     assert!(!about_account.iter().any(|request| request.starts_with("get")), "{about_account:#?}");
     let lists = env.woodpecker.requests("agency").iter().filter(|request| request.op == Op::List).count();
-    assert!(lists <= 2, "{lists} listings");
+    assert!(lists <= 2, "{lists} lists");
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn a_missing_or_invalid_key_is_reported_and_never_sent() {
     env.secret("empty-key", &[("api_key", "")]).await;
     env.apply_account("empty", json!({})).await;
     env.wait_for_account("empty", ConditionStatus::False, "EmptyValue").await;
-    env.secret("spoilt-key", &[("api_key", "1234.key\n")]).await;
-    env.apply_account("spoilt", json!({})).await;
-    env.wait_for_account("spoilt", ConditionStatus::False, "InvalidCharacters").await;
+    env.secret("invalid-key", &[("api_key", "1234.key\n")]).await;
+    env.apply_account("invalid", json!({})).await;
+    env.wait_for_account("invalid", ConditionStatus::False, "InvalidCharacters").await;
     env.secret("letters-key", &[("api_key", "1234.schlüssel")]).await;
     env.apply_account("letters", json!({})).await;
     let letters = env.wait_for_account("letters", ConditionStatus::False, "InvalidCharacters").await;
@@ -170,7 +170,7 @@ async fn a_missing_account_is_waited_for() {
 #[tokio::test]
 async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
     let env = TestEnv::start().await;
-    let external = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
+    let external = Credential::new(TENANT, CLIENT, "external-secret", EXPIRY, "by hand");
     env.woodpecker.put("agency", external);
     env.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
     env.account("fresh", json!({})).await;

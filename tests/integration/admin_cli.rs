@@ -138,7 +138,7 @@ async fn orphans_classifies_credentials_and_lists_each_account_once() {
 
     env.woodpecker.remove("agency", orphaned);
     let none = look(&env, "orphans", &["--account", &account]).await;
-    assert_eq!(none.code, Some(0), "what another operator made is no orphan: {none:?}");
+    assert_eq!(none.code, Some(0), "a credential of another operator is not orphaned: {none:?}");
 }
 
 #[tokio::test]

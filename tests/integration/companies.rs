@@ -62,7 +62,7 @@ async fn an_ignored_company_id_is_detected_before_a_second_write() {
     let listed = env.woodpecker.lists("agency");
     tokio::time::sleep(crate::harness::QUIET_TIME / 2).await;
     let more = env.woodpecker.lists("agency") - listed;
-    assert!(more <= 6, "they do not trigger each other forever: {more} listings");
+    assert!(more <= 6, "they do not trigger each other forever: {more} lists");
     let creates = env.woodpecker.requests("agency").iter().filter(|request| request.op == Op::Create).count();
     assert_eq!((creates, env.remote().len()), (1, 1), "{}", env.log());
 }

@@ -194,7 +194,7 @@ async fn a_rejected_name_does_not_block_a_new_secret() {
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
-    crate::harness::eventually("the new secret is there", || async {
+    crate::harness::eventually("the new secret is stored", || async {
         if env.woodpecker.secret_matches("agency", id, "s3cret-two") { Ok(()) } else { Err(env.log()) }
     })
     .await;

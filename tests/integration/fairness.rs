@@ -64,7 +64,7 @@ async fn a_namespace_with_200_objects_does_not_delay_another_namespace() {
     one.wait_until_ready("object-200").await;
     other.wait_until_ready("object-201").await;
     let ready = ready_in(&env).await;
-    assert!(ready < 150, "{ready} of the others' came before");
+    assert!(ready < 150, "{ready} objects of the other namespace were Ready first");
     assert!(env.entra.max_in_flight() <= 3, "three quarters of four, for the whole process");
     let (_, metrics) = env.get("/metrics").await;
     let bound = r#"controller_runtime_max_concurrent_reconciles{controller="microsoftgraphcredential"} 4"#;
@@ -150,7 +150,7 @@ async fn large_metadata_uses_little_memory() {
 /// Peak memory of the operator, in kB.
 fn peak(env: &TestEnv) -> u64 {
     let pid = env.operator.as_ref().expect("the operator runs").pid();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process exists");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

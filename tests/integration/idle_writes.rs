@@ -37,7 +37,7 @@ async fn a_restart_without_changes_sends_and_writes_nothing() {
     tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(env.entra.requests().len(), tokens, "no token request");
     assert_eq!(env.woodpecker.writes("agency"), writes, "no write to Woodpecker");
-    assert!(env.woodpecker.lists("agency") <= lists + 1, "at most one listing");
+    assert!(env.woodpecker.lists("agency") <= lists + 1, "at most one list request");
     assert_eq!(env.status_writes(mark), Vec::<String>::new(), "no write to the API server");
     let after = env.read("sales-eu").await;
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version);

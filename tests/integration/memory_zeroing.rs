@@ -297,7 +297,7 @@ async fn no_client_secret_is_in_memory_while_connections_are_shared_and_response
         (found, after.0 - reads, after.1 - connections)
     };
     let (found, reads, connections) = tokio::select! {
-        () = load => unreachable!("it goes on"),
+        () = load => unreachable!("the load never ends"),
         searched = searched => searched,
     };
     assert!(found.hits.is_empty(), "{:#?}", found.hits);
@@ -387,7 +387,11 @@ async fn core_dumps_can_be_allowed_for_profiling() {
     let operator = Unprivileged::start(&["--allow-core-dumps"]).await;
     let own = fs::read_to_string("/proc/self/limits").unwrap();
     let hard = own.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
-    assert_eq!(Some(operator.limits().1.as_str()), hard.split_whitespace().nth(1), "the limit is left alone");
+    assert_eq!(
+        Some(operator.limits().1.as_str()),
+        hard.split_whitespace().nth(1),
+        "the hard limit is unchanged"
+    );
     assert_eq!(operator.owner(), operator.user, "the process is dumpable");
     assert!(operator.process.log().contains("core dumps are allowed"), "{}", operator.process.log());
 }

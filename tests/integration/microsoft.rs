@@ -13,7 +13,7 @@ use crate::command_line::{CANARY, entra, verify};
 use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually};
 
 /// The result of `verify` for the next response: exit code and reason.
-async fn verdict(entra: &Entra, secret: &str) -> (Option<i32>, String) {
+async fn verify_result(entra: &Entra, secret: &str) -> (Option<i32>, String) {
     let printed = verify(entra, &["-o", "json"], secret).await;
     let json: Value = serde_json::from_str(&printed.out).unwrap_or_else(|_| panic!("{printed:?}"));
     (printed.code, json["reason"].as_str().unwrap_or_default().to_owned())
@@ -28,9 +28,9 @@ async fn rejections_are_distinguished_in_both_layouts_of_their_text() {
     let entra = entra().await;
     for layout in [Layout::Lines, Layout::OneLine] {
         entra.layout(layout);
-        assert_eq!(verdict(&entra, "wrong").await, is(3, "InvalidClientSecret"));
+        assert_eq!(verify_result(&entra, "wrong").await, is(3, "InvalidClientSecret"));
         entra.expire_secret(TENANT, CLIENT, CANARY);
-        assert_eq!(verdict(&entra, CANARY).await, is(3, "SecretExpired"));
+        assert_eq!(verify_result(&entra, CANARY).await, is(3, "SecretExpired"));
         entra.set_secrets(TENANT, CLIENT, &[CANARY]);
         for (state, reason) in [
             (AppState::Disabled, "ApplicationDisabled"),
@@ -39,30 +39,34 @@ async fn rejections_are_distinguished_in_both_layouts_of_their_text() {
             (AppState::BlockedByPolicy, "ConditionalAccessBlocked"),
         ] {
             entra.set_state(TENANT, CLIENT, state);
-            assert_eq!(verdict(&entra, CANARY).await, is(3, reason), "{state:?}");
+            assert_eq!(verify_result(&entra, CANARY).await, is(3, reason), "{state:?}");
         }
         entra.set_state(TENANT, CLIENT, AppState::Active);
         entra.fail_next(1, Fault::MissingErrorCodes);
-        assert_eq!(verdict(&entra, "wrong").await, is(3, "InvalidClientSecret"), "from the description");
+        assert_eq!(
+            verify_result(&entra, "wrong").await,
+            is(3, "InvalidClientSecret"),
+            "from the description"
+        );
         for (error, reason) in [
             ("invalid_client", "InvalidClientSecret"),
             ("unauthorized_client", "ApplicationNotFound"),
             ("invalid_grant", "VerificationRejected"),
         ] {
             entra.fail_next(1, Fault::UnknownCode(123_456, error.into()));
-            assert_eq!(verdict(&entra, CANARY).await, is(3, reason), "an unknown code beside {error}");
+            assert_eq!(verify_result(&entra, CANARY).await, is(3, reason), "an unknown code beside {error}");
         }
         entra.fail_next(1, Fault::UnknownCode(123_456, "something_new".into()));
         assert_eq!(
-            verdict(&entra, CANARY).await,
+            verify_result(&entra, CANARY).await,
             is(4, "MicrosoftUnavailable"),
             "an unknown error is no refusal"
         );
     }
     entra.remove_app(TENANT, CLIENT);
-    assert_eq!(verdict(&entra, CANARY).await, is(3, "ApplicationNotFound"));
+    assert_eq!(verify_result(&entra, CANARY).await, is(3, "ApplicationNotFound"));
     entra.remove_tenant(TENANT);
-    assert_eq!(verdict(&entra, CANARY).await, is(3, "TenantNotFound"));
+    assert_eq!(verify_result(&entra, CANARY).await, is(3, "TenantNotFound"));
 }
 
 #[tokio::test]
@@ -90,10 +94,10 @@ async fn a_malformed_response_is_not_treated_as_a_result() {
         ),
     ] {
         entra.fail_next(1, fault.clone());
-        assert_eq!(verdict(&entra, CANARY).await, is(4, "MicrosoftUnavailable"), "{fault:?}");
+        assert_eq!(verify_result(&entra, CANARY).await, is(4, "MicrosoftUnavailable"), "{fault:?}");
     }
     entra.fail_next(1, Fault::SlowBody(Duration::from_millis(300)));
-    assert_eq!(verdict(&entra, CANARY).await, is(0, "TokenIssued"), "slow is not lost");
+    assert_eq!(verify_result(&entra, CANARY).await, is(0, "TokenIssued"), "slow is not lost");
     assert_eq!(entra.unexpected_requests().len(), 0, "nothing was sent elsewhere");
 }
 
@@ -102,15 +106,15 @@ async fn throttling_is_recognized_in_both_forms_and_as_a_loop() {
     let entra = entra().await;
     for retry_after in [RetryAfter::Seconds(30), RetryAfter::Date(Duration::from_secs(30))] {
         entra.fail_next(1, Fault::Throttled { retry_after });
-        assert_eq!(verdict(&entra, CANARY).await, is(4, "RateLimited"));
+        assert_eq!(verify_result(&entra, CANARY).await, is(4, "RateLimited"));
     }
     let looping = json!({"error": "invalid_grant", "error_codes": [50_196]}).to_string();
     entra.fail_next(1, Fault::Status(400, looping, vec![]));
-    assert_eq!(verdict(&entra, CANARY).await, is(4, "RateLimited"));
+    assert_eq!(verify_result(&entra, CANARY).await, is(4, "RateLimited"));
 }
 
 #[tokio::test]
-async fn the_operator_waits_as_long_as_microsoft_asks() {
+async fn the_operator_waits_for_the_retry_after_of_microsoft() {
     let env = TestEnv::start().await;
     env.entra.fail_next(1, Fault::Throttled { retry_after: RetryAfter::Seconds(4) });
     env.credential("sales-eu", json!({})).await;
@@ -208,7 +212,7 @@ async fn deletions_and_repairs_continue_while_microsoft_hangs() {
     records.delete(&record, &DeleteParams::default()).await.unwrap();
     env.delete("leaves").await;
     env.wait_until_gone("leaves").await;
-    eventually("the record is there again", || async {
+    eventually("the record is re-created", || async {
         records.get(&record).await.map(drop).map_err(|error| format!("{error}\n{}", env.log()))
     })
     .await;

@@ -144,10 +144,10 @@ async fn a_credential_of_a_third_party_is_not_treated_as_owned() {
     }}});
     env.credential("sales-eu", create_only).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
-    let external = Credential::new(TENANT, CLIENT, "somebody's", EXPIRY, "by hand");
+    let external = Credential::new(TENANT, CLIENT, "external-secret", EXPIRY, "by hand");
     let id = env.woodpecker.put("agency", external);
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
-    assert!(env.woodpecker.secret_matches("agency", id, "somebody's"));
+    assert!(env.woodpecker.secret_matches("agency", id, "external-secret"));
     env.woodpecker.remove("agency", id);
     is_registered_once(&env, "sales-eu").await;
 }

@@ -77,7 +77,7 @@ async fn remove_finalizers_works_without_the_operator_and_lists_remaining_creden
     // Killed, so that its lease still names it.
     env.operator.take().unwrap().kill().await.unwrap();
     break_object(&env, "sales-eu").await;
-    add_finalizers(&env, "agency", &json!([IN_USE, "example.com/theirs"])).await;
+    add_finalizers(&env, "agency", &json!([IN_USE, "example.com/other"])).await;
     let writes = env.woodpecker.requests("agency").len();
     let released = run(&env, &[&args[..], &["--yes"]].concat()).await;
     assert_eq!(released.code, Some(0), "{released:?}");
@@ -90,7 +90,7 @@ async fn remove_finalizers_works_without_the_operator_and_lists_remaining_creden
         assert!(line(&released.out, &words).is_some(), "{words:?}: {released:?}");
     }
     let left: WoodpeckerAccount = env.api().get("agency").await.unwrap();
-    assert_eq!(left.finalizers(), ["example.com/theirs"]);
+    assert_eq!(left.finalizers(), ["example.com/other"]);
     let again = run(&env, &[&args[..], &["--yes"]].concat()).await;
     assert!(again.code == Some(0) && again.out.contains(&id.to_string()), "{again:?}");
     assert_eq!((env.woodpecker.requests("agency").len(), env.remote().len()), (writes, 1));

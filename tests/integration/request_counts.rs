@@ -203,7 +203,7 @@ async fn status_fields_of_a_newer_version_are_kept() {
 async fn other_finalizers_are_kept() {
     let (env, _) = settled(json!({"deletionPolicy": "Delete"})).await;
     let api = env.api::<MicrosoftGraphCredential>();
-    let others = json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/theirs"}]);
+    let others = json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/other"}]);
     let others = serde_json::from_value(others).unwrap();
     api.patch("sales-eu", &PatchParams::default(), &Patch::Json::<()>(others)).await.unwrap();
     let finalizers = async || api.get("sales-eu").await.unwrap().finalizers().to_vec();
@@ -214,7 +214,7 @@ async fn other_finalizers_are_kept() {
             if now.len() == count { Ok(()) } else { Err(format!("{now:?}")) }
         })
         .await;
-        assert!(finalizers().await.contains(&"example.com/theirs".to_owned()));
+        assert!(finalizers().await.contains(&"example.com/other".to_owned()));
     }
     env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::True, "Ready").await;
 }

@@ -85,7 +85,7 @@ pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
         match attempt().await {
             Ok(value) => return value,
             Err(last) if tokio::time::Instant::now() >= deadline => {
-                panic!("{what}: not so after {TIMEOUT:?}: {last}")
+                panic!("{what}: not reached after {TIMEOUT:?}: {last}")
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

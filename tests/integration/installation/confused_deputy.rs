@@ -181,11 +181,14 @@ async fn a_user_cannot_use_the_operator_to_read_a_forbidden_secret() {
     editor.change_account("agency", json!({"metadata": {"labels": {"team": "mail"}}})).await.unwrap();
 
     // A person may read their own Secret if that is the only one that they may get.
-    env.secret("theirs", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
-    let tenant = Person::new(env, "tenant", May { get: &["theirs"], use_: &["agency"] }).await;
-    denied(tenant.create("theirs", json!({})).await, secret);
-    tenant.create("theirs", json!({"secretRef": {"name": "theirs"}})).await.unwrap();
-    denied(tenant.change("theirs", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await, secret);
+    env.secret("tenant-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let tenant = Person::new(env, "tenant", May { get: &["tenant-graph"], use_: &["agency"] }).await;
+    denied(tenant.create("tenant-graph", json!({})).await, secret);
+    tenant.create("tenant-graph", json!({"secretRef": {"name": "tenant-graph"}})).await.unwrap();
+    denied(
+        tenant.change("tenant-graph", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await,
+        secret,
+    );
     owner.change("sales-eu", json!({"spec": {"secretRef": {"name": "sales-eu-graph"}}})).await.unwrap();
 }
 

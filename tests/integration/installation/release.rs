@@ -66,7 +66,7 @@ impl Release {
             "extraArgs": [format!("--time-scale={}", env.time_scale)],
         });
         merge(&mut all, values(&env.namespace));
-        let helm = tokio::task::spawn_blocking(Helm::locate).await.unwrap().expect("helm is there");
+        let helm = tokio::task::spawn_blocking(Helm::locate).await.unwrap().expect("helm is available");
         let kubeconfig = match installer {
             Installer::OfTheCluster => env.cluster.kubeconfig_path(),
             Installer::OfTwoNamespaces => {
@@ -105,7 +105,7 @@ impl Release {
 
     pub async fn deployment(&self) -> Deployment {
         let api: Api<Deployment> = Api::namespaced(self.env.client.clone(), NAMESPACE);
-        api.get(NAME).await.expect("the Deployment is there")
+        api.get(NAME).await.expect("the Deployment exists")
     }
 
     /// Creates an API key of the REST API for the test namespace.
@@ -233,7 +233,7 @@ async fn token(client: &Client, cluster: &Cluster, account: &str) -> PathBuf {
 
 /// The hook's Job, once helm has created it.
 async fn awaited_job(jobs: &Api<Job>) -> Job {
-    eventually("the hook's Job is there", || async {
+    eventually("the hook's Job exists", || async {
         let job =
             jobs.get_opt(&format!("{NAME}-remove-finalizers")).await.map_err(|error| error.to_string())?;
         job.ok_or_else(|| "not yet".to_owned())

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_several_namespaces_show_theirs_first() {
+    fn tables_of_several_namespaces_begin_with_the_namespace() {
         let text = table().render(false, true);
         assert!(text.starts_with("NAMESPACE   NAME            UP     AGE\nblue        a  "), "{text}");
     }
