@@ -53,7 +53,7 @@ test-all: test
 # Writes the generated files; `make unit` fails if one is stale.
 generate:
 	GENERATE=1 $(CARGO) test --quiet --test generated
-	GENERATE=1 $(CARGO) test --quiet --test chart -- what_is_generated
+	GENERATE=1 $(CARGO) test --quiet --test chart -- files_generated
 
 fmt:
 	$(CARGO) fmt --all
@@ -101,7 +101,7 @@ vectors:
 
 # Parses /metrics of a running operator with Prometheus' own parser of OpenMetrics. Needs the same.
 openmetrics: control-plane
-	$(CARGO) test --package graph-credential-operator --test integration metrics::a_scrape_tells
+	$(CARGO) test --package graph-credential-operator --test integration metrics::a_scrape_reports
 	"$$(tools/venv openmetrics tests/openmetrics/requirements.txt)/bin/python" tests/openmetrics/check.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/metrics.txt" "$${CARGO_TARGET_DIR:-target}/tmp/every-metric.txt"
 
@@ -149,7 +149,7 @@ fuzz:
 # Draws the pictures of the dashboard for the docs. The data is from a Prometheus that scrapes an operator with many objects.
 pictures: control-plane
 	$(CARGO) test --package graph-credential-operator --test integration -- --ignored --exact \
-	  dashboard::the_answers_that_the_pictures_are_drawn_from
+	  dashboard::query_results_for_the_pictures
 	"$$(tools/venv dashboard tests/dashboard/requirements.txt)/bin/python" tests/dashboard/draw.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/operations/images
 

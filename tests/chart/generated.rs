@@ -113,7 +113,7 @@ fn without_persistent_objects() -> String {
 }
 
 #[test]
-fn what_is_generated_from_the_chart_is_up_to_date() {
+fn files_generated_from_the_chart_are_up_to_date() {
     let write = std::env::var_os("GENERATE").is_some();
     if write {
         // First, because helm checks the values against it.

@@ -199,7 +199,7 @@ async fn fleet(env: &TestEnv) {
 
 #[tokio::test]
 #[ignore = "a minute and a half: `make pictures` draws the pictures of the docs from it"]
-async fn the_answers_that_the_pictures_are_drawn_from() {
+async fn query_results_for_the_pictures() {
     let env = TestEnv::start().await;
     env.woodpecker.add_account("studio", "5678.api-key-of-the-studio");
     env.secret("studio-key", &[("api_key", "5678.api-key-of-the-studio")]).await;

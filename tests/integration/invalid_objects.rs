@@ -118,9 +118,12 @@ async fn an_invalid_object_is_reported_once_and_does_not_block_others() {
     env.credential("broken", json!({})).await;
     let before = env.wait_until_ready("broken").await.status.unwrap();
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
-    let broken =
-        wait_for_message::<MicrosoftGraphCredential>(&env, "broken", &["InvalidObject", "not-a-guid", "Registered"])
-            .await;
+    let broken = wait_for_message::<MicrosoftGraphCredential>(
+        &env,
+        "broken",
+        &["InvalidObject", "not-a-guid", "Registered"],
+    )
+    .await;
     assert_eq!(broken.data["status"]["registration"], serde_json::to_value(before.registration).unwrap());
     assert_eq!(env.remote().len(), 1);
 
@@ -149,7 +152,10 @@ async fn a_deleted_invalid_object_is_removed_once_set_to_retain() {
     env.credential("broken", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("broken").await;
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"tenantId": "not-a-guid"}})).await;
-    unvalidated_api::<MicrosoftGraphCredential>(&env).delete("broken", &DeleteParams::default()).await.unwrap();
+    unvalidated_api::<MicrosoftGraphCredential>(&env)
+        .delete("broken", &DeleteParams::default())
+        .await
+        .unwrap();
     wait_for_message::<MicrosoftGraphCredential>(&env, "broken", &["set deletionPolicy to Retain"]).await;
     assert_eq!(env.remote().len(), 1);
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
@@ -158,14 +164,20 @@ async fn a_deleted_invalid_object_is_removed_once_set_to_retain() {
 }
 
 #[tokio::test]
-async fn a_broken_account_is_deleted_once_nothing_has_to_be_deleted_there() {
+async fn a_deleted_invalid_account_is_removed_once_nothing_has_to_be_deleted_there() {
     let env = env().await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     change::<WoodpeckerAccount>(&env, "agency", json!({"spec": {"companyId": "seven"}})).await;
-    wait_for_message::<WoodpeckerAccount>(&env, "agency", &["InvalidObject", "seven", "its credentials wait"]).await;
+    wait_for_message::<WoodpeckerAccount>(
+        &env,
+        "agency",
+        &["InvalidObject", "seven", "its credentials wait"],
+    )
+    .await;
     unvalidated_api::<WoodpeckerAccount>(&env).delete("agency", &DeleteParams::default()).await.unwrap();
-    wait_for_message::<WoodpeckerAccount>(&env, "agency", &["credentials are still to be deleted there"]).await;
+    wait_for_message::<WoodpeckerAccount>(&env, "agency", &["credentials are still to be deleted there"])
+        .await;
     change::<MicrosoftGraphCredential>(&env, "sales-eu", json!({"spec": {"deletionPolicy": "Retain"}})).await;
     is_deleted::<WoodpeckerAccount>(&env, "agency").await;
     assert_eq!(env.remote().len(), 1);

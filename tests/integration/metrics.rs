@@ -34,7 +34,7 @@ async fn scrape_until(env: &TestEnv, what: &str, is_so: impl Fn(&str) -> bool) -
 }
 
 #[tokio::test]
-async fn a_scrape_tells_of_each_object_what_matters() {
+async fn a_scrape_reports_each_object() {
     let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
