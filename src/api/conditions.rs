@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::api::reasons::Reason;
 use crate::api::{UnknownFields, timestamp};
 
-/// The type of a condition. Conditions are always written in this order, because for the API server another order is a
-/// change.
+/// The type of a condition. Conditions are always written in this order, because the API server treats a different order
+/// as a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConditionType {
     /// The summary of the others.
@@ -86,8 +86,8 @@ pub struct Desired {
     pub message: String,
 }
 
-/// The conditions after `previous`: the `desired` ones in the fixed order, with their transition times if their status
-/// stays, followed by those of types that this version does not know.
+/// Merges `desired` into `previous`, in the fixed order. Keeps the transition time of a condition whose status is
+/// unchanged, and appends conditions of types that this version does not know.
 pub fn merge(
     previous: &[Condition],
     mut desired: Vec<Desired>,
@@ -130,9 +130,9 @@ pub fn changed<'a>(
     find(after, type_).filter(|after| find(before, type_).map(says) != Some(says(after)))
 }
 
-/// `now` in whole seconds: Kubernetes drops the fraction, which would then differ.
-pub fn whole_second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
+/// Truncates a time to whole seconds, because Kubernetes stores no fraction.
+pub fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 // === impl ConditionType ===

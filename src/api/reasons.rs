@@ -26,7 +26,7 @@ pub enum Actor {
     /// The administrator who installed the operator.
     OperatorAdmin,
     /// The person who manages mailboxes in Woodpecker.
-    Woodpecker,
+    MailboxManager,
     /// Woodpecker's support.
     WoodpeckerSupport,
     /// Microsoft's support.
@@ -228,7 +228,7 @@ entries! {
         StorageError: False, OperatorAdmin,
             "The API server rejects the object's `SealedGraphCredential`, or what was written there does not stay.",
             "Follow the message; look for an admission policy or another controller that interferes.";
-        InUse: False, Woodpecker,
+        InUse: False, MailboxManager,
             "Woodpecker rejects the deletion of the credential, usually because a mailbox uses it.",
             "Disconnect its mailboxes, or set `deletionPolicy: Retain` to delete only the object.";
         AwaitingVerification: Unknown, User,
@@ -302,9 +302,9 @@ pub fn entries(reason: Reason) -> impl Iterator<Item = &'static Entry> {
     ENTRIES.iter().filter(move |entry| entry.reason == reason)
 }
 
-/// The first entry of a reason. For what verification can end with, that is the one of a credential.
+/// The first entry of a reason. For a reason that verification can return, that is the credential's.
 pub fn entry(reason: Reason) -> &'static Entry {
-    // Every reason has an entry, which a test checks, so the other one is never taken.
+    // A test checks that every reason has an entry, so the fallback is never used.
     entries(reason).next().unwrap_or(&ENTRIES[0])
 }
 
@@ -338,7 +338,7 @@ impl Actor {
             Self::User => "you",
             Self::TenantAdmin => "an admin of the tenant",
             Self::OperatorAdmin => "the operator's administrator",
-            Self::Woodpecker => "you, in Woodpecker",
+            Self::MailboxManager => "you, in Woodpecker",
             Self::WoodpeckerSupport => "Woodpecker's support",
             Self::MicrosoftSupport => "Microsoft's support",
             Self::Developers => "the operator's developers",

@@ -51,7 +51,7 @@ pub(super) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let listed = remote.list(&account).await;
     let listed = listed
         .map_err(|problem| anyhow!("WoodpeckerAccount {} could not be listed: {problem}", args.account))?;
-    // After the list: the operator records a credential in a status before it appears in a list.
+    // After the list, because the operator persists the pending create before the credential can appear in a listing.
     let inventory = Inventory::read(&remote.client).await?;
     for object in &inventory.unreadable {
         output::note(&format!(

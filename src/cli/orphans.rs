@@ -20,7 +20,7 @@ use crate::cli::woodpecker::{self, Remote, RemoteArgs};
     Woodpecker processes one request of an account at a time and queues the others.\n\n\
     orphaned: created for an object of this cluster that has not registered it (its name contains an idempotency \
     token of the object, or the object's status says so). other-operator: the name ends with another token, so an \
-    operator created it, possibly in another cluster, or deletionPolicy Retain left it. adoptable: for the tenant and \
+    operator created it, possibly in another cluster, or a deleted object left it. adoptable: for the tenant and \
     client of an object that has not registered it. unmanaged: all others.\n\n\
     Exit codes: 0 no credential is orphaned; 3 some are; 1 failure, or an account could not be listed; 2 invalid \
     command line."
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
         let listed = remote.list(&account).await;
         lists.push((woodpecker::name_of(&account), listed));
     }
-    // After the lists: the operator records a credential in a status before it appears in a list.
+    // After the lists, because the operator persists the pending create before the credential can appear in a listing.
     let inventory = Inventory::read(&remote.client).await?;
     let report = Report::new(lists, &inventory);
     args.output.print(|| report.text(), || report.json())?;

@@ -125,7 +125,7 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
 
 /// The secret, or the result that it is unusable.
 fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, VerifyResult>> {
-    let (unread, too_long) = match &args.secret_file {
+    let (read_error, too_long) = match &args.secret_file {
         Some(path) => (
             format!("failed to read --secret-file {}: specify a file that you may read", path.display()),
             format!(
@@ -138,7 +138,7 @@ fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, VerifyRes
             "standard input is longer than 64 KiB, so it is not a client secret: send the client secret and nothing else".to_owned(),
         ),
     };
-    let bytes = input::read(args.secret_file.as_deref(), MAX_INPUT).context(unread)?.context(too_long)?;
+    let bytes = input::read(args.secret_file.as_deref(), MAX_INPUT).context(read_error)?.context(too_long)?;
     if bytes.is_empty() {
         return Ok(Err(VerifyResult::unusable(Reason::EmptyValue, "is empty")));
     }

@@ -37,7 +37,7 @@ pub fn notice_event(days: i32, expires_at: Timestamp, remedy: &str) -> EventBody
 }
 
 /// The condition `Expiring`.
-pub fn condition(expires_at: Timestamp, warning: Duration, remedy: &str, now: Timestamp) -> Desired {
+pub fn expiring_condition(expires_at: Timestamp, warning: Duration, remedy: &str, now: Timestamp) -> Desired {
     const TYPE: ConditionType = ConditionType::Expiring;
     let date = rfc3339(expires_at);
     if now >= expires_at {

@@ -107,6 +107,17 @@ mod tests {
         assert_eq!(name("sales-eu", &TENANT.to_uppercase(), CLIENT), name("sales-eu", TENANT, CLIENT));
     }
 
+    /// The file is as the first version stored it, with all fields of a keyring and a record.
+    #[test]
+    fn what_the_first_version_stored_is_read_and_decrypted() {
+        let text = include_str!("../../tests/vectors/stored.json");
+        let stored: serde_json::Value = serde_json::from_str(text).unwrap();
+        let keyring = Keyring::from_json(stored["keyring"].to_string().as_bytes()).unwrap();
+        let record: SealedGraphCredential = serde_json::from_value(stored["record"].clone()).unwrap();
+        assert_eq!(name("sales-eu", TENANT, CLIENT), record.name_any());
+        assert_eq!(open(&record, &keyring).unwrap().expose(), stored["secret"].as_str().unwrap());
+    }
+
     #[test]
     fn another_object_tenant_or_client_has_another_record() {
         let names = [

@@ -286,7 +286,7 @@ impl Repository {
     ) -> Result<SealedGraphCredential, RecordError> {
         for attempt in 0..TRIES {
             let key = key_of(&record)?;
-            let keyring = self.keyring.confirmed(key).await?;
+            let keyring = self.keyring.reread_after_encryption(key).await?;
             if keyring.primary() == key {
                 return Ok(record);
             }

@@ -51,7 +51,7 @@ pub(super) struct QueueContext {
     pause: Duration,
     longest_pause: Duration,
     aging: Duration,
-    claim: Duration,
+    reservation: Duration,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
     waker: Waker,
@@ -85,7 +85,7 @@ impl QueueContext {
             pause: timing.throttle_pause,
             longest_pause: timing.queue_longest_pause,
             aging: timing.queue_aging,
-            claim: timing.permit_reservation,
+            reservation: timing.permit_reservation,
             stop,
             metrics,
             waker,
@@ -171,7 +171,7 @@ impl AccountQueue {
             pause.is_none() && (state.permits_out < state.capacity() || !state.reserved.is_empty());
         let is_next = may_have_one && state.queue.is_next(&entry.requester, now, aging);
         if is_next && state.permits_out >= state.capacity() {
-            state.reclaim_overdue(now, self.0.context.claim);
+            state.reclaim_overdue(now, self.0.context.reservation);
         }
         if is_next
             && state.permits_out < state.capacity()
@@ -276,7 +276,7 @@ impl AccountQueue {
         let requester = waiter.entry.requester.clone();
         state.reserved.insert(requester.clone(), Reservation { number, waiter, at: now });
         (self.0.context.waker)(&requester);
-        self.schedule(self.0.context.claim, move |queue| queue.expire_reservation(&requester, number));
+        self.schedule(self.0.context.reservation, move |queue| queue.expire_reservation(&requester, number));
     }
 
     /// A requester that did not claim its permit keeps its age in the wait list, and is removed after several times.

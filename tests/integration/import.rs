@@ -121,5 +121,5 @@ async fn import_supports_another_namespace_and_reports_if_it_is_not_allowed() {
     env.woodpecker.revoke_key(API_KEY);
     let rejected = look(&env, "import", &["--account", &account]).await;
     assert_eq!((rejected.code, rejected.out.as_str()), (Some(1), ""), "{rejected:?}");
-    assert!(rejected.error.contains("refuses the API key"), "{rejected:?}");
+    assert!(rejected.error.contains("rejects the API key"), "{rejected:?}");
 }

@@ -1,5 +1,7 @@
 //! The log: one line for each reconciliation, and a log level that changes while the operator runs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -88,6 +90,8 @@ async fn the_log_filter_changes_without_a_restart() {
     assert!(env.log().contains("\\\"warning\\\" is not a level: use off, error, warn"), "{}", env.log());
     std::fs::write(&file, "warn").unwrap();
     until("the file is read again", changed, 2).await;
+    // The new filter applies only after the line that reports it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let before = levels("INFO") + levels("DEBUG");
     env.request_reconcile("sales-eu").await;
     eventually("the reconcile is counted", || async {

@@ -26,8 +26,8 @@ pub(super) struct Import<'a> {
     pub(super) secrets: &'a SecretNames,
 }
 
-/// An entry with valid ids.
-struct App<'a> {
+/// An entry that an object can adopt, because its ids are valid.
+struct ImportableEntry<'a> {
     entry: &'a Entry,
     tenant: TenantId,
     client: ClientId,
@@ -37,11 +37,11 @@ struct App<'a> {
 
 impl Import<'_> {
     pub(super) fn text(&self) -> String {
-        let place = &self.listed.location;
+        let location = &self.listed.location;
         let mut entries: Vec<&Entry> = self.listed.entries.iter().collect();
         entries.sort_by_key(|entry| entry.id);
         let all = entries.len();
-        entries.retain(|entry| self.inventory.classify(place, entry) != OwnershipClass::Registered);
+        entries.retain(|entry| self.inventory.classify(location, entry) != OwnershipClass::Registered);
         let mut apps: HashMap<(&str, &str), Vec<i64>> = HashMap::new();
         for entry in &entries {
             apps.entry((&entry.tenant, &entry.client)).or_default().push(entry.id);
@@ -59,7 +59,7 @@ impl Import<'_> {
     fn head(&self, left: usize, all: usize) -> String {
         let account = &self.listed.location.account;
         let mut text = format!(
-            "# WoodpeckerAccount {account} holds {all} credentials. No object has registered these {left} of them.\n\
+            "# WoodpeckerAccount {account} holds {all} credentials. No object has registered the following {left}:\n\
              # Fill in the Secrets, and apply them with the objects. The operator adopts each credential once\n\
              # Microsoft has issued a token for its secret, and never creates another one instead.\n"
         );
@@ -85,7 +85,7 @@ impl Import<'_> {
     fn write(&self, text: &mut String, entry: &Entry, of_app: &[i64], allocator: &mut NameAllocator) {
         let expires = entry.expires_at.map_or_else(|| "at an unknown date".to_owned(), rfc3339);
         let head = format!("\n# Credential {} {:?} expires {expires}.\n", entry.id, sanitized(&entry.name));
-        let found = App::of(entry).and_then(|app| Ok((app, self.choice(entry, of_app)?)));
+        let found = ImportableEntry::of(entry).and_then(|app| Ok((app, self.choice(entry, of_app)?)));
         let (app, choice) = match found {
             Ok(found) => found,
             Err(why) => {
@@ -110,13 +110,13 @@ impl Import<'_> {
 
     /// Why a person must choose among the credentials of its app; or, as an error, why no object can manage it.
     fn choice(&self, entry: &Entry, of_app: &[i64]) -> Result<Option<String>, String> {
-        let place = &self.listed.location;
-        if let OwnershipClass::Orphaned(object) = self.inventory.classify(place, entry) {
+        let location = &self.listed.location;
+        if let OwnershipClass::Orphaned(object) = self.inventory.classify(location, entry) {
             return Err(format!(
                 "the operator still has to process it for MicrosoftGraphCredential {object}; import again if it remains"
             ));
         }
-        if let Some(owner) = self.inventory.owner_of(place, entry) {
+        if let Some(owner) = self.inventory.owner_of(location, entry) {
             return Err(format!(
                 "MicrosoftGraphCredential {} is for the same app at this account, and only one object can manage it: \
                  set its adoption {{credentialId: {}}}, or delete one of the two credentials at Woodpecker",
@@ -133,7 +133,7 @@ impl Import<'_> {
         Ok(None)
     }
 
-    fn object(&self, app: &App<'_>, plain: &str, names: &Names) -> String {
+    fn object(&self, app: &ImportableEntry<'_>, plain: &str, names: &Names) -> String {
         let account = &self.listed.location.account;
         let namespace = if account.namespace == self.namespace {
             String::new()
@@ -185,9 +185,9 @@ impl Import<'_> {
     }
 }
 
-// === impl App ===
+// === impl ImportableEntry ===
 
-impl<'a> App<'a> {
+impl<'a> ImportableEntry<'a> {
     /// An error says why no object can manage it.
     fn of(entry: &'a Entry) -> Result<Self, String> {
         let invalid_guid = |what: &str, text: &str| {

@@ -82,7 +82,7 @@ impl KeyringSummary {
             };
             json!({
                 "id": key.id.to_string(),
-                "state": name(key.state),
+                "state": state_name(key.state),
                 "created": key.created,
                 "retiredAt": retired_at,
                 "records": self.usage.under(key.id),
@@ -102,11 +102,11 @@ impl KeyringSummary {
 fn state_text(state: KeyState) -> String {
     match state {
         KeyState::Retired(at) => format!("retired {at:.0}"),
-        KeyState::Primary | KeyState::DecryptOnly => name(state).to_owned(),
+        KeyState::Primary | KeyState::DecryptOnly => state_name(state).to_owned(),
     }
 }
 
-fn name(state: KeyState) -> &'static str {
+fn state_name(state: KeyState) -> &'static str {
     match state {
         KeyState::Primary => "primary",
         KeyState::DecryptOnly => "decrypt only",

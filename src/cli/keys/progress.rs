@@ -12,15 +12,15 @@ use crate::cli::output;
 use crate::store::key_usage::KeyUsage;
 use crate::store::keyring::KeyId;
 
-/// Counting may take at most one of so many parts of the time, because it reads all records.
-const SHARE: u32 = 5;
+/// The wait between two counts, as a multiple of the time that a count takes: it reads all records.
+const WAIT_PER_COUNT: u32 = 5;
 
 /// Shows the progress.
 struct ProgressView {
     key: KeyId,
-    /// Most records that needed re-encryption.
-    all: usize,
-    left: usize,
+    /// The largest number of records that needed re-encryption.
+    total: usize,
+    remaining: usize,
     bar: ProgressBar,
     /// The quarters that were printed without a terminal.
     printed_quarters: usize,
@@ -32,11 +32,11 @@ struct ProgressView {
 pub(super) async fn until_reencrypted(target: &Target, key: KeyId) -> anyhow::Result<ExitCode> {
     let (mut usage, mut took) = measure(target, key).await?;
     let mut view = ProgressView::new(key, usage.stale(key));
-    while view.left > 0 {
+    while view.remaining > 0 {
         if view.progressed_at.elapsed() > target.timing.reencrypt_stall {
             return view.stalled(&usage);
         }
-        tokio::time::sleep(target.timing.reencrypt_poll.max(took * SHARE)).await;
+        tokio::time::sleep(target.timing.reencrypt_poll.max(took * WAIT_PER_COUNT)).await;
         (usage, took) = measure(target, key).await?;
         view.update(usage.stale(key))?;
     }
@@ -64,33 +64,33 @@ async fn measure(target: &Target, key: KeyId) -> anyhow::Result<(KeyUsage, Durat
 // === impl ProgressView ===
 
 impl ProgressView {
-    fn new(key: KeyId, left: usize) -> Self {
-        let bar = ProgressBar::new(left as u64);
+    fn new(key: KeyId, remaining: usize) -> Self {
+        let bar = ProgressBar::new(remaining as u64);
         // The template is fixed and well formed; the default one is the fallback.
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} records, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} records, {eta} remaining") {
             bar.set_style(style);
         }
         bar.tick();
-        if left > 0 && bar.is_hidden() {
-            output::note(&format!("{left} records need re-encryption"));
+        if remaining > 0 && bar.is_hidden() {
+            output::note(&format!("{remaining} records need re-encryption"));
         }
-        Self { key, all: left, left, bar, printed_quarters: 0, progressed_at: Instant::now() }
+        Self { key, total: remaining, remaining, bar, printed_quarters: 0, progressed_at: Instant::now() }
     }
 
     /// `left` can grow if a replica that was frozen writes records with an earlier key.
     fn update(&mut self, left: usize) -> anyhow::Result<()> {
-        if left < self.left {
+        if left < self.remaining {
             self.progressed_at = Instant::now();
         }
-        self.all = self.all.max(left);
-        self.left = left;
-        let done = self.all - left;
-        self.bar.set_length(self.all as u64);
+        self.total = self.total.max(left);
+        self.remaining = left;
+        let done = self.total - left;
+        self.bar.set_length(self.total as u64);
         self.bar.set_position(done as u64);
-        let quarter = done * 4 / self.all.max(1);
+        let quarter = done * 4 / self.total.max(1);
         if self.bar.is_hidden() && quarter > self.printed_quarters && left > 0 {
             self.printed_quarters = quarter;
-            output::print(&format!("{done} of {} records are re-encrypted\n", self.all))?;
+            output::print(&format!("{done} of {} records are re-encrypted\n", self.total))?;
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl ProgressView {
         output::print(&format!(
             "{} records are still encrypted with earlier keys ({}), and none was re-encrypted for a while: check that \
              an operator is running, and that the records can be decrypted (keys verify)\n",
-            self.left,
+            self.remaining,
             keys.join(", ")
         ))?;
         Ok(ExitCode::from(3))

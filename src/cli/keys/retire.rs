@@ -17,9 +17,9 @@ use crate::store::keyring::{self, KeyChangeError, KeyId, KeyState, Keyring};
     after_help = "The command waits 90 seconds, until no replica encrypts with the key. It retires the key if no \
     record is encrypted with it. A retired key decrypts for 7 more days, in case such a record appears, for example \
     from a backup; the operator re-encrypts that record. After that the operator deletes the key if it serves all \
-    namespaces; otherwise another `keys retire` does. The records of all namespaces are counted, whatever --namespace \
-    says, so you need the right to list them all. Objects that cannot be read as records also prevent the retirement; \
-    with --namespace, only those in these namespaces.\n\n\
+    namespaces; otherwise another `keys retire` does. The command always counts the records of all namespaces, so you \
+    need the right to list them all. Objects that cannot be read as records also prevent the retirement; --namespace \
+    limits only which of these count.\n\n\
     Exit codes: 0 the key is retired or deleted; 1 failure, or records are encrypted with the key; 2 invalid command \
     line."
 )]

@@ -14,8 +14,8 @@ use crate::store::keyring::{self, Keyring, KeyringError};
 #[command(
     after_help = "The command adds the new key and makes it primary in one write. Replicas never encrypt with a \
     keyring that they read more than a minute ago, so the command counts the records after 90 seconds. A running \
-    operator re-encrypts them; it needs no restart. While records are still encrypted with earlier keys, no other \
-    rotation starts by mistake: --follow follows the current one, --fresh starts another. The previous primary key \
+    operator re-encrypts them; it needs no restart. While records are still encrypted with earlier keys, the \
+    command starts no other rotation unless you pass --fresh; --follow follows the current one. The previous primary key \
     still decrypts: retire it with `keys retire` once no record is encrypted with it.\n\n\
     Exit codes: 0 all records are encrypted with the new key (with --follow, with the primary key), or with --no-wait \
     the new key is primary; 3 records are still encrypted with earlier keys: none was re-encrypted for a while, or no \
@@ -49,7 +49,7 @@ pub(super) async fn run(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     }
     if left > 0 && !args.fresh {
         output::print(&format!(
-            "no rotation was started: {left} records are still encrypted with other keys than the primary key \
+            "no rotation was started: {left} records are still encrypted with keys other than the primary key \
              {primary}; --follow follows their re-encryption, --fresh starts with another key anyway\n"
         ))?;
         return Ok(ExitCode::from(3));

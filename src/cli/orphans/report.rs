@@ -37,7 +37,7 @@ const SHOWN: [(&str, &str, &str); 4] = [
     ),
     (
         "other-operator",
-        "created by an operator, possibly in another cluster, or left by deletionPolicy Retain",
+        "created by an operator, possibly in another cluster, or left by an object that was deleted",
         "Leave it if another cluster uses it. Otherwise delete it at Woodpecker if no mailbox uses it, or adopt it \
          (graph-credential-operator import)",
     ),

@@ -29,7 +29,7 @@ impl VerifyResult {
     pub(super) fn unusable(reason: Reason, problem: &str) -> Self {
         let cause = match reason {
             Reason::InvalidCharacters => {
-                ", so Microsoft would reject it: remove it (printf %s and echo -n add no line break)"
+                ", so Microsoft would reject it: remove these characters (printf %s and echo -n add no line break)"
             }
             _ => "",
         };

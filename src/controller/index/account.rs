@@ -10,17 +10,17 @@ use crate::controller::index::keys::{Key, Rank};
 use crate::controller::index::table::Table;
 use crate::woodpecker::RemoteIdentity;
 
-/// What other objects depend on.
+/// What the index stores about an account for lookups.
 #[derive(Default, PartialEq)]
 pub struct AccountFacts {
     pub secret: Option<NamespacedName>,
-    /// The remote account whose listing it has.
+    /// The identity whose listing it uses.
     identity: Option<RemoteIdentity>,
-    /// The same by its own address, company and key.
+    /// The identity by its own URL, company and key.
     own_identity: Option<RemoteIdentity>,
     /// Another account that is the same remote account.
     alias_of: Option<NamespacedName>,
-    /// The account because of which it cannot be used.
+    /// The account that blocks this one.
     shares_credentials_with: Option<NamespacedName>,
 }
 

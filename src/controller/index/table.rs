@@ -108,6 +108,7 @@ impl<K: Indexed> Table<K> {
             return;
         }
         for entry in self.entries.values_mut().filter(|entry| entry.is_in(scope)) {
+            // Any other hash makes the next event of the object a change.
             entry.last_trigger.finalizers = !entry.last_trigger.finalizers;
         }
     }

@@ -16,7 +16,6 @@ use crate::core::model::{
 };
 use crate::core::timing::Timing;
 use crate::core::token_result::{RequestIds, TokenResult};
-use crate::store::record::record_name;
 
 pub(crate) fn now() -> Timestamp {
     "2026-11-24T08:00:00Z".parse().unwrap()
@@ -124,7 +123,7 @@ pub(crate) fn sealed(spec: &Value) -> Observed {
     let registration = Registration {
         account: None,
         base_url: None,
-        record: Some(record_name(&observed.object)),
+        record: Some("c-0123456789abcdef0123456789abcdef".into()),
         idempotency_token: None,
         ..registration()
     };

@@ -96,7 +96,7 @@ pub fn next_status(
             .and_then(Condition::as_desired)
             .unwrap_or_else(unverified),
     };
-    let expiring = expiry::condition(record.spec.secret_expires_at.0, WARNING, REMEDY, now);
+    let expiring = expiry::expiring_condition(record.spec.secret_expires_at.0, WARNING, REMEDY, now);
     let desired = vec![ready(&verified, &expiring), verified, expiring];
     let last_verified_time = match verification {
         Some(RecordVerification::Issued) => Some(Time(whole_second(now))),

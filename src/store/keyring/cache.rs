@@ -126,7 +126,7 @@ impl KeyringCache {
 
     /// The keyring as of a read that began after this call. It shows whether what was encrypted with `key` before the
     /// call is encrypted with the primary key.
-    pub async fn confirmed(&self, key: KeyId) -> Result<Arc<Keyring>, KeyringError> {
+    pub async fn reread_after_encryption(&self, key: KeyId) -> Result<Arc<Keyring>, KeyringError> {
         let keyring = self.refresh().await?;
         if keyring.primary() != key {
             tracing::info!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::orphan::OrphanCause;
 use crate::telemetry::metrics::{Counters, Histogram, Registry, Unit, add};
 
-/// Seconds: one reconcile with some requests, a long queue, the twenty minutes of a new secret, a weekend.
+/// Buckets in seconds: one reconcile with some requests, a long queue, the twenty minutes of a new secret, a weekend.
 const BUCKETS: [f64; 10] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0];
 
 metrics! {

@@ -14,7 +14,7 @@ use crate::telemetry::metrics::{
     Counter, Family, Gauge, Histogram, Histograms, Label, Registry, Unit, add, scrape,
 };
 
-/// Seconds: a list takes milliseconds, a create waits for Microsoft.
+/// Buckets in seconds: a list takes milliseconds, a create waits for Microsoft.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
 
 metrics! {

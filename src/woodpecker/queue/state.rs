@@ -78,8 +78,8 @@ impl State {
     }
 
     /// Takes back a permit that its requester has not claimed for a while. The requester rejoins the wait list.
-    pub(super) fn reclaim_overdue(&mut self, now: Instant, claim: Duration) {
-        let is_late = |reserved: &Reservation| now - reserved.at > claim / 20;
+    pub(super) fn reclaim_overdue(&mut self, now: Instant, reservation: Duration) {
+        let is_late = |reserved: &Reservation| now - reserved.at > reservation / 20;
         let late = self
             .reserved
             .iter()

@@ -94,7 +94,7 @@ fn the_namespace_with_the_fewest_reconciles_is_next() {
 }
 
 #[test]
-fn a_namespace_with_ever_new_objects_takes_turns_too() {
+fn a_namespace_with_a_steady_stream_of_new_objects_takes_turns_too() {
     let mut test = Test::new(1);
     test.request(&["a/1", "a/2", "a/3"]);
     let mut order = Vec::new();
@@ -238,7 +238,7 @@ fn the_earliest_requested_time_wins() {
     test.advance(HOUR);
     assert_eq!((test.next(), test.policy.next_due()), (Some("a/1".into()), None));
     test.end("a/1", again(HOUR * 5));
-    assert!(test.request_after("a/1", Duration::ZERO), "it need not wait for its time");
+    assert!(test.request_after("a/1", Duration::ZERO), "it no longer waits for its timer");
     assert_eq!((test.order(), test.policy.next_due()), ("a/1".into(), None));
 }
 

@@ -49,7 +49,12 @@ impl Schedule {
 
     /// Applies the current version of a record. A new secret is not verified at first: the request that saves it has
     /// verified it, and records that when it ends.
-    pub(super) fn apply(&mut self, record: &SealedGraphCredential, now: Timestamp, request: Duration) {
+    pub(super) fn apply(
+        &mut self,
+        record: &SealedGraphCredential,
+        now: Timestamp,
+        request_timeout: Duration,
+    ) {
         let (name, version) = (NamespacedName::of(record), Version::of_record(&record.metadata));
         let before = self.entries.get(&name).filter(|before| before.version == version);
         let is_new = before.is_none() && !status_is_current(record);
@@ -58,7 +63,7 @@ impl Schedule {
             is_status_current: status_is_current(record),
             verification_due: verification_due_at(record),
             status_due: status_due_at(record, now),
-            retry_at: before.map_or_else(|| is_new.then(|| now + request), |before| before.retry_at),
+            retry_at: before.map_or_else(|| is_new.then(|| now + request_timeout), |before| before.retry_at),
             paused_until: before.map_or(Timestamp::MIN, |before| before.paused_until),
             queued_at: None,
         };

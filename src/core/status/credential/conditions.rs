@@ -271,7 +271,7 @@ fn stored_message(observed: &Observed, record: &str, id: i64) -> Desired {
 }
 
 fn expiring(at: Timestamp, observed: &Observed, others: &[Desired], now: Timestamp) -> Desired {
-    let expiring = expiry::condition(at, observed.object.spec.expiry_warning(), REMEDY, now);
+    let expiring = expiry::expiring_condition(at, observed.object.spec.expiry_warning(), REMEDY, now);
     let is_verified =
         |it: &Desired| it.type_ == ConditionType::Verified && it.status == ConditionStatus::True;
     if expiring.reason != Reason::Expired || !others.iter().any(is_verified) {

@@ -165,7 +165,7 @@ async fn a_write_is_confirmed_by_a_read_that_began_after_it_and_one_serves_all_t
     secret.set(|state| state.is_held = true);
     let confirm = || {
         let reader = cache.clone();
-        begin(async move { reader.confirmed(earlier).await.unwrap().primary() })
+        begin(async move { reader.reread_after_encryption(earlier).await.unwrap().primary() })
     };
     let first = confirm().await;
     let added = rotate(&secret);
