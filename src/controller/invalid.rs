@@ -1,5 +1,5 @@
 //! Reconciliation of an object that does not match its schema. It keeps its status, including its registration, and its
-//! conditions report the problem. If it is being deleted, its finalizer is removed as far as the readable fields allow.
+//! conditions report the problem. Its finalizer is added or removed as far as the readable fields allow.
 
 use jiff::Timestamp;
 use kube::Api;
@@ -16,8 +16,8 @@ use crate::controller::kind::Kind;
 use crate::controller::status_writer::replace_status;
 use crate::core::outcome::Outcome;
 
-/// Removes the finalizer if the object is being deleted and its readable fields allow that. Otherwise sets Ready to
-/// False with the problem, and keeps the rest of the status.
+/// Updates the finalizer. Unless that ends the object, sets Ready to False with the problem, and keeps the rest of the
+/// status.
 pub async fn report<K>(context: &Context, own: &NamespacedName, problem: &str) -> Result<Completed>
 where
     K: Kind,
@@ -27,9 +27,9 @@ where
     let Some(live) = api.get_opt(&own.name).await.map_err(ReconcileError::ReadObject)? else {
         return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
     };
-    if K::finalize_invalid(context, own, &api, &live).await? {
+    let Some(live) = K::update_finalizer_of_invalid(context, own, &api, live).await? else {
         return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
-    }
+    };
     let is_deleting = live.metadata.deletion_timestamp.is_some();
     let requeue_after =
         if is_deleting { context.policy.timing.in_use_retry } else { context.policy.timing.resync };
@@ -40,7 +40,8 @@ where
     };
     let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let generation = live.metadata.generation.unwrap_or_default();
-    let conditions = next_conditions(&status, &message::<K>(problem, is_deleting), generation);
+    let message = K::invalid_message(&live, problem.get(..300).unwrap_or(problem));
+    let conditions = next_conditions(&status, &message, generation);
     if status.get("conditions") == Some(&conditions) {
         return Ok(outcome);
     }
@@ -53,12 +54,6 @@ where
     // Fields of the status that this version does not know are written back unchanged.
     replace_status::<_, IgnoredAny>(&context.client, &context.leadership, &kind, &live, &status).await?;
     Ok(outcome)
-}
-
-fn message<K: Kind>(problem: &str, is_deleting: bool) -> String {
-    let problem = problem.get(..300).unwrap_or(problem);
-    let [consequence, alternative] = if is_deleting { K::INVALID_AND_DELETED } else { [K::INVALID, ""] };
-    format!("the object is invalid{consequence}: fix the field ({problem}){alternative}")
 }
 
 /// The object's conditions, with Ready and Stalled set to the problem.

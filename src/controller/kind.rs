@@ -42,18 +42,17 @@ pub trait Kind:
         context.requeuer.of(Self::REQUESTER).enqueue(own);
     }
 
-    /// What follows from an object being invalid.
-    const INVALID: &'static str;
-    /// The same for an object that is being deleted, and what else the user can do.
-    const INVALID_AND_DELETED: [&'static str; 2];
+    /// The message about an invalid object: the consequence, and what to do.
+    fn invalid_message(live: &DynamicObject, problem: &str) -> String;
 
-    /// Adds or removes the finalizer of an invalid object. Returns whether the object is finalized.
-    fn finalize_invalid(
+    /// Adds or removes the finalizer of an invalid object, as far as its readable fields allow. Returns the resulting
+    /// object, or `None` if its finalizer was removed and it is deleted.
+    fn update_finalizer_of_invalid(
         context: &Context,
         own: &NamespacedName,
         api: &Api<DynamicObject>,
-        live: &DynamicObject,
-    ) -> impl Future<Output = Result<bool, ReconcileError>> + Send;
+        live: DynamicObject,
+    ) -> impl Future<Output = Result<Option<DynamicObject>, ReconcileError>> + Send;
 
     /// Called if an object is invalid.
     fn on_invalid(_context: &Context, _own: &NamespacedName, _uid: &str) {}

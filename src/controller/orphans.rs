@@ -1,4 +1,4 @@
-//! Reports registrations that are left at their destination although the deletion policy is `Delete`.
+//! Reports registrations that are left at their destination because the operator could not delete them.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 

@@ -44,13 +44,13 @@ pub fn find(number: u32) -> Option<&'static Code> {
     CODES.iter().find(|code| code.number == number)
 }
 
-const fn code(number: u32, reason: Reason, text: &'static str) -> Code {
+const fn rejected_because(number: u32, reason: Reason, text: &'static str) -> Code {
     Code { number, class: Class::Rejected(reason), text, own_remedy: None }
 }
 
 /// A rejection without a reason of its own: what to do depends on the code.
 const fn rejected(number: u32, text: &'static str, remedy: Remedy) -> Code {
-    code(number, Reason::VerificationRejected, text).with(remedy)
+    rejected_because(number, Reason::VerificationRejected, text).with(remedy)
 }
 
 const fn throttled(number: u32, text: &'static str) -> Code {
@@ -83,37 +83,74 @@ const SUPPORT: Remedy = Remedy {
 
 /// All known codes.
 pub const CODES: &[Code] = &[
-    code(
+    rejected_because(
         7_000_215,
         Reason::InvalidClientSecret,
         "the client secret is wrong (a typo, its ID instead of its value, a deleted one, or one that has not propagated yet)",
     ),
-    code(7_000_216, Reason::InvalidClientSecret, "the request lacks a client secret or assertion").with(BUG),
-    code(7_000_218, Reason::InvalidClientSecret, "the request body lacks a client secret or assertion")
-        .with(BUG),
-    code(7_000_222, Reason::SecretExpired, "the client secret has expired"),
-    code(700_016, Reason::ApplicationNotFound, "the app was not found in the tenant"),
-    code(700_011, Reason::ApplicationNotFound, "the app was not found in the tenant of this organization"),
-    code(7_000_229, Reason::ServicePrincipalMissing, "the app has no service principal in the tenant"),
-    code(7_000_112, Reason::ApplicationDisabled, "the app is disabled"),
-    code(70_001, Reason::ApplicationDisabled, "the app is disabled or not authorized for the request"),
-    code(1_000_031, Reason::ApplicationDisabled, "the app cannot be accessed at this time"),
-    code(700_025, Reason::PublicClient, "the app is a public client and must not present a secret"),
-    code(90_002, Reason::TenantNotFound, "the tenant was not found"),
-    code(900_023, Reason::TenantNotFound, "the tenant ID is neither a GUID nor a domain name"),
-    code(900_021, Reason::TenantNotFound, "the tenant ID is not valid"),
-    code(50_059, Reason::TenantNotFound, "the request names no tenant"),
-    code(50_128, Reason::TenantNotFound, "the domain name is not valid"),
-    code(90_019, Reason::TenantNotFound, "the request names no tenant"),
-    code(9_001_023, Reason::TenantNotFound, "the grant is not possible for /common or /consumers"),
-    code(900_439, Reason::WrongCloud, "a US Government app was used at the public endpoint"),
-    code(90_038, Reason::WrongCloud, "the tenant belongs to a national cloud"),
-    code(900_382, Reason::WrongCloud, "a confidential client is not possible across clouds"),
-    code(900_432, Reason::WrongCloud, "a confidential client is not possible across clouds"),
-    code(53_003, Reason::ConditionalAccessBlocked, "Conditional Access blocks the token"),
-    code(530_032, Reason::ConditionalAccessBlocked, "a security policy of the tenant blocks the request"),
-    code(53_011, Reason::ConditionalAccessBlocked, "the identity is blocked because of risk"),
-    code(50_131, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
+    rejected_because(
+        7_000_216,
+        Reason::InvalidClientSecret,
+        "the request lacks a client secret or assertion",
+    )
+    .with(BUG),
+    rejected_because(
+        7_000_218,
+        Reason::InvalidClientSecret,
+        "the request body lacks a client secret or assertion",
+    )
+    .with(BUG),
+    rejected_because(7_000_222, Reason::SecretExpired, "the client secret has expired"),
+    rejected_because(700_016, Reason::ApplicationNotFound, "the app was not found in the tenant"),
+    rejected_because(
+        700_011,
+        Reason::ApplicationNotFound,
+        "the app was not found in the tenant of this organization",
+    ),
+    rejected_because(
+        7_000_229,
+        Reason::ServicePrincipalMissing,
+        "the app has no service principal in the tenant",
+    ),
+    rejected_because(7_000_112, Reason::ApplicationDisabled, "the app is disabled"),
+    rejected_because(
+        70_001,
+        Reason::ApplicationDisabled,
+        "the app is disabled or not authorized for the request",
+    ),
+    rejected_because(1_000_031, Reason::ApplicationDisabled, "the app cannot be accessed at this time"),
+    rejected_because(
+        700_025,
+        Reason::PublicClient,
+        "the app is a public client and must not present a secret",
+    ),
+    rejected_because(90_002, Reason::TenantNotFound, "the tenant was not found"),
+    rejected_because(900_023, Reason::TenantNotFound, "the tenant ID is neither a GUID nor a domain name"),
+    rejected_because(900_021, Reason::TenantNotFound, "the tenant ID is not valid"),
+    rejected_because(50_059, Reason::TenantNotFound, "the request names no tenant"),
+    rejected_because(50_128, Reason::TenantNotFound, "the domain name is not valid"),
+    rejected_because(90_019, Reason::TenantNotFound, "the request names no tenant"),
+    rejected_because(
+        9_001_023,
+        Reason::TenantNotFound,
+        "the grant is not possible for /common or /consumers",
+    ),
+    rejected_because(900_439, Reason::WrongCloud, "a US Government app was used at the public endpoint"),
+    rejected_because(90_038, Reason::WrongCloud, "the tenant belongs to a national cloud"),
+    rejected_because(900_382, Reason::WrongCloud, "a confidential client is not possible across clouds"),
+    rejected_because(900_432, Reason::WrongCloud, "a confidential client is not possible across clouds"),
+    rejected_because(53_003, Reason::ConditionalAccessBlocked, "Conditional Access blocks the token"),
+    rejected_because(
+        530_032,
+        Reason::ConditionalAccessBlocked,
+        "a security policy of the tenant blocks the request",
+    ),
+    rejected_because(53_011, Reason::ConditionalAccessBlocked, "the identity is blocked because of risk"),
+    rejected_because(
+        50_131,
+        Reason::ConditionalAccessBlocked,
+        "a Conditional Access policy blocks the request",
+    ),
     rejected(500_011, "Graph's service principal was not found in the tenant", GRAPH_MISSING),
     rejected(50_001, "the resource is disabled or does not exist", GRAPH_MISSING),
     rejected(650_052, "the tenant has no subscription for the resource, or it is disabled", GRAPH_MISSING),

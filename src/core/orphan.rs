@@ -1,8 +1,8 @@
-//! Registrations that a deleted object leaves at its destination against its deletion policy.
+//! Registrations that a deleted object leaves at its destination, because the operator could not delete them.
 
 use std::fmt;
 
-/// Why a registration is left at its destination although the policy is `Delete`.
+/// Why a registration is left at its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanCause {
     /// The object was deleted while it was suspended.

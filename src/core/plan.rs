@@ -98,7 +98,7 @@ pub enum Finalization {
     /// The registration, because this object does not own it.
     NotOwned,
     /// Nothing: it was deleted.
-    Removed,
+    Deleted,
     /// The registration, although the policy is `Delete`.
     Orphaned(OrphanCause),
 }

@@ -145,7 +145,7 @@ impl TokenRateLimiter {
         Ok(())
     }
 
-    /// Records the result of an attempt. Only refusals count against the total of an account.
+    /// Records the result of an attempt. Only rejections count against the total of an account.
     pub(super) fn record(&self, app: AppCredential<'_>, quota_owner: &QuotaOwner, result: &TokenResult) {
         let (key, own) = (self.key(app), self.hash_of(quota_owner));
         let mut recent = self.recent.lock();

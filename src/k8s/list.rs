@@ -20,7 +20,7 @@ const LARGE_PAGE: u32 = 500;
 
 #[derive(Debug, Error)]
 pub enum ListError {
-    /// The API server rejected or did not answer.
+    /// The API server rejected the request or did not respond.
     #[error("failed to list")]
     Request(#[source] kube::Error),
     /// A page ended early.

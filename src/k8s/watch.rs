@@ -353,7 +353,7 @@ where
 // === impl WatchError ===
 
 impl WatchError {
-    /// The status code, if the API server rejected.
+    /// The status code, if the API server rejected the request.
     fn code(&self) -> Option<u16> {
         match self {
             Self::List(ListError::Request(kube::Error::Api(status)))

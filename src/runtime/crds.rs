@@ -1,5 +1,6 @@
 //! Waits for the CRDs: with GitOps they may be installed after the operator, which must not make it crash.
 
+use anyhow::anyhow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::Client;
 
@@ -10,15 +11,16 @@ use crate::runtime::retry;
 /// The resource names of the operator's kinds.
 const RESOURCES: [&str; 3] = ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"];
 
-/// Waits until the API server serves all kinds.
-pub(super) async fn wait(client: &Client, process: &Process<'_>) {
+/// Waits until the API server serves all kinds. Returns `None` if the process stops before that.
+pub(super) async fn wait(client: &Client, process: &Process<'_>) -> Option<()> {
     retry::until_success(process, "crds", async || match missing(client).await {
         Ok(missing) if missing.is_empty() => Ok(()),
-        Ok(missing) => Err(format!("the API server does not serve {}: apply the CRDs", missing.join(", "))),
-        Err(error) => Err(format!("failed to ask the API server which kinds it serves: {error}")),
+        Ok(missing) => Err(anyhow!("the API server does not serve {}: apply the CRDs", missing.join(", "))),
+        Err(error) => Err(anyhow!("failed to ask the API server which kinds it serves: {error}")),
     })
-    .await;
+    .await?;
     process.readiness.done("crds");
+    Some(())
 }
 
 async fn missing(client: &Client) -> Result<Vec<&'static str>, kube::Error> {

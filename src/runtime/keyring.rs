@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::core::error_chain::chain;
 use crate::k8s::client::Cluster;
 use crate::k8s::leadership::since_boot;
 use crate::runtime::process::Process;
 use crate::runtime::retry;
 use crate::store::keyring::{self, KeyringCache, KeyringRef};
 
-/// Loads the keyring, or creates it if nothing depends on an earlier one. Tries again until one of both succeeds.
-pub(super) async fn wait(cluster: &Cluster, process: &Process<'_>) -> Arc<KeyringCache> {
+/// Loads the keyring, or creates it if nothing depends on an earlier one. Tries again until
+/// one of both succeeds; returns `None` if the process stops before that.
+pub(super) async fn wait(cluster: &Cluster, process: &Process<'_>) -> Option<Arc<KeyringCache>> {
     let Process { settings, timing, readiness, .. } = process;
     let client = &cluster.client;
     let secret = KeyringRef { namespace: cluster.namespace.clone(), name: settings.keyring_secret.clone() };
     let loaded = retry::until_success(process, "keyring", async || {
         let as_of = since_boot();
         let keyring = keyring::load_or_create(client, &secret, &settings.watch_namespaces).await;
-        keyring.map(|keyring| (keyring, as_of)).map_err(|error| chain(&error))
+        Ok((keyring?, as_of))
     })
-    .await;
+    .await?;
     readiness.done("keyring");
-    Arc::new(KeyringCache::new(client.clone(), secret, loaded, since_boot, timing))
+    Some(Arc::new(KeyringCache::new(client.clone(), secret, loaded, since_boot, timing)))
 }

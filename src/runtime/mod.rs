@@ -119,7 +119,7 @@ impl Operator<'_> {
     async fn work(&self, leadership: Leadership) -> anyhow::Result<()> {
         let Process { timing, stop, .. } = self.process;
         let wait = keyring::wait(&self.clients.cluster, self.process);
-        let Some(keyring) = stop.run_until_cancelled(wait).await else { return Ok(()) };
+        let Some(keyring) = stop.run_until_cancelled(wait).await.flatten() else { return Ok(()) };
         let Some(events) = stop.run_until_cancelled(self.events()).await else { return Ok(()) };
         let _publishing = AbortOnDropHandle::new(tokio::spawn(events.clone().run()));
         let _reading = AbortOnDropHandle::new(tokio::spawn(keyring.clone().run(stop.clone())));

@@ -103,7 +103,7 @@ impl Clients {
         let namespace = settings.operator_namespace.as_deref();
         let cluster = client::connect_with_metrics(namespace, timing, metrics).await?;
         let crds = crds::wait(&cluster.client, process);
-        if stop.run_until_cancelled(crds).await.is_none() {
+        if stop.run_until_cancelled(crds).await.flatten().is_none() {
             return Ok(None);
         }
         let config = EndpointConfig {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use anyhow::{Context as _, anyhow};
 use futures::FutureExt;
 use futures::future::OptionFuture;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ use crate::store::repository::Repository;
 
 /// The readiness component that is pending until requests are served.
 pub(super) const GATE: &str = "rest";
+
+const STOPPED: &str = "the process stops";
 
 /// What the API needs.
 #[derive(Clone, Copy)]
@@ -62,7 +65,7 @@ pub(super) async fn serve_beside(deps: RestDeps<'_>) {
             Ok(Err(error)) => chain(error.as_ref()),
             Err(_) => "it panicked: this is a bug in the operator".to_owned(),
         };
-        Err(format!("the REST API is not served: {problem}"))
+        Err(anyhow!("the REST API is not served: {problem}"))
     })
     .await;
 }
@@ -85,7 +88,7 @@ async fn open(deps: &RestDeps<'_>) -> anyhow::Result<RestApi> {
         .map(|(certificate, key)| ReloadingTls::open(TlsFiles { certificate, key, of: "rest" }))
         .transpose()?;
     let authenticator = Arc::new(read_api_keys(deps).await?);
-    let keyring = keyring::wait(&clients.cluster, deps.process).await;
+    let keyring = keyring::wait(&clients.cluster, deps.process).await.context(STOPPED)?;
     let client = &clients.cluster.client;
     let relist = Relist::default();
     let record_controller = deps.lease.map(|lease| record_controller(deps, lease, &keyring, &relist));
@@ -188,9 +191,10 @@ async fn read_api_keys(deps: &RestDeps<'_>) -> anyhow::Result<Authenticator> {
         served: deps.process.settings.watch_namespaces.clone(),
     };
     retry::until_success(deps.process, GATE, async || match Authenticator::new(secret.clone()).await {
-        Err(error) if error.is_transient() => Err(chain(&error)),
+        Err(error) if error.is_transient() => Err(error.into()),
         authenticator => Ok(authenticator),
     })
     .await
+    .context(STOPPED)?
     .map_err(anyhow::Error::from)
 }

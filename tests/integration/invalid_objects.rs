@@ -82,7 +82,7 @@ where
     .await;
 }
 
-async fn is_deleted<K>(env: &TestEnv, name: &str)
+async fn wait_until_deleted<K>(env: &TestEnv, name: &str)
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
@@ -159,7 +159,7 @@ async fn a_deleted_invalid_object_is_removed_once_set_to_retain() {
     wait_for_message::<MicrosoftGraphCredential>(&env, "broken", &["set deletionPolicy to Retain"]).await;
     assert_eq!(env.remote().len(), 1);
     change::<MicrosoftGraphCredential>(&env, "broken", json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    is_deleted::<MicrosoftGraphCredential>(&env, "broken").await;
+    wait_until_deleted::<MicrosoftGraphCredential>(&env, "broken").await;
     assert_eq!(env.remote().len(), 1);
 }
 
@@ -179,7 +179,7 @@ async fn a_deleted_invalid_account_is_removed_once_nothing_has_to_be_deleted_the
     wait_for_message::<WoodpeckerAccount>(&env, "agency", &["credentials are still to be deleted there"])
         .await;
     change::<MicrosoftGraphCredential>(&env, "sales-eu", json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    is_deleted::<WoodpeckerAccount>(&env, "agency").await;
+    wait_until_deleted::<WoodpeckerAccount>(&env, "agency").await;
     assert_eq!(env.remote().len(), 1);
 }
 

@@ -59,7 +59,7 @@ impl Import<'_> {
     fn head(&self, left: usize, all: usize) -> String {
         let account = &self.listed.location.account;
         let mut text = format!(
-            "# WoodpeckerAccount {account} holds {all} credentials. No object has registered the following {left}:\n\
+            "# WoodpeckerAccount {account} holds {all} credentials; {left} of them are not registered by any object.\n\
              # Fill in the Secrets, and apply them with the objects. The operator adopts each credential once\n\
              # Microsoft has issued a token for its secret, and never creates another one instead.\n"
         );

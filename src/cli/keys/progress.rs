@@ -77,18 +77,18 @@ impl ProgressView {
         Self { key, total: remaining, remaining, bar, printed_quarters: 0, progressed_at: Instant::now() }
     }
 
-    /// `left` can grow if a replica that was frozen writes records with an earlier key.
-    fn update(&mut self, left: usize) -> anyhow::Result<()> {
-        if left < self.remaining {
+    /// `remaining` can grow if a replica that was frozen writes records with an earlier key.
+    fn update(&mut self, remaining: usize) -> anyhow::Result<()> {
+        if remaining < self.remaining {
             self.progressed_at = Instant::now();
         }
-        self.total = self.total.max(left);
-        self.remaining = left;
-        let done = self.total - left;
+        self.total = self.total.max(remaining);
+        self.remaining = remaining;
+        let done = self.total - remaining;
         self.bar.set_length(self.total as u64);
         self.bar.set_position(done as u64);
         let quarter = done * 4 / self.total.max(1);
-        if self.bar.is_hidden() && quarter > self.printed_quarters && left > 0 {
+        if self.bar.is_hidden() && quarter > self.printed_quarters && remaining > 0 {
             self.printed_quarters = quarter;
             output::print(&format!("{done} of {} records are re-encrypted\n", self.total))?;
         }

@@ -26,8 +26,9 @@ where
     let is_deleted = object.meta().deletion_timestamp.is_some();
     let has_finalizer = has_finalizer(&object);
     // Until all objects are known, any of them may use it.
+    let may_be_used = || !context.index.are_credentials_listed() || context.index.has_unread_credential();
     let is_used = context.policy.sets_finalizers && context.index.needs_account_for_deletion(name)
-        || !context.index.are_credentials_listed() && has_finalizer;
+        || has_finalizer && may_be_used();
     let terminating_since = if is_deleted && has_finalizer {
         namespace_deleted_at(context, &name.namespace).await?
     } else {
@@ -57,7 +58,7 @@ fn is_wanted(object: &impl Resource, is_used: bool, can_wait: bool) -> bool {
     is_used && (!is_deleted || has_finalizer(object) && can_wait)
 }
 
-fn has_finalizer(object: &impl Resource) -> bool {
+pub(super) fn has_finalizer(object: &impl Resource) -> bool {
     object.finalizers().iter().any(|finalizer| finalizer == ACCOUNT_PROTECTION_FINALIZER)
 }
 

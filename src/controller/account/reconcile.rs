@@ -62,20 +62,24 @@ impl Kind for WoodpeckerAccount {
         ended
     }
 
-    const INVALID: &'static str = ", and its credentials wait";
-    const INVALID_AND_DELETED: [&'static str; 2] = [
-        ", and credentials are still to be deleted there",
-        ", or set deletionPolicy of these MicrosoftGraphCredentials to Retain",
-    ];
+    fn invalid_message(live: &DynamicObject, problem: &str) -> String {
+        if live.metadata.deletion_timestamp.is_some() && finalizer::has_finalizer(live) {
+            format!(
+                "the object is invalid, and credentials are still to be deleted there: fix the field ({problem}), or set \
+                 deletionPolicy of these MicrosoftGraphCredentials to Retain"
+            )
+        } else {
+            format!("the object is invalid, and its credentials wait: fix the field ({problem})")
+        }
+    }
 
-    async fn finalize_invalid(
+    async fn update_finalizer_of_invalid(
         context: &Context,
         own: &NamespacedName,
         api: &Api<DynamicObject>,
-        live: &DynamicObject,
-    ) -> Result<bool, ReconcileError> {
-        let kept = finalizer::ensure(context, api, live.clone(), own, |_| {}).await?;
-        Ok(kept.is_none())
+        live: DynamicObject,
+    ) -> Result<Option<DynamicObject>, ReconcileError> {
+        finalizer::ensure(context, api, live, own, |_| {}).await
     }
 
     /// Its credentials report it as well.

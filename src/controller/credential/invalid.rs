@@ -26,7 +26,7 @@ enum Deletion {
 
 /// Removes the operator's finalizer if the object may be deleted, and returns whether it did.
 pub async fn finalize(context: &Context, api: &Api<DynamicObject>, live: &DynamicObject) -> Result<bool> {
-    if live.metadata.deletion_timestamp.is_none() || !live.finalizers().iter().any(|it| it == FINALIZER) {
+    if live.metadata.deletion_timestamp.is_none() || !has_finalizer(live) {
         return Ok(false);
     }
     let namespace = live.namespace().unwrap_or_default();
@@ -54,6 +54,10 @@ pub async fn finalize(context: &Context, api: &Api<DynamicObject>, live: &Dynami
         orphans::publish(context, &regarding, cause, text(cause)).await;
     }
     Ok(true)
+}
+
+pub fn has_finalizer(live: &DynamicObject) -> bool {
+    live.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }
 
 /// Keeps its registrations in the index, because its status can mostly be read.

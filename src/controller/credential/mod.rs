@@ -37,23 +37,30 @@ impl Kind for MicrosoftGraphCredential {
         reconcile::run(context, own).await
     }
 
-    const INVALID: &'static str = "; it and its registration are left unchanged";
-    const INVALID_AND_DELETED: [&'static str; 2] = [
-        ", so the operator cannot delete what it registered",
-        ", or set deletionPolicy to Retain to delete only the object",
-    ];
+    fn invalid_message(live: &DynamicObject, problem: &str) -> String {
+        if live.metadata.deletion_timestamp.is_some() && invalid::has_finalizer(live) {
+            format!(
+                "the object is invalid, so the operator cannot delete what it registered: fix the field ({problem}), or \
+                 set deletionPolicy to Retain to delete only the object"
+            )
+        } else {
+            format!(
+                "the object is invalid; it and its registration are left unchanged: fix the field ({problem})"
+            )
+        }
+    }
 
-    async fn finalize_invalid(
+    async fn update_finalizer_of_invalid(
         context: &Context,
         _own: &NamespacedName,
         api: &Api<DynamicObject>,
-        live: &DynamicObject,
-    ) -> Result<bool, ReconcileError> {
-        let finalized = invalid::finalize(context, api, live).await?;
-        if !finalized {
-            invalid::index_status(context, live);
+        live: DynamicObject,
+    ) -> Result<Option<DynamicObject>, ReconcileError> {
+        if invalid::finalize(context, api, &live).await? {
+            return Ok(None);
         }
-        Ok(finalized)
+        invalid::index_status(context, &live);
+        Ok(Some(live))
     }
 
     fn priority(&self) -> Priority {

@@ -92,7 +92,9 @@ impl Indexed for MicrosoftGraphCredential {
     }
 
     fn before_replace(state: &mut CredentialState, before: &Facts, next: &DeserializeGuard<Self>) {
-        state.last_readable = next.0.is_err().then(|| Box::new(before.clone()));
+        // Without an app, nothing of the object was ever read.
+        let was_read = before.app.is_some() || state.last_readable.is_some();
+        state.last_readable = (next.0.is_err() && was_read).then(|| Box::new(before.clone()));
     }
 
     fn keys(facts: &Facts) -> Vec<(Key<'_>, Rank)> {

@@ -67,6 +67,15 @@ impl Index {
         self.objects().credentials.find(&Key::DeletesAt(account)).next().is_some()
     }
 
+    /// Whether there is a credential of which nothing is known yet, because neither it nor its status could be read.
+    pub fn has_unread_credential(&self) -> bool {
+        let objects = self.objects();
+        let is_unread = |entry: &Entry<MicrosoftGraphCredential>| {
+            entry.object.0.is_err() && entry.state.last_readable.is_none()
+        };
+        objects.credentials.entries().any(is_unread)
+    }
+
     /// The ids owned at an account: current registrations and previous ones that are still to be deleted.
     pub fn owned_ids_at(&self, account: &AccountName) -> Vec<i64> {
         self.objects().owned_at(account, OwnershipScope::All).collect()

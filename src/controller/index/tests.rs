@@ -353,6 +353,24 @@ fn an_invalid_object_keeps_what_it_owns() {
     assert_eq!(index.objects().credentials.keys(), 0);
 }
 
+#[test]
+fn an_object_that_was_never_readable_is_unread_until_its_status_is_read() {
+    let index = index();
+    let readable = object("x", "u", 1, "a");
+    for version in ["1", "2"] {
+        let metadata =
+            kube::core::ObjectMeta { resource_version: Some(version.into()), ..readable.metadata.clone() };
+        let error = "odd".to_owned();
+        let broken = DeserializeGuard(Err(kube::core::error_boundary::InvalidObject { error, metadata }));
+        let _ = index.on_watch_event::<MicrosoftGraphCredential>(&Scope::All, 0, Event::Apply(broken));
+        assert!(index.has_unread_credential(), "{version}");
+    }
+    let _ = index.record_unreadable_status("u", &serde_json::from_value(json!({})).unwrap(), true);
+    assert!(!index.has_unread_credential());
+    let _ = apply(&index, &object("x", "u", 3, "a"));
+    assert!(!index.has_unread_credential());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_state_of_an_object_is_deleted_with_it() {
     let index = index();

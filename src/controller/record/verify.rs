@@ -273,7 +273,7 @@ impl RecordController {
     /// Requests a token from Microsoft.
     async fn verify(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
         let stalled = Some(self.timing.stalled_probe);
-        let secret = match self.secret(record).await {
+        let secret = match self.decrypt(record).await {
             Ok(secret) => secret,
             Err(attempt) => return Ok(attempt),
         };
@@ -301,7 +301,7 @@ impl RecordController {
     }
 
     /// Decrypts the record, or returns an attempt that ends here.
-    async fn secret(&self, record: &SealedGraphCredential) -> Result<SecretText, Attempt> {
+    async fn decrypt(&self, record: &SealedGraphCredential) -> Result<SecretText, Attempt> {
         let keyring = match Envelope::from_base64(&record.spec.envelope) {
             Ok(envelope) => match self.keyring.with_key(envelope.key_id()).await {
                 Ok(keyring) => keyring,

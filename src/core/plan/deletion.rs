@@ -19,13 +19,13 @@ pub(super) fn plan_deletion(observed: &Observed, policy: &OperatorPolicy, now: T
         return conclude(ReconcileState::Deleted, Requeue::OnTrigger);
     }
     if observed.results.is_deletion_done && observed.previous_registration.is_none() {
-        return finalize(Finalization::Removed);
+        return finalize(Finalization::Deleted);
     }
     if let Some(finalization) = finalization_without_deletion(observed, policy, now) {
         return finalize(finalization);
     }
     if let Some(failure) = &observed.results.failure {
-        return after_removal_failed(observed, policy, failure, now);
+        return after_deletion_failed(observed, policy, failure, now);
     }
     if observed.status.pending_create.is_some() && !observed.settles_in.is_zero() {
         return conclude(ReconcileState::Settling, Requeue::Settle(observed.settles_in));
@@ -69,19 +69,19 @@ fn plan_registered(observed: &Observed, policy: &OperatorPolicy, now: Timestamp)
         (Some(registration), _)
             if observed.may_delete(registration) && !observed.results.is_deletion_done =>
         {
-            plan_removal(observed, registration)
+            plan_registration_deletion(observed, registration)
         }
         (_, Some(previous)) => match &observed.results.previous_failure {
-            Some(failure) => after_removal_failed(observed, policy, failure, now),
+            Some(failure) => after_deletion_failed(observed, policy, failure, now),
             None => account_unreachable(&previous.target, RETAIN_HINT),
         },
         (Some(registration), None) if !observed.may_delete(registration) => finalize(Finalization::NotOwned),
-        (Some(_) | None, None) => finalize(Finalization::Removed),
+        (Some(_) | None, None) => finalize(Finalization::Deleted),
     }
 }
 
 /// Late duplicates are deleted before the registration, because nothing looks for them afterwards.
-fn plan_removal(observed: &Observed, registration: &Registration) -> Plan {
+fn plan_registration_deletion(observed: &Observed, registration: &Registration) -> Plan {
     if registration.idempotency_token.is_some() && observed.results.listed.is_none() {
         return Plan::Step(Step::List(MaxAge::Recent));
     }
@@ -92,7 +92,7 @@ fn plan_removal(observed: &Observed, registration: &Registration) -> Plan {
 }
 
 /// A credential in use is retried at long intervals.
-fn after_removal_failed(
+fn after_deletion_failed(
     observed: &Observed,
     policy: &OperatorPolicy,
     failure: &Failure,

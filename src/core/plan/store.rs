@@ -198,7 +198,7 @@ mod tests {
         let mut going = deleted(sealed(&spec), true);
         assert_eq!(step(&going), Step::Delete);
         going.results.is_deletion_done = true;
-        assert_eq!(step(&going), Step::Finalize(Finalization::Removed));
+        assert_eq!(step(&going), Step::Finalize(Finalization::Deleted));
     }
 
     #[test]

@@ -252,9 +252,9 @@ mod tests {
         let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         assert_eq!(reported(&verified, &RecordVerification::Issued), None);
         assert_eq!(reported(&verified, &rejected()), Some((true, "SecretExpired", "trace 1".into())));
-        let refused_before = after(&verified, Some(&rejected()), "2026-11-24T09:00:00Z");
-        assert_eq!(reported(&refused_before, &rejected()), None, "unchanged a day later");
-        let fixed = reported(&refused_before, &RecordVerification::Issued);
+        let rejected_before = after(&verified, Some(&rejected()), "2026-11-24T09:00:00Z");
+        assert_eq!(reported(&rejected_before, &rejected()), None, "unchanged a day later");
+        let fixed = reported(&rejected_before, &RecordVerification::Issued);
         assert_eq!(fixed.map(|it| (it.0, it.1)), Some((false, "TokenIssued")));
         assert_eq!(reported(&verified, &RecordVerification::NotDecrypted).map(|it| it.0), Some(true));
     }

@@ -15,9 +15,9 @@ metrics! {
             "How long a credential took to become ready, since its creation or since it was last ready",
             Histogram::new(BUCKETS);
         drift: Counters<1> = "graph_credential_drift",
-            "Differences found between a destination and the recorded state, by kind: deleted (registered again), duplicate (removed), unlisted (a list lacked an existing credential), modified (a record of the store, re-encrypted)";
+            "Differences found between a destination and the recorded state, by kind: deleted (registered again), duplicate (deleted), unlisted (a list lacked an existing credential), modified (a record of the store, re-encrypted)";
         orphans: Counters<1> = "graph_credential_orphans",
-            "Credentials left at a destination although they should have been removed, by cause: suspended, namespace (its deletion could not wait any longer), object_gone (the object was deleted while its credential was created)";
+            "Credentials left at a destination although they should have been deleted, by cause: suspended, namespace (its deletion could not wait any longer), object_gone (the object was deleted while its credential was created)";
     }
 }
 
@@ -26,7 +26,7 @@ metrics! {
 pub enum Drift {
     /// It was deleted, and is registered again.
     Deleted,
-    /// A request of the operator had created it twice; the second one was removed.
+    /// A request of the operator had created it twice; the second one was deleted.
     Duplicate,
     /// A list lacked it although it exists; nothing is created because of such a list.
     Unlisted,

@@ -187,7 +187,7 @@ pub(super) async fn roll_back(context: &Context, session: &mut Session, id: i64)
     }
     let cause = OrphanCause::ObjectDeleted;
     let text = format!(
-        "credential {id} is left at WoodpeckerAccount {}, because {cause}: remove it there",
+        "credential {id} is left at WoodpeckerAccount {}, because {cause}: delete it there",
         location.account
     );
     let regarding = observed.object.object_ref(&());

@@ -177,8 +177,8 @@ fn describe_finalization(observed: &Observed, finalization: Finalization) -> (&'
     let left = |why: &str| format!("{what} is left, because {why}");
     match (finalization, &observed.results.other_owner) {
         (Finalization::NeverRegistered, _) => ("Released", "nothing was registered".to_owned()),
-        (Finalization::Removed, None) => ("Deleted", format!("{what} was removed")),
-        (Finalization::Removed, Some(other)) => {
+        (Finalization::Deleted, None) => ("Deleted", format!("{what} was deleted")),
+        (Finalization::Deleted, Some(other)) => {
             ("Retained", left(&format!("{other} has registered it as well")))
         }
         (Finalization::Retained, _) => ("Retained", left("deletionPolicy is Retain")),

@@ -95,7 +95,7 @@ pub(super) async fn delete_duplicate(
     match removed {
         Ok(()) | Err(ApiError::NotFound) => {
             context.metrics.credentials.drifted(Drift::Duplicate);
-            tracing::warn!(id, "a late duplicate of this object's own credential was removed");
+            tracing::warn!(id, "a late duplicate of this object's own credential was deleted");
             let text = format!("duplicate credential {id}, which a late request had created, was deleted");
             emit_event(context, observed, "DuplicateRemoved", text).await;
             let without = |entries: &mut Vec<Entry>| entries.retain(|entry| entry.id != id);

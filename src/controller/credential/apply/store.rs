@@ -276,7 +276,7 @@ pub(super) async fn roll_back(context: &Context, session: &Session) {
     }
     let (name, cause) = (live.name_any(), OrphanCause::ObjectDeleted);
     let text = format!(
-        "SealedGraphCredential {name} is left, because {cause}: remove it with kubectl delete sgc {name}"
+        "SealedGraphCredential {name} is left, because {cause}: delete it with kubectl delete sgc {name}"
     );
     let regarding = session.observed.object.object_ref(&());
     orphans::log(&regarding, cause, &text);

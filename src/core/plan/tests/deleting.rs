@@ -44,7 +44,7 @@ fn a_deletion_deletes_only_what_the_object_created() {
     assert_eq!(step_of(&adopted), Step::Finalize(Finalization::NotOwned));
     let mut removed = deleted(settled(&delete), true);
     removed.results.is_deletion_done = true;
-    assert_eq!(step_of(&removed), Step::Finalize(Finalization::Removed));
+    assert_eq!(step_of(&removed), Step::Finalize(Finalization::Deleted));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_deletion_deletes_previous_registrations_and_late_duplicates() {
     assert_eq!(conclusion_of(&observed).requeue, Requeue::Stalled(policy().timing.in_use_retry));
     observed.results.previous_failure = None;
     (observed.previous_registration, observed.status.previous_registrations) = (None, vec![]);
-    assert_eq!(step_of(&observed), Step::Finalize(Finalization::Removed));
+    assert_eq!(step_of(&observed), Step::Finalize(Finalization::Deleted));
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn newly_required_roles_are_verified_at_once() {
 
 #[test]
 fn a_change_of_the_account_ends_the_delay_after_its_rejection() {
-    let refused_with = |reason: Reason| {
+    let rejected_with = |reason: Reason| {
         let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::TokenIssued);
         let at = now() + Duration::from_hours(20);
         observed.status.next_attempt_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
@@ -182,6 +182,6 @@ fn a_change_of_the_account_ends_the_delay_after_its_rejection() {
         observed.account_changed = true;
         observed
     };
-    assert_eq!(step_of(&refused_with(Reason::UpdateRejected)), Step::Update);
-    assert_eq!(conclusion_of(&refused_with(Reason::Registered)).state, ReconcileState::Waiting);
+    assert_eq!(step_of(&rejected_with(Reason::UpdateRejected)), Step::Update);
+    assert_eq!(conclusion_of(&rejected_with(Reason::Registered)).state, ReconcileState::Waiting);
 }

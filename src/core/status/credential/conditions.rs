@@ -64,7 +64,7 @@ fn is_deletion_enforced(observed: &Observed, policy: &OperatorPolicy) -> bool {
 }
 
 /// The previous registrations as text.
-fn still_to_remove(previous: &[Registration]) -> String {
+fn still_to_delete(previous: &[Registration]) -> String {
     let each = |earlier: &Registration| {
         let account = earlier.account.as_ref().map(ToString::to_string).unwrap_or_default();
         format!("credential {} (WoodpeckerAccount {account})", earlier.credential_id)
@@ -242,7 +242,7 @@ fn registered_message(
     } else {
         format!("Woodpecker has credential {id} (WoodpeckerAccount {account}) with the last accepted secret")
     };
-    let message = format!("{message}{}", still_to_remove(&status.previous_registrations));
+    let message = format!("{message}{}", still_to_delete(&status.previous_registrations));
     let reason = match registration.ownership {
         Ownership::Created => Reason::Registered,
         Ownership::Adopted => Reason::Adopted,

@@ -19,9 +19,9 @@ pub(super) fn after_failure(
     let id = failure.id.or(registered).unwrap_or_default();
     let problem = |reason, message: String| Desired::unmet(TYPE, reason, message);
     match (&failure.kind, failure.operation) {
-        (FailureKind::Queued(error), _) => not_sent(*error),
-        (FailureKind::Throttled, _) => not_sent(QueueError::Paused),
-        (FailureKind::Unavailable, _) => not_sent(QueueError::Failing),
+        (FailureKind::Queued(error), _) => temporary(*error),
+        (FailureKind::Throttled, _) => temporary(QueueError::Paused),
+        (FailureKind::Unavailable, _) => temporary(QueueError::Failing),
         (FailureKind::OutcomeUnknown, Operation::Create) => outcome_unknown(),
         (FailureKind::OutcomeUnknown, _) => change_unknown(),
         (FailureKind::ObjectsUnknown, _) => problem(
@@ -45,10 +45,7 @@ pub(super) fn after_failure(
             Reason::AccountNotReady,
             "Woodpecker does not authorize the request: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
         ),
-        (FailureKind::WrongAccount, _) => problem(
-            Reason::AccountNotReady,
-            format!("the API key of the WoodpeckerAccount belongs to another account than credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
-        ),
+        (FailureKind::WrongAccount, _) => problem(Reason::AccountNotReady, wrong_account(failure.id)),
         (FailureKind::SecretRejected, Operation::Update) => problem(
             Reason::UpdateRejected,
             format!("Woodpecker rejects the new secret although Microsoft accepts it; credential {id} keeps the old one. Create a new secret or ask Woodpecker's support"),
@@ -64,8 +61,15 @@ pub(super) fn after_failure(
     }
 }
 
-/// A request that was not sent, or that Woodpecker did not process.
-fn not_sent(error: QueueError) -> Desired {
+fn wrong_account(id: Option<i64>) -> String {
+    match id {
+        Some(id) => format!("the API key of the WoodpeckerAccount belongs to another account than credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
+        None => "two WoodpeckerAccounts of different companies list the same credentials, so nothing is created: check their API keys and spec.companyId".into(),
+    }
+}
+
+/// A problem that goes away without a change of the object.
+fn temporary(error: QueueError) -> Desired {
     let (reason, problem) = match error {
         QueueError::Queued | QueueError::Ending => {
             (Reason::Queued, "other requests to the Woodpecker account are ahead in its queue")
