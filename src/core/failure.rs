@@ -66,6 +66,8 @@ pub enum FailureKind {
     Unauthorized,
     /// The credential is for another app there: the API key must belong to another account.
     WrongAccount,
+    /// Woodpecker ignores the company id of the account.
+    CompanyIdIgnored,
     SecretRejected,
     Rejected {
         status: u16,

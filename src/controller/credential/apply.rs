@@ -174,7 +174,7 @@ async fn verify_company_isolation(
     tracing::warn!(account = %name, %other, "step not started: Woodpecker ignores the company id");
     context.requeuer.account(name);
     context.requeuer.account(&other);
-    Err(step_failed(Operation::List, FailureKind::WrongAccount, None))
+    Err(step_failed(Operation::List, FailureKind::CompanyIdIgnored, None))
 }
 
 /// Whether the object still exists with the same spec, as far as is known. It may have changed while the reconcile

@@ -68,6 +68,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
         FailureKind::WrongAccount,
+        FailureKind::CompanyIdIgnored,
         FailureKind::NameUnknown,
         FailureKind::StoreRejected(403),
         FailureKind::KeyringUnavailable,

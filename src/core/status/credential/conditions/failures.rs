@@ -45,7 +45,11 @@ pub(super) fn after_failure(
             Reason::AccountNotReady,
             "Woodpecker does not authorize the request: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
         ),
-        (FailureKind::WrongAccount, _) => problem(Reason::AccountNotReady, wrong_account(failure.id)),
+        (FailureKind::WrongAccount, _) => problem(Reason::AccountNotReady, wrong_account(failure.id.or(registered))),
+        (FailureKind::CompanyIdIgnored, _) => problem(
+            Reason::AccountNotReady,
+            "two WoodpeckerAccounts of different companies list the same credentials, so nothing is created: check their API keys and spec.companyId".into(),
+        ),
         (FailureKind::SecretRejected, Operation::Update) => problem(
             Reason::UpdateRejected,
             format!("Woodpecker rejects the new secret although Microsoft accepts it; credential {id} keeps the old one. Create a new secret or ask Woodpecker's support"),
@@ -64,7 +68,7 @@ pub(super) fn after_failure(
 fn wrong_account(id: Option<i64>) -> String {
     match id {
         Some(id) => format!("the API key of the WoodpeckerAccount belongs to another account than credential {id}, and nothing is changed there: put a key of the right account into its Secret"),
-        None => "two WoodpeckerAccounts of different companies list the same credentials, so nothing is created: check their API keys and spec.companyId".into(),
+        None => "the API key of the WoodpeckerAccount belongs to another account than the credentials that are registered there, and nothing is changed: put a key of the right account into its Secret".into(),
     }
 }
 
