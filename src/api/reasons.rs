@@ -76,8 +76,8 @@ macro_rules! reasons {
 reasons! {
     SecretRead SecretNotFound KeyMissing EmptyValue InvalidCharacters ExpiryMissing ExpiryInvalid ExpiryInPast AccessDenied
     TokenIssued VerificationDisabled VerificationSkipped InvalidClientSecret SecretExpired ApplicationNotFound
-    TenantNotFound ServicePrincipalMissing ApplicationDisabled PublicClient ConditionalAccessBlocked WrongCloud
-    RequiredRolesMissing VerificationRejected VerificationPending AwaitingSecret AwaitingPropagation RateLimited
+    TenantNotFound TenantBlocked TenantRestricted ServicePrincipalMissing ApplicationDisabled PublicClient
+    ConditionalAccessBlocked WrongCloud RequiredRolesMissing VerificationRejected VerificationPending AwaitingSecret AwaitingPropagation RateLimited
     MicrosoftUnavailable
     Registered Adopted Stored DestinationChanged AccountNotFound AccountNotReady AccountNotAllowed CreateRejected
     UpdateRejected NoMatchToAdopt AlreadyExists AlreadyManaged AmbiguousMatch KeyringUnavailable StorageForbidden
@@ -140,7 +140,7 @@ entries! {
         TokenIssued: True, Nobody, "Microsoft issues tokens for the client secret.", NOTHING;
         VerificationDisabled: True, Nobody, "Verification is disabled, and the operator allows that.", NOTHING;
         VerificationSkipped: True, Nobody,
-            "Verification was not possible, because Microsoft was unavailable or Conditional Access blocks the operator; policy `BestEffort` continues without it.",
+            "Verification was not possible, because Microsoft was unavailable, or Conditional Access or a proxy blocks the operator; policy `BestEffort` continues without it.",
             "Nothing to do: verification is repeated at the next check.";
         InvalidClientSecret: False, User,
             "Microsoft rejects the client secret; the existing registration stays.",
@@ -152,6 +152,12 @@ entries! {
         TenantNotFound: False, User,
             "This cloud has no such tenant.",
             "Check `tenantId` and `cloud`.";
+        TenantBlocked: False, TenantAdmin,
+            "The tenant is blocked because of inactivity, or was deleted.",
+            "Ask Microsoft's support to reactivate the tenant, within 20 days of the block; after that Microsoft deletes it.";
+        TenantRestricted: False, OperatorAdmin,
+            "A proxy between the operator and Microsoft does not allow the tenant.",
+            "Add the tenant to the proxy's tenant restrictions, let the operator bypass the proxy, or use `verification.policy: BestEffort`.";
         ServicePrincipalMissing: False, TenantAdmin,
             "The app has no service principal in the tenant.",
             "Consent to the app, or create an enterprise application for it.";

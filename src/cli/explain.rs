@@ -24,9 +24,9 @@ pub(super) struct ExplainArgs {
 }
 
 /// A code or a reason.
-#[derive(Clone, Copy)]
 enum Subject {
-    Code(&'static Code),
+    /// With the digits that were asked for, which may be of a family.
+    Code(String, &'static Code),
     Reason(&'static Entry),
 }
 
@@ -47,15 +47,15 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn all() -> impl Iterator<Item = Subject> {
-    ENTRIES.iter().map(Subject::Reason).chain(CODES.iter().map(Subject::Code))
+    ENTRIES.iter().map(Subject::Reason).chain(CODES.iter().map(|code| Subject::Code(code.digits(), code)))
 }
 
 /// The code, or the reason in each condition that uses it.
 fn find(word: &str) -> anyhow::Result<Vec<Subject>> {
     let plain = word.trim().to_ascii_lowercase();
     let number = number(&plain);
-    if let Some(code) = number.and_then(aadsts::find) {
-        return Ok(vec![Subject::Code(code)]);
+    if let Some((number, code)) = number.and_then(|number| Some((number, aadsts::find(number)?))) {
+        return Ok(vec![Subject::Code(number.to_string(), code)]);
     }
     let reason = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(&plain));
     reason.map(|reason| reasons::entries(*reason).map(Subject::Reason).collect()).with_context(|| {
@@ -81,8 +81,8 @@ fn similar(plain: &str) -> Vec<String> {
     let digits = plain.strip_prefix("aadsts").unwrap_or(plain);
     let mut similar: Vec<(f64, String)> = all()
         .map(|subject| {
-            let similarity = match subject {
-                Subject::Code(code) => strsim::jaro_winkler(digits, &code.number.to_string()),
+            let similarity = match &subject {
+                Subject::Code(own, _) => strsim::jaro_winkler(digits, own),
                 Subject::Reason(entry) => {
                     strsim::jaro_winkler(plain, &entry.reason.as_str().to_ascii_lowercase())
                 }
@@ -105,7 +105,7 @@ fn suggestion(names: &[String]) -> String {
 impl Subject {
     fn name(&self) -> String {
         match self {
-            Self::Code(code) => format!("AADSTS{}", code.number),
+            Self::Code(digits, _) => format!("AADSTS{digits}"),
             Self::Reason(entry) => entry.reason.as_str().to_owned(),
         }
     }
@@ -114,13 +114,13 @@ impl Subject {
     fn entry(&self) -> &'static Entry {
         match self {
             Self::Reason(entry) => entry,
-            Self::Code(code) => reasons::entry(code.reason()),
+            Self::Code(_, code) => reasons::entry(code.reason()),
         }
     }
 
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Code(code) => code.remedy(),
+            Self::Code(_, code) => code.remedy(),
             Self::Reason(entry) => Remedy { actor: entry.actor, action: entry.action },
         }
     }
@@ -129,7 +129,7 @@ impl Subject {
         let (name, remedy) = (self.name(), self.remedy());
         let Entry { reason, kind, condition, status, description, .. } = self.entry();
         let head = match self {
-            Self::Code(code) => format!("{name}: {}\n  reason:     {reason}\n", code.text),
+            Self::Code(_, code) => format!("{name}: {}\n  reason:     {reason}\n", code.text),
             Self::Reason(_) => format!("{name}: {description}\n"),
         };
         format!(
@@ -148,7 +148,7 @@ impl Subject {
             "name": self.name(), "reason": reason.as_str(), "kind": kind.as_str(), "condition": condition.as_str(),
             "status": status, "description": description, "whoActs": remedy.actor.as_str(), "whatToDo": remedy.action
         });
-        if let Self::Code(code) = self {
+        if let Self::Code(_, code) = self {
             value["microsoft"] = code.text.into();
             value["class"] = code.class.as_str().into();
         }
@@ -167,11 +167,11 @@ mod tests {
     #[test]
     fn every_code_is_found_in_each_form() {
         for code in CODES {
-            for word in ["", "AADSTS", "aadsts", " AadSts"].map(|head| format!("{head}{}", code.number)) {
+            for word in ["", "AADSTS", "aadsts", " AadSts"].map(|head| format!("{head}{}", code.first())) {
                 let found = find(&word).unwrap();
                 let [found] = found.as_slice() else { panic!("{word} is one code") };
                 let is = (found.name(), found.entry().reason);
-                assert_eq!(is, (format!("AADSTS{}", code.number), code.reason()));
+                assert_eq!(is, (format!("AADSTS{}", code.first()), code.reason()));
                 assert!(found.text().contains(code.remedy().action), "{}", found.text());
             }
         }

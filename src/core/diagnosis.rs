@@ -3,8 +3,8 @@
 //! HTTP status and `error` decide the kind of the response. AADSTS codes only refine the reason, because Microsoft may
 //! change them at any time. Unknown codes fall back to `error`.
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::api::conditions::Reason;
 use crate::core::aadsts::{self, Class};
@@ -27,42 +27,47 @@ pub struct Rejection {
     pub code: Option<u32>,
 }
 
-/// The body of an error response; every field may be missing. Source: Microsoft, "Microsoft Entra
-/// authentication and authorization error codes".
+/// The body of an error response; every field may be missing, null or of another type. Source: Microsoft, "Microsoft
+/// Entra authentication and authorization error codes".
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct ErrorBody {
-    #[serde(default)]
+    #[serde(deserialize_with = "readable")]
     pub(crate) error: String,
-    #[serde(default)]
+    #[serde(deserialize_with = "readable")]
     pub(crate) error_description: String,
-    #[serde(default, deserialize_with = "readable_codes")]
+    #[serde(deserialize_with = "readable_codes")]
     pub(crate) error_codes: Vec<u32>,
-    #[serde(default)]
+    #[serde(deserialize_with = "readable")]
     pub(crate) trace_id: Option<String>,
-    #[serde(default)]
+    #[serde(deserialize_with = "readable")]
     pub(crate) correlation_id: Option<String>,
-    #[serde(default)]
+    #[serde(deserialize_with = "readable")]
     pub(crate) timestamp: Option<String>,
 }
 
-/// The codes that are numbers of the known size; another one must not hide the rest of the response.
-fn readable_codes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Code {
-        Number(u32),
-        Other(IgnoredAny),
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Codes {
-        List(Vec<Code>),
-        Other(IgnoredAny),
-    }
-    let Codes::List(codes) = Codes::deserialize(deserializer)? else { return Ok(Vec::new()) };
-    let number = |code: Code| match code {
-        Code::Number(number) => Some(number),
-        Code::Other(_) => None,
+/// A value of the expected type, or anything else, which must not hide the rest of the response.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Lenient<T> {
+    Readable(T),
+    Other(IgnoredAny),
+}
+
+/// The value, or the default if it is of another type.
+fn readable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(match Lenient::deserialize(from)? {
+        Lenient::Readable(value) => value,
+        Lenient::Other(_) => T::default(),
+    })
+}
+
+/// The codes that are numbers of the known size.
+fn readable_codes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
+    let codes: Vec<Lenient<u32>> = readable(from)?;
+    let number = |code| match code {
+        Lenient::Readable(number) => Some(number),
+        Lenient::Other(_) => None,
     };
     Ok(codes.into_iter().filter_map(number).collect())
 }
@@ -103,6 +108,12 @@ pub fn advice(rejection: &Rejection, secret_looks_like_an_id: bool) -> String {
         Reason::ConditionalAccessBlocked => {
             "a Conditional Access policy for workload identities blocks the operator's IP address: allow it, or use verification.policy BestEffort"
         }
+        Reason::TenantBlocked => {
+            "the tenant is blocked because of inactivity, or was deleted: one of its admins must ask Microsoft's support within 20 days of the block to reactivate it"
+        }
+        Reason::TenantRestricted => {
+            "a proxy between the operator and Microsoft does not allow this tenant: add the tenant to its tenant restrictions, let the operator bypass the proxy, or use verification.policy BestEffort"
+        }
         Reason::WrongCloud => {
             "the tenant is in another Microsoft cloud: create a new object with the right spec.cloud"
         }
@@ -121,14 +132,14 @@ pub(crate) fn diagnose(status: u16, body: Option<&ErrorBody>) -> Diagnosis {
         return Diagnosis::Unavailable;
     }
     let numbers = numbers(body);
-    let known = numbers.iter().find_map(|number| aadsts::find(*number));
-    match known.map(|code| code.class) {
-        Some(Class::Throttled) => return Diagnosis::Throttled,
-        Some(Class::Unavailable) => return Diagnosis::Unavailable,
-        Some(Class::Rejected(_)) | None => {}
+    let known = numbers.iter().find_map(|number| Some((*number, aadsts::find(*number)?.class)));
+    match known {
+        Some((_, Class::Throttled)) => return Diagnosis::Throttled,
+        Some((_, Class::Unavailable)) => return Diagnosis::Unavailable,
+        Some((_, Class::Rejected(_))) | None => {}
     }
     let Some(by_error) = reason_of_error(&body.error) else { return Diagnosis::Unavailable };
-    let (code, reason) = match known.map(|code| (code.number, code.class)) {
+    let (code, reason) = match known {
         Some((number, Class::Rejected(reason))) => (Some(number), reason),
         _ => (numbers.first().copied(), by_error),
     };
@@ -198,6 +209,25 @@ mod tests {
     }
 
     #[test]
+    fn null_and_values_of_other_types_count_as_missing() {
+        for absent in ["null", "7", "[]", "{}"] {
+            let text = format!(
+                r#"{{"error": "invalid_client", "error_codes": [7000222], "error_description": {absent},
+                "trace_id": {absent}, "correlation_id": {absent}, "timestamp": {absent}}}"#
+            );
+            let body: ErrorBody = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                diagnose(401, Some(&body)),
+                rejected(Reason::SecretExpired, Some(7_000_222)),
+                "{absent}"
+            );
+            assert_eq!((body.trace_id, body.correlation_id, body.timestamp), (None, None, None), "{absent}");
+            let body: ErrorBody = serde_json::from_str(&format!(r#"{{"error": {absent}}}"#)).unwrap();
+            assert_eq!(diagnose(401, Some(&body)), Diagnosis::Unavailable, "{absent}");
+        }
+    }
+
+    #[test]
     fn codes_refine_the_reason_of_error() {
         for (status, error, code, reason) in [
             (401, "invalid_client", 7_000_215, Reason::InvalidClientSecret),
@@ -222,12 +252,20 @@ mod tests {
         for code in crate::core::aadsts::CODES {
             for error in ["invalid_client", "unauthorized_client", "invalid_request", "invalid_grant"] {
                 let expected = match code.class {
-                    Class::Rejected(reason) => rejected(reason, Some(code.number)),
+                    Class::Rejected(reason) => rejected(reason, Some(code.first())),
                     Class::Throttled => Diagnosis::Throttled,
                     Class::Unavailable => Diagnosis::Unavailable,
                 };
-                assert_eq!(diagnose(400, Some(&body(error, &[code.number], ""))), expected, "{code:?}");
+                assert_eq!(diagnose(400, Some(&body(error, &[code.first()], ""))), expected, "{code:?}");
             }
+        }
+    }
+
+    #[test]
+    fn codes_about_an_assertion_are_about_the_client_secret() {
+        for codes in [&[70_002, 50_012][..], &[50_012, 70_002], &[50_012], &[700_027]] {
+            let diagnosis = diagnose(401, Some(&body("invalid_client", codes, "")));
+            assert_eq!(diagnosis, rejected(Reason::InvalidClientSecret, Some(codes[0])), "{codes:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -158,7 +159,7 @@ impl TokenEndpoint {
             Err(error) => return Err(unreachable(request_ids, &error)),
         };
         if status == 200 {
-            if let Ok(token) = serde_json::from_slice::<TokenBody>(&body) {
+            if let Some(token) = first_json::<TokenBody>(&body) {
                 return Ok(TokenResult::Issued { roles: roles::roles(token.access_token.expose()) });
             }
             request_ids.failure = Some("the response holds no token".into());
@@ -168,13 +169,18 @@ impl TokenEndpoint {
                 request_ids,
             });
         }
-        let body = serde_json::from_slice::<ErrorBody>(&body).ok();
+        let body = first_json::<ErrorBody>(&body);
         let diagnosis = diagnose(status, body.as_ref());
         if let Some(body) = body {
             copy_ids(&mut request_ids, body, secret);
         }
         Ok(TokenResult::NotIssued { diagnosis, retry_after, request_ids })
     }
+}
+
+/// The first JSON value of a response body: a proxy may add a page of its own behind it.
+fn first_json<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_json::Deserializer::from_slice(body).into_iter().next()?.ok()
 }
 
 /// The result of a request that the operator does not send.
@@ -302,6 +308,20 @@ mod tests {
             "client_id=e1c6ac69-480e-4a17-9b85-3467967bd179&client_secret=a%2Bb%252B%2F%3D%7E+%22\
              &grant_type=client_credentials&scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
         );
+    }
+
+    #[test]
+    fn the_first_json_value_of_a_body_counts() {
+        for (body, error) in [
+            ("{\"error\": \"a\"}<html>{\"error\": \"b\"}</html>", Some("a")),
+            (" {\"error\": \"a\"}\r\n\r\n{\"error\": \"b\"}", Some("a")),
+            ("<html></html>{\"error\": \"a\"}", None),
+            ("{\"error\": \"a\"", None),
+            ("", None),
+        ] {
+            let read = first_json::<ErrorBody>(body.as_bytes()).map(|body| body.error);
+            assert_eq!(read.as_deref(), error, "{body}");
+        }
     }
 
     #[test]

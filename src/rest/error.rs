@@ -92,6 +92,10 @@ error_codes! {
     ApplicationNotFound => "APPLICATION_NOT_FOUND",
     /// Microsoft knows no such tenant.
     TenantNotFound => "TENANT_NOT_FOUND",
+    /// The tenant is blocked because of inactivity, or was deleted.
+    TenantBlocked => "TENANT_BLOCKED",
+    /// A proxy between this API and Microsoft does not allow the tenant.
+    TenantRestricted => "TENANT_RESTRICTED",
     /// The app has no service principal in the tenant.
     ServicePrincipalMissing => "SERVICE_PRINCIPAL_MISSING",
     /// The app is disabled.
@@ -182,6 +186,8 @@ impl ErrorCode {
             Reason::SecretExpired => Self::ClientSecretExpired,
             Reason::ApplicationNotFound => Self::ApplicationNotFound,
             Reason::TenantNotFound => Self::TenantNotFound,
+            Reason::TenantBlocked => Self::TenantBlocked,
+            Reason::TenantRestricted => Self::TenantRestricted,
             Reason::ServicePrincipalMissing => Self::ServicePrincipalMissing,
             Reason::ApplicationDisabled => Self::ApplicationDisabled,
             Reason::PublicClient => Self::PublicClient,

@@ -76,7 +76,8 @@ const CODES_INTRO: &str = "\
 
 # AADSTS codes
 
-Microsoft's error codes that the operator knows, with the reason that each leads to.
+Microsoft's error codes that the operator knows, with the reason that each leads to. A row with `x` is for all other
+codes of this form, with any digit for each `x`.
 `graph-credential-operator explain CODE` prints a row of this table.
 
 | code | Microsoft | reason | who acts | what to do |
@@ -87,7 +88,7 @@ fn codes_page() -> String {
     let rows = CODES.iter().map(|code| {
         let remedy = code.remedy();
         let (reason, actor) = (code.reason(), remedy.actor.as_str());
-        format!("| {} | {} | `{reason}` | {actor} | {} |\n", code.number, code.text, remedy.action)
+        format!("| {} | {} | `{reason}` | {actor} | {} |\n", code.digits(), code.text, remedy.action)
     });
     std::iter::once(CODES_INTRO.to_owned()).chain(rows).collect()
 }

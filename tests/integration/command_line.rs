@@ -264,7 +264,7 @@ async fn explain_knows_every_code_and_every_reason() {
         assert!(all.out.contains(&format!("{reason}: ")), "{reason}");
     }
     for code in CODES {
-        assert!(all.out.contains(&format!("AADSTS{}: ", code.number)), "{}", code.number);
+        assert!(all.out.contains(&format!("AADSTS{}: ", code.digits())), "{}", code.digits());
     }
     for word in ["7000215", "aadsts7000215", "AADSTS7000215"] {
         let printed = run(&["explain", word], "").await;
@@ -273,6 +273,10 @@ async fn explain_knows_every_code_and_every_reason() {
             "{word}: {}",
             printed.out
         );
+    }
+    for (code, reason) in [("AADSTS530099", "ConditionalAccessBlocked"), ("AADSTS5000225", "TenantBlocked")] {
+        let printed = run(&["explain", code], "").await;
+        assert!(printed.out.starts_with(code) && printed.out.contains(reason), "{}", printed.out);
     }
     let printed = run(&["explain", "invalidclientsecret", "-o", "json"], "").await;
     let json: Value = serde_json::from_str(&printed.out).unwrap();

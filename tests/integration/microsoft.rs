@@ -70,6 +70,53 @@ async fn rejections_are_distinguished_in_both_layouts_of_their_text() {
 }
 
 #[tokio::test]
+async fn a_blocked_tenant_a_restricting_proxy_and_a_policy_have_their_own_reasons() {
+    let entra = entra().await;
+    for (code, error, reason) in [
+        (5_000_224, "invalid_request", "TenantBlocked"),
+        (5_000_225, "interaction_required", "TenantBlocked"),
+        (5_000_229, "invalid_tenant", "TenantBlocked"),
+        (500_021, "invalid_request", "TenantRestricted"),
+        (5_000_211, "access_denied", "TenantRestricted"),
+        (530_035, "access_denied", "ConditionalAccessBlocked"),
+        (530_099, "interaction_required", "ConditionalAccessBlocked"),
+    ] {
+        entra.fail_next(1, Fault::UnknownCode(code, error.into()));
+        assert_eq!(verify_result(&entra, CANARY).await, is(3, reason), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn codes_about_an_assertion_are_about_the_client_secret() {
+    let entra = entra().await;
+    let body = json!({"error": "invalid_client", "error_codes": [70_002, 50_012]}).to_string();
+    entra.fail_next(1, Fault::Status(401, body, vec![]));
+    assert_eq!(verify_result(&entra, CANARY).await, is(3, "InvalidClientSecret"));
+}
+
+#[tokio::test]
+async fn the_first_json_value_of_a_response_counts_and_null_is_absent() {
+    let entra = entra().await;
+    for (status, body, expected) in [
+        (
+            401,
+            "{\"error\":\"invalid_client\",\"error_codes\":[7000215]}<html>proxy</html>",
+            is(3, "InvalidClientSecret"),
+        ),
+        (
+            401,
+            "{\"error\":\"invalid_client\",\"error_codes\":[7000222],\"error_description\":null,\"trace_id\":null}",
+            is(3, "SecretExpired"),
+        ),
+        (200, "{\"access_token\":\"opaque\"}\n<!-- proxy -->", is(0, "TokenIssued")),
+        (200, "{\"access_token\":null}", is(4, "MicrosoftUnavailable")),
+    ] {
+        entra.fail_next(1, Fault::Status(status, body.into(), vec![]));
+        assert_eq!(verify_result(&entra, CANARY).await, expected, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn a_malformed_response_is_not_treated_as_a_result() {
     let entra = entra().await;
     let html = ("content-type".to_owned(), "text/html".to_owned());

@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn every_result_is_a_reason_of_credentials_with_a_remedy() {
         for code in aadsts::CODES {
-            let rejection = Rejection { reason: code.reason(), code: Some(code.number) };
-            let found = not_issued(Diagnosis::Rejected(rejection), vec![code.number]);
+            let rejection = Rejection { reason: code.reason(), code: Some(code.first()) };
+            let found = not_issued(Diagnosis::Rejected(rejection), vec![code.first()]);
             assert_eq!(reasons::entry(found.reason).kind, Kind::Credential);
             assert_eq!(found.json()["whatToDo"], code.remedy().action);
         }

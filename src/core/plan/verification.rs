@@ -117,8 +117,13 @@ fn state_after_result(
     };
     let is_best_effort = mode == VerificationPolicy::BestEffort;
     match diagnosis {
-        Diagnosis::Rejected(rejection) if rejection.reason == Reason::ConditionalAccessBlocked && is_best_effort => VerificationState::Passed,
-        Diagnosis::Unavailable if is_best_effort => VerificationState::Passed,
+        // What blocks the operator need not block Woodpecker.
+        Diagnosis::Rejected(Rejection { reason: Reason::ConditionalAccessBlocked | Reason::TenantRestricted, .. })
+        | Diagnosis::Unavailable
+            if is_best_effort =>
+        {
+            VerificationState::Passed
+        }
         Diagnosis::Rejected(rejection) => rejected(observed, policy, rejection, retry_after, now),
         Diagnosis::Throttled => VerificationState::Failed {
             problem: ConditionFailure {

@@ -68,7 +68,10 @@ fn best_effort_continues_without_microsoft_but_not_after_a_rejection() {
         observed
     };
     assert_eq!(step_of(&after(not_issued(Diagnosis::Unavailable))), Step::List(MaxAge::Cached));
-    assert_eq!(step_of(&after(rejected(Reason::ConditionalAccessBlocked))), Step::List(MaxAge::Cached));
+    for reason in [Reason::ConditionalAccessBlocked, Reason::TenantRestricted] {
+        assert_eq!(step_of(&after(rejected(reason))), Step::List(MaxAge::Cached), "{reason}");
+    }
+    assert_eq!(reason(&after(rejected(Reason::TenantBlocked))), Reason::TenantBlocked);
     assert_eq!(reason(&after(not_issued(Diagnosis::Throttled))), Reason::RateLimited);
     assert_eq!(reason(&after(rejected(Reason::InvalidClientSecret))), Reason::InvalidClientSecret);
 }

@@ -178,7 +178,7 @@ fn after_verification(result: &TokenResult, mode: VerificationPolicy) -> Desired
         TokenResult::Issued { .. } => (Reason::TokenIssued, "Microsoft issues tokens for the secret"),
         TokenResult::NotIssued { .. } => (
             Reason::VerificationSkipped,
-            "verification was not possible (Microsoft was unavailable, or Conditional Access blocks the operator); policy BestEffort continues without it",
+            "verification was not possible (Microsoft was unavailable, or Conditional Access or a proxy blocks the operator); policy BestEffort continues without it",
         ),
     };
     Desired::met(ConditionType::Verified, reason, message)
