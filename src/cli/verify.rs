@@ -19,11 +19,12 @@ use serde::de::value::{Error as ValueError, StringDeserializer};
 
 use self::result::VerifyResult;
 use crate::api::conditions::Reason;
-use crate::api::{ClientId, Cloud, NamespacedName, TenantId, is_guid};
+use crate::api::{ClientId, Cloud, NamespacedName, TenantId};
 use crate::cli::input;
 use crate::cli::keyring::KeyringArgs;
 use crate::cli::output::Format;
 use crate::config::NetworkSettings;
+use crate::core::secret_form;
 use crate::core::timing::Timing;
 use crate::entra::{AppCredential, Authorities, EndpointConfig, TokenEndpoint};
 use crate::k8s::leadership::Leadership;
@@ -120,7 +121,8 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
     };
     let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD);
     let result = endpoint.verify(AppCredential { cloud, tenant: &tenant, client: &client }, &secret).await?;
-    Ok(VerifyResult::of(result, &args.required_roles, is_guid(secret.expose())))
+    let form = secret_form::recognize(secret.expose(), &tenant, &client);
+    Ok(VerifyResult::of(result, &args.required_roles, form))
 }
 
 /// The secret, or the result that it is unusable.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::api::conditions::Reason;
 use crate::core::aadsts::{self, Class};
+use crate::core::secret_form::SecretForm;
 
 /// Why Microsoft did not issue a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,12 +81,9 @@ pub fn code_text(rejection: &Rejection) -> String {
     }
 }
 
-/// The problem and what to do, in a text that stays the same on each attempt.
-pub fn advice(rejection: &Rejection, secret_looks_like_an_id: bool) -> String {
+/// The problem and what to do, in a text that stays the same on each attempt. `form` is what the secret looks like.
+pub fn advice(rejection: &Rejection, form: Option<SecretForm>) -> String {
     let text = match rejection.reason {
-        Reason::InvalidClientSecret if secret_looks_like_an_id => {
-            "Microsoft rejects the client secret, which looks like a secret's ID: put the secret's Value into the Secret (Entra shows it only once, so create a new secret)"
-        }
         Reason::InvalidClientSecret => {
             "Microsoft rejects the client secret: put the current secret's Value (not its ID) into the Secret, or create a new one under Certificates & secrets"
         }
@@ -119,7 +117,13 @@ pub fn advice(rejection: &Rejection, secret_looks_like_an_id: bool) -> String {
         }
         _ => "Microsoft rejects the request: look up the code at login.microsoftonline.com/error",
     };
-    format!("{text} ({})", code_text(rejection))
+    format!("{text} ({}){}", code_text(rejection), hint(rejection, form))
+}
+
+/// What a client secret that Microsoft rejects looks like, to append to a message.
+pub fn hint(rejection: &Rejection, form: Option<SecretForm>) -> String {
+    let form = form.filter(|_| rejection.reason == Reason::InvalidClientSecret);
+    form.map(|form| format!("; {form}")).unwrap_or_default()
 }
 
 /// The diagnosis of an error response.

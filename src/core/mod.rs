@@ -14,6 +14,7 @@ pub(crate) mod outcome;
 pub(crate) mod plan;
 pub(crate) mod remote;
 pub(crate) mod request_priority;
+pub(crate) mod secret_form;
 pub(crate) mod secret_value;
 pub(crate) mod status;
 pub(crate) mod timing;

@@ -17,6 +17,7 @@ use crate::api::{
 use crate::core::event::EventBody;
 use crate::core::failure::Failure;
 use crate::core::remote::{Entry, split_token};
+use crate::core::secret_form::SecretForm;
 use crate::core::timing::Timing;
 use crate::core::token_result::TokenResult;
 
@@ -92,8 +93,8 @@ pub struct UsableSource {
     pub is_registered: bool,
     /// Whether it is the pending secret of an earlier reconcile.
     pub is_pending: bool,
-    /// Whether the value has the form of a GUID: usually the secret's ID, copied instead of its value.
-    pub looks_like_an_id: bool,
+    /// What the secret looks like, if it was read and is probably not a client secret.
+    pub form: Option<SecretForm>,
 }
 
 /// The destination and whether it can be used.

@@ -10,6 +10,7 @@ use tracing::Instrument;
 use crate::api::timestamp::rfc3339;
 use crate::api::{Cloud, SealedGraphCredential};
 use crate::core::error_chain::chain;
+use crate::core::secret_form;
 use crate::core::token_result::TokenResult;
 use crate::entra::{AppCredential, TokenEndpoint};
 use crate::rest::error::{self, RestError};
@@ -120,7 +121,8 @@ impl Credentials {
             failure = request_ids.failure,
             "Microsoft issued no token"
         );
-        Err(error::of_diagnosis(&diagnosis, retry_after))
+        let form = secret_form::recognize(secret.text.expose(), app.tenant, app.client);
+        Err(error::of_diagnosis(&diagnosis, retry_after, form))
     }
 
     /// Completes a write even if the client disconnects meanwhile.

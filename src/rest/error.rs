@@ -17,12 +17,13 @@ use crate::core::diagnosis::Diagnosis;
 
 use crate::api::conditions::Reason;
 use crate::core::diagnosis::Rejection as MicrosoftRejection;
+use crate::core::secret_form::SecretForm;
 
 /// Why a request was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestError {
-    /// Its content is rejected: 422 with a constant.
-    Rejected(ErrorCode),
+    /// Its content is rejected: 422 with a constant, and what is wrong with the client secret if that is known.
+    Rejected(ErrorCode, Option<SecretForm>),
     /// Its API key is missing or unknown: 401.
     Unauthorized,
     /// There is nothing at the path: 404.
@@ -124,8 +125,12 @@ impl RestError {
     /// The response at that time. Texts that the vendor documents are the vendor's.
     fn response(self, now: Timestamp) -> Response {
         let (status, detail) = match self {
-            Self::Rejected(code) => {
-                let body = Json(json!({"message": code.as_str()}));
+            Self::Rejected(code, detail) => {
+                let mut body = json!({"message": code.as_str()});
+                if let Some(detail) = detail {
+                    body["detail"] = detail.to_string().into();
+                }
+                let body = Json(body);
                 return (StatusCode::UNPROCESSABLE_ENTITY, body).into_response();
             }
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Invalid api key"),
@@ -166,7 +171,7 @@ impl RestError {
 
 impl From<ErrorCode> for RestError {
     fn from(code: ErrorCode) -> Self {
-        Self::Rejected(code)
+        Self::Rejected(code, None)
     }
 }
 
@@ -198,10 +203,18 @@ impl ErrorCode {
     }
 }
 
-/// The error if Microsoft issued no token. `retry_after` is the wait that Microsoft asked for, if any.
-pub fn of_diagnosis(diagnosis: &Diagnosis, retry_after: Option<Duration>) -> RestError {
+/// The error if Microsoft issued no token. `retry_after` is the wait that Microsoft asked for, if any, and `form` what
+/// the secret looks like.
+pub fn of_diagnosis(
+    diagnosis: &Diagnosis,
+    retry_after: Option<Duration>,
+    form: Option<SecretForm>,
+) -> RestError {
     match diagnosis {
-        Diagnosis::Rejected(rejection) => ErrorCode::of_microsoft(rejection).into(),
+        Diagnosis::Rejected(rejection) => {
+            let code = ErrorCode::of_microsoft(rejection);
+            RestError::Rejected(code, form.filter(|_| code == ErrorCode::InvalidClientSecret))
+        }
         Diagnosis::Throttled => RestError::TooManyRequests(Some(retry_after.unwrap_or(DEFAULT_WAIT))),
         Diagnosis::Unavailable => RestError::Internal,
     }

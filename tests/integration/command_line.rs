@@ -209,6 +209,24 @@ async fn verify_prints_only_role_names_of_a_token() {
 }
 
 #[tokio::test]
+async fn verify_describes_a_rejected_secret_that_is_something_else() {
+    let entra = entra().await;
+    for (secret, hint) in [
+        (CLIENT, "the value is the client ID"),
+        ("0f1a2b3c-4d5e-4f60-8a7b-9c0d1e2f3a4b", "a secret's ID"),
+        ("{{ .Values.secret }}", "placeholder"),
+        ("'abc8Q~quoted'", "quotation marks"),
+        ("{\"password\":\"abc8Q~json\"}", "az ad sp create-for-rbac"),
+        ("abc8Q%7Eencoded", "URL-encoded"),
+    ] {
+        let printed = verify(&entra, &[], secret).await;
+        assert_eq!(printed.code, Some(3));
+        assert!(printed.out.contains("InvalidClientSecret") && printed.out.contains(hint), "{}", printed.out);
+    }
+    assert_eq!(entra.requests().len(), 6, "only Microsoft decides");
+}
+
+#[tokio::test]
 async fn verify_sends_no_unusable_secret() {
     let entra = entra().await;
     let stray = verify(&entra, &[], &format!("{CANARY}\n")).await;

@@ -96,9 +96,30 @@ async fn a_wrong_secret_of_a_new_object_is_sent_only_to_microsoft() {
     let object = env
         .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret")
         .await;
-    assert!(message(&object, ConditionType::Verified).contains("looks like a secret's ID"));
+    assert!(message(&object, ConditionType::Verified).contains("the value is the tenant ID"));
     assert_eq!(env.woodpecker.writes("agency"), 0);
     assert!(object.status.unwrap().next_attempt_time.is_some());
+}
+
+#[tokio::test]
+async fn a_rejected_secret_is_described_at_once_if_it_is_something_else() {
+    let env = TestEnv::start().await;
+    let encrypted = "ENC[AES256_GCM,data:p673w,iv:YY=,tag:UQ==,type:str]";
+    env.secret("sales-eu-graph", &[("client_secret", encrypted), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", json!({})).await;
+    let object = env
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation")
+        .await;
+    let text = message(&object, ConditionType::Verified);
+    assert!(text.contains("SOPS") && !text.contains("p673w"), "{text}");
+    let object = env
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret")
+        .await;
+    assert!(message(&object, ConditionType::Ready).contains("SOPS"));
+    // Microsoft decides: what it accepts is registered, whatever it looks like.
+    env.entra.set_secrets(TENANT, CLIENT, &["<no value>"]);
+    env.secret("sales-eu-graph", &[("client_secret", "<no value>"), ("secret_expires_at", EXPIRY)]).await;
+    env.wait_until_ready("sales-eu").await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::api::reasons::{self, Actor, Reason};
 use crate::core::aadsts::{self, Remedy};
 use crate::core::diagnosis;
 use crate::core::diagnosis::{Diagnosis, Rejection};
+use crate::core::secret_form::SecretForm;
 use crate::core::token_result::{RequestIds, TokenResult};
 
 /// The result of a verification. It contains no text from Microsoft, only well-formed ids and times.
@@ -37,7 +38,7 @@ impl VerifyResult {
     }
 
     /// The meaning of Microsoft's response.
-    pub(super) fn of(result: TokenResult, required_roles: &[String], looks_like_an_id: bool) -> Self {
+    pub(super) fn of(result: TokenResult, required_roles: &[String], form: Option<SecretForm>) -> Self {
         let (diagnosis, retry_after, request_ids) = match result {
             TokenResult::Issued { roles } => return Self::issued(roles, required_roles),
             TokenResult::NotIssued { diagnosis, retry_after, request_ids } => {
@@ -45,7 +46,7 @@ impl VerifyResult {
             }
         };
         let found = match diagnosis {
-            Diagnosis::Rejected(rejection) => Self::rejected(&rejection, looks_like_an_id),
+            Diagnosis::Rejected(rejection) => Self::rejected(&rejection, form),
             Diagnosis::Throttled => Self::new(
                 Reason::RateLimited,
                 "Microsoft limits the rate of requests: try again in a few minutes".into(),
@@ -71,8 +72,8 @@ impl VerifyResult {
         }
     }
 
-    fn rejected(rejection: &Rejection, looks_like_an_id: bool) -> Self {
-        let message = diagnosis::advice(rejection, looks_like_an_id);
+    fn rejected(rejection: &Rejection, form: Option<SecretForm>) -> Self {
+        let message = diagnosis::advice(rejection, form);
         Self { code: rejection.code, ..Self::new(rejection.reason, message) }
     }
 
@@ -168,7 +169,7 @@ mod tests {
 
     fn not_issued(diagnosis: Diagnosis, codes: Vec<u32>) -> VerifyResult {
         let request_ids = RequestIds { codes, ..RequestIds::default() };
-        VerifyResult::of(TokenResult::NotIssued { diagnosis, retry_after: None, request_ids }, &[], false)
+        VerifyResult::of(TokenResult::NotIssued { diagnosis, retry_after: None, request_ids }, &[], None)
     }
 
     #[test]
@@ -186,9 +187,9 @@ mod tests {
     #[test]
     fn unreadable_roles_are_not_reported_as_missing() {
         let required = ["Mail.Send".to_owned()];
-        let opaque = VerifyResult::of(TokenResult::Issued { roles: None }, &required, false);
+        let opaque = VerifyResult::of(TokenResult::Issued { roles: None }, &required, None);
         assert!(opaque.message.contains("cannot be read"), "{opaque:?}");
-        let opaque = VerifyResult::of(TokenResult::Issued { roles: None }, &[], false);
+        let opaque = VerifyResult::of(TokenResult::Issued { roles: None }, &[], None);
         assert_eq!(opaque.reason, Reason::TokenIssued);
     }
 

@@ -60,7 +60,7 @@ pub(crate) fn source() -> UsableSource {
         expiry_source: ExpirySource::Secret,
         is_registered: false,
         is_pending: false,
-        looks_like_an_id: false,
+        form: None,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::core::model::{
 };
 use crate::core::plan::*;
 use crate::core::remote::Entry;
+use crate::core::secret_form::SecretForm;
 use crate::core::token_result::TokenResult;
 
 fn plain() -> Value {

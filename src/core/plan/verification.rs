@@ -177,22 +177,20 @@ fn rejected(
     retry_after: Option<Duration>,
     now: Timestamp,
 ) -> VerificationState {
+    let form = observed.usable_source().and_then(|source| source.form);
     if is_within_window(observed, policy, now) {
         let message = format!(
-            "Microsoft does not accept the new secret yet ({}), which is normal for some minutes after it or its app was created; the operator retries automatically",
-            diagnosis::code_text(rejection)
+            "Microsoft does not accept the new secret yet ({}), which is normal for some minutes after it or its app was created; the operator retries automatically{}",
+            diagnosis::code_text(rejection),
+            diagnosis::hint(rejection, form)
         );
         return VerificationState::Failed {
             problem: ConditionFailure { reason: Reason::AwaitingPropagation, message },
             requeue: Requeue::Propagation(retry_after),
         };
     }
-    let looks_like_an_id = observed.usable_source().is_some_and(|source| source.looks_like_an_id);
     VerificationState::Failed {
-        problem: ConditionFailure {
-            reason: rejection.reason,
-            message: diagnosis::advice(rejection, looks_like_an_id),
-        },
+        problem: ConditionFailure { reason: rejection.reason, message: diagnosis::advice(rejection, form) },
         requeue: Requeue::Stalled(policy.timing.stalled_probe),
     }
 }

@@ -23,6 +23,10 @@ async fn a_rejection_by_microsoft_is_a_422_with_its_constant_and_saves_nothing()
     };
     let entra = &api.env.entra;
     rejected(json!({"client_secret": "wr0ng"}), "INVALID_CLIENT_SECRET").await;
+    let quoted = api.create(json!({"client_secret": "'wr0ng'"})).await;
+    let expected =
+        json!({"message": "INVALID_CLIENT_SECRET", "detail": "the value is in quotation marks: remove them"});
+    assert_eq!((quoted.status, quoted.json()), (422, expected));
     rejected(json!({"client_id": "00000000-0000-4000-8000-000000000001"}), "APPLICATION_NOT_FOUND").await;
     rejected(json!({"tenant_id": "00000000-0000-4000-8000-000000000002"}), "TENANT_NOT_FOUND").await;
     entra.expire_secret(TENANT, CLIENT, "s3cret-old");

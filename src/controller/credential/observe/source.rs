@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{
     ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret, SecretRef,
-    TenantId, UnknownFields, timestamp,
+    UnknownFields, timestamp,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
 use crate::core::model::{ConditionFailure, Source, UsableSource};
+use crate::core::secret_form;
 use crate::core::secret_value::SecretValue;
 use crate::k8s::secrets::{self, ReadError, SecretData};
 use crate::secret_text::SecretText;
@@ -65,7 +66,7 @@ pub fn persisted(context: &Context, status: &MicrosoftGraphCredentialStatus) -> 
         expiry_source: status.expiry_source?,
         is_registered: true,
         is_pending: false,
-        looks_like_an_id: false,
+        form: None,
     })
 }
 
@@ -105,7 +106,7 @@ fn evaluate(
         expiry_source,
         is_registered,
         is_pending,
-        looks_like_an_id: secret.expose().parse::<TenantId>().is_ok(),
+        form: secret_form::recognize(secret.expose(), &object.spec.tenant_id, &object.spec.client_id),
     };
     Ok((source, secret))
 }

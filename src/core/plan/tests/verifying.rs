@@ -39,6 +39,25 @@ fn a_rejection_of_a_new_secret_counts_as_propagation_for_twenty_minutes() {
 }
 
 #[test]
+fn a_rejected_secret_is_described_by_its_form_also_while_it_may_propagate() {
+    for (minutes, because, is_described) in [
+        (0, Reason::InvalidClientSecret, true),
+        (21, Reason::InvalidClientSecret, true),
+        (0, Reason::ApplicationNotFound, false),
+    ] {
+        let mut observed = seen(fresh(&plain()), Duration::from_mins(minutes), Reason::AwaitingPropagation);
+        if let Source::Usable(source) = &mut observed.source {
+            source.form = Some(SecretForm::Quoted);
+        }
+        observed.results.verification = Some(rejected(because));
+        let ReconcileState::NotVerified(problem) = conclusion_of(&observed).state else {
+            panic!("it is rejected")
+        };
+        assert_eq!(problem.message.contains("quotation marks"), is_described, "{}", problem.message);
+    }
+}
+
+#[test]
 fn a_rejection_by_woodpecker_has_the_same_window() {
     let first = failing(verified(fresh(&plain())), Operation::Create, FailureKind::SecretRejected);
     assert_eq!(conclusion_of(&first).requeue, Requeue::Propagation(None));
