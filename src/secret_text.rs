@@ -34,40 +34,6 @@ impl SecretText {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Whether the text has white space at an end, or a control, format or line-separator character anywhere. Editors
-    /// and copied pages leave these behind, and Microsoft and Woodpecker reject them without naming the cause.
-    pub fn has_invalid_characters(&self) -> bool {
-        self.0.trim().len() != self.0.len() || self.0.contains(|it: char| it.is_control() || is_invisible(it))
-    }
-}
-
-/// Format characters and separators of lines and paragraphs. Source: Unicode, general categories Cf, Zl and Zp.
-pub fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{600}'..='\u{605}'
-            | '\u{61c}'
-            | '\u{6dd}'
-            | '\u{70f}'
-            | '\u{890}'..='\u{891}'
-            | '\u{8e2}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2064}'
-            | '\u{2066}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{110bd}'
-            | '\u{110cd}'
-            | '\u{13430}'..='\u{1343f}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0001}'
-            | '\u{e0020}'..='\u{e007f}'
-    )
 }
 
 impl From<String> for SecretText {
@@ -93,11 +59,6 @@ impl SecretBytes {
     /// The bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
-    }
-
-    /// The bytes as text, or `None` if they are not UTF-8.
-    pub fn to_text(&self) -> Option<SecretText> {
-        std::str::from_utf8(&self.0).ok().map(|text| SecretText::new(text.to_owned()))
     }
 }
 
@@ -128,18 +89,6 @@ mod tests {
         let text = SecretText::new("canary".into());
         let bytes = SecretBytes::new(b"canary".to_vec());
         assert_eq!(format!("{text:?} {bytes:?}"), "[redacted] [redacted]");
-    }
-
-    #[test]
-    fn stray_whitespace_is_found_anywhere_in_the_text() {
-        for stray in
-            [" a", "a ", "a\n", "\ta", "a\nb", "a\0b", "a\u{200b}b", "\u{feff}a", "a\u{2028}b", "a\u{ad}b"]
-        {
-            assert!(SecretText::new(stray.into()).has_invalid_characters(), "{stray:?}");
-        }
-        for fine in ["a", "a b", "6gyXA5S20@MN+WRXAJ]I-TO7g1:h2P8", "ü"] {
-            assert!(!SecretText::new(fine.into()).has_invalid_characters(), "{fine:?}");
-        }
     }
 
     #[test]

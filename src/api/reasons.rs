@@ -74,7 +74,8 @@ macro_rules! reasons {
 }
 
 reasons! {
-    SecretRead SecretNotFound KeyMissing EmptyValue InvalidCharacters ExpiryMissing ExpiryInvalid ExpiryInPast AccessDenied
+    SecretRead SecretNotFound KeyMissing EmptyValue InvalidCharacters ValueTooLong ExpiryMissing ExpiryInvalid ExpiryInPast
+    AccessDenied
     TokenIssued VerificationDisabled VerificationSkipped InvalidClientSecret SecretExpired ApplicationNotFound
     TenantNotFound TenantBlocked TenantRestricted ServicePrincipalMissing ApplicationDisabled PublicClient
     ConditionalAccessBlocked WrongCloud RequiredRolesMissing VerificationRejected VerificationPending AwaitingSecret AwaitingPropagation RateLimited
@@ -90,7 +91,7 @@ reasons! {
 const NOTHING: &str = "Nothing to do.";
 const RETRIES: &str = "Nothing to do: the operator retries automatically.";
 const RENEW: &str = "Create a new client secret in Entra and put it into the Secret with its expiry.";
-const PLAIN_VALUE: &str = "Write the bare value, for example with `stringData` or `echo -n`.";
+const PLAIN_VALUE: &str = "Write the bare value in UTF-8, for example with `stringData` or `echo -n`.";
 
 macro_rules! entries {
     ($($kind:ident $condition:ident {
@@ -121,8 +122,11 @@ entries! {
             "Add the key, or set `spec.secretRef.clientSecretKey` to the right one.";
         EmptyValue: False, User, "The client secret is empty.", "Put the secret's Value into the Secret.";
         InvalidCharacters: False, User,
-            "The client secret has white space at an end, or contains a line break, an invisible character or invalid UTF-8; Microsoft would reject it.",
+            "The client secret has white space at an end, or it or its expiry contains a line break, an invisible character, invalid UTF-8 or UTF-16; Microsoft would reject it, and nothing was sent.",
             PLAIN_VALUE;
+        ValueTooLong: False, User,
+            "The client secret is longer than 8192 bytes, or its expiry than 1024 bytes; nothing was sent.",
+            "Put only the client secret's Value, or only its expiry, into the key.";
         ExpiryMissing: False, User,
             "No expiry is given for the client secret.",
             "Add the key `secret_expires_at` to the Secret, or set `spec.secretExpiresAt`.";
@@ -279,8 +283,11 @@ entries! {
             "Add the key, or set `spec.apiKeySecretRef.key` to the right one.";
         EmptyValue: False, User, "The API key is empty.", "Put the API key into the Secret.";
         InvalidCharacters: False, User,
-            "The API key has white space at an end, or contains a line break, an invisible character or other characters that no API key has.",
+            "The API key has white space at an end, or contains a line break, an invisible character or other characters that no API key has; nothing was sent.",
             PLAIN_VALUE;
+        ValueTooLong: False, User,
+            "The API key is longer than 1024 bytes; nothing was sent.",
+            "Put only the API key into the key of the Secret.";
         AccessDenied: False, OperatorAdmin,
             "The operator is not allowed to read the Secret of the API key.",
             "Grant the operator's ServiceAccount `get` on Secrets in the account's namespace.";

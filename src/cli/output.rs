@@ -1,6 +1,6 @@
 //! Output of commands, as text or JSON.
 
-use crate::secret_text::is_invisible;
+use crate::core::characters::is_invisible;
 use std::io::{self, Write};
 
 use anyhow::Context as _;

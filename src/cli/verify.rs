@@ -18,21 +18,18 @@ use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error as ValueError, StringDeserializer};
 
 use self::result::VerifyResult;
-use crate::api::conditions::Reason;
 use crate::api::{ClientId, Cloud, NamespacedName, TenantId};
 use crate::cli::input;
 use crate::cli::keyring::KeyringArgs;
 use crate::cli::output::Format;
 use crate::config::NetworkSettings;
 use crate::core::secret_form;
+use crate::core::secret_value::{ValueKind, ValueProblem};
 use crate::core::timing::Timing;
 use crate::entra::{AppCredential, Authorities, EndpointConfig, TokenEndpoint};
 use crate::k8s::leadership::Leadership;
 use crate::secret_text::SecretText;
 use crate::telemetry::metrics::Metrics;
-
-/// Longest input, in bytes.
-const MAX_INPUT: u64 = 64 * 1024;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -127,32 +124,17 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
 
 /// The secret, or the result that it is unusable.
 fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, VerifyResult>> {
-    let (read_error, too_long) = match &args.secret_file {
-        Some(path) => (
-            format!("failed to read --secret-file {}: specify a file that you may read", path.display()),
-            format!(
-                "--secret-file {} is longer than 64 KiB, so it is not a client secret: specify a file with the client secret and nothing else",
-                path.display()
-            ),
-        ),
-        None => (
-            "failed to read the secret from standard input".to_owned(),
-            "standard input is longer than 64 KiB, so it is not a client secret: send the client secret and nothing else".to_owned(),
-        ),
+    const KIND: ValueKind = ValueKind::ClientSecret;
+    let read_error = || match &args.secret_file {
+        Some(path) => {
+            format!("failed to read --secret-file {}: specify a file that you may read", path.display())
+        }
+        None => "failed to read the secret from standard input".to_owned(),
     };
-    let bytes = input::read(args.secret_file.as_deref(), MAX_INPUT).context(read_error)?.context(too_long)?;
-    if bytes.is_empty() {
-        return Ok(Err(VerifyResult::unusable(Reason::EmptyValue, "is empty")));
-    }
-    let invalid = |problem| Ok(Err(VerifyResult::unusable(Reason::InvalidCharacters, problem)));
-    let Ok(text) = std::str::from_utf8(&bytes) else { return invalid("contains invalid UTF-8") };
-    let secret = SecretText::new(text.to_owned());
-    match text {
-        _ if !secret.has_invalid_characters() => Ok(Ok(secret)),
-        _ if text.ends_with('\n') => invalid("ends with a line break"),
-        _ if text.trim() != text => invalid("has white space at the start or end"),
-        _ => invalid("contains a line break or another invisible character"),
-    }
+    let bytes = input::read(args.secret_file.as_deref(), KIND.max_length() as u64).with_context(read_error)?;
+    let too_long = ValueProblem::TooLong(KIND.max_length());
+    let text = bytes.as_deref().ok_or(too_long).and_then(|bytes| KIND.check(bytes));
+    Ok(text.map(|text| SecretText::new(text.to_owned())).map_err(VerifyResult::unusable))
 }
 
 /// The clouds, with the names of a spec.

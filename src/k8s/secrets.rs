@@ -83,11 +83,8 @@ impl SecretData {
     /// The text of that value, or what is wrong with it.
     pub fn text(&self, value: &SecretValue<'_>) -> Result<SecretText, ConditionFailure> {
         let bytes = self.data.get(value.key).ok_or_else(|| value.key_missing())?;
-        if bytes.expose().is_empty() {
-            return Err(value.empty());
-        }
-        let text = bytes.to_text().filter(|text| !text.has_invalid_characters());
-        text.ok_or_else(|| value.invalid_characters())
+        let text = value.kind.check(bytes.expose()).map_err(|problem| value.unusable(problem))?;
+        Ok(SecretText::new(text.to_owned()))
     }
 
     /// All keys with their values, sorted by key.

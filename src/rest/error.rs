@@ -12,18 +12,20 @@ use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
+use thiserror::Error;
 
 use crate::core::diagnosis::Diagnosis;
 
 use crate::api::conditions::Reason;
 use crate::core::diagnosis::Rejection as MicrosoftRejection;
 use crate::core::secret_form::SecretForm;
+use crate::core::secret_value::ValueProblem;
 
 /// Why a request was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestError {
-    /// Its content is rejected: 422 with a constant, and what is wrong with the client secret if that is known.
-    Rejected(ErrorCode, Option<SecretForm>),
+    /// Its content is rejected: 422 with a constant, and what is wrong with a value if that is known.
+    Rejected(ErrorCode, Option<Detail>),
     /// Its API key is missing or unknown: 401.
     Unauthorized,
     /// There is nothing at the path: 404.
@@ -41,6 +43,17 @@ pub enum RestError {
     TooManyRequests(Option<Duration>),
     /// An internal error: 500. A write may have been saved.
     Internal,
+}
+
+/// What is wrong with a value. Shows no more of it than one character that cannot be part of it.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Detail {
+    /// With the name of the field.
+    #[error("{0} {1}")]
+    Unusable(&'static str, ValueProblem),
+    /// What a client secret that Microsoft rejected looks like.
+    #[error("{0}")]
+    Form(SecretForm),
 }
 
 macro_rules! error_codes {
@@ -213,7 +226,8 @@ pub fn of_diagnosis(
     match diagnosis {
         Diagnosis::Rejected(rejection) => {
             let code = ErrorCode::of_microsoft(rejection);
-            RestError::Rejected(code, form.filter(|_| code == ErrorCode::InvalidClientSecret))
+            let form = form.filter(|_| code == ErrorCode::InvalidClientSecret);
+            RestError::Rejected(code, form.map(Detail::Form))
         }
         Diagnosis::Throttled => RestError::TooManyRequests(Some(retry_after.unwrap_or(DEFAULT_WAIT))),
         Diagnosis::Unavailable => RestError::Internal,

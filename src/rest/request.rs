@@ -9,9 +9,9 @@ use serde::de::IgnoredAny;
 
 use crate::api::conditions::whole_second;
 use crate::api::{ClientId, MAX_NAME_LENGTH, TenantId, timestamp};
-use crate::rest::error::ErrorCode;
+use crate::core::secret_value::ValueKind;
+use crate::rest::error::{Detail, ErrorCode, RestError};
 use crate::secret_text::SecretText;
-use crate::store::envelope::MAX_SECRET_LENGTH;
 
 #[derive(Debug)]
 pub struct Create {
@@ -42,10 +42,10 @@ pub fn credential_id(text: &str) -> Option<i64> {
     text.parse().ok().filter(|id| is_plain && (1..1 << 53).contains(id))
 }
 
-pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, ErrorCode> {
+pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, RestError> {
     let fields = read(body)?;
     if !fields.unknown.is_empty() {
-        return Err(ErrorCode::UnknownField);
+        return Err(ErrorCode::UnknownField.into());
     }
     Ok(Create {
         tenant: guid(fields.tenant_id.as_ref()).ok_or(ErrorCode::InvalidTenantId)?,
@@ -56,19 +56,19 @@ pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, ErrorCode> {
 }
 
 /// Tenant and client cannot be changed: another app needs another credential.
-pub fn read_update(body: &[u8], now: Timestamp) -> Result<Update, ErrorCode> {
+pub fn read_update(body: &[u8], now: Timestamp) -> Result<Update, RestError> {
     let fields = read(body)?;
     if !fields.unknown.is_empty() || fields.tenant_id.is_some() || fields.client_id.is_some() {
-        return Err(ErrorCode::UnknownField);
+        return Err(ErrorCode::UnknownField.into());
     }
     let secret = match (&fields.client_secret, &fields.secret_expires_at) {
         (Some(_), Some(_)) => Some(secret(&fields, now)?),
         (None, None) => None,
-        _ => return Err(ErrorCode::SecretAndExpiryBelongTogether),
+        _ => return Err(ErrorCode::SecretAndExpiryBelongTogether.into()),
     };
     let name = name(fields.name.as_ref())?;
     if secret.is_none() && name.is_none() {
-        return Err(ErrorCode::NothingToUpdate);
+        return Err(ErrorCode::NothingToUpdate.into());
     }
     Ok(Update { secret, name })
 }
@@ -108,20 +108,21 @@ fn guid<T: FromStr>(field: Option<&RawField>) -> Option<T> {
     text(field)?.parse().ok()
 }
 
-fn secret(fields: &RawFields, now: Timestamp) -> Result<NewSecret, ErrorCode> {
-    let secret = text(fields.client_secret.as_ref()).map(|text| SecretText::new(text.to_owned()));
-    let secret = secret.ok_or(ErrorCode::InvalidClientSecret)?;
-    let is_valid = !secret.is_empty() && secret.expose().len() <= MAX_SECRET_LENGTH;
-    if !is_valid || secret.has_invalid_characters() {
-        return Err(ErrorCode::InvalidClientSecret);
-    }
-    let expires_at = text(fields.secret_expires_at.as_ref())
-        .and_then(timestamp::parse_or_date)
-        .ok_or(ErrorCode::InvalidSecretExpiresAt)?;
+fn secret(fields: &RawFields, now: Timestamp) -> Result<NewSecret, RestError> {
+    let secret = text(fields.client_secret.as_ref()).ok_or(ErrorCode::InvalidClientSecret)?;
+    let unusable = |code, field, problem| RestError::Rejected(code, Some(Detail::Unusable(field, problem)));
+    ValueKind::ClientSecret
+        .check(secret.as_bytes())
+        .map_err(|problem| unusable(ErrorCode::InvalidClientSecret, "client_secret", problem))?;
+    let expiry = text(fields.secret_expires_at.as_ref()).ok_or(ErrorCode::InvalidSecretExpiresAt)?;
+    ValueKind::Expiry
+        .check(expiry.as_bytes())
+        .map_err(|problem| unusable(ErrorCode::InvalidSecretExpiresAt, "secret_expires_at", problem))?;
+    let expires_at = timestamp::parse_or_date(expiry).ok_or(ErrorCode::InvalidSecretExpiresAt)?;
     if expires_at <= now {
-        return Err(ErrorCode::SecretExpiresAtInPast);
+        return Err(ErrorCode::SecretExpiresAtInPast.into());
     }
-    Ok(NewSecret { text: secret, expires_at: whole_second(expires_at) })
+    Ok(NewSecret { text: SecretText::new(secret.to_owned()), expires_at: whole_second(expires_at) })
 }
 
 fn name(field: Option<&RawField>) -> Result<Option<String>, ErrorCode> {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 pub use layout::MalformedEnvelope;
 
 use crate::api::{ClientId, RecordId, SealedGraphCredential, TenantId};
+use crate::core::secret_value::ValueKind;
 use crate::secret_text::SecretText;
 use crate::store::keyring::{Key, KeyBytes, KeyId, Keyring};
 use cipher::{DATA_KEY, NONCE_LENGTH, SECRET, Sealed, associated_data};
@@ -27,7 +28,7 @@ use cipher::{DATA_KEY, NONCE_LENGTH, SECRET, Sealed, associated_data};
 const VERSION: u8 = 1;
 
 /// Length of the longest secret, in bytes. In base64 its envelope fits into `spec.envelope`.
-pub const MAX_SECRET_LENGTH: usize = 8192;
+pub const MAX_SECRET_LENGTH: usize = ValueKind::ClientSecret.max_length();
 
 /// The record that an envelope is bound to. It decrypts with no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::api::{WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::config::BaseUrl;
 use crate::core::model::ConditionFailure;
-use crate::core::secret_value::SecretValue;
+use crate::core::secret_value::{SecretValue, ValueKind};
 use crate::k8s::secrets::{self, ReadError};
 use crate::secret_text::SecretText;
 
@@ -36,12 +36,11 @@ pub fn base_url(spec: &WoodpeckerAccountSpec, allowed: &[BaseUrl]) -> Result<Bas
 pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<SecretText, AccessError> {
     let reference = &account.spec.api_key_secret_ref;
     let value = SecretValue {
-        what: "API key",
+        kind: ValueKind::ApiKey,
         secret: &reference.name,
         name_field: "spec.apiKeySecretRef.name",
         key: reference.key(),
         key_field: "spec.apiKeySecretRef.key",
-        rejected_by: "Woodpecker",
     };
     let namespace = account.metadata.namespace.as_deref().unwrap_or_default();
     let data = match secrets::read(client, namespace, value.secret).await {
@@ -52,7 +51,5 @@ pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<Sec
             return Err(AccessError::Unreadable { name: value.secret.to_owned(), source });
         }
     };
-    let text = data.text(&value).map_err(AccessError::Unusable)?;
-    // A header cannot hold other characters than ASCII.
-    if text.expose().is_ascii() { Ok(text) } else { Err(AccessError::Unusable(value.not_ascii())) }
+    data.text(&value).map_err(AccessError::Unusable)
 }

@@ -119,7 +119,10 @@ async fn a_missing_or_invalid_key_is_reported_and_never_sent() {
     let letters = env.wait_for_account("letters", ConditionStatus::False, "InvalidCharacters").await;
     let conditions = letters.status.unwrap().conditions;
     let ready = find(&conditions, ConditionType::Ready).unwrap();
-    assert!(ready.message.contains("outside ASCII"), "{}", ready.message);
+    assert!(ready.message.contains("U+00FC as character 10"), "{}", ready.message);
+    env.secret("long-key", &[("api_key", "1234.".repeat(205).as_str())]).await;
+    env.apply_account("long", json!({})).await;
+    env.wait_for_account("long", ConditionStatus::False, "ValueTooLong").await;
     assert_eq!(env.woodpecker.unauthenticated_requests().len(), 0);
 }
 

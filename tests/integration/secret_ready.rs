@@ -57,13 +57,26 @@ async fn an_empty_value_is_named() {
 #[tokio::test]
 async fn an_invisible_character_inside_is_named() {
     let values = [("client_secret", "s3cret\u{200b}-one"), ("secret_expires_at", EXPIRY)];
-    rejected_and_fixed(&values, "InvalidCharacters", "invisible character").await;
+    rejected_and_fixed(&values, "InvalidCharacters", "U+200B zero width space as character 7").await;
+}
+
+#[tokio::test]
+async fn an_invisible_character_in_the_expiry_is_named() {
+    let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "\u{feff}2027-11-28")];
+    rejected_and_fixed(&values, "InvalidCharacters", "secret_expires_at").await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_too_long_is_not_sent() {
+    let long = "x".repeat(8193);
+    let values = [("client_secret", long.as_str()), ("secret_expires_at", EXPIRY)];
+    rejected_and_fixed(&values, "ValueTooLong", "longer than 8192 bytes").await;
 }
 
 #[tokio::test]
 async fn a_stray_newline_is_named() {
     let values = [("client_secret", "s3cret-one\n"), ("secret_expires_at", EXPIRY)];
-    rejected_and_fixed(&values, "InvalidCharacters", "echo -n").await;
+    rejected_and_fixed(&values, "InvalidCharacters", "U+000A line feed as character 11").await;
 }
 
 #[tokio::test]

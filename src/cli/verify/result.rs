@@ -10,6 +10,7 @@ use crate::core::aadsts::{self, Remedy};
 use crate::core::diagnosis;
 use crate::core::diagnosis::{Diagnosis, Rejection};
 use crate::core::secret_form::SecretForm;
+use crate::core::secret_value::{ValueKind, ValueProblem};
 use crate::core::token_result::{RequestIds, TokenResult};
 
 /// The result of a verification. It contains no text from Microsoft, only well-formed ids and times.
@@ -26,15 +27,10 @@ pub(super) struct VerifyResult {
 // === impl VerifyResult ===
 
 impl VerifyResult {
-    /// The secret is unusable, and nothing was sent. `problem` continues "the secret".
-    pub(super) fn unusable(reason: Reason, problem: &str) -> Self {
-        let cause = match reason {
-            Reason::InvalidCharacters => {
-                ", so Microsoft would reject it: remove these characters (printf %s and echo -n add no line break)"
-            }
-            _ => "",
-        };
-        Self::new(reason, format!("the secret {problem}{cause}; nothing was sent"))
+    /// The secret is unusable, and nothing was sent.
+    pub(super) fn unusable(problem: ValueProblem) -> Self {
+        let remedy = problem.remedy(ValueKind::ClientSecret);
+        Self::new(problem.reason(), format!("the secret {problem}, so nothing was sent: {remedy}"))
     }
 
     /// The meaning of Microsoft's response.

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::rest::request::*;
+use crate::store::envelope::MAX_SECRET_LENGTH;
 
 fn now() -> Timestamp {
     "2026-11-24T08:00:00Z".parse().unwrap()
@@ -21,8 +22,14 @@ fn sample(over: &Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// The code of an error.
+fn code(error: RestError) -> ErrorCode {
+    let RestError::Rejected(code, _) = error else { panic!("{error:?}") };
+    code
+}
+
 fn create_error(over: &Value) -> ErrorCode {
-    read_create(&sample(over), now()).unwrap_err()
+    code(read_create(&sample(over), now()).unwrap_err())
 }
 
 #[test]
@@ -87,18 +94,42 @@ fn an_invalid_field_has_its_own_error_code() {
 }
 
 #[test]
+fn what_is_wrong_with_a_value_is_named_without_the_value() {
+    for (over, expected) in [
+        (
+            json!({"client_secret": "canary\u{200b}"}),
+            "client_secret has U+200B zero width space as character 7",
+        ),
+        (json!({"client_secret": "x".repeat(8193)}), "client_secret is longer than 8192 bytes"),
+        (json!({"client_secret": ""}), "client_secret is empty"),
+        (
+            json!({"secret_expires_at": "\u{feff}2027-11-28"}),
+            "secret_expires_at has U+FEFF byte order mark as character 1",
+        ),
+    ] {
+        let error = read_create(&sample(&over), now()).unwrap_err();
+        let RestError::Rejected(_, Some(detail)) = error else { panic!("{error:?}") };
+        assert_eq!(detail.to_string(), expected);
+    }
+}
+
+#[test]
 fn a_body_that_is_not_a_json_object_with_unique_fields_is_malformed() {
     let deep = format!("{{\"name\":{}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
     let whole = String::from_utf8(sample(&json!({}))).unwrap();
     let doubled = whole.replace('{', "{\"name\":\"a\",");
     let trailing = format!("{whole} {{}}");
     for body in ["", "null", "[]", "7", "\"text\"", "{", "{\"a\":}", "{'a':1}", &doubled, &trailing] {
-        assert_eq!(read_create(body.as_bytes(), now()).unwrap_err(), ErrorCode::MalformedRequest, "{body}");
+        assert_eq!(
+            code(read_create(body.as_bytes(), now()).unwrap_err()),
+            ErrorCode::MalformedRequest,
+            "{body}"
+        );
     }
     // A deep value is skipped without recursion or rejected: either way it needs no stack.
     assert!(read_create(deep.as_bytes(), now()).is_err());
     for body in [&b"{\"name\":\"\xff\"}"[..], b"\xef\xbb\xbf{}", b"{\"name\":\"a\x00b\"}", b"\x00"] {
-        assert_eq!(read_create(body, now()).unwrap_err(), ErrorCode::MalformedRequest, "{body:?}");
+        assert_eq!(code(read_create(body, now()).unwrap_err()), ErrorCode::MalformedRequest, "{body:?}");
     }
 }
 
@@ -117,7 +148,7 @@ fn an_update_has_a_secret_with_its_expiry_or_a_name_or_both() {
         (json!({"secret_expires_at": "2028-01-31T00:00:00Z"}), ErrorCode::SecretAndExpiryBelongTogether),
         (json!({"tenant_id": "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32", "name": "x"}), ErrorCode::UnknownField),
     ] {
-        assert_eq!(read(&body).unwrap_err(), expected, "{body}");
+        assert_eq!(code(read(&body).unwrap_err()), expected, "{body}");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
 use crate::core::model::{ConditionFailure, Source, UsableSource};
 use crate::core::secret_form;
-use crate::core::secret_value::SecretValue;
+use crate::core::secret_value::{SecretValue, ValueKind, ValueProblem};
 use crate::k8s::secrets::{self, ReadError, SecretData};
 use crate::secret_text::SecretText;
 use crate::store::fingerprint::{FingerprintInput, FingerprintKeys};
@@ -113,12 +113,20 @@ fn evaluate(
 
 fn client_secret(reference: &SecretRef) -> SecretValue<'_> {
     SecretValue {
-        what: "client secret's Value",
+        kind: ValueKind::ClientSecret,
         secret: &reference.name,
         name_field: "spec.secretRef.name",
         key: reference.client_secret_key(),
         key_field: "spec.secretRef.clientSecretKey",
-        rejected_by: "Microsoft",
+    }
+}
+
+fn expiry_value(reference: &SecretRef) -> SecretValue<'_> {
+    SecretValue {
+        kind: ValueKind::Expiry,
+        key: reference.expires_at_key(),
+        key_field: "spec.secretRef.expiresAtKey",
+        ..client_secret(reference)
     }
 }
 
@@ -130,8 +138,16 @@ fn expiry(
     let reference = &object.spec.secret_ref;
     let (name, key) = (&reference.name, reference.expires_at_key());
     if let Some(bytes) = data.get(key) {
-        let read = bytes.to_text().and_then(|text| parse_expiry(text.expose()));
-        return read.map(|at| (at, ExpirySource::Secret)).ok_or_else(|| ConditionFailure {
+        let value = expiry_value(reference);
+        let text = match value.kind.check(bytes.expose()) {
+            Ok(text) if !text.trim().is_empty() => text,
+            Ok(_) | Err(ValueProblem::Empty) => {
+                let message = value.unusable(ValueProblem::Empty).message;
+                return Err(ConditionFailure { reason: Reason::ExpiryMissing, message });
+            }
+            Err(problem) => return Err(value.unusable(problem)),
+        };
+        return parse_expiry(text).map(|at| (at, ExpirySource::Secret)).ok_or_else(|| ConditionFailure {
             reason: Reason::ExpiryInvalid,
             message: format!(
                 "key {key} of Secret {name} is not a date: write it like 2027-11-28T23:59:59Z or 2027-11-28"
