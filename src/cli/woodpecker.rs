@@ -137,11 +137,11 @@ fn access_problem(name: &AccountName, account: &WoodpeckerAccount, error: &Acces
         AccessError::BaseUrlNotAllowed(url) => format!(
             "spec.baseUrl {url} is not on the allow-list: add --allowed-woodpecker-url {url} if its API key may be sent there"
         ),
-        AccessError::Unusable(problem) if problem.reason == Reason::AccessDenied => format!(
+        AccessError::Unusable { problem, .. } if problem.reason == Reason::AccessDenied => format!(
             "you may not read Secret {}: ask for the right to get Secrets in namespace {}",
             account.spec.api_key_secret_ref.name, name.namespace
         ),
-        AccessError::Unusable(problem) => problem.message.clone(),
+        AccessError::Unusable { problem, .. } => problem.message.clone(),
         AccessError::Unreadable { .. } => format!("{}; try again", chain(error)),
     }
 }

@@ -35,6 +35,8 @@ pub struct Observed {
     pub source: Source,
     /// The version of the Secret, if it was read.
     pub source_version: Option<ObservedSecret>,
+    /// When the Secret changed last, if it was read.
+    pub source_changed_at: Option<Timestamp>,
     /// The destination of the next step: that of a pending create, of the spec, or, for a deleted object, of its
     /// registration.
     pub target: Target,

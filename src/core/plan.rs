@@ -146,6 +146,8 @@ pub enum Requeue {
     Backoff(Option<Duration>),
     /// While a new secret propagates through Entra: soon, growing to a minute, and at least this long.
     Propagation(Option<Duration>),
+    /// When its Secret changes, else after this long, because what is missing in the Secret may still arrive.
+    UntilArrival(Duration),
     /// After this long, because only a person can fix it; the longest duration means only when triggered.
     Stalled(Duration),
 }
@@ -182,7 +184,7 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         return plan;
     }
     if let Source::Unusable(problem) = &observed.source {
-        return conclude(ReconcileState::SourceUnusable, requeue_of_source(problem.reason));
+        return conclude(ReconcileState::SourceUnusable, requeue_of_source(observed, problem, policy, now));
     }
     match verification_state(observed, policy, now) {
         VerificationState::Required => Plan::Step(Step::Verify),

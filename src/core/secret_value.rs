@@ -1,6 +1,9 @@
 //! What is wrong with a value that comes from a Secret, a file or a request, in the same words for every kind. Nothing
 //! shows more of a value than one character that cannot be part of it.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use thiserror::Error;
 
 use super::characters::{describe, is_invisible};
@@ -46,6 +49,25 @@ pub struct SecretValue<'a> {
     pub key: &'a str,
     /// Field that names the key.
     pub key_field: &'static str,
+}
+
+/// How much longer a value that is missing may still arrive, because the object or its Secret is that new: another
+/// program, such as External Secrets, may be filling the Secret. `None` if a person must act.
+pub fn arrival_time_left(
+    reason: Reason,
+    since: impl IntoIterator<Item = Timestamp>,
+    window: Duration,
+    now: Timestamp,
+) -> Option<Duration> {
+    if !matches!(
+        reason,
+        Reason::SecretNotFound | Reason::KeyMissing | Reason::EmptyValue | Reason::ExpiryMissing
+    ) {
+        return None;
+    }
+    // A time further ahead comes from a clock that was wrong.
+    let since = since.into_iter().filter(|at| *at <= now + window).max()?;
+    Duration::try_from((since + window).duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 // === impl ValueKind ===
@@ -235,6 +257,27 @@ mod tests {
             let value = "x".repeat(longest + 1);
             assert!(kind.check(&value.as_bytes()[1..]).is_ok());
             assert_eq!(kind.check(value.as_bytes()), Err(ValueProblem::TooLong(longest)));
+        }
+    }
+
+    #[test]
+    fn a_missing_value_may_arrive_for_some_minutes() {
+        let now: Timestamp = "2026-11-24T08:00:00Z".parse().unwrap();
+        let window = Duration::from_mins(3);
+        let left = |reason, ages: &[i64]| {
+            let since = ages.iter().map(|age| now - jiff::SignedDuration::from_secs(*age));
+            arrival_time_left(reason, since, window, now).map(|left| left.as_secs())
+        };
+        for reason in [Reason::SecretNotFound, Reason::KeyMissing, Reason::EmptyValue, Reason::ExpiryMissing]
+        {
+            assert_eq!(left(reason, &[600, 60]), Some(120), "the later time counts");
+            assert_eq!(left(reason, &[180]), None);
+            assert_eq!(left(reason, &[]), None);
+            assert_eq!(left(reason, &[-2, 600]), Some(182), "clocks differ by seconds");
+            assert_eq!(left(reason, &[-600]), None, "such a time is wrong");
+        }
+        for reason in [Reason::InvalidCharacters, Reason::ExpiryInvalid, Reason::AccessDenied] {
+            assert_eq!(left(reason, &[0]), None, "{reason}");
         }
     }
 

@@ -48,6 +48,9 @@ timing! {
     call_margin = Duration::from_secs(5);
     /// Timeout of one reconcile.
     reconcile_timeout = Duration::from_mins(10);
+    /// How long a value may be missing in a Secret after it changed, or after its object was created, before that needs
+    /// a person: another program may be filling the Secret.
+    secret_arrival = Duration::from_mins(3);
     /// Interval of polls of the metadata of a referenced Secret, and of checks whether Secrets may be watched.
     secret_poll = Duration::from_mins(1);
     /// Minimum time between two such polls: at most twenty a second.

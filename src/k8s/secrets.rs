@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::core::request::Request;
@@ -32,6 +33,17 @@ struct Metadata {
     uid: String,
     #[serde(default)]
     resource_version: String,
+    #[serde(default)]
+    creation_timestamp: Option<String>,
+    #[serde(default)]
+    managed_fields: Vec<ManagedFields>,
+}
+
+/// What a writer of the Secret last wrote.
+#[derive(Debug, Default, Deserialize)]
+struct ManagedFields {
+    #[serde(default)]
+    time: Option<String>,
 }
 
 /// Identifies a version of a Secret, to detect changes.
@@ -94,8 +106,15 @@ impl SecretData {
 
     /// The version at which it was read.
     pub fn version(&self) -> SecretVersion {
-        let Metadata { uid, resource_version } = &self.metadata;
+        let Metadata { uid, resource_version, .. } = &self.metadata;
         SecretVersion { uid: uid.clone(), resource_version: resource_version.clone() }
+    }
+
+    /// When it was created or changed last, by the clock of the API server.
+    pub fn changed_at(&self) -> Option<Timestamp> {
+        let written = self.metadata.managed_fields.iter().filter_map(|fields| fields.time.as_ref());
+        let times = self.metadata.creation_timestamp.iter().chain(written);
+        times.filter_map(|time| time.parse().ok()).max()
     }
 
     /// The resource version at which it was read.
@@ -113,5 +132,27 @@ impl From<kube::Error> for ReadError {
             kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden,
             _ => Self::Kube(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_last_write_of_a_secret_is_its_last_change() {
+        let changed_at = |metadata: serde_json::Value| {
+            let data: SecretData = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            data.changed_at().map(|at| at.to_string())
+        };
+        let created = "2026-11-24T08:00:00Z";
+        assert_eq!(changed_at(json!({"creationTimestamp": created})).as_deref(), Some(created));
+        let written =
+            [json!({"time": "2026-11-24T08:05:00Z"}), json!({"manager": "x"}), json!({"time": created})];
+        let changed = changed_at(json!({"creationTimestamp": created, "managedFields": written}));
+        assert_eq!(changed.as_deref(), Some("2026-11-24T08:05:00Z"));
+        assert_eq!(changed_at(json!({})), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The address and the API key of an account, checked before a request is sent.
 
+use jiff::Timestamp;
 use kube::Client;
 use thiserror::Error;
 
@@ -19,8 +20,12 @@ pub enum AccessError {
     )]
     BaseUrlNotAllowed(String),
     /// The Secret does not hold a usable API key.
-    #[error("{}", .0.message)]
-    Unusable(ConditionFailure),
+    #[error("{}", .problem.message)]
+    Unusable {
+        problem: ConditionFailure,
+        /// When the Secret changed last, if it was read.
+        changed_at: Option<Timestamp>,
+    },
     /// The Secret could not be read; trying again may help.
     #[error("failed to read Secret {name}")]
     Unreadable { name: String, source: ReadError },
@@ -43,13 +48,15 @@ pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<Sec
         key_field: "spec.apiKeySecretRef.key",
     };
     let namespace = account.metadata.namespace.as_deref().unwrap_or_default();
+    let unusable = |problem| AccessError::Unusable { problem, changed_at: None };
     let data = match secrets::read(client, namespace, value.secret).await {
         Ok(data) => data,
-        Err(ReadError::NotFound) => return Err(AccessError::Unusable(value.not_found())),
-        Err(ReadError::Forbidden) => return Err(AccessError::Unusable(value.access_denied())),
+        Err(ReadError::NotFound) => return Err(unusable(value.not_found())),
+        Err(ReadError::Forbidden) => return Err(unusable(value.access_denied())),
         Err(source @ ReadError::Kube(_)) => {
             return Err(AccessError::Unreadable { name: value.secret.to_owned(), source });
         }
     };
-    data.text(&value).map_err(AccessError::Unusable)
+    let changed_at = data.changed_at();
+    data.text(&value).map_err(|problem| AccessError::Unusable { problem, changed_at })
 }

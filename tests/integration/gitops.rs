@@ -126,14 +126,14 @@ async fn kstatus_and_argo_cd_agree_with_the_status_in_every_state() {
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.wait_until_ready("sales-eu").await;
-    // Woodpecker does not respond; an API key is removed and comes back.
+    // Woodpecker does not respond; an API key is damaged and comes back.
     env.entra.set_secrets(TENANT, CLIENT, &["s3cret-one", "s3cret-two"]);
     env.woodpecker.fail_next(Op::Update, 1, Fault::ProcessedThenReset);
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "OutcomeUnknown").await;
     env.wait_until_ready("sales-eu").await;
-    env.delete_secret("agency-key").await;
-    env.wait_for_account("agency", ConditionStatus::False, "SecretNotFound").await;
+    env.secret("agency-key", &[("api_key", "1234.key\n")]).await;
+    env.wait_for_account("agency", ConditionStatus::False, "InvalidCharacters").await;
     env.account("agency", json!({})).await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.wait_until_ready("sales-eu").await;

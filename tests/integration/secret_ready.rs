@@ -1,11 +1,11 @@
 //! The Secret that a credential refers to: every reason of `SecretReady`, each with what to do, and no
 //! request to a remote service while one holds.
 
-use graph_credential_operator::api::MicrosoftGraphCredential;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
+use graph_credential_operator::api::{MicrosoftGraphCredential, WoodpeckerAccount};
 use serde_json::json;
 
-use crate::harness::{EXPIRY, TestEnv, message};
+use crate::harness::{EXPIRY, TestEnv, eventually, message};
 
 /// Checks that the Secret is refused for that reason with a message that contains `remedy`, and that the object
 /// becomes Ready when the Secret is fixed.
@@ -46,6 +46,33 @@ async fn a_missing_key_is_named() {
         "client_secret",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_new_secret_without_its_values_is_waited_for_before_a_person_must_act() {
+    let env = TestEnv::start().await;
+    env.secret_exactly("sales-eu-graph", &[]).await;
+    env.secret_exactly("agency-key", &[("api_key", "")]).await;
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, "KeyMissing").await;
+    let is = |object: &MicrosoftGraphCredential, type_| {
+        find(&object.status.as_ref().unwrap().conditions, type_).is_some()
+    };
+    assert!(is(&object, ConditionType::Reconciling) && !is(&object, ConditionType::Stalled), "{object:#?}");
+    let account = env.wait_for_account("agency", ConditionStatus::False, "EmptyValue").await;
+    let conditions = account.status.unwrap().conditions;
+    assert!(find(&conditions, ConditionType::Reconciling).is_some(), "{conditions:#?}");
+    env.wait_until("sales-eu", "nobody has filled the Secret", |it| is(it, ConditionType::Stalled)).await;
+    eventually("the account needs a person too", || async {
+        let account: WoodpeckerAccount = env.api().get("agency").await.map_err(|error| error.to_string())?;
+        let conditions = account.status.unwrap().conditions;
+        find(&conditions, ConditionType::Stalled).map(|_| ()).ok_or(format!("{conditions:#?}"))
+    })
+    .await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
 }
 
 #[tokio::test]

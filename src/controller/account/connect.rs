@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::api::conditions::Reason;
 use crate::api::{AccountName, WoodpeckerAccount};
 use crate::controller::account::reconcile::requested;
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::core::model::ConditionFailure;
+use crate::core::secret_value::arrival_time_left;
+use crate::core::status::account::AccountResult;
+use crate::core::timing::Timing;
 use crate::secret_text::SecretText;
 use crate::woodpecker::access::{self, AccessError};
 use crate::woodpecker::{Client, RemoteAccount};
 
-/// Creates the client of the account, or returns why the account cannot be used. An unchanged account keeps its client.
+/// Creates the client of the account, or returns the result that it cannot be used. An unchanged account keeps its
+/// client.
 pub(super) async fn open(
     context: &Context,
     object: &WoodpeckerAccount,
     name: &AccountName,
-) -> Result<Result<Arc<RemoteAccount>, ConditionFailure>, ReconcileError> {
+) -> Result<Result<Arc<RemoteAccount>, AccountResult>, ReconcileError> {
     let accounts = &context.accounts;
     let access = async {
         let base_url = access::base_url(&object.spec, &accounts.allowed_base_urls)?;
@@ -25,7 +31,7 @@ pub(super) async fn open(
     };
     let (base_url, api_key) = match access.await {
         Ok(access) => access,
-        Err(error) => return condition_for(error).map(Err),
+        Err(error) => return result_of(error, object, &context.policy.timing).map(Err),
     };
     let client = Client {
         http: accounts.http.clone(),
@@ -79,13 +85,25 @@ async fn api_key(
     read
 }
 
-/// The condition of the account for this error; an error if it may be temporary.
-fn condition_for(error: AccessError) -> Result<ConditionFailure, ReconcileError> {
+/// The result of the account for this error; an error if it may be temporary.
+fn result_of(
+    error: AccessError,
+    object: &WoodpeckerAccount,
+    timing: &Timing,
+) -> Result<AccountResult, ReconcileError> {
     match error {
-        AccessError::BaseUrlNotAllowed(_) => {
-            Ok(ConditionFailure { reason: Reason::BaseUrlNotAllowed, message: error.to_string() })
+        AccessError::BaseUrlNotAllowed(_) => Ok(AccountResult::Unusable(ConditionFailure {
+            reason: Reason::BaseUrlNotAllowed,
+            message: error.to_string(),
+        })),
+        AccessError::Unusable { problem, changed_at } => {
+            let created = object.metadata.creation_timestamp.as_ref().map(|created| created.0);
+            let since = created.into_iter().chain(changed_at);
+            Ok(match arrival_time_left(problem.reason, since, timing.secret_arrival, Timestamp::now()) {
+                Some(left) => AccountResult::AwaitingKey(problem, left),
+                None => AccountResult::Unusable(problem),
+            })
         }
-        AccessError::Unusable(problem) => Ok(problem),
         AccessError::Unreadable { name, source } => Err(ReconcileError::ReadSecret { name, source }),
     }
 }

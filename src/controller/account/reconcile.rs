@@ -145,10 +145,7 @@ async fn observe(
     let mut summary = ListingSummary::default();
     let remote = match opened {
         Ok(remote) => remote,
-        Err(problem) => {
-            let result = AccountResult::Unusable(problem);
-            return Ok(Observed { remote: None, listed: None, result, summary });
-        }
+        Err(result) => return Ok(Observed { remote: None, listed: None, result, summary }),
     };
     let listed = match list(context, object, own, &remote).await {
         Err(ApiError::NotLeading(error)) => return Err(ReconcileError::NotLeading(error)),
@@ -205,6 +202,7 @@ async fn finish(
         AccountResult::Postponed(_) | AccountResult::Unreachable(_) => backoff::delay(timing, failures, &uid),
         // A rejection may be temporary. A change of the Secret requeues at once.
         AccountResult::Unusable(_) => timing.listing_interval,
+        AccountResult::AwaitingKey(_, left) => left.min(timing.listing_interval),
     };
     // No event reports that its namespace begins to terminate.
     let is_deleted = object.metadata.deletion_timestamp.is_some();
@@ -265,7 +263,10 @@ fn known(
     let may_create = !account.is_some_and(|account| account.consistency.is_incomplete());
     let before = account.and_then(|account| account.known.as_ref());
     let failures = match result {
-        AccountResult::Ready | AccountResult::Incomplete(_) | AccountResult::Unusable(_) => 0,
+        AccountResult::Ready
+        | AccountResult::Incomplete(_)
+        | AccountResult::AwaitingKey(..)
+        | AccountResult::Unusable(_) => 0,
         AccountResult::Postponed(_) | AccountResult::Unreachable(_) => {
             before.map_or(0, |known| known.failures).saturating_add(1)
         }
@@ -285,8 +286,12 @@ fn known(
             State::Ready { may_create }
         }
         AccountResult::Postponed(_) | AccountResult::Unreachable(_) => State::NotReached,
-        AccountResult::Unusable(problem) if was_verified && lacks_key(problem.reason) => State::KeyMissing,
-        AccountResult::Unusable(_) => State::NotReady,
+        AccountResult::AwaitingKey(problem, _) | AccountResult::Unusable(problem)
+            if was_verified && lacks_key(problem.reason) =>
+        {
+            State::KeyMissing
+        }
+        AccountResult::AwaitingKey(..) | AccountResult::Unusable(_) => State::NotReady,
     };
     Known { spec: Some(object.spec.clone()), remote, state, failures, requested: requested(object) }
 }

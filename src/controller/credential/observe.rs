@@ -52,23 +52,25 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
     };
     let status = object.status_or_default();
     let scope = if object.is_reconcile_requested() { ReadScope::Everything } else { scope };
-    let source::Read { source, secret, version } = source(context, &object, &status, scope).await?;
+    let source::Read { source, secret, version, changed_at } =
+        source(context, &object, &status, scope).await?;
     let (target, account) = current_target(context, &object, &source).await?;
     let record = record(context, &object, &status, (&target, &source, scope), secret.as_ref()).await?;
     let (previous_registration, previous_account) = previous_registration(context, &object, &status).await?;
     let (candidate, claim) = claim(context, &object, account.as_deref());
-    let namespace_deleted_at = blocking_namespace_deleted_at(context, &object).await?;
     let cached_entries = account.as_ref().and_then(|account| cached_entries(context, &object, account));
     let (settles_in, change_settles_in) = settle_deadlines(context, &object, &status);
     let verification = cached_verification(context, &object, &source);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let account_changed = context.index.with(uid, |known| std::mem::take(&mut known.account_changed));
     let observed = Observed {
+        namespace_deleted_at: blocking_namespace_deleted_at(context, &object).await?,
         object,
         written: status.clone(),
         status,
         source,
         source_version: version,
+        source_changed_at: changed_at,
         target,
         previous_registration,
         record: record.record,
@@ -77,7 +79,6 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         settles_in,
         change_settles_in,
         claim,
-        namespace_deleted_at,
         account_changed: account_changed == Some(true),
         has_unpersisted_changes: false,
         results: StepResults { verification, failure: record.failure, ..StepResults::default() },
@@ -122,7 +123,7 @@ async fn source(
     scope: ReadScope,
 ) -> Result<source::Read> {
     if object.is_deleted() || object.spec.is_suspended() {
-        return Ok(source::Read { source: Source::NotRead, secret: None, version: None });
+        return Ok(source::Read::unread());
     }
     let secret = NamespacedName {
         namespace: object.namespace_name().to_owned(),
@@ -135,7 +136,7 @@ async fn source(
             .as_ref()
             .is_some_and(|recorded| context.is_secret_unchanged(&secret, recorded));
     match source::persisted(context, status).filter(|_| may_be_skipped) {
-        Some(recorded) => Ok(source::Read { source: Source::Usable(recorded), secret: None, version: None }),
+        Some(recorded) => Ok(source::Read { source: Source::Usable(recorded), ..source::Read::unread() }),
         None => source::read(context, object, status).await,
     }
 }

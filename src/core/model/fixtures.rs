@@ -74,6 +74,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         object,
         source: Source::Usable(source()),
         source_version: None,
+        source_changed_at: None,
         target: Target::Ready(ReadyTarget { location: location(), may_create: true, may_adopt: true }),
         previous_registration: None,
         record: None,

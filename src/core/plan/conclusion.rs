@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::api::AccountName;
 use crate::api::conditions::Reason;
-use crate::core::model::{ConditionFailure, OperatorPolicy, Target};
+use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, Target};
 use crate::core::plan::{Conclusion, Plan, ReconcileState, Requeue};
+use crate::core::secret_value::arrival_time_left;
 
 pub(super) fn conclude(state: ReconcileState, requeue: Requeue) -> Plan {
     Plan::Done(Conclusion { state, requeue })
@@ -70,10 +73,19 @@ pub(super) fn account_unreachable(target: &Target, hint: &str) -> Plan {
     }
 }
 
-/// A missing Secret may be about to arrive from another file or tool; other problems need a person.
-pub(super) fn requeue_of_source(reason: Reason) -> Requeue {
-    match reason {
-        Reason::SecretNotFound | Reason::AccessDenied => Requeue::OnTrigger,
-        _ => Requeue::Stalled(Duration::MAX),
+/// A missing Secret, or a value that is missing in a new one, may be about to arrive from another file or tool; other
+/// problems need a person.
+pub(super) fn requeue_of_source(
+    observed: &Observed,
+    problem: &ConditionFailure,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Requeue {
+    if let Reason::SecretNotFound | Reason::AccessDenied = problem.reason {
+        return Requeue::OnTrigger;
     }
+    let created = observed.object.metadata.creation_timestamp.as_ref().map(|created| created.0);
+    let since = created.into_iter().chain(observed.source_changed_at);
+    let left = arrival_time_left(problem.reason, since, policy.timing.secret_arrival, now);
+    left.map_or(Requeue::Stalled(Duration::MAX), Requeue::UntilArrival)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::iter;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -23,6 +24,8 @@ pub enum AccountResult {
     Unreachable(String),
     /// It works, but its listing lacks a credential: registrations are maintained, and nothing is created.
     Incomplete(ConditionFailure),
+    /// Its Secret or API key is missing, and may still arrive for this long.
+    AwaitingKey(ConditionFailure, Duration),
     /// It cannot be used until a person changes something.
     Unusable(ConditionFailure),
 }
@@ -107,6 +110,12 @@ pub fn report(
             text.as_str(),
             Some(ConditionType::Reconciling),
         ),
+        AccountResult::AwaitingKey(problem, _) => (
+            ConditionStatus::False,
+            problem.reason,
+            problem.message.as_str(),
+            Some(ConditionType::Reconciling),
+        ),
         AccountResult::Incomplete(problem) | AccountResult::Unusable(problem) => {
             (ConditionStatus::False, problem.reason, problem.message.as_str(), Some(ConditionType::Stalled))
         }
@@ -150,7 +159,9 @@ impl AccountResult {
         match self {
             Self::Ready => Outcome::Success,
             Self::Postponed(_) => Outcome::Waiting,
-            Self::Unreachable(_) | Self::Incomplete(_) | Self::Unusable(_) => Outcome::NotMet,
+            Self::Unreachable(_) | Self::Incomplete(_) | Self::AwaitingKey(..) | Self::Unusable(_) => {
+                Outcome::NotMet
+            }
         }
     }
 }

@@ -173,6 +173,7 @@ fn plan_next_attempt(
         ),
         Requeue::WhenDue
         | Requeue::OnTrigger
+        | Requeue::UntilArrival(_)
         | Requeue::OnPermit
         | Requeue::Settle(_)
         | Requeue::After(_)
@@ -250,7 +251,10 @@ fn requeue_after(
     {
         times.extend(verification_due_at(&observed.object, status, source));
     }
-    if let Requeue::After(requeue_after) | Requeue::Settle(requeue_after) = conclusion.requeue {
+    if let Requeue::After(requeue_after)
+    | Requeue::Settle(requeue_after)
+    | Requeue::UntilArrival(requeue_after) = conclusion.requeue
+    {
         times.push(now + requeue_after);
     }
     if let Some(expires_at) = conditions::expires_at(status, observed) {

@@ -22,6 +22,17 @@ pub struct Read {
     /// The client secret, if it is usable.
     pub secret: Option<SecretText>,
     pub version: Option<ObservedSecret>,
+    /// When the Secret changed last.
+    pub changed_at: Option<Timestamp>,
+}
+
+// === impl Read ===
+
+impl Read {
+    /// Without a value or a version.
+    pub fn unread() -> Self {
+        Self { source: Source::NotRead, secret: None, version: None, changed_at: None }
+    }
 }
 
 pub async fn read(
@@ -39,15 +50,17 @@ pub async fn read(
         }
     };
     let keyring = context.keyring.get();
-    let version = data.version();
+    let (version, changed_at) = (data.version(), data.changed_at());
     let version = Some(ObservedSecret {
         uid: version.uid,
         resource_version: version.resource_version,
         unknown: UnknownFields::default(),
     });
     Ok(match evaluate(&data, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
-        Ok((source, secret)) => Read { source: Source::Usable(source), secret: Some(secret), version },
-        Err(problem) => Read { source: Source::Unusable(problem), secret: None, version },
+        Ok((source, secret)) => {
+            Read { source: Source::Usable(source), secret: Some(secret), version, changed_at }
+        }
+        Err(problem) => Read { source: Source::Unusable(problem), secret: None, version, changed_at },
     })
 }
 
@@ -172,7 +185,7 @@ fn parse_expiry(text: &str) -> Option<Timestamp> {
 }
 
 fn unusable(problem: ConditionFailure) -> Read {
-    Read { source: Source::Unusable(problem), secret: None, version: None }
+    Read { source: Source::Unusable(problem), ..Read::unread() }
 }
 
 #[cfg(test)]

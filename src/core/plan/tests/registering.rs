@@ -125,6 +125,23 @@ fn a_pending_create_is_recovered_even_without_a_usable_secret() {
 }
 
 #[test]
+fn a_value_that_is_missing_in_a_new_secret_is_waited_for_before_a_person_must_act() {
+    let mut observed = fresh(&plain());
+    for (reason, changed, expected) in [
+        (Reason::KeyMissing, Some(60), Requeue::UntilArrival(Duration::from_mins(2))),
+        (Reason::EmptyValue, Some(179), Requeue::UntilArrival(Duration::from_secs(1))),
+        (Reason::ExpiryMissing, Some(180), Requeue::Stalled(Duration::MAX)),
+        (Reason::KeyMissing, None, Requeue::Stalled(Duration::MAX)),
+        (Reason::InvalidCharacters, Some(0), Requeue::Stalled(Duration::MAX)),
+        (Reason::SecretNotFound, None, Requeue::OnTrigger),
+    ] {
+        observed.source = Source::Unusable(ConditionFailure { reason, message: "unusable".into() });
+        observed.source_changed_at = changed.map(|seconds| now() - Duration::from_secs(seconds));
+        assert_eq!(conclusion_of(&observed).requeue, expected, "{reason} {changed:?}");
+    }
+}
+
+#[test]
 fn nothing_is_adopted_before_all_objects_are_known() {
     let mut observed = listed(verified(fresh(&plain())), &[7]);
     if let Target::Ready(target) = &mut observed.target {

@@ -320,6 +320,7 @@ fn kstatus_condition(ready: &Desired, conclusion: &Conclusion) -> Option<Desired
         | Requeue::Settle(_)
         | Requeue::Backoff(_)
         | Requeue::Propagation(_)
+        | Requeue::UntilArrival(_)
         | Requeue::OnTrigger => ConditionType::Reconciling,
     };
     Some(Desired { type_, status: ConditionStatus::True, ..ready.clone() })
