@@ -29,7 +29,7 @@ pub use self::sealed::{
 };
 pub use self::status::{
     AccountLocation, AccountName, ExpirySource, MicrosoftGraphCredentialStatus, NamespacedName,
-    ObservedRecord, ObservedSecret, Ownership, PendingCreate, PendingSecret, Registration,
+    ObservedRecord, ObservedSecret, Ownership, PendingCreate, PendingSecret, Registration, Rejections,
 };
 pub use self::unknown_fields::UnknownFields;
 

@@ -78,8 +78,8 @@ reasons! {
     AccessDenied
     TokenIssued VerificationDisabled VerificationSkipped InvalidClientSecret SecretExpired ApplicationNotFound
     TenantNotFound TenantBlocked TenantRestricted ServicePrincipalMissing ApplicationDisabled PublicClient
-    ConditionalAccessBlocked WrongCloud RequiredRolesMissing VerificationRejected VerificationPending AwaitingSecret AwaitingPropagation RateLimited
-    MicrosoftUnavailable
+    ConditionalAccessBlocked WrongCloud RequiredRolesMissing VerificationRejected VerificationPending AwaitingSecret AwaitingPropagation
+    RejectionUnconfirmed RateLimited MicrosoftUnavailable
     Registered Adopted Stored DestinationChanged AccountNotFound AccountNotReady AccountNotAllowed CreateRejected
     UpdateRejected NoMatchToAdopt AlreadyExists AlreadyManaged AmbiguousMatch KeyringUnavailable StorageForbidden
     StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable Deleting
@@ -187,6 +187,9 @@ entries! {
         AwaitingSecret: Unknown, User, "There is no usable client secret to verify.", "See `SecretReady`.";
         AwaitingPropagation: Unknown, Nobody,
             "Microsoft rejects a new client secret, which is normal for some minutes after it was created.",
+            RETRIES;
+        RejectionUnconfirmed: Unknown, Nobody,
+            "Microsoft rejected a client secret for which it issued a token before, or a token lacks roles that an earlier one had. That counts once the operator got the same response four times in a row; until then `Ready` stays True.",
             RETRIES;
         RateLimited: Unknown, Nobody, "Microsoft limits the rate of requests.", RETRIES;
         MicrosoftUnavailable: Unknown, Nobody,

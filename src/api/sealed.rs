@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::conditions::Condition;
 use crate::api::credential::Cloud;
 use crate::api::ids::{ClientId, GUID_RULE, RECORD_ID_RULE, RecordId, TenantId};
-use crate::api::{UnknownFields, timestamp};
+use crate::api::{Rejections, UnknownFields, timestamp};
 
 /// Maximum length of the name of a credential, in characters, in the schema and in the REST API.
 pub const MAX_NAME_LENGTH: usize = 253;
@@ -106,6 +106,10 @@ pub struct SealedGraphCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
     #[schemars(schema_with = "timestamp::optional_schema")]
     pub last_verified_time: Option<Time>,
+
+    /// Rejections of the encrypted secret, if Microsoft issued a token for it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejections: Option<Rejections>,
 
     /// Last expiry notice, in days before the expiry: 30, 14, 7, 1 or 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -45,6 +45,10 @@ pub struct MicrosoftGraphCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_roles: Option<Vec<String>>,
 
+    /// Rejections of a secret for which Microsoft issued a token before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejections: Option<Box<Rejections>>,
+
     /// The credential that is registered at the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
@@ -230,6 +234,26 @@ pub struct PendingSecret {
     pub attempts: i32,
     /// Reason of the last result: `TokenIssued` if only the registration is missing.
     pub reason: String,
+
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: UnknownFields,
+}
+
+/// Rejections of a secret for which Microsoft issued a token before. The fourth in a row counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejections {
+    /// Fingerprint of the secret and expiry; absent in a SealedGraphCredential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Time of the first rejection.
+    #[serde(deserialize_with = "timestamp::required")]
+    #[schemars(schema_with = "timestamp::schema")]
+    pub first_time: Time,
+    /// Number of rejections in a row, at most 4; 0 after Microsoft issued a token again, until it issues another one.
+    pub count: i32,
 
     /// Fields that this version does not know.
     #[serde(flatten)]

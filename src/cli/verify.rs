@@ -131,7 +131,8 @@ fn read_secret(args: &VerifyArgs) -> anyhow::Result<Result<SecretText, VerifyRes
         }
         None => "failed to read the secret from standard input".to_owned(),
     };
-    let bytes = input::read(args.secret_file.as_deref(), KIND.max_length() as u64).with_context(read_error)?;
+    let bytes =
+        input::read(args.secret_file.as_deref(), KIND.max_length() as u64).with_context(read_error)?;
     let too_long = ValueProblem::TooLong(KIND.max_length());
     let text = bytes.as_deref().ok_or(too_long).and_then(|bytes| KIND.check(bytes));
     Ok(text.map(|text| SecretText::new(text.to_owned())).map_err(VerifyResult::unusable))

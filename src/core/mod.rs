@@ -13,6 +13,7 @@ pub(crate) mod model;
 pub mod orphan;
 pub(crate) mod outcome;
 pub(crate) mod plan;
+pub(crate) mod rejections;
 pub(crate) mod remote;
 pub(crate) mod request_priority;
 pub(crate) mod secret_form;

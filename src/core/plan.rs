@@ -23,13 +23,16 @@ use self::recovery::plan_recovery;
 use self::registration::plan_registration;
 use self::store::plan_store;
 use crate::api::DeletionPolicy;
+use crate::api::conditions::Reason;
 use crate::core::failure::Failure;
 use crate::core::model::{ConditionFailure, MaxAge, Observed, OperatorPolicy, Source, Target};
 use crate::core::orphan::OrphanCause;
 
 pub use self::priority::priority;
 pub use self::registration::MAX_PREVIOUS_REGISTRATIONS;
-pub use self::verification::{VerificationState, verification_due_at, verification_state};
+pub use self::verification::{
+    VerificationState, rejections_of_source, verification_due_at, verification_state,
+};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +151,17 @@ pub enum Requeue {
     Propagation(Option<Duration>),
     /// When its Secret changes, else after this long, because what is missing in the Secret may still arrive.
     UntilArrival(Duration),
+    /// After this long, to find out whether Microsoft repeats a rejection.
+    Confirmation(Duration),
     /// After this long, because only a person can fix it; the longest duration means only when triggered.
     Stalled(Duration),
+}
+
+impl ReconcileState {
+    /// Whether Microsoft rejected a secret for which it issued a token before, and has not repeated that often enough.
+    pub fn is_rejection_unconfirmed(&self) -> bool {
+        matches!(self, Self::NotVerified(problem) if problem.reason == Reason::RejectionUnconfirmed)
+    }
 }
 
 /// The next step for `observed`.

@@ -73,6 +73,9 @@ timing! {
     propagation_window = Duration::from_mins(20);
     /// The period in which at most [`Timing::TOKEN_TRIES`] tokens are requested for an app.
     token_tries_span = Duration::from_mins(5);
+    /// First delay before Microsoft is asked again about a secret for which it issued a token before; doubled with each
+    /// further rejection.
+    confirmation_first = Duration::from_secs(30);
     /// First delay after a failure; doubled with each further one.
     backoff_first = Duration::from_secs(5);
     /// Longest delay after failures.

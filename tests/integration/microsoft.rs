@@ -190,6 +190,51 @@ async fn roles_are_shown_and_required_roles_are_checked() {
     env.wait_until_ready("sales-eu").await;
 }
 
+/// An operator whose credential `sales-eu` is ready and which asks again 1, 2 and 4 seconds after rejections.
+async fn ready_with_slow_confirmations() -> TestEnv {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 30;
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    env
+}
+
+#[tokio::test]
+async fn a_single_rejection_of_a_verified_secret_does_not_end_readiness() {
+    let env = ready_with_slow_confirmations().await;
+    env.entra.fail_next(1, Fault::UnknownCode(700_016, "unauthorized_client".into()));
+    env.request_reconcile("sales-eu").await;
+    let object = env
+        .wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "RejectionUnconfirmed")
+        .await;
+    assert!(condition(&object, ConditionType::Verified).unwrap().message.contains("AADSTS700016"));
+    let ready = condition(&object, ConditionType::Ready).unwrap();
+    assert_eq!((ready.status, ready.reason.as_str()), (ConditionStatus::True, "Ready"));
+    let object =
+        env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::True, "TokenIssued").await;
+    let after = condition(&object, ConditionType::Ready).unwrap();
+    assert_eq!(after.last_transition_time, ready.last_transition_time, "it was ready all the time");
+    assert_eq!(env.entra.count(TENANT, CLIENT), 3, "the registration, the rejection and its confirmation");
+}
+
+#[tokio::test]
+async fn the_fourth_rejection_of_a_verified_secret_counts_also_across_a_restart() {
+    let mut env = ready_with_slow_confirmations().await;
+    let before = env.entra.count(TENANT, CLIENT);
+    env.entra.set_secrets(TENANT, CLIENT, &["s3cret-two"]);
+    env.request_reconcile("sales-eu").await;
+    env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "RejectionUnconfirmed").await;
+    env.stop_operator().await;
+    env.start_operator().await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::False, "InvalidClientSecret").await;
+    assert_eq!(env.entra.count(TENANT, CLIENT), before + 4);
+    assert_eq!(object.status.unwrap().rejections.map(|rejections| rejections.count), Some(4));
+}
+
 #[tokio::test]
 async fn best_effort_continues_without_microsoft_and_stops_at_a_rejection() {
     let env = TestEnv::start().await;

@@ -24,8 +24,8 @@ use crate::core::diagnosis::Diagnosis;
 use crate::core::error_chain::chain;
 use crate::core::event::EventBody;
 use crate::core::status::record::{
-    RecordVerification, events, expiry_notice_due, next_status, status_due_at, status_is_current,
-    verification_due_at,
+    RecordVerification, delay_after_rejection, events, expiry_notice_due, next_status, status_due_at,
+    status_is_current, verification_due_at,
 };
 use crate::core::token_result::TokenResult;
 use crate::entra::AppCredential;
@@ -60,7 +60,7 @@ struct Listing {
 struct Attempt {
     /// `None` if Microsoft could not be asked.
     verification: Option<RecordVerification>,
-    /// When to try again, if no token was issued.
+    /// When to try again, if there was no response to a token request.
     requeue_after: Option<Duration>,
     /// Ids by which Microsoft finds the request.
     request_ids: String,
@@ -227,6 +227,9 @@ impl RecordController {
         }
         let (mut status, notice) =
             (next_status(record, verification.as_ref(), now), expiry_notice_due(record, now));
+        let is_rejected = matches!(verification, Some(RecordVerification::Rejected(_)));
+        let retry_at =
+            if is_rejected { Some(now + delay_after_rejection(&status, &self.timing)) } else { retry_at };
         let events = events(record, &status, verification.is_some().then_some(request_ids), notice);
         status.expiry_notice_days = notice.or(status.expiry_notice_days);
         if record.status.as_ref() == Some(&status) {
@@ -272,7 +275,6 @@ impl RecordController {
 
     /// Requests a token from Microsoft.
     async fn verify(&self, record: &SealedGraphCredential) -> Result<Attempt, NotLeading> {
-        let stalled = Some(self.timing.stalled_probe);
         let secret = match self.decrypt(record).await {
             Ok(secret) => secret,
             Err(attempt) => return Ok(attempt),
@@ -290,8 +292,8 @@ impl RecordController {
                 tracing::warn!(record, reason = %rejection.reason, "Microsoft rejected a saved secret");
                 Attempt {
                     verification: Some(RecordVerification::Rejected(rejection)),
-                    requeue_after: stalled,
                     request_ids: request_ids.summary(),
+                    ..Attempt::default()
                 }
             }
             TokenResult::NotIssued { retry_after, .. } => {

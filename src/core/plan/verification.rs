@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
-use crate::api::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, VerificationPolicy};
+use crate::api::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, Rejections, VerificationPolicy};
 use crate::core::diagnosis::{Diagnosis, Rejection};
 use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, UsableSource, VerificationResult};
 use crate::core::plan::Requeue;
+use crate::core::rejections::{Evidence, confirmation_delay, is_contradicted, is_final};
 use crate::core::token_result::TokenResult;
-use crate::core::{backoff, diagnosis};
+use crate::core::{backoff, diagnosis, rejections};
 
 /// Whether the source's secret counts as verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,8 @@ pub fn effective_policy(observed: &Observed, policy: &OperatorPolicy) -> Verific
 }
 
 /// When the secret must be verified again: an interval after its last verification, less up to a twentieth so that many
-/// objects do not become due at once, and when its expiry passes. `None` if this secret has no valid verification.
+/// objects do not become due at once, and when its expiry passes. After a rejection that a later token contradicted, the
+/// interval is at most an hour: while a deletion of the secret spreads, Microsoft gives both responses. `None` if this secret has no valid verification.
 pub fn verification_due_at(
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
@@ -88,7 +90,10 @@ pub fn verification_due_at(
     if !stands {
         return None;
     }
-    let interval = object.spec.verification_interval();
+    let of_source =
+        status.rejections.as_deref().filter(|it| it.fingerprint.as_ref() == Some(&source.fingerprint));
+    let longest = if is_contradicted(of_source) { rejections::RECHECK } else { Duration::MAX };
+    let interval = object.spec.verification_interval().min(longest);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let due = last_verified_time + backoff::shorten(uid, interval, 20);
     let expiry = source.expires_at;
@@ -151,6 +156,13 @@ fn state_of_roles(
     if missing.is_empty() {
         return VerificationState::Passed;
     }
+    if let Some(delay) = confirmation_delay(rejections_of_source(observed).as_ref(), &policy.timing) {
+        let message = format!(
+            "Microsoft's token lacks the application permission {}, which an earlier token had; the operator requests further tokens before this counts",
+            missing.join(", ")
+        );
+        return unconfirmed(message, delay);
+    }
     let message = match granted {
         Some(_) => format!(
             "the app lacks the application permission {}: grant it with admin consent in Entra, or remove it from verification.requiredRoles",
@@ -168,6 +180,65 @@ fn state_of_roles(
 fn missing_roles<'a>(observed: &'a Observed, granted: Option<&[String]>) -> Vec<&'a str> {
     let required = observed.object.spec.required_roles().iter().map(String::as_str);
     required.filter(|role| !granted.unwrap_or_default().iter().any(|have| have == role)).collect()
+}
+
+fn unconfirmed(message: String, delay: Duration) -> VerificationState {
+    VerificationState::Failed {
+        problem: ConditionFailure { reason: Reason::RejectionUnconfirmed, message },
+        requeue: Requeue::Confirmation(delay),
+    }
+}
+
+/// The rejections of the source's secret, with the result of this reconcile. `None` if Microsoft has not rejected it, or
+/// never issued a token for it.
+pub fn rejections_of_source(observed: &Observed) -> Option<Rejections> {
+    let source = observed.usable_source()?;
+    let fingerprint = Some(source.fingerprint.as_str());
+    let before =
+        observed.status.rejections.as_deref().filter(|before| before.fingerprint.as_deref() == fingerprint);
+    let verification = observed.results.verification.as_ref();
+    let evidence = verification.and_then(|it| evidence(observed, source, it, before.is_some()));
+    match (evidence, verification) {
+        (Some(evidence), Some(verification)) => {
+            rejections::after(before, evidence, fingerprint, verification.at)
+        }
+        _ => before.cloned(),
+    }
+}
+
+/// What the result says about a secret for which a token was issued before, if anything.
+fn evidence(
+    observed: &Observed,
+    source: &UsableSource,
+    verification: &VerificationResult,
+    was_rejected: bool,
+) -> Option<Evidence> {
+    match &verification.result {
+        TokenResult::Issued { roles } if missing_roles(observed, roles.as_deref()).is_empty() => {
+            Some(Evidence::Accepted)
+        }
+        // Roles that were required or removed before are missing in every token.
+        TokenResult::Issued { .. } => {
+            let had_roles = missing_roles(observed, observed.status.observed_roles.as_deref()).is_empty();
+            had_roles.then_some(Evidence::Rejected)
+        }
+        TokenResult::NotIssued { diagnosis: Diagnosis::Rejected(rejection), .. } => {
+            let is_final = is_final(rejection, source.expires_at, verification.at);
+            let evidence = if is_final { Evidence::RejectedForGood } else { Evidence::Rejected };
+            (was_rejected || had_token(observed, source)).then_some(evidence)
+        }
+        TokenResult::NotIssued { .. } => None,
+    }
+}
+
+/// Whether Microsoft issued a token for the source's secret before.
+fn had_token(observed: &Observed, source: &UsableSource) -> bool {
+    let status = &observed.status;
+    if source.is_registered {
+        return status.last_verified_time.is_some();
+    }
+    let pending = status.pending_secret.as_ref().filter(|_| source.is_pending);
+    pending.is_some_and(|pending| pending.reason == Reason::TokenIssued.as_str())
 }
 
 fn rejected(
@@ -188,6 +259,13 @@ fn rejected(
             problem: ConditionFailure { reason: Reason::AwaitingPropagation, message },
             requeue: Requeue::Propagation(retry_after),
         };
+    }
+    if let Some(delay) = confirmation_delay(rejections_of_source(observed).as_ref(), &policy.timing) {
+        let message = format!(
+            "Microsoft rejected the client secret ({}), for which it issued a token before; the operator requests further tokens before this counts",
+            diagnosis::code_text(rejection)
+        );
+        return unconfirmed(message, delay.max(retry_after.unwrap_or_default()));
     }
     VerificationState::Failed {
         problem: ConditionFailure { reason: rejection.reason, message: diagnosis::advice(rejection, form) },

@@ -15,7 +15,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason, changed, fi
 use crate::api::{MicrosoftGraphCredentialStatus, PendingSecret, UnknownFields};
 use crate::core::event::EventBody;
 use crate::core::model::{Content, Observed, OperatorPolicy, VerificationResult};
-use crate::core::plan::{Conclusion, ReconcileState, Requeue, verification_due_at};
+use crate::core::plan::{Conclusion, ReconcileState, Requeue, rejections_of_source, verification_due_at};
 use crate::core::token_result::TokenResult;
 use crate::core::{backoff, expiry};
 
@@ -54,7 +54,7 @@ pub fn report(
         }
     }
     if !matches!(conclusion.state, ReconcileState::Waiting | ReconcileState::Suspended) {
-        record_verification(&mut status, observed);
+        record_verification(&mut status, observed, conclusion);
         record_source(&mut status, observed, conclusion, now);
         plan_next_attempt(&mut status, observed, conclusion, policy, now);
     }
@@ -79,12 +79,21 @@ pub fn report(
     Report { status, events, requeue_after }
 }
 
-fn record_verification(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
+fn record_verification(
+    status: &mut MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    conclusion: &Conclusion,
+) {
+    if observed.usable_source().is_some() {
+        status.rejections = rejections_of_source(observed).map(Box::new);
+    }
     if let Some(verification) = &observed.results.verification
         && let TokenResult::Issued { roles } = &verification.result
     {
         status.last_verified_time = Some(Time(whole_second(verification.at)));
-        status.observed_roles.clone_from(roles);
+        if !conclusion.state.is_rejection_unconfirmed() {
+            status.observed_roles.clone_from(roles);
+        }
     }
 }
 
@@ -119,6 +128,7 @@ fn record_source(
     let is_issued =
         |verification: &VerificationResult| matches!(verification.result, TokenResult::Issued { .. });
     let reason = match (&conclusion.state, &observed.results.verification) {
+        (state, _) if state.is_rejection_unconfirmed() => None,
         (ReconcileState::NotVerified(problem), _) => Some(problem.reason),
         (ReconcileState::Failed(_), _) if matches!(conclusion.requeue, Requeue::Propagation(_)) => {
             Some(Reason::AwaitingPropagation)
@@ -165,6 +175,7 @@ fn plan_next_attempt(
     let timing = &policy.timing;
     let delay = match conclusion.requeue {
         Requeue::Stalled(delay) if delay < Duration::MAX => Some(delay),
+        Requeue::Confirmation(delay) => Some(delay),
         Requeue::Backoff(at_least) => {
             Some(backoff::delay(timing, failures.unsigned_abs(), uid).max(at_least.unwrap_or_default()))
         }

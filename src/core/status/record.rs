@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use crate::api::conditions::{
     Condition, ConditionStatus, ConditionType, Desired, Reason, changed, find, merge, whole_second,
 };
-use crate::api::{SealedGraphCredential, SealedGraphCredentialStatus, reasons};
+use crate::api::{Rejections, SealedGraphCredential, SealedGraphCredentialStatus, reasons};
 use crate::core::diagnosis::{self, Rejection};
 use crate::core::event::EventBody;
 use crate::core::expiry;
+use crate::core::rejections::{self, Evidence, confirmation_delay, is_contradicted, is_final};
+use crate::core::timing::Timing;
 
 /// Verification interval, the same as the default of `spec.verification.interval`.
 const INTERVAL: Duration = Duration::from_hours(24);
@@ -34,6 +36,16 @@ pub fn status_is_current(record: &SealedGraphCredential) -> bool {
     record.status.as_ref().is_some_and(|status| record.holds_secret_of(status.observed_generation))
 }
 
+/// The rejections of the secret in the record.
+fn rejections(record: &SealedGraphCredential) -> Option<&Rejections> {
+    record.status.as_ref().filter(|_| status_is_current(record))?.rejections.as_ref()
+}
+
+/// How long to wait after a rejection.
+pub fn delay_after_rejection(status: &SealedGraphCredentialStatus, timing: &Timing) -> Duration {
+    confirmation_delay(status.rejections.as_ref(), timing).unwrap_or(timing.stalled_probe)
+}
+
 /// When the record is to be verified: an interval after the last verification of its secret, and at once if there is
 /// none.
 pub fn verification_due_at(record: &SealedGraphCredential) -> Timestamp {
@@ -41,7 +53,8 @@ pub fn verification_due_at(record: &SealedGraphCredential) -> Timestamp {
         let verified = find(&status.conditions, ConditionType::Verified)?;
         (verified.status == ConditionStatus::True).then_some(status.last_verified_time.as_ref()?.0)
     });
-    verified_at.map_or(Timestamp::MIN, |at| at.saturating_add(INTERVAL).unwrap_or(Timestamp::MAX))
+    let interval = if is_contradicted(rejections(record)) { rejections::RECHECK } else { INTERVAL };
+    verified_at.map_or(Timestamp::MIN, |at| at.saturating_add(interval).unwrap_or(Timestamp::MAX))
 }
 
 /// When the status changes without a verification. The status of a new secret changes only after an attempt to verify
@@ -75,7 +88,9 @@ pub fn events(
     let before = record.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let verification = request_ids.and_then(|ids| {
         let verified = changed(before, &next.conditions, ConditionType::Verified)?;
-        EventBody::of(verified, verified.status != ConditionStatus::True, "Verify", ids)
+        let is_warning =
+            verified.status != ConditionStatus::True && !verified.is_because(Reason::RejectionUnconfirmed);
+        EventBody::of(verified, is_warning, "Verify", ids)
     });
     let notice = notice.map(|days| expiry::notice_event(days, record.spec.secret_expires_at.0, REMEDY));
     verification.into_iter().chain(notice).collect()
@@ -90,14 +105,22 @@ pub fn next_status(
 ) -> SealedGraphCredentialStatus {
     let before = record.status.clone().unwrap_or_default();
     let generation = record.metadata.generation.unwrap_or_default();
+    let rejections = next_rejections(record, verification, now);
+    let is_unconfirmed = matches!(verification, Some(RecordVerification::Rejected(_)))
+        && rejections.as_ref().is_some_and(|rejections| rejections.count < rejections::CONFIRMED);
     let verified = match verification {
+        Some(RecordVerification::Rejected(rejection)) if is_unconfirmed => unconfirmed(rejection),
         Some(verification) => verified(verification),
         None => find(&before.conditions, ConditionType::Verified)
             .and_then(Condition::as_desired)
             .unwrap_or_else(unverified),
     };
     let expiring = expiry::expiring_condition(record.spec.secret_expires_at.0, WARNING, REMEDY, now);
-    let desired = vec![ready(&verified, &expiring), verified, expiring];
+    // A rejection that is not confirmed does not end readiness.
+    let was_ready = find(&before.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.status == ConditionStatus::True);
+    let keeps_ready = was_ready && verified.reason == Reason::RejectionUnconfirmed;
+    let desired = vec![ready(&verified, &expiring, keeps_ready), verified, expiring];
     let last_verified_time = match verification {
         Some(RecordVerification::Issued) => Some(Time(whole_second(now))),
         _ => before.last_verified_time,
@@ -107,10 +130,43 @@ pub fn next_status(
     SealedGraphCredentialStatus {
         observed_generation: generation,
         last_verified_time,
+        rejections,
         expiry_notice_days,
         conditions: merge(&before.conditions, desired, generation, now),
         unknown: before.unknown,
     }
+}
+
+/// The rejections of the record's secret after a verification. Another secret begins without any.
+fn next_rejections(
+    record: &SealedGraphCredential,
+    verification: Option<&RecordVerification>,
+    now: Timestamp,
+) -> Option<Rejections> {
+    let status = record.status.as_ref().filter(|_| status_is_current(record))?;
+    let before = status.rejections.as_ref();
+    let evidence = match verification {
+        Some(RecordVerification::Issued) => Evidence::Accepted,
+        Some(RecordVerification::Rejected(rejection)) => {
+            let verified = find(&status.conditions, ConditionType::Verified);
+            let had_token = verified.is_some_and(|verified| verified.status == ConditionStatus::True);
+            if before.is_none() && !had_token {
+                return None;
+            }
+            let is_final = is_final(rejection, record.spec.secret_expires_at.0, now);
+            if is_final { Evidence::RejectedForGood } else { Evidence::Rejected }
+        }
+        Some(RecordVerification::NotDecrypted) | None => return before.cloned(),
+    };
+    rejections::after(before, evidence, None, now)
+}
+
+fn unconfirmed(rejection: &Rejection) -> Desired {
+    let message = format!(
+        "Microsoft rejected the secret ({}), for which it issued a token before; the operator requests further tokens before this counts",
+        diagnosis::code_text(rejection)
+    );
+    Desired::unknown(ConditionType::Verified, Reason::RejectionUnconfirmed, message)
 }
 
 fn verified(verification: &RecordVerification) -> Desired {
@@ -142,10 +198,10 @@ fn unverified() -> Desired {
     )
 }
 
-/// The summary: the first of both that is not met.
-fn ready(verified: &Desired, expiring: &Desired) -> Desired {
+/// The summary: the first of both that is not met, or only the expiry while a rejection is not confirmed.
+fn ready(verified: &Desired, expiring: &Desired, is_unconfirmed: bool) -> Desired {
     const TYPE: ConditionType = ConditionType::Ready;
-    if verified.status != ConditionStatus::True {
+    if verified.status != ConditionStatus::True && !is_unconfirmed {
         Desired { type_: TYPE, ..verified.clone() }
     } else if expiring.reason == Reason::Expired {
         Desired::unmet(TYPE, Reason::Expired, expiring.message.clone())
@@ -232,6 +288,7 @@ mod tests {
             "{ready:?}"
         );
         let status = rejected.status.as_ref().unwrap();
+        assert_eq!(delay_after_rejection(status, &Timing::STANDARD), Timing::STANDARD.stalled_probe);
         assert_eq!(
             status.last_verified_time,
             verified.status.unwrap().last_verified_time,
@@ -240,6 +297,35 @@ mod tests {
         assert_eq!(after(&rejected, None, "2026-11-25T09:00:00Z"), rejected);
         let unopened = after(&rejected, Some(&RecordVerification::NotDecrypted), "2026-11-26T08:00:00Z");
         assert_eq!(reasons(&unopened), ["VerificationPending", "VerificationPending", "NotExpiring"]);
+    }
+
+    #[test]
+    fn a_rejection_of_a_verified_secret_counts_after_the_fourth_in_a_row() {
+        let wrong = RecordVerification::Rejected(Rejection {
+            reason: Reason::InvalidClientSecret,
+            code: Some(7_000_215),
+        });
+        let never_verified = after(&record(), Some(&wrong), "2026-11-24T08:00:00Z");
+        assert_eq!(reasons(&never_verified), ["InvalidClientSecret", "InvalidClientSecret", "NotExpiring"]);
+        let mut record = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
+        for (rejection, seconds) in (1..4).zip([30, 60, 120]) {
+            record = after(&record, Some(&wrong), &format!("2026-11-25T08:0{rejection}:00Z"));
+            assert_eq!(reasons(&record), ["Ready", "RejectionUnconfirmed", "NotExpiring"], "{rejection}");
+            assert_eq!(after(&record, None, "2026-11-25T08:09:00Z"), record, "kept between the requests");
+            let delay = delay_after_rejection(record.status.as_ref().unwrap(), &Timing::STANDARD);
+            assert_eq!(delay.as_secs(), seconds);
+        }
+        let contradicted = after(&record, Some(&RecordVerification::Issued), "2026-11-25T08:05:00Z");
+        assert_eq!(reasons(&contradicted), ["Ready", "TokenIssued", "NotExpiring"]);
+        assert_eq!(verification_due_at(&contradicted), at("2026-11-25T09:05:00Z"), "an hour later");
+        let again = after(&contradicted, Some(&RecordVerification::Issued), "2026-11-25T09:05:00Z");
+        assert_eq!(verification_due_at(&again), at("2026-11-26T09:05:00Z"), "a day later");
+        for minute in [5, 6] {
+            record = after(&record, Some(&wrong), &format!("2026-11-25T08:0{minute}:00Z"));
+            assert_eq!(reasons(&record), ["InvalidClientSecret", "InvalidClientSecret", "NotExpiring"]);
+        }
+        record.metadata.generation = Some(3);
+        assert_eq!(after(&record, Some(&wrong), "2026-11-25T09:00:00Z").status.unwrap().rejections, None);
     }
 
     #[test]

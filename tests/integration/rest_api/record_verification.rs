@@ -96,7 +96,8 @@ async fn a_saved_secret_that_microsoft_rejects_later_is_reported() {
     assert_eq!(api.request("PATCH", &format!("{PATH}/{id}"), Some(rotation)).await.status, 200);
     wait_for_condition(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
     let events = api.env.events(&format!("r-{id}")).await;
-    let [rejected] = &events[..] else { panic!("one event of the refusal: {events:#?}") };
+    let [unconfirmed, rejected] = &events[..] else { panic!("two events of the rejection: {events:#?}") };
+    assert!(unconfirmed.starts_with("RejectionUnconfirmed: "), "{unconfirmed}");
     assert!(rejected.starts_with("InvalidClientSecret: ") && rejected.contains("PATCH"), "{rejected}");
     assert!(
         rejected.contains("trace ") && rejected.contains("correlation "),

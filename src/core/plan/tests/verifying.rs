@@ -38,6 +38,83 @@ fn a_rejection_of_a_new_secret_counts_as_propagation_for_twenty_minutes() {
     assert_eq!(reason(&registered), Reason::SecretExpired, "a registered secret has propagated before");
 }
 
+/// A settled object after so many rejections in a row.
+fn rejected_before(spec: &Value, count: i32) -> Observed {
+    let mut observed = settled(spec);
+    observed.status.rejections = Some(Box::new(Rejections {
+        fingerprint: Some("k:old".into()),
+        first_time: observed.status.last_verified_time.clone().unwrap(),
+        count,
+        unknown: UnknownFields::default(),
+    }));
+    observed
+}
+
+#[test]
+fn a_rejection_of_a_verified_secret_counts_after_the_fourth_in_a_row() {
+    for (before, requeue) in [(0, Some(30)), (1, Some(60)), (2, Some(120)), (3, None), (4, None)] {
+        let mut observed = rejected_before(&plain(), before);
+        observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+        let conclusion = conclusion_of(&observed);
+        let expected = match requeue {
+            Some(seconds) => Requeue::Confirmation(Duration::from_secs(seconds)),
+            None => Requeue::Stalled(policy().timing.stalled_probe),
+        };
+        assert_eq!(conclusion.requeue, expected, "{before} rejections before");
+        assert_eq!(conclusion.state.is_rejection_unconfirmed(), requeue.is_some());
+    }
+}
+
+#[test]
+fn an_expired_secret_and_one_that_never_got_a_token_need_no_confirmation() {
+    let mut expired = settled(&plain());
+    if let Source::Usable(source) = &mut expired.source {
+        source.expires_at = now();
+    }
+    expired.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    assert_eq!(reason(&expired), Reason::InvalidClientSecret);
+    let mut unverified = settled(&plain());
+    unverified.status.last_verified_time = None;
+    unverified.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    assert_eq!(reason(&unverified), Reason::InvalidClientSecret);
+}
+
+#[test]
+fn rejections_of_another_secret_do_not_count() {
+    let mut observed = rejected_before(&plain(), 3);
+    observed.status.rejections.as_mut().unwrap().fingerprint = Some("k:older".into());
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    assert_eq!(reason(&observed), Reason::RejectionUnconfirmed);
+}
+
+#[test]
+fn a_pending_secret_that_got_a_token_has_its_later_rejection_confirmed() {
+    let mut observed = seen(rotated(&plain()), Duration::from_hours(25), Reason::TokenIssued);
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    assert_eq!(reason(&observed), Reason::RejectionUnconfirmed);
+}
+
+#[test]
+fn after_a_contradicted_rejection_the_secret_is_verified_again_within_an_hour() {
+    let observed = rejected_before(&json!({"verification": {"interval": "24h"}}), 0);
+    let at = |minutes: u64| next_step(&observed, &policy(), now() + Duration::from_mins(minutes));
+    assert!(matches!(at(50), Plan::Done(_)));
+    assert_eq!(at(60), Plan::Step(Step::Verify));
+}
+
+#[test]
+fn a_token_that_lost_required_roles_is_confirmed_and_newly_required_roles_are_not() {
+    let spec = json!({"verification": {"requiredRoles": ["Mail.Send"]}});
+    let without_roles = VerificationResult { at: now(), result: TokenResult::Issued { roles: Some(vec![]) } };
+    let mut lost = settled(&spec);
+    lost.status.observed_roles = Some(vec!["Mail.Send".into()]);
+    lost.results.verification = Some(without_roles.clone());
+    assert_eq!(reason(&lost), Reason::RejectionUnconfirmed);
+    let mut newly_required = settled(&spec);
+    newly_required.results.verification = Some(without_roles);
+    assert_eq!(reason(&newly_required), Reason::RequiredRolesMissing);
+}
+
 #[test]
 fn a_rejected_secret_is_described_by_its_form_also_while_it_may_propagate() {
     for (minutes, because, is_described) in [

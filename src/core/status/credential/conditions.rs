@@ -44,7 +44,7 @@ pub(super) fn desired(
     ];
     let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
     let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
-    let mut ready = ready(&all, expiring.as_ref(), status);
+    let mut ready = ready(&ready_parts(&all, observed, conclusion), expiring.as_ref(), status);
     if ready.status == ConditionStatus::True && !is_deletion_enforced(observed, policy) {
         ready.message += FINALIZERS_DISABLED;
     }
@@ -52,6 +52,18 @@ pub(super) fn desired(
     all.extend(kstatus_condition(&ready, conclusion));
     all.push(ready);
     all
+}
+
+/// The conditions that Ready depends on: a rejection that is not confirmed does not end readiness.
+fn ready_parts(all: &[Desired], observed: &Observed, conclusion: &Conclusion) -> Vec<Desired> {
+    let mut parts = all.to_vec();
+    let before = previous_condition(observed, ConditionType::Ready);
+    if conclusion.state.is_rejection_unconfirmed()
+        && before.is_some_and(|ready| ready.status == ConditionStatus::True)
+    {
+        parts.retain(|part| part.type_ != ConditionType::Verified);
+    }
+    parts
 }
 
 /// Added to Ready if a deletion would not wait for the operator.
@@ -143,9 +155,10 @@ fn verified(observed: &Observed, conclusion: &Conclusion, policy: &OperatorPolic
     };
     if let ReconcileState::NotVerified(problem) = &conclusion.state {
         return Some(match problem.reason {
-            Reason::AwaitingPropagation | Reason::RateLimited | Reason::MicrosoftUnavailable => {
-                Desired::unknown(TYPE, problem.reason, problem.message.clone())
-            }
+            Reason::AwaitingPropagation
+            | Reason::RejectionUnconfirmed
+            | Reason::RateLimited
+            | Reason::MicrosoftUnavailable => Desired::unknown(TYPE, problem.reason, problem.message.clone()),
             _ => {
                 let message = append_retry_hint(&problem.message, conclusion, policy);
                 unmet(TYPE, &ConditionFailure { message, ..problem.clone() })
@@ -321,6 +334,7 @@ fn kstatus_condition(ready: &Desired, conclusion: &Conclusion) -> Option<Desired
         | Requeue::Backoff(_)
         | Requeue::Propagation(_)
         | Requeue::UntilArrival(_)
+        | Requeue::Confirmation(_)
         | Requeue::OnTrigger => ConditionType::Reconciling,
     };
     Some(Desired { type_, status: ConditionStatus::True, ..ready.clone() })

@@ -10,7 +10,7 @@ use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
 use crate::core::model::fixtures::{
     fresh, issued, now, policy, registration, rejected, rotated, seen, settled,
 };
-use crate::core::model::{ConditionFailure, Source};
+use crate::core::model::{ConditionFailure, Source, StepResults};
 use crate::core::plan::{Plan, next_step};
 use crate::core::status::credential::*;
 
@@ -78,6 +78,48 @@ fn a_rejected_rotation_is_reported_and_the_registration_stays() {
     assert!(condition(&report, ConditionType::Registered).message.contains("last accepted"));
     assert_eq!(report.status.pending_secret.as_ref().map(|candidate| candidate.attempts), Some(2));
     assert!(report.status.next_attempt_time.is_some());
+}
+
+#[test]
+fn readiness_ends_with_the_fourth_rejection_of_a_verified_secret() {
+    let mut observed = settled(&json!({}));
+    let ready = concluded(&observed, now());
+    observed = after(&observed, ready);
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    for (count, seconds) in (1..4).zip([30, 60, 120]) {
+        let report = concluded(&observed, now());
+        assert_eq!(
+            says(&report, ConditionType::Verified),
+            (ConditionStatus::Unknown, "RejectionUnconfirmed")
+        );
+        assert_eq!(says(&report, ConditionType::Ready), (ConditionStatus::True, "Ready"));
+        assert!(find(&report.status.conditions, ConditionType::Reconciling).is_none());
+        assert_eq!(report.status.next_attempt_time, Some(Time(now() + Duration::from_secs(seconds))));
+        assert_eq!(report.status.rejections.as_ref().map(|rejections| rejections.count), Some(count));
+        observed = after(&observed, report);
+        observed.status.next_attempt_time = None;
+    }
+    let contradicted = Observed {
+        results: StepResults { verification: Some(issued()), ..StepResults::default() },
+        ..observed.clone()
+    };
+    let report = concluded(&contradicted, now());
+    assert_eq!(says(&report, ConditionType::Verified), (ConditionStatus::True, "TokenIssued"));
+    assert_eq!(report.status.rejections.as_ref().map(|rejections| rejections.count), Some(0));
+    let again = concluded(&after(&contradicted, report), now());
+    assert_eq!(again.status.rejections, None, "a second token ends it");
+    let report = concluded(&observed, now());
+    assert_eq!(says(&report, ConditionType::Ready), (ConditionStatus::False, "InvalidClientSecret"));
+    assert_eq!(says(&report, ConditionType::Stalled).0, ConditionStatus::True);
+}
+
+#[test]
+fn an_unconfirmed_rejection_does_not_make_an_object_ready() {
+    let mut observed = settled(&json!({}));
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    let report = concluded(&observed, now());
+    assert_eq!(says(&report, ConditionType::Ready), (ConditionStatus::Unknown, "RejectionUnconfirmed"));
+    assert_eq!(says(&report, ConditionType::Reconciling).0, ConditionStatus::True);
 }
 
 #[test]
