@@ -23,6 +23,7 @@ pub enum ApiError {
     /// It was sent, and no complete response came back.
     #[error("Woodpecker's response was lost")]
     Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Woodpecker's API itself rejects the key.
     #[error("Woodpecker rejects the API key (HTTP {0})")]
     Unauthorized(u16),
     #[error("Woodpecker knows no such resource (HTTP 404)")]
@@ -37,7 +38,7 @@ pub enum ApiError {
         /// Such as `INVALID_CLIENT_SECRET`, if the response has one.
         error_code: Option<String>,
     },
-    /// Woodpecker, or a proxy in front of it, failed.
+    /// Woodpecker, or a proxy in front of it, failed. Also a 401 or 403 that is not from Woodpecker's API.
     #[error("Woodpecker failed (HTTP {0})")]
     Failed(u16),
     /// The status says success, but the body is not as expected.
@@ -67,7 +68,8 @@ impl ApiError {
         match status {
             429 => Self::Throttled(retry_after),
             400 | 409 if error_code.as_deref() == Some(TOO_MANY_REQUESTS) => Self::Throttled(retry_after),
-            401 | 403 => Self::Unauthorized(status),
+            401 | 403 if is_of_api(body) => Self::Unauthorized(status),
+            401 | 403 => Self::Failed(status),
             404 => Self::NotFound,
             408 => Self::Failed(status),
             400..=499 => Self::Rejected { status, error_code },
@@ -118,6 +120,13 @@ impl ApiError {
             Self::Body(_) => "not_written",
         }
     }
+}
+
+/// Whether an error body has the form that Woodpecker's API sends. A proxy or a firewall sends a page instead, or nothing.
+fn is_of_api(body: &[u8]) -> bool {
+    const FIELDS: [&str; 5] = ["title", "status", "detail", "message", "code"];
+    serde_json::from_slice::<Value>(body)
+        .is_ok_and(|body| FIELDS.iter().any(|field| body.get(field).is_some()))
 }
 
 /// The error code in a body: `message` of the Microsoft endpoints, `code` of the other v2 ones, `status.code` of v1.
@@ -171,13 +180,32 @@ mod tests {
 
     #[test]
     fn only_a_response_that_says_so_counts_as_not_applied() {
-        for status in [400, 401, 403, 404, 409, 415, 422, 429] {
+        for status in [400, 404, 409, 415, 422, 429] {
             assert_eq!(response(status, "").effect(), Effect::NotApplied, "{status}");
+        }
+        for status in [401, 403] {
+            assert_eq!(response(status, r#"{"title":"Unauthorized"}"#).effect(), Effect::NotApplied);
         }
         for status in [301, 307, 408, 500, 502, 503, 504, 599] {
             assert_eq!(response(status, "").effect(), Effect::Unknown, "{status}");
         }
         assert_eq!(ApiError::Malformed(201).effect(), Effect::Unknown);
+    }
+
+    #[test]
+    fn only_the_api_itself_rejects_a_key() {
+        for status in [401, 403] {
+            for body in [
+                r#"{"title":"Unauthorized","status":401,"detail":"Invalid api key","timestamp":"x"}"#,
+                r#"{"status":{"status":"ERROR","code":"E_NO_PERMISSION","msg":"x"}}"#,
+                r#"{"message":"No Agency addon"}"#,
+            ] {
+                assert!(matches!(response(status, body), ApiError::Unauthorized(_)), "{status} {body}");
+            }
+            for body in ["", "<html>", "{}", r#""blocked""#, r#"["title"]"#, r#"{"error":"blocked"}"#] {
+                assert!(matches!(response(status, body), ApiError::Failed(_)), "{status} {body}");
+            }
+        }
     }
 
     #[test]

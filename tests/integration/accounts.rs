@@ -4,6 +4,7 @@ use graph_credential_operator::api::WoodpeckerAccount;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
 use kit::cluster::User;
 use kit::woodpecker::{Credential, Fault, Op};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
@@ -98,6 +99,55 @@ async fn a_revoked_key_is_detected_by_the_first_rejection() {
     env.wait_until_ready("sales-eu").await;
     assert!(env.woodpecker.secret_matches("agency", before.credential_id.unwrap(), "s3cret-two"));
     assert!(requests < 12, "a rejected key stops the traffic: {requests} requests");
+}
+
+/// Lists the account again, and waits until Woodpecker has received so many lists since.
+async fn list_again(env: &TestEnv, lists: usize) {
+    let before = env.woodpecker.lists("agency");
+    let annotation =
+        json!({"graph-credentials.io/reconcile-requested-at": jiff::Timestamp::now().to_string()});
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotation}}));
+    let accounts = env.api::<WoodpeckerAccount>();
+    accounts.patch("agency", &PatchParams::default(), &patch).await.unwrap();
+    eventually("the account is listed again", || async {
+        if env.woodpecker.lists("agency") >= before + lists { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_rejected_once_stays_valid() {
+    let env = TestEnv::start().await;
+    let ready = |account: WoodpeckerAccount| {
+        find(&account.status.unwrap().conditions, ConditionType::Ready).unwrap().clone()
+    };
+    let before = ready(env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await);
+    env.woodpecker.fail_next(Op::List, 1, Fault::Unauthorized);
+    list_again(&env, 2).await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    let after = ready(env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await);
+    assert_eq!(after.last_transition_time, before.last_transition_time, "it was ready all the time");
+}
+
+#[tokio::test]
+async fn a_403_of_a_proxy_is_an_outage_and_after_a_while_names_the_key_as_well() {
+    let env = TestEnv::start().await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    env.woodpecker.fail_always(Op::List, Fault::RefusedBefore(403, json!("<html>blocked</html>")));
+    list_again(&env, 1).await;
+    let account = env.wait_for_account("agency", ConditionStatus::False, "WoodpeckerUnavailable").await;
+    let message = |account: &WoodpeckerAccount| {
+        let conditions = &account.status.as_ref().unwrap().conditions;
+        find(conditions, ConditionType::Ready).unwrap().message.clone()
+    };
+    assert!(!message(&account).contains("API key"), "{}", message(&account));
+    eventually("the message names both causes", || async {
+        let account = env.wait_for_account("agency", ConditionStatus::False, "WoodpeckerUnavailable").await;
+        let message = message(&account);
+        if message.contains("API key") && message.contains("proxy") { Ok(()) } else { Err(message) }
+    })
+    .await;
 }
 
 #[tokio::test]

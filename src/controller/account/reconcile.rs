@@ -13,7 +13,7 @@ use crate::api::{
     AccountName, MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
 use crate::controller::account::connect::open;
-use crate::controller::account::state::{Known, State};
+use crate::controller::account::state::{KeyVerdict, Known, State};
 use crate::controller::account::{compare, finalizer};
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
@@ -100,6 +100,8 @@ struct Observed {
     remote: Option<Arc<RemoteAccount>>,
     listed: Option<Result<Listing, ApiError>>,
     result: AccountResult,
+    /// Whether Woodpecker rejected the key once, which counts only if it does so again.
+    is_unconfirmed: bool,
     summary: ListingSummary,
 }
 
@@ -145,20 +147,28 @@ async fn observe(
     let mut summary = ListingSummary::default();
     let remote = match opened {
         Ok(remote) => remote,
-        Err(result) => return Ok(Observed { remote: None, listed: None, result, summary }),
+        Err(result) => {
+            return Ok(Observed { remote: None, listed: None, result, is_unconfirmed: false, summary });
+        }
     };
     let listed = match list(context, object, own, &remote).await {
         Err(ApiError::NotLeading(error)) => return Err(ReconcileError::NotLeading(error)),
         listed => listed,
     };
+    let unclear_after = context.policy.timing.listing_interval;
+    let verdict = context.index.change_account(own, None, |account| {
+        account.rejections.record(&listed, &remote.own_identity, unclear_after)
+    });
+    let verdict = verdict.unwrap_or(KeyVerdict::Unknown);
     let result = match &listed {
         Ok(listing) => compare::evaluate(context, object, &remote, listing, &mut summary),
         Err(error) => {
             tracing::warn!(error = chain(error), "failed to list the account's credentials");
-            AccountResult::of_failure(error)
+            AccountResult::of_failure(error, verdict)
         }
     };
-    Ok(Observed { remote: Some(remote), listed: Some(listed), result, summary })
+    let is_unconfirmed = verdict == KeyVerdict::Unconfirmed;
+    Ok(Observed { remote: Some(remote), listed: Some(listed), result, is_unconfirmed, summary })
 }
 
 /// Stores and writes what was observed, and plans the next reconcile.
@@ -169,9 +179,10 @@ async fn finish(
     observed: Observed,
     queued_in: &mut Option<AccountQueue>,
 ) -> Result<Completed, ReconcileError> {
-    let Observed { remote, listed, result, mut summary } = observed;
+    let Observed { remote, listed, result, is_unconfirmed, mut summary } = observed;
     let (timing, uid) = (&context.policy.timing, object.uid().unwrap_or_default());
-    let is_postponed = matches!(result, AccountResult::Postponed(_)) && context.accounts.is_known(own);
+    let is_postponed =
+        is_unconfirmed || matches!(result, AccountResult::Postponed(_)) && context.accounts.is_known(own);
     if is_postponed {
         // The known state is kept, except spec and key, which apply at once.
         let known = known(context, object, own, &result, remote.clone());
@@ -363,8 +374,14 @@ async fn write(
 // === impl AccountResult ===
 
 impl AccountResult {
-    fn of_failure(error: &ApiError) -> Self {
+    fn of_failure(error: &ApiError, verdict: KeyVerdict) -> Self {
         match error {
+            ApiError::Failed(code) if verdict == KeyVerdict::Unclear => Self::Unreachable(format!(
+                "every list request is answered with HTTP {code}, but not in the form of Woodpecker's API: check the API key in the Secret, and whether a proxy or a firewall between the operator and Woodpecker blocks the requests; the operator tries again"
+            )),
+            ApiError::Unauthorized(_) if verdict == KeyVerdict::Unconfirmed => Self::Postponed(
+                "Woodpecker rejected the API key once; the operator lists again before this counts".into(),
+            ),
             ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {
                 reason: Reason::InvalidApiKey,
                 message: "Woodpecker rejected the API key: create one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential, WoodpeckerAccountSpec};
 use crate::controller::account::consistency::ListingConsistency;
 use crate::core::model::{ReadyTarget, Target};
-use crate::woodpecker::{RemoteAccount, RemoteIdentity};
+use crate::woodpecker::{ApiError, RemoteAccount, RemoteIdentity};
 
 /// In-memory state of an account. It ends with the object, because a re-created one may be another remote account.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct AccountState {
     pub secret_changes: u64,
     /// When a key was last read from its Secret, and `secret_changes` at that time.
     key_read: Option<(Instant, u64)>,
+    /// The responses that rejected its key, or seemed to.
+    pub rejections: KeyRejections,
     /// Since when its counts differ from those in its status.
     counts_differ: Option<Instant>,
 }
@@ -36,6 +38,27 @@ pub struct Known {
     pub failures: u32,
     /// The last handled annotation that requests a reconcile.
     pub requested: Option<String>,
+}
+
+/// Consecutive responses to lists that rejected the API key, or seemed to.
+#[derive(Debug, Default)]
+pub struct KeyRejections {
+    /// The account as which Woodpecker's API rejected the key.
+    by_api: Option<RemoteIdentity>,
+    /// Since when, and how often, responses were 401 or 403 without the API's JSON.
+    by_others: Option<(Instant, u32)>,
+}
+
+/// What a failed list says about the API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyVerdict {
+    Unknown,
+    /// Woodpecker's API rejected it once.
+    Unconfirmed,
+    /// Woodpecker's API rejected it twice in a row.
+    Rejected,
+    /// Every list for a while was answered with 401 or 403, but not by Woodpecker's API.
+    Unclear,
 }
 
 /// How credentials may use an account.
@@ -123,6 +146,42 @@ impl AccountState {
         let now = Instant::now();
         self.counts_differ = differ.then(|| self.counts_differ.unwrap_or(now));
         self.counts_differ.map(|since| now - since).unwrap_or_default()
+    }
+}
+
+// === impl KeyRejections ===
+
+impl KeyRejections {
+    /// Responses with 401 or 403 that do not come from Woodpecker's API, until the key may be the cause as well.
+    const UNCLEAR: u32 = 3;
+
+    /// Records the response to a list.
+    pub fn record<T>(
+        &mut self,
+        response: &Result<T, ApiError>,
+        identity: &RemoteIdentity,
+        unclear_after: Duration,
+    ) -> KeyVerdict {
+        match response {
+            Err(ApiError::Unauthorized(_)) => {
+                self.by_others = None;
+                let is_repeated = self.by_api.as_ref() == Some(identity);
+                self.by_api = Some(identity.clone());
+                if is_repeated { KeyVerdict::Rejected } else { KeyVerdict::Unconfirmed }
+            }
+            Err(ApiError::Failed(401 | 403)) => {
+                let (since, before) = self.by_others.unwrap_or((Instant::now(), 0));
+                self.by_others = Some((since, before.saturating_add(1)));
+                let is_unclear = before + 1 >= Self::UNCLEAR && since.elapsed() >= unclear_after;
+                if is_unclear { KeyVerdict::Unclear } else { KeyVerdict::Unknown }
+            }
+            // Nothing was sent.
+            Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => KeyVerdict::Unknown,
+            Ok(_) | Err(_) => {
+                *self = Self::default();
+                KeyVerdict::Unknown
+            }
+        }
     }
 }
 

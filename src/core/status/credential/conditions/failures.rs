@@ -41,9 +41,11 @@ pub(super) fn after_failure(
             Reason::UpdateRejected,
             format!("Woodpecker's listing lacks credential {id}, and the operator cannot check it without its name, which is not known; nothing is created. Set spec.displayName, or if the credential was deleted, set the annotation graph-credentials.io/confirm-deleted to {id}"),
         ),
-        (FailureKind::Unauthorized, _) => problem(
-            Reason::AccountNotReady,
-            "Woodpecker does not authorize the request: put a valid API key into the Secret of the WoodpeckerAccount, and check that the account has the API add-on".into(),
+        // The account reports a key that is rejected again.
+        (FailureKind::Unauthorized, _) => Desired::unknown(
+            ConditionType::Registered,
+            Reason::WoodpeckerUnavailable,
+            "Woodpecker rejected the API key for this request; the operator checks the key and tries again. If the key is rejected again, the WoodpeckerAccount reports it",
         ),
         (FailureKind::WrongAccount, _) => problem(Reason::AccountNotReady, wrong_account(failure.id.or(registered))),
         (FailureKind::CompanyIdIgnored, _) => problem(
