@@ -111,7 +111,7 @@ impl Remote {
         };
         let listed = client.list().await.map_err(|error| list_problem(&error))?;
         let key = client.api_key.expose();
-        let entries = listed.into_iter().map(|credential| redact(Entry::from(credential), key)).collect();
+        let entries = listed.into_iter().map(|entry| redact(entry, key)).collect();
         let location = AccountLocation {
             account: name,
             base_url: base_url.to_string(),

@@ -8,9 +8,9 @@ use crate::api::{ClientId, MAX_NAME_LENGTH, TenantId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub id: i64,
-    /// Tenant of its app, lower case.
+    /// Tenant of its app, lower case; empty if it could not be read.
     pub tenant: String,
-    /// Client id of its app, lower case.
+    /// Client id of its app, lower case; empty if it could not be read.
     pub client: String,
     /// Its name; empty if the listing shows none.
     pub name: String,
@@ -47,6 +47,11 @@ pub fn split_token(name: &str) -> Option<(&str, &str)> {
 // === impl Entry ===
 
 impl Entry {
+    /// Whether its app could not be read. It may be for any app, and is never changed.
+    pub fn is_opaque(&self) -> bool {
+        self.tenant.is_empty() || self.client.is_empty()
+    }
+
     /// Whether it is for that app.
     pub fn is_for(&self, tenant: &TenantId, client: &ClientId) -> bool {
         self.tenant == tenant.as_str() && self.client == client.as_str()

@@ -106,7 +106,7 @@ impl RemoteAccount {
         // The age counts from before the request, because external changes made meanwhile may be missing.
         let taken = Instant::now();
         let listed = self.record_response(self.client.list().await)?;
-        let listing: Listing = listed.into_iter().map(Entry::from).collect();
+        let listing: Listing = listed.into_iter().collect();
         self.listing.put(taken, listing.clone());
         Ok(listing)
     }

@@ -12,6 +12,7 @@ use tracing::field::Empty;
 use zeroize::Zeroizing;
 
 use crate::config::BaseUrl;
+use crate::core::remote::Entry;
 use crate::http::client::{self, HttpClients};
 use crate::k8s::leadership::Leadership;
 use crate::secret_text::SecretText;
@@ -41,7 +42,7 @@ pub struct Client {
 
 impl Client {
     /// All credentials of the account.
-    pub async fn list(&self) -> Result<Vec<Credential>, ApiError> {
+    pub async fn list(&self) -> Result<Vec<Entry>, ApiError> {
         let (status, body) = self.call("list", self.request(Method::GET, None)?).await?;
         types::read_listing(&body).ok_or(ApiError::Malformed(status))
     }

@@ -69,9 +69,8 @@ impl ApiError {
             429 => Self::Throttled(retry_after),
             400 | 409 if error_code.as_deref() == Some(TOO_MANY_REQUESTS) => Self::Throttled(retry_after),
             401 | 403 if is_of_api(body) => Self::Unauthorized(status),
-            401 | 403 => Self::Failed(status),
+            401 | 403 | 408 => Self::Failed(status),
             404 => Self::NotFound,
-            408 => Self::Failed(status),
             400..=499 => Self::Rejected { status, error_code },
             _ => Self::Failed(status),
         }

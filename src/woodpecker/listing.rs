@@ -17,6 +17,9 @@ use tokio::time::Instant;
 use crate::api::{ClientId, TenantId};
 use crate::woodpecker::identity::RemoteIdentity;
 
+/// Stands for the app of entries whose app could not be read.
+const OPAQUE: (&str, &str) = ("", "");
+
 /// What a remote account holds. Clones are the same listing: later writes show in all of them.
 #[derive(Clone, Debug)]
 pub struct Listing(Arc<Mutex<Entries>>);
@@ -87,7 +90,8 @@ impl Listing {
         entries.matching(entries.hashes.hash_one(token), |entry| entry.has_token(token))
     }
 
-    /// The entries for that app, and those with one of these idempotency tokens, ordered by id.
+    /// The entries for that app, those with one of these idempotency tokens, and those whose app could not be read,
+    /// ordered by id.
     pub fn related_to<'a>(
         &self,
         tenant: &TenantId,
@@ -96,9 +100,15 @@ impl Listing {
     ) -> Vec<Entry> {
         let mut entries = self.for_app(tenant, client);
         entries.extend(tokens.into_iter().flat_map(|token| self.with_token(token)));
+        entries.extend(self.opaque());
         entries.sort_by_key(|entry| entry.id);
         entries.dedup_by_key(|entry| entry.id);
         entries
+    }
+
+    fn opaque(&self) -> Vec<Entry> {
+        let entries = self.0.lock();
+        entries.matching(entries.hashes.hash_one(OPAQUE), Entry::is_opaque)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -147,7 +157,8 @@ impl Entries {
 
     fn hashes_of(&self, entry: &Entry) -> Vec<u64> {
         let bracketed = bracketed(&entry.name).map(|token| self.hashes.hash_one(token));
-        bracketed.chain([self.app_hash(&entry.tenant, &entry.client)]).collect()
+        let opaque = entry.is_opaque().then(|| self.hashes.hash_one(OPAQUE));
+        bracketed.chain([self.app_hash(&entry.tenant, &entry.client)]).chain(opaque).collect()
     }
 
     fn matching(&self, key: u64, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
@@ -210,7 +221,7 @@ impl Listings {
             let Some(theirs) = slot.listing(max_age) else { continue };
             let is_shared = |id: &i64| {
                 let both = listing.get(*id).zip(theirs.get(*id));
-                both.is_some_and(|(a, b)| (a.tenant, a.client) == (b.tenant, b.client))
+                both.is_some_and(|(a, b)| !a.is_opaque() && (a.tenant, a.client) == (b.tenant, b.client))
             };
             if ids.iter().any(is_shared) {
                 sharing.push(identity.clone());

@@ -3,7 +3,8 @@
 use crate::api::timestamp::rfc3339;
 use crate::core::remote::Entry;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use crate::api::{ClientId, TenantId};
@@ -48,7 +49,36 @@ pub struct SecretUpdate<'a> {
 #[derive(Deserialize)]
 struct ListBody {
     /// Missing if something other than this endpoint answered: an empty account has an empty array.
-    credentials: Option<Vec<Credential>>,
+    credentials: Option<Vec<ListedCredential>>,
+}
+
+/// A credential in a listing. Only its id must have the known form.
+#[derive(Deserialize)]
+struct ListedCredential {
+    #[serde(rename = "credential_id")]
+    id: i64,
+    #[serde(default, deserialize_with = "readable_text")]
+    tenant_id: Option<String>,
+    #[serde(default, deserialize_with = "readable_text")]
+    client_id: Option<String>,
+    #[serde(default, deserialize_with = "readable_text")]
+    secret_expires_at: Option<String>,
+    #[serde(default, deserialize_with = "readable_text")]
+    name: Option<String>,
+}
+
+/// A text, or `None` for any other value.
+fn readable_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Field {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Field::deserialize(deserializer)? {
+        Field::Text(text) => Some(text),
+        Field::Other(_) => None,
+    })
 }
 
 #[derive(Serialize)]
@@ -65,11 +95,12 @@ struct WriteBody<'a> {
     name: Option<&'a str>,
 }
 
-/// Reads a listing; `None` if it has no `credentials` array or an entry cannot be read. A partial listing would hide a
-/// credential, and the operator would create it again.
-pub(super) fn read_listing(body: &[u8]) -> Option<Vec<Credential>> {
+/// Reads a listing; `None` if it has no `credentials` array or an entry has no id. A partial listing would hide a
+/// credential, and the operator would create it again. For the same reason an entry whose app cannot be read is kept.
+pub(super) fn read_listing(body: &[u8]) -> Option<Vec<Entry>> {
     let credentials = serde_json::from_slice::<ListBody>(body).ok()?.credentials?;
-    credentials.iter().all(|credential| credential.id > 0).then_some(credentials)
+    let is_valid = credentials.iter().all(|credential| credential.id > 0);
+    is_valid.then(|| credentials.into_iter().map(Entry::from).collect())
 }
 
 /// Reads one credential; `None` if the body is not one.
@@ -103,12 +134,21 @@ pub(super) fn update_body(
 
 impl From<Credential> for Entry {
     fn from(credential: Credential) -> Self {
+        let Credential { id, tenant_id, client_id, secret_expires_at, name } = credential;
+        let (tenant_id, client_id) = (Some(tenant_id), Some(client_id));
+        ListedCredential { id, tenant_id, client_id, secret_expires_at, name }.into()
+    }
+}
+
+impl From<ListedCredential> for Entry {
+    fn from(listed: ListedCredential) -> Self {
+        let id_of = |text: Option<String>| text.unwrap_or_default().trim().to_ascii_lowercase();
         Self {
-            id: credential.id,
-            tenant: credential.tenant_id.trim().to_ascii_lowercase(),
-            client: credential.client_id.trim().to_ascii_lowercase(),
-            name: credential.name.unwrap_or_default(),
-            expires_at: credential.secret_expires_at.and_then(|text| text.trim().parse().ok()),
+            id: listed.id,
+            tenant: id_of(listed.tenant_id),
+            client: id_of(listed.client_id),
+            name: listed.name.unwrap_or_default(),
+            expires_at: listed.secret_expires_at.and_then(|text| text.trim().parse().ok()),
         }
     }
 }
@@ -147,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_with_an_odd_field_is_kept_by_its_id() {
+        let body = br#"{"credentials":[
+            {"credential_id":1,"tenant_id":null,"client_id":"c","name":"x"},
+            {"credential_id":2,"client_id":["c"],"secret_expires_at":7},
+            {"credential_id":3,"tenant_id":"T","client_id":"c","name":{"a":1},"secret_expires_at":"later"}
+        ]}"#;
+        let entries = read_listing(body).unwrap();
+        let shown: Vec<(i64, bool)> = entries.iter().map(|entry| (entry.id, entry.is_opaque())).collect();
+        assert_eq!(shown, [(1, true), (2, true), (3, false)]);
+        assert_eq!((entries[2].tenant.as_str(), entries[2].name.as_str()), ("t", ""));
+    }
+
+    #[test]
     fn a_listing_without_its_array_is_malformed_and_never_empty() {
         for body in [
             "{}",
@@ -156,7 +209,9 @@ mod tests {
             "<html>",
             r#"{"credentials":null}"#,
             r#"{"status":{"status":"ERROR"}}"#,
-            r#"{"credentials":[{"credential_id":1}]}"#,
+            r#"{"credentials":[{"tenant_id":"t","client_id":"c"}]}"#,
+            r#"{"credentials":[{"credential_id":"1","tenant_id":"t","client_id":"c"}]}"#,
+            r#"{"credentials":[7]}"#,
             r#"{"credentials":[{"credential_id":0,"tenant_id":"t","client_id":"c"}]}"#,
         ] {
             assert_eq!(read_listing(body.as_bytes()), None, "{body}");

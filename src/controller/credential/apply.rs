@@ -132,6 +132,7 @@ async fn exists_remotely(
     let listing = listed.map_err(|error| failed(context, observed, Operation::List, &error))?;
     let id = registration.credential_id;
     match listing.get(id) {
+        Some(entry) if entry.is_opaque() => Err(step_failed(operation, FailureKind::Unreadable, Some(id))),
         Some(entry) if observed.is_about(&entry) => Ok(true),
         Some(_) => {
             tracing::warn!(id, ?operation, "step not started: the id belongs to another app at the account");

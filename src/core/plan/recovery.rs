@@ -55,11 +55,11 @@ pub(super) fn find_created(observed: &Observed, pending: &PendingCreate) -> Resu
 }
 
 /// An entry with the token matches; of several the lowest ID, because the others are late duplicates. If the listing
-/// shows no name, or one truncated within the token, a single new entry matches.
+/// shows no name, or one truncated within the token, a single new entry matches. A new entry whose app could not be read
+/// may be the one, but never counts as such.
 pub(super) fn match_entries(entries: &[Entry], pending: &PendingCreate, plain_name: &str) -> RecoveryMatch {
-    if let Some(id) =
-        entries.iter().filter(|entry| entry.has_token(&pending.idempotency_token)).map(|it| it.id).min()
-    {
+    let is_ours = |entry: &&Entry| !entry.is_opaque() && entry.has_token(&pending.idempotency_token);
+    if let Some(id) = entries.iter().filter(|entry| is_ours(entry)).map(|it| it.id).min() {
         return RecoveryMatch::One(id);
     }
     let sent = name_with_token(plain_name, &pending.idempotency_token);
@@ -67,12 +67,13 @@ pub(super) fn match_entries(entries: &[Entry], pending: &PendingCreate, plain_na
     let is_cut_off = |name: &str| name.is_empty() || (name.len() > before_token && sent.starts_with(name));
     let could_be: Vec<i64> = entries
         .iter()
-        .filter(|entry| !pending.existing_ids.contains(&entry.id) && is_cut_off(&entry.name))
+        .filter(|entry| !pending.existing_ids.contains(&entry.id))
+        .filter(|entry| entry.is_opaque() || is_cut_off(&entry.name))
         .map(|entry| entry.id)
         .collect();
     match could_be.as_slice() {
         [] => RecoveryMatch::Nothing,
-        [id] => RecoveryMatch::One(*id),
+        [id] if !entries.iter().any(|entry| entry.id == *id && entry.is_opaque()) => RecoveryMatch::One(*id),
         _ => RecoveryMatch::Several(could_be),
     }
 }
@@ -121,6 +122,15 @@ mod tests {
         for unrelated in ["another", "mail/sales-eu", "mail"] {
             assert_eq!(found(&[entry(2, unrelated)]), RecoveryMatch::Nothing, "{unrelated}");
         }
+    }
+
+    #[test]
+    fn a_new_entry_whose_app_cannot_be_read_may_be_the_created_one() {
+        let found = |entries: &[Entry]| match_entries(entries, &pending(&[1]), "mail/sales-eu");
+        let opaque = |id| Entry { tenant: String::new(), ..entry(id, "") };
+        assert_eq!(found(&[opaque(1)]), RecoveryMatch::Nothing, "it existed before");
+        assert_eq!(found(&[opaque(2)]), RecoveryMatch::Several(vec![2]));
+        assert_eq!(found(&[opaque(2), entry(3, "x [t0ken]")]), RecoveryMatch::One(3));
     }
 
     #[test]

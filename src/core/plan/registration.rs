@@ -162,7 +162,7 @@ fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolic
 /// The existing credential to adopt, or `None` to create one.
 fn select_candidate(entries: &[Entry], adoption: &Adoption) -> Result<Option<i64>, ConditionFailure> {
     let policy = adoption.policy();
-    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+    let ids: Vec<i64> = entries.iter().filter(|entry| !entry.is_opaque()).map(|entry| entry.id).collect();
     let (reason, message) = match (policy, adoption.credential_id, ids.as_slice()) {
         (AdoptionPolicy::CreateOnly, _, [_, ..]) => (
             Reason::AlreadyExists,

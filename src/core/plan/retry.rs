@@ -34,9 +34,10 @@ pub(super) fn after_failure(
         }
         FailureKind::Rejected { .. } if failure.operation == Operation::List => failed(backoff),
         // A key of the right account triggers the object, and so does a listing that shows the credential again.
-        FailureKind::WrongAccount | FailureKind::CompanyIdIgnored | FailureKind::NameUnknown => {
-            failed(Requeue::After(policy.timing.listing_interval))
-        }
+        FailureKind::WrongAccount
+        | FailureKind::CompanyIdIgnored
+        | FailureKind::NameUnknown
+        | FailureKind::Unreadable => failed(Requeue::After(policy.timing.listing_interval)),
         FailureKind::SecretRejected | FailureKind::Rejected { .. } => {
             failed(Requeue::Stalled(policy.timing.stalled_probe))
         }

@@ -67,6 +67,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
+        FailureKind::Unreadable,
         FailureKind::WrongAccount,
         FailureKind::CompanyIdIgnored,
         FailureKind::NameUnknown,
@@ -90,7 +91,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
 
 fn listings() -> impl Strategy<Value = Option<Listed>> {
     let entry =
-        Entry { id: 7, tenant: String::new(), client: String::new(), name: String::new(), expires_at: None };
+        Entry { id: 7, tenant: "t".into(), client: "c".into(), name: String::new(), expires_at: None };
     let max_age = select(vec![MaxAge::Cached, MaxAge::Recent, MaxAge::Live]);
     let listed = (select(vec![vec![], vec![entry]]), max_age)
         .prop_map(|(entries, max_age)| Listed { entries, max_age });
@@ -176,7 +177,7 @@ prop_compose! {
             let target = observed.target.clone();
             observed.previous_registration = Some(PreviousRegistration { registration: registration(), target, is_reachable: true });
         }
-        let named = |id: i64| Entry { id, tenant: String::new(), client: String::new(), name: "x [abcdefghjk29]".into(), expires_at: None };
+        let named = |id: i64| Entry { id, tenant: "t".into(), client: "c".into(), name: "x [abcdefghjk29]".into(), expires_at: None };
         observed.cached_entries = cached.map(|ids: Vec<i64>| ids.into_iter().map(named).collect());
         if observed.target != Target::Store && let Some(target) = target {
             observed.target = target;

@@ -47,24 +47,35 @@ pub(super) fn after_failure(
             Reason::WoodpeckerUnavailable,
             "Woodpecker rejected the API key for this request; the operator checks the key and tries again. If the key is rejected again, the WoodpeckerAccount reports it",
         ),
+        (FailureKind::Unreadable, _) => problem(
+            Reason::UpdateRejected,
+            format!("Woodpecker's listing shows credential {id} without a readable tenant or client ID, so the operator does not change it: if this persists, ask Woodpecker's support"),
+        ),
         (FailureKind::WrongAccount, _) => problem(Reason::AccountNotReady, wrong_account(failure.id.or(registered))),
         (FailureKind::CompanyIdIgnored, _) => problem(
             Reason::AccountNotReady,
             "two WoodpeckerAccounts of different companies list the same credentials, so nothing is created: check their API keys and spec.companyId".into(),
         ),
-        (FailureKind::SecretRejected, Operation::Update) => problem(
-            Reason::UpdateRejected,
-            format!("Woodpecker rejects the new secret although Microsoft accepts it; credential {id} keeps the old one. Create a new secret or ask Woodpecker's support"),
-        ),
-        (FailureKind::SecretRejected, _) => problem(
-            Reason::CreateRejected,
-            "Woodpecker rejects the secret although Microsoft accepts it: create a new secret or ask Woodpecker's support".into(),
-        ),
+        (FailureKind::SecretRejected, operation) => secret_rejected(operation, id),
         (FailureKind::Rejected { status, code }, operation) => {
             let code = code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
             rejected(observed, operation, id, &format!("HTTP {status}{code}"))
         }
     }
+}
+
+fn secret_rejected(operation: Operation, id: i64) -> Desired {
+    let (reason, message) = if operation == Operation::Update {
+        (
+            Reason::UpdateRejected,
+            format!(
+                "Woodpecker rejects the new secret although Microsoft accepts it; credential {id} keeps the old one. Create a new secret or ask Woodpecker's support"
+            ),
+        )
+    } else {
+        (Reason::CreateRejected, "Woodpecker rejects the secret although Microsoft accepts it: create a new secret or ask Woodpecker's support".into())
+    };
+    Desired::unmet(ConditionType::Registered, reason, message)
 }
 
 fn wrong_account(id: Option<i64>) -> String {
