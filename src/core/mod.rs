@@ -4,6 +4,7 @@ pub mod aadsts;
 pub(crate) mod backoff;
 pub(crate) mod characters;
 pub(crate) mod claims;
+pub(crate) mod clock;
 pub(crate) mod diagnosis;
 pub(crate) mod error_chain;
 pub(crate) mod event;

@@ -148,10 +148,11 @@ impl Keyring {
     }
 
     /// Retires a key with which `records` records are encrypted, which must be 0. A key that is already retired keeps
-    /// its date.
+    /// its date, unless that is ahead.
     pub fn retire(&mut self, id: KeyId, records: usize, now: Timestamp) -> Result<(), KeyChangeError> {
         let other = self.unused(id, records)?;
-        other.retired_at.get_or_insert(whole_second(now));
+        let now = whole_second(now);
+        other.retired_at = Some(other.retired_at.map_or(now, |at| at.min(now)));
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::controller::instrument::Completed;
 use crate::controller::kind::Kind;
 use crate::controller::queue::Priority;
 use crate::controller::version::Version;
-use crate::core::{backoff, expiry};
+use crate::core::{backoff, clock, expiry};
 use crate::store::record::record_name;
 use crate::woodpecker::RequesterKind;
 
@@ -87,7 +87,9 @@ impl Kind for MicrosoftGraphCredential {
 /// Whether its secret is not verified, or is due for verification again.
 fn needs_verification(object: &MicrosoftGraphCredential, now: Timestamp) -> bool {
     let last_verified_time = object.status.as_ref().and_then(|status| status.last_verified_time.as_ref());
-    let is_due = last_verified_time.is_none_or(|at| at.0 + object.spec.verification_interval() <= now);
+    let is_due = last_verified_time
+        .and_then(|at| clock::happened(at.0, now))
+        .is_none_or(|at| at + object.spec.verification_interval() <= now);
     !object.spec.is_suspended() && (is_due || !object.is_verified())
 }
 
@@ -117,14 +119,16 @@ fn remains_settled_for(
         && status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_none())
         && has_persisted_versions(context, object, status);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let last_verified_time = status.last_verified_time.as_ref()?.0;
-    // The earliest time that jitter allows.
-    let verification = last_verified_time + object.spec.verification_interval() / 20 * 19;
+    // The earliest time that jitter allows. If the time is ahead, this clock may be behind and all objects be due: the
+    // start of their verifications is spread over the resync interval.
+    let verification = clock::happened(status.last_verified_time.as_ref()?.0, now)
+        .map(|at| at + object.spec.verification_interval() / 20 * 19);
     let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
-    let planned = status.next_attempt_time.iter().map(|at| at.0).chain([verification]);
-    let due = boundaries.chain(planned).min()?;
+    let planned = status.next_attempt_time.iter().map(|at| clock::planned(at.0, now)).chain(verification);
+    let resync = backoff::shorten(uid, context.policy.timing.resync, 1);
+    let due = boundaries.chain(planned).min().unwrap_or(now + resync);
     let until = Duration::try_from(due.duration_since(now)).ok()?;
-    is_settled.then(|| until.min(backoff::shorten(uid, context.policy.timing.resync, 1)))
+    is_settled.then(|| until.min(resync))
 }
 
 /// Whether Secret and record still have the versions recorded in the status, as far as is known.

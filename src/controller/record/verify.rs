@@ -20,6 +20,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason, find};
 use crate::api::{NamespacedName, SealedGraphCredential, SealedGraphCredentialStatus};
 use crate::controller::record::RecordController;
 use crate::controller::version::Version;
+use crate::core::clock;
 use crate::core::diagnosis::Diagnosis;
 use crate::core::error_chain::chain;
 use crate::core::event::EventBody;
@@ -108,9 +109,9 @@ impl RecordController {
                         let _is_waited_for = listed.send(usage);
                     }
                 }
-                Some(finished) = in_flight.next() => schedule.finished(finished, Timestamp::now() + self.timing.record_retry),
+                Some(finished) = in_flight.next() => schedule.finished(finished, Timestamp::now(), self.timing.record_retry),
                 // What did not decrypt before may do so now.
-                _ = changes.changed() => schedule.retry_all(),
+                _ = changes.changed() => schedule.retry_all(Timestamp::now()),
                 () = tokio::time::sleep(wait), if in_flight.len() < MAX_CONCURRENT => {}
                 _ = &mut watches => {}
             }
@@ -162,11 +163,11 @@ impl RecordController {
         match record.0 {
             Ok(record) if is_of_rest(&record) => {
                 self.metrics.rest.set_record(&series(&record));
-                schedule.apply(&record, Timestamp::now(), self.timing.rest_request);
+                schedule.apply(&record, Timestamp::now(), &self.timing);
             }
             Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
                 self.metrics.rest.set_record(&unreadable(&invalid.metadata));
-                schedule.apply_unreadable(&invalid.metadata);
+                schedule.apply_unreadable(&invalid.metadata, Timestamp::now());
             }
             Ok(_) | Err(_) => {}
         }
@@ -209,7 +210,8 @@ impl RecordController {
         retry_at: Option<Timestamp>,
     ) -> Option<Timestamp> {
         let now = Timestamp::now();
-        let attempt = if verification_due_at(record).max(retry_at.unwrap_or(Timestamp::MIN)) <= now {
+        let retry_at = retry_at.map(|at| clock::planned(at, now));
+        let attempt = if verification_due_at(record, now).max(retry_at.unwrap_or(Timestamp::MIN)) <= now {
             self.stop.run_until_cancelled(self.verify(record).instrument(span(record))).await
         } else if status_due_at(record, now) <= now {
             Some(Ok(Attempt::default()))

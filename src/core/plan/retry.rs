@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
+use crate::core::clock;
 use crate::core::failure::{Failure, FailureKind, Operation};
 use crate::core::model::{Observed, OperatorPolicy};
 use crate::core::plan::conclusion::conclude;
@@ -70,7 +71,7 @@ pub(super) fn is_waiting_to_delete(observed: &Observed, now: Timestamp) -> bool 
 /// Whether the delay is running for the same spec, without a new listing, check or reconcile request.
 fn is_delayed(observed: &Observed, now: Timestamp) -> bool {
     let (status, results) = (&observed.status, &observed.results);
-    status.next_attempt_time.as_ref().is_some_and(|at| now < at.0)
+    status.next_attempt_time.as_ref().is_some_and(|at| now < clock::planned(at.0, now))
         && observed.object.metadata.generation == Some(status.observed_generation)
         && results.listed.is_none()
         && results.existence.is_none()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::conditions::{ConditionType, Reason};
+use crate::api::timestamp::Time;
 use crate::api::{AccountName, Ownership, Registration, Rejections, UnknownFields};
 use crate::core::diagnosis::Diagnosis;
 use crate::core::failure::{FailureKind, Operation, QueueError};

@@ -11,7 +11,7 @@ use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, UsableSourc
 use crate::core::plan::Requeue;
 use crate::core::rejections::{Evidence, confirmation_delay, is_contradicted, is_final};
 use crate::core::token_result::TokenResult;
-use crate::core::{backoff, diagnosis, rejections};
+use crate::core::{backoff, clock, diagnosis, rejections};
 
 /// Whether the source's secret counts as verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ fn verification_state_by(
         return state_after_result(observed, policy, verification, mode, now);
     }
     let is_due = observed.object.is_reconcile_requested()
-        || verification_due_at(&observed.object, &observed.status, source).is_none_or(|due| due <= now)
+        || verification_due_at(&observed.object, &observed.status, source, now).is_none_or(|due| due <= now)
         // Roles may have been required or granted since the last verification.
         || !missing_roles(observed, observed.status.observed_roles.as_deref()).is_empty();
     if is_due { VerificationState::Required } else { VerificationState::Passed }
@@ -75,8 +75,9 @@ pub fn verification_due_at(
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
     source: &UsableSource,
+    now: Timestamp,
 ) -> Option<Timestamp> {
-    let last_verified_time = status.last_verified_time.as_ref()?.0;
+    let last_verified_time = clock::happened(status.last_verified_time.as_ref()?.0, now)?;
     let stands = if source.is_registered {
         // The last verification may have been of a pending secret.
         status.pending_secret.is_none()
@@ -105,8 +106,10 @@ pub fn verification_due_at(
 pub fn is_within_window(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> bool {
     let Some(source) = observed.usable_source().filter(|source| !source.is_registered) else { return false };
     let first_seen = observed.status.pending_secret.as_ref().filter(|_| source.is_pending);
-    let first_seen = first_seen.map_or(now, |candidate| candidate.first_seen_time.0);
-    now < first_seen + policy.timing.propagation_window
+    let window = policy.timing.propagation_window;
+    let first_seen =
+        first_seen.map_or(now, |candidate| clock::began(candidate.first_seen_time.0, window, now));
+    now < first_seen + window
 }
 
 fn state_after_result(

@@ -17,7 +17,7 @@ use crate::core::event::EventBody;
 use crate::core::model::{Content, Observed, OperatorPolicy, VerificationResult};
 use crate::core::plan::{Conclusion, ReconcileState, Requeue, rejections_of_source, verification_due_at};
 use crate::core::token_result::TokenResult;
-use crate::core::{backoff, expiry};
+use crate::core::{backoff, clock, expiry};
 
 /// What to do about a secret that expires.
 const REMEDY: &str = "create a new one in Entra and put it into the Secret with its expiry";
@@ -55,7 +55,7 @@ pub fn report(
     }
     if !matches!(conclusion.state, ReconcileState::Waiting | ReconcileState::Suspended) {
         record_verification(&mut status, observed, conclusion);
-        record_source(&mut status, observed, conclusion, now);
+        record_source(&mut status, observed, conclusion, policy, now);
         plan_next_attempt(&mut status, observed, conclusion, policy, now);
     }
     if conclusion.state == ReconcileState::UpToDate
@@ -114,6 +114,7 @@ fn record_source(
     status: &mut MicrosoftGraphCredentialStatus,
     observed: &Observed,
     conclusion: &Conclusion,
+    policy: &OperatorPolicy,
     now: Timestamp,
 ) {
     let Some(source) = observed.usable_source() else { return };
@@ -147,6 +148,11 @@ fn record_source(
     });
     status.pending_secret = Some(Box::new(PendingSecret {
         fingerprint: source.fingerprint.clone(),
+        first_seen_time: Time(whole_second(clock::began(
+            earlier.first_seen_time.0,
+            policy.timing.propagation_window,
+            now,
+        ))),
         attempts: earlier.attempts.saturating_add(i32::from(observed.results.verification.is_some())),
         reason: reason.map_or_else(|| earlier.reason.clone(), |reason| reason.as_str().to_owned()),
         ..*earlier
@@ -191,8 +197,8 @@ fn plan_next_attempt(
         | Requeue::Stalled(_) => None,
     };
     status.consecutive_failures = delay.map(|_| failures);
-    // A remote side may ask for any delay; a week is long enough and cannot overflow a date.
-    status.next_attempt_time = delay.map(|delay| Time(now + delay.min(Duration::from_hours(168))));
+    // A remote side may ask for any delay.
+    status.next_attempt_time = delay.map(|delay| Time(now + delay.min(clock::LONGEST_WAIT)));
 }
 
 /// The events of the steps; an event for a change of Ready or of the verification result; and one for each expiry
@@ -260,7 +266,7 @@ fn requeue_after(
     if conclusion.requeue == Requeue::WhenDue
         && let Some(source) = observed.usable_source()
     {
-        times.extend(verification_due_at(&observed.object, status, source));
+        times.extend(verification_due_at(&observed.object, status, source, now));
     }
     if let Requeue::After(requeue_after)
     | Requeue::Settle(requeue_after)

@@ -11,9 +11,9 @@ use crate::api::conditions::{
 use crate::api::{Rejections, SealedGraphCredential, SealedGraphCredentialStatus, reasons};
 use crate::core::diagnosis::{self, Rejection};
 use crate::core::event::EventBody;
-use crate::core::expiry;
 use crate::core::rejections::{self, Evidence, confirmation_delay, is_contradicted, is_final};
 use crate::core::timing::Timing;
+use crate::core::{clock, expiry};
 
 /// Verification interval, the same as the default of `spec.verification.interval`.
 const INTERVAL: Duration = Duration::from_hours(24);
@@ -48,13 +48,20 @@ pub fn delay_after_rejection(status: &SealedGraphCredentialStatus, timing: &Timi
 
 /// When the record is to be verified: an interval after the last verification of its secret, and at once if there is
 /// none.
-pub fn verification_due_at(record: &SealedGraphCredential) -> Timestamp {
+pub fn verification_due_at(record: &SealedGraphCredential, now: Timestamp) -> Timestamp {
     let verified_at = record.status.as_ref().filter(|_| status_is_current(record)).and_then(|status| {
         let verified = find(&status.conditions, ConditionType::Verified)?;
-        (verified.status == ConditionStatus::True).then_some(status.last_verified_time.as_ref()?.0)
+        let is_verified = verified.status == ConditionStatus::True;
+        clock::happened(status.last_verified_time.as_ref()?.0, now).filter(|_| is_verified)
     });
     let interval = if is_contradicted(rejections(record)) { rejections::RECHECK } else { INTERVAL };
     verified_at.map_or(Timestamp::MIN, |at| at.saturating_add(interval).unwrap_or(Timestamp::MAX))
+}
+
+/// Whether its last verification is from a time that is ahead.
+pub fn has_status_from_ahead(record: &SealedGraphCredential, now: Timestamp) -> bool {
+    let verified_at = record.status.as_ref().and_then(|status| status.last_verified_time.as_ref());
+    verified_at.is_some_and(|at| clock::happened(at.0, now).is_none())
 }
 
 /// When the status changes without a verification. The status of a new secret changes only after an attempt to verify
@@ -253,10 +260,10 @@ mod tests {
 
     #[test]
     fn a_verified_record_is_ready_and_is_verified_again_a_day_later() {
-        assert_eq!(verification_due_at(&record()), Timestamp::MIN);
+        assert_eq!(verification_due_at(&record(), at("2026-11-24T08:00:00Z")), Timestamp::MIN);
         let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00.5Z");
         assert_eq!(reasons(&verified), ["Ready", "TokenIssued", "NotExpiring"]);
-        assert_eq!(verification_due_at(&verified), at("2026-11-25T08:00:00Z"));
+        assert_eq!(verification_due_at(&verified, at("2026-11-24T08:00:00Z")), at("2026-11-25T08:00:00Z"));
         let later = after(&verified, None, "2026-11-24T09:00:00Z");
         assert_eq!(later, verified, "nothing changed");
         let due = |now: &str| status_due_at(&verified, at(now));
@@ -274,7 +281,7 @@ mod tests {
         let mut changed = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         changed.metadata.generation = Some(3);
         assert!(!status_is_current(&changed));
-        assert_eq!(verification_due_at(&changed), Timestamp::MIN);
+        assert_eq!(verification_due_at(&changed, at("2026-11-24T08:00:00Z")), Timestamp::MIN);
     }
 
     #[test]

@@ -106,6 +106,21 @@ async fn a_saved_secret_that_microsoft_rejects_later_is_reported() {
 }
 
 #[tokio::test]
+async fn a_record_with_a_verification_from_next_year_is_verified_now() {
+    let api = Api::start().await;
+    let id = api.created(json!({})).await;
+    wait_for_condition(&api, id, ConditionType::Verified, ConditionStatus::True, "TokenIssued").await;
+    age(&api, id, -24 * 365).await;
+    eventually("it is verified now", || async {
+        let record: SealedGraphCredential = api.env.api().get(&format!("r-{id}")).await.unwrap();
+        let verified = record.status.as_ref().unwrap().last_verified_time.as_ref().unwrap().0;
+        let is_now = verified < Timestamp::now() + SignedDuration::from_hours(1);
+        if is_now && api.env.entra.count(TENANT, CLIENT) > 1 { Ok(()) } else { Err(api.server.log()) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_new_record_without_a_status_is_not_verified_immediately() {
     let api = Api::start().await;
     api.env.entra.set_secrets(TENANT, CLIENT, &["secret of 1"]);

@@ -8,12 +8,17 @@ use kube::api::ObjectMeta;
 
 use crate::api::{NamespacedName, SealedGraphCredential};
 use crate::controller::version::Version;
-use crate::core::status::record::{status_due_at, status_is_current, verification_due_at};
+use crate::core::status::record::{
+    has_status_from_ahead, status_due_at, status_is_current, verification_due_at,
+};
+use crate::core::timing::Timing;
+use crate::core::{backoff, clock};
 
-#[derive(Default)]
 pub(super) struct Schedule {
     entries: HashMap<NamespacedName, Entry>,
     queue: BTreeSet<(Timestamp, NamespacedName)>,
+    /// The latest time at which it was looked at.
+    latest: Timestamp,
 }
 
 /// A record that is due: the known version, and when to verify it again if no token was issued.
@@ -42,36 +47,43 @@ struct Entry {
 
 // === impl Schedule ===
 
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), queue: BTreeSet::new(), latest: Timestamp::MIN }
+    }
+}
+
 impl Schedule {
     pub(super) fn records(&self) -> impl Iterator<Item = &NamespacedName> {
         self.entries.keys()
     }
 
     /// Applies the current version of a record. A new secret is not verified at first: the request that saves it has
-    /// verified it, and records that when it ends.
-    pub(super) fn apply(
-        &mut self,
-        record: &SealedGraphCredential,
-        now: Timestamp,
-        request_timeout: Duration,
-    ) {
+    /// verified it, and records that when it ends. If the status is from a time that is ahead, this clock may be behind
+    /// and all records be due: their verifications are spread over the resync interval.
+    pub(super) fn apply(&mut self, record: &SealedGraphCredential, now: Timestamp, timing: &Timing) {
         let (name, version) = (NamespacedName::of(record), Version::of_record(&record.metadata));
         let before = self.entries.get(&name).filter(|before| before.version == version);
-        let is_new = before.is_none() && !status_is_current(record);
+        let is_from_ahead = has_status_from_ahead(record, now);
+        let wait = if is_from_ahead {
+            Some(backoff::shorten(record.metadata.uid.as_deref().unwrap_or_default(), timing.resync, 1))
+        } else {
+            (!status_is_current(record)).then_some(timing.rest_request)
+        };
         let entry = Entry {
             version,
             is_status_current: status_is_current(record),
-            verification_due: verification_due_at(record),
+            verification_due: verification_due_at(record, now),
             status_due: status_due_at(record, now),
-            retry_at: before.map_or_else(|| is_new.then(|| now + request_timeout), |before| before.retry_at),
+            retry_at: before.map_or_else(|| wait.map(|wait| now + wait), |before| before.retry_at),
             paused_until: before.map_or(Timestamp::MIN, |before| before.paused_until),
             queued_at: None,
         };
-        self.put(name, entry);
+        self.put(name, entry, now);
     }
 
     /// A record that cannot be deserialized is never due.
-    pub(super) fn apply_unreadable(&mut self, metadata: &ObjectMeta) {
+    pub(super) fn apply_unreadable(&mut self, metadata: &ObjectMeta, now: Timestamp) {
         let entry = Entry {
             version: Version::of_record(metadata),
             is_status_current: false,
@@ -81,14 +93,14 @@ impl Schedule {
             paused_until: Timestamp::MIN,
             queued_at: None,
         };
-        self.put(NamespacedName::of_meta(metadata), entry);
+        self.put(NamespacedName::of_meta(metadata), entry, now);
     }
 
-    fn put(&mut self, name: NamespacedName, mut entry: Entry) {
+    fn put(&mut self, name: NamespacedName, mut entry: Entry, now: Timestamp) {
         let is_reconciling = self.entries.get(&name).is_some_and(|before| before.queued_at.is_none());
         self.forget(&name);
         if !is_reconciling {
-            entry.enqueue(&name, &mut self.queue);
+            entry.enqueue(&name, &mut self.queue, now);
         }
         self.entries.insert(name, entry);
     }
@@ -102,7 +114,12 @@ impl Schedule {
         true
     }
 
+    /// The next record that is due. If the clock went back, what was planned before is planned again.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
+        if clock::happened(self.latest, now).is_none() {
+            self.enqueue_all(now);
+        }
+        self.latest = now;
         self.queue.first().filter(|(at, _)| *at <= now)?;
         let (_, name) = self.queue.pop_first()?;
         let entry = self.entries.get_mut(&name)?;
@@ -116,11 +133,11 @@ impl Schedule {
         Duration::try_from(next.duration_since(now)).unwrap_or_default()
     }
 
-    /// Puts a record back into the queue. It is not taken again before `paused_until`, because the watch delivers what
-    /// was written.
-    pub(super) fn finished(&mut self, (name, outcome): Reconciled, paused_until: Timestamp) {
+    /// Puts a record back into the queue. It is not taken again during the pause, because the watch delivers what was
+    /// written.
+    pub(super) fn finished(&mut self, (name, outcome): Reconciled, now: Timestamp, pause: Duration) {
         let Some(entry) = self.entries.get_mut(&name) else { return };
-        entry.paused_until = paused_until;
+        entry.paused_until = now + pause;
         if let Some((version, retry_at)) = outcome
             && entry.version == version
         {
@@ -128,19 +145,23 @@ impl Schedule {
         }
         // It may have been deleted and re-created meanwhile.
         if entry.queued_at.is_none() {
-            entry.enqueue(&name, &mut self.queue);
+            entry.enqueue(&name, &mut self.queue, now);
         }
     }
 
     /// Makes postponed retries due.
-    pub(super) fn retry_all(&mut self) {
-        self.queue.clear();
-        for (name, entry) in &mut self.entries {
+    pub(super) fn retry_all(&mut self, now: Timestamp) {
+        for entry in self.entries.values_mut() {
             entry.retry_at = entry.retry_at.filter(|_| !entry.is_status_current);
             entry.paused_until = Timestamp::MIN;
-            if entry.queued_at.is_some() {
-                entry.enqueue(name, &mut self.queue);
-            }
+        }
+        self.enqueue_all(now);
+    }
+
+    fn enqueue_all(&mut self, now: Timestamp) {
+        self.queue.clear();
+        for (name, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.queued_at.is_some()) {
+            entry.enqueue(name, &mut self.queue, now);
         }
     }
 }
@@ -148,13 +169,22 @@ impl Schedule {
 // === impl Entry ===
 
 impl Entry {
-    fn due_at(&self) -> Timestamp {
-        let verification_due = self.verification_due.max(self.retry_at.unwrap_or(Timestamp::MIN));
-        verification_due.min(self.status_due).max(self.paused_until)
+    fn due_at(&self, now: Timestamp) -> Timestamp {
+        if self.verification_due == Timestamp::MAX {
+            return Timestamp::MAX;
+        }
+        let retry_at = self.retry_at.map_or(Timestamp::MIN, |at| clock::planned(at, now));
+        let verification_due = clock::planned(self.verification_due, now).max(retry_at);
+        verification_due.min(self.status_due).max(clock::planned(self.paused_until, now))
     }
 
-    fn enqueue(&mut self, name: &NamespacedName, queue: &mut BTreeSet<(Timestamp, NamespacedName)>) {
-        let at = self.due_at();
+    fn enqueue(
+        &mut self,
+        name: &NamespacedName,
+        queue: &mut BTreeSet<(Timestamp, NamespacedName)>,
+        now: Timestamp,
+    ) {
+        let at = self.due_at(now);
         self.queued_at = Some(at);
         queue.insert((at, name.clone()));
     }
@@ -167,7 +197,7 @@ mod tests {
     use super::*;
     use crate::core::status::record::{RecordVerification, next_status};
 
-    const REQUEST: Duration = Duration::from_mins(1);
+    const TIMING: Timing = Timing::STANDARD;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-11-24T{text}Z").parse().unwrap()
@@ -201,13 +231,13 @@ mod tests {
     fn a_new_secret_waits_for_its_request_and_a_verified_one_for_a_day() {
         let mut schedule = Schedule::default();
         let now = at("08:00:00");
-        schedule.apply(&record("1", 1), now, REQUEST);
+        schedule.apply(&record("1", 1), now, &TIMING);
         assert_eq!(due(&schedule), [at("08:01:00")]);
-        schedule.apply(&record("1", 1), at("08:00:30"), REQUEST);
+        schedule.apply(&record("1", 1), at("08:00:30"), &TIMING);
         assert_eq!(due(&schedule), [at("08:01:00")], "the same record");
-        schedule.apply(&verified(&record("1", 1), now), now, REQUEST);
+        schedule.apply(&verified(&record("1", 1), now), now, &TIMING);
         assert_eq!(due(&schedule), [now + Duration::from_hours(24)]);
-        schedule.apply(&record("1", 2), at("09:00:00"), REQUEST);
+        schedule.apply(&record("1", 2), at("09:00:00"), &TIMING);
         assert_eq!(due(&schedule), [at("09:01:00")], "another secret");
         assert!(schedule.forget(&NamespacedName { namespace: "mail".into(), name: "r-1".into() }));
         assert!(due(&schedule).is_empty() && schedule.entries.is_empty());
@@ -216,38 +246,65 @@ mod tests {
     #[test]
     fn a_record_is_not_taken_during_its_reconcile_nor_right_after_it() {
         let mut schedule = Schedule::default();
-        schedule.apply(&record("1", 1), at("08:00:00"), REQUEST);
+        schedule.apply(&record("1", 1), at("08:00:00"), &TIMING);
         assert!(schedule.take_due(at("08:00:59")).is_none());
         let (name, version, _) = schedule.take_due(at("08:01:00")).unwrap();
-        schedule.apply(&record("1", 1), at("08:01:01"), REQUEST);
+        schedule.apply(&record("1", 1), at("08:01:01"), &TIMING);
         assert!(schedule.take_due(at("08:02:00")).is_none(), "it is being reconciled");
         let retry_at = Some(at("08:30:00"));
-        schedule.finished((name.clone(), Some((version, retry_at))), at("08:03:00"));
+        schedule.finished((name.clone(), Some((version, retry_at))), at("08:02:00"), Duration::from_mins(1));
         assert_eq!(due(&schedule), [at("08:30:00")], "no token was issued");
-        schedule.retry_all();
+        schedule.retry_all(at("08:04:00"));
         assert_eq!(
             due(&schedule),
             [at("08:30:00")],
             "its status is of no secret: its request may still be in flight"
         );
         let seen = verified(&record("1", 1), at("07:00:00") - Duration::from_hours(24));
-        schedule.apply(&seen, at("08:04:00"), REQUEST);
+        schedule.apply(&seen, at("08:04:00"), &TIMING);
         assert_eq!(due(&schedule), [at("08:30:00")]);
-        schedule.retry_all();
+        schedule.retry_all(at("08:04:00"));
         assert_eq!(due(&schedule), [at("07:00:00")], "the keyring has more keys");
         let (name, version, _) = schedule.take_due(at("08:05:00")).unwrap();
-        schedule.apply(&record("2", 1), at("08:06:00"), REQUEST);
-        schedule.finished((name, Some((version, Some(at("23:00:00"))))), at("08:06:30"));
+        schedule.apply(&record("2", 1), at("08:06:00"), &TIMING);
+        schedule.finished(
+            (name, Some((version, Some(at("23:00:00"))))),
+            at("08:06:00"),
+            Duration::from_secs(30),
+        );
         assert_eq!(due(&schedule), [at("08:07:00")], "it was re-created meanwhile");
     }
 
     #[test]
     fn a_record_that_is_deleted_during_its_reconcile_is_forgotten() {
         let mut schedule = Schedule::default();
-        schedule.apply(&record("1", 1), at("08:00:00"), REQUEST);
+        schedule.apply(&record("1", 1), at("08:00:00"), &TIMING);
         let (name, version, _) = schedule.take_due(at("08:01:00")).unwrap();
         assert!(schedule.forget(&name));
-        schedule.finished((name, Some((version, None))), at("08:03:00"));
+        schedule.finished((name, Some((version, None))), at("08:02:00"), Duration::from_mins(1));
         assert!(due(&schedule).is_empty());
+    }
+
+    #[test]
+    fn a_time_that_is_ahead_counts_as_never_and_many_are_spread_over_the_resync_interval() {
+        let now = at("08:00:00");
+        let planned = |uid: &str| {
+            let mut schedule = Schedule::default();
+            schedule.apply(&verified(&record(uid, 1), now + Duration::from_hours(24 * 30)), now, &TIMING);
+            due(&schedule)[0]
+        };
+        let all: Vec<_> = (0..40).map(|uid| planned(&uid.to_string())).collect();
+        assert!(all.iter().all(|at| (now..=now + TIMING.resync).contains(at)), "{all:?}");
+        assert!(all.iter().any(|at| *at > now + TIMING.resync / 2), "{all:?}");
+        assert!(all.iter().any(|at| *at < now + TIMING.resync / 2), "{all:?}");
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_postpones_nothing() {
+        let (now, mut schedule) = (at("08:00:00"), Schedule::default());
+        schedule.apply(&verified(&record("1", 1), now), now, &TIMING);
+        assert!(schedule.take_due(now).is_none());
+        let back = now - Duration::from_hours(24 * 365);
+        assert!(schedule.take_due(back).is_some(), "it was planned for a time that is now ahead");
     }
 }

@@ -284,3 +284,32 @@ fn a_change_of_the_account_ends_the_delay_after_its_rejection() {
     assert_eq!(step_of(&rejected_with(Reason::UpdateRejected)), Step::Update);
     assert_eq!(conclusion_of(&rejected_with(Reason::Registered)).state, ReconcileState::Waiting);
 }
+
+#[test]
+fn a_verification_from_a_time_that_is_ahead_counts_as_never() {
+    let mut observed = settled(&plain());
+    observed.status.last_verified_time = Some(Time(now() + A_YEAR));
+    assert_eq!(step_of(&observed), Step::Verify);
+    observed.status.last_verified_time = Some(Time(now() + Duration::from_secs(30)));
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate, "another machine's clock");
+}
+
+#[test]
+fn an_attempt_that_is_planned_further_ahead_than_any_wait_is_due() {
+    let mut observed = settled(&json!({"displayName": "MS Graph app"}));
+    observed.status.next_attempt_time = Some(Time(now() + A_YEAR));
+    assert_eq!(step_of(&observed), Step::Rename);
+    observed.status.next_attempt_time = Some(Time(now() + Duration::from_hours(24)));
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting);
+}
+
+#[test]
+fn a_propagation_that_began_at_a_time_that_is_ahead_is_over() {
+    let mut observed = seen(fresh(&plain()), Duration::ZERO, Reason::AwaitingPropagation);
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    assert_eq!(reason(&observed), Reason::AwaitingPropagation);
+    observed.status.pending_secret.as_mut().unwrap().first_seen_time = Time(now() + A_YEAR);
+    assert_eq!(reason(&observed), Reason::InvalidClientSecret);
+}
+
+const A_YEAR: Duration = Duration::from_hours(24 * 365);

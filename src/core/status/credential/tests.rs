@@ -319,3 +319,16 @@ fn advice_about_permissions_is_given_for_403_alone() {
         assert!(message.contains(&format!("HTTP {code}")), "{message}");
     }
 }
+
+#[test]
+fn times_that_are_ahead_are_overwritten_once() {
+    let year = Duration::from_hours(24 * 365);
+    let mut observed = seen(fresh(&json!({})), Duration::ZERO, Reason::AwaitingPropagation);
+    observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
+    observed.status.pending_secret.as_mut().unwrap().first_seen_time = Time(now() + year);
+    observed.status.next_attempt_time = Some(Time(now() + year));
+    let status = concluded(&observed, now()).status;
+    let window = policy().timing.propagation_window;
+    assert_eq!(status.pending_secret.unwrap().first_seen_time.0, now() - window);
+    assert!(status.next_attempt_time.unwrap().0 <= now() + Duration::from_hours(24));
+}
