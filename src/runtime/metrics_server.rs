@@ -1,4 +1,5 @@
-//! `/metrics` at its own address, with TLS and optional authorization.
+//! The addresses of probes and metrics: `/metrics` at the address of the probes, or at its own with TLS and optional
+//! authorization.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use axum::{Extension, Router};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::core::timing::Timing;
 use crate::http::server::{ConnectionSlot, Limits, Listen, ReloadingTls, Server, TlsFiles};
 use crate::k8s::client;
 use crate::runtime::process::Process;
@@ -19,6 +21,30 @@ use crate::telemetry::metrics_auth::{Decision, MetricsAuthorizer};
 
 /// Most concurrent connections. Usually one or two servers scrape.
 const MAX_CONNECTIONS: usize = 16;
+
+/// Most concurrent connections for probes. Anyone in the cluster can open them.
+const MAX_PROBE_CONNECTIONS: usize = 64;
+
+/// How much sooner than others a connection for probes can be closed for another one: a probe ends at once.
+const PROBE_HASTE: u32 = 10;
+
+/// Binds the address of the probes.
+pub(super) async fn bind_probes(process: &Process<'_>) -> anyhow::Result<Server> {
+    let (address, flag) = (process.settings.health_probe_bind_address, "--health-probe-bind-address");
+    let unauthenticated_grace = process.timing.unauthenticated_grace / PROBE_HASTE;
+    let timing = Timing { unauthenticated_grace, ..process.timing };
+    let limits = Limits { connections: MAX_PROBE_CONNECTIONS, timing };
+    Ok(Server::bind(Listen { address, flag, tls: None }, &limits, Arc::new(|_| ())).await?)
+}
+
+/// `/metrics` for everyone.
+pub(super) fn metrics(metrics: Arc<Metrics>) -> Router {
+    let state = AppState { metrics, authorizer: None };
+    Router::new().route("/metrics", get(scrape)).with_state(state)
+}
+
+/// The share of the connections that scrapes may keep.
+const SCRAPER: &str = "metrics";
 
 #[derive(Clone)]
 struct AppState {
@@ -67,8 +93,8 @@ async fn scrape(
     };
     match decision {
         Decision::Allowed => {
-            // A slow client must not be evicted.
-            slot.mark_authenticated();
+            // A few slow clients are not evicted.
+            let _is_kept = slot.assign_account(SCRAPER);
             metrics_response(&state.metrics)
         }
         Decision::Unauthenticated => (

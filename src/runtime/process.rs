@@ -7,11 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProcessSettings;
-use crate::core::error_chain::chain;
 use crate::core::timing::{Timing, TimingError};
 use crate::entra::{Authorities, EndpointConfig, TokenEndpoint};
 use crate::http::client::{DnsServers, HttpClients};
-use crate::http::listener::listen;
 use crate::k8s::client;
 use crate::k8s::leader_election::ElectionConfig;
 use crate::k8s::leadership::{Leadership, since_boot};
@@ -67,15 +65,16 @@ impl<'a> Process<'a> {
         &self,
         work: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
-        let (listener, address) =
-            listen(self.settings.health_probe_bind_address, "--health-probe-bind-address").await?;
-        let stop = CancellationToken::new();
+        let probes = metrics_server::bind_probes(self).await?;
+        let (address, stop) = (probes.address(), CancellationToken::new());
         let metrics_serving = metrics_server::open(self, stop.clone()).await?;
         let message = if metrics_serving.is_some() { "serving probes" } else { "serving probes and metrics" };
         tracing::info!(%address, "{message}");
-        let shown = metrics_serving.is_none().then(|| self.metrics.clone());
-        let served = health::serve(listener, self.readiness.clone(), shown, stop.clone().cancelled_owned());
-        let probes = tokio::spawn(served);
+        let mut router = health::probes(self.readiness.clone());
+        if metrics_serving.is_none() {
+            router = router.merge(metrics_server::metrics(self.metrics.clone()));
+        }
+        let probes = tokio::spawn(probes.serve(router, stop.clone()));
         let metrics_serving = metrics_serving.map(tokio::spawn);
         let ended = work.await;
         stop.cancel();
@@ -84,9 +83,7 @@ impl<'a> Process<'a> {
             let _cut_off = tokio::time::timeout(self.timing.connect, metrics_serving).await;
         }
         // A slow scrape must not delay the end of the process.
-        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.timing.connect, probes).await {
-            tracing::warn!(error = chain(&error), "failed to serve probes and metrics");
-        }
+        let _cut_off = tokio::time::timeout(self.timing.connect, probes).await;
         ended
     }
 }

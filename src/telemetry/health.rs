@@ -1,32 +1,20 @@
-//! `/healthz`, `/readyz` and `/metrics`.
-
-use std::sync::Arc;
+//! `/healthz` and `/readyz`, and the response of `/metrics`.
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
 
 use crate::core::error_chain::chain;
 use crate::telemetry::metrics::Metrics;
 pub use crate::telemetry::readiness::Readiness;
 
-/// Serves until `stop` completes, with `/metrics` if `metrics` is given.
-pub async fn serve(
-    listener: TcpListener,
-    readiness: Readiness,
-    metrics: Option<Arc<Metrics>>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let mut router = Router::new()
+/// Serves the probes.
+pub fn probes(readiness: Readiness) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz).with_state(readiness));
-    if let Some(metrics) = metrics {
-        router = router.route("/metrics", get(async move || metrics_response(&metrics)));
-    }
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+        .route("/readyz", get(readyz).with_state(readiness))
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {

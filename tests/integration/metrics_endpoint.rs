@@ -263,3 +263,37 @@ async fn an_authorized_scraper_keeps_its_connection_under_load() {
     let roles: Api<ClusterRole> = Api::all(secured.env.client.clone());
     roles.delete(&name, &DeleteParams::default()).await.unwrap();
 }
+
+#[tokio::test]
+async fn probes_and_metrics_answer_during_a_flood_of_half_sent_requests() {
+    let mut env = TestEnv::bare().await;
+    env.start_operator().await;
+    let operator = env.operator.as_ref().unwrap();
+    let address = address(operator, "serving probes and metrics").unwrap();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", operator.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let mut flood = Vec::new();
+    for _ in 0..300 {
+        let mut connection = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let half_a_head = format!("GET /healthz HTTP/1.1\r\nx-padding: {}", "x".repeat(8192));
+        connection.write_all(half_a_head.as_bytes()).await.unwrap();
+        flood.push(connection);
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let answer = tokio::time::timeout(Duration::from_secs(5), env.get(path)).await;
+        let (status, _) = answer.unwrap_or_else(|_| panic!("{path} answers in time"));
+        assert_eq!(status, 200, "{path}");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB");
+    for mut connection in flood {
+        let closed = tokio::time::timeout(crate::harness::QUIET_TIME, async {
+            let _reset = connection.read_to_end(&mut Vec::new()).await;
+        });
+        closed.await.expect("a connection without a whole request is closed");
+    }
+}

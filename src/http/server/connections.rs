@@ -94,11 +94,6 @@ impl ConnectionLimiter {
 // === impl ConnectionSlot ===
 
 impl ConnectionSlot {
-    /// The connection is no longer evicted.
-    pub fn mark_authenticated(&self) {
-        self.limiter.state.lock().unauthenticated.remove(&self.number);
-    }
-
     /// The connection belongs to that account, and is no longer evicted. Returns false if the account already has as many
     /// slots as it may have.
     #[must_use]
@@ -142,14 +137,14 @@ mod tests {
         let limiter = ConnectionLimiter::new(2, GRACE);
         let start = Instant::now();
         let (authenticated, unauthenticated) = (limiter.acquire().await, limiter.acquire().await);
-        authenticated.mark_authenticated();
+        assert!(authenticated.assign_account("mail"));
         let evicted = tokio::spawn(async move {
             unauthenticated.evicted().await;
             start.elapsed()
         });
         let third = limiter.acquire().await;
         assert_eq!(evicted.await.unwrap(), GRACE);
-        third.mark_authenticated();
+        assert!(third.assign_account("mail"));
         let waiting = tokio::time::timeout(Duration::from_mins(1), limiter.acquire()).await;
         assert!(waiting.is_err(), "all of them are authenticated");
         drop(authenticated);
