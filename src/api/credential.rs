@@ -195,7 +195,7 @@ pub struct SecretRef {
         .message("spec.secretRef.clientSecretKey must be a key of a Secret: letters, digits, '-', '_' and '.'"))]
     pub client_secret_key: Option<String>,
 
-    /// Key in the Secret's data that contains the expiry, in RFC 3339 or as a date (which means 00:00 UTC). Defaults to
+    /// Key in the Secret's data that contains the expiry, in RFC 3339 or as a date (which means 23:59:59 UTC). Defaults to
     /// `secret_expires_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

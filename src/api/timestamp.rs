@@ -36,11 +36,11 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     (is_whole && pieces.date().year() >= LATEST_YEAR).then_some(LATEST)
 }
 
-/// The same, and a date without time as 00:00 UTC.
+/// The same, and a date without time as its last second in UTC: Entra issues tokens until the day is over.
 pub fn parse_or_date(text: &str) -> Option<Timestamp> {
     parse(text).or_else(|| {
         let is_plain_date = text.len() == 10 && text.parse::<Date>().is_ok();
-        is_plain_date.then(|| parse(&format!("{text}T00:00:00Z")))?
+        is_plain_date.then(|| parse(&format!("{text}T23:59:59Z")))?
     })
 }
 
@@ -95,6 +95,15 @@ mod tests {
             assert_eq!(parse(text), Some(LATEST), "{text}");
         }
         assert_eq!(parse("9998-12-31T23:59:59Z").map(|at| at < LATEST), Some(true));
+    }
+
+    #[test]
+    fn a_plain_date_is_the_end_of_its_day() {
+        assert_eq!(parse_or_date("2027-01-31"), parse("2027-01-31T23:59:59Z"));
+        assert_eq!(parse_or_date("2027-01-31T08:00:00+01:00"), parse("2027-01-31T07:00:00Z"));
+        for text in ["2027-02-29", "2027-1-31", "31.01.2027", ""] {
+            assert_eq!(parse_or_date(text), None, "{text:?}");
+        }
     }
 
     #[test]

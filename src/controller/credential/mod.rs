@@ -111,7 +111,7 @@ fn remains_settled_for(
         && object.finalizers().iter().any(|it| it == FINALIZER) == wants_finalizer
         && is(ConditionType::Ready)
         && is(ConditionType::Verified)
-        && is(ConditionType::Expiring) == (expires_at - warning <= now)
+        && is(ConditionType::Expiring) == (expiry::warning_at(expires_at, warning) <= now)
         && status.expiry_notice_days == expiry::notice_days(expires_at, now)
         && (status.pending_create.is_none()
             && status.pending_secret.is_none()

@@ -267,7 +267,7 @@ mod tests {
         let later = after(&verified, None, "2026-11-24T09:00:00Z");
         assert_eq!(later, verified, "nothing changed");
         let due = |now: &str| status_due_at(&verified, at(now));
-        assert_eq!(due("2026-11-24T09:00:00Z"), at("2027-10-29T23:59:59Z"));
+        assert_eq!(due("2026-11-24T09:00:00Z"), at("2027-10-29T00:00:00Z"));
         assert_eq!(due("2027-11-01T00:00:00Z"), at("2027-11-01T00:00:00Z"), "it expires soon");
         assert_eq!(
             status_due_at(&record(), at("2026-11-24T09:00:00Z")),
@@ -378,8 +378,8 @@ mod tests {
     fn an_expiry_is_announced_thirty_days_before_and_ends_readiness() {
         let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         for (now, expected) in [
-            ("2027-10-29T23:59:58Z", ["Ready", "TokenIssued", "NotExpiring"]),
-            ("2027-10-29T23:59:59Z", ["Ready", "TokenIssued", "ExpiresSoon"]),
+            ("2027-10-28T23:59:59Z", ["Ready", "TokenIssued", "NotExpiring"]),
+            ("2027-10-29T00:00:00Z", ["Ready", "TokenIssued", "ExpiresSoon"]),
             ("2027-11-28T23:59:59Z", ["Expired", "TokenIssued", "Expired"]),
         ] {
             assert_eq!(reasons(&after(&verified, None, now)), expected, "{now}");

@@ -53,7 +53,7 @@ fn the_expiry_is_read_in_every_form_of_iso_8601_that_names_a_point_in_time() {
     for (text, expected) in [
         ("2027-11-29T00:59:59+01:00", "2027-11-28T23:59:59Z"),
         ("2027-11-28T23:59:59.999Z", "2027-11-28T23:59:59Z"),
-        ("2027-11-28", "2027-11-28T00:00:00Z"),
+        ("2027-11-28", "2027-11-28T23:59:59Z"),
         ("9999-12-31T23:59:59Z", "9999-01-01T00:00:00Z"),
     ] {
         let create = read_create(&sample(&json!({"secret_expires_at": text})), now()).unwrap();

@@ -178,7 +178,7 @@ fn expiry(
     }
 }
 
-/// RFC 3339, or a date, read as 00:00 UTC; surrounding white space is ignored. `9999-12-31` and the like, for "never",
+/// RFC 3339, or a date, read as the end of that day in UTC; surrounding white space is ignored. `9999-12-31` and the like, for "never",
 /// become the last supported time.
 fn parse_expiry(text: &str) -> Option<Timestamp> {
     timestamp::parse_or_date(text.trim())
@@ -197,7 +197,7 @@ mod tests {
         for (text, expected) in [
             ("2027-11-28T23:59:59Z", Some("2027-11-28T23:59:59Z")),
             (" 2027-11-29T00:59:59+01:00\n", Some("2027-11-28T23:59:59Z")),
-            ("2027-11-28", Some("2027-11-28T00:00:00Z")),
+            ("2027-11-28", Some("2027-11-28T23:59:59Z")),
             ("9999-12-31", Some("9999-01-01T00:00:00Z")),
             ("9999-12-31T23:59:59Z", Some("9999-01-01T00:00:00Z")),
             ("9999-12-31T23:59:59-12:00", Some("9999-01-01T00:00:00Z")),

@@ -150,7 +150,8 @@ fn each_notice_of_the_last_thirty_days_is_one_write() {
     // 30, 14, 7 and 1 days, the warning an hour before, and the expiry itself (with its verification).
     assert!(last_month.len() <= 6 + verifications, "{last_month:?}");
     for days in [30_u64, 14, 7, 1] {
-        let due = expiry - Duration::from_hours(24 * days);
+        // They count to the beginning of the day of which the expiry is the end.
+        let due = expiry - Duration::from_secs(86_399) - Duration::from_hours(24 * days);
         assert!(
             last_month.iter().any(|at| **at >= due && **at < due + Duration::from_mins(1)),
             "{days} days: {last_month:?}"

@@ -211,7 +211,8 @@ fn an_expired_secret_is_not_ready_even_if_microsoft_accepts_it() {
 #[test]
 fn the_expiry_warning_begins_in_time_and_does_not_change_ready() {
     let mut observed = settled(&json!({"expiryWarning": "48h", "verification": {"interval": "720h"}}));
-    let expiry = registration().expires_at.0;
+    // Warnings and notices count to the beginning of the day of which the expiry is the end.
+    let expiry = registration().expires_at.0 - Duration::from_secs(86_399);
     observed.status.last_verified_time = Some(Time(expiry - Duration::from_hours(60)));
     let before = concluded(&observed, expiry - Duration::from_hours(49));
     assert_eq!(says(&before, ConditionType::Expiring), (ConditionStatus::False, "NotExpiring"));
@@ -224,7 +225,8 @@ fn the_expiry_warning_begins_in_time_and_does_not_change_ready() {
 #[test]
 fn each_expiry_notice_is_given_once() {
     let mut observed = settled(&json!({"verification": {"interval": "720h"}}));
-    let expiry = registration().expires_at.0;
+    // Warnings and notices count to the beginning of the day of which the expiry is the end.
+    let expiry = registration().expires_at.0 - Duration::from_secs(86_399);
     observed.status.last_verified_time = Some(Time(expiry - Duration::from_hours(24 * 15)));
     let notices =
         |report: &Report| report.events.iter().filter(|event| event.action == "CheckExpiry").count();
