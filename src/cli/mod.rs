@@ -131,7 +131,9 @@ fn parse_namespaced_name(text: &str) -> Option<NamespacedName> {
 /// The clients for requests outside the cluster.
 fn http_clients(egress: &EgressConfig) -> Result<HttpClients, ClientError> {
     let servers = DnsServers::listed_or_system(&egress.dns_servers);
-    HttpClients::new(&Timing::STANDARD, &servers, egress.ca_bundle.as_deref())
+    let http = HttpClients::new(&Timing::STANDARD, &servers, egress.ca_bundle.as_deref())?;
+    http.check_dns()?;
+    Ok(http)
 }
 
 fn print_crds() -> anyhow::Result<ExitCode> {

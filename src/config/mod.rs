@@ -73,12 +73,12 @@ pub struct NetworkSettings {
 #[command(next_help_heading = "Network")]
 pub struct EgressConfig {
     /// Name server for Microsoft's and Woodpecker's addresses. Repeatable, or a comma-separated list. Defaults to the
-    /// name servers in /etc/resolv.conf, without any other fallback
+    /// name servers in /etc/resolv.conf, without any other fallback. A name with a dot is looked up as it is first
     #[arg(long = "dns-server", env = "GCO_DNS_SERVERS", value_delimiter = ',', value_name = "ADDRESS:PORT")]
     pub dns_servers: Vec<SocketAddr>,
 
     /// PEM file with additional CA certificates to trust for Microsoft and Woodpecker, such as those of a
-    /// TLS-inspecting proxy. The system's CA certificates stay trusted
+    /// TLS-inspecting proxy. The system's CA certificates stay trusted. Read again when it changes
     #[arg(long, env = "GCO_CA_BUNDLE", value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
 }

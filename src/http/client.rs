@@ -2,21 +2,19 @@
 //! resolution by configured servers only.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::Response;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::dns::Resolver;
 pub use super::dns::{DnsError, DnsServers};
-use crate::core::error_chain::chain;
+use super::roots::{RootsError, TrustedRoots};
 use crate::core::timing::Timing;
 
 /// Why a client could not be created.
@@ -24,17 +22,8 @@ use crate::core::timing::Timing;
 pub enum ClientError {
     #[error(transparent)]
     Dns(#[from] DnsError),
-    #[error("failed to read --ca-bundle {path}: specify a file that the operator may read")]
-    ReadCa { path: PathBuf, source: std::io::Error },
-    #[error("--ca-bundle {path} contains no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
-    NoCa { path: PathBuf },
-    #[error("failed to read --ca-bundle {path} as PEM: check whether one of its certificates is cut off")]
-    BadCa { path: PathBuf, source: PemError },
-    /// One of the certificates is not a CA's.
-    #[error("failed to use --ca-bundle {path}: specify CA certificates in PEM")]
-    UseCa { path: PathBuf, source: rustls::Error },
-    #[error("failed to find CA certificates on this system: install them (ca-certificates)")]
-    NoRoots,
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     #[error("failed to set up the HTTP client for Microsoft and Woodpecker")]
     Setup(#[source] reqwest::Error),
 }
@@ -55,11 +44,15 @@ pub enum BodyError {
 pub struct HttpClients(Arc<Shared>);
 
 struct Shared {
-    tls: ClientConfig,
     resolver: Arc<Resolver>,
     connect_timeout: Duration,
     reuse: Duration,
-    current: Mutex<Option<Current>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    trust: TrustedRoots,
+    current: Option<Current>,
 }
 
 /// The client for requests that start within the same four seconds.
@@ -73,28 +66,33 @@ struct Current {
 impl HttpClients {
     /// `ca_bundle` adds CA certificates. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
     pub fn new(timing: &Timing, servers: &DnsServers, ca_bundle: Option<&Path>) -> Result<Self, ClientError> {
-        let mut tls = ClientConfig::builder().with_root_certificates(roots(ca_bundle)?).with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let trust = TrustedRoots::new(ca_bundle)?;
+        let roots = trust.roots();
         let shared = Shared {
-            tls,
-            resolver: servers.resolver()?,
+            resolver: Resolver::new(servers),
             connect_timeout: timing.connect,
             reuse: timing.connection_reuse,
-            current: Mutex::default(),
+            state: Mutex::new(State { trust, current: None }),
         };
-        shared.build().map_err(ClientError::Setup)?;
+        shared.build(roots).map_err(ClientError::Setup)?;
         Ok(Self(Arc::new(shared)))
+    }
+
+    /// Whether names can be resolved. Until then only requests to IP addresses succeed.
+    pub fn check_dns(&self) -> Result<(), DnsError> {
+        self.0.resolver.open().map(drop)
     }
 
     /// The client for a request that is sent now. It follows no redirects, because a 307 would send the secret to another
     /// server. Each request sets its own total timeout.
     pub fn current(&self) -> reqwest::Result<reqwest::Client> {
-        let mut current = self.0.current.lock();
-        if let Some(current) = current.as_ref().filter(|current| current.since.elapsed() < self.0.reuse) {
+        let mut state = self.0.state.lock();
+        if let Some(current) = state.current.as_ref().filter(|current| current.since.elapsed() < self.0.reuse)
+        {
             return Ok(current.client.clone());
         }
-        let client = self.0.build()?;
-        *current = Some(Current { client: client.clone(), since: Instant::now() });
+        let client = self.0.build(state.trust.refresh())?;
+        state.current = Some(Current { client: client.clone(), since: Instant::now() });
         Ok(client)
     }
 
@@ -116,9 +114,11 @@ impl fmt::Debug for HttpClients {
 // === impl Shared ===
 
 impl Shared {
-    fn build(&self) -> reqwest::Result<reqwest::Client> {
+    fn build(&self, roots: Arc<RootCertStore>) -> reqwest::Result<reqwest::Client> {
+        let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -127,30 +127,6 @@ impl Shared {
             .dns_resolver(self.resolver.clone())
             .build()
     }
-}
-
-/// The CA certificates of the system and of the file.
-fn roots(ca_bundle: Option<&Path>) -> Result<RootCertStore, ClientError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::warn!(error = chain(error), "failed to load a CA certificate of the system");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = ca_bundle {
-        let pem =
-            std::fs::read(path).map_err(|source| ClientError::ReadCa { path: path.to_owned(), source })?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-            .collect::<Result<_, _>>()
-            .map_err(|source| ClientError::BadCa { path: path.to_owned(), source })?;
-        if certificates.is_empty() {
-            return Err(ClientError::NoCa { path: path.to_owned() });
-        }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|source| ClientError::UseCa { path: path.to_owned(), source })?;
-        }
-    }
-    if roots.is_empty() { Err(ClientError::NoRoots) } else { Ok(roots) }
 }
 
 /// Reads the whole body, of at most `max` bytes.
@@ -235,23 +211,6 @@ mod tests {
         let mut headers = http::HeaderMap::new();
         headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
         retry_after(&headers, "2026-11-24T08:00:00Z".parse().unwrap())
-    }
-
-    #[test]
-    fn an_unusable_ca_bundle_is_named() {
-        let file = std::env::temp_dir().join(format!("ca-{:016x}.pem", getrandom::u64().unwrap()));
-        let block = |text: &str| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
-        for (pem, expected) in [
-            ("no certificate".to_owned(), "contains no certificate"),
-            (block("????"), "cut off"),
-            ("-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n".to_owned(), "cut off"),
-            (block("Z2FyYmFnZQ=="), "CA certificates"),
-        ] {
-            std::fs::write(&file, pem).unwrap();
-            let error = roots(Some(&file)).unwrap_err().to_string();
-            assert!(error.contains(expected) && error.contains("--ca-bundle"), "{error}");
-        }
-        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

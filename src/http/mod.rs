@@ -3,4 +3,5 @@
 pub mod client;
 pub mod dns;
 pub mod listener;
+pub mod roots;
 pub mod server;

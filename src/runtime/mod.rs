@@ -59,8 +59,8 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
         let Some(clients) = Clients::connect(&process).await? else { return Ok(()) };
         let lease = Some(&settings.lease.leader_election_lease);
         let (rest, address) = (&settings.rest, settings.address());
-        rest::open_and_serve(&RestDeps { rest, address, process: &process, clients: &clients, lease })
-            .await?;
+        let deps = RestDeps { rest, address, process: &process, clients: &clients, lease };
+        clients.work_while_checking_dns(&process, rest::open_and_serve(&deps)).await?;
         tracing::info!("ended");
         Ok(())
     };
@@ -82,7 +82,8 @@ async fn operate(settings: &RunSettings, process: &Process<'_>) -> anyhow::Resul
         process.stop.cancel();
         ended
     };
-    tokio::join!(serving, working).1
+    let work = async { tokio::join!(serving, working).1 };
+    clients.work_while_checking_dns(process, work).await
 }
 
 /// What the controller needs, independent of leadership.

@@ -1,5 +1,6 @@
 //! What `run` and `serve` share: signals, readiness, metrics and probes, and the clients for Microsoft and the cluster.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -7,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProcessSettings;
+use crate::core::error_chain::chain;
 use crate::core::timing::{Timing, TimingError};
 use crate::entra::{Authorities, EndpointConfig, TokenEndpoint};
 use crate::http::client::{DnsServers, HttpClients};
@@ -14,7 +16,7 @@ use crate::k8s::client;
 use crate::k8s::leader_election::ElectionConfig;
 use crate::k8s::leadership::{Leadership, since_boot};
 use crate::k8s::relist::Relist;
-use crate::runtime::{core_dumps, crds, metrics_server};
+use crate::runtime::{core_dumps, crds, metrics_server, retry};
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs::LogFilter;
 use crate::telemetry::metrics::Metrics;
@@ -112,6 +114,27 @@ impl Clients {
         let token_endpoint = TokenEndpoint::new(config, timing);
         token_endpoint.divide_quota_by(settings.processes.into());
         Ok(Some(Self { http, cluster, token_endpoint }))
+    }
+
+    /// Works while the DNS settings are checked: until they can be used, the process is not ready, and only what needs no
+    /// names works.
+    pub(super) async fn work_while_checking_dns<T>(
+        &self,
+        process: &Process<'_>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let checking = async {
+            let attempt = async || self.http.check_dns().map_err(|error| chain(&error));
+            retry::until_success(process, "dns", attempt).await;
+            process.readiness.done("dns");
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            // The first check comes before readiness.
+            biased;
+            never = checking => match never {},
+            ended = work => ended,
+        }
     }
 
     /// The configuration of leader election with that lease.

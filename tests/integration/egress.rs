@@ -74,3 +74,17 @@ async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
     assert_eq!((env.entra.requests().len(), env.woodpecker.requests("agency").len()), (0, 0));
     assert!(env.log().contains("certificate"), "the log says why");
 }
+
+#[tokio::test]
+async fn a_changed_ca_bundle_is_used_without_a_restart() {
+    let (mut env, services) = start_env().await;
+    let file = env.cluster.dir().join(format!("{}-ca.pem", env.namespace));
+    fs::write(&file, Authority::new().unwrap().pem()).unwrap();
+    env.extra_args.extend(["--ca-bundle".to_owned(), file.to_str().unwrap().to_owned()]);
+    env.start_operator().await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "MicrosoftUnavailable").await;
+    fs::write(&file, services.authority.pem()).unwrap();
+    env.wait_until_ready("sales-eu").await;
+    assert!(env.log().contains("using the changed CA certificates"), "{}", env.log());
+}

@@ -310,3 +310,34 @@ async fn sigterm_ends_the_operator_immediately_before_the_first_list() {
         assert!(started.elapsed() < Duration::from_secs(2), "{kind}: {:?}", started.elapsed());
     }
 }
+
+#[tokio::test]
+async fn without_dns_settings_the_operator_runs_and_is_not_ready_until_they_can_be_used() {
+    let mut env = TestEnv::bare().await;
+    let file = env.cluster.dir().join(format!("{}-resolv.conf", env.namespace));
+    std::fs::write(&file, "search example.com\n").unwrap();
+    env.resolv_conf = Some(file.clone());
+    env.spawn_operator().await;
+    let unready = eventually("the operator is not ready, because of DNS alone", || async {
+        let (status, text) = env.get("/readyz").await;
+        let is_dns_alone = text.contains("waiting for dns: ") && text.matches("waiting for ").count() == 1;
+        if status == 503 && is_dns_alone { Ok(text) } else { Err(format!("{text}\n{}", env.log())) }
+    })
+    .await;
+    assert!(unready.contains("/etc/resolv.conf") && unready.contains("--dns-server"), "{unready}");
+    assert!(env.log().contains("/etc/resolv.conf"), "{}", env.log());
+
+    // The doubles are at IP addresses, so what needs no names works.
+    let store = json!({"destination": {"woodpecker": null, "store": {}}});
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", store).await;
+    env.wait_until_ready("sales-eu").await;
+
+    std::fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
+    eventually("the operator is ready", || async {
+        let (status, text) = env.get("/readyz").await;
+        if status == 200 { Ok(()) } else { Err(format!("{text}\n{}", env.log())) }
+    })
+    .await;
+    env.stop_operator().await;
+}

@@ -73,6 +73,8 @@ pub struct TestEnv {
     pub serves_all: bool,
     /// The operator's log filter.
     pub log_filter: &'static str,
+    /// The file that the operator sees as `/etc/resolv.conf`, in place of a name server that never answers.
+    pub resolv_conf: Option<PathBuf>,
     logs: AtomicUsize,
 }
 
@@ -151,6 +153,7 @@ impl TestEnv {
             time_scale: TIME_SCALE,
             serves_all: false,
             log_filter: "info,graph_credential_operator=debug",
+            resolv_conf: None,
             logs: AtomicUsize::new(0),
         }
     }
@@ -199,12 +202,13 @@ impl TestEnv {
         let kubeconfig = kubeconfig.map(Path::to_owned).or_else(|| self.user.clone());
         let kubeconfig = kubeconfig.unwrap_or_else(|| self.cluster.kubeconfig_for(User::Operator));
         let authority = self.authority.clone().unwrap_or_else(|| self.entra.url());
-        let builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"));
+        let builder = self.builder();
         let builder = self.extra_env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
         builder
             .env("KUBECONFIG", kubeconfig)
             .args(args)
-            .args(["--health-probe-bind-address", "127.0.0.1:0", "--dns-server", "127.0.0.1:9"])
+            .args(["--health-probe-bind-address", "127.0.0.1:0"])
+            .args(self.resolv_conf.is_none().then_some(["--dns-server", "127.0.0.1:9"]).into_iter().flatten())
             .args(["--log-level", self.log_filter])
             .args(["--operator-namespace", self.operator_namespace.as_ref().unwrap_or(&self.namespace)])
             .args((!self.serves_all).then(|| format!("--watch-namespace={}", self.namespace)))
@@ -213,6 +217,15 @@ impl TestEnv {
             .spawn()
             .await
             .expect("the operator can be started")
+    }
+
+    /// The operator, with its own `/etc/resolv.conf` if there is one, in a mount namespace of its own.
+    fn builder(&self) -> kit::process::Builder {
+        const OPERATOR: &str = env!("CARGO_BIN_EXE_graph-credential-operator");
+        let Some(file) = &self.resolv_conf else { return Process::builder(OPERATOR) };
+        let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        let builder = Process::builder("unshare").args(["--map-root-user", "--mount", "sh", "-c", mount]);
+        builder.args([file.as_os_str()]).args([OPERATOR])
     }
 
     /// Stops the operator as Kubernetes does, and checks that it exits successfully.
