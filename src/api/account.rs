@@ -150,6 +150,11 @@ pub struct WoodpeckerAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_confirmation: Option<String>,
 
+    /// IDs of missing credentials of which that annotation has confirmed the deletion, until they are registered again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100_000))]
+    pub confirmed_deleted_ids: Vec<i64>,
+
     /// Conditions of the account: Ready, and, only while True, Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -85,7 +85,7 @@ reasons! {
     StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable Deleting
     ExpiresSoon Expired NotExpiring
     Ready InvalidObject
-    Authenticated InvalidApiKey BaseUrlNotAllowed IncompleteList CompanyIdIgnored UnexpectedRemoteState
+    Authenticated InvalidApiKey BaseUrlNotAllowed IncompleteList FinalizerRejected CompanyIdIgnored UnexpectedRemoteState
 }
 
 const NOTHING: &str = "Nothing to do.";
@@ -304,6 +304,9 @@ entries! {
         IncompleteList: False, WoodpeckerSupport,
             "A list lacks a credential that another request shows to exist; nothing is created while that lasts.",
             "Ask Woodpecker's support if it lasts.";
+        FinalizerRejected: False, OperatorAdmin,
+            "The API server rejects the operator's change of the account's finalizer. Credentials are registered and maintained.",
+            "Allow the operator to patch `woodpeckeraccounts`, and check admission policies.";
         CompanyIdIgnored: False, User,
             "Woodpecker ignores the company ID: two companies show the same credentials.",
             "Use a separate API key for each company.";

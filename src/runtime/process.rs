@@ -124,9 +124,10 @@ impl Clients {
         work: impl Future<Output = T>,
     ) -> T {
         let checking = async {
-            let attempt = async || self.http.check_dns().map_err(|error| chain(&error));
-            retry::until_success(process, "dns", attempt).await;
-            process.readiness.done("dns");
+            let attempt = async || self.http.check_dns().map_err(|error| anyhow!(chain(&error)));
+            if retry::until_success(process, "dns", attempt).await.is_some() {
+                process.readiness.done("dns");
+            }
             std::future::pending::<Infallible>().await
         };
         tokio::select! {

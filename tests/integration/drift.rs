@@ -201,6 +201,34 @@ async fn an_empty_list_for_many_objects_re_creates_nothing_until_confirmed() {
 }
 
 #[tokio::test]
+async fn a_confirmation_for_an_account_survives_a_restart() {
+    let mut env = TestEnv::start().await;
+    several(&env, 6).await;
+    for credential in env.remote() {
+        env.woodpecker.remove("agency", credential.credential_id);
+    }
+    env.woodpecker.fail_always(Op::Create, Fault::RefusedBefore(503, json!({})));
+    recheck_account(&env).await;
+    env.wait_for_account("agency", ConditionStatus::False, "UnexpectedRemoteState").await;
+    let confirm = Patch::Merge(json!({"metadata": {"annotations": {CONFIRM_DELETED: "now"}}}));
+    env.api::<WoodpeckerAccount>().patch("agency", &PatchParams::default(), &confirm).await.unwrap();
+    let account = env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    assert_eq!(account.status.unwrap().confirmed_deleted_ids.len(), 6);
+    env.stop_operator().await;
+    env.woodpecker.clear_faults();
+    env.start_operator().await;
+    eventually("all are registered again", || async {
+        if env.remote().len() == 6 { Ok(()) } else { Err(format!("{}\n{}", env.remote().len(), env.log())) }
+    })
+    .await;
+    eventually("nothing is confirmed any longer", || async {
+        let account = env.api::<WoodpeckerAccount>().get("agency").await.unwrap().status.unwrap();
+        if account.confirmed_deleted_ids.is_empty() { Ok(()) } else { Err(format!("{account:#?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_key_of_another_account_is_detected_and_registers_nothing_there() {
     let mut env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;

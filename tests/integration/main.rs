@@ -46,4 +46,5 @@ mod secret_redaction;
 mod status;
 mod store;
 mod traces;
+mod unreached_accounts;
 mod verify_first;

@@ -39,13 +39,16 @@ pub(super) fn evaluate(
     summary.confirmation = unhandled_confirmation(object, &status).filter(|_| are_all_known);
     // On an account that was never reconciled, it is about an earlier one of that name.
     let is_confirmed = summary.confirmation.is_some() && status.observed_generation >= 0;
-    let mismatch = context.index.change_account(&name, Some(&uid), |AccountState { consistency, .. }| {
+    let compared = context.index.change_account(&name, Some(&uid), |AccountState { consistency, .. }| {
+        consistency.restore_confirmed(&status.confirmed_deleted_ids);
         consistency.update(is_listed, &registered, is_key_new);
         if is_confirmed {
             consistency.confirm_deleted(is_listed, &registered);
         }
-        consistency.mismatch(is_listed, &registered)
+        (consistency.mismatch(is_listed, &registered), consistency.confirmed())
     });
+    let (mismatch, confirmed) = compared.unzip();
+    summary.confirmed_deleted_ids = confirmed.filter(|_| are_all_known);
     if let Some(mismatch) = mismatch.flatten() {
         return unexpected_state(mismatch);
     }

@@ -1,6 +1,6 @@
 //! Consistency of an account's listing with what objects have registered there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,8 +16,10 @@ const MIN_MANY_MISSING: usize = 4;
 pub struct ListingConsistency {
     /// Ids that the listing lacks although a request has shown them, and when.
     present: HashMap<i64, Instant>,
-    /// Ids that the operator has deleted, or whose deletion a user has confirmed.
+    /// Ids that the operator has deleted.
     deleted: HashSet<i64>,
+    /// Missing ids of which a user has confirmed the deletion.
+    confirmed: BTreeSet<i64>,
     /// Whether the key differs from the one with which the account was last confirmed.
     is_key_new: bool,
     /// The account that is the same remote account and takes precedence, as long as both identities are unchanged.
@@ -77,19 +79,34 @@ impl ListingConsistency {
         let is_missing = |id: i64| !is_listed(id) && registered.contains(&id);
         self.present.retain(|id, _| is_missing(*id));
         self.deleted.retain(|id| is_missing(*id));
+        self.confirmed.retain(|id| is_missing(*id));
         self.is_key_new = is_key_new;
     }
 
     /// A user confirms that what is missing was deleted and that the key is the right one.
     pub fn confirm_deleted(&mut self, is_listed: impl Fn(i64) -> bool, registered: &[i64]) {
         let missing: Vec<i64> = self.missing(is_listed, registered).collect();
-        self.deleted.extend(missing);
+        self.confirmed.extend(missing);
         self.is_key_new = false;
+    }
+
+    /// Adds ids that were confirmed before, according to the status.
+    pub fn restore_confirmed(&mut self, ids: &[i64]) {
+        self.confirmed.extend(ids);
+    }
+
+    /// The missing ids of which the deletion is confirmed.
+    pub fn confirmed(&self) -> Vec<i64> {
+        self.confirmed.iter().copied().collect()
+    }
+
+    fn is_deleted(&self, id: i64) -> bool {
+        self.deleted.contains(&id) || self.confirmed.contains(&id)
     }
 
     /// Why the listing cannot be of the known account; `None` if it can be trusted.
     pub fn mismatch(&self, is_listed: impl Fn(i64) -> bool, registered: &[i64]) -> Option<Mismatch> {
-        let remaining = registered.iter().filter(|id| !self.deleted.contains(id)).count();
+        let remaining = registered.iter().filter(|id| !self.is_deleted(**id)).count();
         let (missing, registered) = (self.missing(is_listed, registered).count(), registered.len());
         if self.is_key_new && remaining > 0 && missing == remaining {
             Some(Mismatch::AnotherAccount)
@@ -102,7 +119,7 @@ impl ListingConsistency {
 
     fn missing(&self, is_listed: impl Fn(i64) -> bool, registered: &[i64]) -> impl Iterator<Item = i64> {
         let is_missing =
-            move |id: &i64| !is_listed(*id) && !self.present.contains_key(id) && !self.deleted.contains(id);
+            move |id: &i64| !is_listed(*id) && !self.present.contains_key(id) && !self.is_deleted(*id);
         registered.iter().copied().filter(is_missing)
     }
 }
@@ -204,5 +221,17 @@ mod tests {
         assert!(consistency.is_incomplete(), "and until then nothing is created");
         consistency.update(listed(0..1), &four, false);
         assert!(!consistency.is_incomplete(), "the listing shows it again");
+    }
+
+    #[test]
+    fn confirmed_deletions_of_an_earlier_process_still_count() {
+        let (mut before, ten) = (ListingConsistency::default(), registered(0..10));
+        before.confirm_deleted(listed(0..2), &ten);
+        let mut consistency = ListingConsistency::default();
+        consistency.restore_confirmed(&before.confirmed());
+        consistency.update(listed(0..2), &ten, false);
+        assert_eq!(consistency.mismatch(listed(0..2), &ten), None);
+        consistency.update(listed(0..6), &registered(0..8), false);
+        assert_eq!(consistency.confirmed(), [6, 7], "those that are still missing and registered");
     }
 }

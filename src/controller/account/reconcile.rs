@@ -10,7 +10,8 @@ use kube::{Api, Resource, ResourceExt};
 
 use crate::api::conditions::{Condition, ConditionType, Reason, find};
 use crate::api::{
-    AccountName, MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+    ACCOUNT_PROTECTION_FINALIZER, AccountName, MicrosoftGraphCredential, NamespacedName,
+    RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
 use crate::controller::account::connect::open;
 use crate::controller::account::state::{KeyVerdict, Known, State};
@@ -118,12 +119,19 @@ async fn reconcile(
     else {
         return Ok(deleted);
     };
-    let Some(object) =
-        finalizer::ensure(context, &api, object, own, |object| context.on_written(object)).await?
-    else {
-        return Ok(deleted);
+    let ensured = finalizer::ensure(context, &api, object.clone(), own, |object| context.on_written(object));
+    let (object, rejected) = match ensured.await {
+        Ok(None) => return Ok(deleted),
+        Ok(Some(object)) => (object, None),
+        // The account works without it.
+        Err(ReconcileError::WriteFinalizer(error)) => (object, Some(error)),
+        Err(error) => return Err(error),
     };
-    let observed = observe(context, &object, own).await?;
+    let mut observed = observe(context, &object, own).await?;
+    if let Some(error) = rejected {
+        tracing::warn!(error = chain(&error), "failed to write the account's finalizer");
+        observed.result = observed.result.without_finalizer();
+    }
     finish(context, &object, own, observed, queued_in).await
 }
 
@@ -136,10 +144,11 @@ async fn observe(
     let opened = match open(context, object, own).await {
         Ok(opened) => opened,
         Err(error) => {
-            // Its credentials must report that they wait.
+            // New credentials must report that they wait. Whether it works for registered ones is unknown.
             if !context.accounts.is_known(own) {
                 let uid = object.uid().unwrap_or_default();
-                set_known(context, own, &uid, Known::not_ready(Some(object.spec.clone())));
+                let known = Known { state: State::NotReached, ..Known::not_ready(Some(object.spec.clone())) };
+                set_known(context, own, &uid, known);
             }
             return Err(error);
         }
@@ -210,7 +219,9 @@ async fn finish(
         AccountResult::Ready | AccountResult::Incomplete(_) => {
             backoff::shorten(&uid, timing.listing_interval, 20)
         }
-        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => backoff::delay(timing, failures, &uid),
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) | AccountResult::Unprotected(_) => {
+            backoff::delay(timing, failures, &uid)
+        }
         // A rejection may be temporary. A change of the Secret requeues at once.
         AccountResult::Unusable(_) => timing.listing_interval,
         AccountResult::AwaitingKey(_, left) => left.min(timing.listing_interval),
@@ -278,7 +289,7 @@ fn known(
         | AccountResult::Incomplete(_)
         | AccountResult::AwaitingKey(..)
         | AccountResult::Unusable(_) => 0,
-        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => {
+        AccountResult::Postponed(_) | AccountResult::Unreachable(_) | AccountResult::Unprotected(_) => {
             before.map_or(0, |known| known.failures).saturating_add(1)
         }
     };
@@ -291,7 +302,7 @@ fn known(
         is_same && matches!(before.state, State::Ready { .. } | State::KeyMissing)
     });
     let state = match result {
-        AccountResult::Ready => State::Ready { may_create: true },
+        AccountResult::Ready | AccountResult::Unprotected(_) => State::Ready { may_create: true },
         AccountResult::Incomplete(_) => State::Ready { may_create: false },
         AccountResult::Postponed(_) | AccountResult::Unreachable(_) if was_verified => {
             State::Ready { may_create }
@@ -374,6 +385,15 @@ async fn write(
 // === impl AccountResult ===
 
 impl AccountResult {
+    /// The result if the finalizer could not be written. Another problem comes first.
+    fn without_finalizer(self) -> Self {
+        let Self::Ready = self else { return self };
+        let message = format!(
+            "the API server rejects the operator's change of the finalizer {ACCOUNT_PROTECTION_FINALIZER}, so a deletion of this account does not work as it should: check the operator's right to patch woodpeckeraccounts, and admission policies. Credentials are registered and maintained"
+        );
+        Self::Unprotected(ConditionFailure { reason: Reason::FinalizerRejected, message })
+    }
+
     fn of_failure(error: &ApiError, verdict: KeyVerdict) -> Self {
         match error {
             ApiError::Failed(code) if verdict == KeyVerdict::Unclear => Self::Unreachable(format!(

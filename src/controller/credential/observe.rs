@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
+use kube::{Api, ResourceExt};
 
 use crate::controller::index::claim_key::ClaimKey;
 
 use crate::api::{
-    AccountName, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName,
-    Registration,
+    AccountName, CONFIRM_DELETED, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
+    NamespacedName, Registration,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
@@ -273,7 +273,11 @@ fn cached_entries(
     let lasts = context.policy.timing.stalled_probe;
     let is_present = registration.is_some_and(|registration| {
         let name = registration.account.as_ref();
-        name.is_some_and(|name| context.accounts.is_present(name, registration.credential_id, lasts))
+        // Who confirms the deletion knows better than an earlier request.
+        let is_confirmed =
+            object.annotations().get(CONFIRM_DELETED) == Some(&registration.credential_id.to_string());
+        !is_confirmed
+            && name.is_some_and(|name| context.accounts.is_present(name, registration.credential_id, lasts))
     });
     if is_present {
         return None;

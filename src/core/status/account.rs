@@ -26,6 +26,8 @@ pub enum AccountResult {
     Incomplete(ConditionFailure),
     /// Its Secret or API key is missing, and may still arrive for this long.
     AwaitingKey(ConditionFailure, Duration),
+    /// It works, but its finalizer could not be written.
+    Unprotected(ConditionFailure),
     /// It cannot be used until a person changes something.
     Unusable(ConditionFailure),
 }
@@ -39,6 +41,8 @@ pub struct ListingSummary {
     pub api_key_fingerprint: Option<String>,
     /// The value of the annotation `confirm-deleted` that was handled.
     pub confirmation: Option<String>,
+    /// The IDs of which the deletion is confirmed.
+    pub confirmed_deleted_ids: Option<Vec<i64>>,
 }
 
 /// How many credentials an account has, by ownership.
@@ -91,6 +95,7 @@ pub fn report(
     status.observed_generation = generation;
     status.api_key_fingerprint = summary.api_key_fingerprint.or(status.api_key_fingerprint);
     status.last_handled_confirmation = summary.confirmation.or(status.last_handled_confirmation);
+    status.confirmed_deleted_ids = summary.confirmed_deleted_ids.unwrap_or(status.confirmed_deleted_ids);
     if let Some(counts) = summary.counts {
         status.remote = Some(counts.remote);
         status.managed = Some(counts.managed);
@@ -116,7 +121,9 @@ pub fn report(
             problem.message.as_str(),
             Some(ConditionType::Reconciling),
         ),
-        AccountResult::Incomplete(problem) | AccountResult::Unusable(problem) => {
+        AccountResult::Incomplete(problem)
+        | AccountResult::Unprotected(problem)
+        | AccountResult::Unusable(problem) => {
             (ConditionStatus::False, problem.reason, problem.message.as_str(), Some(ConditionType::Stalled))
         }
     };
@@ -159,9 +166,11 @@ impl AccountResult {
         match self {
             Self::Ready => Outcome::Success,
             Self::Postponed(_) => Outcome::Waiting,
-            Self::Unreachable(_) | Self::Incomplete(_) | Self::AwaitingKey(..) | Self::Unusable(_) => {
-                Outcome::NotMet
-            }
+            Self::Unreachable(_)
+            | Self::Incomplete(_)
+            | Self::Unprotected(_)
+            | Self::AwaitingKey(..)
+            | Self::Unusable(_) => Outcome::NotMet,
         }
     }
 }

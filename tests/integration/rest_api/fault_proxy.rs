@@ -90,7 +90,7 @@ impl FaultProxy {
         self.respond_with(part, StatusCode::SERVICE_UNAVAILABLE);
     }
 
-    /// Answers requests whose path contains `part` with this status.
+    /// Answers requests with this status whose method and path, such as `GET /api`, contain `part`.
     pub fn respond_with(&self, part: &str, status: StatusCode) {
         *self.shared.failing.lock().unwrap() = Some((part.to_owned(), status));
     }
@@ -180,7 +180,8 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if shared.is_silent.load(Ordering::SeqCst) {
         return std::future::pending().await;
     }
-    let failing = shared.failing.lock().unwrap().clone().filter(|(part, _)| path.contains(part));
+    let failing =
+        shared.failing.lock().unwrap().clone().filter(|(part, _)| format!("{method} {path}").contains(part));
     if let Some((_, status)) = failing {
         return status.into_response();
     }
