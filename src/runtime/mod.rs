@@ -60,7 +60,7 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
         let lease = Some(&settings.lease.leader_election_lease);
         let (rest, address) = (&settings.rest, settings.address());
         let deps = RestDeps { rest, address, process: &process, clients: &clients, lease };
-        clients.work_while_checking_dns(&process, rest::open_and_serve(&deps)).await?;
+        Box::pin(clients.work_while_checking_dns(&process, rest::open_and_serve(&deps))).await?;
         tracing::info!("ended");
         Ok(())
     };
@@ -83,7 +83,7 @@ async fn operate(settings: &RunSettings, process: &Process<'_>) -> anyhow::Resul
         ended
     };
     let work = async { tokio::join!(serving, working).1 };
-    clients.work_while_checking_dns(process, work).await
+    Box::pin(clients.work_while_checking_dns(process, work)).await
 }
 
 /// What the controller needs, independent of leadership.
