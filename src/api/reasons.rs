@@ -206,8 +206,8 @@ entries! {
             "The status names a registration at the other kind of destination, and credentials do not move between Woodpecker and the store.",
             "Create a new object for the other destination.";
         AccountNotFound: False, User,
-            "There is no such WoodpeckerAccount.",
-            "Create it, or fix `destination.woodpecker.accountRef`.";
+            "There is no such WoodpeckerAccount, or it is in a namespace that the operator does not serve.",
+            "Create it, fix `destination.woodpecker.accountRef`, or have its namespace served.";
         AccountNotReady: False, User,
             "The WoodpeckerAccount cannot be used.",
             "See the conditions of the WoodpeckerAccount.";

@@ -67,7 +67,12 @@ pub struct MicrosoftGraphCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_secret: Option<Box<PendingSecret>>,
 
-    /// Time of the next attempt after a failure, unless the spec or the Secret changes first.
+    /// Time of the next verification after one that failed, unless the spec or the Secret changes first.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
+    #[schemars(schema_with = "timestamp::optional_schema")]
+    pub next_verification_time: Option<Time>,
+
+    /// Time of the next attempt at the destination after a failure there, unless the spec or the Secret changes first.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
     #[schemars(schema_with = "timestamp::optional_schema")]
     pub next_attempt_time: Option<Time>,

@@ -110,6 +110,8 @@ pub enum Target {
     NotReached(AccountName),
     /// A `WoodpeckerAccount` that does not exist.
     Missing(AccountName),
+    /// A `WoodpeckerAccount` in a namespace that the operator does not serve.
+    NotServed(AccountName),
     /// A `WoodpeckerAccount` that does not allow this namespace.
     NotAllowed(AccountName),
     /// A `WoodpeckerAccount` that cannot be used now.
@@ -281,6 +283,17 @@ impl Observed {
         self.status.registration.as_ref().is_some_and(|registration| self.target.matches(registration))
     }
 
+    /// The registration, if it is at an account that was not reached yet.
+    pub fn registration_at_unreached_account(&self) -> Option<&Registration> {
+        let (Target::NotReconciled(account) | Target::NotReached(account)) = &self.target else {
+            return None;
+        };
+        self.status
+            .registration
+            .as_ref()
+            .filter(|registration| registration.account.as_ref() == Some(account))
+    }
+
     /// Whether the last listing lacks the registration.
     pub fn is_missing(&self) -> bool {
         let Some(registration) = self.status.registration.as_ref().filter(|_| self.is_registered_at_target())
@@ -303,6 +316,11 @@ impl Observed {
             .pending_create
             .as_ref()
             .is_some_and(|pending| self.confirmed_deleted() == Some(&pending.idempotency_token))
+    }
+
+    /// Whether the annotation confirms that something missing was deleted, which is acted on at once.
+    pub fn is_deletion_confirmed(&self) -> bool {
+        self.is_missing() && self.is_confirmed_deleted() || self.is_pending_create_confirmed_deleted()
     }
 
     fn confirmed_deleted(&self) -> Option<&str> {

@@ -120,6 +120,9 @@ pub enum ReconcileState {
     UpToDate,
     /// Nothing was attempted: the delay after an earlier failure is not over, and nothing changed.
     Waiting,
+    /// Nothing was attempted at the destination, because such a delay is not over or the account was not reached yet. The
+    /// secret is verified.
+    Deferred,
     /// A create or an update may still take effect, and nothing is done before its settle period ends.
     Settling,
     Suspended,
@@ -139,6 +142,8 @@ pub enum Requeue {
     WhenDue,
     /// When what it waits for triggers it, else at the periodic resync.
     OnTrigger,
+    /// As planned before for the destination, and when a verification is due.
+    AsPlanned,
     /// When there is a permit for it, which triggers it; earlier failures stay counted.
     OnPermit,
     /// After this long, when the settle period ends.
@@ -189,10 +194,11 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
     if observed.status.pending_create.is_some() && !observed.settles_in.is_zero() {
         return conclude(ReconcileState::Settling, Requeue::Settle(observed.settles_in));
     }
-    if retry::is_waiting(observed, now) {
-        return conclude(ReconcileState::Waiting, Requeue::OnTrigger);
+    if retry::is_verification_delayed(observed, now) {
+        return conclude(ReconcileState::Waiting, Requeue::AsPlanned);
     }
-    if let Some(plan) = plan_recovery(observed) {
+    let is_deferred = retry::is_waiting(observed, now);
+    if !is_deferred && let Some(plan) = plan_recovery(observed) {
         return plan;
     }
     if let Source::Unusable(problem) = &observed.source {
@@ -203,6 +209,10 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         VerificationState::Failed { problem, requeue } => {
             conclude(ReconcileState::NotVerified(problem), requeue)
         }
+        VerificationState::Passed if is_deferred && observed.results.verification.is_none() => {
+            conclude(ReconcileState::Waiting, Requeue::AsPlanned)
+        }
+        VerificationState::Passed if is_deferred => conclude(ReconcileState::Deferred, Requeue::AsPlanned),
         VerificationState::Passed if observed.target == Target::Store => plan_store(observed, policy, now),
         VerificationState::Passed => plan_registration(observed, policy, now),
     }
@@ -223,12 +233,14 @@ fn finalizer_step(observed: &Observed, policy: &OperatorPolicy) -> Option<Step> 
     }
 }
 
-/// Whether the account must be reconciled first. Until then the registration and its status stay as they are.
+/// Whether the account must be reconciled first. Until then the registration and its status stay as they are. A registered
+/// secret is verified meanwhile, unless a create is pending.
 fn must_wait_for_account(observed: &Observed) -> bool {
-    let registration = observed.status.registration.as_ref();
+    let is_registered = observed.registration_at_unreached_account().is_some();
+    let has_pending_create = observed.status.pending_create.is_some();
     match &observed.target {
-        Target::NotReconciled(_) => true,
-        Target::NotReached(account) => registration.is_some_and(|it| it.account.as_ref() == Some(account)),
+        Target::NotReconciled(_) => !is_registered || has_pending_create,
+        Target::NotReached(_) => is_registered && has_pending_create,
         _ => false,
     }
 }

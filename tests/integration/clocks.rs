@@ -30,6 +30,7 @@ async fn a_status_from_a_year_ahead_or_back_postpones_no_verification() {
         let status = json!({
             "lastVerifiedTime": days(year),
             "nextAttemptTime": days(year),
+            "nextVerificationTime": days(year),
             "registration": {"registrationTime": days(year), "updateSentTime": days(year)}
         });
         write_status(&env, "sales-eu", status).await;
@@ -39,7 +40,8 @@ async fn a_status_from_a_year_ahead_or_back_postpones_no_verification() {
             let verified = status.last_verified_time.as_ref().unwrap().0;
             let is_now = (Timestamp::now() - verified).get_hours().abs() < 1;
             let registration = status.registration.as_ref().unwrap();
-            let is_clean = status.next_attempt_time.is_none() && registration.update_sent_time.is_none();
+            let is_planned = status.next_attempt_time.is_some() || status.next_verification_time.is_some();
+            let is_clean = !is_planned && registration.update_sent_time.is_none();
             if is_now && is_clean && env.entra.count(TENANT, CLIENT) > before {
                 Ok(())
             } else {
@@ -60,7 +62,7 @@ async fn a_retry_that_was_planned_for_next_year_is_done_now() {
     env.credential("sales-eu", json!({})).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "AwaitingPropagation").await;
     env.stop_operator().await;
-    let status = json!({"nextAttemptTime": days(365), "pendingSecret": {"firstSeenTime": days(365)}});
+    let status = json!({"nextVerificationTime": days(365), "pendingSecret": {"firstSeenTime": days(365)}});
     write_status(&env, "sales-eu", status).await;
     env.start_operator().await;
     let object = env

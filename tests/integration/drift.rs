@@ -163,7 +163,6 @@ async fn a_rejected_existence_check_re_creates_nothing_until_confirmed() {
         .patch("sales-eu", &PatchParams::default(), &acknowledge)
         .await
         .unwrap();
-    env.request_reconcile("sales-eu").await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!(env.remote().len(), 1);
 }

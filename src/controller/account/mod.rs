@@ -67,7 +67,7 @@ impl Accounts {
             return Ok(found);
         }
         if !self.index.scopes.iter().any(|scope| scope.covers(&name.namespace)) {
-            return Ok((Target::Missing(name), None));
+            return Ok((Target::NotServed(name), None));
         }
         let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
         let exists = api.get_metadata_opt(&name.name).await?.is_some();

@@ -124,7 +124,8 @@ fn remains_settled_for(
     let verification = clock::happened(status.last_verified_time.as_ref()?.0, now)
         .map(|at| at + object.spec.verification_interval() / 20 * 19);
     let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
-    let planned = status.next_attempt_time.iter().map(|at| clock::planned(at.0, now)).chain(verification);
+    let planned = [&status.next_attempt_time, &status.next_verification_time].into_iter().flatten();
+    let planned = planned.map(|at| clock::planned(at.0, now)).chain(verification);
     let resync = backoff::shorten(uid, context.policy.timing.resync, 1);
     let due = boundaries.chain(planned).min().unwrap_or(now + resync);
     let until = Duration::try_from(due.duration_since(now)).ok()?;

@@ -216,6 +216,7 @@ async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusio
     let outcome = match conclusion.state {
         ReconcileState::UpToDate => Outcome::Success,
         ReconcileState::Waiting
+        | ReconcileState::Deferred
         | ReconcileState::Settling
         | ReconcileState::Suspended
         | ReconcileState::Deleted => Outcome::Waiting,

@@ -38,6 +38,15 @@ pub(super) fn account_not_ready(account: &AccountName) -> Plan {
     blocked_until_trigger(Reason::AccountNotReady, message)
 }
 
+/// The operator cannot see whether the account exists. `hint` is an alternative for the user.
+pub(super) fn account_not_served(account: &AccountName, hint: &str) -> Plan {
+    let message = format!(
+        "WoodpeckerAccount {account} is in a namespace that the operator does not serve: use an account of a served namespace, or ask the operator's administrator to add {:?} to --watch-namespace{hint}",
+        account.namespace
+    );
+    blocked_until_trigger(Reason::AccountNotFound, message)
+}
+
 /// The kind of a destination is immutable, so this happens only with a status from elsewhere.
 pub(super) fn destination_changed() -> Plan {
     let message = "the status names a registration at the other kind of destination, and credentials do not move between Woodpecker and the store: create a new object";
@@ -53,6 +62,7 @@ pub(super) fn account_unreachable(target: &Target, hint: &str) -> Plan {
             );
             blocked_until_trigger(Reason::AccountNotFound, message)
         }
+        Target::NotServed(account) => account_not_served(account, hint),
         Target::NotAllowed(account) => {
             let message = format!(
                 "WoodpeckerAccount {account}, where the credential is registered, no longer allows this namespace: add it to the account's spec.allowedNamespaces.names{hint}"

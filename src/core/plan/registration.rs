@@ -8,7 +8,8 @@ use crate::core::model::{
     Claim, ConditionFailure, Existence, MaxAge, Observed, OperatorPolicy, ReadyTarget, Target,
 };
 use crate::core::plan::conclusion::{
-    account_not_ready, blocked_by_remote, blocked_until_trigger, conclude, destination_changed,
+    account_not_ready, account_not_served, blocked_by_remote, blocked_until_trigger, conclude,
+    destination_changed,
 };
 use crate::core::plan::verification::verification_state_strict;
 use crate::core::plan::{Plan, ReconcileState, Requeue, Step, VerificationState};
@@ -55,12 +56,18 @@ fn target(observed: &Observed) -> Result<&ReadyTarget, Plan> {
             );
             blocked_until_trigger(Reason::AccountNotFound, message)
         }
+        Target::NotServed(account) => account_not_served(account, ""),
         Target::NotAllowed(account) => {
             let namespace = observed.object.namespace_name();
             let message = format!(
                 "WoodpeckerAccount {account} does not allow this namespace: add {namespace:?} to its spec.allowedNamespaces.names or use an account of this namespace"
             );
             blocked_until_trigger(Reason::AccountNotAllowed, message)
+        }
+        Target::NotReconciled(_) | Target::NotReached(_)
+            if observed.registration_at_unreached_account().is_some() =>
+        {
+            conclude(ReconcileState::Deferred, Requeue::AsPlanned)
         }
         Target::NotReady(account) | Target::NotReconciled(account) | Target::NotReached(account) => {
             account_not_ready(account)

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
+use crate::api::timestamp::Time;
 use crate::core::clock;
 use crate::core::failure::{Failure, FailureKind, Operation};
 use crate::core::model::{Observed, OperatorPolicy};
@@ -45,22 +46,36 @@ pub(super) fn after_failure(
     }
 }
 
-/// Whether the delay after an earlier failure is running and nothing changed since.
+/// Whether the delay after a failed verification is running and nothing changed since.
+pub(super) fn is_verification_delayed(observed: &Observed, now: Timestamp) -> bool {
+    is_running(observed, observed.status.next_verification_time.as_ref(), now)
+        && observed.is_same_secret()
+        && observed.results.verification.is_none()
+        && !is_unreported_loss(observed)
+}
+
+/// Whether the delay after an earlier failure at the destination is running and nothing changed since.
 pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
     let registered = find(&observed.status.conditions, ConditionType::Registered);
     let is_because =
         |reasons: &[Reason]| registered.is_some_and(|it| reasons.iter().any(|why| it.is_because(*why)));
     // The other account may accept what this one rejected.
-    let is_moving = observed.status.registration.is_some() && !observed.is_registered_at_target();
+    let is_moving = observed.status.registration.is_some()
+        && !observed.is_registered_at_target()
+        && observed.registration_at_unreached_account().is_none();
     let is_other_account = (observed.account_changed || is_moving)
         && is_because(&[Reason::CreateRejected, Reason::UpdateRejected]);
-    // A lost record is reported, and restored if possible, at once.
-    let is_unreported_loss = observed.has_lost_record() && is_because(&[Reason::Stored]);
     is_delayed(observed, now)
-        && !is_unreported_loss
+        && !is_unreported_loss(observed)
         && !is_other_account
         && observed.is_same_secret()
-        && observed.results.verification.is_none()
+        && !observed.is_deletion_confirmed()
+}
+
+/// Whether a record was lost that counts as stored: that is reported, and the record restored if possible, at once.
+fn is_unreported_loss(observed: &Observed) -> bool {
+    let registered = find(&observed.status.conditions, ConditionType::Registered);
+    observed.has_lost_record() && registered.is_some_and(|it| it.is_because(Reason::Stored))
 }
 
 /// The same for a deleted object, whose Secret does not matter.
@@ -68,12 +83,16 @@ pub(super) fn is_waiting_to_delete(observed: &Observed, now: Timestamp) -> bool 
     is_delayed(observed, now) && !observed.results.is_deletion_done
 }
 
-/// Whether the delay is running for the same spec, without a new listing, check or reconcile request.
+/// Whether the delay of the destination is running, without a new listing or check.
 fn is_delayed(observed: &Observed, now: Timestamp) -> bool {
-    let (status, results) = (&observed.status, &observed.results);
-    status.next_attempt_time.as_ref().is_some_and(|at| now < clock::planned(at.0, now))
-        && observed.object.metadata.generation == Some(status.observed_generation)
-        && results.listed.is_none()
-        && results.existence.is_none()
+    is_running(observed, observed.status.next_attempt_time.as_ref(), now)
+        && observed.results.listed.is_none()
+        && observed.results.existence.is_none()
+}
+
+/// Whether a delay until then is running for the same spec, without a reconcile request.
+fn is_running(observed: &Observed, until: Option<&Time>, now: Timestamp) -> bool {
+    until.is_some_and(|at| now < clock::planned(at.0, now))
+        && observed.object.metadata.generation == Some(observed.status.observed_generation)
         && !observed.object.is_reconcile_requested()
 }

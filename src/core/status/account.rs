@@ -102,31 +102,7 @@ pub fn report(
         status.adoptable = Some(counts.adoptable);
         status.unmanaged = Some(counts.unmanaged);
     }
-    let (is_ready, reason, message, beside) = match result {
-        AccountResult::Ready => {
-            (ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key", None)
-        }
-        AccountResult::Postponed(text) => {
-            (ConditionStatus::False, Reason::RateLimited, text.as_str(), Some(ConditionType::Reconciling))
-        }
-        AccountResult::Unreachable(text) => (
-            ConditionStatus::False,
-            Reason::WoodpeckerUnavailable,
-            text.as_str(),
-            Some(ConditionType::Reconciling),
-        ),
-        AccountResult::AwaitingKey(problem, _) => (
-            ConditionStatus::False,
-            problem.reason,
-            problem.message.as_str(),
-            Some(ConditionType::Reconciling),
-        ),
-        AccountResult::Incomplete(problem)
-        | AccountResult::Unprotected(problem)
-        | AccountResult::Unusable(problem) => {
-            (ConditionStatus::False, problem.reason, problem.message.as_str(), Some(ConditionType::Stalled))
-        }
-    };
+    let (is_ready, reason, message, beside) = readiness(result);
     let desired = |type_, status| Desired { type_, status, reason, message: message.to_owned() };
     let beside = beside.map(|type_| desired(type_, ConditionStatus::True));
     let desired = iter::once(desired(ConditionType::Ready, is_ready)).chain(beside).collect();
@@ -144,6 +120,28 @@ pub fn report(
         })
     });
     AccountReport { status, event }
+}
+
+/// The status, reason and message of Ready, and the condition beside it if it is not met.
+fn readiness(result: &AccountResult) -> (ConditionStatus, Reason, &str, Option<ConditionType>) {
+    let unmet = |reason, message, beside| (ConditionStatus::False, reason, message, Some(beside));
+    match result {
+        AccountResult::Ready => {
+            (ConditionStatus::True, Reason::Authenticated, "Woodpecker accepts the API key", None)
+        }
+        AccountResult::Postponed(text) => {
+            unmet(Reason::RateLimited, text.as_str(), ConditionType::Reconciling)
+        }
+        AccountResult::Unreachable(text) => {
+            unmet(Reason::WoodpeckerUnavailable, text.as_str(), ConditionType::Reconciling)
+        }
+        AccountResult::AwaitingKey(problem, _) => {
+            unmet(problem.reason, &problem.message, ConditionType::Reconciling)
+        }
+        AccountResult::Incomplete(problem)
+        | AccountResult::Unprotected(problem)
+        | AccountResult::Unusable(problem) => unmet(problem.reason, &problem.message, ConditionType::Stalled),
+    }
 }
 
 // === impl AccountReport ===

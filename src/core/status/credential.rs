@@ -167,6 +167,11 @@ fn plan_next_attempt(
     policy: &OperatorPolicy,
     now: Timestamp,
 ) {
+    // The secret is verified, or this conclusion plans its next verification.
+    status.next_verification_time = None;
+    if conclusion.requeue == Requeue::AsPlanned {
+        return;
+    }
     if let Requeue::OnPermit | Requeue::Settle(_) = conclusion.requeue {
         // Nothing was attempted, so the count stays. A delay ends once a permit was requested, and the end of a settle
         // period replaces an earlier plan.
@@ -189,6 +194,7 @@ fn plan_next_attempt(
             backoff::propagation_delay(timing, failures.unsigned_abs()).max(at_least.unwrap_or_default()),
         ),
         Requeue::WhenDue
+        | Requeue::AsPlanned
         | Requeue::OnTrigger
         | Requeue::UntilArrival(_)
         | Requeue::OnPermit
@@ -196,9 +202,17 @@ fn plan_next_attempt(
         | Requeue::After(_)
         | Requeue::Stalled(_) => None,
     };
+    let was_same = same_spec && same_secret;
     status.consecutive_failures = delay.map(|_| failures);
     // A remote side may ask for any delay.
-    status.next_attempt_time = delay.map(|delay| Time(now + delay.min(clock::LONGEST_WAIT)));
+    let next = delay.map(|delay| Time(now + delay.min(clock::LONGEST_WAIT)));
+    if matches!(conclusion.state, ReconcileState::NotVerified(_)) {
+        status.next_verification_time = next;
+        // A delay of the destination goes on.
+        status.next_attempt_time = status.next_attempt_time.take().filter(|_| was_same);
+    } else {
+        status.next_attempt_time = next;
+    }
 }
 
 /// The events of the steps; an event for a change of Ready or of the verification result; and one for each expiry
@@ -262,8 +276,9 @@ fn requeue_after(
     policy: &OperatorPolicy,
     now: Timestamp,
 ) -> Duration {
-    let mut times: Vec<Timestamp> = status.next_attempt_time.iter().map(|at| at.0).collect();
-    if conclusion.requeue == Requeue::WhenDue
+    let planned = [&status.next_attempt_time, &status.next_verification_time];
+    let mut times: Vec<Timestamp> = planned.into_iter().flatten().map(|at| at.0).collect();
+    if matches!(conclusion.requeue, Requeue::WhenDue | Requeue::AsPlanned)
         && let Some(source) = observed.usable_source()
     {
         times.extend(verification_due_at(&observed.object, status, source, now));

@@ -324,9 +324,12 @@ mod tests {
         }
         let contradicted = after(&record, Some(&RecordVerification::Issued), "2026-11-25T08:05:00Z");
         assert_eq!(reasons(&contradicted), ["Ready", "TokenIssued", "NotExpiring"]);
-        assert_eq!(verification_due_at(&contradicted), at("2026-11-25T09:05:00Z"), "an hour later");
+        assert_eq!(
+            verification_due_at(&contradicted, at("2026-11-25T08:05:00Z")),
+            at("2026-11-25T09:05:00Z")
+        );
         let again = after(&contradicted, Some(&RecordVerification::Issued), "2026-11-25T09:05:00Z");
-        assert_eq!(verification_due_at(&again), at("2026-11-26T09:05:00Z"), "a day later");
+        assert_eq!(verification_due_at(&again, at("2026-11-25T09:05:00Z")), at("2026-11-26T09:05:00Z"));
         for minute in [5, 6] {
             record = after(&record, Some(&wrong), &format!("2026-11-25T08:0{minute}:00Z"));
             assert_eq!(reasons(&record), ["InvalidClientSecret", "InvalidClientSecret", "NotExpiring"]);

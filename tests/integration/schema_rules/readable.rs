@@ -129,7 +129,7 @@ async fn every_accepted_credential_can_be_deserialized() {
             "baseUrl": "https://x", "companyId": 7, "fingerprint": "a:b"
         },
         "pendingSecret": {"fingerprint": "a:b", "firstSeenTime": EXPIRY, "attempts": 1, "reason": "TokenIssued"},
-        "nextAttemptTime": EXPIRY, "consecutiveFailures": 1, "lastHandledReconcileAt": "x",
+        "nextAttemptTime": EXPIRY, "nextVerificationTime": EXPIRY, "consecutiveFailures": 1, "lastHandledReconcileAt": "x",
         "conditions": [condition()], "observedSecret": {"uid": "x", "resourceVersion": "7"},
         "observedRecord": {"uid": "x", "generation": 7, "recordId": "0123456789abcdef0123456789abcdef"}
     });

@@ -161,7 +161,8 @@ fn an_unverified_account_is_not_used_and_changes_no_status() {
         observed.target = Target::NotReached(account());
         observed
     };
-    assert_eq!(conclusion_of(&unverified_account(rotated(&plain()))).state, ReconcileState::Waiting);
+    let rotated = verified(unverified_account(rotated(&plain())));
+    assert_eq!(conclusion_of(&rotated).state, ReconcileState::Deferred);
     assert_eq!(reason(&verified(unverified_account(fresh(&plain())))), Reason::AccountNotReady);
 }
 
@@ -189,6 +190,7 @@ fn an_incomplete_listing_is_not_enough_to_create() {
 fn an_unusable_account_blocks_without_a_change() {
     for (target, expected) in [
         (Target::Missing(account()), Reason::AccountNotFound),
+        (Target::NotServed(account()), Reason::AccountNotFound),
         (Target::NotAllowed(account()), Reason::AccountNotAllowed),
         (Target::NotReady(account()), Reason::AccountNotReady),
     ] {

@@ -111,3 +111,14 @@ fn only_a_name_of_the_spec_is_applied_and_as_the_last_step() {
     observed.cached_entries = Some(vec![entry(22_334_455, ""), entry(9, "x [abcdefghjk29]")]);
     assert_eq!(step_of(&observed), Step::DeleteDuplicate(9), "a late duplicate first");
 }
+
+#[test]
+fn a_confirmed_deletion_does_not_wait_for_the_next_attempt() {
+    let mut observed = settled(&plain());
+    observed.cached_entries = Some(vec![]);
+    observed.status.next_attempt_time = Some(crate::api::timestamp::Time(now() + Duration::from_hours(24)));
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting);
+    let confirmation = (crate::api::CONFIRM_DELETED.to_owned(), "22334455".to_owned());
+    observed.object.metadata.annotations = Some([confirmation].into());
+    assert_eq!(step_of(&observed), Step::ClearRegistration);
+}

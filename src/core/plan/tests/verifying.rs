@@ -223,11 +223,11 @@ fn a_pending_secret_is_not_verified_again_while_only_its_registration_is_missing
 #[test]
 fn the_delay_after_a_failure_applies_until_something_changes() {
     let mut observed = seen(rotated(&plain()), Duration::from_mins(1), Reason::MicrosoftUnavailable);
-    observed.status.next_attempt_time =
+    observed.status.next_verification_time =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_secs(30)));
     assert_eq!(
         conclusion_of(&observed),
-        Conclusion { state: ReconcileState::Waiting, requeue: Requeue::OnTrigger }
+        Conclusion { state: ReconcileState::Waiting, requeue: Requeue::AsPlanned }
     );
     assert_eq!(next_step(&observed, &policy(), now() + Duration::from_secs(30)), Plan::Step(Step::Verify));
     let mut edited = observed.clone();
@@ -247,7 +247,7 @@ fn the_delay_after_a_failure_applies_until_something_changes() {
 #[test]
 fn going_back_to_the_registered_secret_does_not_wait_for_the_rejected_one() {
     let mut observed = seen(rotated(&plain()), Duration::from_hours(1), Reason::InvalidClientSecret);
-    observed.status.next_attempt_time =
+    observed.status.next_verification_time =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now() + Duration::from_hours(20)));
     assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting);
     if let Source::Usable(source) = &mut observed.source {
@@ -313,3 +313,33 @@ fn a_propagation_that_began_at_a_time_that_is_ahead_is_over() {
 }
 
 const A_YEAR: Duration = Duration::from_hours(24 * 365);
+
+#[test]
+fn a_registered_secret_is_verified_while_its_account_was_not_reached() {
+    for target in [Target::NotReconciled(account()), Target::NotReached(account())] {
+        let mut observed = settled(&plain());
+        observed.target = target;
+        assert_eq!(conclusion_of(&observed).state, ReconcileState::Deferred);
+        observed.status.last_verified_time = Some(Time(now() - Duration::from_hours(48)));
+        assert_eq!(step_of(&observed), Step::Verify);
+        observed.results.verification = Some(issued());
+        assert_eq!(conclusion_of(&observed).state, ReconcileState::Deferred);
+        observed.results.verification = Some(rejected(Reason::SecretExpired));
+        assert_eq!(reason(&observed), Reason::SecretExpired);
+        let rotated = Observed { target: observed.target, ..rotated(&plain()) };
+        assert_eq!(step_of(&rotated), Step::Verify);
+        assert_eq!(conclusion_of(&verified(rotated)).state, ReconcileState::Deferred);
+    }
+}
+
+#[test]
+fn a_delay_of_the_destination_does_not_delay_a_verification() {
+    let mut observed = settled(&json!({"displayName": "MS Graph app"}));
+    observed.status.next_attempt_time = Some(Time(now() + Duration::from_hours(24)));
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting);
+    observed.status.last_verified_time = Some(Time(now() - Duration::from_hours(48)));
+    assert_eq!(step_of(&observed), Step::Verify);
+    assert_eq!(conclusion_of(&verified(observed.clone())).state, ReconcileState::Deferred);
+    observed.status.next_verification_time = Some(Time(now() + Duration::from_mins(5)));
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::Waiting, "the last one failed");
+}

@@ -209,7 +209,21 @@ fn registered(
     status: &MicrosoftGraphCredentialStatus,
 ) -> Desired {
     const TYPE: ConditionType = ConditionType::Registered;
+    let is_unreached = observed.registration_at_unreached_account().is_some();
+    if let ReconcileState::NotVerified(_) | ReconcileState::Deferred = conclusion.state
+        && (status.next_attempt_time.is_some() || is_unreached)
+        && let Some(failed) =
+            previous_condition(observed, TYPE).filter(|kept| kept.status != ConditionStatus::True)
+    {
+        // The destination is attempted again later.
+        return failed;
+    }
     match (&conclusion.state, &status.registration) {
+        (ReconcileState::Deferred, Some(registration))
+            if is_unreached && !is_desired(observed, registration) =>
+        {
+            Desired::unknown(TYPE, Reason::WoodpeckerUnavailable, NOT_REACHED)
+        }
         (ReconcileState::Settling, None) => outcome_unknown(),
         (ReconcileState::Settling, Some(_)) if status.pending_create.is_some() => outcome_unknown(),
         (ReconcileState::Settling, Some(_)) => change_unknown(),
@@ -232,6 +246,9 @@ fn registered(
         ),
     }
 }
+
+/// Registered while a change waits for an account that was not reached yet.
+const NOT_REACHED: &str = "the WoodpeckerAccount was not reached since the operator started; the credential is changed there once it is";
 
 /// Whether the current secret is registered at the account of the spec.
 fn is_desired(observed: &Observed, registration: &Registration) -> bool {
@@ -329,7 +346,9 @@ fn kstatus_condition(ready: &Desired, conclusion: &Conclusion) -> Option<Desired
     }
     let type_ = match conclusion.requeue {
         Requeue::Stalled(_) | Requeue::After(_) | Requeue::WhenDue => ConditionType::Stalled,
-        Requeue::OnPermit
+        Requeue::AsPlanned if ready.status == ConditionStatus::False => ConditionType::Stalled,
+        Requeue::AsPlanned
+        | Requeue::OnPermit
         | Requeue::Settle(_)
         | Requeue::Backoff(_)
         | Requeue::Propagation(_)

@@ -101,6 +101,7 @@ fn listings() -> impl Strategy<Value = Option<Listed>> {
 fn targets() -> impl Strategy<Value = Option<Target>> {
     let others = vec![
         Target::Missing(account()),
+        Target::NotServed(account()),
         Target::NotAllowed(account()),
         Target::NotReady(account()),
         Target::NotReconciled(account()),

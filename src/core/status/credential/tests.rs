@@ -6,11 +6,12 @@ use crate::api::timestamp::Time;
 use serde_json::json;
 
 use crate::api::conditions::Condition;
+use crate::core::diagnosis::Diagnosis;
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
 use crate::core::model::fixtures::{
-    fresh, issued, now, policy, registration, rejected, rotated, seen, settled,
+    account, fresh, issued, not_issued, now, policy, registration, rejected, rotated, seen, settled,
 };
-use crate::core::model::{ConditionFailure, Source, StepResults};
+use crate::core::model::{ConditionFailure, Source, StepResults, Target};
 use crate::core::plan::{Plan, next_step};
 use crate::core::status::credential::*;
 
@@ -77,7 +78,7 @@ fn a_rejected_rotation_is_reported_and_the_registration_stays() {
     assert_eq!(report.status.registration, Some(registration()));
     assert!(condition(&report, ConditionType::Registered).message.contains("last accepted"));
     assert_eq!(report.status.pending_secret.as_ref().map(|candidate| candidate.attempts), Some(2));
-    assert!(report.status.next_attempt_time.is_some());
+    assert!(report.status.next_verification_time.is_some());
 }
 
 #[test]
@@ -94,10 +95,10 @@ fn readiness_ends_with_the_fourth_rejection_of_a_verified_secret() {
         );
         assert_eq!(says(&report, ConditionType::Ready), (ConditionStatus::True, "Ready"));
         assert!(find(&report.status.conditions, ConditionType::Reconciling).is_none());
-        assert_eq!(report.status.next_attempt_time, Some(Time(now() + Duration::from_secs(seconds))));
+        assert_eq!(report.status.next_verification_time, Some(Time(now() + Duration::from_secs(seconds))));
         assert_eq!(report.status.rejections.as_ref().map(|rejections| rejections.count), Some(count));
         observed = after(&observed, report);
-        observed.status.next_attempt_time = None;
+        observed.status.next_verification_time = None;
     }
     let contradicted = Observed {
         results: StepResults { verification: Some(issued()), ..StepResults::default() },
@@ -328,9 +329,54 @@ fn times_that_are_ahead_are_overwritten_once() {
     let mut observed = seen(fresh(&json!({})), Duration::ZERO, Reason::AwaitingPropagation);
     observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     observed.status.pending_secret.as_mut().unwrap().first_seen_time = Time(now() + year);
-    observed.status.next_attempt_time = Some(Time(now() + year));
+    observed.status.next_verification_time = Some(Time(now() + year));
     let status = concluded(&observed, now()).status;
     let window = policy().timing.propagation_window;
     assert_eq!(status.pending_secret.unwrap().first_seen_time.0, now() - window);
-    assert!(status.next_attempt_time.unwrap().0 <= now() + Duration::from_hours(24));
+    assert!(status.next_verification_time.unwrap().0 <= now() + Duration::from_hours(24));
+}
+
+#[test]
+fn verification_and_destination_have_a_next_time_each() {
+    let mut observed = settled(&json!({"displayName": "MS Graph app"}));
+    let rejected = FailureKind::Rejected { status: 422, code: None };
+    observed.results.failure =
+        Some(Failure { operation: Operation::Rename, kind: rejected, retry_after: None, id: None });
+    let failed = after(&observed, concluded(&observed, now()));
+    let planned = failed.status.next_attempt_time.clone();
+    assert!(planned.is_some() && failed.status.next_verification_time.is_none());
+
+    let mut down = Observed { results: StepResults::default(), ..failed };
+    down.status.last_verified_time = Some(Time(now() - Duration::from_hours(48)));
+    down.results.verification = Some(not_issued(Diagnosis::Unavailable));
+    let report = concluded(&down, now());
+    assert_eq!(says(&report, ConditionType::Verified), (ConditionStatus::Unknown, "MicrosoftUnavailable"));
+    assert_eq!(says(&report, ConditionType::Registered), (ConditionStatus::False, "UpdateRejected"));
+    assert!(report.status.next_verification_time.is_some());
+    assert_eq!(report.status.next_attempt_time, planned);
+
+    let mut up = after(&down, report);
+    up.results.verification = Some(issued());
+    let report = concluded(&up, now());
+    assert_eq!(says(&report, ConditionType::Verified), (ConditionStatus::True, "TokenIssued"));
+    assert_eq!(says(&report, ConditionType::Ready), (ConditionStatus::False, "UpdateRejected"));
+    assert_eq!(says(&report, ConditionType::Stalled).0, ConditionStatus::True);
+    assert_eq!((report.status.next_verification_time, report.status.next_attempt_time), (None, planned));
+}
+
+#[test]
+fn a_registration_at_an_account_that_was_not_reached_stays_ready_until_its_secret_expires() {
+    let target = Target::NotReached(account());
+    let mut observed = Observed { target, ..settled(&json!({})) };
+    observed.results.verification = Some(issued());
+    assert_eq!(says(&concluded(&observed, now()), ConditionType::Ready), (ConditionStatus::True, "Ready"));
+    let expired = concluded(&observed, registration().expires_at.0);
+    assert_eq!(says(&expired, ConditionType::Ready), (ConditionStatus::False, "Expired"));
+    observed.source = rotated(&json!({})).source;
+    let changed = concluded(&observed, now());
+    assert_eq!(
+        says(&changed, ConditionType::Registered),
+        (ConditionStatus::Unknown, "WoodpeckerUnavailable")
+    );
+    assert_eq!(says(&changed, ConditionType::Reconciling).0, ConditionStatus::True);
 }
