@@ -132,7 +132,11 @@ async fn a_key_that_is_rejected_once_stays_valid() {
 
 #[tokio::test]
 async fn a_403_of_a_proxy_is_an_outage_and_after_a_while_names_the_key_as_well() {
-    let env = TestEnv::start().await;
+    let mut env = TestEnv::bare().await;
+    // "A while" lasts nine seconds.
+    env.time_scale = 100;
+    env.start_operator().await;
+    env.account("agency", json!({})).await;
     env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
     env.woodpecker.fail_always(Op::List, Fault::RefusedBefore(403, json!("<html>blocked</html>")));
     list_again(&env, 1).await;
@@ -236,6 +240,22 @@ async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
     env.wait_until_ready("sales-eu").await;
     let ops: Vec<Op> = env.woodpecker.requests("agency").iter().map(|request| request.op).collect();
     assert!(!ops.contains(&Op::Create), "it was there: {ops:?}");
+}
+
+#[tokio::test]
+async fn a_list_with_a_malformed_entry_is_used_and_the_entry_is_left_alone() {
+    let env = TestEnv::start().await;
+    let malformed = json!({"credential_id": 7, "tenant_id": null, "client_id": CLIENT, "name": 1});
+    env.woodpecker.fail_always(Op::List, Fault::WrongShape(json!({"credentials": [malformed]})));
+    env.account("fresh", json!({})).await;
+    let account = env.wait_for_account("fresh", ConditionStatus::True, "Authenticated").await;
+    let status = account.status.unwrap();
+    assert_eq!((status.remote, status.unmanaged), (Some(1), Some(1)));
+    let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "fresh"}}}});
+    env.credential("sales-eu", spec).await;
+    env.wait_until_ready("sales-eu").await;
+    let ops: Vec<Op> = env.woodpecker.requests("agency").iter().map(|request| request.op).collect();
+    assert!(!ops.contains(&Op::Update) && !ops.contains(&Op::Delete), "{ops:?}");
 }
 
 #[tokio::test]
