@@ -155,7 +155,7 @@ fn list_problem(error: &ApiError) -> String {
         ApiError::NotFound | ApiError::Rejected { .. } => "check spec.baseUrl and spec.companyId",
         ApiError::Throttled(_) => "try again in a few minutes",
         ApiError::Malformed(_) => "check that spec.baseUrl is the address of Woodpecker's API",
-        ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) => {
+        ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed { .. } => {
             "check outbound connections (HTTPS_PROXY, --dns-server, --ca-bundle), and try again"
         }
         ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_) => "try again",

@@ -161,8 +161,9 @@ impl RemoteAccount {
                 Some(ResponseSignal::Answered)
             }
             Err(ApiError::Throttled(retry_after)) => Some(ResponseSignal::Throttled(*retry_after)),
-            Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Malformed(_)) => {
-                Some(ResponseSignal::Failed)
+            Err(ApiError::Failed { retry_after, .. }) => Some(ResponseSignal::Failed(*retry_after)),
+            Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Malformed(_)) => {
+                Some(ResponseSignal::Failed(None))
             }
             Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => None,
         };

@@ -39,8 +39,12 @@ pub enum ApiError {
         error_code: Option<String>,
     },
     /// Woodpecker, or a proxy in front of it, failed. Also a 401 or 403 that is not from Woodpecker's API.
-    #[error("Woodpecker failed (HTTP {0})")]
-    Failed(u16),
+    #[error("Woodpecker failed (HTTP {status})")]
+    Failed {
+        status: u16,
+        /// From a 503.
+        retry_after: Option<Duration>,
+    },
     /// The status says success, but the body is not as expected.
     #[error("Woodpecker's response (HTTP {0}) could not be understood")]
     Malformed(u16),
@@ -69,10 +73,11 @@ impl ApiError {
             429 => Self::Throttled(retry_after),
             400 | 409 if error_code.as_deref() == Some(TOO_MANY_REQUESTS) => Self::Throttled(retry_after),
             401 | 403 if is_of_api(body) => Self::Unauthorized(status),
-            401 | 403 | 408 => Self::Failed(status),
             404 => Self::NotFound,
+            401 | 403 | 408 => Self::Failed { status, retry_after: None },
             400..=499 => Self::Rejected { status, error_code },
-            _ => Self::Failed(status),
+            503 => Self::Failed { status, retry_after },
+            _ => Self::Failed { status, retry_after: None },
         }
     }
 
@@ -99,7 +104,7 @@ impl ApiError {
             | Self::Throttled(_)
             | Self::Rejected { .. }
             | Self::Body(_) => Effect::NotApplied,
-            Self::Lost(_) | Self::Failed(_) | Self::Malformed(_) => Effect::Unknown,
+            Self::Lost(_) | Self::Failed { .. } | Self::Malformed(_) => Effect::Unknown,
         }
     }
 
@@ -114,7 +119,7 @@ impl ApiError {
             Self::NotFound => "not_found",
             Self::Throttled(_) => "throttled",
             Self::Rejected { .. } => "rejected",
-            Self::Failed(_) => "failed",
+            Self::Failed { .. } => "failed",
             Self::Malformed(_) => "malformed",
             Self::Body(_) => "not_written",
         }
@@ -202,7 +207,7 @@ mod tests {
                 assert!(matches!(response(status, body), ApiError::Unauthorized(_)), "{status} {body}");
             }
             for body in ["", "<html>", "{}", r#""blocked""#, r#"["title"]"#, r#"{"error":"blocked"}"#] {
-                assert!(matches!(response(status, body), ApiError::Failed(_)), "{status} {body}");
+                assert!(matches!(response(status, body), ApiError::Failed { .. }), "{status} {body}");
             }
         }
     }

@@ -24,7 +24,7 @@ pub fn failure(operation: Operation, error: &ApiError) -> Failure {
         ApiError::NotSent(_)
         | ApiError::Body(_)
         | ApiError::Lost(_)
-        | ApiError::Failed(_)
+        | ApiError::Failed { .. }
         | ApiError::Malformed(_) => match (operation, error.effect()) {
             (Operation::Create | Operation::Update | Operation::Rename, Effect::Unknown) => {
                 FailureKind::OutcomeUnknown
@@ -33,7 +33,7 @@ pub fn failure(operation: Operation, error: &ApiError) -> Failure {
         },
     };
     let retry_after = match error {
-        ApiError::Throttled(retry_after) => *retry_after,
+        ApiError::Throttled(retry_after) | ApiError::Failed { retry_after, .. } => *retry_after,
         _ => None,
     };
     Failure { operation, kind, retry_after, id: None }
@@ -49,7 +49,11 @@ mod tests {
 
     #[test]
     fn creates_and_changes_can_have_an_unknown_outcome() {
-        for error in [ApiError::Failed(500), ApiError::Malformed(201), ApiError::Lost("cut".into())] {
+        for error in [
+            ApiError::Failed { status: 500, retry_after: None },
+            ApiError::Malformed(201),
+            ApiError::Lost("cut".into()),
+        ] {
             for operation in [Operation::Create, Operation::Update, Operation::Rename] {
                 assert_eq!(kind(operation, &error), FailureKind::OutcomeUnknown, "{operation:?}");
             }

@@ -38,8 +38,8 @@ pub enum ResponseSignal {
     Answered,
     /// Woodpecker asks to slow down, with its `Retry-After` if it sent one.
     Throttled(Option<Duration>),
-    /// Woodpecker failed or is unreachable.
-    Failed,
+    /// Woodpecker failed or is unreachable; with the `Retry-After` of a 503.
+    Failed(Option<Duration>),
 }
 
 /// Requeues an object for which a permit is reserved.
@@ -91,6 +91,11 @@ impl QueueContext {
             waker,
             pending: PendingRequests::default(),
         }
+    }
+
+    /// `Retry-After` counts up to this bound.
+    fn bounded(&self, retry_after: Duration) -> Duration {
+        retry_after.min(self.longest_pause * 12)
     }
 
     /// Removes a requester from all queues except one.
@@ -217,18 +222,18 @@ impl AccountQueue {
             ResponseSignal::Throttled(retry_after) => {
                 state.throttles = state.throttles.saturating_add(1);
                 let own = jittered(doubled(context.pause, state.throttles).min(context.longest_pause));
-                // `Retry-After` counts within bounds; its lower bound grows with each 429 in a row.
+                // The lower bound of `Retry-After` grows with each 429 in a row.
                 let least = if state.throttles > 1 { own } else { context.pause / 15 };
-                let requested = retry_after.map(|wait| wait.max(least).min(context.longest_pause * 12));
+                let requested = retry_after.map(|wait| context.bounded(wait.max(least)));
                 Some((requested.unwrap_or(own), QueueError::Paused))
             }
-            ResponseSignal::Failed => {
+            ResponseSignal::Failed(retry_after) => {
                 state.failures = state.failures.saturating_add(1);
                 let beyond = state.failures.saturating_sub(FAILURE_THRESHOLD);
-                (state.failures >= FAILURE_THRESHOLD).then(|| {
-                    let long = doubled(context.pause, beyond + 1).min(context.longest_pause);
-                    (jittered(long), QueueError::Failing)
-                })
+                let own = (state.failures >= FAILURE_THRESHOLD)
+                    .then(|| jittered(doubled(context.pause, beyond + 1).min(context.longest_pause)));
+                let requested = retry_after.map(|wait| context.bounded(wait));
+                requested.max(own).map(|long| (long, QueueError::Failing))
             }
         };
         let Some((long, reason)) = pause else {

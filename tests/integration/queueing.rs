@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
+use kit::entra::RetryAfter;
 use kit::woodpecker::{Fault, Op};
 use serde_json::json;
 
@@ -51,6 +53,24 @@ async fn an_object_deleted_while_its_create_waits_is_not_registered() {
     env.wait_until_ready("first").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((creates(&env), env.remote().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_object_that_meets_a_429_waits_for_its_queue_and_does_not_count_as_failing() {
+    let mut env = TestEnv::bare().await;
+    env.time_scale = 5;
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    let retry_after = Some(RetryAfter::Seconds(15));
+    env.woodpecker.fail_next(Op::Create, 1, Fault::Throttled { retry_after });
+    env.credential("sales-eu", json!({})).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "RateLimited").await;
+    let status = object.status.unwrap();
+    assert_eq!((status.consecutive_failures, status.next_attempt_time), (None, None));
+    env.wait_until_ready("sales-eu").await;
+    assert_eq!(creates(&env), 2);
 }
 
 #[tokio::test]

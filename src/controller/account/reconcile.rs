@@ -396,7 +396,7 @@ impl AccountResult {
 
     fn of_failure(error: &ApiError, verdict: KeyVerdict) -> Self {
         match error {
-            ApiError::Failed(code) if verdict == KeyVerdict::Unclear => Self::Unreachable(format!(
+            ApiError::Failed { status: code, .. } if verdict == KeyVerdict::Unclear => Self::Unreachable(format!(
                 "every list request is answered with HTTP {code}, but not in the form of Woodpecker's API: check the API key in the Secret, and whether a proxy or a firewall between the operator and Woodpecker blocks the requests; the operator tries again"
             )),
             ApiError::Unauthorized(_) if verdict == KeyVerdict::Unconfirmed => Self::Postponed(
@@ -415,7 +415,7 @@ impl AccountResult {
             ApiError::Throttled(_) | ApiError::Queue(_) => Self::Postponed(
                 "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),
             ),
-            ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed(_) | ApiError::Body(_) => Self::Unreachable(
+            ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed { .. } | ApiError::Body(_) => Self::Unreachable(
                 "Woodpecker could not be reached or failed; the operator tries again. If this persists, check the operator's outbound connection to the internet".into(),
             ),
         }

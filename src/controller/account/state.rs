@@ -169,7 +169,7 @@ impl KeyRejections {
                 self.by_api = Some(identity.clone());
                 if is_repeated { KeyVerdict::Rejected } else { KeyVerdict::Unconfirmed }
             }
-            Err(ApiError::Failed(401 | 403)) => {
+            Err(ApiError::Failed { status: 401 | 403, .. }) => {
                 let (since, before) = self.by_others.unwrap_or((Instant::now(), 0));
                 self.by_others = Some((since, before.saturating_add(1)));
                 let is_unclear = before + 1 >= Self::UNCLEAR && since.elapsed() >= unclear_after;

@@ -97,7 +97,8 @@ async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed
         persist_changes(context, session).await?;
         tracing::debug!(?step, "step");
         session.priority = priority(&session.observed, &step, Timestamp::now());
-        match apply::execute(context, session, &step).await {
+        let ended = apply::execute(context, session, &step).await;
+        match ended.map_err(|error| session.wait_after_throttling(error)) {
             Ok(StepOutcome::Done) => {}
             Ok(StepOutcome::Requeue) => {
                 let own = NamespacedName::of(&session.observed.object);

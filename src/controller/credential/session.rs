@@ -7,8 +7,9 @@ use crate::controller::index::claim_key::ClaimKey;
 
 use crate::api::{NamespacedName, SealedGraphCredential};
 use crate::controller::context::Context;
+use crate::controller::error::ReconcileError;
 use crate::core::claims::Candidate;
-use crate::core::failure::FailureKind;
+use crate::core::failure::{Failure, FailureKind};
 use crate::core::model::Observed;
 use crate::core::request_priority::RequestPriority;
 use crate::secret_text::SecretText;
@@ -105,6 +106,17 @@ impl Session {
     pub async fn list_unconditionally(&mut self, account: &RemoteAccount) -> Result<Listing, ApiError> {
         let slot = self.acquire_slot_unconditionally(account).await?;
         account.list(&slot, Duration::ZERO).await
+    }
+
+    /// After a 429 the object waits only for the pause of its queue, like the others that wait there: Woodpecker dropped
+    /// the request, and nothing failed.
+    pub fn wait_after_throttling(&mut self, error: ReconcileError) -> ReconcileError {
+        let ReconcileError::Step(Failure { kind: FailureKind::Throttled, operation, id, .. }) = error else {
+            return error;
+        };
+        let Some((queue, reason)) = self.permit.take().and_then(Permit::wait_for_pause) else { return error };
+        self.queued_in = Some(queue);
+        ReconcileError::Step(Failure { operation, kind: FailureKind::Queued(reason), retry_after: None, id })
     }
 
     /// Leaves all account queues, except the one in which the object waits.

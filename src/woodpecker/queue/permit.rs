@@ -64,6 +64,16 @@ impl Permit {
         QueueError::Queued
     }
 
+    /// Rejoins the wait list while the queue is paused, to be woken after the pause. Returns why it is paused.
+    pub fn wait_for_pause(self) -> Option<(AccountQueue, QueueError)> {
+        let queue = self.queue.clone();
+        let mut state = queue.state();
+        let pause = state.pause.filter(|pause| Instant::now() < pause.until)?;
+        state.queue.put_back(self.waiter.clone(), 0);
+        drop(state);
+        Some((queue, pause.reason))
+    }
+
     pub fn is_of(&self, queue: &AccountQueue) -> bool {
         self.queue.is(queue)
     }

@@ -229,10 +229,10 @@ async fn a_requested_wait_is_kept_and_a_shorter_one_changes_nothing() {
 async fn after_failures_in_a_row_it_pauses_and_then_sends_one_request_at_a_time() {
     let (queue, _) = queue();
     for _ in 0..FAILURE_THRESHOLD - 1 {
-        queue.record_response(ResponseSignal::Failed);
+        queue.record_response(ResponseSignal::Failed(None));
     }
     drop(queue.request_permit(&new("a")).unwrap());
-    queue.record_response(ResponseSignal::Failed);
+    queue.record_response(ResponseSignal::Failed(None));
     assert_eq!(queue.request_permit(&new("a")).map(drop), Err(QueueError::Failing));
     tokio::time::sleep(Duration::from_secs(20)).await;
     let probe = queue.request_permit(&new("a")).unwrap();
@@ -241,6 +241,30 @@ async fn after_failures_in_a_row_it_pauses_and_then_sends_one_request_at_a_time(
     assert!(queue.request_permit(&new("c")).is_err(), "b was woken first");
     assert!(queue.request_permit(&new("b")).is_ok());
     drop(probe);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_503_with_retry_after_pauses_the_queue_for_that_long() {
+    let (queue, _) = queue();
+    queue.record_response(ResponseSignal::Failed(Some(Duration::from_secs(100))));
+    tokio::time::sleep(Duration::from_secs(99)).await;
+    assert_eq!(queue.request_permit(&new("a")).map(drop), Err(QueueError::Failing));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(queue.request_permit(&new("a")).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requester_that_met_a_429_is_woken_after_the_pause() {
+    let (queue, woken) = queue();
+    let permit = queue.request_permit(&new("a")).unwrap();
+    queue.record_response(ResponseSignal::Throttled(Some(Duration::from_secs(100))));
+    assert_eq!(permit.wait_for_pause().map(|(_, reason)| reason), Some(QueueError::Paused));
+    tokio::time::sleep(Duration::from_secs(99)).await;
+    assert!(woken.0.lock().is_empty());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(woken.0.lock().len(), 1);
+    let permit = queue.request_permit(&new("a")).unwrap();
+    assert!(permit.wait_for_pause().is_none(), "there is no pause any longer");
 }
 
 #[tokio::test(start_paused = true)]
