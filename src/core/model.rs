@@ -346,6 +346,25 @@ impl Observed {
             .map(|entry| entry.id)
     }
 
+    /// The entry that this object has registered at the same address, for example under another name of the account: by
+    /// its id, or by the idempotency token at the end of its name.
+    pub fn own_entry(&self, entries: &[Entry]) -> Option<i64> {
+        let Target::Ready(target) = &self.target else { return None };
+        let base_url = Some(target.location.base_url.as_str());
+        let own = || {
+            let all = self.status.registration.iter().chain(&self.status.previous_registrations);
+            all.filter(|registration| registration.base_url.as_deref() == base_url)
+        };
+        let spec = &self.object.spec;
+        let of_app = || entries.iter().filter(|entry| entry.is_for(&spec.tenant_id, &spec.client_id));
+        let has_id = |entry: &&Entry| own().any(|registration| registration.credential_id == entry.id);
+        let has_token = |entry: &&Entry| {
+            let token = split_token(&entry.name).map(|(_, token)| token);
+            token.is_some() && own().any(|registration| registration.idempotency_token.as_deref() == token)
+        };
+        of_app().find(has_id).or_else(|| of_app().find(has_token)).map(|entry| entry.id)
+    }
+
     /// Whether the registration may be deleted: this object created it, or took ownership of it.
     pub fn may_delete(&self, registration: &Registration) -> bool {
         let adoption = self.object.spec.woodpecker().and_then(|woodpecker| woodpecker.adoption.as_ref());

@@ -71,11 +71,25 @@ async fn with_retain_a_move_keeps_the_old_registration() {
 
 #[tokio::test]
 async fn a_renamed_account_keeps_its_credentials() {
+    check_renamed_account(json!({})).await;
+}
+
+#[tokio::test]
+async fn a_renamed_account_keeps_its_credentials_with_create_only() {
+    check_renamed_account(json!({"policy": "CreateOnly"})).await;
+}
+
+async fn check_renamed_account(adoption: serde_json::Value) {
     let env = TestEnv::start().await;
-    env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    let at = |account: &str| {
+        let mut spec = at(account, "Delete");
+        spec["destination"]["woodpecker"]["adoption"] = adoption.clone();
+        spec
+    };
+    env.credential("sales-eu", at("agency")).await;
     let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
     env.apply_account("renamed", json!({"apiKeySecretRef": {"name": "agency-key"}})).await;
-    env.credential("sales-eu", at("renamed", "Delete")).await;
+    env.credential("sales-eu", at("renamed")).await;
     let object = env
         .wait_until("sales-eu", "registered under the new name", |object| {
             let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());

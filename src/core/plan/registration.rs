@@ -143,7 +143,11 @@ fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolic
         .woodpecker()
         .and_then(|woodpecker| woodpecker.adoption.clone())
         .unwrap_or_default();
-    match select_candidate(&listed.entries, &adoption) {
+    let candidate = match observed.own_entry(&listed.entries) {
+        Some(id) => Ok(Some(id)),
+        None => select_candidate(&listed.entries, &adoption),
+    };
+    match candidate {
         Err(ConditionFailure { reason, message }) => blocked_by_remote(reason, message, policy),
         Ok(_) if listed.max_age == MaxAge::Cached => Plan::Step(Step::List(MaxAge::Recent)),
         Ok(Some(_)) if !target.may_adopt => {

@@ -61,6 +61,25 @@ fn a_cached_listing_is_not_enough_to_adopt() {
 }
 
 #[test]
+fn what_the_object_has_registered_is_its_own_under_any_adoption_policy() {
+    for policy in ["CreateOnly", "AdoptOnly", "AdoptOrCreate"] {
+        let mut moved = verified(settled(&adoption(&json!({"policy": policy}))));
+        let registration = moved.status.registration.as_mut().unwrap();
+        registration.account = Some(other_account());
+        registration.idempotency_token = Some("abcdefghjk29".into());
+        let id = registration.credential_id;
+        let step = |entries: Vec<Entry>| step_of(&listed_as(moved.clone(), entries, MaxAge::Recent));
+        assert_eq!(step(vec![entry(7, ""), entry(id, "renamed")]), Step::Adopt(id), "{policy}");
+        assert_eq!(step(vec![entry(7, ""), entry(8, "x [abcdefghjk29]")]), Step::Adopt(8), "{policy}");
+        let of_another_app = Entry { client: "another".into(), ..entry(id, "") };
+        let others = listed_as(moved.clone(), vec![entry(7, ""), of_another_app], MaxAge::Recent);
+        if policy == "CreateOnly" {
+            assert_eq!(reason(&others), Reason::AlreadyExists);
+        }
+    }
+}
+
+#[test]
 fn an_existing_credential_is_never_adopted_without_verification() {
     let allowed = OperatorPolicy { allow_unverified: true, ..policy() };
     let disabled = listed(fresh(&json!({"verification": {"policy": "Disabled"}})), &[7]);
