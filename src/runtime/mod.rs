@@ -159,7 +159,7 @@ impl Operator<'_> {
             token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
             accounts: Accounts::new(
                 clients.http.clone(),
-                SharedAccounts::new(queues.clone()).context(NO_RANDOM)?,
+                SharedAccounts::new(queues.clone(), timing).context(NO_RANDOM)?,
                 settings.woodpecker.allowed_urls.clone(),
                 index.clone(),
             ),

@@ -1,6 +1,7 @@
 //! A remote account: its client, its request queue, and its last listing with the operator's later writes applied.
 
 use crate::core::remote::Entry;
+use crate::core::timing::Timing;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,8 +40,8 @@ pub struct SharedAccounts {
 
 impl SharedAccounts {
     /// Fails only if the system has no randomness.
-    pub fn new(queues: AccountQueues) -> Result<Self, getrandom::Error> {
-        Ok(Self { queues, listings: Listings::default(), digests: KeyDigests::new()? })
+    pub fn new(queues: AccountQueues, timing: &Timing) -> Result<Self, getrandom::Error> {
+        Ok(Self { queues, listings: Listings::new(timing.settle_period), digests: KeyDigests::new()? })
     }
 
     /// The identity of a client's address, company and key.
@@ -129,11 +130,13 @@ impl RemoteAccount {
         secret: SecretUpdate<'_>,
     ) -> Result<(), ApiError> {
         self.record_response(self.client.update(id, secret).await)
+            .inspect_err(|error| self.not_found(id, error))
     }
 
     /// Replaces the name alone. Idempotent.
     pub async fn rename(&self, _slot: &RequestSlot, id: i64, name: &str) -> Result<(), ApiError> {
-        self.record_response(self.client.rename(id, name).await)?;
+        self.record_response(self.client.rename(id, name).await)
+            .inspect_err(|error| self.not_found(id, error))?;
         self.listing.rename(id, name);
         Ok(())
     }
@@ -141,9 +144,17 @@ impl RemoteAccount {
     /// Deletes a credential that no active mailbox uses.
     pub async fn delete(&self, _slot: &RequestSlot, id: i64) -> Result<(), ApiError> {
         self.record_response(self.client.delete(id).await)
+            .inspect_err(|error| self.not_found(id, error))
             .inspect_err(|error| self.invalidate_if_uncertain(error))?;
         self.listing.remove(id);
         Ok(())
+    }
+
+    /// A 404 contradicts the operator's own writes, so they are not applied to the listing that checks it.
+    fn not_found(&self, id: i64, error: &ApiError) {
+        if matches!(error, ApiError::NotFound) {
+            self.listing.forget_writes(id);
+        }
     }
 
     /// Drops the listing after a request that may have taken effect, or that contradicts the listing. A rejected request
@@ -188,7 +199,6 @@ mod tests {
 
     use super::*;
     use crate::core::request_priority::RequestPriority;
-    use crate::core::timing::Timing;
     use crate::http::client::HttpClients;
     use crate::k8s::leadership::Leadership;
     use crate::secret_text::SecretText;
@@ -231,7 +241,7 @@ mod tests {
             metrics,
             Arc::new(|_: &Requester| {}),
         );
-        RemoteAccount::new(client, &SharedAccounts::new(queues).unwrap(), false)
+        RemoteAccount::new(client, &SharedAccounts::new(queues, &Timing::STANDARD).unwrap(), false)
     }
 
     #[tokio::test]

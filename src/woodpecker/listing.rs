@@ -47,6 +47,8 @@ struct Index {
     /// Each id with the numbers of the accounts whose last listing shows it.
     shown_by: BTreeSet<(i64, u32)>,
     last_number: u32,
+    /// How long a listing may lag behind the operator's writes.
+    settle_period: Duration,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,23 @@ struct ListingSlot {
     number: u32,
     index: Listings,
     snapshot: Mutex<Option<Snapshot>>,
+    /// The operator's latest writes, in their order.
+    writes: Mutex<Vec<OwnWrite>>,
+}
+
+/// A write of the operator that Woodpecker has confirmed.
+#[derive(Debug)]
+struct OwnWrite {
+    at: Instant,
+    id: i64,
+    change: Change,
+}
+
+#[derive(Debug)]
+enum Change {
+    Created(Entry),
+    Renamed(String),
+    Deleted,
 }
 
 #[derive(Debug)]
@@ -151,6 +170,12 @@ impl Entries {
         }
     }
 
+    fn rename(&mut self, id: i64, name: &str) {
+        if let Some(entry) = self.by_id.get(&id).cloned() {
+            self.put(Entry { name: name.to_owned(), ..*entry });
+        }
+    }
+
     fn app_hash(&self, tenant: &str, client: &str) -> u64 {
         self.hashes.hash_one((tenant, client))
     }
@@ -171,6 +196,11 @@ impl Entries {
 // === impl Listings ===
 
 impl Listings {
+    /// The operator's writes of the last `settle_period` are applied to new listings, which may lag behind them.
+    pub(super) fn new(settle_period: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Index { settle_period, ..Index::default() })))
+    }
+
     /// The last listing of that remote account, created empty if it is unknown.
     pub(super) fn of(&self, identity: &RemoteIdentity) -> LastListing {
         let mut index = self.0.lock();
@@ -185,6 +215,7 @@ impl Listings {
             number,
             index: self.clone(),
             snapshot: Mutex::default(),
+            writes: Mutex::default(),
         };
         let slot = Arc::new(slot);
         index.numbers.insert(identity.clone(), number);
@@ -247,15 +278,43 @@ impl LastListing {
         self.0.snapshot.lock().as_ref().map(|snapshot| snapshot.timestamp)
     }
 
-    /// Replaces the listing with one taken at that time.
+    /// Replaces the listing with one taken at that time, with the operator's latest writes applied.
     pub(super) fn put(&self, at: Instant, listing: Listing) {
+        self.apply_writes(&listing);
         let now = Timestamp::now();
         let timestamp = now.checked_sub(at.elapsed()).unwrap_or(now);
         self.replace(Some(Snapshot { at, timestamp, listing }));
     }
 
+    fn apply_writes(&self, listing: &Listing) {
+        let settle_period = self.0.index.0.lock().settle_period;
+        let (mut writes, mut entries) = (self.0.writes.lock(), listing.0.lock());
+        writes.retain(|write| write.at.elapsed() < settle_period);
+        for OwnWrite { id, change, .. } in writes.iter() {
+            match change {
+                Change::Created(entry) if !entries.by_id.contains_key(id) => entries.put(entry.clone()),
+                Change::Created(_) => {}
+                Change::Renamed(name) => entries.rename(*id, name),
+                Change::Deleted => entries.remove(*id),
+            }
+        }
+    }
+
+    fn record(&self, id: i64, change: Change) {
+        let settle_period = self.0.index.0.lock().settle_period;
+        let mut writes = self.0.writes.lock();
+        writes.retain(|write| write.at.elapsed() < settle_period);
+        writes.push(OwnWrite { at: Instant::now(), id, change });
+    }
+
+    /// Forgets the writes of a credential of which Woodpecker says that it does not exist.
+    pub(super) fn forget_writes(&self, id: i64) {
+        self.0.writes.lock().retain(|write| write.id != id);
+    }
+
     /// Applies a create of the operator.
     pub(super) fn add(&self, entry: Entry) {
+        self.record(entry.id, Change::Created(entry.clone()));
         let snapshot = self.0.snapshot.lock();
         let Some(snapshot) = snapshot.as_ref() else { return };
         self.0.index.0.lock().shown_by.insert((entry.id, self.0.number));
@@ -264,16 +323,15 @@ impl LastListing {
 
     /// Applies a rename of the operator.
     pub(super) fn rename(&self, id: i64, name: &str) {
+        self.record(id, Change::Renamed(name.to_owned()));
         let snapshot = self.0.snapshot.lock();
         let Some(snapshot) = snapshot.as_ref() else { return };
-        let mut entries = snapshot.listing.0.lock();
-        if let Some(entry) = entries.by_id.get(&id).cloned() {
-            entries.put(Entry { name: name.to_owned(), ..*entry });
-        }
+        snapshot.listing.0.lock().rename(id, name);
     }
 
     /// Applies a delete of the operator.
     pub(super) fn remove(&self, id: i64) {
+        self.record(id, Change::Deleted);
         let snapshot = self.0.snapshot.lock();
         let Some(snapshot) = snapshot.as_ref() else { return };
         self.0.index.0.lock().shown_by.remove(&(id, self.0.number));

@@ -39,6 +39,29 @@ async fn entries_are_found_by_id_app_and_token_with_later_writes_applied() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listing_that_lags_shows_the_operators_writes_of_the_settle_period() {
+    let settle_period = Duration::from_mins(2);
+    let slot = Listings::new(settle_period).of(&identity(1, None));
+    let relist = || {
+        let lagging = [entry(1, CLIENT, "one"), entry(2, CLIENT, "two")];
+        slot.put(Instant::now(), lagging.into_iter().collect());
+        let (mut shown, listing) = (Vec::new(), slot.listing(LONG).unwrap());
+        listing.for_each(|entry| shown.push(format!("{} {}", entry.id, entry.name)));
+        shown
+    };
+    slot.remove(1);
+    slot.rename(2, "renamed");
+    slot.add(entry(3, CLIENT, "three"));
+    slot.rename(3, "named");
+    slot.add(entry(4, CLIENT, "four"));
+    assert_eq!(relist(), ["2 renamed", "3 named", "4 four"]);
+    slot.forget_writes(4);
+    assert_eq!(relist(), ["2 renamed", "3 named"], "Woodpecker says that it does not exist");
+    tokio::time::advance(settle_period).await;
+    assert_eq!(relist(), ["1 one", "2 two"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn accounts_share_a_credential_as_long_as_both_listings_show_it() {
     let listings = Listings::default();
     let (one, other) = (listings.of(&identity(1, None)), listings.of(&identity(2, None)));
