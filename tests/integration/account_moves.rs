@@ -1,8 +1,9 @@
 //! Moves of credentials to another account.
 
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
-use graph_credential_operator::api::{Ownership, WoodpeckerAccount};
+use graph_credential_operator::api::{MicrosoftGraphCredential, Ownership, WoodpeckerAccount};
 use kit::woodpecker::Op;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::drift::{count, recheck_account, several};
@@ -130,6 +131,32 @@ async fn an_object_that_moves_back_keeps_its_credential() {
     env.wait_until_ready("sales-eu").await;
     let held: Vec<i64> = env.remote().iter().map(|it| it.credential_id).collect();
     assert_eq!(held, [id]);
+}
+
+#[tokio::test]
+async fn a_previous_credential_of_another_object_is_left_and_reported() {
+    let mut env = with_branch().await;
+    env.credential("sales-eu", at("agency", "Delete")).await;
+    env.credential("sales-us", at("branch", "Delete")).await;
+    let registration = env.wait_until_ready("sales-eu").await.status.unwrap().registration.unwrap();
+    env.wait_until_ready("sales-us").await;
+    env.stop_operator().await;
+    // As after a restore of an older state.
+    let status = json!({"status": {"previousRegistrations": [registration]}});
+    env.api::<MicrosoftGraphCredential>()
+        .patch_status("sales-us", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    env.start_operator().await;
+    let left = format!("the previous credential {} at", registration.credential_id);
+    eventually("an event says that it is left", || async {
+        let events = env.events("sales-us").await;
+        let is_it = |event: &String| event.starts_with("Retained: ") && event.contains(&left);
+        if events.iter().any(is_it) { Ok(()) } else { Err(format!("{events:#?}")) }
+    })
+    .await;
+    env.wait_until_ready("sales-us").await;
+    assert_eq!((count(&env, Op::Delete), env.remote().len()), (0, 1));
 }
 
 #[tokio::test]

@@ -44,6 +44,11 @@ impl Index {
         owners.find(|entry| entry.uid() != uid).map(Entry::name)
     }
 
+    /// An object whose current registration is the credential.
+    pub fn current_owner(&self, credential: CredentialRef<'_>) -> Option<NamespacedName> {
+        self.objects().owners(credential, OwnershipScope::Current).next().map(Entry::name)
+    }
+
     /// Whether the credential is the current registration of any object.
     pub fn is_current(&self, credential: CredentialRef<'_>) -> bool {
         self.objects().owners(credential, OwnershipScope::Current).next().is_some()

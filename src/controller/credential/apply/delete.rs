@@ -2,7 +2,7 @@
 
 use kube::{Api, Resource};
 
-use crate::api::{FINALIZER, MicrosoftGraphCredential, Registration};
+use crate::api::{FINALIZER, MicrosoftGraphCredential, NamespacedName, Registration};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::listing::{listing_mismatch, not_found_but_listed};
 use crate::controller::credential::apply::{StepOutcome, emit_event, exists_remotely, failed, step_failed};
@@ -55,7 +55,14 @@ pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<S
     if session.observed.status.previous_registrations.is_empty() {
         return Ok(StepOutcome::Done);
     }
-    // The object stays until its previous registrations are deleted too.
+    // The object stays until its previous registrations are deleted too. Its last event does not name this one.
+    let observed = &session.observed;
+    let what = describe(&registration);
+    let (reason, text) = match &observed.results.other_owner {
+        Some(other) => ("Retained", left_to(&what, other)),
+        None => ("Deleted", format!("{what} was removed")),
+    };
+    emit_event(context, observed, reason, text).await;
     let mut without = session.observed.status.clone();
     (without.registration, without.credential_id, without.expires_at) = (None, None, None);
     status_writer::persist_result(context, &mut session.observed, without).await?;
@@ -72,10 +79,13 @@ pub(super) async fn delete_previous(context: &Context, session: &mut Session) ->
     let Some(account) = session.previous_account.clone() else { return Ok(StepOutcome::Done) };
     let id = first.credential_id;
     let object = &session.observed.object;
-    let is_in_use = first
+    let owner = first
         .location()
-        .is_some_and(|location| context.index.is_current(CredentialRef::of(object, &location, id)));
-    let removed = if is_in_use { Ok(()) } else { remove(context, session, &account, &first).await };
+        .and_then(|location| context.index.current_owner(CredentialRef::of(object, &location, id)));
+    let removed = match owner {
+        Some(_) => Ok(()),
+        None => remove(context, session, &account, &first).await,
+    };
     match removed {
         Err(ReconcileError::Step(failure)) if !matches!(failure.kind, FailureKind::Queued(_)) => {
             session.observed.results.previous_failure = Some(Failure { id: Some(id), ..failure });
@@ -93,10 +103,14 @@ pub(super) async fn delete_previous(context: &Context, session: &mut Session) ->
     let mut without = observed.status.clone();
     without.previous_registrations.retain(|earlier| *earlier != first);
     status_writer::persist_result(context, observed, without).await?;
-    if !is_in_use {
-        let account = first.account.as_ref().map(ToString::to_string).unwrap_or_default();
-        let text = format!("the previous credential {id} at WoodpeckerAccount {account} was deleted");
-        emit_event(context, observed, "PreviousDeleted", text).await;
+    let what = format!("the previous {}", describe(&first));
+    match owner {
+        None => emit_event(context, observed, "PreviousDeleted", format!("{what} was deleted")).await,
+        Some(owner) if owner != NamespacedName::of(&observed.object) => {
+            emit_event(context, observed, "Retained", left_to(&what, &owner)).await;
+        }
+        // The object has returned to it.
+        Some(_) => {}
     }
     Ok(StepOutcome::Requeue)
 }
@@ -176,11 +190,9 @@ fn describe_finalization(observed: &Observed, finalization: Finalization) -> (&'
     let what = remaining_credentials(observed);
     let left = |why: &str| format!("{what} is left, because {why}");
     match (finalization, &observed.results.other_owner) {
-        (Finalization::NeverRegistered, _) => ("Released", "nothing was registered".to_owned()),
+        (Finalization::NeverRegistered, _) => ("Released", "nothing is registered".to_owned()),
         (Finalization::Deleted, None) => ("Deleted", format!("{what} was deleted")),
-        (Finalization::Deleted, Some(other)) => {
-            ("Retained", left(&format!("{other} has registered it as well")))
-        }
+        (Finalization::Deleted, Some(other)) => ("Retained", left_to(&what, other)),
         (Finalization::Retained, _) => ("Retained", left("deletionPolicy is Retain")),
         (Finalization::NotOwned, _) => ("Retained", left("this object did not create it")),
         (Finalization::Orphaned(cause), _) => {
@@ -189,17 +201,23 @@ fn describe_finalization(observed: &Observed, finalization: Finalization) -> (&'
     }
 }
 
+fn left_to(what: &str, other: &NamespacedName) -> String {
+    format!("{what} is left, because {other} has registered it as well")
+}
+
+fn describe(registration: &Registration) -> String {
+    let id = registration.credential_id;
+    match (&registration.record, &registration.account) {
+        (Some(record), _) => format!("credential {id} in SealedGraphCredential {record}"),
+        (None, Some(account)) => format!("credential {id} at WoodpeckerAccount {account}"),
+        (None, None) => format!("credential {id}"),
+    }
+}
+
 /// Describes what the object has or may have registered.
 fn remaining_credentials(observed: &Observed) -> String {
     let status = &observed.status;
-    let registered = status.registration.iter().chain(&status.previous_registrations).map(|registration| {
-        let id = registration.credential_id;
-        match (&registration.record, &registration.account) {
-            (Some(record), _) => format!("credential {id} in SealedGraphCredential {record}"),
-            (None, Some(account)) => format!("credential {id} at WoodpeckerAccount {account}"),
-            (None, None) => format!("credential {id}"),
-        }
-    });
+    let registered = status.registration.iter().chain(&status.previous_registrations).map(describe);
     let has_unpersisted = observed.has_unpersisted_record();
     let unpersisted =
         has_unpersisted.then(|| format!("SealedGraphCredential {}", record_name(&observed.object)));
