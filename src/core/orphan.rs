@@ -11,13 +11,15 @@ pub enum OrphanCause {
     Namespace,
     /// The object was deleted while its credential was created.
     ObjectDeleted,
+    /// Its account, which no longer allowed the object's namespace, was deleted.
+    AccountDeleted,
 }
 
 // === impl OrphanCause ===
 
 impl OrphanCause {
     /// All causes.
-    pub const ALL: [Self; 3] = [Self::Suspended, Self::Namespace, Self::ObjectDeleted];
+    pub const ALL: [Self; 4] = [Self::Suspended, Self::Namespace, Self::ObjectDeleted, Self::AccountDeleted];
 
     /// The value of the label `cause`.
     pub fn as_str(self) -> &'static str {
@@ -25,6 +27,7 @@ impl OrphanCause {
             Self::Suspended => "suspended",
             Self::Namespace => "namespace",
             Self::ObjectDeleted => "object_gone",
+            Self::AccountDeleted => "account_gone",
         }
     }
 }
@@ -35,6 +38,9 @@ impl fmt::Display for OrphanCause {
             Self::Suspended => "the object was suspended",
             Self::Namespace => "the namespace could not wait any longer",
             Self::ObjectDeleted => "the object was deleted during the create",
+            Self::AccountDeleted => {
+                "the account was deleted after it no longer allowed the object's namespace"
+            }
         })
     }
 }

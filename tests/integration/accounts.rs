@@ -4,7 +4,7 @@ use graph_credential_operator::api::WoodpeckerAccount;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
 use kit::cluster::User;
 use kit::woodpecker::{Credential, Fault, Op};
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, eventually, message};
@@ -212,6 +212,39 @@ async fn an_account_of_another_namespace_must_name_the_objects_namespace() {
         json!({"baseUrl": env.woodpecker.base_url(), "allowedNamespaces": {"names": [env.namespace]}});
     other.apply_account("shared", allowed).await;
     env.wait_until_ready("sales-eu").await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_no_longer_allowed_does_not_keep_a_deleted_account() {
+    let mut env = TestEnv::bare().await;
+    let other = TestEnv::bare().await;
+    env.extra_args = ["--watch-namespace".to_owned(), other.namespace.clone()].into();
+    env.start_operator().await;
+    other.secret("shared-key", &[("api_key", API_KEY)]).await;
+    let (base_url, names) = (env.woodpecker.base_url(), [env.namespace.clone()]);
+    other.apply_account("shared", json!({"baseUrl": base_url, "allowedNamespaces": {"names": names}})).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    let reference = json!({"name": "shared", "namespace": other.namespace});
+    let destination = json!({"woodpecker": {"accountRef": reference}});
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete", "destination": destination})).await;
+    let id = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    other.apply_account("shared", json!({"baseUrl": base_url, "allowedNamespaces": {"names": []}})).await;
+    let accounts = other.api::<WoodpeckerAccount>();
+    accounts.delete("shared", &DeleteParams::default()).await.unwrap();
+    eventually("the account is deleted", || async {
+        match accounts.get_opt("shared").await.unwrap() {
+            None => Ok(()),
+            Some(account) => Err(format!("{:?}\n{}", account.metadata, env.log())),
+        }
+    })
+    .await;
+    eventually("the registration is reported as orphaned", || async {
+        let events = env.events("sales-eu").await;
+        let is_it = |event: &String| event.starts_with("Orphaned: ") && event.contains(&id.to_string());
+        if events.iter().any(is_it) { Ok(()) } else { Err(format!("{events:#?}")) }
+    })
+    .await;
+    assert_eq!(env.remote().len(), 1, "it is left");
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ impl Kind for WoodpeckerAccount {
         api: &Api<DynamicObject>,
         live: DynamicObject,
     ) -> Result<Option<DynamicObject>, ReconcileError> {
-        finalizer::ensure(context, api, live, own, |_| {}).await
+        finalizer::ensure(context, api, live, own, |_| true, |_| {}).await
     }
 
     /// Its credentials report it as well.
@@ -119,8 +119,10 @@ async fn reconcile(
     else {
         return Ok(deleted);
     };
-    let ensured = finalizer::ensure(context, &api, object.clone(), own, |object| context.on_written(object));
-    let (object, rejected) = match ensured.await {
+    let is_allowed = |namespace: &str| object.spec.allows(&own.namespace, namespace);
+    let on_written = |object: &WoodpeckerAccount| context.on_written(object);
+    let ensured = finalizer::ensure(context, &api, object.clone(), own, is_allowed, on_written).await;
+    let (object, rejected) = match ensured {
         Ok(None) => return Ok(deleted),
         Ok(Some(object)) => (object, None),
         // The account works without it.

@@ -11,7 +11,7 @@ use crate::controller::index::claim_key::ClaimKey;
 use crate::controller::index::credential::{OwnershipScope, Precedence};
 use crate::controller::index::entry::Entry;
 use crate::controller::index::keys::Key;
-use crate::controller::index::{Effects, Index, Objects};
+use crate::controller::index::{Effects, Index, Objects, ParsedCredential};
 use crate::core::claims::Candidate;
 use crate::core::model::Claim;
 use crate::core::remote::Entry as Listed;
@@ -67,9 +67,20 @@ impl Index {
         self.objects().credentials.find(&Key::App(tenant, client)).next().is_some()
     }
 
-    /// Whether deleting some object deletes something at the account.
-    pub fn needs_account_for_deletion(&self, account: &AccountName) -> bool {
-        self.objects().credentials.find(&Key::DeletesAt(account)).next().is_some()
+    /// Whether deleting some object of such a namespace deletes something at the account.
+    pub fn needs_account_for_deletion(
+        &self,
+        account: &AccountName,
+        is_allowed: impl Fn(&str) -> bool,
+    ) -> bool {
+        let objects = self.objects();
+        objects.credentials.find(&Key::DeletesAt(account)).any(|entry| is_allowed(&entry.name().namespace))
+    }
+
+    /// The objects whose deletion deletes something at the account.
+    pub fn credentials_to_delete_at(&self, account: &AccountName) -> Vec<Arc<ParsedCredential>> {
+        let objects = self.objects();
+        objects.credentials.find(&Key::DeletesAt(account)).map(|entry| entry.object.clone()).collect()
     }
 
     /// Whether there is a credential of which nothing is known yet, because neither it nor its status could be read.

@@ -279,11 +279,14 @@ fn an_account_is_in_use_while_deleting_an_object_deletes_something_there() {
     let retained =
         object(1, json!({"registration": registration("a", 1)}), crate::api::DeletionPolicy::Retain);
     assert_eq!(accounts_of(&apply(&index, &retained)), [("a", false)]);
-    assert!(!index.needs_account_for_deletion(&account("a")));
+    assert!(!index.needs_account_for_deletion(&account("a"), |_| true));
     let removed =
         object(2, json!({"registration": registration("a", 1)}), crate::api::DeletionPolicy::Delete);
     assert_eq!(accounts_of(&apply(&index, &removed)), [("a", true)]);
-    assert!(index.needs_account_for_deletion(&account("a")));
+    assert!(index.needs_account_for_deletion(&account("a"), |_| true));
+    assert!(
+        !index.needs_account_for_deletion(&account("a"), |namespace| namespace != removed.namespace_name())
+    );
     assert_eq!(accounts_of(&delete(&index, &removed)), [("a", true)]);
     let begun = object(3, json!({"pendingCreate": pending("a", "t")}), crate::api::DeletionPolicy::Delete);
     let begun = MicrosoftGraphCredential {

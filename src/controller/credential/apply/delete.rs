@@ -60,7 +60,7 @@ pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<S
     let what = describe(&registration);
     let (reason, text) = match &observed.results.other_owner {
         Some(other) => ("Retained", left_to(&what, other)),
-        None => ("Deleted", format!("{what} was removed")),
+        None => ("Deleted", format!("{what} was deleted")),
     };
     emit_event(context, observed, reason, text).await;
     let mut without = session.observed.status.clone();
