@@ -109,9 +109,9 @@ impl Alert {
         let (name, severity) = (&self.name, self.text("/labels/severity"));
         let after = self.rule["for"].as_str().unwrap_or("immediately");
         // Placeholders show what a template inserts.
-        let says = ["$labels.", "$value | humanizeDuration", "$value"]
+        let says = ["or $labels.exported_namespace ", "$labels.", "$value | humanizeDuration", "$value"]
             .into_iter()
-            .zip(["", "time", "number"])
+            .zip(["", "", "time", "number"])
             .fold(self.text("/annotations/summary").to_owned(), |text, (word, name)| {
                 text.replace(word, name)
             });
@@ -227,7 +227,9 @@ fn alerts_and_their_tests_use_existing_labels_and_reasons() {
     for (metric, label, words) in series.chain(expressions).flat_map(|text| matchers(&text)) {
         let family = families.iter().find(|family| family.sample_name() == metric);
         let family = family.unwrap_or_else(|| panic!("{metric} is no metric"));
-        let is_known = family.labels.contains(&label) || ["job", "instance", "pod"].contains(&label.as_str());
+        // What Prometheus adds to a target.
+        let of_targets = ["job", "instance", "pod", "cluster", "namespace", "exported_namespace"];
+        let is_known = family.labels.contains(&label) || of_targets.contains(&label.as_str());
         assert!(is_known, "{metric} has no label {label}");
         for word in &words {
             let is_known = match label.as_str() {
