@@ -66,6 +66,7 @@ def main():
     diffs = ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in content]
     need(config["rootfs"] == {"type": "layers", "diff_ids": diffs}, "its config names other layers")
     need(config["os"] == "linux" and config["config"]["User"] == "65532:65532", "it does not run as nobody")
+    need("PATH=/" in config["config"]["Env"], "`kubectl exec` would not find the program by its name")
     need(len(files) == 4 + len(layers), f"there are files that nothing names: {sorted(files)}")
 
     inside = unpacked(content[0])

@@ -121,7 +121,8 @@ func imageOf(binary binary, program, version string) (v1.Image, error) {
 	file.Config = v1.Config{
 		User:       user,
 		Entrypoint: []string{"/" + program},
-		Env:        []string{"SSL_CERT_FILE=/" + roots},
+		// With PATH, `kubectl exec` finds the program by its name.
+		Env:        []string{"PATH=/", "SSL_CERT_FILE=/" + roots},
 		WorkingDir: "/",
 		Labels: map[string]string{
 			"org.opencontainers.image.title":    program,

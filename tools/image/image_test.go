@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,6 +87,9 @@ func TestTheArchiveIsAValidImageThatRunsAsNobody(t *testing.T) {
 	config, err := image.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !slices.Contains(config.Config.Env, "PATH=/") {
+		t.Fatalf("kubectl exec would not find the program: %v", config.Config.Env)
 	}
 	if config.Config.User != "65532:65532" || config.Config.Entrypoint[0] != "/graph-credential-operator" || config.Architecture != runtime.GOARCH {
 		t.Fatalf("%+v", config)

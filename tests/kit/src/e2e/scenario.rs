@@ -100,6 +100,11 @@ impl Scenario<'_> {
         self.use_the_rest_api().await?;
         report.step("the REST API creates, shows and deletes a credential, over TLS");
 
+        self.list_keys_in_a_pod().await?;
+        report.step(
+            "`kubectl exec` finds the program in a pod by its name, and it lists the keys of the keyring",
+        );
+
         self.kill_the_leader().await?;
         report.step(
             "the leader's pod is killed: the other one leads, and an object created meanwhile is registered once",

@@ -1,10 +1,14 @@
-//! Ordinary operation: a rotated secret, a client of the REST API.
+//! Ordinary operation: a rotated secret, a client of the REST API, a command in a pod.
+
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::super::cluster::Kind;
+use super::super::fixture::{OPERATOR, RELEASE};
 use super::objects::is_ready;
 use super::{MAIN, Scenario, check_equal};
+use crate::assets::{Assets, Program};
 use crate::demo::Difference;
 use crate::doubles::{SECRETS, TENANT};
 
@@ -44,5 +48,35 @@ impl Scenario<'_> {
         self.fixture.rest("DELETE", &format!("/{}", made["credential_id"]), Value::Null).await?;
         let listed = self.fixture.rest("GET", "", Value::Null).await?;
         check_equal("the credentials listed", &json!([]), &listed["credentials"])
+    }
+
+    /// Runs the command of docs/tasks/keyring.md, for the records in one namespace, which every profile may list.
+    pub(super) async fn list_keys_in_a_pod(&self) -> Result<(), Difference> {
+        let kubeconfig = self.settings.kubeconfig.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let kubectl = Assets::locate(&[Program::Kubectl])?;
+            let kubectl =
+                kubectl.path(Program::Kubectl).ok_or_else(|| Difference::new("there is no kubectl"))?;
+            let deployment = format!("deploy/{RELEASE}");
+            let args = [
+                "--namespace",
+                OPERATOR,
+                "exec",
+                &deployment,
+                "--",
+                "graph-credential-operator",
+                "keys",
+                "list",
+            ];
+            let output = Command::new(kubectl)
+                .env("KUBECONFIG", kubeconfig)
+                .args(args)
+                .args(["--namespace", MAIN])
+                .output()?;
+            Ok::<_, Difference>(format!("{}{}", output.status, String::from_utf8_lossy(&output.stdout)))
+        });
+        let printed = listed.await??;
+        let is_listed = printed.contains("exit status: 0") && printed.contains("primary");
+        if is_listed { Ok(()) } else { Err(Difference::new(printed)) }
     }
 }
