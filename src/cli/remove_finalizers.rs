@@ -47,6 +47,11 @@ pub(super) struct RemoveFinalizersArgs {
     #[arg(long, value_name = "NAME")]
     stop_deployment: Option<ObjectName>,
 
+    /// Do nothing, with exit code 0, unless helm installed the Deployment of --stop-deployment as this release. For the
+    /// chart's hook: tools that only render the chart run it when they install the operator
+    #[arg(long, value_name = "NAME", requires = "stop_deployment")]
+    only_if_release: Option<String>,
+
     /// Namespace of the operator's Lease. Defaults to the namespace of the pod or of the kubeconfig's context
     #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
@@ -62,6 +67,11 @@ pub(super) struct RemoveFinalizersArgs {
 pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing();
     let cluster = client::connect(args.operator_namespace.as_deref(), &timing).await?;
+    if let (Some(release), Some(deployment)) = (&args.only_if_release, &args.stop_deployment)
+        && !stop_operator::is_of_release(release, deployment, &cluster).await?
+    {
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.yes {
         stop_operator::ensure(args, &cluster, &timing).await?;
     }

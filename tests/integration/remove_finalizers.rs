@@ -150,3 +150,41 @@ async fn remove_finalizers_stops_the_deployment_and_waits_for_its_pods() {
     assert_eq!(env.read("sales-eu").await.finalizers(), [""; 0]);
     env.operator.take();
 }
+
+#[tokio::test]
+async fn remove_finalizers_only_if_release_does_nothing_to_a_deployment_of_anything_else() {
+    let mut env = start_alone().await;
+    env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
+    env.wait_until_ready("sales-eu").await;
+    let namespace = env.namespace.clone();
+    let args =
+        ["remove-finalizers", "--yes", "--operator-namespace", &namespace, "--only-if-release", "mail"];
+    let all = [&args[..], &["--stop-deployment", "gco"]].concat();
+    let lonely = run(&env, &args).await;
+    assert!(lonely.code == Some(2) && lonely.error.contains("--stop-deployment"), "{lonely:?}");
+
+    let labels = json!({"app": "gco"});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": labels}, "template": {
+        "metadata": {"labels": labels}, "spec": {"containers": [{"name": "operator", "image": "gco"}]}
+    }});
+    let of_another = json!({"meta.helm.sh/release-name": "other"});
+    for annotations in [None, Some(json!({})), Some(of_another)] {
+        if let Some(annotations) = annotations {
+            let object = json!({"metadata": {"annotations": annotations}, "spec": spec});
+            env.apply::<Deployment>("gco", object).await.unwrap();
+        }
+        let printed = run(&env, &all).await;
+        assert_eq!(printed.code, Some(0), "{printed:?}");
+        assert!(printed.error.contains("was not installed by helm as release mail"), "{printed:?}");
+        assert_eq!(env.read("sales-eu").await.finalizers(), [FINALIZER]);
+    }
+    let deployments = env.api::<Deployment>();
+    assert_eq!(deployments.get("gco").await.unwrap().spec.unwrap().replicas, Some(2));
+
+    let own = json!({"metadata": {"annotations": {"meta.helm.sh/release-name": "mail"}}, "spec": spec});
+    env.apply::<Deployment>("gco", own).await.unwrap();
+    env.stop_operator().await;
+    let printed = run(&env, &all).await;
+    assert!(printed.code == Some(0) && printed.error.contains("scaled Deployment"), "{printed:?}");
+    assert_eq!(env.read("sales-eu").await.finalizers(), [""; 0]);
+}
