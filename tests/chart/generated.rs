@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::rendering::{NAMESPACE, chart, helm};
-use crate::values::{schema, table};
+use crate::values::{defaults, schema, table};
 
 const INSTALL_HEAD: &str = "\
 # Generated from deploy/chart with its default values by `make generate`; do not edit.
@@ -13,8 +13,8 @@ const INSTALL_HEAD: &str = "\
 #   kubectl apply --server-side -f crds.yaml
 #   kubectl apply --server-side -f install.yaml
 #
-# Set the image first, with kustomize (kustomization.yaml in this folder is the base) or manually. No object in this
-# file stores or protects data: you can delete them all and apply them again.
+# Set the image first, with kustomize (kustomization.yaml in this folder is the base) or manually: no public registry has
+# it. No object in this file stores or protects data: you can delete them all and apply them again.
 ";
 
 const CRDS_HEAD: &str = "\
@@ -43,8 +43,8 @@ const PREREQUISITES_HEAD: &str = "\
 #
 # Objects that a cluster administrator applies once, if the users who install the operator may not: the CRDs, the
 # rights of users to their kinds, and the admission policies. Then install the chart with crds.enabled=false,
-# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The last policy names the operator's
-# ServiceAccount, graph-credential-operator in the namespace graph-credentials: replace it with yours.
+# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The last two policies name the operator's
+# ServiceAccount, graph-credential-operator, in any namespace: replace the name if yours has another.
 #
 #   kubectl apply --server-side -f prerequisites.yaml
 #
@@ -58,7 +58,8 @@ const README_HEAD: &str = "\
 # Chart of graph-credential-operator
 
 Keeps Microsoft Graph app-only credentials registered at Woodpecker, as declared in Kubernetes resources. Requires
-Kubernetes 1.30 or newer; tested with helm 4.
+Kubernetes 1.30 or newer; tested with helm 4. No public registry has the image: build it with `make image` and push it to
+your own first.
 
 ```sh
 helm install graph-credential-operator deploy/chart --namespace graph-credentials --create-namespace \\
@@ -73,13 +74,18 @@ helm install graph-credential-operator deploy/chart --namespace graph-credential
 
 /// Each generated file with its content.
 fn files() -> Vec<(&'static str, String)> {
-    let of_administrators =
-        ["templates/clusterroles-users.yaml", "templates/admission.yaml", "templates/admission-keyring.yaml"];
+    let of_administrators = [
+        "templates/clusterroles-users.yaml",
+        "templates/admission.yaml",
+        "templates/admission-keyring.yaml",
+        "templates/admission-own-objects.yaml",
+    ];
     let prerequisites = [show_only(&CRDS), show_only(&of_administrators)].concat();
     let lasting = [show_only(&CRDS), show_only(&["templates/admission.yaml"])].concat();
     vec![
         ("chart/README.md", format!("{README_HEAD}{}", table())),
         ("chart/values.schema.json", schema()),
+        ("chart/templates/_defaults.tpl", defaults()),
         ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &lasting))),
         ("install.yaml", format!("{INSTALL_HEAD}{}", without_persistent_objects())),
         ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&json!({}), &prerequisites))),
@@ -116,8 +122,9 @@ fn without_persistent_objects() -> String {
 fn files_generated_from_the_chart_are_up_to_date() {
     let write = std::env::var_os("GENERATE").is_some();
     if write {
-        // First, because helm checks the values against it.
+        // First, because helm reads them.
         fs::write(chart().join("values.schema.json"), schema()).unwrap();
+        fs::write(chart().join("templates/_defaults.tpl"), defaults()).unwrap();
     }
     for (file, expected) in files() {
         let path = kit::workspace().join("deploy").join(file);
@@ -154,7 +161,7 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
         assert_eq!(kinds(&install, kind), 0, "{kind}");
     }
     assert_eq!(kinds(&install, "Deployment"), 1);
-    assert_eq!(kinds(&install, "ValidatingAdmissionPolicy"), 1, "that of the operator itself");
+    assert_eq!(kinds(&install, "ValidatingAdmissionPolicy"), 2, "those of the operator itself");
     assert_eq!(kinds(&install, "Job"), 0, "nothing would run it at the right time");
     // A release replaces it by its own image.
     let image = format!("\"graph-credential-operator:{}\"", env!("CARGO_PKG_VERSION"));
@@ -163,7 +170,7 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let prerequisites = read("prerequisites.yaml");
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 2);
-    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 3);
+    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 4);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }
 

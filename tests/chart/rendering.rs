@@ -1,6 +1,6 @@
 //! Renders the chart and finds objects in the result.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use kit::helm::{Error, Helm};
@@ -30,6 +30,14 @@ pub fn try_render(values: &Value) -> Result<Rendered, Error> {
     helm().objects(&chart(), NAMESPACE, values).map(Rendered)
 }
 
+/// Renders a release of that name in that namespace.
+pub fn render_release(name: &str, namespace: &str, values: &Value) -> Rendered {
+    let chart = chart().display().to_string();
+    let args = ["template", name, &chart, "--namespace", namespace];
+    let text = helm().run(Path::new("/dev/null"), &args, values).unwrap_or_else(|error| panic!("{error}"));
+    Rendered(kit::helm::parse(&text).unwrap())
+}
+
 /// `{"a": {"b": value}}` for the path `a.b`.
 pub fn nested(path: &str, value: Value) -> Value {
     path.rsplit('.').fold(value, |value, key| json!({ key: value }))
@@ -55,6 +63,12 @@ impl Rendered {
         self.0.iter().find(|object| {
             object["kind"] == kind && object["metadata"]["name"].as_str().is_some_and(|it| it.ends_with(name))
         })
+    }
+
+    /// The pod templates, with kind and name of the object.
+    pub fn pods(&self) -> Vec<(String, &Value)> {
+        let name = |object: &Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
+        self.0.iter().filter_map(|object| Some((name(object), object.pointer("/spec/template")?))).collect()
     }
 
     pub fn get(&self, kind: &str, name: &str) -> &Value {

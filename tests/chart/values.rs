@@ -1,10 +1,11 @@
-//! Reads the chart's values with their descriptions, and generates a table and a schema from them.
+//! Reads the chart's values with their descriptions, and generates a table, a schema and the template of defaults from
+//! them.
 
 use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use crate::rendering::chart;
+use crate::rendering::{chart, merge, nested};
 
 /// A value with its description.
 #[derive(Debug)]
@@ -107,6 +108,27 @@ pub fn schema() -> String {
     root["properties"]["global"] =
         json!({"type": "object", "description": "Values shared with parent charts."});
     serde_json::to_string_pretty(&root).expect("a schema is JSON") + "\n"
+}
+
+/// `_defaults.tpl`. helm deletes a value that a user sets to null, and with `--reuse-values` a release lacks the values
+/// that the chart has gained since. Both then have the chart's default, except for a map or a list, which is empty.
+pub fn defaults() -> String {
+    let mut all = json!({});
+    for value in described() {
+        let default = match value.default {
+            Value::Null | Value::Object(_) => json!({}),
+            Value::Array(_) => json!([]),
+            scalar => scalar,
+        };
+        merge(&mut all, nested(&value.path, default));
+    }
+    let all = serde_json::to_string_pretty(&all).expect("values are JSON");
+    format!(
+        "{{{{/* Generated from values.yaml by `make generate`; do not edit. Sets each value that is null or missing to its \
+         default, a map or a list to an empty one. Every template includes it first. */}}}}\n\
+         {{{{- define \"operator.defaults\" -}}}}\n{{{{- $defaults := fromJson `{all}` -}}}}\n\
+         {{{{- $_ := set . \"Values\" (mergeOverwrite $defaults .Values) -}}}}\n{{{{- end -}}}}\n"
+    )
 }
 
 fn group() -> Value {

@@ -3,6 +3,8 @@
 //! that the operator does, and contains no unused right.
 
 mod confused_deputy;
+mod lifecycle;
+mod own_objects;
 mod own_secrets;
 pub mod release;
 mod rights;

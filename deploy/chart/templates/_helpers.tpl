@@ -15,19 +15,31 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A version may have a `+` and any length, a label may not. */}}
+{{- define "operator.labelValue" -}}
+{{- . | replace "+" "_" | trunc 63 | regexFind "^.*[A-Za-z0-9]" -}}
+{{- end -}}
+
 {{- define "operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "operator.labels" -}}
 {{ include "operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "operator.labelValue" .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ include "operator.labelValue" (printf "%s-%s" .Chart.Name .Chart.Version) | quote }}
 {{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* The chart's labels with others, which replace none of them: a list of the root and each map. */}}
+{{- define "operator.labelsWith" -}}
+{{- $labels := include "operator.labels" (first .) | fromYaml -}}
+{{- range rest . }}{{ $labels = merge $labels . }}{{ end -}}
+{{- toYaml $labels -}}
 {{- end -}}
 
 {{- define "operator.serviceAccountName" -}}
@@ -41,7 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "operator.image" -}}
 {{- with .Values.image -}}
 {{- with .registry }}{{ . }}/{{ end }}{{ .repository }}
-{{- if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
+{{- if .digest }}@{{ .digest }}{{ else }}:{{ default ($.Chart.AppVersion | replace "+" "_") .tag }}{{ end -}}
 {{- end -}}
 {{- end -}}
 
@@ -88,8 +100,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "operator.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{/* For objects whose deletion would delete other objects: helm, Argo CD and Flux do not delete them. */}}
@@ -101,5 +113,35 @@ kustomize.toolkit.fluxcd.io/prune: disabled
 
 {{- define "operator.hook" -}}
 helm.sh/hook: pre-delete
-helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
+{{/* The hook's name ends below 63 characters, because the Job's name becomes a label of its pods. */}}
+{{- define "operator.hookName" -}}
+{{- printf "%s-remove-finalizers" (include "operator.fullname" . | trunc 45 | trimSuffix "-") -}}
+{{- end -}}
+
+{{- define "operator.hookSelectorLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-remove-finalizers" (include "operator.name" . | trunc 45 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The namespace is that of the pod, so that no argument names it: kustomize could not change it there. */}}
+{{- define "operator.namespaceEnv" -}}
+- name: GCO_OPERATOR_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end -}}
+
+{{/* What the API server adds to an admission policy, so that Argo CD finds no difference. */}}
+{{- define "operator.matchEverything" -}}
+matchPolicy: Equivalent
+namespaceSelector: {}
+objectSelector: {}
+{{- end -}}
+
+{{/* Whether a request is by one of these ServiceAccounts, in CEL. The namespace is not named: kustomize could not change it
+there. A namesake elsewhere is restricted as well. */}}
+{{- define "operator.isAccount" -}}
+request.userInfo.username.matches('^system:serviceaccount:[^:]+:({{ join "|" . | replace "." "[.]" }})$')
 {{- end -}}

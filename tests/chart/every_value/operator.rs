@@ -103,13 +103,13 @@ pub fn settings() -> Vec<Case> {
         (
             "proxy.httpsProxy",
             json!("http://p:3128"),
-            "Deployment - container/env/1/value",
+            "Deployment - container/env/2/value",
             json!("http://p:3128"),
         ),
-        ("proxy.noProxy", json!("example.com"), "Deployment - container/env/1/value", json!("example.com")),
+        ("proxy.noProxy", json!("example.com"), "Deployment - container/env/2/value", json!("example.com")),
         ("caBundle.configMapName", json!("ca"), "Deployment - pod/volumes/0/configMap/name", json!("ca")),
         ("caBundle.secretName", json!("ca"), "Deployment - pod/volumes/0/secret/secretName", json!("ca")),
-        ("extraEnv", json!([{"name": "A", "value": "b"}]), "Deployment - container/env/1/name", json!("A")),
+        ("extraEnv", json!([{"name": "A", "value": "b"}]), "Deployment - container/env/2/name", json!("A")),
         (
             "extraEnvFrom",
             json!([{"configMapRef": {"name": "a"}}]),

@@ -52,9 +52,13 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
     assert!(image.starts_with("registry.example.com/graph-credential-operator:"), "{image}");
     fixture.section("docs/tasks/install.md", "Of another name").await;
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-    let own = policies.get("graph-credential-operator-own-secrets").await.unwrap().spec.unwrap();
-    let condition = &own.match_conditions.unwrap()[0].expression;
-    assert!(condition.contains("system:serviceaccount:operators:"), "{condition}");
+    let of_another_name =
+        ["mail-graph-credential-operator-own-objects", "mail-graph-credential-operator-own-secrets"];
+    for name in of_another_name {
+        let own = policies.get(name).await.unwrap().spec.unwrap();
+        let condition = &own.match_conditions.unwrap()[0].expression;
+        assert!(condition.contains("(mail-graph-credential-operator"), "{condition}");
+    }
 
     // What users and the operator create.
     cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
@@ -71,8 +75,9 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
     fixture.section("docs/tasks/install.md", "Without the hook").await;
     assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
     let people = ["graph-credential-operator-accounts", "graph-credential-operator-credentials"];
-    assert_eq!(product_objects::<ValidatingAdmissionPolicy>(&client).await, people);
-    assert_eq!(product_objects::<ValidatingAdmissionPolicyBinding>(&client).await, people);
+    let kept = [people, of_another_name].concat();
+    assert_eq!(product_objects::<ValidatingAdmissionPolicy>(&client).await, kept);
+    assert_eq!(product_objects::<ValidatingAdmissionPolicyBinding>(&client).await, kept);
     assert_eq!(product_objects::<ClusterRole>(&client).await, [""; 0]);
     assert_eq!(product_objects::<CustomResourceDefinition>(&client).await.len(), 3);
     assert_eq!(product_objects::<Namespace>(&client).await, [NAMESPACE]);

@@ -103,6 +103,13 @@ impl Release {
         ended.await.unwrap().unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// The objects that the chart renders for this release.
+    pub async fn rendered(&self) -> Vec<Value> {
+        let (helm, values) = (self.helm.clone(), self.values.clone());
+        let chart = kit::workspace().join("deploy/chart");
+        tokio::task::spawn_blocking(move || helm.objects(&chart, NAMESPACE, &values)).await.unwrap().unwrap()
+    }
+
     pub async fn deployment(&self) -> Deployment {
         let api: Api<Deployment> = Api::namespaced(self.env.client.clone(), NAMESPACE);
         api.get(NAME).await.expect("the Deployment exists")
@@ -224,7 +231,7 @@ impl Release {
 }
 
 /// A kubeconfig with a token of that ServiceAccount in the operator's namespace.
-async fn token(client: &Client, cluster: &Cluster, account: &str) -> PathBuf {
+pub async fn token(client: &Client, cluster: &Cluster, account: &str) -> PathBuf {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
     let request = TokenRequest::default();
     let token = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
@@ -241,8 +248,8 @@ async fn awaited_job(jobs: &Api<Job>) -> Job {
     .await
 }
 
-/// Runs the hook's Job as nodes and controllers would, for a release whose operator does not run.
-pub async fn run_a_hook(client: Client, cluster: &'static Cluster) {
+/// Runs the hook's Job as nodes and controllers would, for a release whose operator does not run; returns its output.
+pub async fn run_a_hook(client: Client, cluster: &'static Cluster) -> String {
     let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
     let spec = awaited_job(&jobs).await.spec.unwrap().template.spec.unwrap();
     let kubeconfig = token(&client, cluster, &spec.service_account_name.unwrap()).await;
@@ -250,6 +257,7 @@ pub async fn run_a_hook(client: Client, cluster: &'static Cluster) {
     let exit = hook.wait(Duration::from_mins(1)).await.unwrap();
     assert!(exit.success(), "{exit}\n{}", hook.log());
     complete(&jobs, &format!("{NAME}-remove-finalizers")).await;
+    hook.log()
 }
 
 /// What a cluster administrator applies for users who may not.
@@ -311,6 +319,7 @@ async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Proc
         let from_pod = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
         let value = match from_pod {
             Some(field) if field.field_path == "metadata.name" => format!("{}-0", container.name),
+            Some(field) if field.field_path == "metadata.namespace" => NAMESPACE.to_owned(),
             Some(field) => panic!("{} comes from {}", variable.name, field.field_path),
             None => variable.value.clone().unwrap_or_default(),
         };
@@ -319,16 +328,29 @@ async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Proc
     builder.spawn().await.expect("the program can be started")
 }
 
+/// Marks the hook's Job as failed, once helm has created it.
+pub async fn fail_a_hook(client: &Client) {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
+    let job = awaited_job(&jobs).await;
+    let now = jiff::Timestamp::now().to_string();
+    let ended = json!({"failed": 1});
+    end(&jobs, &job.metadata.name.unwrap(), &now, ended, ["FailureTarget", "Failed"]).await;
+}
+
 /// Marks a Job as complete, as its controller does once its pod has succeeded.
 async fn complete(jobs: &Api<Job>, name: &str) {
     let now = jiff::Timestamp::now().to_string();
-    let condition = |type_: &str| {
-        json!({"type": type_, "status": "True", "reason": "CompletionsReached", "message": "done",
+    let ended = json!({"succeeded": 1, "completionTime": now});
+    end(jobs, name, &now, ended, ["SuccessCriteriaMet", "Complete"]).await;
+}
+
+async fn end(jobs: &Api<Job>, name: &str, now: &str, ended: Value, conditions: [&str; 2]) {
+    let conditions = conditions.map(|type_| {
+        json!({"type": type_, "status": "True", "reason": "Ended", "message": "done",
             "lastProbeTime": now, "lastTransitionTime": now})
-    };
-    let status = json!({"status": {
-        "startTime": now, "completionTime": now, "succeeded": 1, "uncountedTerminatedPods": {},
-        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]
-    }});
+    });
+    let mut status =
+        json!({"status": {"startTime": now, "uncountedTerminatedPods": {}, "conditions": conditions}});
+    merge(&mut status, json!({"status": ended}));
     jobs.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("the Job can end");
 }

@@ -1,0 +1,160 @@
+{{/* Generated from values.yaml by `make generate`; do not edit. Sets each value that is null or missing to its default, a map or a list to an empty one. Every template includes it first. */}}
+{{- define "operator.defaults" -}}
+{{- $defaults := fromJson `{
+  "admissionPolicies": {
+    "enabled": true
+  },
+  "affinity": {},
+  "allowUnverified": false,
+  "allowedWoodpeckerUrls": [],
+  "caBundle": {
+    "configMapName": "",
+    "key": "ca.crt",
+    "secretName": ""
+  },
+  "commonLabels": {},
+  "crds": {
+    "enabled": true,
+    "keep": true
+  },
+  "deploymentAnnotations": {},
+  "dnsConfig": {},
+  "dnsPolicy": "",
+  "dnsServers": [],
+  "extraArgs": [],
+  "extraContainers": [],
+  "extraEnv": [],
+  "extraEnvFrom": [],
+  "extraObjects": [],
+  "extraVolumeMounts": [],
+  "extraVolumes": [],
+  "fullnameOverride": "",
+  "grafanaDashboard": {
+    "annotations": {},
+    "enabled": false,
+    "labels": {},
+    "namespace": ""
+  },
+  "hostAliases": [],
+  "image": {
+    "digest": "",
+    "pullPolicy": "IfNotPresent",
+    "registry": "",
+    "repository": "graph-credential-operator",
+    "tag": ""
+  },
+  "imagePullSecrets": [],
+  "keyringSecretName": "graph-credential-operator-keyring",
+  "leaderElection": {
+    "enabled": true,
+    "leaseName": "graph-credential-operator"
+  },
+  "listenAddress": "0.0.0.0",
+  "livenessProbe": {},
+  "log": {
+    "filterConfigMapName": "",
+    "format": "json",
+    "level": "info"
+  },
+  "maxConcurrentReconciles": 0,
+  "metrics": {
+    "service": {
+      "annotations": {},
+      "enabled": true,
+      "labels": {},
+      "port": 8080
+    },
+    "tls": {
+      "requireAuthorization": false,
+      "secretName": ""
+    }
+  },
+  "microsoftAuthority": "",
+  "nameOverride": "",
+  "namedSecrets": [],
+  "networkPolicy": {
+    "apiServerPorts": [],
+    "dnsTo": [],
+    "enabled": false,
+    "extraEgress": [],
+    "metricsFrom": [],
+    "restApiFrom": []
+  },
+  "nodeSelector": {},
+  "podAnnotations": {},
+  "podDisruptionBudget": {
+    "enabled": true,
+    "maxUnavailable": 1,
+    "minAvailable": ""
+  },
+  "podLabels": {},
+  "podSecurityContext": {},
+  "preDeleteHook": {
+    "activeDeadlineSeconds": 280,
+    "enabled": true
+  },
+  "priorityClassName": "",
+  "prometheusRule": {
+    "additionalLabels": {},
+    "enabled": false,
+    "namespace": "",
+    "runbookBaseUrl": ""
+  },
+  "propagationWindow": "",
+  "proxy": {
+    "httpsProxy": "",
+    "noProxy": ""
+  },
+  "rbac": {
+    "aggregateClusterRoles": true,
+    "clusterWideCRDs": true,
+    "create": true
+  },
+  "readinessProbe": {},
+  "replicaCount": 2,
+  "resources": {},
+  "restApi": {
+    "apiKeysSecretName": "graph-credential-operator-api-keys",
+    "enabled": false,
+    "insecureHttp": false,
+    "maxConnections": 256,
+    "maxCredentials": 1000,
+    "separateReplicas": 0,
+    "service": {
+      "annotations": {},
+      "labels": {},
+      "port": 443,
+      "type": "ClusterIP"
+    },
+    "tlsSecretName": ""
+  },
+  "revisionHistoryLimit": 3,
+  "secretAccess": "get",
+  "securityContext": {},
+  "serviceAccount": {
+    "annotations": {},
+    "create": true,
+    "labels": {},
+    "name": ""
+  },
+  "serviceMonitor": {
+    "additionalLabels": {},
+    "authorization": {},
+    "enabled": false,
+    "honorLabels": true,
+    "interval": "30s",
+    "metricRelabelings": [],
+    "namespace": "",
+    "relabelings": [],
+    "scrapeTimeout": "10s",
+    "tlsConfig": {}
+  },
+  "startupProbe": {},
+  "terminationGracePeriodSeconds": 90,
+  "tolerations": [],
+  "topologySpreadConstraints": [],
+  "updateStrategy": {},
+  "watchNamespaces": []
+}` -}}
+{{- $_ := set . "Values" (mergeOverwrite $defaults .Values) -}}
+{{- end -}}

@@ -1,0 +1,41 @@
+//! What helm prints after an install.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::rendering::{chart, helm};
+
+fn notes(values: &Value) -> String {
+    let chart = chart().display().to_string();
+    let args = ["install", "graph-credential-operator", &chart, "--namespace", "mail", "--dry-run=client"];
+    let printed = helm().run(Path::new("/dev/null"), &args, values).unwrap_or_else(|error| panic!("{error}"));
+    printed.split_once("NOTES:").unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_notes_name_the_image_and_say_that_it_must_be_built_first() {
+    let warning = "No public registry has this image";
+    let by_default = notes(&json!({}));
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        by_default.contains(&format!("The pods run the image graph-credential-operator:{version}.")),
+        "{by_default}"
+    );
+    assert!(by_default.contains(warning), "{by_default}");
+    for image in [json!({"registry": "r.example.com"}), json!({"repository": "r.example.com/gco"})] {
+        let printed = notes(&json!({"image": image}));
+        assert!(
+            printed.contains("The pods run the image r.example.com/") && !printed.contains(warning),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn the_notes_say_how_to_install_again_after_an_uninstall_that_kept_the_crds() {
+    assert!(notes(&json!({})).contains("--take-ownership"));
+    for crds in [json!({"keep": false}), json!({"enabled": false})] {
+        assert!(!notes(&json!({"crds": crds})).contains("--take-ownership"), "{crds}");
+    }
+}
