@@ -248,4 +248,12 @@ mod tests {
         runner.execute("a/b", async { Ok(Completed::new(Outcome::Success, Duration::ZERO)) }).await;
         assert!(fail(ReconcileError::Deadline).await.is_some());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_names_the_failure_and_nothing_of_its_causes() {
+        let runner = runner();
+        let cause = kube::Error::Service("connect to 10.96.0.1:6443 failed".into());
+        let (_, event) = runner.execute("a/b", async { Err(ReconcileError::ReadObject(cause)) }).await;
+        assert_eq!(event.unwrap().text, "failed to read the object; the operator tries again");
+    }
 }

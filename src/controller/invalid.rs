@@ -40,7 +40,7 @@ where
     };
     let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let generation = live.metadata.generation.unwrap_or_default();
-    let message = K::invalid_message(&live, problem.get(..300).unwrap_or(problem));
+    let message = K::invalid_message(&live, &problem[..problem.floor_char_boundary(300)]);
     let conditions = next_conditions(&status, &message, generation);
     if status.get("conditions") == Some(&conditions) {
         return Ok(outcome);

@@ -1,7 +1,9 @@
-//! The access log: one line and one count for each request, without its content.
+//! The access log: one line and one count for each request, without its content. Requests without an API key are counted,
+//! and one line stands for a hundred of them: outsiders must not fill the log.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -24,18 +26,28 @@ pub const ITEM: &str = "/rest/v2/mailboxes/microsoft/credentials/{credential_id}
 /// Path of the `OpenAPI` document.
 pub const DOCUMENT: &str = "/openapi.json";
 
+/// For so many requests without an API key there is one line.
+const SAMPLE: u64 = 100;
+
+/// State of the access log.
+pub struct AccessLog {
+    metrics: Arc<Metrics>,
+    /// Requests without an API key so far.
+    unauthenticated: AtomicU64,
+}
+
 /// A request in progress. It is dropped without a response if its client disconnects, or if the program ends.
 struct RequestSpan {
-    metrics: Arc<Metrics>,
+    log: Arc<AccessLog>,
     method: &'static str,
     route: &'static str,
     started: Instant,
     is_complete: bool,
 }
 
-pub async fn access_log(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+pub async fn access_log(State(log): State<Arc<AccessLog>>, request: Request, next: Next) -> Response {
     let mut log = RequestSpan {
-        metrics,
+        log,
         method: method(request.method()),
         route: route(&request),
         started: Instant::now(),
@@ -73,6 +85,19 @@ fn route(request: &Request) -> &'static str {
     [COLLECTION, ITEM, DOCUMENT].into_iter().find(|path| Some(*path) == matched).unwrap_or("other")
 }
 
+// === impl AccessLog ===
+
+impl AccessLog {
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { metrics, unauthenticated: AtomicU64::new(0) })
+    }
+
+    /// Counts a request without an API key, and returns how many there were.
+    fn count_unauthenticated(&self) -> u64 {
+        self.unauthenticated.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
 // === impl RequestSpan ===
 
 impl RequestSpan {
@@ -80,6 +105,11 @@ impl RequestSpan {
         self.is_complete = true;
         let (status, took) = (response.status().as_u16(), self.started.elapsed());
         let account = response.extensions().get::<Arc<Account>>();
+        self.log.metrics.rest.answered(self.method, self.route, Some(status), took);
+        let unauthenticated = account.is_none().then(|| self.log.count_unauthenticated());
+        if unauthenticated.is_some_and(|count| count % SAMPLE != 1) {
+            return;
+        }
         tracing::info!(
             method = self.method,
             route = self.route,
@@ -87,22 +117,22 @@ impl RequestSpan {
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             namespace = account.map(|account| account.namespace.as_str()),
             key = account.map(|account| account.key.as_str()),
+            unauthenticated,
             "request"
         );
-        self.metrics.rest.answered(self.method, self.route, Some(status), took);
     }
 }
 
 impl Drop for RequestSpan {
     fn drop(&mut self) {
         if !self.is_complete {
-            let Self { metrics, method, route, started, .. } = self;
+            let Self { log, method, route, started, .. } = self;
             tracing::info!(
                 method,
                 route,
                 "a request ended without a response: its client disconnected, or the program ends"
             );
-            metrics.rest.answered(method, route, None, started.elapsed());
+            log.metrics.rest.answered(method, route, None, started.elapsed());
         }
     }
 }
@@ -126,7 +156,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let router = Router::new()
             .route(DOCUMENT, get(panics))
-            .layer(middleware::from_fn_with_state(metrics.clone(), access_log));
+            .layer(middleware::from_fn_with_state(AccessLog::new(metrics.clone()), access_log));
         let request = Request::get(DOCUMENT).body(Body::empty()).unwrap();
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

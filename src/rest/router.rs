@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::core::timing::Timing;
 use crate::http::server::ConnectionSlot;
-use crate::rest::access_log::{self, COLLECTION, DOCUMENT, ITEM};
+use crate::rest::access_log::{self, AccessLog, COLLECTION, DOCUMENT, ITEM};
 use crate::rest::api_keys::Account;
 use crate::rest::auth::Authenticator;
 use crate::rest::credentials::Credentials;
@@ -55,7 +55,7 @@ pub struct AppState {
 /// The whole API. Everything except the `OpenAPI` document needs an API key.
 pub fn router(state: AppState) -> Router {
     let description = Bytes::from(document().to_string());
-    let metrics = state.metrics.clone();
+    let log = AccessLog::new(state.metrics.clone());
     Router::new()
         .route(
             DOCUMENT,
@@ -63,7 +63,7 @@ pub fn router(state: AppState) -> Router {
                 .fallback(async || RestError::MethodNotAllowed),
         )
         .merge(credentials(state))
-        .layer(middleware::from_fn_with_state(metrics, access_log::access_log))
+        .layer(middleware::from_fn_with_state(log, access_log::access_log))
         .layer(middleware::map_response(close_connection))
 }
 

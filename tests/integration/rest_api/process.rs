@@ -181,6 +181,23 @@ async fn each_request_is_logged_and_counted_once_without_its_content() {
     }
 }
 
+#[tokio::test]
+async fn requests_without_a_key_are_counted_and_one_line_stands_for_a_hundred() {
+    let api = Api::start().await;
+    for _ in 0..150 {
+        assert_eq!(super::http::send(&api.address, "GET", PATH, &[], b"").await.status, 401);
+    }
+    let log = api.server.log();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let counts: Vec<&Value> =
+        lines.iter().filter(|line| line["status"] == 401).map(|line| &line["unauthenticated"]).collect();
+    assert_eq!(counts, [&json!(1), &json!(101)], "{log}");
+    let metrics = send_get(&api.server, "/metrics").await.1;
+    let line =
+        format!("graph_credential_rest_requests_total{{method=\"GET\",route=\"{PATH}\",code=\"401\"}} 150");
+    assert!(metrics.contains(&line), "{metrics}");
+}
+
 #[test]
 fn plain_http_beyond_loopback_must_be_allowed() {
     for args in [&["serve"][..], &["run"]] {
