@@ -1,6 +1,6 @@
 //! Output of commands, as text or JSON.
 
-use crate::core::characters::is_invisible;
+use crate::core::characters::is_shown;
 use std::io::{self, Write};
 
 use anyhow::Context as _;
@@ -27,14 +27,28 @@ impl Format {
     ) -> anyhow::Result<()> {
         print(&match self {
             Self::Text => text(),
-            Self::Json => format!("{:#}\n", json()),
+            Self::Json => escaped(&format!("{:#}\n", json())),
         })
     }
 }
 
-/// Prints to standard output.
+/// JSON in which the characters that [`print`] replaces are escaped.
+fn escaped(json: &str) -> String {
+    let escape = |letter: char| -> String {
+        let mut units = [0; 2];
+        let units = letter.encode_utf16(&mut units).iter();
+        units.fold(String::new(), |text, unit| format!("{text}\\u{unit:04x}"))
+    };
+    json.chars().map(|letter| if is_printed(letter) { letter.to_string() } else { escape(letter) }).collect()
+}
+
+fn is_printed(letter: char) -> bool {
+    is_shown(letter) || letter == '\n'
+}
+
+/// Prints to standard output, with replacements for characters that could deceive at a terminal.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    match io::stdout().write_all(printable(text).as_bytes()) {
         // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         ended => ended.context("failed to write to standard output"),
@@ -44,19 +58,21 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 /// Prints a line to standard error.
 pub(super) fn note(text: &str) {
     // A failure cannot be reported anywhere.
-    let _unwritten = io::stderr().write_all(format!("{text}\n").as_bytes());
+    let _unwritten = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
 }
 
 /// Makes an untrusted text safe to print in a line: replaces characters that break the line, move the cursor or change the
 /// text direction.
 pub(super) fn sanitized(text: &str) -> String {
-    text.chars()
-        .map(|letter| if is_harmless(letter) { letter } else { char::REPLACEMENT_CHARACTER })
-        .collect()
+    replace_unless(text, is_shown)
 }
 
-fn is_harmless(letter: char) -> bool {
-    !letter.is_control() && !is_invisible(letter)
+fn printable(text: &str) -> String {
+    replace_unless(text, is_printed)
+}
+
+fn replace_unless(text: &str, is_kept: impl Fn(char) -> bool) -> String {
+    text.chars().map(|letter| if is_kept(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// A table with columns two spaces apart, and `indent` before each line.
@@ -90,6 +106,18 @@ mod tests {
             sanitized("Vertrieb \u{e4}\u{f6}\u{fc} \u{1f600}"),
             "Vertrieb \u{e4}\u{f6}\u{fc} \u{1f600}"
         );
+    }
+
+    #[test]
+    fn json_is_the_same_value_without_characters_that_deceive_at_a_terminal() {
+        let value = serde_json::json!({"name": "a\u{202e}b\u{9b}c\u{e0041}d\u{7f}\n\u{e4}"});
+        let text = escaped(&format!("{value:#}\n"));
+        assert!(text.chars().all(is_printed), "{text:?}");
+        assert!(
+            text.contains("\\u202e") && text.contains("\\udb40\\udc41") && text.contains('\u{e4}'),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Characters that do not belong into a value, and their names.
+//! Characters that do not belong in a value, and their names.
 
 /// Common characters that editors, web pages and word processors leave behind, with their names in Unicode.
 const NAMES: [(char, &str); 27] = [
@@ -36,6 +36,12 @@ pub fn describe(character: char) -> String {
     let name = NAMES.iter().find(|(known, _)| *known == character);
     let code = format!("U+{:04X}", u32::from(character));
     name.map_or_else(|| code.clone(), |(_, name)| format!("{code} {name}"))
+}
+
+/// Whether a character can be shown: it does not break the line, move the cursor, change the direction of the text or
+/// hide.
+pub fn is_shown(character: char) -> bool {
+    !character.is_control() && !is_invisible(character)
 }
 
 /// Format characters and separators of lines and paragraphs. Source: Unicode, general categories Cf, Zl and Zp.

@@ -12,11 +12,14 @@ pub struct Entry {
     pub tenant: String,
     /// Client id of its app, lower case; empty if it could not be read.
     pub client: String,
-    /// Its name; empty if the listing shows none.
+    /// Its name as the listing shows it, cut after [`MAX_LENGTH`]; empty if the listing shows none.
     pub name: String,
     /// When its secret expires, if the listing has that in a known form.
     pub expires_at: Option<Timestamp>,
 }
+
+/// Most characters that are kept of a name in a listing: a few times as many as a name may have.
+pub const MAX_LENGTH: usize = 1024;
 
 /// Letters and digits of an idempotency token: none that look alike.
 pub const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

@@ -1,7 +1,7 @@
 //! Request and response bodies. Source: the vendor's pages on create, list and update of Microsoft credentials.
 
 use crate::api::timestamp::rfc3339;
-use crate::core::remote::Entry;
+use crate::core::remote::{Entry, MAX_LENGTH};
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -145,9 +145,9 @@ impl From<ListedCredential> for Entry {
         let id_of = |text: Option<String>| text.unwrap_or_default().trim().to_ascii_lowercase();
         Self {
             id: listed.id,
-            tenant: id_of(listed.tenant_id),
-            client: id_of(listed.client_id),
-            name: listed.name.unwrap_or_default(),
+            tenant: bounded(id_of(listed.tenant_id)),
+            client: bounded(id_of(listed.client_id)),
+            name: bounded(listed.name.unwrap_or_default()),
             expires_at: listed.secret_expires_at.and_then(|text| text.trim().parse().ok()),
         }
     }
@@ -155,6 +155,15 @@ impl From<ListedCredential> for Entry {
 
 fn write(body: &WriteBody<'_>) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     serde_json::to_vec(body).map(Zeroizing::new)
+}
+
+/// A text of any length, cut after [`MAX_LENGTH`] characters.
+fn bounded(mut name: String) -> String {
+    if let Some((end, _)) = name.char_indices().nth(MAX_LENGTH) {
+        name.truncate(end);
+        name.shrink_to_fit();
+    }
+    name
 }
 
 #[cfg(test)]
@@ -179,6 +188,20 @@ mod tests {
             "name": "MS Graph app"
         });
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_cut_at_a_character() {
+        let credential = Credential {
+            id: 1,
+            tenant_id: "t".repeat(5000),
+            client_id: "c".into(),
+            secret_expires_at: None,
+            name: Some("\u{e4}".repeat(5000)),
+        };
+        let entry = Entry::from(credential);
+        assert_eq!(entry.name, "\u{e4}".repeat(MAX_LENGTH));
+        assert_eq!((entry.tenant.len(), entry.client.as_str()), (MAX_LENGTH, "c"));
     }
 
     #[test]

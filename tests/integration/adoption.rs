@@ -104,3 +104,25 @@ async fn adopt_only_waits_until_a_credential_exists() {
     assert_eq!(status.credential_id, Some(id));
     assert!(env.woodpecker.requests("agency").iter().all(|request| request.op != Op::Create));
 }
+
+#[tokio::test]
+async fn a_name_that_cannot_be_shown_is_not_put_into_the_status() {
+    let env = TestEnv::start().await;
+    let names = ["sales\u{202e}eu".to_owned(), "sales\u{1b}[2Jeu".to_owned(), "x".repeat(5000)];
+    let client = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
+    let mut ids = Vec::new();
+    for (number, odd) in names.iter().enumerate() {
+        env.entra.add_app(TENANT, &client(number));
+        env.entra.set_secrets(TENANT, &client(number), &["s3cret-one"]);
+        let existing = Credential::new(TENANT, &client(number), "s", EXPIRY, odd);
+        ids.push(env.woodpecker.put("agency", existing));
+    }
+    for (number, odd) in names.iter().enumerate() {
+        let name = format!("object-{number}");
+        env.credential(&name, json!({"clientId": client(number)})).await;
+        let registration = env.wait_until_ready(&name).await.status.unwrap().registration.unwrap();
+        assert_eq!((registration.credential_id, registration.name.as_str()), (ids[number], ""), "{odd:?}");
+    }
+    let remote: Vec<String> = env.remote().into_iter().map(|it| it.name).collect();
+    assert_eq!(remote, names, "none is renamed");
+}

@@ -6,7 +6,8 @@ use kube::Resource;
 
 use crate::api::conditions::whole_second;
 use crate::api::{
-    AccountLocation, DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, UnknownFields,
+    AccountLocation, DeletionPolicy, MAX_NAME_LENGTH, MicrosoftGraphCredentialStatus, Ownership,
+    Registration, UnknownFields,
 };
 use crate::controller::context::Context;
 use crate::controller::credential::apply::{StepOutcome, emit_event, failed, verify_company_isolation};
@@ -14,6 +15,7 @@ use crate::controller::credential::observe::Session;
 use crate::controller::error::Result;
 use crate::controller::index::CredentialRef;
 use crate::controller::status_writer;
+use crate::core::characters::is_shown;
 use crate::core::event::EventBody;
 use crate::core::failure::Operation;
 use crate::core::model::{Claim, Observed, Source, Target};
@@ -38,11 +40,8 @@ pub(super) async fn recover_created(
         tracing::error!(id, %other, "another object has registered what this object's create has created; it is left to that object");
         return clear_pending_create(context, session).await;
     }
-    let name = if entry.name.is_empty() {
-        name_with_token(&observed.object.remote_name(), &pending.idempotency_token)
-    } else {
-        entry.name
-    };
+    let name = known_name(entry.name)
+        .unwrap_or_else(|| name_with_token(&observed.object.remote_name(), &pending.idempotency_token));
     let source = observed.usable_source().map(|source| source.expires_at);
     let expires_at = source.or(entry.expires_at).unwrap_or(pending.start_time.0);
     let location = pending.location();
@@ -97,7 +96,7 @@ pub(super) async fn adopt(context: &Context, session: &mut Session, id: i64) -> 
     let expires_at = entry.expires_at.unwrap_or(source.expires_at);
     let registration = Registration {
         ownership: Ownership::Adopted,
-        ..registration(target.location.clone(), id, entry.name, expires_at)
+        ..registration(target.location.clone(), id, known_name(entry.name).unwrap_or_default(), expires_at)
     };
     let intent = with_registration(observed, registration);
     status_writer::write_status(context, observed, intent).await?;
@@ -128,6 +127,13 @@ pub(super) async fn clear_registration(context: &Context, session: &mut Session)
     };
     context.events.emit(&observed.object.object_ref(&()), &event).await;
     Ok(StepOutcome::Requeue)
+}
+
+/// A name in a listing, for the status: `None` if it is empty, too long or has characters that cannot be shown. Such a name
+/// counts as unknown.
+fn known_name(name: String) -> Option<String> {
+    let is_usable = (1..=MAX_NAME_LENGTH).contains(&name.chars().count()) && name.chars().all(is_shown);
+    is_usable.then_some(name)
 }
 
 /// A new registration at that location, with an unknown secret.
