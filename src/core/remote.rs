@@ -55,6 +55,12 @@ impl Entry {
         self.tenant.is_empty() || self.client.is_empty()
     }
 
+    /// Whether it is for that app, as far as it can be read.
+    pub fn may_be_for(&self, tenant: &TenantId, client: &ClientId) -> bool {
+        let agrees = |read: &str, own: &str| read.is_empty() || read == own;
+        agrees(&self.tenant, tenant.as_str()) && agrees(&self.client, client.as_str())
+    }
+
     /// Whether it is for that app.
     pub fn is_for(&self, tenant: &TenantId, client: &ClientId) -> bool {
         self.tenant == tenant.as_str() && self.client == client.as_str()

@@ -1,10 +1,15 @@
 //! Maps request errors to failures of a credential.
 
+use std::time::Duration;
+
 use super::error::{ApiError, Effect};
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
 
 /// Woodpecker's error code for a rejected client secret. Source: the vendor's page on create.
 const INVALID_CLIENT_SECRET: &str = "INVALID_CLIENT_SECRET";
+
+/// Longest wait that Woodpecker may ask of an object, as of an account queue.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// A failed request to Woodpecker as a failure at a destination.
 pub fn failure(operation: Operation, error: &ApiError) -> Failure {
@@ -36,6 +41,7 @@ pub fn failure(operation: Operation, error: &ApiError) -> Failure {
         ApiError::Throttled(retry_after) | ApiError::Failed { retry_after, .. } => *retry_after,
         _ => None,
     };
+    let retry_after = retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));
     Failure { operation, kind, retry_after, id: None }
 }
 

@@ -278,7 +278,8 @@ async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
 #[tokio::test]
 async fn a_list_with_a_malformed_entry_is_used_and_the_entry_is_left_alone() {
     let env = TestEnv::start().await;
-    let malformed = json!({"credential_id": 7, "tenant_id": null, "client_id": CLIENT, "name": 1});
+    let other = "00000000-0000-4000-8000-000000000001";
+    let malformed = json!({"credential_id": 7, "tenant_id": null, "client_id": other, "name": 1});
     env.woodpecker.fail_always(Op::List, Fault::WrongShape(json!({"credentials": [malformed]})));
     env.account("fresh", json!({})).await;
     let account = env.wait_for_account("fresh", ConditionStatus::True, "Authenticated").await;
@@ -289,6 +290,19 @@ async fn a_list_with_a_malformed_entry_is_used_and_the_entry_is_left_alone() {
     env.wait_until_ready("sales-eu").await;
     let ops: Vec<Op> = env.woodpecker.requests("agency").iter().map(|request| request.op).collect();
     assert!(!ops.contains(&Op::Update) && !ops.contains(&Op::Delete), "{ops:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_created_while_a_malformed_entry_may_be_for_the_same_app() {
+    let env = TestEnv::start().await;
+    let malformed = json!({"credential_id": 7, "tenant_id": null, "client_id": CLIENT, "name": 1});
+    env.woodpecker.fail_always(Op::List, Fault::WrongShape(json!({"credentials": [malformed]})));
+    env.account("fresh", json!({})).await;
+    env.wait_for_account("fresh", ConditionStatus::True, "Authenticated").await;
+    let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "fresh"}}}});
+    env.credential("sales-eu", spec).await;
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AmbiguousMatch").await;
+    assert_eq!(env.woodpecker.writes("agency"), 0);
 }
 
 #[tokio::test]

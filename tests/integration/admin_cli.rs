@@ -158,7 +158,7 @@ async fn orphans_reports_each_account_that_could_not_be_listed() {
         ("elsewhere", "--allowed-woodpecker-url https://elsewhere.example/rest"),
         ("keyless", "Secret keyless-key does not exist"),
         ("refused", "Woodpecker rejects the API key"),
-        ("odd", "line break"),
+        ("odd", "line feed"),
     ] {
         let words = [&format!("{}/{account} ", env.namespace), "could not be listed", why];
         assert!(line(&printed.out, &words).is_some(), "{words:?}: {}", printed.out);

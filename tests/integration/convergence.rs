@@ -45,7 +45,7 @@ async fn a_lost_rename_or_update_is_sent_again_to_the_same_credential() {
             .status
             .as_ref()
             .and_then(|status| status.expires_at.as_ref())
-            .is_some_and(|at| at.0.to_string() == "2028-01-31T00:00:00Z")
+            .is_some_and(|at| at.0.to_string() == "2028-01-31T23:59:59Z")
     })
     .await;
     let remote = env.remote();

@@ -168,7 +168,7 @@ async fn the_operator_waits_for_the_retry_after_of_microsoft() {
     let object =
         env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::Unknown, "RateLimited").await;
     let asked_at = env.entra.requests()[0].at;
-    assert!(object.status.unwrap().next_attempt_time.is_some());
+    assert!(object.status.unwrap().next_verification_time.is_some());
     env.wait_until_ready("sales-eu").await;
     let requests = env.entra.requests();
     let waited = requests[1].at.duration_since(asked_at);

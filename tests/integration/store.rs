@@ -245,12 +245,12 @@ async fn a_rotated_secret_is_stored_under_the_same_id() {
     env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
     put_secret(&env, "s3cret-two", "2028-01-31").await;
     let name = format!("{}/sales-eu", env.namespace);
-    let new = wait_for_record(&env, "s3cret-two", &name, "2028-01-31T00:00:00Z").await;
+    let new = wait_for_record(&env, "s3cret-two", &name, "2028-01-31T23:59:59Z").await;
     assert_eq!((&new.spec.record_id, new.spec.credential_id), (&old.spec.record_id, old.spec.credential_id));
     let after = env
         .wait_until("sales-eu", "the new expiry in the status", |object| {
             let status = object.status.as_ref().unwrap();
-            status.expires_at.as_ref().is_some_and(|at| at.0.to_string() == "2028-01-31T00:00:00Z")
+            status.expires_at.as_ref().is_some_and(|at| at.0.to_string() == "2028-01-31T23:59:59Z")
         })
         .await
         .status

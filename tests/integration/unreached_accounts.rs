@@ -66,7 +66,7 @@ async fn a_secret_expires_after_a_restart_while_woodpecker_is_down() {
 }
 
 #[tokio::test]
-async fn a_refused_rename_does_not_stop_verification() {
+async fn a_rejected_rename_does_not_stop_verification() {
     let mut env = TestEnv::start().await;
     env.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
     env.credential("sales-eu", json!({})).await;

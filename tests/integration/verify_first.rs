@@ -56,7 +56,7 @@ async fn a_rotated_secret_is_updated_under_the_same_id() {
     assert_eq!(after.credential_id, before.credential_id);
     let id = after.credential_id.unwrap();
     assert!(env.woodpecker.secret_matches("agency", id, "s3cret-two"));
-    assert_eq!(env.remote()[0].secret_expires_at, "2028-01-31T00:00:00Z");
+    assert_eq!(env.remote()[0].secret_expires_at, "2028-01-31T23:59:59Z");
     let updates =
         env.woodpecker.requests("agency").into_iter().filter(|request| request.op == Op::Update).count();
     assert_eq!(updates, 1);
@@ -98,7 +98,7 @@ async fn a_wrong_secret_of_a_new_object_is_sent_only_to_microsoft() {
         .await;
     assert!(message(&object, ConditionType::Verified).contains("the value is the tenant ID"));
     assert_eq!(env.woodpecker.writes("agency"), 0);
-    assert!(object.status.unwrap().next_attempt_time.is_some());
+    assert!(object.status.unwrap().next_verification_time.is_some());
 }
 
 #[tokio::test]

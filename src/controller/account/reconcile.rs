@@ -126,7 +126,11 @@ async fn reconcile(
         Ok(None) => return Ok(deleted),
         Ok(Some(object)) => (object, None),
         // The account works without it.
-        Err(ReconcileError::WriteFinalizer(error)) => (object, Some(error)),
+        Err(ReconcileError::WriteFinalizer(kube::Error::Api(status)))
+            if matches!(status.code, 400..=499) && !matches!(status.code, 408 | 429) =>
+        {
+            (object, Some(kube::Error::Api(status)))
+        }
         Err(error) => return Err(error),
     };
     let mut observed = observe(context, &object, own).await?;
@@ -199,7 +203,9 @@ async fn finish(
         let known = known(context, object, own, &result, remote.clone());
         // A requested reconcile stays open, because no listing was sent.
         let requested = context.accounts.read(own, |before| before.known.as_ref()?.requested.clone());
-        set_known(context, own, &uid, Known { failures: 0, requested: requested.flatten(), ..known });
+        // An earlier listing says nothing about a key that was rejected since.
+        let failures = u32::from(is_unconfirmed);
+        set_known(context, own, &uid, Known { failures, requested: requested.flatten(), ..known });
     }
     if matches!(listed, Some(Err(ApiError::Queue(_)))) {
         // The permit requeues it.

@@ -240,7 +240,7 @@ impl RecordController {
         match self.write_and_emit(record, status, events).await {
             // A result that could not be written is determined again soon, unless the API server rejects the write.
             Err(RecordError::Rejected { .. }) if verification.is_some() => {
-                Some(retry_at.unwrap_or(now + self.timing.stalled_probe))
+                Some(now + self.timing.stalled_probe)
             }
             Err(_) if verification.is_some() => None,
             _ => retry_at,

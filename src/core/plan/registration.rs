@@ -147,6 +147,9 @@ fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolic
         Some(id) => Ok(Some(id)),
         None => select_candidate(&listed.entries, &adoption),
     };
+    let spec = &observed.object.spec;
+    let may_be_own = |entry: &&Entry| entry.is_opaque() && entry.may_be_for(&spec.tenant_id, &spec.client_id);
+    let unreadable = listed.entries.iter().find(may_be_own);
     match candidate {
         Err(ConditionFailure { reason, message }) => blocked_by_remote(reason, message, policy),
         Ok(_) if listed.max_age == MaxAge::Cached => Plan::Step(Step::List(MaxAge::Recent)),
@@ -164,6 +167,13 @@ fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolic
                 target.location.account
             );
             blocked_until_trigger(Reason::AccountNotReady, message)
+        }
+        Ok(None) if unreadable.is_some() => {
+            let id = unreadable.map(|entry| entry.id).unwrap_or_default();
+            let message = format!(
+                "Woodpecker's listing shows credential {id} without a readable tenant or client ID, so it may be for this app, and nothing is created: if this persists, ask Woodpecker's support, or delete the credential"
+            );
+            blocked_by_remote(Reason::AmbiguousMatch, message, policy)
         }
         Ok(None) if wants_finalizer_first(observed, policy) => Plan::Step(Step::AddFinalizer),
         Ok(None) => Plan::Step(Step::Create),

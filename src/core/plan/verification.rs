@@ -220,10 +220,10 @@ fn evidence(
         TokenResult::Issued { roles } if missing_roles(observed, roles.as_deref()).is_empty() => {
             Some(Evidence::Accepted)
         }
-        // Roles that were required or removed before are missing in every token.
+        // Roles that were required or removed before are missing in every token, so the token itself is accepted.
         TokenResult::Issued { .. } => {
             let had_roles = missing_roles(observed, observed.status.observed_roles.as_deref()).is_empty();
-            had_roles.then_some(Evidence::Rejected)
+            Some(if had_roles { Evidence::Rejected } else { Evidence::Accepted })
         }
         TokenResult::NotIssued { diagnosis: Diagnosis::Rejected(rejection), .. } => {
             let is_final = is_final(rejection, source.expires_at, verification.at);
@@ -268,7 +268,8 @@ fn rejected(
             "Microsoft rejected the client secret ({}), for which it issued a token before; the operator requests further tokens before this counts",
             diagnosis::code_text(rejection)
         );
-        return unconfirmed(message, delay.max(retry_after.unwrap_or_default()));
+        let at_most = policy.timing.backoff_longest;
+        return unconfirmed(message, delay.max(retry_after.unwrap_or_default().min(at_most)));
     }
     VerificationState::Failed {
         problem: ConditionFailure { reason: rejection.reason, message: diagnosis::advice(rejection, form) },

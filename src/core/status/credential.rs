@@ -169,7 +169,15 @@ fn plan_next_attempt(
 ) {
     // The secret is verified, or this conclusion plans its next verification.
     status.next_verification_time = None;
+    let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
+    let same_secret = observed.usable_source().is_none() || observed.is_same_secret();
+    let was_same = same_spec && same_secret;
+    // A plan for another spec or secret, or from before a request to reconcile, no longer counts.
+    let keeps_plan = was_same && !observed.object.is_reconcile_requested();
     if conclusion.requeue == Requeue::AsPlanned {
+        if !keeps_plan {
+            (status.next_attempt_time, status.consecutive_failures) = (None, None);
+        }
         return;
     }
     if let Requeue::OnPermit | Requeue::Settle(_) = conclusion.requeue {
@@ -178,9 +186,7 @@ fn plan_next_attempt(
         status.next_attempt_time = None;
         return;
     }
-    let same_spec = observed.object.metadata.generation == Some(observed.status.observed_generation);
-    let same_secret = observed.usable_source().is_none() || observed.is_same_secret();
-    let before = observed.status.consecutive_failures.filter(|_| same_spec && same_secret).unwrap_or(0);
+    let before = observed.status.consecutive_failures.filter(|_| was_same).unwrap_or(0);
     let failures = before.saturating_add(1);
     let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
     let timing = &policy.timing;
@@ -202,14 +208,13 @@ fn plan_next_attempt(
         | Requeue::After(_)
         | Requeue::Stalled(_) => None,
     };
-    let was_same = same_spec && same_secret;
     status.consecutive_failures = delay.map(|_| failures);
     // A remote side may ask for any delay.
     let next = delay.map(|delay| Time(now + delay.min(clock::LONGEST_WAIT)));
     if matches!(conclusion.state, ReconcileState::NotVerified(_)) {
         status.next_verification_time = next;
         // A delay of the destination goes on.
-        status.next_attempt_time = status.next_attempt_time.take().filter(|_| was_same);
+        status.next_attempt_time = status.next_attempt_time.take().filter(|_| keeps_plan);
     } else {
         status.next_attempt_time = next;
     }

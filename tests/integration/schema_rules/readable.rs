@@ -129,6 +129,7 @@ async fn every_accepted_credential_can_be_deserialized() {
             "baseUrl": "https://x", "companyId": 7, "fingerprint": "a:b"
         },
         "pendingSecret": {"fingerprint": "a:b", "firstSeenTime": EXPIRY, "attempts": 1, "reason": "TokenIssued"},
+        "rejections": {"fingerprint": "a:b", "firstTime": EXPIRY, "count": 1},
         "nextAttemptTime": EXPIRY, "nextVerificationTime": EXPIRY, "consecutiveFailures": 1, "lastHandledReconcileAt": "x",
         "conditions": [condition()], "observedSecret": {"uid": "x", "resourceVersion": "7"},
         "observedRecord": {"uid": "x", "generation": 7, "recordId": "0123456789abcdef0123456789abcdef"}
@@ -163,7 +164,8 @@ async fn every_accepted_account_can_be_deserialized() {
 #[tokio::test]
 async fn every_accepted_sealed_record_can_be_deserialized() {
     let status = json!({
-        "observedGeneration": 1, "lastVerifiedTime": EXPIRY, "expiryNoticeDays": 30, "conditions": [condition()]
+        "observedGeneration": 1, "lastVerifiedTime": EXPIRY, "expiryNoticeDays": 30,
+        "rejections": {"fingerprint": "a:b", "firstTime": EXPIRY, "count": 1}, "conditions": [condition()]
     });
     let spec = json!({
         "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 7, "tenantId": TENANT, "clientId": CLIENT,

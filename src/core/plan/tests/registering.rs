@@ -228,3 +228,16 @@ fn an_app_that_another_object_manages_is_not_registered() {
     observed.claim = Claim::Conflict("mail/first".into());
     assert_eq!(reason(&observed), Reason::AlreadyManaged);
 }
+
+#[test]
+fn an_entry_whose_app_cannot_be_read_blocks_a_create_unless_it_is_of_another_app() {
+    let unreadable = |client: &str| Entry { tenant: String::new(), client: client.into(), ..entry(7, "") };
+    let own = entry(7, "").client;
+    for client in [own.as_str(), ""] {
+        let observed = listed_as(verified(fresh(&plain())), vec![unreadable(client)], MaxAge::Recent);
+        assert_eq!(reason(&observed), Reason::AmbiguousMatch, "{client}");
+    }
+    let other = "00000000-0000-4000-8000-000000000001";
+    let observed = listed_as(verified(fresh(&plain())), vec![unreadable(other)], MaxAge::Recent);
+    assert_eq!(step_of(&observed), Step::Create);
+}

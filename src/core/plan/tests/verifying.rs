@@ -111,8 +111,11 @@ fn a_token_that_lost_required_roles_is_confirmed_and_newly_required_roles_are_no
     lost.results.verification = Some(without_roles.clone());
     assert_eq!(reason(&lost), Reason::RejectionUnconfirmed);
     let mut newly_required = settled(&spec);
-    newly_required.results.verification = Some(without_roles);
+    newly_required.results.verification = Some(without_roles.clone());
     assert_eq!(reason(&newly_required), Reason::RequiredRolesMissing);
+    let mut after_a_stray_rejection = rejected_before(&spec, 1);
+    after_a_stray_rejection.results.verification = Some(without_roles);
+    assert_eq!(reason(&after_a_stray_rejection), Reason::RequiredRolesMissing);
 }
 
 #[test]

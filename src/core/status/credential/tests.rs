@@ -380,3 +380,16 @@ fn a_registration_at_an_account_that_was_not_reached_stays_ready_until_its_secre
     );
     assert_eq!(says(&changed, ConditionType::Reconciling).0, ConditionStatus::True);
 }
+
+#[test]
+fn a_planned_attempt_does_not_outlive_its_spec() {
+    let mut observed = settled(&json!({}));
+    let planned = Some(Time(now() + Duration::from_hours(9)));
+    observed.status.next_attempt_time = planned.clone();
+    let conclusion = Conclusion { state: ReconcileState::Deferred, requeue: Requeue::AsPlanned };
+    observed.status.observed_generation = 1;
+    observed.object.metadata.generation = Some(1);
+    assert_eq!(report(&observed, &conclusion, &policy(), now()).status.next_attempt_time, planned);
+    observed.object.metadata.generation = Some(2);
+    assert_eq!(report(&observed, &conclusion, &policy(), now()).status.next_attempt_time, None);
+}
