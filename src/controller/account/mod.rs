@@ -6,6 +6,7 @@ pub mod consistency;
 pub mod finalizer;
 pub mod reconcile;
 pub mod relation;
+mod result;
 pub mod state;
 
 use std::sync::Arc;

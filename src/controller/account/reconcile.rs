@@ -10,8 +10,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use crate::api::conditions::{Condition, ConditionType, Reason, find};
 use crate::api::{
-    ACCOUNT_PROTECTION_FINALIZER, AccountName, MicrosoftGraphCredential, NamespacedName,
-    RECONCILE_REQUESTED_AT, WoodpeckerAccount,
+    AccountName, MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
 use crate::controller::account::connect::open;
 use crate::controller::account::state::{KeyVerdict, Known, State};
@@ -25,7 +24,6 @@ use crate::controller::reconciler;
 use crate::controller::status_writer::replace_status;
 use crate::core::backoff;
 use crate::core::error_chain::chain;
-use crate::core::model::ConditionFailure;
 use crate::core::outcome::Outcome;
 use crate::core::request_priority::RequestPriority;
 use crate::core::status::account::{AccountResult, ListingSummary, report};
@@ -388,44 +386,4 @@ async fn write(
         context.events.emit(&object.object_ref(&()), &event).await;
     }
     Ok(ready)
-}
-
-// === impl AccountResult ===
-
-impl AccountResult {
-    /// The result if the finalizer could not be written. Another problem comes first.
-    fn without_finalizer(self) -> Self {
-        let Self::Ready = self else { return self };
-        let message = format!(
-            "the API server rejects the operator's change of the finalizer {ACCOUNT_PROTECTION_FINALIZER}, so a deletion of this account does not work as it should: check the operator's right to patch woodpeckeraccounts, and admission policies. Credentials are registered and maintained"
-        );
-        Self::Unprotected(ConditionFailure { reason: Reason::FinalizerRejected, message })
-    }
-
-    fn of_failure(error: &ApiError, verdict: KeyVerdict) -> Self {
-        match error {
-            ApiError::Failed { status: code, .. } if verdict == KeyVerdict::Unclear => Self::Unreachable(format!(
-                "every list request is answered with HTTP {code}, but not in the form of Woodpecker's API: check the API key in the Secret, and whether a proxy or a firewall between the operator and Woodpecker blocks the requests; the operator tries again"
-            )),
-            ApiError::Unauthorized(_) if verdict == KeyVerdict::Unconfirmed => Self::Postponed(
-                "Woodpecker rejected the API key once; the operator lists again before this counts".into(),
-            ),
-            ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {
-                reason: Reason::InvalidApiKey,
-                message: "Woodpecker rejected the API key: create one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
-            }),
-            ApiError::Malformed(_) => Self::Unreachable(
-                "Woodpecker's response to the list request is malformed, and does not count as an empty account; the operator tries again".into(),
-            ),
-            ApiError::NotFound | ApiError::Rejected { .. } => Self::Unreachable(
-                "Woodpecker rejected the list request for the account's credentials: check spec.baseUrl and spec.companyId; the operator tries again".into(),
-            ),
-            ApiError::Throttled(_) | ApiError::Queue(_) => Self::Postponed(
-                "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),
-            ),
-            ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed { .. } | ApiError::Body(_) => Self::Unreachable(
-                "Woodpecker could not be reached or failed; the operator tries again. If this persists, check the operator's outbound connection to the internet".into(),
-            ),
-        }
-    }
 }
