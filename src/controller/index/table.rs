@@ -241,7 +241,6 @@ impl<K: Indexed> Table<K> {
         if let Some(slot) = replaced {
             self.tombstone(slot, &mut effects);
         }
-        let trigger = TriggerHash::of(&object);
         let slot = if let Some(slot) = known.filter(|_| replaced.is_none()) {
             let is_known = self.entries.get(&slot).is_some_and(|it| it.version == version);
             // After a restore, the same version may denote two states.
@@ -253,6 +252,8 @@ impl<K: Indexed> Table<K> {
             self.insert(object, version, &mut effects)
         };
         let Some(entry) = self.entries.get_mut(&slot) else { return effects };
+        // Of the known object: after a restore, an event of the same version may hold another state.
+        let trigger = TriggerHash::of(&*entry.object);
         match source {
             Source::Watch | Source::List(_) => {
                 let before = std::mem::replace(&mut entry.last_trigger, trigger);
