@@ -1,7 +1,9 @@
 //! Agencies: several companies behind one API key, and several keys of one account.
 
+use std::time::Duration;
+
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
-use kit::woodpecker::Op;
+use kit::woodpecker::{Fault, Op};
 use serde_json::json;
 
 use crate::harness::{EXPIRY, TENANT, TestEnv, eventually};
@@ -70,7 +72,7 @@ async fn an_ignored_company_id_is_detected_before_a_second_write() {
 #[tokio::test]
 async fn two_keys_of_one_account_are_detected_as_one_account() {
     let env = TestEnv::start().await;
-    env.woodpecker.service_time(std::time::Duration::from_millis(30));
+    env.woodpecker.service_time(Duration::from_millis(30));
     env.credential("first", json!({})).await;
     env.wait_until_ready("first").await;
     env.woodpecker.add_account("agency", "1234.another-key-of-the-agency");
@@ -94,4 +96,44 @@ async fn two_keys_of_one_account_are_detected_as_one_account() {
         env.wait_until_ready(&format!("app-{number}")).await;
     }
     assert_eq!((env.woodpecker.max_in_flight("agency"), env.remote().len()), (1, 9));
+}
+
+#[tokio::test]
+async fn a_company_without_credentials_stays_in_the_queue_of_the_key_and_the_others_do_not_wait_for_it() {
+    let mut env = three_companies(false).await;
+    env.woodpecker.add_company("agency", "4");
+    let spec = json!({"apiKeySecretRef": {"name": "agency-key"}, "companyId": 4});
+    env.apply_account("company-4", spec).await;
+    env.wait_for_account("company-4", ConditionStatus::True, "Authenticated").await;
+    for company in 1..=3 {
+        env.wait_until_ready(&format!("app-{company}")).await;
+    }
+    env.stop_operator().await;
+    env.start_operator().await;
+    let is_separate = |company: i32| {
+        let of_company = format!("company-{company}\"");
+        env.log()
+            .lines()
+            .any(|line| line.contains(&of_company) && line.contains("\"is_company_separate\":true"))
+    };
+    eventually("the companies with credentials are known to be separate", || async {
+        if (1..=3).all(is_separate) { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+    assert!(!is_separate(4), "{}", env.log());
+    // A create at one company does not hold up another one.
+    env.woodpecker.fail_account_always("agency/1", Op::Create, Fault::Slow(Duration::from_mins(1)));
+    for company in 1..=2 {
+        let client = app(&env, 10 + company);
+        let account = json!({"woodpecker": {"accountRef": {"name": format!("company-{company}")}}});
+        env.credential(&format!("late-{company}"), json!({"clientId": client, "destination": account})).await;
+        if company == 1 {
+            eventually("company 1 does not respond", || async {
+                if env.woodpecker.in_flight("agency/1") == 1 { Ok(()) } else { Err(env.log()) }
+            })
+            .await;
+        }
+    }
+    env.wait_until_ready("late-2").await;
+    assert_eq!(env.woodpecker.in_flight("agency/1"), 1, "it is still in flight");
 }

@@ -106,9 +106,8 @@ fn update_relations(
         let (other, others) = (first.name.clone(), first.own_identity.clone());
         consistency.alias_of = Some(Alias { own: own_identity.clone(), other, others });
     }
-    if related.iter().any(|other| other.relation == AccountRelation::SeparateCompanies)
-        && !related.iter().any(|other| other.relation == AccountRelation::Unknown)
-    {
+    // A company without credentials keeps the queue of the key: its id may be wrong, and an empty listing shows nothing.
+    if related.iter().any(|other| other.relation == AccountRelation::SeparateCompanies) {
         consistency.separate_company = Some(own_identity.clone());
     }
     if before != (consistency.alias_of.clone(), consistency.separate_company.clone()) {

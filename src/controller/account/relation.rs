@@ -10,8 +10,6 @@ pub enum AccountRelation {
     Unrelated,
     /// The same remote account, with two keys.
     SameAccount,
-    /// Companies of one key; it is not known yet whether Woodpecker uses the company id.
-    Unknown,
     /// Companies of one key, each with its own credentials.
     SeparateCompanies,
     /// Companies of one key with the same credentials: Woodpecker ignores the company id.
@@ -33,9 +31,9 @@ pub fn account_relation(
     match (are_companies, have_some_in_common) {
         (true, true) => AccountRelation::CompanyIdIgnored,
         (true, false) if have_some => AccountRelation::SeparateCompanies,
-        (true, false) => AccountRelation::Unknown,
         (false, true) => AccountRelation::SameAccount,
-        (false, false) => AccountRelation::Unrelated,
+        // Whether Woodpecker separates companies does not show while one of them has no credentials.
+        (true | false, false) => AccountRelation::Unrelated,
     }
 }
 
@@ -49,7 +47,7 @@ mod tests {
         let (hq, client, another) = (identity(1, None), identity(1, Some(7)), identity(2, None));
         assert_eq!(account_relation(&hq, &client, true, true), AccountRelation::CompanyIdIgnored);
         assert_eq!(account_relation(&hq, &client, false, true), AccountRelation::SeparateCompanies);
-        assert_eq!(account_relation(&hq, &client, false, false), AccountRelation::Unknown);
+        assert_eq!(account_relation(&hq, &client, false, false), AccountRelation::Unrelated);
         assert_eq!(account_relation(&hq, &another, true, true), AccountRelation::SameAccount);
         assert_eq!(account_relation(&hq, &another, false, true), AccountRelation::Unrelated);
         assert_eq!(account_relation(&hq, &hq, true, true), AccountRelation::Unrelated, "the same identity");
