@@ -6,7 +6,7 @@ use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType}
 use kit::woodpecker::{Credential, Op};
 use serde_json::{Value, json};
 
-use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, message};
+use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, condition, eventually, message};
 
 fn by_hand(env: &TestEnv) -> i64 {
     env.woodpecker.put("agency", Credential::new(&TENANT.to_uppercase(), CLIENT, "old", EXPIRY, "by hand"))
@@ -28,8 +28,14 @@ async fn the_only_credential_of_the_app_is_adopted_and_keeps_its_name() {
     assert_eq!(condition(&object, ConditionType::Registered).unwrap().reason, "Adopted");
     assert!(env.woodpecker.secret_matches("agency", id, "s3cret-one"));
     assert_eq!(env.remote()[0].name, "by hand");
+    eventually("an event says that Delete leaves it", || async {
+        let events = env.events("sales-eu").await;
+        let wanted = format!("existing credential {id} was adopted; deletionPolicy Delete leaves it");
+        if events.iter().any(|it| it.contains(&wanted)) { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete", "displayName": "MS Graph app"})).await;
-    crate::harness::eventually("it has the name that the spec gives", || async {
+    eventually("it has the name that the spec gives", || async {
         if env.remote()[0].name == "MS Graph app" { Ok(()) } else { Err(env.log()) }
     })
     .await;
@@ -49,6 +55,25 @@ async fn an_adopted_credential_with_ownership_is_deleted_with_the_object() {
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 0);
+}
+
+#[tokio::test]
+async fn the_events_about_an_adopted_credential_name_the_object_for_which_it_was_created() {
+    let env = TestEnv::start().await;
+    let name = "mail/of-another-cluster [k3v9x2m7qz4w]";
+    env.woodpecker.put("agency", Credential::new(TENANT, CLIENT, "old", EXPIRY, name));
+    let mut spec = adoption(&json!({"takeOwnership": true}));
+    spec["deletionPolicy"] = json!("Delete");
+    env.credential("sales-eu", spec).await;
+    env.wait_until_ready("sales-eu").await;
+    env.delete("sales-eu").await;
+    env.wait_until_gone("sales-eu").await;
+    eventually("both events name it", || async {
+        let events = env.events("sales-eu").await;
+        let is_named = |what: &str| events.iter().any(|it| it.contains(what) && it.contains(name));
+        if is_named("was adopted") && is_named("was deleted") { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

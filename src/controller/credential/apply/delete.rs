@@ -2,7 +2,7 @@
 
 use kube::{Api, Resource};
 
-use crate::api::{FINALIZER, MicrosoftGraphCredential, NamespacedName, Registration};
+use crate::api::{FINALIZER, MicrosoftGraphCredential, NamespacedName, Ownership, Registration};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::listing::{listing_mismatch, not_found_but_listed};
 use crate::controller::credential::apply::{StepOutcome, emit_event, exists_remotely, failed, step_failed};
@@ -15,6 +15,7 @@ use crate::core::event::EventBody;
 use crate::core::failure::{Failure, FailureKind, Operation};
 use crate::core::model::Observed;
 use crate::core::plan::Finalization;
+use crate::core::remote::split_token;
 use crate::store::record::record_name;
 use crate::woodpecker::{ApiError, RemoteAccount};
 
@@ -207,10 +208,16 @@ fn left_to(what: &str, other: &NamespacedName) -> String {
 
 fn describe(registration: &Registration) -> String {
     let id = registration.credential_id;
-    match (&registration.record, &registration.account) {
+    let what = match (&registration.record, &registration.account) {
         (Some(record), _) => format!("credential {id} in SealedGraphCredential {record}"),
         (None, Some(account)) => format!("credential {id} at WoodpeckerAccount {account}"),
         (None, None) => format!("credential {id}"),
+    };
+    let is_adopted = registration.ownership == Ownership::Adopted && registration.record.is_none();
+    if is_adopted && split_token(&registration.name).is_some() {
+        format!("{what} (created by an operator as {})", registration.name)
+    } else {
+        what
     }
 }
 

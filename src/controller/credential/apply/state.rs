@@ -20,7 +20,7 @@ use crate::core::event::EventBody;
 use crate::core::failure::Operation;
 use crate::core::model::{Claim, Observed, Source, Target};
 use crate::core::plan::MAX_PREVIOUS_REGISTRATIONS;
-use crate::core::remote::{Entry, name_with_token};
+use crate::core::remote::{Entry, name_with_token, split_token};
 use crate::telemetry::metrics::Drift;
 
 /// Records what a create of unknown outcome has created. Its secret counts as unknown.
@@ -98,11 +98,32 @@ pub(super) async fn adopt(context: &Context, session: &mut Session, id: i64) -> 
         ownership: Ownership::Adopted,
         ..registration(target.location.clone(), id, known_name(entry.name).unwrap_or_default(), expires_at)
     };
+    let text = describe_adoption(observed, &registration);
     let intent = with_registration(observed, registration);
     status_writer::write_status(context, observed, intent).await?;
     tracing::info!(id, "adopted an existing credential");
-    emit_event(context, observed, "Adopted", format!("existing credential {id} was adopted")).await;
+    emit_event(context, observed, "Adopted", text).await;
     Ok(StepOutcome::Requeue)
+}
+
+/// Describes the adoption, and what it means for a deletion. An object that was restored without its status adopts what
+/// it created before.
+fn describe_adoption(observed: &Observed, registration: &Registration) -> String {
+    let id = registration.credential_id;
+    let creator = if split_token(&registration.name).is_some() {
+        format!(", which an operator created as {}", registration.name)
+    } else {
+        String::new()
+    };
+    let is_left = observed.object.spec.deletion_policy() == DeletionPolicy::Delete
+        && !observed.may_delete(registration);
+    let consequence = if is_left {
+        "; deletionPolicy Delete leaves it, unless adoption.takeOwnership is true. If this object had created it and lost \
+         its status, restore the status or set takeOwnership"
+    } else {
+        ""
+    };
+    format!("existing credential {id} was adopted{creator}{consequence}")
 }
 
 /// Records that the registration was deleted remotely. It is then re-created.

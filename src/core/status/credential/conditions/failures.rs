@@ -41,11 +41,11 @@ pub(super) fn after_failure(
             Reason::UpdateRejected,
             format!("Woodpecker's listing lacks credential {id}, and the operator cannot check it without its name, which is not known; nothing is created. Set spec.displayName, or if the credential was deleted, set the annotation graph-credentials.io/confirm-deleted to {id}"),
         ),
-        // The account reports a key that is rejected again.
+        // The account reports a key that is rejected for its list as well.
         (FailureKind::Unauthorized, _) => Desired::unknown(
             ConditionType::Registered,
             Reason::WoodpeckerUnavailable,
-            "Woodpecker rejected the API key for this request; the operator checks the key and tries again. If the key is rejected again, the WoodpeckerAccount reports it",
+            "Woodpecker rejected the API key for this request; the operator checks the key and tries again. If the key is invalid, the WoodpeckerAccount reports it. If the account stays Ready, the key can list credentials but cannot change them: use another API key",
         ),
         (FailureKind::Unreadable, _) => problem(
             Reason::UpdateRejected,
