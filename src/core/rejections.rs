@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::api::conditions::{Reason, whole_second};
 use crate::api::timestamp::Time;
 use crate::api::{Rejections, UnknownFields};
-use crate::core::backoff;
 use crate::core::diagnosis::Rejection;
 use crate::core::timing::Timing;
+use crate::core::{backoff, clock};
 
 /// How many rejections in a row count as Microsoft's verdict.
 pub const CONFIRMED: i32 = 4;
@@ -60,6 +60,18 @@ pub fn confirmation_delay(rejections: Option<&Rejections>, timing: &Timing) -> O
     (1..CONFIRMED).contains(&count).then(|| backoff::doubled(timing.confirmation_first, count.unsigned_abs()))
 }
 
+/// When the next request is due, while the rejections are not confirmed: all delays so far after the first one.
+pub fn confirmation_due_at(
+    rejections: Option<&Rejections>,
+    timing: &Timing,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let last = confirmation_delay(rejections, timing)?;
+    let all = last * 2 - timing.confirmation_first;
+    let first_time = clock::began(rejections?.first_time.0, all, now);
+    Some(first_time + all)
+}
+
 /// Whether a later token contradicted the last rejection.
 pub fn is_contradicted(rejections: Option<&Rejections>) -> bool {
     rejections.is_some_and(|rejections| rejections.count == 0)
@@ -103,5 +115,18 @@ mod tests {
         };
         let delays: Vec<Option<u64>> = (0..=4).map(delay).collect();
         assert_eq!(delays, [None, Some(30), Some(60), Some(120), None]);
+        let due = |count, now| {
+            let rejections = Rejections { count, ..after_all(&[Evidence::Rejected]).unwrap() };
+            confirmation_due_at(Some(&rejections), &Timing::STANDARD, now).map(Timestamp::as_second)
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let times: Vec<Option<i64>> = (0..=4).map(|count| due(count, now)).collect();
+        assert_eq!(times, [None, Some(30), Some(90), Some(210), None], "since the first rejection");
+        let earlier = now - Duration::from_hours(24);
+        assert_eq!(
+            due(1, earlier),
+            Some(earlier.as_second()),
+            "a first rejection that is ahead of the clock"
+        );
     }
 }

@@ -24,6 +24,7 @@ use crate::controller::instrument::Completed;
 use crate::controller::kind::Kind;
 use crate::controller::queue::Priority;
 use crate::controller::version::Version;
+use crate::core::plan::verification;
 use crate::core::{backoff, clock, expiry};
 use crate::store::record::record_name;
 use crate::woodpecker::RequesterKind;
@@ -86,10 +87,11 @@ impl Kind for MicrosoftGraphCredential {
 
 /// Whether its secret is not verified, or is due for verification again.
 fn needs_verification(object: &MicrosoftGraphCredential, now: Timestamp) -> bool {
-    let last_verified_time = object.status.as_ref().and_then(|status| status.last_verified_time.as_ref());
-    let is_due = last_verified_time
-        .and_then(|at| clock::happened(at.0, now))
-        .is_none_or(|at| at + object.spec.verification_interval() <= now);
+    let due = object.status.as_ref().and_then(|status| {
+        let at = clock::happened(status.last_verified_time.as_ref()?.0, now)?;
+        Some(at + verification::interval(object, status.rejections.as_deref()))
+    });
+    let is_due = due.is_none_or(|due| due <= now);
     !object.spec.is_suspended() && (is_due || !object.is_verified())
 }
 
@@ -122,7 +124,7 @@ fn remains_settled_for(
     // The earliest time that jitter allows. If the time is ahead, this clock may be behind and all objects be due: the
     // start of their verifications is spread over the resync interval.
     let verification = clock::happened(status.last_verified_time.as_ref()?.0, now)
-        .map(|at| at + object.spec.verification_interval() / 20 * 19);
+        .map(|at| at + verification::interval(object, status.rejections.as_deref()) / 20 * 19);
     let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
     let planned = [&status.next_attempt_time, &status.next_verification_time].into_iter().flatten();
     let planned = planned.map(|at| clock::planned(at.0, now)).chain(verification);

@@ -211,7 +211,10 @@ impl RecordController {
     ) -> Option<Timestamp> {
         let now = Timestamp::now();
         let retry_at = retry_at.map(|at| clock::planned(at, now));
-        let attempt = if verification_due_at(record, now).max(retry_at.unwrap_or(Timestamp::MIN)) <= now {
+        let attempt = if verification_due_at(record, &self.timing, now)
+            .max(retry_at.unwrap_or(Timestamp::MIN))
+            <= now
+        {
             self.stop.run_until_cancelled(self.verify(record).instrument(span(record))).await
         } else if status_due_at(record, now) <= now {
             Some(Ok(Attempt::default()))
@@ -220,7 +223,7 @@ impl RecordController {
         };
         let Some(Ok(Attempt { verification, requeue_after, request_ids })) = attempt else { return retry_at };
         let retry_at = match requeue_after {
-            Some(wait) => Some(now + wait),
+            Some(wait) => Some(now + wait.max(self.timing.record_retry)),
             None => retry_at.filter(|_| verification.is_none()),
         };
         // A secret that was changed externally keeps its status until it could be verified.

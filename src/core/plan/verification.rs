@@ -70,7 +70,8 @@ pub fn effective_policy(observed: &Observed, policy: &OperatorPolicy) -> Verific
 
 /// When the secret must be verified again: an interval after its last verification, less up to a twentieth so that many
 /// objects do not become due at once, and when its expiry passes. After a rejection that a later token contradicted, the
-/// interval is at most an hour: while a deletion of the secret spreads, Microsoft gives both responses. `None` if this secret has no valid verification.
+/// interval is at most an hour: while a deletion of the secret spreads, Microsoft gives both responses. `None` if this
+/// secret has no valid verification.
 pub fn verification_due_at(
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
@@ -93,12 +94,17 @@ pub fn verification_due_at(
     }
     let of_source =
         status.rejections.as_deref().filter(|it| it.fingerprint.as_ref() == Some(&source.fingerprint));
-    let longest = if is_contradicted(of_source) { rejections::RECHECK } else { Duration::MAX };
-    let interval = object.spec.verification_interval().min(longest);
+    let interval = interval(object, of_source);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let due = last_verified_time + backoff::shorten(uid, interval, 20);
     let expiry = source.expires_at;
     Some(if last_verified_time < expiry && expiry < due { expiry } else { due })
+}
+
+/// The time from one verification to the next.
+pub fn interval(object: &MicrosoftGraphCredential, of_secret: Option<&Rejections>) -> Duration {
+    let longest = if is_contradicted(of_secret) { rejections::RECHECK } else { Duration::MAX };
+    object.spec.verification_interval().min(longest)
 }
 
 /// Whether a rejection still counts as propagation through Entra: the secret is new, and was first seen less than the

@@ -11,7 +11,9 @@ use crate::api::conditions::{
 use crate::api::{Rejections, SealedGraphCredential, SealedGraphCredentialStatus, reasons};
 use crate::core::diagnosis::{self, Rejection};
 use crate::core::event::EventBody;
-use crate::core::rejections::{self, Evidence, confirmation_delay, is_contradicted, is_final};
+use crate::core::rejections::{
+    self, Evidence, confirmation_delay, confirmation_due_at, is_contradicted, is_final,
+};
 use crate::core::timing::Timing;
 use crate::core::{clock, expiry};
 
@@ -47,8 +49,11 @@ pub fn delay_after_rejection(status: &SealedGraphCredentialStatus, timing: &Timi
 }
 
 /// When the record is to be verified: an interval after the last verification of its secret, and at once if there is
-/// none.
-pub fn verification_due_at(record: &SealedGraphCredential, now: Timestamp) -> Timestamp {
+/// none. Rejections that are not confirmed are confirmed on their own schedule, also after a restart.
+pub fn verification_due_at(record: &SealedGraphCredential, timing: &Timing, now: Timestamp) -> Timestamp {
+    if let Some(due) = confirmation_due_at(rejections(record), timing, now) {
+        return due;
+    }
     let verified_at = record.status.as_ref().filter(|_| status_is_current(record)).and_then(|status| {
         let verified = find(&status.conditions, ConditionType::Verified)?;
         let is_verified = verified.status == ConditionStatus::True;
@@ -260,10 +265,16 @@ mod tests {
 
     #[test]
     fn a_verified_record_is_ready_and_is_verified_again_a_day_later() {
-        assert_eq!(verification_due_at(&record(), at("2026-11-24T08:00:00Z")), Timestamp::MIN);
+        assert_eq!(
+            verification_due_at(&record(), &Timing::STANDARD, at("2026-11-24T08:00:00Z")),
+            Timestamp::MIN
+        );
         let verified = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00.5Z");
         assert_eq!(reasons(&verified), ["Ready", "TokenIssued", "NotExpiring"]);
-        assert_eq!(verification_due_at(&verified, at("2026-11-24T08:00:00Z")), at("2026-11-25T08:00:00Z"));
+        assert_eq!(
+            verification_due_at(&verified, &Timing::STANDARD, at("2026-11-24T08:00:00Z")),
+            at("2026-11-25T08:00:00Z")
+        );
         let later = after(&verified, None, "2026-11-24T09:00:00Z");
         assert_eq!(later, verified, "nothing changed");
         let due = |now: &str| status_due_at(&verified, at(now));
@@ -281,7 +292,10 @@ mod tests {
         let mut changed = after(&record(), Some(&RecordVerification::Issued), "2026-11-24T08:00:00Z");
         changed.metadata.generation = Some(3);
         assert!(!status_is_current(&changed));
-        assert_eq!(verification_due_at(&changed, at("2026-11-24T08:00:00Z")), Timestamp::MIN);
+        assert_eq!(
+            verification_due_at(&changed, &Timing::STANDARD, at("2026-11-24T08:00:00Z")),
+            Timestamp::MIN
+        );
     }
 
     #[test]
@@ -325,11 +339,14 @@ mod tests {
         let contradicted = after(&record, Some(&RecordVerification::Issued), "2026-11-25T08:05:00Z");
         assert_eq!(reasons(&contradicted), ["Ready", "TokenIssued", "NotExpiring"]);
         assert_eq!(
-            verification_due_at(&contradicted, at("2026-11-25T08:05:00Z")),
+            verification_due_at(&contradicted, &Timing::STANDARD, at("2026-11-25T08:05:00Z")),
             at("2026-11-25T09:05:00Z")
         );
         let again = after(&contradicted, Some(&RecordVerification::Issued), "2026-11-25T09:05:00Z");
-        assert_eq!(verification_due_at(&again, at("2026-11-25T09:05:00Z")), at("2026-11-26T09:05:00Z"));
+        assert_eq!(
+            verification_due_at(&again, &Timing::STANDARD, at("2026-11-25T09:05:00Z")),
+            at("2026-11-26T09:05:00Z")
+        );
         for minute in [5, 6] {
             record = after(&record, Some(&wrong), &format!("2026-11-25T08:0{minute}:00Z"));
             assert_eq!(reasons(&record), ["InvalidClientSecret", "InvalidClientSecret", "NotExpiring"]);

@@ -73,7 +73,7 @@ impl Schedule {
         let entry = Entry {
             version,
             is_status_current: status_is_current(record),
-            verification_due: verification_due_at(record, now),
+            verification_due: verification_due_at(record, timing, now),
             status_due: status_due_at(record, now),
             retry_at: before.map_or_else(|| wait.map(|wait| now + wait), |before| before.retry_at),
             paused_until: before.map_or(Timestamp::MIN, |before| before.paused_until),
@@ -134,7 +134,7 @@ impl Schedule {
     }
 
     /// Puts a record back into the queue. It is not taken again during the pause, because the watch delivers what was
-    /// written.
+    /// written, unless it was planned for an earlier time.
     pub(super) fn finished(&mut self, (name, outcome): Reconciled, now: Timestamp, pause: Duration) {
         let Some(entry) = self.entries.get_mut(&name) else { return };
         entry.paused_until = now + pause;
@@ -142,6 +142,8 @@ impl Schedule {
             && entry.version == version
         {
             entry.retry_at = retry_at;
+            let planned = retry_at.filter(|at| *at > now).unwrap_or(Timestamp::MAX);
+            entry.paused_until = entry.paused_until.min(planned);
         }
         // It may have been deleted and re-created meanwhile.
         if entry.queued_at.is_none() {
@@ -195,6 +197,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::conditions::Reason;
+    use crate::core::diagnosis::Rejection;
     use crate::core::status::record::{RecordVerification, next_status};
 
     const TIMING: Timing = Timing::STANDARD;
@@ -273,6 +277,28 @@ mod tests {
             Duration::from_secs(30),
         );
         assert_eq!(due(&schedule), [at("08:07:00")], "it was re-created meanwhile");
+    }
+
+    #[test]
+    fn a_rejection_is_confirmed_at_its_own_times_also_after_a_restart() {
+        let rejected = RecordVerification::Rejected(Rejection {
+            reason: Reason::InvalidClientSecret,
+            code: Some(7_000_215),
+        });
+        let (mut schedule, long) = (Schedule::default(), TIMING.record_retry);
+        let mut record = verified(&record("1", 1), at("08:00:00") - Duration::from_hours(24));
+        schedule.apply(&record, at("08:00:00"), &TIMING);
+        for (asked, next) in [("08:00:00", "08:00:30"), ("08:00:30", "08:01:30"), ("08:01:30", "08:03:30")] {
+            let (now, next) = (at(asked), at(next));
+            let (name, version, _) = schedule.take_due(now).unwrap();
+            record.status = Some(next_status(&record, Some(&rejected), now));
+            schedule.finished((name, Some((version, Some(next)))), now, long);
+            schedule.apply(&record, now, &TIMING);
+            assert_eq!(due(&schedule), [next]);
+            let mut restarted = Schedule::default();
+            restarted.apply(&record, now, &TIMING);
+            assert_eq!(due(&restarted), [next], "after a restart");
+        }
     }
 
     #[test]

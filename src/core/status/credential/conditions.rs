@@ -28,13 +28,7 @@ pub(super) fn desired(
     let expires_at = expires_at(status, observed);
     match conclusion.state {
         ReconcileState::Suspended => return suspended(observed),
-        ReconcileState::Waiting => {
-            let mut kept = previous_conditions(observed);
-            kept.retain(|desired| desired.type_ != ConditionType::Expiring);
-            let expiring = expires_at.map(|at| expiring(at, observed, &kept, now));
-            kept.extend(expiring);
-            return kept;
-        }
+        ReconcileState::Waiting => return waiting(observed, conclusion, expires_at, now),
         _ => {}
     }
     let parts = [
@@ -52,6 +46,28 @@ pub(super) fn desired(
     all.extend(kstatus_condition(&ready, conclusion));
     all.push(ready);
     all
+}
+
+/// The last conditions, as the expiry changes them.
+fn waiting(
+    observed: &Observed,
+    conclusion: &Conclusion,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<Desired> {
+    let mut kept = previous_conditions(observed);
+    kept.retain(|desired| desired.type_ != ConditionType::Expiring);
+    let Some(expiring) = expires_at.map(|at| expiring(at, observed, &kept, now)) else { return kept };
+    let ready = kept.iter_mut().find(|it| it.type_ == ConditionType::Ready);
+    if expiring.reason == Reason::Expired
+        && let Some(ready) = ready.filter(|ready| ready.status == ConditionStatus::True)
+    {
+        *ready = not_ready_because_of(&expiring);
+        let kstatus = kstatus_condition(ready, conclusion);
+        kept.extend(kstatus);
+    }
+    kept.push(expiring);
+    kept
 }
 
 /// The conditions that Ready depends on: a rejection that is not confirmed does not end readiness.
@@ -321,9 +337,7 @@ fn ready(parts: &[Desired], expiring: Option<&Desired>, status: &MicrosoftGraphC
         return Desired { type_: TYPE, ..unmet.clone() };
     }
     match expiring {
-        Some(expired) if expired.reason == Reason::Expired => {
-            Desired { type_: TYPE, status: ConditionStatus::False, ..expired.clone() }
-        }
+        Some(expired) if expired.reason == Reason::Expired => not_ready_because_of(expired),
         _ => match &status.registration {
             Some(registration) => Desired::met(
                 TYPE,
@@ -337,6 +351,10 @@ fn ready(parts: &[Desired], expiring: Option<&Desired>, status: &MicrosoftGraphC
             None => Desired::unknown(TYPE, Reason::AwaitingVerification, "nothing is registered yet"),
         },
     }
+}
+
+fn not_ready_because_of(expired: &Desired) -> Desired {
+    Desired { type_: ConditionType::Ready, status: ConditionStatus::False, ..expired.clone() }
 }
 
 /// Reconciling while the operator continues automatically, Stalled while a person must act.

@@ -210,6 +210,28 @@ fn an_expired_secret_is_not_ready_even_if_microsoft_accepts_it() {
 }
 
 #[test]
+fn a_secret_that_expires_while_its_rejection_waits_for_confirmation_is_not_ready() {
+    let expiry = registration().expires_at.0;
+    let just_before = expiry - Duration::from_secs(10);
+    let mut observed = settled(&json!({}));
+    observed.status.last_verified_time = Some(Time(just_before));
+    let ready = concluded(&observed, just_before);
+    observed = after(&observed, ready);
+    observed.results.verification =
+        Some(VerificationResult { at: just_before, ..rejected(Reason::InvalidClientSecret) });
+    let unconfirmed = concluded(&observed, just_before);
+    assert_eq!(says(&unconfirmed, ConditionType::Ready), (ConditionStatus::True, "Ready"));
+    let mut waiting = after(&observed, unconfirmed);
+    waiting.results.verification = None;
+    let still = concluded(&waiting, expiry - Duration::from_secs(1));
+    assert_eq!(says(&still, ConditionType::Ready).0, ConditionStatus::True);
+    let expired = concluded(&waiting, expiry);
+    assert_eq!(says(&expired, ConditionType::Verified).1, "RejectionUnconfirmed", "it is still waiting");
+    assert_eq!(says(&expired, ConditionType::Ready), (ConditionStatus::False, "Expired"));
+    assert_eq!(says(&expired, ConditionType::Stalled), (ConditionStatus::True, "Expired"));
+}
+
+#[test]
 fn the_expiry_warning_begins_in_time_and_does_not_change_ready() {
     let mut observed = settled(&json!({"expiryWarning": "48h", "verification": {"interval": "720h"}}));
     // Warnings and notices count to the beginning of the day of which the expiry is the end.
