@@ -67,7 +67,7 @@ pub fn confirmation_due_at(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let last = confirmation_delay(rejections, timing)?;
-    let all = last * 2 - timing.confirmation_first;
+    let all = (last * 2).saturating_sub(timing.confirmation_first);
     let first_time = clock::began(rejections?.first_time.0, all, now);
     Some(first_time + all)
 }
