@@ -74,3 +74,71 @@ async fn a_retry_that_was_planned_for_next_year_is_done_now() {
     let pending = object.status.unwrap().pending_secret.unwrap();
     assert!(pending.first_seen_time.0 < Timestamp::now(), "{pending:?}");
 }
+
+const YEAR: i64 = 365 * 24 * 3600;
+
+/// A credential from its creation to its deletion: at Woodpecker, and in the store.
+async fn life_cycle(env: &TestEnv, round: usize) {
+    let values = [("client_secret", "s3cret-one"), ("secret_expires_at", "2099-01-01")];
+    env.secret("life-cycle-graph", &values).await;
+    let names = ["registered", "stored"].map(|kind| format!("{kind}-{round}"));
+    for (number, name) in names.iter().enumerate() {
+        let client = format!("00000000-0000-4000-8000-{:012}", 2 * round + number);
+        env.entra.add_app(TENANT, &client);
+        env.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+        let source = json!({"name": "life-cycle-graph"});
+        let mut spec = json!({"clientId": client, "secretRef": source, "deletionPolicy": "Delete"});
+        if number == 1 {
+            spec["destination"] = json!({"store": {}, "woodpecker": null});
+        }
+        env.credential(name, spec).await;
+    }
+    for name in &names {
+        env.wait_until_ready(name).await;
+    }
+    assert_eq!(env.remote().len(), 2, "the lasting one and this one");
+    for name in &names {
+        env.delete(name).await;
+        env.wait_until_gone(name).await;
+    }
+    assert_eq!(env.remote().len(), 1, "the lasting one");
+}
+
+/// The lasting credential is verified by the moved clock, and gets a new secret.
+async fn rotate(env: &TestEnv, round: usize, ahead: i64) {
+    let secret = format!("s3cret-{round}");
+    env.entra.set_secrets(TENANT, CLIENT, &[&secret]);
+    env.secret("sales-eu-graph", &[("client_secret", &secret), ("secret_expires_at", "2099-01-01")]).await;
+    env.wait_until("lasting", "it is verified by the moved clock, and registered", |object| {
+        let status = object.status.clone().unwrap_or_default();
+        let at = status.last_verified_time.map_or(Timestamp::MIN, |at| at.0);
+        let is_now = (Timestamp::now() + SignedDuration::from_secs(ahead) - at).get_hours().abs() < 1;
+        let is_sent =
+            status.credential_id.is_some_and(|id| env.woodpecker.secret_matches("agency", id, &secret));
+        is_now && is_sent
+    })
+    .await;
+    env.wait_until_ready("lasting").await;
+}
+
+#[tokio::test]
+async fn whole_life_cycles_go_on_while_the_clock_jumps_a_year_ahead_and_back() {
+    let mut env = TestEnv::bare().await;
+    let clock = kit::clock::Clock::new(&env.cluster.dir().join(&env.namespace)).expect("cc");
+    env.extra_env.extend(clock.env());
+    env.start_operator().await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", "2099-01-01")])
+        .await;
+    env.account("agency", json!({})).await;
+    env.credential("lasting", json!({})).await;
+    env.wait_until_ready("lasting").await;
+    for (round, ahead) in [YEAR, -YEAR, 0, -YEAR, YEAR, 0].into_iter().enumerate() {
+        clock.set_ahead(ahead).unwrap();
+        if round >= 3 {
+            env.stop_operator().await;
+            env.start_operator().await;
+        }
+        life_cycle(&env, round).await;
+        rotate(&env, round, ahead).await;
+    }
+}

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 pub mod api_proxy;
 pub mod assets;
+pub mod clock;
 pub mod cluster;
 pub mod collector;
 pub mod demo;
