@@ -47,7 +47,7 @@ const OF_ONE: [(To, Option<usize>, &str, Bound); 10] = [
 ];
 
 /// Bounds for other scenarios.
-const OF_OTHERS: [(&str, Bound); 12] = [
+const OF_OTHERS: [(&str, Bound); 14] = [
     ("fat/added_mib", Most(16.0)),
     ("queue/idle_percent", Most(5.0)),
     ("queue/most_at_a_time", Most(1.0)),
@@ -57,6 +57,8 @@ const OF_OTHERS: [(&str, Bound); 12] = [
     ("beside/due/ratio_p99", Most(3.0)),
     ("beside/failing/ratio_p50", Most(2.0)),
     ("beside/failing/ratio_p99", Most(3.0)),
+    ("hostile/ratio_p50", Most(2.0)),
+    ("hostile/lost", Most(0.0)),
     ("rest/10/ratio/POST/per_second", Least(0.8)),
     ("rest/900/ratio/POST/per_second", Least(0.8)),
     ("rest/growth/POST/mean_ms", Most(1.1)),

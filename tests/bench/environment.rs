@@ -157,13 +157,10 @@ impl Environment {
             + Serialize
             + Debug,
     {
-        let object: K = typed(object);
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let created = api.create(&PostParams::default(), &object).await;
-        created.unwrap_or_else(|error| panic!("{} is not created: {error}", object.name_any()))
+        create(&self.client, namespace, object).await
     }
 
-    async fn create_for_all<K>(&self, object: Value)
+    pub async fn create_for_all<K>(&self, object: Value)
     where
         K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
             + Clone
@@ -181,6 +178,21 @@ impl Environment {
     {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
+}
+
+/// Creates an object in a namespace.
+pub async fn create<K>(client: &Client, namespace: &str, object: Value) -> K
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Serialize
+        + Debug,
+{
+    let object: K = typed(object);
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let created = api.create(&PostParams::default(), &object).await;
+    created.unwrap_or_else(|error| panic!("{} is not created: {error}", object.name_any()))
 }
 
 /// The API key of an account.

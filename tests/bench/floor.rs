@@ -19,7 +19,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::environment::{ACCOUNT, EXPIRY, api_key, typed};
+use crate::environment::{ACCOUNT, EXPIRY, Environment, api_key, typed};
 use crate::plan::To;
 
 /// The log message once it watches.
@@ -34,7 +34,7 @@ const ENVELOPE_LENGTH: usize = 188;
 /// The scope of the operator's token requests.
 pub const SCOPE: &str = "https%3A%2F%2Fgraph.microsoft.com%2F.default";
 
-struct Floor {
+pub struct Floor {
     to: To,
     client: Client,
     http: reqwest::Client,
@@ -90,8 +90,21 @@ fn tokio_stream<T>(receiver: tokio::sync::mpsc::UnboundedReceiver<T>) -> impl fu
 }
 
 impl Floor {
+    /// In this process, for the store, without a watch.
+    pub fn bare(environment: &Environment, namespace: &str) -> Self {
+        Self {
+            to: To::Store,
+            client: environment.client.clone(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            namespace: namespace.to_owned(),
+            authority: environment.entra.url(),
+            woodpecker: environment.woodpecker.base_url(),
+            account: Mutex::default(),
+        }
+    }
+
     /// Processes one object.
-    async fn reconcile(&self, object: &MicrosoftGraphCredential) {
+    pub async fn reconcile(&self, object: &MicrosoftGraphCredential) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let secret = secrets.get(&object.spec.secret_ref.name).await.unwrap();
         let secret = String::from_utf8(secret.data.unwrap()["client_secret"].0.clone()).unwrap();

@@ -17,6 +17,7 @@ mod environment;
 mod fat;
 mod figures;
 mod floor;
+mod hostile;
 #[allow(dead_code)]
 #[path = "../integration/rest_api/http.rs"]
 mod http;
@@ -53,6 +54,9 @@ async fn figures() {
     }
     if plan.has(Scenario::Beside) {
         beside::measure(&plan, &mut figures).await;
+    }
+    if plan.has(Scenario::Hostile) {
+        hostile::measure(&plan, &mut figures).await;
     }
     if plan.has(Scenario::Rest) {
         rest::measure(&plan, &mut figures).await;

@@ -186,6 +186,6 @@ fn name(number: usize) -> String {
     format!("m-{number}")
 }
 
-fn client_id(number: usize) -> String {
+pub fn client_id(number: usize) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
 }

@@ -25,6 +25,7 @@ pub enum Scenario {
     Queue,
     Accounts,
     Beside,
+    Hostile,
     Rest,
 }
 
@@ -41,7 +42,7 @@ pub struct Plan {
     pub report: Option<PathBuf>,
 }
 
-const ALL: [(&str, Scenario); 11] = [
+const ALL: [(&str, Scenario); 12] = [
     ("store", Scenario::To(To::Store)),
     ("woodpecker", Scenario::To(To::Woodpecker)),
     ("restart", Scenario::Restart),
@@ -52,6 +53,7 @@ const ALL: [(&str, Scenario); 11] = [
     ("queue", Scenario::Queue),
     ("accounts", Scenario::Accounts),
     ("beside", Scenario::Beside),
+    ("hostile", Scenario::Hostile),
     ("rest", Scenario::Rest),
 ];
 

@@ -25,6 +25,14 @@ pub fn forget_peak(pid: u32) {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the process runs");
 }
 
+/// The limit for the private writable memory of a process, in bytes.
+pub fn data_limit(pid: u32) -> Option<u64> {
+    match of(pid).limits().expect("the process runs").max_data_size.soft_limit {
+        procfs::process::LimitValue::Value(bytes) => Some(bytes),
+        procfs::process::LimitValue::Unlimited => None,
+    }
+}
+
 /// The name of the machine for a report.
 pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,28 +1,45 @@
 //! The processes of an environment: the operator, the floor, and an API server that is restarted.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kit::cluster::User;
-use kit::process::Process;
+use kit::process::{Builder, Process};
 use serde_json::json;
 
 use crate::environment::{Environment, HOME, NAMESPACE, TIMEOUT, address, wait_for};
 use crate::floor;
 use crate::plan::To;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_graph-credential-operator");
+
 impl Environment {
     /// Starts the operator and waits until it is ready.
     pub async fn operator(&self, more: &[&str]) -> Process {
-        let base = self.woodpecker.base_url();
-        let mut args = vec!["run", "--allowed-woodpecker-url", &base];
-        args.extend(more);
-        self.program(&args).await
+        self.start_ready(Process::builder(PROGRAM), &self.operator_args(more)).await
+    }
+
+    /// The same with a limit for its memory, in MiB. An allocation beyond it ends the process.
+    pub async fn operator_with_memory(&self, mebibytes: u64, more: &[&str]) -> Process {
+        let limit = format!("--data={}", mebibytes << 20);
+        self.start_ready(Process::builder("prlimit").args([&limit, PROGRAM]), &self.operator_args(more)).await
+    }
+
+    fn operator_args(&self, more: &[&str]) -> Vec<String> {
+        let mut args =
+            vec!["run".to_owned(), "--allowed-woodpecker-url".to_owned(), self.woodpecker.base_url()];
+        args.extend(more.iter().map(|it| (*it).to_owned()));
+        args
     }
 
     /// Starts the program with these arguments and those of every command, and waits until it is ready.
     pub async fn program(&self, args: &[&str]) -> Process {
-        let process = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
+        self.start_ready(Process::builder(PROGRAM), args).await
+    }
+
+    async fn start_ready(&self, builder: Builder, args: &[impl AsRef<OsStr>]) -> Process {
+        let process = builder
             .env("KUBECONFIG", self.cluster.kubeconfig_for(User::Operator))
             .args(args)
             .args([
@@ -63,7 +80,7 @@ impl Environment {
     }
 
     /// This test program, as the process of the test with this name.
-    pub fn itself(&self, test: &str) -> kit::process::Builder {
+    pub fn itself(&self, test: &str) -> Builder {
         Process::builder(std::env::current_exe().unwrap())
             .args(["--exact", test, "--ignored", "--nocapture"])
             .env("KUBECONFIG", self.cluster.kubeconfig_for(User::Operator))

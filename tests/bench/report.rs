@@ -227,7 +227,7 @@ fn afterwards(figures: &Figures) -> String {
 }
 
 fn others(figures: &Figures) -> String {
-    let parts: [Part; 4] = [
+    let parts: [Part; 5] = [
         (
             "Large metadata",
             "Objects with 250 KB of annotations each, created and listed again.",
@@ -272,6 +272,21 @@ fn others(figures: &Figures) -> String {
                 ("alone p50 ms", "beside/failing/alone_p50_ms"),
                 ("ratio p50", "beside/failing/ratio_p50"),
                 ("ratio p99", "beside/failing/ratio_p99"),
+            ],
+        ),
+        (
+            "New object beside a hostile tenant",
+            "The operator has the memory limit of the chart (256 MiB). Another tenant has thousands of objects with one Secret, half of them for the apps of others, objects with 250 KB of annotations, Secrets of 1 MB, and rewrites statuses and records all the time. 300 connections send half of a request. New objects are compared with the same requests by a bare client in the same minute, 50 ms per token.",
+            &[
+                ("hostile objects", "hostile/hostile_objects"),
+                ("p50 ms", "hostile/operator_p50_ms"),
+                ("bare client p50 ms", "hostile/bare_p50_ms"),
+                ("ratio p50", "hostile/ratio_p50"),
+                ("p99 ms", "hostile/operator_p99_ms"),
+                ("bare client p99 ms", "hostile/bare_p99_ms"),
+                ("peak MiB", "hostile/peak_mib"),
+                ("after a restart", "hostile/restart_peak_mib"),
+                ("lost", "hostile/lost"),
             ],
         ),
     ];
