@@ -34,7 +34,7 @@ pub const SECRETS: [&str; 2] = ["first-value", "second-value"];
 /// The API key of the only account.
 pub const API_KEY: &str = "1234.the-agencys-api-key";
 /// How many apps there are.
-pub const APPS: u32 = 160;
+pub const APPS: u32 = 192;
 
 const ACCOUNT: &str = "agency";
 

@@ -9,6 +9,7 @@ mod profile;
 mod report;
 mod scenario;
 mod settings;
+mod sidecars;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,7 @@ usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | h
                    | promtool | prometheus | gitops | registry]...
        kit demo --operator PROGRAM [--keep]
        kit doubles CERTIFICATE KEY
+       kit wait
        kit e2e";
 
 fn main() -> ExitCode {
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
         Some((command, [certificate, key])) if command == "doubles" => {
             block_on(kit::doubles::serve(certificate.as_ref(), key.as_ref()))
         }
+        // A sidecar: it runs until it is told to end.
+        Some((command, [])) if command == "wait" => block_on(wait()),
         Some((command, [])) if command == "e2e" => block_on(kit::e2e::run()),
         _ => usage(),
     }
@@ -42,6 +45,20 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("kit: failed to start the runtime: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn wait() -> ExitCode {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            terminate.recv().await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("kit: cannot wait for SIGTERM: {error}");
             ExitCode::FAILURE
         }
     }

@@ -193,7 +193,8 @@ impl Fixture {
     ) -> Result<(), Difference> {
         let chart = format!("graph-credential-operator-{}.tgz", release.image.version);
         let chart = self.folder.path().join(chart).display().to_string();
-        let values = merged(merged(values(release.image), release.profile.values(release.tenants)), more);
+        let profile = release.profile.values(release.tenants)?;
+        let values = merged(merged(values(release.image), profile), more);
         let args = [command, RELEASE, &chart, "--namespace", OPERATOR, "--wait", "--timeout", "180s"];
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let (helm, kubeconfig) = (self.helm.clone(), release.kubeconfig.to_owned());

@@ -18,6 +18,7 @@ use super::fixture::{Fixture, OPERATOR, Release};
 use super::profile::Profile;
 use super::report::Report;
 use super::settings::Settings;
+use super::sidecars;
 use crate::demo::Difference;
 use crate::doubles::APPS;
 
@@ -76,6 +77,10 @@ impl Scenario<'_> {
             report
                 .step("an administrator applies `prerequisites.yaml`; the installer has rights in the namespaces only");
         }
+        let sidecars = sidecars::policies(&self.settings.doubles_image);
+        if self.profile == Profile::EveryValue {
+            self.fixture.cluster.apply(&sidecars).await?;
+        }
         self.install().await?;
         report.runs(&self.settings.image.version, &self.image_id().await?);
         report.step("helm install: two pods are ready in a namespace that enforces `restricted`");
@@ -130,6 +135,12 @@ impl Scenario<'_> {
         report.step(&format!("{}, {}", self.namespace_deletion_description(), Order::describe(orders)));
 
         self.uninstall().await?;
+        if self.profile == Profile::EveryValue {
+            for object in &sidecars {
+                self.fixture.cluster.delete_object(object).await?;
+            }
+            report.step("admission added a sidecar to the pods, also to that of the uninstall, and it ended");
+        }
         report.step(if self.profile.has_finalizers() {
             "helm uninstall with `deletionPolicy: Delete`: objects lose their finalizers, and Woodpecker keeps everything"
         } else {
