@@ -82,7 +82,7 @@ reasons! {
     RejectionUnconfirmed RateLimited MicrosoftUnavailable
     Registered Adopted Stored DestinationChanged AccountNotFound AccountNotReady AccountNotAllowed CreateRejected
     UpdateRejected NoMatchToAdopt AlreadyExists AlreadyManaged AmbiguousMatch KeyringUnavailable StorageForbidden
-    StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable Deleting
+    StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable
     ExpiresSoon Expired NotExpiring
     Ready InvalidObject
     Authenticated InvalidApiKey BaseUrlNotAllowed IncompleteList FinalizerRejected CompanyIdIgnored UnexpectedRemoteState
@@ -255,7 +255,6 @@ entries! {
         WoodpeckerUnavailable: Unknown, Nobody,
             "Woodpecker could not be reached or returned an error.",
             RETRIES;
-        Deleting: Unknown, Nobody, "The credential is being deleted.", NOTHING;
     }
     Credential Expiring {
         ExpiresSoon: True, User, "The client secret expires within the warning period.", RENEW;

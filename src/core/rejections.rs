@@ -12,7 +12,7 @@ use crate::core::diagnosis::Rejection;
 use crate::core::timing::Timing;
 use crate::core::{backoff, clock};
 
-/// How many rejections in a row count as Microsoft's verdict.
+/// How many rejections in a row count as final.
 pub const CONFIRMED: i32 = 4;
 
 /// Longest verification interval after a rejection that a later token contradicted.

@@ -70,12 +70,12 @@ async fn figures() {
         }
         report::write(&folder, &kept);
     }
-    let verdicts = bounds::hold(&figures);
+    let results = bounds::hold(&figures);
     println!("bounds{}", if plan.is_small { " (a rehearsal, bounds are not checked)" } else { "" });
-    for (line, holds) in &verdicts {
+    for (line, holds) in &results {
         println!("  {} {line}", if *holds { "holds: " } else { "FAILS: " });
     }
     let failed: Vec<&str> =
-        verdicts.iter().filter(|(_, holds)| !holds).map(|(line, _)| line.as_str()).collect();
+        results.iter().filter(|(_, holds)| !holds).map(|(line, _)| line.as_str()).collect();
     assert!(plan.is_small || failed.is_empty(), "{} bounds fail:\n{}", failed.len(), failed.join("\n"));
 }

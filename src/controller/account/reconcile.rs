@@ -13,7 +13,7 @@ use crate::api::{
     AccountName, MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
 use crate::controller::account::connect::open;
-use crate::controller::account::state::{KeyVerdict, Known, State};
+use crate::controller::account::state::{KeyValidity, Known, State};
 use crate::controller::account::{compare, finalizer};
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
@@ -169,18 +169,18 @@ async fn observe(
         listed => listed,
     };
     let unclear_after = context.policy.timing.listing_interval;
-    let verdict = context.index.change_account(own, None, |account| {
+    let validity = context.index.change_account(own, None, |account| {
         account.rejections.record(&listed, &remote.own_identity, unclear_after)
     });
-    let verdict = verdict.unwrap_or(KeyVerdict::Unknown);
+    let validity = validity.unwrap_or(KeyValidity::Unknown);
     let result = match &listed {
         Ok(listing) => compare::evaluate(context, object, &remote, listing, &mut summary),
         Err(error) => {
             tracing::warn!(error = chain(error), "failed to list the account's credentials");
-            AccountResult::of_failure(error, verdict)
+            AccountResult::of_failure(error, validity)
         }
     };
-    let is_unconfirmed = verdict == KeyVerdict::Unconfirmed;
+    let is_unconfirmed = validity == KeyValidity::Unconfirmed;
     Ok(Observed { remote: Some(remote), listed: Some(listed), result, is_unconfirmed, summary })
 }
 

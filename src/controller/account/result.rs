@@ -2,7 +2,7 @@
 
 use crate::api::ACCOUNT_PROTECTION_FINALIZER;
 use crate::api::conditions::Reason;
-use crate::controller::account::state::KeyVerdict;
+use crate::controller::account::state::KeyValidity;
 use crate::core::model::ConditionFailure;
 use crate::core::status::account::AccountResult;
 use crate::woodpecker::ApiError;
@@ -17,12 +17,12 @@ impl AccountResult {
         Self::Unprotected(ConditionFailure { reason: Reason::FinalizerRejected, message })
     }
 
-    pub(super) fn of_failure(error: &ApiError, verdict: KeyVerdict) -> Self {
+    pub(super) fn of_failure(error: &ApiError, validity: KeyValidity) -> Self {
         match error {
-            ApiError::Failed { status: code, .. } if verdict == KeyVerdict::Unclear => Self::Unreachable(format!(
+            ApiError::Failed { status: code, .. } if validity == KeyValidity::Unclear => Self::Unreachable(format!(
                 "every list request is answered with HTTP {code}, but not in the form of Woodpecker's API: check the API key in the Secret, and whether a proxy or a firewall between the operator and Woodpecker blocks the requests; the operator tries again"
             )),
-            ApiError::Unauthorized(_) if verdict == KeyVerdict::Unconfirmed => Self::Postponed(
+            ApiError::Unauthorized(_) if validity == KeyValidity::Unconfirmed => Self::Postponed(
                 "Woodpecker rejected the API key once; the operator lists again before this counts".into(),
             ),
             ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {

@@ -51,7 +51,7 @@ pub struct KeyRejections {
 
 /// What a failed list says about the API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyVerdict {
+pub enum KeyValidity {
     Unknown,
     /// Woodpecker's API rejected it once.
     Unconfirmed,
@@ -161,25 +161,25 @@ impl KeyRejections {
         response: &Result<T, ApiError>,
         identity: &RemoteIdentity,
         unclear_after: Duration,
-    ) -> KeyVerdict {
+    ) -> KeyValidity {
         match response {
             Err(ApiError::Unauthorized(_)) => {
                 self.by_others = None;
                 let is_repeated = self.by_api.as_ref() == Some(identity);
                 self.by_api = Some(identity.clone());
-                if is_repeated { KeyVerdict::Rejected } else { KeyVerdict::Unconfirmed }
+                if is_repeated { KeyValidity::Rejected } else { KeyValidity::Unconfirmed }
             }
             Err(ApiError::Failed { status: 401 | 403, .. }) => {
                 let (since, before) = self.by_others.unwrap_or((Instant::now(), 0));
                 self.by_others = Some((since, before.saturating_add(1)));
                 let is_unclear = before + 1 >= Self::UNCLEAR && since.elapsed() >= unclear_after;
-                if is_unclear { KeyVerdict::Unclear } else { KeyVerdict::Unknown }
+                if is_unclear { KeyValidity::Unclear } else { KeyValidity::Unknown }
             }
             // Nothing was sent.
-            Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => KeyVerdict::Unknown,
+            Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => KeyValidity::Unknown,
             Ok(_) | Err(_) => {
                 *self = Self::default();
-                KeyVerdict::Unknown
+                KeyValidity::Unknown
             }
         }
     }
