@@ -27,7 +27,7 @@ const FORMS: [(SecretForm, Recognizer); 7] = [
     (SecretForm::SecretId, is_guid),
     (SecretForm::Sops, |text| text.starts_with("ENC[")),
     (SecretForm::Placeholder, is_placeholder),
-    (SecretForm::Json, |text| is_enclosed(text, "{", "}") && text.contains('"')),
+    (SecretForm::Json, is_json),
     (SecretForm::Quoted, |text| ["\"", "'", "`"].iter().any(|quote| is_enclosed(text, quote, quote))),
     (SecretForm::UrlEncoded, is_url_encoded),
     (SecretForm::Base64, |text| {
@@ -61,6 +61,11 @@ pub fn recognize(text: &str, tenant: &TenantId, client: &ClientId) -> Option<Sec
         return Some(SecretForm::ClientId);
     }
     FORMS.iter().find(|(_, matches)| matches(text)).map(|(form, _)| *form)
+}
+
+/// Whether it looks like a JSON object, on one line or on several.
+pub fn is_json(text: &str) -> bool {
+    is_enclosed(text.trim(), "{", "}") && text.contains('"')
 }
 
 fn is_enclosed(text: &str, start: &str, end: &str) -> bool {

@@ -8,7 +8,11 @@ use thiserror::Error;
 
 use super::characters::{describe, is_invisible};
 use super::model::ConditionFailure;
+use super::secret_form;
 use crate::api::reasons::Reason;
+
+/// What the output of a command looks like that people copy as a whole.
+const JSON: &str = ", and looks like JSON, such as the output of az ad sp create-for-rbac";
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +36,9 @@ pub enum ValueProblem {
     /// With the position of the first character that cannot be read, counted from 1.
     #[error("is not UTF-8 text from character {0} on")]
     NotUtf8(usize),
-    /// With the position of the character, counted from 1.
-    #[error("has {} as character {position}", describe(*character))]
-    Character { position: usize, character: char },
+    /// With the position of the character, counted from 1, and whether the value is JSON on several lines.
+    #[error("has {} as character {position}{}", describe(*character), if *is_json { JSON } else { "" })]
+    Character { position: usize, character: char, is_json: bool },
 }
 
 /// A value in a Secret, and the fields of the object that point to it.
@@ -94,7 +98,10 @@ impl ValueKind {
             if inner.contains(at) { !self.may_contain(*character) } else { self != Self::Expiry }
         });
         match forbidden {
-            Some((index, (_, character))) => Err(ValueProblem::Character { position: index + 1, character }),
+            Some((index, (_, character))) => {
+                let is_json = self == Self::ClientSecret && secret_form::is_json(text);
+                Err(ValueProblem::Character { position: index + 1, character, is_json })
+            }
             None => Ok(text),
         }
     }
@@ -146,6 +153,7 @@ impl ValueProblem {
             Self::Empty => format!("put the {what} into it"),
             Self::TooLong(_) => format!("put the {what} and nothing else into it"),
             Self::Utf16 | Self::NotUtf8(_) => "save it as UTF-8 without a byte order mark".to_owned(),
+            Self::Character { is_json: true, .. } => "use only the value of its password".to_owned(),
             Self::Character { character, .. }
                 if character.is_whitespace() || !ValueKind::ClientSecret.may_contain(character) =>
             {
@@ -194,7 +202,7 @@ mod tests {
     use super::*;
 
     fn character(position: usize, character: char) -> Result<&'static str, ValueProblem> {
-        Err(ValueProblem::Character { position, character })
+        Err(ValueProblem::Character { position, character, is_json: false })
     }
 
     #[test]
@@ -236,6 +244,19 @@ mod tests {
         assert_eq!(check(" 2027-11-28\r\n"), Ok(" 2027-11-28\r\n"));
         assert_eq!(check("\u{feff}2027-11-28\n"), character(1, '\u{feff}'));
         assert_eq!(check(" 2027\u{200b}-11-28"), character(6, '\u{200b}'));
+    }
+
+    #[test]
+    fn json_on_several_lines_is_named_as_such() {
+        let output = b"{\n  \"appId\": \"e1c6ac69\",\n  \"password\": \"Abc8Q~x\"\n}\n";
+        let problem = ValueKind::ClientSecret.check(output).unwrap_err();
+        assert_eq!(
+            format!("it {problem}: {}", problem.remedy(ValueKind::ClientSecret)),
+            "it has U+000A line feed as character 2, and looks like JSON, such as the output of az ad sp \
+             create-for-rbac: use only the value of its password"
+        );
+        let of_a_key = ValueKind::ApiKey.check(output).unwrap_err();
+        assert!(!of_a_key.to_string().contains("JSON"), "{of_a_key}");
     }
 
     #[test]
