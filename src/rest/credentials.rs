@@ -13,7 +13,7 @@ use crate::core::error_chain::chain;
 use crate::core::secret_form;
 use crate::core::token_result::TokenResult;
 use crate::entra::{AppCredential, TokenEndpoint};
-use crate::rest::error::{self, RestError};
+use crate::rest::error::{self, ErrorCode, RestError};
 use crate::rest::quota::Quota;
 use crate::rest::rate_limit::ListLimit;
 use crate::rest::request::{Create, NewSecret, Update};
@@ -66,6 +66,10 @@ impl Credentials {
 
     /// Verifies a secret and saves it as a new credential.
     pub async fn create(self: Arc<Self>, namespace: &str, create: Create) -> Result<Credential, RestError> {
+        // A secret that cannot be saved is not sent to Microsoft.
+        if self.quota.is_reached(namespace) {
+            return Err(ErrorCode::TooManyCredentials.into());
+        }
         let app = AppCredential { cloud: Cloud::Global, tenant: &create.tenant, client: &create.client };
         self.verify(namespace, app, &create.secret).await?;
         let namespace = namespace.to_owned();

@@ -98,7 +98,7 @@ error_codes! {
     SecretAndExpiryBelongTogether => "SECRET_AND_EXPIRY_REQUIRED_TOGETHER",
     /// An update changes nothing.
     NothingToUpdate => "NOTHING_TO_UPDATE",
-    /// The account has as many credentials as it may have.
+    /// The account has reached its limit of credentials.
     TooManyCredentials => "TOO_MANY_CREDENTIALS",
     /// According to Microsoft, the secret has expired.
     ClientSecretExpired => "CLIENT_SECRET_EXPIRED",

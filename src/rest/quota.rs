@@ -1,4 +1,5 @@
-//! The quota of credentials per account. A watch of the records' metadata counts them, and own writes count at once.
+//! The limit of credentials per account. A watch of the records' metadata counts them. This process's own writes count at
+//! once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub struct Quota {
 
 /// The account has reached its limit.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the account has {0} credentials, and may not have more")]
+#[error("the account already has {0} credentials, which is its limit")]
 pub struct QuotaExceeded(usize);
 
 /// A reserved place for a new credential, released on drop.
@@ -57,6 +58,11 @@ pub struct Reservation<'a> {
 impl Quota {
     pub fn new(limit: usize) -> Self {
         Self { limit, counted: Mutex::default() }
+    }
+
+    /// Whether the account has reached its limit.
+    pub fn is_reached(&self, namespace: &str) -> bool {
+        self.counted.lock().get(namespace).is_some_and(|ids| ids.len() >= self.limit)
     }
 
     /// Reserves a place for a credential that is about to be created.
@@ -76,7 +82,8 @@ impl Quota {
         }
     }
 
-    /// Watches the records until the future is dropped. Cancels `listed` after the first lists, which readiness waits for too.
+    /// Watches the records until the future is dropped. Cancels `listed` after the first lists. Readiness waits for these
+    /// lists as well.
     pub async fn watch(
         self: Arc<Self>,
         watching: WatchClient,

@@ -71,8 +71,10 @@ async fn the_credential_limit_of_an_account_counts_all_replicas() {
     })
     .await;
     assert_eq!(api.listed().await.len(), 3);
+    let verified = api.env.entra.requests().len();
     let rejected = create().await;
     assert_eq!((rejected.status, rejected.json()), (422, json!({"message": "TOO_MANY_CREDENTIALS"})));
+    assert_eq!(api.env.entra.requests().len(), verified, "its secret is not sent to Microsoft");
     let body = app().to_string();
     let headers = [("x-api-key", OTHER_KEY), ("content-type", "application/json")];
     let other = send(&api.address, "POST", PATH, &headers, body.as_bytes()).await;
