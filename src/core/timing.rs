@@ -88,12 +88,14 @@ timing! {
     throttle_pause = Duration::from_secs(15);
     /// Longest pause of an account's requests after consecutive failures or 429 responses.
     queue_longest_pause = Duration::from_mins(5);
-    /// After which a waiting request rises by one priority.
+    /// How long a request waits before it rises by one priority.
     queue_aging = Duration::from_mins(10);
-    /// How long an object waits for a permit before its status shows it.
+    /// How long an object waits for a permit before its status shows that it waits.
     queue_notice = Duration::from_secs(10);
     /// How long a permit is reserved for the requester that was requeued for it.
     permit_reservation = Duration::from_secs(20);
+    /// After how long a requester that is running may take a permit that is reserved for another one.
+    permit_overdue = Duration::from_secs(1);
     /// Longest time between two reconciles of a settled object, in case an event was missed.
     resync = Duration::from_hours(1);
     /// How long a terminating namespace waits for a deletion at Woodpecker.

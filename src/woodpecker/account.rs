@@ -169,7 +169,7 @@ impl RemoteAccount {
     fn record_response<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         let signal = match &result {
             Ok(_) | Err(ApiError::Unauthorized(_) | ApiError::NotFound | ApiError::Rejected { .. }) => {
-                Some(ResponseSignal::Answered)
+                Some(ResponseSignal::Responded)
             }
             Err(ApiError::Throttled(retry_after)) => Some(ResponseSignal::Throttled(*retry_after)),
             Err(ApiError::Failed { retry_after, .. }) => Some(ResponseSignal::Failed(*retry_after)),

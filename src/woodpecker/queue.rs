@@ -34,8 +34,8 @@ use crate::telemetry::metrics::{Metrics, QueueSeries};
 /// What a response means for the requests that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseSignal {
-    /// Woodpecker answered.
-    Answered,
+    /// Woodpecker responded.
+    Responded,
     /// Woodpecker asks to slow down, with its `Retry-After` if it sent one.
     Throttled(Option<Duration>),
     /// Woodpecker failed or is unreachable; with the `Retry-After` of a 503.
@@ -52,6 +52,7 @@ pub(super) struct QueueContext {
     longest_pause: Duration,
     aging: Duration,
     reservation: Duration,
+    overdue: Duration,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
     waker: Waker,
@@ -86,6 +87,7 @@ impl QueueContext {
             longest_pause: timing.queue_longest_pause,
             aging: timing.queue_aging,
             reservation: timing.permit_reservation,
+            overdue: timing.permit_overdue,
             stop,
             metrics,
             waker,
@@ -176,7 +178,7 @@ impl AccountQueue {
             pause.is_none() && (state.permits_out < state.capacity() || !state.reserved.is_empty());
         let is_next = may_have_one && state.queue.is_next(&entry.requester, now, aging);
         if is_next && state.permits_out >= state.capacity() {
-            state.reclaim_overdue(now, self.0.context.reservation);
+            state.take_back_overdue(now, self.0.context.overdue);
         }
         if is_next
             && state.permits_out < state.capacity()
@@ -188,7 +190,7 @@ impl AccountQueue {
             self.report_depth(&mut state);
             return Ok(Permit { queue: self.clone(), waiter });
         }
-        // A permit that was reclaimed goes to the next in the wait list.
+        // A permit that was taken back goes to the next in the wait list.
         self.assign_permits(&mut state);
         self.report_depth(&mut state);
         Err(pause.map_or(QueueError::Queued, |pause| pause.reason))
@@ -214,7 +216,7 @@ impl AccountQueue {
         let context = &self.0.context;
         let mut state = self.state();
         let pause = match signal {
-            ResponseSignal::Answered => {
+            ResponseSignal::Responded => {
                 (state.failures, state.throttles) = (0, 0);
                 state.responses += 1;
                 None
@@ -284,7 +286,7 @@ impl AccountQueue {
         self.schedule(self.0.context.reservation, move |queue| queue.expire_reservation(&requester, number));
     }
 
-    /// A requester that did not claim its permit keeps its age in the wait list, and is removed after several times.
+    /// A requester that did not use its reserved permit keeps its age in the wait list, and is removed after several times.
     fn expire_reservation(&self, requester: &Requester, number: u64) {
         let mut state = self.state();
         let is_it = |reserved: &Reservation| reserved.number == number;
@@ -292,7 +294,7 @@ impl AccountQueue {
         tracing::debug!(
             ?requester,
             expirations = reserved.waiter.expirations,
-            "a reserved permit was not claimed"
+            "a reserved permit was not used"
         );
         let Some(reserved) = state.reserved.remove(requester) else { return };
         state.permits_out = state.permits_out.saturating_sub(1);

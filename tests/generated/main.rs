@@ -265,7 +265,7 @@ fn is_constant(text: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_a_design_page_names_exists() {
+fn every_test_and_duration_that_a_design_page_names_exists() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut tests = String::new();
     let mut unread = vec![root.join("tests"), root.join("src")];
@@ -285,6 +285,10 @@ fn every_test_that_a_design_page_names_exists() {
         {
             assert!(tests.contains(&format!("fn {name}(")), "{} names {name}", page.display());
             named += 1;
+        }
+        for duration in text.split("`Timing::").skip(1).filter_map(|rest| rest.split('`').next()) {
+            let is_there = tests.contains(&format!("    {duration} = Duration::"));
+            assert!(is_there, "{} names Timing::{duration}", page.display());
         }
     }
     assert!(named > 50, "{named} names");

@@ -101,7 +101,7 @@ fn exercise(metrics: &Metrics) {
     metrics.queues.started(controller, "a/b", time);
     metrics.queues.ended(controller, "a/b", true);
     metrics.remote.ended("woodpecker", "list", "ok", time);
-    metrics.kubernetes.answered("host", "GET", Some(200));
+    metrics.kubernetes.responded("host", "GET", Some(200));
     metrics.kubernetes.watch_opened("Secret");
     metrics.kubernetes.watch_failed("Secret");
     metrics.account_queues.add_waiting("new", 1);
@@ -109,7 +109,7 @@ fn exercise(metrics: &Metrics) {
     metrics.credentials.orphaned(OrphanCause::Suspended);
     metrics.store.set_records_by_key(std::iter::once(("k1".to_owned(), 1)));
     metrics.store.reencrypted("reencrypted");
-    metrics.rest.answered("GET", "other", Some(404), time);
+    metrics.rest.responded("GET", "other", Some(404), time);
     metrics.rest.set_record(&RecordSeries {
         namespace: "a".into(),
         name: "r-1".into(),

@@ -13,10 +13,10 @@ use crate::woodpecker::queue::wait_list::{Requester, WaitList, Waiter};
 /// Fewest permits that are out at a time: one for the request in flight, one for the next that is prepared.
 const MIN_PERMITS: usize = 2;
 
-/// Most permits that are out at a time, if requests are answered in less time than it takes to prepare one.
+/// Most permits that are out at a time, if requests get a response in less time than it takes to prepare one.
 const MAX_PERMITS: usize = 16;
 
-/// How often a requester may leave its permit unclaimed before it is removed from the wait list.
+/// How often a requester may leave its permit unused before it is removed from the wait list.
 pub(super) const MAX_EXPIRATIONS: u32 = 3;
 
 /// Failures in a row after which a queue pauses.
@@ -37,13 +37,13 @@ pub(super) struct State {
     pub(super) pause: Option<Pause>,
     pub(super) failures: u32,
     pub(super) throttles: u32,
-    /// Answered requests.
+    /// Requests that got a response.
     pub(super) responses: u64,
     /// The depths last reported to the metrics, by priority.
     reported: [i64; RequestPriority::ALL.len()],
 }
 
-/// A permit that its requester has yet to claim.
+/// A permit that its requester has yet to use.
 pub(super) struct Reservation {
     pub(super) number: u64,
     pub(super) waiter: Waiter,
@@ -77,9 +77,9 @@ impl State {
         }
     }
 
-    /// Takes back a permit that its requester has not claimed for a while. The requester rejoins the wait list.
-    pub(super) fn reclaim_overdue(&mut self, now: Instant, reservation: Duration) {
-        let is_late = |reserved: &Reservation| now - reserved.at > reservation / 20;
+    /// Takes back a permit that its requester has not used for a while. The requester rejoins the wait list.
+    pub(super) fn take_back_overdue(&mut self, now: Instant, overdue: Duration) {
+        let is_late = |reserved: &Reservation| now - reserved.at > overdue;
         let late = self
             .reserved
             .iter()

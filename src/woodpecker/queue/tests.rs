@@ -140,7 +140,7 @@ async fn a_waiting_requester_is_woken_when_a_permit_is_free_and_finds_it_reserve
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unclaimed_or_withdrawn_permit_goes_to_the_next() {
+async fn an_unused_or_withdrawn_permit_goes_to_the_next() {
     let (queue, woken) = queue();
     let permits = (queue.request_permit(&new("a")).unwrap(), queue.request_permit(&new("b")).unwrap());
     for name in ["c", "d", "e"] {
@@ -160,7 +160,7 @@ async fn an_unclaimed_or_withdrawn_permit_goes_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_requester_takes_the_permit_that_another_leaves_unclaimed() {
+async fn a_running_requester_takes_the_permit_that_another_leaves_unused() {
     let (queue, woken) = queue();
     let permits = (queue.request_permit(&new("a")).unwrap(), queue.request_permit(&new("b")).unwrap());
     assert!(queue.request_permit(&new("c")).is_err());
@@ -237,7 +237,7 @@ async fn after_failures_in_a_row_it_pauses_and_then_sends_one_request_at_a_time(
     tokio::time::sleep(Duration::from_secs(20)).await;
     let probe = queue.request_permit(&new("a")).unwrap();
     assert_eq!(queue.request_permit(&new("b")).map(drop), Err(QueueError::Queued), "one at a time");
-    queue.record_response(ResponseSignal::Answered);
+    queue.record_response(ResponseSignal::Responded);
     assert!(queue.request_permit(&new("c")).is_err(), "b was woken first");
     assert!(queue.request_permit(&new("b")).is_ok());
     drop(probe);

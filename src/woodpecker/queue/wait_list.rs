@@ -67,7 +67,7 @@ pub(super) struct Waiter {
     pub(super) entry: QueueEntry,
     /// When its requester began to wait.
     pub(super) since: Instant,
-    /// How often its requester left a reserved permit unclaimed.
+    /// How often its requester left a reserved permit unused.
     pub(super) expirations: u32,
 }
 
