@@ -189,7 +189,7 @@ entries! {
             "Microsoft rejects a new client secret, which is normal for some minutes after it was created.",
             RETRIES;
         RejectionUnconfirmed: Unknown, Nobody,
-            "Microsoft rejected a client secret for which it issued a token before, or a token lacks roles that an earlier one had. That counts once the operator got the same response four times in a row; until then `Ready` stays True.",
+            "Microsoft rejected a client secret for which it issued a token before, or a token lacks roles that an earlier one had. The rejection counts only after four such responses in a row; until then `Ready` stays True.",
             RETRIES;
         RateLimited: Unknown, Nobody, "Microsoft limits the rate of requests.", RETRIES;
         MicrosoftUnavailable: Unknown, Nobody,
@@ -225,7 +225,7 @@ entries! {
             "Use `adoption.policy: AdoptOrCreate`, or fix `adoption.credentialId`.";
         AlreadyExists: False, User,
             "The account already has a credential for the app, and `CreateOnly` forbids adopting it; or in the store, the object's record is for another tenant, client or cloud.",
-            "Remove it at Woodpecker, or use `adoption.policy: AdoptOrCreate`; in the store, delete the record or rename the object.";
+            "Delete it at Woodpecker, or use `adoption.policy: AdoptOrCreate`; in the store, delete the record or rename the object.";
         AlreadyManaged: False, User,
             "Another object manages the same app at the same Woodpecker account.",
             "Delete one of the two objects.";

@@ -37,9 +37,10 @@ pub(super) struct ResourceSummary {
 pub(super) enum OwnershipClass {
     /// An object has it registered.
     Registered,
-    /// That object created or previously registered it, but has not registered it now. The operator handles it.
+    /// That object created it or has registered it before, but no longer has it registered. The operator deletes it or
+    /// registers it again.
     Orphaned(NamespacedName),
-    /// Its name ends with a token that belongs to no object of this cluster: an operator created it, possibly in another
+    /// Its name ends with a token of no object of this cluster: an operator created it, possibly in another
     /// cluster, or a deleted object left it.
     OtherOperator,
     /// It is for the app of an object that has not registered it.

@@ -55,7 +55,7 @@ pub struct RestSettings {
     #[arg(long = "rest-emulate-rate-limits", env = "GCO_REST_EMULATE_RATE_LIMITS")]
     pub emulate_rate_limits: bool,
 
-    /// Maximum concurrent connections; further connections wait
+    /// Maximum concurrent connections. A further one closes the oldest one without an API key, or waits
     #[arg(
         long = "rest-max-connections",
         env = "GCO_REST_MAX_CONNECTIONS",

@@ -1,17 +1,18 @@
-//! Registrations that a deleted object leaves at its destination, because the operator could not delete them.
+//! Registrations that stay at their destination, because the operator could not delete them when their object or their
+//! account was deleted.
 
 use std::fmt;
 
 /// Why a registration is left at its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanCause {
-    /// The object was deleted while it was suspended.
+    /// The object was deleted while it was suspended: `core::plan::deletion`, and `controller::credential::invalid`.
     Suspended,
-    /// Its namespace was terminating and had waited long enough.
+    /// Its namespace was terminating and had waited long enough: decided in the same places.
     Namespace,
-    /// The object was deleted while its credential was created.
+    /// The object was deleted while its credential was created: `roll_back` in `controller::credential::apply`.
     ObjectDeleted,
-    /// Its account, which no longer allowed the object's namespace, was deleted.
+    /// Its account, which no longer allowed the object's namespace, was deleted: `controller::account::finalizer`.
     AccountDeleted,
 }
 
@@ -26,8 +27,8 @@ impl OrphanCause {
         match self {
             Self::Suspended => "suspended",
             Self::Namespace => "namespace",
-            Self::ObjectDeleted => "object_gone",
-            Self::AccountDeleted => "account_gone",
+            Self::ObjectDeleted => "object_deleted",
+            Self::AccountDeleted => "account_deleted",
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn is_final(rejection: &Rejection, expires_at: Timestamp, now: Timestamp) ->
     rejection.reason == Reason::SecretExpired || expires_at <= now
 }
 
-/// The rejections after another response. A token after a rejection sets the count to 0; a second token ends it.
+/// The rejections after another response. A token after a rejection sets the count to 0, and a second token forgets the rejections.
 pub fn after(
     before: Option<&Rejections>,
     evidence: Evidence,

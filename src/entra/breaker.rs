@@ -75,13 +75,13 @@ impl Breaker {
 // === impl Admission ===
 
 impl Admission<'_> {
-    /// The endpoint answered, with a token or an error.
-    pub(super) fn answered(&mut self) {
+    /// The endpoint responded, with a token or an error.
+    pub(super) fn responded(&mut self) {
         self.is_recorded = true;
         self.breaker.states.lock().remove(self.authority);
     }
 
-    pub(super) fn unanswered(&mut self) {
+    pub(super) fn got_no_response(&mut self) {
         self.is_recorded = true;
         let (now, first) = (Instant::now(), self.breaker.first_pause);
         let mut states = self.breaker.states.lock();
@@ -99,7 +99,7 @@ impl Admission<'_> {
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         if !self.is_recorded && self.since.elapsed() >= self.breaker.unanswered_after {
-            self.unanswered();
+            self.got_no_response();
         }
         if let Some(state) = self.breaker.states.lock().get_mut(self.authority).filter(|_| self.is_probe) {
             state.is_probed = false;
@@ -116,7 +116,7 @@ mod tests {
     fn broken() -> Breaker {
         let breaker = Breaker::new(&Timing::STANDARD);
         for _ in 0..FAILURE_THRESHOLD {
-            breaker.admit(ONE).unwrap().unanswered();
+            breaker.admit(ONE).unwrap().got_no_response();
         }
         breaker
     }
@@ -130,14 +130,14 @@ mod tests {
         tokio::time::advance(wait).await;
         let mut probe = breaker.admit(ONE).unwrap();
         assert!(breaker.admit(ONE).is_err());
-        probe.unanswered();
+        probe.got_no_response();
         drop(probe);
         let longer = breaker.admit(ONE).unwrap_err();
         assert!(longer >= Duration::from_secs(10), "{longer:?}");
         tokio::time::advance(longer).await;
         drop(breaker.admit(ONE).unwrap());
         let mut probe = breaker.admit(ONE).unwrap();
-        probe.answered();
+        probe.responded();
         let (one, other) = (breaker.admit(ONE), breaker.admit(ONE));
         assert!(one.is_ok() && other.is_ok());
     }
@@ -146,12 +146,12 @@ mod tests {
     async fn the_pause_grows_to_a_minute_and_earlier_requests_do_not_extend_it() {
         let breaker = Breaker::new(&Timing::STANDARD);
         let mut sent: Vec<_> = (0..20).map(|_| breaker.admit(ONE).unwrap()).collect();
-        sent.iter_mut().for_each(Admission::unanswered);
+        sent.iter_mut().for_each(Admission::got_no_response);
         for _ in 0..10 {
             let wait = breaker.admit(ONE).unwrap_err();
             assert!(wait <= Duration::from_secs(75), "{wait:?}");
             tokio::time::advance(wait).await;
-            breaker.admit(ONE).unwrap().unanswered();
+            breaker.admit(ONE).unwrap().got_no_response();
         }
         assert!(breaker.admit(ONE).unwrap_err() >= Duration::from_secs(60));
     }
@@ -174,9 +174,9 @@ mod tests {
         let breaker = Breaker::new(&Timing::STANDARD);
         for _ in 0..10 {
             for _ in 1..FAILURE_THRESHOLD {
-                breaker.admit(ONE).unwrap().unanswered();
+                breaker.admit(ONE).unwrap().got_no_response();
             }
-            breaker.admit(ONE).unwrap().answered();
+            breaker.admit(ONE).unwrap().responded();
         }
         assert!(breaker.admit(ONE).is_ok());
     }

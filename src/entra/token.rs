@@ -120,8 +120,8 @@ impl TokenEndpoint {
         let span = tracing::debug_span!("microsoft token", otel.kind = "client", outcome = Empty);
         let response = self.send(app, secret).instrument(span.clone()).await;
         match &response {
-            Ok(_) => admission.answered(),
-            Err(_) => admission.unanswered(),
+            Ok(_) => admission.responded(),
+            Err(_) => admission.got_no_response(),
         }
         let result = response.unwrap_or_else(|unanswered| unanswered);
         self.rate_limiter.record(app, &self.quota_owner, &result);

@@ -105,7 +105,7 @@ impl RequestSpan {
         self.is_complete = true;
         let (status, took) = (response.status().as_u16(), self.started.elapsed());
         let account = response.extensions().get::<Arc<Account>>();
-        self.log.metrics.rest.answered(self.method, self.route, Some(status), took);
+        self.log.metrics.rest.responded(self.method, self.route, Some(status), took);
         let unauthenticated = account.is_none().then(|| self.log.count_unauthenticated());
         if unauthenticated.is_some_and(|count| count % SAMPLE != 1) {
             return;
@@ -132,7 +132,7 @@ impl Drop for RequestSpan {
                 route,
                 "a request ended without a response: its client disconnected, or the program ends"
             );
-            log.metrics.rest.answered(method, route, None, started.elapsed());
+            log.metrics.rest.responded(method, route, None, started.elapsed());
         }
     }
 }

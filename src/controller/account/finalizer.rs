@@ -70,7 +70,7 @@ async fn report_orphans(context: &Context, name: &AccountName, is_allowed: impl 
         let regarding = object.object_ref(&());
         for id in registered_at(object, name) {
             let text = format!(
-                "credential {id} is left at WoodpeckerAccount {name}, because {cause}: remove it there"
+                "credential {id} is left at WoodpeckerAccount {name}, because {cause}: delete it there"
             );
             orphans::log(&regarding, cause, &text);
             orphans::publish(context, &regarding, cause, text).await;

@@ -65,11 +65,12 @@ pub async fn execute(context: &Context, session: &mut Session, step: &Step) -> R
 }
 
 async fn verify(context: &Context, session: &mut Session) -> Result<StepOutcome> {
-    let Some(_permit) = context.verification_slots.acquire(&NamespacedName::of(&session.observed.object))
+    let Some(_verification_slot) =
+        context.verification_slots.acquire(&NamespacedName::of(&session.observed.object))
     else {
         return Ok(StepOutcome::Requeue);
     };
-    // A permit was requested for the known secret. For another one it is returned.
+    // A permit of the account was requested for the known secret. A new secret is verified without one.
     let is_known = session.observed.usable_source().is_some_and(|it| it.is_pending || it.is_registered);
     if !is_known {
         session.leave_queues(context);
@@ -195,7 +196,7 @@ fn failure(context: &Context, observed: &Observed, operation: Operation, error: 
         context.requeuer.account(&target.location.account);
     }
     match &failure.kind {
-        FailureKind::Queued(ahead) => tracing::debug!(?operation, ?ahead, "waiting for a slot"),
+        FailureKind::Queued(ahead) => tracing::debug!(?operation, ?ahead, "waiting for a permit"),
         kind => tracing::warn!(?operation, ?kind, error = chain(error), "a request to Woodpecker failed"),
     }
     failure

@@ -72,7 +72,7 @@ pub(super) fn is_waiting(observed: &Observed, now: Timestamp) -> bool {
         && !observed.is_deletion_confirmed()
 }
 
-/// Whether a record was lost that counts as stored: that is reported, and the record restored if possible, at once.
+/// Whether the record is lost although the condition still says `Stored`. Such a loss is reported and repaired at once.
 fn is_unreported_loss(observed: &Observed) -> bool {
     let registered = find(&observed.status.conditions, ConditionType::Registered);
     observed.has_lost_record() && registered.is_some_and(|it| it.is_because(Reason::Stored))

@@ -127,7 +127,7 @@ where
                 Err(_) => Err(Elapsed::new().into()),
             };
             let status = response.as_ref().ok().map(Response::status);
-            metrics.kubernetes.answered(&host, method.as_str(), status.map(|status| status.as_u16()));
+            metrics.kubernetes.responded(&host, method.as_str(), status.map(|status| status.as_u16()));
             if let (Some(kind), true) = (watched_kind, status.is_some_and(|status| status.is_success())) {
                 metrics.kubernetes.watch_opened(kind);
             }

@@ -19,7 +19,7 @@ pub enum LeaseError {
     #[error("Lease {0} was changed meanwhile")]
     Conflict(String),
     /// It may have been written all the same.
-    #[error("the API server did not answer a request for Lease {0} within {1:?}")]
+    #[error("the API server did not respond to a request for Lease {0} within {1:?}")]
     Slow(String, Duration),
 }
 

@@ -17,7 +17,7 @@ metrics! {
         drift: Counters<1> = "graph_credential_drift",
             "Differences found between a destination and the recorded state, by kind: deleted (registered again), duplicate (deleted), unlisted (a list lacked an existing credential), modified (a record of the store, re-encrypted)";
         orphans: Counters<1> = "graph_credential_orphans",
-            "Credentials left at a destination although they should have been deleted, by cause: suspended, namespace (its deletion could not wait any longer), object_gone (the object was deleted while its credential was created), account_gone (its account was deleted after it no longer allowed the namespace)";
+            "Credentials left at a destination although they should have been deleted, by cause: suspended, namespace (its deletion could not wait any longer), object_deleted (the object was deleted while its credential was created), account_deleted (its account was deleted after it no longer allowed the namespace)";
     }
 }
 

@@ -18,7 +18,7 @@ metrics! {
 
 impl KubernetesMetrics {
     /// `status` is `None` if there was no response.
-    pub fn answered(&self, host: &str, method: &str, status: Option<u16>) {
+    pub fn responded(&self, host: &str, method: &str, status: Option<u16>) {
         let code = status.map_or_else(|| "<error>".to_owned(), |status| status.to_string());
         let labels = [("code", code), ("method", method.to_owned()), ("host", host.to_owned())];
         self.requests.get_or_create(&labels).inc();

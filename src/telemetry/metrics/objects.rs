@@ -234,7 +234,7 @@ fn account_queues(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) ->
     scrape::counter(
         encoder,
         "graph_credential_account_queue_responses",
-        "Requests of an account's queue that Woodpecker answered, including rejections but not 429 and failures.",
+        "Requests of an account's queue that got a response of Woodpecker: rejections count, 429 and failures do not.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.account_queue?.responses))),
     )
 }

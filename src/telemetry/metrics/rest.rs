@@ -52,7 +52,7 @@ struct Records(Arc<Mutex<BTreeMap<(String, String), RecordSeries>>>);
 
 impl RestMetrics {
     /// `code` is `None` if the client did not wait for the response.
-    pub fn answered(&self, method: &'static str, route: &'static str, code: Option<u16>, took: Duration) {
+    pub fn responded(&self, method: &'static str, route: &'static str, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| "client_gone".to_owned(), |code| code.to_string());
         let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("code", code)];
         self.requests.get_or_create(&labels).inc();

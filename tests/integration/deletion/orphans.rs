@@ -139,7 +139,7 @@ async fn a_credential_created_for_a_deleted_object_is_reported() {
     env.credential("sales-eu", json!({})).await;
     wait_until_created(&env).await;
     env.delete("sales-eu").await;
-    orphan_is_counted(&env, "object_gone").await;
+    orphan_is_counted(&env, "object_deleted").await;
     let id = env.remote()[0].credential_id.to_string();
     event_is_emitted(&env, &["Orphaned", &id, "deleted during the create"]).await;
     reported_in_operator_namespace(
@@ -168,5 +168,5 @@ async fn a_credential_of_a_force_deleted_object_is_removed_by_its_policy() {
     })
     .await;
     let (_, metrics) = env.get("/metrics").await;
-    assert!(metrics.contains("graph_credential_orphans_total{cause=\"object_gone\"} 0"), "{metrics}");
+    assert!(metrics.contains("graph_credential_orphans_total{cause=\"object_deleted\"} 0"), "{metrics}");
 }

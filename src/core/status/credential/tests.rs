@@ -124,7 +124,7 @@ fn an_unconfirmed_rejection_does_not_make_an_object_ready() {
 }
 
 #[test]
-fn a_first_refusal_is_reconciling_and_unknown() {
+fn a_first_rejection_is_reconciling_and_unknown() {
     let mut observed = fresh(&json!({}));
     observed.results.verification = Some(rejected(Reason::InvalidClientSecret));
     let report = concluded(&observed, now());
