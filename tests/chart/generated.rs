@@ -43,8 +43,9 @@ const PREREQUISITES_HEAD: &str = "\
 #
 # Objects that a cluster administrator applies once, if the users who install the operator may not: the CRDs, the
 # rights of users to their kinds, and the admission policies. Then install the chart with crds.enabled=false,
-# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The last two policies name the operator's
-# ServiceAccount, graph-credential-operator, in any namespace: replace the name if yours has another.
+# rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The policies own-secrets and own-objects name
+# the operator's ServiceAccount, graph-credential-operator, in any namespace: replace the name if yours has another. The
+# ClusterRoleBinding names it in the namespace graph-credentials: replace both if yours differ.
 #
 #   kubectl apply --server-side -f prerequisites.yaml
 #
@@ -76,19 +77,27 @@ helm install graph-credential-operator deploy/chart --namespace graph-credential
 fn files() -> Vec<(&'static str, String)> {
     let of_administrators = [
         "templates/clusterroles-users.yaml",
+        "templates/rbac-state-writers.yaml",
         "templates/admission.yaml",
+        "templates/admission-state.yaml",
         "templates/admission-keyring.yaml",
         "templates/admission-own-objects.yaml",
     ];
     let prerequisites = [show_only(&CRDS), show_only(&of_administrators)].concat();
-    let lasting = [show_only(&CRDS), show_only(&["templates/admission.yaml"])].concat();
+    // An operator without a ClusterRole needs a binding that its owner may not create.
+    let without_cluster_role = json!({"watchNamespaces": ["any"], "rbac": {"clusterWideCRDs": false}});
+    let lasting = ["templates/admission.yaml", "templates/admission-state.yaml"];
+    let lasting = [show_only(&CRDS), show_only(&lasting)].concat();
     vec![
         ("chart/README.md", format!("{README_HEAD}{}", table())),
         ("chart/values.schema.json", schema()),
         ("chart/templates/_defaults.tpl", defaults()),
         ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &lasting))),
         ("install.yaml", format!("{INSTALL_HEAD}{}", without_persistent_objects())),
-        ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&json!({}), &prerequisites))),
+        (
+            "prerequisites.yaml",
+            format!("{PREREQUISITES_HEAD}{}", manifest(&without_cluster_role, &prerequisites)),
+        ),
     ]
 }
 
@@ -147,9 +156,9 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let crds = read("crds.yaml");
     assert_eq!(crds[0]["kind"], "Namespace");
     assert_eq!(kinds(&crds, "CustomResourceDefinition"), 3);
-    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 2);
-    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 2);
-    assert_eq!(crds.len(), 8);
+    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 3);
+    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 3);
+    assert_eq!(crds.len(), 10);
     for object in &crds {
         let annotations = &object["metadata"]["annotations"];
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
@@ -169,8 +178,9 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     assert_eq!(text.matches(&image).count(), 1);
     let prerequisites = read("prerequisites.yaml");
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
-    assert_eq!(kinds(&prerequisites, "ClusterRole"), 2);
-    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 4);
+    assert_eq!(kinds(&prerequisites, "ClusterRole"), 3);
+    assert_eq!(kinds(&prerequisites, "ClusterRoleBinding"), 1);
+    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 5);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }
 

@@ -119,6 +119,31 @@ fn without_a_cluster_role_nothing_is_cluster_scoped() {
     assert_eq!(roles.len(), count, "all roles are different, also if the operator serves its own namespace");
 }
 
+/// The subjects of each binding of a role with the verb that the policy for status and records asks for.
+fn state_writers(values: &Value) -> Vec<String> {
+    let rendered = render(values);
+    let grants = |name: &Value| {
+        let role =
+            rendered.0.iter().find(|it| it["kind"] == "ClusterRole" && it["metadata"]["name"] == *name);
+        role.is_some_and(|role| role["rules"].to_string().contains("write-state"))
+    };
+    let bindings = rendered.0.iter().filter(|it| it["kind"] == "ClusterRoleBinding");
+    let granting = bindings.filter(|it| grants(&it["roleRef"]["name"]));
+    granting.map(|it| it["subjects"].to_string()).collect()
+}
+
+#[test]
+fn only_an_operator_without_a_cluster_role_needs_the_right_to_write_state() {
+    assert_eq!(state_writers(&json!({})), [""; 0], "it may write status and records in all namespaces");
+    let mut values = json!({"watchNamespaces": ["mail"], "rbac": {"clusterWideCRDs": false}});
+    let account = format!(
+        r#"[{{"kind":"ServiceAccount","name":"graph-credential-operator","namespace":"{NAMESPACE}"}}]"#
+    );
+    assert_eq!(state_writers(&values), [account]);
+    values["admissionPolicies"] = json!({"enabled": false});
+    assert_eq!(state_writers(&values), [""; 0], "nothing asks for it");
+}
+
 fn id(object: &Value) -> (&Value, &Value) {
     (&object["metadata"]["namespace"], &object["metadata"]["name"])
 }
@@ -143,7 +168,7 @@ fn every_role_is_bound_to_the_accounts_that_the_pods_use() {
             rendered.get(kind, name)["spec"]["template"]["spec"]["serviceAccountName"].clone()
         };
         let users = [account("Deployment", "operator"), account("Job", "remove-finalizers")];
-        let of_people = ["-view", "-edit"];
+        let of_people = ["-view", "-edit", "-state-writers"];
         for role in rendered.0.iter().filter(|object| object["rules"].is_array()) {
             let name = role["metadata"]["name"].as_str().unwrap();
             if of_people.iter().any(|end| name.ends_with(end)) {

@@ -9,6 +9,7 @@ mod own_secrets;
 pub mod release;
 mod rights;
 mod scenario;
+mod state_writes;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};

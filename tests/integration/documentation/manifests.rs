@@ -74,8 +74,8 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
 
     fixture.section("docs/tasks/install.md", "Without the hook").await;
     assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
-    let people = ["graph-credential-operator-accounts", "graph-credential-operator-credentials"];
-    let kept = [people, of_another_name].concat();
+    let of_crds = ["accounts", "credentials", "state"].map(|end| format!("graph-credential-operator-{end}"));
+    let kept = [of_crds.to_vec(), of_another_name.map(str::to_owned).to_vec()].concat();
     assert_eq!(product_objects::<ValidatingAdmissionPolicy>(&client).await, kept);
     assert_eq!(product_objects::<ValidatingAdmissionPolicyBinding>(&client).await, kept);
     assert_eq!(product_objects::<ClusterRole>(&client).await, [""; 0]);

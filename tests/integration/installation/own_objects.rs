@@ -96,5 +96,5 @@ async fn admission_policies_are_stored_as_the_chart_renders_them() {
         assert_eq!(stored, object["spec"], "the API server adds nothing to {name}");
         found += 1;
     }
-    assert!(found >= 8, "{found}");
+    assert!(found >= 10, "{found}");
 }

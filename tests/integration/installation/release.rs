@@ -90,12 +90,22 @@ impl Release {
         self.upgrade().await;
     }
 
-    /// Runs helm with the chart and the values.
+    /// Installs another release, with these values added.
+    pub async fn install_beside(&self, name: &str, namespace: &str, values: Value) {
+        let mut all = self.values.clone();
+        merge(&mut all, values);
+        self.helm_with(&["install", name, "--namespace", namespace], all).await;
+    }
+
     async fn helm(&self, args: &[&str]) {
+        self.helm_with(args, self.values.clone()).await;
+    }
+
+    /// Runs helm with the chart and these values.
+    async fn helm_with(&self, args: &[&str], values: Value) {
         let chart = kit::workspace().join("deploy/chart").display().to_string();
         let args: Vec<String> = args.iter().map(ToString::to_string).chain([chart]).collect();
-        let (helm, values) = (self.helm.clone(), self.values.clone());
-        let kubeconfig = self.kubeconfig.clone();
+        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
         let ended = tokio::task::spawn_blocking(move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             helm.run(&kubeconfig, &args, &values)
@@ -260,15 +270,19 @@ pub async fn run_a_hook(client: Client, cluster: &'static Cluster) -> String {
     hook.log()
 }
 
-/// What a cluster administrator applies for users who may not.
-async fn prerequisites(cluster: &'static Cluster) {
+/// Runs a command as the cluster's administrator.
+pub async fn kubectl(cluster: &'static Cluster, command: &'static str) {
     let program = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
     let applied = tokio::task::spawn_blocking(move || {
-        let shell = Shell::open(program, &cluster.kubeconfig_path())?;
-        shell.run("kubectl apply --server-side -f deploy/prerequisites.yaml", "")
+        Shell::open(program, &cluster.kubeconfig_path())?.run(command, "")
     });
     let applied = applied.await.unwrap().unwrap();
     assert!(applied.is_success(), "{applied:?}");
+}
+
+/// What a cluster administrator applies for users who may not.
+async fn prerequisites(cluster: &'static Cluster) {
+    kubectl(cluster, "kubectl apply --server-side -f deploy/prerequisites.yaml").await;
     // Waits until the API server serves the kinds.
     cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
 }

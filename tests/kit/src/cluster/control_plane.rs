@@ -194,6 +194,8 @@ pub(super) async fn controller_manager(
         .args([
             format!("--kubeconfig={}", kubeconfig.display()),
             "--controllers=garbage-collector-controller,namespace-controller".to_owned(),
+            // Each controller has only the rights of its own ServiceAccount, as in a real cluster.
+            "--use-service-account-credentials=true".to_owned(),
             "--leader-elect=false".to_owned(),
             // It serves nothing.
             "--secure-port=0".to_owned(),

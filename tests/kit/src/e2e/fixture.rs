@@ -254,10 +254,15 @@ pub(super) fn base_url() -> String {
     format!("https://woodpecker.{DOUBLES}.svc.cluster.local/rest")
 }
 
-/// What must exist in a cluster before a user installs the product who may not create it.
+/// What must exist in a cluster before a user installs the product who may not create it. The operator is in this
+/// namespace.
 fn prerequisites() -> Result<Vec<Value>, Difference> {
     let text = std::fs::read_to_string(crate::workspace().join("deploy/prerequisites.yaml"))?;
-    Ok(crate::helm::parse(&text)?)
+    let mut objects = crate::helm::parse(&text)?;
+    for subject in objects.iter_mut().filter_map(|it| it.get_mut("subjects")?.as_array_mut()).flatten() {
+        subject["namespace"] = OPERATOR.into();
+    }
+    Ok(objects)
 }
 
 fn values(image: &Image) -> Value {
