@@ -108,6 +108,8 @@ mod tests {
             RecoveryMatch::One(3)
         );
         assert_eq!(found(&[entry(9, "renamed since [t0ken]"), entry(4, "another")]), RecoveryMatch::One(9));
+        let other_app = Entry { tenant: "u".into(), client: "d".into(), ..entry(9, "renamed since [t0ken]") };
+        assert_eq!(found(&[other_app]), RecoveryMatch::One(9), "the token alone is enough");
         assert_eq!(found(&[entry(4, "another"), entry(5, "mail/sales-eu [other]")]), RecoveryMatch::Nothing);
         assert_eq!(found(&[]), RecoveryMatch::Nothing);
     }

@@ -37,8 +37,9 @@ fn only_own_late_duplicates_are_deleted() {
     assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate, "the object stays Ready");
     observed.results.failed_duplicates.clear();
     let other_app = Entry { client: "another".into(), ..entry(9, "mail/sales-eu [abcdefghjk29]") };
+    let other_tenant = Entry { tenant: "another".into(), ..entry(9, "mail/sales-eu [abcdefghjk29]") };
     let in_the_middle = entry(9, "[abcdefghjk29] is what it was called");
-    for not_owned in [other_app, in_the_middle] {
+    for not_owned in [other_app, other_tenant, in_the_middle] {
         observed.cached_entries = Some(vec![entry(22_334_455, "mail/sales-eu"), not_owned]);
         assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate, "the token alone is not enough");
     }
