@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod explain;
 mod import;
 mod input;
@@ -47,6 +48,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// List credentials at Woodpecker that no object has registered, by owner
     Orphans(Box<orphans::OrphansArgs>),
+    /// List credentials that a user could not apply now, and accounts that allow a namespace that is newer or missing
+    Access(Box<access::AccessArgs>),
     /// Print manifests for the existing credentials of a Woodpecker account, so that the operator adopts them
     Import(Box<import::ImportArgs>),
     /// List, back up, rotate and retire the keys that encrypt the store
@@ -62,7 +65,7 @@ enum Command {
 
 impl Cli {
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
-    /// `keys` and `remove-finalizers` have more.
+    /// `access`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
         let result = match Self::parse().command {
             Command::Run(settings) => {
@@ -76,6 +79,7 @@ impl Cli {
             Command::Verify(args) => run_once(verify::run(&args)),
             Command::Explain(args) => explain::run(&args),
             Command::Orphans(args) => run_once(orphans::run(&args)),
+            Command::Access(args) => run_once(access::run(&args)),
             Command::Import(args) => run_once(import::run(&args)),
             Command::Keys(args) => run_once(keys::run(&args)),
             Command::RemoveFinalizers(args) => run_once(remove_finalizers::run(&args)),

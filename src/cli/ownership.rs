@@ -28,7 +28,7 @@ pub(super) struct ResourceSummary {
     tenant: String,
     client: String,
     /// The account that its spec references.
-    account: Option<AccountName>,
+    pub(super) account: Option<AccountName>,
     status: MicrosoftGraphCredentialStatus,
 }
 

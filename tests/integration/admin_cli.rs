@@ -1,10 +1,14 @@
-//! The administrator's commands, each run as its own process with a kubeconfig. Here: `orphans`.
+//! The administrator's commands, each run as its own process with a kubeconfig. Here: `orphans` and `access`.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kit::cluster::Cluster;
 use kit::woodpecker::Credential;
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, prepare};
@@ -170,4 +174,88 @@ async fn orphans_reports_each_account_that_could_not_be_listed() {
     assert!(missing.error.contains(&without) && missing.error.contains("--account"), "{missing:?}");
     let odd = look(&env, "orphans", &["--account", "agency"]).await;
     assert_eq!((odd.code, odd.error.contains("NAMESPACE/NAME")), (Some(2), true), "{odd:?}");
+}
+
+async fn create_namespace(env: &TestEnv, name: &str) {
+    let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    Api::<Namespace>::all(env.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+}
+
+/// The findings of `access` for these arguments, without their details.
+async fn findings(env: &TestEnv, args: &[&str]) -> Vec<[String; 3]> {
+    let printed = run(env, &[&["access", "--output", "json"], args].concat()).await;
+    let value: Value = serde_json::from_str(&printed.out).unwrap_or_else(|_| panic!("{printed:?}"));
+    let text = |it: &Value, field: &str| it[field].as_str().unwrap().to_owned();
+    let found = value["findings"].as_array().unwrap().iter();
+    let found: Vec<[String; 3]> =
+        found.map(|it| ["problem", "object", "detail"].map(|field| text(it, field))).collect();
+    assert_eq!(printed.code, Some(if found.is_empty() { 0 } else { 3 }), "{printed:?}");
+    found
+}
+
+#[tokio::test]
+async fn access_lists_what_was_withdrawn_or_is_for_another_namespace() {
+    let mut env = TestEnv::bare().await;
+    let [early, late, missing] = ["early", "late", "missing"].map(|end| format!("{}-{end}", env.namespace));
+    create_namespace(&env, &early).await;
+    env.account("agency", json!({"allowedNamespaces": {"names": [early, late, missing]}})).await;
+    // The API server counts in seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    create_namespace(&env, &late).await;
+    let own = std::mem::replace(&mut env.namespace, late.clone());
+    let account = json!({"name": "agency", "namespace": own});
+    env.credential("sales-eu", json!({"destination": {"woodpecker": {"accountRef": account}}})).await;
+
+    let all = [&*early, &*late, &*missing].join(",");
+    let found = findings(&env, &["--namespace", &all]).await;
+    let expected = [
+        ("namespace-newer", format!("Namespace {late}")),
+        ("namespace-missing", format!("Namespace {missing}")),
+    ];
+    assert_eq!(
+        found.iter().map(|[problem, object, _]| (&**problem, object.clone())).collect::<Vec<_>>(),
+        expected
+    );
+    assert!(found[0][2].contains(", last allowed "), "{found:?}");
+    assert_eq!(findings(&env, &["--namespace", &early]).await, [[""; 3]; 0]);
+
+    let user = format!("system:serviceaccount:{late}:deployer");
+    let args = ["--namespace", &late, "--user", &user];
+    let denied = async |env: &TestEnv| {
+        let found = findings(env, &args).await.into_iter().skip(1);
+        found.map(|[problem, object, detail]| format!("{problem} {object}: {detail}")).collect::<Vec<_>>()
+    };
+    let head = format!("user-denied MicrosoftGraphCredential {late}/sales-eu: the user may not");
+    let use_account = format!("{head} use woodpeckeraccounts {own}/agency");
+    assert_eq!(
+        denied(&env).await,
+        [format!("{head} get secrets {late}/sales-eu-graph"), use_account.clone()]
+    );
+    // A right of a group of the ServiceAccount.
+    env.apply::<Role>(
+        "read",
+        json!({"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}),
+    )
+    .await
+    .unwrap();
+    let binding = json!({
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("system:serviceaccounts:{late}")}]
+    });
+    env.apply::<RoleBinding>("read", binding).await.unwrap();
+    crate::harness::eventually("the right is in force", || async {
+        let denied = denied(&env).await;
+        if denied == [use_account.clone()] { Ok(()) } else { Err(format!("{denied:?}")) }
+    })
+    .await;
+
+    let text = run(&env, &["access", "--namespace", &late]).await;
+    assert!(line(&text.out, &["namespace-newer", &late, &format!("{own}/agency")]).is_some(), "{text:?}");
+    let everywhere = run(&env, &["access", "--user", &user]).await;
+    assert_eq!(
+        (everywhere.code, everywhere.error.contains("--namespace")),
+        (Some(2), true),
+        "{everywhere:?}"
+    );
+    assert_help(&env, "access", &["Kubernetes does not record who did", "user-denied", "Exit codes"]).await;
 }
