@@ -80,13 +80,15 @@ fn files() -> Vec<(&'static str, String)> {
         "templates/rbac-state-writers.yaml",
         "templates/admission.yaml",
         "templates/admission-state.yaml",
+        "templates/admission-size.yaml",
         "templates/admission-keyring.yaml",
         "templates/admission-own-objects.yaml",
     ];
     let prerequisites = [show_only(&CRDS), show_only(&of_administrators)].concat();
     // An operator without a ClusterRole needs a binding that its owner may not create.
     let without_cluster_role = json!({"watchNamespaces": ["any"], "rbac": {"clusterWideCRDs": false}});
-    let lasting = ["templates/admission.yaml", "templates/admission-state.yaml"];
+    let lasting =
+        ["templates/admission.yaml", "templates/admission-state.yaml", "templates/admission-size.yaml"];
     let lasting = [show_only(&CRDS), show_only(&lasting)].concat();
     vec![
         ("chart/README.md", format!("{README_HEAD}{}", table())),
@@ -156,9 +158,9 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let crds = read("crds.yaml");
     assert_eq!(crds[0]["kind"], "Namespace");
     assert_eq!(kinds(&crds, "CustomResourceDefinition"), 3);
-    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 3);
-    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 3);
-    assert_eq!(crds.len(), 10);
+    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 4);
+    assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 4);
+    assert_eq!(crds.len(), 12);
     for object in &crds {
         let annotations = &object["metadata"]["annotations"];
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
@@ -180,7 +182,7 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRoleBinding"), 1);
-    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 5);
+    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 6);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }
 

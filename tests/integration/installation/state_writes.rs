@@ -1,5 +1,6 @@
 //! Who may write status and records: the operator of every release, and users who may do so in all namespaces. A user
-//! with every right in a namespace may not, because the operator deletes what a status says.
+//! with every right in a namespace may not, because the operator deletes what a status says. And how large the metadata
+//! may be that a user writes.
 
 use graph_credential_operator::api::{MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
@@ -293,7 +294,48 @@ async fn records_and_status_are_restored_before_the_operator_exists() {
 }
 
 #[tokio::test]
-async fn namespaces_and_large_objects_are_deleted_and_garbage_is_collected() {
+async fn large_metadata_is_rejected_and_a_large_object_can_still_be_changed_and_deleted() {
+    let release = running().await;
+    let env = &release.env;
+    let credentials = Writer::owner(env).await.api::<MicrosoftGraphCredential>();
+    let annotate = async |key: &str, length: usize| {
+        let patch = json!({"metadata": {"annotations": {key: "x".repeat(length)}}});
+        text(credentials.patch("sales-eu", &PatchParams::default(), &Patch::Merge(patch)).await)
+    };
+    let is_rejected = |response: Result<(), String>| match response {
+        Err(error) if error.contains("at most 32768 are allowed: shorten or remove annotations") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("the policy is in force", || async { is_rejected(annotate("large", 40_000).await) }).await;
+    let finalizers: Vec<String> = (0..600).map(|number| format!("example.com/{number:060}")).collect();
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    let patched = credentials.patch("sales-eu", &PatchParams::default(), &patch).await;
+    is_rejected(text(patched)).expect("finalizers count as well");
+    annotate("small", 30_000).await.expect("most annotations are small");
+
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(env.client.clone());
+    let mut binding = bindings.get("graph-credential-operator-size").await.unwrap();
+    bindings.delete("graph-credential-operator-size", &DeleteParams::default()).await.unwrap();
+    eventually("without the policy it is accepted", || annotate("large", 200_000)).await;
+    binding.metadata.resource_version = None;
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    let added = std::sync::atomic::AtomicUsize::new(0);
+    eventually("the policy is in force again", || async {
+        let more = added.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        is_rejected(annotate("more", more).await)
+    })
+    .await;
+    annotate("large", 150_000).await.expect("a change that makes it smaller");
+    let spec = Patch::Merge(json!({"spec": plain_spec(json!({"deletionPolicy": "Delete"}))}));
+    credentials.patch("sales-eu", &PatchParams::default(), &spec).await.expect("a change of the spec");
+    env.wait_until("sales-eu", "it has the finalizer", |object| !object.finalizers().is_empty()).await;
+    credentials.delete("sales-eu", &DeleteParams::default()).await.unwrap();
+    env.wait_until_gone("sales-eu").await;
+    assert_eq!(env.remote().len(), 0, "its credential is deleted");
+}
+
+#[tokio::test]
+async fn namespaces_are_deleted_and_garbage_is_collected() {
     let release = running().await;
     let env = &release.env;
     let _controllers = env.cluster.start_controller_manager().await.unwrap();
@@ -309,15 +351,6 @@ async fn namespaces_and_large_objects_are_deleted_and_garbage_is_collected() {
         Some(record) => Err(format!("{record:?}")),
     };
     eventually("a record of an absent owner is collected", || is_gone("r-1")).await;
-
-    let spec = json!({"deletionPolicy": "Delete"});
-    let large =
-        json!({"metadata": {"annotations": {"large": "x".repeat(250_000)}}, "spec": plain_spec(spec)});
-    let credentials = owner.api::<MicrosoftGraphCredential>();
-    credentials.patch("sales-eu", &PatchParams::default(), &Patch::Merge(large)).await.unwrap();
-    env.wait_until("sales-eu", "it has the finalizer", |object| !object.finalizers().is_empty()).await;
-    credentials.delete("sales-eu", &DeleteParams::default()).await.unwrap();
-    env.wait_until_gone("sales-eu").await;
 
     let namespaces: Api<Namespace> = Api::all(owner.client.clone());
     namespaces.delete(&env.namespace, &DeleteParams::default()).await.expect("its owner may delete it");
