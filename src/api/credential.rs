@@ -167,6 +167,18 @@ pub enum Cloud {
     China,
 }
 
+impl Cloud {
+    /// Its name in a spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Global => "Global",
+            Self::USGovernment => "USGovernment",
+            Self::USGovernmentDoD => "USGovernmentDoD",
+            Self::China => "China",
+        }
+    }
+}
+
 /// What happens to the credential at the destination when this object is deleted. `Retain` keeps it; `Delete` deletes
 /// it if this object created it or took ownership of it. Defaults to `Retain`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

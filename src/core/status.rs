@@ -3,3 +3,4 @@
 pub mod account;
 pub mod credential;
 pub mod record;
+pub mod undecryptable;

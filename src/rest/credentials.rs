@@ -85,8 +85,7 @@ impl Credentials {
     ) -> Result<Credential, RestError> {
         let record = self.find(namespace, id).await?;
         if let Some(secret) = &update.secret {
-            let spec = &record.spec;
-            let cloud = spec.cloud.unwrap_or_default();
+            let (cloud, spec) = (Cloud::Global, &record.spec);
             let app = AppCredential { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
             self.verify(namespace, app, secret).await?;
         }
@@ -102,7 +101,7 @@ impl Credentials {
     async fn find(&self, namespace: &str, id: i64) -> Result<SealedGraphCredential, RestError> {
         let read = repository::read(&self.client, namespace, &rest_record_name(id)).await;
         let record = read.map_err(|error| internal_error(&error))?;
-        record.filter(is_of_rest).ok_or(RestError::NotFound)
+        to_be_changed(record)
     }
 
     async fn verify(
@@ -136,6 +135,19 @@ impl Credentials {
     ) -> Result<T, RestError> {
         self.writes.spawn(write.in_current_span()).await.unwrap_or_else(|error| Err(internal_error(&error)))
     }
+}
+
+/// A record that was read, if the API may change it: it saves secrets for the Global cloud only.
+pub(super) fn to_be_changed(read: Option<SealedGraphCredential>) -> Result<SealedGraphCredential, RestError> {
+    let record = read.filter(is_of_rest).ok_or(RestError::NotFound)?;
+    if record.spec.cloud.is_some_and(|cloud| cloud != Cloud::Global) {
+        tracing::error!(
+            record = record.name_any(),
+            "the cloud of a record was changed, so it is left alone: re-create it with cloud Global"
+        );
+        return Err(RestError::Internal);
+    }
+    Ok(record)
 }
 
 pub(super) fn to_response(record: &SealedGraphCredential) -> Credential {

@@ -7,11 +7,11 @@ use kube::ResourceExt;
 use crate::api::{SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::core::error_chain::chain;
 use crate::core::status::record::{RecordVerification, next_status, status_is_current};
-use crate::rest::credentials::{Credentials, internal_error, to_response};
+use crate::rest::credentials::{Credentials, internal_error, to_be_changed, to_response};
 use crate::rest::error::{ErrorCode, RestError};
 use crate::rest::request::{Create, Update};
 use crate::store::envelope::{SealError, generate_record_id};
-use crate::store::record::{self, generate_credential_id, is_of_rest, rest_record_name};
+use crate::store::record::{self, generate_credential_id, rest_record_name};
 use crate::store::repository::{self, RecordError, TRIES, conflict_backoff};
 use crate::woodpecker::Credential;
 
@@ -56,7 +56,7 @@ impl Credentials {
                     changed.spec.secret_expires_at = Time(secret.expires_at);
                     self.repository.save(changed, &secret.text).await
                 }
-                None => self.repository.write(&changed).await,
+                None => self.repository.save_fields(&record, changed).await,
             };
             match written {
                 Ok(mut written) => {
@@ -72,7 +72,7 @@ impl Credentials {
                     conflict_backoff(attempt).await;
                     let found =
                         self.repository.same(&record).await.map_err(|error| map_save_error(&error))?;
-                    record = found.filter(is_of_rest).ok_or(RestError::NotFound)?;
+                    record = to_be_changed(found)?;
                 }
                 Err(error) => return Err(map_save_error(&error)),
             }

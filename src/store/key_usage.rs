@@ -18,6 +18,8 @@ pub type ParsedRecord = DeserializeGuard<SealedGraphCredential>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyUsage {
     by_key: BTreeMap<KeyId, usize>,
+    /// Those of them whose envelope has an earlier format.
+    of_earlier_format: BTreeMap<KeyId, usize>,
     unreadable: usize,
 }
 
@@ -44,14 +46,23 @@ impl KeyUsage {
     pub fn add(&mut self, record: &ParsedRecord) {
         let envelope = record.0.as_ref().ok().and_then(|it| Envelope::from_base64(&it.spec.envelope).ok());
         match envelope {
-            Some(envelope) => *self.by_key.entry(envelope.key_id()).or_default() += 1,
+            Some(envelope) => {
+                *self.by_key.entry(envelope.key_id()).or_default() += 1;
+                if envelope.has_earlier_format() {
+                    *self.of_earlier_format.entry(envelope.key_id()).or_default() += 1;
+                }
+            }
             None => self.unreadable += 1,
         }
     }
 
     pub fn merge(&mut self, other: Self) {
-        for (key, records) in other.by_key {
-            *self.by_key.entry(key).or_default() += records;
+        for (all, others) in
+            [(&mut self.by_key, other.by_key), (&mut self.of_earlier_format, other.of_earlier_format)]
+        {
+            for (key, records) in others {
+                *all.entry(key).or_default() += records;
+            }
         }
         self.unreadable += other.unreadable;
     }
@@ -79,5 +90,10 @@ impl KeyUsage {
     /// Records that are encrypted with any other key.
     pub fn stale(&self, key: KeyId) -> usize {
         self.by_key.values().sum::<usize>() - self.under(key)
+    }
+
+    /// Records that need re-encryption with that key: those encrypted with any other key, or in an earlier format.
+    pub fn to_reencrypt(&self, key: KeyId) -> usize {
+        self.stale(key) + self.of_earlier_format.get(&key).copied().unwrap_or_default()
     }
 }

@@ -6,18 +6,18 @@ use crate::api::SAME_SECRET;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
 
+use crate::api::timestamp::rfc3339;
 use crate::api::{FIELD_MANAGER, SealedGraphCredential};
 use crate::core::error_chain::chain;
 use crate::core::failure::Operation;
 use crate::k8s::leadership::{Leadership, NotLeading};
 use crate::secret_text::SecretText;
-use crate::store::envelope::{AssociatedData, Envelope, MalformedEnvelope, OpenError, SealError};
+use crate::store::envelope::{AssociatedData, Envelope, MalformedEnvelope, OpenError, SealError, Secrets};
 use crate::store::keyring::{KeyId, Keyring, KeyringCache, KeyringError};
 use crate::store::record::same_secret_after_reencryption;
 
@@ -32,13 +32,12 @@ pub struct Repository {
     leadership: Leadership,
 }
 
-/// A change of a record that was not read: it must still have that uid and generation.
+/// A change of a record that was not read: it must still have that uid, generation and credential id.
 pub struct Change<'a> {
     pub uid: &'a str,
     pub generation: i64,
-    /// Its new display name.
-    pub name: &'a str,
-    pub expires_at: Time,
+    /// The record with its new name and expiry.
+    pub record: AssociatedData<'a>,
 }
 
 /// A failed request for a record.
@@ -121,39 +120,37 @@ impl Repository {
     pub async fn seal(
         &self,
         mut record: SealedGraphCredential,
-        secret: &SecretText,
+        secrets: impl Into<Secrets<'_>>,
     ) -> Result<SealedGraphCredential, RecordError> {
         let keyring = self.keyring.for_encryption().await?;
-        encrypt_into(&mut record, &keyring, secret)?;
+        encrypt_into(&mut record, &keyring, secrets.into())?;
         self.write(&record).await
     }
 
-    /// Changes a record that was not read, and encrypts a secret into it if one is given. If the record is not as
-    /// expected, that is a conflict.
+    /// Changes a record that was not read, and encrypts a secret into it. If the record is not as expected, that is a
+    /// conflict.
     pub async fn change(
         &self,
         name: &str,
-        binding: AssociatedData<'_>,
-        change: Change<'_>,
-        secret: Option<&SecretText>,
+        Change { uid, generation, record }: Change<'_>,
+        secret: &SecretText,
     ) -> Result<SealedGraphCredential, RecordError> {
-        let mut operations = vec![
-            json!({"op": "test", "path": "/metadata/uid", "value": change.uid}),
-            json!({"op": "test", "path": "/metadata/generation", "value": change.generation}),
-            json!({"op": "replace", "path": "/spec/name", "value": change.name}),
-            json!({"op": "replace", "path": "/spec/secretExpiresAt", "value": change.expires_at}),
-        ];
-        if let Some(secret) = secret {
-            let keyring = self.keyring.for_encryption().await?;
-            let envelope = Envelope::seal(&keyring, binding, secret)?.to_base64();
-            operations.push(json!({"op": "replace", "path": "/spec/envelope", "value": envelope}));
-        }
+        let keyring = self.keyring.for_encryption().await?;
+        let envelope = Envelope::seal(&keyring, record, secret)?.to_base64();
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "test", "path": "/metadata/generation", "value": generation},
+            {"op": "test", "path": "/spec/credentialId", "value": record.credential_id},
+            {"op": "replace", "path": "/spec/name", "value": record.name},
+            {"op": "replace", "path": "/spec/secretExpiresAt", "value": rfc3339(record.expires_at)},
+            {"op": "replace", "path": "/spec/envelope", "value": envelope},
+        ]);
         let write_failure = |source| failure(Operation::Update, name.to_owned(), source);
-        let patch: json_patch::Patch = serde_json::from_value(operations.into())
+        let patch: json_patch::Patch = serde_json::from_value(operations)
             .map_err(|error| write_failure(kube::Error::SerdeError(error)))?;
         self.leadership.check_write()?;
         let patch = Patch::Json::<()>(patch);
-        let written = api(&self.client, binding.namespace).patch(name, &params(), &patch).await;
+        let written = api(&self.client, record.namespace).patch(name, &params(), &patch).await;
         written.map_err(|source| match &source {
             // A test failed, or the record no longer exists.
             kube::Error::Api(status) if status.is_invalid() || status.is_not_found() => RecordError::Conflict,
@@ -161,35 +158,48 @@ impl Repository {
         })
     }
 
-    /// Encrypts a secret that exists nowhere else into a record, and writes the record. A read of the keyring that
-    /// began after the write confirms that the key is primary. If the record may never decrypt, a new record is deleted
-    /// again.
+    /// Encrypts what exists nowhere else into a record, and writes the record. A read of the keyring that began after
+    /// the write confirms that the key is primary. If the record may never decrypt, a new record is deleted again.
     pub async fn save(
         &self,
         record: SealedGraphCredential,
-        secret: &SecretText,
+        secrets: impl Into<Secrets<'_>>,
     ) -> Result<SealedGraphCredential, RecordError> {
-        let is_new = record.metadata.resource_version.is_none();
-        let written = self.seal(record, secret).await?;
-        let confirmed = self.confirm(written.clone(), secret).await;
+        let (is_new, secrets) = (record.metadata.resource_version.is_none(), secrets.into());
+        let written = self.seal(record, secrets).await?;
+        let confirmed = self.confirm(written.clone(), secrets).await;
         if is_new && confirmed.is_err() {
             self.roll_back(&written).await;
         }
         confirmed
     }
 
-    /// Re-encrypts a record with the primary key. Returns whether that was needed.
+    /// Writes a record with another name or expiry: what it contains is encrypted again, because it is bound to both.
+    pub async fn save_fields(
+        &self,
+        record: &SealedGraphCredential,
+        changed: SealedGraphCredential,
+    ) -> Result<SealedGraphCredential, RecordError> {
+        let envelope = Envelope::from_base64(&record.spec.envelope)?;
+        let keyring = self.keyring.with_key(envelope.key_id()).await?;
+        let (current, pending) = envelope.open_all(&keyring, AssociatedData::of(record))?;
+        self.save(changed, Secrets { current: &current, pending: pending.as_ref() }).await
+    }
+
+    /// Re-encrypts a record with the primary key in the current format. Returns whether that was needed.
     pub async fn reencrypt(
         &self,
         keyring: &Keyring,
         record: &SealedGraphCredential,
     ) -> Result<bool, RecordError> {
         let (binding, envelope) = (AssociatedData::of(record), Envelope::from_base64(&record.spec.envelope)?);
-        if envelope.key_id() == keyring.primary() {
+        if envelope.key_id() == keyring.primary() && !envelope.has_earlier_format() {
             return Ok(false);
         }
         // The key id is part of the associated data, so the secret itself is encrypted again, with a new data key.
-        let envelope = Envelope::seal(keyring, binding, &envelope.open(keyring, binding)?)?;
+        let (current, pending) = envelope.open_all(keyring, binding)?;
+        let secrets = Secrets { current: &current, pending: pending.as_ref() };
+        let envelope = Envelope::seal(keyring, binding, secrets)?;
         // A merge patch keeps fields that a later version has added.
         let mut patch = json!({
             "metadata": {"resourceVersion": record.metadata.resource_version},
@@ -258,10 +268,10 @@ impl Repository {
     async fn confirm(
         &self,
         record: SealedGraphCredential,
-        secret: &SecretText,
+        secrets: Secrets<'_>,
     ) -> Result<SealedGraphCredential, RecordError> {
         let written = record.clone();
-        let error = match self.ensure_primary_key(record, secret).await {
+        let error = match self.ensure_primary_key(record, secrets).await {
             Err(RecordError::Keyring(error)) if error.is_lasting() => return Err(error.into()),
             Err(error) => error,
             confirmed => return confirmed,
@@ -278,11 +288,11 @@ impl Repository {
         Ok(written)
     }
 
-    /// Encrypts the secret again until the record is under the primary key.
+    /// Encrypts again until the record is under the primary key.
     async fn ensure_primary_key(
         &self,
         mut record: SealedGraphCredential,
-        secret: &SecretText,
+        secrets: Secrets<'_>,
     ) -> Result<SealedGraphCredential, RecordError> {
         for attempt in 0..TRIES {
             let key = key_of(&record)?;
@@ -291,7 +301,7 @@ impl Repository {
                 return Ok(record);
             }
             let mut changed = record.clone();
-            encrypt_into(&mut changed, &keyring, secret)?;
+            encrypt_into(&mut changed, &keyring, secrets)?;
             match self.write(&changed).await {
                 Ok(written) => record = written,
                 Err(RecordError::Conflict) => {
@@ -337,9 +347,9 @@ impl Repository {
 fn encrypt_into(
     record: &mut SealedGraphCredential,
     keyring: &Keyring,
-    secret: &SecretText,
+    secrets: Secrets<'_>,
 ) -> Result<(), SealError> {
-    record.spec.envelope = Envelope::seal(keyring, AssociatedData::of(record), secret)?.to_base64();
+    record.spec.envelope = Envelope::seal(keyring, AssociatedData::of(record), secrets)?.to_base64();
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `serve`: the credentials REST API over the encrypted store.
 
 mod access;
+mod changed_records;
 pub mod fault_proxy;
 mod hostile;
 pub mod http;
@@ -14,8 +15,9 @@ mod replicas;
 mod tls;
 
 use graph_credential_operator::api::SealedGraphCredential;
-use graph_credential_operator::store::envelope::{AssociatedData, Envelope};
+use graph_credential_operator::store::envelope::Envelope;
 use graph_credential_operator::store::keyring::Keyring;
+use graph_credential_operator::store::record::open;
 use k8s_openapi::api::core::v1::Secret;
 use kit::process::Process;
 use kube::ResourceExt;
@@ -87,14 +89,8 @@ impl Api {
         let record: SealedGraphCredential = self.env.api().get(&format!("r-{id}")).await.unwrap();
         let secret: Secret = self.env.api().get(KEYRING).await.unwrap();
         let keyring = Keyring::from_json(&secret.data.unwrap()["keyring.json"].0).unwrap();
-        let binding = AssociatedData {
-            namespace: &record.namespace().unwrap(),
-            record_id: &record.spec.record_id,
-            tenant: &record.spec.tenant_id,
-            client: &record.spec.client_id,
-        };
-        let opened = Envelope::from_base64(&record.spec.envelope).unwrap().open(&keyring, binding).unwrap();
-        (record.clone(), opened.expose().to_owned())
+        let opened = open(&record, &keyring).unwrap();
+        (record, opened.expose().to_owned())
     }
 
     async fn records(&self) -> Vec<SealedGraphCredential> {
@@ -191,7 +187,9 @@ async fn a_patch_renames_without_the_secret_and_rotates_with_a_verification() {
     let renamed = api.request("PATCH", &path, Some(json!({"name": "Sales"}))).await;
     assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Sales")), "{renamed:?}");
     assert_eq!(api.env.entra.count(TENANT, CLIENT), 1, "a name needs no verification");
-    assert_eq!(api.opened(id).await.0.spec.envelope, before.spec.envelope);
+    let (after, secret) = api.opened(id).await;
+    assert_ne!(after.spec.envelope, before.spec.envelope, "the name is bound");
+    assert_eq!(secret, "s3cret-one");
     let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": "2028-01-31T00:00:00Z"});
     let rejected = api.request("PATCH", &path, Some(rotation.clone())).await;
     assert_eq!((rejected.status, rejected.json()), (422, json!({"message": "INVALID_CLIENT_SECRET"})));

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the vectors of the envelope's format with libsodium, an implementation that shares no code with ours.
+"""Checks the vectors of the envelope's formats with libsodium, an implementation that shares no code with ours.
 
     check.py [FILE]
 
@@ -21,6 +21,10 @@ from nacl.exceptions import CryptoError
 
 PREFIX = "graph-credentials.io/SealedGraphCredential/"
 
+# The fields of a record in the associated data, in their order.
+FIELDS_OF_1 = ("namespace", "recordId", "tenantId", "clientId")
+FIELDS_OF_2 = (*FIELDS_OF_1, "cloud", "credentialId", "secretExpiresAt", "credentialName")
+
 
 class Refused(Exception):
     """An invalid envelope, or one that cannot be decrypted; the text is the reason."""
@@ -32,88 +36,112 @@ def key_encryption_key(key):
     return hmac.digest(extracted, (PREFIX + "key-encryption-key").encode() + b"\x01", hashlib.sha256)
 
 
-def associated_data(layer, case):
-    """The associated data of a layer: each part after its length."""
-    ids = [case[name].encode() for name in ("keyId", "namespace", "recordId", "tenantId", "clientId")]
-    parts = [(PREFIX + layer).encode(), b"\x01", *ids]
+def associated_data(layer, case, format, secrets):
+    """The associated data of a layer of an envelope with so many secrets: each part after its length."""
+    fields = FIELDS_OF_1 if format == 1 else FIELDS_OF_2
+    parts = [(PREFIX + layer).encode(), bytes([format]), case["keyId"].encode()]
+    parts += [str(case[name]).encode() for name in fields]
+    if format == 2:
+        parts.append(bytes([secrets]))
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
 
 
-def seal(case):
+def layers(vector):
+    """The secrets of a vector: layer, text, and the name of the nonce."""
+    yield "secret", vector["secret"], "secretNonce"
+    if "pendingSecret" in vector:
+        yield "pending-secret", vector["pendingSecret"], "pendingNonce"
+
+
+def seal(vector):
     """The envelope of a vector, computed from its data key and nonces."""
-    data_key, secret = bytes.fromhex(case["dataKey"]), case["secret"].encode()
-    nonces = [bytes.fromhex(case[name]) for name in ("dataKeyNonce", "secretNonce")]
-    kek = key_encryption_key(bytes.fromhex(case["key"]))
-    return b"".join([
-        b"SGC\x01",
-        bytes.fromhex(case["keyId"]),
-        nonces[0],
-        aead_seal(data_key, associated_data("data-key", case), nonces[0], kek),
-        nonces[1],
-        len(secret).to_bytes(2, "big"),
-        aead_seal(secret, associated_data("secret", case), nonces[1], data_key),
-    ])
+    format, secrets = vector["format"], list(layers(vector))
+    data_key, nonce = (bytes.fromhex(vector[name]) for name in ("dataKey", "dataKeyNonce"))
+
+    def encrypted(layer, text, nonce, key):
+        return aead_seal(text, associated_data(layer, vector, format, len(secrets)), nonce, key)
+
+    kek = key_encryption_key(bytes.fromhex(vector["key"]))
+    parts = [b"SGC", bytes([format]), bytes.fromhex(vector["keyId"]), nonce, encrypted("data-key", data_key, nonce, kek)]
+    if format == 2:
+        parts.append(bytes([len(secrets)]))
+    for layer, text, name in secrets:
+        text, nonce = text.encode(), bytes.fromhex(vector[name])
+        parts += [nonce, len(text).to_bytes(2, "big"), encrypted(layer, text, nonce, data_key)]
+    return b"".join(parts)
 
 
 def parse(envelope):
-    """Key id, then nonce and ciphertext with tag of the data key, then those of the secret."""
-    def need(length):
-        if len(envelope) < length:
+    """Format, key id, then nonce and ciphertext with tag of the data key and of each secret."""
+    at = 0
+
+    def take(length):
+        nonlocal at
+        at += length
+        if len(envelope) < at:
             raise Refused("Truncated")
+        return envelope[at - length:at]
 
-    need(3)
-    if envelope[:3] != b"SGC":
+    if take(3) != b"SGC":
         raise Refused("NotAnEnvelope")
-    need(4)
-    if envelope[3] != 1:
+    [format] = take(1)
+    if format not in (1, 2):
         raise Refused("UnknownVersion")
-    need(106)
-    length = int.from_bytes(envelope[104:106], "big")
-    if not 1 <= length <= 8192:
-        raise Refused("SecretLength")
-    need(122 + length)
-    if len(envelope) > 122 + length:
+    key_id, sealed, count, left = take(4).hex(), [(take(24), take(48))], 1, 8192
+    if format == 2:
+        [count] = take(1)
+    if count not in (1, 2):
+        raise Refused("SecretCount")
+    for _ in range(count):
+        nonce, length = take(24), int.from_bytes(take(2), "big")
+        if not 1 <= length <= left:
+            raise Refused("SecretLength")
+        left -= length
+        sealed.append((nonce, take(length + 16)))
+    if at < len(envelope):
         raise Refused("TrailingBytes")
-    return envelope[4:8].hex(), envelope[8:32], envelope[32:80], envelope[80:104], envelope[106:]
-
-
-def unseal(ciphertext, associated, nonce, key, reason):
-    try:
-        return aead_open(ciphertext, associated, nonce, key)
-    except CryptoError:
-        raise Refused(reason) from None
+    return format, key_id, sealed
 
 
 def open_envelope(envelope, case):
-    """Data key and secret."""
-    key_id, data_key_nonce, sealed_data_key, secret_nonce, sealed_secret = parse(envelope)
+    """Data key, secret, and the pending secret if there is one."""
+    format, key_id, sealed = parse(envelope)
     if key_id != case["keyId"]:
         raise Refused("UnknownKey")
-    kek = key_encryption_key(bytes.fromhex(case["key"]))
-    data_key = unseal(sealed_data_key, associated_data("data-key", case), data_key_nonce, kek, "DataKey")
-    return data_key, unseal(sealed_secret, associated_data("secret", case), secret_nonce, data_key, "Secret")
+    opened, key = [], key_encryption_key(bytes.fromhex(case["key"]))
+    for layer, reason, (nonce, ciphertext) in zip(
+        ("data-key", "secret", "pending-secret"), ("DataKey", "Secret", "Secret"), sealed
+    ):
+        try:
+            data = associated_data(layer, case, format, len(sealed) - 1)
+            opened.append(aead_open(ciphertext, data, nonce, key))
+        except CryptoError:
+            raise Refused(reason) from None
+        key = opened[0]
+    return opened
 
 
 def mismatches(vector):
     """The differences between our computation and the vector."""
+    secrets = list(layers(vector))
+    data = {"data-key": "dataKeyAssociatedData", "secret": "secretAssociatedData"}
+    if len(secrets) == 2:
+        data["pending-secret"] = "pendingAssociatedData"
     computed = {
-        "keyEncryptionKey": key_encryption_key(bytes.fromhex(vector["key"])),
-        "dataKeyAssociatedData": associated_data("data-key", vector),
-        "secretAssociatedData": associated_data("secret", vector),
-        "envelope": seal(vector),
+        name: associated_data(layer, vector, vector["format"], len(secrets)) for layer, name in data.items()
     }
+    computed["keyEncryptionKey"] = key_encryption_key(bytes.fromhex(vector["key"]))
+    computed["envelope"] = seal(vector)
     for name, value in computed.items():
         if value.hex() != vector[name]:
             yield f"{name} should be {value.hex()}"
     try:
-        data_key, secret = open_envelope(bytes.fromhex(vector["envelope"]), vector)
+        opened = open_envelope(bytes.fromhex(vector["envelope"]), vector)
     except Refused as refused:
         yield f"it does not open: {refused}"
     else:
-        if data_key.hex() != vector["dataKey"]:
-            yield "another data key is in it"
-        if secret.decode() != vector["secret"]:
-            yield "another secret is in it"
+        if opened != [bytes.fromhex(vector["dataKey"]), *(text.encode() for _, text, _ in secrets)]:
+            yield "another data key or secret is in it"
 
 
 def refusal(case):

@@ -1,5 +1,6 @@
-//! Re-encryption: after a rotation every record is encrypted with the primary key, conditional on the resource version
-//! that was read. No progress is stored, so the next process counts again after a crash.
+//! Re-encryption: after a rotation every record is encrypted with the primary key, and after an upgrade in the current
+//! format, conditional on the resource version that was read. No progress is stored, so the next process counts again
+//! after a crash.
 
 mod progress;
 
@@ -81,8 +82,9 @@ impl RecordController {
         doubled(self.timing.backoff_first, *failures).min(self.timing.backoff_longest)
     }
 
-    /// Counts the records, re-encrypts those under an earlier key, and counts again. `known` are the records that were
-    /// already logged as unreadable. Returns whether none is left that the next sweep could re-encrypt.
+    /// Counts the records, re-encrypts those under an earlier key or in an earlier format, and counts again. `known` are
+    /// the records that were already logged as unreadable. Returns whether none is left that the next sweep could
+    /// re-encrypt.
     async fn sweep(
         &self,
         counted: Option<KeyUsage>,
@@ -94,7 +96,7 @@ impl RecordController {
             None => self.count().await?,
         };
         let key = keyring.primary();
-        let stale = usage.stale(key);
+        let stale = usage.to_reencrypt(key);
         if stale == 0 {
             self.metrics.store.set_reencrypt_remaining(0);
             self.delete_retired_keys(&keyring, &usage).await;
@@ -109,7 +111,7 @@ impl RecordController {
         }
         let usage = self.count().await?;
         let now = self.keyring.refresh().await?;
-        let left = usage.stale(now.primary());
+        let left = usage.to_reencrypt(now.primary());
         self.metrics.store.set_reencrypt_remaining(left);
         self.delete_retired_keys(&now, &usage).await;
         let is_done = continues && left <= progress.failed && now.primary() == key;

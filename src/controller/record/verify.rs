@@ -17,7 +17,7 @@ use tracing::{Instrument, Span};
 
 use self::schedule::{Due, Reconciled, Schedule};
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason, find};
-use crate::api::{NamespacedName, SealedGraphCredential, SealedGraphCredentialStatus};
+use crate::api::{Cloud, NamespacedName, SealedGraphCredential, SealedGraphCredentialStatus};
 use crate::controller::record::RecordController;
 use crate::controller::version::Version;
 use crate::core::clock;
@@ -28,6 +28,7 @@ use crate::core::status::record::{
     RecordVerification, delay_after_rejection, events, expiry_notice_due, next_status, status_due_at,
     status_is_current, verification_due_at,
 };
+use crate::core::status::undecryptable::Undecryptable;
 use crate::core::token_result::TokenResult;
 use crate::entra::AppCredential;
 use crate::k8s::leadership::NotLeading;
@@ -35,7 +36,7 @@ use crate::k8s::list;
 use crate::k8s::scope::Scope;
 use crate::k8s::watch::{WatchClient, WatchTarget};
 use crate::secret_text::SecretText;
-use crate::store::envelope::Envelope;
+use crate::store::envelope::{Envelope, OpenError};
 use crate::store::key_usage::{KeyUsage, ParsedRecord};
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::repository::{self, RecordError};
@@ -285,8 +286,7 @@ impl RecordController {
             Err(attempt) => return Ok(attempt),
         };
         let spec = &record.spec;
-        let cloud = spec.cloud.unwrap_or_default();
-        let app = AppCredential { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
+        let app = AppCredential { cloud: Cloud::Global, tenant: &spec.tenant_id, client: &spec.client_id };
         let result = self.token_endpoint.verify(app, &secret).await?;
         Ok(match result {
             TokenResult::Issued { .. } => {
@@ -309,6 +309,15 @@ impl RecordController {
 
     /// Decrypts the record, or returns an attempt that ends here.
     async fn decrypt(&self, record: &SealedGraphCredential) -> Result<SecretText, Attempt> {
+        let undecryptable = |cause| Attempt {
+            verification: Some(RecordVerification::NotDecrypted(cause)),
+            requeue_after: Some(self.timing.stalled_probe),
+            request_ids: String::new(),
+        };
+        if record.spec.cloud.is_some_and(|cloud| cloud != Cloud::Global) {
+            tracing::warn!(record = record.name_any(), "the cloud of a record was changed");
+            return Err(undecryptable(Undecryptable::CloudChanged));
+        }
         let keyring = match Envelope::from_base64(&record.spec.envelope) {
             Ok(envelope) => match self.keyring.with_key(envelope.key_id()).await {
                 Ok(keyring) => keyring,
@@ -328,11 +337,10 @@ impl RecordController {
         };
         record::open(record, &keyring).map_err(|error| {
             tracing::warn!(record = record.name_any(), error = chain(&error), "a record cannot be decrypted");
-            Attempt {
-                verification: Some(RecordVerification::NotDecrypted),
-                requeue_after: Some(self.timing.stalled_probe),
-                request_ids: String::new(),
-            }
+            undecryptable(match error {
+                OpenError::UnknownKey(_) => Undecryptable::KeyMissing,
+                _ => Undecryptable::Changed,
+            })
         })
     }
 }

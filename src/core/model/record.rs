@@ -29,7 +29,7 @@ pub struct SealedRecord {
     /// The expiry in the record.
     pub expires_at: Timestamp,
     pub content: Content,
-    /// Whether it is encrypted under the keyring's primary key.
+    /// Whether it is encrypted under the keyring's primary key, in the current format.
     pub is_under_primary: bool,
     /// Whether it was made for this object and not for an earlier one of the same name.
     pub is_for_object: bool,

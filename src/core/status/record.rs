@@ -14,6 +14,7 @@ use crate::core::event::EventBody;
 use crate::core::rejections::{
     self, Evidence, confirmation_delay, confirmation_due_at, is_contradicted, is_final,
 };
+use crate::core::status::undecryptable::Undecryptable;
 use crate::core::timing::Timing;
 use crate::core::{clock, expiry};
 
@@ -23,14 +24,14 @@ const INTERVAL: Duration = Duration::from_hours(24);
 /// How long before the expiry the warning begins, the same as the default of `spec.expiryWarning`.
 const WARNING: Duration = Duration::from_hours(720);
 
-const REMEDY: &str = "send a new client_secret with its secret_expires_at by PATCH";
+pub(super) const REMEDY: &str = "send a new client_secret with its secret_expires_at by PATCH";
 
 /// The result of verifying a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordVerification {
     Issued,
     Rejected(Rejection),
-    NotDecrypted,
+    NotDecrypted(Undecryptable),
 }
 
 /// Whether the status is about the secret in the record.
@@ -168,7 +169,7 @@ fn next_rejections(
             let is_final = is_final(rejection, record.spec.secret_expires_at.0, now);
             if is_final { Evidence::RejectedForGood } else { Evidence::Rejected }
         }
-        Some(RecordVerification::NotDecrypted) | None => return before.cloned(),
+        Some(RecordVerification::NotDecrypted(_)) | None => return before.cloned(),
     };
     rejections::after(before, evidence, None, now)
 }
@@ -193,11 +194,8 @@ fn verified(verification: &RecordVerification) -> Desired {
             let message = format!("{description} ({code}): {REMEDY}, or fix the app in Entra");
             Desired::unmet(TYPE, rejection.reason, message)
         }
-        RecordVerification::NotDecrypted => {
-            let message = format!(
-                "the record cannot be decrypted: import its key into the keyring (keys import), or {REMEDY}"
-            );
-            Desired::unknown(TYPE, Reason::VerificationPending, message)
+        RecordVerification::NotDecrypted(cause) => {
+            Desired::unknown(TYPE, Reason::VerificationPending, cause.to_string())
         }
     }
 }
@@ -227,6 +225,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const UNDECRYPTABLE: RecordVerification = RecordVerification::NotDecrypted(Undecryptable::Changed);
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -316,7 +316,7 @@ mod tests {
             "the time of the last success stays"
         );
         assert_eq!(after(&rejected, None, "2026-11-25T09:00:00Z"), rejected);
-        let unopened = after(&rejected, Some(&RecordVerification::NotDecrypted), "2026-11-26T08:00:00Z");
+        let unopened = after(&rejected, Some(&UNDECRYPTABLE), "2026-11-26T08:00:00Z");
         assert_eq!(reasons(&unopened), ["VerificationPending", "VerificationPending", "NotExpiring"]);
     }
 
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(reported(&rejected_before, &rejected()), None, "unchanged a day later");
         let fixed = reported(&rejected_before, &RecordVerification::Issued);
         assert_eq!(fixed.map(|it| (it.0, it.1)), Some((false, "TokenIssued")));
-        assert_eq!(reported(&verified, &RecordVerification::NotDecrypted).map(|it| it.0), Some(true));
+        assert_eq!(reported(&verified, &UNDECRYPTABLE).map(|it| it.0), Some(true));
     }
 
     #[test]

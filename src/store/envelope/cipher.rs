@@ -5,7 +5,8 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::store::envelope::{AssociatedData, VERSION};
+use crate::api::timestamp::rfc3339;
+use crate::store::envelope::{AssociatedData, Format};
 use crate::store::keyring::{Key, KeyBytes, KeyId};
 
 /// Length of a nonce, in bytes: long enough to be random.
@@ -22,6 +23,9 @@ pub(super) const DATA_KEY: &[u8] = b"graph-credentials.io/SealedGraphCredential/
 
 /// Layer of the secret, which is encrypted with the data key.
 pub(super) const SECRET: &[u8] = b"graph-credentials.io/SealedGraphCredential/secret";
+
+/// Layer of the pending secret, which is encrypted with the same data key.
+pub(super) const PENDING_SECRET: &[u8] = b"graph-credentials.io/SealedGraphCredential/pending-secret";
 
 /// A ciphertext, as long as its plaintext.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,18 +44,33 @@ pub(super) fn key_encryption_key(key: &Key) -> Option<KeyBytes> {
 
 /// The associated data of a layer: each part is preceded by its length in eight bytes (big endian), so that the
 /// encoding is unambiguous.
-pub(super) fn associated_data(layer: &[u8], key_id: KeyId, binding: AssociatedData<'_>) -> Vec<u8> {
-    let AssociatedData { namespace, record_id, tenant, client } = binding;
-    let key_id = key_id.to_string();
-    let parts = [
+pub(super) fn associated_data(
+    layer: &[u8],
+    format: Format,
+    key_id: KeyId,
+    binding: AssociatedData<'_>,
+) -> Vec<u8> {
+    let (key_id, credential_id) = (key_id.to_string(), binding.credential_id.to_string());
+    let expires_at = rfc3339(binding.expires_at);
+    let number = [format.number()];
+    let mut parts = vec![
         layer,
-        &[VERSION],
+        &number,
         key_id.as_bytes(),
-        namespace.as_bytes(),
-        record_id.as_str().as_bytes(),
-        tenant.as_str().as_bytes(),
-        client.as_str().as_bytes(),
+        binding.namespace.as_bytes(),
+        binding.record_id.as_str().as_bytes(),
+        binding.tenant.as_str().as_bytes(),
+        binding.client.as_str().as_bytes(),
     ];
+    if let Format::Two { has_pending } = format {
+        parts.extend([
+            binding.cloud.as_str().as_bytes(),
+            credential_id.as_bytes(),
+            expires_at.as_bytes(),
+            binding.name.as_bytes(),
+            if has_pending { &[2] } else { &[1] },
+        ]);
+    }
     let mut data = Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
     for part in parts {
         data.extend_from_slice(&(part.len() as u64).to_be_bytes());

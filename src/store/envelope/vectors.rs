@@ -25,22 +25,39 @@ struct Context {
     record_id: RecordId,
     tenant_id: TenantId,
     client_id: ClientId,
+    cloud: Cloud,
+    credential_id: i64,
+    secret_expires_at: Timestamp,
+    credential_name: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Vector {
     name: String,
+    format: u8,
     #[serde(flatten)]
     context: Context,
-    secret: String,
+    secret: SecretText,
     data_key: Hex,
     data_key_nonce: Hex,
     secret_nonce: Hex,
     key_encryption_key: Hex,
     data_key_associated_data: Hex,
     secret_associated_data: Hex,
+    #[serde(flatten)]
+    pending: Option<Pending>,
     envelope: Hex,
+}
+
+#[derive(Deserialize)]
+struct Pending {
+    #[serde(rename = "pendingSecret")]
+    secret: SecretText,
+    #[serde(rename = "pendingNonce")]
+    nonce: Hex,
+    #[serde(rename = "pendingAssociatedData")]
+    associated_data: Hex,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +98,10 @@ impl Context {
             record_id: &self.record_id,
             tenant: &self.tenant_id,
             client: &self.client_id,
+            cloud: self.cloud,
+            credential_id: self.credential_id,
+            expires_at: self.secret_expires_at,
+            name: &self.credential_name,
         }
     }
 }
@@ -103,22 +124,33 @@ fn every_vector_is_encrypted_and_decrypted() {
         let key = keyring.primary_key();
         let kek = cipher::key_encryption_key(key).unwrap();
         assert_eq!(kek.expose(), &*vector.key_encryption_key.0, "{name}");
+        let envelope = parse(&vector.envelope.0).unwrap();
+        let pending = vector.pending.as_ref();
         for (layer, expected) in [
-            (cipher::DATA_KEY, &vector.data_key_associated_data),
-            (cipher::SECRET, &vector.secret_associated_data),
+            (cipher::DATA_KEY, Some(&vector.data_key_associated_data)),
+            (cipher::SECRET, Some(&vector.secret_associated_data)),
+            (cipher::PENDING_SECRET, pending.map(|pending| &pending.associated_data)),
         ] {
-            assert_eq!(cipher::associated_data(layer, key.id, binding), expected.0, "{name}: {layer:?}");
+            let Some(expected) = expected else { continue };
+            let data = cipher::associated_data(layer, envelope.format, key.id, binding);
+            assert_eq!(data, expected.0, "{name}: {layer:?}");
         }
+        let nonce = |hex: &Hex| hex.0.as_slice().try_into().unwrap();
         let material = KeyMaterial {
             data_key: KeyBytes::copy_of(&vector.data_key.0).unwrap(),
-            data_key_nonce: vector.data_key_nonce.0.try_into().unwrap(),
-            secret_nonce: vector.secret_nonce.0.try_into().unwrap(),
+            data_key_nonce: nonce(&vector.data_key_nonce),
+            secret_nonce: nonce(&vector.secret_nonce),
+            pending_nonce: pending.map_or([0; NONCE_LENGTH], |pending| nonce(&pending.nonce)),
         };
-        let secret = SecretText::new(vector.secret);
-        let sealed = Envelope::seal_with(key, &material, binding, &secret).unwrap();
-        assert_eq!(to_bytes(&sealed), vector.envelope.0, "{name}");
-        let opened = parse(&vector.envelope.0).unwrap().open(&keyring, binding).unwrap();
-        assert_eq!(opened.expose(), secret.expose(), "{name}");
+        let secrets = Secrets { current: &vector.secret, pending: pending.map(|pending| &pending.secret) };
+        // Format 1 is only read.
+        if vector.format == 2 {
+            let sealed = Envelope::seal_with(key, &material, binding, secrets).unwrap();
+            assert_eq!(to_bytes(&sealed), vector.envelope.0, "{name}");
+        }
+        assert_eq!(envelope.format.number(), vector.format, "{name}");
+        let (current, opened) = envelope.open_all(&keyring, binding).unwrap();
+        assert!(current == vector.secret && opened.as_ref() == secrets.pending, "{name}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::telemetry::metrics::{Counters, Gauge, Registry, add, scrape};
 metrics! {
     /// Metrics of the encrypted store.
     StoreMetrics {
-        remaining: Gauge = "graph_credential_record_reencrypt_remaining", "Records that still need re-encryption with the primary key";
+        remaining: Gauge = "graph_credential_record_reencrypt_remaining", "Records that still need re-encryption with the primary key or in the current format";
         reencryptions: Counters<1> = "graph_credential_record_reencryptions",
             "Records that needed re-encryption, by outcome: reencrypted, changed (meanwhile, retried), unreadable, not_leading, error";
     } with by_key: RecordsByKey

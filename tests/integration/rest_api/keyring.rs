@@ -87,7 +87,7 @@ async fn a_posted_secret_is_not_saved_if_the_keyring_is_lost_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_server_without_its_keyring_saves_nothing_and_still_lists_and_renames() {
+async fn a_server_without_its_keyring_saves_and_renames_nothing_and_still_lists() {
     let api = Api::start().await;
     let id = api.created(json!({})).await;
     api.env.delete_secret(KEYRING).await;
@@ -96,7 +96,7 @@ async fn a_server_without_its_keyring_saves_nothing_and_still_lists_and_renames(
     let rotation = json!({"client_secret": "s3cret-one", "secret_expires_at": EXPIRY});
     assert_eq!(api.create(json!({})).await.status, 500);
     assert_eq!(api.request("PATCH", &path, Some(rotation)).await.status, 500);
+    assert_eq!(api.request("PATCH", &path, Some(json!({"name": "x"}))).await.status, 500);
     assert_eq!(api.records().await, before, "after a restart nothing would open it");
     assert_eq!(api.listed().await.len(), 1);
-    assert_eq!(api.request("PATCH", &path, Some(json!({"name": "x"}))).await.status, 200);
 }

@@ -6,14 +6,18 @@ use kube::api::{Patch, PatchParams};
 
 use super::fault_proxy::FaultProxy;
 use super::*;
+use crate::keyring_access::change_record;
 
 /// Status and reason of a record's condition.
-fn condition_of(record: &SealedGraphCredential, type_: ConditionType) -> Option<(ConditionStatus, String)> {
+pub(super) fn condition_of(
+    record: &SealedGraphCredential,
+    type_: ConditionType,
+) -> Option<(ConditionStatus, String)> {
     let found = find(&record.status.as_ref()?.conditions, type_)?;
     Some((found.status, found.reason.clone()))
 }
 
-async fn wait_for_condition(
+pub(super) async fn wait_for_condition(
     api: &Api,
     id: i64,
     type_: ConditionType,
@@ -190,9 +194,10 @@ async fn a_saved_secret_warns_before_it_expires() {
     })
     .await;
     // The state after the expiry.
-    let past = json!({"spec": {"secretExpiresAt": "2026-01-01T00:00:00Z"}});
-    let records = api.env.api::<SealedGraphCredential>();
-    records.patch(&format!("r-{id}"), &PatchParams::default(), &Patch::Merge(past)).await.unwrap();
+    change_record(&api.env, &format!("r-{id}"), |spec| {
+        spec.secret_expires_at.0 = "2026-01-01T00:00:00Z".parse().unwrap();
+    })
+    .await;
     wait_for_condition(&api, id, ConditionType::Ready, ConditionStatus::False, "Expired").await;
     let events = eventually("each notice is an event", || async {
         let events = api.env.events(&format!("r-{id}")).await;

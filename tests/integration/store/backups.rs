@@ -158,7 +158,7 @@ async fn keys_verify_names_undecryptable_records_and_prints_no_secret() {
     assert_eq!(checked.code, Some(3), "{checked:?}");
     for (record, problem) in [
         (&all[0], "it was changed"),
-        (&all[1], "it was changed, or it belongs to another record"),
+        (&all[1], "it was changed, or it belongs to a record of another"),
         (&all[3], "envelope"),
     ] {
         let line = checked.out.lines().find(|line| line.contains(&format!("/{}:", record.name_any())));

@@ -1,6 +1,7 @@
 //! Records follow the primary key of the keyring.
 
 use super::*;
+use crate::keyring_access::{envelope_of_format_1, make_records};
 
 /// Gives the keyring another primary key.
 async fn promote_another_key(env: &TestEnv) -> KeyId {
@@ -66,4 +67,43 @@ async fn a_new_primary_key_re_encrypts_the_record() {
         (&after.spec.record_id, after.spec.credential_id),
         (&before.spec.record_id, before.spec.credential_id)
     );
+}
+
+#[tokio::test]
+async fn records_of_an_earlier_format_are_encrypted_again_once() {
+    let mut env = start_env().await;
+    make_records(&env, 3).await;
+    env.stop_operator().await;
+    let keyring = keyring(&env).await;
+    let format = |record: &SealedGraphCredential| STANDARD.decode(&record.spec.envelope).unwrap()[3];
+    for record in records(&env).await {
+        edit(&env, &record, json!({"envelope": envelope_of_format_1(&keyring, &record)})).await;
+    }
+    assert!(records(&env).await.iter().all(|record| format(record) == 1));
+    rotations::all_decrypt(&env, 3).await;
+    let writes = async |mark| {
+        let entries = env.cluster.audit_since(mark).unwrap().into_iter();
+        let of_records = entries.filter(|entry| {
+            entry.resource == "sealedgraphcredentials"
+                && entry.subresource.is_none()
+                && entry.is_write()
+                && entry.namespace.as_deref() == Some(&env.namespace)
+        });
+        of_records.count()
+    };
+    let mark = env.cluster.audit_mark().unwrap();
+    let mut operator = env.launch().await;
+    eventually("all have format 2", || async {
+        let found: Vec<u8> = records(&env).await.iter().map(format).collect();
+        if found == [2; 3] { Ok(()) } else { Err(format!("{found:?}\n{}", operator.log())) }
+    })
+    .await;
+    rotations::all_decrypt(&env, 3).await;
+    assert!(records(&env).await.iter().all(|record| {
+        Envelope::from_base64(&record.spec.envelope).unwrap().key_id() == keyring.primary()
+    }));
+    operator.stop().await.unwrap();
+    let operator = env.launch().await;
+    tokio::time::sleep(QUIET_TIME).await;
+    assert_eq!(writes(mark).await, 3, "each is written once\n{}", operator.log());
 }

@@ -93,15 +93,7 @@ async fn write(
     record.spec.secret_expires_at = expires_at;
     record.spec.name = observed.desired_record_name();
     owner::set_owner_uid(&mut record, object.metadata.uid.as_deref().unwrap_or_default());
-    let has_current_secret = observed
-        .sealed_record()
-        .is_some_and(|sealed| sealed.content == Content::SourceSecret && sealed.is_under_primary);
-    let repository = context.repository();
-    Ok(if has_current_secret {
-        repository.write(&record).await?
-    } else {
-        repository.seal(record, secret).await?
-    })
+    Ok(context.repository().seal(record, secret).await?)
 }
 
 /// A new record, without an owner reference, because the deletion policy decides how long it stays.
@@ -132,23 +124,20 @@ async fn change(
     let Some(recorded) = &observed.status.observed_record else { return Err(ReconcileError::Conflict) };
     // With an invalid id, the record is read instead.
     let Ok(record_id) = recorded.record_id.parse() else { return Err(ReconcileError::Conflict) };
+    let Some(sealed) = observed.sealed_record() else { return Err(ReconcileError::Conflict) };
     let object = &observed.object;
-    let binding = AssociatedData {
+    let record = AssociatedData {
         namespace: object.namespace_name(),
         record_id: &record_id,
         tenant: &object.spec.tenant_id,
         client: &object.spec.client_id,
-    };
-    let change = Change {
-        uid: &recorded.uid,
-        generation: recorded.generation,
+        cloud: object.spec.cloud(),
+        credential_id: sealed.credential_id,
+        expires_at: expires_at.0,
         name: &observed.desired_record_name(),
-        expires_at,
     };
-    let has_current_secret =
-        observed.sealed_record().is_some_and(|sealed| sealed.content == Content::SourceSecret);
-    let secret = Some(secret).filter(|_| !has_current_secret);
-    Ok(context.repository().change(&record_name(object), binding, change, secret).await?)
+    let change = Change { uid: &recorded.uid, generation: recorded.generation, record };
+    Ok(context.repository().change(&record_name(object), change, secret).await?)
 }
 
 /// The event for a record that was written.

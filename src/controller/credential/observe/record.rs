@@ -104,8 +104,8 @@ pub fn evaluate(
     if !is_ours {
         return Record::ForOtherApp { name: record_name(object) };
     }
-    let key = Envelope::from_base64(&spec.envelope).ok().map(|envelope| envelope.key_id());
-    let content = if object.is_deleted() && key.is_some() {
+    let envelope = Envelope::from_base64(&spec.envelope).ok();
+    let content = if object.is_deleted() && envelope.is_some() {
         Content::AnotherSecret
     } else {
         content(live, secret, keyring)
@@ -115,7 +115,8 @@ pub fn evaluate(
         name: spec.name.clone(),
         expires_at: whole_second(spec.secret_expires_at.0),
         content,
-        is_under_primary: key == Some(keyring.primary()),
+        is_under_primary: envelope
+            .is_some_and(|it| it.key_id() == keyring.primary() && !it.has_earlier_format()),
         is_for_object: owner::owner_uid(live).is_some_and(|uid| Some(uid) == object.uid().as_deref()),
     })
 }

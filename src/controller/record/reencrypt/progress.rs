@@ -98,7 +98,12 @@ impl<'a> Progress<'a> {
             let text = format!("{sealed} records were re-encrypted: all are encrypted with key {key}");
             emit(controller, false, "Reencrypted", text).await;
         } else if sealed > 0 || found != *known {
-            tracing::warn!(sealed, left, %key, "some records are still encrypted with earlier keys");
+            tracing::warn!(
+                sealed,
+                left,
+                %key,
+                "some records are still encrypted with earlier keys or in an earlier format"
+            );
             let text = format!(
                 "{sealed} records were re-encrypted, and {left} cannot be decrypted: `graph-credential-operator \
                  keys verify` lists them"
