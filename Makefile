@@ -18,7 +18,7 @@ help:
 	@echo 'make scale      many objects, accounts and records, with bounds; takes minutes'
 	@echo 'make faults     RUNS=N runs of faults and kills, from SEED on; FAULTS_REPORT=FILE keeps the summary'
 	@echo 'make vectors    checks the test vectors of the envelope with libsodium'
-	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of what is stored'
+	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of stored data and of responses'
 	@echo 'make openmetrics  parses /metrics with the Python parser of OpenMetrics'
 	@echo 'make samples    the vendor'"'"'s samples against our REST API, in five languages'
 	@echo 'make contract   docs/reference/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
@@ -131,7 +131,7 @@ contract: assets
 	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \
 	  $(CARGO) test --package graph-credential-operator --test contract description -- --nocapture
 
-# Fuzzes the readers of envelopes and keyrings with the stable compiler. Findings are written to fuzz/artifacts.
+# Fuzzes the readers of what is stored and of what Microsoft and Woodpecker respond, with the stable compiler. Findings are written to fuzz/artifacts.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
@@ -140,7 +140,7 @@ fuzz:
 	@set -e; \
 	host="$$(rustc -vV | sed -n 's/^host: //p')"; \
 	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --release --manifest-path fuzz/Cargo.toml --target "$$host"; \
-	for target in envelope keyring; do \
+	for target in envelope keyring api_keys token_response woodpecker_listing; do \
 	  mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target; \
 	  "$${CARGO_TARGET_DIR:-fuzz/target}/$$host/release/$$target" -max_total_time=$${TIME:-60} -print_final_stats=1 \
 	    -artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target; \

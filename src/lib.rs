@@ -18,3 +18,13 @@ pub mod secret_text;
 pub mod store;
 pub mod telemetry;
 mod woodpecker;
+
+// Readers of what other programs send, for `fuzz/`.
+#[doc(hidden)]
+pub use crate::core::token_result::RequestIds;
+#[doc(hidden)]
+pub use crate::entra::read_response;
+#[doc(hidden)]
+pub use crate::rest::ApiKeys;
+#[doc(hidden)]
+pub use crate::woodpecker::read_listing;

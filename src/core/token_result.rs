@@ -26,6 +26,7 @@ pub enum TokenResult {
 pub struct RequestIds {
     /// HTTP status; `None` if there was no response.
     pub status: Option<u16>,
+    /// Its AADSTS codes.
     pub codes: Vec<u32>,
     /// Microsoft's trace ID.
     pub id: Option<String>,

@@ -9,4 +9,5 @@ mod token;
 
 pub(crate) use self::app::AppCredential;
 pub(crate) use self::cloud::Authorities;
+pub use self::token::read_response;
 pub(crate) use self::token::{EndpointConfig, TokenEndpoint};

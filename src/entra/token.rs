@@ -151,31 +151,37 @@ impl TokenEndpoint {
             Ok(response) => response,
             Err(error) => return Err(unreachable(request_ids, &error.without_url())),
         };
-        let status = response.status().as_u16();
         let retry_after = client::retry_after(response.headers(), Timestamp::now());
-        request_ids.status = Some(status);
+        request_ids.status = Some(response.status().as_u16());
         let body = match client::body(response, MAX_RESPONSE).await {
             Ok(body) => Zeroizing::new(body),
             Err(error) => return Err(unreachable(request_ids, &error)),
         };
-        if status == 200 {
-            if let Some(token) = first_json::<TokenBody>(&body) {
-                return Ok(TokenResult::Issued { roles: roles::roles(token.access_token.expose()) });
-            }
-            request_ids.failure = Some("the response holds no token".into());
-            return Ok(TokenResult::NotIssued {
-                diagnosis: Diagnosis::Unavailable,
-                retry_after,
-                request_ids,
-            });
-        }
-        let body = first_json::<ErrorBody>(&body);
-        let diagnosis = diagnose(status, body.as_ref());
-        if let Some(body) = body {
-            copy_ids(&mut request_ids, body, secret);
-        }
-        Ok(TokenResult::NotIssued { diagnosis, retry_after, request_ids })
+        Ok(read_response(request_ids, retry_after, &body, secret))
     }
+}
+
+/// The meaning of a response whose status is in `request_ids`. The result shows no secret, even if the response does.
+pub fn read_response(
+    mut request_ids: RequestIds,
+    retry_after: Option<Duration>,
+    body: &[u8],
+    secret: &SecretText,
+) -> TokenResult {
+    let status = request_ids.status.unwrap_or_default();
+    if status == 200 {
+        if let Some(token) = first_json::<TokenBody>(body) {
+            return TokenResult::Issued { roles: roles::roles(token.access_token.expose()) };
+        }
+        request_ids.failure = Some("the response holds no token".into());
+        return TokenResult::NotIssued { diagnosis: Diagnosis::Unavailable, retry_after, request_ids };
+    }
+    let body = first_json::<ErrorBody>(body);
+    let diagnosis = diagnose(status, body.as_ref());
+    if let Some(body) = body {
+        copy_ids(&mut request_ids, body, secret);
+    }
+    TokenResult::NotIssued { diagnosis, retry_after, request_ids }
 }
 
 /// The first JSON value of a response body: a proxy may add a page of its own behind it.

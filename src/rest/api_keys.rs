@@ -79,6 +79,7 @@ impl ApiKeys {
         Ok((Self { digest_key, entries }, rejected))
     }
 
+    /// The account of an API key, if it is one.
     pub fn authenticate(&self, key: &[u8]) -> Option<Arc<Account>> {
         let given = digest(&self.digest_key, key);
         let mut found = None;

@@ -15,6 +15,7 @@ mod records;
 mod request;
 mod router;
 
+pub use self::api_keys::ApiKeys;
 pub(crate) use self::auth::{ApiKeysRef, Authenticator};
 pub(crate) use self::credentials::Credentials;
 pub use self::error::ErrorCode;

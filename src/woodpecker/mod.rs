@@ -19,7 +19,7 @@ pub use self::identity::{KeyDigest, RemoteIdentity};
 pub use self::listing::Listing;
 pub use self::queue::{AccountQueue, Permit, QueueEntry, RequestSlot, Requester, RequesterKind, Waker};
 pub use self::queues::AccountQueues;
-pub use self::types::{Credential, CredentialList, NewCredential, SecretUpdate};
+pub use self::types::{Credential, CredentialList, NewCredential, SecretUpdate, read_listing};
 
 #[cfg(test)]
 pub(crate) use self::identity::testing;

@@ -97,7 +97,7 @@ struct WriteBody<'a> {
 
 /// Reads a listing; `None` if it has no `credentials` array or an entry has no id. A partial listing would hide a
 /// credential, and the operator would create it again. For the same reason an entry whose app cannot be read is kept.
-pub(super) fn read_listing(body: &[u8]) -> Option<Vec<Entry>> {
+pub fn read_listing(body: &[u8]) -> Option<Vec<Entry>> {
     let credentials = serde_json::from_slice::<ListBody>(body).ok()?.credentials?;
     let is_valid = credentials.iter().all(|credential| credential.id > 0);
     is_valid.then(|| credentials.into_iter().map(Entry::from).collect())
