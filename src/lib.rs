@@ -12,6 +12,7 @@ pub mod core;
 mod entra;
 mod http;
 mod k8s;
+pub mod platform;
 pub mod rest;
 mod runtime;
 pub mod secret_text;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use graph_credential_operator::cli::Cli;
+use graph_credential_operator::platform;
 use mimalloc::MiMalloc;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -11,9 +12,8 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
-    // mimalloc asks for huge pages. A process this small fills little of each, so they nearly doubled its memory. A system
-    // without huge pages rejects the request.
-    let _unsupported = rustix::thread::disable_transparent_huge_pages(true);
+    // mimalloc asks for huge pages. A process this small fills little of each, so they nearly doubled its memory.
+    platform::disable_huge_pages();
     // One TLS provider for kube and reqwest; the only failure is that one is already installed.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     Cli::run()

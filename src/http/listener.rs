@@ -4,7 +4,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -36,28 +35,28 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if !(address.is_ipv6() && address.ip().is_unspecified()) {
         return TcpListener::bind(address).await;
     }
-    match bind_dual_stack(address) {
-        Err(error) if lacks_ipv6(&error) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
-        listener => listener,
+    match bind_dual_stack(address)? {
+        Some(listener) => Ok(listener),
+        None => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
     }
 }
 
-fn bind_dual_stack(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+/// `None` if the kernel does not support IPv6, or has no IPv6 address.
+fn bind_dual_stack(address: SocketAddr) -> io::Result<Option<TcpListener>> {
+    // Another failure than missing IPv6, such as too many open files, is reported for the IPv4 socket.
+    let Ok(socket) = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)) else { return Ok(None) };
     // Otherwise the system decides: net.ipv6.bindv6only.
     socket.set_only_v6(false)?;
-    // As in tokio, so that a restart does not wait for old connections to time out.
-    socket.set_reuse_address(true)?;
+    // As in tokio, so that a restart does not wait for old connections to time out. Windows does not wait, and would allow
+    // a second listener.
+    socket.set_reuse_address(cfg!(unix))?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return Ok(None),
+        bound => bound?,
+    }
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Whether the kernel does not support IPv6, or has no IPv6 address.
-fn lacks_ipv6(error: &io::Error) -> bool {
-    let none = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| none.contains(&code))
+    TcpListener::from_std(socket.into()).map(Some)
 }
 
 #[cfg(test)]
@@ -96,10 +95,5 @@ mod tests {
         let first = bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
         let taken = SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.local_addr().unwrap().port()));
         assert_eq!(bind(taken).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        for (errno, lacks) in
-            [(Errno::AFNOSUPPORT, true), (Errno::ADDRNOTAVAIL, true), (Errno::ADDRINUSE, false)]
-        {
-            assert_eq!(lacks_ipv6(&errno.into()), lacks, "{errno}");
-        }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 /// Reads a clock: the time since a moment that is fixed for the life of the process.
@@ -28,13 +27,6 @@ struct LeaseTerm {
     margin: Duration,
     /// The moment, by the clock, from which another replica may lead.
     until: Mutex<Duration>,
-}
-
-/// The time since the machine started, including time asleep, which the monotonic clock does not count. Source:
-/// `clock_gettime(2)`, `CLOCK_BOOTTIME`.
-pub fn since_boot() -> Duration {
-    // Only a negative value could fail, and it is never negative.
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or(Duration::MAX)
 }
 
 // === impl Leadership ===
@@ -165,10 +157,5 @@ mod tests {
     #[test]
     fn a_process_without_leader_election_may_always_start_calls() {
         assert!(Leadership::always().has_remaining(Duration::MAX));
-    }
-
-    #[test]
-    fn the_clock_runs_forwards() {
-        assert!(since_boot() > Duration::ZERO && since_boot() <= since_boot());
     }
 }

@@ -1,6 +1,6 @@
-//! Protection of the process's memory: no core files, and other processes of the user cannot read it.
+//! Protection of the process's memory: no core files, and on Linux other processes of the user cannot read it.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use crate::platform;
 
 /// Logs that core dumps are allowed.
 pub fn warn_allowed() {
@@ -11,15 +11,15 @@ pub fn warn_allowed() {
 
 /// Disables core dumps. A failure is only logged, because there are other lines of defense.
 pub fn disable() {
-    let limit = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    if let Err(error) = &limit {
-        tracing::warn!(%error, "failed to disable core files (RLIMIT_CORE)");
+    let settings = platform::disable_core_dumps();
+    for (setting, result) in &settings {
+        if let Err(error) = result {
+            tracing::warn!(%error, setting, "failed to disable core dumps");
+        }
     }
-    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    if let Err(error) = &dumpable {
-        tracing::warn!(%error, "failed to protect the process's memory from other processes (PR_SET_DUMPABLE)");
-    }
-    if limit.is_ok() && dumpable.is_ok() {
+    if settings.is_empty() {
+        tracing::info!("this system has no setting that disables core dumps of a process");
+    } else if settings.iter().all(|(_, result)| result.is_ok()) {
         tracing::info!("core dumps are off");
     }
 }

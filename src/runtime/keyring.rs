@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::k8s::client::Cluster;
-use crate::k8s::leadership::since_boot;
+use crate::platform;
 use crate::runtime::process::Process;
 use crate::runtime::retry;
 use crate::store::keyring::{self, KeyringCache, KeyringRef};
@@ -15,11 +15,11 @@ pub(super) async fn wait(cluster: &Cluster, process: &Process<'_>) -> Option<Arc
     let client = &cluster.client;
     let secret = KeyringRef { namespace: cluster.namespace.clone(), name: settings.keyring_secret.clone() };
     let loaded = retry::until_success(process, "keyring", async || {
-        let as_of = since_boot();
+        let as_of = platform::clock();
         let keyring = keyring::load_or_create(client, &secret, &settings.watch_namespaces).await;
         Ok((keyring?, as_of))
     })
     .await?;
     readiness.done("keyring");
-    Some(Arc::new(KeyringCache::new(client.clone(), secret, loaded, since_boot, timing)))
+    Some(Arc::new(KeyringCache::new(client.clone(), secret, loaded, platform::clock, timing)))
 }

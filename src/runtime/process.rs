@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProcessSettings;
@@ -14,8 +13,9 @@ use crate::entra::{Authorities, EndpointConfig, TokenEndpoint};
 use crate::http::client::{DnsServers, HttpClients};
 use crate::k8s::client;
 use crate::k8s::leader_election::ElectionConfig;
-use crate::k8s::leadership::{Leadership, since_boot};
+use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
+use crate::platform;
 use crate::runtime::{core_dumps, crds, metrics_server, retry};
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs::LogFilter;
@@ -145,7 +145,7 @@ impl Clients {
             namespace: self.cluster.namespace.clone(),
             lease,
             instance: self.cluster.instance.clone(),
-            clock: since_boot,
+            clock: platform::clock,
             timing: process.timing,
             relist: relist.clone(),
             metrics: process.metrics.clone(),
@@ -162,15 +162,11 @@ fn note_time_scale(settings: &ProcessSettings, readiness: &Readiness) {
     }
 }
 
-/// Stops on SIGTERM and SIGINT. A second signal changes nothing, because the time limit runs already.
+/// Stops on the first signal to stop. A second one changes nothing, because the time limit runs already.
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
-    let listen = |kind| signal(kind).context("failed to listen for signals");
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let received = platform::stop_signal().context("failed to listen for signals")?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM received"),
-            _ = interrupt.recv() => tracing::info!("SIGINT received"),
-        }
+        tracing::info!("{} received", received.await);
         stop.cancel();
     });
     Ok(())

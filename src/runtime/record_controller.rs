@@ -7,7 +7,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::controller::RecordController;
 use crate::core::error_chain::chain;
 use crate::k8s::leader_election::{Candidate, ElectionConfig, LeaseObserver};
-use crate::k8s::leadership::{Leadership, since_boot};
+use crate::k8s::leadership::Leadership;
+use crate::platform;
 use crate::runtime::leader;
 use crate::telemetry::health::Readiness;
 
@@ -55,8 +56,13 @@ impl RecordControllerRunner {
     /// harmless, because every write depends on the version that was read.
     async fn run_while_no_operator_leads(&self, records: &RecordController, stop: &CancellationToken) {
         let (client, pause) = (records.client.clone(), records.timing.lease_retry);
-        let mut operator =
-            LeaseObserver::new(client, &self.election.namespace, &self.lease, since_boot, &records.timing);
+        let mut operator = LeaseObserver::new(
+            client,
+            &self.election.namespace,
+            &self.lease,
+            platform::clock,
+            &records.timing,
+        );
         // An operator may lead until the lease was observed.
         let (mut is_led, mut failure) = (true, String::new());
         let mut working: Option<(CancellationToken, AbortOnDropHandle<()>)> = None;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMod, Macro, UseTree};
+use syn::{Attribute, Item, ItemMod, LitStr, Macro, Meta, UseTree};
 
 /// A path from the root of the crate, such as `["core", "plan", "Step"]`.
 pub type ModulePath = Vec<String>;
@@ -22,42 +22,57 @@ pub struct Module {
     globs: Vec<ModulePath>,
     /// Paths from the root of the crate that the module uses, except in tests.
     pub used: BTreeSet<ModulePath>,
-    /// First parts of the other paths that it uses, except in tests: crates, and names in scope.
-    pub heads: BTreeSet<String>,
+    /// The other paths that it uses, except in tests: of crates, and of names in scope.
+    pub foreign: BTreeSet<ModulePath>,
+    /// Literals in its code, except in tests.
+    pub literals: BTreeSet<String>,
 }
 
 /// All modules by their path.
 pub type Modules = BTreeMap<ModulePath, Module>;
 
-/// Reads the crate whose root file is `lib.rs` in that folder.
-pub fn read(src: &Path) -> Modules {
+/// Whether an item with these attributes is not read, nor what is inside of it.
+type Skip = fn(&[Attribute]) -> bool;
+
+/// Reads the crate with that root file, except its tests.
+pub fn read(root: &Path) -> Modules {
+    read_without(root, is_for_tests)
+}
+
+/// Reads what a crate has on every operating system, except its tests.
+pub fn read_portable(root: &Path) -> Modules {
+    read_without(root, |attributes| is_for_tests(attributes) || is_for_some_systems(attributes))
+}
+
+fn read_without(root: &Path, skip: Skip) -> Modules {
     let mut modules = Modules::new();
-    read_file(&src.join("lib.rs"), src, Vec::new(), &mut modules);
+    let folder = root.parent().expect("a file is in a folder");
+    read_file(root, folder, Vec::new(), skip, &mut modules);
     modules
 }
 
 /// Reads a file, and those of its modules from `folder`.
-fn read_file(file: &Path, folder: &Path, path: ModulePath, modules: &mut Modules) {
+fn read_file(file: &Path, folder: &Path, path: ModulePath, skip: Skip, modules: &mut Modules) {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    read_items(&parsed.items, folder, path, modules);
+    read_items(&parsed.items, folder, path, skip, modules);
 }
 
-fn read_items(items: &[Item], folder: &Path, path: ModulePath, modules: &mut Modules) {
-    let mut reader = Reader { path, module: Module::default(), inner: Vec::new() };
+fn read_items(items: &[Item], folder: &Path, path: ModulePath, skip: Skip, modules: &mut Modules) {
+    let mut reader = Reader { path, module: Module::default(), inner: Vec::new(), skip };
     for item in items {
         reader.visit_item(item);
     }
-    let Reader { path, module, inner } = reader;
+    let Reader { path, module, inner, .. } = reader;
     for child in inner {
         let name = child.ident.to_string();
         let path = [path.as_slice(), std::slice::from_ref(&name)].concat();
         if let Some((_, items)) = &child.content {
-            read_items(items, &folder.join(&name), path, modules);
+            read_items(items, &folder.join(&name), path, skip, modules);
         } else {
             let flat = folder.join(format!("{name}.rs"));
             let file = if flat.exists() { flat } else { folder.join(&name).join("mod.rs") };
-            read_file(&file, &folder.join(&name), path, modules);
+            read_file(&file, &folder.join(&name), path, skip, modules);
         }
     }
     modules.insert(path, module);
@@ -106,6 +121,7 @@ struct Reader<'ast> {
     path: ModulePath,
     module: Module,
     inner: Vec<&'ast ItemMod>,
+    skip: Skip,
 }
 
 impl Reader<'_> {
@@ -135,7 +151,9 @@ impl Reader<'_> {
             Some(path) => {
                 self.module.used.insert(path);
             }
-            None => self.module.heads.extend(parts.first().cloned()),
+            None => {
+                self.module.foreign.insert(parts.to_vec());
+            }
         }
     }
 
@@ -188,7 +206,10 @@ impl Reader<'_> {
                     match other {
                         TokenTree::Ident(name) => path.push(name.to_string()),
                         TokenTree::Group(group) => self.note_tokens(group.stream()),
-                        TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+                        TokenTree::Literal(literal) => {
+                            self.module.literals.insert(literal.to_string());
+                        }
+                        TokenTree::Punct(_) => {}
                     }
                 }
             }
@@ -205,7 +226,7 @@ impl Reader<'_> {
 
 impl<'ast> Visit<'ast> for Reader<'ast> {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_for_tests(attributes(item)) {
+        if !(self.skip)(attributes(item)) {
             visit::visit_item(self, item);
         }
     }
@@ -226,6 +247,13 @@ impl<'ast> Visit<'ast> for Reader<'ast> {
         }
         visit::visit_path(self, path);
     }
+
+    fn visit_lit_str(&mut self, literal: &'ast LitStr) {
+        self.module.literals.insert(literal.value());
+    }
+
+    /// Comments of the documentation are attributes.
+    fn visit_attribute(&mut self, _: &'ast Attribute) {}
 
     fn visit_macro(&mut self, called: &'ast Macro) {
         self.note_tokens(called.tokens.clone());
@@ -258,9 +286,19 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// The folder of the source.
-pub fn src() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")
+/// Whether the item is compiled only for some operating systems.
+fn is_for_some_systems(attributes: &[Attribute]) -> bool {
+    let mut conditions = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    conditions.any(|attribute| match attribute.parse_args() {
+        Ok(Meta::Path(family)) => family.is_ident("unix") || family.is_ident("windows"),
+        Ok(Meta::NameValue(pair)) => pair.path.is_ident("target_os"),
+        _ => false,
+    })
+}
+
+/// The root file of the library.
+pub fn library() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join("lib.rs")
 }
 
 #[test]
@@ -279,7 +317,7 @@ fn re_exported_names_resolve_to_their_module() {
         "pub mod user; use crate::lower::Deep; fn f() { g!(crate::lower::renamed::far()) }",
     );
     write("upper/user.rs", "fn f(it: super::super::lower::Deep) { ::std::mem::drop(it); serde::x::y() }");
-    let modules = read(folder.path());
+    let modules = read(&folder.path().join("lib.rs"));
     let path = |text: &str| text.split("::").map(str::to_owned).collect::<ModulePath>();
     let found = |text: &str| resolve(&modules, &path(text)).join("::");
     assert_eq!(found("lower::Deep"), "lower::inner");
@@ -288,6 +326,6 @@ fn re_exported_names_resolve_to_their_module() {
     assert_eq!(found("lower::nothing"), "lower");
     assert!(modules[&path("upper")].used.contains(&path("lower::renamed::far")), "inside of a macro");
     assert!(modules[&path("upper::user")].used.contains(&path("lower::Deep")), "by `super`");
-    assert!(modules[&path("upper::user")].heads.contains("serde"), "a path of another crate");
+    assert!(modules[&path("upper::user")].foreign.contains(&path("serde::x::y")), "a path of another crate");
     assert!(modules[&path("lower::inner")].used.is_empty(), "what is for tests alone");
 }

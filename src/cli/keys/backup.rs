@@ -1,8 +1,6 @@
 //! `keys export` and `keys import`: backup and restore of the keyring.
 
-use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::cli::keys::{StoreArgs, Target, count, missing_keys};
 use crate::cli::{input, output};
+use crate::platform;
 use crate::store::keyring::{self, ImportSummary, KeyId, Keyring};
 
 /// Longest backup, in bytes.
@@ -24,7 +23,7 @@ const MAX_INPUT: u64 = 1024 * 1024;
     secrets themselves, and keep it apart from backups of the cluster. Export again after each rotation."
 )]
 pub(super) struct ExportArgs {
-    /// File to create, with access for its owner only. It must not exist
+    /// File to create, with access for its owner only; on Windows with the access rights of its folder. It must not exist
     #[arg(long, value_name = "FILE", required_unless_present = "stdout", conflicts_with = "stdout")]
     file: Option<PathBuf>,
 
@@ -85,7 +84,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let shown = path.display();
     let write_error =
         || format!("failed to write {shown}: specify a file in a directory that you may write to");
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    let mut file = match platform::create_private_file(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             bail!("file {shown} already exists, and keys never overwrite a file: specify another one")
         }

@@ -13,7 +13,7 @@ use crate::config::ObjectName;
 use crate::core::timing::Timing;
 use crate::k8s::client::Cluster;
 use crate::k8s::leader_election::{LeaseError, LeaseObserver};
-use crate::k8s::leadership::since_boot;
+use crate::platform;
 
 /// Ensures that no operator leads, as the arguments require.
 pub(super) async fn ensure(
@@ -32,13 +32,13 @@ pub(super) async fn ensure(
     if args.force {
         return Ok(());
     }
-    let (name, until) = (args.lease.leader_election_lease.as_str(), since_boot() + grace);
+    let (name, until) = (args.lease.leader_election_lease.as_str(), platform::clock() + grace);
     loop {
         let leader = leader(name, cluster, timing).await.context(
             "failed to determine whether an operator leads: fix --operator-namespace and --leader-election-lease, or add --force to remove the finalizers anyway",
         )?;
         let Some(holder) = leader else { return Ok(()) };
-        if since_boot() >= until {
+        if platform::clock() >= until {
             bail!(
                 "{holder} leads and holds Lease {}/{name}: stop the operator first (kubectl scale deployment --replicas=0), or add --force to remove the finalizers anyway",
                 cluster.namespace
@@ -100,7 +100,7 @@ async fn stop(cluster: &Cluster, name: &ObjectName) -> anyhow::Result<()> {
 async fn leader(name: &str, cluster: &Cluster, timing: &Timing) -> Result<Option<String>, LeaseError> {
     let lease = format!("{}/{name}", cluster.namespace);
     let mut observer =
-        LeaseObserver::new(cluster.client.clone(), &cluster.namespace, name, since_boot, timing);
+        LeaseObserver::new(cluster.client.clone(), &cluster.namespace, name, platform::clock, timing);
     let Some(holder) = observer.holder().await?.map(ToOwned::to_owned) else {
         if !observer.is_there() {
             output::note(&format!("there is no Lease {lease}, so no operator leads with it"));
