@@ -55,7 +55,7 @@ type Finding = [String; 4];
 
 /// Prints what is found.
 pub(super) async fn run(args: &AccessArgs) -> anyhow::Result<ExitCode> {
-    let client = client::connect(None, &Timing::STANDARD).await?.client;
+    let client = client::connect(None, &Timing::STANDARD)?.client;
     let is_wanted =
         |name: &str| args.namespaces.is_empty() || args.namespaces.iter().any(|it| it.as_str() == name);
     let accounts = kubernetes::list::<WoodpeckerAccount>(&client, &[]).await?;

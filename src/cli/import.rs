@@ -46,7 +46,7 @@ pub(super) struct ImportArgs {
 
 /// Prints the manifests.
 pub(super) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
-    let remote = Remote::connect(&args.remote).await?;
+    let remote = Remote::connect(&args.remote)?;
     let account = remote.account(&args.account).await?;
     let listed = remote.list(&account).await;
     let listed = listed

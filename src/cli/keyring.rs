@@ -82,7 +82,7 @@ impl TimingArgs {
 
 impl Target {
     pub(super) async fn of(args: &StoreArgs) -> anyhow::Result<Self> {
-        let mut target = Self::find(&args.keyring).await?;
+        let mut target = Self::find(&args.keyring)?;
         target.namespaces = args.namespaces.iter().map(ToString::to_string).collect();
         for namespace in &target.namespaces {
             target.check_namespace(namespace).await?;
@@ -102,9 +102,9 @@ impl Target {
         }
     }
 
-    pub(super) async fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
+    pub(super) fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
         let timing = args.timing.timing();
-        let cluster = client::connect(args.operator_namespace.as_deref(), &timing).await?;
+        let cluster = client::connect(args.operator_namespace.as_deref(), &timing)?;
         let secret =
             KeyringRef { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
         let has_explicit_namespace = args.operator_namespace.is_some() || cluster.runs_in_pod;

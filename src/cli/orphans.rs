@@ -40,7 +40,7 @@ pub(super) struct OrphansArgs {
 
 /// Prints the credentials of each account.
 pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
-    let remote = Remote::connect(&args.remote).await?;
+    let remote = Remote::connect(&args.remote)?;
     let mut lists = Vec::new();
     // Sequentially, because several objects may be the same account at Woodpecker.
     for account in remote.accounts(args.account.as_ref()).await? {

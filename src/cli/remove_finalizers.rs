@@ -66,7 +66,7 @@ pub(super) struct RemoveFinalizersArgs {
 /// Removes the finalizers and prints the result for each object.
 pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing();
-    let cluster = client::connect(args.operator_namespace.as_deref(), &timing).await?;
+    let cluster = client::connect(args.operator_namespace.as_deref(), &timing)?;
     if let (Some(release), Some(deployment)) = (&args.only_if_release, &args.stop_deployment)
         && !stop_operator::is_of_release(release, deployment, &cluster).await?
     {

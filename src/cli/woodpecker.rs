@@ -60,9 +60,9 @@ pub(super) fn name_of(account: &DynamicObject) -> AccountName {
 // === impl Remote ===
 
 impl Remote {
-    pub(super) async fn connect(args: &RemoteArgs) -> anyhow::Result<Self> {
+    pub(super) fn connect(args: &RemoteArgs) -> anyhow::Result<Self> {
         let http = super::http_clients(&args.egress)?;
-        let client = client::connect(None, &Timing::STANDARD).await?.client;
+        let client = client::connect(None, &Timing::STANDARD)?.client;
         Ok(Self { client, http, allowed: args.woodpecker.allowed_urls.clone() })
     }
 

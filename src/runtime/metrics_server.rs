@@ -68,7 +68,7 @@ pub(super) async fn open(
     tracing::info!(address = %server.address(), authorize = settings.authorize, "serving metrics under TLS");
     let authorizer = if settings.authorize {
         let namespace = process.settings.operator_namespace.as_deref();
-        let cluster = client::connect_with_metrics(namespace, &timing, &process.metrics).await?;
+        let cluster = client::connect_with_metrics(namespace, &timing, &process.metrics)?;
         Some(Arc::new(MetricsAuthorizer::new(cluster.client, timing.metrics_auth_cache)))
     } else {
         None

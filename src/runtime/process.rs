@@ -100,7 +100,7 @@ impl Clients {
         let servers = DnsServers::listed_or_system(&egress.dns_servers);
         let http = HttpClients::new(timing, &servers, egress.ca_bundle.as_deref())?;
         let namespace = settings.operator_namespace.as_deref();
-        let cluster = client::connect_with_metrics(namespace, timing, metrics).await?;
+        let cluster = client::connect_with_metrics(namespace, timing, metrics)?;
         let crds = crds::wait(&cluster.client, process);
         if stop.run_until_cancelled(crds).await.flatten().is_none() {
             return Ok(None);

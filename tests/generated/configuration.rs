@@ -63,6 +63,7 @@ const INTRO: &str = "\
 
 All commands of the program with their flags. A flag overrides its environment variable, and both override the
 default. The chart sets the flags of `run` from its values ([deploy/chart/README.md](../../deploy/chart/README.md));
-use `extraArgs` for other flags. `HTTPS_PROXY` and `NO_PROXY` set proxies, and `OTEL_*` variables set the collector
-for traces ([traces.md](../operations/traces.md)).
+use `extraArgs` for other flags. `HTTPS_PROXY` and `NO_PROXY` set proxies
+([install.md](../tasks/install.md#commands-on-your-own-machine)), and `OTEL_*` variables set the collector for traces
+([traces.md](../operations/traces.md)).
 ";

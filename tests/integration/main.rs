@@ -24,6 +24,7 @@ mod import;
 mod installation;
 mod invalid_objects;
 mod keyring_access;
+mod kubeconfig;
 mod leader_election;
 mod logs;
 mod memory_zeroing;

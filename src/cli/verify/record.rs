@@ -19,7 +19,7 @@ pub(super) async fn open(
     name: &NamespacedName,
     args: &KeyringArgs,
 ) -> anyhow::Result<(SealedGraphCredential, SecretText)> {
-    let target = Target::find(args).await?;
+    let target = Target::find(args)?;
     let keyring = target.keyring().await?;
     let records: Api<SealedGraphCredential> = Api::namespaced(target.cluster.client.clone(), &name.namespace);
     let read = records.get_opt(&name.name).await;

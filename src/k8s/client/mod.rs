@@ -1,16 +1,18 @@
 //! Client of the Kubernetes API, with the time limits and metrics that kube does not have.
 
 pub mod bounds;
+mod config;
 pub mod connector;
+mod proxy;
 
 use std::sync::Arc;
 
 use http::Uri;
 use kube::Client;
-use kube::config::{Config, InferConfigError, KubeConfigOptions};
 use thiserror::Error;
 
 use self::bounds::BoundedLayer;
+use self::config::ConfigError;
 use crate::core::timing::Timing;
 use crate::telemetry::metrics::Metrics;
 
@@ -28,8 +30,8 @@ pub struct Cluster {
 /// Why no client could be created.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    #[error("failed to find a cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")]
-    Infer(#[from] InferConfigError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(
         "failed to set up the connection to the Kubernetes API: check the kubeconfig's server and certificates"
     )]
@@ -42,14 +44,12 @@ pub enum ConnectError {
 /// kube's own retries are off, because the work queue retries, and kube's would block a call for minutes. Every
 /// response must begin within a time limit, which kube does not enforce since version 4, and end within it unless it is
 /// a watch.
-pub async fn connect_with_metrics(
+pub fn connect_with_metrics(
     operator_namespace: Option<&str>,
     timing: &Timing,
     metrics: &Arc<Metrics>,
 ) -> Result<Cluster, ConnectError> {
-    let mut config = Config::infer().await?;
-    // In the order of `infer`: a kubeconfig comes first.
-    let runs_in_pod = Config::from_kubeconfig(&KubeConfigOptions::default()).await.is_err();
+    let (mut config, runs_in_pod) = config::find()?;
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
@@ -66,8 +66,8 @@ pub async fn connect_with_metrics(
 }
 
 /// The same for commands, which expose no metrics.
-pub async fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Result<Cluster, ConnectError> {
-    connect_with_metrics(operator_namespace, timing, &Arc::default()).await
+pub fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Result<Cluster, ConnectError> {
+    connect_with_metrics(operator_namespace, timing, &Arc::default())
 }
 
 fn is_watch(uri: &Uri) -> bool {

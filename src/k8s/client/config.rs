@@ -1,0 +1,139 @@
+//! The configuration of the client: a kubeconfig, or else the ServiceAccount of the pod.
+//!
+//! kube reads a kubeconfig too, but tests `NO_PROXY` against the address of the proxy, and fails if it has an empty entry.
+
+use std::env;
+
+use kube::config::{Config, ExecAuthCluster, InClusterError, Kubeconfig, KubeconfigError};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use thiserror::Error;
+
+use super::proxy::{self, ProxyError};
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error(
+        "failed to find a cluster: set KUBECONFIG, or run in a pod with a ServiceAccount (here: {in_cluster})"
+    )]
+    NoCluster { in_cluster: InClusterError, source: KubeconfigError },
+    #[error("failed to read the CA certificates of the kubeconfig: check certificate-authority")]
+    Certificates(#[source] PemError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
+/// The part of a kubeconfig that is in use.
+struct Selected {
+    config: Config,
+    /// CA certificates in PEM.
+    ca: Option<Vec<u8>>,
+    proxy_url: Option<String>,
+}
+
+/// The configuration, and whether it is of the pod's ServiceAccount. In a pod, the API server is reached without a proxy.
+pub fn find() -> Result<(Config, bool), ConfigError> {
+    let (mut config, runs_in_pod, proxy_url) = match Kubeconfig::read().and_then(select) {
+        Ok(Selected { mut config, ca, proxy_url }) => {
+            config.root_cert =
+                ca.as_deref().map(certificates).transpose().map_err(ConfigError::Certificates)?;
+            (config, false, proxy_url)
+        }
+        Err(source) => match Config::incluster() {
+            Ok(config) => (config, true, None),
+            Err(in_cluster) => return Err(ConfigError::NoCluster { in_cluster, source }),
+        },
+    };
+    config.apply_debug_overrides();
+    if !runs_in_pod {
+        config.proxy_url =
+            proxy::select(&config.cluster_url, proxy_url.as_deref(), |name| env::var(name).ok())?;
+    }
+    Ok((config, runs_in_pod))
+}
+
+/// Reads the current context, as kubectl does.
+fn select(kubeconfig: Kubeconfig) -> Result<Selected, KubeconfigError> {
+    let Kubeconfig { current_context, contexts, clusters, auth_infos, .. } = kubeconfig;
+    let name = current_context.ok_or(KubeconfigError::CurrentContextNotSet)?;
+    let context = contexts.into_iter().find(|it| it.name == name).and_then(|it| it.context);
+    let context = context.ok_or(KubeconfigError::LoadContext(name))?;
+    let cluster = clusters.into_iter().find(|it| it.name == context.cluster).and_then(|it| it.cluster);
+    let cluster = cluster.ok_or_else(|| KubeconfigError::LoadClusterOfContext(context.cluster.clone()))?;
+    // Reads the file of the certificates, if there is one.
+    let shown_to_plugin = ExecAuthCluster::try_from(&cluster)?;
+    let server = cluster.server.ok_or(KubeconfigError::MissingClusterUrl)?;
+    let mut config = Config::new(server.parse().map_err(KubeconfigError::ParseClusterUrl)?);
+    config.default_namespace = context.namespace.unwrap_or_else(|| "default".to_owned());
+    config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
+    config.disable_compression = cluster.disable_compression.unwrap_or(false);
+    config.tls_server_name = cluster.tls_server_name;
+    let ca = shown_to_plugin.certificate_authority_data.clone();
+    // A missing user is no error.
+    let user = auth_infos.into_iter().find(|it| Some(&it.name) == context.user.as_ref());
+    config.auth_info = user.and_then(|it| it.auth_info).unwrap_or_default();
+    if let Some(exec) = config.auth_info.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
+        exec.cluster = Some(shown_to_plugin);
+    }
+    Ok(Selected { config, ca, proxy_url: cluster.proxy_url })
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    CertificateDer::pem_slice_iter(pem).map(|it| it.map(|certificate| certificate.to_vec())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use kube::config::KubeConfigOptions;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn kubeconfig(context: &Value, cluster: &Value, user: &Value) -> Kubeconfig {
+        let text = json!({
+            "contexts": [{"name": "other"}, {"name": "here", "context": context}],
+            "clusters": [{"name": "other"}, {"name": "k8s", "cluster": cluster}],
+            "users": [{"name": "other"}, {"name": "me", "user": user}],
+            "current-context": "here",
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_is_read_as_kube_reads_it() {
+        let ca = STANDARD.encode(kit::tls::Authority::new().unwrap().pem().repeat(2));
+        let full = json!({
+            "server": "https://k8s:6443", "certificate-authority-data": ca, "tls-server-name": "kubernetes",
+            "insecure-skip-tls-verify": true, "disable-compression": true,
+        });
+        let plain = json!({"server": "https://k8s:6443"});
+        let plugin = json!({"exec": {"command": "login", "provideClusterInfo": true}});
+        for (context, cluster, user) in [
+            (json!({"cluster": "k8s", "user": "me", "namespace": "mail"}), &full, json!({"token": "t"})),
+            (json!({"cluster": "k8s", "user": "me"}), &full, plugin),
+            (json!({"cluster": "k8s", "user": "missing"}), &plain, json!({})),
+            (json!({"cluster": "k8s"}), &plain, json!({})),
+            (json!({"cluster": "missing"}), &plain, json!({})),
+            (json!({"cluster": "other"}), &plain, json!({})),
+            (json!({"cluster": "k8s"}), &json!({"server": "no server"}), json!({})),
+            (json!({"cluster": "k8s"}), &json!({}), json!({})),
+            (Value::Null, &plain, json!({})),
+        ] {
+            let kubeconfig = kubeconfig(&context, cluster, &user);
+            let options = KubeConfigOptions::default();
+            let expected = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
+            let found = select(kubeconfig).map(|Selected { mut config, ca, .. }| {
+                config.root_cert = ca.map(|pem| certificates(&pem).unwrap());
+                config
+            });
+            let expected = expected.map(|mut config| {
+                config.proxy_url = None;
+                config
+            });
+            assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{context}");
+        }
+    }
+}
