@@ -1,4 +1,4 @@
-//! Words that are not used in this repository, with what to write instead.
+//! Words that are not used in this repository, with what to write instead; and files that its texts name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,10 +62,13 @@ const PLACES: [&str; 10] = [
     "Makefile",
 ];
 
-/// This file, which contains the words.
+/// This file, which contains the words, and names of files that do not exist.
 const THIS_FILE: &str = "tests/architecture/prose.rs";
 
 const KINDS: [&str; 7] = ["rs", "md", "yaml", "txt", "tpl", "toml", "py"];
+
+/// Folders of this repository, as texts name their files.
+const FOLDERS: [&str; 7] = ["crds/", "deploy/", "docs/", "fuzz/", "src/", "tests/", "tools/"];
 
 fn files(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_dir() {
@@ -102,19 +105,54 @@ fn listed_words(text: &str) -> Vec<&'static (&'static str, &'static str)> {
     WORDS.iter().filter(|(word, _)| text.contains(&format!(" {word} "))).collect()
 }
 
-#[test]
-fn listed_words_are_in_no_file() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+/// The files of this repository that a text names.
+fn named_files(text: &str) -> impl Iterator<Item = &str> {
+    let is_of_a_path = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
+    let paths = text.split(move |letter| !is_of_a_path(letter)).map(|path| path.trim_end_matches('.'));
+    paths.filter(|path| {
+        let kind = Path::new(path).extension().and_then(|kind| kind.to_str());
+        FOLDERS.iter().any(|folder| path.starts_with(folder))
+            && kind.is_some_and(|kind| KINDS.contains(&kind))
+    })
+}
+
+/// All files that people read, except this one.
+fn all_files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for place in PLACES {
         files(&root.join(place), &mut found);
     }
+    found.retain(|path| !path.ends_with(THIS_FILE));
     assert!(found.len() > 200, "{} files", found.len());
+    found
+}
+
+#[test]
+fn files_that_texts_name_exist() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for path in all_files(&root) {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let folder = path.parent().unwrap_or(&root);
+        let is_missing = |name: &&str| !root.join(name).exists() && !folder.join(name).exists();
+        missing
+            .extend(named_files(&text).filter(is_missing).map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn a_file_is_found_in_a_sentence() {
+    let found = |text: &'static str| named_files(text).collect::<Vec<_>>();
+    assert_eq!(found("See [it](docs/a/b.md#c), src/main.rs."), ["docs/a/b.md", "src/main.rs"]);
+    assert_eq!(found("docs/ and https://example.com/docs/a.md and tests/kit"), Vec::<&str>::new());
+}
+
+#[test]
+fn listed_words_are_in_no_file() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut wrong = Vec::new();
-    for path in found {
-        if path.ends_with(THIS_FILE) {
-            continue;
-        }
+    for path in all_files(&root) {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for (number, line) in text.lines().enumerate() {
             for (word, instead) in listed_words(line) {
