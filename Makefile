@@ -1,7 +1,7 @@
 # Targets for contributors. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures
+.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny advisories demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures
 
 CARGO = cargo
 TIMED = tools/timed
@@ -27,6 +27,8 @@ help:
 	@echo 'make pictures   draws the pictures of the dashboard for the docs'
 	@echo 'make doc        builds the Rust documentation; warnings are errors'
 	@echo 'make tools      tests of our own tools'
+	@echo 'make deny       checks licenses, sources and versions of the dependencies'
+	@echo 'make advisories checks the dependencies for known vulnerabilities'
 	@echo 'make image      a static binary as an OCI image archive, with its bill of materials, in target/image'
 	@echo 'make image-check builds the image twice, compares the digests and checks it with other tools; takes half an hour'
 	@echo 'make e2e-images builds the images for make e2e, in target/e2e'
@@ -39,6 +41,7 @@ test:
 	@$(TIMED) clippy $(MAKE) clippy
 	@$(TIMED) assets $(MAKE) assets
 	@$(TIMED) tools $(MAKE) tools
+	@$(TIMED) deny $(MAKE) deny
 	@$(TIMED) unit $(MAKE) unit
 	@$(TIMED) alerts $(MAKE) alerts
 	@$(TIMED) integration $(MAKE) integration
@@ -186,6 +189,10 @@ e2e:
 kubectl:
 	$(CARGO) run --quiet --package kit -- assets kubectl
 
-# Licenses, advisories and sources of the dependencies. Needs `cargo install cargo-deny` and a network.
+# Licenses, sources and versions of the dependencies, from the lock files alone.
 deny:
-	$(CARGO) deny check
+	tools/deny bans licenses sources
+
+# Known vulnerabilities and yanked versions. Needs a network.
+advisories:
+	tools/deny advisories
