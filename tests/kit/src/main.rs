@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Some((command, [certificate, key])) if command == "doubles" => {
             block_on(kit::doubles::serve(certificate.as_ref(), key.as_ref()))
         }
-        // A sidecar: it runs until it is told to end.
+        // A sidecar: it runs until it gets a signal to end.
         Some((command, [])) if command == "wait" => block_on(wait()),
         Some((command, [])) if command == "e2e" => block_on(kit::e2e::run()),
         _ => usage(),
