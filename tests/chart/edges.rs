@@ -30,5 +30,5 @@ fn crds_and_admission_policies_are_kept_on_uninstall() {
         let is_kept = |it: &&Value| it["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
         rendered.0.iter().filter(is_kept).count()
     };
-    assert_eq!((kept(true), kept(false)), (3 + 8, 0));
+    assert_eq!((kept(true), kept(false)), (3 + 8 + 1, 0));
 }

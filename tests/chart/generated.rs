@@ -44,8 +44,8 @@ const PREREQUISITES_HEAD: &str = "\
 # Objects that a cluster administrator applies once, if the users who install the operator may not: the CRDs, the
 # rights of users to their kinds, and the admission policies. Then install the chart with crds.enabled=false,
 # rbac.aggregateClusterRoles=false and admissionPolicies.enabled=false. The policies own-secrets and own-objects name
-# the operator's ServiceAccount, graph-credential-operator, in any namespace: replace the name if yours has another. The
-# ClusterRoleBinding names it in the namespace graph-credentials: replace both if yours differ.
+# the operator's ServiceAccount, graph-credential-operator, in any namespace: replace the name if yours has another. An
+# operator without a ClusterRole also needs a binding of the ClusterRole state-writers (docs/tasks/install.md).
 #
 #   kubectl apply --server-side -f prerequisites.yaml
 #
@@ -85,10 +85,12 @@ fn files() -> Vec<(&'static str, String)> {
         "templates/admission-own-objects.yaml",
     ];
     let prerequisites = [show_only(&CRDS), show_only(&of_administrators)].concat();
-    // An operator without a ClusterRole needs a binding that its owner may not create.
-    let without_cluster_role = json!({"watchNamespaces": ["any"], "rbac": {"clusterWideCRDs": false}});
-    let lasting =
-        ["templates/admission.yaml", "templates/admission-state.yaml", "templates/admission-size.yaml"];
+    let lasting = [
+        "templates/rbac-state-writers.yaml",
+        "templates/admission.yaml",
+        "templates/admission-state.yaml",
+        "templates/admission-size.yaml",
+    ];
     let lasting = [show_only(&CRDS), show_only(&lasting)].concat();
     vec![
         ("chart/README.md", format!("{README_HEAD}{}", table())),
@@ -96,10 +98,7 @@ fn files() -> Vec<(&'static str, String)> {
         ("chart/templates/_defaults.tpl", defaults()),
         ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &lasting))),
         ("install.yaml", format!("{INSTALL_HEAD}{}", without_persistent_objects())),
-        (
-            "prerequisites.yaml",
-            format!("{PREREQUISITES_HEAD}{}", manifest(&without_cluster_role, &prerequisites)),
-        ),
+        ("prerequisites.yaml", format!("{PREREQUISITES_HEAD}{}", manifest(&json!({}), &prerequisites))),
     ]
 }
 
@@ -160,7 +159,7 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     assert_eq!(kinds(&crds, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 4);
     assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 4);
-    assert_eq!(crds.len(), 12);
+    assert_eq!(crds.len(), 13);
     for object in &crds {
         let annotations = &object["metadata"]["annotations"];
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
@@ -181,7 +180,7 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let prerequisites = read("prerequisites.yaml");
     assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 3);
-    assert_eq!(kinds(&prerequisites, "ClusterRoleBinding"), 1);
+    assert_eq!(kinds(&prerequisites, "ClusterRoleBinding"), 0);
     assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 6);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// Commands that compile or run what others wrote.
-const COMPILING: [&str; 7] = ["cargo ", "go ", "make", "npm ", "pip", ".ci/", "tools/"];
+const COMPILING: [&str; 7] = ["cargo", "go", "make", "npm", "pip", ".ci/", "tools/"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -48,7 +48,7 @@ fn a_job_with_secrets_or_write_permissions_compiles_nothing_and_needs_approval()
         for (name, job) in workflow["jobs"].as_object().expect("there are jobs") {
             let permissions = job.get("permissions").unwrap_or(&workflow["permissions"]);
             assert!(permissions.is_object(), "{name}: permissions are not listed");
-            if !job.to_string().contains("secrets.") && !permissions.to_string().contains("write") {
+            if !job.to_string().contains("secrets") && !permissions.to_string().contains("write") {
                 continue;
             }
             assert_eq!(job["environment"], "release", "{name}");
@@ -56,7 +56,10 @@ fn a_job_with_secrets_or_write_permissions_compiles_nothing_and_needs_approval()
                 let (uses, run) = (step["uses"].as_str().unwrap_or(""), step["run"].as_str().unwrap_or(""));
                 assert!(!uses.starts_with("actions/checkout@"), "{name} checks the source out");
                 for command in COMPILING {
-                    let is_there = run.lines().any(|line| line.trim_start().starts_with(command));
+                    let mut words = run.split(|it: char| it.is_whitespace() || "()$`;&|=\"'".contains(it));
+                    let is_folder = command.ends_with('/');
+                    let is_there =
+                        words.any(|word| word == command || is_folder && word.starts_with(command));
                     assert!(!is_there, "{name} runs {command}: {run}");
                 }
             }

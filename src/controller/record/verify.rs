@@ -36,7 +36,7 @@ use crate::k8s::list;
 use crate::k8s::scope::Scope;
 use crate::k8s::watch::{WatchClient, WatchTarget};
 use crate::secret_text::SecretText;
-use crate::store::envelope::{Envelope, OpenError};
+use crate::store::envelope::{Envelope, MalformedEnvelope, OpenError};
 use crate::store::key_usage::{KeyUsage, ParsedRecord};
 use crate::store::record::{self, is_of_rest, is_rest_record_name};
 use crate::store::repository::{self, RecordError};
@@ -339,6 +339,7 @@ impl RecordController {
             tracing::warn!(record = record.name_any(), error = chain(&error), "a record cannot be decrypted");
             undecryptable(match error {
                 OpenError::UnknownKey(_) => Undecryptable::KeyMissing,
+                OpenError::Malformed(MalformedEnvelope::UnknownVersion(3..)) => Undecryptable::LaterFormat,
                 _ => Undecryptable::Changed,
             })
         })

@@ -14,6 +14,8 @@ pub enum Undecryptable {
          record with cloud Global, or delete the credential and save it again"
     )]
     CloudChanged,
+    #[error("a later version wrote the record: upgrade this one, or {REMEDY}")]
+    LaterFormat,
     /// Its envelope, or a field that the envelope binds, is not as it was written.
     #[error(
         "the record cannot be decrypted: its envelope, recordId, credentialId, tenantId, clientId, secretExpiresAt or \

@@ -1,5 +1,5 @@
 //! The proxy for requests to the API server, chosen as kubectl does. Source: Go's `golang.org/x/net/http/httpproxy`, and
-//! client-go for `proxy-url`.
+//! client-go for `proxy-url`. `socks5h` is not supported.
 
 use std::net::IpAddr;
 

@@ -283,6 +283,13 @@ pub async fn kubectl(cluster: &'static Cluster, command: &'static str) {
 /// What a cluster administrator applies for users who may not.
 async fn prerequisites(cluster: &'static Cluster) {
     kubectl(cluster, "kubectl apply --server-side -f deploy/prerequisites.yaml").await;
+    kubectl(
+        cluster,
+        "kubectl create clusterrolebinding graph-credential-operator-state-writers \
+         --clusterrole graph-credential-operator-state-writers \
+         --serviceaccount graph-credentials:graph-credential-operator",
+    )
+    .await;
     // Waits until the API server serves the kinds.
     cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
 }

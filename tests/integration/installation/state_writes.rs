@@ -309,6 +309,16 @@ async fn large_metadata_is_rejected_and_a_large_object_can_still_be_changed_and_
     let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
     let patched = credentials.patch("sales-eu", &PatchParams::default(), &patch).await;
     is_rejected(text(patched)).expect("finalizers count as well");
+    let of_our_group: Vec<String> = (0..600).map(|it| format!("graph-credentials.io/{it:060}")).collect();
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": of_our_group}}));
+    let patched = credentials.patch("sales-eu", &PatchParams::default(), &patch).await;
+    is_rejected(text(patched)).expect("only the operator's own finalizers do not count");
+    let owners: Vec<Value> = (0..3)
+        .map(|it| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x".repeat(20_000), "uid": it.to_string()}))
+        .collect();
+    let patch = Patch::Merge(json!({"metadata": {"ownerReferences": owners}}));
+    let patched = credentials.patch("sales-eu", &PatchParams::default(), &patch).await;
+    is_rejected(text(patched)).expect("owner references count as well");
     annotate("small", 30_000).await.expect("most annotations are small");
 
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(env.client.clone());
@@ -327,7 +337,16 @@ async fn large_metadata_is_rejected_and_a_large_object_can_still_be_changed_and_
     let spec = Patch::Merge(json!({"spec": plain_spec(json!({"deletionPolicy": "Delete"}))}));
     credentials.patch("sales-eu", &PatchParams::default(), &spec).await.expect("a change of the spec");
     env.wait_until("sales-eu", "it has the finalizer", |object| !object.finalizers().is_empty()).await;
+    let held = json!({"metadata": {"finalizers": ["graph-credentials.io/registration", "example.com/hold"]}});
+    credentials.patch("sales-eu", &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
     credentials.delete("sales-eu", &DeleteParams::default()).await.unwrap();
+    is_rejected(annotate("large", 200_000).await).expect("also of a deleted object");
+    env.wait_until("sales-eu", "the operator has removed its finalizer", |object| {
+        object.finalizers() == ["example.com/hold"]
+    })
+    .await;
+    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    credentials.patch("sales-eu", &PatchParams::default(), &none).await.unwrap();
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 0, "its credential is deleted");
 }

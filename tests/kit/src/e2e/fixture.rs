@@ -76,7 +76,7 @@ impl Fixture {
         for namespace in [DOUBLES, OPERATOR] {
             self.cluster.delete(Kind::Namespace, None, namespace).await?;
         }
-        for object in prerequisites()? {
+        for object in prerequisites()?.into_iter().chain([state_writers()]) {
             self.cluster.delete_object(&object).await?;
         }
         Ok(())
@@ -176,6 +176,7 @@ impl Fixture {
         tenants: &[&str],
     ) -> Result<PathBuf, Difference> {
         self.cluster.apply(&prerequisites()?).await?;
+        self.cluster.apply(&[state_writers()]).await?;
         let own = Kubeconfig::read_from(&settings.kubeconfig)?;
         let namespaces = [&[OPERATOR], tenants].concat();
         let text = installer::kubeconfig_for_namespaces(&self.cluster, &own, OPERATOR, &namespaces).await?;
@@ -254,15 +255,20 @@ pub(super) fn base_url() -> String {
     format!("https://woodpecker.{DOUBLES}.svc.cluster.local/rest")
 }
 
-/// What must exist in a cluster before a user installs the product who may not create it. The operator is in this
-/// namespace.
+/// What must exist in a cluster before a user installs the product who may not create it.
 fn prerequisites() -> Result<Vec<Value>, Difference> {
     let text = std::fs::read_to_string(crate::workspace().join("deploy/prerequisites.yaml"))?;
-    let mut objects = crate::helm::parse(&text)?;
-    for subject in objects.iter_mut().filter_map(|it| it.get_mut("subjects")?.as_array_mut()).flatten() {
-        subject["namespace"] = OPERATOR.into();
-    }
-    Ok(objects)
+    Ok(crate::helm::parse(&text)?)
+}
+
+/// The right to write status and records, for an operator without a ClusterRole.
+fn state_writers() -> Value {
+    let name = format!("{RELEASE}-state-writers");
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": RELEASE, "namespace": OPERATOR}]
+    })
 }
 
 fn values(image: &Image) -> Value {
