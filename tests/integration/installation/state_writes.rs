@@ -337,18 +337,19 @@ async fn large_metadata_is_rejected_and_a_large_object_can_still_be_changed_and_
     let spec = Patch::Merge(json!({"spec": plain_spec(json!({"deletionPolicy": "Delete"}))}));
     credentials.patch("sales-eu", &PatchParams::default(), &spec).await.expect("a change of the spec");
     env.wait_until("sales-eu", "it has the finalizer", |object| !object.finalizers().is_empty()).await;
-    let held = json!({"metadata": {"finalizers": ["graph-credentials.io/registration", "example.com/hold"]}});
-    credentials.patch("sales-eu", &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
     credentials.delete("sales-eu", &DeleteParams::default()).await.unwrap();
-    is_rejected(annotate("large", 200_000).await).expect("also of a deleted object");
-    env.wait_until("sales-eu", "the operator has removed its finalizer", |object| {
-        object.finalizers() == ["example.com/hold"]
-    })
-    .await;
-    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    credentials.patch("sales-eu", &PatchParams::default(), &none).await.unwrap();
     env.wait_until_gone("sales-eu").await;
     assert_eq!(env.remote().len(), 0, "its credential is deleted");
+
+    let finalizers = |all: Value| Patch::Merge(json!({"metadata": {"finalizers": all}}));
+    let params = PatchParams::default();
+    credentials.patch("sealed", &params, &finalizers(json!(["example.com/hold"]))).await.unwrap();
+    credentials.delete("sealed", &DeleteParams::default()).await.unwrap();
+    let large = json!({"metadata": {"annotations": {"large": "x".repeat(40_000)}}});
+    let patched = credentials.patch("sealed", &params, &Patch::Merge(large)).await;
+    is_rejected(text(patched)).expect("also of a deleted object");
+    credentials.patch("sealed", &params, &finalizers(Value::Null)).await.unwrap();
+    env.wait_until_gone("sealed").await;
 }
 
 #[tokio::test]

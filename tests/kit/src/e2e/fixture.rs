@@ -261,7 +261,7 @@ fn prerequisites() -> Result<Vec<Value>, Difference> {
     Ok(crate::helm::parse(&text)?)
 }
 
-/// The right to write status and records, for an operator without a ClusterRole.
+/// The right to write status and records, for an operator without a `ClusterRole`.
 fn state_writers() -> Value {
     let name = format!("{RELEASE}-state-writers");
     json!({
