@@ -17,7 +17,7 @@ use crate::core::event::EventBody;
 use crate::core::rejections::{
     self, Evidence, confirmation_delay, confirmation_due_at, is_contradicted, is_final,
 };
-use crate::core::status::undecryptable::Undecryptable;
+use crate::core::status::undecryptable::{REMEDY, Undecryptable};
 use crate::core::timing::Timing;
 use crate::core::{clock, expiry};
 
@@ -26,8 +26,6 @@ const INTERVAL: Duration = Duration::from_hours(24);
 
 /// How long before the expiry the warning begins, the same as the default of `spec.expiryWarning`.
 const WARNING: Duration = Duration::from_hours(720);
-
-pub(super) const REMEDY: &str = "send a new client_secret with its secret_expires_at by PATCH";
 
 /// The result of verifying a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

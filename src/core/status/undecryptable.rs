@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use crate::core::status::record::REMEDY;
+/// What a user can always do.
+pub const REMEDY: &str = "send a new client_secret with its secret_expires_at by PATCH";
 
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Undecryptable {

@@ -74,11 +74,12 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
 
     fixture.section("docs/tasks/install.md", "Without the hook").await;
     assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
-    let of_crds = ["accounts", "credentials", "state"].map(|end| format!("graph-credential-operator-{end}"));
+    let of_crds =
+        ["accounts", "credentials", "size", "state"].map(|end| format!("graph-credential-operator-{end}"));
     let kept = [of_crds.to_vec(), of_another_name.map(str::to_owned).to_vec()].concat();
     assert_eq!(product_objects::<ValidatingAdmissionPolicy>(&client).await, kept);
     assert_eq!(product_objects::<ValidatingAdmissionPolicyBinding>(&client).await, kept);
-    assert_eq!(product_objects::<ClusterRole>(&client).await, [""; 0]);
+    assert_eq!(product_objects::<ClusterRole>(&client).await, ["graph-credential-operator-state-writers"]);
     assert_eq!(product_objects::<CustomResourceDefinition>(&client).await.len(), 3);
     assert_eq!(product_objects::<Namespace>(&client).await, [NAMESPACE]);
     secrets.get("graph-credential-operator-keyring").await.expect("the keyring stays");
