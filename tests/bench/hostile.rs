@@ -100,6 +100,8 @@ pub async fn measure(plan: &Plan, figures: &mut Figures) {
     rotated(&environment, STORED).await;
     attack.is_over.store(true, Ordering::Relaxed);
     attacking.await.expect("the attack ends");
+    let attempts = [&attack.forged, &attack.rewritten].map(|count| count.load(Ordering::Relaxed));
+    assert!(attempts.iter().all(|count| *count > 0), "statuses and records were written: {attempts:?}");
     assert!(process.is_running(), "the operator is still the same process:\n{}", process.log());
     measured.set("peak_mib", proc::peak(process.pid()));
     process.stop().await.expect("the operator ends");
@@ -190,6 +192,9 @@ struct Attack {
     ids: Vec<i64>,
     on_one_secret: usize,
     created: AtomicUsize,
+    /// Statuses and records that were written.
+    forged: AtomicUsize,
+    rewritten: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -207,6 +212,8 @@ impl Attack {
             ids: credentials.iter().map(|credential| credential.credential_id).collect(),
             on_one_secret,
             created: AtomicUsize::new(0),
+            forged: AtomicUsize::new(0),
+            rewritten: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
         }
     }
@@ -294,11 +301,15 @@ impl Attack {
                 "lastVerifiedTime": "2036-11-24T08:00:00Z", "nextAttemptTime": "2036-11-24T08:00:00Z"
             }});
             // The object or its record may not exist at the moment.
-            let _is_forged = objects.patch_status(&name, &params, &Patch::Merge(forged)).await;
-            let envelope = json!({"spec": {"envelope": "AAAA", "cloud": "China"}});
+            if objects.patch_status(&name, &params, &Patch::Merge(forged)).await.is_ok() {
+                self.forged.fetch_add(1, Ordering::Relaxed);
+            }
+            let envelope = json!({"spec": {"envelope": "AAAA", "name": "rewritten"}});
             for record in records.list(&ListParams::default().limit(3)).await.unwrap() {
-                let _is_rewritten =
-                    records.patch(&record.name_any(), &params, &Patch::Merge(&envelope)).await;
+                let name = record.name_any();
+                if records.patch(&name, &params, &Patch::Merge(&envelope)).await.is_ok() {
+                    self.rewritten.fetch_add(1, Ordering::Relaxed);
+                }
             }
             if round % 10 == 9 {
                 let _is_deleted = objects.delete(&name, &DeleteParams::default()).await;
