@@ -15,12 +15,13 @@ const IS_WANTED: &str = "!has(object.metadata.annotations) || !('sidecar.istio.i
 
 /// The policies and their bindings, for all pods of the operator's namespace.
 pub(super) fn policies(image: &str) -> Vec<Value> {
-    let native = policy(NATIVE, "initContainers", image, ", restartPolicy: 'Always'", "true");
-    let plain = policy(PLAIN, "containers", image, "", IS_WANTED);
+    // The pods of the product have no other init container.
+    let native = policy(NATIVE, "initContainers", "", image, ", restartPolicy: 'Always'", "true");
+    let plain = policy(PLAIN, "containers", "/-", image, "", IS_WANTED);
     [native, plain].concat()
 }
 
-fn policy(name: &str, list: &str, image: &str, more: &str, condition: &str) -> Vec<Value> {
+fn policy(name: &str, list: &str, end: &str, image: &str, more: &str, condition: &str) -> Vec<Value> {
     let context = format!(
         "Object.spec.{list}.securityContext{{allowPrivilegeEscalation: false, \
          capabilities: Object.spec.{list}.securityContext.capabilities{{drop: ['ALL']}}}}"
@@ -29,7 +30,8 @@ fn policy(name: &str, list: &str, image: &str, more: &str, condition: &str) -> V
         "Object.spec.{list}{{name: '{name}', image: '{image}', imagePullPolicy: 'IfNotPresent', args: ['wait'], \
          securityContext: {context}{more}}}"
     );
-    let expression = format!("Object{{spec: Object.spec{{{list}: [{container}]}}}}");
+    let value = if end.is_empty() { format!("[{container}]") } else { container };
+    let expression = format!("[JSONPatch{{op: 'add', path: '/spec/{list}{end}', value: {value}}}]");
     let (api_version, here) =
         ("admissionregistration.k8s.io/v1", json!({"kubernetes.io/metadata.name": OPERATOR}));
     let policy = json!({
@@ -40,7 +42,7 @@ fn policy(name: &str, list: &str, image: &str, more: &str, condition: &str) -> V
             }]},
             "matchConditions": [{"name": "wanted", "expression": condition}],
             "failurePolicy": "Fail", "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}]
         }
     });
     let binding = json!({

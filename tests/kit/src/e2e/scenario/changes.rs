@@ -101,8 +101,10 @@ impl Scenario<'_> {
     /// The image of the pods, as the node reports it.
     pub(super) async fn image_id(&self) -> Result<String, Difference> {
         let pods = self.fixture.cluster.list(Kind::Pod, OPERATOR).await?;
-        let id = pods.iter().find_map(|pod| pod.pointer("/status/containerStatuses/0/imageID")?.as_str());
-        Ok(id.unwrap_or("an unknown image").to_owned())
+        let containers = pods.iter().filter_map(|pod| pod.pointer("/status/containerStatuses")?.as_array());
+        // Admission may have added others.
+        let mut of_operator = containers.flatten().filter(|it| it["name"] == "operator");
+        Ok(of_operator.find_map(|it| it["imageID"].as_str()).unwrap_or("an unknown image").to_owned())
     }
 
     pub(super) async fn uninstall(&self) -> Result<(), Difference> {

@@ -49,8 +49,8 @@ impl Scenario<'_> {
             return Err(Difference::new(format!("the frozen {leader} still leads")));
         }
         let restarts = |pod: Option<&Value>| {
-            let count = pod.and_then(|it| it.pointer("/status/containerStatuses/0/restartCount"));
-            count.and_then(Value::as_u64).is_some_and(|it| it > 0)
+            let containers = pod.and_then(|it| it.pointer("/status/containerStatuses")?.as_array());
+            containers.into_iter().flatten().any(|it| it["restartCount"].as_u64() > Some(0))
         };
         self.fixture
             .cluster
