@@ -76,8 +76,9 @@ unit:
 	$(CARGO) test --workspace --lib --bins --test architecture --test generated --test chart
 	$(CARGO) test --package kit --test '*'
 
+# Without backtraces, a failed test ends with the log of its operator.
 integration:
-	$(CARGO) test --package graph-credential-operator --test integration -- --test-threads=4
+	RUST_BACKTRACE=0 $(CARGO) test --package graph-credential-operator --test integration -- --test-threads=4
 
 # Tests with promtool that each alert does not fire, fires and resolves.
 alerts:

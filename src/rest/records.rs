@@ -24,7 +24,7 @@ impl Credentials {
             let record = new_record(namespace, create).map_err(|error| internal_error(&error))?;
             let reserved = self.quota.reserve(namespace, record.spec.credential_id);
             let reserved = reserved.map_err(|_exceeded| ErrorCode::TooManyCredentials)?;
-            match self.repository.save(record, &create.secret.text).await {
+            match self.repository.create(record, &create.secret.text).await {
                 Ok(saved) => {
                     reserved.commit();
                     let saved = self.update_status(saved, true).await;
@@ -54,9 +54,9 @@ impl Credentials {
             let written = match &update.secret {
                 Some(secret) => {
                     changed.spec.secret_expires_at = Time(secret.expires_at);
-                    self.repository.save(changed, &secret.text).await
+                    self.repository.replace(&record, changed, &secret.text).await
                 }
-                None => self.repository.save_fields(&record, changed).await,
+                None => self.repository.replace_fields(&record, changed).await,
             };
             match written {
                 Ok(mut written) => {

@@ -158,24 +158,29 @@ impl Repository {
         })
     }
 
-    /// Encrypts what exists nowhere else into a record, and writes the record. A read of the keyring that began after
-    /// the write confirms that the key is primary. If the record may never decrypt, a new record is deleted again.
-    pub async fn save(
+    /// Creates a record with a secret that exists nowhere else. If the record may never decrypt, it is deleted again.
+    pub async fn create(
         &self,
         record: SealedGraphCredential,
-        secrets: impl Into<Secrets<'_>>,
+        secret: &SecretText,
     ) -> Result<SealedGraphCredential, RecordError> {
-        let (is_new, secrets) = (record.metadata.resource_version.is_none(), secrets.into());
-        let written = self.seal(record, secrets).await?;
-        let confirmed = self.confirm(written.clone(), secrets).await;
-        if is_new && confirmed.is_err() {
-            self.roll_back(&written).await;
-        }
-        confirmed
+        self.save(None, record, secret.into()).await
     }
 
-    /// Writes a record with another name or expiry: what it contains is encrypted again, because it is bound to both.
-    pub async fn save_fields(
+    /// Replaces the version of a record that was read, with a secret that exists nowhere else. If the result may never
+    /// decrypt, the record gets its earlier content again.
+    pub async fn replace(
+        &self,
+        record: &SealedGraphCredential,
+        changed: SealedGraphCredential,
+        secret: &SecretText,
+    ) -> Result<SealedGraphCredential, RecordError> {
+        self.save(Some(record), changed, secret.into()).await
+    }
+
+    /// As [`Self::replace`], but with another name or expiry only: what the record contains is encrypted again, because
+    /// it is bound to both.
+    pub async fn replace_fields(
         &self,
         record: &SealedGraphCredential,
         changed: SealedGraphCredential,
@@ -183,7 +188,22 @@ impl Repository {
         let envelope = Envelope::from_base64(&record.spec.envelope)?;
         let keyring = self.keyring.with_key(envelope.key_id()).await?;
         let (current, pending) = envelope.open_all(&keyring, AssociatedData::of(record))?;
-        self.save(changed, Secrets { current: &current, pending: pending.as_ref() }).await
+        self.save(Some(record), changed, Secrets { current: &current, pending: pending.as_ref() }).await
+    }
+
+    /// A read of the keyring that began after the write confirms that the key is primary.
+    async fn save(
+        &self,
+        before: Option<&SealedGraphCredential>,
+        changed: SealedGraphCredential,
+        secrets: Secrets<'_>,
+    ) -> Result<SealedGraphCredential, RecordError> {
+        let mut written = self.seal(changed, secrets).await?;
+        let confirmed = self.confirm(&mut written, secrets).await;
+        if confirmed.is_err() {
+            self.roll_back(before, &written).await;
+        }
+        confirmed.map(|()| written)
     }
 
     /// Re-encrypts a record with the primary key in the current format. Returns whether that was needed.
@@ -267,50 +287,49 @@ impl Repository {
     /// it stays saved, and a later sweep re-encrypts it.
     async fn confirm(
         &self,
-        record: SealedGraphCredential,
+        record: &mut SealedGraphCredential,
         secrets: Secrets<'_>,
-    ) -> Result<SealedGraphCredential, RecordError> {
-        let written = record.clone();
+    ) -> Result<(), RecordError> {
         let error = match self.ensure_primary_key(record, secrets).await {
             Err(RecordError::Keyring(error)) if error.is_lasting() => return Err(error.into()),
             Err(error) => error,
             confirmed => return confirmed,
         };
-        let key = key_of(&written)?;
+        let key = key_of(record)?;
         if !self.keyring.get().keys().any(|known| known.id == key) {
             return Err(error);
         }
         tracing::warn!(
-            record = written.name_any(),
+            record = record.name_any(),
             error = chain(&error),
             "it is unknown whether a record is encrypted with the primary key"
         );
-        Ok(written)
+        Ok(())
     }
 
-    /// Encrypts again until the record is under the primary key.
+    /// Encrypts again until the record is under the primary key. `record` is always what was written last.
     async fn ensure_primary_key(
         &self,
-        mut record: SealedGraphCredential,
+        record: &mut SealedGraphCredential,
         secrets: Secrets<'_>,
-    ) -> Result<SealedGraphCredential, RecordError> {
+    ) -> Result<(), RecordError> {
         for attempt in 0..TRIES {
-            let key = key_of(&record)?;
+            let key = key_of(record)?;
             let keyring = self.keyring.reread_after_encryption(key).await?;
             if keyring.primary() == key {
-                return Ok(record);
+                return Ok(());
             }
             let mut changed = record.clone();
             encrypt_into(&mut changed, &keyring, secrets)?;
             match self.write(&changed).await {
-                Ok(written) => record = written,
+                Ok(written) => *record = written,
                 Err(RecordError::Conflict) => {
                     conflict_backoff(attempt).await;
-                    match self.same(&record).await? {
-                        Some(found) if found.spec.envelope == record.spec.envelope => record = found,
+                    match self.same(record).await? {
+                        Some(found) if found.spec.envelope == record.spec.envelope => *record = found,
                         // It was saved, and since then deleted or given another envelope, whose key its writer
                         // confirms.
-                        Some(_) | None => return Ok(record),
+                        Some(_) | None => return Ok(()),
                     }
                 }
                 Err(error) => return Err(error),
@@ -319,22 +338,36 @@ impl Repository {
         Err(RecordError::Conflict)
     }
 
-    /// Deletes a record that was just created and that cannot be decrypted.
-    async fn roll_back(&self, record: &SealedGraphCredential) {
+    /// Undoes the write of a record that cannot be decrypted, unless it was changed since.
+    async fn roll_back(&self, before: Option<&SealedGraphCredential>, record: &SealedGraphCredential) {
         let namespace = record.namespace().unwrap_or_default();
-        let removed = match self.same(record).await {
-            Ok(Some(found)) => remove(&self.client, &namespace, &found.metadata).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Ok(()) => {
-                tracing::warn!(record = record.name_any(), "deleted a new record that cannot be decrypted");
+        let undone = match (self.same(record).await, before) {
+            (Ok(Some(found)), _) if found.spec.envelope != record.spec.envelope => return,
+            (Ok(Some(found)), None) => remove(&self.client, &namespace, &found.metadata).await,
+            (Ok(Some(found)), Some(before)) => {
+                let restored = SealedGraphCredential { spec: before.spec.clone(), ..found };
+                self.write(&restored).await.map(|_| ())
             }
-            Err(error) => tracing::error!(
-                record = record.name_any(),
+            (Ok(None), _) => return,
+            (Err(error), _) => Err(error),
+        };
+        let name = record.name_any();
+        match (undone, before) {
+            (Ok(()), None) => {
+                tracing::warn!(record = name, "deleted a new record that cannot be decrypted");
+            }
+            (Ok(()), Some(_)) => {
+                tracing::warn!(record = name, "undid a change after which a record could not be decrypted");
+            }
+            (Err(error), None) => tracing::error!(
+                record = name,
                 error = chain(&error),
                 "failed to delete a new record that cannot be decrypted: delete it manually"
+            ),
+            (Err(error), Some(_)) => tracing::error!(
+                record = name,
+                error = chain(&error),
+                "failed to undo a change after which a record cannot be decrypted: send its client secret again"
             ),
         }
     }

@@ -87,6 +87,31 @@ async fn a_posted_secret_is_not_saved_if_the_keyring_is_lost_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_change_is_undone_if_the_keyring_is_lost_meanwhile() {
+    let rename = json!({"name": "x"});
+    let rotation = json!({"client_secret": "s3cret-one", "secret_expires_at": EXPIRY});
+    for change in [rename, rotation] {
+        let mut env = TestEnv::bare().await;
+        let fault_proxy = FaultProxy::before(&mut env).await;
+        let api = Api::on(env).await;
+        let path = format!("{PATH}/{}", api.created(json!({})).await);
+        let before = api.records().await[0].spec.clone();
+        let mut held = fault_proxy.hold("PUT", "/sealedgraphcredentials");
+        let request = api.request("PATCH", &path, Some(change));
+        let lost = async {
+            held.reached().await;
+            api.env.delete_secret(KEYRING).await;
+            held.release();
+        };
+        let (response, ()) = tokio::join!(request, lost);
+        assert_eq!(response.status, 500, "{response:?}");
+        let log = api.server.log();
+        assert_eq!(api.records().await[0].spec, before, "{log}");
+        assert!(log.contains("undid a change after which a record could not be decrypted"), "{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_its_keyring_saves_and_renames_nothing_and_still_lists() {
     let api = Api::start().await;
     let id = api.created(json!({})).await;
