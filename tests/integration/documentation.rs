@@ -2,6 +2,7 @@
 //! or the words before it call it illustrative.
 
 mod checkout;
+mod guides;
 mod helm;
 mod manifests;
 mod narrowing;
@@ -13,7 +14,7 @@ use kit::docs::{Command, commands, pages};
 type Place = (&'static str, &'static str);
 
 /// The tests that run commands, each with the sections that the commands are from.
-const SECTIONS_BY_TEST: [(&str, &[Place]); 4] = [
+const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
     (
         "helm_installs_changes_and_uninstalls_as_the_docs_say",
         &[
@@ -37,10 +38,17 @@ const SECTIONS_BY_TEST: [(&str, &[Place]); 4] = [
         &[("docs/tasks/install.md", "Serving fewer namespaces")],
     ),
     (
+        "the_guide_leads_from_nothing_to_ready",
+        &[
+            ("docs/tutorials/from-nothing-to-ready.md", "Step 3: create the Secrets"),
+            ("docs/tutorials/from-nothing-to-ready.md", "Step 4: declare the account and the credential"),
+        ],
+    ),
+    (
         "the_guide_leads_from_a_checkout_to_a_credential",
         &[
-            ("docs/getting-started.md", "From a checkout"),
-            ("docs/getting-started.md", "Step 4: check that it is Ready"),
+            ("docs/tutorials/getting-started.md", "From a checkout"),
+            ("docs/tutorials/getting-started.md", "Step 4: check that it is Ready"),
             ("docs/tasks/troubleshooting.md", "Explain a reason or an error code"),
             ("docs/tasks/orphaned-credentials.md", "List orphaned credentials"),
             ("docs/tasks/keyring.md", "Example: a complete rotation"),

@@ -36,7 +36,7 @@ async fn with_doubles(name: &'static str) -> Fixture {
 
 /// Applies the manifests of the getting-started guide, with secrets in place of the dots.
 async fn apply_the_guide(fixture: &Fixture) {
-    let page = std::fs::read_to_string(kit::workspace().join("docs/getting-started.md")).unwrap();
+    let page = std::fs::read_to_string(kit::workspace().join("docs/tutorials/getting-started.md")).unwrap();
     let mut objects = blocks(&page);
     for object in &mut objects {
         match object["metadata"]["name"].as_str().unwrap() {
@@ -100,7 +100,7 @@ fn free_port() -> u16 {
 async fn the_guide_leads_from_a_checkout_to_a_credential() {
     let name = "the_guide_leads_from_a_checkout_to_a_credential";
     let mut fixture = with_doubles(name).await;
-    fixture.section("docs/getting-started.md", "From a checkout").await;
+    fixture.section("docs/tutorials/getting-started.md", "From a checkout").await;
     eventually("the operator is ready", || async {
         let (status, text) = send_get(&fixture.running[0], "/readyz").await;
         if status == 200 { Ok(()) } else { Err(format!("{text}\n{}", fixture.running[0].log())) }
@@ -111,7 +111,7 @@ async fn the_guide_leads_from_a_checkout_to_a_credential() {
     // A reader works in this namespace, and the operator is in another one.
     assert!(fixture.run("kubectl config set-context --current --namespace mail", "").await.is_success());
     fixture.export("GCO_OPERATOR_NAMESPACE", OWN);
-    fixture.section("docs/getting-started.md", "Step 4: check that it is Ready").await;
+    fixture.section("docs/tutorials/getting-started.md", "Step 4: check that it is Ready").await;
     fixture.section("docs/tasks/troubleshooting.md", "Explain a reason or an error code").await;
     let left = Credential::new(
         TENANT,
