@@ -38,10 +38,16 @@ const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
         &[("docs/tasks/install.md", "Serving fewer namespaces")],
     ),
     (
-        "the_guide_leads_from_nothing_to_ready",
+        "the_guides_lead_from_nothing_to_ready_through_a_rotation_and_a_migration",
         &[
             ("docs/tutorials/from-nothing-to-ready.md", "Step 3: create the Secrets"),
             ("docs/tutorials/from-nothing-to-ready.md", "Step 4: declare the account and the credential"),
+            ("docs/tasks/rotate.md", "Put it into the Secret"),
+            ("docs/tasks/rotate.md", "Wait for the registration"),
+            ("docs/tasks/migrate.md", "Print the manifests"),
+            ("docs/tasks/migrate.md", "Create the Secrets"),
+            ("docs/tasks/migrate.md", "Apply"),
+            ("docs/tasks/migrate.md", "Check"),
         ],
     ),
     (
