@@ -49,11 +49,12 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Files and folders of files that people read.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "src",
     "tests",
     "docs",
     "deploy",
+    "examples",
     "tools",
     "README.md",
     "CONTRIBUTING.md",
@@ -68,7 +69,7 @@ const THIS_FILE: &str = "tests/architecture/prose.rs";
 const KINDS: [&str; 7] = ["rs", "md", "yaml", "txt", "tpl", "toml", "py"];
 
 /// Folders of this repository, as texts name their files.
-const FOLDERS: [&str; 7] = ["crds/", "deploy/", "docs/", "fuzz/", "src/", "tests/", "tools/"];
+const FOLDERS: [&str; 8] = ["crds/", "deploy/", "docs/", "examples/", "fuzz/", "src/", "tests/", "tools/"];
 
 fn files(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_dir() {

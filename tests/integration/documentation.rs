@@ -21,6 +21,8 @@ const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
             ("README.md", "Install"),
             ("deploy/chart/README.md", "Chart of graph-credential-operator"),
             ("docs/tasks/install.md", "With helm"),
+            ("examples/README.md", "One team"),
+            ("examples/README.md", "A chart for each client"),
             ("docs/operations/logs.md", "What is logged"),
             ("docs/tasks/install.md", "Uninstall"),
         ],

@@ -16,6 +16,7 @@ mod deletion;
 mod documentation;
 mod drift;
 mod egress;
+mod examples;
 mod fairness;
 mod gitops;
 mod harness;

@@ -23,6 +23,8 @@ async fn helm_installs_changes_and_uninstalls_as_the_docs_say() {
     fixture.section("deploy/chart/README.md", "Chart of graph-credential-operator").await;
     assert!(fixture.run(again, "").await.is_success());
     fixture.section("docs/tasks/install.md", "With helm").await;
+    fixture.section("examples/README.md", "One team").await;
+    fixture.section("examples/README.md", "A chart for each client").await;
 
     fixture.section("docs/operations/logs.md", "What is logged").await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);

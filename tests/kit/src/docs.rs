@@ -29,7 +29,7 @@ pub struct Command {
 /// A folder cannot be read.
 pub fn pages() -> io::Result<Vec<String>> {
     let root = workspace();
-    let mut found = vec!["deploy/chart/README.md".to_owned()];
+    let mut found = vec!["deploy/chart/README.md".to_owned(), "examples/README.md".to_owned()];
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(root.join(&folder))? {

@@ -13,7 +13,7 @@ use crate::process::{self, Process};
 use crate::workspace;
 
 /// Folders that the docs name by a path from the repository's root.
-const MANIFESTS: [&str; 2] = ["crds", "deploy"];
+const MANIFESTS: [&str; 3] = ["crds", "deploy", "examples"];
 
 /// A folder, and the environment of commands.
 #[derive(Debug)]
