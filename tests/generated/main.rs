@@ -6,6 +6,7 @@ mod configuration;
 mod dashboard;
 mod pages;
 mod reference;
+mod schemas;
 mod workflows;
 
 use std::fs;
@@ -36,6 +37,7 @@ fn generated() -> Vec<(PathBuf, String)> {
         .chain(alerts::generated(&root))
         .chain(dashboard::generated(&root))
         .chain(pages::generated(&root))
+        .chain(schemas::generated(&root))
         .collect()
 }
 
