@@ -20,6 +20,7 @@ const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
         &[
             ("README.md", "Install"),
             ("deploy/chart/README.md", "Chart of graph-credential-operator"),
+            ("docs/tutorials/quick-start-kind.md", "Install the operator"),
             ("docs/tasks/install.md", "With helm"),
             ("examples/README.md", "One team"),
             ("examples/README.md", "A chart for each client"),

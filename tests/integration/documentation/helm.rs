@@ -22,6 +22,8 @@ async fn helm_installs_changes_and_uninstalls_as_the_docs_say() {
     assert!(fixture.run(again, "").await.is_success());
     fixture.section("deploy/chart/README.md", "Chart of graph-credential-operator").await;
     assert!(fixture.run(again, "").await.is_success());
+    fixture.section("docs/tutorials/quick-start-kind.md", "Install the operator").await;
+    assert!(fixture.run(again, "").await.is_success());
     fixture.section("docs/tasks/install.md", "With helm").await;
     fixture.section("examples/README.md", "One team").await;
     fixture.section("examples/README.md", "A chart for each client").await;
