@@ -1,7 +1,7 @@
 # Targets for contributors. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny advisories demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures
+.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny advisories demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures docs
 
 CARGO = cargo
 TIMED = tools/timed
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-all   make test, then openmetrics, samples and contract, which need more than Rust'
 	@echo 'make pictures   draws the pictures of the dashboard for the docs'
 	@echo 'make doc        builds the Rust documentation; warnings are errors'
+	@echo 'make docs       builds the documentation as a website with search, in target/book/html, and checks its links'
 	@echo 'make tools      tests of our own tools'
 	@echo 'make deny       checks licenses, sources and versions of the dependencies'
 	@echo 'make advisories checks the dependencies for known vulnerabilities'
@@ -156,6 +157,14 @@ pictures: control-plane
 	  dashboard::query_results_for_the_pictures
 	"$$(tools/venv dashboard tests/dashboard/requirements.txt)/bin/python" tests/dashboard/draw.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/operations/images
+
+# The website of docs/. `make unit` already checks the links between the pages, and that the book has every page.
+docs:
+	tools/book "$${CARGO_TARGET_DIR:-target}/book"
+	@set -e; book=$$(cd "$${CARGO_TARGET_DIR:-target}/book/html" && pwd); \
+	BOOK="$$book" $(CARGO) test --quiet --test architecture -- --ignored --exact \
+	  pages::every_link_of_the_built_book_leads_to_a_file_and_an_id; \
+	echo "the website is in $$book"
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib

@@ -4,5 +4,6 @@
 
 mod layers;
 mod modules;
+mod pages;
 mod portability;
 mod prose;
