@@ -3,6 +3,7 @@
 
 mod objects;
 mod operator;
+mod parent;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use self::objects::{beside, pods, rest_api, watched};
 use self::operator::{names_and_images, rights, settings};
+use self::parent::specs;
 use crate::rendering::{Rendered, merge, nested, render};
 use crate::values::described;
 
@@ -81,11 +83,8 @@ pub fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
 fn every_value_has_the_documented_effect() {
     let by_default = render(&json!({}));
     let mut shown_values = BTreeSet::from(["caBundle.key"]);
-    for (path, value, place, expected) in
-        [names_and_images(), rights(), settings(), pods(), watched(), beside(), rest_api()]
-            .into_iter()
-            .flatten()
-    {
+    let cases = [names_and_images(), specs(), rights(), settings(), pods(), watched(), beside(), rest_api()];
+    for (path, value, place, expected) in cases.into_iter().flatten() {
         let mut values = nested(path, value.clone());
         for (other, value) in beside_it(path) {
             merge(&mut values, nested(other, value));

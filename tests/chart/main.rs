@@ -11,6 +11,7 @@ mod install_notes;
 mod network;
 mod oci;
 mod overlays;
+mod pod_spec;
 mod refuses;
 mod rendering;
 mod rights;

@@ -20,6 +20,7 @@ fn invalid_values_are_rejected() {
         (json!({"restApi": {"enabled": true}}), "restApi.tlsSecretName"),
         (json!({"metrics": {"tls": {"requireAuthorization": true}}}), "metrics.tls.secretName"),
         (json!({"watchNamespaces": ["mail", "mail"]}), "watchNamespaces"),
+        (json!({"podSpec": ["hostNetwork"]}), "podSpec"),
         (
             json!({"serviceMonitor": {"enabled": true}, "metrics": {"service": {"enabled": false}}}),
             "metrics.service",

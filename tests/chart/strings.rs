@@ -88,6 +88,27 @@ fn names_that_look_like_numbers_stay_names() {
 }
 
 #[test]
+fn fields_of_a_pod_spec_that_look_like_numbers_stay_strings() {
+    let rendered = render(&json!({
+        "fullnameOverride": "1", "commonLabels": {"team": "3"}, "serviceMonitor": {"enabled": true, "namespace": "2"},
+        "imagePullSecrets": [{"name": "4"}], "priorityClassName": "5", "nodeSelector": {"team": "6"},
+        "podSpec": {"runtimeClassName": "7"}, "preDeleteHook": {"podSpec": {"runtimeClassName": "8"}}
+    }));
+    let mut found = std::collections::BTreeSet::new();
+    for object in &rendered.0 {
+        for_each(object, &mut |key, value| {
+            let names = ["name", "namespace", "priorityClassName", "runtimeClassName", "team"];
+            if names.contains(&key) {
+                // An object is the field of a schema.
+                assert!(value.is_string() || value.is_object(), "{key}: {value} in {object}");
+                found.extend(value.as_str().map(str::to_owned));
+            }
+        });
+    }
+    assert!((1..=8).all(|it| found.contains(&it.to_string())), "{found:?}");
+}
+
+#[test]
 fn large_numbers_stay_integers() {
     let large = 1_000_000;
     let rendered = render(&json!({

@@ -1,10 +1,11 @@
 //! Values that are null, or that an earlier release did not have yet (`--reuse-values`).
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::rendering::{nested, render, try_render};
+use crate::rendering::{chart, nested, render, try_render};
 use crate::values::described;
 
 /// Every value, and every group of values.
@@ -64,4 +65,31 @@ fn a_value_that_is_false_zero_or_empty_keeps_that_value() {
     assert!(!rendered.0.iter().any(|it| it.to_string().contains("helm.sh/resource-policy")));
     assert_eq!(rendered.get("Deployment", "")["spec"]["replicas"], 0);
     assert!(rendered.find("Service", "").is_none());
+}
+
+#[test]
+fn every_template_sets_the_defaults_first() {
+    let mut templates = 0;
+    let mut folders = vec![chart().join("templates")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let extension = path.extension().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
+            match extension.as_str() {
+                "" if path.is_dir() => folders.push(path),
+                // They define what the others include.
+                "tpl" => {}
+                _ => {
+                    let text = fs::read_to_string(&path).unwrap();
+                    assert!(
+                        text.starts_with("{{- include \"operator.defaults\" . -}}\n"),
+                        "{}",
+                        path.display()
+                    );
+                    templates += 1;
+                }
+            }
+        }
+    }
+    assert!(templates > 20, "{templates}");
 }

@@ -89,9 +89,11 @@
   },
   "podLabels": {},
   "podSecurityContext": {},
+  "podSpec": {},
   "preDeleteHook": {
     "activeDeadlineSeconds": 280,
-    "enabled": true
+    "enabled": true,
+    "podSpec": {}
   },
   "priorityClassName": "",
   "prometheusRule": {

@@ -1,0 +1,316 @@
+{{/* The pods of the Deployment and of the hook before an uninstall. */}}
+
+{{/* A pod spec with fields over it: a list of its text and the fields. */}}
+{{- define "operator.merged" -}}
+{{- if last . -}}
+{{- $merged := mergeOverwrite (first . | fromYaml) (deepCopy (last .)) -}}
+{{- include "operator.removeNulls" $merged -}}
+{{- toYaml $merged -}}
+{{- else -}}
+{{- first . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Removes fields that are null from a map, as helm does in values. */}}
+{{- define "operator.removeNulls" -}}
+{{- $map := . -}}
+{{- range $key, $value := $map -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $map $key -}}
+{{- else if kindIs "map" $value -}}
+{{- include "operator.removeNulls" $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where and how both pods run. */}}
+{{- define "operator.scheduling" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . | quote }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "operator.podSpec" -}}
+{{- $caBundle := or .Values.caBundle.configMapName .Values.caBundle.secretName }}
+{{- $restTls := and .Values.restApi.enabled .Values.restApi.tlsSecretName }}
+{{- $metricsTls := .Values.metrics.tls.secretName -}}
+serviceAccountName: {{ include "operator.serviceAccountName" . | quote }}
+automountServiceAccountToken: true
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
+# The operator reads no Service addresses from its environment.
+enableServiceLinks: false
+containers:
+  - name: operator
+    image: {{ include "operator.image" . | quote }}
+    imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
+    args:
+      - run
+      - "--events-deployment={{ include "operator.fullname" . }}"
+      - "--health-probe-bind-address={{ include "operator.listenAddress" . }}:8080"
+      - {{ printf "--log-level=%s" .Values.log.level | quote }}
+      - "--log-format={{ .Values.log.format }}"
+      {{- if $metricsTls }}
+      - "--metrics-bind-address={{ include "operator.listenAddress" . }}:8444"
+      - --metrics-tls-cert=/etc/graph-credential-operator/metrics/tls.crt
+      - --metrics-tls-key=/etc/graph-credential-operator/metrics/tls.key
+      {{- end }}
+      {{- if .Values.metrics.tls.requireAuthorization }}
+      - --metrics-require-authorization
+      {{- end }}
+      {{- if .Values.log.filterConfigMapName }}
+      - --log-filter-file=/etc/graph-credential-operator/log/filter
+      {{- end }}
+      {{- range .Values.watchNamespaces }}
+      - "--watch-namespace={{ . }}"
+      {{- end }}
+      {{- if not .Values.rbac.clusterWideCRDs }}
+      - --enable-finalizers=false
+      {{- end }}
+      - "--leader-elect={{ .Values.leaderElection.enabled }}"
+      - "--leader-election-lease={{ .Values.leaderElection.leaseName }}"
+      - "--keyring-secret={{ .Values.keyringSecretName }}"
+      - "--processes={{ max 1 (add (int .Values.replicaCount) (int .Values.restApi.separateReplicas)) }}"
+      {{- range .Values.allowedWoodpeckerUrls }}
+      - {{ printf "--allowed-woodpecker-url=%s" . | quote }}
+      {{- end }}
+      {{- with .Values.microsoftAuthority }}
+      - {{ printf "--microsoft-authority=%s" . | quote }}
+      {{- end }}
+      {{- range .Values.dnsServers }}
+      - {{ printf "--dns-server=%s" . | quote }}
+      {{- end }}
+      {{- if .Values.allowUnverified }}
+      - --allow-unverified
+      {{- end }}
+      {{- with .Values.propagationWindow }}
+      - "--propagation-window={{ . }}"
+      {{- end }}
+      {{- with .Values.maxConcurrentReconciles }}
+      - "--max-concurrent-reconciles={{ . }}"
+      {{- end }}
+      {{- if $caBundle }}
+      - {{ printf "--ca-bundle=/etc/graph-credential-operator/ca/%s" .Values.caBundle.key | quote }}
+      {{- end }}
+      {{- if .Values.restApi.enabled }}
+      {{- if not (or .Values.restApi.tlsSecretName .Values.restApi.insecureHttp) }}
+      {{- fail "restApi.enabled requires restApi.tlsSecretName, because requests contain API keys and client secrets; or restApi.insecureHttp, if a proxy in front of the operator terminates TLS" }}
+      {{- end }}
+      - "--rest-bind-address={{ include "operator.listenAddress" . }}:8443"
+      - "--rest-api-keys-secret={{ .Values.restApi.apiKeysSecretName }}"
+      - "--rest-max-connections={{ .Values.restApi.maxConnections }}"
+      - "--rest-max-credentials={{ .Values.restApi.maxCredentials }}"
+      {{- if .Values.restApi.tlsSecretName }}
+      - --rest-tls-cert=/etc/graph-credential-operator/rest/tls.crt
+      - --rest-tls-key=/etc/graph-credential-operator/rest/tls.key
+      {{- else }}
+      - --rest-insecure-http
+      {{- end }}
+      {{- end }}
+      {{- range .Values.extraArgs }}
+      - {{ . | quote }}
+      {{- end }}
+    env:
+      # Identifies the pod in events and in the Lease.
+      - name: POD_NAME
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.name
+      {{- include "operator.namespaceEnv" . | nindent 6 }}
+      {{- with .Values.proxy.httpsProxy }}
+      - name: HTTPS_PROXY
+        value: {{ . | quote }}
+      {{- end }}
+      {{- if or .Values.proxy.httpsProxy .Values.proxy.noProxy }}
+      - name: NO_PROXY
+        value: {{ .Values.proxy.noProxy | quote }}
+      {{- end }}
+      {{- with .Values.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- with .Values.extraEnvFrom }}
+    envFrom:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    ports:
+      - name: http
+        containerPort: 8080
+        protocol: TCP
+      {{- if $metricsTls }}
+      - name: metrics
+        containerPort: 8444
+        protocol: TCP
+      {{- end }}
+      {{- if .Values.restApi.enabled }}
+      - name: rest
+        containerPort: 8443
+        protocol: TCP
+      {{- end }}
+    {{- with .Values.livenessProbe }}
+    livenessProbe:
+      httpGet:
+        path: /healthz
+        port: http
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.readinessProbe }}
+    readinessProbe:
+      httpGet:
+        path: /readyz
+        port: http
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.startupProbe }}
+    startupProbe:
+      httpGet:
+        path: /healthz
+        port: http
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.securityContext }}
+    securityContext:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.resources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.extraVolumeMounts }}
+    volumeMounts:
+      {{- if $caBundle }}
+      - name: extra-ca
+        mountPath: /etc/graph-credential-operator/ca
+        readOnly: true
+      {{- end }}
+      {{- if .Values.log.filterConfigMapName }}
+      - name: log-filter
+        mountPath: /etc/graph-credential-operator/log
+        readOnly: true
+      {{- end }}
+      {{- if $restTls }}
+      - name: rest-tls
+        mountPath: /etc/graph-credential-operator/rest
+        readOnly: true
+      {{- end }}
+      {{- if $metricsTls }}
+      - name: metrics-tls
+        mountPath: /etc/graph-credential-operator/metrics
+        readOnly: true
+      {{- end }}
+      {{- with .Values.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- end }}
+  {{- with .Values.extraContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.extraVolumes }}
+volumes:
+  {{- if .Values.caBundle.configMapName }}
+  - name: extra-ca
+    configMap:
+      name: {{ .Values.caBundle.configMapName | quote }}
+  {{- else if .Values.caBundle.secretName }}
+  - name: extra-ca
+    secret:
+      secretName: {{ .Values.caBundle.secretName | quote }}
+  {{- end }}
+  {{- with .Values.log.filterConfigMapName }}
+  - name: log-filter
+    configMap:
+      name: {{ . | quote }}
+      optional: true
+  {{- end }}
+  {{- if $restTls }}
+  - name: rest-tls
+    secret:
+      secretName: {{ .Values.restApi.tlsSecretName | quote }}
+  {{- end }}
+  {{- if $metricsTls }}
+  - name: metrics-tls
+    secret:
+      secretName: {{ $metricsTls | quote }}
+  {{- end }}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- include "operator.scheduling" . }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  {{- $ours := dict "labelSelector" (dict "matchLabels" (include "operator.selectorLabels" $ | fromYaml)) }}
+  - {{- toYaml (merge (deepCopy .) $ours) | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "operator.hookPodSpec" -}}
+restartPolicy: Never
+serviceAccountName: {{ include "operator.hookName" . }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: remove-finalizers
+    image: {{ include "operator.image" . | quote }}
+    imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
+    args:
+      - remove-finalizers
+      - --yes
+      - "--stop-deployment={{ include "operator.fullname" . }}"
+      # `helm template | kubectl apply` runs this Job at once. Only a Deployment that helm installed has this name.
+      - "--only-if-release={{ .Release.Name }}"
+      - "--leader-election-lease={{ .Values.leaderElection.leaseName }}"
+      {{- range .Values.watchNamespaces }}
+      - "--namespace={{ . }}"
+      {{- end }}
+    env:
+      {{- include "operator.namespaceEnv" . | nindent 6 }}
+    {{- with .Values.securityContext }}
+    securityContext:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.resources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- include "operator.scheduling" . }}
+{{- end -}}
