@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::objects::{beside, pods, rest_api, watched};
 use self::operator::{names_and_images, rights, settings};
-use self::parent::specs;
+use self::parent::{global, placed};
 use crate::rendering::{Rendered, merge, nested, render};
 use crate::values::described;
 
@@ -83,7 +83,17 @@ pub fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
 fn every_value_has_the_documented_effect() {
     let by_default = render(&json!({}));
     let mut shown_values = BTreeSet::from(["caBundle.key"]);
-    let cases = [names_and_images(), specs(), rights(), settings(), pods(), watched(), beside(), rest_api()];
+    let cases = [
+        names_and_images(),
+        global(),
+        placed(),
+        rights(),
+        settings(),
+        pods(),
+        watched(),
+        beside(),
+        rest_api(),
+    ];
     for (path, value, place, expected) in cases.into_iter().flatten() {
         let mut values = nested(path, value.clone());
         for (other, value) in beside_it(path) {

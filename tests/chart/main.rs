@@ -6,6 +6,7 @@
 mod edges;
 mod every_value;
 mod generated;
+mod global;
 mod hook;
 mod install_notes;
 mod network;

@@ -88,10 +88,10 @@ fn names_that_look_like_numbers_stay_names() {
 }
 
 #[test]
-fn fields_of_a_pod_spec_that_look_like_numbers_stay_strings() {
+fn values_of_a_parent_that_look_like_numbers_stay_strings() {
     let rendered = render(&json!({
         "fullnameOverride": "1", "commonLabels": {"team": "3"}, "serviceMonitor": {"enabled": true, "namespace": "2"},
-        "imagePullSecrets": [{"name": "4"}], "priorityClassName": "5", "nodeSelector": {"team": "6"},
+        "global": {"imagePullSecrets": ["4"], "priorityClassName": "5", "nodeSelector": {"team": "6"}},
         "podSpec": {"runtimeClassName": "7"}, "preDeleteHook": {"podSpec": {"runtimeClassName": "8"}}
     }));
     let mut found = std::collections::BTreeSet::new();

@@ -105,8 +105,8 @@ pub fn schema() -> String {
         place["properties"][last] = value.schema();
     }
     root["$schema"] = json!("https://json-schema.org/draft-07/schema#");
-    root["properties"]["global"] =
-        json!({"type": "object", "description": "Values shared with parent charts."});
+    // A parent chart has other values there, too.
+    root["properties"]["global"]["additionalProperties"] = json!(true);
     serde_json::to_string_pretty(&root).expect("a schema is JSON") + "\n"
 }
 

@@ -29,6 +29,14 @@
   "extraVolumeMounts": [],
   "extraVolumes": [],
   "fullnameOverride": "",
+  "global": {
+    "commonLabels": {},
+    "imagePullSecrets": [],
+    "imageRegistry": "",
+    "nodeSelector": {},
+    "priorityClassName": "",
+    "tolerations": []
+  },
   "grafanaDashboard": {
     "annotations": {},
     "enabled": false,

@@ -30,9 +30,17 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ include "operator.labelValue" .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ include "operator.labelValue" (printf "%s-%s" .Chart.Name .Chart.Version) | quote }}
-{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
-{{ toYaml . }}
+{{- with include "operator.commonLabels" . }}
+{{ . }}
 {{- end }}
+{{- end -}}
+
+{{/* The labels that users add to everything, without names of the chart's own. */}}
+{{- define "operator.commonLabels" -}}
+{{- $labels := mergeOverwrite (dict) .Values.global.commonLabels .Values.commonLabels -}}
+{{- with omit $labels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The chart's labels with others, which replace none of them: a list of the root and each map. */}}
@@ -50,9 +58,14 @@ helm.sh/chart: {{ include "operator.labelValue" (printf "%s-%s" .Chart.Name .Cha
 {{- end -}}
 {{- end -}}
 
+{{/* A released chart has a registry of its own, so that of the parent chart must replace it. */}}
+{{- define "operator.imageRegistry" -}}
+{{- default .Values.image.registry .Values.global.imageRegistry -}}
+{{- end -}}
+
 {{- define "operator.image" -}}
 {{- with .Values.image -}}
-{{- with .registry }}{{ . }}/{{ end }}{{ .repository }}
+{{- with include "operator.imageRegistry" $ }}{{ . }}/{{ end }}{{ .repository }}
 {{- if .digest }}@{{ .digest }}{{ else }}:{{ default ($.Chart.AppVersion | replace "+" "_") .tag }}{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -23,13 +23,22 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Those of the chart and of its parent, which may list names alone. */}}
+{{- define "operator.imagePullSecrets" -}}
+{{- $all := list -}}
+{{- range concat .Values.imagePullSecrets .Values.global.imagePullSecrets -}}
+{{- $all = append $all (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with uniq $all }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{/* Where and how both pods run. */}}
 {{- define "operator.scheduling" -}}
-{{- with .Values.nodeSelector }}
+{{- with mergeOverwrite (dict) .Values.global.nodeSelector .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- with default .Values.global.tolerations .Values.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -37,7 +46,7 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.priorityClassName }}
+{{- with default .Values.global.priorityClassName .Values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.hostAliases }}
@@ -59,9 +68,9 @@ dnsConfig:
 {{- $metricsTls := .Values.metrics.tls.secretName -}}
 serviceAccountName: {{ include "operator.serviceAccountName" . | quote }}
 automountServiceAccountToken: true
-{{- with .Values.imagePullSecrets }}
+{{- with include "operator.imagePullSecrets" . }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with .Values.podSecurityContext }}
 securityContext:
@@ -280,9 +289,9 @@ restartPolicy: Never
 serviceAccountName: {{ include "operator.hookName" . }}
 automountServiceAccountToken: true
 enableServiceLinks: false
-{{- with .Values.imagePullSecrets }}
+{{- with include "operator.imagePullSecrets" . }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with .Values.podSecurityContext }}
 securityContext:

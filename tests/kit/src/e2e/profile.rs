@@ -82,7 +82,8 @@ mod tests {
 
     use super::*;
 
-    /// Values that a run sets for every profile, or that need what a cluster may lack: images, other CRDs.
+    /// Values that a run sets for every profile, that move what it looks for, or that need what a cluster may lack: images,
+    /// other CRDs.
     const OTHERS: [&str; 12] = [
         "allowedWoodpeckerUrls",
         "caBundle",
