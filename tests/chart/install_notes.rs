@@ -41,8 +41,10 @@ fn the_notes_say_how_to_install_again_after_an_uninstall_that_kept_the_crds() {
 }
 
 #[test]
-fn the_notes_name_the_registry_in_use() {
-    let printed = notes(&json!({"global": {"imageRegistry": "mirror.example.com"}}));
+fn the_notes_name_the_namespace_and_the_registry_in_use() {
+    let printed =
+        notes(&json!({"namespaceOverride": "operators", "global": {"imageRegistry": "mirror.example.com"}}));
+    assert!(printed.contains("kubectl --namespace operators rollout status"), "{printed}");
     assert!(printed.contains("The pods run the image mirror.example.com/"), "{printed}");
     assert!(!printed.contains("No public registry has this image"), "{printed}");
 }

@@ -29,6 +29,7 @@ fn invalid_values_are_rejected() {
         (json!({"global": {"priorityClassName": 7}}), "priorityClassName"),
         (json!({"global": {"tolerations": ["all"]}}), "tolerations"),
         (json!({"podSpec": ["hostNetwork"]}), "podSpec"),
+        (json!({"namespaceOverride": 7}), "namespaceOverride"),
     ] {
         let error = try_render(&values).err().unwrap_or_else(|| panic!("{values} is taken"));
         assert!(error.to_string().contains(word), "{values}: {error}");

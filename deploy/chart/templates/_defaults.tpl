@@ -80,6 +80,7 @@
   "microsoftAuthority": "",
   "nameOverride": "",
   "namedSecrets": [],
+  "namespaceOverride": "",
   "networkPolicy": {
     "apiServerPorts": [],
     "dnsTo": [],

@@ -15,6 +15,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
 {{/* A version may have a `+` and any length, a label may not. */}}
 {{- define "operator.labelValue" -}}
 {{- . | replace "+" "_" | trunc 63 | regexFind "^.*[A-Za-z0-9]" -}}
@@ -114,7 +118,7 @@ helm.sh/chart: {{ include "operator.labelValue" (printf "%s-%s" .Chart.Name .Cha
 {{- define "operator.subject" -}}
 - kind: ServiceAccount
   name: {{ include "operator.serviceAccountName" . | quote }}
-  namespace: {{ .Release.Namespace | quote }}
+  namespace: {{ include "operator.namespace" . | quote }}
 {{- end -}}
 
 {{/* For objects whose deletion would delete other objects: helm, Argo CD and Flux do not delete them. */}}

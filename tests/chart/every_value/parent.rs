@@ -37,6 +37,7 @@ pub fn global() -> Vec<Case> {
 
 pub fn placed() -> Vec<Case> {
     vec![
+        ("namespaceOverride", json!("operators"), "Deployment - metadata/namespace", json!("operators")),
         ("podSpec", json!({"hostNetwork": true}), "Deployment - pod/hostNetwork", json!(true)),
         (
             "preDeleteHook.podSpec",

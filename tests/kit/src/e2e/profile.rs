@@ -84,7 +84,7 @@ mod tests {
 
     /// Values that a run sets for every profile, that move what it looks for, or that need what a cluster may lack: images,
     /// other CRDs.
-    const OTHERS: [&str; 12] = [
+    const OTHERS: [&str; 13] = [
         "allowedWoodpeckerUrls",
         "caBundle",
         "dnsServers",
@@ -93,6 +93,7 @@ mod tests {
         "image",
         "microsoftAuthority",
         "namedSecrets",
+        "namespaceOverride",
         "propagationWindow",
         "prometheusRule",
         "replicaCount",
