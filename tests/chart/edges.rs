@@ -24,6 +24,23 @@ fn labels_of_the_chart_are_neither_duplicated_nor_changed() {
 }
 
 #[test]
+fn annotations_for_the_crds_do_not_replace_those_that_protect_them() {
+    let annotations = json!({"team": "mail", "helm.sh/resource-policy": "delete"});
+    for (keep, policy) in [(true, "keep"), (false, "delete")] {
+        let rendered = render(&json!({"crds": {"keep": keep, "annotations": annotations}}));
+        let crds: Vec<&Value> =
+            rendered.0.iter().filter(|it| it["kind"] == "CustomResourceDefinition").collect();
+        assert_eq!(crds.len(), 3);
+        for crd in crds {
+            let found = &crd["metadata"]["annotations"];
+            assert_eq!((&found["team"], &found["helm.sh/resource-policy"]), (&json!("mail"), &json!(policy)));
+        }
+        let policies = rendered.get("ValidatingAdmissionPolicy", "-accounts");
+        assert!(policies.pointer("/metadata/annotations/team").is_none(), "{policies}");
+    }
+}
+
+#[test]
 fn crds_and_admission_policies_are_kept_on_uninstall() {
     let kept = |keep: bool| {
         let rendered = render(&json!({"crds": {"keep": keep}}));

@@ -48,7 +48,7 @@ fn chart_template(crd: &str) -> String {
     assert!(!crd.contains("{{"), "helm would take it for a template: {crd}");
     let (head, rest) = crd.split_once("metadata:\n").expect("a CRD has metadata");
     let metadata = "metadata:\n  labels:\n    {{- include \"operator.labels\" . | nindent 4 }}\n  \
-        {{- if .Values.crds.keep }}\n  annotations:\n    {{- include \"operator.keep\" . | nindent 4 }}\n  {{- end }}\n";
+        {{- with include \"operator.crdAnnotations\" . }}\n  annotations:\n    {{- . | nindent 4 }}\n  {{- end }}\n";
     let start = "{{- include \"operator.defaults\" . -}}\n{{- if .Values.crds.enabled }}\n";
     format!("{start}{GENERATED}{head}{metadata}{rest}{{{{- end }}}}\n")
 }

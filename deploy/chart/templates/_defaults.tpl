@@ -14,6 +14,7 @@
   },
   "commonLabels": {},
   "crds": {
+    "annotations": {},
     "enabled": true,
     "keep": true
   },

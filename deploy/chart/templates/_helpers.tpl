@@ -128,6 +128,13 @@ argocd.argoproj.io/sync-options: Prune=false,Delete=false
 kustomize.toolkit.fluxcd.io/prune: disabled
 {{- end -}}
 
+{{- define "operator.crdAnnotations" -}}
+{{- $keep := ternary (include "operator.keep" . | fromYaml) (dict) .Values.crds.keep -}}
+{{- with mergeOverwrite (dict) .Values.crds.annotations $keep -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "operator.hook" -}}
 helm.sh/hook: pre-delete
 {{- end -}}

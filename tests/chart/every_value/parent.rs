@@ -38,6 +38,12 @@ pub fn global() -> Vec<Case> {
 pub fn placed() -> Vec<Case> {
     vec![
         ("namespaceOverride", json!("operators"), "Deployment - metadata/namespace", json!("operators")),
+        (
+            "crds.annotations",
+            json!({"a": "b"}),
+            "CustomResourceDefinition - metadata/annotations/a",
+            json!("b"),
+        ),
         ("podSpec", json!({"hostNetwork": true}), "Deployment - pod/hostNetwork", json!(true)),
         (
             "preDeleteHook.podSpec",
