@@ -1,6 +1,7 @@
 //! Every value of the chart does what its description says: each is set alone, and one place of the rendered
 //! objects is checked.
 
+mod monitoring;
 mod objects;
 mod operator;
 mod parent;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use self::monitoring::pod_monitor;
 use self::objects::{beside, pods, rest_api, watched};
 use self::operator::{names_and_images, rights, settings};
 use self::parent::{global, placed};
@@ -37,11 +39,20 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
             ("metrics.tls.requireAuthorization", json!(true)),
             ("serviceMonitor.enabled", json!(true)),
         ],
+        "podMonitor.tlsConfig" => {
+            vec![("metrics.tls.secretName", json!("m")), ("podMonitor.enabled", json!(true))]
+        }
+        "podMonitor.authorization" => vec![
+            ("metrics.tls.secretName", json!("m")),
+            ("metrics.tls.requireAuthorization", json!(true)),
+            ("podMonitor.enabled", json!(true)),
+        ],
         "networkPolicy.restApiFrom" => {
             plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
         }
         _ if path.starts_with("restApi.") => plain_rest.to_vec(),
         _ if path.starts_with("serviceMonitor.") => vec![("serviceMonitor.enabled", json!(true))],
+        _ if path.starts_with("podMonitor.") => vec![("podMonitor.enabled", json!(true))],
         _ if path.starts_with("prometheusRule.") => vec![("prometheusRule.enabled", json!(true))],
         _ if path.starts_with("grafanaDashboard.") => vec![("grafanaDashboard.enabled", json!(true))],
         _ if path.starts_with("networkPolicy.") => vec![("networkPolicy.enabled", json!(true))],
@@ -82,7 +93,13 @@ pub fn shown(rendered: &Rendered, place: &str, by_default: &Rendered) -> Value {
 #[test]
 fn every_value_has_the_documented_effect() {
     let by_default = render(&json!({}));
-    let mut shown_values = BTreeSet::from(["caBundle.key"]);
+    // Their effects are in `together` and `monitors`.
+    let mut shown_values = BTreeSet::from([
+        "caBundle.key",
+        "serviceMonitor.renderMode",
+        "podMonitor.renderMode",
+        "prometheusRule.renderMode",
+    ]);
     let cases = [
         names_and_images(),
         global(),
@@ -91,6 +108,7 @@ fn every_value_has_the_documented_effect() {
         settings(),
         pods(),
         watched(),
+        pod_monitor(),
         beside(),
         rest_api(),
     ];

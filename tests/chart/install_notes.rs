@@ -41,6 +41,26 @@ fn the_notes_say_how_to_install_again_after_an_uninstall_that_kept_the_crds() {
 }
 
 #[test]
+fn the_notes_name_an_object_that_was_left_out() {
+    let values = |mode: &str| json!({"podMonitor": {"enabled": true, "renderMode": mode}});
+    let warning = "podMonitor.enabled is without effect";
+    assert!(notes(&values("skipIfMissing")).contains(warning));
+    for other in [json!({}), values("alwaysRender")] {
+        assert!(!notes(&other).contains(warning), "{other}");
+    }
+}
+
+#[test]
+fn the_notes_say_where_runbooks_have_no_address() {
+    let values = |base: &str| json!({"prometheusRule": {"enabled": true, "runbookBaseUrl": base}});
+    let warning = "set prometheusRule.runbookBaseUrl";
+    assert!(notes(&values("")).contains(warning));
+    for other in [json!({}), values("https://runbooks.example.com")] {
+        assert!(!notes(&other).contains(warning), "{other}");
+    }
+}
+
+#[test]
 fn the_notes_name_the_namespace_and_the_registry_in_use() {
     let printed =
         notes(&json!({"namespaceOverride": "operators", "global": {"imageRegistry": "mirror.example.com"}}));

@@ -9,6 +9,7 @@ mod generated;
 mod global;
 mod hook;
 mod install_notes;
+mod monitors;
 mod namespace;
 mod network;
 mod oci;

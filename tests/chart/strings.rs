@@ -90,7 +90,7 @@ fn names_that_look_like_numbers_stay_names() {
 #[test]
 fn values_of_a_parent_that_look_like_numbers_stay_strings() {
     let rendered = render(&json!({
-        "namespaceOverride": "1", "commonLabels": {"team": "3"}, "serviceMonitor": {"enabled": true, "namespace": "2"},
+        "namespaceOverride": "1", "podMonitor": {"enabled": true, "namespace": "2", "additionalLabels": {"team": "3"}},
         "global": {"imagePullSecrets": ["4"], "priorityClassName": "5", "nodeSelector": {"team": "6"}},
         "podSpec": {"runtimeClassName": "7"}, "preDeleteHook": {"podSpec": {"runtimeClassName": "8"}}
     }));
@@ -106,7 +106,7 @@ fn values_of_a_parent_that_look_like_numbers_stay_strings() {
         });
     }
     assert!((1..=8).all(|it| found.contains(&it.to_string())), "{found:?}");
-    assert_eq!(rendered.get("ServiceMonitor", "")["spec"]["namespaceSelector"]["matchNames"], json!(["1"]));
+    assert_eq!(rendered.get("PodMonitor", "")["spec"]["namespaceSelector"]["matchNames"], json!(["1"]));
 }
 
 #[test]

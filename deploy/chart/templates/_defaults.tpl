@@ -98,6 +98,19 @@
     "minAvailable": ""
   },
   "podLabels": {},
+  "podMonitor": {
+    "additionalLabels": {},
+    "authorization": {},
+    "enabled": false,
+    "honorLabels": true,
+    "interval": "30s",
+    "metricRelabelings": [],
+    "namespace": "",
+    "relabelings": [],
+    "renderMode": "alwaysRender",
+    "scrapeTimeout": "10s",
+    "tlsConfig": {}
+  },
   "podSecurityContext": {},
   "podSpec": {},
   "preDeleteHook": {
@@ -110,6 +123,7 @@
     "additionalLabels": {},
     "enabled": false,
     "namespace": "",
+    "renderMode": "alwaysRender",
     "runbookBaseUrl": ""
   },
   "propagationWindow": "",
@@ -158,6 +172,7 @@
     "metricRelabelings": [],
     "namespace": "",
     "relabelings": [],
+    "renderMode": "alwaysRender",
     "scrapeTimeout": "10s",
     "tlsConfig": {}
   },

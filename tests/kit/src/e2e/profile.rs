@@ -84,7 +84,7 @@ mod tests {
 
     /// Values that a run sets for every profile, that move what it looks for, or that need what a cluster may lack: images,
     /// other CRDs.
-    const OTHERS: [&str; 13] = [
+    const OTHERS: [&str; 14] = [
         "allowedWoodpeckerUrls",
         "caBundle",
         "dnsServers",
@@ -94,6 +94,7 @@ mod tests {
         "microsoftAuthority",
         "namedSecrets",
         "namespaceOverride",
+        "podMonitor",
         "propagationWindow",
         "prometheusRule",
         "replicaCount",
