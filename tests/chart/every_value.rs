@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use self::monitoring::pod_monitor;
+use self::monitoring::{alerts, pod_monitor};
 use self::objects::{beside, pods, rest_api, watched};
 use self::operator::{names_and_images, rights, settings};
 use self::parent::{global, placed};
@@ -109,6 +109,7 @@ fn every_value_has_the_documented_effect() {
         pods(),
         watched(),
         pod_monitor(),
+        alerts(),
         beside(),
         rest_api(),
     ];

@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "a test is one sequence of steps")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
+mod alerts;
 mod edges;
 mod every_value;
 mod generated;

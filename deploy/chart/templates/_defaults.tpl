@@ -121,8 +121,12 @@
   "priorityClassName": "",
   "prometheusRule": {
     "additionalLabels": {},
+    "additionalRuleAnnotations": {},
+    "additionalRuleLabels": {},
+    "disabled": {},
     "enabled": false,
     "namespace": "",
+    "overrides": {},
     "renderMode": "alwaysRender",
     "runbookBaseUrl": ""
   },

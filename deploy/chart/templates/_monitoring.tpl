@@ -47,3 +47,37 @@ metricRelabelings:
 {{- define "operator.runbookBaseUrl" -}}
 {{- default "docs/operations/runbooks" .Values.prometheusRule.runbookBaseUrl | trimSuffix "/" -}}
 {{- end -}}
+
+{{/* The alert rules, without those that are disabled, and with the changes of the values. */}}
+{{- define "operator.alertGroups" -}}
+{{- $values := .Values.prometheusRule -}}
+{{- $runbooks := printf "%s/" (include "operator.runbookBaseUrl" .) -}}
+{{- $groups := (.Files.Get "rules.yaml" | fromYaml).groups -}}
+{{- $known := list -}}
+{{- range $groups }}{{ range .rules }}{{ $known = append $known .alert }}{{ end }}{{ end -}}
+{{- range $value := list "disabled" "overrides" -}}
+{{- range $name := get $values $value | keys | sortAlpha -}}
+{{- if not (has $name $known) -}}
+{{- fail (printf "prometheusRule.%s: there is no alert %s; the alerts are %s" $value $name ($known | uniq | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $all := list -}}
+{{- range $group := $groups -}}
+{{- $rules := list -}}
+{{- range $rule := $group.rules -}}
+{{- if not (get $values.disabled $rule.alert) -}}
+{{- $override := default (dict) (get $values.overrides $rule.alert) -}}
+{{- $labels := mergeOverwrite $rule.labels $values.additionalRuleLabels (default (dict) $override.labels) (pick $override "severity") -}}
+{{- $_ := set $rule.annotations "runbook_url" ($rule.annotations.runbook_url | replace "docs/operations/runbooks/" $runbooks) -}}
+{{- $annotations := mergeOverwrite $rule.annotations $values.additionalRuleAnnotations (default (dict) $override.annotations) -}}
+{{- $rule = mergeOverwrite $rule (pick $override "for" "keep_firing_for") (dict "labels" $labels "annotations" $annotations) -}}
+{{- $rules = append $rules $rule -}}
+{{- end -}}
+{{- end -}}
+{{- with $rules -}}
+{{- $all = append $all (set $group "rules" .) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}

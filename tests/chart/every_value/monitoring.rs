@@ -1,6 +1,6 @@
-//! Values of the `PodMonitor`.
+//! Values of the `PodMonitor` and of single alerts.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Case;
 
@@ -29,5 +29,28 @@ pub fn pod_monitor() -> Vec<Case> {
         ),
         ("podMonitor.relabelings", relabelings.clone(), endpoint("relabelings"), relabelings.clone()),
         ("podMonitor.metricRelabelings", relabelings.clone(), endpoint("metricRelabelings"), relabelings),
+    ]
+}
+
+pub fn alerts() -> Vec<Case> {
+    let first = |part: &str| -> &'static str {
+        format!("PrometheusRule operator spec/groups/0/rules/0/{part}").leak()
+    };
+    let override_ = |fields: Value| json!({"GraphCredentialExpiresIn30Days": fields});
+    vec![
+        (
+            "prometheusRule.disabled",
+            override_(json!(true)),
+            first("alert"),
+            json!("GraphCredentialExpiresIn14Days"),
+        ),
+        ("prometheusRule.overrides", override_(json!({"for": "7m"})), first("for"), json!("7m")),
+        ("prometheusRule.additionalRuleLabels", json!({"team": "mail"}), first("labels/team"), json!("mail")),
+        (
+            "prometheusRule.additionalRuleAnnotations",
+            json!({"dashboard": "d"}),
+            first("annotations/dashboard"),
+            json!("d"),
+        ),
     ]
 }
