@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::profiles;
 use crate::rendering::{NAMESPACE, chart, helm};
 use crate::values::{defaults, schema, table};
 
@@ -54,7 +55,7 @@ const PREREQUISITES_HEAD: &str = "\
 ";
 
 const README_HEAD: &str = "\
-<!-- Generated from values.yaml by `make generate`; do not edit. -->
+<!-- Generated from values.yaml and profiles by `make generate`; do not edit. -->
 
 # Chart of graph-credential-operator
 
@@ -69,7 +70,10 @@ helm install graph-credential-operator deploy/chart --namespace graph-credential
 
 `docs/tasks/install.md` in the repository describes what the chart installs, with which rights, and how to uninstall it.
 
-## Values
+## Profiles
+
+A profile is a values file for a common installation, in the folder `profiles`. Add it with `--values` to `helm install`
+or `helm upgrade`, before your own values. Profiles can be combined; the last one wins.
 
 ";
 
@@ -93,7 +97,7 @@ fn files() -> Vec<(&'static str, String)> {
     ];
     let lasting = [show_only(&CRDS), show_only(&lasting)].concat();
     vec![
-        ("chart/README.md", format!("{README_HEAD}{}", table())),
+        ("chart/README.md", format!("{README_HEAD}{}\n## Values\n\n{}", profiles::table(), table())),
         ("chart/values.schema.json", schema()),
         ("chart/templates/_defaults.tpl", defaults()),
         ("crds.yaml", format!("{CRDS_HEAD}{}", manifest(&json!({}), &lasting))),

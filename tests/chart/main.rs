@@ -16,6 +16,7 @@ mod network;
 mod oci;
 mod overlays;
 mod pod_spec;
+mod profiles;
 mod refuses;
 mod rendering;
 mod rights;
