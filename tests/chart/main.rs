@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unwrap_in_result, missing_docs)]
 
 mod alerts;
+mod artifact_hub;
 mod edges;
 mod every_value;
 mod generated;
