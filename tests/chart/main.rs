@@ -19,6 +19,7 @@ mod overlays;
 mod pod_spec;
 mod profiles;
 mod refuses;
+mod release;
 mod rendering;
 mod rights;
 mod strings;

@@ -45,7 +45,11 @@ metricRelabelings:
 
 {{/* The pages of the runbooks in the repository are named by their path in it. */}}
 {{- define "operator.runbookBaseUrl" -}}
-{{- default "docs/operations/runbooks" .Values.prometheusRule.runbookBaseUrl | trimSuffix "/" -}}
+{{- $pages := "docs/operations/runbooks" -}}
+{{- with .Chart.Sources -}}
+{{- $pages = printf "%s/blob/v%s/%s" (first . | trimSuffix "/") $.Chart.AppVersion $pages -}}
+{{- end -}}
+{{- default $pages .Values.prometheusRule.runbookBaseUrl | trimSuffix "/" -}}
 {{- end -}}
 
 {{/* The alert rules, without those that are disabled, and with the changes of the values. */}}
