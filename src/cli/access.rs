@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 
 use crate::api::WoodpeckerAccount;
 use crate::api::timestamp::rfc3339;
-use crate::cli::output::{Format, table};
+use crate::cli::cluster::{ClusterArgs, NamespacesArgs};
+use crate::cli::output::{Format, Report, Table, Text};
 use crate::cli::ownership::{Inventory, ResourceSummary};
 use crate::cli::{kubernetes, woodpecker};
-use crate::config::ObjectName;
 use crate::core::timing::Timing;
-use crate::k8s::client;
 
 /// Arguments of `access`.
 #[derive(Debug, Args)]
@@ -32,10 +31,6 @@ use crate::k8s::client;
     Exit codes: 0 nothing is found; 3 something is; 1 failure; 2 invalid command line."
 )]
 pub(super) struct AccessArgs {
-    /// Namespace of the credentials. Repeatable, or a comma-separated list. Defaults to all namespaces
-    #[arg(long = "namespace", value_delimiter = ',', value_name = "NAMESPACE")]
-    namespaces: Vec<ObjectName>,
-
     /// User whose current rights are checked, such as system:serviceaccount:mail:deployer. Requires the namespaces where
     /// this user applied credentials
     #[arg(long, value_name = "NAME", requires = "namespaces")]
@@ -48,16 +43,29 @@ pub(super) struct AccessArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
+
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
-/// Problem, object, account, detail.
-type Finding = [String; 4];
+/// What is found.
+struct Findings(Vec<Finding>);
+
+struct Finding {
+    problem: &'static str,
+    /// Kind and name.
+    object: (&'static str, String),
+    account: String,
+    detail: String,
+}
 
 /// Prints what is found.
 pub(super) async fn run(args: &AccessArgs) -> anyhow::Result<ExitCode> {
-    let client = client::connect(None, &Timing::STANDARD)?.client;
-    let is_wanted =
-        |name: &str| args.namespaces.is_empty() || args.namespaces.iter().any(|it| it.as_str() == name);
+    let client = args.cluster.connect(None, &Timing::STANDARD)?.client;
+    let is_wanted = |name: &str| args.namespaces.contains(name);
     let accounts = kubernetes::list::<WoodpeckerAccount>(&client, &[]).await?;
     let namespaces = kubernetes::list::<Namespace>(&client, &[]).await?;
     let mut findings = of_other_namespaces(&accounts, &namespaces, is_wanted);
@@ -68,13 +76,9 @@ pub(super) async fn run(args: &AccessArgs) -> anyhow::Result<ExitCode> {
             findings.extend(denied_to(&client, user, &groups, object).await?);
         }
     }
-    let rows: Vec<Vec<String>> = findings.iter().map(|finding| finding.to_vec()).collect();
-    let json = |[problem, object, account, detail]: &Finding| json!({"problem": problem, "object": object, "account": account, "detail": detail});
-    args.output.print(
-        || table("", &["PROBLEM", "OBJECT", "ACCOUNT", "DETAIL"], &rows),
-        || json!({"findings": findings.iter().map(json).collect::<Vec<_>>()}),
-    )?;
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    let code = if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) };
+    args.output.print(&Findings(findings))?;
+    Ok(code)
 }
 
 /// What accounts allow to namespaces that did not exist then, or do not exist now.
@@ -98,7 +102,7 @@ fn of_other_namespaces(
                 (Some(_), _) => continue,
             };
             let account = woodpecker::name_of(account).to_string();
-            findings.push([problem.to_owned(), format!("Namespace {name}"), account, detail]);
+            findings.push(Finding { problem, object: ("Namespace", name.to_owned()), account, detail });
         }
     }
     findings
@@ -150,11 +154,40 @@ async fn denied_to(
         if !reviewed.status.is_some_and(|status| status.allowed) {
             let detail = format!("the user may not {verb} {resource} {namespace}/{name}");
             let account = account.map_or_else(|| "-".to_owned(), ToString::to_string);
-            let object = format!("MicrosoftGraphCredential {}", object.name);
-            findings.push(["user-denied".to_owned(), object, account, detail]);
+            let object = ("MicrosoftGraphCredential", object.name.to_string());
+            findings.push(Finding { problem: "user-denied", object, account, detail });
         }
     }
     Ok(findings)
+}
+
+// === impl Findings ===
+
+impl Report for Findings {
+    fn text(&self, _is_wide: bool) -> Text {
+        let cells = |finding: &Finding| {
+            let Finding { problem, object: (kind, name), account, detail } = finding;
+            vec![(*problem).to_owned(), format!("{kind} {name}"), account.clone(), detail.clone()]
+        };
+        let mut text = Text::default();
+        text.push_table(
+            "",
+            &Table::of(&["PROBLEM", "OBJECT", "ACCOUNT", "DETAIL"], self.0.iter().map(cells)),
+        );
+        text
+    }
+
+    fn json(&self) -> Value {
+        let finding = |Finding { problem, object: (kind, name), account, detail }: &Finding| json!({"problem": problem, "object": format!("{kind} {name}"), "account": account, "detail": detail});
+        json!({"findings": self.0.iter().map(finding).collect::<Vec<_>>()})
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .map(|Finding { object: (kind, name), .. }| format!("{}/{name}", kind.to_lowercase()))
+            .collect()
+    }
 }
 
 /// These groups, and those that the API server adds.

@@ -1,26 +1,27 @@
 //! `explain`: what an AADSTS code or a reason means, who must act, and what to do.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::reasons::{self, ENTRIES, Entry, Reason};
-use crate::cli::output::Format;
+use crate::cli::output::{Report, ReportFormat, Text};
 use crate::core::aadsts::{self, CODES, Code, Remedy};
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// AADSTS code such as 7000215 or AADSTS7000215, or condition reason such as `InvalidClientSecret`.
-    /// Case-insensitive
-    #[arg(value_name = "CODE|REASON")]
-    word: Option<String>,
+    /// AADSTS code such as 7000215 or AADSTS7000215, condition reason such as `InvalidClientSecret`, or a whole message
+    /// that contains them. Case-insensitive
+    #[arg(value_name = "CODE|REASON|MESSAGE")]
+    words: Vec<String>,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: ReportFormat,
 }
 
 /// A code or a reason.
@@ -30,24 +31,63 @@ enum Subject {
     Reason(&'static Entry),
 }
 
+/// What is explained.
+struct Explanation {
+    /// Whether one word was given, whose only meaning is printed without a list.
+    is_single: bool,
+    subjects: Vec<Subject>,
+}
+
 /// Prints the explanation.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let subjects = match &args.word {
-        Some(word) => find(word)?,
-        None => all().collect(),
-    };
-    args.output.print(
-        || subjects.iter().map(Subject::text).collect::<Vec<_>>().join("\n"),
-        || match (&args.word, subjects.as_slice()) {
-            (Some(_), [subject]) => subject.json(),
-            _ => subjects.iter().map(Subject::json).collect(),
-        },
-    )?;
+    let text = args.words.join(" ");
+    let subjects = if args.words.is_empty() { all().collect() } else { find_in(&text)? };
+    args.output.print(&Explanation { is_single: !args.words.is_empty(), subjects })?;
     Ok(ExitCode::SUCCESS)
+}
+
+// === impl Explanation ===
+
+impl Report for Explanation {
+    fn text(&self, _is_wide: bool) -> Text {
+        Text::of(&self.subjects.iter().map(Subject::text).collect::<Vec<_>>().join("\n"))
+    }
+
+    fn json(&self) -> Value {
+        match self.subjects.as_slice() {
+            [subject] if self.is_single => subject.json(),
+            subjects => subjects.iter().map(Subject::json).collect(),
+        }
+    }
 }
 
 fn all() -> impl Iterator<Item = Subject> {
     ENTRIES.iter().map(Subject::Reason).chain(CODES.iter().map(|code| Subject::Code(code.digits(), code)))
+}
+
+/// What a word is, or else every code and reason in a message.
+fn find_in(text: &str) -> anyhow::Result<Vec<Subject>> {
+    if !text.trim().contains(char::is_whitespace) {
+        return find(text);
+    }
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    // Shorter numbers and plain words such as "Ready" have other meanings in a message.
+    let is_telling = |word: &&str| {
+        let is_code = word.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("AADSTS"));
+        let is_reason = word.chars().filter(char::is_ascii_uppercase).count() > 1;
+        is_code || is_reason || number(word).is_some_and(|number| number >= 10_000)
+    };
+    let mut seen = BTreeSet::new();
+    let words = words.filter(is_telling).filter(|word| seen.insert(word.to_ascii_lowercase()));
+    let mut found: Vec<Subject> = words.filter_map(|word| find(word).ok()).flatten().collect();
+    let mut named = BTreeSet::new();
+    found.retain(|subject| named.insert((subject.name(), subject.entry().condition.as_str())));
+    if found.is_empty() {
+        bail!(
+            "the message contains neither an AADSTS code nor a reason that this version knows: run explain without an argument to list all"
+        );
+    }
+    Ok(found)
 }
 
 /// The code, or the reason in each condition that uses it.
@@ -190,6 +230,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_message_is_explained_by_its_codes_and_reasons() {
+        let names =
+            |text: &str| -> Vec<String> { find_in(text).unwrap().iter().map(Subject::name).collect() };
+        let microsoft = "AADSTS7000215: Invalid client secret provided. Trace ID: 7f3a0000-1111-4222-8333-444455556666 \
+            Correlation ID: 0 Timestamp: 2026-11-28 10:00:00Z";
+        assert_eq!(names(microsoft), ["AADSTS7000215"]);
+        assert_eq!(
+            names("MicrosoftGraphCredential mail/x is not Ready: InvalidClientSecret"),
+            ["InvalidClientSecret"]
+        );
+        assert_eq!(names("error_codes: [7000222], see aadsts7000222"), ["AADSTS7000222"]);
+        let unknown = find_in("something is wrong here").err().unwrap().to_string();
+        assert!(unknown.contains("neither an AADSTS code nor a reason"), "{unknown}");
     }
 
     #[test]

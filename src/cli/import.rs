@@ -33,7 +33,7 @@ pub(super) struct ImportArgs {
     account: AccountName,
 
     /// Namespace of the objects and their Secrets. Defaults to the namespace of the account. The account must allow it
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<ObjectName>,
 
     /// Name of each object's Secret. {name} is replaced by the name of the object

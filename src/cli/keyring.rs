@@ -5,9 +5,10 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
+use crate::cli::cluster::{ClusterArgs, ConfirmArgs, NamespacesArgs};
 use crate::config::ObjectName;
 use crate::core::timing::Timing;
-use crate::k8s::client::{self, Cluster};
+use crate::k8s::client::Cluster;
 use crate::store::keyring::{self, Keyring, KeyringError, KeyringRef};
 
 /// Selects the keyring.
@@ -26,6 +27,9 @@ pub(super) struct KeyringArgs {
         value_name = "NAME"
     )]
     keyring_secret: ObjectName,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     #[command(flatten)]
     timing: TimingArgs,
@@ -50,10 +54,8 @@ pub(super) struct TimingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keyring")]
 pub(super) struct StoreArgs {
-    /// Namespace whose records the command reads. Repeatable, or a comma-separated list. Defaults to all namespaces. If
-    /// the operator serves only some namespaces, specify the same ones
-    #[arg(long = "namespace", env = "GCO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
-    namespaces: Vec<ObjectName>,
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
 
     #[command(flatten)]
     keyring: KeyringArgs,
@@ -83,7 +85,7 @@ impl TimingArgs {
 impl Target {
     pub(super) async fn of(args: &StoreArgs) -> anyhow::Result<Self> {
         let mut target = Self::find(&args.keyring)?;
-        target.namespaces = args.namespaces.iter().map(ToString::to_string).collect();
+        target.namespaces = args.namespaces.list();
         for namespace in &target.namespaces {
             target.check_namespace(namespace).await?;
         }
@@ -104,11 +106,16 @@ impl Target {
 
     pub(super) fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
         let timing = args.timing.timing();
-        let cluster = client::connect(args.operator_namespace.as_deref(), &timing)?;
+        let cluster = args.cluster.connect(args.operator_namespace.as_deref(), &timing)?;
         let secret =
             KeyringRef { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
         let has_explicit_namespace = args.operator_namespace.is_some() || cluster.runs_in_pod;
         Ok(Self { cluster, secret, has_explicit_namespace, namespaces: Vec::new(), timing })
+    }
+
+    /// Asks whether to change the keyring.
+    pub(super) fn confirm(&self, confirm: ConfirmArgs, action: &str) -> anyhow::Result<()> {
+        confirm.confirm(&self.cluster, &format!("keyring Secret {}: {action}", self.secret))
     }
 
     /// The keyring, which must exist.

@@ -1,23 +1,31 @@
 //! The command line.
 
 mod access;
+mod change;
+mod cluster;
+mod completion;
+mod describe;
 mod explain;
 mod import;
 mod input;
 mod keyring;
 mod keys;
 mod kubernetes;
+mod objects;
 mod orphans;
 mod output;
 mod ownership;
+mod progress;
 mod remove_finalizers;
+mod status;
 mod verify;
 mod woodpecker;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::api::{NamespacedName, crds};
 use crate::config::{EgressConfig, ObjectName, ProcessSettings, RunSettings, ServeSettings};
@@ -26,6 +34,9 @@ use crate::http::client::{ClientError, DnsServers, HttpClients};
 use crate::runtime::{self, core_dumps};
 use crate::telemetry::logs::{self, LogFilter};
 use crate::telemetry::otlp::Otlp;
+
+/// File name of the program as a plugin of kubectl.
+const PLUGIN: &str = "kubectl-graph_credentials";
 
 /// Keeps Microsoft Graph app-only credentials registered at Woodpecker, as declared in Kubernetes resources
 #[derive(Debug, Parser)]
@@ -41,6 +52,16 @@ enum Command {
     Run(Box<RunSettings>),
     /// Serve only the credentials REST API: Woodpecker's paths, bodies and codes, backed by the encrypted store
     Serve(Box<ServeSettings>),
+    /// Show all credentials and accounts: what needs attention first, who must act, and how many days are left
+    Status(Box<status::StatusArgs>),
+    /// Describe a credential or an account: why it is in its state, what happens next, and its events
+    Describe(Box<describe::DescribeArgs>),
+    /// Reconcile credentials now, and wait for the result
+    Reconcile(Box<change::ReconcileArgs>),
+    /// Suspend credentials: the operator leaves them as they are
+    Suspend(Box<change::SuspendArgs>),
+    /// Resume suspended credentials, and wait for the result
+    Resume(Box<change::ResumeArgs>),
     /// Verify a tenant id, client id and secret at Microsoft, as the operator does, and print what is wrong and what
     /// to do
     Verify(Box<verify::VerifyArgs>),
@@ -59,15 +80,30 @@ enum Command {
     RemoveFinalizers(Box<remove_finalizers::RemoveFinalizersArgs>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply --server-side -f -`
     Crd,
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Write the man pages of all commands into a directory
+    Man(completion::ManArgs),
 }
 
 // === impl Cli ===
 
 impl Cli {
+    /// Parses the command line. As a plugin of kubectl, usage and help name the program as kubectl does.
+    fn parse_as_called() -> Self {
+        let program = std::env::args_os().next().map(PathBuf::from);
+        let stem = program.as_deref().and_then(Path::file_stem);
+        let command = match stem {
+            Some(stem) if stem == PLUGIN => Self::command().bin_name("kubectl graph-credentials"),
+            _ => Self::command(),
+        };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
     /// `access`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
-        let result = match Self::parse().command {
+        let result = match Self::parse_as_called().command {
             Command::Run(settings) => {
                 let process = settings.process.clone();
                 run_until_stopped(&process, |filter| runtime::run(*settings, filter))
@@ -76,6 +112,11 @@ impl Cli {
                 let process = settings.process.clone();
                 run_until_stopped(&process, |filter| runtime::serve(*settings, filter))
             }
+            Command::Status(args) => run_once(status::run(&args)),
+            Command::Describe(args) => run_once(describe::run(&args)),
+            Command::Reconcile(args) => run_once(change::reconcile(&args)),
+            Command::Suspend(args) => run_once(change::suspend(&args)),
+            Command::Resume(args) => run_once(change::resume(&args)),
             Command::Verify(args) => run_once(verify::run(&args)),
             Command::Explain(args) => explain::run(&args),
             Command::Orphans(args) => run_once(orphans::run(&args)),
@@ -84,6 +125,8 @@ impl Cli {
             Command::Keys(args) => run_once(keys::run(&args)),
             Command::RemoveFinalizers(args) => run_once(remove_finalizers::run(&args)),
             Command::Crd => print_crds(),
+            Command::Completion(args) => completion::print(&args, Self::command()),
+            Command::Man(args) => completion::write_man_pages(&args, Self::command()),
         };
         result.unwrap_or_else(|error| {
             print_error(&error);

@@ -8,6 +8,7 @@ use clap::Args;
 
 use self::report::Report;
 use crate::api::AccountName;
+use crate::cli::cluster::NamespacesArgs;
 use crate::cli::output::Format;
 use crate::cli::ownership::Inventory;
 use crate::cli::woodpecker::{self, Remote, RemoteArgs};
@@ -26,9 +27,12 @@ use crate::cli::woodpecker::{self, Remote, RemoteArgs};
     command line."
 )]
 pub(super) struct OrphansArgs {
-    /// Account to list. Defaults to all accounts in all namespaces
+    /// Account to list. Defaults to all accounts of the namespaces
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = woodpecker::account_name)]
     account: Option<AccountName>,
+
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -43,13 +47,13 @@ pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
     let remote = Remote::connect(&args.remote)?;
     let mut lists = Vec::new();
     // Sequentially, because several objects may be the same account at Woodpecker.
-    for account in remote.accounts(args.account.as_ref()).await? {
+    for account in remote.accounts(args.account.as_ref(), &args.namespaces.list()).await? {
         let listed = remote.list(&account).await;
         lists.push((woodpecker::name_of(&account), listed));
     }
     // After the lists, because the operator persists the pending create before the credential can appear in a listing.
     let inventory = Inventory::read(&remote.client).await?;
     let report = Report::new(lists, &inventory);
-    args.output.print(|| report.text(), || report.json())?;
+    args.output.print(&report)?;
     Ok(report.exit_code())
 }

@@ -1,34 +1,86 @@
-//! Output of commands, as text or JSON.
+//! Output of commands: tables for people, JSON and YAML for programs, names for shells.
 
-use crate::core::characters::is_shown;
+mod text;
+
 use std::io::{self, Write};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde_json::Value;
 
-/// Output format.
+use crate::core::characters::is_shown;
+
+pub(super) use self::text::{Style, Table, Text, sanitized};
+
+/// Output format of a command that prints objects, with the names of kubectl.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// Human-readable text.
+    /// A table for people.
     #[default]
-    Text,
+    Table,
+    /// The same with more columns.
+    Wide,
     /// One JSON value.
     Json,
+    /// One YAML document.
+    Yaml,
+    /// Only the names, one on each line.
+    Name,
+}
+
+/// Output format of a command that prints a report about something else than objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Text for people.
+    #[default]
+    Table,
+    /// One JSON value.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// What a command prints.
+pub(super) trait Report {
+    /// For people. `is_wide` asks for more columns.
+    fn text(&self, is_wide: bool) -> Text;
+
+    /// For programs.
+    fn json(&self) -> Value;
+
+    /// The names of the objects.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 // === impl Format ===
 
 impl Format {
-    pub(super) fn print(
-        self,
-        text: impl FnOnce() -> String,
-        json: impl FnOnce() -> Value,
-    ) -> anyhow::Result<()> {
-        print(&match self {
-            Self::Text => text(),
-            Self::Json => escaped(&format!("{:#}\n", json())),
-        })
+    pub(super) fn print(self, report: &impl Report) -> anyhow::Result<()> {
+        match self {
+            Self::Table => report.text(false).print(),
+            Self::Wide => report.text(true).print(),
+            Self::Json => print(&escaped(&format!("{:#}\n", report.json()))),
+            Self::Yaml => {
+                let yaml = serde_saphyr::to_string(&report.json()).context("failed to write YAML")?;
+                print(&yaml)
+            }
+            Self::Name => report.names().into_iter().try_for_each(|name| print(&format!("{name}\n"))),
+        }
+    }
+}
+
+// === impl ReportFormat ===
+
+impl ReportFormat {
+    pub(super) fn print(self, report: &impl Report) -> anyhow::Result<()> {
+        let format = match self {
+            Self::Table => Format::Table,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+        };
+        format.print(report)
     }
 }
 
@@ -48,65 +100,42 @@ fn is_printed(letter: char) -> bool {
 
 /// Prints to standard output, with replacements for characters that could deceive at a terminal.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(printable(text).as_bytes()) {
+    Text::of(text).print()
+}
+
+/// Prints a generated script as it is: it may contain tabs.
+pub(super) fn print_script(script: &[u8]) -> anyhow::Result<()> {
+    write(&String::from_utf8_lossy(script))
+}
+
+/// Prints rows as comma-separated values.
+pub(super) fn print_csv(rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row).context("failed to write CSV")?;
+    }
+    let bytes = writer.into_inner().context("failed to write CSV")?;
+    print(&String::from_utf8_lossy(&bytes))
+}
+
+/// Prints a line to standard error.
+pub(super) fn note(text: &str) {
+    // A failure cannot be reported anywhere.
+    let _unwritten = io::stderr().write_all(format!("{}\n", text::printable(text)).as_bytes());
+}
+
+/// Writes to standard output what is safe to print.
+fn write(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
         // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         ended => ended.context("failed to write to standard output"),
     }
 }
 
-/// Prints a line to standard error.
-pub(super) fn note(text: &str) {
-    // A failure cannot be reported anywhere.
-    let _unwritten = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
-}
-
-/// Makes an untrusted text safe to print in a line: replaces characters that break the line, move the cursor or change the
-/// text direction.
-pub(super) fn sanitized(text: &str) -> String {
-    replace_unless(text, is_shown)
-}
-
-fn printable(text: &str) -> String {
-    replace_unless(text, is_printed)
-}
-
-fn replace_unless(text: &str, is_kept: impl Fn(char) -> bool) -> String {
-    text.chars().map(|letter| if is_kept(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
-}
-
-/// A table with columns two spaces apart, and `indent` before each line.
-pub(super) fn table(indent: &str, heads: &[&str], rows: &[Vec<String>]) -> String {
-    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    let lines = || std::iter::once(&heads).chain(rows);
-    let width = |column: usize| {
-        lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let mut text = String::new();
-    for line in lines() {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(indent);
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_untrusted_name_cannot_break_its_line() {
-        for odd in ["a\nb", "a\u{1b}b", "a\u{85}b", "a\u{2028}b", "a\u{202e}b", "a\u{feff}b"] {
-            assert_eq!(sanitized(odd), "a\u{fffd}b", "{odd:?}");
-        }
-        assert_eq!(
-            sanitized("Vertrieb \u{e4}\u{f6}\u{fc} \u{1f600}"),
-            "Vertrieb \u{e4}\u{f6}\u{fc} \u{1f600}"
-        );
-    }
 
     #[test]
     fn json_is_the_same_value_without_characters_that_deceive_at_a_terminal() {
@@ -118,11 +147,5 @@ mod tests {
             "{text}"
         );
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
-
-    #[test]
-    fn columns_are_aligned_with_their_headings() {
-        let rows = [vec!["1".to_owned(), "\u{e4}b".to_owned()], vec!["22".to_owned(), String::new()]];
-        assert_eq!(table(" ", &["A", "B"], &rows), " A   B\n 1   \u{e4}b\n 22\n");
     }
 }

@@ -14,10 +14,10 @@ use kube::api::DynamicObject;
 use self::finalizers::FinalizedObject;
 use self::leftovers::left_behind;
 use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::cli::cluster::{self, ClusterArgs, ConfirmArgs, NamespacesArgs};
 use crate::cli::keyring::TimingArgs;
 use crate::cli::{kubernetes, output};
 use crate::config::{LeaseSettings, ObjectName};
-use crate::k8s::client;
 
 /// Arguments of `remove-finalizers`.
 #[derive(Debug, Args)]
@@ -30,12 +30,12 @@ use crate::k8s::client;
     invalid command line."
 )]
 pub(super) struct RemoveFinalizersArgs {
-    /// Namespace of the objects. Repeatable, or a comma-separated list. Defaults to all namespaces
-    #[arg(long = "namespace", env = "GCO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
-    namespaces: Vec<ObjectName>,
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
 
-    /// Remove the finalizers. Without this flag, the command only shows what it would remove
-    #[arg(long)]
+    /// Remove the finalizers without a question. Without this flag and without a terminal, the command only shows what
+    /// it would remove
+    #[arg(short, long)]
     yes: bool,
 
     /// Remove the finalizers even if an operator leads, or if that cannot be determined
@@ -57,6 +57,9 @@ pub(super) struct RemoveFinalizersArgs {
     operator_namespace: Option<String>,
 
     #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
     lease: LeaseSettings,
 
     #[command(flatten)]
@@ -66,23 +69,27 @@ pub(super) struct RemoveFinalizersArgs {
 /// Removes the finalizers and prints the result for each object.
 pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing();
-    let cluster = client::connect(args.operator_namespace.as_deref(), &timing)?;
+    let cluster = args.cluster.connect(args.operator_namespace.as_deref(), &timing)?;
     if let (Some(release), Some(deployment)) = (&args.only_if_release, &args.stop_deployment)
         && !stop_operator::is_of_release(release, deployment, &cluster).await?
     {
         return Ok(ExitCode::SUCCESS);
     }
-    if args.yes {
-        stop_operator::ensure(args, &cluster, &timing).await?;
-    }
-    let namespaces: Vec<String> = args.namespaces.iter().map(ToString::to_string).collect();
+    let namespaces = args.namespaces.list();
     let client = &cluster.client;
-    let (credentials, finalized) = find(client, &namespaces).await?;
     if !args.yes {
-        return show(&finalized, &credentials);
+        let (credentials, finalized) = find(client, &namespaces).await?;
+        let code = show(&finalized, &credentials)?;
+        if finalized.is_empty() || !cluster::is_interactive() {
+            return Ok(code);
+        }
     }
+    let action = format!("remove the finalizers of the operator in {}", args.namespaces.shown());
+    ConfirmArgs { yes: args.yes }.confirm(&cluster, &action)?;
+    stop_operator::ensure(args, &cluster, &timing).await?;
+    let (credentials, finalized) = find(client, &namespaces).await?;
     // Printed first, because objects may be deleted as soon as their finalizers are removed.
-    output::print(&left_behind(&credentials))?;
+    left_behind(&credentials).print()?;
     let mut has_failed = false;
     for object in &finalized {
         let removed = object.remove_finalizers(client, timing.lease_retry).await;
@@ -115,16 +122,16 @@ async fn check(client: &Client, namespaces: &[String]) -> anyhow::Result<ExitCod
 
 /// Prints what the command would do.
 fn show(finalized: &[FinalizedObject], credentials: &[DynamicObject]) -> anyhow::Result<ExitCode> {
-    let mut lines: Vec<String> =
-        finalized.iter().map(|it| format!("would remove the finalizers of {it}\n")).collect();
-    lines.push(left_behind(credentials));
+    for object in finalized {
+        output::print(&format!("would remove the finalizers of {object}\n"))?;
+    }
+    left_behind(credentials).print()?;
     let (end, code) = if finalized.is_empty() {
         ("there are no finalizers to remove\n", ExitCode::SUCCESS)
     } else {
         ("nothing was changed: add --yes to remove them\n", ExitCode::from(3))
     };
-    lines.push(end.to_owned());
-    output::print(&lines.concat())?;
+    output::print(end)?;
     Ok(code)
 }
 

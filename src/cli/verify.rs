@@ -21,7 +21,7 @@ use self::result::VerifyResult;
 use crate::api::{ClientId, Cloud, NamespacedName, TenantId};
 use crate::cli::input;
 use crate::cli::keyring::KeyringArgs;
-use crate::cli::output::Format;
+use crate::cli::output::ReportFormat;
 use crate::config::NetworkSettings;
 use crate::core::secret_form;
 use crate::core::secret_value::{ValueKind, ValueProblem};
@@ -80,7 +80,7 @@ pub(super) struct VerifyArgs {
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: ReportFormat,
 
     #[command(flatten)]
     network: NetworkSettings,
@@ -92,7 +92,7 @@ pub(super) struct VerifyArgs {
 /// Verifies the secret and prints the result.
 pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let result = verify(args).await?;
-    args.output.print(|| result.text(), || result.json())?;
+    args.output.print(&result)?;
     Ok(result.exit_code())
 }
 

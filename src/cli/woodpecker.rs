@@ -10,13 +10,13 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::api::reasons::Reason;
 use crate::api::{AccountLocation, AccountName, WoodpeckerAccount};
+use crate::cli::cluster::ClusterArgs;
 use crate::cli::kubernetes;
 use crate::config::{BaseUrl, EgressConfig, WoodpeckerSettings};
 use crate::core::error_chain::chain;
 use crate::core::remote::Entry;
 use crate::core::timing::Timing;
 use crate::http::client::HttpClients;
-use crate::k8s::client;
 use crate::k8s::leadership::Leadership;
 use crate::woodpecker::access::{self, AccessError};
 use crate::woodpecker::{self, ApiError};
@@ -24,6 +24,9 @@ use crate::woodpecker::{self, ApiError};
 /// Settings of requests to Woodpecker.
 #[derive(Debug, Args)]
 pub(super) struct RemoteArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
     #[command(flatten)]
     woodpecker: WoodpeckerSettings,
 
@@ -62,15 +65,19 @@ pub(super) fn name_of(account: &DynamicObject) -> AccountName {
 impl Remote {
     pub(super) fn connect(args: &RemoteArgs) -> anyhow::Result<Self> {
         let http = super::http_clients(&args.egress)?;
-        let client = client::connect(None, &Timing::STANDARD)?.client;
+        let client = args.cluster.connect(None, &Timing::STANDARD)?.client;
         Ok(Self { client, http, allowed: args.woodpecker.allowed_urls.clone() })
     }
 
-    /// The account of that name, or else all accounts of all namespaces.
-    pub(super) async fn accounts(&self, wanted: Option<&AccountName>) -> anyhow::Result<Vec<DynamicObject>> {
+    /// The account of that name, or else all accounts of these namespaces; of all namespaces if the list is empty.
+    pub(super) async fn accounts(
+        &self,
+        wanted: Option<&AccountName>,
+        namespaces: &[String],
+    ) -> anyhow::Result<Vec<DynamicObject>> {
         match wanted {
             Some(wanted) => Ok(vec![self.account(wanted).await?]),
-            None => Ok(kubernetes::list::<WoodpeckerAccount>(&self.client, &[]).await?),
+            None => kubernetes::list::<WoodpeckerAccount>(&self.client, namespaces).await,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::timing::Timing;
 use crate::http::server::{ConnectionSlot, Limits, Listen, ReloadingTls, Server, TlsFiles};
-use crate::k8s::client;
+use crate::k8s::client::{self, ClusterSelection};
 use crate::runtime::process::Process;
 use crate::telemetry::health::metrics_response;
 use crate::telemetry::metrics::Metrics;
@@ -68,7 +68,8 @@ pub(super) async fn open(
     tracing::info!(address = %server.address(), authorize = settings.authorize, "serving metrics under TLS");
     let authorizer = if settings.authorize {
         let namespace = process.settings.operator_namespace.as_deref();
-        let cluster = client::connect_with_metrics(namespace, &timing, &process.metrics)?;
+        let selection = ClusterSelection::default();
+        let cluster = client::connect_with_metrics(&selection, namespace, &timing, &process.metrics)?;
         Some(Arc::new(MetricsAuthorizer::new(cluster.client, timing.metrics_auth_cache)))
     } else {
         None

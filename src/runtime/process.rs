@@ -11,7 +11,7 @@ use crate::core::error_chain::chain;
 use crate::core::timing::{Timing, TimingError};
 use crate::entra::{Authorities, EndpointConfig, TokenEndpoint};
 use crate::http::client::{DnsServers, HttpClients};
-use crate::k8s::client;
+use crate::k8s::client::{self, ClusterSelection};
 use crate::k8s::leader_election::ElectionConfig;
 use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
@@ -100,7 +100,7 @@ impl Clients {
         let servers = DnsServers::listed_or_system(&egress.dns_servers);
         let http = HttpClients::new(timing, &servers, egress.ca_bundle.as_deref())?;
         let namespace = settings.operator_namespace.as_deref();
-        let cluster = client::connect_with_metrics(namespace, timing, metrics)?;
+        let cluster = client::connect_with_metrics(&ClusterSelection::default(), namespace, timing, metrics)?;
         let crds = crds::wait(&cluster.client, process);
         if stop.run_until_cancelled(crds).await.flatten().is_none() {
             return Ok(None);

@@ -140,7 +140,7 @@ async fn verify_does_not_print_response_text() {
         "error": "invalid_client", "error_codes": [7_000_215], "error_description": CANARY,
         "trace_id": CANARY, "correlation_id": format!("\u{1b}[31m{CANARY}"), "timestamp": CANARY
     });
-    for form in ["text", "json"] {
+    for form in ["table", "json", "yaml"] {
         let headers = vec![("content-type".into(), "application/json".into())];
         entra.fail_next(1, Fault::Status(401, echo.to_string(), headers));
         // `verify` checks each output for the secret.
@@ -191,7 +191,7 @@ async fn verify_limits_the_size_of_the_secret() {
 async fn verify_prints_only_role_names_of_a_token() {
     let entra = entra().await;
     entra.set_roles(TENANT, CLIENT, &["Mail.Send", "\u{1b}[31mred", "two\nlines"]);
-    for form in ["text", "json"] {
+    for form in ["table", "json", "yaml"] {
         let printed = verify(&entra, &["-o", form], CANARY).await;
         assert_eq!(printed.code, Some(0), "{printed:?}");
         assert!(printed.out.contains("Mail.Send") && !printed.out.contains("red"), "{}", printed.out);
@@ -322,4 +322,51 @@ async fn explain_suggests_words_similar_to_an_unknown_one() {
         "{}",
         printed.error
     );
+}
+
+#[tokio::test]
+async fn completion_and_man_pages_are_generated_for_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let printed = run(&["completion", shell], "").await;
+        assert_eq!(printed.code, Some(0), "{printed:?}");
+        assert!(printed.out.contains("remove-finalizers"), "{shell}: {}", printed.out);
+    }
+    assert_eq!(run(&["completion", "cmd"], "").await.code, Some(2));
+    let directory = tempfile::tempdir().unwrap();
+    let printed = run(&["man", &directory.path().display().to_string()], "").await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    for page in [
+        "graph-credential-operator.1",
+        "graph-credential-operator-status.1",
+        "graph-credential-operator-keys-rotate.1",
+    ] {
+        assert!(directory.path().join(page).exists(), "{page}");
+    }
+    let missing = run(&["man", "/no/such/directory"], "").await;
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.error.contains("specify an existing directory"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_pasted_message_is_explained() {
+    let printed = run(
+        &["explain", "AADSTS7000222:", "The", "provided", "client", "secret", "keys", "are", "expired."],
+        "",
+    )
+    .await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    assert!(printed.out.starts_with("AADSTS7000222: the client secret has expired"), "{}", printed.out);
+    let yaml = run(&["explain", "7000222", "-o", "yaml"], "").await;
+    assert!(yaml.out.contains("reason: SecretExpired"), "{}", yaml.out);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn as_a_plugin_of_kubectl_the_usage_names_kubectl() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = directory.path().join("kubectl-graph_credentials");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_graph-credential-operator"), &plugin).unwrap();
+    let printed = Command::new(&plugin).args(["status", "--help"]).output().unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("Usage: kubectl graph-credentials status"), "{text}");
 }

@@ -59,6 +59,7 @@ const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
             ("docs/tutorials/getting-started.md", "From a checkout"),
             ("docs/tutorials/getting-started.md", "Step 4: check that it is Ready"),
             ("docs/troubleshooting.md", "Explain a reason or an error code"),
+            ("docs/tasks/command-line.md", "*"),
             ("docs/tasks/orphaned-credentials.md", "List orphaned credentials"),
             ("docs/tasks/keyring.md", "Example: a complete rotation"),
             ("docs/tasks/keyring.md", "Commands"),

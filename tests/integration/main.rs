@@ -32,6 +32,7 @@ mod memory_zeroing;
 mod metrics;
 mod metrics_endpoint;
 mod microsoft;
+mod object_commands;
 mod process;
 mod queueing;
 mod recovery;

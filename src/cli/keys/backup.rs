@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::cli::cluster::ConfirmArgs;
 use crate::cli::keys::{StoreArgs, Target, count, missing_keys};
 use crate::cli::{input, output};
 use crate::platform;
@@ -52,6 +53,9 @@ pub(super) struct ImportArgs {
     /// Read from standard input
     #[arg(long)]
     stdin: bool,
+
+    #[command(flatten)]
+    confirm: ConfirmArgs,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -109,6 +113,12 @@ pub(super) async fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if is_missing {
         target.ensure_explicit_namespace()?;
     }
+    let action = if is_missing {
+        "create the keyring from the backup"
+    } else {
+        "add the keys of the backup that it lacks"
+    };
+    target.confirm(args.confirm, action)?;
     let report = if is_missing
         && keyring::create(client, &target.secret, &backup.as_restored(Timestamp::now())).await?
     {

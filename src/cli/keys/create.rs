@@ -11,6 +11,7 @@ use kube::api::DynamicObject;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, find};
 use crate::api::{MicrosoftGraphCredential, SealedGraphCredential};
+use crate::cli::cluster::ConfirmArgs;
 use crate::cli::keys::{StoreArgs, Target};
 use crate::cli::{kubernetes, output};
 use crate::k8s::secrets::{self, ReadError};
@@ -31,6 +32,9 @@ pub(super) struct CreateArgs {
     /// Create the keyring even though objects depend on the previous one
     #[arg(long)]
     accept_loss: bool,
+
+    #[command(flatten)]
+    confirm: ConfirmArgs,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -66,6 +70,7 @@ pub(super) async fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
         );
     }
     target.ensure_explicit_namespace()?;
+    target.confirm(args.confirm, "create a new keyring")?;
     // Before the keyring is created, because the operator then starts to re-encrypt records.
     let records = kubernetes::list::<SealedGraphCredential>(client, &target.namespaces).await?;
     let estimates = estimates(&target, &records).await?;

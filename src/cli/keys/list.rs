@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::keys::{StoreArgs, Target, count, missing_keys};
-use crate::cli::output::{Format, table};
+use crate::cli::output::{Report, ReportFormat, Table, Text};
 use crate::store::key_usage::KeyUsage;
 use crate::store::keyring::{KeyInfo, KeyState, Keyring};
 
@@ -15,7 +15,7 @@ use crate::store::keyring::{KeyInfo, KeyState, Keyring};
 pub(super) struct ListArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: ReportFormat,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -37,34 +37,13 @@ pub(super) async fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
         keyring: target.keyring().await?,
         secret: target.secret.to_string(),
     };
-    args.output.print(|| summary.text(), || summary.json())?;
+    args.output.print(&summary)?;
     Ok(ExitCode::SUCCESS)
 }
 
 // === impl KeyringSummary ===
 
 impl KeyringSummary {
-    fn text(&self) -> String {
-        let keys: Vec<Vec<String>> = self.keyring.keys().map(|key| self.row(key)).collect();
-        let fingerprint_keys: Vec<Vec<String>> =
-            self.keyring.fingerprint_keys().ids().map(|id| vec![id.to_string()]).collect();
-        let mut parts = vec![
-            format!("keyring Secret {}\n", self.secret),
-            table("", &["KEY", "STATE", "CREATED", "RECORDS"], &keys),
-            table("", &["FINGERPRINT KEY"], &fingerprint_keys),
-        ];
-        parts.extend(missing_keys(&self.keyring, &self.usage).into_iter().map(|(key, records)| {
-            format!(
-                "{records} records are encrypted with key {key}, which the keyring lacks: restore it with `keys import`\n"
-            )
-        }));
-        let unreadable = self.usage.unreadable();
-        if unreadable > 0 {
-            parts.push(format!("{unreadable} objects cannot be read as records: `keys verify` names them\n"));
-        }
-        parts.join("\n")
-    }
-
     fn row(&self, key: KeyInfo) -> Vec<String> {
         vec![
             key.id.to_string(),
@@ -72,6 +51,29 @@ impl KeyringSummary {
             format!("{:.0}", key.created),
             self.usage.under(key.id).to_string(),
         ]
+    }
+}
+
+impl Report for KeyringSummary {
+    fn text(&self, _is_wide: bool) -> Text {
+        let keys = self.keyring.keys().map(|key| self.row(key));
+        let fingerprint_keys = self.keyring.fingerprint_keys().ids().map(|id| vec![id.to_string()]);
+        let mut text = Text::of(&format!("keyring Secret {}\n\n", self.secret));
+        text.push_table("", &Table::of(&["KEY", "STATE", "CREATED", "RECORDS"], keys));
+        text.push("\n");
+        text.push_table("", &Table::of(&["FINGERPRINT KEY"], fingerprint_keys));
+        for (key, records) in missing_keys(&self.keyring, &self.usage) {
+            text.push(&format!(
+                "\n{records} records are encrypted with key {key}, which the keyring lacks: restore it with `keys import`\n"
+            ));
+        }
+        let unreadable = self.usage.unreadable();
+        if unreadable > 0 {
+            text.push(&format!(
+                "\n{unreadable} objects cannot be read as records: `keys verify` names them\n"
+            ));
+        }
+        text
     }
 
     fn json(&self) -> Value {

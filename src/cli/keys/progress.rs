@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use crate::cli::keys::{Target, count};
 use crate::cli::output;
+use crate::cli::progress::Progress;
 use crate::store::key_usage::KeyUsage;
 use crate::store::keyring::KeyId;
 
@@ -21,9 +21,7 @@ struct ProgressView {
     /// The largest number of records that needed re-encryption.
     total: usize,
     remaining: usize,
-    bar: ProgressBar,
-    /// The quarters that were printed without a terminal.
-    printed_quarters: usize,
+    progress: Progress,
     /// When a record was last re-encrypted.
     progressed_at: Instant,
 }
@@ -40,7 +38,7 @@ pub(super) async fn until_reencrypted(target: &Target, key: KeyId) -> anyhow::Re
         (usage, took) = measure(target, key).await?;
         view.update(usage.stale(key))?;
     }
-    view.bar.finish_and_clear();
+    view.progress.finish();
     output::print(&format!("{} records are encrypted with key {key}\n", usage.under(key)))?;
     if usage.unreadable() > 0 {
         output::print(&format!(
@@ -65,16 +63,11 @@ async fn measure(target: &Target, key: KeyId) -> anyhow::Result<(KeyUsage, Durat
 
 impl ProgressView {
     fn new(key: KeyId, remaining: usize) -> Self {
-        let bar = ProgressBar::new(remaining as u64);
-        // The template is fixed and well formed; the default one is the fallback.
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} records, {eta} remaining") {
-            bar.set_style(style);
-        }
-        bar.tick();
-        if remaining > 0 && bar.is_hidden() {
+        let progress = Progress::new(remaining, "records", "re-encrypted");
+        if remaining > 0 && !progress.is_visible() {
             output::note(&format!("{remaining} records need re-encryption"));
         }
-        Self { key, total: remaining, remaining, bar, printed_quarters: 0, progressed_at: Instant::now() }
+        Self { key, total: remaining, remaining, progress, progressed_at: Instant::now() }
     }
 
     /// `remaining` can grow if a replica that was frozen writes records with an earlier key.
@@ -84,19 +77,12 @@ impl ProgressView {
         }
         self.total = self.total.max(remaining);
         self.remaining = remaining;
-        let done = self.total - remaining;
-        self.bar.set_length(self.total as u64);
-        self.bar.set_position(done as u64);
-        let quarter = done * 4 / self.total.max(1);
-        if self.bar.is_hidden() && quarter > self.printed_quarters && remaining > 0 {
-            self.printed_quarters = quarter;
-            output::print(&format!("{done} of {} records are re-encrypted\n", self.total))?;
-        }
-        Ok(())
+        self.progress.set_total(self.total);
+        self.progress.update(self.total - remaining)
     }
 
     fn stalled(&self, usage: &KeyUsage) -> anyhow::Result<ExitCode> {
-        self.bar.abandon();
+        self.progress.abandon();
         let keys: Vec<String> = usage
             .by_key()
             .filter(|(key, _)| *key != self.key)

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::cli::cluster::ConfirmArgs;
 use crate::cli::keys::{StoreArgs, Target, count, wait_for_rollout};
 use crate::cli::output;
 use crate::store::key_usage::KeyUsage;
@@ -29,6 +30,9 @@ pub(super) struct RetireArgs {
     key: KeyId,
 
     #[command(flatten)]
+    confirm: ConfirmArgs,
+
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -49,6 +53,13 @@ pub(super) async fn run(args: &RetireArgs) -> anyhow::Result<ExitCode> {
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let action = match state {
+        KeyState::Primary | KeyState::DecryptOnly => {
+            format!("retire key {key} if no record is encrypted with it")
+        }
+        KeyState::Retired(_) => format!("delete the retired key {key} if no record is encrypted with it"),
+    };
+    target.confirm(args.confirm, &action)?;
     wait_for_rollout(&target).await;
     let usage = count_all(&target, key).await?;
     match state {

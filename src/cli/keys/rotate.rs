@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::cli::cluster::ConfirmArgs;
 use crate::cli::keys::{StoreArgs, Target, count, progress, wait_for_rollout};
 use crate::cli::output;
 use crate::store::keyring::{self, Keyring, KeyringError};
@@ -35,6 +36,9 @@ pub(super) struct RotateArgs {
     follow: bool,
 
     #[command(flatten)]
+    confirm: ConfirmArgs,
+
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -54,6 +58,7 @@ pub(super) async fn run(args: &RotateArgs) -> anyhow::Result<ExitCode> {
         ))?;
         return Ok(ExitCode::from(3));
     }
+    target.confirm(args.confirm, "add a new primary key, with which the operator re-encrypts all records")?;
     let change = |keyring: &mut Keyring| keyring.rotate(Timestamp::now()).map_err(KeyringError::from);
     let (key, _) = keyring::edit(&target.cluster.client, &target.secret, change).await?;
     output::print(&format!("key {key} was added as the primary key\n"))?;

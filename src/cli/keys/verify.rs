@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::NamespacedName;
 use crate::cli::keys::{NOT_LISTED, StoreArgs, Target};
-use crate::cli::output::Format;
+use crate::cli::output::{Report, ReportFormat, Text};
 use crate::store::key_usage::{self, ParsedRecord};
 use crate::store::keyring::Keyring;
 use crate::store::record;
@@ -23,10 +23,16 @@ use crate::store::record;
 pub(super) struct VerifyArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: ReportFormat,
 
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// How many records there are, and which of them cannot be decrypted.
+struct Decrypted {
+    all: usize,
+    faults: Vec<(NamespacedName, String)>,
 }
 
 /// Decrypts all records.
@@ -41,8 +47,9 @@ pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         all += records.len();
         faults.extend(records.iter().filter_map(|record| fault(record, &keyring)));
     }
-    args.output.print(|| text(all, &faults), || as_json(all, &faults))?;
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    let code = if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) };
+    args.output.print(&Decrypted { all, faults })?;
+    Ok(code)
 }
 
 /// The record and the problem, if it cannot be decrypted. The secret is wiped at once.
@@ -55,17 +62,24 @@ fn fault(parsed: &ParsedRecord, keyring: &Keyring) -> Option<(NamespacedName, St
     Some((NamespacedName::of(parsed), problem))
 }
 
-fn text(all: usize, faults: &[(NamespacedName, String)]) -> String {
-    let mut lines: Vec<String> =
-        faults.iter().map(|(record, problem)| format!("{record}: {problem}\n")).collect();
-    lines.push(match faults.len() {
-        0 => format!("all {all} records can be decrypted\n"),
-        failed => format!("{failed} of {all} records cannot be decrypted\n"),
-    });
-    lines.concat()
-}
+// === impl Decrypted ===
 
-fn as_json(all: usize, faults: &[(NamespacedName, String)]) -> Value {
-    let fault = |(record, problem): &(NamespacedName, String)| json!({"record": record.to_string(), "problem": problem});
-    json!({"records": all, "faults": faults.iter().map(fault).collect::<Value>()})
+impl Report for Decrypted {
+    fn text(&self, _is_wide: bool) -> Text {
+        let Self { all, faults } = self;
+        let mut text = Text::default();
+        for (record, problem) in faults {
+            text.push(&format!("{record}: {problem}\n"));
+        }
+        text.push(&match faults.len() {
+            0 => format!("all {all} records can be decrypted\n"),
+            failed => format!("{failed} of {all} records cannot be decrypted\n"),
+        });
+        text
+    }
+
+    fn json(&self) -> Value {
+        let fault = |(record, problem): &(NamespacedName, String)| json!({"record": record.to_string(), "problem": problem});
+        json!({"records": self.all, "faults": self.faults.iter().map(fault).collect::<Value>()})
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::timestamp::rfc3339;
 use crate::api::{AccountName, NamespacedName};
-use crate::cli::output::{sanitized, table};
+use crate::cli::output::{self, Table, Text};
 use crate::cli::ownership::{Inventory, OwnershipClass};
 use crate::cli::woodpecker::AccountListing;
 use crate::core::remote::Entry;
@@ -106,28 +106,6 @@ impl Report {
         self.of(class).filter(|row| row.account == *account).count()
     }
 
-    pub(super) fn text(&self) -> String {
-        if self.accounts.is_empty() {
-            return "there is no WoodpeckerAccount in the cluster\n".to_owned();
-        }
-        let lines: Vec<Vec<String>> = self.accounts.iter().map(|line| self.account_cells(line)).collect();
-        let heads =
-            ["ACCOUNT", "REGISTERED", "ORPHANED", "OTHER-OPERATOR", "ADOPTABLE", "UNMANAGED", "PROBLEM"];
-        let mut text = table("", &heads, &lines);
-        for (class, meaning, action) in SHOWN {
-            let rows: Vec<Vec<String>> = self.of(class).map(Row::cells).collect();
-            if !rows.is_empty() {
-                text.extend(["\n", class, ": ", meaning, "\n  what to do: ", action, ".\n"]);
-                let heads = ["ACCOUNT", "ID", "NAME", "TENANT", "CLIENT", "EXPIRES", "OBJECT"];
-                text.push_str(&table("  ", &heads, &rows));
-            }
-        }
-        for object in &self.unreadable {
-            text.extend(["\n", &unreadable(object), "\n"]);
-        }
-        text
-    }
-
     fn account_cells(&self, (account, registered): &(AccountName, Result<usize, String>)) -> Vec<String> {
         let mut cells = vec![account.to_string()];
         match registered {
@@ -137,13 +115,41 @@ impl Report {
             }
             Err(problem) => {
                 cells.extend(["?"; 5].map(str::to_owned));
-                cells.push(format!("could not be listed: {}", sanitized(problem)));
+                cells.push(format!("could not be listed: {problem}"));
             }
         }
         cells
     }
+}
 
-    pub(super) fn json(&self) -> Value {
+impl output::Report for Report {
+    fn text(&self, _is_wide: bool) -> Text {
+        if self.accounts.is_empty() {
+            return Text::of("there is no WoodpeckerAccount in these namespaces\n");
+        }
+        let lines = self.accounts.iter().map(|line| self.account_cells(line));
+        let heads =
+            ["ACCOUNT", "REGISTERED", "ORPHANED", "OTHER-OPERATOR", "ADOPTABLE", "UNMANAGED", "PROBLEM"];
+        let mut text = Text::default();
+        text.push_table("", &Table::of(&heads, lines));
+        for (class, meaning, action) in SHOWN {
+            if self.of(class).next().is_some() {
+                text.push(&format!("\n{class}: {meaning}\n  what to do: {action}.\n"));
+                let heads = ["ACCOUNT", "ID", "NAME", "TENANT", "CLIENT", "EXPIRES", "OBJECT"];
+                text.push_table("  ", &Table::of(&heads, self.of(class).map(Row::cells)));
+            }
+        }
+        for object in &self.unreadable {
+            text.push(&format!("\n{}\n", unreadable(object)));
+        }
+        text
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.rows.iter().map(|row| format!("{}/{}", row.account, row.entry.id)).collect()
+    }
+
+    fn json(&self) -> Value {
         let account = |(account, registered): &(AccountName, Result<usize, String>)| {
             json!({
                 "account": account.to_string(), "registered": registered.as_ref().ok(),
@@ -170,7 +176,7 @@ impl Row {
     fn cells(&self) -> Vec<String> {
         let Self { account, entry, class } = self;
         let none = || "-".to_owned();
-        let text = |text: &str| if text.is_empty() { none() } else { sanitized(text) };
+        let text = |text: &str| if text.is_empty() { none() } else { text.to_owned() };
         vec![
             account.to_string(),
             entry.id.to_string(),

@@ -4,16 +4,17 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::api::NamespacedName;
-use crate::cli::output::{sanitized, table};
+use crate::cli::output::{Table, Text};
 
 /// A table of everything that remains there; empty if nothing does.
-pub(super) fn left_behind(objects: &[DynamicObject]) -> String {
+pub(super) fn left_behind(objects: &[DynamicObject]) -> Text {
     let rows: Vec<Vec<String>> = objects.iter().flat_map(rows).collect();
-    if rows.is_empty() {
-        return String::new();
+    let mut text = Text::default();
+    if !rows.is_empty() {
+        text.push("these credentials remain:\n");
+        text.push_table("  ", &Table::of(&["OBJECT", "WHERE", "ID", "NAME", "STATE"], rows));
     }
-    let heads = ["OBJECT", "WHERE", "ID", "NAME", "STATE"];
-    format!("these credentials remain:\n{}", table("  ", &heads, &rows))
+    text
 }
 
 fn rows(object: &DynamicObject) -> Vec<Vec<String>> {
@@ -46,7 +47,7 @@ fn place(held: &Value) -> String {
 
 fn text(value: Option<&Value>) -> String {
     match value {
-        Some(Value::String(text)) => sanitized(text),
+        Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
         Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => "?".to_owned(),
     }
@@ -72,6 +73,7 @@ mod tests {
             "pendingCreate": {"account": account, "idempotencyToken": "abcdefghjk29"},
         });
         let text = left_behind(&[object(&status)]);
+        let text = text.as_str();
         for words in
             [["7", "n", "registered"], ["5", "m", "not deleted yet"], ["?", "[abcdefghjk29]", "may exist"]]
         {
@@ -86,13 +88,14 @@ mod tests {
     fn a_record_in_the_store_is_named_as_well() {
         let status = json!({"registration": {"record": "c-7f", "credentialId": 9, "name": "n"}});
         let text = left_behind(&[object(&status)]);
+        let text = text.as_str();
         assert!(text.contains("mail/x  SealedGraphCredential c-7f  9"), "{text}");
     }
 
     #[test]
     fn nothing_is_printed_if_nothing_remains() {
         for status in [json!(null), json!({}), json!({"registration": null})] {
-            assert_eq!(left_behind(&[object(&status)]), "");
+            assert_eq!(left_behind(&[object(&status)]), Text::default());
         }
     }
 }

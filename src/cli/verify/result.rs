@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::reasons::{self, Actor, Reason};
+use crate::cli::output::{Report, Text};
 use crate::core::aadsts::{self, Remedy};
 use crate::core::diagnosis;
 use crate::core::diagnosis::{Diagnosis, Rejection};
@@ -108,8 +109,10 @@ impl VerifyResult {
             aadsts::Code::remedy,
         )
     }
+}
 
-    pub(super) fn text(&self) -> String {
+impl Report for VerifyResult {
+    fn text(&self, _is_wide: bool) -> Text {
         let remedy = self.remedy();
         let mut lines = vec![format!("{}: {}", self.reason, self.message)];
         let mut line = |name: &str, value: &str| lines.push(format!("  {:<12} {value}", format!("{name}:")));
@@ -134,10 +137,10 @@ impl VerifyResult {
                 line(name, value);
             }
         }
-        lines.join("\n") + "\n"
+        Text::of(&(lines.join("\n") + "\n"))
     }
 
-    pub(super) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let (remedy, request_ids) = (self.remedy(), &self.request_ids);
         json!({
             "reason": self.reason.as_str(), "message": self.message, "whoActs": remedy.actor.as_str(),
@@ -174,7 +177,7 @@ mod tests {
         let found = not_issued(Diagnosis::Rejected(rejection), vec![500_011]);
         assert_eq!(found.remedy().actor, Actor::TenantAdmin);
         let support = not_issued(Diagnosis::Unavailable, vec![90_036]);
-        assert!(support.text().contains("Microsoft's support"), "{}", support.text());
+        assert!(support.text(false).as_str().contains("Microsoft's support"), "{support:?}");
         let unknown = Rejection { reason: Reason::VerificationRejected, code: Some(123_456) };
         let unknown = not_issued(Diagnosis::Rejected(unknown), vec![123_456]);
         assert_eq!(unknown.remedy().action, reasons::entry(Reason::VerificationRejected).action);

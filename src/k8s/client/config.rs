@@ -3,6 +3,7 @@
 //! kube reads a kubeconfig too, but tests `NO_PROXY` against the address of the proxy, and fails if it has an empty entry.
 
 use std::env;
+use std::path::PathBuf;
 
 use kube::config::{Config, ExecAuthCluster, InClusterError, Kubeconfig, KubeconfigError};
 use rustls::pki_types::CertificateDer;
@@ -18,10 +19,21 @@ pub enum ConfigError {
         "failed to find a cluster: set KUBECONFIG, or run in a pod with a ServiceAccount (here: {in_cluster})"
     )]
     NoCluster { in_cluster: InClusterError, source: KubeconfigError },
+    #[error("failed to read the kubeconfig: check --kubeconfig and --context")]
+    Kubeconfig(#[source] KubeconfigError),
     #[error("failed to read the CA certificates of the kubeconfig: check certificate-authority")]
     Certificates(#[source] PemError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+}
+
+/// Selects the cluster, as kubectl's flags of these names do.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSelection {
+    /// The kubeconfig file; else `KUBECONFIG`, and then the default file.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context; else the current one of the kubeconfig.
+    pub context: Option<String>,
 }
 
 /// The part of a kubeconfig that is in use.
@@ -33,13 +45,20 @@ struct Selected {
 }
 
 /// The configuration, and whether it is of the pod's ServiceAccount. In a pod, the API server is reached without a proxy.
-pub fn find() -> Result<(Config, bool), ConfigError> {
-    let (mut config, runs_in_pod, proxy_url) = match Kubeconfig::read().and_then(select) {
+pub fn find(selection: &ClusterSelection) -> Result<(Config, bool), ConfigError> {
+    let read = match &selection.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let selected = read.and_then(|kubeconfig| select(kubeconfig, selection.context.as_deref()));
+    let is_explicit = selection.kubeconfig.is_some() || selection.context.is_some();
+    let (mut config, runs_in_pod, proxy_url) = match selected {
         Ok(Selected { mut config, ca, proxy_url }) => {
             config.root_cert =
                 ca.as_deref().map(certificates).transpose().map_err(ConfigError::Certificates)?;
             (config, false, proxy_url)
         }
+        Err(source) if is_explicit => return Err(ConfigError::Kubeconfig(source)),
         Err(source) => match Config::incluster() {
             Ok(config) => (config, true, None),
             Err(in_cluster) => return Err(ConfigError::NoCluster { in_cluster, source }),
@@ -53,10 +72,11 @@ pub fn find() -> Result<(Config, bool), ConfigError> {
     Ok((config, runs_in_pod))
 }
 
-/// Reads the current context, as kubectl does.
-fn select(kubeconfig: Kubeconfig) -> Result<Selected, KubeconfigError> {
+/// Reads a context, else the current one, as kubectl does.
+fn select(kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Selected, KubeconfigError> {
     let Kubeconfig { current_context, contexts, clusters, auth_infos, .. } = kubeconfig;
-    let name = current_context.ok_or(KubeconfigError::CurrentContextNotSet)?;
+    let name =
+        context.map(ToOwned::to_owned).or(current_context).ok_or(KubeconfigError::CurrentContextNotSet)?;
     let context = contexts.into_iter().find(|it| it.name == name).and_then(|it| it.context);
     let context = context.ok_or(KubeconfigError::LoadContext(name))?;
     let cluster = clusters.into_iter().find(|it| it.name == context.cluster).and_then(|it| it.cluster);
@@ -125,7 +145,7 @@ mod tests {
             let kubeconfig = kubeconfig(&context, cluster, &user);
             let options = KubeConfigOptions::default();
             let expected = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
-            let found = select(kubeconfig).map(|Selected { mut config, ca, .. }| {
+            let found = select(kubeconfig, None).map(|Selected { mut config, ca, .. }| {
                 config.root_cert = ca.map(|pem| certificates(&pem).unwrap());
                 config
             });

@@ -12,6 +12,7 @@ use kube::Client;
 use thiserror::Error;
 
 use self::bounds::BoundedLayer;
+pub use self::config::ClusterSelection;
 use self::config::ConfigError;
 use crate::core::timing::Timing;
 use crate::telemetry::metrics::Metrics;
@@ -23,6 +24,8 @@ pub struct Cluster {
     pub namespace: String,
     /// Name of this instance in events: the pod's name, or the host's.
     pub instance: String,
+    /// URL of the API server.
+    pub url: String,
     /// Whether the client uses the pod's ServiceAccount, not a kubeconfig.
     pub runs_in_pod: bool,
 }
@@ -45,14 +48,16 @@ pub enum ConnectError {
 /// response must begin within a time limit, which kube does not enforce since version 4, and end within it unless it is
 /// a watch.
 pub fn connect_with_metrics(
+    selection: &ClusterSelection,
     operator_namespace: Option<&str>,
     timing: &Timing,
     metrics: &Arc<Metrics>,
 ) -> Result<Cluster, ConnectError> {
-    let (mut config, runs_in_pod) = config::find()?;
+    let (mut config, runs_in_pod) = config::find(selection)?;
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
+    let url = config.cluster_url.to_string();
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
     let bounded = BoundedLayer {
         metrics: metrics.clone(),
@@ -62,12 +67,16 @@ pub fn connect_with_metrics(
     };
     let client = connector::transport(config, timing.secret_connection)?.with_layer(&bounded).build();
     tracing::info!(namespace, "the operator uses this namespace for its own objects");
-    Ok(Cluster { client, namespace, instance: instance(), runs_in_pod })
+    Ok(Cluster { client, namespace, instance: instance(), url, runs_in_pod })
 }
 
 /// The same for commands, which expose no metrics.
-pub fn connect(operator_namespace: Option<&str>, timing: &Timing) -> Result<Cluster, ConnectError> {
-    connect_with_metrics(operator_namespace, timing, &Arc::default())
+pub fn connect(
+    selection: &ClusterSelection,
+    operator_namespace: Option<&str>,
+    timing: &Timing,
+) -> Result<Cluster, ConnectError> {
+    connect_with_metrics(selection, operator_namespace, timing, &Arc::default())
 }
 
 fn is_watch(uri: &Uri) -> bool {

@@ -113,6 +113,7 @@ async fn the_guide_leads_from_a_checkout_to_a_credential() {
     fixture.export("GCO_OPERATOR_NAMESPACE", OWN);
     fixture.section("docs/tutorials/getting-started.md", "Step 4: check that it is Ready").await;
     fixture.section("docs/troubleshooting.md", "Explain a reason or an error code").await;
+    fixture.section("docs/tasks/command-line.md", "*").await;
     let left = Credential::new(
         TENANT,
         crate::admin_cli::OTHER_CLIENT,

@@ -91,7 +91,8 @@ impl Fixture {
         }
         let printed = self.run(&text, "").await;
         // Exit code 3 means findings, which is a valid result.
-        let is_finding = text.contains("operator orphans") && printed.code == Some(3);
+        let finds = ["operator orphans", "operator status"].iter().any(|command| text.contains(command));
+        let is_finding = finds && printed.code == Some(3);
         assert!(
             printed.is_success() || is_finding || only_lacks_a_node(&text, &printed),
             "{at}\n{printed:?}"

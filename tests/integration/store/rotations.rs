@@ -19,7 +19,9 @@ pub(super) async fn keys(env: &TestEnv, command: &str, more: &[&str]) -> Command
 pub(super) async fn keys_of(env: &TestEnv, served: &str, command: &str, more: &[&str]) -> CommandOutput {
     let scale = env.time_scale.to_string();
     let place = ["keys", command, "--operator-namespace", &env.namespace, "--namespace", served];
-    let args = [&place[..], &["--time-scale", &scale], more].concat();
+    let writes = ["rotate", "retire", "import", "create"].contains(&command);
+    let yes: &[&str] = if writes { &["--yes"] } else { &[] };
+    let args = [&place[..], &["--time-scale", &scale], yes, more].concat();
     let printed = run(env, &args).await;
     if !more.contains(&"--stdout") {
         contains_no_key(env, &printed).await;

@@ -286,8 +286,8 @@ impl Runner<'_> {
             self.fixture.until(&format!("fleet-{number}"), "Ready", is_ready).await?;
         }
         let (before, _) = self.fixture.records().await?;
-        let output = self.fixture.command(&["keys", "rotate"]).await?;
-        self.screen.block("$ graph-credential-operator keys rotate", &output);
+        let output = self.fixture.command(&["keys", "rotate", "--yes"]).await?;
+        self.screen.block("$ graph-credential-operator keys rotate --yes", &output);
         let events = self.fixture.events("Reencrypt").await?;
         self.screen.block("$ kubectl get events, about the keyring:", &events);
         let output = self.fixture.command(&["keys", "verify"]).await?;

@@ -1,0 +1,154 @@
+//! `status`: all credentials and accounts, what needs attention first.
+
+mod report;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use self::report::Overview;
+pub(super) use self::report::StatusReport;
+use crate::api::duration::KubeDuration;
+use crate::api::reasons::Kind;
+use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::cli::cluster::{ClusterArgs, NamespaceArgs};
+use crate::cli::kubernetes;
+use crate::cli::objects::ObjectState;
+use crate::cli::output::{self, Format, Report};
+use crate::core::timing::Timing;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    graph-credential-operator status --all-namespaces\n  \
+    graph-credential-operator status -A --expiring 30d -o csv > expiring.csv\n  \
+    graph-credential-operator status -A --by account\n\n\
+    Changes nothing, and asks neither Microsoft nor Woodpecker: it shows what the operator last wrote.\n\n\
+    Exit codes: 0 nothing needs attention; 3 something does: a person must act, or a secret expires soon; 1 failure; 2 \
+    invalid command line.")]
+pub(super) struct StatusArgs {
+    /// Only credentials whose secret has expired or expires within this time, such as 30d or 12h
+    #[arg(long, value_parser = days_or_duration, value_name = "DURATION")]
+    expiring: Option<Duration>,
+
+    /// Count the credentials of each namespace or account instead
+    #[arg(long, value_enum, value_name = "GROUP")]
+    by: Option<Group>,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: StatusFormat,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// What credentials are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Group {
+    /// Their namespace.
+    Namespace,
+    /// The account that they are registered at.
+    Account,
+}
+
+/// Output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum StatusFormat {
+    /// A table for people.
+    #[default]
+    Table,
+    /// The same with more columns.
+    Wide,
+    /// One JSON value.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// Only the names, one on each line.
+    Name,
+    /// Comma-separated values with a heading.
+    Csv,
+}
+
+/// Prints the state of each object.
+pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let cluster = args.cluster.connect(None, &Timing::STANDARD)?;
+    let namespaces = args.namespace.list(&cluster);
+    let client = &cluster.client;
+    let of = |kind| move |object| ObjectState::of(kind, object);
+    let credentials = kubernetes::list::<MicrosoftGraphCredential>(client, &namespaces).await?;
+    let accounts = kubernetes::list::<WoodpeckerAccount>(client, &namespaces).await?;
+    let mut report = StatusReport {
+        credentials: credentials.into_iter().map(of(Kind::Credential)).collect(),
+        accounts: accounts.into_iter().map(of(Kind::Account)).collect(),
+        now: Timestamp::now(),
+        shows_namespace: namespaces.is_empty(),
+    };
+    if let Some(within) = args.expiring {
+        report.keep_expiring(within);
+    }
+    report.sort();
+    let code = if report.needs_attention() { ExitCode::from(3) } else { ExitCode::SUCCESS };
+    match args.by {
+        Some(group) => args.output.print(&Overview::of(&report, group))?,
+        None => args.output.print(&report)?,
+    }
+    Ok(code)
+}
+
+/// Days, as people count expiries, or a duration in Kubernetes' notation, which has no days.
+fn days_or_duration(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u16>().ok());
+    match days {
+        Some(days) => Ok(Duration::from_hours(24 * u64::from(days))),
+        None => text
+            .parse::<KubeDuration>()
+            .map(|duration| duration.get())
+            .map_err(|_| format!("{text:?} is not a duration such as 30d, 720h or 90m")),
+    }
+}
+
+// === impl StatusFormat ===
+
+impl StatusFormat {
+    fn print(self, report: &(impl Report + CsvReport)) -> anyhow::Result<()> {
+        let format = match self {
+            Self::Table => Format::Table,
+            Self::Wide => Format::Wide,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+            Self::Name => Format::Name,
+            Self::Csv => return output::print_csv(&report.csv()),
+        };
+        format.print(report)
+    }
+}
+
+/// A report that can be printed as comma-separated values.
+trait CsvReport {
+    /// The heading and the rows.
+    fn csv(&self) -> Vec<Vec<String>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_given_in_days_or_as_a_duration() {
+        let hours = |hours| Ok(Duration::from_hours(hours));
+        for (text, duration) in
+            [("30d", hours(720)), ("0d", hours(0)), ("12h", hours(12)), ("720h0m", hours(720))]
+        {
+            assert_eq!(days_or_duration(text), duration, "{text}");
+        }
+        for text in ["", "d", "soon", "30", "1.5d", "-1d", "99999d", "1d12h"] {
+            assert!(days_or_duration(text).is_err(), "{text}");
+        }
+    }
+}
