@@ -14,8 +14,8 @@ use graph_credential_operator::store::record;
 use hkdf::Hkdf;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ListParams, ObjectMeta, PostParams};
-use serde_json::Value;
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv};
@@ -74,7 +74,9 @@ pub async fn change_record(env: &TestEnv, name: &str, change: impl FnOnce(&mut S
     change(&mut record.spec);
     let sealed = Envelope::seal(&keyring, AssociatedData::of(&record), &secret).unwrap();
     record.spec.envelope = sealed.to_base64();
-    api.replace(name, &PostParams::default(), &record).await.unwrap();
+    // Whatever the version, because the operator may write the status meanwhile.
+    let patch = Patch::Merge(json!({"spec": record.spec}));
+    api.patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
 /// The record's secret in an envelope of format 1, as earlier versions wrote it (`docs/reference/envelope.md`).
