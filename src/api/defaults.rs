@@ -16,10 +16,12 @@ use crate::api::{
 const HOUR: u64 = 3600;
 
 /// Default of `verification.interval`.
-const VERIFICATION_INTERVAL: Duration = Duration::from_secs(24 * HOUR);
+/// Default of `spec.verification.interval`.
+pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(24 * HOUR);
 
 /// Default of `expiryWarning`.
-const EXPIRY_WARNING: Duration = Duration::from_secs(720 * HOUR);
+/// Default of `spec.expiryWarning`.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(720 * HOUR);
 
 /// Bounds that the schema also has. An object from before the schema had them may exceed them, and adding such a
 /// duration to a timestamp must not overflow.

@@ -22,6 +22,7 @@ pub use self::credential::{
     MicrosoftGraphCredentialSpec, SecretRef, StoreDestination, Verification, VerificationPolicy,
     WoodpeckerDestination,
 };
+pub use self::defaults::{EXPIRY_WARNING, VERIFICATION_INTERVAL};
 pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
 pub use self::sealed::{
     MAX_NAME_LENGTH, SAME_SECRET, SealedGraphCredential, SealedGraphCredentialSpec,

@@ -13,8 +13,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::WoodpeckerAccount;
+use crate::api::reasons::Kind;
 use crate::api::timestamp::rfc3339;
 use crate::cli::cluster::{ClusterArgs, NamespacesArgs};
+use crate::cli::objects::resource_name;
 use crate::cli::output::{Format, Report, Table, Text};
 use crate::cli::ownership::{Inventory, ResourceSummary};
 use crate::cli::{kubernetes, woodpecker};
@@ -33,7 +35,7 @@ use crate::core::timing::Timing;
 pub(super) struct AccessArgs {
     /// User whose current rights are checked, such as system:serviceaccount:mail:deployer. Requires the namespaces where
     /// this user applied credentials
-    #[arg(long, value_name = "NAME", requires = "namespaces")]
+    #[arg(long, value_name = "NAME", requires = "NamespacesArgs")]
     user: Option<String>,
 
     /// Group of that user. Repeatable. The groups of a ServiceAccount are known
@@ -183,15 +185,16 @@ impl Report for Findings {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0
-            .iter()
-            .map(|Finding { object: (kind, name), .. }| format!("{}/{name}", kind.to_lowercase()))
-            .collect()
+        let name = |Finding { object: (kind, name), .. }: &Finding| match name.split_once('/') {
+            Some((_, name)) => resource_name(Kind::Credential, name),
+            None => format!("{}/{name}", kind.to_lowercase()),
+        };
+        self.0.iter().map(name).collect()
     }
 }
 
 /// These groups, and those that the API server adds.
-fn groups_of(user: &str, groups: &[String]) -> Vec<String> {
+pub(super) fn groups_of(user: &str, groups: &[String]) -> Vec<String> {
     let mut all = [groups, &["system:authenticated".to_owned()]].concat();
     let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
     if let Some((namespace, _)) = account {

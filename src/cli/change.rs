@@ -5,28 +5,32 @@ mod wait;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
+use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use self::gitops::managed_by;
-use self::wait::Goal;
+use self::wait::{Pending, Results};
 use crate::api::duration::KubeDuration;
 use crate::api::reasons::Kind;
 use crate::api::{MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT};
 use crate::cli::cluster::{ClusterArgs, ConfirmArgs, NamespaceArgs};
-use crate::cli::describe::get;
-use crate::cli::kubernetes;
 use crate::cli::objects::ObjectState;
 use crate::cli::output::{self, Format};
+use crate::cli::{kubernetes, object_arg};
 use crate::config::ObjectName;
 use crate::core::timing::Timing;
 use crate::k8s::client::Cluster;
 
-/// Field manager of changes by a person with this command.
-const FIELD_MANAGER: &str = "kubectl-graph-credentials";
+/// Field manager of changes by a person with these commands. Flux undoes what a manager has changed whose name begins with
+/// `kubectl`. Source: `DefaultFieldManagers` of kustomize-controller and `patch.go` of fluxcd/pkg/ssa.
+const FIELD_MANAGER: &str = "graph-credentials-cli";
+
+/// How many names a question lists.
+const MAX_NAMES: usize = 10;
 
 /// Arguments of `reconcile`.
 #[derive(Debug, Args)]
@@ -46,8 +50,11 @@ pub(super) struct ReconcileArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Sets spec.suspend. The operator then leaves the credential and its registration as they are, until \
-    `resume`. If Argo CD or Flux applies the object, it may set the field back: the command says how to suspend it there.\n\n\
-    Exit codes: 0 success; 1 failure, or the operator did not finish in time; 2 invalid command line."
+    `resume`. If you delete a suspended credential, its registration stays at Woodpecker, also with deletionPolicy \
+    Delete. If Argo CD or Flux applies the object, it may set the field back: the command says how to suspend it \
+    there.\n\n\
+    Exit codes: 0 the credentials are suspended; 1 failure, or the field was set back, or the operator did not respond \
+    in time; 2 invalid command line."
 )]
 pub(super) struct SuspendArgs {
     #[command(flatten)]
@@ -70,7 +77,12 @@ pub(super) struct ResumeArgs {
 #[derive(Debug, Args)]
 struct ChangeArgs {
     /// Name of a MicrosoftGraphCredential. Repeatable
-    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "NAME",
+        value_parser = object_arg::credential,
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     names: Vec<ObjectName>,
 
     /// All credentials of the namespace
@@ -121,74 +133,78 @@ pub(super) async fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
 
 async fn run(args: &ChangeArgs, change: Change) -> anyhow::Result<ExitCode> {
     let cluster = args.cluster.connect(None, &Timing::STANDARD)?;
-    let client = &cluster.client;
-    let targets = change.applicable(selected(args, &cluster).await?)?;
-    let Some(first) = targets.first() else {
-        output::print("there is nothing to change\n")?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    let what = match targets.as_slice() {
-        [_] => format!("MicrosoftGraphCredential {}", first.name),
-        targets => {
-            format!("{} MicrosoftGraphCredentials in {}", targets.len(), args.namespace.shown(&cluster))
-        }
-    };
-    args.confirm.confirm(&cluster, &format!("{} {what}", change.as_str()))?;
-    let value = jiff::Timestamp::now().to_string();
-    for target in &targets {
-        apply(client, target, change, &value).await?;
-        if change != Change::Reconcile
-            && let Some(advice) = managed_by(&target.object)
-        {
-            output::note(&format!("MicrosoftGraphCredential {}: {advice}", target.name));
-        }
+    let targets = change.applicable(selected(args, &cluster).await?, args.all)?;
+    if targets.is_empty() {
+        output::note("there is nothing to change");
+        return Results::default().print(args.output, change);
     }
+    args.confirm.confirm(&cluster, &format!("{} {}", change.as_str(), named(&targets)))?;
+    let pending = apply(&cluster.client, targets, change).await?;
     if args.no_wait {
-        output::print(&format!("changed {what}; the operator continues in the background\n"))?;
-        return Ok(ExitCode::SUCCESS);
+        return Results::unfinished(&pending).print(args.output, change);
     }
-    let goal = match change {
-        Change::Reconcile => Goal::Handled(value),
-        Change::Suspend | Change::Resume => Goal::Observed,
+    let results = wait::until(&cluster.client, pending, change, args.timeout.get()).await?;
+    results.print(args.output, change)
+}
+
+/// The credentials in words.
+fn named(targets: &[ObjectState]) -> String {
+    let names: Vec<String> = targets.iter().take(MAX_NAMES).map(|target| target.name.to_string()).collect();
+    let more = match targets.len().saturating_sub(MAX_NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    let names = targets.into_iter().map(|target| target.name).collect();
-    let results = wait::until(client, names, &goal, args.timeout.get()).await?;
-    let code = results.exit_code(change == Change::Suspend);
-    results.print(args.output)?;
-    Ok(code)
+    let kind = if targets.len() == 1 { "MicrosoftGraphCredential" } else { "MicrosoftGraphCredentials" };
+    format!("{kind} {}{more}", names.join(", "))
 }
 
 /// The credentials that the command line names.
 async fn selected(args: &ChangeArgs, cluster: &Cluster) -> anyhow::Result<Vec<ObjectState>> {
-    let client = &cluster.client;
+    let (client, now) = (&cluster.client, Timestamp::now());
     let mut selected = Vec::new();
     if args.all {
         let objects =
             kubernetes::list::<MicrosoftGraphCredential>(client, &args.namespace.list(cluster)).await?;
-        selected.extend(objects.into_iter().map(|object| ObjectState::of(Kind::Credential, object)));
+        selected.extend(objects.into_iter().map(|object| ObjectState::of(Kind::Credential, object, now)));
         return Ok(selected);
     }
-    let namespace = args.namespace.one(cluster)?;
+    let namespace = args.namespace.require_single(cluster)?;
     for name in &args.names {
         let name = NamespacedName { namespace: namespace.to_owned(), name: name.to_string() };
-        let object = get::<MicrosoftGraphCredential>(client, Kind::Credential, &name).await?;
-        selected.push(ObjectState::of(Kind::Credential, object));
+        let object = kubernetes::get::<MicrosoftGraphCredential>(client, &name).await?;
+        selected.push(ObjectState::of(Kind::Credential, object, now));
     }
     Ok(selected)
 }
 
-async fn apply(client: &Client, target: &ObjectState, change: Change, value: &str) -> anyhow::Result<()> {
+/// Changes each object, and returns what to wait for.
+async fn apply(client: &Client, targets: Vec<ObjectState>, change: Change) -> anyhow::Result<Vec<Pending>> {
     let kind = ApiResource::erase::<MicrosoftGraphCredential>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.name.namespace, &kind);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patched = api.patch(&target.name.name, &params, &Patch::Merge(change.patch(value))).await;
-    let context = || {
-        format!(
-            "failed to change MicrosoftGraphCredential {}: you need the right to patch it. Those before it are changed: run the command again for the others",
-            target.name
-        )
-    };
-    patched.map(|_| ()).with_context(context)
+    let value = Timestamp::now().to_string();
+    let mut changed = Vec::new();
+    for target in targets {
+        let name = target.name.clone();
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &kind);
+        let patch = Patch::Merge(change.patch(&value, target.object.metadata.uid.as_deref()));
+        let patched = api.patch(&name.name, &params, &patch).await;
+        let object = patched.map_err(|error| {
+            let advice = kubernetes::advice(&error, &format!("patch MicrosoftGraphCredential {name}"));
+            let before = match changed.len() {
+                0 => "nothing was changed".to_owned(),
+                before => format!("{before} others are changed, so run the command again for the rest"),
+            };
+            anyhow::Error::from(error).context(format!("{advice}; {before}"))
+        })?;
+        if change != Change::Reconcile
+            && let Some(advice) = managed_by(&object)
+        {
+            output::note(&format!("MicrosoftGraphCredential {name}: {advice}"));
+        }
+        let requested = (change == Change::Reconcile).then(|| value.clone());
+        changed.push(Pending::new(object, requested));
+    }
+    Ok(changed)
 }
 
 // === impl Change ===
@@ -202,21 +218,33 @@ impl Change {
         }
     }
 
-    /// The objects that the change is for. A suspended object is not reconciled.
-    fn applicable(self, found: Vec<ObjectState>) -> anyhow::Result<Vec<ObjectState>> {
-        let is_single = found.len() == 1;
-        let (targets, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|state| match self {
-            Self::Reconcile | Self::Suspend => !state.is_suspended(),
-            Self::Resume => state.is_suspended(),
-        });
-        for state in &others {
+    /// What was done, of several credentials.
+    fn participle(self) -> &'static str {
+        match self {
+            Self::Reconcile => "reconciled",
+            Self::Suspend => "suspended",
+            Self::Resume => "resumed",
+        }
+    }
+
+    /// The objects that the change is for. With `--all`, others are skipped.
+    fn applicable(self, found: Vec<ObjectState>, is_all: bool) -> anyhow::Result<Vec<ObjectState>> {
+        let mut targets = Vec::new();
+        for state in found {
             let problem = match self {
-                Self::Reconcile => "is suspended, so the operator does not reconcile it: resume it first",
-                Self::Suspend => "is already suspended",
-                Self::Resume => "is not suspended",
+                Self::Reconcile if state.is_suspended() => {
+                    "is suspended, so the operator does not reconcile it: resume it first"
+                }
+                Self::Suspend if state.is_deleted() => {
+                    "is being deleted, and its registration would stay at Woodpecker if it were suspended now"
+                }
+                Self::Reconcile | Self::Suspend | Self::Resume => {
+                    targets.push(state);
+                    continue;
+                }
             };
             let text = format!("MicrosoftGraphCredential {} {problem}", state.name);
-            if is_single && self == Self::Reconcile {
+            if !is_all {
                 bail!("{text}");
             }
             output::note(&text);
@@ -224,11 +252,14 @@ impl Change {
         Ok(targets)
     }
 
-    fn patch(self, value: &str) -> Value {
+    /// The uid makes the API server refuse a patch of an object that was re-created meanwhile.
+    fn patch(self, value: &str, uid: Option<&str>) -> Value {
         match self {
-            Self::Reconcile => json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}}),
-            Self::Suspend => json!({"spec": {"suspend": true}}),
-            Self::Resume => json!({"spec": {"suspend": null}}),
+            Self::Reconcile => {
+                json!({"metadata": {"uid": uid, "annotations": {RECONCILE_REQUESTED_AT: value}}})
+            }
+            Self::Suspend => json!({"metadata": {"uid": uid}, "spec": {"suspend": true}}),
+            Self::Resume => json!({"metadata": {"uid": uid}, "spec": {"suspend": null}}),
         }
     }
 }

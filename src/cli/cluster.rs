@@ -42,18 +42,42 @@ pub(super) struct NamespaceArgs {
 #[command(next_help_heading = "Cluster")]
 pub(super) struct NamespacesArgs {
     /// Namespace of the objects. Repeatable, or a comma-separated list. Defaults to all namespaces
-    #[arg(
-        short = 'n',
-        long = "namespace",
-        env = "GCO_WATCH_NAMESPACES",
-        value_delimiter = ',',
-        value_name = "NAMESPACE"
-    )]
+    #[arg(short = 'n', long = "namespace", value_delimiter = ',', value_name = "NAMESPACE")]
     namespaces: Vec<ObjectName>,
 
     /// All namespaces. This is the default
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+}
+
+/// Selects the namespace of the operator.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct OperatorArgs {
+    /// Namespace of the operator. Defaults to the namespace of the pod or of the kubeconfig's context
+    #[arg(
+        short = 'n',
+        long,
+        visible_alias = "namespace",
+        env = "GCO_OPERATOR_NAMESPACE",
+        value_name = "NAMESPACE"
+    )]
+    pub(super) operator_namespace: Option<ObjectName>,
+}
+
+/// Selects the namespaces that the operator serves, like the flag of `run`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct ServedArgs {
+    /// Namespace that the operator serves. Repeatable, or a comma-separated list. Defaults to all namespaces. If the
+    /// operator serves only some namespaces, specify the same ones
+    #[arg(
+        long = "watch-namespace",
+        env = "GCO_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    namespaces: Vec<ObjectName>,
 }
 
 /// Confirms that the command may write.
@@ -97,10 +121,10 @@ impl NamespaceArgs {
         self.selected(cluster).map(ToOwned::to_owned).into_iter().collect()
     }
 
-    /// The selected namespace of a named object.
-    pub(super) fn one<'a>(&'a self, cluster: &'a Cluster) -> anyhow::Result<&'a str> {
+    /// The selected namespace, for a command that names objects.
+    pub(super) fn require_single<'a>(&'a self, cluster: &'a Cluster) -> anyhow::Result<&'a str> {
         self.selected(cluster)
-            .context("an object is named in one namespace: specify --namespace instead of --all-namespaces")
+            .context("a name belongs to one namespace: replace --all-namespaces by --namespace NAMESPACE")
     }
 
     /// The selection in a sentence.
@@ -120,15 +144,6 @@ impl NamespacesArgs {
         self.namespaces.iter().map(ToString::to_string).collect()
     }
 
-    /// The selection in a sentence.
-    pub(super) fn shown(&self) -> String {
-        match self.list().as_slice() {
-            [] => "all namespaces".to_owned(),
-            [name] => format!("namespace {name}"),
-            names => format!("the namespaces {}", names.join(", ")),
-        }
-    }
-
     /// Whether the namespace is selected.
     pub(super) fn contains(&self, namespace: &str) -> bool {
         let selected = self.list();
@@ -136,32 +151,70 @@ impl NamespacesArgs {
     }
 }
 
-// === impl ConfirmArgs ===
+// === impl OperatorArgs ===
 
-impl ConfirmArgs {
-    /// Prints the cluster and what is to be changed there, with its namespace, and asks whether to continue.
-    pub(super) fn confirm(self, cluster: &Cluster, action: &str) -> anyhow::Result<()> {
-        output::note(&format!("cluster {}: {action}", cluster.url));
-        if self.yes {
-            return Ok(());
-        }
-        if !is_interactive() {
-            bail!(
-                "nothing was changed: add --yes, because standard input is not a terminal that could answer"
-            );
-        }
-        if ask("Continue? [y/N] ")? { Ok(()) } else { bail!("nothing was changed") }
+impl OperatorArgs {
+    pub(super) fn name(&self) -> Option<&str> {
+        self.operator_namespace.as_ref().map(ObjectName::as_str)
     }
 }
 
-/// Whether a person can answer a question.
-pub(super) fn is_interactive() -> bool {
-    io::stdin().is_terminal()
+// === impl ServedArgs ===
+
+impl ServedArgs {
+    /// The namespaces; empty for all.
+    pub(super) fn list(&self) -> Vec<String> {
+        self.namespaces.iter().map(ToString::to_string).collect()
+    }
+
+    /// The namespaces in a sentence.
+    pub(super) fn shown(&self) -> String {
+        match self.list().as_slice() {
+            [] => "all namespaces".to_owned(),
+            [name] => format!("namespace {name}"),
+            names => format!("the namespaces {}", names.join(", ")),
+        }
+    }
 }
 
-fn ask(question: &str) -> anyhow::Result<bool> {
+// === impl ConfirmArgs ===
+
+impl ConfirmArgs {
+    /// Prints the cluster and what is to be changed there, with its namespace, and asks whether to continue. Fails if the
+    /// answer is no.
+    pub(super) fn confirm(self, cluster: &Cluster, action: &str) -> anyhow::Result<()> {
+        if !self.yes && !is_interactive() {
+            bail!(
+                "nothing was changed: add --yes to {action}, because there is no terminal to ask at ({})",
+                described(cluster)
+            );
+        }
+        if self.yes {
+            output::note(&format!("{}: {action}", described(cluster)));
+            return Ok(());
+        }
+        if ask(cluster, action)? { Ok(()) } else { bail!("nothing was changed") }
+    }
+}
+
+/// The cluster as its users know it.
+fn described(cluster: &Cluster) -> String {
+    match &cluster.context {
+        Some(context) => format!("context {context} ({})", cluster.url),
+        None => format!("cluster {}", cluster.url),
+    }
+}
+
+/// Whether a person sees a question and can answer it.
+pub(super) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks whether to do it.
+pub(super) fn ask(cluster: &Cluster, action: &str) -> anyhow::Result<bool> {
     const UNREAD: &str = "failed to read the answer";
-    io::stderr().write_all(question.as_bytes()).context(UNREAD)?;
+    output::note(&format!("{}: {action}", described(cluster)));
+    io::stderr().write_all(b"Continue? [y/N] ").context(UNREAD)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context(UNREAD)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

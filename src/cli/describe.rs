@@ -8,32 +8,29 @@ use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::{Api, Client, Resource};
+use kube::api::ListParams;
+use kube::{Api, Client};
 
 use self::report::Description;
 use crate::api::reasons::Kind;
 use crate::api::{MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount};
 use crate::cli::cluster::{ClusterArgs, NamespaceArgs};
+use crate::cli::kubernetes;
+use crate::cli::object_arg::ObjectArg;
 use crate::cli::objects::ObjectState;
 use crate::cli::output::{self, ReportFormat};
-use crate::config::ObjectName;
 use crate::core::timing::Timing;
 
 /// Arguments of `describe`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     graph-credential-operator describe sales-eu --namespace mail\n  \
-    graph-credential-operator describe --account agency -n mail -o yaml\n\n\
+    graph-credential-operator describe wpa/agency -n mail -o yaml\n\n\
     Changes nothing, and asks neither Microsoft nor Woodpecker: it shows what the operator last wrote.")]
 pub(super) struct DescribeArgs {
-    /// Name of the MicrosoftGraphCredential
+    /// Name of a MicrosoftGraphCredential, or wpa/NAME of a WoodpeckerAccount
     #[arg(value_name = "NAME")]
-    name: ObjectName,
-
-    /// Describe the WoodpeckerAccount of this name instead
-    #[arg(long)]
-    account: bool,
+    object: ObjectArg,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -49,52 +46,29 @@ pub(super) struct DescribeArgs {
 /// Prints the description.
 pub(super) async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
     let cluster = args.cluster.connect(None, &Timing::STANDARD)?;
-    let namespace = args.namespace.one(&cluster)?;
-    let name = NamespacedName { namespace: namespace.to_owned(), name: args.name.to_string() };
+    let namespace = args.namespace.require_single(&cluster)?;
+    let name = NamespacedName { namespace: namespace.to_owned(), name: args.object.name.to_string() };
     let client = &cluster.client;
-    let (kind, object) = if args.account {
-        (Kind::Account, get::<WoodpeckerAccount>(client, Kind::Account, &name).await?)
-    } else {
-        (Kind::Credential, get::<MicrosoftGraphCredential>(client, Kind::Credential, &name).await?)
+    let kind = args.object.kind;
+    let object = match kind {
+        Kind::Credential => kubernetes::get::<MicrosoftGraphCredential>(client, &name).await?,
+        Kind::Account => kubernetes::get::<WoodpeckerAccount>(client, &name).await?,
     };
-    let state = ObjectState::of(kind, object);
+    let now = Timestamp::now();
+    let state = ObjectState::of(kind, object, now);
     let account = match state.account() {
-        Some(account) => find::<WoodpeckerAccount>(client, &account)
-            .await
-            .unwrap_or_else(|error| {
-                output::note(&format!("{error:#}"));
-                None
-            })
-            .map(|object| ObjectState::of(Kind::Account, object)),
+        Some(account) => or_note(kubernetes::find::<WoodpeckerAccount>(client, &account).await).flatten(),
         None => None,
     };
-    let events = events(client, &state).await.unwrap_or_else(|error| {
-        output::note(&format!("{error:#}"));
-        Vec::new()
-    });
-    args.output.print(&Description { state, account, events, now: Timestamp::now() })?;
+    let account = account.map(|object| ObjectState::of(Kind::Account, object, now));
+    let events = or_note(events(client, &state).await);
+    args.output.print(&Description { state, account, events, now })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads an object, valid or not.
-pub(super) async fn find<K: Resource<DynamicType = ()>>(
-    client: &Client,
-    name: &NamespacedName,
-) -> anyhow::Result<Option<DynamicObject>> {
-    let kind = ApiResource::erase::<K>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &kind);
-    let found = api.get_opt(&name.name).await;
-    found.with_context(|| format!("failed to read {} {name}: you need the right to get it", K::kind(&())))
-}
-
-pub(super) async fn get<K: Resource<DynamicType = ()>>(
-    client: &Client,
-    kind: Kind,
-    name: &NamespacedName,
-) -> anyhow::Result<DynamicObject> {
-    find::<K>(client, name).await?.with_context(|| {
-        format!("there is no {} {name}: fix the name, --namespace or --context", kind.as_str())
-    })
+/// The result, or `None` with a note of what failed: the rest of the description is still useful.
+fn or_note<T>(result: anyhow::Result<T>) -> Option<T> {
+    result.inspect_err(|error| output::note(&format!("{error:#}"))).ok()
 }
 
 /// The events of the object, the newest first.

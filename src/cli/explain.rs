@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::reasons::{self, ENTRIES, Entry, Reason};
-use crate::cli::output::{Report, ReportFormat, Text};
+use crate::cli::output::{self, Report, ReportFormat, Text};
 use crate::core::aadsts::{self, CODES, Code, Remedy};
 
 /// Arguments of `explain`.
@@ -70,18 +70,26 @@ fn find_in(text: &str) -> anyhow::Result<Vec<Subject>> {
     if !text.trim().contains(char::is_whitespace) {
         return find(text);
     }
-    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
-    // Shorter numbers and plain words such as "Ready" have other meanings in a message.
-    let is_telling = |word: &&str| {
-        let is_code = word.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("AADSTS"));
-        let is_reason = word.chars().filter(char::is_ascii_uppercase).count() > 1;
-        is_code || is_reason || number(word).is_some_and(|number| number >= 10_000)
+    let words = || text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let subjects_of = |is_candidate: &dyn Fn(&str) -> bool| -> Vec<Subject> {
+        let mut named = BTreeSet::new();
+        let found = words().filter(|word| is_candidate(word)).filter_map(|word| find(word).ok()).flatten();
+        found.filter(|subject| named.insert((subject.name(), subject.entry().condition.as_str()))).collect()
     };
-    let mut seen = BTreeSet::new();
-    let words = words.filter(is_telling).filter(|word| seen.insert(word.to_ascii_lowercase()));
-    let mut found: Vec<Subject> = words.filter_map(|word| find(word).ok()).flatten().collect();
-    let mut named = BTreeSet::new();
-    found.retain(|subject| named.insert((subject.name(), subject.entry().condition.as_str())));
+    let has_prefix = |word: &str| word.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("AADSTS"));
+    // Shorter numbers, and reasons that are plain words, have other meanings in a message.
+    let mut found = subjects_of(&|word| {
+        let is_camel_case = word.chars().filter(char::is_ascii_uppercase).count() > 1;
+        has_prefix(word) || is_camel_case || number(word).is_some_and(|number| number >= 10_000)
+    });
+    if found.is_empty() {
+        found = subjects_of(&|word| word.starts_with(|letter: char| letter.is_ascii_uppercase()));
+    }
+    for word in words().filter(|word| has_prefix(word) && find(word).is_err()) {
+        output::note(&format!(
+            "{word} is unknown to this version: look it up at https://login.microsoftonline.com/error"
+        ));
+    }
     if found.is_empty() {
         bail!(
             "the message contains neither an AADSTS code nor a reason that this version knows: run explain without an argument to list all"
@@ -243,6 +251,7 @@ mod tests {
             names("MicrosoftGraphCredential mail/x is not Ready: InvalidClientSecret"),
             ["InvalidClientSecret"]
         );
+        assert_eq!(names("Ready False: Expired"), ["Ready", "Expired"]);
         assert_eq!(names("error_codes: [7000222], see aadsts7000222"), ["AADSTS7000222"]);
         let unknown = find_in("something is wrong here").err().unwrap().to_string();
         assert!(unknown.contains("neither an AADSTS code nor a reason"), "{unknown}");

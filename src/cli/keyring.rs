@@ -5,7 +5,7 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
-use crate::cli::cluster::{ClusterArgs, ConfirmArgs, NamespacesArgs};
+use crate::cli::cluster::{ClusterArgs, ConfirmArgs, OperatorArgs, ServedArgs};
 use crate::config::ObjectName;
 use crate::core::timing::Timing;
 use crate::k8s::client::Cluster;
@@ -15,9 +15,8 @@ use crate::store::keyring::{self, Keyring, KeyringError, KeyringRef};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keyring")]
 pub(super) struct KeyringArgs {
-    /// Namespace of the operator. Defaults to the namespace of the pod or of the kubeconfig's context
-    #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
-    operator_namespace: Option<String>,
+    #[command(flatten)]
+    operator: OperatorArgs,
 
     /// Name of the Secret with the keyring, in the operator's namespace
     #[arg(
@@ -55,7 +54,7 @@ pub(super) struct TimingArgs {
 #[command(next_help_heading = "Keyring")]
 pub(super) struct StoreArgs {
     #[command(flatten)]
-    namespaces: NamespacesArgs,
+    served: ServedArgs,
 
     #[command(flatten)]
     keyring: KeyringArgs,
@@ -85,7 +84,7 @@ impl TimingArgs {
 impl Target {
     pub(super) async fn of(args: &StoreArgs) -> anyhow::Result<Self> {
         let mut target = Self::find(&args.keyring)?;
-        target.namespaces = args.namespaces.list();
+        target.namespaces = args.served.list();
         for namespace in &target.namespaces {
             target.check_namespace(namespace).await?;
         }
@@ -98,7 +97,7 @@ impl Target {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         match namespaces.get_metadata(name).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                bail!("there is no namespace {name}: fix --namespace (GCO_WATCH_NAMESPACES)")
+                bail!("there is no namespace {name}: fix --watch-namespace (GCO_WATCH_NAMESPACES)")
             }
             Ok(_) | Err(_) => Ok(()),
         }
@@ -106,16 +105,20 @@ impl Target {
 
     pub(super) fn find(args: &KeyringArgs) -> anyhow::Result<Self> {
         let timing = args.timing.timing();
-        let cluster = args.cluster.connect(args.operator_namespace.as_deref(), &timing)?;
+        let cluster = args.cluster.connect(args.operator.name(), &timing)?;
         let secret =
             KeyringRef { namespace: cluster.namespace.clone(), name: args.keyring_secret.to_string() };
-        let has_explicit_namespace = args.operator_namespace.is_some() || cluster.runs_in_pod;
+        let has_explicit_namespace = args.operator.name().is_some() || cluster.runs_in_pod;
         Ok(Self { cluster, secret, has_explicit_namespace, namespaces: Vec::new(), timing })
     }
 
-    /// Asks whether to change the keyring.
+    /// Asks whether to change the keyring, as `action` says.
     pub(super) fn confirm(&self, confirm: ConfirmArgs, action: &str) -> anyhow::Result<()> {
-        confirm.confirm(&self.cluster, &format!("keyring Secret {}: {action}", self.secret))
+        let served = match self.namespaces.as_slice() {
+            [] => String::new(),
+            names => format!(", considering only the records in {}", names.join(", ")),
+        };
+        confirm.confirm(&self.cluster, &format!("{action} (keyring Secret {}{served})", self.secret))
     }
 
     /// The keyring, which must exist.

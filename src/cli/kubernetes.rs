@@ -1,9 +1,10 @@
 //! The operator's objects in the cluster, read as untyped objects, so that invalid ones are not missed.
 
-use anyhow::Context as _;
-use kube::api::DynamicObject;
-use kube::{Client, Resource};
+use anyhow::{Context as _, anyhow};
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, Client, Resource};
 
+use crate::api::NamespacedName;
 use crate::k8s::list::{ListError, Pages};
 use crate::k8s::scope::Scope;
 
@@ -12,12 +13,7 @@ pub(super) async fn list<K>(client: &Client, namespaces: &[String]) -> anyhow::R
 where
     K: Resource<DynamicType = ()>,
 {
-    list_if_known::<K>(client, namespaces).await?.with_context(|| {
-        format!(
-            "the cluster has no resource type {}: install the CRDs (graph-credential-operator crd), or set KUBECONFIG to the right cluster",
-            K::plural(&())
-        )
-    })
+    list_if_known::<K>(client, namespaces).await?.ok_or_else(unknown_kind::<K>)
 }
 
 /// The same; `None` if the cluster does not know the kind.
@@ -43,6 +39,57 @@ where
         }
     }
     Ok(Some(objects))
+}
+
+/// The object of that name, valid or not.
+pub(super) async fn get<K>(client: &Client, name: &NamespacedName) -> anyhow::Result<DynamicObject>
+where
+    K: Resource<DynamicType = ()>,
+{
+    find::<K>(client, name).await?.with_context(|| {
+        format!("there is no {} {name}: fix the name, --namespace or --context", K::kind(&()))
+    })
+}
+
+/// The same; `None` if it does not exist.
+pub(super) async fn find<K>(client: &Client, name: &NamespacedName) -> anyhow::Result<Option<DynamicObject>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let kind = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &kind);
+    match api.get(&name.name).await {
+        Ok(found) => Ok(Some(found)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => {
+            // An unknown kind has the same code, but its response names no object.
+            let is_object = status.details.as_ref().is_some_and(|details| details.name == name.name);
+            if is_object { Ok(None) } else { Err(unknown_kind::<K>()) }
+        }
+        Err(error) => {
+            let advice = advice(&error, &format!("get {} {name}", K::kind(&())));
+            Err(anyhow::Error::from(error).context(advice))
+        }
+    }
+}
+
+fn unknown_kind<K: Resource<DynamicType = ()>>() -> anyhow::Error {
+    anyhow!(
+        "the cluster has no resource type {}: install the CRDs (graph-credential-operator crd), or set KUBECONFIG to the right cluster",
+        K::plural(&())
+    )
+}
+
+/// What failed, and what to do. `action` is what was tried, such as `get MicrosoftGraphCredential mail/x`.
+pub(super) fn advice(error: &kube::Error, action: &str) -> String {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            format!("you may not {action}: ask for the right to do so")
+        }
+        kube::Error::Api(status) if status.code < 500 => {
+            format!("the API server rejected the request to {action}")
+        }
+        _ => format!("failed to {action}: check that the cluster is reachable, and try again"),
+    }
 }
 
 fn list_error(kind: &str, scope: &Scope, error: ListError) -> anyhow::Error {

@@ -11,6 +11,7 @@ mod input;
 mod keyring;
 mod keys;
 mod kubernetes;
+mod object_arg;
 mod objects;
 mod orphans;
 mod output;
@@ -101,7 +102,7 @@ impl Cli {
     }
 
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
-    /// `access`, `keys` and `remove-finalizers` have more.
+    /// `access`, `status`, `reconcile`, `resume`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
         let result = match Self::parse_as_called().command {
             Command::Run(settings) => {

@@ -1,17 +1,27 @@
-//! What the status of an object says about its state: whether somebody must act, who, and since when. Objects are read
-//! untyped, so that invalid ones are not missed.
+//! The state of an object as a person needs it: whether somebody must act, who, why and since when. It is derived from
+//! what the operator last wrote and from the clock. Objects are read untyped, so that invalid ones are not missed.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::conditions::{Condition, ConditionStatus, ConditionType, find};
+use crate::api::duration::KubeDuration;
 use crate::api::reasons::{Actor, ENTRIES, Entry, Kind};
-use crate::api::{AccountName, MicrosoftGraphCredentialStatus, NamespacedName};
+use crate::api::{AccountName, EXPIRY_WARNING, MicrosoftGraphCredentialStatus, NamespacedName, timestamp};
 use crate::cli::output::Style;
+use crate::core::expiry;
 
-/// The object and its state.
+/// How long an object may wait for its first reconcile before somebody should look at the operator.
+const UNOBSERVED: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long the operator may retry automatically before somebody should look at it.
+const LASTING: SignedDuration = SignedDuration::from_hours(1);
+
+/// An object and its state.
 #[derive(Debug)]
 pub(super) struct ObjectState {
     pub(super) kind: Kind,
@@ -20,16 +30,30 @@ pub(super) struct ObjectState {
     pub(super) conditions: Vec<Condition>,
     /// Empty for an account, or if the status cannot be read.
     pub(super) status: MicrosoftGraphCredentialStatus,
+    pub(super) assessment: Assessment,
+}
+
+/// What the state means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Assessment {
+    pub(super) urgency: Urgency,
+    /// The reason of a condition, or `NotReconciled` or `StatusUnreadable`.
+    pub(super) reason: String,
+    pub(super) message: String,
+    /// Since when it holds, if that is known.
+    pub(super) since: Option<Timestamp>,
+    pub(super) actor: Actor,
+    pub(super) action: &'static str,
 }
 
 /// How urgent an object is, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
-    /// It is not ready, and somebody must act.
+    /// Somebody must act: it is not ready, or nothing happens any longer.
     NeedsAction,
     /// Its secret expires soon.
     ExpiresSoon,
-    /// It is not ready, and the operator continues automatically.
+    /// The operator works on it, or retries automatically.
     InProgress,
     /// The operator does nothing, as the object says.
     Suspended,
@@ -39,19 +63,32 @@ pub(super) enum Urgency {
 // === impl ObjectState ===
 
 impl ObjectState {
-    pub(super) fn of(kind: Kind, object: DynamicObject) -> Self {
-        let conditions = object.data.pointer("/status/conditions").cloned().unwrap_or_default();
-        let status = match kind {
-            Kind::Credential => object.data.get("status").and_then(|it| Deserialize::deserialize(it).ok()),
-            Kind::Account => None,
+    pub(super) fn of(kind: Kind, object: DynamicObject, now: Timestamp) -> Self {
+        let status = object.data.get("status").filter(|status| !status.is_null());
+        let parsed = match (kind, status) {
+            (Kind::Credential, Some(status)) => MicrosoftGraphCredentialStatus::deserialize(status),
+            (Kind::Credential | Kind::Account, _) => Ok(MicrosoftGraphCredentialStatus::default()),
         };
-        Self {
+        let is_unreadable = parsed.is_err();
+        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+        let mut state = Self {
             kind,
             name: NamespacedName::of(&object),
-            conditions: serde_json::from_value(conditions).unwrap_or_default(),
-            status: status.unwrap_or_default(),
+            conditions: conditions
+                .into_iter()
+                .flatten()
+                .filter_map(|it| Condition::deserialize(it).ok())
+                .collect(),
+            status: parsed.unwrap_or_default(),
             object,
-        }
+            assessment: Assessment::in_progress(
+                "NotReconciled",
+                "the operator has not reconciled it yet",
+                None,
+            ),
+        };
+        state.assessment = state.assess(is_unreadable, now);
+        state
     }
 
     pub(super) fn condition(&self, type_: ConditionType) -> Option<&Condition> {
@@ -70,10 +107,14 @@ impl ObjectState {
         self.object.metadata.deletion_timestamp.is_some()
     }
 
+    /// The generation that the status reflects.
+    pub(super) fn observed_generation(&self) -> Option<i64> {
+        self.object.data.pointer("/status/observedGeneration").and_then(Value::as_i64).filter(|it| *it >= 0)
+    }
+
     /// Whether the conditions describe the current spec.
     pub(super) fn is_current(&self) -> bool {
-        let observed = self.object.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
-        observed.is_some() && observed == self.object.metadata.generation
+        self.observed_generation().is_some() && self.observed_generation() == self.object.metadata.generation
     }
 
     /// The account that the spec references.
@@ -84,57 +125,183 @@ impl ObjectState {
         Some(AccountName { namespace: namespace.to_owned(), name })
     }
 
-    pub(super) fn expires_at(&self) -> Option<Timestamp> {
-        Some(self.status.expires_at.as_ref()?.0)
+    /// Whether the destination is the store.
+    pub(super) fn is_in_store(&self) -> bool {
+        self.object.data.pointer("/spec/destination/store").is_some()
     }
 
-    /// The days until the secret expires, rounded down.
+    /// The expiry of the registered secret, even if the rest of the status cannot be read.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        self.text("/status/expiresAt").and_then(timestamp::parse_or_date)
+    }
+
+    /// The days until the secret expires, rounded down; negative once a day has passed since.
     pub(super) fn days_left(&self, now: Timestamp) -> Option<i64> {
         let seconds = self.expires_at()?.as_second() - now.as_second();
-        Some(seconds.div_euclid(24 * 60 * 60))
+        Some(seconds / (24 * 60 * 60))
     }
 
-    pub(super) fn urgency(&self) -> Urgency {
-        let ready = self.condition(ConditionType::Ready).map(|ready| ready.status);
-        let is_expiring = self
-            .condition(ConditionType::Expiring)
-            .is_some_and(|expiring| expiring.status == ConditionStatus::True);
-        let is_anyone_to_act = self.actor() != Actor::Nobody;
-        match ready {
-            Some(ConditionStatus::False) if is_anyone_to_act => Urgency::NeedsAction,
-            _ if is_expiring => Urgency::ExpiresSoon,
-            _ if self.is_suspended() => Urgency::Suspended,
-            Some(ConditionStatus::True) if self.is_current() && !self.is_deleted() => Urgency::Ready,
-            _ => Urgency::InProgress,
-        }
+    /// When the operator begins to warn of the expiry.
+    pub(super) fn warned_at(&self) -> Option<Timestamp> {
+        let warning = self.text("/spec/expiryWarning").and_then(|it| it.parse::<KubeDuration>().ok());
+        let warning = warning.map_or(EXPIRY_WARNING, |it| it.get());
+        Some(expiry::warning_at(self.expires_at()?, warning))
     }
 
-    /// The condition that explains the state.
-    pub(super) fn cause(&self) -> Option<&Condition> {
-        let ready = self.condition(ConditionType::Ready);
-        let expiring = self.condition(ConditionType::Expiring);
-        let is_ready = ready.is_some_and(|ready| ready.status == ConditionStatus::True);
-        expiring.filter(|it| is_ready && it.status == ConditionStatus::True).or(ready)
-    }
-
-    /// What the reason table says about the cause.
-    pub(super) fn entry(&self) -> Option<&'static Entry> {
-        let cause = self.cause()?;
-        let is_it = |entry: &&Entry| entry.kind == self.kind && entry.reason.as_str() == cause.reason;
-        ENTRIES.iter().find(is_it)
-    }
-
-    pub(super) fn actor(&self) -> Actor {
-        self.entry().map_or(Actor::Nobody, |entry| entry.actor)
+    /// Whether the secret has expired or the operator would warn of its expiry with a warning of that length.
+    pub(super) fn expires_within(&self, within: Duration, now: Timestamp) -> bool {
+        self.expires_at().is_some_and(|at| expiry::warning_at(at, within) <= now)
     }
 
     /// The name as `kubectl -o name` prints it.
     pub(super) fn resource_name(&self) -> String {
-        let resource = match self.kind {
-            Kind::Credential => "microsoftgraphcredential",
-            Kind::Account => "woodpeckeraccount",
+        resource_name(self.kind, &self.name.name)
+    }
+
+    fn assess(&self, is_unreadable: bool, now: Timestamp) -> Assessment {
+        let ready = self.condition(ConditionType::Ready);
+        if let Some(at) = self.expires_at().filter(|at| *at <= now) {
+            return Assessment::of_expiry(
+                "Expired",
+                format!("the secret expired at {}", timestamp::rfc3339(at)),
+                at,
+            );
+        }
+        if is_unreadable {
+            return Assessment {
+                action: "Upgrade this program to the version of the operator, or restore the status.",
+                ..Assessment::needs_operator(
+                    "StatusUnreadable",
+                    "the status cannot be read by this version",
+                    None,
+                )
+            };
+        }
+        let Some(ready) = ready.filter(|_| self.observed_generation().is_some()) else {
+            let created = self.object.metadata.creation_timestamp.as_ref().map(|at| at.0);
+            return match created {
+                Some(created) if now.duration_since(created) > UNOBSERVED => Assessment::needs_operator(
+                    "NotReconciled",
+                    "no operator has reconciled it",
+                    Some(created),
+                ),
+                _ => Assessment::in_progress(
+                    "NotReconciled",
+                    "the operator has not reconciled it yet",
+                    created,
+                ),
+            };
         };
-        format!("{resource}.graph-credentials.io/{}", self.name.name)
+        if self.warned_at().is_some_and(|at| at <= now) && ready.status == ConditionStatus::True {
+            let at = self.expires_at().map(timestamp::rfc3339).unwrap_or_default();
+            let since = self.warned_at().unwrap_or(now);
+            return Assessment::of_expiry("ExpiresSoon", format!("the secret expires at {at}"), since);
+        }
+        if self.is_suspended() {
+            return Assessment {
+                urgency: Urgency::Suspended,
+                ..Assessment::in_progress(&format!("Suspended ({})", ready.reason), &ready.message, None)
+            };
+        }
+        self.of_ready(ready, now)
+    }
+
+    /// What the condition `Ready` of an object that is not suspended means.
+    fn of_ready(&self, ready: &Condition, now: Timestamp) -> Assessment {
+        let since = Some(ready.last_transition_time.0);
+        if self.is_deleted() || !self.is_current() {
+            let (reason, message) = if self.is_deleted() {
+                (format!("Deleting ({})", ready.reason), format!("it is being deleted: {}", ready.message))
+            } else {
+                let message = format!("the spec has changed since; before: {}", ready.message);
+                (format!("{} (of an earlier spec)", ready.reason), message)
+            };
+            let deleting = Assessment::in_progress(&reason, &message, since);
+            // The operator writes why a deletion does not continue.
+            return match self.entry(ready) {
+                Some(entry) if ready.status == ConditionStatus::False && entry.actor != Actor::Nobody => {
+                    Assessment {
+                        urgency: Urgency::NeedsAction,
+                        actor: entry.actor,
+                        action: entry.action,
+                        ..deleting
+                    }
+                }
+                _ => deleting,
+            };
+        }
+        if ready.status == ConditionStatus::True {
+            let ready = Assessment::in_progress(&ready.reason, &ready.message, since);
+            return Assessment { urgency: Urgency::Ready, ..ready };
+        }
+        let waiting = Assessment::in_progress(&ready.reason, &ready.message, since);
+        match self.entry(ready) {
+            Some(entry) if entry.actor != Actor::Nobody => Assessment {
+                urgency: Urgency::NeedsAction,
+                actor: entry.actor,
+                action: entry.action,
+                ..waiting
+            },
+            None => Assessment {
+                urgency: Urgency::NeedsAction,
+                actor: Actor::User,
+                action: "Follow the message: this version does not know the reason.",
+                ..waiting
+            },
+            Some(_) if now.duration_since(ready.last_transition_time.0) > LASTING => Assessment {
+                urgency: Urgency::NeedsAction,
+                actor: Actor::OperatorAdmin,
+                action: "It has lasted for more than an hour: check the operator's network (graph-credential-operator check) and its log.",
+                ..waiting
+            },
+            Some(_) => waiting,
+        }
+    }
+
+    /// What the reason table says about the condition `Ready`, which repeats the reason of another condition.
+    fn entry(&self, ready: &Condition) -> Option<&'static Entry> {
+        let of_kind = ENTRIES.iter().filter(|entry| entry.kind == self.kind);
+        let named = of_kind.filter(|entry| entry.reason.as_str() == ready.reason);
+        let with_status = named.clone().find(|entry| entry.status == ready.status);
+        with_status.or_else(|| named.clone().next())
+    }
+}
+
+// === impl Assessment ===
+
+impl Assessment {
+    fn in_progress(reason: &str, message: &str, since: Option<Timestamp>) -> Self {
+        Self {
+            urgency: Urgency::InProgress,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            since,
+            actor: Actor::Nobody,
+            action: "Nothing to do.",
+        }
+    }
+
+    fn needs_operator(reason: &str, message: &str, since: Option<Timestamp>) -> Self {
+        Self {
+            urgency: Urgency::NeedsAction,
+            actor: Actor::OperatorAdmin,
+            action: "Check that an operator runs and serves the namespace.",
+            ..Self::in_progress(reason, message, since)
+        }
+    }
+
+    /// The reasons of the condition `Expiring`, by the clock.
+    fn of_expiry(reason: &'static str, message: String, since: Timestamp) -> Self {
+        let entry = ENTRIES.iter().find(|entry| entry.reason.as_str() == reason);
+        let urgency = if reason == "Expired" { Urgency::NeedsAction } else { Urgency::ExpiresSoon };
+        Self {
+            urgency,
+            reason: reason.to_owned(),
+            message,
+            since: Some(since),
+            actor: entry.map_or(Actor::User, |entry| entry.actor),
+            action: entry.map_or("Create a new client secret in Entra.", |entry| entry.action),
+        }
     }
 }
 
@@ -166,6 +333,24 @@ impl Urgency {
     }
 }
 
+/// The status of a condition as the API spells it.
+pub(super) fn condition_status(status: ConditionStatus) -> &'static str {
+    match status {
+        ConditionStatus::True => "True",
+        ConditionStatus::False => "False",
+        ConditionStatus::Unknown => "Unknown",
+    }
+}
+
+/// The name of an object as `kubectl -o name` prints it.
+pub(super) fn resource_name(kind: Kind, name: &str) -> String {
+    let resource = match kind {
+        Kind::Credential => "microsoftgraphcredential",
+        Kind::Account => "woodpeckeraccount",
+    };
+    format!("{resource}.graph-credentials.io/{name}")
+}
+
 /// A duration as kubectl shows ages, such as `5d3h`.
 pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_second() - since.as_second()).max(0);
@@ -181,99 +366,5 @@ pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// The description of a reason that an older or newer version wrote.
-pub(super) fn action_of(entry: Option<&'static Entry>) -> &'static str {
-    entry.map_or("Run `kubectl describe` on the object: this version does not know the reason.", |entry| {
-        entry.action
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn state(spec: &Value, status: &Value) -> ObjectState {
-        let object = json!({
-            "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
-            "metadata": {"name": "x", "namespace": "mail", "generation": 1}, "spec": spec, "status": status,
-        });
-        ObjectState::of(Kind::Credential, serde_json::from_value(object).unwrap())
-    }
-
-    fn conditions(list: &[(&str, &str, &str)]) -> Value {
-        let condition = |(type_, status, reason): &(&str, &str, &str)| json!({"type": type_, "status": status, "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        json!({"observedGeneration": 1, "conditions": list.iter().map(condition).collect::<Vec<_>>()})
-    }
-
-    #[test]
-    fn urgency_follows_the_conditions() {
-        for (spec, list, expected) in [
-            (json!({}), vec![("Ready", "True", "Ready")], Urgency::Ready),
-            (json!({}), vec![("Ready", "False", "InvalidClientSecret")], Urgency::NeedsAction),
-            (json!({}), vec![("Ready", "False", "InvalidObject")], Urgency::NeedsAction),
-            (json!({}), vec![("Ready", "Unknown", "WoodpeckerUnavailable")], Urgency::InProgress),
-            (
-                json!({}),
-                vec![("Ready", "True", "Ready"), ("Expiring", "True", "ExpiresSoon")],
-                Urgency::ExpiresSoon,
-            ),
-            (json!({"suspend": true}), vec![("Ready", "True", "Ready")], Urgency::Suspended),
-            (json!({}), vec![], Urgency::InProgress),
-        ] {
-            assert_eq!(state(&spec, &conditions(&list)).urgency(), expected, "{list:?}");
-        }
-    }
-
-    #[test]
-    fn a_ready_condition_of_an_earlier_spec_does_not_count() {
-        let mut state = state(&json!({}), &conditions(&[("Ready", "True", "Ready")]));
-        state.object.metadata.generation = Some(2);
-        assert_eq!(state.urgency(), Urgency::InProgress);
-    }
-
-    #[test]
-    fn an_expiring_credential_names_the_expiry_as_its_cause() {
-        let list = [("Ready", "True", "Ready"), ("Expiring", "True", "ExpiresSoon")];
-        let state = state(&json!({}), &conditions(&list));
-        assert_eq!((state.cause().unwrap().reason.as_str(), state.actor()), ("ExpiresSoon", Actor::User));
-    }
-
-    #[test]
-    fn an_unreadable_status_is_no_failure() {
-        let state = state(&json!({}), &json!({"conditions": "odd", "expiresAt": 7}));
-        assert_eq!((state.urgency(), state.expires_at()), (Urgency::InProgress, None));
-    }
-
-    #[test]
-    fn days_are_rounded_down_and_negative_after_the_expiry() {
-        let state = state(&json!({}), &json!({"expiresAt": "2026-01-03T00:00:00Z"}));
-        for (now, days) in
-            [("2026-01-01T00:00:01Z", 1), ("2026-01-02T12:00:00Z", 0), ("2026-01-03T00:00:01Z", -1)]
-        {
-            assert_eq!(state.days_left(at(now)), Some(days), "{now}");
-        }
-    }
-
-    #[test]
-    fn ages_are_short() {
-        let since = at("2026-01-01T00:00:00Z");
-        for (now, text) in [
-            ("2026-01-01T00:00:09Z", "9s"),
-            ("2026-01-01T00:05:03Z", "5m3s"),
-            ("2026-01-01T00:15:03Z", "15m"),
-            ("2026-01-01T03:05:00Z", "3h5m"),
-            ("2026-01-02T06:00:00Z", "30h"),
-            ("2026-01-05T03:00:00Z", "4d3h"),
-            ("2026-03-01T00:00:00Z", "59d"),
-            ("2025-01-01T00:00:00Z", "0s"),
-        ] {
-            assert_eq!(age(since, at(now)), text);
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use crate::api::AccountName;
 use crate::cli::cluster::NamespacesArgs;
 use crate::cli::output::Format;
 use crate::cli::ownership::Inventory;
+use crate::cli::progress::Progress;
 use crate::cli::woodpecker::{self, Remote, RemoteArgs};
 
 /// Arguments of `orphans`.
@@ -28,7 +29,12 @@ use crate::cli::woodpecker::{self, Remote, RemoteArgs};
 )]
 pub(super) struct OrphansArgs {
     /// Account to list. Defaults to all accounts of the namespaces
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = woodpecker::account_name)]
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        value_parser = woodpecker::account_name,
+        conflicts_with_all = ["namespaces", "all_namespaces"]
+    )]
     account: Option<AccountName>,
 
     #[command(flatten)]
@@ -45,12 +51,16 @@ pub(super) struct OrphansArgs {
 /// Prints the credentials of each account.
 pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
     let remote = Remote::connect(&args.remote)?;
+    let accounts = remote.accounts(args.account.as_ref(), &args.namespaces.list()).await?;
+    let mut progress = Progress::new(accounts.len(), "accounts", "listed");
     let mut lists = Vec::new();
     // Sequentially, because several objects may be the same account at Woodpecker.
-    for account in remote.accounts(args.account.as_ref(), &args.namespaces.list()).await? {
+    for account in accounts {
         let listed = remote.list(&account).await;
         lists.push((woodpecker::name_of(&account), listed));
+        progress.update(lists.len());
     }
+    progress.finish();
     // After the lists, because the operator persists the pending create before the credential can appear in a listing.
     let inventory = Inventory::read(&remote.client).await?;
     let report = Report::new(lists, &inventory);

@@ -63,8 +63,14 @@ impl Format {
             Self::Wide => report.text(true).print(),
             Self::Json => print(&escaped(&format!("{:#}\n", report.json()))),
             Self::Yaml => {
-                let yaml = serde_saphyr::to_string(&report.json()).context("failed to write YAML")?;
-                print(&yaml)
+                let json = report.json();
+                let yaml = serde_saphyr::to_string(&json).context("failed to write YAML")?;
+                // Every JSON text is YAML.
+                if yaml.chars().all(is_printed) {
+                    print(&yaml)
+                } else {
+                    print(&escaped(&format!("{json:#}\n")))
+                }
             }
             Self::Name => report.names().into_iter().try_for_each(|name| print(&format!("{name}\n"))),
         }

@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, and a line for each quarter elsewhere.
+//! Progress of long work on standard error: a bar on a terminal, and a line for each quarter elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -40,14 +40,13 @@ impl Progress {
         self.bar.set_length(total as u64);
     }
 
-    pub(super) fn update(&mut self, done: usize) -> anyhow::Result<()> {
+    pub(super) fn update(&mut self, done: usize) {
         self.bar.set_position(done as u64);
         let quarter = done * 4 / self.total.max(1);
         if self.bar.is_hidden() && quarter > self.printed_quarters && done < self.total {
             self.printed_quarters = quarter;
-            output::print(&format!("{done} of {} {} are {}\n", self.total, self.noun, self.participle))?;
+            output::note(&format!("{done} of {} {} are {}", self.total, self.noun, self.participle));
         }
-        Ok(())
     }
 
     pub(super) fn finish(&self) {

@@ -14,7 +14,7 @@ use kube::api::DynamicObject;
 use self::finalizers::FinalizedObject;
 use self::leftovers::left_behind;
 use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
-use crate::cli::cluster::{self, ClusterArgs, ConfirmArgs, NamespacesArgs};
+use crate::cli::cluster::{self, ClusterArgs, OperatorArgs, ServedArgs};
 use crate::cli::keyring::TimingArgs;
 use crate::cli::{kubernetes, output};
 use crate::config::{LeaseSettings, ObjectName};
@@ -26,15 +26,15 @@ use crate::config::{LeaseSettings, ObjectName};
     be deleted without it. Credentials remain at Woodpecker and in the store, even with deletionPolicy Delete; the \
     command lists each of them with its account and id. Stop the operator first, because it would set its finalizers \
     again.\n\n\
-    Exit codes: 0 no object has a finalizer of the operator; 3 some have, and --yes was not given; 1 failure; 2 \
+    Exit codes: 0 no object has a finalizer of the operator; 3 some have, and nothing was changed without --yes; 1 failure; 2 \
     invalid command line."
 )]
 pub(super) struct RemoveFinalizersArgs {
     #[command(flatten)]
-    namespaces: NamespacesArgs,
+    served: ServedArgs,
 
-    /// Remove the finalizers without a question. Without this flag and without a terminal, the command only shows what
-    /// it would remove
+    /// Remove the finalizers without a question. Without this flag, the command shows what it would remove, and asks if
+    /// there is a terminal
     #[arg(short, long)]
     yes: bool,
 
@@ -42,8 +42,8 @@ pub(super) struct RemoveFinalizersArgs {
     #[arg(long)]
     force: bool,
 
-    /// Deployment of the operator, in its namespace. With --yes, the command first scales it to zero and waits until
-    /// the operator has stopped
+    /// Deployment of the operator, in its namespace. Before it removes finalizers, the command scales it to zero and
+    /// waits until the operator has stopped
     #[arg(long, value_name = "NAME")]
     stop_deployment: Option<ObjectName>,
 
@@ -52,9 +52,8 @@ pub(super) struct RemoveFinalizersArgs {
     #[arg(long, value_name = "NAME", requires = "stop_deployment")]
     only_if_release: Option<String>,
 
-    /// Namespace of the operator's Lease. Defaults to the namespace of the pod or of the kubeconfig's context
-    #[arg(long, env = "GCO_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
-    operator_namespace: Option<String>,
+    #[command(flatten)]
+    operator: OperatorArgs,
 
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -69,23 +68,28 @@ pub(super) struct RemoveFinalizersArgs {
 /// Removes the finalizers and prints the result for each object.
 pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing();
-    let cluster = args.cluster.connect(args.operator_namespace.as_deref(), &timing)?;
+    let cluster = args.cluster.connect(args.operator.name(), &timing)?;
     if let (Some(release), Some(deployment)) = (&args.only_if_release, &args.stop_deployment)
         && !stop_operator::is_of_release(release, deployment, &cluster).await?
     {
         return Ok(ExitCode::SUCCESS);
     }
-    let namespaces = args.namespaces.list();
+    let namespaces = args.served.list();
     let client = &cluster.client;
+    let mut action = format!("remove the finalizers of the operator in {}", args.served.shown());
+    if let Some(deployment) = &args.stop_deployment {
+        action = format!("scale Deployment {}/{deployment} to zero, and {action}", cluster.namespace);
+    }
     if !args.yes {
         let (credentials, finalized) = find(client, &namespaces).await?;
-        let code = show(&finalized, &credentials)?;
-        if finalized.is_empty() || !cluster::is_interactive() {
-            return Ok(code);
+        if !show(&finalized, &credentials)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !cluster::is_interactive() || !cluster::ask(&cluster, &action)? {
+            output::print("nothing was changed: add --yes to remove them\n")?;
+            return Ok(ExitCode::from(3));
         }
     }
-    let action = format!("remove the finalizers of the operator in {}", args.namespaces.shown());
-    ConfirmArgs { yes: args.yes }.confirm(&cluster, &action)?;
     stop_operator::ensure(args, &cluster, &timing).await?;
     let (credentials, finalized) = find(client, &namespaces).await?;
     // Printed first, because objects may be deleted as soon as their finalizers are removed.
@@ -120,19 +124,16 @@ async fn check(client: &Client, namespaces: &[String]) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what the command would do.
-fn show(finalized: &[FinalizedObject], credentials: &[DynamicObject]) -> anyhow::Result<ExitCode> {
+/// Prints what the command would do. Returns whether there is anything to do.
+fn show(finalized: &[FinalizedObject], credentials: &[DynamicObject]) -> anyhow::Result<bool> {
     for object in finalized {
         output::print(&format!("would remove the finalizers of {object}\n"))?;
     }
     left_behind(credentials).print()?;
-    let (end, code) = if finalized.is_empty() {
-        ("there are no finalizers to remove\n", ExitCode::SUCCESS)
-    } else {
-        ("nothing was changed: add --yes to remove them\n", ExitCode::from(3))
-    };
-    output::print(end)?;
-    Ok(code)
+    if finalized.is_empty() {
+        output::print("there are no finalizers to remove\n")?;
+    }
+    Ok(!finalized.is_empty())
 }
 
 /// All credentials, and all objects with a finalizer of the operator; none if the cluster no longer knows their kinds.

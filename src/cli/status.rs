@@ -26,8 +26,8 @@ use crate::core::timing::Timing;
     graph-credential-operator status -A --expiring 30d -o csv > expiring.csv\n  \
     graph-credential-operator status -A --by account\n\n\
     Changes nothing, and asks neither Microsoft nor Woodpecker: it shows what the operator last wrote.\n\n\
-    Exit codes: 0 nothing needs attention; 3 something does: a person must act, or a secret expires soon; 1 failure; 2 \
-    invalid command line.")]
+    Exit codes: 0 nothing needs attention; 3 something does: a person must act, or a secret expires soon, or with \
+    --expiring there is such a credential; 1 failure; 2 invalid command line.")]
 pub(super) struct StatusArgs {
     /// Only credentials whose secret has expired or expires within this time, such as 30d or 12h
     #[arg(long, value_parser = days_or_duration, value_name = "DURATION")]
@@ -80,20 +80,29 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let cluster = args.cluster.connect(None, &Timing::STANDARD)?;
     let namespaces = args.namespace.list(&cluster);
     let client = &cluster.client;
-    let of = |kind| move |object| ObjectState::of(kind, object);
+    let now = Timestamp::now();
+    let of = |kind| move |object| ObjectState::of(kind, object, now);
     let credentials = kubernetes::list::<MicrosoftGraphCredential>(client, &namespaces).await?;
     let accounts = kubernetes::list::<WoodpeckerAccount>(client, &namespaces).await?;
     let mut report = StatusReport {
         credentials: credentials.into_iter().map(of(Kind::Credential)).collect(),
         accounts: accounts.into_iter().map(of(Kind::Account)).collect(),
-        now: Timestamp::now(),
+        now,
         shows_namespace: namespaces.is_empty(),
     };
+    if args.by.is_some() {
+        // They are counted nowhere.
+        report.accounts.clear();
+    }
     if let Some(within) = args.expiring {
         report.keep_expiring(within);
     }
     report.sort();
-    let code = if report.needs_attention() { ExitCode::from(3) } else { ExitCode::SUCCESS };
+    if report.is_empty() {
+        output::note(&format!("nothing was found in {}", args.namespace.shown(&cluster)));
+    }
+    let is_found = args.expiring.is_some() && !report.is_empty() || report.needs_attention();
+    let code = if is_found { ExitCode::from(3) } else { ExitCode::SUCCESS };
     match args.by {
         Some(group) => args.output.print(&Overview::of(&report, group))?,
         None => args.output.print(&report)?,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use kube::api::{ApiResource, DynamicObject};
-use kube::{Api, Client, ResourceExt};
+use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
 
 use crate::api::reasons::Reason;
 use crate::api::{AccountLocation, AccountName, WoodpeckerAccount};
@@ -82,12 +82,7 @@ impl Remote {
     }
 
     pub(super) async fn account(&self, wanted: &AccountName) -> anyhow::Result<DynamicObject> {
-        let kind = ApiResource::erase::<WoodpeckerAccount>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &wanted.namespace, &kind);
-        let found = api.get_opt(&wanted.name).await;
-        let found = found.with_context(|| {
-            format!("failed to read WoodpeckerAccount {wanted}: you need the right to get it")
-        })?;
+        let found = kubernetes::find::<WoodpeckerAccount>(&self.client, wanted).await?;
         found.with_context(|| {
             format!(
                 "there is no WoodpeckerAccount {wanted}: fix --account (kubectl get woodpeckeraccounts -A lists all)"

@@ -69,7 +69,7 @@ impl ProxiedCluster {
     async fn check(&self, host: &str, proxy_url: Option<&str>, set: &[(&str, String)], uses_proxy: bool) {
         let kubeconfig = self.kubeconfig(host, proxy_url);
         let own = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
-        let list = ["remove-finalizers", "--namespace", "nowhere"];
+        let list = ["remove-finalizers", "--watch-namespace", "nowhere"];
         for (program, args) in [(own, &list[..]), (&self.kubectl, &["get", "--raw", "/version"][..])] {
             let (output, used) = self.run(program, args, &kubeconfig, set).await;
             let shown = format!("{} at {host} with {set:?}: {output:?}", program.display());
@@ -111,7 +111,7 @@ async fn an_unusable_proxy_is_named_by_its_variable_and_not_shown() {
     let kubeconfig = cluster.kubeconfig("0.0.0.0", None);
     let own = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
     let set = [("https_proxy", "ftp://user:canary@127.0.0.1".to_owned())];
-    let args = ["remove-finalizers", "--namespace", "nowhere"];
+    let args = ["remove-finalizers", "--watch-namespace", "nowhere"];
     let (output, _) = cluster.run(own, &args, &kubeconfig, &set).await;
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.contains("https_proxy is not the address of a proxy"), "{text}");

@@ -71,7 +71,7 @@ async fn remove_finalizers_works_without_the_operator_and_lists_remaining_creden
     assert_eq!(beside.code, Some(1), "{beside:?}");
     assert!(beside.error.contains("stop the operator first") && beside.error.contains(&holder), "{beside:?}");
     assert_eq!(env.read("sales-eu").await.finalizers(), [FINALIZER]);
-    let forced = run(&env, &[&args[..], &["--yes", "--force", "--namespace", "empty"]].concat()).await;
+    let forced = run(&env, &[&args[..], &["--yes", "--force", "--watch-namespace", "empty"]].concat()).await;
     assert_eq!(forced.code, Some(0), "{forced:?}");
 
     // Killed, so that its lease still names it.

@@ -309,7 +309,7 @@ containers:
       - "--only-if-release={{ .Release.Name }}"
       - "--leader-election-lease={{ .Values.leaderElection.leaseName }}"
       {{- range .Values.watchNamespaces }}
-      - "--namespace={{ . }}"
+      - "--watch-namespace={{ . }}"
       {{- end }}
     env:
       {{- include "operator.namespaceEnv" . | nindent 6 }}

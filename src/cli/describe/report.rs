@@ -5,11 +5,12 @@ use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
 use crate::api::conditions::ConditionType;
+use crate::api::duration::KubeDuration;
 use crate::api::reasons::Actor;
-use crate::api::timestamp::rfc3339;
-use crate::api::{MicrosoftGraphCredentialStatus, NamespacedName, Registration};
-use crate::cli::objects::{ObjectState, Urgency, action_of, age};
-use crate::cli::output::{Report, Style, Table, Text};
+use crate::api::timestamp::{Time, rfc3339};
+use crate::api::{MicrosoftGraphCredentialStatus, NamespacedName, Registration, VERIFICATION_INTERVAL};
+use crate::cli::objects::{Assessment, ObjectState, Urgency, age, condition_status};
+use crate::cli::output::{Report, Style, Table, Text, sanitized};
 
 /// How many events are printed.
 const MAX_EVENTS: usize = 10;
@@ -20,7 +21,8 @@ pub(super) struct Description {
     /// The account of a credential, if it could be read.
     pub(super) account: Option<ObjectState>,
     /// The newest first.
-    pub(super) events: Vec<Event>,
+    /// `None` if they cannot be listed.
+    pub(super) events: Option<Vec<Event>>,
     pub(super) now: Timestamp,
 }
 
@@ -39,43 +41,47 @@ pub(super) fn last_seen(event: &Event) -> Option<Timestamp> {
 impl Description {
     /// The state in one sentence.
     fn summary(&self) -> String {
-        let state = &self.state;
-        let Some(cause) = state.cause() else {
-            return "The operator has not reconciled it yet: check that an operator serves its namespace."
-                .to_owned();
-        };
-        let since = age(cause.last_transition_time.0, self.now);
-        let word = match state.urgency() {
-            Urgency::NeedsAction => "not ready",
+        let Assessment { urgency, reason, message, since, .. } = &self.state.assessment;
+        let word = match urgency {
+            Urgency::NeedsAction => "needs action",
             Urgency::ExpiresSoon => "expires soon",
             Urgency::InProgress => "in progress",
             Urgency::Suspended => "suspended",
             Urgency::Ready => "ready",
         };
-        format!("{word} for {since}: {} ({})", cause.message, cause.reason)
+        let since = since.map(|since| format!(" for {}", age(since, self.now))).unwrap_or_default();
+        format!("{word}{since}: {message} ({reason})")
     }
 
     fn facts(&self) -> Vec<Fact> {
         let state = &self.state;
+        let Assessment { actor, action, .. } = &state.assessment;
         let mut facts = vec![("name", state.name.to_string()), ("state", self.summary())];
-        if state.actor() != Actor::Nobody {
-            facts.push(("who acts", state.actor().as_str().to_owned()));
-            facts.push(("what to do", action_of(state.entry()).to_owned()));
+        if *actor != Actor::Nobody {
+            facts.push(("who acts", actor.as_str().to_owned()));
+            facts.push(("what to do", (*action).to_owned()));
         }
         if state.is_deleted() {
             facts.push(("deletion", "it is being deleted".to_owned()));
-        } else if !state.is_current() {
-            facts.push(("spec", "changed since the operator last reconciled it".to_owned()));
         }
         facts.extend(self.of_secret());
         facts.extend(self.of_registration());
-        if let Some(account) = &self.account {
-            let cause = account.cause().map_or("not reconciled yet", |cause| cause.message.as_str());
-            facts.push(("account", format!("{}: {cause}", account.name)));
-        } else if let Some(account) = state.account() {
-            facts.push(("account", account.to_string()));
+        facts.extend(self.of_account());
+        facts.push(("next", self.next()));
+        facts
+    }
+
+    /// The account, and what to do about it if it is not ready.
+    fn of_account(&self) -> Vec<Fact> {
+        let Some(name) = self.state.account() else { return Vec::new() };
+        let Some(account) = &self.account else {
+            return vec![("account", format!("{name}, which does not exist or cannot be read"))];
+        };
+        let Assessment { urgency, reason, message, actor, action, .. } = &account.assessment;
+        let mut facts = vec![("account", format!("{name}: {message} ({reason})"))];
+        if urgency.needs_attention() {
+            facts.push(("", format!("{} must act: {action}", actor.as_str())));
         }
-        facts.extend(self.next().map(|next| ("next", next)));
         facts
     }
 
@@ -86,9 +92,8 @@ impl Description {
         if let Some(name) = secret {
             facts.push(("secret", format!("{}/{name}", state.name.namespace)));
         }
-        if let (Some(at), Some(days)) = (state.expires_at(), state.days_left(self.now)) {
-            let when = if days < 0 { format!("{} days ago", -days) } else { format!("in {days} days") };
-            facts.push(("expires", format!("{}, {when}", rfc3339(at))));
+        if let Some(at) = state.expires_at() {
+            facts.push(("expires", format!("{}, {}", rfc3339(at), self.relative(at))));
         }
         if let Some(at) = &status.last_verified_time {
             facts.push(("verified", format!("{}, {} ago", rfc3339(at.0), age(at.0, self.now))));
@@ -120,35 +125,65 @@ impl Description {
     }
 
     /// What the operator does next, and when.
-    fn next(&self) -> Option<String> {
-        let status = &self.state.status;
-        let in_time = |at: Timestamp| {
-            if at <= self.now { "now".to_owned() } else { format!("in {}", age(self.now, at)) }
-        };
+    fn next(&self) -> String {
+        let (state, status) = (&self.state, &self.state.status);
+        if state.is_suspended() {
+            return "nothing until you resume it".to_owned();
+        }
+        let at = |time: &Option<Time>| time.as_ref().map(|time| time.0);
         let planned = [
-            ("it tries the destination again", status.next_attempt_time.as_ref()),
-            ("it verifies the secret again", status.next_verification_time.as_ref()),
+            ("tries the destination again", at(&status.next_attempt_time)),
+            ("verifies the secret again", at(&status.next_verification_time).or(self.next_verification())),
         ];
-        let mut next: Vec<String> =
-            planned.into_iter().filter_map(|(what, at)| Some(format!("{what} {}", in_time(at?.0)))).collect();
+        let mut next: Vec<String> = planned
+            .into_iter()
+            .filter_map(|(what, at)| Some(format!("the operator {what} {}", self.planned(at?))))
+            .collect();
         if let Some(failures) = status.consecutive_failures {
             next.push(format!("{failures} attempts have failed in a row"));
         }
-        (!next.is_empty()).then(|| next.join("; "))
+        if next.is_empty() {
+            return "the operator continues when the object, its Secret or its account changes".to_owned();
+        }
+        next.join("; ")
+    }
+
+    /// The next verification of a verified secret.
+    fn next_verification(&self) -> Option<Timestamp> {
+        let verified = self.state.status.last_verified_time.as_ref()?.0;
+        let interval =
+            self.state.text("/spec/verification/interval").and_then(|it| it.parse::<KubeDuration>().ok());
+        verified.checked_add(interval.map_or(VERIFICATION_INTERVAL, |it| it.get())).ok()
+    }
+
+    /// A time of the plan: one that is past is due, or no operator runs.
+    fn planned(&self, at: Timestamp) -> String {
+        if at >= self.now {
+            return self.relative(at);
+        }
+        format!("now (due since {}: if that lasts, check that an operator runs)", age(at, self.now))
+    }
+
+    fn relative(&self, at: Timestamp) -> String {
+        if at >= self.now {
+            format!("in {}", age(self.now, at))
+        } else {
+            format!("{} ago", age(at, self.now))
+        }
     }
 
     fn conditions(&self) -> Table {
         let mut table = Table::new(&["CONDITION", "STATUS", "SINCE", "REASON", "MESSAGE"]);
         for condition in &self.state.conditions {
             let style = if condition.type_ == ConditionType::Ready.as_str() {
-                self.state.urgency().style()
+                self.state.assessment.urgency.style()
             } else {
                 Style::Plain
             };
             let plain = |text: String| (text, Style::Plain);
             table.add([
                 plain(condition.type_.clone()),
-                (format!("{:?}", condition.status), style),
+                (condition_status(condition.status).to_owned(), style),
                 plain(age(condition.last_transition_time.0, self.now)),
                 plain(condition.reason.clone()),
                 plain(condition.message.clone()),
@@ -157,12 +192,10 @@ impl Description {
         table
     }
 
-    fn events(&self) -> impl Iterator<Item = [String; 4]> {
-        self.events.iter().take(MAX_EVENTS).map(|event| {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let seen = last_seen(event).map_or_else(|| "-".to_owned(), |at| age(at, self.now));
-            [seen, text(&event.type_), text(&event.reason), text(&event.note)]
-        })
+    fn event_cells(&self, event: &Event) -> Vec<String> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let seen = last_seen(event).map_or_else(|| "-".to_owned(), |at| age(at, self.now));
+        vec![seen, text(&event.type_), text(&event.reason), text(&event.note)]
     }
 }
 
@@ -186,18 +219,23 @@ impl Report for Description {
     fn text(&self, _is_wide: bool) -> Text {
         let mut text = Text::default();
         for (name, value) in self.facts() {
-            text.push(&format!("{:<12} {}\n", format!("{name}:"), crate::cli::output::sanitized(&value)));
+            let head = if name.is_empty() { String::new() } else { format!("{name}:") };
+            text.push(&format!("{head:<12} {}\n", sanitized(&value)));
         }
         if !self.state.conditions.is_empty() {
             text.push("\n");
             text.push_table("", &self.conditions());
         }
         text.push("\n");
-        if self.events.is_empty() {
-            text.push("no events (the API server keeps them for an hour by default)\n");
-        } else {
-            let rows = self.events().map(|row| row.to_vec());
-            text.push_table("", &Table::of(&["LAST SEEN", "TYPE", "EVENT", "MESSAGE"], rows));
+        match &self.events {
+            None => text.push("events: they cannot be listed\n"),
+            Some(events) if events.is_empty() => {
+                text.push("no events (the API server keeps them for an hour by default)\n");
+            }
+            Some(events) => {
+                let rows = events.iter().take(MAX_EVENTS).map(|event| self.event_cells(event));
+                text.push_table("", &Table::of(&["LAST SEEN", "TYPE", "EVENT", "MESSAGE"], rows));
+            }
         }
         text
     }
@@ -213,11 +251,12 @@ impl Report for Description {
         let NamespacedName { namespace, name } = &state.name;
         json!({
             "kind": state.kind.as_str(), "namespace": namespace, "name": name, "summary": self.summary(),
-            "urgency": state.urgency().as_str(), "whoActs": state.actor().as_str(),
-            "whatToDo": state.entry().map(|entry| entry.action), "daysLeft": state.days_left(self.now),
-            "next": self.next(), "status": state.object.data.get("status"),
+            "urgency": state.assessment.urgency.as_str(), "reason": state.assessment.reason,
+            "whoActs": state.assessment.actor.as_str(), "whatToDo": state.assessment.action,
+            "daysLeft": state.days_left(self.now), "suspended": state.is_suspended(), "next": self.next(),
+            "status": state.object.data.get("status"),
             "account": account.map(|it| json!({"name": it.name.to_string(), "conditions": it.conditions})),
-            "events": self.events.iter().map(event).collect::<Vec<_>>(),
+            "events": self.events.as_ref().map(|events| events.iter().map(event).collect::<Vec<_>>()),
         })
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn until_reencrypted(target: &Target, key: KeyId) -> anyhow::Re
         }
         tokio::time::sleep(target.timing.reencrypt_poll.max(took * WAIT_PER_COUNT)).await;
         (usage, took) = measure(target, key).await?;
-        view.update(usage.stale(key))?;
+        view.update(usage.stale(key));
     }
     view.progress.finish();
     output::print(&format!("{} records are encrypted with key {key}\n", usage.under(key)))?;
@@ -71,14 +71,14 @@ impl ProgressView {
     }
 
     /// `remaining` can grow if a replica that was frozen writes records with an earlier key.
-    fn update(&mut self, remaining: usize) -> anyhow::Result<()> {
+    fn update(&mut self, remaining: usize) {
         if remaining < self.remaining {
             self.progressed_at = Instant::now();
         }
         self.total = self.total.max(remaining);
         self.remaining = remaining;
         self.progress.set_total(self.total);
-        self.progress.update(self.total - remaining)
+        self.progress.update(self.total - remaining);
     }
 
     fn stalled(&self, usage: &KeyUsage) -> anyhow::Result<ExitCode> {

@@ -7,10 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{CsvReport, Group};
-use crate::api::conditions::{Condition, ConditionType};
-use crate::api::reasons::Actor;
+use crate::api::conditions::ConditionType;
 use crate::api::timestamp::rfc3339;
-use crate::cli::objects::{ObjectState, Urgency, action_of, age};
+use crate::cli::objects::{ObjectState, Urgency, age, condition_status};
 use crate::cli::output::{Report, Style, Table, Text};
 
 /// The objects of the selected namespaces.
@@ -42,60 +41,52 @@ type Column = (&'static str, bool, fn(&ObjectState, Timestamp) -> String);
 
 const COLUMNS: [Column; 10] = [
     ("NAME", false, |it, _| it.name.name.clone()),
-    ("READY", false, |it, _| status_of(it.condition(ConditionType::Ready))),
-    ("REASON", false, |it, _| shown_reason(it)),
-    ("SINCE", false, |it, now| it.cause().map_or_else(none, |cause| age(cause.last_transition_time.0, now))),
+    ("READY", false, |it, _| ready_status(it).to_owned()),
+    ("REASON", false, |it, _| it.assessment.reason.clone()),
+    ("SINCE", false, |it, now| it.assessment.since.map_or_else(none, |since| age(since, now))),
     ("DAYS LEFT", false, |it, now| it.days_left(now).map_or_else(none, |days| days.to_string())),
-    ("WHO ACTS", false, |it, _| it.actor().as_str().to_owned()),
+    ("WHO ACTS", false, |it, _| it.assessment.actor.as_str().to_owned()),
     ("EXPIRES", true, |it, _| it.expires_at().map_or_else(none, rfc3339)),
     ("ACCOUNT", true, |it, _| it.account().map_or_else(none, |account| account.to_string())),
     ("CREDENTIAL ID", true, |it, _| it.status.credential_id.map_or_else(none, |id| id.to_string())),
-    ("MESSAGE", true, |it, _| it.cause().map_or_else(none, |cause| cause.message.clone())),
+    ("MESSAGE", true, |it, _| it.assessment.message.clone()),
 ];
 
 fn none() -> String {
     "-".to_owned()
 }
 
-fn status_of(condition: Option<&Condition>) -> String {
-    condition.map_or_else(|| "Unknown".to_owned(), |condition| format!("{:?}", condition.status))
-}
-
-/// The reason, or what matters more.
-fn shown_reason(state: &ObjectState) -> String {
-    let reason = state.cause().map_or("NotReconciled", |cause| cause.reason.as_str());
-    match state.urgency() {
-        Urgency::Suspended => "Suspended".to_owned(),
-        _ if state.is_deleted() => format!("Deleting ({reason})"),
-        _ if !state.is_current() => format!("{reason} (of an earlier spec)"),
-        _ => reason.to_owned(),
-    }
+/// The status of the condition `Ready`.
+fn ready_status(state: &ObjectState) -> &'static str {
+    state.condition(ConditionType::Ready).map_or("Unknown", |ready| condition_status(ready.status))
 }
 
 // === impl StatusReport ===
 
 impl StatusReport {
-    /// Keeps the credentials that expire within that time, and no account.
+    /// Keeps the credentials whose secret has expired or expires within that time, and no account. Days count as in the
+    /// operator's notices.
     pub(super) fn keep_expiring(&mut self, within: Duration) {
         let now = self.now;
-        let is_expiring = |it: &ObjectState| {
-            it.expires_at()
-                .is_some_and(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default() <= within)
-        };
-        self.credentials.retain(is_expiring);
+        self.credentials.retain(|it| it.expires_within(within, now));
         self.accounts.clear();
     }
 
     /// The most urgent first, then those that expire first.
     pub(in crate::cli) fn sort(&mut self) {
-        let key =
-            |it: &ObjectState| (it.urgency(), it.expires_at().unwrap_or(Timestamp::MAX), it.name.clone());
+        let key = |it: &ObjectState| {
+            (it.assessment.urgency, it.expires_at().unwrap_or(Timestamp::MAX), it.name.clone())
+        };
         self.credentials.sort_by_cached_key(key);
         self.accounts.sort_by_cached_key(key);
     }
 
     pub(super) fn needs_attention(&self) -> bool {
-        self.all().any(|state| state.urgency().needs_attention())
+        self.all().any(|state| state.assessment.urgency.needs_attention())
+    }
+
+    pub(in crate::cli) fn is_empty(&self) -> bool {
+        self.all().next().is_none()
     }
 
     fn all(&self) -> impl Iterator<Item = &ObjectState> {
@@ -112,8 +103,11 @@ impl StatusReport {
         let mut table = Table::new(&heads);
         for state in states {
             let cell = |(head, _, cell): &&Column| {
-                let style =
-                    if matches!(*head, "READY" | "REASON") { state.urgency().style() } else { Style::Plain };
+                let style = if matches!(*head, "READY" | "REASON") {
+                    state.assessment.urgency.style()
+                } else {
+                    Style::Plain
+                };
                 (cell(state, self.now), style)
             };
             let namespace = self.shows_namespace.then(|| (state.name.namespace.clone(), Style::Plain));
@@ -125,8 +119,8 @@ impl StatusReport {
 
 impl Report for StatusReport {
     fn text(&self, is_wide: bool) -> Text {
-        if self.all().next().is_none() {
-            return Text::of("nothing found\n");
+        if self.is_empty() {
+            return Text::default();
         }
         let mut text = Text::default();
         if !self.credentials.is_empty() {
@@ -136,24 +130,23 @@ impl Report for StatusReport {
             text.push(if self.credentials.is_empty() { "accounts:\n" } else { "\naccounts:\n" });
             text.push_table("", &self.table(&self.accounts, is_wide));
         }
-        let actions = self.all().filter(|state| state.urgency().needs_attention());
-        for state in actions.filter(|state| state.actor() != Actor::Nobody) {
-            text.push(&format!("\n{} {}: {}\n", state.kind.as_str(), state.name, action_of(state.entry())));
+        for state in self.all().filter(|state| state.assessment.urgency.needs_attention()) {
+            text.push(&format!("\n{} {}: {}\n", state.kind.as_str(), state.name, state.assessment.action));
         }
         text
     }
 
     fn json(&self) -> Value {
         let object = |state: &ObjectState| {
-            let cause = state.cause();
+            let assessment = &state.assessment;
             json!({
                 "kind": state.kind.as_str(), "namespace": state.name.namespace, "name": state.name.name,
-                "urgency": state.urgency().as_str(), "ready": status_of(state.condition(ConditionType::Ready)),
-                "reason": cause.map(|it| &it.reason), "message": cause.map(|it| &it.message),
-                "since": cause.map(|it| rfc3339(it.last_transition_time.0)),
+                "urgency": assessment.urgency.as_str(), "ready": ready_status(state), "reason": assessment.reason,
+                "message": assessment.message, "since": assessment.since.map(rfc3339),
+                "suspended": state.is_suspended(), "deleting": state.is_deleted(), "current": state.is_current(),
                 "expiresAt": state.expires_at().map(rfc3339), "daysLeft": state.days_left(self.now),
                 "account": state.account().map(|it| it.to_string()), "credentialId": state.status.credential_id,
-                "whoActs": state.actor().as_str(), "whatToDo": state.entry().map(|entry| entry.action),
+                "whoActs": assessment.actor.as_str(), "whatToDo": assessment.action,
             })
         };
         json!({"objects": self.all().map(object).collect::<Vec<_>>()})
@@ -171,6 +164,7 @@ impl CsvReport for StatusReport {
             "namespace",
             "name",
             "urgency",
+            "ready",
             "reason",
             "since",
             "expires_at",
@@ -180,19 +174,20 @@ impl CsvReport for StatusReport {
             "who_acts",
         ];
         let row = |state: &ObjectState| {
-            let cause = state.cause();
+            let assessment = &state.assessment;
             vec![
                 state.kind.as_str().to_owned(),
                 state.name.namespace.clone(),
                 state.name.name.clone(),
-                state.urgency().as_str().to_owned(),
-                cause.map(|it| it.reason.clone()).unwrap_or_default(),
-                cause.map(|it| rfc3339(it.last_transition_time.0)).unwrap_or_default(),
+                assessment.urgency.as_str().to_owned(),
+                ready_status(state).to_owned(),
+                assessment.reason.clone(),
+                assessment.since.map(rfc3339).unwrap_or_default(),
                 state.expires_at().map(rfc3339).unwrap_or_default(),
                 state.days_left(self.now).map(|days| days.to_string()).unwrap_or_default(),
                 state.account().map(|account| account.to_string()).unwrap_or_default(),
                 state.status.credential_id.map(|id| id.to_string()).unwrap_or_default(),
-                state.actor().as_str().to_owned(),
+                assessment.actor.as_str().to_owned(),
             ]
         };
         std::iter::once(heads.map(str::to_owned).to_vec()).chain(self.all().map(row)).collect()
@@ -207,7 +202,11 @@ impl Overview {
         for state in &report.credentials {
             let key = match group {
                 Group::Namespace => state.name.namespace.clone(),
-                Group::Account => state.account().map_or_else(|| "the store".to_owned(), |it| it.to_string()),
+                Group::Account => match state.account() {
+                    Some(account) => account.to_string(),
+                    None if state.is_in_store() => "the store".to_owned(),
+                    None => "unknown".to_owned(),
+                },
             };
             rows.entry(key).or_default().add(state);
         }
@@ -268,7 +267,7 @@ impl CsvReport for Overview {
 impl Counts {
     fn add(&mut self, state: &ObjectState) {
         self.all += 1;
-        match state.urgency() {
+        match state.assessment.urgency {
             Urgency::NeedsAction => self.needs_action += 1,
             Urgency::ExpiresSoon => self.expires_soon += 1,
             Urgency::InProgress => self.in_progress += 1,

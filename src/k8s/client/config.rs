@@ -36,40 +36,48 @@ pub struct ClusterSelection {
     pub context: Option<String>,
 }
 
+/// A configuration and where it comes from.
+pub struct Found {
+    pub config: Config,
+    /// The context of the kubeconfig; `None` for the pod's ServiceAccount.
+    pub context: Option<String>,
+}
+
 /// The part of a kubeconfig that is in use.
 struct Selected {
     config: Config,
+    context: String,
     /// CA certificates in PEM.
     ca: Option<Vec<u8>>,
     proxy_url: Option<String>,
 }
 
-/// The configuration, and whether it is of the pod's ServiceAccount. In a pod, the API server is reached without a proxy.
-pub fn find(selection: &ClusterSelection) -> Result<(Config, bool), ConfigError> {
+/// The configuration. In a pod, the API server is reached without a proxy.
+pub fn find(selection: &ClusterSelection) -> Result<Found, ConfigError> {
     let read = match &selection.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
     let selected = read.and_then(|kubeconfig| select(kubeconfig, selection.context.as_deref()));
     let is_explicit = selection.kubeconfig.is_some() || selection.context.is_some();
-    let (mut config, runs_in_pod, proxy_url) = match selected {
-        Ok(Selected { mut config, ca, proxy_url }) => {
+    let (mut config, context, proxy_url) = match selected {
+        Ok(Selected { mut config, context, ca, proxy_url }) => {
             config.root_cert =
                 ca.as_deref().map(certificates).transpose().map_err(ConfigError::Certificates)?;
-            (config, false, proxy_url)
+            (config, Some(context), proxy_url)
         }
         Err(source) if is_explicit => return Err(ConfigError::Kubeconfig(source)),
         Err(source) => match Config::incluster() {
-            Ok(config) => (config, true, None),
+            Ok(config) => (config, None, None),
             Err(in_cluster) => return Err(ConfigError::NoCluster { in_cluster, source }),
         },
     };
     config.apply_debug_overrides();
-    if !runs_in_pod {
+    if context.is_some() {
         config.proxy_url =
             proxy::select(&config.cluster_url, proxy_url.as_deref(), |name| env::var(name).ok())?;
     }
-    Ok((config, runs_in_pod))
+    Ok(Found { config, context })
 }
 
 /// Reads a context, else the current one, as kubectl does.
@@ -78,14 +86,15 @@ fn select(kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Selected, Kub
     let name =
         context.map(ToOwned::to_owned).or(current_context).ok_or(KubeconfigError::CurrentContextNotSet)?;
     let context = contexts.into_iter().find(|it| it.name == name).and_then(|it| it.context);
-    let context = context.ok_or(KubeconfigError::LoadContext(name))?;
+    let context = context.ok_or_else(|| KubeconfigError::LoadContext(name.clone()))?;
     let cluster = clusters.into_iter().find(|it| it.name == context.cluster).and_then(|it| it.cluster);
     let cluster = cluster.ok_or_else(|| KubeconfigError::LoadClusterOfContext(context.cluster.clone()))?;
     // Reads the file of the certificates, if there is one.
     let shown_to_plugin = ExecAuthCluster::try_from(&cluster)?;
     let server = cluster.server.ok_or(KubeconfigError::MissingClusterUrl)?;
     let mut config = Config::new(server.parse().map_err(KubeconfigError::ParseClusterUrl)?);
-    config.default_namespace = context.namespace.unwrap_or_else(|| "default".to_owned());
+    config.default_namespace =
+        context.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
     config.disable_compression = cluster.disable_compression.unwrap_or(false);
     config.tls_server_name = cluster.tls_server_name;
@@ -96,7 +105,7 @@ fn select(kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Selected, Kub
     if let Some(exec) = config.auth_info.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
         exec.cluster = Some(shown_to_plugin);
     }
-    Ok(Selected { config, ca, proxy_url: cluster.proxy_url })
+    Ok(Selected { config, context: name, ca, proxy_url: cluster.proxy_url })
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use self::bounds::BoundedLayer;
 pub use self::config::ClusterSelection;
-use self::config::ConfigError;
+use self::config::{ConfigError, Found};
 use crate::core::timing::Timing;
 use crate::telemetry::metrics::Metrics;
 
@@ -26,6 +26,8 @@ pub struct Cluster {
     pub instance: String,
     /// URL of the API server.
     pub url: String,
+    /// The context of the kubeconfig.
+    pub context: Option<String>,
     /// Whether the client uses the pod's ServiceAccount, not a kubeconfig.
     pub runs_in_pod: bool,
 }
@@ -53,12 +55,14 @@ pub fn connect_with_metrics(
     timing: &Timing,
     metrics: &Arc<Metrics>,
 ) -> Result<Cluster, ConnectError> {
-    let (mut config, runs_in_pod) = config::find(selection)?;
+    let Found { mut config, context } = config::find(selection)?;
     config.default_retry = false;
     config.connect_timeout = Some(timing.connect);
     let namespace = operator_namespace.unwrap_or(&config.default_namespace).to_owned();
-    let url = config.cluster_url.to_string();
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+    // Without user and password, which a URL may contain.
+    let scheme = config.cluster_url.scheme_str().unwrap_or("https");
+    let url = format!("{scheme}://{}", host.rsplit('@').next().unwrap_or_default());
     let bounded = BoundedLayer {
         metrics: metrics.clone(),
         host: host.into(),
@@ -67,7 +71,7 @@ pub fn connect_with_metrics(
     };
     let client = connector::transport(config, timing.secret_connection)?.with_layer(&bounded).build();
     tracing::info!(namespace, "the operator uses this namespace for its own objects");
-    Ok(Cluster { client, namespace, instance: instance(), url, runs_in_pod })
+    Ok(Cluster { client, namespace, instance: instance(), url, runs_in_pod: context.is_none(), context })
 }
 
 /// The same for commands, which expose no metrics.

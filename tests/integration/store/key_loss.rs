@@ -179,7 +179,8 @@ async fn a_keyring_is_created_only_on_request() {
     env.stop_operator().await;
     let file = env.cluster.dir().join(format!("{}-placed.json", env.namespace));
     std::fs::write(&file, exported.out).unwrap();
-    let import = ["keys", "import", "--keyring-secret", "not-there", "--namespace", &env.namespace, "--file"];
+    let import =
+        ["keys", "import", "--keyring-secret", "not-there", "--watch-namespace", &env.namespace, "--file"];
     let path = file.display().to_string();
     for args in [
         &[&import[..], &[&path]].concat()[..],

@@ -18,7 +18,7 @@ pub(super) async fn keys(env: &TestEnv, command: &str, more: &[&str]) -> Command
 /// The same for records of another namespace than the operator's.
 pub(super) async fn keys_of(env: &TestEnv, served: &str, command: &str, more: &[&str]) -> CommandOutput {
     let scale = env.time_scale.to_string();
-    let place = ["keys", command, "--operator-namespace", &env.namespace, "--namespace", served];
+    let place = ["keys", command, "--operator-namespace", &env.namespace, "--watch-namespace", served];
     let writes = ["rotate", "retire", "import", "create"].contains(&command);
     let yes: &[&str] = if writes { &["--yes"] } else { &[] };
     let args = [&place[..], &["--time-scale", &scale], yes, more].concat();

@@ -179,7 +179,7 @@ impl Fixture {
     /// Runs a command of the operator's program on its own store; returns the output.
     pub(super) async fn command(&self, args: &[&str]) -> Result<String, Difference> {
         let mut command = Command::new(&self.program);
-        command.args(args).args(["--operator-namespace", OPERATOR_NAMESPACE, "--namespace", NAMESPACE]);
+        command.args(args).args(["--operator-namespace", OPERATOR_NAMESPACE, "--watch-namespace", NAMESPACE]);
         command.env("KUBECONFIG", self.cluster.kubeconfig_path()).env("GCO_TIME_SCALE", TIME_SCALE);
         // Standard output and standard error, in order.
         let (mut reader, writer) = pipe()?;
