@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod check;
 mod cluster;
 mod completion;
 mod describe;
@@ -53,6 +54,8 @@ enum Command {
     Run(Box<RunSettings>),
     /// Serve only the credentials REST API: Woodpecker's paths, bodies and codes, backed by the encrypted store
     Serve(Box<ServeSettings>),
+    /// Check an installation, or whether one is possible: CRDs, policies, rights, leader, keyring, network and clock
+    Check(Box<check::CheckArgs>),
     /// Show all credentials and accounts: what needs attention first, who must act, and how many days are left
     Status(Box<status::StatusArgs>),
     /// Describe a credential or an account: why it is in its state, what happens next, and its events
@@ -102,7 +105,7 @@ impl Cli {
     }
 
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
-    /// `access`, `status`, `reconcile`, `resume`, `keys` and `remove-finalizers` have more.
+    /// `access`, `check`, `status`, `reconcile`, `resume`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
         let result = match Self::parse_as_called().command {
             Command::Run(settings) => {
@@ -113,6 +116,7 @@ impl Cli {
                 let process = settings.process.clone();
                 run_until_stopped(&process, |filter| runtime::serve(*settings, filter))
             }
+            Command::Check(args) => run_once(check::run(&args)),
             Command::Status(args) => run_once(status::run(&args)),
             Command::Describe(args) => run_once(describe::run(&args)),
             Command::Reconcile(args) => run_once(change::reconcile(&args)),

@@ -27,8 +27,14 @@ pub struct CommandOutput {
 
 /// Runs a command on the test cluster, and checks that its output contains no key and no secret.
 pub async fn run(env: &TestEnv, args: &[&str]) -> CommandOutput {
+    run_with(env, args, &[]).await
+}
+
+/// The same with these environment variables.
+pub async fn run_with(env: &TestEnv, args: &[&str], variables: &[(&str, String)]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
     command.args(args).env("KUBECONFIG", env.cluster.kubeconfig_path());
+    command.envs(variables.iter().map(|(name, value)| (*name, value)));
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let printed =

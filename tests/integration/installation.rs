@@ -2,6 +2,7 @@
 //! specify, with the token of the chart's ServiceAccount. Each profile of rights is enough for everything
 //! that the operator does, and contains no unused right.
 
+mod check;
 mod confused_deputy;
 mod lifecycle;
 mod own_objects;

@@ -1,0 +1,177 @@
+//! Checks of rights, by reviews of the API server.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::report::{Checks, Finding};
+use super::{CheckArgs, SecretAccess};
+use crate::api::NamespacedName;
+use crate::k8s::client::Cluster;
+
+const GROUP: &str = "graph-credentials.io";
+
+/// Whose rights are checked.
+pub(super) enum Subject {
+    /// Those of the client.
+    Own,
+    ServiceAccount(NamespacedName),
+}
+
+/// A right on one kind of object: group, resource, subresource, verbs.
+type Right = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// What the operator needs in every namespace that it serves, as the chart grants it.
+const SERVED: [Right; 7] = [
+    (GROUP, "microsoftgraphcredentials", "", &["get", "list", "watch", "patch"]),
+    (GROUP, "woodpeckeraccounts", "", &["get", "list", "watch", "patch"]),
+    (GROUP, "microsoftgraphcredentials", "status", &["update"]),
+    (GROUP, "woodpeckeraccounts", "status", &["update"]),
+    (GROUP, "sealedgraphcredentials", "", &["get", "list", "watch", "create", "update", "patch", "delete"]),
+    ("events.k8s.io", "events", "", &["create"]),
+    ("", "secrets", "", &["get"]),
+];
+
+/// What else it needs to watch Secrets.
+const WATCHED_SECRETS: Right = ("", "secrets", "", &["list", "watch"]);
+
+/// What it needs in its own namespace.
+const OWN: [Right; 2] =
+    [("", "secrets", "", &["create"]), ("coordination.k8s.io", "leases", "", &["create"])];
+
+/// What a user needs to install the chart with its default values.
+const INSTALL: [Right; 8] = [
+    ("apiextensions.k8s.io", "customresourcedefinitions", "", &["create", "patch"]),
+    ("rbac.authorization.k8s.io", "clusterroles", "", &["create"]),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", "", &["create"]),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", "", &["create"]),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", "", &["create"]),
+    ("apps", "deployments", "", &["create"]),
+    ("", "serviceaccounts", "", &["create"]),
+    ("rbac.authorization.k8s.io", "roles", "", &["create"]),
+];
+
+/// Kinds without a namespace.
+const CLUSTER_WIDE: [&str; 5] = [
+    "customresourcedefinitions",
+    "clusterroles",
+    "clusterrolebindings",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+];
+
+/// Whether the client may install the chart into the namespace.
+pub(super) async fn to_install(client: &Client, namespace: &str, checks: &mut Checks) {
+    let rights = INSTALL.map(|right| {
+        let is_namespaced = !CLUSTER_WIDE.contains(&right.1);
+        (if is_namespaced { namespace.to_owned() } else { String::new() }, right)
+    });
+    report(
+        "rights to install",
+        denied(client, &Subject::Own, rights).await,
+        "ask a cluster administrator to apply deploy/prerequisites.yaml, and install with the values of profiles/namespaced.yaml",
+        checks,
+    );
+}
+
+/// Whether the operator has the rights that it needs.
+pub(super) async fn of_operator(cluster: &Cluster, subject: &Subject, args: &CheckArgs, checks: &mut Checks) {
+    let namespaces = match args.served.list() {
+        // The empty name means all namespaces.
+        namespaces if namespaces.is_empty() => vec![String::new()],
+        namespaces => namespaces,
+    };
+    let served =
+        SERVED.into_iter().filter(|right| args.secret_access != SecretAccess::Named || right.1 != "secrets");
+    let served: Vec<Right> =
+        served.chain((args.secret_access == SecretAccess::Watch).then_some(WATCHED_SECRETS)).collect();
+    let served = namespaces.iter().flat_map(|name| served.iter().map(move |right| (name.clone(), *right)));
+    let own = OWN.map(|right| (cluster.namespace.clone(), right));
+    report(
+        "rights",
+        denied(&cluster.client, subject, served.chain(own)).await,
+        "grant them with the roles of the chart (rbac.create), or fix --watch-namespace and --secret-access",
+        checks,
+    );
+}
+
+fn report(check: &'static str, denied: kube::Result<Vec<String>>, action: &'static str, checks: &mut Checks) {
+    checks.add(match denied {
+        Ok(denied) if denied.is_empty() => Finding::ok(check, "complete"),
+        Ok(denied) => Finding::failed(check, format!("missing: {}", denied.join("; ")), action),
+        Err(error) => Finding::of_error(check, &error, "try again"),
+    });
+}
+
+/// The rights that the subject lacks, in words.
+async fn denied(
+    client: &Client,
+    subject: &Subject,
+    rights: impl IntoIterator<Item = (String, Right)>,
+) -> kube::Result<Vec<String>> {
+    let mut denied = Vec::new();
+    for (namespace, (group, resource, subresource, verbs)) in rights {
+        for verb in verbs {
+            let attributes = ResourceAttributes {
+                verb: Some((*verb).to_owned()),
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
+                namespace: Some(namespace.clone()),
+                ..ResourceAttributes::default()
+            };
+            if !is_allowed(client, subject, attributes).await? {
+                let part = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
+                let place =
+                    if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
+                denied.push(format!("{verb} {resource}{part}{place}"));
+            }
+        }
+    }
+    Ok(denied)
+}
+
+async fn is_allowed(
+    client: &Client,
+    subject: &Subject,
+    attributes: ResourceAttributes,
+) -> kube::Result<bool> {
+    let resource_attributes = Some(attributes);
+    let status = match subject {
+        Subject::Own => {
+            let spec =
+                SelfSubjectAccessReviewSpec { resource_attributes, ..SelfSubjectAccessReviewSpec::default() };
+            let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+            Api::all(client.clone()).create(&PostParams::default(), &review).await?.status
+        }
+        Subject::ServiceAccount(account) => {
+            let NamespacedName { namespace, name } = account;
+            let user = format!("system:serviceaccount:{namespace}:{name}");
+            let groups = crate::cli::access::groups_of(&user, &[]);
+            let spec = SubjectAccessReviewSpec {
+                user: Some(user),
+                groups: Some(groups),
+                resource_attributes,
+                ..SubjectAccessReviewSpec::default()
+            };
+            let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+            Api::all(client.clone()).create(&PostParams::default(), &review).await?.status
+        }
+    };
+    Ok(status.is_some_and(|status| status.allowed))
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// The named ServiceAccount, or else the pod's own.
+    pub(super) fn of(account: Option<&NamespacedName>, runs_in_pod: bool) -> Option<Self> {
+        match account {
+            Some(account) => Some(Self::ServiceAccount(account.clone())),
+            None => runs_in_pod.then_some(Self::Own),
+        }
+    }
+}
