@@ -11,6 +11,7 @@ mod generated;
 mod global;
 mod hook;
 mod install_notes;
+mod krew;
 mod monitors;
 mod namespace;
 mod network;

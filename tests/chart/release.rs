@@ -13,13 +13,19 @@ use crate::rendering::{NAMESPACE, Rendered, chart, helm};
 
 const STEP: &str = "The chart, and manifests that name the image";
 
-/// The commands of the step that change the chart: those before it builds helm.
-fn commands() -> String {
+/// The commands of a step of the job that packs a release.
+pub fn commands_of(step: &str) -> String {
     let file = kit::workspace().join(".github").join("workflows").join("release.yaml");
     let workflow = kit::helm::parse(&fs::read_to_string(file).unwrap()).unwrap().remove(0);
     let steps = workflow["jobs"]["package"]["steps"].as_array().unwrap();
-    let step: &Value = steps.iter().find(|step| step["name"] == STEP).expect("the workflow has the step");
-    let (before, _) = step["run"].as_str().unwrap().split_once("(cd tools/helm").expect("it builds helm");
+    let found: &Value = steps.iter().find(|it| it["name"] == step).expect("the workflow has the step");
+    found["run"].as_str().unwrap().to_owned()
+}
+
+/// The commands that change the chart: those before the step builds helm.
+fn commands() -> String {
+    let all = commands_of(STEP);
+    let (before, _) = all.split_once("(cd tools/helm").expect("it builds helm");
     before.to_owned()
 }
 
