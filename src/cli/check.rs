@@ -14,7 +14,7 @@ use self::rights::Subject;
 use crate::api::NamespacedName;
 use crate::cli::cluster::{ClusterArgs, OperatorArgs, ServedArgs};
 use crate::cli::output::ReportFormat;
-use crate::config::{LeaseSettings, NetworkSettings, ObjectName, WoodpeckerSettings};
+use crate::config::{FinalizerSettings, LeaderSettings, NetworkSettings, ObjectName, WoodpeckerSettings};
 use crate::core::timing::Timing;
 
 /// Arguments of `check`.
@@ -52,6 +52,15 @@ pub(super) struct CheckArgs {
     #[arg(long, value_enum, default_value_t, value_name = "ACCESS")]
     secret_access: SecretAccess,
 
+    /// Do nothing, with exit code 0, unless helm installed the Deployment of --deployment as this release. For the chart's
+    /// test: tools that only render the chart run it when they install the operator
+    #[arg(long, value_name = "NAME", requires = "deployment")]
+    only_if_release: Option<String>,
+
+    /// Deployment of the operator, in its namespace, for --only-if-release
+    #[arg(long, value_name = "NAME", requires = "only_if_release")]
+    deployment: Option<ObjectName>,
+
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: ReportFormat,
@@ -60,7 +69,10 @@ pub(super) struct CheckArgs {
     served: ServedArgs,
 
     #[command(flatten)]
-    lease: LeaseSettings,
+    finalizers: FinalizerSettings,
+
+    #[command(flatten)]
+    leader: LeaderSettings,
 
     #[command(flatten)]
     woodpecker: WoodpeckerSettings,
@@ -95,13 +107,16 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut checks = Checks::default();
     let is_reachable = installation::api_server(&cluster, &mut checks).await;
     if is_reachable {
+        if !installation::is_wanted(args, &cluster, &mut checks).await {
+            return Ok(ExitCode::SUCCESS);
+        }
         installation::crds(&cluster.client, args.pre, &mut checks).await;
         installation::other_operators(&cluster, &mut checks).await;
         if args.pre {
             rights::to_install(&cluster.client, &cluster.namespace, &mut checks).await;
         } else {
             installation::policies(&cluster.client, &mut checks).await;
-            installation::lease(&cluster, &args.lease, &mut checks).await;
+            installation::leader(&cluster, &args.leader, &mut checks).await;
             installation::keyring(&cluster, args.keyring_secret.as_str(), &mut checks).await;
             match Subject::of(args.service_account.as_ref(), cluster.runs_in_pod) {
                 Some(subject) => rights::of_operator(&cluster, &subject, args, &mut checks).await,

@@ -18,6 +18,7 @@ mod orphans;
 mod output;
 mod ownership;
 mod progress;
+mod release;
 mod remove_finalizers;
 mod status;
 mod verify;

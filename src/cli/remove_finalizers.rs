@@ -7,6 +7,7 @@ pub mod stop_operator;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use kube::Client;
 use kube::api::DynamicObject;
@@ -16,8 +17,9 @@ use self::leftovers::left_behind;
 use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::cli::cluster::{self, ClusterArgs, OperatorArgs, ServedArgs};
 use crate::cli::keyring::TimingArgs;
-use crate::cli::{kubernetes, output};
+use crate::cli::{kubernetes, output, release};
 use crate::config::{LeaseSettings, ObjectName};
+use crate::k8s::client::Cluster;
 
 /// Arguments of `remove-finalizers`.
 #[derive(Debug, Args)]
@@ -69,9 +71,7 @@ pub(super) struct RemoveFinalizersArgs {
 pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing();
     let cluster = args.cluster.connect(args.operator.name(), &timing)?;
-    if let (Some(release), Some(deployment)) = (&args.only_if_release, &args.stop_deployment)
-        && !stop_operator::is_of_release(release, deployment, &cluster).await?
-    {
+    if !is_wanted(args, &cluster).await? {
         return Ok(ExitCode::SUCCESS);
     }
     let namespaces = args.served.list();
@@ -107,6 +107,21 @@ pub(super) async fn run(args: &RemoveFinalizersArgs) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::FAILURE);
     }
     check(client, &namespaces).await
+}
+
+/// Whether helm installed the Deployment as the release of `--only-if-release`, if that is given.
+async fn is_wanted(args: &RemoveFinalizersArgs, cluster: &Cluster) -> anyhow::Result<bool> {
+    const CONSEQUENCE: &str =
+        "nothing was changed; before you remove the operator, run this command without --only-if-release";
+    let (Some(release), Some(deployment)) = (&args.only_if_release, &args.stop_deployment) else {
+        return Ok(true);
+    };
+    release::is_of_release(release, deployment, cluster, CONSEQUENCE).await.with_context(|| {
+        format!(
+            "failed to read Deployment {}/{deployment}: ask for the right to get it, or omit --only-if-release",
+            cluster.namespace
+        )
+    })
 }
 
 /// Checks that no running operator has set a finalizer again.

@@ -134,6 +134,25 @@ pub struct LeaderSettings {
     pub lease: LeaseSettings,
 }
 
+/// Finalizers.
+#[derive(Clone, Debug, Args)]
+pub struct FinalizerSettings {
+    /// Set finalizers, so that deletions wait until `deletionPolicy: Delete` is carried out. Use
+    /// `--enable-finalizers=false` for operators with namespaced rights only: objects are then deleted immediately, and
+    /// their registrations remain
+    #[arg(
+        long,
+        env = "GCO_ENABLE_FINALIZERS",
+        action = ArgAction::Set,
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    pub enable_finalizers: bool,
+}
+
 /// Settings of `run` and `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ProcessSettings {
@@ -227,20 +246,9 @@ pub struct RunSettings {
     #[arg(long, env = "GCO_ALLOW_UNVERIFIED")]
     pub allow_unverified: bool,
 
-    /// Set finalizers, so that deletions wait until `deletionPolicy: Delete` is carried out. Use
-    /// `--enable-finalizers=false` for operators with namespaced rights only: objects are then deleted immediately, and
-    /// their registrations remain
-    #[arg(
-        long,
-        env = "GCO_ENABLE_FINALIZERS",
-        action = ArgAction::Set,
-        default_value_t = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL"
-    )]
-    pub enable_finalizers: bool,
+    /// Finalizer settings.
+    #[command(flatten)]
+    pub finalizers: FinalizerSettings,
 
     /// Name of the operator's Deployment, in its own namespace. The operator emits events on it about credentials
     /// that it had to leave behind

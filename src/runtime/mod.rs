@@ -151,7 +151,7 @@ impl Operator<'_> {
         Ok(Context {
             policy: OperatorPolicy {
                 allow_unverified: settings.allow_unverified,
-                sets_finalizers: settings.enable_finalizers,
+                sets_finalizers: settings.finalizers.enable_finalizers,
                 timing: *timing,
             },
             max_concurrent_reconciles: settings.max_concurrent_reconciles,

@@ -5,6 +5,7 @@
 mod check;
 mod confused_deputy;
 mod lifecycle;
+mod only_if_release;
 mod own_objects;
 mod own_secrets;
 pub mod release;

@@ -11,10 +11,12 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 
+use super::CheckArgs;
 use super::report::{Checks, Finding};
 use crate::api::{MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
 use crate::cli::objects::age;
-use crate::config::LeaseSettings;
+use crate::cli::release;
+use crate::config::LeaderSettings;
 use crate::core::error_chain::chain;
 use crate::k8s::client::Cluster;
 use crate::store::keyring::{self, KeyState, KeyringRef};
@@ -49,6 +51,20 @@ pub(super) async fn api_server(cluster: &Cluster, checks: &mut Checks) -> bool {
         Finding::ok(CHECK, detail)
     });
     true
+}
+
+/// Whether to go on: not if helm did not install the Deployment as the release of `--only-if-release`.
+pub(super) async fn is_wanted(args: &CheckArgs, cluster: &Cluster, checks: &mut Checks) -> bool {
+    const CONSEQUENCE: &str =
+        "nothing was checked; to check this installation, run this command without --only-if-release";
+    let (Some(release), Some(deployment)) = (&args.only_if_release, &args.deployment) else { return true };
+    match release::is_of_release(release, deployment, cluster, CONSEQUENCE).await {
+        Ok(is_of_release) => is_of_release,
+        Err(error) => {
+            checks.add(Finding::of_error("release", &error, REACH_CLUSTER));
+            true
+        }
+    }
 }
 
 /// Whether the API server serves the three kinds in the version that this program uses.
@@ -139,10 +155,14 @@ pub(super) async fn policies(client: &Client, checks: &mut Checks) {
 }
 
 /// Whether a process holds the Lease and renews it.
-pub(super) async fn lease(cluster: &Cluster, settings: &LeaseSettings, checks: &mut Checks) {
+pub(super) async fn leader(cluster: &Cluster, settings: &LeaderSettings, checks: &mut Checks) {
     const CHECK: &str = "leader";
     const START: &str = "check that the operator's pods run, and look at their log";
-    let name = settings.leader_election_lease.as_str();
+    if !settings.leader_elect {
+        let detail = "leader election is off, so no Lease shows whether the operator works";
+        return checks.add(Finding::unknown(CHECK, detail, "check that its pod is ready"));
+    }
+    let name = settings.lease.leader_election_lease.as_str();
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let spec = match leases.get_opt(name).await {
         Ok(Some(lease)) => lease.spec.unwrap_or_default(),

@@ -25,22 +25,27 @@ pub(super) enum Subject {
 type Right = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 /// What the operator needs in every namespace that it serves, as the chart grants it.
-const SERVED: [Right; 7] = [
-    (GROUP, "microsoftgraphcredentials", "", &["get", "list", "watch", "patch"]),
-    (GROUP, "woodpeckeraccounts", "", &["get", "list", "watch", "patch"]),
+const SERVED: [Right; 6] = [
+    (GROUP, "microsoftgraphcredentials", "", &["get", "list", "watch"]),
+    (GROUP, "woodpeckeraccounts", "", &["get", "list", "watch"]),
     (GROUP, "microsoftgraphcredentials", "status", &["update"]),
     (GROUP, "woodpeckeraccounts", "status", &["update"]),
-    (GROUP, "sealedgraphcredentials", "", &["get", "list", "watch", "create", "update", "patch", "delete"]),
+    (GROUP, "sealedgraphcredentials", "", &["get", "list", "watch", "create", "update", "patch"]),
     ("events.k8s.io", "events", "", &["create"]),
-    ("", "secrets", "", &["get"]),
 ];
 
-/// What else it needs to watch Secrets.
-const WATCHED_SECRETS: Right = ("", "secrets", "", &["list", "watch"]);
+/// What else it needs there to set finalizers, and to carry out `deletionPolicy: Delete`.
+const FINALIZERS: [Right; 3] = [
+    (GROUP, "microsoftgraphcredentials", "", &["patch"]),
+    (GROUP, "woodpeckeraccounts", "", &["patch"]),
+    (GROUP, "sealedgraphcredentials", "", &["delete"]),
+];
 
-/// What it needs in its own namespace.
-const OWN: [Right; 2] =
-    [("", "secrets", "", &["create"]), ("coordination.k8s.io", "leases", "", &["create"])];
+/// To create its keyring, in its own namespace.
+const KEYRING: Right = ("", "secrets", "", &["create"]);
+
+/// To elect a leader, in its own namespace.
+const LEASES: Right = ("coordination.k8s.io", "leases", "", &["create"]);
 
 /// What a user needs to install the chart with its default values.
 const INSTALL: [Right; 8] = [
@@ -84,18 +89,31 @@ pub(super) async fn of_operator(cluster: &Cluster, subject: &Subject, args: &Che
         namespaces if namespaces.is_empty() => vec![String::new()],
         namespaces => namespaces,
     };
-    let served =
-        SERVED.into_iter().filter(|right| args.secret_access != SecretAccess::Named || right.1 != "secrets");
-    let served: Vec<Right> =
-        served.chain((args.secret_access == SecretAccess::Watch).then_some(WATCHED_SECRETS)).collect();
+    let served = served(args);
     let served = namespaces.iter().flat_map(|name| served.iter().map(move |right| (name.clone(), *right)));
-    let own = OWN.map(|right| (cluster.namespace.clone(), right));
+    let own = [KEYRING].into_iter().chain(args.leader.leader_elect.then_some(LEASES));
+    let own = own.map(|right| (cluster.namespace.clone(), right));
     report(
         "rights",
         denied(&cluster.client, subject, served.chain(own)).await,
-        "grant them with the roles of the chart (rbac.create), or fix --watch-namespace and --secret-access",
+        "grant them with the roles of the chart (rbac.create), or fix --watch-namespace, --secret-access and --enable-finalizers",
         checks,
     );
+}
+
+/// What the operator needs in a namespace that it serves.
+fn served(args: &CheckArgs) -> Vec<Right> {
+    let secrets: &'static [&'static str] = match args.secret_access {
+        SecretAccess::Get => &["get"],
+        SecretAccess::Watch => &["get", "list", "watch"],
+        SecretAccess::Named => &[],
+    };
+    let mut rights = SERVED.to_vec();
+    if args.finalizers.enable_finalizers {
+        rights.extend(FINALIZERS);
+    }
+    rights.push(("", "secrets", "", secrets));
+    rights
 }
 
 fn report(check: &'static str, denied: kube::Result<Vec<String>>, action: &'static str, checks: &mut Checks) {

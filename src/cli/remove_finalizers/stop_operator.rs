@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::cli::remove_finalizers::{RemoveFinalizersArgs, output};
@@ -46,33 +46,6 @@ pub(super) async fn ensure(
         }
         tokio::time::sleep(timing.lease_retry).await;
     }
-}
-
-/// The annotation that helm sets on each object of a release.
-const RELEASE_NAME: &str = "meta.helm.sh/release-name";
-
-/// Whether helm installed the Deployment as this release. Prints why not.
-pub(super) async fn is_of_release(
-    release: &str,
-    name: &ObjectName,
-    cluster: &Cluster,
-) -> anyhow::Result<bool> {
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let deployment = format!("{}/{name}", cluster.namespace);
-    let found = deployments.get_opt(name.as_str()).await.with_context(|| {
-        format!(
-            "failed to read Deployment {deployment}: ask for the right to get it, or omit --only-if-release"
-        )
-    })?;
-    let is_of_release = found
-        .and_then(|found| found.annotations().get(RELEASE_NAME).map(|name| name == release))
-        .unwrap_or_default();
-    if !is_of_release {
-        output::note(&format!(
-            "Deployment {deployment} does not exist or was not installed by helm as release {release}, so nothing was changed; before you remove the operator, run this command without --only-if-release"
-        ));
-    }
-    Ok(is_of_release)
 }
 
 /// Scales the Deployment to zero, if it exists.

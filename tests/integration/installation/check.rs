@@ -19,14 +19,14 @@ fn flags(env: &TestEnv) -> Vec<String> {
         .to_vec()
 }
 
-async fn check(env: &TestEnv, more: &[&str]) -> CommandOutput {
+pub async fn check(env: &TestEnv, more: &[&str]) -> CommandOutput {
     let flags = flags(env);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     run(env, &[&["check", "--operator-namespace", NAMESPACE], flags.as_slice(), more].concat()).await
 }
 
 /// A kubeconfig of a ServiceAccount without rights.
-async fn kubeconfig_of_nobody(env: &TestEnv) -> PathBuf {
+pub async fn kubeconfig_of_nobody(env: &TestEnv) -> PathBuf {
     let accounts: Api<ServiceAccount> = Api::namespaced(env.client.clone(), &env.namespace);
     let account = serde_json::from_value(json!({"metadata": {"name": "nobody"}})).unwrap();
     accounts.create(&PostParams::default(), &account).await.unwrap();
@@ -36,7 +36,7 @@ async fn kubeconfig_of_nobody(env: &TestEnv) -> PathBuf {
 }
 
 /// The result and the detail of a check.
-fn found<'a>(printed: &'a CommandOutput, name: &str) -> &'a str {
+pub fn found<'a>(printed: &'a CommandOutput, name: &str) -> &'a str {
     let row = printed.out.lines().find(|row| row.starts_with(name));
     row.unwrap_or_else(|| panic!("{name}: {printed:?}"))[name.len()..].trim_start()
 }

@@ -20,7 +20,7 @@ use crate::harness::merge;
 use crate::rest_api::{KEY, KEYS};
 
 pub const NAMESPACE: &str = "graph-credentials";
-const NAME: &str = "graph-credential-operator";
+pub const NAME: &str = "graph-credential-operator";
 
 /// The user who runs helm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
