@@ -135,20 +135,6 @@ kustomize.toolkit.fluxcd.io/prune: disabled
 {{- end -}}
 {{- end -}}
 
-{{- define "operator.hook" -}}
-helm.sh/hook: pre-delete
-{{- end -}}
-
-{{/* The hook's name ends below 63 characters, because the Job's name becomes a label of its pods. */}}
-{{- define "operator.hookName" -}}
-{{- printf "%s-remove-finalizers" (include "operator.fullname" . | trunc 45 | trimSuffix "-") -}}
-{{- end -}}
-
-{{- define "operator.hookSelectorLabels" -}}
-app.kubernetes.io/name: {{ printf "%s-remove-finalizers" (include "operator.name" . | trunc 45 | trimSuffix "-") | quote }}
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
-{{- end -}}
-
 {{/* The namespace is that of the pod, so that no argument names it: kustomize could not change it there. */}}
 {{- define "operator.namespaceEnv" -}}
 - name: GCO_OPERATOR_NAMESPACE

@@ -1,4 +1,4 @@
-{{/* The pods of the Deployment and of the hook before an uninstall. */}}
+{{/* The pods of the Deployment and of hooks. */}}
 
 {{/* A pod spec with fields over it: a list of its text and the fields. */}}
 {{- define "operator.merged" -}}
@@ -282,44 +282,4 @@ topologySpreadConstraints:
   - {{- toYaml (merge (deepCopy .) $ours) | nindent 4 }}
   {{- end }}
 {{- end }}
-{{- end -}}
-
-{{- define "operator.hookPodSpec" -}}
-restartPolicy: Never
-serviceAccountName: {{ include "operator.hookName" . }}
-automountServiceAccountToken: true
-enableServiceLinks: false
-{{- with include "operator.imagePullSecrets" . }}
-imagePullSecrets:
-  {{- . | nindent 2 }}
-{{- end }}
-{{- with .Values.podSecurityContext }}
-securityContext:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-containers:
-  - name: remove-finalizers
-    image: {{ include "operator.image" . | quote }}
-    imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
-    args:
-      - remove-finalizers
-      - --yes
-      - "--stop-deployment={{ include "operator.fullname" . }}"
-      # `helm template | kubectl apply` runs this Job at once. Only a Deployment that helm installed has this name.
-      - "--only-if-release={{ .Release.Name }}"
-      - "--leader-election-lease={{ .Values.leaderElection.leaseName }}"
-      {{- range .Values.watchNamespaces }}
-      - "--watch-namespace={{ . }}"
-      {{- end }}
-    env:
-      {{- include "operator.namespaceEnv" . | nindent 6 }}
-    {{- with .Values.securityContext }}
-    securityContext:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    {{- with .Values.resources }}
-    resources:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-{{- include "operator.scheduling" . }}
 {{- end -}}
