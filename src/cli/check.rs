@@ -25,7 +25,8 @@ use crate::core::timing::Timing;
     kubectl exec deploy/graph-credential-operator -- /graph-credential-operator check\n\n\
     Changes nothing. It reads the cluster with your rights; what you may not read is reported as unknown. Addresses are \
     looked up and reached from where the command runs, so run it in the operator's pod to check the operator's network. \
-    In the pod the command also checks the rights of the operator itself; elsewhere add --service-account.\n\n\
+    In the pod the command also checks the rights of the operator itself; elsewhere add --service-account. `helm test` \
+    runs this command with the flags of the operator's pod.\n\n\
     Exit codes: 0 nothing failed; 3 something failed; 1 other failure; 2 invalid command line.")]
 pub(super) struct CheckArgs {
     /// Check only what an installation needs: the API server, other installations, your rights to install, and the network

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::rendering::{NAMESPACE, Rendered, chart, helm, merge, render, try_render};
 
-/// The pods of the Deployment and of the hook.
-fn pods(rendered: &Rendered) -> [&Value; 2] {
-    [rendered.get("Deployment", ""), rendered.get("Job", "remove-finalizers")]
-        .map(|it| &it["spec"]["template"])
+/// The pods of the Deployment, of the hook and of the test.
+fn pods(rendered: &Rendered) -> [&Value; 3] {
+    let [operator, hook] = [rendered.get("Deployment", ""), rendered.get("Job", "remove-finalizers")]
+        .map(|it| &it["spec"]["template"]);
+    [operator, hook, rendered.get("Pod", "-check")]
 }
 
 /// Copies a folder with everything in it.
@@ -36,7 +37,7 @@ fn render_below_a_parent(values: &Value) -> Rendered {
 }
 
 #[test]
-fn values_of_a_parent_chart_reach_both_pods() {
+fn values_of_a_parent_chart_reach_every_pod() {
     let rendered = render_below_a_parent(&json!({
         "global": {
             // As charts of Bitnami and of cert-manager write them.

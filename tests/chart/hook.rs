@@ -77,7 +77,7 @@ fn no_mesh_injects_a_sidecar_into_the_pod_of_the_hook() {
 #[test]
 fn the_rights_of_the_hook_are_deleted_also_if_it_fails_and_its_job_is_kept_then() {
     let rendered = render(&json!({}));
-    let is_hook = |object: &&Value| object.pointer("/metadata/annotations/helm.sh~1hook").is_some();
+    let is_hook = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete";
     let hooks: Vec<&Value> = rendered.0.iter().filter(is_hook).collect();
     assert_eq!(hooks.len(), 6);
     for object in hooks {

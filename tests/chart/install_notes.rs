@@ -33,6 +33,13 @@ fn the_notes_name_the_image_and_say_that_it_must_be_built_first() {
 }
 
 #[test]
+fn the_notes_say_how_to_test_the_release_in_its_own_namespace() {
+    let command = "helm test graph-credential-operator --namespace mail";
+    assert!(notes(&json!({"namespaceOverride": "operators"})).contains(command));
+    assert!(!notes(&json!({"helmTest": {"enabled": false}})).contains("helm test"));
+}
+
+#[test]
 fn the_notes_say_how_to_install_again_after_an_uninstall_that_kept_the_crds() {
     assert!(notes(&json!({})).contains("--take-ownership"));
     for crds in [json!({"keep": false}), json!({"enabled": false})] {

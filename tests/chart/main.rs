@@ -9,6 +9,7 @@ mod edges;
 mod every_value;
 mod generated;
 mod global;
+mod helm_test;
 mod hook;
 mod install_notes;
 mod krew;

@@ -37,7 +37,7 @@ fn every_pod_reaches_dns_and_the_api_server_where_everything_else_is_denied() {
         merge(&mut values, more);
         let rendered = render(&values);
         let pods = rendered.pods();
-        assert_eq!(pods.len(), 2, "the Deployment's and the hook's");
+        assert_eq!(pods.len(), 3, "the Deployment's, the hook's and the test's");
         for (owner, pod) in pods {
             let labels = &pod["metadata"]["labels"];
             // DNS, also behind the Service on OpenShift, and the API server.

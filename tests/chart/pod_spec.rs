@@ -2,16 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::rendering::{merge, render};
+use crate::rendering::{merge, nested, render};
 
-/// The pod specs of the Deployment and of the hook.
-fn specs(values: &Value) -> [Value; 2] {
+/// The pod specs of the Deployment, of the hook and of the test.
+fn specs(values: &Value) -> [Value; 3] {
     let rendered = render(values);
-    [rendered.get("Deployment", ""), rendered.get("Job", "")].map(|it| it["spec"]["template"]["spec"].clone())
+    let [operator, hook] = [rendered.get("Deployment", ""), rendered.get("Job", "")]
+        .map(|it| it["spec"]["template"]["spec"].clone());
+    [operator, hook, rendered.get("Pod", "")["spec"].clone()]
 }
 
 #[test]
-fn a_pod_spec_is_merged_over_the_generated_one_and_leaves_the_other_pod() {
+fn a_pod_spec_is_merged_over_the_generated_one_and_leaves_the_other_pods() {
     // Every part of the generated pod spec.
     let mut values = json!({
         "caBundle": {"configMapName": "ca"}, "restApi": {"enabled": true, "tlsSecretName": "rest"},
@@ -22,36 +24,36 @@ fn a_pod_spec_is_merged_over_the_generated_one_and_leaves_the_other_pod() {
         "hostNetwork": true, "runtimeClassName": "gvisor", "terminationGracePeriodSeconds": 120,
         "securityContext": {"fsGroup": 7, "runAsNonRoot": false}, "nodeSelector": {"pool": "mail"}
     });
-    let [operator, hook] = specs(&values);
-    for (value, is_of_the_hook) in [("podSpec", false), ("preDeleteHook", true)] {
+    let generated = specs(&values);
+    for (pod, path) in ["podSpec", "preDeleteHook.podSpec", "helmTest.podSpec"].into_iter().enumerate() {
         let mut changed = values.clone();
-        changed[value] = if is_of_the_hook { json!({"podSpec": fields}) } else { fields.clone() };
-        let mut expected = [operator.clone(), hook.clone()];
-        merge(&mut expected[usize::from(is_of_the_hook)], fields.clone());
-        assert_eq!(specs(&changed), expected, "{value}");
+        merge(&mut changed, nested(path, fields.clone()));
+        let mut expected = generated.clone();
+        merge(&mut expected[pod], fields.clone());
+        assert_eq!(specs(&changed), expected, "{path}");
     }
     values["podSpec"] = json!({});
-    assert_eq!(specs(&values), [operator, hook], "nothing changes nothing");
+    assert_eq!(specs(&values), generated, "nothing changes nothing");
 }
 
 #[test]
 fn a_list_in_a_pod_spec_is_replaced_as_a_whole() {
-    let [operator, _] = specs(&json!({
+    let [operator, ..] = specs(&json!({
         "tolerations": [{"key": "a"}, {"key": "b"}], "podSpec": {"tolerations": [{"key": "c"}], "initContainers": [{"name": "i"}]}
     }));
     assert_eq!(operator["tolerations"], json!([{"key": "c"}]));
     assert_eq!(operator["initContainers"], json!([{"name": "i"}]));
     assert_eq!(operator["containers"][0]["name"], "operator");
-    let [operator, _] = specs(&json!({"tolerations": [{"key": "a"}], "podSpec": {"tolerations": []}}));
+    let [operator, ..] = specs(&json!({"tolerations": [{"key": "a"}], "podSpec": {"tolerations": []}}));
     assert_eq!(operator["tolerations"], json!([]), "also by an empty one");
 }
 
 #[test]
 fn null_removes_a_field_of_the_generated_pod_spec() {
-    let [before, _] = specs(&json!({}));
+    let [before, ..] = specs(&json!({}));
     let fields =
         json!({"nodeSelector": null, "securityContext": {"seccompProfile": null}, "runtimeClassName": null});
-    let [mut after, _] = specs(&json!({"podSpec": fields}));
+    let [mut after, ..] = specs(&json!({"podSpec": fields}));
     for part in ["/nodeSelector", "/securityContext/seccompProfile"] {
         assert!(before.pointer(part).is_some() && after.pointer(part).is_none(), "{part}: {after}");
     }

@@ -65,10 +65,14 @@ impl Rendered {
         })
     }
 
-    /// The pod templates, with kind and name of the object.
+    /// The pods and pod templates, with kind and name of the object.
     pub fn pods(&self) -> Vec<(String, &Value)> {
         let name = |object: &Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
-        self.0.iter().filter_map(|object| Some((name(object), object.pointer("/spec/template")?))).collect()
+        let pods = self.0.iter().filter_map(|object| {
+            let pod = if object["kind"] == "Pod" { Some(object) } else { object.pointer("/spec/template") };
+            Some((name(object), pod?))
+        });
+        pods.collect()
     }
 
     pub fn get(&self, kind: &str, name: &str) -> &Value {

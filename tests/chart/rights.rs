@@ -20,7 +20,7 @@ fn secret_rights(rendered: &Rendered) -> BTreeMap<String, Vec<String>> {
         for rule in
             rules.iter().filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("secrets")))
         {
-            assert!(!is_hook, "the hook needs no Secrets: {object}");
+            assert!(!is_hook, "no hook needs Secrets: {object}");
             let words = |field: &Value| {
                 let words = field.as_array().cloned().unwrap_or_default();
                 words.iter().map(|it| it.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
@@ -76,7 +76,7 @@ fn named_secrets_are_the_only_ones_that_can_be_read() {
     assert_eq!(secret_rights(&render(&json!({"secretAccess": "named"}))), keyring_and("get patch", &[]));
 }
 
-/// Verbs and names of each rule for that resource, except for the hook's.
+/// Verbs and names of each rule for that resource, except for those of the hooks.
 fn rights_to(resource: &str, values: &Value) -> Vec<(Value, Value)> {
     let rendered = render(values);
     let roles = rendered.0.iter().filter(|it| it.pointer("/metadata/annotations/helm.sh~1hook").is_none());
@@ -167,7 +167,8 @@ fn every_role_is_bound_to_the_accounts_that_the_pods_use() {
         let account = |kind: &str, name: &str| {
             rendered.get(kind, name)["spec"]["template"]["spec"]["serviceAccountName"].clone()
         };
-        let users = [account("Deployment", "operator"), account("Job", "remove-finalizers")];
+        let test = rendered.get("Pod", "-check")["spec"]["serviceAccountName"].clone();
+        let users = [account("Deployment", "operator"), account("Job", "remove-finalizers"), test];
         let of_people = ["-view", "-edit", "-state-writers"];
         for role in rendered.0.iter().filter(|object| object["rules"].is_array()) {
             let name = role["metadata"]["name"].as_str().unwrap();

@@ -51,12 +51,16 @@ fn labels_are_valid_for_every_version_of_the_chart_and_the_program() {
 }
 
 #[test]
-fn names_of_the_hook_are_short_enough_for_the_labels_of_its_pods() {
+fn names_of_the_hooks_are_short_enough_for_the_labels_of_their_pods() {
     let values = json!({"fullnameOverride": "f".repeat(80), "nameOverride": "n".repeat(80)});
     let rendered = Rendered(helm().objects(&chart(), "mail", &values).unwrap());
     let job = rendered.get("Job", "");
     assert!(is_label(job["metadata"]["name"].as_str().unwrap()), "{job}");
-    for (key, value) in job["spec"]["template"]["metadata"]["labels"].as_object().unwrap() {
-        assert!(is_label(value.as_str().unwrap()), "{key}: {value}");
+    let test = rendered.get("Pod", "");
+    assert!(is_label(test["metadata"]["name"].as_str().unwrap()), "{test}");
+    for metadata in [&job["spec"]["template"]["metadata"], &test["metadata"]] {
+        for (key, value) in metadata["labels"].as_object().unwrap() {
+            assert!(is_label(value.as_str().unwrap()), "{key}: {value}");
+        }
     }
 }

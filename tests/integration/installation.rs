@@ -4,6 +4,7 @@
 
 mod check;
 mod confused_deputy;
+mod helm_test;
 mod lifecycle;
 mod only_if_release;
 mod own_objects;
@@ -98,6 +99,7 @@ async fn every_right_is_used_and_none_is_missing(profile: Profile) {
         metrics_endpoint::only_by_token(&release.env, &authority).await;
     }
     run(&mut release.env, profile).await;
+    helm_test::passes(&release, profile).await;
     let rejected = profile.refuses(&release.env);
     match installer {
         Installer::OfTheCluster => release.uninstall(&rejected).await,

@@ -44,6 +44,10 @@
     "labels": {},
     "namespace": ""
   },
+  "helmTest": {
+    "enabled": true,
+    "podSpec": {}
+  },
   "hostAliases": [],
   "image": {
     "digest": "",

@@ -1,13 +1,23 @@
-{{/* What hooks have in common. Each has a ServiceAccount of its own, whose rights exist only while it runs. */}}
+{{/* What the hook before an uninstall (`remove-finalizers`) and the chart's test (`check`) have in common. Both have a
+ServiceAccount of their own, whose rights exist only while they run. */}}
 
 {{/* The hook's name ends below 63 characters, because the Job's name becomes a label of its pods. */}}
 {{- define "operator.hookName" -}}
 {{- printf "%s-remove-finalizers" (include "operator.fullname" . | trunc 45 | trimSuffix "-") -}}
 {{- end -}}
 
+{{- define "operator.testName" -}}
+{{- printf "%s-check" (include "operator.fullname" .) -}}
+{{- end -}}
+
 {{/* Labels that the selectors of the operator's pods do not match. */}}
 {{- define "operator.hookSelectorLabels" -}}
 app.kubernetes.io/name: {{ printf "%s-remove-finalizers" (include "operator.name" . | trunc 45 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- define "operator.testSelectorLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-check" (include "operator.name" . | trunc 45 | trimSuffix "-") | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
@@ -133,6 +143,28 @@ annotations:
   resourceNames: [{{ include "operator.fullname" . | quote }}]
   verbs: [patch]
 {{ include "operator.leaseRules" . }}
+{{- end -}}
+
+{{/* What the test may do. It may not read the keyring, which would decrypt every record. */}}
+{{- define "operator.testClusterRules" -}}
+# To find another operator.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list]
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
+  verbs: [list]
+# To check the rights of the operator's ServiceAccount.
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end -}}
+
+{{- define "operator.testRules" -}}
+{{ include "operator.deploymentRules" . }}
+{{- if .Values.leaderElection.enabled }}
+{{ include "operator.leaseRules" . }}
+{{- end }}
 {{- end -}}
 
 {{/* Whether helm installed the Deployment. */}}

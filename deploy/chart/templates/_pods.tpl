@@ -1,4 +1,4 @@
-{{/* The pods of the Deployment and of hooks. */}}
+{{/* The pods of the Deployment and of the hooks. */}}
 
 {{/* A pod spec with fields over it: a list of its text and the fields. */}}
 {{- define "operator.merged" -}}
@@ -32,7 +32,7 @@
 {{- with uniq $all }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{/* Where and how both pods run. */}}
+{{/* Where and how all pods run. */}}
 {{- define "operator.scheduling" -}}
 {{- with mergeOverwrite (dict) .Values.global.nodeSelector .Values.nodeSelector }}
 nodeSelector:
@@ -62,8 +62,70 @@ dnsConfig:
 {{- end }}
 {{- end -}}
 
+{{/* Arguments of `run` that `check` has as well, so that the chart's test checks what the operator uses. */}}
+{{- define "operator.checkedArgs" -}}
+- "--leader-elect={{ .Values.leaderElection.enabled }}"
+- "--leader-election-lease={{ .Values.leaderElection.leaseName }}"
+- "--keyring-secret={{ .Values.keyringSecretName }}"
+{{- range .Values.watchNamespaces }}
+- "--watch-namespace={{ . }}"
+{{- end }}
+{{- if not .Values.rbac.clusterWideCRDs }}
+- --enable-finalizers=false
+{{- end }}
+{{- range .Values.allowedWoodpeckerUrls }}
+- {{ printf "--allowed-woodpecker-url=%s" . | quote }}
+{{- end }}
+{{- with .Values.microsoftAuthority }}
+- {{ printf "--microsoft-authority=%s" . | quote }}
+{{- end }}
+{{- range .Values.dnsServers }}
+- {{ printf "--dns-server=%s" . | quote }}
+{{- end }}
+{{- if include "operator.caVolume" . }}
+- {{ printf "--ca-bundle=/etc/graph-credential-operator/ca/%s" .Values.caBundle.key | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The variables of both, which also set the proxy. */}}
+{{- define "operator.checkedEnv" -}}
+{{ include "operator.namespaceEnv" . }}
+{{- with .Values.proxy.httpsProxy }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if or .Values.proxy.httpsProxy .Values.proxy.noProxy }}
+- name: NO_PROXY
+  value: {{ .Values.proxy.noProxy | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The volume with additional CA certificates, and where it is mounted; empty without them. */}}
+{{- define "operator.caVolume" -}}
+{{- if .Values.caBundle.configMapName -}}
+- name: extra-ca
+  configMap:
+    name: {{ .Values.caBundle.configMapName | quote }}
+{{- else if .Values.caBundle.secretName -}}
+- name: extra-ca
+  secret:
+    secretName: {{ .Values.caBundle.secretName | quote }}
+{{- end -}}
+{{- end -}}
+
+{{- define "operator.caMount" -}}
+{{- if include "operator.caVolume" . -}}
+- name: extra-ca
+  mountPath: /etc/graph-credential-operator/ca
+  readOnly: true
+{{- end -}}
+{{- end -}}
+
 {{- define "operator.podSpec" -}}
-{{- $caBundle := or .Values.caBundle.configMapName .Values.caBundle.secretName }}
+{{- $caBundle := include "operator.caVolume" . }}
 {{- $restTls := and .Values.restApi.enabled .Values.restApi.tlsSecretName }}
 {{- $metricsTls := .Values.metrics.tls.secretName -}}
 serviceAccountName: {{ include "operator.serviceAccountName" . | quote }}
@@ -100,25 +162,8 @@ containers:
       {{- if .Values.log.filterConfigMapName }}
       - --log-filter-file=/etc/graph-credential-operator/log/filter
       {{- end }}
-      {{- range .Values.watchNamespaces }}
-      - "--watch-namespace={{ . }}"
-      {{- end }}
-      {{- if not .Values.rbac.clusterWideCRDs }}
-      - --enable-finalizers=false
-      {{- end }}
-      - "--leader-elect={{ .Values.leaderElection.enabled }}"
-      - "--leader-election-lease={{ .Values.leaderElection.leaseName }}"
-      - "--keyring-secret={{ .Values.keyringSecretName }}"
+      {{- include "operator.checkedArgs" . | nindent 6 }}
       - "--processes={{ max 1 (add (int .Values.replicaCount) (int .Values.restApi.separateReplicas)) }}"
-      {{- range .Values.allowedWoodpeckerUrls }}
-      - {{ printf "--allowed-woodpecker-url=%s" . | quote }}
-      {{- end }}
-      {{- with .Values.microsoftAuthority }}
-      - {{ printf "--microsoft-authority=%s" . | quote }}
-      {{- end }}
-      {{- range .Values.dnsServers }}
-      - {{ printf "--dns-server=%s" . | quote }}
-      {{- end }}
       {{- if .Values.allowUnverified }}
       - --allow-unverified
       {{- end }}
@@ -127,9 +172,6 @@ containers:
       {{- end }}
       {{- with .Values.maxConcurrentReconciles }}
       - "--max-concurrent-reconciles={{ . }}"
-      {{- end }}
-      {{- if $caBundle }}
-      - {{ printf "--ca-bundle=/etc/graph-credential-operator/ca/%s" .Values.caBundle.key | quote }}
       {{- end }}
       {{- if .Values.restApi.enabled }}
       {{- if not (or .Values.restApi.tlsSecretName .Values.restApi.insecureHttp) }}
@@ -155,18 +197,7 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: metadata.name
-      {{- include "operator.namespaceEnv" . | nindent 6 }}
-      {{- with .Values.proxy.httpsProxy }}
-      - name: HTTPS_PROXY
-        value: {{ . | quote }}
-      {{- end }}
-      {{- if or .Values.proxy.httpsProxy .Values.proxy.noProxy }}
-      - name: NO_PROXY
-        value: {{ .Values.proxy.noProxy | quote }}
-      {{- end }}
-      {{- with .Values.extraEnv }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
+      {{- include "operator.checkedEnv" . | nindent 6 }}
     {{- with .Values.extraEnvFrom }}
     envFrom:
       {{- toYaml . | nindent 6 }}
@@ -216,10 +247,8 @@ containers:
     {{- end }}
     {{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.extraVolumeMounts }}
     volumeMounts:
-      {{- if $caBundle }}
-      - name: extra-ca
-        mountPath: /etc/graph-credential-operator/ca
-        readOnly: true
+      {{- with include "operator.caMount" . }}
+      {{- . | nindent 6 }}
       {{- end }}
       {{- if .Values.log.filterConfigMapName }}
       - name: log-filter
@@ -245,14 +274,8 @@ containers:
   {{- end }}
 {{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.extraVolumes }}
 volumes:
-  {{- if .Values.caBundle.configMapName }}
-  - name: extra-ca
-    configMap:
-      name: {{ .Values.caBundle.configMapName | quote }}
-  {{- else if .Values.caBundle.secretName }}
-  - name: extra-ca
-    secret:
-      secretName: {{ .Values.caBundle.secretName | quote }}
+  {{- with include "operator.caVolume" . }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with .Values.log.filterConfigMapName }}
   - name: log-filter

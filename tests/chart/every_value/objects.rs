@@ -202,6 +202,7 @@ pub fn beside() -> Vec<Case> {
             "Job remove-finalizers spec/activeDeadlineSeconds",
             json!(7),
         ),
+        ("helmTest.enabled", json!(false), "Pod -check kind", Value::Null),
         ("extraObjects", config_map, "ConfigMap -x metadata/name", json!("graph-credential-operator-x")),
     ]
 }

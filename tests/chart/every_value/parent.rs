@@ -51,5 +51,6 @@ pub fn placed() -> Vec<Case> {
             "Job remove-finalizers pod/hostNetwork",
             json!(true),
         ),
+        ("helmTest.podSpec", json!({"hostNetwork": true}), "Pod -check spec/hostNetwork", json!(true)),
     ]
 }

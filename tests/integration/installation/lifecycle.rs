@@ -10,6 +10,7 @@ use kit::shell::{CommandOutput, Shell};
 use kube::Client;
 use serde::de::DeserializeOwned;
 
+use super::helm_test::run_pod;
 use super::release::{NAMESPACE, fail_a_hook, run_a_hook};
 use super::*;
 
@@ -58,10 +59,10 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn the_hook_does_nothing_if_the_chart_was_applied_without_helm() {
+async fn the_hooks_do_nothing_if_the_chart_was_applied_without_helm() {
     let fixture = Fixture::start().await;
     fixture.run("kubectl create namespace graph-credentials").await;
-    // Without --no-hooks, which runs the hook's Job at once.
+    // Without --no-hooks, which runs the hook's Job and the test's pod at once.
     fixture
         .run(
             "helm template graph-credential-operator deploy/chart --namespace graph-credentials > rendered.yaml && \
@@ -73,6 +74,10 @@ async fn the_hook_does_nothing_if_the_chart_was_applied_without_helm() {
     assert!(printed.contains("was not installed by helm as release"), "{printed}");
     assert!(!printed.contains("removed the finalizers"), "{printed}");
     assert_eq!(fixture.replicas().await, Some(2), "the operator keeps running");
+    let pods = Api::namespaced(fixture.client.clone(), NAMESPACE);
+    let printed = run_pod(&fixture.client, fixture.cluster, &pods).await;
+    assert!(printed.code == Some(0) && printed.out.contains("nothing was checked"), "{printed:?}");
+    assert!(!printed.out.contains("CHECK"), "{printed:?}");
 }
 
 #[tokio::test]

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, Namespace};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Namespace};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kit::cluster::Cluster;
-use kit::helm::Helm;
+use kit::helm::{Error, Helm};
 use kit::process::Process;
 use kit::shell::Shell;
 use kit::tls::Authority;
 use kube::Client;
 use kube::api::{Patch, PatchParams};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::harness::merge;
@@ -113,6 +114,14 @@ impl Release {
         ended.await.unwrap().unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Starts a command of helm that waits for a hook.
+    pub fn begin(&self, command: &'static str) -> JoinHandle<Result<String, Error>> {
+        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
+        tokio::task::spawn_blocking(move || {
+            helm.plain(&kubeconfig, &[command, NAME, "--namespace", NAMESPACE, "--timeout", "60s"])
+        })
+    }
+
     /// The objects that the chart renders for this release.
     pub async fn rendered(&self) -> Vec<Value> {
         let (helm, values) = (self.helm.clone(), self.values.clone());
@@ -171,11 +180,7 @@ impl Release {
     pub async fn uninstall_without_a_hook(mut self) {
         self.env.stop_operator().await;
         self.used_exactly_its_rights(NAME, &[]).await;
-        let (helm, kubeconfig) = (self.helm.clone(), self.kubeconfig.clone());
-        let uninstalled = tokio::task::spawn_blocking(move || {
-            helm.plain(&kubeconfig, &["uninstall", NAME, "--namespace", NAMESPACE, "--timeout", "60s"])
-        });
-        uninstalled.await.unwrap().unwrap_or_else(|error| panic!("{error}"));
+        self.begin("uninstall").await.unwrap().unwrap_or_else(|error| panic!("{error}"));
         let accounts: Api<ServiceAccount> = Api::namespaced(self.env.client.clone(), NAMESPACE);
         assert!(accounts.get_opt(NAME).await.unwrap().is_none());
     }
@@ -195,10 +200,7 @@ impl Release {
         .await;
         let writes = self.env.woodpecker.writes("agency");
 
-        let (helm, kubeconfig) = (self.helm.clone(), self.env.cluster.kubeconfig_path());
-        let uninstalled = tokio::task::spawn_blocking(move || {
-            helm.plain(&kubeconfig, &["uninstall", NAME, "--namespace", NAMESPACE, "--timeout", "60s"])
-        });
+        let uninstalled = self.begin("uninstall");
         let hook = self.run_hook(rejected).await;
         uninstalled.await.unwrap().unwrap_or_else(|error| panic!("{error}\n{hook}"));
         assert!(hook.contains(&id.to_string()), "the hook names what stays:\n{hook}");
@@ -315,7 +317,7 @@ async fn owner_of_two_namespaces(env: &TestEnv) -> PathBuf {
 
 /// Runs the program as the container specifies, except for what a test needs: its own port, and a kubeconfig
 /// in place of the files in a pod.
-async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Process {
+pub async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Process {
     let args = container.args.clone().unwrap_or_default();
     let local = |argument: String| match argument.split_once('=') {
         Some((
@@ -330,23 +332,35 @@ async fn start(container: &Container, kubeconfig: PathBuf, log: PathBuf) -> Proc
         }
         _ => argument,
     };
-    let args: Vec<String> = args.into_iter().map(local).collect();
-    let mut builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
+    let variables = variables(container);
+    // As Kubernetes does.
+    let expanded = |argument: String| {
+        variables
+            .iter()
+            .fold(argument, |argument, (name, value)| argument.replace(&format!("$({name})"), value))
+    };
+    let args: Vec<String> = args.into_iter().map(local).map(expanded).collect();
+    let builder = Process::builder(env!("CARGO_BIN_EXE_graph-credential-operator"))
         .clear_env()
         .env("KUBECONFIG", kubeconfig)
         .args(args)
         .log(log);
-    for variable in container.env.iter().flatten() {
+    let builder = variables.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
+    builder.spawn().await.expect("the program can be started")
+}
+
+/// The environment variables of a container in a pod.
+fn variables(container: &Container) -> Vec<(String, String)> {
+    let value = |variable: &EnvVar| {
         let from_pod = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
-        let value = match from_pod {
+        match from_pod {
             Some(field) if field.field_path == "metadata.name" => format!("{}-0", container.name),
             Some(field) if field.field_path == "metadata.namespace" => NAMESPACE.to_owned(),
             Some(field) => panic!("{} comes from {}", variable.name, field.field_path),
             None => variable.value.clone().unwrap_or_default(),
-        };
-        builder = builder.env(&variable.name, value);
-    }
-    builder.spawn().await.expect("the program can be started")
+        }
+    };
+    container.env.iter().flatten().map(|variable| (variable.name.clone(), value(variable))).collect()
 }
 
 /// Marks the hook's Job as failed, once helm has created it.

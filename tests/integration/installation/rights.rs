@@ -70,7 +70,7 @@ impl Release {
     }
 
     /// The requests that the API server refused that account because of missing rights.
-    fn refused_to(&self, account: &str) -> Vec<String> {
+    pub fn refused_to(&self, account: &str) -> Vec<String> {
         let rejected: BTreeSet<String> = self
             .requests_of(account)
             .into_iter()
@@ -84,7 +84,7 @@ impl Release {
     }
 
     /// What the account's roles allow and it never did.
-    async fn unused_rights(&self, account: &str) -> Vec<String> {
+    pub async fn unused_rights(&self, account: &str) -> Vec<String> {
         let requests = self.requests_of(account);
         assert!(!requests.is_empty(), "{account} sent no request");
         let rights = rights_of(&self.env.client, account).await;

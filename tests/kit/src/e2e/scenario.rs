@@ -99,6 +99,11 @@ impl Scenario<'_> {
             "credentials for Woodpecker and the store become Ready, over TLS with names from the cluster's DNS",
         );
 
+        if self.profile == Profile::Cluster {
+            self.helm_test().await?;
+            report.step("helm test: `check` passes in a pod with the network of the operator's pods");
+        }
+
         self.rotate().await?;
         report.step("a rotated secret is verified and sent under the same ids");
 

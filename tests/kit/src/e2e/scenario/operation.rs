@@ -15,6 +15,15 @@ use crate::doubles::{SECRETS, TENANT};
 // === impl Scenario ===
 
 impl Scenario<'_> {
+    /// helm prints the log of the pod if it fails, and deletes the pod otherwise.
+    pub(super) async fn helm_test(&self) -> Result<(), Difference> {
+        let args = ["test", RELEASE, "--namespace", OPERATOR, "--timeout", "60s"];
+        self.fixture.plain(&self.kubeconfig, &args).await?;
+        let pod = format!("{RELEASE}-check");
+        let left = self.fixture.cluster.get(Kind::Pod, Some(OPERATOR), &pod).await?;
+        check_equal("the pod of the test", &None, &left)
+    }
+
     pub(super) async fn rotate(&self) -> Result<(), Difference> {
         let before = self.ids().await?;
         let data = json!({"client_secret": SECRETS[1], "secret_expires_at": "2028-11-28T23:59:59Z"});
