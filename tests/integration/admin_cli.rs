@@ -5,7 +5,6 @@ use std::process::Command;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kit::cluster::Cluster;
 use kit::woodpecker::Credential;
 use kube::Api;
 use kube::api::PostParams;
@@ -55,7 +54,7 @@ pub async fn look(env: &TestEnv, command: &str, more: &[&str]) -> CommandOutput 
 
 /// A test environment on a cluster of its own, for commands that work on all namespaces.
 pub async fn start_alone() -> TestEnv {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     env.start_operator().await;

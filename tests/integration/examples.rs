@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use kit::cluster::Cluster;
 use kit::helm::parse;
 use kit::shell::{CommandOutput, Shell};
 use serde_json::{Value, json};
@@ -47,7 +46,7 @@ fn objects(path: &Path) -> Vec<Value> {
 
 /// A shell with kubectl on a cluster of its own, in which the chart's admission policies are in force.
 async fn with_policies() -> Shell {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     let program = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
     let shell = Shell::open(program, &cluster.kubeconfig_path()).unwrap();
     let applied = shell.run("kubectl apply --server-side --filename deploy/prerequisites.yaml", "").unwrap();

@@ -6,7 +6,6 @@ use std::time::Duration;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kit::cluster::Cluster;
 use kit::entra::Fault as EntraFault;
 use kit::process::{Process, Signal};
 use kit::woodpecker::{Fault, Op};
@@ -193,7 +192,7 @@ async fn a_leader_whose_lease_is_taken_exits_without_changing_the_lease() {
 
 #[tokio::test]
 async fn a_leader_without_an_api_server_exits_before_its_lease_expires() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     env.start_operator().await;

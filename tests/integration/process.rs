@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use k8s_openapi::api::core::v1::Secret;
-use kit::cluster::Cluster;
 use kit::entra::Outcome;
 use kit::woodpecker::{Fault, Op};
 use rustix::process::Signal;
@@ -114,7 +113,7 @@ fn the_printed_crds_match_the_repository() {
 
 #[tokio::test]
 async fn missing_crds_are_waited_for_and_reported_by_readiness() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     grant_everything(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     env.spawn_operator().await;
@@ -277,7 +276,7 @@ async fn a_lost_keyring_is_never_replaced_silently() {
 
 #[tokio::test]
 async fn an_api_server_outage_is_survived() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     crate::harness::prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     // A leader would exit after this time.

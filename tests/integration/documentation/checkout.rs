@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use graph_credential_operator::api::MicrosoftGraphCredential;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use k8s_openapi::api::core::v1::Secret;
-use kit::cluster::Cluster;
 use kit::docs::pages;
 use kit::woodpecker::Credential;
 use kube::Api;
@@ -22,7 +21,7 @@ const OWN: &str = "graph-credentials";
 
 /// A fixture with test doubles of Microsoft and Woodpecker.
 async fn with_doubles(name: &'static str) -> Fixture {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     let env = TestEnv::on(cluster).await;
     let variables = [
         ("GCO_MICROSOFT_AUTHORITY", env.entra.url()),

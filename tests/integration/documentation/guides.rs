@@ -1,6 +1,5 @@
 //! The guides of a new user: from nothing to Ready, a rotation, and the migration of what was made by hand.
 
-use kit::cluster::Cluster;
 use kit::woodpecker::Credential;
 use serde_json::json;
 
@@ -42,7 +41,7 @@ fn remote(fixture: &Fixture, id: i64) -> Credential {
 
 #[tokio::test]
 async fn the_guides_lead_from_nothing_to_ready_through_a_rotation_and_a_migration() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     env.serves_all = true;

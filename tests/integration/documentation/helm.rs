@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kit::cluster::Cluster;
 use kube::Api;
 use kube::api::ListParams;
 
@@ -12,7 +11,7 @@ use crate::installation::release::{NAMESPACE, run_a_hook};
 
 #[tokio::test]
 async fn helm_installs_changes_and_uninstalls_as_the_docs_say() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     let env = TestEnv::on(cluster).await;
     let client = env.client.clone();
     let name = "helm_installs_changes_and_uninstalls_as_the_docs_say";

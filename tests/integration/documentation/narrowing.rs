@@ -14,8 +14,7 @@ const WORDS: &str = "in a namespace that it does not serve";
 
 #[tokio::test]
 async fn a_namespace_no_longer_watched_is_reported_and_cleaned_up_as_documented() {
-    let cluster: &'static kit::cluster::Cluster =
-        Box::leak(Box::new(kit::cluster::Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     let own = env.namespace.clone();

@@ -6,6 +6,7 @@ mod requests;
 mod rights;
 mod waits;
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -97,6 +98,26 @@ pub async fn prepare(cluster: &Cluster) {
     // know the kind yet. Source: apiextensions-apiserver, `customresource_handler.go`.
     tokio::time::sleep(Duration::from_secs(2)).await;
     grant_everything(cluster).await;
+}
+
+/// A cluster of the test's own. Its programs end with the test: many idle API servers would slow the other tests down.
+pub async fn own_cluster() -> &'static Cluster {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.expect("the cluster starts")));
+    OWN_CLUSTERS.with_borrow_mut(|own| own.push(OwnCluster(cluster)));
+    cluster
+}
+
+thread_local! {
+    /// Each test has a thread of its own, so they are dropped with it.
+    static OWN_CLUSTERS: RefCell<Vec<OwnCluster>> = const { RefCell::new(Vec::new()) };
+}
+
+struct OwnCluster(&'static Cluster);
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
 }
 
 pub async fn grant_everything(cluster: &Cluster) {

@@ -29,7 +29,7 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
-        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+        let cluster = crate::harness::own_cluster().await;
         let program = Path::new(env!("CARGO_BIN_EXE_graph-credential-operator"));
         let shell = tokio::task::spawn_blocking(move || Shell::open(program, &cluster.kubeconfig_path()));
         Self { cluster, client: cluster.client().unwrap(), shell: shell.await.unwrap().unwrap().into() }

@@ -51,7 +51,7 @@ impl Release {
     }
 
     pub async fn install_by(installer: Installer, values: impl FnOnce(&str) -> Value) -> Self {
-        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+        let cluster = crate::harness::own_cluster().await;
         let env = TestEnv::on(cluster).await;
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {
             "name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -7,7 +7,6 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBindin
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kit::cluster::Cluster;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource};
@@ -260,7 +259,7 @@ async fn the_operator_of_every_release_writes_status_and_records() {
 
 #[tokio::test]
 async fn records_and_status_are_restored_before_the_operator_exists() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     release::kubectl(cluster, "kubectl apply --server-side -f deploy/crds.yaml").await;
     cluster.apply_crds(kit::workspace().join("crds")).await.unwrap();
     let env = TestEnv::on(cluster).await;

@@ -4,7 +4,6 @@
 use std::os::unix::fs::PermissionsExt;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kit::cluster::Cluster;
 use kube::Api;
 
 use super::rotations::{keys, keys_of};
@@ -21,7 +20,7 @@ async fn a_backup_decrypts_every_record_in_an_empty_cluster() {
     assert_eq!(exported.code, Some(0), "{}", exported.error);
     let saved = records(&env).await;
 
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut other = TestEnv::on(cluster).await;
     let namespaces: Api<Namespace> = Api::all(other.client.clone());
@@ -61,7 +60,7 @@ async fn a_backup_decrypts_every_record_in_an_empty_cluster() {
 
 #[tokio::test]
 async fn a_deleted_key_can_be_imported_again_for_its_records() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     // An operator that deletes keys whose time is over.

@@ -3,7 +3,6 @@
 //! the Secret itself.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kit::cluster::Cluster;
 use kit::process::Process;
 use kube::Api;
 
@@ -17,7 +16,7 @@ const CANARY: &str = "canary/collected+%2B~";
 /// A test environment whose operator and objects are in different namespaces. Returns the operator's
 /// namespace first.
 async fn env_with_controllers() -> (String, TestEnv, Process) {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let controllers = cluster.start_controller_manager().await.unwrap();
     let mut env = TestEnv::on(cluster).await;
@@ -109,7 +108,7 @@ async fn only_the_source_secret_in_etcd_contains_the_client_secret() {
 
 #[tokio::test]
 async fn a_retired_key_that_no_record_needs_is_deleted() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     env.serves_all = true;

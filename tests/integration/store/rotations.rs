@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use graph_credential_operator::store::keyring::KeyState;
-use kit::cluster::Cluster;
 
 use super::*;
 use crate::admin_cli::{CommandOutput, run};
@@ -265,7 +264,7 @@ async fn a_rotation_without_an_operator_reports_the_remaining_records() {
 
 #[tokio::test]
 async fn an_undecryptable_record_blocks_no_other_record_and_no_retired_key() {
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = crate::harness::own_cluster().await;
     prepare(cluster).await;
     let mut env = TestEnv::on(cluster).await;
     env.serves_all = true;

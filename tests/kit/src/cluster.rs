@@ -164,6 +164,11 @@ impl Cluster {
         self.control_plane.stop().await
     }
 
+    /// Kills the programs, without waiting for their end. The cluster cannot be used afterwards.
+    pub fn kill(&self) {
+        self.control_plane.kill();
+    }
+
     /// The URL of the API: `https://127.0.0.1:PORT`.
     pub fn server(&self) -> &str {
         self.access.server()

@@ -131,6 +131,13 @@ impl Starting {
 // === impl ControlPlane ===
 
 impl ControlPlane {
+    /// Kills both programs. One that has already ended is no failure.
+    pub(super) fn kill(&self) {
+        for program in [&self.apiserver, &self.etcd] {
+            let _ended = program.signal(Signal::KILL);
+        }
+    }
+
     pub(super) async fn wait_until_ready(&self, client: &Client) -> Result<(), Error> {
         let mut last_response = None;
         // The end of a program counts too, because a request to another process's port may hang.
