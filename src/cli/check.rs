@@ -22,7 +22,7 @@ use crate::core::timing::Timing;
 #[command(after_help = "Examples:\n  \
     graph-credential-operator check --pre\n  \
     graph-credential-operator check --operator-namespace graph-credentials\n  \
-    kubectl exec deploy/graph-credential-operator -- /graph-credential-operator check\n\n\
+    kubectl exec -n graph-credentials deploy/graph-credential-operator -- /graph-credential-operator check\n\n\
     Changes nothing. It reads the cluster with your rights; what you may not read is reported as unknown. Addresses are \
     looked up and reached from where the command runs, so run it in the operator's pod to check the operator's network. \
     In the pod the command also checks the rights of the operator itself; elsewhere add --service-account. `helm test` \

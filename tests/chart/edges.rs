@@ -14,8 +14,12 @@ fn a_probe_set_to_null_is_omitted() {
 
 #[test]
 fn labels_of_the_chart_are_neither_duplicated_nor_changed() {
-    let labels = json!({"app.kubernetes.io/name": "other", "team": "mail"});
+    let labels =
+        json!({"app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other", "team": "mail"});
     let rendered = render(&json!({"commonLabels": labels, "podLabels": labels}));
+    // A ServiceMonitor selects the Service by this label.
+    let service = rendered.get("Service", "-metrics");
+    assert_eq!(service["metadata"]["labels"]["app.kubernetes.io/component"], "metrics");
     let deployment = rendered.get("Deployment", "");
     for labels in [&deployment["metadata"]["labels"], &deployment["spec"]["template"]["metadata"]["labels"]] {
         assert_eq!(labels["app.kubernetes.io/name"], "graph-credential-operator");

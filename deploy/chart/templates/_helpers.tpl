@@ -42,7 +42,7 @@ helm.sh/chart: {{ include "operator.labelValue" (printf "%s-%s" .Chart.Name .Cha
 {{/* The labels that users add to everything, without names of the chart's own. */}}
 {{- define "operator.commonLabels" -}}
 {{- $labels := mergeOverwrite (dict) .Values.global.commonLabels .Values.commonLabels -}}
-{{- with omit $labels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- with omit $labels "app.kubernetes.io/name" "app.kubernetes.io/component" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
 {{- toYaml . -}}
 {{- end -}}
 {{- end -}}
