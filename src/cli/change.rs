@@ -39,7 +39,7 @@ const MAX_NAMES: usize = 10;
     graph-credential-operator reconcile --all --all-namespaces --yes\n\n\
     Sets the annotation graph-credentials.io/reconcile-requested-at: the operator then reads the Secret, asks Microsoft \
     for a token, and checks the registration, whatever is planned. You can interrupt the command and run it again.\n\n\
-    Exit codes: 0 the credentials are Ready; 3 some are not; 1 failure, or the operator did not finish in time; 2 \
+    Exit codes: 0 the credentials are Ready; 3 some are not, or not yet; 1 failure, or the operator did not respond in time; 2 \
     invalid command line.")]
 pub(super) struct ReconcileArgs {
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(super) struct SuspendArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Removes spec.suspend, and waits until the operator has reconciled the credential.\n\n\
-    Exit codes: 0 the credentials are Ready; 3 some are not; 1 failure, or the operator did not finish in time; 2 \
+    Exit codes: 0 the credentials are Ready; 3 some are not, or not yet; 1 failure, or the operator did not respond in time; 2 \
     invalid command line."
 )]
 pub(super) struct ResumeArgs {

@@ -209,26 +209,22 @@ impl ObjectState {
     /// What the condition `Ready` of an object that is not suspended means.
     fn of_ready(&self, ready: &Condition, now: Timestamp) -> Assessment {
         let since = Some(ready.last_transition_time.0);
-        if self.is_deleted() || !self.is_current() {
-            let (reason, message) = if self.is_deleted() {
-                (format!("Deleting ({})", ready.reason), format!("it is being deleted: {}", ready.message))
-            } else {
-                let message = format!("the spec has changed since; before: {}", ready.message);
-                (format!("{} (of an earlier spec)", ready.reason), message)
-            };
+        if self.is_deleted() {
+            let (reason, message) =
+                (format!("Deleting ({})", ready.reason), format!("it is being deleted: {}", ready.message));
             let deleting = Assessment::in_progress(&reason, &message, since);
             // The operator writes why a deletion does not continue.
             return match self.entry(ready) {
                 Some(entry) if ready.status == ConditionStatus::False && entry.actor != Actor::Nobody => {
-                    Assessment {
-                        urgency: Urgency::NeedsAction,
-                        actor: entry.actor,
-                        action: entry.action,
-                        ..deleting
-                    }
+                    deleting.needs(entry)
                 }
                 _ => deleting,
             };
+        }
+        if !self.is_current() {
+            let reason = format!("{} (of an earlier spec)", ready.reason);
+            let message = format!("the spec has changed since; before: {}", ready.message);
+            return Assessment::in_progress(&reason, &message, since);
         }
         if ready.status == ConditionStatus::True {
             let ready = Assessment::in_progress(&ready.reason, &ready.message, since);
@@ -236,12 +232,7 @@ impl ObjectState {
         }
         let waiting = Assessment::in_progress(&ready.reason, &ready.message, since);
         match self.entry(ready) {
-            Some(entry) if entry.actor != Actor::Nobody => Assessment {
-                urgency: Urgency::NeedsAction,
-                actor: entry.actor,
-                action: entry.action,
-                ..waiting
-            },
+            Some(entry) if entry.actor != Actor::Nobody => waiting.needs(entry),
             None => Assessment {
                 urgency: Urgency::NeedsAction,
                 actor: Actor::User,
@@ -279,6 +270,11 @@ impl Assessment {
             actor: Actor::Nobody,
             action: "Nothing to do.",
         }
+    }
+
+    /// The same state, in which somebody must act as the reason table says.
+    fn needs(self, entry: &Entry) -> Self {
+        Self { urgency: Urgency::NeedsAction, actor: entry.actor, action: entry.action, ..self }
     }
 
     fn needs_operator(reason: &str, message: &str, since: Option<Timestamp>) -> Self {

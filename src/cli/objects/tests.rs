@@ -104,6 +104,14 @@ fn a_condition_of_an_earlier_spec_or_of_a_deletion_is_in_progress() {
     object.metadata.generation = Some(2);
     let stale = ObjectState::of(Kind::Credential, object.clone(), now()).assessment;
     assert_eq!((stale.urgency, stale.reason.as_str()), (Urgency::InProgress, "Ready (of an earlier spec)"));
+    object.data["status"] = status("False", "InvalidClientSecret", LONG_AGO);
+    let fixed = ObjectState::of(Kind::Credential, object.clone(), now()).assessment;
+    assert_eq!(
+        (fixed.urgency, fixed.actor),
+        (Urgency::InProgress, Actor::Nobody),
+        "the new spec may solve it"
+    );
+    object.data["status"] = status("True", "Ready", LONG_AGO);
     object.metadata.generation = Some(1);
     object.metadata.deletion_timestamp = object.metadata.creation_timestamp.clone();
     let deleting = ObjectState::of(Kind::Credential, object.clone(), now()).assessment;
