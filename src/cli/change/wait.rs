@@ -77,7 +77,7 @@ pub(super) async fn until(
         match read(client, &pending).await {
             Ok(found) => results.sort(&mut pending, found, change, Instant::now() >= deadline),
             // The API server may be back before the deadline.
-            Err(error) if Instant::now() < deadline => {
+            Err(error) if Instant::now() < deadline && !is_rejection(&error) => {
                 if !std::mem::replace(&mut has_failed, true) {
                     output::note(&format!("{error:#}; trying again"));
                 }
@@ -88,10 +88,21 @@ pub(super) async fn until(
         if pending.is_empty() {
             break;
         }
-        tokio::time::sleep(POLL.max(started.elapsed() * PAUSE_PER_CHECK)).await;
+        let pause = POLL.max(started.elapsed() * PAUSE_PER_CHECK);
+        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
     }
     progress.finish();
     Ok(results)
+}
+
+/// Whether the API server will reject the same request again.
+fn is_rejection(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => {
+            matches!(status.code, 400..500) && !matches!(status.code, 408 | 429)
+        }
+        _ => false,
+    }
 }
 
 /// The objects that still exist, by name.
@@ -157,7 +168,8 @@ impl Pending {
 fn is_handled(state: &ObjectState, requested: &str) -> bool {
     let handled = state.text("/status/lastHandledReconcileAt");
     let current = state.object.annotations().get(RECONCILE_REQUESTED_AT).map(String::as_str);
-    let is_replaced = current != Some(requested) && handled == current;
+    let at = |time: Option<&str>| time.and_then(|time| time.parse::<Timestamp>().ok());
+    let is_replaced = at(current) > at(Some(requested)) && handled == current;
     let is_invalid = state
         .condition(ConditionType::Ready)
         .is_some_and(|ready| ready.reason == Reason::InvalidObject.as_str());
@@ -282,16 +294,32 @@ mod tests {
 
     #[test]
     fn a_request_is_done_once_it_or_a_later_one_is_handled() {
-        let with = |annotation: &str, handled: &str| {
+        const TIMES: [&str; 4] = [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:01Z",
+            "2026-01-01T00:00:01.5Z",
+            "2026-01-01T00:00:02Z",
+        ];
+        let [earlier, ours, _, later] = TIMES;
+        let with = |annotation: Option<&str>, handled: Option<&str>| {
             let metadata = json!({"annotations": {RECONCILE_REQUESTED_AT: annotation}});
+            let metadata = if annotation.is_some() { metadata } else { json!({}) };
             let found = object(&metadata, &json!({"status": {"lastHandledReconcileAt": handled}}));
-            results(pending(Some("2")), Some(found), Change::Reconcile, false)
+            results(pending(Some(ours)), Some(found), Change::Reconcile, false).is_some()
         };
-        assert!(with("2", "1").is_none());
-        assert_eq!(with("2", "2").unwrap().done.len(), 1);
-        assert!(with("3", "2").is_some(), "ours was handled");
-        assert!(with("3", "1").is_none());
-        assert_eq!(with("3", "3").unwrap().done.len(), 1, "a later one replaced ours");
+        for (annotation, handled, is_done) in [
+            (Some(ours), None, false),
+            (Some(ours), Some(earlier), false),
+            (Some(ours), Some(ours), true),
+            (Some(later), Some(ours), true),
+            (Some(later), Some(earlier), false),
+            (Some(later), Some(later), true),
+            (None, None, false),
+            (Some(earlier), Some(earlier), false),
+        ] {
+            assert_eq!(with(annotation, handled), is_done, "{annotation:?} {handled:?}");
+        }
+        assert!(with(Some(TIMES[2]), Some(TIMES[2])), "fractions are compared as times");
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::cli::release;
 use crate::config::LeaderSettings;
 use crate::core::error_chain::chain;
 use crate::k8s::client::Cluster;
-use crate::store::keyring::{self, KeyState, KeyringRef};
+use crate::k8s::secrets::ReadError;
+use crate::store::keyring::{self, KeyState, KeyringError, KeyringRef};
 
 /// The label that the chart and the manifests give to everything of the operator.
 const OURS: &str = "app.kubernetes.io/name=graph-credential-operator";
@@ -205,11 +206,14 @@ pub(super) async fn keyring(cluster: &Cluster, name: &str, checks: &mut Checks) 
                 "the operator creates it at its first start; if it is lost, restore it from a backup (keys import)",
             ));
         }
+        Err(error @ KeyringError::Read { source: ReadError::Forbidden, .. }) => {
+            return checks.add(Finding::unknown(CHECK, chain(&error), "you need get on the Secret"));
+        }
         Err(error) => {
-            return checks.add(Finding::unknown(
+            return checks.add(Finding::failed(
                 CHECK,
                 chain(&error),
-                "you need get on the Secret; if it is damaged, restore it from a backup (keys import)",
+                "if the Secret is damaged, restore the keyring from a backup (keys import)",
             ));
         }
     };

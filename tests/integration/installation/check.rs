@@ -100,6 +100,16 @@ async fn check_names_what_is_wrong_and_what_to_do() {
     release.install_beside("second", "elsewhere", json!({"crds": {"enabled": false}, "admissionPolicies": {"enabled": false}, "preDeleteHook": {"enabled": false}})).await;
     let beside = check(&release.env, &[]).await;
     assert!(found(&beside, "other operators").starts_with("warning  elsewhere/"), "{beside:?}");
+    let secrets: Api<Secret> = Api::namespaced(release.env.client.clone(), NAMESPACE);
+    let damage = json!({"stringData": {"keyring.json": "{}"}});
+    let patch = kube::api::Patch::Merge(damage);
+    secrets
+        .patch("graph-credential-operator-keyring", &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let damaged = check(&release.env, &[]).await;
+    let row = found(&damaged, "keyring");
+    assert!(row.starts_with("failed") && row.contains("is damaged"), "{row}");
     let json = check(&release.env, &["-o", "json"]).await;
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(
