@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 
+use crate::api::{AccountName, MicrosoftGraphCredential, NamespacedName};
 use crate::core::model::Claim;
 
 /// An object that names an app.
@@ -19,6 +20,32 @@ pub struct Candidate {
     pub is_registered: bool,
     /// Whether it could register the app now: it is verified, its account allows it, and it may create.
     pub could_register: bool,
+}
+
+/// The object as candidate for its app at a remote account; `None` if it claims nothing there. `is_there` says whether an account
+/// of the cluster is this remote account.
+pub fn candidate(
+    object: &MicrosoftGraphCredential,
+    is_there: impl Fn(&AccountName) -> bool,
+    is_allowed: impl Fn(&AccountName) -> bool,
+) -> Option<Candidate> {
+    let status = object.status.as_ref();
+    let registrations = status
+        .into_iter()
+        .flat_map(|status| status.registration.iter().chain(&status.previous_registrations));
+    let registered = registrations.filter_map(|registration| registration.account.as_ref());
+    let pending = status.and_then(|status| status.pending_create.as_ref()).map(|pending| &pending.account);
+    let is_registered = registered.chain(pending).any(&is_there);
+    let account = object.account_name().filter(&is_there);
+    let is_wanted = account.is_some() && !object.is_deleted() && !object.spec.is_suspended();
+    let is_allowed = account.is_some_and(|account| is_allowed(&account));
+    (is_registered || is_wanted).then(|| Candidate {
+        name: NamespacedName::of(object).to_string(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |created| created.0),
+        is_registered,
+        could_register: is_allowed && object.may_create() && object.is_verified(),
+    })
 }
 
 /// Whether `own` may register the app, or which of the others comes first.

@@ -4,6 +4,7 @@
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod record;
+pub mod registration;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Access to the Kubernetes API: client, lists, watches, events, Secrets and leader election.
 
 pub(crate) mod client;
+pub mod client_secret;
 pub mod events;
 pub mod jitter;
 pub mod leader_election;

@@ -19,7 +19,7 @@ use crate::api::{
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
 use crate::controller::index::Objects;
-use crate::core::claims::{Candidate, resolve_claim};
+use crate::core::claims::{self, Candidate, resolve_claim};
 use crate::core::model::{
     Claim, Observed, PreviousRegistration, Record, Source, StepResults, Target, VerificationResult,
 };
@@ -316,23 +316,8 @@ fn candidate(
     account: &RemoteIdentity,
 ) -> Option<Candidate> {
     let is_there = |name: &AccountName| objects.is_at(name, account);
-    let status = object.status.as_ref();
-    let registrations = status
-        .into_iter()
-        .flat_map(|status| status.registration.iter().chain(&status.previous_registrations));
-    let registered = registrations.filter_map(|registration| registration.account.as_ref());
-    let pending = status.and_then(|status| status.pending_create.as_ref()).map(|pending| &pending.account);
-    let is_registered = registered.chain(pending).any(is_there);
-    let account = object.account_name().filter(is_there);
-    let is_wanted = account.is_some() && !object.is_deleted() && !object.spec.is_suspended();
-    let is_allowed = account.is_some_and(|account| objects.allows(&account, object.namespace_name()));
-    (is_registered || is_wanted).then(|| Candidate {
-        name: NamespacedName::of(object).to_string(),
-        uid: object.metadata.uid.clone().unwrap_or_default(),
-        created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |created| created.0),
-        is_registered,
-        could_register: is_allowed && object.may_create() && object.is_verified(),
-    })
+    let is_allowed = |name: &AccountName| objects.allows(name, object.namespace_name());
+    claims::candidate(object, is_there, is_allowed)
 }
 
 /// When the namespace began to terminate, if it waits for the object to be deleted at its destination.

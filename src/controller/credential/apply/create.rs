@@ -10,7 +10,7 @@ use kube::Resource;
 use crate::api::conditions::whole_second;
 use crate::api::{AccountLocation, DeletionPolicy, PendingCreate, Registration, UnknownFields};
 use crate::controller::context::Context;
-use crate::controller::credential::apply::state::{registration, take_claim, with_registration};
+use crate::controller::credential::apply::state::{take_claim, with_registration};
 use crate::controller::credential::apply::{
     StepOutcome, defer_event, entries_for, failed, is_unchanged, verify_company_isolation,
 };
@@ -20,7 +20,7 @@ use crate::controller::index::CredentialRef;
 use crate::controller::orphans;
 use crate::controller::status_writer;
 use crate::core::failure::Operation;
-use crate::core::model::{Listed, MaxAge, Observed, ReadyTarget, Source, Target};
+use crate::core::model::{Listed, MaxAge, Observed, ReadyTarget, Source, Target, registration};
 use crate::core::orphan::OrphanCause;
 use crate::core::remote::{TOKEN_ALPHABET, TOKEN_LENGTH, name_with_token};
 use crate::woodpecker::{ApiError, Effect, NewCredential, RemoteAccount, RequestSlot, SecretUpdate};
@@ -152,7 +152,7 @@ fn record_registration(observed: &mut Observed, id: i64, name: String, token: St
     let registration = Registration {
         fingerprint: source.fingerprint.clone(),
         idempotency_token: Some(token),
-        ..registration(target.location.clone(), id, name, source.expires_at)
+        ..registration::at(target.location.clone(), id, name, source.expires_at, Timestamp::now())
     };
     source.is_registered = true;
     tracing::info!(id, account = %target.location.account, "Woodpecker created the credential");

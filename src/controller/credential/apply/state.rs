@@ -1,14 +1,9 @@
 //! Changes of the persisted registration state, without a change at the destination.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
-use crate::api::conditions::whole_second;
-use crate::api::{
-    AccountLocation, DeletionPolicy, MAX_NAME_LENGTH, MicrosoftGraphCredentialStatus, Ownership,
-    Registration, UnknownFields,
-};
+use crate::api::{DeletionPolicy, MAX_NAME_LENGTH, MicrosoftGraphCredentialStatus, Ownership, Registration};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::{StepOutcome, emit_event, failed, verify_company_isolation};
 use crate::controller::credential::observe::Session;
@@ -18,8 +13,7 @@ use crate::controller::status_writer;
 use crate::core::characters::is_shown;
 use crate::core::event::EventBody;
 use crate::core::failure::Operation;
-use crate::core::model::{Claim, Observed, Source, Target};
-use crate::core::plan::MAX_PREVIOUS_REGISTRATIONS;
+use crate::core::model::{Claim, Observed, Source, Target, registration};
 use crate::core::remote::{Entry, name_with_token, split_token};
 use crate::telemetry::metrics::Drift;
 
@@ -47,7 +41,7 @@ pub(super) async fn recover_created(
     let location = pending.location();
     let registration = Registration {
         idempotency_token: Some(pending.idempotency_token),
-        ..registration(location, id, name, expires_at)
+        ..registration::at(location, id, name, expires_at, Timestamp::now())
     };
     let fact = with_registration(observed, registration);
     status_writer::persist_result(context, observed, fact).await?;
@@ -94,9 +88,10 @@ pub(super) async fn adopt(context: &Context, session: &mut Session, id: i64) -> 
         return Ok(StepOutcome::Done);
     }
     let expires_at = entry.expires_at.unwrap_or(source.expires_at);
+    let name = known_name(entry.name).unwrap_or_default();
     let registration = Registration {
         ownership: Ownership::Adopted,
-        ..registration(target.location.clone(), id, known_name(entry.name).unwrap_or_default(), expires_at)
+        ..registration::at(target.location.clone(), id, name, expires_at, Timestamp::now())
     };
     let text = describe_adoption(observed, &registration);
     let intent = with_registration(observed, registration);
@@ -157,30 +152,6 @@ fn known_name(name: String) -> Option<String> {
     is_usable.then_some(name)
 }
 
-/// A new registration at that location, with an unknown secret.
-pub(super) fn registration(
-    location: AccountLocation,
-    id: i64,
-    name: String,
-    expires_at: Timestamp,
-) -> Registration {
-    Registration {
-        account: Some(location.account),
-        base_url: Some(location.base_url),
-        company_id: location.company_id,
-        record: None,
-        credential_id: id,
-        ownership: Ownership::Created,
-        fingerprint: Registration::UNKNOWN.into(),
-        name,
-        expires_at: Time(whole_second(expires_at)),
-        registration_time: Time(whole_second(Timestamp::now())),
-        idempotency_token: None,
-        update_sent_time: None,
-        unknown: UnknownFields::default(),
-    }
-}
-
 /// Takes the claim on the app at the account, because another reconcile may be about to register it.
 pub(super) fn take_claim(context: &Context, session: &mut Session) -> bool {
     if let Some((key, candidate)) = session.candidate.clone() {
@@ -189,40 +160,15 @@ pub(super) fn take_claim(context: &Context, session: &mut Session) -> bool {
     session.observed.claim == Claim::Granted
 }
 
-/// The status with a new registration. The one before, at another account, is to be deleted if the object may delete it
-/// and the policy is Delete; otherwise it is left there. If both are the same credential (the account was renamed, or
-/// the object was re-created), its ownership is kept.
+/// The status with a new registration, see [`registration::with`].
 pub(super) fn with_registration(
     observed: &Observed,
-    mut registration: Registration,
+    registration: Registration,
 ) -> MicrosoftGraphCredentialStatus {
-    let mut fact = observed.status.clone();
-    let is_it = |earlier: &Registration| {
-        earlier.credential_id == registration.credential_id && earlier.base_url == registration.base_url
-    };
-    let known =
-        fact.registration.iter().chain(&fact.previous_registrations).find(|earlier| is_it(earlier)).cloned();
-    fact.previous_registrations.retain(|earlier| !is_it(earlier));
-    let earlier = fact.registration.take().filter(|earlier| !is_it(earlier));
-    if let Some(known) = known {
-        (registration.ownership, registration.idempotency_token) = (known.ownership, known.idempotency_token);
-        registration.update_sent_time = known.update_sent_time;
+    let (fact, abandoned) = registration::with(observed, registration);
+    if let Some(abandoned) = abandoned {
+        log_abandoned(&abandoned);
     }
-    if let Some(earlier) = earlier {
-        let is_removed = observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
-        if is_removed
-            && observed.may_delete(&earlier)
-            && fact.previous_registrations.len() < MAX_PREVIOUS_REGISTRATIONS
-        {
-            fact.previous_registrations.push(earlier);
-        } else {
-            log_abandoned(&earlier);
-        }
-    }
-    fact.credential_id = Some(registration.credential_id);
-    fact.expires_at = Some(registration.expires_at.clone());
-    fact.registration = Some(registration);
-    fact.pending_create = None;
     fact
 }
 

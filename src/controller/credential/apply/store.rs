@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 
 use crate::api::conditions::whole_second;
-use crate::api::{Ownership, Registration, SealedGraphCredential, SealedGraphCredentialSpec};
+use crate::api::{Registration, SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::{StepOutcome, defer_event};
 use crate::controller::credential::observe::{
@@ -17,7 +17,7 @@ use crate::controller::orphans;
 use crate::controller::record::owner;
 use crate::controller::status_writer;
 use crate::core::event::EventBody;
-use crate::core::model::{Content, Observed, Record, Source};
+use crate::core::model::{Content, Observed, Record, Source, registration};
 use crate::core::orphan::OrphanCause;
 use crate::secret_text::SecretText;
 use crate::store::envelope::{AssociatedData, generate_record_id};
@@ -202,28 +202,16 @@ fn set_registration_from_record(observed: &mut Observed) {
     source.is_registered = true;
     let fingerprint = source.fingerprint.clone();
     let before = observed.status.registration.take();
-    let registration_time = before
-        .as_ref()
-        .filter(|_| is_the_same)
-        .map_or_else(|| Time(whole_second(Timestamp::now())), |before| before.registration_time.clone());
+    let since = before.as_ref().filter(|_| is_the_same).map(|before| before.registration_time.clone());
+    let registration = Registration {
+        fingerprint,
+        unknown: before.map(|before| before.unknown).unwrap_or_default(),
+        ..registration::in_record(&sealed, record_name(&observed.object), since, Timestamp::now())
+    };
     let status = &mut observed.status;
     status.credential_id = Some(sealed.credential_id);
     status.expires_at = Some(Time(sealed.expires_at));
-    status.registration = Some(Registration {
-        account: None,
-        base_url: None,
-        company_id: None,
-        record: Some(record_name(&observed.object)),
-        credential_id: sealed.credential_id,
-        ownership: Ownership::Created,
-        fingerprint,
-        name: sealed.name,
-        expires_at: Time(sealed.expires_at),
-        registration_time,
-        idempotency_token: None,
-        update_sent_time: None,
-        unknown: before.map(|before| before.unknown).unwrap_or_default(),
-    });
+    status.registration = Some(registration);
     status.pending_secret = None;
     observed.has_unpersisted_changes |= observed.status != observed.written;
 }
