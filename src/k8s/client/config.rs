@@ -3,6 +3,7 @@
 //! kube reads a kubeconfig too, but tests `NO_PROXY` against the address of the proxy, and fails if it has an empty entry.
 
 use std::env;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use kube::config::{Config, ExecAuthCluster, InClusterError, Kubeconfig, KubeconfigError};
@@ -16,10 +17,11 @@ use super::proxy::{self, ProxyError};
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error(
-        "failed to find a cluster: set KUBECONFIG, or run in a pod with a ServiceAccount (here: {in_cluster})"
+        "failed to find a cluster: there is no kubeconfig ({}), so set KUBECONFIG or --kubeconfig, or run in a pod with a ServiceAccount (here: {in_cluster})",
+        shown(.paths)
     )]
-    NoCluster { in_cluster: InClusterError, source: KubeconfigError },
-    #[error("failed to read the kubeconfig: check --kubeconfig and --context")]
+    NoCluster { in_cluster: InClusterError, paths: Vec<PathBuf> },
+    #[error("failed to read the kubeconfig: check KUBECONFIG, --kubeconfig and --context")]
     Kubeconfig(#[source] KubeconfigError),
     #[error("failed to read the CA certificates of the kubeconfig: check certificate-authority")]
     Certificates(#[source] PemError),
@@ -54,22 +56,28 @@ struct Selected {
 
 /// The configuration. In a pod, the API server is reached without a proxy.
 pub fn find(selection: &ClusterSelection) -> Result<Found, ConfigError> {
+    let paths = default_paths();
     let read = match &selection.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
+        Some(path) => Kubeconfig::read_from(path).map(Some),
+        // A context is looked for in a kubeconfig only.
+        None if selection.context.is_some() => merged(&paths).map(Option::unwrap_or_default).map(Some),
+        None => merged(&paths),
     };
-    let selected = read.and_then(|kubeconfig| select(kubeconfig, selection.context.as_deref()));
-    let is_explicit = selection.kubeconfig.is_some() || selection.context.is_some();
+    let selected = match read.map_err(ConfigError::Kubeconfig)? {
+        Some(kubeconfig) => {
+            Some(select(kubeconfig, selection.context.as_deref()).map_err(ConfigError::Kubeconfig)?)
+        }
+        None => None,
+    };
     let (mut config, context, proxy_url) = match selected {
-        Ok(Selected { mut config, context, ca, proxy_url }) => {
+        Some(Selected { mut config, context, ca, proxy_url }) => {
             config.root_cert =
                 ca.as_deref().map(certificates).transpose().map_err(ConfigError::Certificates)?;
             (config, Some(context), proxy_url)
         }
-        Err(source) if is_explicit => return Err(ConfigError::Kubeconfig(source)),
-        Err(source) => match Config::incluster() {
+        None => match Config::incluster() {
             Ok(config) => (config, None, None),
-            Err(in_cluster) => return Err(ConfigError::NoCluster { in_cluster, source }),
+            Err(in_cluster) => return Err(ConfigError::NoCluster { in_cluster, paths }),
         },
     };
     config.apply_debug_overrides();
@@ -78,6 +86,39 @@ pub fn find(selection: &ClusterSelection) -> Result<Found, ConfigError> {
             proxy::select(&config.cluster_url, proxy_url.as_deref(), |name| env::var(name).ok())?;
     }
     Ok(Found { config, context })
+}
+
+/// The files of `KUBECONFIG`, else the default file.
+fn default_paths() -> Vec<PathBuf> {
+    let listed = env::var_os("KUBECONFIG").unwrap_or_default();
+    let listed: Vec<PathBuf> =
+        env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
+}
+
+/// The merged kubeconfig of these files. Like kubectl, it skips files that do not exist. `None` if there is nothing in
+/// the files: a kubeconfig that is there and cannot be used is never passed over.
+fn merged(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let mut merged = Kubeconfig::default();
+    for path in paths {
+        match Kubeconfig::read_from(path) {
+            Ok(next) => merged = merged.merge(next)?,
+            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Kubeconfig { current_context, contexts, clusters, auth_infos, .. } = &merged;
+    let is_empty =
+        current_context.is_none() && contexts.is_empty() && clusters.is_empty() && auth_infos.is_empty();
+    Ok((!is_empty).then_some(merged))
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    if paths.is_empty() { "no home directory".to_owned() } else { format!("not in {}", paths.join(", ")) }
 }
 
 /// Reads a context, else the current one, as kubectl does.
@@ -129,6 +170,27 @@ mod tests {
             "current-context": "here",
         });
         serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn missing_files_are_skipped_and_broken_ones_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let good = kubeconfig(&json!({"cluster": "k8s"}), &json!({"server": "https://k8s:6443"}), &json!({}));
+        let good = file("good", &serde_json::to_string(&good).unwrap());
+        let (empty, broken) = (file("empty", ""), file("broken", "contexts: ["));
+        let missing = directory.path().join("missing");
+        let contexts = |paths: &[PathBuf]| merged(paths).map(|it| it.map(|it| it.contexts.len()));
+        assert_eq!(contexts(&[missing.clone(), good.clone()]).unwrap(), Some(2));
+        assert_eq!(contexts(&[missing.clone(), empty]).unwrap(), None);
+        assert!(matches!(contexts(&[good, broken]), Err(KubeconfigError::Parse(_))));
+        let error =
+            ConfigError::NoCluster { in_cluster: Config::incluster().unwrap_err(), paths: vec![missing] };
+        assert!(error.to_string().contains("/missing), so set KUBECONFIG"), "{error}");
     }
 
     #[tokio::test]
