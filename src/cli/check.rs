@@ -26,7 +26,7 @@ use crate::core::timing::Timing;
     Changes nothing. It reads the cluster with your rights; what you may not read is reported as unknown. Addresses are \
     looked up and reached from where the command runs, so run it in the operator's pod to check the operator's network. \
     In the pod the command also checks the rights of the operator itself; elsewhere add --service-account. `helm test` \
-    runs this command with the flags of the operator's pod.\n\n\
+    runs this command with the same chart values as the operator, except extraArgs.\n\n\
     Exit codes: 0 nothing failed; 3 something failed; 1 other failure; 2 invalid command line.")]
 pub(super) struct CheckArgs {
     /// Check only what an installation needs: the API server, other installations, your rights to install, and the network
@@ -52,6 +52,10 @@ pub(super) struct CheckArgs {
     /// How the operator reads Secrets, as the chart's value secretAccess says
     #[arg(long, value_enum, default_value_t, value_name = "ACCESS")]
     secret_access: SecretAccess,
+
+    /// Secret with the API keys, if the operator serves the REST API. Its further rights are checked too
+    #[arg(long, env = "GCO_REST_API_KEYS_SECRET", value_name = "NAME")]
+    rest_api_keys_secret: Option<ObjectName>,
 
     /// Do nothing, with exit code 0, unless helm installed the Deployment of --deployment as this release. For the chart's
     /// test: tools that only render the chart run it when they install the operator

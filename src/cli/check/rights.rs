@@ -35,17 +35,33 @@ const SERVED: [Right; 6] = [
 ];
 
 /// What else it needs there to set finalizers, and to carry out `deletionPolicy: Delete`.
-const FINALIZERS: [Right; 3] = [
+const FINALIZERS: [Right; 4] = [
     (GROUP, "microsoftgraphcredentials", "", &["patch"]),
     (GROUP, "woodpeckeraccounts", "", &["patch"]),
     (GROUP, "sealedgraphcredentials", "", &["delete"]),
+    // In all namespaces or none.
+    ("", "namespaces", "", &["get"]),
 ];
 
-/// To create its keyring, in its own namespace.
-const KEYRING: Right = ("", "secrets", "", &["create"]);
+/// What else it needs there to serve the REST API.
+const REST: [Right; 2] = [
+    (GROUP, "sealedgraphcredentials", "", &["delete"]),
+    (GROUP, "sealedgraphcredentials", "status", &["update"]),
+];
 
-/// To elect a leader, in its own namespace.
-const LEASES: Right = ("coordination.k8s.io", "leases", "", &["create"]);
+/// To create its keyring, in its own namespace. RBAC cannot limit `create` to a name.
+const NEW_KEYRING: Right = ("", "secrets", "", &["create"]);
+
+/// To create the Lease of leader election, in its own namespace.
+const NEW_LEASE: Right = ("coordination.k8s.io", "leases", "", &["create"]);
+
+/// A right in a namespace; the empty name means all namespaces.
+struct Required {
+    namespace: String,
+    right: Right,
+    /// The one object that the right is for.
+    name: Option<String>,
+}
 
 /// What a user needs to install the chart with its default values.
 const INSTALL: [Right; 8] = [
@@ -72,7 +88,11 @@ const CLUSTER_WIDE: [&str; 5] = [
 pub(super) async fn to_install(client: &Client, namespace: &str, checks: &mut Checks) {
     let rights = INSTALL.map(|right| {
         let is_namespaced = !CLUSTER_WIDE.contains(&right.1);
-        (if is_namespaced { namespace.to_owned() } else { String::new() }, right)
+        Required {
+            namespace: if is_namespaced { namespace.to_owned() } else { String::new() },
+            right,
+            name: None,
+        }
     });
     report(
         "rights to install",
@@ -90,9 +110,10 @@ pub(super) async fn of_operator(cluster: &Cluster, subject: &Subject, args: &Che
         namespaces => namespaces,
     };
     let served = served(args);
-    let served = namespaces.iter().flat_map(|name| served.iter().map(move |right| (name.clone(), *right)));
-    let own = [KEYRING].into_iter().chain(args.leader.leader_elect.then_some(LEASES));
-    let own = own.map(|right| (cluster.namespace.clone(), right));
+    let served = namespaces.iter().flat_map(|namespace| {
+        served.iter().map(|right| Required { namespace: namespace.clone(), right: *right, name: None })
+    });
+    let own = own(args, &cluster.namespace);
     report(
         "rights",
         denied(&cluster.client, subject, served.chain(own)).await,
@@ -112,8 +133,30 @@ fn served(args: &CheckArgs) -> Vec<Right> {
     if args.finalizers.enable_finalizers {
         rights.extend(FINALIZERS);
     }
+    if args.rest_api_keys_secret.is_some() {
+        rights.extend(REST);
+    }
     rights.push(("", "secrets", "", secrets));
     rights
+}
+
+/// What the operator needs in its own namespace: its keyring, its Lease and its API keys, by name.
+fn own(args: &CheckArgs, namespace: &str) -> Vec<Required> {
+    // Only an operator that can list the records of all namespaces may delete a key that no record needs.
+    let keyring: &'static [&'static str] =
+        if args.served.list().is_empty() { &["get", "patch"] } else { &["get"] };
+    let mut rights =
+        vec![(NEW_KEYRING, None), (("", "secrets", "", keyring), Some(args.keyring_secret.to_string()))];
+    if args.leader.leader_elect {
+        let lease: Right = ("coordination.k8s.io", "leases", "", &["get", "update"]);
+        rights
+            .extend([(NEW_LEASE, None), (lease, Some(args.leader.lease.leader_election_lease.to_string()))]);
+    }
+    if let Some(api_keys) = &args.rest_api_keys_secret {
+        rights.push((("", "secrets", "", &["get"]), Some(api_keys.to_string())));
+    }
+    let own = rights.into_iter();
+    own.map(|(right, name)| Required { namespace: namespace.to_owned(), right, name }).collect()
 }
 
 fn report(check: &'static str, denied: kube::Result<Vec<String>>, action: &'static str, checks: &mut Checks) {
@@ -128,10 +171,10 @@ fn report(check: &'static str, denied: kube::Result<Vec<String>>, action: &'stat
 async fn denied(
     client: &Client,
     subject: &Subject,
-    rights: impl IntoIterator<Item = (String, Right)>,
+    rights: impl IntoIterator<Item = Required>,
 ) -> kube::Result<Vec<String>> {
     let mut denied = Vec::new();
-    for (namespace, (group, resource, subresource, verbs)) in rights {
+    for Required { namespace, right: (group, resource, subresource, verbs), name } in rights {
         for verb in verbs {
             let attributes = ResourceAttributes {
                 verb: Some((*verb).to_owned()),
@@ -139,13 +182,15 @@ async fn denied(
                 resource: Some(resource.to_owned()),
                 subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
                 namespace: Some(namespace.clone()),
+                name: name.clone(),
                 ..ResourceAttributes::default()
             };
             if !is_allowed(client, subject, attributes).await? {
                 let part = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
                 let place =
                     if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
-                denied.push(format!("{verb} {resource}{part}{place}"));
+                let object = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+                denied.push(format!("{verb} {resource}{part}{object}{place}"));
             }
         }
     }
