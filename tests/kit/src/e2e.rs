@@ -6,6 +6,7 @@ mod cluster;
 mod fixture;
 mod installer;
 mod profile;
+mod quick_start;
 mod report;
 mod scenario;
 mod settings;
@@ -41,6 +42,9 @@ pub async fn run() -> ExitCode {
 }
 
 async fn run_profiles(settings: &Settings, report: &mut Report) -> Result<(), Difference> {
+    if settings.only.is_none() {
+        quick_start::run(settings, report).await?;
+    }
     let fixture = Fixture::start(settings, report).await?;
     for profile in Profile::ALL {
         if settings.only.is_none_or(|only| only == profile) {

@@ -80,9 +80,10 @@ impl Scenario<'_> {
             let output = Command::new(kubectl)
                 .env("KUBECONFIG", kubeconfig)
                 .args(args)
-                .args(["--namespace", MAIN])
+                .args(["--watch-namespace", MAIN])
                 .output()?;
-            Ok::<_, Difference>(format!("{}{}", output.status, String::from_utf8_lossy(&output.stdout)))
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            Ok::<_, Difference>(format!("{} {}{}", output.status, text(&output.stdout), text(&output.stderr)))
         });
         let printed = listed.await??;
         let is_listed = printed.contains("exit status: 0") && printed.contains("primary");
