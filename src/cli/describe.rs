@@ -1,5 +1,6 @@
 //! `describe`: why a credential or an account is in its state, and what happens next.
 
+mod queue;
 mod report;
 
 use std::process::ExitCode;
@@ -62,7 +63,8 @@ pub(super) async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
     };
     let account = account.map(|object| ObjectState::of(Kind::Account, object, now));
     let events = or_note(events(client, &state).await);
-    args.output.print(&Description { state, account, events, now })?;
+    let waiting = queue::waiting(client, &state, now).await;
+    args.output.print(&Description { state, account, waiting, events, now })?;
     Ok(ExitCode::SUCCESS)
 }
 

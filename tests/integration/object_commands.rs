@@ -235,3 +235,32 @@ async fn a_named_context_or_kubeconfig_that_does_not_exist_is_an_error() {
     assert_eq!(file.code, Some(1), "{file:?}");
     assert!(file.error.contains("--kubeconfig") && file.error.contains("/no/such/file"), "{file:?}");
 }
+
+#[tokio::test]
+async fn describe_counts_who_else_waits_for_the_account() {
+    let env = TestEnv::bare().await;
+    for (name, account, reason, since) in [
+        ("first", "agency", "Queued", "2026-11-24T08:00:00Z"),
+        ("second", "agency", "Queued", "2026-11-24T08:00:05Z"),
+        ("third", "agency", "Queued", "2026-11-24T08:00:09Z"),
+        ("ready", "agency", "Ready", "2026-11-24T07:00:00Z"),
+        ("elsewhere", "other", "Queued", "2026-11-24T07:00:00Z"),
+    ] {
+        let destination = json!({"woodpecker": {"accountRef": {"name": account}}});
+        env.credential(name, json!({"destination": destination})).await;
+        let condition = json!({
+            "type": "Ready", "status": "Unknown", "reason": reason, "message": "x", "lastTransitionTime": since,
+            "observedGeneration": 1,
+        });
+        let status = json!({"status": {"observedGeneration": 1, "conditions": [condition]}});
+        let api = env.api::<MicrosoftGraphCredential>();
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    }
+    let printed = command(&env, &["describe", "second"]).await;
+    let words = ["queue:", "2 other credentials wait for the account", "1 of them longer"];
+    assert!(line(&printed.out, &words).is_some(), "{printed:?}");
+    let json = json_of(&env, &["describe", "third"]).await;
+    assert_eq!(json["queue"], json!({"others": 2, "longer": 2, "isComplete": true}), "{json:#}");
+    let ready = command(&env, &["describe", "ready"]).await;
+    assert!(!ready.out.contains("queue:"), "{ready:?}");
+}

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
+use super::queue::Waiting;
 use crate::api::conditions::ConditionType;
 use crate::api::duration::KubeDuration;
 use crate::api::reasons::Actor;
@@ -20,6 +21,8 @@ pub(super) struct Description {
     pub(super) state: ObjectState,
     /// The account of a credential, if it could be read.
     pub(super) account: Option<ObjectState>,
+    /// Who else waits for the account, if the credential does.
+    pub(super) waiting: Option<Waiting>,
     /// The newest first.
     /// `None` if they cannot be listed.
     pub(super) events: Option<Vec<Event>>,
@@ -67,6 +70,7 @@ impl Description {
         facts.extend(self.of_secret());
         facts.extend(self.of_registration());
         facts.extend(self.of_account());
+        facts.extend(self.waiting.map(|waiting| ("queue", waiting.shown())));
         facts.push(("next", self.next()));
         facts
     }
@@ -256,6 +260,7 @@ impl Report for Description {
             "daysLeft": state.days_left(self.now), "suspended": state.is_suspended(), "next": self.next(),
             "status": state.object.data.get("status"),
             "account": account.map(|it| json!({"name": it.name.to_string(), "conditions": it.conditions})),
+            "queue": self.waiting.map(|it| json!({"others": it.others, "longer": it.longer, "isComplete": it.is_complete})),
             "events": self.events.as_ref().map(|events| events.iter().map(event).collect::<Vec<_>>()),
         })
     }
