@@ -52,7 +52,7 @@ pub(super) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let listed = listed
         .map_err(|problem| anyhow!("WoodpeckerAccount {} could not be listed: {problem}", args.account))?;
     // After the list, because the operator persists the pending create before the credential can appear in a listing.
-    let inventory = Inventory::read(&remote.client).await?;
+    let inventory = Inventory::read(&remote.cluster.client).await?;
     for object in &inventory.unreadable {
         output::note(&format!(
             "warning: the status of MicrosoftGraphCredential {object} cannot be read: compare its credential id before you apply the manifests"

@@ -17,6 +17,7 @@ mod objects;
 mod orphans;
 mod output;
 mod ownership;
+mod plan;
 mod progress;
 mod release;
 mod remove_finalizers;
@@ -61,6 +62,8 @@ enum Command {
     Status(Box<status::StatusArgs>),
     /// Describe a credential or an account: why it is in its state, what happens next, and its events
     Describe(Box<describe::DescribeArgs>),
+    /// Show what the API server and the operator would do with the objects of a file. Changes nothing
+    Plan(Box<plan::PlanArgs>),
     /// Reconcile credentials now, and wait for the result
     Reconcile(Box<change::ReconcileArgs>),
     /// Suspend credentials: the operator leaves them as they are
@@ -106,7 +109,7 @@ impl Cli {
     }
 
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
-    /// `access`, `check`, `status`, `reconcile`, `resume`, `keys` and `remove-finalizers` have more.
+    /// `access`, `check`, `plan`, `status`, `reconcile`, `resume`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
         let result = match Self::parse_as_called().command {
             Command::Run(settings) => {
@@ -120,6 +123,7 @@ impl Cli {
             Command::Check(args) => run_once(check::run(&args)),
             Command::Status(args) => run_once(status::run(&args)),
             Command::Describe(args) => run_once(describe::run(&args)),
+            Command::Plan(args) => run_once(plan::run(&args)),
             Command::Reconcile(args) => run_once(change::reconcile(&args)),
             Command::Suspend(args) => run_once(change::suspend(&args)),
             Command::Resume(args) => run_once(change::resume(&args)),

@@ -62,7 +62,7 @@ pub(super) async fn run(args: &OrphansArgs) -> anyhow::Result<ExitCode> {
     }
     progress.finish();
     // After the lists, because the operator persists the pending create before the credential can appear in a listing.
-    let inventory = Inventory::read(&remote.client).await?;
+    let inventory = Inventory::read(&remote.cluster.client).await?;
     let report = Report::new(lists, &inventory);
     args.output.print(&report)?;
     Ok(report.exit_code())

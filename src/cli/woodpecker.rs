@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use kube::ResourceExt;
 use kube::api::DynamicObject;
-use kube::{Client, ResourceExt};
 
 use crate::api::reasons::Reason;
 use crate::api::{AccountLocation, AccountName, WoodpeckerAccount};
@@ -17,7 +17,9 @@ use crate::core::error_chain::chain;
 use crate::core::remote::Entry;
 use crate::core::timing::Timing;
 use crate::http::client::HttpClients;
+use crate::k8s::client::Cluster;
 use crate::k8s::leadership::Leadership;
+use crate::k8s::secrets::SecretData;
 use crate::woodpecker::access::{self, AccessError};
 use crate::woodpecker::{self, ApiError};
 
@@ -36,7 +38,7 @@ pub(super) struct RemoteArgs {
 
 /// The clients for the cluster and Woodpecker.
 pub(super) struct Remote {
-    pub(super) client: Client,
+    pub(super) cluster: Cluster,
     http: HttpClients,
     allowed: Vec<BaseUrl>,
 }
@@ -65,8 +67,8 @@ pub(super) fn name_of(account: &DynamicObject) -> AccountName {
 impl Remote {
     pub(super) fn connect(args: &RemoteArgs) -> anyhow::Result<Self> {
         let http = super::http_clients(&args.egress)?;
-        let client = args.cluster.connect(None, &Timing::STANDARD)?.client;
-        Ok(Self { client, http, allowed: args.woodpecker.allowed_urls.clone() })
+        let cluster = args.cluster.connect(None, &Timing::STANDARD)?;
+        Ok(Self { cluster, http, allowed: args.woodpecker.allowed_urls.clone() })
     }
 
     /// The account of that name, or else all accounts of these namespaces; of all namespaces if the list is empty.
@@ -77,12 +79,12 @@ impl Remote {
     ) -> anyhow::Result<Vec<DynamicObject>> {
         match wanted {
             Some(wanted) => Ok(vec![self.account(wanted).await?]),
-            None => kubernetes::list::<WoodpeckerAccount>(&self.client, namespaces).await,
+            None => kubernetes::list::<WoodpeckerAccount>(&self.cluster.client, namespaces).await,
         }
     }
 
     pub(super) async fn account(&self, wanted: &AccountName) -> anyhow::Result<DynamicObject> {
-        let found = kubernetes::find::<WoodpeckerAccount>(&self.client, wanted).await?;
+        let found = kubernetes::find::<WoodpeckerAccount>(&self.cluster.client, wanted).await?;
         found.with_context(|| {
             format!(
                 "there is no WoodpeckerAccount {wanted}: fix --account (kubectl get woodpeckeraccounts -A lists all)"
@@ -92,15 +94,26 @@ impl Remote {
 
     /// Lists the account's credentials with one request. An error says what is wrong, and what to do.
     pub(super) async fn list(&self, account: &DynamicObject) -> Result<AccountListing, String> {
+        self.list_with(account, None).await
+    }
+
+    /// The same with the API key in `secret` instead of the account's Secret in the cluster.
+    pub(super) async fn list_with(
+        &self,
+        account: &DynamicObject,
+        secret: Option<&SecretData>,
+    ) -> Result<AccountListing, String> {
         let name = name_of(account);
         let object: WoodpeckerAccount = account.clone().try_parse().map_err(|error| {
             format!("the object cannot be read: fix the field that the error names ({error})")
         })?;
         let base_url = access::base_url(&object.spec, &self.allowed)
             .map_err(|error| access_problem(&name, &object, &error))?;
-        let api_key = access::api_key(&self.client, &object)
-            .await
-            .map_err(|error| access_problem(&name, &object, &error))?;
+        let api_key = match secret {
+            Some(secret) => access::api_key_in(secret, &object),
+            None => access::api_key(&self.cluster.client, &object).await,
+        };
+        let api_key = api_key.map_err(|error| access_problem(&name, &object, &error))?;
         let client = woodpecker::Client {
             http: self.http.clone(),
             base_url: base_url.clone(),

@@ -6,6 +6,7 @@
 
 pub mod conclusion;
 pub mod deletion;
+pub mod preview;
 pub mod priority;
 pub mod recovery;
 pub mod registration;

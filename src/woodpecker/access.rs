@@ -8,7 +8,7 @@ use crate::api::{WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::config::BaseUrl;
 use crate::core::model::ConditionFailure;
 use crate::core::secret_value::{SecretValue, ValueKind};
-use crate::k8s::secrets::{self, ReadError};
+use crate::k8s::secrets::{self, ReadError, SecretData};
 use crate::secret_text::SecretText;
 
 /// Why the account cannot be used. The messages name the problem and what to do.
@@ -39,14 +39,7 @@ pub fn base_url(spec: &WoodpeckerAccountSpec, allowed: &[BaseUrl]) -> Result<Bas
 
 /// The account's API key, from the Secret of its own namespace.
 pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<SecretText, AccessError> {
-    let reference = &account.spec.api_key_secret_ref;
-    let value = SecretValue {
-        kind: ValueKind::ApiKey,
-        secret: &reference.name,
-        name_field: "spec.apiKeySecretRef.name",
-        key: reference.key(),
-        key_field: "spec.apiKeySecretRef.key",
-    };
+    let value = value(account);
     let namespace = account.metadata.namespace.as_deref().unwrap_or_default();
     let unusable = |problem| AccessError::Unusable { problem, changed_at: None };
     let data = match secrets::read(client, namespace, value.secret).await {
@@ -57,6 +50,23 @@ pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<Sec
             return Err(AccessError::Unreadable { name: value.secret.to_owned(), source });
         }
     };
+    api_key_in(&data, account)
+}
+
+/// The account's API key in its Secret.
+pub fn api_key_in(data: &SecretData, account: &WoodpeckerAccount) -> Result<SecretText, AccessError> {
     let changed_at = data.changed_at();
-    data.text(&value).map_err(|problem| AccessError::Unusable { problem, changed_at })
+    data.text(&value(account)).map_err(|problem| AccessError::Unusable { problem, changed_at })
+}
+
+/// The value of the API key, for messages about it.
+fn value(account: &WoodpeckerAccount) -> SecretValue<'_> {
+    let reference = &account.spec.api_key_secret_ref;
+    SecretValue {
+        kind: ValueKind::ApiKey,
+        secret: &reference.name,
+        name_field: "spec.apiKeySecretRef.name",
+        key: reference.key(),
+        key_field: "spec.apiKeySecretRef.key",
+    }
 }

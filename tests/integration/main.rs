@@ -33,6 +33,7 @@ mod metrics;
 mod metrics_endpoint;
 mod microsoft;
 mod object_commands;
+mod plan;
 mod process;
 mod queueing;
 mod recovery;

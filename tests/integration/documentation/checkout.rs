@@ -67,6 +67,18 @@ async fn apply_the_guide(fixture: &Fixture) {
     }
 }
 
+/// Writes the manifest of the credential with another name at Woodpecker into a file.
+async fn write_renamed(fixture: &Fixture, name: &str) {
+    let credentials: Api<MicrosoftGraphCredential> = Api::namespaced(fixture.env.client.clone(), "mail");
+    let mut spec = serde_json::to_value(credentials.get(name).await.unwrap().spec).unwrap();
+    spec["displayName"] = json!("Sales EU");
+    let manifest = json!({
+        "apiVersion": "graph-credentials.io/v1alpha1", "kind": "MicrosoftGraphCredential",
+        "metadata": {"name": name}, "spec": spec
+    });
+    std::fs::write(fixture.shell.folder().join(format!("{name}.yaml")), manifest.to_string()).unwrap();
+}
+
 /// Creates a pod of the operator's Deployment that runs on no node.
 async fn create_unscheduled_pod(fixture: &Fixture) {
     let get = "kubectl apply --server-side -f deploy/install.yaml > log && kubectl get deployment --namespace graph-credentials \
@@ -112,6 +124,7 @@ async fn the_guide_leads_from_a_checkout_to_a_credential() {
     fixture.export("GCO_OPERATOR_NAMESPACE", OWN);
     fixture.section("docs/tutorials/getting-started.md", "Step 4: check that it is Ready").await;
     fixture.section("docs/troubleshooting.md", "Explain a reason or an error code").await;
+    write_renamed(&fixture, "sales-eu").await;
     fixture.section("docs/tasks/command-line.md", "*").await;
     let left = Credential::new(
         TENANT,
