@@ -214,6 +214,11 @@ impl Code {
         }
     }
 
+    /// Who must act, and how, if that differs from its reason.
+    pub fn own_remedy(&self) -> Option<Remedy> {
+        self.own_remedy
+    }
+
     /// Who must act, and how.
     pub fn remedy(&self) -> Remedy {
         self.own_remedy.unwrap_or_else(|| {

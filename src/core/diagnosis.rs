@@ -83,6 +83,9 @@ pub fn code_text(rejection: &Rejection) -> String {
 
 /// The problem and what to do, in a text that stays the same on each attempt. `form` is what the secret looks like.
 pub fn advice(rejection: &Rejection, form: Option<SecretForm>) -> String {
+    if let Some((text, action)) = own_advice(rejection) {
+        return format!("Microsoft rejects the request: {text} ({}). {action}", code_text(rejection));
+    }
     let text = match rejection.reason {
         Reason::InvalidClientSecret => {
             "Microsoft rejects the client secret: put the current secret's Value (not its ID) into the Secret, or create a new one under Certificates & secrets"
@@ -91,9 +94,11 @@ pub fn advice(rejection: &Rejection, form: Option<SecretForm>) -> String {
             "Microsoft reports that the client secret has expired: create a new one under Certificates & secrets and put it into the Secret with its expiry"
         }
         Reason::ApplicationNotFound => {
-            "the tenant has no such app: check clientId and tenantId, and that an admin of the tenant has consented to the app"
+            "the tenant has no such app: if spec.clientId or spec.tenantId is wrong, create a new object, because both are immutable; otherwise an admin of the tenant must consent to the app"
         }
-        Reason::TenantNotFound => "this cloud has no such tenant: check tenantId and cloud",
+        Reason::TenantNotFound => {
+            "this cloud has no such tenant: create a new object with the right spec.tenantId and spec.cloud, because both are immutable"
+        }
         Reason::ServicePrincipalMissing => {
             "the app has no service principal in the tenant: an admin of the tenant must consent to it or create an enterprise application for it"
         }
@@ -101,10 +106,10 @@ pub fn advice(rejection: &Rejection, form: Option<SecretForm>) -> String {
             "the app is disabled in the tenant: an admin must enable sign-in under Enterprise applications > Properties"
         }
         Reason::PublicClient => {
-            "the app is a public client, which cannot use a client secret: register a web app, or turn off 'Allow public client flows'"
+            "the app is a public client, which cannot use a client secret: turn off 'Allow public client flows' under Authentication, or register a web app"
         }
         Reason::ConditionalAccessBlocked => {
-            "a Conditional Access policy for workload identities blocks the operator's IP address: allow it, or use verification.policy BestEffort"
+            "a Conditional Access policy for workload identities blocks the operator's IP address: allow it (Entra's sign-in log of service principals shows both), or use verification.policy BestEffort"
         }
         Reason::TenantBlocked => {
             "the tenant is blocked because of inactivity, or was deleted: one of its admins must ask Microsoft's support within 20 days of the block to reactivate it"
@@ -115,9 +120,18 @@ pub fn advice(rejection: &Rejection, form: Option<SecretForm>) -> String {
         Reason::WrongCloud => {
             "the tenant is in another Microsoft cloud: create a new object with the right spec.cloud"
         }
-        _ => "Microsoft rejects the request: look up the code at login.microsoftonline.com/error",
+        _ if rejection.code.is_none() => {
+            "Microsoft rejects the request: ask Microsoft's support with the trace ID of the event or the log"
+        }
+        _ => "Microsoft rejects the request: look up the code at https://login.microsoftonline.com/error",
     };
     format!("{text} ({}){}", code_text(rejection), hint(rejection, form))
+}
+
+/// What a code means and what to do, if that differs from its reason.
+fn own_advice(rejection: &Rejection) -> Option<(&'static str, String)> {
+    let code = aadsts::find(rejection.code?).filter(|code| code.reason() == rejection.reason)?;
+    Some((code.text, code.own_remedy()?.action.replace('`', "").trim_end_matches('.').to_owned()))
 }
 
 /// What a client secret that Microsoft rejects looks like, to append to a message.
@@ -194,6 +208,30 @@ mod tests {
 
     fn rejected(reason: Reason, code: Option<u32>) -> Diagnosis {
         Diagnosis::Rejected(Rejection { reason, code })
+    }
+
+    #[test]
+    fn the_advice_for_a_code_without_a_reason_of_its_own_says_what_to_do() {
+        let advice = |reason, code| advice(&Rejection { reason, code }, None);
+        assert_eq!(
+            advice(Reason::VerificationRejected, Some(650_056)),
+            "Microsoft rejects the request: the app's permissions are misconfigured (AADSTS650056). Add the Microsoft \
+             Graph application permissions to the app and grant them with admin consent"
+        );
+        for (reason, code, expected) in [
+            (
+                Reason::VerificationRejected,
+                Some(123_456),
+                "https://login.microsoftonline.com/error (AADSTS123456)",
+            ),
+            (Reason::VerificationRejected, None, "trace ID"),
+            (Reason::InvalidClientSecret, Some(7_000_218), "Report a bug"),
+            (Reason::InvalidClientSecret, Some(7_000_215), "Certificates & secrets"),
+            (Reason::TenantNotFound, Some(90_002), "create a new object"),
+        ] {
+            let text = advice(reason, code);
+            assert!(text.contains(expected) && !text.contains('`') && !text.ends_with('.'), "{text}");
+        }
     }
 
     #[test]

@@ -167,10 +167,16 @@ impl ValueProblem {
 // === impl SecretValue ===
 
 impl SecretValue<'_> {
-    pub fn not_found(&self) -> ConditionFailure {
-        let Self { secret, name_field, .. } = self;
-        let message =
-            format!("Secret {secret} does not exist in this namespace: create it or fix {name_field}");
+    /// With another key that the Secret must have as well.
+    pub fn not_found(&self, other: Option<&str>) -> ConditionFailure {
+        let Self { secret, name_field, key, .. } = self;
+        let keys = match other {
+            Some(other) => format!("the keys {key} and {other}"),
+            None => format!("the key {key}"),
+        };
+        let message = format!(
+            "Secret {secret} does not exist in this namespace: create it with {keys}, or fix {name_field}"
+        );
         ConditionFailure { reason: Reason::SecretNotFound, message }
     }
 

@@ -24,6 +24,13 @@ pub fn of(data: &SecretData, object: &MicrosoftGraphCredential) -> Result<Client
     Ok(ClientSecret { secret, expires_at, expiry_source })
 }
 
+/// Why a Secret that does not exist is needed. It must also have the expiry, unless the object has it.
+pub fn not_found(object: &MicrosoftGraphCredential) -> ConditionFailure {
+    let reference = &object.spec.secret_ref;
+    let key = reference.expires_at_key();
+    value(reference).not_found(object.spec.secret_expires_at.is_none().then_some(key))
+}
+
 /// Why a new secret that has expired is not used.
 pub fn already_expired(object: &MicrosoftGraphCredential, expires_at: Timestamp) -> ConditionFailure {
     ConditionFailure {
@@ -84,7 +91,7 @@ fn expiry(
         None => Err(ConditionFailure {
             reason: Reason::ExpiryMissing,
             message: format!(
-                "the expiry of the secret is not given: add key {key} to Secret {name}, or set spec.secretExpiresAt"
+                "the expiry of the secret is not given: add key {key} to Secret {name}, such as 2027-11-28, or set spec.secretExpiresAt"
             ),
         }),
     }

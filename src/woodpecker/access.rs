@@ -16,7 +16,7 @@ use crate::secret_text::SecretText;
 pub enum AccessError {
     /// The address is not on the allow-list.
     #[error(
-        "the operator does not send API keys to {0}: its administrator must add it with --allowed-woodpecker-url"
+        "the operator does not send API keys to {0}: its administrator must add it with --allowed-woodpecker-url (the chart's allowedWoodpeckerUrls)"
     )]
     BaseUrlNotAllowed(String),
     /// The Secret does not hold a usable API key.
@@ -44,7 +44,7 @@ pub async fn api_key(client: &Client, account: &WoodpeckerAccount) -> Result<Sec
     let unusable = |problem| AccessError::Unusable { problem, changed_at: None };
     let data = match secrets::read(client, namespace, value.secret).await {
         Ok(data) => data,
-        Err(ReadError::NotFound) => return Err(unusable(value.not_found())),
+        Err(ReadError::NotFound) => return Err(unusable(value.not_found(None))),
         Err(ReadError::Forbidden) => return Err(unusable(value.access_denied())),
         Err(source @ ReadError::Kube(_)) => {
             return Err(AccessError::Unreadable { name: value.secret.to_owned(), source });

@@ -178,7 +178,7 @@ it needs `create` on both, and caches the result for a minute. The chart's value
 ";
 
 const CONDITIONS_INTRO: &str = "\
-<!-- Generated from src/api/reasons.rs by `make generate`; do not edit. -->
+<!-- Generated from src/api/reasons by `make generate`; do not edit. -->
 
 # Conditions and reasons
 

@@ -54,7 +54,7 @@ async fn status_shows_first_what_needs_attention_and_who_must_act() {
     ] {
         assert!(words.iter().all(|word| row.contains(word)), "{row}: {}", printed.out);
     }
-    assert!(printed.out.contains("Create the Secret or fix `spec.secretRef.name`"), "{}", printed.out);
+    assert!(printed.out.contains("Or fix `spec.secretRef.name`"), "{}", printed.out);
     assert!(line(&printed.out, &["agency", "True", "Authenticated"]).is_some(), "{}", printed.out);
     assert!(!printed.out.contains('\u{1b}'), "no color outside a terminal: {:?}", printed.out);
 
@@ -126,7 +126,7 @@ async fn describe_says_why_and_what_happens_next() {
     for words in [
         ["state:", "needs action for", "SecretNotFound"],
         ["who acts:", "you", ""],
-        ["what to do:", "Create the Secret", ""],
+        ["what to do:", "Create it", ""],
         ["SecretReady", "False", "SecretNotFound"],
         ["account:", "agency", ""],
     ] {

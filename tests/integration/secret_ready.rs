@@ -31,7 +31,10 @@ async fn a_missing_secret_is_waited_for() {
     env.credential("sales-eu", json!({})).await;
     let object =
         env.wait_for("sales-eu", ConditionType::SecretReady, ConditionStatus::False, "SecretNotFound").await;
-    assert!(message(&object, ConditionType::Ready).contains("create it"));
+    assert!(
+        message(&object, ConditionType::Ready)
+            .contains("create it with the keys client_secret and secret_expires_at")
+    );
     let reconciling = find(&object.status.unwrap().conditions, ConditionType::Reconciling).cloned();
     assert!(reconciling.is_some(), "it may come with the next file: not stalled");
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;

@@ -1,23 +1,31 @@
 //! The reasons of a `WoodpeckerAccount`.
 
-use super::{NOTHING, PLAIN_VALUE, RETRIES};
+use super::{CHECK_NETWORK, GRANT_SECRET, NOTHING, PLAIN_VALUE, RETRIES};
+
+/// How to write an API key, in no history of a shell.
+macro_rules! write_key {
+    () => {
+        "`kubectl patch secret SECRET --namespace NAMESPACE --patch-file FILE`, with `stringData: {api_key: \"KEY\"}` in the file"
+    };
+}
 
 entries! {
     Account Ready {
         InvalidObject: False, User,
             "The object does not match its schema; it is left as it is.",
-            "Fix the field that the message names.";
+            "Fix the field that the message names: `kubectl edit wpa NAME --namespace NAMESPACE`.";
         Authenticated: True, Nobody, "Woodpecker accepts the API key.", NOTHING;
         InvalidApiKey: False, User,
             "Woodpecker rejects the API key.",
-            "Create a key under Marketplace > Integrations > API keys and put it into the Secret.";
+            concat!("Create a key of the same account under Marketplace > Integrations > API keys and put it into the Secret: ", write_key!(), ".");
         SecretNotFound: False, User,
             "The namespace has no Secret with the name that `apiKeySecretRef` gives.",
-            "Create the Secret or fix `spec.apiKeySecretRef.name`.";
+            "Create it: `kubectl create secret generic SECRET --namespace NAMESPACE --from-file=api_key=FILE`, with the API key and no line break in the file. Or fix `spec.apiKeySecretRef.name`.";
         KeyMissing: False, User,
             "The Secret does not have the key of the API key.",
-            "Add the key, or set `spec.apiKeySecretRef.key` to the right one.";
-        EmptyValue: False, User, "The API key is empty.", "Put the API key into the Secret.";
+            "`kubectl describe secret SECRET --namespace NAMESPACE` shows its keys. Add the missing one, or set `spec.apiKeySecretRef.key` to the right one.";
+        EmptyValue: False, User, "The API key is empty.",
+            concat!("Put the API key into the Secret: ", write_key!(), ".");
         InvalidCharacters: False, User,
             "The API key has white space at an end, or contains a line break, an invisible character or other characters that no API key has; nothing was sent.",
             PLAIN_VALUE;
@@ -26,17 +34,17 @@ entries! {
             "Put only the API key into the key of the Secret.";
         AccessDenied: False, OperatorAdmin,
             "The operator is not allowed to read the Secret of the API key.",
-            "Grant the operator's ServiceAccount `get` on Secrets in the account's namespace.";
+            GRANT_SECRET;
         BaseUrlNotAllowed: False, OperatorAdmin,
             "The operator does not send API keys to this URL.",
-            "Add the URL with `--allowed-woodpecker-url`.";
+            "Add the URL to the chart's `allowedWoodpeckerUrls` (`--allowed-woodpecker-url`), or create an account without `spec.baseUrl`, for Woodpecker's own: the field is immutable.";
         RateLimited: False, Nobody, "Woodpecker limits the rate of requests, or other requests to the account are ahead.", RETRIES;
         WoodpeckerUnavailable: False, Nobody,
             "Woodpecker could not be reached, or its response could not be understood.",
-            "The operator retries automatically. If it lasts, follow the message.";
+            CHECK_NETWORK;
         IncompleteList: False, WoodpeckerSupport,
             "A list lacks a credential that another request shows to exist; nothing is created while that lasts.",
-            "Ask Woodpecker's support if it lasts.";
+            "The operator lists again automatically. If it lasts, ask Woodpecker's support why the list of credentials is incomplete.";
         FinalizerRejected: False, OperatorAdmin,
             "The API server rejects the operator's change of the account's finalizer. Credentials are registered and maintained.",
             "Allow the operator to patch `woodpeckeraccounts`, and check admission policies.";
@@ -45,6 +53,6 @@ entries! {
             "Use a separate API key for each company.";
         UnexpectedRemoteState: False, User,
             "The account does not have the credentials that it had: the API key belongs to another account, or many credentials disappeared at once.",
-            "Check that the API key belongs to the same account.";
+            "Check that the API key belongs to the same account. If the credentials were really deleted, confirm it, and they are registered again: `kubectl annotate wpa NAME --namespace NAMESPACE --overwrite graph-credentials.io/confirm-deleted=VALUE`, with a new value.";
     }
 }

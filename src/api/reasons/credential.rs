@@ -1,19 +1,38 @@
 //! The reasons of a `MicrosoftGraphCredential`.
 
-use super::{NOTHING, PLAIN_VALUE, RETRIES};
+use super::{CHECK_NETWORK, GRANT_SECRET, NOTHING, PLAIN_VALUE, RETRIES};
 
-const RENEW: &str = "Create a new client secret in Entra and put it into the Secret with its expiry.";
+/// How to write a client secret and its expiry in one change, in no history of a shell.
+macro_rules! write_secret {
+    () => {
+        "`kubectl patch secret SECRET --namespace NAMESPACE --patch-file FILE`, with `stringData: {client_secret: \"VALUE\", secret_expires_at: \"DATE\"}` in the file"
+    };
+}
+
+/// How to write an expiry.
+macro_rules! write_expiry {
+    () => {
+        "`kubectl patch secret SECRET --namespace NAMESPACE --patch '{\"stringData\": {\"secret_expires_at\": \"DATE\"}}'`"
+    };
+}
+
+const RENEW: &str = concat!(
+    "Create a new client secret in Entra, keep the old one, and put the new one into the Secret with its expiry: ",
+    write_secret!(),
+    "."
+);
 
 entries! {
     Credential SecretReady {
         SecretRead: True, Nobody, "The Secret contains a client secret and its expiry.", NOTHING;
         SecretNotFound: False, User,
             "The namespace has no Secret with this name.",
-            "Create the Secret or fix `spec.secretRef.name`.";
+            "Create it: `kubectl create secret generic SECRET --namespace NAMESPACE --from-file=client_secret=FILE --from-literal=secret_expires_at=DATE`, with the secret's Value and no line break in the file, and a DATE such as `2027-11-28`. Or fix `spec.secretRef.name`.";
         KeyMissing: False, User,
             "The Secret does not have the key of the client secret.",
-            "Add the key, or set `spec.secretRef.clientSecretKey` to the right one.";
-        EmptyValue: False, User, "The client secret is empty.", "Put the secret's Value into the Secret.";
+            "`kubectl describe secret SECRET --namespace NAMESPACE` shows its keys. Add the missing one, or set `spec.secretRef.clientSecretKey` to the right one.";
+        EmptyValue: False, User, "The client secret is empty.",
+            concat!("Put the secret's Value into the Secret: ", write_secret!(), ".");
         InvalidCharacters: False, User,
             "The client secret has white space at an end, or it or its expiry contains a line break, an invisible character, invalid UTF-8 or UTF-16; Microsoft would reject it, and nothing was sent.",
             PLAIN_VALUE;
@@ -22,16 +41,16 @@ entries! {
             "Put only the client secret's Value, or only its expiry, into the key.";
         ExpiryMissing: False, User,
             "No expiry is given for the client secret.",
-            "Add the key `secret_expires_at` to the Secret, or set `spec.secretExpiresAt`.";
+            concat!("Entra shows the date under Certificates & secrets. Add it to the Secret, such as `2027-11-28`: ", write_expiry!(), ". Or set `spec.secretExpiresAt`.");
         ExpiryInvalid: False, User,
             "The expiry in the Secret is not a date.",
-            "Write it like `2027-11-28T23:59:59Z` or `2027-11-28`.";
+            concat!("Write it like `2027-11-28T23:59:59Z` or `2027-11-28`: ", write_expiry!(), ".");
         ExpiryInPast: False, User,
             "The new secret has already expired; nothing was sent.",
-            "Put a valid secret into the Secret, or correct its expiry.";
+            concat!("Put a valid secret into the Secret: ", write_secret!(), ". Or correct its expiry.");
         AccessDenied: False, OperatorAdmin,
             "The operator is not allowed to read the Secret.",
-            "Grant the operator's ServiceAccount `get` on Secrets in the namespace.";
+            GRANT_SECRET;
     }
     Credential Verified {
         TokenIssued: True, Nobody, "Microsoft issues tokens for the client secret.", NOTHING;
@@ -41,41 +60,42 @@ entries! {
             "Nothing to do: verification is repeated at the next check.";
         InvalidClientSecret: False, User,
             "Microsoft rejects the client secret; the existing registration stays.",
-            "Put the current secret's Value (not its ID) into the Secret, or create a new one under Certificates & secrets.";
-        SecretExpired: False, User, "Microsoft reports that the client secret has expired.", RENEW;
+            concat!("Put the current secret's Value (not its ID) into the Secret, or create a new one under Certificates & secrets: ", write_secret!(), ".");
+        SecretExpired: False, User, "Microsoft reports that the client secret has expired.",
+            concat!("Create a new client secret in Entra and put it into the Secret with its expiry: ", write_secret!(), ".");
         ApplicationNotFound: False, User,
             "The tenant has no such app.",
-            "Check `clientId` and `tenantId`, and that an admin of the tenant has consented to the app.";
+            "Compare `spec.clientId` and `spec.tenantId` with the app's Overview in Entra. Both are immutable: if one is wrong, create a new object. If both are right, an admin of the tenant must consent to the app, under API permissions or at `https://login.microsoftonline.com/TENANT-ID/adminconsent?client_id=CLIENT-ID`.";
         TenantNotFound: False, User,
             "This cloud has no such tenant.",
-            "Check `tenantId` and `cloud`.";
+            "Compare `spec.tenantId` with the tenant's Overview in Entra, and check `spec.cloud`. Both are immutable: create a new object with the right ones.";
         TenantBlocked: False, TenantAdmin,
             "The tenant is blocked because of inactivity, or was deleted.",
             "Ask Microsoft's support to reactivate the tenant, within 20 days of the block; after that Microsoft deletes it.";
         TenantRestricted: False, OperatorAdmin,
             "A proxy between the operator and Microsoft does not allow the tenant.",
-            "Add the tenant to the proxy's tenant restrictions, let the operator bypass the proxy, or use `verification.policy: BestEffort`.";
+            "Add the tenant to the proxy's tenant restrictions, let the operator bypass the proxy, or use `spec.verification.policy: BestEffort`.";
         ServicePrincipalMissing: False, TenantAdmin,
             "The app has no service principal in the tenant.",
-            "Consent to the app, or create an enterprise application for it.";
+            "Consent to the app, or create an enterprise application for it: `az ad sp create --id CLIENT-ID`.";
         ApplicationDisabled: False, TenantAdmin,
             "The app is disabled in the tenant.",
-            "Enable sign-in under Enterprise applications > Properties.";
+            "Enable sign-in under Enterprise applications > the app > Properties, or with `az ad sp update --id CLIENT-ID --set accountEnabled=true`.";
         PublicClient: False, User,
             "The app is a public client, which cannot use a client secret.",
-            "Register a web app, or turn off \"Allow public client flows\".";
+            "Turn off \"Allow public client flows\" under App registrations > the app > Authentication, or register a web app.";
         ConditionalAccessBlocked: False, TenantAdmin,
             "A Conditional Access policy for workload identities blocks the operator's IP address.",
-            "Allow the address, or use `verification.policy: BestEffort`.";
+            "Allow the address in that policy, or use `spec.verification.policy: BestEffort`. Entra's sign-in log of service principals shows the policy and the address.";
         WrongCloud: False, User,
             "The tenant is in another Microsoft cloud.",
-            "Create a new object with the right `spec.cloud`.";
+            "Create a new object with the right `spec.cloud`: `Global`, `USGovernment`, `USGovernmentDoD` or `China`.";
         RequiredRolesMissing: False, TenantAdmin,
             "The token lacks application permissions that the object requires, or its roles cannot be read.",
-            "Grant the permissions with admin consent, or remove them from `verification.requiredRoles`.";
+            "Grant the permissions under App registrations > the app > API permissions, with admin consent, or remove them from `spec.verification.requiredRoles`.";
         VerificationRejected: False, User,
             "Microsoft rejects the request for another reason.",
-            "Look up the message's AADSTS code with `explain`, or in Microsoft's documentation.";
+            "Follow the message. `graph-credential-operator explain CODE` explains its AADSTS code, and so does `https://login.microsoftonline.com/error`.";
         VerificationPending: Unknown, Nobody, "The client secret has not been verified yet.", NOTHING;
         AwaitingSecret: Unknown, User, "There is no usable client secret to verify.", "See `SecretReady`.";
         AwaitingPropagation: Unknown, Nobody,
@@ -87,7 +107,7 @@ entries! {
         RateLimited: Unknown, Nobody, "Microsoft limits the rate of requests.", RETRIES;
         MicrosoftUnavailable: Unknown, Nobody,
             "Microsoft's token endpoint could not be reached or returned an error.",
-            "The operator retries automatically. If it lasts, check the operator's connection to the internet.";
+            CHECK_NETWORK;
     }
     Credential Registered {
         Registered: True, Nobody, "Woodpecker holds the credential that this object created.", NOTHING;
@@ -100,43 +120,43 @@ entries! {
             "Create a new object for the other destination.";
         AccountNotFound: False, User,
             "There is no such WoodpeckerAccount, or it is in a namespace that the operator does not serve.",
-            "Create it, fix `destination.woodpecker.accountRef`, or have its namespace served.";
+            "`kubectl get wpa --all-namespaces` lists the accounts. Create this one, fix `spec.destination.woodpecker.accountRef`, or have its namespace served (the chart's `watchNamespaces`).";
         AccountNotReady: False, User,
             "The WoodpeckerAccount cannot be used.",
-            "See the conditions of the WoodpeckerAccount.";
+            "`graph-credential-operator describe wpa/ACCOUNT --namespace ACCOUNT-NAMESPACE` shows why, who must act and how.";
         AccountNotAllowed: False, User,
             "The WoodpeckerAccount does not allow this namespace.",
-            "Add the namespace to the account's `allowedNamespaces.names`, or use an account of this namespace.";
+            "Add the namespace to the account's `spec.allowedNamespaces.names` (`kubectl edit wpa ACCOUNT --namespace ACCOUNT-NAMESPACE`), or use an account of this namespace.";
         CreateRejected: False, User,
             "Woodpecker rejected the request to create the credential.",
             "Check the fields that the message names, or ask Woodpecker's support.";
         UpdateRejected: False, User,
             "Woodpecker rejected the request to change the credential, or no longer has it; what it holds stays.",
-            "Follow the message, or ask Woodpecker's support.";
+            "Follow the message, or ask Woodpecker's support. To confirm a deletion: `kubectl annotate mgc NAME --namespace NAMESPACE --overwrite graph-credentials.io/confirm-deleted=ID`.";
         NoMatchToAdopt: False, User,
             "The account has no credential to adopt: none for the app, with `AdoptOnly`, or not the one that `adoption.credentialId` names.",
-            "Use `adoption.policy: AdoptOrCreate`, or fix `adoption.credentialId`.";
+            "`graph-credential-operator orphans` lists what the account has. Use `adoption.policy: AdoptOrCreate`, or fix `adoption.credentialId`, both below `spec.destination.woodpecker`.";
         AlreadyExists: False, User,
             "The account already has a credential for the app, and `CreateOnly` forbids adopting it; or in the store, the object's record is for another tenant, client or cloud.",
-            "Delete it at Woodpecker, or use `adoption.policy: AdoptOrCreate`; in the store, delete the record or rename the object.";
+            "Use `spec.destination.woodpecker.adoption.policy: AdoptOrCreate`, or delete the credential at Woodpecker; in the store, rename the object, or delete the record (`kubectl delete sgc RECORD --namespace NAMESPACE`).";
         AlreadyManaged: False, User,
             "Another object manages the same app at the same Woodpecker account.",
-            "Delete one of the two objects.";
+            "Delete this object, which has registered nothing there. To keep it instead, set `deletionPolicy: Retain` on the other one and delete that: this object then adopts the credential.";
         AmbiguousMatch: False, User,
             "Several credentials at Woodpecker match.",
-            "Set `adoption.credentialId` to the right one.";
+            "Set `spec.destination.woodpecker.adoption.credentialId` to the one that your mailboxes use. `graph-credential-operator orphans` lists the credentials.";
         KeyringUnavailable: False, OperatorAdmin,
             "The operator's keyring is missing, damaged or not readable, and nothing is encrypted without it.",
-            "Restore the keyring from a backup (`graph-credential-operator keys import`), or fix the operator's access to it.";
+            "Restore the keyring from a backup: `graph-credential-operator keys import --file FILE --operator-namespace OPERATOR-NAMESPACE`. Or grant the operator `get` on its Secret. Without a backup, see docs/tasks/keyring.md.";
         StorageForbidden: False, OperatorAdmin,
             "The API server forbids the operator to read or write the object's `SealedGraphCredential`: missing permissions, a quota or an admission policy.",
-            "Grant the operator get, list, watch, create, update, patch and delete on `sealedgraphcredentials` in the namespace; check quotas and admission policies.";
+            "Grant the operator get, list, watch, create, update, patch and delete on `sealedgraphcredentials` in the namespace; check quotas and admission policies. `graph-credential-operator check --operator-namespace OPERATOR-NAMESPACE --service-account OPERATOR-NAMESPACE/SERVICE-ACCOUNT` names missing rights.";
         StorageError: False, OperatorAdmin,
             "The API server rejects the object's `SealedGraphCredential`, or what was written there does not stay.",
-            "Follow the message; look for an admission policy or another controller that interferes.";
+            "Apply the CRDs of the operator's version (`kubectl apply --server-side -f deploy/crds.yaml`), and look for an admission policy, a webhook or another controller that interferes.";
         InUse: False, MailboxManager,
             "Woodpecker rejects the deletion of the credential, usually because a mailbox uses it.",
-            "Disconnect its mailboxes, or set `deletionPolicy: Retain` to delete only the object.";
+            "Disconnect its mailboxes. Or delete only the object: `kubectl patch mgc NAME --namespace NAMESPACE --type merge --patch '{\"spec\": {\"deletionPolicy\": \"Retain\"}}'`.";
         AwaitingVerification: Unknown, User,
             "Nothing is registered before the client secret is verified.",
             "See `Verified`.";
@@ -147,19 +167,19 @@ entries! {
         RateLimited: Unknown, Nobody, "Woodpecker limits the rate of requests.", RETRIES;
         WoodpeckerUnavailable: Unknown, Nobody,
             "Woodpecker could not be reached or returned an error.",
-            RETRIES;
+            CHECK_NETWORK;
     }
     Credential Expiring {
         ExpiresSoon: True, User, "The client secret expires within the warning period.", RENEW;
         Expired: True, User,
             "The client secret's expiry has passed; Ready is False.",
-            "Create a new client secret in Entra, or correct the date if Microsoft still accepts the secret.";
+            concat!("Create a new client secret in Entra and put it into the Secret with its expiry: ", write_secret!(), ". If Microsoft still accepts the old one, correct its date instead: ", write_expiry!(), ".");
         NotExpiring: False, Nobody, "The client secret does not expire within the warning period.", NOTHING;
     }
     Credential Ready {
         Ready: True, Nobody, "The client secret is verified, registered and not expired.", NOTHING;
         InvalidObject: False, User,
             "The object does not match its schema; it and its registration are left as they are.",
-            "Fix the field that the message names.";
+            "Fix the field that the message names: `kubectl edit mgc NAME --namespace NAMESPACE`.";
     }
 }

@@ -160,7 +160,7 @@ impl Observer<'_> {
         }
         match secrets::read(&self.remote.cluster.client, namespace, value.secret).await {
             Ok(data) => Ok(self.evaluate(object, &data)),
-            Err(ReadError::NotFound) => Ok(Source::Unusable(value.not_found())),
+            Err(ReadError::NotFound) => Ok(Source::Unusable(client_secret::not_found(object))),
             Err(ReadError::Forbidden) => {
                 assumptions.push(format!(
                     "Secret {} holds a usable client secret and its expiry: you may not read it",

@@ -27,13 +27,13 @@ impl AccountResult {
             ),
             ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {
                 reason: Reason::InvalidApiKey,
-                message: "Woodpecker rejected the API key: create one under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
+                message: "Woodpecker rejected the API key: create one of the same account under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
             }),
             ApiError::Malformed(_) => Self::Unreachable(
                 "Woodpecker's response to the list request is malformed, and does not count as an empty account; the operator tries again".into(),
             ),
             ApiError::NotFound | ApiError::Rejected { .. } => Self::Unreachable(
-                "Woodpecker rejected the list request for the account's credentials: check spec.baseUrl and spec.companyId; the operator tries again".into(),
+                "Woodpecker rejected the list request for the account's credentials: check spec.baseUrl and spec.companyId (both are immutable: if one is wrong, create a new WoodpeckerAccount); the operator tries again".into(),
             ),
             ApiError::Throttled(_) | ApiError::Queue(_) => Self::Postponed(
                 "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),

@@ -34,14 +34,17 @@ pub(super) fn blocked_until_trigger(reason: Reason, message: String) -> Plan {
 }
 
 pub(super) fn account_not_ready(account: &AccountName) -> Plan {
-    let message = format!("WoodpeckerAccount {account} is not Ready: see its conditions");
+    let AccountName { namespace, name } = account;
+    let message = format!(
+        "WoodpeckerAccount {account} is not Ready: kubectl describe wpa {name} --namespace {namespace} shows why and what to do"
+    );
     blocked_until_trigger(Reason::AccountNotReady, message)
 }
 
 /// The operator cannot see whether the account exists. `hint` is an alternative for the user.
 pub(super) fn account_not_served(account: &AccountName, hint: &str) -> Plan {
     let message = format!(
-        "WoodpeckerAccount {account} is in a namespace that the operator does not serve: use an account of a served namespace, or ask the operator's administrator to add {:?} to --watch-namespace{hint}",
+        "WoodpeckerAccount {account} is in a namespace that the operator does not serve: use an account of a served namespace, or ask the operator's administrator to add {:?} to --watch-namespace (the chart's watchNamespaces){hint}",
         account.namespace
     );
     blocked_until_trigger(Reason::AccountNotFound, message)

@@ -25,7 +25,7 @@ pub(super) fn plan_registration(observed: &Observed, policy: &OperatorPolicy, no
     };
     if let Claim::Conflict(other) = &observed.claim {
         let message = format!(
-            "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account: delete one of the two objects"
+            "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account: delete this object, which has registered nothing there, or set deletionPolicy to Retain on the other one and delete that"
         );
         return blocked_until_trigger(Reason::AlreadyManaged, message);
     }
@@ -155,7 +155,7 @@ fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolic
         Ok(_) if listed.max_age == MaxAge::Cached => Plan::Step(Step::List(MaxAge::Recent)),
         Ok(Some(_)) if !target.may_adopt => {
             let message = format!(
-                "no credential is adopted at WoodpeckerAccount {} before the operator has read all objects, because another object could own it: check the operator's readiness",
+                "no credential is adopted at WoodpeckerAccount {} before the operator has read all objects, because another object could own it: if that lasts, check the operator (graph-credential-operator check)",
                 target.location.account
             );
             blocked_by_remote(Reason::AccountNotReady, message, policy)
@@ -163,7 +163,7 @@ fn plan_create(observed: &Observed, target: &ReadyTarget, policy: &OperatorPolic
         Ok(Some(id)) => not_verified(observed, policy, now).unwrap_or(Plan::Step(Step::Adopt(id))),
         Ok(None) if !target.may_create => {
             let message = format!(
-                "nothing is created at WoodpeckerAccount {} while its listing is incomplete: see its conditions",
+                "nothing is created at WoodpeckerAccount {} while Woodpecker's list of credentials is incomplete: if that lasts, ask Woodpecker's support",
                 target.location.account
             );
             blocked_until_trigger(Reason::AccountNotReady, message)
@@ -188,7 +188,7 @@ fn select_candidate(entries: &[Entry], adoption: &Adoption) -> Result<Option<i64
         (AdoptionPolicy::CreateOnly, _, [_, ..]) => (
             Reason::AlreadyExists,
             format!(
-                "the account already has credential {} for this tenant and client, and adoption.policy CreateOnly forbids adopting it: delete it at Woodpecker, or use AdoptOrCreate",
+                "the account already has credential {} for this tenant and client, and adoption.policy CreateOnly forbids adopting it: use AdoptOrCreate, or delete it at Woodpecker",
                 join_ids(&ids)
             ),
         ),
@@ -196,14 +196,14 @@ fn select_candidate(entries: &[Entry], adoption: &Adoption) -> Result<Option<i64
         (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, Some(wanted), _) => (
             Reason::NoMatchToAdopt,
             format!(
-                "the account has no credential {wanted} for this tenant and client: fix adoption.credentialId, or remove it"
+                "the account has no credential {wanted} for this tenant and client: fix destination.woodpecker.adoption.credentialId, or remove it"
             ),
         ),
         (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [id]) => return Ok(Some(*id)),
         (AdoptionPolicy::AdoptOnly | AdoptionPolicy::AdoptOrCreate, None, [_, _, ..]) => (
             Reason::AmbiguousMatch,
             format!(
-                "the account has the credentials {} for this tenant and client: set adoption.credentialId to the right one",
+                "the account has the credentials {} for this tenant and client: set destination.woodpecker.adoption.credentialId to the one that your mailboxes use",
                 join_ids(&ids)
             ),
         ),

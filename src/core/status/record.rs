@@ -192,7 +192,10 @@ fn verified(verification: &RecordVerification) -> Desired {
         RecordVerification::Rejected(rejection) => {
             let description = reasons::entry(rejection.reason).description.trim_end_matches('.');
             let code = diagnosis::code_text(rejection);
-            let message = format!("{description} ({code}): {REMEDY}, or fix the app in Entra");
+            let subject = rejection.code.map_or_else(|| rejection.reason.to_string(), |_| code.clone());
+            let message = format!(
+                "{description} ({code}): {REMEDY}, or fix the app in Entra (graph-credential-operator explain {subject} says how)"
+            );
             Desired::unmet(TYPE, rejection.reason, message)
         }
         RecordVerification::NotDecrypted(cause) => {

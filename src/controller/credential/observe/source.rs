@@ -40,7 +40,7 @@ pub async fn read(
     let value = client_secret::value(&object.spec.secret_ref);
     let data = match secrets::read(&context.client, object.namespace_name(), value.secret).await {
         Ok(data) => data,
-        Err(ReadError::NotFound) => return Ok(unusable(value.not_found())),
+        Err(ReadError::NotFound) => return Ok(unusable(client_secret::not_found(object))),
         Err(ReadError::Forbidden) => return Ok(unusable(value.access_denied())),
         Err(source @ ReadError::Kube(_)) => {
             return Err(ReconcileError::ReadSecret { name: value.secret.to_owned(), source });

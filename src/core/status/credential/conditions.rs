@@ -104,7 +104,7 @@ fn still_to_delete(previous: &[Registration]) -> String {
 }
 
 /// How to request another attempt after a fix outside Kubernetes, which triggers nothing.
-const RETRY_HINT: &str = ". Then set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry";
+const RETRY_HINT: &str = ". Then run graph-credential-operator reconcile, or set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry";
 
 /// Adds the retry hint to the message of a problem that is retried once a day.
 fn append_retry_hint(message: &str, conclusion: &Conclusion, policy: &OperatorPolicy) -> String {

@@ -76,7 +76,10 @@ fn a_rejection_has_its_code_and_stays_without_a_new_verification() {
     let rejected = after(&verified, Some(&rejected()), "2026-11-25T08:00:00Z");
     assert_eq!(reasons(&rejected), ["SecretExpired", "SecretExpired", "NotExpiring"]);
     let ready = &rejected.status.as_ref().unwrap().conditions[0];
-    assert!(ready.status == ConditionStatus::False && ready.message.contains("AADSTS7000222"), "{ready:?}");
+    assert!(
+        ready.status == ConditionStatus::False && ready.message.contains("explain AADSTS7000222 says how"),
+        "{ready:?}"
+    );
     let status = rejected.status.as_ref().unwrap();
     assert_eq!(delay_after_rejection(status, &Timing::STANDARD), Timing::STANDARD.stalled_probe);
     assert_eq!(

@@ -26,7 +26,7 @@ pub(super) fn after_failure(
         (FailureKind::OutcomeUnknown, _) => change_unknown(),
         (FailureKind::ObjectsUnknown, _) => problem(
             Reason::AccountNotReady,
-            format!("credential {id} is not changed before the operator has read all objects, because another object could own it: check the operator's readiness"),
+            format!("credential {id} is not changed before the operator has read all objects, because another object could own it: if that lasts, check the operator (graph-credential-operator check)"),
         ),
         (FailureKind::StoreRejected(code), operation) => store_rejected(observed, *code, operation),
         (FailureKind::KeyringUnavailable, _) => problem(
@@ -54,7 +54,7 @@ pub(super) fn after_failure(
         (FailureKind::WrongAccount, _) => problem(Reason::AccountNotReady, wrong_account(failure.id.or(registered))),
         (FailureKind::CompanyIdIgnored, _) => problem(
             Reason::AccountNotReady,
-            "two WoodpeckerAccounts of different companies list the same credentials, so nothing is created: check their API keys and spec.companyId".into(),
+            "two WoodpeckerAccounts of different companies list the same credentials, so nothing is created: use a separate API key for each company".into(),
         ),
         (FailureKind::SecretRejected, operation) => secret_rejected(operation, id),
         (FailureKind::Rejected { status, code }, operation) => {
@@ -145,13 +145,13 @@ fn rejected(observed: &Observed, operation: Operation, id: i64, response: &str) 
         Operation::Update | Operation::Rename => (
             Reason::UpdateRejected,
             format!(
-                "Woodpecker rejects the change of credential {id} ({response}), which stays as it is. Check the object's fields or ask Woodpecker's support"
+                "Woodpecker rejects the change of credential {id} ({response}), which stays as it is: check spec.displayName and the expiry, or ask Woodpecker's support"
             ),
         ),
         Operation::List | Operation::Create => (
             Reason::CreateRejected,
             format!(
-                "Woodpecker rejects the request ({response}): check the object's fields and the account's base URL, or ask Woodpecker's support"
+                "Woodpecker rejects the request ({response}): check spec.tenantId, spec.clientId, spec.displayName, the expiry, and the account's spec.baseUrl, or ask Woodpecker's support"
             ),
         ),
     };
