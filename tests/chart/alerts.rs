@@ -85,6 +85,39 @@ fn an_override_changes_only_what_it_names() {
 }
 
 #[test]
+fn a_summary_names_the_time_that_its_alert_waits() {
+    let all = rules_of_the_repository();
+    let named: Vec<&Value> = rules(&all).into_iter().filter(|rule| rule["for"].is_string()).collect();
+    for (value, text) in [("2h7m", " for 2h7m"), ("0s", "")] {
+        let overrides: Value = named
+            .iter()
+            .map(|rule| (rule["alert"].as_str().unwrap().to_owned(), json!({"for": value})))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let found = groups(json!({"overrides": overrides}));
+        let mut changed = 0;
+        for (rule, original) in rules(&found).into_iter().zip(rules(&all)) {
+            let before = original["annotations"]["summary"].as_str().unwrap();
+            let expected = match original["for"].as_str() {
+                Some(waits) => before.replace(&format!(" for {waits}"), text),
+                None => before.to_owned(),
+            };
+            assert_eq!(rule["annotations"]["summary"], expected, "{rule}");
+            changed += usize::from(before != expected);
+        }
+        assert_eq!(changed, 7, "each of them names its time");
+    }
+    for rule in rules(&all) {
+        let summary = rule["annotations"]["summary"].as_str().unwrap();
+        let times =
+            summary.split(" for ").skip(1).filter(|rest| rest.starts_with(|it: char| it.is_ascii_digit()));
+        for time in times.map(|rest| rest.split(' ').next().unwrap()) {
+            assert_eq!(rule["for"], time, "{summary}");
+        }
+    }
+}
+
+#[test]
 fn labels_and_annotations_for_all_alerts_are_beside_those_of_each() {
     let found = groups(json!({
         "additionalRuleLabels": {"team": "mail", "page": "true"}, "additionalRuleAnnotations": {"dashboard": "all"},

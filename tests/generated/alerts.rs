@@ -174,6 +174,11 @@ fn every_alert_has_a_severity_and_a_runbook() {
             assert!(page.contains(part), "{name} lacks {part}");
         }
     }
+    for alert in alerts.iter().filter(|alert| alert.rule["for"].is_string()) {
+        let page = read(&root.join("docs/operations/runbooks").join(format!("{}.md", alert.name)));
+        let waits = format!("`for: {}`", alert.text("/for"));
+        assert!(page.contains(&waits), "{} does not say that it waits {waits}", alert.name);
+    }
     let names: BTreeSet<String> = alerts.into_iter().map(|alert| alert.name).collect();
     assert_eq!(pages, names, "each page is of an alert, and each alert has a page");
 }

@@ -74,6 +74,10 @@ metricRelabelings:
 {{- $override := default (dict) (get $values.overrides $rule.alert) -}}
 {{- $labels := mergeOverwrite $rule.labels $values.additionalRuleLabels (default (dict) $override.labels) (pick $override "severity") -}}
 {{- $_ := set $rule.annotations "runbook_url" ($rule.annotations.runbook_url | replace "docs/operations/runbooks/" $runbooks) -}}
+{{- with $override.for -}}
+{{- $waits := printf " for %s" $rule.for -}}
+{{- $_ := set $rule.annotations "summary" ($rule.annotations.summary | replace $waits (ternary (printf " for %s" .) "" (regexMatch "[1-9]" .))) -}}
+{{- end -}}
 {{- $annotations := mergeOverwrite $rule.annotations $values.additionalRuleAnnotations (default (dict) $override.annotations) -}}
 {{- $rule = mergeOverwrite $rule (pick $override "for" "keep_firing_for") (dict "labels" $labels "annotations" $annotations) -}}
 {{- $rules = append $rules $rule -}}

@@ -180,6 +180,8 @@ async fn run_the_runbooks(fixture: &mut Fixture) {
     fixture.set_placeholder("sgc NAME", &format!("sgc {}", records.out));
     fixture.set_placeholder("--record NAMESPACE/NAME", &format!("--record mail/{}", records.out));
     fixture.set_placeholder("wpa NAME", "wpa agency");
+    fixture.set_placeholder("describe NAME", "describe sales-eu");
+    fixture.set_placeholder("describe wpa/NAME", "describe wpa/agency");
     fixture.set_placeholder("explain REASON", "explain SecretExpired");
     // Replaces a port that is forwarded to a pod.
     let probes =
