@@ -181,11 +181,18 @@ fn sources_deliver_the_keys_that_the_operator_reads() {
     assert_eq!(keys, ["client_secret", "secret_expires_at"]);
     let external = objects(&folder.join("external-secrets/secret.yaml"));
     let external = external.iter().find(|object| object["kind"] == "ExternalSecret").unwrap();
-    let data = external["spec"]["data"].as_array().unwrap();
-    let delivered: Vec<&Value> = data.iter().map(|entry| &entry["secretKey"]).collect();
-    assert_eq!(delivered, ["client_secret", "secret_expires_at"]);
-    let entries: Vec<&Value> = data.iter().map(|entry| &entry["remoteRef"]["key"]).collect();
-    assert_eq!(entries[0], entries[1], "both are in one entry, so they change together");
+    let entry = json!([{"extract": {"key": "mail/sales-eu"}}]);
+    assert_eq!(external["spec"]["dataFrom"], entry, "both are read from one entry, so they change together");
+    assert!(external["spec"].get("data").is_none(), "{external:#}");
+    let sealed = objects(&folder.join("sealed-secrets/secret.yaml")).remove(0);
+    let mut keys: Vec<&String> = sealed["spec"]["encryptedData"].as_object().unwrap().keys().collect();
+    keys.sort();
+    assert_eq!(keys, ["client_secret", "secret_expires_at"]);
+    let credential = objects(&folder.join("credential.yaml")).remove(0);
+    assert!(
+        credential["spec"].get("secretExpiresAt").is_none(),
+        "the expiry comes with the secret: {credential:#}"
+    );
 }
 
 #[test]
