@@ -10,6 +10,7 @@ mod adoption;
 mod clocks;
 mod command_line;
 mod companies;
+mod completion;
 mod convergence;
 mod dashboard;
 mod deletion;
