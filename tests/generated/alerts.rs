@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use graph_credential_operator::api::RECONCILE_REQUESTED_AT;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, Reason};
-use graph_credential_operator::api::reasons::ENTRIES;
+use graph_credential_operator::api::reasons::{ENTRIES, Entry, Kind};
 use graph_credential_operator::telemetry::metrics::Drift;
 use serde_json::Value;
 
@@ -315,6 +315,39 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
                 && word.chars().all(|c| c.is_ascii_alphanumeric());
             assert!(!is_name || known.contains(word), "{page} names {word}");
         }
+    }
+}
+
+/// The part of the page about one step that describes a failing condition; none for other kinds.
+fn part_about(entry: &Entry) -> Option<String> {
+    let is_expiring = entry.condition == ConditionType::Expiring;
+    if (entry.status == ConditionStatus::True) != is_expiring {
+        return None;
+    }
+    match (entry.kind, entry.condition) {
+        (Kind::Account, _) => Some("WoodpeckerAccount".to_owned()),
+        (Kind::Credential, ConditionType::Expiring | ConditionType::Ready) => {
+            Some("MicrosoftGraphCredential: Expiring and Ready".to_owned())
+        }
+        (Kind::Credential, condition) => Some(format!("MicrosoftGraphCredential: {}", condition.as_str())),
+    }
+}
+
+#[test]
+fn each_failing_reason_and_each_alert_is_followed_by_one_step() {
+    let page = read(&root().join("docs/evidence/walk.md"));
+    let mut seen = 0;
+    for (entry, heading) in ENTRIES.iter().filter_map(|entry| Some((entry, part_about(entry)?))) {
+        let part = page.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
+        let part = part.split("\n## ").next().unwrap_or_default();
+        let mut names = part.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let reason = format!("`{}`", entry.reason);
+        assert!(names.any(|name| name.split(", ").any(|it| it == reason)), "{heading} lacks {reason}");
+        seen += 1;
+    }
+    assert!(seen > 55, "{seen}");
+    for Alert { name, .. } in alerts(&root()) {
+        assert!(page.contains(&format!("| [{name}](../operations/runbooks/{name}.md) |")), "{name}");
     }
 }
 
