@@ -1,4 +1,4 @@
-//! All timeouts, intervals and other waits of the program.
+//! The timeouts, intervals and other waits of the program, except those of a single algorithm and the API's defaults.
 
 use std::time::Duration;
 

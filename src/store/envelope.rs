@@ -208,7 +208,10 @@ impl Envelope {
 
     /// Whether its format is one of an earlier version, so that it should be encrypted again.
     pub fn has_earlier_format(&self) -> bool {
-        self.format == Format::One
+        match self.format {
+            Format::One => true,
+            Format::Two { .. } => false,
+        }
     }
 
     /// Parses an envelope from base64, strictly: each envelope has one spelling.
