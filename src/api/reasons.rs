@@ -91,7 +91,7 @@ reasons! {
 const NOTHING: &str = "Nothing to do.";
 const RETRIES: &str = "Nothing to do: the operator retries automatically.";
 const PLAIN_VALUE: &str = "Write the bare value in UTF-8, with `stringData` or from a file that `printf %s` wrote: `echo` and most editors add a line break.";
-const CHECK_NETWORK: &str = "The operator retries automatically. If it lasts, follow the message, and check the network from the operator's pod: `kubectl exec --namespace OPERATOR-NAMESPACE deploy/graph-credential-operator -- graph-credential-operator check`.";
+const CHECK_NETWORK: &str = "The operator retries automatically. If it lasts, follow the message, and check the network from where the operator runs: `helm test graph-credential-operator --namespace OPERATOR-NAMESPACE`, or without helm `check` in its pod, with its flags for DNS, CA certificates and addresses.";
 const GRANT_SECRET: &str = "Grant the operator's ServiceAccount `get` on the Secret: with the chart's `watchNamespaces` or `namedSecrets`, or with `kubectl create role read-graph-secrets --verb=get --resource=secrets --namespace NAMESPACE` and `kubectl create rolebinding read-graph-secrets --role=read-graph-secrets --serviceaccount=OPERATOR-NAMESPACE:SERVICE-ACCOUNT --namespace NAMESPACE`.";
 
 /// The entries of one kind, by condition: the reason, the status that it comes with, who must act, what is true, and what

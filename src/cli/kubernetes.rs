@@ -79,6 +79,13 @@ fn unknown_kind<K: Resource<DynamicType = ()>>() -> anyhow::Error {
     )
 }
 
+/// Whether the API server denied it for want of a right.
+pub(super) fn is_forbidden(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.is_forbidden())
+    })
+}
+
 /// What failed, and what to do. `action` is what was tried, such as `get MicrosoftGraphCredential mail/x`.
 pub(super) fn advice(error: &kube::Error, action: &str) -> String {
     match error {

@@ -30,7 +30,6 @@ use crate::core::model::{ConditionFailure, MaxAge, Observed, OperatorPolicy, Sou
 use crate::core::orphan::OrphanCause;
 
 pub use self::priority::priority;
-pub use self::registration::MAX_PREVIOUS_REGISTRATIONS;
 pub use self::verification::{
     VerificationState, rejections_of_source, verification_due_at, verification_state,
 };

@@ -2,7 +2,7 @@
 
 use graph_credential_operator::api::{MicrosoftGraphCredential, WoodpeckerAccount};
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::admin_cli::{CommandOutput, OTHER_CLIENT, assert_help, run};
@@ -100,7 +100,7 @@ async fn changes_of_an_existing_credential_are_planned_and_its_state_is_kept() {
         (Some(0), &json!("Unchanged"), ""),
         "{same:#}"
     );
-    assert!(same["message"].as_str().unwrap().starts_with("it is Ready, with credential "), "{same:#}");
+    assert!(same["message"].as_str().unwrap().starts_with("it is Ready: credential "), "{same:#}");
 
     let (code, renamed) = plan_of(&env, &[credential("sales-eu", json!({"displayName": "Sales EU"}))]).await;
     assert_eq!((code, &renamed["changedFields"]), (Some(0), &json!(["spec.displayName"])), "{renamed:#}");
@@ -113,8 +113,24 @@ async fn changes_of_an_existing_credential_are_planned_and_its_state_is_kept() {
     assert!(steps(&rotated).contains("request a token from Microsoft"), "{rotated:#}");
     assert!(steps(&rotated).contains("replace secret and expiry of credential"), "{rotated:#}");
 
+    let same = json!({"client_secret": "s3cret-one", "secret_expires_at": EXPIRY});
+    let documents = [secret("sales-eu-graph", &same), credential("sales-eu", json!({}))];
+    let (code, unchanged) = plan_of(&env, &documents).await;
+    assert_eq!(
+        (code, steps(&unchanged).as_str()),
+        (Some(0), ""),
+        "the same values are no new secret: {unchanged:#}"
+    );
+
     let (code, suspended) = plan_of(&env, &[credential("sales-eu", json!({"suspend": true}))]).await;
-    assert_eq!((code, outcome(&suspended)), (Some(3), ("NotReady", "Suspended")), "{suspended:#}");
+    assert_eq!(
+        (code, outcome(&suspended), steps(&suspended).as_str()),
+        (Some(0), ("Ready", ""), ""),
+        "{suspended:#}"
+    );
+    let (_, stopped) =
+        plan_of(&env, &[credential("new", json!({"clientId": OTHER_CLIENT, "suspend": true}))]).await;
+    assert_eq!(outcome(&stopped), ("Open", ""), "{stopped:#}");
     assert_eq!(env.read("sales-eu").await.resource_version(), version, "nothing was written");
 }
 
@@ -148,6 +164,7 @@ async fn a_move_updates_the_old_account_and_deletes_there_last() {
 #[tokio::test]
 async fn the_api_servers_rejection_is_the_plan() {
     let env = env().await;
+    let limited = plan_as_viewer(&env).await;
     let mut unknown = credential("sales-eu", json!({}));
     merge(&mut unknown, json!({"spec": {"secretName": "x"}}));
     let mut elsewhere = credential("new", json!({"clientId": OTHER_CLIENT}));
@@ -162,6 +179,19 @@ async fn the_api_servers_rejection_is_the_plan() {
         assert_eq!((code, outcome(&plan)), (Some(3), ("Rejected", "")), "{plan:#}");
         assert!(plan["message"].as_str().is_some_and(|message| message.contains(words)), "{words}: {plan:#}");
     }
+    assert_eq!(limited.code, Some(3), "{limited:?}");
+    assert!(
+        limited.out.contains("the API server rejects it: ") && limited.out.contains("is forbidden"),
+        "{limited:?}"
+    );
+}
+
+/// Plans as a user who may only read the operator's objects.
+async fn plan_as_viewer(env: &TestEnv) -> CommandOutput {
+    let rights = [("microsoftgraphcredentials", vec!["get", "list"])];
+    let kubeconfig = env.limited_user("viewer", &rights).await;
+    let spec = json!({"clientId": OTHER_CLIENT});
+    plan(env, &[credential("new", spec)], &["--kubeconfig", kubeconfig.to_str().unwrap()]).await
 }
 
 #[tokio::test]
@@ -208,21 +238,83 @@ async fn a_store_destination_is_planned() {
 
 #[tokio::test]
 async fn without_the_right_to_read_secrets_the_plan_says_what_it_assumes() {
-    let mut env = env().await;
-    env.limit_operator(&[]).await;
-    let kubeconfig = env.user.clone().unwrap();
-    let spec = json!({"clientId": OTHER_CLIENT});
-    let printed =
-        plan(&env, &[credential("new", spec)], &["--kubeconfig", kubeconfig.to_str().unwrap()]).await;
+    let env = env().await;
+    let store = json!({"destination": {"woodpecker": null, "store": {}}});
+    env.credential("sealed", store.clone()).await;
+    env.wait_until_ready("sealed").await;
+    // As the chart's role for users grants it: no Secrets, no records, and here no accounts either.
+    let rights = [("microsoftgraphcredentials", vec!["get", "list", "create", "update", "patch"])];
+    let kubeconfig = env.limited_user("developer", &rights).await;
+    let (new, sealed) = (credential("new", json!({"clientId": OTHER_CLIENT})), credential("sealed", store));
+    let printed = plan(&env, &[new, sealed], &["--kubeconfig", kubeconfig.to_str().unwrap()]).await;
     assert_eq!(printed.code, Some(0), "{printed:?}");
     for text in [
         "assumed: Secret sales-eu-graph holds a usable client secret and its expiry: you may not read it",
-        "assumed: it is not known what account",
+        "is Ready and allows this namespace: you may not read it",
         "assumed: no object in another namespace has this app: you may not list them",
         "then: what follows depends on the result of this step",
+        "is unchanged: you may not read it",
+        "no steps: it is Ready: credential ",
     ] {
         assert!(printed.out.contains(text), "{text}: {printed:?}");
     }
+}
+
+#[tokio::test]
+async fn fields_of_other_tools_are_kept_as_by_kubectl_apply() {
+    let env = env().await;
+    let api = env.api::<MicrosoftGraphCredential>();
+    let suspend = json!({"spec": {"suspend": true}});
+    api.patch("sales-eu", &PatchParams::default(), &Patch::Merge(&suspend)).await.unwrap();
+    let (_, kept) = plan_of(&env, &[credential("sales-eu", json!({"displayName": "Sales EU"}))]).await;
+    assert_eq!(kept["changedFields"], json!(["spec.displayName"]), "{kept:#}");
+    // The harness applies server-side: what its manager no longer sends is removed.
+    env.credential("sales-eu", json!({"displayName": "Sales EU"})).await;
+    let (_, removed) = plan_of(&env, &[credential("sales-eu", json!({}))]).await;
+    assert_eq!(removed["changedFields"], json!(["spec.displayName"]), "{removed:#}");
+}
+
+#[tokio::test]
+async fn objects_of_one_file_are_planned_together() {
+    let env = env().await;
+    let other = |spec: Value| {
+        let mut whole = json!({"clientId": OTHER_CLIENT, "secretRef": {"name": "later"}});
+        merge(&mut whole, spec);
+        whole
+    };
+    let external = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "later"}, "spec": {}});
+    let documents = [external, credential("one", other(json!({}))), credential("two", other(json!({})))];
+    let printed = plan(&env, &documents, &[]).await;
+    assert_eq!(printed.code, Some(3), "{printed:?}");
+    assert!(printed.out.contains("ExternalSecret later may create it"), "{printed:?}");
+    let conflict =
+        format!("MicrosoftGraphCredential {}/one already manages this tenant and client", env.namespace);
+    assert!(printed.out.contains(&conflict), "{printed:?}");
+
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "not-yet-there"}});
+    let mut early = credential(
+        "early",
+        json!({"destination": {"woodpecker": null, "store": {}}, "clientId": OTHER_CLIENT}),
+    );
+    early["metadata"]["namespace"] = json!("not-yet-there");
+    let values = json!({"client_secret": "s3cret-one", "secret_expires_at": EXPIRY});
+    let mut its_secret = secret("sales-eu-graph", &values);
+    its_secret["metadata"]["namespace"] = json!("not-yet-there");
+    let printed = plan(&env, &[namespace, its_secret, early], &[]).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    assert!(printed.error.contains("because namespace not-yet-there does not exist yet"), "{printed:?}");
+    assert!(printed.out.contains("encrypt the secret into a new record in the store"), "{printed:?}");
+}
+
+#[tokio::test]
+async fn the_flags_of_the_operator_change_the_plan() {
+    let env = env().await;
+    let spec = json!({"clientId": OTHER_CLIENT, "deletionPolicy": "Delete"});
+    let printed = plan(&env, &[credential("new", spec.clone())], &["--enable-finalizers=false"]).await;
+    assert!(!printed.out.contains("finalizer"), "{printed:?}");
+    let printed = plan(&env, &[credential("new", spec)], &["--watch-namespace", "elsewhere"]).await;
+    assert_eq!(printed.code, Some(3), "{printed:?}");
+    assert!(printed.out.contains("the operator does not serve this namespace"), "{printed:?}");
 }
 
 #[tokio::test]

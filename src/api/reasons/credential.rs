@@ -129,7 +129,7 @@ entries! {
             "Add the namespace to the account's `spec.allowedNamespaces.names` (`kubectl edit wpa ACCOUNT --namespace ACCOUNT-NAMESPACE`), or use an account of this namespace.";
         CreateRejected: False, User,
             "Woodpecker rejected the request to create the credential.",
-            "Check the fields that the message names, or ask Woodpecker's support.";
+            "Check the fields that the message names. `tenantId` and `clientId` are immutable: if one is wrong, create a new object. Otherwise ask Woodpecker's support.";
         UpdateRejected: False, User,
             "Woodpecker rejected the request to change the credential, or no longer has it; what it holds stays.",
             "Follow the message, or ask Woodpecker's support. To confirm a deletion: `kubectl annotate mgc NAME --namespace NAMESPACE --overwrite graph-credentials.io/confirm-deleted=ID`.";
@@ -141,7 +141,7 @@ entries! {
             "Use `spec.destination.woodpecker.adoption.policy: AdoptOrCreate`, or delete the credential at Woodpecker; in the store, rename the object, or delete the record (`kubectl delete sgc RECORD --namespace NAMESPACE`).";
         AlreadyManaged: False, User,
             "Another object manages the same app at the same Woodpecker account.",
-            "Delete this object, which has registered nothing there. To keep it instead, set `deletionPolicy: Retain` on the other one and delete that: this object then adopts the credential.";
+            "If this object has registered nothing, delete it. If it was moved to another account, set `accountRef` back. To keep it there instead, set `deletionPolicy: Retain` on the other object and delete that: unless `adoption.policy` is `CreateOnly`, this object then adopts the credential.";
         AmbiguousMatch: False, User,
             "Several credentials at Woodpecker match.",
             "Set `spec.destination.woodpecker.adoption.credentialId` to the one that your mailboxes use. `graph-credential-operator orphans` lists the credentials.";

@@ -1,5 +1,7 @@
 //! Checks of rights, by reviews of the API server.
 
+use std::collections::HashSet;
+
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec,
@@ -117,7 +119,7 @@ pub(super) async fn of_operator(cluster: &Cluster, subject: &Subject, args: &Che
     report(
         "rights",
         denied(&cluster.client, subject, served.chain(own)).await,
-        "grant them with the roles of the chart (rbac.create), or fix --watch-namespace, --secret-access and --enable-finalizers",
+        "grant them with the roles of the chart (rbac.create), or fix the flags that say what the operator uses: --watch-namespace, --secret-access, --enable-finalizers, --keyring-secret, --leader-election-lease and --rest-api-keys-secret",
         checks,
     );
 }
@@ -194,6 +196,9 @@ async fn denied(
             }
         }
     }
+    // The same right may be required twice.
+    let mut seen = HashSet::new();
+    denied.retain(|right| seen.insert(right.clone()));
     Ok(denied)
 }
 

@@ -55,6 +55,10 @@ impl Waiting {
         let place = if is_complete { "" } else { ", counted in this namespace only" };
         match others {
             0 => format!("it is the only credential that waits for the account{place}"),
+            1 => {
+                let longer = if longer == 1 { ", and has waited longer" } else { "" };
+                format!("1 other credential waits for the account{longer}{place}")
+            }
             others => format!(
                 "{others} other credentials wait for the account, {longer} of them longer{place}; the operator registers new credentials and repairs broken ones before other work"
             ),

@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use super::manifests::Manifests;
 use super::report::{End, PlannedResult};
 use crate::api::conditions::{ConditionStatus, ConditionType, find};
-use crate::api::{AccountLocation, AccountName, NamespacedName, WoodpeckerAccount};
+use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential, Registration, WoodpeckerAccount};
 use crate::cli::kubernetes;
 use crate::cli::woodpecker::{Remote, name_of};
 use crate::core::model::{ReadyTarget, Target};
@@ -17,97 +17,113 @@ use crate::core::remote::Entry;
 pub(super) struct Accounts<'a> {
     remote: &'a Remote,
     manifests: &'a Manifests,
-    known: HashMap<AccountName, Option<Account>>,
+    /// The namespaces that the operator serves; empty for all.
+    served: Vec<String>,
+    known: HashMap<AccountName, Known>,
+}
+
+/// What is known of an account.
+#[derive(Clone)]
+enum Known {
+    Missing,
+    /// It may not be read.
+    Unreadable,
+    /// The API server would reject it.
+    Rejected,
+    Found(Box<Account>),
 }
 
 /// An account as it would be.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Account {
-    object: Option<WoodpeckerAccount>,
-    /// Its location, if it can be used.
-    location: Option<AccountLocation>,
-    /// What it lists, if that could be asked.
-    entries: Option<Vec<Entry>>,
-    /// Why it could not be listed.
-    problem: Option<String>,
+    object: WoodpeckerAccount,
+    /// Whether it can be used, as far as is known.
+    is_usable: bool,
+    listing: Listing,
 }
 
+/// What an account lists, or why that is not known.
+type Listing = Result<Vec<Entry>, String>;
+
 /// The target of a plan.
-pub(super) struct Looked {
+pub(super) struct Lookup {
     pub(super) target: Target,
+    /// `None` for the store, or if the target cannot be used.
     pub(super) entries: Option<Vec<Entry>>,
-    /// Why it is not known what the account lists.
-    pub(super) problem: Option<String>,
+    /// What is assumed about it.
+    pub(super) assumption: Option<String>,
 }
 
 // === impl Accounts ===
 
 impl<'a> Accounts<'a> {
-    pub(super) fn new(remote: &'a Remote, manifests: &'a Manifests) -> Self {
-        Self { remote, manifests, known: HashMap::new() }
+    pub(super) fn new(remote: &'a Remote, manifests: &'a Manifests, served: Vec<String>) -> Self {
+        Self { remote, manifests, served, known: HashMap::new() }
     }
 
     /// Adds an account of the file, and plans it.
-    pub(super) async fn add(&mut self, object: DynamicObject) -> PlannedResult {
-        let name = name_of(&object);
-        let account = self.inspect(&object).await;
-        let end = match (&account.problem, &account.entries) {
-            (Some(problem), _) => End::not_ready("NotReady", problem.clone()),
-            (None, Some(entries)) => {
-                End::ready(format!("it is Ready: the account has {} credentials", entries.len()))
-            }
-            (None, None) => End::open("it could not be listed"),
-        };
-        self.known.insert(name, Some(account));
+    pub(super) async fn add(&mut self, object: &DynamicObject) -> PlannedResult {
+        let name = name_of(object);
         let steps = vec!["list its credentials at Woodpecker with the API key".to_owned()];
+        let Ok(account) = object.clone().try_parse::<WoodpeckerAccount>() else {
+            self.known.insert(name, Known::Rejected);
+            let end = End::not_ready("InvalidObject", "the operator cannot read the object".to_owned());
+            return PlannedResult { steps: Vec::new(), assumptions: Vec::new(), end };
+        };
+        let account = self.inspect(object, account).await;
+        let end = match &account.listing {
+            Ok(entries) => End::ready(format!("it is Ready: the account has {} credentials", entries.len())),
+            Err(problem) if account.is_usable => End::open(problem),
+            Err(problem) => End::not_ready("", problem.clone()),
+        };
+        self.known.insert(name, Known::Found(Box::new(account)));
         PlannedResult { steps, assumptions: Vec::new(), end }
     }
 
     /// Adds an account of the file that the API server rejects.
-    pub(super) fn add_rejected(&mut self, name: NamespacedName) {
-        self.known.insert(name, Some(Account::default()));
+    pub(super) fn add_rejected(&mut self, name: AccountName) {
+        self.known.insert(name, Known::Rejected);
     }
 
-    /// The account as target of an object in `namespace`.
-    pub(super) async fn look_up(&mut self, name: &AccountName, namespace: &str) -> anyhow::Result<Looked> {
-        if !self.known.contains_key(name) {
-            let live = kubernetes::find::<WoodpeckerAccount>(&self.remote.cluster.client, name).await?;
-            let account = match live {
-                Some(object) => Some(self.inspect(&object).await),
-                None => None,
-            };
-            self.known.insert(name.clone(), account);
+    /// The account as target of the object.
+    pub(super) async fn look_up(
+        &mut self,
+        name: &AccountName,
+        object: &MicrosoftGraphCredential,
+    ) -> anyhow::Result<Lookup> {
+        if !self.served.is_empty() && !self.served.contains(&name.namespace) {
+            return Ok(Lookup::unusable(Target::NotServed(name.clone())));
         }
-        let known = self.known.get(name).cloned().flatten();
-        Ok(match known {
-            None => Looked { target: Target::Missing(name.clone()), entries: None, problem: None },
-            Some(account) => account.target(name, namespace),
+        if !self.known.contains_key(name) {
+            let known = match kubernetes::find::<WoodpeckerAccount>(&self.remote.cluster.client, name).await {
+                Ok(None) => Known::Missing,
+                Ok(Some(live)) => match live.clone().try_parse() {
+                    Ok(account) => Known::Found(Box::new(self.inspect(&live, account).await)),
+                    Err(_) => Known::Rejected,
+                },
+                Err(error) if kubernetes::is_forbidden(&error) => Known::Unreadable,
+                Err(error) => return Err(error),
+            };
+            self.known.insert(name.clone(), known);
+        }
+        Ok(match self.known.get(name) {
+            None | Some(Known::Missing) => Lookup::unusable(Target::Missing(name.clone())),
+            Some(Known::Rejected) => Lookup::unusable(Target::NotReady(name.clone())),
+            Some(Known::Unreadable) => Lookup::assumed(name, object),
+            Some(Known::Found(account)) => account.target(name, object.namespace_name()),
         })
     }
 
-    async fn inspect(&self, object: &DynamicObject) -> Account {
-        let parsed: Option<WoodpeckerAccount> = object.clone().try_parse().ok();
-        let key = parsed.as_ref().and_then(|account| {
-            let namespace = account.metadata.namespace.as_deref().unwrap_or_default();
-            self.manifests.secret(namespace, &account.spec.api_key_secret_ref.name)
-        });
-        match self.remote.list_with(object, key).await {
-            Ok(listing) => Account {
-                object: parsed,
-                location: Some(listing.location),
-                entries: Some(listing.entries),
-                problem: None,
-            },
-            Err(problem) => {
-                let location =
-                    parsed.as_ref().filter(|account| is_ready(account)).map(|account| AccountLocation {
-                        account: name_of(object),
-                        base_url: account.spec.base_url().to_owned(),
-                        company_id: account.spec.company_id,
-                    });
-                Account { object: parsed, location, entries: None, problem: Some(problem) }
-            }
-        }
+    async fn inspect(&self, object: &DynamicObject, account: WoodpeckerAccount) -> Account {
+        let namespace = account.metadata.namespace.as_deref().unwrap_or_default();
+        let secret = self.manifests.secret(namespace, &account.spec.api_key_secret_ref.name);
+        let (is_readable, listing) = match secret {
+            Some(Err(problem)) => (false, Err(format!("its Secret in the file cannot be used: {problem}"))),
+            Some(Ok(secret)) => (true, self.remote.list_with(object, Some(secret)).await),
+            None => (true, self.remote.list_with(object, None).await),
+        };
+        let is_usable = listing.is_ok() || !is_readable || is_ready(&account);
+        Account { object: account, is_usable, listing: listing.map(|listing| listing.entries) }
     }
 }
 
@@ -121,14 +137,50 @@ fn is_ready(account: &WoodpeckerAccount) -> bool {
 // === impl Account ===
 
 impl Account {
-    fn target(self, name: &AccountName, namespace: &str) -> Looked {
-        let Self { object, location, entries, problem } = self;
-        let allows = object.as_ref().is_some_and(|account| account.spec.allows(&name.namespace, namespace));
-        let target = match location {
-            _ if object.is_some() && !allows => Target::NotAllowed(name.clone()),
-            Some(location) => Target::Ready(ReadyTarget { location, may_create: true, may_adopt: true }),
-            None => Target::NotReady(name.clone()),
+    fn target(&self, name: &AccountName, namespace: &str) -> Lookup {
+        if !self.object.spec.allows(&name.namespace, namespace) {
+            return Lookup::unusable(Target::NotAllowed(name.clone()));
+        }
+        let about = |problem: &String| format!("it is not known what account {name} lists: {problem}");
+        let assumption = self.listing.as_ref().err().map(about);
+        if !self.is_usable {
+            return Lookup { assumption, ..Lookup::unusable(Target::NotReady(name.clone())) };
+        }
+        let location = AccountLocation {
+            account: name.clone(),
+            base_url: self.object.spec.base_url().to_owned(),
+            company_id: self.object.spec.company_id,
         };
-        Looked { target, entries, problem }
+        Lookup { target: ready(location), entries: self.listing.clone().ok(), assumption }
     }
+}
+
+// === impl Lookup ===
+
+impl Lookup {
+    pub(super) fn store() -> Self {
+        Self::unusable(Target::Store)
+    }
+
+    fn unusable(target: Target) -> Self {
+        Self { target, entries: None, assumption: None }
+    }
+
+    /// An account that may not be read: as it was when the object was registered there.
+    fn assumed(name: &AccountName, object: &MicrosoftGraphCredential) -> Self {
+        let status = object.status_or_default();
+        let registered = status.registration.iter().chain(&status.previous_registrations);
+        let known = registered.filter_map(Registration::location).find(|it| it.account == *name);
+        let location = known.unwrap_or_else(|| AccountLocation {
+            account: name.clone(),
+            base_url: String::new(),
+            company_id: None,
+        });
+        let assumption = format!("account {name} is Ready and allows this namespace: you may not read it");
+        Self { target: ready(location), entries: None, assumption: Some(assumption) }
+    }
+}
+
+fn ready(location: AccountLocation) -> Target {
+    Target::Ready(ReadyTarget { location, may_create: true, may_adopt: true })
 }

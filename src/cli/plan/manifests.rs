@@ -1,6 +1,7 @@
 //! The objects of a file, by kind.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -18,14 +19,23 @@ use crate::k8s::secrets::SecretData;
 /// Longest file, in bytes.
 const MAX_LENGTH: u64 = 16 * 1024 * 1024;
 
+/// An object of another kind.
+pub(super) struct Other {
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
 /// The objects of a file.
 #[derive(Default)]
 pub(super) struct Manifests {
     pub(super) credentials: Vec<DynamicObject>,
     pub(super) accounts: Vec<DynamicObject>,
-    secrets: BTreeMap<NamespacedName, SecretData>,
-    /// What is not planned, such as `Deployment mail/x`.
-    pub(super) others: Vec<String>,
+    /// With what is wrong with those that cannot be read, for example because they are encrypted.
+    secrets: BTreeMap<NamespacedName, Result<SecretData, String>>,
+    namespaces: Vec<String>,
+    /// What is not planned.
+    pub(super) others: Vec<Other>,
 }
 
 // === impl Manifests ===
@@ -77,7 +87,8 @@ impl Manifests {
             return items.iter().try_for_each(|item| self.add(item.clone(), namespace));
         }
         let name = text("/metadata/name").context("add metadata.name")?;
-        let namespace = text("/metadata/namespace").unwrap_or_else(|| namespace.to_owned());
+        let own_namespace = text("/metadata/namespace");
+        let namespace = own_namespace.clone().unwrap_or_else(|| namespace.to_owned());
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         match (group, kind.as_str()) {
             ("graph-credentials.io", "MicrosoftGraphCredential") => {
@@ -85,15 +96,42 @@ impl Manifests {
             }
             ("graph-credentials.io", "WoodpeckerAccount") => self.accounts.push(object(document, namespace)?),
             ("", "Secret") => {
-                self.secrets.insert(NamespacedName { namespace, name }, secret(&document)?);
+                self.secrets.insert(NamespacedName { namespace, name }, secret(&document));
             }
-            _ => self.others.push(format!("{kind} {namespace}/{name}")),
+            ("", "Namespace") => self.namespaces.push(name),
+            _ => self.others.push(Other { kind, namespace: own_namespace, name }),
         }
         Ok(())
     }
 
-    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&SecretData> {
+    /// Whether the file has the namespace.
+    pub(super) fn creates_namespace(&self, name: &str) -> bool {
+        self.namespaces.iter().any(|it| it == name)
+    }
+
+    /// An object that may create Secrets in the namespace, such as an `ExternalSecret`.
+    pub(super) fn source_of_secrets(&self, namespace: &str) -> Option<&Other> {
+        let is_source = |it: &&Other| it.kind.contains("Secret");
+        self.others
+            .iter()
+            .filter(is_source)
+            .find(|it| it.namespace.as_deref().is_none_or(|own| own == namespace))
+    }
+
+    /// The Secret of that name, or what is wrong with it.
+    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&Result<SecretData, String>> {
         self.secrets.get(&NamespacedName { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+// === impl Other ===
+
+impl fmt::Display for Other {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
     }
 }
 
@@ -106,16 +144,16 @@ fn object(document: Value, namespace: String) -> anyhow::Result<DynamicObject> {
 }
 
 /// The values as the API server would keep them: `stringData` takes precedence.
-fn secret(document: &Value) -> anyhow::Result<SecretData> {
+fn secret(document: &Value) -> Result<SecretData, String> {
     let mut data = document.get("data").cloned().filter(Value::is_object).unwrap_or_else(|| json!({}));
     let texts = document.get("stringData").and_then(Value::as_object);
     for (key, text) in texts.into_iter().flatten() {
-        let text = text.as_str().context("each value of stringData must be a text: put it in quotes")?;
+        let text = text.as_str().ok_or("each value of stringData must be a text: put it in quotes")?;
         data[key] = Value::String(STANDARD.encode(text));
     }
     // The message of an error could show a value.
     SecretData::deserialize(json!({ "data": data }))
-        .map_err(|_| anyhow::anyhow!("each value of data must be base64: use stringData for plain text"))
+        .map_err(|_| "each value of data must be base64: decrypt the file, or use stringData".to_owned())
 }
 
 #[cfg(test)]
@@ -139,25 +177,46 @@ mod tests {
         let manifests = parse(text).unwrap();
         assert_eq!(NamespacedName::of(&manifests.credentials[0]).to_string(), "mail/a");
         assert_eq!(NamespacedName::of(&manifests.accounts[0]).to_string(), "other/w");
-        assert_eq!(manifests.others, ["ConfigMap mail/c"]);
-        let secret = manifests.secret("mail", "s").unwrap();
+        assert_eq!(manifests.others[0].to_string(), "ConfigMap c");
+        let secret = manifests.secret("mail", "s").unwrap().as_ref().unwrap();
         assert_eq!(secret.get("x").unwrap().expose(), b"later");
         assert!(manifests.secret("other", "s").is_none());
     }
 
     #[test]
     fn what_is_wrong_is_named_without_the_content() {
-        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
         for (text, words) in [
             ("kind: [\n", "neither YAML nor JSON"),
             ("just text\n", "add kind"),
             ("kind: Secret\n", "add apiVersion"),
             ("apiVersion: v1\nkind: Secret\n", "add metadata.name"),
-            (&*format!("{secret}data: {{k: q8Q~not-base64}}"), "must be base64"),
-            (&*format!("{secret}stringData: {{k: 12}}"), "put it in quotes"),
         ] {
             let problem = problem(text);
-            assert!(problem.contains(words) && !problem.contains("q8Q~"), "{text}: {problem}");
+            assert!(problem.contains(words), "{text}: {problem}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_does_not_stop_the_plan_and_is_not_shown() {
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
+        for (values, words) in [
+            ("data: {k: q8Q~not-base64}", "must be base64"),
+            ("data: {k: \"ENC[AES256_GCM,data:q8Q~]\"}", "must be base64"),
+            ("stringData: {k: 12}", "put it in quotes"),
+        ] {
+            let manifests = parse(&format!("{secret}{values}")).unwrap();
+            let problem = manifests.secret("mail", "s").unwrap().as_ref().unwrap_err();
+            assert!(problem.contains(words) && !problem.contains("q8Q~"), "{values}: {problem}");
+        }
+    }
+
+    #[test]
+    fn what_may_create_a_secret_or_a_namespace_is_known() {
+        let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: mail}\n---\n\
+                    apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: x, namespace: mail}\n";
+        let manifests = parse(text).unwrap();
+        assert!(manifests.creates_namespace("mail") && !manifests.creates_namespace("other"));
+        assert_eq!(manifests.source_of_secrets("mail").unwrap().to_string(), "ExternalSecret mail/x");
+        assert!(manifests.source_of_secrets("other").is_none());
     }
 }

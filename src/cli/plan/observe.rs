@@ -1,142 +1,139 @@
 //! Observes a credential as the operator would, with the rights of a person: without the keyring, so whether the Secret
 //! holds what is registered follows from its version.
 
+mod secret;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Api;
-use kube::api::{DynamicObject, ListParams};
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
 
-use super::account::{Accounts, Looked};
+use super::account::{Accounts, Lookup};
 use super::manifests::Manifests;
-use super::report::{End, PlannedResult};
+use super::report::PlannedResult;
 use super::sentences;
-use crate::api::conditions::{Reason, whole_second};
+use crate::api::conditions::whole_second;
 use crate::api::{
-    AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName,
-    ObservedSecret, SealedGraphCredential,
+    AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName, Registration,
+    SealedGraphCredential,
 };
 use crate::cli::kubernetes;
 use crate::cli::woodpecker::Remote;
 use crate::core::claims::{self, Candidate, resolve_claim};
 use crate::core::model::{
     Claim, Content, Observed, OperatorPolicy, PreviousRegistration, Record, SealedRecord, Source,
-    StepResults, Target, UsableSource,
+    StepResults, Target,
 };
 use crate::core::plan::preview::preview;
 use crate::core::remote::Entry;
-use crate::core::secret_form;
-use crate::k8s::client_secret::{self, ClientSecret};
-use crate::k8s::secrets::{self, ReadError, SecretData};
 use crate::store::record::record_name;
 
-/// What all credentials of a plan share.
-pub(super) struct Observer<'a> {
+/// Plans the credentials of a file, one by one.
+pub(super) struct Planner<'a> {
     pub(super) remote: &'a Remote,
     pub(super) manifests: &'a Manifests,
     pub(super) policy: &'a OperatorPolicy,
     pub(super) now: Timestamp,
+    pub(super) accounts: Accounts<'a>,
+    /// The credentials that were planned before.
+    pub(super) earlier: Vec<MicrosoftGraphCredential>,
 }
 
-// === impl Observer ===
+// === impl Planner ===
 
-impl Observer<'_> {
+impl Planner<'_> {
     /// Plans the object, which is as the API server would keep it.
-    pub(super) async fn plan(
-        &self,
-        object: DynamicObject,
-        accounts: &mut Accounts<'_>,
-    ) -> anyhow::Result<PlannedResult> {
-        let object: MicrosoftGraphCredential = match object.try_parse() {
-            Ok(object) => object,
-            Err(error) => {
-                let problem =
-                    format!("the operator cannot read it: fix the field that the error names ({error})");
-                let end = End::not_ready(Reason::InvalidObject.as_str(), problem);
-                return Ok(PlannedResult { steps: Vec::new(), assumptions: Vec::new(), end });
-            }
-        };
+    pub(super) async fn plan(&mut self, object: MicrosoftGraphCredential) -> anyhow::Result<PlannedResult> {
         let mut assumptions = Vec::new();
         let source = self.source(&object, &mut assumptions).await?;
-        let (mut steps, mut end) = (Vec::new(), None);
-        let mut observed = None;
-        for wanted in destinations(&object, &source) {
-            let looked = self.look_up(&object, wanted, accounts, &mut assumptions).await?;
+        let (mut steps, mut observed) = (Vec::new(), None);
+        let mut end = sentences::unplanned();
+        for wanted in self.destinations(&object, &source).await? {
+            let lookup = self.look_up(&object, wanted, &mut assumptions).await?;
+            let entries = lookup.entries.clone();
             let mut state = match observed.take() {
-                None => self.observe(&object, &source, &looked, &mut assumptions).await?,
+                None => self.observe(&object, &source, lookup, &mut assumptions).await?,
                 Some(before) => Observed {
                     results: StepResults::default(),
                     cached_entries: None,
-                    target: looked.target.clone(),
+                    claim: self.claim(&object, &lookup.target, &mut assumptions).await?,
+                    target: lookup.target,
                     ..before
                 },
             };
-            let planned =
-                preview(&mut state, looked.entries.as_deref(), self.policy, self.now, sentences::step);
+            let planned = preview(&mut state, entries.as_deref(), self.policy, self.now, sentences::step);
             steps.extend(planned.steps);
-            end = Some(sentences::end(planned.end.as_ref(), &state));
+            end = sentences::end(planned.end.as_ref(), &state, self.policy, self.now);
             observed = Some(state);
         }
-        let end = end.unwrap_or_else(|| End::open("it has no destination"));
+        self.earlier.push(object);
+        assumptions.dedup();
         Ok(PlannedResult { steps, assumptions, end })
     }
 
+    /// The accounts where the plan has steps, in this order; `None` is the store. A new secret goes to the account of
+    /// the registration first, because mail depends on it until the new registration exists.
+    async fn destinations(
+        &mut self,
+        object: &MicrosoftGraphCredential,
+        source: &Source,
+    ) -> anyhow::Result<Vec<Option<AccountName>>> {
+        let (status, wanted) = (object.status_or_default(), object.account_name());
+        if let Some(pending) = &status.pending_create {
+            return Ok(vec![Some(pending.account.clone())]);
+        }
+        let is_new = matches!(source, Source::Usable(source) if !source.is_registered);
+        let registration =
+            status.registration.as_ref().filter(|_| is_new && status.consecutive_failures.is_none());
+        if let Some(registration) = registration
+            && let Some(account) = registration.account.clone().filter(|it| Some(it) != wanted.as_ref())
+            && self.accounts.look_up(&account, object).await?.target.matches(registration)
+        {
+            return Ok(vec![Some(account), wanted]);
+        }
+        Ok(vec![wanted])
+    }
+
     async fn look_up(
-        &self,
+        &mut self,
         object: &MicrosoftGraphCredential,
         wanted: Option<AccountName>,
-        accounts: &mut Accounts<'_>,
         assumptions: &mut Vec<String>,
-    ) -> anyhow::Result<Looked> {
-        let Some(name) = wanted else {
-            return Ok(Looked { target: Target::Store, entries: None, problem: None });
-        };
-        let looked = accounts.look_up(&name, object.namespace_name()).await?;
-        if let Some(problem) = &looked.problem {
-            assumptions.push(format!("it is not known what account {name} lists: {problem}"));
-        }
-        Ok(looked)
+    ) -> anyhow::Result<Lookup> {
+        let Some(name) = wanted else { return Ok(Lookup::store()) };
+        let lookup = self.accounts.look_up(&name, object).await?;
+        assumptions.extend(lookup.assumption.clone());
+        Ok(lookup)
     }
 
     async fn observe(
-        &self,
+        &mut self,
         object: &MicrosoftGraphCredential,
         source: &Source,
-        looked: &Looked,
+        lookup: Lookup,
         assumptions: &mut Vec<String>,
     ) -> anyhow::Result<Observed> {
         let status = object.status_or_default();
-        let record =
-            if looked.target == Target::Store { Some(self.record(object, source).await?) } else { None };
-        let claim = match &looked.target {
-            Target::Ready(target) if !object.spec.is_suspended() => {
-                self.claim(object, &target.location.account, assumptions).await?
-            }
-            _ => Claim::Granted,
-        };
-        let cached_entries = looked.entries.as_ref().map(|entries| related(object, &status, entries));
-        let previous = status.previous_registrations.first().cloned();
+        let is_in_store = lookup.target == Target::Store;
+        let record = if is_in_store { Some(self.record(object, source, assumptions).await?) } else { None };
+        let settles_in =
+            |is_open: bool| if is_open { self.policy.timing.settle_period } else { Duration::ZERO };
+        let is_updating = status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_some());
         Ok(Observed {
             object: object.clone(),
             written: status.clone(),
             source: source.clone(),
             source_version: None,
             source_changed_at: None,
-            previous_registration: previous.map(|registration| PreviousRegistration {
-                registration,
-                target: looked.target.clone(),
-                is_reachable: true,
-            }),
-            target: looked.target.clone(),
+            settles_in: settles_in(status.pending_create.is_some()),
+            change_settles_in: settles_in(is_updating),
+            previous_registration: self.previous_registration(object, &status).await?,
             record,
             record_version: None,
-            cached_entries,
-            settles_in: settles_in(status.pending_create.is_some(), self.policy),
-            change_settles_in: settles_in(
-                status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_some()),
-                self.policy,
-            ),
-            claim,
+            cached_entries: lookup.entries.map(|entries| related(object, &status, &entries)),
+            claim: self.claim(object, &lookup.target, assumptions).await?,
+            target: lookup.target,
             namespace_deleted_at: None,
             account_changed: false,
             has_unpersisted_changes: false,
@@ -145,159 +142,118 @@ impl Observer<'_> {
         })
     }
 
-    /// The Secret of the file, else of the cluster.
-    async fn source(
+    async fn previous_registration(
+        &mut self,
+        object: &MicrosoftGraphCredential,
+        status: &MicrosoftGraphCredentialStatus,
+    ) -> anyhow::Result<Option<PreviousRegistration>> {
+        let Some(registration) = status.previous_registrations.first().cloned() else { return Ok(None) };
+        let Some(account) = &registration.account else { return Ok(None) };
+        let target = self.accounts.look_up(account, object).await?.target;
+        let is_reachable = target.matches(&registration);
+        Ok(Some(PreviousRegistration { registration, target, is_reachable }))
+    }
+
+    /// The record, which holds the secret of the source if the status says so. Ordinary users may not read records.
+    async fn record(
         &self,
         object: &MicrosoftGraphCredential,
+        source: &Source,
         assumptions: &mut Vec<String>,
-    ) -> anyhow::Result<Source> {
-        if object.is_deleted() || object.spec.is_suspended() {
-            return Ok(Source::NotRead);
-        }
-        let (namespace, value) = (object.namespace_name(), client_secret::value(&object.spec.secret_ref));
-        if let Some(data) = self.manifests.secret(namespace, value.secret) {
-            return Ok(self.evaluate(object, data));
-        }
-        match secrets::read(&self.remote.cluster.client, namespace, value.secret).await {
-            Ok(data) => Ok(self.evaluate(object, &data)),
-            Err(ReadError::NotFound) => Ok(Source::Unusable(client_secret::not_found(object))),
-            Err(ReadError::Forbidden) => {
-                assumptions.push(format!(
-                    "Secret {} holds a usable client secret and its expiry: you may not read it",
-                    value.secret
-                ));
-                Ok(assumed(&object.status_or_default(), self.now))
-            }
-            Err(ReadError::Kube(error)) => {
-                let advice = kubernetes::advice(&error, &format!("get Secret {namespace}/{}", value.secret));
-                Err(anyhow::Error::from(error).context(advice))
-            }
-        }
-    }
-
-    fn evaluate(&self, object: &MicrosoftGraphCredential, data: &SecretData) -> Source {
-        let ClientSecret { secret, expires_at, expiry_source } = match client_secret::of(data, object) {
-            Ok(usable) => usable,
-            Err(problem) => return Source::Unusable(problem),
-        };
+    ) -> anyhow::Result<Record> {
         let status = object.status_or_default();
-        let is_known = is_observed(data, status.observed_secret.as_ref());
-        let registration =
-            status.registration.as_ref().filter(|_| is_known && status.pending_secret.is_none());
-        let registered = registration.filter(|it| whole_second(it.expires_at.0) == whole_second(expires_at));
-        let pending = status.pending_secret.as_ref().filter(|_| is_known);
-        if expires_at <= self.now && registered.is_none() {
-            return Source::Unusable(client_secret::already_expired(object, expires_at));
-        }
-        let known = registered.map(|it| it.fingerprint.clone()).or(pending.map(|it| it.fingerprint.clone()));
-        Source::Usable(UsableSource {
-            fingerprint: known.unwrap_or_default(),
-            expires_at,
-            expiry_source,
-            is_registered: registered.is_some(),
-            is_pending: pending.is_some(),
-            form: secret_form::recognize(secret.expose(), &object.spec.tenant_id, &object.spec.client_id),
-        })
-    }
-
-    /// The record, which holds the secret of the source if the status says so.
-    async fn record(&self, object: &MicrosoftGraphCredential, source: &Source) -> anyhow::Result<Record> {
-        let name =
-            NamespacedName { namespace: object.namespace_name().to_owned(), name: record_name(object) };
-        let live = kubernetes::find::<SealedGraphCredential>(&self.remote.cluster.client, &name).await?;
-        let Some(live) = live.and_then(|live| live.try_parse::<SealedGraphCredential>().ok()) else {
-            return Ok(Record::Missing);
-        };
-        let (spec, wanted) = (live.spec, &object.spec);
-        if (&spec.tenant_id, &spec.client_id) != (&wanted.tenant_id, &wanted.client_id) {
-            return Ok(Record::ForOtherApp { name: name.name });
+        if status.registration.is_none() && status.observed_record.is_none() {
+            return Ok(Record::NotRead);
         }
         let is_registered = matches!(source, Source::Usable(source) if source.is_registered);
-        Ok(Record::ForApp(SealedRecord {
-            credential_id: spec.credential_id,
-            name: spec.name,
-            expires_at: whole_second(spec.secret_expires_at.0),
-            content: if is_registered { Content::SourceSecret } else { Content::AnotherSecret },
-            is_under_primary: true,
-            is_for_object: true,
-        }))
+        let content = if is_registered { Content::SourceSecret } else { Content::AnotherSecret };
+        let sealed = |credential_id: i64, name: String, expires_at: Timestamp| {
+            Record::ForApp(SealedRecord {
+                credential_id,
+                name,
+                expires_at: whole_second(expires_at),
+                content,
+                is_under_primary: true,
+                is_for_object: true,
+            })
+        };
+        let name =
+            NamespacedName { namespace: object.namespace_name().to_owned(), name: record_name(object) };
+        let live = match kubernetes::find::<SealedGraphCredential>(&self.remote.cluster.client, &name).await {
+            Ok(live) => live.and_then(|live| live.try_parse::<SealedGraphCredential>().ok()),
+            Err(error) if kubernetes::is_forbidden(&error) => {
+                assumptions
+                    .push(format!("SealedGraphCredential {} is unchanged: you may not read it", name.name));
+                let of_status =
+                    |it: &Registration| sealed(it.credential_id, it.name.clone(), it.expires_at.0);
+                return Ok(status.registration.as_ref().map_or(Record::NotRead, of_status));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(live) = live else { return Ok(Record::Missing) };
+        let (spec, wanted) = (live.spec, &object.spec);
+        let is_for_app = (&spec.tenant_id, &spec.client_id, spec.cloud.unwrap_or_default())
+            == (&wanted.tenant_id, &wanted.client_id, wanted.cloud());
+        if !is_for_app {
+            return Ok(Record::ForOtherApp { name: name.name });
+        }
+        Ok(sealed(spec.credential_id, spec.name, spec.secret_expires_at.0))
     }
 
-    /// Whether another object has the app at the account.
+    /// Whether another object of the cluster or of the file has the app at the account. Accounts are compared by name.
     async fn claim(
         &self,
         object: &MicrosoftGraphCredential,
-        account: &AccountName,
+        target: &Target,
         assumptions: &mut Vec<String>,
     ) -> anyhow::Result<Claim> {
-        let client = self.remote.cluster.client.clone();
-        let (tenant, app) = (&object.spec.tenant_id, &object.spec.client_id);
-        let same_app =
-            |it: &MicrosoftGraphCredential| it.spec.tenant_id == *tenant && it.spec.client_id == *app;
-        let everywhere: Api<MicrosoftGraphCredential> = Api::all(client.clone());
-        let others = match everywhere.list(&ListParams::default()).await {
-            Ok(listed) => listed.items,
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                assumptions.push("no object in another namespace has this app: you may not list them".into());
-                let here: Api<MicrosoftGraphCredential> = Api::namespaced(client, object.namespace_name());
-                here.list(&ListParams::default()).await?.items
-            }
-            Err(error) => {
-                let advice = kubernetes::advice(&error, "list MicrosoftGraphCredentials");
-                return Err(anyhow::Error::from(error).context(advice));
-            }
+        let Target::Ready(target) = target else { return Ok(Claim::Granted) };
+        let is_there = |name: &AccountName| *name == target.location.account;
+        let candidate = |it: &MicrosoftGraphCredential| claims::candidate(it, is_there, |_| true);
+        let Some(mut own) = candidate(object) else { return Ok(Claim::Granted) };
+        let is_for_app = |it: &MicrosoftGraphCredential| {
+            (&it.spec.tenant_id, &it.spec.client_id) == (&object.spec.tenant_id, &object.spec.client_id)
         };
-        let own_name = NamespacedName::of(object);
-        let candidate =
-            |it: &MicrosoftGraphCredential| claims::candidate(it, |name| name == account, |_| true);
-        let others: Vec<Candidate> = others
-            .iter()
-            .filter(|it| same_app(it) && NamespacedName::of(*it) != own_name)
-            .filter_map(candidate)
-            .collect();
-        Ok(candidate(object).map_or(Claim::Granted, |own| resolve_claim(&own, &others)))
-    }
-}
-
-/// The accounts where the plan has steps, in this order; `None` is the store. A new secret goes to the account of the
-/// registration first, because mail depends on it until the new registration exists.
-fn destinations(object: &MicrosoftGraphCredential, source: &Source) -> Vec<Option<AccountName>> {
-    let (status, wanted) = (object.status_or_default(), object.account_name());
-    if let Some(pending) = &status.pending_create {
-        return vec![Some(pending.account.clone())];
-    }
-    let registered = status.registration.as_ref().and_then(|registration| registration.account.clone());
-    let is_new = matches!(source, Source::Usable(source) if !source.is_registered);
-    match registered {
-        Some(registered)
-            if is_new && Some(&registered) != wanted.as_ref() && status.consecutive_failures.is_none() =>
-        {
-            vec![Some(registered), wanted]
+        // Those of the file would be verified by then.
+        let verified =
+            |it: &MicrosoftGraphCredential| Some(Candidate { could_register: true, ..candidate(it)? });
+        let mut others: Vec<Candidate> =
+            self.earlier.iter().filter(|it| is_for_app(it)).filter_map(verified).collect();
+        let planned: Vec<NamespacedName> =
+            self.earlier.iter().chain([object]).map(NamespacedName::of).collect();
+        // One that does not exist yet is the youngest.
+        own.created = Timestamp::MAX;
+        for live in self.live_credentials(object, assumptions).await? {
+            if NamespacedName::of(&live) == NamespacedName::of(object) {
+                own.created = live.creation_timestamp().map_or(Timestamp::MAX, |created| created.0);
+            }
+            if !planned.contains(&NamespacedName::of(&live))
+                && let Ok(other) = live.try_parse::<MicrosoftGraphCredential>()
+                && is_for_app(&other)
+            {
+                others.extend(candidate(&other));
+            }
         }
-        _ => vec![wanted],
+        Ok(resolve_claim(&own, &others))
     }
-}
 
-fn is_observed(data: &SecretData, observed: Option<&ObservedSecret>) -> bool {
-    let read = data.version();
-    observed.is_some_and(|it| (&it.uid, &it.resource_version) == (&read.uid, &read.resource_version))
-}
-
-/// A Secret that could not be read: it holds what is registered, or a new secret.
-fn assumed(status: &MicrosoftGraphCredentialStatus, now: Timestamp) -> Source {
-    let registration = status.registration.as_ref().filter(|_| status.pending_secret.is_none());
-    Source::Usable(UsableSource {
-        fingerprint: registration.map(|it| it.fingerprint.clone()).unwrap_or_default(),
-        expires_at: registration.map_or(now + Duration::from_hours(24 * 365), |it| it.expires_at.0),
-        expiry_source: status.expiry_source.unwrap_or(ExpirySource::Secret),
-        is_registered: registration.is_some(),
-        is_pending: status.pending_secret.is_some(),
-        form: None,
-    })
-}
-
-fn settles_in(is_open: bool, policy: &OperatorPolicy) -> Duration {
-    if is_open { policy.timing.settle_period } else { Duration::ZERO }
+    /// The credentials of all namespaces, else those of the object's own.
+    async fn live_credentials(
+        &self,
+        object: &MicrosoftGraphCredential,
+        assumptions: &mut Vec<String>,
+    ) -> anyhow::Result<Vec<DynamicObject>> {
+        let client = &self.remote.cluster.client;
+        match kubernetes::list::<MicrosoftGraphCredential>(client, &[]).await {
+            Err(error) if kubernetes::is_forbidden(&error) => {
+                let assumption = "no object in another namespace has this app: you may not list them";
+                assumptions.push(assumption.to_owned());
+                kubernetes::list::<MicrosoftGraphCredential>(client, &[object.namespace_name().to_owned()])
+                    .await
+            }
+            listed => listed,
+        }
+    }
 }
 
 /// The entries for the object's app or with one of its idempotency tokens.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::dry_run::Change;
 use crate::api::NamespacedName;
+use crate::api::conditions::Reason;
 use crate::cli::output::{Report, Text, sanitized};
 
 /// The plans of all objects.
@@ -33,7 +34,7 @@ pub(super) struct PlannedResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct End {
     outcome: Outcome,
-    /// The reason of the condition `Ready`, if it would not be Ready.
+    /// The reason of the condition `Ready`, if it would not be Ready and that is known.
     reason: String,
     message: String,
 }
@@ -80,6 +81,7 @@ impl End {
     fn sentence(&self) -> String {
         match self.outcome {
             Outcome::Ready | Outcome::Open => self.message.clone(),
+            Outcome::NotReady if self.reason.is_empty() => format!("not Ready: {}", self.message),
             Outcome::NotReady => format!("not Ready: {} ({})", self.message, self.reason),
             Outcome::Rejected => format!("the API server rejects it: {}", self.message),
         }
@@ -89,9 +91,25 @@ impl End {
 // === impl PlannedResult ===
 
 impl PlannedResult {
-    pub(super) fn rejected(message: String) -> Self {
-        let end = End { outcome: Outcome::Rejected, reason: String::new(), message };
+    /// For an object that the operator cannot read.
+    pub(super) fn unreadable(error: &impl std::fmt::Display) -> Self {
+        let problem = format!("the operator cannot read it: fix the field that the error names ({error})");
+        Self::without_steps(End::not_ready(Reason::InvalidObject.as_str(), problem))
+    }
+
+    /// For an object in a namespace that the operator does not serve.
+    pub(super) fn not_served() -> Self {
+        let problem =
+            "the operator does not serve this namespace: add it to --watch-namespace of the operator";
+        Self::without_steps(End::not_ready("", problem.to_owned()))
+    }
+
+    fn without_steps(end: End) -> Self {
         Self { steps: Vec::new(), assumptions: Vec::new(), end }
+    }
+
+    pub(super) fn rejected(message: String) -> Self {
+        Self::without_steps(End { outcome: Outcome::Rejected, reason: String::new(), message })
     }
 }
 

@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::api::timestamp::rfc3339;
-use crate::core::failure::Failure;
-use crate::core::model::{ConditionFailure, MaxAge, Observed, Source, Target};
+use crate::api::conditions::{ConditionStatus, ConditionType, find};
+use crate::core::model::{MaxAge, Observed, OperatorPolicy, Target};
 use crate::core::plan::{Conclusion, ReconcileState, Step};
-use crate::core::remote::split_token;
+use crate::core::status::credential::report;
 
 use super::report::End;
 
@@ -29,9 +28,11 @@ pub(super) fn step(step: &Step, observed: &Observed) -> String {
                 observed.object.remote_name()
             )
         }
-        Step::RecoverCreated(id) => format!("register credential {id}, which an earlier request has created"),
+        Step::RecoverCreated(id) => {
+            format!("record credential {id}, which an earlier request has created, as the registration")
+        }
         Step::ClearPendingCreate => {
-            "register that an earlier request has created nothing, and plan again".into()
+            "record that an earlier request has created nothing, and go on from there".into()
         }
         Step::Adopt(id) => format!("adopt credential {id} of {place}"),
         Step::Update => format!("replace secret and expiry of {}", credential(registered)),
@@ -39,22 +40,16 @@ pub(super) fn step(step: &Step, observed: &Observed) -> String {
         Step::ExistenceCheck => {
             format!("find out whether credential {registered} still exists, because {place} does not list it")
         }
-        Step::ClearRegistration => format!("register that credential {registered} was deleted"),
+        Step::ClearRegistration => format!("record that credential {registered} was deleted"),
         Step::DeleteDuplicate(id) => {
             format!("delete credential {id}, a duplicate that a late request has created")
         }
-        Step::DeletePrevious => {
-            let previous = observed.previous_registration.as_ref().map(|it| &it.registration);
-            let (id, account) = previous.map_or((0, String::new()), |it| {
-                (it.credential_id, it.account.as_ref().map(ToString::to_string).unwrap_or_default())
-            });
-            format!("delete the earlier {} at account {account}", credential(id))
-        }
+        Step::DeletePrevious => delete_previous(observed),
         Step::Encrypt if observed.sealed_record().is_some() => {
             format!("encrypt the secret into its record in {place}")
         }
         Step::Encrypt => format!("encrypt the secret into a new record in {place}"),
-        Step::PersistExisting => format!("register the existing record in {place}"),
+        Step::PersistExisting => "record the existing SealedGraphCredential as the registration".into(),
         Step::Restart => "go on at the account of the spec".into(),
         Step::AbandonPrevious => {
             "leave the earlier registrations at their accounts, because deletionPolicy is Retain".into()
@@ -62,6 +57,15 @@ pub(super) fn step(step: &Step, observed: &Observed) -> String {
         Step::Delete => format!("delete {} from {place}", credential(registered)),
         Step::Finalize(_) => "remove the finalizer, so that the object goes away".into(),
     }
+}
+
+fn delete_previous(observed: &Observed) -> String {
+    let Some(previous) = &observed.previous_registration else {
+        return "delete the earlier credential".into();
+    };
+    let registration = &previous.registration;
+    let account = registration.account.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("delete the earlier {} at account {account}", credential(registration.credential_id))
 }
 
 fn credential(id: i64) -> String {
@@ -81,52 +85,56 @@ fn destination(target: &Target) -> String {
     }
 }
 
-/// The end of the plan; `None` for one whose last step decides what follows.
-pub(super) fn end(conclusion: Option<&Conclusion>, observed: &Observed) -> End {
+/// The end before anything is planned.
+pub(super) fn unplanned() -> End {
+    End::open("nothing is planned")
+}
+
+/// The end of the plan, as the status would say it; `None` for a plan whose last step decides what follows.
+pub(super) fn end(
+    conclusion: Option<&Conclusion>,
+    observed: &Observed,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> End {
     let Some(conclusion) = conclusion else {
         return End::open("what follows depends on the result of this step");
     };
-    let problem = |ConditionFailure { reason, message }: &ConditionFailure| {
-        End::not_ready(reason.as_str(), message.clone())
+    let is_blocked = match &conclusion.state {
+        ReconcileState::Settling => {
+            return End::open(
+                "the operator waits until an earlier request without a response can no longer take effect",
+            );
+        }
+        ReconcileState::Deleted => return End::open("the object is being deleted"),
+        ReconcileState::SourceUnusable
+        | ReconcileState::NotVerified(_)
+        | ReconcileState::Blocked(_)
+        | ReconcileState::Failed(_) => true,
+        ReconcileState::UpToDate
+        | ReconcileState::Waiting
+        | ReconcileState::Deferred
+        | ReconcileState::Suspended => false,
     };
-    match &conclusion.state {
-        ReconcileState::UpToDate => End::ready(registered(observed)),
-        ReconcileState::Waiting | ReconcileState::Deferred => End::open(&waiting(observed)),
-        ReconcileState::Settling => End::open(
-            "the operator waits until an earlier request without a response can no longer take effect",
-        ),
-        ReconcileState::Suspended => {
-            End::not_ready("Suspended", "nothing is done while spec.suspend is true".into())
+    let status = report(observed, conclusion, policy, now).status;
+    match find(&status.conditions, ConditionType::Ready) {
+        Some(ready) if ready.status == ConditionStatus::True => {
+            End::ready(registered(observed, &ready.message))
         }
-        ReconcileState::SourceUnusable => match &observed.source {
-            Source::Unusable(failure) => problem(failure),
-            Source::NotRead | Source::Usable(_) => End::open("the Secret is not read"),
-        },
-        ReconcileState::NotVerified(failure) | ReconcileState::Blocked(failure) => problem(failure),
-        ReconcileState::Failed(Failure { kind, .. }) => {
-            End::open(&format!("the last step would fail: {kind:?}"))
+        Some(ready) if is_blocked || ready.status == ConditionStatus::False => {
+            End::not_ready(&ready.reason, ready.message.clone())
         }
-        ReconcileState::Deleted => End::open("the object is being deleted"),
+        Some(ready) => End::open(&format!("{} ({})", ready.message, ready.reason)),
+        None if conclusion.state == ReconcileState::Suspended => {
+            End::open("nothing is done while spec.suspend is true")
+        }
+        None => End::open("the operator waits for the account or for a change"),
     }
 }
 
-fn waiting(observed: &Observed) -> String {
-    let next = observed.status.next_attempt_time.as_ref().or(observed.status.next_verification_time.as_ref());
-    let next: Option<Timestamp> = next.map(|at| at.0);
-    match next {
-        Some(at) => {
-            format!("the operator waits after an earlier failure, and tries again at {}", rfc3339(at))
-        }
-        None => "the operator waits for the account or for a change".into(),
-    }
-}
-
-fn registered(observed: &Observed) -> String {
-    let Some(registration) = &observed.status.registration else { return "it is Ready".into() };
-    let name = split_token(&registration.name).map_or(registration.name.as_str(), |(plain, _)| plain);
-    match registration.credential_id {
-        0 => "it is Ready, with the new credential".into(),
-        id if name.is_empty() => format!("it is Ready, with credential {id}"),
-        id => format!("it is Ready, with credential {id} \"{name}\""),
+fn registered(observed: &Observed, message: &str) -> String {
+    match observed.status.registration.as_ref().map(|it| it.credential_id) {
+        Some(0) => "it is Ready, with the new credential".into(),
+        _ => format!("it is Ready: {message}"),
     }
 }

@@ -8,7 +8,16 @@ use crate::api::{
     AccountLocation, DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, UnknownFields,
 };
 use crate::core::model::{Observed, SealedRecord};
-use crate::core::plan::MAX_PREVIOUS_REGISTRATIONS;
+
+/// Maximum number of previous registrations that are still to be deleted.
+pub const MAX_PREVIOUS_REGISTRATIONS: usize = 4;
+
+/// The status with a new registration.
+pub struct Recorded {
+    pub status: MicrosoftGraphCredentialStatus,
+    /// The one before, if it is left at its account.
+    pub abandoned: Option<Registration>,
+}
 
 /// A new registration at that location, with an unknown secret.
 pub fn at(
@@ -55,12 +64,9 @@ pub fn in_record(sealed: &SealedRecord, record: String, since: Option<Time>, now
 }
 
 /// The status with a new registration. The one before, at another account, is to be deleted if the object may delete it
-/// and the policy is Delete; otherwise it is left there, and is returned too. If both are the same credential (the
+/// and the policy is Delete; otherwise it is left there. If both are the same credential (the
 /// account was renamed, or the object was re-created), its ownership is kept.
-pub fn with(
-    observed: &Observed,
-    mut registration: Registration,
-) -> (MicrosoftGraphCredentialStatus, Option<Registration>) {
+pub fn record(observed: &Observed, mut registration: Registration) -> Recorded {
     let mut fact = observed.status.clone();
     let is_it = |earlier: &Registration| {
         earlier.credential_id == registration.credential_id && earlier.base_url == registration.base_url
@@ -89,5 +95,5 @@ pub fn with(
     fact.expires_at = Some(registration.expires_at.clone());
     fact.registration = Some(registration);
     fact.pending_create = None;
-    (fact, abandoned)
+    Recorded { status: fact, abandoned }
 }

@@ -139,7 +139,7 @@ fn adopt(observed: &mut Observed, id: i64, now: Timestamp) -> bool {
 
 fn register(observed: &mut Observed, registration: Registration) {
     let target = observed.target.clone();
-    (observed.status, _) = registration::with(observed, registration);
+    observed.status = registration::record(observed, registration).status;
     observed.cached_entries = None;
     let previous = observed.status.previous_registrations.first().cloned();
     observed.previous_registration =

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::conditions::Reason;
 use crate::api::{Adoption, AdoptionPolicy, DeletionPolicy, Ownership, Registration};
+use crate::core::model::registration::MAX_PREVIOUS_REGISTRATIONS;
 use crate::core::model::{
     Claim, ConditionFailure, Existence, MaxAge, Observed, OperatorPolicy, ReadyTarget, Target,
 };
@@ -15,18 +16,21 @@ use crate::core::plan::verification::verification_state_strict;
 use crate::core::plan::{Plan, ReconcileState, Requeue, Step, VerificationState};
 use crate::core::remote::Entry;
 
-/// Maximum number of previous registrations that are still to be deleted.
-pub const MAX_PREVIOUS_REGISTRATIONS: usize = 4;
-
 pub(super) fn plan_registration(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Plan {
     let target = match target(observed) {
         Ok(target) => target,
         Err(plan) => return plan,
     };
     if let Claim::Conflict(other) = &observed.claim {
-        let message = format!(
-            "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account: delete this object, which has registered nothing there, or set deletionPolicy to Retain on the other one and delete that"
-        );
+        let message = if observed.has_external_state() {
+            format!(
+                "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account, and this object is still registered at another one: set destination.woodpecker.accountRef back, or set deletionPolicy to Retain on the other object and delete that"
+            )
+        } else {
+            format!(
+                "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account: delete this object, which has registered nothing, or set deletionPolicy to Retain on the other one and delete that"
+            )
+        };
         return blocked_until_trigger(Reason::AlreadyManaged, message);
     }
     match &observed.status.registration {

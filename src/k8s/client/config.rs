@@ -2,9 +2,9 @@
 //!
 //! kube reads a kubeconfig too, but tests `NO_PROXY` against the address of the proxy, and fails if it has an empty entry.
 
-use std::env;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use kube::config::{Config, ExecAuthCluster, InClusterError, Kubeconfig, KubeconfigError};
 use rustls::pki_types::CertificateDer;
@@ -17,7 +17,7 @@ use super::proxy::{self, ProxyError};
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error(
-        "failed to find a cluster: there is no kubeconfig ({}), so set KUBECONFIG or --kubeconfig, or run in a pod with a ServiceAccount (here: {in_cluster})",
+        "failed to find a cluster: there is no kubeconfig that can be used ({}), so set KUBECONFIG or --kubeconfig, or run in a pod with a ServiceAccount (here: {in_cluster})",
         shown(.paths)
     )]
     NoCluster { in_cluster: InClusterError, paths: Vec<PathBuf> },
@@ -96,7 +96,11 @@ fn default_paths() -> Vec<PathBuf> {
     if !listed.is_empty() {
         return listed;
     }
-    env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
+    let default = env::home_dir().map(|home| home.join(".kube").join("config"));
+    // In a pod, the home directory may belong to somebody else.
+    let is_denied =
+        |path: &PathBuf| fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    default.filter(|path| !is_denied(path)).into_iter().collect()
 }
 
 /// The merged kubeconfig of these files. Like kubectl, it skips files that do not exist. `None` if there is nothing in
@@ -106,14 +110,21 @@ fn merged(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, KubeconfigError> {
     for path in paths {
         match Kubeconfig::read_from(path) {
             Ok(next) => merged = merged.merge(next)?,
-            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == ErrorKind::NotFound => {}
+            Err(KubeconfigError::ReadConfig(error, _)) if is_missing(error.kind()) => {}
             Err(error) => return Err(error),
         }
     }
     let Kubeconfig { current_context, contexts, clusters, auth_infos, .. } = &merged;
-    let is_empty =
-        current_context.is_none() && contexts.is_empty() && clusters.is_empty() && auth_infos.is_empty();
+    // kubectl leaves an empty name when the last context is deleted.
+    let is_empty = current_context.as_deref().unwrap_or_default().is_empty()
+        && contexts.is_empty()
+        && clusters.is_empty()
+        && auth_infos.is_empty();
     Ok((!is_empty).then_some(merged))
+}
+
+fn is_missing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 fn shown(paths: &[PathBuf]) -> String {
@@ -183,10 +194,12 @@ mod tests {
         let good = kubeconfig(&json!({"cluster": "k8s"}), &json!({"server": "https://k8s:6443"}), &json!({}));
         let good = file("good", &serde_json::to_string(&good).unwrap());
         let (empty, broken) = (file("empty", ""), file("broken", "contexts: ["));
+        let left = file("left", "kind: Config\napiVersion: v1\ncurrent-context: \"\"\n");
         let missing = directory.path().join("missing");
         let contexts = |paths: &[PathBuf]| merged(paths).map(|it| it.map(|it| it.contexts.len()));
         assert_eq!(contexts(&[missing.clone(), good.clone()]).unwrap(), Some(2));
-        assert_eq!(contexts(&[missing.clone(), empty]).unwrap(), None);
+        assert_eq!(contexts(&[missing.clone(), empty.clone()]).unwrap(), None);
+        assert_eq!(contexts(&[empty.join("below-a-file"), left]).unwrap(), None);
         assert!(matches!(contexts(&[good, broken]), Err(KubeconfigError::Parse(_))));
         let error =
             ConfigError::NoCluster { in_cluster: Config::incluster().unwrap_err(), paths: vec![missing] };

@@ -24,6 +24,25 @@ impl TestEnv {
         self.user = Some(kubeconfig.expect("a kubeconfig can be written"));
     }
 
+    /// A kubeconfig of a ServiceAccount with these verbs on the operator's resources in the namespace.
+    pub async fn limited_user(&self, name: &str, rights: &[(&str, Vec<&str>)]) -> PathBuf {
+        self.apply::<ServiceAccount>(name, json!({})).await.expect("a ServiceAccount can be created");
+        let rule = |(resource, verbs): &(&str, Vec<&str>)| json!({"apiGroups": ["graph-credentials.io"], "resources": [resource], "verbs": verbs});
+        let rules: Vec<Value> = rights.iter().map(rule).collect();
+        self.apply::<Role>(name, json!({"rules": rules})).await.expect("a Role can be created");
+        let binding = json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}]
+        });
+        self.apply::<RoleBinding>(name, binding).await.expect("a RoleBinding can be created");
+        let request = TokenRequest::default();
+        let accounts = self.api::<ServiceAccount>();
+        let token = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let token = token.expect("a token").status.expect("a token").token;
+        let file = format!("{}-{name}", self.namespace);
+        self.cluster.kubeconfig_with_token(&file, &token).expect("a kubeconfig can be written")
+    }
+
     /// Changes the limited ServiceAccount's rights to Secrets.
     pub async fn grant(&self, secret_verbs: &[&str]) {
         let all = json!(["*"]);

@@ -13,7 +13,8 @@ use crate::controller::status_writer;
 use crate::core::characters::is_shown;
 use crate::core::event::EventBody;
 use crate::core::failure::Operation;
-use crate::core::model::{Claim, Observed, Source, Target, registration};
+use crate::core::model::registration::{self, Recorded};
+use crate::core::model::{Claim, Observed, Source, Target};
 use crate::core::remote::{Entry, name_with_token, split_token};
 use crate::telemetry::metrics::Drift;
 
@@ -160,16 +161,16 @@ pub(super) fn take_claim(context: &Context, session: &mut Session) -> bool {
     session.observed.claim == Claim::Granted
 }
 
-/// The status with a new registration, see [`registration::with`].
+/// The status with a new registration, see [`registration::record`].
 pub(super) fn with_registration(
     observed: &Observed,
     registration: Registration,
 ) -> MicrosoftGraphCredentialStatus {
-    let (fact, abandoned) = registration::with(observed, registration);
+    let Recorded { status, abandoned } = registration::record(observed, registration);
     if let Some(abandoned) = abandoned {
         log_abandoned(&abandoned);
     }
-    fact
+    status
 }
 
 /// Forgets registrations that were still to be deleted, because the policy is now Retain.

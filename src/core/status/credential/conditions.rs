@@ -8,7 +8,8 @@ use self::failures::{after_failure, change_unknown, outcome_unknown};
 use crate::api::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find};
 use crate::api::timestamp::rfc3339;
 use crate::api::{
-    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy,
+    DeletionPolicy, MicrosoftGraphCredentialStatus, NamespacedName, Ownership, Registration,
+    VerificationPolicy,
 };
 use crate::core::expiry;
 use crate::core::failure::{Failure, FailureKind};
@@ -103,14 +104,21 @@ fn still_to_delete(previous: &[Registration]) -> String {
     }
 }
 
-/// How to request another attempt after a fix outside Kubernetes, which triggers nothing.
-const RETRY_HINT: &str = ". Then run graph-credential-operator reconcile, or set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry";
-
-/// Adds the retry hint to the message of a problem that is retried once a day.
-fn append_retry_hint(message: &str, conclusion: &Conclusion, policy: &OperatorPolicy) -> String {
-    let is_probed = conclusion.requeue == Requeue::Stalled(policy.timing.stalled_probe);
-    let hint = if is_probed { RETRY_HINT } else { "" };
-    format!("{message}{hint}")
+/// Adds to the message of a problem that is retried once a day how to request another attempt: a fix outside Kubernetes
+/// triggers nothing.
+fn append_retry_hint(
+    message: &str,
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+) -> String {
+    if conclusion.requeue != Requeue::Stalled(policy.timing.stalled_probe) {
+        return message.to_owned();
+    }
+    let NamespacedName { namespace, name } = NamespacedName::of(&observed.object);
+    format!(
+        "{message}. Then run graph-credential-operator reconcile {name} --namespace {namespace}, or set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry"
+    )
 }
 
 /// The expiry of the registered secret, or else of the secret to register.
@@ -176,7 +184,7 @@ fn verified(observed: &Observed, conclusion: &Conclusion, policy: &OperatorPolic
             | Reason::RateLimited
             | Reason::MicrosoftUnavailable => Desired::unknown(TYPE, problem.reason, problem.message.clone()),
             _ => {
-                let message = append_retry_hint(&problem.message, conclusion, policy);
+                let message = append_retry_hint(&problem.message, observed, conclusion, policy);
                 unmet(TYPE, &ConditionFailure { message, ..problem.clone() })
             }
         });
@@ -252,7 +260,7 @@ fn registered(
         }
         (ReconcileState::Failed(failure), _) if !is_rejected_for_now(conclusion) => {
             let desired = after_failure(observed, failure, status);
-            Desired { message: append_retry_hint(&desired.message, conclusion, policy), ..desired }
+            Desired { message: append_retry_hint(&desired.message, observed, conclusion, policy), ..desired }
         }
         (_, Some(registration)) => registered_message(observed, registration, status),
         (_, None) => Desired::unknown(

@@ -151,7 +151,7 @@ fn rejected(observed: &Observed, operation: Operation, id: i64, response: &str) 
         Operation::List | Operation::Create => (
             Reason::CreateRejected,
             format!(
-                "Woodpecker rejects the request ({response}): check spec.tenantId, spec.clientId, spec.displayName, the expiry, and the account's spec.baseUrl, or ask Woodpecker's support"
+                "Woodpecker rejects the request ({response}): check spec.displayName, the expiry, and the account's spec.baseUrl; if spec.tenantId or spec.clientId is wrong, create a new object, because both are immutable; or ask Woodpecker's support"
             ),
         ),
     };
