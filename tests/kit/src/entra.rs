@@ -9,11 +9,12 @@ use std::time::Duration;
 
 pub use crate::double::RetryAfter;
 pub use crate::double::entra::fault::Fault;
-pub use crate::double::entra::record::{Outcome, TokenRequest};
+pub use crate::double::entra::record::{Outcome, SentCredential, TokenRequest};
 pub use crate::double::entra::rejection::Layout;
 pub use crate::double::entra::state::AppState;
 pub use crate::double::entra::token::TOKEN_SIGNATURE;
 
+use crate::double::entra::assertion::{FederatedCredential, TrustedCertificate};
 use crate::double::entra::handler::Handler;
 use crate::double::entra::state::{App, AppKey};
 use crate::double::lock;
@@ -108,7 +109,47 @@ impl Entra {
         self.set_state(tenant, client, AppState::WithoutServicePrincipal);
     }
 
+    // --- identities: apps that are registered in a home tenant, and used in others
+
+    /// The app in its home tenant trusts tokens of a ServiceAccount with exactly these claims, in every tenant that has
+    /// consented. Its client secrets are those of the home tenant.
+    pub fn trust_federated(&self, home: &str, client: &str, issuer: &str, subject: &str, audience: &str) {
+        let (issuer, subject, audience) = (issuer.to_owned(), subject.to_owned(), audience.to_owned());
+        let mut state = lock(&self.handler.state);
+        state.registration(home, client).federated.push(FederatedCredential { issuer, subject, audience });
+    }
+
+    /// Removes all federated credentials of the app: 70025.
+    pub fn distrust_federated(&self, home: &str, client: &str) {
+        lock(&self.handler.state).registration(home, client).federated.clear();
+    }
+
+    /// Whether Entra fails to fetch the keys of the issuer: 90061.
+    pub fn set_issuer_unreachable(&self, home: &str, client: &str, is_unreachable: bool) {
+        lock(&self.handler.state).registration(home, client).is_issuer_unreachable = is_unreachable;
+    }
+
+    /// The app in its home tenant has this certificate, in PEM with its RSA key of 2048 bits, of which only the public
+    /// part is kept. Returns whether they could be read.
+    #[must_use]
+    pub fn trust_certificate(&self, home: &str, client: &str, certificate: &[u8], key: &[u8]) -> bool {
+        let certificate = TrustedCertificate::new(certificate, key);
+        let is_read = certificate.is_some();
+        lock(&self.handler.state).registration(home, client).certificates.extend(certificate);
+        is_read
+    }
+
+    /// An admin of the tenant consents to these roles: the tenant gets a service principal of the app.
+    pub fn consent(&self, tenant: &str, client: &str, roles: &[&str]) {
+        self.set_roles(tenant, client, roles);
+    }
+
     // --- settings
+
+    /// Seconds until a token expires; 3599 by default. The operator's time scale does not change it.
+    pub fn token_lifetime(&self, seconds: i64) {
+        lock(&self.handler.behavior).token_lifetime = seconds;
+    }
 
     /// The layout of `error_description`; [`Layout::Lines`] by default.
     pub fn layout(&self, layout: Layout) {

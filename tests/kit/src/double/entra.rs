@@ -1,5 +1,6 @@
 //! The implementation of [`crate::entra`]: tenants and apps, parsing of token requests, responses and faults.
 
+pub(crate) mod assertion;
 pub(crate) mod fault;
 pub(crate) mod form;
 pub(crate) mod handler;

@@ -2,9 +2,13 @@
 //! no duplicate parameters, no trimming. Source:
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 
+use super::assertion::Assertion;
 use super::rejection::Cause;
 use crate::double::SecretText;
 use crate::double::http::Request;
+
+/// The type of an assertion. Source: RFC 7523 §2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
@@ -13,6 +17,8 @@ pub(crate) struct Form {
     pub(crate) client: String,
     pub(crate) scope: String,
     pub(crate) secret: SecretText,
+    /// `client_assertion`, if it is a JWT.
+    pub(crate) assertion: Option<Assertion>,
     pub(crate) error: Option<Cause>,
 }
 
@@ -41,6 +47,7 @@ impl Form {
             client: value("client_id").to_owned(),
             scope: value("scope").to_owned(),
             secret: SecretText::new(value("client_secret")),
+            assertion: Assertion::read(value("client_assertion")),
             error,
         }
     }
@@ -58,7 +65,16 @@ fn first_error<'a>(value: impl Fn(&str) -> &'a str, accepted_scope: &str) -> Opt
     if value("scope") != accepted_scope {
         return Some(Cause::WrongScope);
     }
-    value("client_secret").is_empty().then_some(Cause::MissingSecret)
+    let (secret, assertion) = (value("client_secret"), value("client_assertion"));
+    match (secret.is_empty(), assertion.is_empty()) {
+        (false, true) => None,
+        (true, false) if value("client_assertion_type") != ASSERTION_TYPE => {
+            Some(Cause::MissingParameter("client_assertion_type"))
+        }
+        (true, false) => Assertion::read(assertion).is_none().then_some(Cause::InvalidAssertion),
+        (true, true) => Some(Cause::MissingSecret),
+        (false, false) => Some(Cause::Malformed),
+    }
 }
 
 /// Visible ASCII with complete percent escapes, because `form_urlencoded` would guess the rest. An unencoded

@@ -34,6 +34,8 @@ pub(crate) struct Behavior {
     pub(crate) layout: Layout,
     pub(crate) scope: String,
     pub(crate) service_time: Duration,
+    /// Seconds until a token expires.
+    pub(crate) token_lifetime: i64,
 }
 
 impl Handler {
@@ -47,6 +49,7 @@ impl Handler {
                 layout: Layout::default(),
                 scope: "https://graph.microsoft.com/.default".to_owned(),
                 service_time: Duration::ZERO,
+                token_lifetime: token::LIFETIME,
             }),
             in_flight: Arc::default(),
             delays: Delays::new(),
@@ -114,7 +117,8 @@ impl Handler {
     fn respond(&self, tenant: &str, form: &Form, ids: &ResponseIds) -> (HttpResponse, Outcome) {
         match self.authenticate(tenant, form) {
             Ok(roles) => {
-                let body = token::response(tenant, &form.client, &form.scope, &roles);
+                let lifetime = lock(&self.behavior).token_lifetime;
+                let body = token::response(tenant, &form.client, &form.scope, &roles, lifetime);
                 (no_store(200, &body), Outcome::Issued)
             }
             Err(cause) => reject(&cause, tenant, form, ids, ErrorCodes::Included),
@@ -126,7 +130,10 @@ impl Handler {
             return Err(error.clone());
         }
         let mut state = lock(&self.state);
-        state.authenticate(tenant, &form.client, &form.secret, Attempt::Counted)
+        match &form.assertion {
+            Some(assertion) => state.authenticate_assertion(tenant, &form.client, assertion),
+            None => state.authenticate(tenant, &form.client, &form.secret, Attempt::Counted),
+        }
     }
 }
 

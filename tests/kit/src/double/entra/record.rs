@@ -23,7 +23,20 @@ pub struct TokenRequest {
     pub client_request_id: Option<String>,
     /// All headers in order, names in lower case; the value of `authorization` is replaced.
     pub headers: Vec<(String, String)>,
+    /// What it authenticated with.
+    pub credential: SentCredential,
     secret: SecretText,
+}
+
+/// What a token request authenticated with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentCredential {
+    /// A client secret, or nothing that can be read.
+    Secret,
+    /// A token of a ServiceAccount.
+    FederatedToken,
+    /// An assertion that is signed with a certificate.
+    Certificate,
 }
 
 /// The outcome of a token request.
@@ -67,6 +80,11 @@ impl TokenRequest {
             outcome: Outcome::Open,
             client_request_id: request.header("client-request-id").map(str::to_owned),
             headers,
+            credential: match &form.assertion {
+                None => SentCredential::Secret,
+                Some(assertion) if assertion.is_of_certificate() => SentCredential::Certificate,
+                Some(_) => SentCredential::FederatedToken,
+            },
             secret: form.secret.clone(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::assertion::{Assertion, FederatedCredential, TrustedCertificate};
 use super::rejection::Cause;
 use crate::double::SecretText;
 
@@ -26,6 +27,17 @@ pub enum AppState {
 pub(crate) struct State {
     tenants: BTreeSet<String>,
     apps: BTreeMap<AppKey, App>,
+    /// By client in lower case: apps that are registered in one tenant and used in others.
+    registrations: BTreeMap<String, Registration>,
+}
+
+/// What an app can sign in with in every tenant that has a service principal of it.
+pub(crate) struct Registration {
+    /// In lower case. The client secrets are those of the app in this tenant.
+    home: String,
+    pub(crate) federated: Vec<FederatedCredential>,
+    pub(crate) certificates: Vec<TrustedCertificate>,
+    pub(crate) is_issuer_unreachable: bool,
 }
 
 /// Tenant and client in lower case, because Entra ignores case.
@@ -85,6 +97,44 @@ impl State {
         self.apps.entry(AppKey::new(tenant, client)).or_default()
     }
 
+    /// The registration of an app in its home tenant, created (with app and tenant) if it is new.
+    pub(crate) fn registration(&mut self, home: &str, client: &str) -> &mut Registration {
+        self.app(home, client);
+        self.registrations.entry(client.to_ascii_lowercase()).or_insert_with(|| Registration {
+            home: home.to_ascii_lowercase(),
+            federated: Vec::new(),
+            certificates: Vec::new(),
+            is_issuer_unreachable: false,
+        })
+    }
+
+    /// The roles for a token that is requested with an assertion, or why none is issued.
+    pub(crate) fn authenticate_assertion(
+        &self,
+        tenant: &str,
+        client: &str,
+        assertion: &Assertion,
+    ) -> Result<Vec<String>, Cause> {
+        self.check_tenant(tenant)?;
+        let app = self.apps.get(&AppKey::new(tenant, client)).ok_or(Cause::UnknownApp)?;
+        app.check_state()?;
+        let registration = self.registrations.get(&client.to_ascii_lowercase());
+        if assertion.is_of_certificate() {
+            let trusted = registration.map(|it| it.certificates.as_slice()).unwrap_or_default();
+            assertion.check_signed(client, tenant, trusted)?;
+        } else {
+            if registration.is_some_and(|it| it.is_issuer_unreachable) {
+                return Err(Cause::UnreachableIssuer);
+            }
+            let trusted = registration.map(|it| it.federated.as_slice()).unwrap_or_default();
+            assertion.check_federated(trusted)?;
+        }
+        if app.state == AppState::BlockedByPolicy {
+            return Err(Cause::BlockedByPolicy);
+        }
+        Ok(app.roles.clone())
+    }
+
     /// The roles for a token, or why none is issued.
     pub(crate) fn authenticate(
         &mut self,
@@ -95,18 +145,16 @@ impl State {
     ) -> Result<Vec<String>, Cause> {
         self.check_tenant(tenant)?;
         let key = AppKey::new(tenant, client);
-        let app = self.apps.get_mut(&key).ok_or(Cause::UnknownApp)?;
-        match app.state {
-            AppState::Disabled => return Err(Cause::AppDisabled),
-            AppState::WithoutServicePrincipal => return Err(Cause::NoServicePrincipal),
-            AppState::PublicClient => return Err(Cause::PublicClient),
-            AppState::Active | AppState::BlockedByPolicy => {}
-        }
-        app.check_secret(secret, attempt)?;
-        if app.state == AppState::BlockedByPolicy {
+        let app = self.apps.get(&key).ok_or(Cause::UnknownApp)?;
+        app.check_state()?;
+        let (state, roles) = (app.state, app.roles.clone());
+        let registration = self.registrations.get(&client.to_ascii_lowercase());
+        let owner = registration.map_or(key, |it| AppKey::new(&it.home, client));
+        self.apps.get_mut(&owner).ok_or(Cause::UnknownApp)?.check_secret(secret, attempt)?;
+        if state == AppState::BlockedByPolicy {
             return Err(Cause::BlockedByPolicy);
         }
-        Ok(app.roles.clone())
+        Ok(roles)
     }
 
     fn check_tenant(&self, tenant: &str) -> Result<(), Cause> {
@@ -151,6 +199,15 @@ impl App {
         }
         for entry in &mut self.secrets {
             entry.expired |= entry.text.is(secret);
+        }
+    }
+
+    fn check_state(&self) -> Result<(), Cause> {
+        match self.state {
+            AppState::Disabled => Err(Cause::AppDisabled),
+            AppState::WithoutServicePrincipal => Err(Cause::NoServicePrincipal),
+            AppState::PublicClient => Err(Cause::PublicClient),
+            AppState::Active | AppState::BlockedByPolicy => Ok(()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The double of Entra over real HTTP: what a client sees, and what is recorded.
 
+mod assertions;
 mod faults;
 
 use std::collections::BTreeSet;

@@ -11,14 +11,15 @@ use super::rejection::new_id;
 /// The signature part of every token of the double. A text that contains it contains a token.
 pub const TOKEN_SIGNATURE: &str = "a2l0LXRva2VuLXNpZ25hdHVyZS1ub3QtYS1yZWFsLW9uZQ";
 
-const LIFETIME: i64 = 3599;
+/// Seconds until a token expires, by default.
+pub(crate) const LIFETIME: i64 = 3599;
 
 /// The body of a 200 response. `roles` is absent if there are none, as at Microsoft.
-pub(crate) fn response(tenant: &str, client: &str, scope: &str, roles: &[String]) -> Value {
+pub(crate) fn response(tenant: &str, client: &str, scope: &str, roles: &[String], lifetime: i64) -> Value {
     json!({
         "token_type": "Bearer",
-        "expires_in": LIFETIME,
-        "ext_expires_in": LIFETIME,
+        "expires_in": lifetime,
+        "ext_expires_in": lifetime,
         "access_token": token(tenant, client, scope, roles),
     })
 }
