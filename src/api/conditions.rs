@@ -23,6 +23,8 @@ pub enum ConditionType {
     Verified,
     /// The destination has the credential.
     Registered,
+    /// The operator can sign in in every tenant that an identity's grants name.
+    TenantsReady,
     /// The secret expires soon or has expired: True is the abnormal status.
     Expiring,
     /// The operator is working on it or retries soon. Present only while True (kstatus).
@@ -139,11 +141,12 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
 
 impl ConditionType {
     /// All types, in the order in which they are written.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ready,
         Self::SecretReady,
         Self::Verified,
         Self::Registered,
+        Self::TenantsReady,
         Self::Expiring,
         Self::Reconciling,
         Self::Stalled,
@@ -156,6 +159,7 @@ impl ConditionType {
             Self::SecretReady => "SecretReady",
             Self::Verified => "Verified",
             Self::Registered => "Registered",
+            Self::TenantsReady => "TenantsReady",
             Self::Expiring => "Expiring",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::{CustomResourceExt, ResourceExt};
 use thiserror::Error;
 
-use crate::api::{MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
 
 /// A CRD that cannot be written as YAML.
 #[derive(Debug, Error)]
@@ -18,8 +18,13 @@ pub struct YamlError {
 
 /// All CRDs of the operator, the most used first.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [MicrosoftGraphCredential::crd(), WoodpeckerAccount::crd(), SealedGraphCredential::crd()]
-        .into_iter()
+    let crds = [
+        MicrosoftGraphCredential::crd(),
+        WoodpeckerAccount::crd(),
+        SealedGraphCredential::crd(),
+        EntraIdentity::crd(),
+    ];
+    crds.into_iter()
         .map(|mut crd| {
             for schema in crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()) {
                 for (name, part) in

@@ -6,6 +6,7 @@ pub mod crds;
 mod credential;
 mod defaults;
 pub mod duration;
+mod identity;
 mod ids;
 pub mod reasons;
 mod sealed;
@@ -23,6 +24,10 @@ pub use self::credential::{
     WoodpeckerDestination,
 };
 pub use self::defaults::{EXPIRY_WARNING, VERIFICATION_INTERVAL};
+pub use self::identity::{
+    CertificateSecretRef, ClientSecretRef, EntraIdentity, EntraIdentitySpec, EntraIdentityStatus,
+    FederatedToken, Grant, IdentityAuth, TenantProblem,
+};
 pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
 pub use self::sealed::{
     MAX_NAME_LENGTH, SAME_SECRET, SealedGraphCredential, SealedGraphCredentialSpec,

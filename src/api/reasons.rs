@@ -12,6 +12,8 @@ pub enum Kind {
     Credential,
     /// `WoodpeckerAccount`.
     Account,
+    /// `EntraIdentity`.
+    Identity,
 }
 
 /// Who must act.
@@ -85,6 +87,9 @@ reasons! {
     StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable
     ExpiresSoon Expired NotExpiring
     Ready InvalidObject
+    TokenFileUnusable CertificateInvalid IssuerUnreachable IssuerNotTrusted AudienceNotTrusted SubjectNotTrusted
+    FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending
+    TenantsNotReady
     Authenticated InvalidApiKey BaseUrlNotAllowed IncompleteList FinalizerRejected CompanyIdIgnored UnexpectedRemoteState
 }
 
@@ -117,12 +122,12 @@ macro_rules! entries {
 
 mod account;
 mod credential;
+mod identity;
 
 /// Every entry, by kind and condition.
-pub const ENTRIES: &[Entry] = &joined::<{ credential::ENTRIES.len() + account::ENTRIES.len() }>(&[
-    credential::ENTRIES,
-    account::ENTRIES,
-]);
+pub const ENTRIES: &[Entry] = &joined::<
+    { credential::ENTRIES.len() + account::ENTRIES.len() + identity::ENTRIES.len() },
+>(&[credential::ENTRIES, account::ENTRIES, identity::ENTRIES]);
 
 /// The entries of all parts, of which there are `N`.
 const fn joined<const N: usize>(parts: &[&[Entry]]) -> [Entry; N] {
@@ -166,6 +171,7 @@ impl Kind {
         match self {
             Self::Credential => "MicrosoftGraphCredential",
             Self::Account => "WoodpeckerAccount",
+            Self::Identity => "EntraIdentity",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `describe`: why a credential or an account is in its state, and what happens next.
+//! `describe`: why a credential, an account or an identity is in its state, and what happens next.
 
 mod queue;
 mod report;
@@ -14,7 +14,7 @@ use kube::{Api, Client};
 
 use self::report::Description;
 use crate::api::reasons::Kind;
-use crate::api::{MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount};
 use crate::cli::cluster::{ClusterArgs, NamespaceArgs};
 use crate::cli::kubernetes;
 use crate::cli::object_arg::ObjectArg;
@@ -29,7 +29,7 @@ use crate::core::timing::Timing;
     graph-credential-operator describe wpa/agency -n mail -o yaml\n\n\
     Changes nothing, and asks neither Microsoft nor Woodpecker: it shows what the operator last wrote.")]
 pub(super) struct DescribeArgs {
-    /// Name of a MicrosoftGraphCredential, or wpa/NAME of a WoodpeckerAccount
+    /// Name of a MicrosoftGraphCredential, wpa/NAME of a WoodpeckerAccount, or ei/NAME of an EntraIdentity
     #[arg(value_name = "NAME")]
     object: ObjectArg,
 
@@ -54,6 +54,7 @@ pub(super) async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
     let object = match kind {
         Kind::Credential => kubernetes::get::<MicrosoftGraphCredential>(client, &name).await?,
         Kind::Account => kubernetes::get::<WoodpeckerAccount>(client, &name).await?,
+        Kind::Identity => kubernetes::get::<EntraIdentity>(client, &name).await?,
     };
     let now = Timestamp::now();
     let state = ObjectState::of(kind, object, now);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::api::reasons::{self, ENTRIES, Entry, Reason};
+use crate::api::reasons::{self, ENTRIES, Entry, Kind, Reason};
 use crate::cli::output::{self, Report, ReportFormat, Text};
 use crate::core::aadsts::{self, CODES, Code, Remedy};
 
@@ -71,10 +71,20 @@ fn find_in(text: &str) -> anyhow::Result<Vec<Subject>> {
         return find(text);
     }
     let words = || text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    // A message that names a kind is about the reasons of that kind.
+    let kinds: Vec<Kind> = [Kind::Credential, Kind::Account, Kind::Identity]
+        .into_iter()
+        .filter(|kind| words().any(|word| word == kind.as_str()))
+        .collect();
     let subjects_of = |is_candidate: &dyn Fn(&str) -> bool| -> Vec<Subject> {
         let mut named = BTreeSet::new();
         let found = words().filter(|word| is_candidate(word)).filter_map(|word| find(word).ok()).flatten();
-        found.filter(|subject| named.insert((subject.name(), subject.entry().condition.as_str()))).collect()
+        let is_asked =
+            |subject: &Subject| kinds.is_empty() || subject.kind().is_none_or(|it| kinds.contains(&it));
+        found
+            .filter(is_asked)
+            .filter(|subject| named.insert((subject.name(), subject.entry().condition.as_str())))
+            .collect()
     };
     let has_prefix = |word: &str| word.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("AADSTS"));
     // Shorter numbers, and reasons that are plain words, have other meanings in a message.
@@ -166,6 +176,14 @@ impl Subject {
         }
     }
 
+    /// The kind whose condition it is; a code has none.
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Reason(entry) => Some(entry.kind),
+            Self::Code(..) => None,
+        }
+    }
+
     fn remedy(&self) -> Remedy {
         match self {
             Self::Code(_, code) => code.remedy(),
@@ -250,6 +268,10 @@ mod tests {
         assert_eq!(
             names("MicrosoftGraphCredential mail/x is not Ready: InvalidClientSecret"),
             ["InvalidClientSecret"]
+        );
+        assert_eq!(
+            names("EntraIdentity ops/agency is not Ready: InvalidClientSecret, ConsentMissing"),
+            ["InvalidClientSecret", "ConsentMissing"]
         );
         assert_eq!(names("Ready False: Expired"), ["Ready", "Expired"]);
         assert_eq!(names("error_codes: [7000222], see aadsts7000222"), ["AADSTS7000222"]);

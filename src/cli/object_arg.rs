@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::api::reasons::Kind;
 use crate::config::ObjectName;
 
-/// A credential, or an account if its type says so.
+/// A credential, or another kind if its type says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ObjectArg {
     pub(super) kind: Kind,
@@ -30,7 +30,9 @@ impl FromStr for ObjectArg {
 pub(super) fn credential(text: &str) -> Result<ObjectName, String> {
     match text.parse()? {
         ObjectArg { kind: Kind::Credential, name } => Ok(name),
-        ObjectArg { kind: Kind::Account, .. } => Err("it must be a MicrosoftGraphCredential".to_owned()),
+        ObjectArg { kind: Kind::Account | Kind::Identity, .. } => {
+            Err("it must be a MicrosoftGraphCredential".to_owned())
+        }
     }
 }
 
@@ -39,10 +41,11 @@ fn kind(resource: &str) -> Result<Kind, String> {
     let plain = resource.to_ascii_lowercase();
     match plain.strip_suffix(".graph-credentials.io").unwrap_or(&plain) {
         "mgc" | "microsoftgraphcredential" | "microsoftgraphcredentials" => Ok(Kind::Credential),
+        "ei" | "entraidentity" | "entraidentities" => Ok(Kind::Identity),
         "wpa" | "woodpeckeraccount" | "woodpeckeraccounts" => Ok(Kind::Account),
-        _ => {
-            Err(format!("{resource:?} is neither mgc (MicrosoftGraphCredential) nor wpa (WoodpeckerAccount)"))
-        }
+        _ => Err(format!(
+            "{resource:?} is none of mgc (MicrosoftGraphCredential), wpa (WoodpeckerAccount) and ei (EntraIdentity)"
+        )),
     }
 }
 
@@ -58,6 +61,7 @@ mod tests {
             ("microsoftgraphcredential.graph-credentials.io/sales-eu", Kind::Credential),
             ("wpa/sales-eu", Kind::Account),
             ("WoodpeckerAccounts/sales-eu", Kind::Account),
+            ("ei/sales-eu", Kind::Identity),
         ] {
             let found: ObjectArg = text.parse().unwrap();
             assert_eq!((found.kind, found.name.as_str()), (kind, "sales-eu"), "{text}");

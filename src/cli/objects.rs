@@ -67,7 +67,9 @@ impl ObjectState {
         let status = object.data.get("status").filter(|status| !status.is_null());
         let parsed = match (kind, status) {
             (Kind::Credential, Some(status)) => MicrosoftGraphCredentialStatus::deserialize(status),
-            (Kind::Credential | Kind::Account, _) => Ok(MicrosoftGraphCredentialStatus::default()),
+            (Kind::Credential | Kind::Account | Kind::Identity, _) => {
+                Ok(MicrosoftGraphCredentialStatus::default())
+            }
         };
         let is_unreadable = parsed.is_err();
         let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
@@ -343,6 +345,7 @@ pub(super) fn resource_name(kind: Kind, name: &str) -> String {
     let resource = match kind {
         Kind::Credential => "microsoftgraphcredential",
         Kind::Account => "woodpeckeraccount",
+        Kind::Identity => "entraidentity",
     };
     format!("{resource}.graph-credentials.io/{name}")
 }

@@ -1,8 +1,9 @@
-//! `verify`: verifies a tenant id, client id and secret at Microsoft with the operator's code.
+//! `verify`: verifies a tenant id, client id and secret, or an identity, at Microsoft with the operator's code.
 //!
 //! The secret comes from a file or from standard input, never from the command line or the environment,
 //! where other processes could read it.
 
+mod identity;
 mod record;
 mod result;
 
@@ -22,7 +23,7 @@ use crate::api::{ClientId, Cloud, NamespacedName, TenantId};
 use crate::cli::input;
 use crate::cli::keyring::KeyringArgs;
 use crate::cli::output::ReportFormat;
-use crate::config::NetworkSettings;
+use crate::config::{FederatedTokenSettings, NetworkSettings, ObjectName};
 use crate::core::secret_form;
 use crate::core::secret_value::{ValueKind, ValueProblem};
 use crate::core::timing::Timing;
@@ -39,12 +40,12 @@ use crate::telemetry::metrics::Metrics;
     other failure; 2 invalid command line."
 )]
 pub(super) struct VerifyArgs {
-    /// Entra tenant id, a GUID
-    #[arg(long, value_name = "GUID", required_unless_present = "record")]
+    /// Entra tenant id, a GUID. With --identity it defaults to the identity's home tenant
+    #[arg(long, value_name = "GUID", required_unless_present_any = ["record", "identity"])]
     tenant_id: Option<TenantId>,
 
     /// Application (client) id, a GUID
-    #[arg(long, value_name = "GUID", required_unless_present = "record")]
+    #[arg(long, value_name = "GUID", required_unless_present_any = ["record", "identity"])]
     client_id: Option<ClientId>,
 
     /// Microsoft cloud of the tenant
@@ -55,7 +56,7 @@ pub(super) struct VerifyArgs {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present_any = ["secret_stdin", "record"],
+        required_unless_present_any = ["secret_stdin", "record", "identity"],
         conflicts_with = "secret_stdin"
     )]
     secret_file: Option<PathBuf>,
@@ -74,6 +75,15 @@ pub(super) struct VerifyArgs {
     )]
     record: Option<NamespacedName>,
 
+    /// EntraIdentity in the operator's namespace to sign in with instead. Run it in a pod of the operator if the
+    /// identity uses a ServiceAccount token
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["record", "client_id", "cloud", "secret_file", "secret_stdin"]
+    )]
+    identity: Option<ObjectName>,
+
     /// Application role that the token must contain, such as Mail.Send. Repeatable
     #[arg(long = "required-role", value_name = "ROLE")]
     required_roles: Vec<String>,
@@ -84,6 +94,9 @@ pub(super) struct VerifyArgs {
 
     #[command(flatten)]
     network: NetworkSettings,
+
+    #[command(flatten)]
+    federated: FederatedTokenSettings,
 
     #[command(flatten)]
     keyring: KeyringArgs,
@@ -98,6 +111,9 @@ pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 
 /// The result from Microsoft, or from a check before anything is sent.
 async fn verify(args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
+    if let Some(name) = &args.identity {
+        return identity::sign_in(name, args).await;
+    }
     let (cloud, tenant, client, secret) = match (&args.record, &args.tenant_id, &args.client_id) {
         (Some(name), _, _) => {
             let (record, secret) = record::open(name, &args.keyring).await?;
@@ -110,16 +126,19 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
         // clap rejects such a command line.
         (None, _, _) => bail!("specify what to verify: --record, or --tenant-id and --client-id"),
     };
-    let parts = EndpointConfig {
+    let endpoint = TokenEndpoint::new(endpoint_config(args)?, &Timing::STANDARD);
+    let result = endpoint.verify(AppCredential { cloud, tenant: &tenant, client: &client }, &secret).await?;
+    let form = secret_form::recognize(secret.expose(), &tenant, &client);
+    Ok(VerifyResult::of(result, &args.required_roles, form))
+}
+
+fn endpoint_config(args: &VerifyArgs) -> anyhow::Result<EndpointConfig> {
+    Ok(EndpointConfig {
         http: super::http_clients(&args.network.egress)?,
         authorities: Authorities::new(args.network.microsoft_authority.clone()),
         leadership: Leadership::always(),
         metrics: Arc::new(Metrics::new()),
-    };
-    let endpoint = TokenEndpoint::new(parts, &Timing::STANDARD);
-    let result = endpoint.verify(AppCredential { cloud, tenant: &tenant, client: &client }, &secret).await?;
-    let form = secret_form::recognize(secret.expose(), &tenant, &client);
-    Ok(VerifyResult::of(result, &args.required_roles, form))
+    })
 }
 
 /// The secret, or the result that it is unusable.

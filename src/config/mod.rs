@@ -1,6 +1,7 @@
 //! Settings from flags and environment variables, and the [`Timing`] that they result in.
 
 mod base_url;
+mod identity;
 mod metrics;
 mod object_name;
 mod rest;
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use thiserror::Error;
 
 pub use self::base_url::BaseUrl;
+pub use self::identity::{FederatedTokenSettings, IdentitySettings};
 pub use self::metrics::MetricsSettings;
 pub use self::object_name::ObjectName;
 pub use self::rest::{RestSettings, ServeSettings};
@@ -274,6 +276,10 @@ pub struct RunSettings {
         value_name = "N"
     )]
     pub max_concurrent_reconciles: u16,
+
+    /// Identities for Microsoft Graph.
+    #[command(flatten)]
+    pub identities: IdentitySettings,
 
     /// Settings of the REST API.
     #[command(flatten)]

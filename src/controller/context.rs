@@ -17,6 +17,7 @@ use crate::controller::secret_watch::KnownSecrets;
 use crate::controller::version::Version;
 use crate::core::model::OperatorPolicy;
 use crate::entra::TokenEndpoint;
+use crate::entra::identity::{GraphTokens, IdentitySnapshot};
 use crate::k8s::events::Events;
 use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
@@ -39,6 +40,10 @@ pub struct Context {
     /// Whether this replica leads, and for how long.
     pub leadership: Leadership,
     pub token_endpoint: TokenEndpoint,
+    /// The operator's namespace, if identities in it are used.
+    pub identity_namespace: Option<String>,
+    /// Tokens for Microsoft Graph.
+    pub graph_tokens: GraphTokens,
     pub accounts: Accounts,
     pub index: Arc<Index>,
     /// Last known versions of the Secrets that objects refer to.
@@ -73,6 +78,14 @@ impl Context {
     /// Encrypts and writes records while this replica leads.
     pub fn repository(&self) -> Repository {
         Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
+    }
+
+    #[allow(dead_code, reason = "for credentials that refer to an identity")]
+    /// The identity of that name in the operator's namespace; `None` if it does not exist, is invalid, or identities are
+    /// not used.
+    pub fn identity(&self, name: &str) -> Option<IdentitySnapshot> {
+        let namespace = self.identity_namespace.clone()?;
+        self.index.identity(&NamespacedName { namespace, name: name.to_owned() })
     }
 
     /// The newest known version of a credential, from the watch, reads and writes.

@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use crate::core::failure::{Failure, FailureKind, Operation};
+use crate::entra::identity::GraphTokenError;
 use crate::k8s::leadership::NotLeading;
 use crate::k8s::secrets::ReadError;
 use crate::store::envelope::SealError;
@@ -51,6 +52,9 @@ pub enum ReconcileError {
     Deadline,
     #[error("the reconcile panicked; this is a bug in the operator")]
     Panicked,
+    /// The API server did not respond with the Secret of an identity.
+    #[error("failed to sign in to Microsoft Graph")]
+    SignIn(#[source] GraphTokenError),
     /// The plan had more steps than any reconcile needs.
     #[error("the reconcile did not end; this is a bug in the operator")]
     StepLimit,
@@ -82,6 +86,7 @@ impl ReconcileError {
             Self::NotLeading(_) => "not_leading",
             Self::Deadline => "deadline",
             Self::Panicked => "panic",
+            Self::SignIn(_) => "sign_in",
             Self::StepLimit => "step_limit",
             Self::Random(_) => "random",
         }

@@ -6,6 +6,7 @@ mod account;
 pub mod claim_key;
 mod credential;
 mod entry;
+mod identity;
 mod keys;
 mod owners;
 #[cfg(test)]
@@ -31,9 +32,13 @@ use self::keys::Key;
 use self::prune::pruned;
 use self::state::{CredentialState, InFlight};
 use self::table::Table;
-use crate::api::{AccountName, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, WoodpeckerAccount};
+use crate::api::{
+    AccountName, EntraIdentity, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, WoodpeckerAccount,
+};
 use crate::controller::account::AccountState;
+use crate::controller::identity::IdentityState;
 use crate::controller::parsed::ParsedCredential;
+use crate::entra::identity::IdentitySnapshot;
 use crate::k8s::scope::Scope;
 use crate::woodpecker::RemoteIdentity;
 
@@ -54,6 +59,7 @@ pub struct Index {
 pub struct Objects {
     credentials: Table<MicrosoftGraphCredential>,
     accounts: Table<WoodpeckerAccount>,
+    identities: Table<EntraIdentity>,
 }
 
 /// An object that references a Secret.
@@ -97,7 +103,11 @@ pub struct AccountChange {
 
 impl Index {
     pub fn new(scopes: Vec<Scope>) -> Self {
-        let objects = Objects { credentials: Table::new(&scopes), accounts: Table::new(&scopes) };
+        let objects = Objects {
+            credentials: Table::new(&scopes),
+            accounts: Table::new(&scopes),
+            identities: Table::new(&[]),
+        };
         Self { scopes, listed: CancellationToken::new(), objects: Mutex::new(objects) }
     }
 
@@ -232,7 +242,29 @@ impl Index {
         secrets.into_iter().collect()
     }
 
+    /// What is needed to sign in with an identity; `None` if it is invalid or does not exist.
+    pub fn identity(&self, own: &NamespacedName) -> Option<IdentitySnapshot> {
+        let identities = &mut self.objects().identities;
+        let uid = identities.by_name(own)?.uid().to_owned();
+        let entry = identities.by_uid_mut(&uid)?;
+        let object = entry.object.0.as_ref().ok()?;
+        Some(entry.state.snapshot(object))
+    }
+
+    /// Every valid identity.
+    pub fn identities(&self) -> Vec<IdentitySnapshot> {
+        self.all::<EntraIdentity>()
+            .iter()
+            .filter_map(|it| self.identity(&NamespacedName::of(&**it)))
+            .collect()
+    }
+
     // --- state beside the object ---
+
+    /// Reads or changes the state of an identity; `None` if it was deleted.
+    pub fn with_identity<R>(&self, uid: &str, change: impl FnOnce(&mut IdentityState) -> R) -> Option<R> {
+        self.objects().identities.by_uid_mut(uid).map(|entry| change(&mut entry.state))
+    }
 
     /// Reads or changes the state of a credential, except its claims; `None` if the credential was deleted.
     pub fn with<R>(&self, uid: &str, change: impl FnOnce(&mut CredentialState) -> R) -> Option<R> {

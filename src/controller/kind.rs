@@ -11,8 +11,8 @@ use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::controller::index::Indexed;
 use crate::controller::instrument::Completed;
-use crate::controller::queue::Priority;
-use crate::controller::requeue::Requeuer;
+use crate::controller::queue::{Priority, QueueSender};
+use crate::controller::requeue::{QueueSenders, Requeuer};
 use crate::k8s::scope::Scope;
 use crate::woodpecker::{Requester, RequesterKind};
 
@@ -23,8 +23,11 @@ pub trait Kind:
     const KIND: &'static str;
     /// The name of its work queue and its controller in metrics.
     const QUEUE: &'static str;
-    /// As requester of permits in account queues.
-    const REQUESTER: RequesterKind;
+    /// As requester of permits in account queues; `None` if it sends nothing to Woodpecker.
+    const REQUESTER: Option<RequesterKind>;
+
+    /// The sender of its work queue.
+    fn sender(senders: &QueueSenders) -> &QueueSender;
 
     /// Reconciles a valid object.
     fn reconcile(
@@ -39,7 +42,7 @@ pub trait Kind:
 
     /// Enqueues an object that is new to this process.
     fn enqueue_new(context: &Context, own: NamespacedName) {
-        context.requeuer.of(Self::REQUESTER).enqueue(own);
+        context.requeuer.of::<Self>().enqueue(own);
     }
 
     /// The message about an invalid object: the consequence, and what to do.
@@ -60,9 +63,10 @@ pub trait Kind:
     /// Called when an object is deleted: requeues its dependents.
     fn on_deleted(_requeuer: &Requeuer, _own: &NamespacedName) {}
 
-    /// The requester of an object's queue entries.
-    fn requester(own: &NamespacedName) -> Requester {
-        Requester { kind: Self::REQUESTER, namespace: own.namespace.clone(), name: own.name.clone() }
+    /// The requester of an object's entries in account queues.
+    fn requester(own: &NamespacedName) -> Option<Requester> {
+        let (namespace, name) = (own.namespace.clone(), own.name.clone());
+        Self::REQUESTER.map(|kind| Requester { kind, namespace, name })
     }
 }
 

@@ -6,6 +6,7 @@ pub mod context;
 pub mod credential;
 pub mod error;
 pub mod finalizers;
+pub mod identity;
 pub mod index;
 pub mod instrument;
 pub mod invalid;
@@ -29,8 +30,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::kind::readiness_check;
-use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::core::error_chain::chain;
+use crate::k8s::scope::Scope;
 
 pub use self::account::Accounts;
 pub use self::context::Context;
@@ -63,10 +65,18 @@ pub async fn run(context: Arc<Context>) -> Result<(), ControllerError> {
             context.readiness.pending(&check, "the watch is being opened");
         }
     }
+    let identities = context.identity_namespace.clone().map(Scope::Namespace);
+    if let Some(scope) = &identities {
+        context.readiness.pending(&readiness_check::<EntraIdentity>(scope), "the watch is being opened");
+    }
     context.readiness.done("controller");
     tasks.spawn(record::keyring::run(context.clone()));
     tasks.spawn(stale_finalizers::run(context.clone(), scopes.clone()));
     tasks.spawn(secret_watch::run(context.clone(), scopes.clone()));
+    if let Some(scope) = identities {
+        tasks.spawn(reconciler::watch::<EntraIdentity>(context.clone(), scope));
+        tasks.spawn(reconciler::run::<EntraIdentity>(context.clone()));
+    }
     for scope in scopes {
         tasks.spawn(reconciler::watch::<WoodpeckerAccount>(context.clone(), scope.clone()));
         tasks.spawn(reconciler::watch::<MicrosoftGraphCredential>(context.clone(), scope));

@@ -30,7 +30,7 @@ pub async fn watch<K: Kind>(context: Arc<Context>, scope: Scope) {
             if is_new {
                 K::enqueue_new(&context, object);
             } else {
-                context.requeuer.of(K::REQUESTER).enqueue(object);
+                context.requeuer.of::<K>().enqueue(object);
             }
         }
         if is_complete {
@@ -51,9 +51,9 @@ pub async fn run<K: Kind>(context: Arc<Context>) {
     ));
     let queue = Queue {
         name: K::QUEUE,
-        sender: context.requeuer.of(K::REQUESTER).clone(),
+        sender: context.requeuer.of::<K>().clone(),
         max_concurrent: max_concurrent.into(),
-        verification_slots: matches!(K::REQUESTER, RequesterKind::Credential)
+        verification_slots: matches!(K::REQUESTER, Some(RequesterKind::Credential))
             .then(|| context.verification_slots.clone()),
         stop: &context.stop,
         metrics: &context.metrics.queues,

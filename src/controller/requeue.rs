@@ -16,7 +16,8 @@ use crate::woodpecker::{AccountQueues, RequesterKind};
 #[derive(Clone, Default)]
 pub struct QueueSenders {
     pub(super) credentials: QueueSender,
-    accounts: QueueSender,
+    pub(super) accounts: QueueSender,
+    pub(super) identities: QueueSender,
 }
 
 /// Routes every trigger to the objects that it concerns.
@@ -59,8 +60,8 @@ impl Requeuer {
         Self { senders, index, queues, relist, count_pace }
     }
 
-    pub fn of(&self, kind: RequesterKind) -> &QueueSender {
-        self.senders.of(kind)
+    pub fn of<K: Kind>(&self) -> &QueueSender {
+        K::sender(&self.senders)
     }
 
     pub fn credential(&self, own: &NamespacedName) {
@@ -94,9 +95,11 @@ impl Requeuer {
     pub fn apply<K: Kind>(&self, effects: Effects) -> Vec<Due> {
         let Effects { due, deleted, accounts, released_apps, relist } = effects;
         for own in deleted {
-            self.queues.withdraw(&K::requester(&own), None);
+            if let Some(requester) = K::requester(&own) {
+                self.queues.withdraw(&requester, None);
+            }
             K::on_deleted(self, &own);
-            self.of(K::REQUESTER).enqueue(own);
+            self.of::<K>().enqueue(own);
         }
         for change in accounts {
             self.index.change_account(&change.account, None, |account| account.record_counts(true));

@@ -88,7 +88,17 @@ const SUPPORT: Remedy = Remedy {
     action: "The operator retries automatically. If it lasts, ask Microsoft's support with the trace ID.",
 };
 
-/// The operator never sends an assertion, so Microsoft means the client secret.
+const FEDERATION: Remedy = Remedy {
+    actor: Actor::User,
+    action: "Compare issuer, subject and audience of the federated credential of the identity's app with those of the ServiceAccount token; they must be equal character by character. After a change, wait up to 15 minutes.",
+};
+
+const ISSUER: Remedy = Remedy {
+    actor: Actor::OperatorAdmin,
+    action: "Publish the discovery document and the keys of the cluster's ServiceAccount issuer on the internet, or use a certificate for the identity.",
+};
+
+/// For a client secret the operator never sends an assertion, so Microsoft means the secret.
 const ASSERTION: &str =
     "the credential is not valid (of a request with an assertion: its certificate or signature)";
 
@@ -141,6 +151,14 @@ pub const CODES: &[Code] = &[
     code(50_131, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
     family(53, 3, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
     family(53, 4, Reason::ConditionalAccessBlocked, "a Conditional Access policy blocks the request"),
+    rejected(70_021, "no federated credential of the app matches the assertion", FEDERATION),
+    rejected(70_025, "the app has no federated credential", FEDERATION),
+    rejected(700_211, "no federated credential of the app has the issuer of the assertion", FEDERATION),
+    rejected(700_212, "no federated credential of the app has the audience of the assertion", FEDERATION),
+    rejected(700_213, "no federated credential of the app has the subject of the assertion", FEDERATION),
+    rejected(700_222, "the assertion is itself a token of Entra, which cannot be exchanged", FEDERATION),
+    rejected(700_231, "the assertion was itself obtained with a federated credential", FEDERATION),
+    rejected(90_061, "Entra cannot reach the issuer of the assertion", ISSUER),
     rejected(500_011, "Graph's service principal was not found in the tenant", GRAPH_MISSING),
     rejected(50_001, "the resource is disabled or does not exist", GRAPH_MISSING),
     rejected(650_052, "the tenant has no subscription for the resource, or it is disabled", GRAPH_MISSING),
@@ -266,9 +284,10 @@ mod tests {
             (
                 Reason::VerificationRejected,
                 &[
-                    28_002, 50_001, 50_034, 65_001, 65_005, 70_011, 90_004, 90_013, 90_014, 90_023, 90_094,
-                    90_100, 500_011, 500_014, 650_052, 650_054, 650_056, 650_057, 700_022, 700_023, 900_144,
-                    1_002_012, 9_002_313,
+                    28_002, 50_001, 50_034, 65_001, 65_005, 70_011, 70_021, 70_025, 90_004, 90_013, 90_014,
+                    90_023, 90_061, 90_094, 90_100, 500_011, 500_014, 650_052, 650_054, 650_056, 650_057,
+                    700_022, 700_023, 700_211, 700_212, 700_213, 700_222, 700_231, 900_144, 1_002_012,
+                    9_002_313,
                 ],
             ),
             (Reason::RateLimited, &[50_196, 90_055]),

@@ -1,6 +1,7 @@
-//! The statuses of all three kinds.
+//! The statuses of all kinds.
 
 pub mod account;
 pub mod credential;
+pub mod identity;
 pub mod record;
 pub mod undecryptable;

@@ -80,6 +80,20 @@ timing! {
     backoff_first = Duration::from_secs(5);
     /// Longest delay after failures.
     backoff_longest = Duration::from_mins(15);
+    /// How long before its expiry a token for Microsoft Graph is renewed.
+    graph_token_margin = Duration::from_mins(5);
+    /// After a failed sign-in to Microsoft Graph in a tenant, the next attempt there is not earlier.
+    graph_token_pause = Duration::from_secs(30);
+    /// After Graph rejected a token, another one is not discarded earlier: a new token shows a new permission.
+    graph_token_discard = Duration::from_mins(5);
+    /// Interval of the checks that Entra issues tokens in all tenants of an identity.
+    identity_check = Duration::from_hours(24);
+    /// Interval of attempts in a tenant in which a person has to act.
+    identity_retry = Duration::from_mins(15);
+    /// Interval of reads of the version of an identity's Secret.
+    identity_secret_poll = Duration::from_mins(1);
+    /// How long one reconcile of an identity starts sign-ins before it lets other identities go ahead.
+    identity_turn = Duration::from_secs(30);
     /// Interval of attempts at what only a person can fix.
     stalled_probe = Duration::from_hours(24);
     /// Interval of attempts to delete a credential that is in use.

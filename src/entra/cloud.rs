@@ -23,9 +23,17 @@ impl Authorities {
     pub fn of(&self, cloud: Cloud) -> &str {
         match cloud {
             Cloud::Global => self.global.as_str(),
-            Cloud::USGovernment | Cloud::USGovernmentDoD => "https://login.microsoftonline.us",
-            Cloud::China => "https://login.partner.microsoftonline.cn",
+            Cloud::USGovernment | Cloud::USGovernmentDoD | Cloud::China => authority_of(cloud),
         }
+    }
+}
+
+/// Microsoft's own authority of a cloud.
+pub(super) fn authority_of(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Global => "https://login.microsoftonline.com",
+        Cloud::USGovernment | Cloud::USGovernmentDoD => "https://login.microsoftonline.us",
+        Cloud::China => "https://login.partner.microsoftonline.cn",
     }
 }
 

@@ -1,8 +1,9 @@
-//! Microsoft Entra: verifies client secrets at the token endpoint.
+//! Microsoft Entra: verifies client secrets at the token endpoint, and signs the operator in to Microsoft Graph.
 
 mod app;
 mod breaker;
 mod cloud;
+pub mod identity;
 mod rate_limit;
 mod roles;
 mod token;

@@ -29,7 +29,7 @@ use crate::secret_text::SecretText;
 use crate::telemetry::metrics::Metrics;
 
 /// Longest response that is read, in bytes: a token with many roles has some thousands.
-const MAX_RESPONSE: usize = 256 << 10;
+pub(super) const MAX_RESPONSE: usize = 256 << 10;
 
 /// The token endpoints of all clouds.
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ pub fn read_response(
 }
 
 /// The first JSON value of a response body: a proxy may add a page of its own behind it.
-fn first_json<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+pub(super) fn first_json<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     serde_json::Deserializer::from_slice(body).into_iter().next()?.ok()
 }
 
@@ -212,7 +212,7 @@ fn form(app: AppCredential<'_>, secret: &SecretText) -> Vec<u8> {
 }
 
 /// A fresh random GUID (version 4), by which Microsoft's support finds the request.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without randomness the id is all zeros, which only makes the request harder to find.
     if getrandom::fill(&mut bytes).is_err() {
@@ -223,7 +223,7 @@ fn request_id() -> String {
 
 /// Copies only values in Microsoft's format. A proxy may answer and echo the request with the secret, and these ids are
 /// shown in logs, in events and by `verify`.
-fn copy_ids(ids: &mut RequestIds, body: ErrorBody, secret: &SecretText) {
+pub(super) fn copy_ids(ids: &mut RequestIds, body: ErrorBody, secret: &SecretText) {
     // Some old secrets are GUIDs themselves.
     let is_id = |id: &String| is_guid(id) && !id.eq_ignore_ascii_case(secret.expose());
     ids.codes = body.error_codes;

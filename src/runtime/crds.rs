@@ -8,12 +8,21 @@ use crate::api::GROUP;
 use crate::runtime::process::Process;
 use crate::runtime::retry;
 
-/// The resource names of the operator's kinds.
+/// The resource names of the kinds that every process needs.
 const RESOURCES: [&str; 3] = ["microsoftgraphcredentials", "woodpeckeraccounts", "sealedgraphcredentials"];
 
 /// Waits until the API server serves all kinds. Returns `None` if the process stops before that.
 pub(super) async fn wait(client: &Client, process: &Process<'_>) -> Option<()> {
-    retry::until_success(process, "crds", async || match missing(client).await {
+    wait_for(client, process, &RESOURCES).await
+}
+
+/// Waits until the API server serves identities too.
+pub(super) async fn wait_for_identities(client: &Client, process: &Process<'_>) -> Option<()> {
+    wait_for(client, process, &["entraidentities"]).await
+}
+
+async fn wait_for(client: &Client, process: &Process<'_>, resources: &[&'static str]) -> Option<()> {
+    retry::until_success(process, "crds", async || match missing(client, resources).await {
         Ok(missing) if missing.is_empty() => Ok(()),
         Ok(missing) => Err(anyhow!("the API server does not serve {}: apply the CRDs", missing.join(", "))),
         Err(error) => Err(anyhow!("failed to ask the API server which kinds it serves: {error}")),
@@ -23,15 +32,16 @@ pub(super) async fn wait(client: &Client, process: &Process<'_>) -> Option<()> {
     Some(())
 }
 
-async fn missing(client: &Client) -> Result<Vec<&'static str>, kube::Error> {
+async fn missing(client: &Client, resources: &[&'static str]) -> Result<Vec<&'static str>, kube::Error> {
     let served: APIResourceList = match client.list_api_group_resources(&format!("{GROUP}/v1alpha1")).await {
         Ok(served) => served,
         // For an unknown group, the API server responds in plain text.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(RESOURCES.to_vec()),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(resources.to_vec()),
         Err(error) => return Err(error),
     };
-    Ok(RESOURCES
-        .into_iter()
+    Ok(resources
+        .iter()
+        .copied()
         .filter(|name| served.resources.iter().all(|resource| resource.name != *name))
         .collect())
 }

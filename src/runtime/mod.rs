@@ -27,6 +27,8 @@ use crate::controller::{
 };
 use crate::core::model::OperatorPolicy;
 use crate::core::timing::Timing;
+use crate::entra::identity::{FederatedTokens, GraphTokens};
+use crate::entra::{Authorities, EndpointConfig};
 use crate::k8s::events::Events;
 use crate::k8s::leader_election::{self, Candidate};
 use crate::k8s::leadership::Leadership;
@@ -70,6 +72,12 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
 /// Runs the controller, and the REST API beside it if it is enabled.
 async fn operate(settings: &RunSettings, process: &Process<'_>) -> anyhow::Result<()> {
     let Some(clients) = Clients::connect(process).await? else { return Ok(()) };
+    if settings.identities.entra_identities {
+        let crds = crds::wait_for_identities(&clients.cluster.client, process);
+        if process.stop.run_until_cancelled(crds).await.flatten().is_none() {
+            return Ok(());
+        }
+    }
     let (rest, clients) = (&settings.rest, &clients);
     let serving = OptionFuture::from(
         rest.listen
@@ -157,6 +165,11 @@ impl Operator<'_> {
             max_concurrent_reconciles: settings.max_concurrent_reconciles,
             keyring,
             token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
+            identity_namespace: settings
+                .identities
+                .entra_identities
+                .then(|| clients.cluster.namespace.clone()),
+            graph_tokens: self.graph_tokens(leadership.clone()),
             accounts: Accounts::new(
                 clients.http.clone(),
                 SharedAccounts::new(queues.clone(), timing).context(NO_RANDOM)?,
@@ -176,6 +189,19 @@ impl Operator<'_> {
             stop: stop.clone(),
             client: clients.cluster.client.clone(),
         })
+    }
+
+    /// Tokens for Microsoft Graph while this replica leads.
+    fn graph_tokens(&self, leadership: Leadership) -> GraphTokens {
+        let Self { settings, clients, .. } = self;
+        let config = EndpointConfig {
+            http: clients.http.clone(),
+            authorities: Authorities::new(settings.process.network.microsoft_authority.clone()),
+            leadership,
+            metrics: self.process.metrics.clone(),
+        };
+        let federated = FederatedTokens::new(&settings.identities.federated);
+        GraphTokens::new(config, clients.cluster.client.clone(), federated, &self.process.timing)
     }
 
     fn record_controller(&self, context: Arc<Context>, stop: CancellationToken) -> RecordController {

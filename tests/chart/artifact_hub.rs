@@ -156,9 +156,13 @@ fn fits(value: &Value, schema: &Value, at: &str) {
                 "string" => value.is_string(),
                 "object" => value.is_object(),
                 "boolean" => value.is_boolean(),
+                "array" => value.is_array(),
                 other => panic!("{at}: extend this test for {other}"),
             };
             assert!(is_type, "{at}: {value}");
+        }
+        for item in value.as_array().into_iter().flatten() {
+            fits(item, &schema["items"], &at);
         }
         fits(value, schema, &at);
     }
@@ -169,7 +173,7 @@ fn each_kind_that_users_write_has_an_example_with_existing_fields() {
     let rendered = render(&json!({}));
     let examples = yaml(&of_the_chart(), "crdsExamples");
     let kinds: BTreeSet<&str> = examples.iter().map(|example| texts(example, "kind")).collect();
-    assert_eq!(kinds, BTreeSet::from(["MicrosoftGraphCredential", "WoodpeckerAccount"]));
+    assert_eq!(kinds, BTreeSet::from(["EntraIdentity", "MicrosoftGraphCredential", "WoodpeckerAccount"]));
     for example in &examples {
         let crds = rendered.0.iter().filter(|it| it["kind"] == "CustomResourceDefinition");
         let crd = crds

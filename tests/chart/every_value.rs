@@ -47,6 +47,7 @@ fn beside_it(path: &str) -> Vec<(&'static str, Value)> {
             ("metrics.tls.requireAuthorization", json!(true)),
             ("podMonitor.enabled", json!(true)),
         ],
+        "entraIdentities.secretNames" => vec![("entraIdentities.enabled", json!(true))],
         "networkPolicy.restApiFrom" => {
             plain_rest.into_iter().chain([("networkPolicy.enabled", json!(true))]).collect()
         }

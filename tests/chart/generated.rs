@@ -85,6 +85,7 @@ fn files() -> Vec<(&'static str, String)> {
         "templates/admission.yaml",
         "templates/admission-state.yaml",
         "templates/admission-size.yaml",
+        "templates/admission-identities.yaml",
         "templates/admission-keyring.yaml",
         "templates/admission-own-objects.yaml",
     ];
@@ -106,7 +107,8 @@ fn files() -> Vec<(&'static str, String)> {
     ]
 }
 
-const CRDS: [&str; 3] = [
+const CRDS: [&str; 4] = [
+    "templates/crds/entraidentities.yaml",
     "templates/crds/microsoftgraphcredentials.yaml",
     "templates/crds/sealedgraphcredentials.yaml",
     "templates/crds/woodpeckeraccounts.yaml",
@@ -160,10 +162,10 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let kinds = |objects: &[Value], kind: &str| objects.iter().filter(|it| it["kind"] == kind).count();
     let crds = read("crds.yaml");
     assert_eq!(crds[0]["kind"], "Namespace");
-    assert_eq!(kinds(&crds, "CustomResourceDefinition"), 3);
+    assert_eq!(kinds(&crds, "CustomResourceDefinition"), 4);
     assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 4);
     assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 4);
-    assert_eq!(crds.len(), 13);
+    assert_eq!(crds.len(), 14);
     for object in &crds {
         let annotations = &object["metadata"]["annotations"];
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
@@ -175,17 +177,17 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
         assert_eq!(kinds(&install, kind), 0, "{kind}");
     }
     assert_eq!(kinds(&install, "Deployment"), 1);
-    assert_eq!(kinds(&install, "ValidatingAdmissionPolicy"), 2, "those of the operator itself");
+    assert_eq!(kinds(&install, "ValidatingAdmissionPolicy"), 3, "those of the operator itself");
     assert_eq!(kinds(&install, "Job"), 0, "nothing would run it at the right time");
     // A release replaces it by its own image.
     let image = format!("\"graph-credential-operator:{}\"", env!("CARGO_PKG_VERSION"));
     let text = fs::read_to_string(kit::workspace().join("deploy/install.yaml")).unwrap();
     assert_eq!(text.matches(&image).count(), 1);
     let prerequisites = read("prerequisites.yaml");
-    assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 3);
+    assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 4);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRoleBinding"), 0);
-    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 6);
+    assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 7);
     assert_eq!(kinds(&prerequisites, "Deployment"), 0);
 }
 

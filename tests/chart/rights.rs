@@ -119,6 +119,52 @@ fn without_a_cluster_role_nothing_is_cluster_scoped() {
     assert_eq!(roles.len(), count, "all roles are different, also if the operator serves its own namespace");
 }
 
+#[test]
+fn identities_are_readable_in_the_operators_namespace_and_only_if_they_are_used() {
+    let off = json!({});
+    assert_eq!(rights_to("entraidentities/status", &off), []);
+    let of_users = (json!(["get", "list", "watch"]), Value::Null);
+    assert_eq!(rights_to("entraidentities", &off), std::slice::from_ref(&of_users), "users can view them");
+    let on = json!({"entraIdentities": {"enabled": true, "secretNames": ["graph-cert"]}});
+    assert_eq!(rights_to("entraidentities", &on), [of_users.clone(), of_users]);
+    assert_eq!(rights_to("entraidentities/status", &on), [(json!(["update"]), Value::Null)]);
+    let rendered = render(&on);
+    let own = rendered.get("Role", "-own");
+    assert_eq!(own["metadata"]["namespace"], NAMESPACE);
+    assert!(own["rules"].to_string().contains("entraidentities"), "{own}");
+    assert_eq!(
+        secret_rights(&rendered),
+        expected(&[("*", "get"), (NAMESPACE, "get of graph-cert")]),
+        "one Secret by its name"
+    );
+}
+
+#[test]
+fn a_token_for_each_cloud_is_mounted_if_identities_are_used() {
+    let volumes = |values: Value| {
+        let rendered = render(&values);
+        let pod = rendered.get("Deployment", "")["spec"]["template"]["spec"].clone();
+        pod["volumes"].as_array().cloned().unwrap_or_default()
+    };
+    assert!(volumes(json!({})).iter().all(|volume| volume["name"] != "entra-tokens"));
+    let on = volumes(json!({"entraIdentities": {"enabled": true}}));
+    let projected = on.iter().find(|volume| volume["name"] == "entra-tokens").unwrap();
+    let sources = projected["projected"]["sources"].as_array().unwrap();
+    let tokens: Vec<(&str, &str)> = sources
+        .iter()
+        .map(|it| &it["serviceAccountToken"])
+        .map(|it| (it["path"].as_str().unwrap(), it["audience"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        tokens,
+        [
+            ("global", "api://AzureADTokenExchange"),
+            ("us-government", "api://AzureADTokenExchangeUSGov"),
+            ("china", "api://AzureADTokenExchangeChina")
+        ]
+    );
+}
+
 /// The subjects of each binding of a role with the verb that the policy for status and records asks for.
 fn state_writers(values: &Value) -> Vec<String> {
     let rendered = render(values);

@@ -326,6 +326,7 @@ fn part_about(entry: &Entry) -> Option<String> {
     }
     match (entry.kind, entry.condition) {
         (Kind::Account, _) => Some("WoodpeckerAccount".to_owned()),
+        (Kind::Identity, _) => Some("EntraIdentity".to_owned()),
         (Kind::Credential, ConditionType::Expiring | ConditionType::Ready) => {
             Some("MicrosoftGraphCredential: Expiring and Ready".to_owned())
         }

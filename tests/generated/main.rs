@@ -68,6 +68,11 @@ fn conditions_page() -> String {
     }
     page.push_str("\n## WoodpeckerAccount\n\nOnly `Ready`, with `Reconciling` and `Stalled` as above.\n\n");
     page.push_str(&reasons_table(|entry| entry.kind == Kind::Account));
+    page.push_str(IDENTITY_CONDITIONS_INTRO);
+    for type_ in [ConditionType::Ready, ConditionType::TenantsReady] {
+        page.extend(["\n### ", type_.as_str(), " of an identity\n\n"]);
+        page.push_str(&reasons_table(|entry| entry.kind == Kind::Identity && entry.condition == type_));
+    }
     page
 }
 
@@ -175,6 +180,13 @@ it needs `create` on both, and caches the result for a minute. The chart's value
 [conditions.md](conditions.md) describes the reasons. An object that the operator has not reconciled yet has the reason
 `NotObserved`. The reason is a label of the series, so an alert with a `for` duration must aggregate over it:
 `max without (reason) (graph_credential_ready) == 0`.
+";
+
+const IDENTITY_CONDITIONS_INTRO: &str = "
+## EntraIdentity
+
+`Ready` is about the home tenant. `TenantsReady` is about the other tenants of the grants, and absent without such
+tenants. `status.tenants` has the reasons of `Ready` for each of these tenants. `Reconciling` and `Stalled` are as above.
 ";
 
 const CONDITIONS_INTRO: &str = "\

@@ -20,7 +20,8 @@ pub struct CommandOutput {
     pub error: String,
 }
 
-async fn run(args: &[&str], input: &str) -> CommandOutput {
+/// Runs the program with these arguments and this input.
+pub async fn run(args: &[&str], input: &str) -> CommandOutput {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let input = input.to_owned();
     let ended = tokio::task::spawn_blocking(move || start(&args, &input)).await.unwrap();
@@ -294,9 +295,10 @@ async fn explain_knows_every_code_and_every_reason() {
     let printed = run(&["explain", "invalidclientsecret", "-o", "json"], "").await;
     let json: Value = serde_json::from_str(&printed.out).unwrap();
     assert_eq!(
-        (&json["reason"], &json["condition"]),
+        (&json[0]["reason"], &json[0]["condition"]),
         (&Value::from("InvalidClientSecret"), &Value::from("Verified"))
     );
+    assert_eq!(json[1]["condition"], "Ready", "of an identity");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod check;
 mod confused_deputy;
 mod helm_test;
+mod identities;
 mod lifecycle;
 mod only_if_release;
 mod own_objects;

@@ -21,6 +21,7 @@ mod examples;
 mod fairness;
 mod gitops;
 mod harness;
+mod identities;
 mod idle_writes;
 mod import;
 mod installation;

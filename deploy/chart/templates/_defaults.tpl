@@ -22,6 +22,11 @@
   "dnsConfig": {},
   "dnsPolicy": "",
   "dnsServers": [],
+  "entraIdentities": {
+    "enabled": false,
+    "otherServiceAccounts": [],
+    "secretNames": []
+  },
   "extraArgs": [],
   "extraContainers": [],
   "extraEnv": [],

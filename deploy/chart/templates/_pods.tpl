@@ -173,6 +173,10 @@ containers:
       {{- with .Values.maxConcurrentReconciles }}
       - "--max-concurrent-reconciles={{ . }}"
       {{- end }}
+      {{- if .Values.entraIdentities.enabled }}
+      - --entra-identities
+      - --federated-token-dir=/var/run/secrets/graph-credentials.io/entra
+      {{- end }}
       {{- if .Values.restApi.enabled }}
       {{- if not (or .Values.restApi.tlsSecretName .Values.restApi.insecureHttp) }}
       {{- fail "restApi.enabled requires restApi.tlsSecretName, because requests contain API keys and client secrets; or restApi.insecureHttp, if a proxy in front of the operator terminates TLS" }}
@@ -245,7 +249,7 @@ containers:
     resources:
       {{- toYaml . | nindent 6 }}
     {{- end }}
-    {{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.extraVolumeMounts }}
+    {{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.entraIdentities.enabled .Values.extraVolumeMounts }}
     volumeMounts:
       {{- with include "operator.caMount" . }}
       {{- . | nindent 6 }}
@@ -265,6 +269,11 @@ containers:
         mountPath: /etc/graph-credential-operator/metrics
         readOnly: true
       {{- end }}
+      {{- if .Values.entraIdentities.enabled }}
+      - name: entra-tokens
+        mountPath: /var/run/secrets/graph-credentials.io/entra
+        readOnly: true
+      {{- end }}
       {{- with .Values.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -272,7 +281,7 @@ containers:
   {{- with .Values.extraContainers }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.extraVolumes }}
+{{- if or $caBundle $restTls $metricsTls .Values.log.filterConfigMapName .Values.entraIdentities.enabled .Values.extraVolumes }}
 volumes:
   {{- with include "operator.caVolume" . }}
   {{- . | nindent 2 }}
@@ -292,6 +301,24 @@ volumes:
   - name: metrics-tls
     secret:
       secretName: {{ $metricsTls | quote }}
+  {{- end }}
+  {{- if .Values.entraIdentities.enabled }}
+  # Entra accepts a token with exactly one audience, which differs between Microsoft's clouds.
+  - name: entra-tokens
+    projected:
+      sources:
+        - serviceAccountToken:
+            audience: api://AzureADTokenExchange
+            expirationSeconds: 3600
+            path: global
+        - serviceAccountToken:
+            audience: api://AzureADTokenExchangeUSGov
+            expirationSeconds: 3600
+            path: us-government
+        - serviceAccountToken:
+            audience: api://AzureADTokenExchangeChina
+            expirationSeconds: 3600
+            path: china
   {{- end }}
   {{- with .Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::api::TenantId;
 use crate::api::reasons::{self, Actor, Reason};
 use crate::cli::output::{Report, Text};
 use crate::core::aadsts::{self, Remedy};
@@ -12,7 +13,9 @@ use crate::core::diagnosis;
 use crate::core::diagnosis::{Diagnosis, Rejection};
 use crate::core::secret_form::SecretForm;
 use crate::core::secret_value::{ValueKind, ValueProblem};
+use crate::core::sign_in;
 use crate::core::token_result::{RequestIds, TokenResult};
+use crate::entra::identity::{GraphToken, GraphTokenError, IdentitySnapshot};
 
 /// The result of a verification. It contains no text from Microsoft, only well-formed ids and times.
 #[derive(Debug)]
@@ -58,6 +61,39 @@ impl VerifyResult {
         Self { code, retry_after, request_ids, ..found }
     }
 
+    /// The result of signing in with an identity. The token is dropped.
+    pub(super) fn of_sign_in(
+        token: Result<GraphToken, GraphTokenError>,
+        identity: &IdentitySnapshot,
+        tenant: &TenantId,
+        authority: &str,
+        required_roles: &[String],
+    ) -> anyhow::Result<Self> {
+        let error = match token {
+            Ok(token) => {
+                let roles = token.roles().map(<[String]>::to_vec);
+                let lacks_permission =
+                    identity.has_grant_in(tenant) && !sign_in::can_read_apps(roles.as_deref());
+                if lacks_permission && required_roles.is_empty() {
+                    let message = sign_in::permission_advice(authority, tenant, &identity.client_id);
+                    return Ok(Self { roles, ..Self::new(Reason::PermissionMissing, message) });
+                }
+                return Ok(Self::issued(roles, required_roles));
+            }
+            Err(error) => error,
+        };
+        let Some(reason) = error.reason() else { return Err(error.into()) };
+        let code = match &error {
+            GraphTokenError::Rejected { rejection, .. } => rejection.code,
+            GraphTokenError::Unusable(_)
+            | GraphTokenError::ReadSecret { .. }
+            | GraphTokenError::RateLimited { .. }
+            | GraphTokenError::Unavailable { .. }
+            | GraphTokenError::NotLeading(_) => None,
+        };
+        Ok(Self { code, retry_after: error.retry_after(), ..Self::new(reason, error.to_string()) })
+    }
+
     fn new(reason: Reason, message: String) -> Self {
         Self {
             reason,
@@ -80,7 +116,7 @@ impl VerifyResult {
             required.iter().filter(|role| !have.contains(role)).map(String::as_str).collect();
         let message = match &roles {
             _ if missing.is_empty() => {
-                let message = "Microsoft issues tokens for the secret".into();
+                let message = "Microsoft issues tokens".into();
                 return Self { roles, ..Self::new(Reason::TokenIssued, message) };
             }
             Some(_) => format!("Microsoft issues tokens, but they lack the roles {}", missing.join(", ")),

@@ -22,7 +22,9 @@ use crate::controller::index::Index;
 use crate::controller::requeue::Requeuer;
 use crate::core::model::Target;
 use crate::http::client::HttpClients;
-use crate::woodpecker::{AccountQueue, Listing, RemoteAccount, RemoteIdentity, Requester, SharedAccounts};
+use crate::woodpecker::{
+    AccountQueue, Listing, RemoteAccount, RemoteIdentity, Requester, RequesterKind, SharedAccounts,
+};
 
 pub use self::reconcile::run;
 pub use self::state::AccountState;
@@ -41,6 +43,11 @@ struct Related {
     own_identity: RemoteIdentity,
     is_usable: bool,
     relation: AccountRelation,
+}
+
+/// The requester of an account's queue entries.
+fn requester(own: &AccountName) -> Requester {
+    Requester { kind: RequesterKind::Account, namespace: own.namespace.clone(), name: own.name.clone() }
 }
 
 // === impl Accounts ===

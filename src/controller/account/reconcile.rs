@@ -1,6 +1,5 @@
 //! Reconciles one account: connects, lists its credentials and writes the status.
 
-use crate::controller::requeue::Requeuer;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,15 @@ use crate::api::{
 };
 use crate::controller::account::connect::open;
 use crate::controller::account::state::{KeyValidity, Known, State};
-use crate::controller::account::{compare, finalizer};
+use crate::controller::account::{compare, finalizer, requester};
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::controller::index::Pruned;
 use crate::controller::instrument::Completed;
 use crate::controller::kind::Kind;
+use crate::controller::queue::QueueSender;
 use crate::controller::reconciler;
+use crate::controller::requeue::{QueueSenders, Requeuer};
 use crate::controller::status_writer::replace_status;
 use crate::core::backoff;
 use crate::core::error_chain::chain;
@@ -47,13 +48,17 @@ pub async fn run(context: Arc<Context>) {
 impl Kind for WoodpeckerAccount {
     const KIND: &'static str = "WoodpeckerAccount";
     const QUEUE: &'static str = "woodpeckeraccount";
-    const REQUESTER: RequesterKind = RequesterKind::Account;
+    const REQUESTER: Option<RequesterKind> = Some(RequesterKind::Account);
+
+    fn sender(senders: &QueueSenders) -> &QueueSender {
+        &senders.accounts
+    }
 
     /// Requeues the credentials that use the account if anything changed for them.
     async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {
         let mut queued_in = None;
         let ended = reconcile(context, own, &mut queued_in).await;
-        context.accounts.leave_queues(&Self::requester(own), queued_in.as_ref());
+        context.accounts.leave_queues(&requester(own), queued_in.as_ref());
         if matches!(ended, Err(ReconcileError::Conflict)) {
             // The index is outdated.
             context.read::<Self>(own).await.map_err(ReconcileError::ReadObject)?;
@@ -83,7 +88,7 @@ impl Kind for WoodpeckerAccount {
 
     /// Its credentials report it as well.
     fn on_invalid(context: &Context, own: &NamespacedName, uid: &str) {
-        context.accounts.leave_queues(&Self::requester(own), None);
+        context.accounts.leave_queues(&requester(own), None);
         set_known(context, own, uid, Known::not_ready(None));
     }
 
@@ -251,7 +256,7 @@ async fn list(
     // All credentials wait for an account of unknown state.
     let priority =
         if context.accounts.is_known(name) { RequestPriority::Resync } else { RequestPriority::Repair };
-    let requester = WoodpeckerAccount::requester(name);
+    let requester = requester(name);
     let permit = remote.queue.request_permit(&QueueEntry { requester, priority, is_failing: false })?;
     let slot = permit.slot().await?;
     remote.list(&slot, max_age).await

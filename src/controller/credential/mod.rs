@@ -22,7 +22,8 @@ use crate::controller::credential::observe::persisted_source;
 use crate::controller::error::ReconcileError;
 use crate::controller::instrument::Completed;
 use crate::controller::kind::Kind;
-use crate::controller::queue::Priority;
+use crate::controller::queue::{Priority, QueueSender};
+use crate::controller::requeue::QueueSenders;
 use crate::controller::version::Version;
 use crate::core::plan::verification;
 use crate::core::{backoff, clock, expiry};
@@ -32,7 +33,11 @@ use crate::woodpecker::RequesterKind;
 impl Kind for MicrosoftGraphCredential {
     const KIND: &'static str = "MicrosoftGraphCredential";
     const QUEUE: &'static str = "microsoftgraphcredential";
-    const REQUESTER: RequesterKind = RequesterKind::Credential;
+    const REQUESTER: Option<RequesterKind> = Some(RequesterKind::Credential);
+
+    fn sender(senders: &QueueSenders) -> &QueueSender {
+        &senders.credentials
+    }
 
     async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {
         reconcile::run(context, own).await

@@ -77,6 +77,7 @@ fn kind_of(uri: &Uri) -> &'static str {
     match uri.path().rsplit('/').next() {
         Some("microsoftgraphcredentials") => "MicrosoftGraphCredential",
         Some("woodpeckeraccounts") => "WoodpeckerAccount",
+        Some("entraidentities") => "EntraIdentity",
         Some("sealedgraphcredentials") => "SealedGraphCredential",
         Some("secrets") => "Secret",
         _ => "other",

@@ -48,6 +48,23 @@ const IMAGE: &str = "Deployment - container/image";
 pub fn rights() -> Vec<Case> {
     let get = json!(["get"]);
     vec![
+        ("entraIdentities.enabled", json!(true), "argument --entra-identities", json!("--entra-identities")),
+        (
+            "entraIdentities.secretNames",
+            json!(["graph-cert"]),
+            "Role -own rules/4/resourceNames",
+            json!(["graph-cert"]),
+        ),
+        (
+            "entraIdentities.otherServiceAccounts",
+            json!(["other"]),
+            "ValidatingAdmissionPolicy -identities spec/variables/0/expression",
+            json!(format!(
+                "{} || {}",
+                in_namespace_of("graph-credential-operator"),
+                in_namespace_of("other")
+            )),
+        ),
         ("crds.enabled", json!(false), "CustomResourceDefinition - kind", Value::Null),
         ("crds.keep", json!(false), "CustomResourceDefinition - metadata/annotations", Value::Null),
         ("admissionPolicies.enabled", json!(false), "ValidatingAdmissionPolicy - kind", Value::Null),
@@ -77,6 +94,15 @@ pub fn rights() -> Vec<Case> {
         ),
         ("serviceAccount.labels", json!({"a": "b"}), "ServiceAccount operator metadata/labels/a", json!("b")),
     ]
+}
+
+/// Whether a namespace has an operator's ServiceAccount of that name, in CEL.
+fn in_namespace_of(account: &str) -> String {
+    let account = format!("authorizer.serviceAccount(object.metadata.namespace, '{account}')");
+    let credentials = ".group('graph-credentials.io').resource('microsoftgraphcredentials')";
+    format!(
+        "{account} {credentials}.subresource('status').check('update').allowed() || {account} {credentials}.check('write-state').allowed()"
+    )
 }
 
 pub fn settings() -> Vec<Case> {

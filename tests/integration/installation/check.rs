@@ -55,7 +55,7 @@ async fn check_finds_nothing_wrong_with_a_default_installation() {
         ("API server", "http"),
         ("CRDs", "graph-credentials.io/v1alpha1 is served"),
         ("other operators", "none outside namespace graph-credentials"),
-        ("admission policies", "6 are active and bound"),
+        ("admission policies", "7 are active and bound"),
         ("leader", "renewed"),
         ("keyring", "is primary for"),
         ("rights", "complete"),

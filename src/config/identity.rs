@@ -1,0 +1,41 @@
+//! Settings of `EntraIdentity` objects.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::BaseUrl;
+
+/// Where the tokens of the operator's ServiceAccount are that Entra accepts.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Entra identities")]
+pub struct FederatedTokenSettings {
+    /// Folder with a ServiceAccount token for each cloud: the files `global`, `us-government` and `china`. An
+    /// EntraIdentity with `federatedToken` signs in with them. They are read again at each sign-in
+    #[arg(long, env = "GCO_FEDERATED_TOKEN_DIR", value_name = "DIR")]
+    pub federated_token_dir: Option<PathBuf>,
+
+    /// File with a ServiceAccount token for the cloud of --azure-authority-host. It takes precedence over
+    /// --federated-token-dir. Azure workload identity sets the variable
+    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
+    pub azure_federated_token_file: Option<PathBuf>,
+
+    /// Authority of the cloud that --azure-federated-token-file is for. Defaults to that of the Global cloud. Azure
+    /// workload identity sets the variable
+    #[arg(long, env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
+    pub azure_authority_host: Option<BaseUrl>,
+}
+
+/// Whether and how the operator uses `EntraIdentity` objects.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Entra identities")]
+pub struct IdentitySettings {
+    /// Use the EntraIdentity objects in the operator's namespace to sign in to Microsoft Graph. Needs the CRD
+    /// `entraidentities.graph-credentials.io` and the right to list, watch and update them there
+    #[arg(long, env = "GCO_ENTRA_IDENTITIES")]
+    pub entra_identities: bool,
+
+    /// The tokens of the ServiceAccount.
+    #[command(flatten)]
+    pub federated: FederatedTokenSettings,
+}
