@@ -1,12 +1,13 @@
-//! Test doubles of the two services that the operator calls, for tests, the demo and benchmarks. They serve
-//! real HTTP/1.1 on a loopback port, keep their own state, and fail on demand. They do not use the operator's
-//! types. This module contains what both doubles share; [`crate::entra`] and [`crate::woodpecker`] are their
-//! public interfaces.
+//! Test doubles of the services that the operator calls, for tests, the demo and benchmarks. They serve real
+//! HTTP/1.1 on a loopback port, keep their own state, and fail on demand. They do not use the operator's types.
+//! This module contains what the doubles share; [`crate::entra`], [`crate::graph`] and [`crate::woodpecker`] are
+//! their public interfaces.
 
 pub(crate) mod body;
 #[cfg(test)]
 pub(crate) mod client;
 pub(crate) mod entra;
+pub(crate) mod graph;
 pub(crate) mod http;
 pub(crate) mod in_flight;
 pub(crate) mod script;

@@ -28,6 +28,7 @@ pub mod doubles;
 pub mod e2e;
 pub mod entra;
 pub mod gitops;
+pub mod graph;
 pub mod helm;
 pub mod memory;
 pub mod process;

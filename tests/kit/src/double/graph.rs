@@ -1,0 +1,9 @@
+//! The double of Microsoft Graph. [`crate::graph`] is its public interface.
+
+pub(crate) mod fault;
+pub(crate) mod handler;
+pub(crate) mod record;
+pub(crate) mod state;
+#[cfg(test)]
+mod tests;
+mod token;
