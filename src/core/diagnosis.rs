@@ -3,11 +3,11 @@
 //! HTTP status and `error` decide the kind of the response. AADSTS codes only refine the reason, because Microsoft may
 //! change them at any time. Unknown codes fall back to `error`.
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use crate::api::conditions::Reason;
 use crate::core::aadsts::{self, Class};
+use crate::core::lenient::{Lenient, readable};
 use crate::core::secret_form::SecretForm;
 
 /// Why Microsoft did not issue a token.
@@ -47,30 +47,10 @@ pub(crate) struct ErrorBody {
     pub(crate) timestamp: Option<String>,
 }
 
-/// A value of the expected type, or anything else, which must not hide the rest of the response.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Lenient<T> {
-    Readable(T),
-    Other(IgnoredAny),
-}
-
-/// The value, or the default if it is of another type.
-fn readable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(match Lenient::deserialize(from)? {
-        Lenient::Readable(value) => value,
-        Lenient::Other(_) => T::default(),
-    })
-}
-
 /// The codes that are numbers of the known size.
 fn readable_codes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
     let codes: Vec<Lenient<u32>> = readable(from)?;
-    let number = |code| match code {
-        Lenient::Readable(number) => Some(number),
-        Lenient::Other(_) => None,
-    };
-    Ok(codes.into_iter().filter_map(number).collect())
+    Ok(codes.into_iter().filter_map(Lenient::value).collect())
 }
 
 /// The AADSTS code as people look it up, or a text if there is none.

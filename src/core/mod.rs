@@ -11,6 +11,7 @@ pub(crate) mod event;
 pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod grants;
+pub(crate) mod lenient;
 pub(crate) mod model;
 pub mod orphan;
 pub(crate) mod outcome;
